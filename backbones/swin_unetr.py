@@ -1,0 +1,181 @@
+"""Swin UNETR: a shifted-window encoder with a convolutional decoder.
+
+Paper: Hatamizadeh et al., "Swin UNETR: Swin Transformers for Semantic Segmentation of Brain Tumors in MRI Images",
+2022, arXiv:2201.01266.
+Source: monai==1.6.1:monai.networks.nets.SwinUNETR; the merging order of `legacy-merge` is that of monai<=1.4.
+Licence: Apache-2.0 (MONAI Consortium); called, not copied.
+
+What differs from the source:
+
+- `legacy-merge` passes its own patch merging. MONAI up to 1.4 concatenated the eight neighbours in another order, with
+  two of them twice and two never. The published weights were trained with it; keys and shapes are those of `default`,
+  so they would load into it silently and give wrong outputs.
+- Under deep supervision the result is a list of one: Swin UNETR publishes no auxiliary outputs.
+- `tiny` narrows the widths and the window only.
+
+The levels are the outputs of the patch embedding and of the four stages. The decoder reads them after a layer norm that
+has no parameters and is no module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from initbench.protocols import BackboneInfo, Grid, Level, PatchError, Size, Structure, backbone, check_patch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VARIANTS = ("default", "legacy-merge")
+STRIDE = 32
+LEVELS = (
+    "swinViT.patch_embed",
+    "swinViT.layers1.0",
+    "swinViT.layers2.0",
+    "swinViT.layers3.0",
+    "swinViT.layers4.0",
+)
+LEGACY_ORDER: tuple[Grid, ...] = (
+    (0, 0, 0),
+    (1, 0, 0),
+    (0, 1, 0),
+    (0, 0, 1),
+    (1, 0, 1),
+    (0, 1, 0),
+    (0, 0, 1),
+    (1, 1, 1),
+)
+"""Offsets (D, H, W) of the neighbours that MONAI <= 1.4 concatenates: 010 and 001 twice, 110 and 011 never."""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Widths of one size of the network.
+
+    Attributes:
+        feature_size: channels after the patch embedding, a multiple of 12.
+        window: edge of an attention window in tokens.
+    """
+
+    feature_size: int
+    window: int
+
+
+WIDTHS: dict[Size, Widths] = {"paper": Widths(48, 7), "tiny": Widths(12, 4)}
+
+
+class LegacyMerging(nn.Module):
+    """Patch merging ``(N, D, H, W, C) -> (N, D/2, H/2, W/2, 2C)`` in the order of MONAI <= 1.4.
+
+    The order of the attributes is the order of the keys.
+    """
+
+    def __init__(self, dim: int, norm_layer: type[nn.LayerNorm] = nn.LayerNorm, spatial_dims: int = 3) -> None:
+        """Takes the arguments that MONAI passes to a merging.
+
+        Raises:
+            ValueError: not volumetric.
+        """
+        super().__init__()
+        if spatial_dims != 3:
+            raise ValueError(f"LegacyMerging: three spatial axes only, got {spatial_dims}")
+        self.reduction = nn.Linear(8 * dim, 2 * dim, bias=False)
+        self.norm = norm_layer(8 * dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halves the grid and doubles the width; an even grid is the patch check's business."""
+        neighbours = torch.cat([x[:, d::2, h::2, w::2] for d, h, w in LEGACY_ORDER], dim=-1)
+        merged: Tensor = self.reduction(self.norm(neighbours))
+        return merged
+
+
+def _as_list(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> list[Tensor]:
+    """Forward hook that gives the one output as deep supervision wants it."""
+    return [output]
+
+
+def build_swin_unetr(
+    in_channels: int,
+    num_classes: int,
+    patch: Grid,
+    *,
+    variant: str = VARIANTS[0],
+    widths: Widths = WIDTHS["paper"],
+    deep_supervision: bool = False,
+) -> nn.Module:
+    """MONAI's Swin UNETR of any width, with its structure.
+
+    Returns:
+        A network ``(N, in_channels, D, H, W) -> (N, num_classes, D, H, W)``, or a list of that under deep supervision.
+    """
+    from monai.networks.nets import SwinUNETR
+
+    model: nn.Module = SwinUNETR(
+        in_channels=in_channels,
+        out_channels=num_classes,
+        feature_size=widths.feature_size,
+        window_size=widths.window,
+        downsample=LegacyMerging if variant == "legacy-merge" else "merging",
+    )
+    if deep_supervision:
+        model.register_forward_hook(_as_list)
+    model.structure = Structure(  # type: ignore[assignment]
+        patch_size=patch,
+        levels=tuple(
+            Level(
+                name,
+                (patch[0] >> depth, patch[1] >> depth, patch[2] >> depth),
+                widths.feature_size * 2 ** (depth - 1),
+            )
+            for depth, name in enumerate(LEVELS, start=1)
+        ),
+        heads=("out",),
+        axes="WHD",
+    )
+    return model
+
+
+@backbone(
+    BackboneInfo(
+        summary="shifted-window transformer encoder, convolutional decoder",
+        paper="arXiv:2201.01266",
+        source="monai==1.6.1:monai.networks.nets.SwinUNETR",
+        licence="Apache-2.0",
+        variants=VARIANTS,
+        divisor=dict.fromkeys(VARIANTS, (STRIDE, STRIDE, STRIDE)),
+    )
+)
+def swin_unetr(
+    *,
+    in_channels: int,
+    num_classes: int,
+    patch_size: Grid,
+    size: Size = "paper",
+    variant: str | None = None,
+    deep_supervision: bool = False,
+) -> nn.Module:
+    """Builds Swin UNETR; see `initbench.protocols.Backbone`.
+
+    Raises:
+        PatchError: a size of the patch is no multiple of 32, or the deepest grid is a single voxel.
+        ValueError: unknown variant or size.
+    """
+    variant = VARIANTS[0] if variant is None else variant
+    if variant not in VARIANTS:
+        raise ValueError(f"swin_unetr: unknown variant {variant!r}; valid: {', '.join(VARIANTS)}")
+    if size not in WIDTHS:
+        raise ValueError(f"swin_unetr: unknown size {size!r}; valid: {', '.join(WIDTHS)}")
+    patch = check_patch(f"swin_unetr[{variant}]", patch_size, (STRIDE, STRIDE, STRIDE))
+    if patch == (STRIDE, STRIDE, STRIDE):
+        # Its instance norm has no variance over one voxel; torch would refuse it in the middle of the first step.
+        raise PatchError(
+            f"swin_unetr[{variant}]: patch {patch} leaves one voxel at the deepest level, too few for its instance "
+            f"norm; nearest valid: {(STRIDE, STRIDE, 2 * STRIDE)}"
+        )
+    return build_swin_unetr(
+        in_channels, num_classes, patch, variant=variant, widths=WIDTHS[size], deep_supervision=deep_supervision
+    )

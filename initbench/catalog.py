@@ -1,0 +1,54 @@
+"""The built-ins, as strings: listing them imports none of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["initializer", "backbone", "dataset"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A component: where it is and one line about it."""
+
+    target: str
+    summary: str
+    learned: bool = False
+
+
+_I = "initbench.initializers"
+INITIALIZERS = {
+    "default": Entry(f"{_I}.default:default", "as the authors construct the network (the baseline)"),
+    "uniform": Entry(f"{_I}.laws:uniform", "U(±1/√fan_in), the usual framework default, on every layer (eq. 5)"),
+    "xavier-uniform": Entry(f"{_I}.laws:xavier_uniform", "U(±gain·√(6/(fan_in+fan_out))) (eq. 1, corrected)"),
+    "xavier-normal": Entry(f"{_I}.laws:xavier_normal", "N(0, gain·√(2/(fan_in+fan_out))) (eq. 2)"),
+    "kaiming-uniform": Entry(f"{_I}.laws:kaiming_uniform", "U(±gain·√(3/fan)) (eq. 3)"),
+    "kaiming-normal": Entry(f"{_I}.laws:kaiming_normal", "N(0, gain/√fan) (eq. 4)"),
+    "trunc-normal": Entry(f"{_I}.laws:trunc_normal", "N(0, 0.02) cut off at ±2 standard deviations or absolute bounds"),
+    "mae": Entry(f"{_I}.masking:mae", "random cube masking, reconstruction on the training volumes", learned=True),
+    "tube": Entry(f"{_I}.masking:tube", "one in-plane mask along the whole depth, reconstruction", learned=True),
+    "order": Entry(f"{_I}.order:order", "order prediction of shuffled slabs on every encoder level", learned=True),
+    "lwi": Entry(f"{_I}.lwi:lwi", "learnable weight initialization: order prediction and masking together", learned=True),
+}
+
+_B = "initbench.backbones"
+BACKBONES = {
+    "unetr": Entry(f"{_B}.unetr:unetr", "ViT encoder, convolutional decoder (variants: perceptron, conv)"),
+    "unetrpp": Entry(f"{_B}.unetrpp:unetrpp", "efficient paired attention (variants: synapse, lung, acdc, tumor)"),
+    "swin-unetr": Entry(f"{_B}.swin_unetr:swin_unetr", "shifted-window encoder (variants: default, legacy-merge)"),
+}
+
+_D = "initbench.data"
+DATASETS = {
+    "phantom-lung": Entry(f"{_D}.phantom:PhantomLung", "procedural chest CT with nodules; embedded, needs no download"),
+    "lung": Entry(f"{_D}.msd:lung", "MSD Task06_Lung: lung cancer on CT, 63 cases, published 50/13 split"),
+    "hippocampus": Entry(f"{_D}.msd:hippocampus", "MSD Task04_Hippocampus: anterior and posterior hippocampus on MR"),
+}
+
+CATALOG: dict[Kind, dict[str, Entry]] = {"initializer": INITIALIZERS, "backbone": BACKBONES, "dataset": DATASETS}
+GROUPS: dict[Kind, str] = {
+    "initializer": "initbench.initializers",
+    "backbone": "initbench.backbones",
+    "dataset": "initbench.datasets",
+}

@@ -1,0 +1,86 @@
+"""Native voxel axes to (D, H, W) and back. The only place where an axis is an index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from initbench.protocols import Grid, Spacing
+
+ANISOTROPY = 3.0  # one spacing at least this many times the others: that axis is D
+
+
+@dataclass(frozen=True)
+class Axes:
+    """How the native array becomes (D, H, W): `permutation` of its axes, then `flips` of the result.
+
+    `permutation[i]` is the native axis that becomes the i-th of (D, H, W).
+    """
+
+    permutation: Grid
+    flips: tuple[bool, bool, bool]
+
+    def apply(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Native ``(..., X, Y, Z)`` to ``(..., D, H, W)``."""
+        lead = array.ndim - 3
+        moved = array.transpose(*range(lead), *(lead + axis for axis in self.permutation))
+        return np.flip(moved, [lead + i for i, flip in enumerate(self.flips) if flip])
+
+    def invert(self, array: NDArray[Any]) -> NDArray[Any]:
+        """``(D, H, W)`` back to the native axes."""
+        flipped = np.flip(array, [i for i, flip in enumerate(self.flips) if flip])
+        return flipped.transpose(np.argsort(self.permutation))
+
+    def spacing(self, affine: NDArray[np.float64]) -> Spacing:
+        """(D, H, W) spacing in mm of a native affine."""
+        sizes = np.linalg.norm(affine[:3, :3], axis=0)
+        d, h, w = (float(sizes[axis]) for axis in self.permutation)
+        return d, h, w
+
+
+def bind_axes(affine: NDArray[np.float64], depth: str) -> Axes:
+    """Axes of one case for a depth axis of the RAS volume (``x``, ``y`` or ``z``).
+
+    D grows towards superior (right, anterior for the others); H and W are the remaining axes in the order z, y, x.
+    """
+    world = nibabel.orientations.io_orientation(affine)  # native axis -> (world axis, direction)
+    native_of_world = {int(axis): (native, direction) for native, (axis, direction) in enumerate(world)}
+    first = "xyz".index(depth)
+    order = [first, *(axis for axis in (2, 1, 0) if axis != first)]
+    permutation = tuple(native_of_world[axis][0] for axis in order)
+    flips = tuple(bool(native_of_world[axis][1] < 0) for axis in order)
+    return Axes((permutation[0], permutation[1], permutation[2]), (flips[0], flips[1], flips[2]))
+
+
+def choose_depth(spacing_xyz: NDArray[np.float64]) -> str:
+    """The slice axis for RAS spacings (x, y, z) in mm: z, or the coarsest where it is 3 times the others or more."""
+    coarsest = int(np.argmax(spacing_xyz))
+    others = np.delete(spacing_xyz, coarsest)
+    return "xyz"[coarsest] if spacing_xyz[coarsest] >= ANISOTROPY * others.max() else "z"
+
+
+def resample(volume: NDArray[Any], shape: Grid, order: int) -> NDArray[Any]:
+    """Resamples ``(D, H, W)`` to `shape`; voxel centres follow the half-pixel rule, edges repeat.
+
+    The rule is that of ``torch.nn.functional.interpolate(align_corners=False)``, which carries predictions back.
+    """
+    if volume.shape == shape:
+        return volume
+    if order == 0:  # indexing is exact; zoom at order 0 rounds half-way positions by float error
+        index = [np.minimum((np.arange(n) * 2 + 1) * m // (2 * n), m - 1) for n, m in zip(shape, volume.shape, strict=True)]
+        return volume[np.ix_(*index)]
+    factors = [n / m for n, m in zip(shape, volume.shape, strict=True)]
+    out = np.empty(shape, volume.dtype)
+    ndimage.zoom(volume, factors, output=out, order=order, mode="nearest", grid_mode=True)
+    return out
+
+
+def resampled_shape(shape: Grid, spacing: Spacing, target: Spacing) -> Grid:
+    """Voxels per axis after resampling to `target` spacing; at least one."""
+    d, h, w = (max(1, round(n * s / t)) for n, s, t in zip(shape, spacing, target, strict=True))
+    return d, h, w

@@ -1,0 +1,109 @@
+"""From a data set to cached volumes that training and evaluation map into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initbench import digest
+from initbench.data import cache
+from initbench.data.preprocess import CaseScan, Parameters, Placement, preprocess, resolve, scan
+from initbench.protocols import Case, Dataset, NoProgress, Progress, Split
+from initbench.recipe import Preprocess
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """One case of the cache.
+
+    `image` is ``(C, D, H, W)`` float32 and `label` ``(D, H, W)``, both preprocessed; `reference` is the label on the native
+    grid with its `affine`. All are memory maps.
+    """
+
+    id: str
+    image: NDArray[np.float32]
+    label: NDArray[np.uint8]
+    reference: NDArray[np.uint8]
+    affine: NDArray[np.float64]
+    placement: Placement
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set ready for the device."""
+
+    name: str
+    classes: tuple[str, ...]
+    channels: int
+    split: Split
+    parameters: Parameters
+    digest: str
+    keys: dict[str, str]
+
+    def case(self, case_id: str) -> PreparedCase:
+        """Maps one case.
+
+        Raises:
+            OSError: the cache lost it since it was prepared.
+        """
+        item = cache.read("volumes", self.keys[case_id])
+        if item is None:
+            raise OSError(f"case {case_id} vanished from the cache {cache.root()}; run the command again to rebuild it")
+        placement = Placement.from_json(item.meta["placement"])
+        affine = np.array(item.meta["affine"], np.float64)
+        return PreparedCase(case_id, item.array("image"), item.array("label"), item.array("reference"), affine, placement)
+
+
+def data_digest(dataset: Dataset, split: Split) -> tuple[str, dict[str, str]]:
+    """Digest of everything a result depends on in the data: cases, their bytes, who trains; and the digest of each case."""
+    cases = {case_id: dataset.digest(case_id) for case_id in (*split.train, *split.test)}
+    table = {"cases": cases, "train": split.train, "test": split.test, "classes": dataset.classes}
+    return digest.of_json(table), cases
+
+
+def prepare(dataset: Dataset, split: Split, settings: Preprocess, progress: Progress | None = None) -> Prepared:
+    """Preprocesses what the cache lacks.
+
+    Raises:
+        DataError: a case is unusable; names it.
+    """
+    progress = progress or NoProgress()
+    whole, cases = data_digest(dataset, split)
+    parameters = resolve(settings, dataset.modality, _scans(dataset, split.train, cases, progress))
+    digests = parameters.digest()
+    keys = {case_id: digest.of_json([value, digests])[:32] for case_id, value in cases.items()}
+    missing = [case_id for case_id, key in keys.items() if cache.read("volumes", key) is None]
+    if missing:
+        progress.start(f"preprocessing {dataset.name}", len(missing))
+    for done, case_id in enumerate(missing, start=1):
+        _store(dataset.load(case_id), keys[case_id], parameters)
+        progress.advance(done, {})
+    return Prepared(dataset.name, dataset.classes, len(dataset.channels), split, parameters, whole, keys)
+
+
+def _store(case: Case, key: str, parameters: Parameters) -> None:
+    made = preprocess(case, parameters)
+    arrays: dict[str, NDArray[Any]] = {"image": made.image, "label": made.label, "reference": case.label}
+    cache.write("volumes", key, arrays, {"placement": made.placement.to_json(), "affine": case.affine.tolist(), "case": case.id})
+
+
+def _scans(dataset: Dataset, train: Sequence[str], cases: dict[str, str], progress: Progress) -> list[CaseScan]:
+    """Scans of the training cases, cached each by its own bytes."""
+    found: list[CaseScan] = []
+    started = False
+    for done, case_id in enumerate(train, start=1):
+        key = digest.of_json([cases[case_id], "scan-1"])[:32]
+        item = cache.read("scans", key)
+        if item is None:
+            if not started:
+                progress.start(f"reading {dataset.name}", len(train))
+                started = True
+            result = scan(dataset.load(case_id))
+            item = cache.write("scans", key, asdict(result), {})
+            progress.advance(done, {})
+        found.append(CaseScan(np.asarray(item.array("spacing_xyz")), np.asarray(item.array("foreground"))))
+    return found

@@ -1,0 +1,19 @@
+"""Errors for people: what was wrong, where, what to do. The command line prints them without a traceback."""
+
+from __future__ import annotations
+
+
+class InitbenchError(Exception):
+    """Something failed that the user can do something about. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(InitbenchError):
+    """The request itself is wrong. Exit code 2."""
+
+    exit_code = 2
+
+
+class DataError(InitbenchError):
+    """A case, file or folder of a data set is not usable."""

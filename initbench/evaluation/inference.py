@@ -1,0 +1,96 @@
+"""Sliding-window inference and the way back to the native grid.
+
+The windows, their overlap and both blendings follow MONAI's ``sliding_window_inference`` (checked against it in the tests).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from initbench.data.preprocess import Placement
+from initbench.protocols import Grid
+from initbench.recipe import Inference
+from initbench.training.loop import Precision
+
+_SIGMA = 0.125  # of the window's edge, for the Gaussian blending
+
+
+def window_starts(size: int, patch: int, overlap: float) -> list[int]:
+    """First voxels of the windows along one axis; the last one ends at the volume's end."""
+    if size <= patch:
+        return [0]
+    step = max(1, int(patch * (1 - overlap)))
+    return sorted({min(start, size - patch) for start in range(0, size - patch + step, step)})
+
+
+def importance(patch: Grid, blend: Literal["constant", "gaussian"], device: torch.device) -> Tensor:
+    """Weight of each voxel of a window, ``(D, H, W)``."""
+    weight = torch.ones(patch, device=device)
+    if blend == "constant":
+        return weight
+    for axis, size in enumerate(patch):
+        position = torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2
+        profile = torch.exp(-0.5 * (position / (_SIGMA * size)) ** 2)
+        weight = weight * profile.view([-1 if a == axis else 1 for a in range(3)])
+    return weight.clamp(min=1e-3)
+
+
+@torch.inference_mode()
+def predict_probabilities(
+    model: nn.Module, image: Tensor, patch: Grid, settings: Inference, precision: Precision
+) -> Tensor:
+    """Class probabilities ``(K, D, H, W)`` float32 of one volume ``(C, D, H, W)``; a volume smaller than the patch is padded."""
+    size: Grid = (image.shape[1], image.shape[2], image.shape[3])
+    margins = [max(0, p - s) for p, s in zip(patch, size, strict=True)]
+    pads = [(m // 2, m - m // 2) for m in margins]
+    padded = functional.pad(image, [value for pad in reversed(pads) for value in pad])
+    starts = list(product(*(window_starts(n, p, settings.overlap) for n, p in zip(padded.shape[1:], patch, strict=True))))
+    weight = importance(patch, settings.blend, image.device)
+    total: Tensor | None = None
+    norm = torch.zeros(padded.shape[1:], device=image.device)
+    for first in range(0, len(starts), settings.batch):
+        chunk = starts[first : first + settings.batch]
+        for start, probability in zip(chunk, _windows(model, padded, chunk, patch, precision), strict=True):
+            window = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))
+            if total is None:
+                total = torch.zeros((probability.shape[0], *padded.shape[1:]), device=image.device)
+            total[(slice(None), *window)] += probability * weight
+            norm[window] += weight
+    if total is None:
+        raise ValueError("a volume without voxels")
+    inner = tuple(slice(low, low + s) for (low, _), s in zip(pads, size, strict=True))
+    return (total / norm)[(slice(None), *inner)]
+
+
+def _windows(model: nn.Module, padded: Tensor, starts: Sequence[Sequence[int]], patch: Grid, precision: Precision) -> Tensor:
+    crops = [padded[(slice(None), *(slice(s, s + p) for s, p in zip(start, patch, strict=True)))] for start in starts]
+    with torch.autocast(padded.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        output = model(torch.stack(crops))
+    logits: Tensor = output if isinstance(output, Tensor) else output[0]
+    return logits.float().softmax(1)
+
+
+@torch.inference_mode()
+def to_native(probabilities: Tensor, placement: Placement) -> NDArray[np.uint8]:
+    """Label map on the case's native grid: probabilities resampled linearly class by class, then the largest."""
+    best = torch.full(placement.cropped_shape, -1.0, device=probabilities.device)
+    labels = torch.zeros(placement.cropped_shape, dtype=torch.uint8, device=probabilities.device)
+    for index, probability in enumerate(probabilities):
+        if tuple(probability.shape) == placement.cropped_shape:
+            resampled = probability
+        else:
+            resampled = functional.interpolate(
+                probability[None, None], size=placement.cropped_shape, mode="trilinear", align_corners=False
+            )[0, 0]
+        better = resampled > best
+        best = torch.where(better, resampled, best)
+        labels.masked_fill_(better, index)
+    return placement.restore(labels.cpu().numpy())

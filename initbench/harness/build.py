@@ -1,0 +1,64 @@
+"""Networks by name, constructed from the `construct` stream, with heads redrawn from the `head` stream."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from initbench import registry, seeding, spec
+from initbench.errors import UsageError
+from initbench.protocols import Grid, Size, structure_of
+
+
+def build(
+    name: str,
+    *,
+    in_channels: int,
+    num_classes: int,
+    patch_size: Grid,
+    size: Size = "paper",
+    variant: str | None = None,
+    deep_supervision: bool = False,
+    seed: int = 0,
+) -> nn.Module:
+    """Constructs a backbone as its authors do, on the CPU; the global torch generator is left as it was.
+
+    Args:
+        name: registered name, or ``./file.py:function``.
+        in_channels: channels of the image.
+        num_classes: classes with background.
+        patch_size: (D, H, W) of the training patch.
+        size: ``paper`` (the published network) or ``tiny``.
+        variant: published variant, the first one by default.
+        deep_supervision: return a list of logits, finest first.
+        seed: root seed of the `construct` stream.
+
+    Raises:
+        UsageError: unknown name, variant, size, or a patch that does not fit; names what does.
+    """
+    component = registry.get("backbone", spec.parse(name))
+    with seeding.forked(seed, "construct"):
+        try:
+            model = component.target(
+                in_channels=in_channels,
+                num_classes=num_classes,
+                patch_size=patch_size,
+                size=size,
+                variant=variant,
+                deep_supervision=deep_supervision,
+            )
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"backbone {name!r} gave {type(model).__name__} and no torch.nn.Module")
+    structure_of(model)
+    return model
+
+
+def redraw_heads(model: nn.Module, heads: tuple[str, ...], seed: int) -> None:
+    """Redraws the output heads by their layers' own law from the `head` stream, so that every init of a seed has the same ones."""
+    for head in heads:
+        for name, module in model.get_submodule(head).named_modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                with seeding.forked(seed, "head", f"{head}.{name}"):
+                    reset()

@@ -1,0 +1,172 @@
+"""From a request to a resolved cell: what exactly is run, and the id that says when two runs are the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from initbench import digest, registry, spec
+from initbench.data import splits
+from initbench.data.prepare import Prepared, prepare
+from initbench.data.sources import open_dataset
+from initbench.errors import UsageError
+from initbench.harness.hardware import resolve_device, resolve_precision
+from initbench.protocols import BackboneInfo, InitializerInfo, PatchError, Progress, Size, check_patch
+from initbench.recipe import Budget, Recipe, default_name
+from initbench.recipe import load as load_recipe
+from initbench.registry import Component
+from initbench.training.loop import Precision
+
+Protocol = Literal["equal-total", "equal-finetune"]
+REGIMEN = "plain"
+# Raised whenever the harness itself gives other numbers for the same settings.
+HARNESS_REVISION = 1
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One run as asked for: plain values, so that it travels to a worker process."""
+
+    init: str
+    backbone: str
+    dataset: str
+    seed: int
+    budget: Budget = "paper"
+    protocol: Protocol = "equal-total"
+    size: Size = "paper"
+    device: str = "auto"
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    data_root: Path | None = None
+    out: Path = Path("runs")
+    split: splits.SplitName | None = None
+    recipe: str | None = None
+    assignments: tuple[str, ...] = ()
+    threads: int = 1
+    save_predictions: bool = False
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A request with every choice made."""
+
+    request: RunRequest
+    init: Component
+    init_name: str
+    init_params: dict[str, Any]
+    init_info: InitializerInfo
+    backbone: Component
+    variant: str
+    recipe: Recipe
+    prepared: Prepared
+    precision: Precision
+    identity: dict[str, Any] = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        """Digest of the resolved request and the data; the seed is not in it."""
+        return digest.of_json(self.identity)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the budget."""
+        return int(getattr(self.recipe.steps, self.request.budget))
+
+    @property
+    def pretext_steps(self) -> int:
+        """Steps of a learned init."""
+        return max(1, round(self.recipe.pretext.share * self.total_steps)) if self.init_info.learned else 0
+
+    @property
+    def train_steps(self) -> int:
+        """Supervised steps: under ``equal-total`` the pretext comes off the budget, under ``equal-finetune`` on top of it."""
+        off = self.pretext_steps if self.request.protocol == "equal-total" else 0
+        return self.total_steps - off
+
+
+def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
+    """Makes every choice of a request; preprocesses the data where the cache lacks them.
+
+    Raises:
+        UsageError: something asked for does not exist or does not fit together. DataError: the data are unusable.
+    """
+    init_spec, backbone_spec = spec.parse(request.init), spec.parse(request.backbone)
+    init = registry.get("initializer", init_spec)
+    init_info = getattr(init.target, "info", InitializerInfo())
+    params = registry.resolve_params(init, skip=2)
+    dataset = open_dataset(request.dataset, request.data_root)
+    recipe = load_recipe(
+        request.recipe or default_name(dataset.name, dataset.modality),
+        size=request.size,
+        backbone=backbone_spec.name,
+        budget=request.budget,
+        assignments=request.assignments,
+    )
+    backbone, variant = _backbone(backbone_spec, recipe)
+    precision = resolve_precision(request.precision, resolve_device(request.device, request.index))
+    prepared = prepare(dataset, splits.resolve(dataset, request.split), recipe.preprocess, progress)
+    cell = Cell(
+        request=request,
+        init=init,
+        init_name=str(registry.canonical(init, skip=2)),
+        init_params=params,
+        init_info=init_info,
+        backbone=backbone,
+        variant=variant,
+        recipe=recipe,
+        prepared=prepared,
+        precision=precision,
+        identity={},
+    )
+    return replace(cell, identity=_identity(cell))
+
+
+def _backbone(backbone_spec: spec.Spec, recipe: Recipe) -> tuple[Component, str]:
+    backbone = registry.get("backbone", backbone_spec)
+    info: BackboneInfo | None = getattr(backbone.target, "info", None)
+    params = dict(backbone_spec.params)
+    strange = set(params) - {"variant"}
+    if strange:
+        raise UsageError(f"{backbone_spec.name} takes variant alone, got {', '.join(sorted(strange))}")
+    variants = info.variants if info else ("default",)
+    variant = str(params.get("variant") or recipe.variant or variants[0])
+    if variant not in variants:
+        raise UsageError(f"{backbone_spec.name} has no variant {variant!r}; it has {', '.join(variants)}")
+    if info and variant in info.divisor:
+        try:
+            check_patch(f"{backbone_spec.name} ({variant})", recipe.patch.size, info.divisor[variant])
+        except PatchError as error:
+            raise UsageError(str(error)) from None
+    return backbone, variant
+
+
+def protocol_name(cell: Cell) -> str:
+    """The protocol as recorded: an init that learns nothing has the same run under both, so it says ``any``."""
+    return cell.request.protocol if cell.init_info.learned else "any"
+
+
+def _component(component: Component, revision: int) -> str:
+    return component.source_digest or f"revision {revision}"
+
+
+def _identity(cell: Cell) -> dict[str, Any]:
+    recipe = cell.recipe.model_dump(mode="json", exclude={"name", "version", "source", "steps", "variant"})
+    info: BackboneInfo | None = getattr(cell.backbone.target, "info", None)
+    return {
+        "init": cell.init.spec.name if not cell.init.spec.is_file else cell.init_name,
+        "init_params": {key: list(v) if isinstance(v, tuple) else v for key, v in cell.init_params.items()},
+        "init_source": _component(cell.init, cell.init_info.revision),
+        "backbone": cell.backbone.spec.name,
+        "backbone_source": _component(cell.backbone, info.revision if info else 1),
+        "variant": cell.variant,
+        "size": cell.request.size,
+        "data": cell.prepared.digest,
+        "preprocess": cell.prepared.parameters.digest(),
+        "recipe": recipe,
+        "total_steps": cell.total_steps,
+        "protocol": protocol_name(cell),
+        "regimen": REGIMEN,
+        "precision": cell.precision,
+        "harness": HARNESS_REVISION,
+    }

@@ -1,0 +1,62 @@
+"""An estimate of a training step's memory before it is tried: on a CPU the real thing is a kill."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from initbench.errors import InitbenchError
+from initbench.protocols import Grid
+
+_WEIGHT_COPIES = 4  # weights, gradients and two optimizer moments, float32
+_BF16_SHARE = 0.6  # of the float32 activations; norms, softmax and losses stay in float32
+
+
+def estimate_bytes(model: nn.Module, channels: int, patch: Grid, batch: int, precision: str) -> int:
+    """Bytes a training step needs: weights, gradients, moments, and what autograd keeps, counted on the meta device.
+
+    The forward pass runs on tensors without data, so it costs no memory and no arithmetic.
+    """
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    with torch.no_grad():
+        shadow = copy.deepcopy(model).to("meta")
+    shadow.train()
+    kept: dict[int, int] = {}
+    held: list[Tensor] = []  # keeps storages alive, so that an id is not given to two of them
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage.nbytes()
+        held.append(tensor)
+        return tensor
+
+    def unpack(tensor: Tensor) -> Tensor:
+        return tensor
+
+    own = {parameter.untyped_storage()._cdata for parameter in shadow.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        output: Any = shadow(torch.zeros((batch, channels, *patch), device="meta"))
+    activations = sum(size for storage, size in kept.items() if storage not in own)
+    del output
+    return int(_WEIGHT_COPIES * weights + activations * (_BF16_SHARE if precision == "bf16" else 1.0))
+
+
+def out_of_memory(what: str) -> InitbenchError:
+    """The error for memory that did not suffice."""
+    return InitbenchError(
+        f"out of memory {what}. Lower what fills it: --set patch.batch=1, a smaller --set patch.size=D,H,W, --size tiny, "
+        "fewer --jobs, or --precision bf16"
+    )
+
+
+def check_memory(needed: int, available: int) -> None:
+    """Refuses a run that cannot fit.
+
+    Raises:
+        InitbenchError: says what to lower.
+    """
+    if needed > available:
+        raise out_of_memory(f"expected: a training step needs about {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free")

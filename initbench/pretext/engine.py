@@ -1,0 +1,184 @@
+"""The one pretext engine: transformations and objectives composed, trained by the harness's loop, everything but the heads kept."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from initbench.errors import UsageError
+from initbench.pretext.objectives import OrderHeads, Taps, order_losses, reconstruction_loss
+from initbench.pretext.transforms import Mask, Scope, Shuffle, slab_count
+from initbench.protocols import InitContext, Level
+
+
+@dataclass(frozen=True)
+class Order:
+    """Order prediction. `taps` are the levels' numbers from 1 (shallow), None for all of them (Table VIII)."""
+
+    taps: tuple[int, ...] | None = None
+    scope: Scope = "batch"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Masked reconstruction. `voxels` says where the error counts: ``all`` (LWI) or ``masked`` (MAE)."""
+
+    mask: Mask
+    voxels: Literal["all", "masked"] = "all"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Pretext:
+    """A pretext: either objective, or both (LWI). The shuffle comes first, the mask after it."""
+
+    order: Order | None = None
+    reconstruction: Reconstruction | None = None
+
+
+@dataclass(frozen=True)
+class PretextBatch:
+    """What a step trains on.
+
+    Attributes:
+        image: network input ``(N, C, D, H, W)``, shuffled and masked.
+        target: the image before masking.
+        counted: ``(N, 1, D, H, W)`` voxels that the reconstruction error counts.
+        order: ``(N, B)`` original slab index per position.
+    """
+
+    image: Tensor
+    target: Tensor
+    counted: Tensor
+    order: Tensor
+
+
+@dataclass
+class PretextTask:
+    """A pretext on a network, as a task of the training loop."""
+
+    module: nn.Module
+    pretext: Pretext
+    ctx: InitContext
+    taps: Taps
+    heads: OrderHeads | None
+    shuffle: Shuffle | None
+
+    def batch(self, step: int) -> PretextBatch:
+        """The batch of a step, a function of the step alone."""
+        ctx = self.ctx
+        slab = ctx.patch_size[0] // self.shuffle.count if self.shuffle else 1
+        patches = ctx.patches(step, slab=slab)
+        image, order = patches.image, torch.empty(0, dtype=torch.long, device=patches.image.device)
+        if self.shuffle is not None:
+            image, order = self.shuffle(image, patches.inside, ctx.rng(step, "shuffle"))
+        target, masked = image, torch.ones_like(image[:, :1], dtype=torch.bool)
+        counted = patches.inside_mask()
+        task = self.pretext.reconstruction
+        if task is not None:
+            image, masked = task.mask(image, ctx.rng(step, "mask"))
+            counted = counted & masked if task.voxels == "masked" else counted
+        return PretextBatch(image, target, counted, order)
+
+    def loss(self, batch: PretextBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted sum of the objectives; parts: ``order`` (mean over levels, ln B is chance) and ``reconstruction``."""
+        output, features = self.taps.run(batch.image)
+        total = torch.zeros((), device=batch.image.device)
+        parts: dict[str, Tensor] = {}
+        if self.pretext.order is not None and self.heads is not None:
+            losses = order_losses(self.heads(features), batch.order)
+            total = total + self.pretext.order.weight * losses.sum()
+            parts["order"] = losses.mean().detach()
+        if self.pretext.reconstruction is not None:
+            finest = output if isinstance(output, Tensor) else output[0]
+            error = reconstruction_loss(finest, batch.target, batch.counted)
+            total = total + self.pretext.reconstruction.weight * error
+            parts["reconstruction"] = error.detach()
+        return total, parts
+
+
+def pretrain(model: nn.Module, ctx: InitContext, pretext: Pretext) -> None:
+    """Trains `model` on a pretext in place. Output heads come back as they were; order heads are dropped.
+
+    Raises:
+        UsageError: a tap that does not exist, fewer than two slabs, or a mask that does not fit the patch.
+    """
+    levels = _tapped(pretext.order, ctx.levels)
+    shuffle = Shuffle(slab_count(ctx.patch_size[0], levels), pretext.order.scope) if pretext.order else None
+    if pretext.reconstruction is not None:
+        pretext.reconstruction.mask.cells(ctx.patch_size)
+    heads = _order_heads(levels, shuffle.count, ctx) if shuffle else None
+    channels = int(ctx.patches(0).image.shape[1])
+    with contextlib.ExitStack() as stack:
+        if pretext.reconstruction is not None:
+            stack.enter_context(output_channels(model, ctx, channels))
+        taps = Taps(model, levels, enough=pretext.reconstruction is None)
+        stack.callback(taps.remove)
+        trained = nn.ModuleList([model] if heads is None else [model, heads]).to(ctx.device)
+        ctx.fit(PretextTask(trained, pretext, ctx, taps, heads, shuffle))
+    model.to("cpu")
+
+
+def _tapped(order: Order | None, levels: Sequence[Level]) -> list[Level]:
+    if order is None:
+        return []
+    numbers = order.taps or tuple(range(1, len(levels) + 1))
+    wrong = [number for number in numbers if not 1 <= number <= len(levels)]
+    if wrong:
+        raise UsageError(f"taps {wrong}: the backbone has levels 1 to {len(levels)} (shallow to deep)")
+    return [levels[number - 1] for number in numbers]
+
+
+def _order_heads(levels: Sequence[Level], slabs: int, ctx: InitContext) -> OrderHeads:
+    """Order heads with the usual law U(±1/√C), each parameter from its own generator."""
+    heads = OrderHeads(levels, slabs)
+    for name, parameter in heads.named_parameters():
+        classifier = heads.get_submodule(name.rpartition(".")[0])
+        bound = classifier.in_features**-0.5  # type: ignore[operator]
+        nn.init.uniform_(parameter, -bound, bound, generator=ctx.generator(f"order-head.{name}"))
+    return heads
+
+
+@contextlib.contextmanager
+def output_channels(model: nn.Module, ctx: InitContext, channels: int) -> Iterator[None]:
+    """Inside the block the declared output heads end in `channels` channels; afterwards they are the old modules again."""
+    kept: list[tuple[nn.Module, str, nn.Module]] = []
+    try:
+        for name in ctx.heads:
+            parent, attribute, old = _last_convolution(model, name)
+            kept.append((parent, attribute, old))
+            setattr(parent, attribute, _like(old, channels, f"{name}.{attribute}", ctx))
+        yield
+    finally:
+        for parent, attribute, old in kept:
+            setattr(parent, attribute, old)
+
+
+def _last_convolution(model: nn.Module, head: str) -> tuple[nn.Module, str, nn.modules.conv._ConvNd]:
+    found = [
+        (f"{head}.{name}".rstrip("."), module)
+        for name, module in model.get_submodule(head).named_modules()
+        if isinstance(module, nn.modules.conv._ConvNd)
+    ]
+    if not found:
+        raise UsageError(f"output head {head!r} holds no convolution, so it cannot be swapped for a reconstruction head")
+    full, module = found[-1]
+    parent, _, attribute = full.rpartition(".")
+    return model.get_submodule(parent), attribute, module
+
+
+def _like(old: nn.modules.conv._ConvNd, channels: int, name: str, ctx: InitContext) -> nn.Module:
+    new = type(old)(  # type: ignore[call-arg]
+        old.in_channels, channels, old.kernel_size, old.stride, old.padding, bias=old.bias is not None, dtype=old.weight.dtype
+    )
+    fan = old.in_channels * int(np.prod(old.kernel_size))
+    for part, parameter in new.named_parameters():
+        nn.init.uniform_(parameter, -(fan**-0.5), fan**-0.5, generator=ctx.generator(f"reconstruction-head.{name}.{part}"))
+    return new.to(old.weight.device)

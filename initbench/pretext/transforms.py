@@ -1,0 +1,117 @@
+"""What a pretext does to its input: shuffle slabs along D, mask cells. Numbers from a numpy generator, work on the device.
+
+Source: LWI section 3.2; ShahinaKK/LWI-VMS@7f21654:UNETR/BTCV/trainer.py l.40-103 (with the depth axis bound by name).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from initbench.errors import UsageError
+from initbench.protocols import Grid, Level
+
+Scope = Literal["batch", "sample"]
+PADDING = -100  # label of a slab position that holds padding; cross-entropy ignores it
+
+
+def slab_count(depth: int, levels: Sequence[Level]) -> int:
+    """B: the largest common divisor of the patch depth and the depths of all tapped levels.
+
+    Raises:
+        UsageError: fewer than two slabs, so there is nothing to order; names the depths that work.
+    """
+    depths = [level.grid[0] for level in levels]
+    count = math.gcd(depth, *depths)
+    if count >= 2:
+        return count
+    stride = depth // min(depths)
+    works = ", ".join(str(2 * stride * factor) for factor in (1, 2, 3))
+    raise UsageError(
+        f"order prediction has nothing to order: a patch of depth {depth} leaves the tapped levels {depths} slices deep, so one "
+        f"slab. Patch depths that work: {works}, ... (--set patch.size=D,H,W), or tap shallower levels, as in "
+        f"order(taps=({', '.join(str(i + 1) for i in range(max(1, len(levels) - 1)))},))"
+    )
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """Permutes `count` slabs along D; slabs that hold padding stay where they are.
+
+    One permutation serves the whole batch, as in the release, or each sample draws its own. The identity is a permutation.
+    """
+
+    count: int
+    scope: Scope = "batch"
+
+    def __call__(self, image: Tensor, inside: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Shuffles ``(N, C, D, H, W)``.
+
+        Returns:
+            The shuffled image and ``(N, B)`` int64: at each position the original index of the slab now there.
+        """
+        number, thickness = image.shape[0], image.shape[2] // self.count
+        shared = rng.permutation(self.count)
+        orders = np.full((number, self.count), PADDING, np.int64)
+        out = image.clone()
+        for n in range(number):
+            permutation = shared if self.scope == "batch" else rng.permutation(self.count)
+            whole = int(inside[n, 0, 1]) // thickness  # the volume starts at the first slice
+            order = permutation[permutation < whole]
+            orders[n, :whole] = order
+            slices = np.concatenate([np.arange(thickness) + thickness * slab for slab in order])
+            out[n, :, : whole * thickness] = image[n][:, torch.from_numpy(slices).to(image.device)]
+        return out, torch.from_numpy(orders).to(image.device)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Sets ``int(ratio x cells)`` random cells to 0 in the network's input space.
+
+    `tube` draws one in-plane mask and holds it along the whole depth (VideoMAE's tube). One mask serves the whole batch, as in
+    the release, or each sample draws its own.
+    """
+
+    ratio: float
+    patch: int
+    tube: bool = False
+    scope: Scope = "batch"
+
+    def cells(self, size: Grid) -> Grid:
+        """Cells per axis.
+
+        Raises:
+            UsageError: ratio outside (0, 1), or a cell edge that does not divide the patch.
+        """
+        if not 0 < self.ratio < 1:
+            raise UsageError(f"mask_ratio must lie between 0 and 1, got {self.ratio}")
+        if any(axis % self.patch for axis in size):
+            raise UsageError(f"mask_patch {self.patch} does not divide the patch {size}; common divisors of it work")
+        d, h, w = (axis // self.patch for axis in size)
+        return d, h, w
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Masks ``(N, C, D, H, W)``; returns the image and ``(N, 1, D, H, W)`` bool, true where masked."""
+        number = image.shape[0]
+        size: Grid = (image.shape[2], image.shape[3], image.shape[4])
+        grid = self.cells(size)
+        drawn = [self._draw(grid, rng) for _ in range(1 if self.scope == "batch" else number)]
+        chosen = np.stack(drawn * number if self.scope == "batch" else drawn)
+        coarse = torch.from_numpy(chosen).to(image.device)
+        mask = coarse[:, None]
+        for axis in (2, 3, 4):
+            mask = mask.repeat_interleave(self.patch, dim=axis)
+        return image.masked_fill(mask, 0.0), mask
+
+    def _draw(self, grid: Grid, rng: np.random.Generator) -> NDArray[np.bool_]:
+        shape = (1, *grid[1:]) if self.tube else grid
+        flat = np.zeros(math.prod(shape), bool)
+        flat[rng.permutation(flat.size)[: int(self.ratio * flat.size)]] = True
+        return np.broadcast_to(flat.reshape(shape), grid)

@@ -1,0 +1,379 @@
+"""The contracts between the rooms. Imports nothing of ours.
+
+Tensors are ``(N, C, D, H, W)`` and spacings are in mm in the same order. ``D`` is the slice axis: superior-inferior, or the
+coarsest axis where one spacing is at least three times the others. It is bound once per data set, by name, never by index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+Grid = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+Size = Literal["tiny", "paper"]
+Layout = Literal["NCDHW", "NDHWC", "NLC"]
+F = TypeVar("F", bound=Callable[..., Any])
+
+# --------------------------------------------------------------------------------------------------------------------
+# Backbones
+
+
+@dataclass(frozen=True)
+class Level:
+    """One encoder level Z_i: what a forward hook on ``module`` sees.
+
+    Attributes:
+        module: dotted name of the submodule whose output is Z_i.
+        grid: the level's ``(D, H, W)`` for the patch the network was built for.
+        channels: width of Z_i.
+        layout: ``NCDHW``, ``NDHWC``, or ``NLC`` (tokens in row-major order, W fastest).
+    """
+
+    module: str
+    grid: Grid
+    channels: int
+    layout: Layout = "NCDHW"
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a network says of itself, so that nothing else has to know its insides.
+
+    Attributes:
+        patch_size: ``(D, H, W)`` the network was built for.
+        levels: encoder levels, shallow to deep.
+        heads: dotted names of the output heads; a learned init leaves them out.
+        unused: parameters that get no gradient by design (dotted names).
+        projections: bare ``(inputs, outputs)`` matrices used as linear maps (dotted names of parameters).
+        axes: order of the spatial axes the published weights expect.
+    """
+
+    patch_size: Grid
+    levels: tuple[Level, ...]
+    heads: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+    projections: tuple[str, ...] = ()
+    axes: str = "DHW"
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """Where a backbone comes from.
+
+    Attributes:
+        source: ``owner/repo:path@commit`` or ``package==version:object`` of the code it equals.
+        variants: published variants; the first is the default.
+        divisor: per variant, what the patch must be a multiple of, ``(D, H, W)``.
+    """
+
+    summary: str
+    paper: str
+    source: str
+    licence: str
+    variants: tuple[str, ...] = ("default",)
+    divisor: Mapping[str, Grid] = field(default_factory=dict)
+    revision: int = 1
+
+
+class Backbone(Protocol):
+    """Builds a network whose ``structure`` attribute is a `Structure`.
+
+    The network returns logits ``(N, num_classes, D, H, W)``, or under deep supervision, in training and evaluation alike, a
+    list of them, finest first.
+    """
+
+    def __call__(
+        self,
+        *,
+        in_channels: int,
+        num_classes: int,
+        patch_size: Grid,
+        size: Size = "paper",
+        variant: str | None = None,
+        deep_supervision: bool = False,
+    ) -> nn.Module:
+        """Builds the network on the CPU with the authors' own initialization.
+
+        Raises:
+            PatchError: the patch does not suit the architecture; names the nearest valid ones.
+            ValueError: unknown variant or size.
+        """
+
+
+class PatchError(ValueError):
+    """A patch that an architecture cannot take."""
+
+
+def check_patch(name: str, patch_size: Sequence[int], divisor: Grid) -> Grid:
+    """Returns the patch as a tuple of ints, or refuses it and names the nearest valid ones.
+
+    Raises:
+        PatchError: not three positive multiples of `divisor`.
+    """
+    if len(patch_size) != 3:
+        raise PatchError(f"{name}: a patch has three sizes (D, H, W), got {tuple(patch_size)}")
+    patch = (int(patch_size[0]), int(patch_size[1]), int(patch_size[2]))
+    if all(p > 0 and p % d == 0 for p, d in zip(patch, divisor, strict=True)):
+        return patch
+    lower = tuple(max(d, p // d * d) for p, d in zip(patch, divisor, strict=True))
+    upper = tuple(-(-max(p, 1) // d) * d for p, d in zip(patch, divisor, strict=True))
+    nearest = " or ".join(str(p) for p in dict.fromkeys((lower, upper)))
+    raise PatchError(
+        f"{name}: patch {patch} must be a multiple of {divisor} (D, H, W); nearest valid: {nearest}. "
+        f"Set it with --set patch.size={','.join(map(str, upper))}"
+    )
+
+
+def structure_of(model: nn.Module) -> Structure:
+    """The structure a network declares.
+
+    Raises:
+        TypeError: it declares none.
+    """
+    structure = getattr(model, "structure", None)
+    if not isinstance(structure, Structure):
+        raise TypeError(f"{type(model).__name__} declares no `structure` (initbench.protocols.Structure): levels and heads")
+    return structure
+
+
+def backbone(info: BackboneInfo) -> Callable[[F], F]:
+    """Attaches `info` to a function that builds a backbone."""
+
+    def mark(function: F) -> F:
+        function.info = info  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Initializers
+
+Role = Literal["linear", "conv", "transposed-conv", "projection", "bias", "norm", "other"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One named parameter that an initializer may set.
+
+    Attributes:
+        name: as in ``named_parameters``; a tied parameter appears once, under its first name.
+        role: what the parameter is; ``projection`` is a bare matrix used as a linear map, ``other`` everything that no scheme
+            touches unless it names it (positional tables, layer scales, temperatures).
+        fan_in: number of inputs summed into one output, taken from what the layer computes (a transposed convolution whose
+            kernel equals its stride sums its input channels), 0 for roles without fans.
+        fan_out: number of outputs one input feeds.
+        owner: role of the layer a bias belongs to; equals `role` elsewhere.
+    """
+
+    name: str
+    role: Role
+    fan_in: int
+    fan_out: int
+    owner: Role
+
+
+@dataclass(frozen=True)
+class InitializerInfo:
+    """What the harness has to know before it calls an initializer.
+
+    Attributes:
+        learned: trains on unlabelled patches of the training cases, so it costs steps.
+        revision: raised whenever the numbers it gives change.
+    """
+
+    summary: str = ""
+    paper: str = ""
+    learned: bool = False
+    revision: int = 1
+
+
+@dataclass(frozen=True)
+class Patches:
+    """A batch of unlabelled training patches.
+
+    Attributes:
+        image: ``(N, C, D, H, W)`` on the context's device.
+        inside: ``(N, 3, 2)`` first and one-past-last voxel per axis that lie in the volume; the rest is padding.
+    """
+
+    image: Tensor
+    inside: NDArray[np.int64]
+
+    def inside_mask(self) -> Tensor:
+        """``(N, 1, D, H, W)`` bool on the image's device: voxels that lie in the volume."""
+        import torch
+
+        mask = torch.zeros_like(self.image[:, :1], dtype=torch.bool)
+        for n, ((d0, d1), (h0, h1), (w0, w1)) in enumerate(self.inside.tolist()):
+            mask[n, :, d0:d1, h0:h1, w0:w1] = True
+        return mask
+
+
+class InitContext(Protocol):
+    """What the harness hands an initializer."""
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Every parameter of the network, tied ones once."""
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Encoder levels of the backbone, shallow to deep."""
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Output heads; whatever is done to them is redrawn by the harness."""
+
+    @property
+    def patch_size(self) -> Grid:
+        """``(D, H, W)`` of the network's input."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where a learned initializer trains."""
+
+    @property
+    def steps(self) -> int:
+        """Step budget of the pretext."""
+
+    @property
+    def mask_patch(self) -> int:
+        """Edge of a masked cell in voxels, as the recipe of the backbone states it."""
+
+    def generator(self, name: str) -> torch.Generator:
+        """A CPU generator of its own for the parameter `name`: the order of visits changes no bit."""
+
+    def rng(self, step: int, purpose: str) -> np.random.Generator:
+        """Counter-based generator of the pretext stream at `step`: needs no history."""
+
+    def patches(self, step: int, *, slab: int = 1) -> Patches:
+        """The unlabelled batch of `step`: uniform over the training cases, no depth flip.
+
+        Args:
+            slab: slices per slab; the depth inside the volume is a whole number of slabs, at least two when `slab` > 1.
+        """
+
+    def fit(self, task: Task) -> None:
+        """Trains `task` with the one training loop for `steps` steps under the recipe's pretext settings."""
+
+
+class Initializer(Protocol):
+    """Changes a network's parameters in place; keeps shapes, ties and ``requires_grad``; reads no global generator."""
+
+    def __call__(self, model: nn.Module, ctx: InitContext, /, **params: Any) -> None:
+        """Initializes `model`."""
+
+
+def initializer(
+    *, summary: str = "", paper: str = "", learned: bool = False, revision: int = 1
+) -> Callable[[F], F]:
+    """Marks a function as an initializer. A plain function ``(model, ctx)`` is one too, data-independent."""
+
+    def mark(function: F) -> F:
+        function.info = InitializerInfo(summary=summary, paper=paper, learned=learned, revision=revision)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Training
+
+
+class Task(Protocol):
+    """What the training loop trains: the supervised stage and every pretext are one each."""
+
+    @property
+    def module(self) -> nn.Module:
+        """Everything that has parameters to train (network and temporary heads)."""
+
+    def batch(self, step: int) -> Any:
+        """The batch of `step`, a function of the step alone."""
+
+    def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to minimize and its named, detached parts."""
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Datasets
+
+
+@dataclass(frozen=True)
+class Case:
+    """One examination.
+
+    Attributes:
+        image: ``(C, X, Y, Z)`` float32 in the file's own axis order.
+        label: ``(X, Y, Z)`` unsigned integer.
+        affine: voxel to world (RAS, mm), 4 x 4.
+    """
+
+    id: str
+    image: NDArray[np.float32]
+    label: NDArray[np.uint8]
+    affine: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Named division of the case ids. `test` are the reported cases."""
+
+    name: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A labelled set of volumes."""
+
+    name: str
+    modality: str
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    licence: str
+
+    def case_ids(self) -> tuple[str, ...]:
+        """All labelled cases, sorted."""
+
+    def load(self, case_id: str) -> Case:
+        """Reads and checks one case.
+
+        Raises:
+            DataError: what is wrong with which file, and what to do.
+        """
+
+    def digest(self, case_id: str) -> str:
+        """Content digest (hex sha256) of one case's image and label bytes."""
+
+    def published_split(self) -> Split | None:
+        """The split that the papers use, where there is one."""
+
+
+class Progress(Protocol):
+    """Where long work reports to."""
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage of `total` steps begins."""
+
+    def advance(self, done: int, info: Mapping[str, float]) -> None:
+        """`done` steps of the stage are finished."""
+
+
+class NoProgress:
+    """Says nothing."""
+
+    def start(self, stage: str, total: int) -> None:
+        """Ignored."""
+
+    def advance(self, done: int, info: Mapping[str, float]) -> None:
+        """Ignored."""

@@ -1,0 +1,242 @@
+"""Frozen settings of a run: TOML layers, overrides by size, backbone and budget, then ``--set``; validated, digested.
+
+Layers, each over the one before: ``base.toml``, the data set's own recipe, the overrides of both (in file order) whose `when`
+matches, and the user's assignments. Data, not code: a recipe holds values and no expressions.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from initbench import digest
+from initbench.errors import UsageError
+
+Budget = Literal["smoke", "short", "paper"]
+Fraction = Field(ge=0.0, le=1.0)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Preprocess(_Section):
+    """From the file to the network's input.
+
+    `spacing` is (D, H, W) in mm, ``median`` of the training cases, or ``native``. `intensity` is ``window`` (fixed HU window to
+    [0, 1]), ``percentile`` (clip to foreground percentiles of the training cases, z-score with their mean and SD) or
+    ``case-zscore`` (each case by its own percentiles, mean and SD). `crop` cuts to voxels above the window's lower end (CT) or
+    above zero (other modalities). `depth_axis` binds D: ``auto`` or one of x, y, z of the RAS volume.
+    """
+
+    spacing: tuple[float, float, float] | Literal["median", "native"]
+    intensity: Literal["window", "percentile", "case-zscore"]
+    window: tuple[float, float] = (-175.0, 250.0)
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    crop: bool = True
+    image_order: int = Field(ge=0, le=3)
+    depth_axis: Literal["auto", "x", "y", "z"] = "auto"
+
+
+class Patch(_Section):
+    """Training crops. `foreground` is the share of patches centred on a foreground voxel (pos:neg 1:1 is 0.5)."""
+
+    size: tuple[int, int, int]
+    batch: int = Field(ge=1)
+    foreground: float = Fraction
+
+
+class Augment(_Section):
+    """Probabilities and ranges of recipe R1: flips per axis, in-plane quarter turns, intensity scale and shift."""
+
+    flip: float = Fraction
+    rot90: float = Fraction
+    scale_probability: float = Fraction
+    scale_range: float = Field(ge=0.0)
+    shift_probability: float = Fraction
+    shift_range: float = Field(ge=0.0)
+
+
+class Optimizer(_Section):
+    """One optimizer with its schedule. `warmup` is a share of the stage's steps."""
+
+    name: Literal["adamw", "sgd"]
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    momentum: float = Field(default=0.99, ge=0, lt=1)
+    schedule: Literal["cosine", "poly", "constant"]
+    warmup: float = Fraction
+    poly_power: float = 0.9
+    clip: float = Field(default=0.0, ge=0, description="gradient norm bound, 0 for none")
+
+
+class Loss(_Section):
+    """Dice + cross-entropy. The defaults are eq. 11 as MONAI computes it."""
+
+    squared: bool = True
+    background: bool = True
+    batch_dice: bool = False
+    smooth_nr: float = 0.0
+    smooth_dr: float = 1e-6
+    deep_supervision: bool = False
+
+
+class PretextStage(_Section):
+    """Training of a learned init. `share` is its part of the recipe's total steps, `mask_patch` the edge of a masked cell."""
+
+    share: float = Field(gt=0, lt=1)
+    mask_patch: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    optimizer: Optimizer
+
+
+class Inference(_Section):
+    """Sliding window over the preprocessed volume."""
+
+    overlap: float = Field(ge=0, lt=1)
+    blend: Literal["constant", "gaussian"]
+    batch: int = Field(ge=1)
+
+
+class Steps(_Section):
+    """Total optimizer steps of a run per budget."""
+
+    smoke: int = Field(ge=2)
+    short: int = Field(ge=2)
+    paper: int = Field(ge=2)
+
+
+class Recipe(_Section):
+    """Everything that two inits of a block share."""
+
+    name: str
+    version: int
+    source: str
+    preprocess: Preprocess
+    patch: Patch
+    augment: Augment
+    optimizer: Optimizer
+    loss: Loss
+    pretext: PretextStage
+    inference: Inference
+    steps: Steps
+    variant: str | None = None
+    dice_policy: Literal["reference-mask"] = "reference-mask"
+
+    def digest(self) -> str:
+        """Digest of the resolved values; name, version and source are documentation."""
+        return digest.of_json(self.model_dump(mode="json", exclude={"name", "version", "source"}))
+
+
+def listing() -> list[tuple[str, str]]:
+    """(name, first source line) of the recipes that come with the package."""
+    folder = resources.files("initbench.recipes")
+    tables = [tomllib.loads(item.read_text("utf-8")) for item in folder.iterdir() if item.name.endswith(".toml")]
+    return sorted((table["name"], table["source"].strip().splitlines()[0]) for table in tables)
+
+
+def default_name(dataset: str, modality: str) -> str:
+    """The recipe of a data set: its own, or the generic one of its modality."""
+    known = {name for name, _ in listing()}
+    if dataset in known:
+        return dataset
+    return "generic-ct" if modality.upper() == "CT" else "generic-mr"
+
+
+def load(name: str, *, size: str, backbone: str, budget: Budget, assignments: Iterable[str] = ()) -> Recipe:
+    """Resolves a recipe.
+
+    Args:
+        name: of a packaged recipe, or a path to a TOML file.
+        size: ``tiny`` or ``paper``, matched by overrides.
+        backbone: name, matched by overrides.
+        budget: matched by overrides.
+        assignments: ``section.field=value``, over everything else.
+
+    Raises:
+        UsageError: unknown recipe, key or value; says which and what is allowed.
+    """
+    base, own = _read("base"), _read(name)
+    selectors = {"size": size, "backbone": backbone, "budget": budget}
+    values = copy.deepcopy({key: value for key, value in base.items() if key != "override"})
+    _merge(values, {key: value for key, value in own.items() if key != "override"})
+    for override in [*base.get("override", []), *own.get("override", [])]:
+        if _matches(name, override.get("when", {}), selectors):
+            _merge(values, {key: value for key, value in override.items() if key != "when"})
+    for assignment in assignments:
+        _assign(values, assignment)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(f"recipe {name}: {_explain(error)}") from None
+
+
+def _read(name: str) -> dict[str, Any]:
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise UsageError(f"recipe {name}: there is no such file ({path.resolve()})")
+        text = path.read_text("utf-8")
+    else:
+        file = resources.files("initbench.recipes") / f"{name}.toml"
+        if not file.is_file():
+            known = ", ".join(known for known, _ in listing())
+            raise UsageError(f"unknown recipe {name!r}; known: {known}, or a path ending in .toml")
+        text = file.read_text("utf-8")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"recipe {name}: {error}") from None
+
+
+def _matches(name: str, when: Any, selectors: Mapping[str, str]) -> bool:
+    if not isinstance(when, dict) or set(when) - set(selectors):
+        raise UsageError(f"recipe {name}: an override's `when` may name {', '.join(selectors)}, got {when!r}")
+    return all(selectors[key] in (value if isinstance(value, list) else [value]) for key, value in when.items())
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = copy.deepcopy(value)
+
+
+def _assign(values: dict[str, Any], assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {assignment!r}: write --set section.field=value, as in --set optimizer.lr=0.001")
+    *sections, name = key.strip().split(".")
+    table = values
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"--set {assignment!r}: {section} is a value, not a section")
+    table[name] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    lowered = text.lower()
+    if lowered in ("true", "false"):
+        return lowered == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"])
+        got = "" if item["type"] == "missing" else f" (got {item['input']!r})"
+        lines.append(f"{where}: {item['msg']}{got}")
+    return "; ".join(lines)

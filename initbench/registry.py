@@ -1,0 +1,191 @@
+"""name -> object: built-ins from the catalog, others from entry points, loaded only when asked for."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from initbench.catalog import CATALOG, GROUPS, Entry, Kind
+from initbench.errors import InitbenchError, UsageError
+from initbench.spec import Spec
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A line of `initbench list`; `origin` is ``initbench`` or ``distribution version``."""
+
+    name: str
+    kind: Kind
+    summary: str
+    origin: str
+    learned: bool = False
+
+
+@dataclass(frozen=True)
+class Component:
+    """A loaded component with what identifies it.
+
+    Attributes:
+        source_digest: sha256 of the source file for everything that is not built in; a built-in has a revision instead.
+    """
+
+    spec: Spec
+    kind: Kind
+    target: Any
+    origin: str
+    source_digest: str | None
+
+
+@cache
+def _plugins(kind: Kind) -> dict[str, EntryPoint]:
+    """Entry points of a kind by name.
+
+    Raises:
+        UsageError: a plug-in has the name of a built-in or of another plug-in; names both origins.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUPS[kind]):
+        if point.name in CATALOG[kind]:
+            raise UsageError(
+                f"{kind} {point.name!r} of {_origin(point)} has the name of a built-in ({CATALOG[kind][point.name].target}); "
+                "rename it in the plug-in's entry points"
+            )
+        other = found.get(point.name)
+        if other is not None and other.value != point.value:
+            raise UsageError(f"{kind} {point.name!r} is offered by both {_origin(other)} and {_origin(point)}; uninstall one")
+        found[point.name] = point
+    return found
+
+
+def _origin(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+
+
+def listing(kind: Kind) -> list[Listing]:
+    """Everything of a kind, built-ins first. Imports no component."""
+    rows = [Listing(name, kind, entry.summary, "initbench", entry.learned) for name, entry in CATALOG[kind].items()]
+    rows += [Listing(name, kind, point.value, _origin(point)) for name, point in sorted(_plugins(kind).items())]
+    return rows
+
+
+def names(kind: Kind) -> list[str]:
+    """All names of a kind."""
+    return [row.name for row in listing(kind)]
+
+
+def unknown(kind: Kind, name: str, known: list[str]) -> UsageError:
+    """The error for a name that nobody offers, with the nearest ones."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    return UsageError(f"unknown {kind} {name!r}: {hint} (initbench list {kind}s)")
+
+
+def get(kind: Kind, spec: Spec) -> Component:
+    """Loads a component.
+
+    Raises:
+        UsageError: unknown name (nearest names suggested), or a file without that function.
+        InitbenchError: the plug-in cannot be imported.
+    """
+    if spec.is_file:
+        return _from_file(kind, spec)
+    entry = CATALOG[kind].get(spec.name)
+    if entry is not None:
+        return Component(spec, kind, _import(entry), "initbench", None)
+    point = _plugins(kind).get(spec.name)
+    if point is None:
+        raise unknown(kind, spec.name, names(kind))
+    try:
+        target = point.load()
+    except Exception as error:
+        raise InitbenchError(f"{kind} {spec.name!r} of {_origin(point)} cannot be imported: {error!r}") from error
+    return Component(spec, kind, target, _origin(point), _source_digest(target))
+
+
+def _import(entry: Entry) -> Any:
+    module, _, attribute = entry.target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _source_digest(target: Any) -> str:
+    file = inspect.getsourcefile(inspect.unwrap(target) if callable(target) else type(target))
+    if file is None:
+        raise InitbenchError(f"{target!r} has no source file, so its results could not be identified")
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def _from_file(kind: Kind, spec: Spec) -> Component:
+    path_text, _, attribute = spec.name.rpartition(":")
+    path = Path(path_text).expanduser()
+    if not path.is_file():
+        raise UsageError(f"{kind} {spec.name!r}: there is no file {path.resolve()}")
+    source = path.read_bytes()
+    digest = hashlib.sha256(source).hexdigest()
+    module_name = f"_initbench_file_{digest[:16]}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        location = importlib.util.spec_from_file_location(module_name, path.resolve())
+        if location is None or location.loader is None:
+            raise UsageError(f"{kind} {spec.name!r}: {path} is not a Python file")
+        module = importlib.util.module_from_spec(location)
+        sys.modules[module_name] = module  # before execution: dataclasses look their module up
+        try:
+            location.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise InitbenchError(f"{kind} {spec.name!r}: {path} cannot be imported: {error!r}") from error
+    target = getattr(module, attribute, None)
+    if target is None:
+        functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise UsageError(f"{path} has no {attribute!r}; it has {', '.join(functions) or 'nothing callable'}")
+    return Component(spec, kind, target, f"file {path}", digest)
+
+
+def resolve_params(component: Component, skip: int) -> dict[str, Any]:
+    """The component's parameters, the given ones over the defaults.
+
+    Args:
+        component: the loaded component.
+        skip: leading positional parameters that the harness fills.
+
+    Raises:
+        UsageError: a parameter that it does not take, or one it needs is not given; names those it takes.
+    """
+    target: Callable[..., Any] = component.target
+    parameters = list(inspect.signature(target).parameters.values())[skip:]
+    takes = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    given = dict(component.spec.params)
+    strange = sorted(set(given) - set(takes))
+    if strange and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        options = ", ".join(f"{key}={value!r}" for key, value in takes.items()) or "none"
+        raise UsageError(f"{component.spec.name} takes no {', '.join(strange)}; its parameters: {options}")
+    resolved = {**takes, **given}
+    missing = [key for key, value in resolved.items() if value is inspect.Parameter.empty]
+    if missing:
+        raise UsageError(f"{component.spec.name} needs {', '.join(missing)}: write {component.spec.name}({missing[0]}=...)")
+    return resolved
+
+
+def canonical(component: Component, skip: int) -> Spec:
+    """The spec without parameters that merely repeat a default: the row's name on the leaderboard."""
+    signature = list(inspect.signature(component.target).parameters.values())[skip:]
+    defaults = {p.name: p.default for p in signature}
+    kept = tuple((key, value) for key, value in component.spec.params if defaults.get(key, _UNSET) != value)
+    name = component.spec.name
+    if component.spec.is_file:  # the content is the identity: two versions of a file are two rows
+        path, _, attribute = name.rpartition(":")
+        name = f"{Path(path).name}:{attribute}@{(component.source_digest or '')[:8]}"
+    return Spec(name, kept)
+
+
+_UNSET = object()

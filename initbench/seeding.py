@@ -1,0 +1,94 @@
+"""Named seed streams, derived from (root seed, stream, key), and the determinism switches.
+
+Every number comes from a counter: the state at step k is a function of (root, stream, k) and needs no history, so a resumed run
+draws what the uninterrupted one drew, and a new stream shifts no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+Stream = Literal["construct", "init", "head", "order", "augment", "dropout", "pretext"]
+
+
+def derive(root: int, stream: str, *keys: str | int) -> int:
+    """A 128-bit seed for a stream; the text form makes ("a", 11) and ("a1", 1) different."""
+    text = "\0".join([f"initbench-1:{root}", stream, *(f"{type(key).__name__}:{key}" for key in keys)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
+
+
+def rng(root: int, stream: Stream, *keys: str | int) -> np.random.Generator:
+    """Counter-based numpy generator of a stream, on the CPU whatever the device."""
+    return np.random.Generator(np.random.Philox(key=derive(root, stream, *keys)))
+
+
+def torch_seed(root: int, stream: Stream, *keys: str | int) -> int:
+    """The stream's seed in the 64 bits torch takes."""
+    return derive(root, stream, *keys) & (2**63 - 1)
+
+
+def torch_generator(root: int, stream: Stream, *keys: str | int) -> torch.Generator:
+    """CPU torch generator of a stream."""
+    import torch
+
+    return torch.Generator().manual_seed(torch_seed(root, stream, *keys))
+
+
+@contextlib.contextmanager
+def forked(root: int, stream: Stream, *keys: str | int) -> Iterator[None]:
+    """Global torch generator of the CPU seeded from a stream, and put back afterwards. For code that takes no generator."""
+    import torch
+
+    state = torch.get_rng_state()
+    # default_generator alone: torch.manual_seed would also reseed every accelerator.
+    torch.default_generator.manual_seed(torch_seed(root, stream, *keys))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+def seed_step(root: int, stream: Stream, *keys: str | int) -> None:
+    """Seeds the global generators (CPU and CUDA) for one training step: what dropout layers read."""
+    import torch
+
+    torch.manual_seed(torch_seed(root, stream, *keys))
+
+
+@contextlib.contextmanager
+def deterministic(threads: int) -> Iterator[None]:
+    """Deterministic kernels and a fixed number of CPU threads inside the block; the former settings come back after it."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it deterministic cuBLAS refuses to run
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.get_num_threads(),
+    )
+    state = torch.get_rng_state()
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
+        torch.backends.cudnn.allow_tf32 = before[2]
+        torch.backends.cuda.matmul.allow_tf32 = before[3]
+        torch.set_num_threads(before[4])
+        torch.set_rng_state(state)

@@ -1,0 +1,86 @@
+"""Component strings: ``name``, ``name(arg=1)``, ``./file.py:function``; parsed as literals, never evaluated."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from initbench.errors import UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_.\-]+)?\Z")
+_FILE = re.compile(r"(?P<path>.+\.py):(?P<attribute>[A-Za-z_]\w*)\Z")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A component and the parameters it is asked for."""
+
+    name: str
+    params: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the name is ``path/to/file.py:attribute``."""
+        return _FILE.match(self.name) is not None
+
+    def __str__(self) -> str:
+        if not self.params:
+            return self.name
+        return f"{self.name}({', '.join(f'{key}={value!r}' for key, value in sorted(self.params))})"
+
+
+def parse(text: str) -> Spec:
+    """Parses one component string.
+
+    Raises:
+        UsageError: it is no name, or an argument is not ``key=literal``.
+    """
+    text = text.strip()
+    name, parenthesis, rest = text.partition("(")
+    name = name.strip()
+    if not _NAME.match(name) and not _FILE.match(name):
+        raise UsageError(f"{text!r} is not a component: write name, name(key=value) or ./file.py:function")
+    if not parenthesis:
+        return Spec(name)
+    if not rest.endswith(")"):
+        raise UsageError(f"{text!r}: the closing parenthesis is missing")
+    return Spec(name, _arguments(text, rest[:-1]))
+
+
+def _arguments(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
+    try:
+        call = ast.parse(f"f({inside})", mode="eval").body
+    except SyntaxError as error:
+        raise UsageError(f"{text!r}: the arguments cannot be read ({error.msg}); write key=value, strings in quotes") from None
+    if not isinstance(call, ast.Call) or call.args:
+        raise UsageError(f"{text!r}: arguments are given by name, as in lwi(mask_ratio=0.6)")
+    params: dict[str, Any] = {}
+    for keyword in call.keywords:
+        if keyword.arg is None or keyword.arg in params:
+            raise UsageError(f"{text!r}: each argument once, as key=value")
+        params[keyword.arg] = _literal(text, keyword.arg, keyword.value)
+    return tuple(sorted(params.items()))
+
+
+def _literal(text: str, key: str, node: ast.expr) -> Any:
+    if isinstance(node, ast.Name):  # scope=linear: a bare word is a string, so that shells need no second quotes
+        return node.id
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise UsageError(f"{text!r}: {key} must be a number, a word, a tuple, True, False or None") from None
+
+
+def split_list(text: str) -> list[str]:
+    """Splits a comma list, leaving commas inside parentheses alone: ``a,lwi(x=1, y=2)`` gives two items."""
+    items: list[str] = []
+    depth, start = 0, 0
+    for index, char in enumerate(text):
+        depth += (char in "([") - (char in ")]")
+        if char == "," and depth == 0:
+            items.append(text[start:index])
+            start = index + 1
+    items.append(text[start:])
+    return [item.strip() for item in items if item.strip()]

@@ -1,0 +1,150 @@
+"""The one training loop: supervised stage and pretexts alike."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from initbench import seeding
+from initbench.protocols import NoProgress, Progress, Task
+from initbench.recipe import Optimizer
+
+Precision = Literal["float32", "bf16"]
+_FLUSH = 10  # steps between reads of the device: a read per step would stall the GPU
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a stage is trained. `stage` keeps the dropout numbers of the two stages apart."""
+
+    steps: int
+    optimizer: Optimizer
+    precision: Precision
+    device: torch.device
+    root: int
+    stage: Literal["pretext", "train"]
+
+
+@dataclass
+class Fit:
+    """What a stage cost and how it went.
+
+    Attributes:
+        curve: one row a step: ``step, lr, loss`` and the loss's parts.
+        diverged_at: first step whose loss was not finite; training stopped there.
+        peak_memory: bytes; of the device on CUDA, of the process on the CPU.
+    """
+
+    steps: int = 0
+    seconds: float = 0.0
+    patches: int = 0
+    peak_memory: int = 0
+    diverged_at: int | None = None
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+def learning_rate(step: int, steps: int, settings: Optimizer) -> float:
+    """Learning rate of a step: linear warm-up to `lr`, then cosine to 0, polynomial decay, or constant.
+
+    The first step has lr/warm-up steps, not 0: a stage of no-op steps is one of the released code's errors.
+    """
+    warm = round(settings.warmup * steps)
+    if step < warm:
+        return settings.lr * (step + 1) / warm
+    done = (step - warm) / max(1, steps - warm)
+    if settings.schedule == "cosine":
+        return settings.lr * 0.5 * (1 + math.cos(math.pi * done))
+    if settings.schedule == "poly":
+        return settings.lr * (1 - done) ** settings.poly_power
+    return settings.lr
+
+
+def make_optimizer(module: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+    """AdamW or SGD with Nesterov momentum over every parameter that wants a gradient."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if settings.name == "adamw":
+        return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        parameters, lr=settings.lr, momentum=settings.momentum, nesterov=True, weight_decay=settings.weight_decay
+    )
+
+
+def fit(task: Task, settings: FitSettings, progress: Progress | None = None) -> Fit:
+    """Trains `task.module` in place.
+
+    Every step is a function of (weights, optimizer state, step number): batches and dropout numbers come from counters.
+    """
+    progress = progress or NoProgress()
+    module, device = task.module, settings.device
+    module.train()
+    optimizer = make_optimizer(module, settings.optimizer)
+    result, pending = Fit(), []
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    progress.start(settings.stage, settings.steps)
+    started = time.perf_counter()
+    for step in range(settings.steps):
+        lr = learning_rate(step, settings.steps, settings.optimizer)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        pending.append(_step(task, optimizer, step, lr, settings, result))
+        if len(pending) == _FLUSH or step + 1 == settings.steps:
+            if not _flush(pending, result):
+                break
+            seconds = time.perf_counter() - started
+            rate = result.patches / seconds
+            progress.advance(step + 1, {"loss": result.curve[-1]["loss"], "patches/s": rate})
+    result.seconds = time.perf_counter() - started
+    result.steps = len(result.curve)
+    result.peak_memory = _peak_memory(device)
+    return result
+
+
+def _step(
+    task: Task, optimizer: torch.optim.Optimizer, step: int, lr: float, settings: FitSettings, result: Fit
+) -> tuple[int, float, Tensor, dict[str, Tensor]]:
+    batch = task.batch(step)
+    seeding.seed_step(settings.root, "dropout", settings.stage, step)
+    with torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+        loss, parts = task.loss(batch)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if settings.optimizer.clip:
+        nn.utils.clip_grad_norm_(task.module.parameters(), settings.optimizer.clip)
+    optimizer.step()
+    result.patches += int(batch.image.shape[0])
+    return step, lr, loss.detach(), parts
+
+
+def _flush(pending: list[tuple[int, float, Tensor, dict[str, Tensor]]], result: Fit) -> bool:
+    """Moves pending losses to the curve; False where one is not finite."""
+    for step, lr, loss, parts in pending:
+        row = {"step": step, "lr": lr, "loss": float(loss), **{name: float(value) for name, value in parts.items()}}
+        result.curve.append(row)
+        if not math.isfinite(row["loss"]):
+            result.diverged_at = step
+            return False
+    pending.clear()
+    return True
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def parameters_finite(module: nn.Module) -> bool:
+    """Whether every weight is finite: a loss can be finite on the step that broke them."""
+    return all(bool(torch.isfinite(parameter).all()) for parameter in _floating(module))
+
+
+def _floating(module: nn.Module) -> Iterator[Tensor]:
+    return (parameter.detach() for parameter in module.parameters() if parameter.is_floating_point())

@@ -1,0 +1,65 @@
+"""Dice + cross-entropy (eq. 11 of LWI, as MONAI's DiceCELoss computes it, and nnU-Net's variant), with deterministic kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from initbench.recipe import Loss
+
+
+def dice_ce(logits: Tensor, label: Tensor, settings: Loss) -> tuple[Tensor, dict[str, Tensor]]:
+    """Soft Dice loss plus cross-entropy.
+
+    Args:
+        logits: ``(N, K, D, H, W)``.
+        label: ``(N, D, H, W)`` int64.
+        settings: smoothing and which classes count.
+
+    Returns:
+        The sum, and its detached parts ``dice`` and ``ce``.
+    """
+    logits = logits.float()
+    # One-hot products instead of indexed cross-entropy: its 5-D kernel is not deterministic on CUDA.
+    target = functional.one_hot(label, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+    log_probability = functional.log_softmax(logits, dim=1)
+    ce = -(target * log_probability).sum(1).mean()
+    dice = _soft_dice(log_probability.exp(), target, settings)
+    return dice + ce, {"dice": dice.detach(), "ce": ce.detach()}
+
+
+def _soft_dice(probability: Tensor, target: Tensor, settings: Loss) -> Tensor:
+    if not settings.background:
+        probability, target = probability[:, 1:], target[:, 1:]
+    axes = (0, 2, 3, 4) if settings.batch_dice else (2, 3, 4)
+    overlap = (probability * target).sum(axes)
+    square = probability.square() if settings.squared else probability
+    total = target.sum(axes) + square.sum(axes)
+    return (1 - (2 * overlap + settings.smooth_nr) / (total + settings.smooth_dr)).mean()
+
+
+def deep_supervision_weights(count: int) -> list[float]:
+    """1, 1/2, 1/4 ... normalized: 4/7, 2/7, 1/7 for three outputs."""
+    raw = [0.5**i for i in range(count)]
+    return [value / sum(raw) for value in raw]
+
+
+def supervised_loss(outputs: Tensor | Sequence[Tensor], label: Tensor, settings: Loss) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss over one output, or weighted over all outputs of deep supervision; targets take each output's own grid."""
+    if isinstance(outputs, Tensor):
+        return dice_ce(outputs, label, settings)
+    total, parts = torch.zeros((), device=label.device), {}
+    for level, (output, weight) in enumerate(zip(outputs, deep_supervision_weights(len(outputs)), strict=True)):
+        loss, named = dice_ce(output, _shrink(label, output.shape[2:]), settings)
+        total = total + weight * loss
+        parts = named if level == 0 else parts
+    return total, parts
+
+
+def _shrink(label: Tensor, grid: Sequence[int]) -> Tensor:
+    if tuple(label.shape[1:]) == tuple(grid):
+        return label
+    return functional.interpolate(label[:, None].float(), size=tuple(grid), mode="nearest")[:, 0].long()

@@ -1,0 +1,12 @@
+"""``default``: the network as its authors construct it, the baseline of every comparison."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from initbench.protocols import InitContext, initializer
+
+
+@initializer(summary="as the authors construct the network (the baseline)")
+def default(model: nn.Module, ctx: InitContext, /) -> None:
+    """Changes nothing: construction drew the weights from the `construct` stream."""

@@ -1,0 +1,47 @@
+"""``mae`` and ``tube``: masked reconstruction on the training volumes.
+
+Sources: He et al. 2022 (MAE); MIC-DKFZ/nnssl BaseMAETrainer (3-D, masked voxels set to 0); Tong et al. 2022 (VideoMAE: tube masks);
+LWI table VI, whose masking rows keep its decoder and budget so that the objective alone changes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from initbench.pretext.engine import Pretext, Reconstruction, pretrain
+from initbench.pretext.transforms import Mask, Scope
+from initbench.protocols import InitContext, initializer
+
+
+@initializer(summary="random cube masking, reconstruction on the training volumes", paper="LWI table VI; MAE", learned=True)
+def mae(
+    model: nn.Module,
+    ctx: InitContext,
+    /,
+    *,
+    mask_ratio: float = 0.4,
+    mask_patch: int | None = None,
+    voxels: Literal["all", "masked"] = "all",
+    mask_scope: Scope = "batch",
+) -> None:
+    """LWI-matched by default; ``mae(mask_ratio=0.75, voxels=masked, mask_scope=sample)`` is MAE as nnssl has it."""
+    mask = Mask(mask_ratio, mask_patch or ctx.mask_patch, scope=mask_scope)
+    pretrain(model, ctx, Pretext(reconstruction=Reconstruction(mask, voxels)))
+
+
+@initializer(summary="one in-plane mask along the whole depth, reconstruction", paper="LWI table VI; VideoMAE", learned=True)
+def tube(
+    model: nn.Module,
+    ctx: InitContext,
+    /,
+    *,
+    mask_ratio: float = 0.4,
+    mask_patch: int | None = None,
+    voxels: Literal["all", "masked"] = "all",
+    mask_scope: Scope = "batch",
+) -> None:
+    """As `mae`, with one mask drawn in the (H, W) plane and held along D."""
+    mask = Mask(mask_ratio, mask_patch or ctx.mask_patch, tube=True, scope=mask_scope)
+    pretrain(model, ctx, Pretext(reconstruction=Reconstruction(mask, voxels)))
