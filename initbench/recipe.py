@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import ast
 import copy
-import tomllib
 from collections.abc import Iterable, Mapping
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from initbench import digest
 from initbench.errors import UsageError
+from initbench.recipe_files import read
 
 Budget = Literal["smoke", "short", "paper"]
 Fraction = Field(ge=0.0, le=1.0)
@@ -135,21 +133,6 @@ class Recipe(_Section):
         return digest.of_json(self.model_dump(mode="json", exclude={"name", "version", "source"}))
 
 
-def listing() -> list[tuple[str, str]]:
-    """(name, first source line) of the recipes that come with the package."""
-    folder = resources.files("initbench.recipes")
-    tables = [tomllib.loads(item.read_text("utf-8")) for item in folder.iterdir() if item.name.endswith(".toml")]
-    return sorted((table["name"], table["source"].strip().splitlines()[0]) for table in tables)
-
-
-def default_name(dataset: str, modality: str) -> str:
-    """The recipe of a data set: its own, or the generic one of its modality."""
-    known = {name for name, _ in listing()}
-    if dataset in known:
-        return dataset
-    return "generic-ct" if modality.upper() == "CT" else "generic-mr"
-
-
 def load(name: str, *, size: str, backbone: str, budget: Budget, assignments: Iterable[str] = ()) -> Recipe:
     """Resolves a recipe.
 
@@ -163,7 +146,7 @@ def load(name: str, *, size: str, backbone: str, budget: Budget, assignments: It
     Raises:
         UsageError: unknown recipe, key or value; says which and what is allowed.
     """
-    base, own = _read("base"), _read(name)
+    base, own = read("base"), read(name)
     selectors = {"size": size, "backbone": backbone, "budget": budget}
     values = copy.deepcopy({key: value for key, value in base.items() if key != "override"})
     _merge(values, {key: value for key, value in own.items() if key != "override"})
@@ -176,24 +159,6 @@ def load(name: str, *, size: str, backbone: str, budget: Budget, assignments: It
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"recipe {name}: {_explain(error)}") from None
-
-
-def _read(name: str) -> dict[str, Any]:
-    if name.endswith(".toml"):
-        path = Path(name)
-        if not path.is_file():
-            raise UsageError(f"recipe {name}: there is no such file ({path.resolve()})")
-        text = path.read_text("utf-8")
-    else:
-        file = resources.files("initbench.recipes") / f"{name}.toml"
-        if not file.is_file():
-            known = ", ".join(known for known, _ in listing())
-            raise UsageError(f"unknown recipe {name!r}; known: {known}, or a path ending in .toml")
-        text = file.read_text("utf-8")
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"recipe {name}: {error}") from None
 
 
 def _matches(name: str, when: Any, selectors: Mapping[str, str]) -> bool:

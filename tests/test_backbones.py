@@ -55,6 +55,11 @@ def noise(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def spread(tensor: Tensor, sd: float) -> bool:
+    """Whether the standard deviation of a tensor is `sd`, to five of its own standard errors."""
+    return abs(float(tensor.detach().std()) / sd - 1) < 5 / math.sqrt(2 * tensor.numel())
+
+
 def wake(model: nn.Module) -> nn.Module:
     """Takes gamma from its 1e-6 and the position embeddings from zero, so that the attention shows in the output."""
     with torch.no_grad():
@@ -102,20 +107,44 @@ def test_deep_supervision_gives_a_list_finest_first(name: str, variant: str, pat
             assert torch.equal(deep(x), expected)
 
 
-@pytest.mark.usefixtures("deterministic")
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-@each_case
-def test_a_gradient_reaches_every_used_parameter(name: str, variant: str, patch: Grid, precision: torch.dtype) -> None:
-    model = wake(build(name, variant, patch, deep_supervision=True)).train()
-    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-        outputs = model(noise(2, CHANNELS, *patch))
+def backward(model: nn.Module, patch: Grid, *, bfloat16: bool = False) -> dict[str, Tensor | None]:
+    """Gradients of one training step; the dropout is seeded."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            outputs = model.train()(noise(2, CHANNELS, *patch))
     assert isinstance(outputs, list)
+    assert all(output.isfinite().all() for output in outputs)
     sum((output.float().square().mean() for output in outputs), torch.zeros(())).backward()
-    none = {key for key, p in model.named_parameters() if p.grad is None}
-    assert none == set(structure_of(model).unused)
-    used = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
-    assert all(g.isfinite().all() for g in used.values())
-    assert [key for key, g in used.items() if not g.any()] == []
+    return {key: p.grad for key, p in model.named_parameters()}
+
+
+@pytest.mark.usefixtures("deterministic")
+@each_case
+def test_a_gradient_reaches_every_used_parameter(name: str, variant: str, patch: Grid) -> None:
+    model = wake(build(name, variant, patch, deep_supervision=True))
+    gradients = backward(model, patch)
+    assert {key for key, g in gradients.items() if g is None} == set(structure_of(model).unused)
+    used = {key: g for key, g in gradients.items() if g is not None}
+    assert [key for key, g in used.items() if not g.isfinite().all() or not g.any()] == []
+
+
+@pytest.mark.usefixtures("deterministic")
+@each_case
+def test_trains_in_bfloat16(name: str, variant: str, patch: Grid) -> None:
+    # No level of depth 2: there oneDNN leaves parts of the weight gradient of a 3x3x3 bfloat16 convolution unwritten.
+    patch = (3 * info(name).divisor[variant][0], *patch[1:])
+    gradients = [
+        backward(wake(build(name, variant, patch, deep_supervision=True)), patch, bfloat16=bf16)
+        for bf16 in (False, True)
+    ]
+    for key, exact in gradients[0].items():
+        rounded = gradients[1][key]
+        assert (exact is None) == (rounded is None)
+        if exact is not None and rounded is not None:
+            assert rounded.dtype == torch.float32
+            assert rounded.isfinite().all(), key
+            assert float(rounded.norm()) < 2 * float(exact.norm()) + 1e-3, key
 
 
 @each_case
@@ -235,18 +264,17 @@ def test_unetrpp_initializes_only_the_linear_layers_of_its_encoder() -> None:
     model = build("unetrpp", "lung", (32, 64, 64))
     for key, module in model.named_modules():
         if isinstance(module, nn.Linear):
-            w, bias = module.weight.detach(), module.bias
+            bias = module.bias
             if key.startswith("unetr_pp_encoder"):
-                assert float(w.std()) == pytest.approx(0.02, rel=0.15), key
+                assert spread(module.weight, 0.02), key
                 assert bias is None or not bias.any(), key
             else:
-                assert float(w.std()) == pytest.approx(1 / math.sqrt(3 * module.in_features), rel=0.15), key
+                assert spread(module.weight, 1 / math.sqrt(3 * module.in_features)), key
                 assert bias is None or bias.any(), key
-        elif isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)) and module.weight.numel() > 500:
+        elif isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
             bound = 1 / math.sqrt(module.weight[0].numel())
-            w = module.weight.detach()
-            assert float(w.abs().max()) <= bound, key
-            assert float(w.std()) == pytest.approx(bound / math.sqrt(3), rel=0.15), key
+            assert float(module.weight.detach().abs().max()) <= bound, key
+            assert spread(module.weight, bound / math.sqrt(3)), key
         elif isinstance(module, TransformerBlock):
             assert torch.equal(module.gamma, torch.full_like(module.gamma, 1e-6))
             assert not module.pos_embed.any()
@@ -261,28 +289,27 @@ def test_the_bare_projection_of_tumor_is_uniform_by_its_length() -> None:
     for matrix in matrices:
         bound = 1 / math.sqrt(matrix.shape[1])
         assert float(matrix.abs().max()) <= bound
-        if matrix.numel() > 500:
-            assert float(matrix.std()) == pytest.approx(bound / math.sqrt(3), rel=0.1)
+        assert spread(matrix, bound / math.sqrt(3))
 
 
 def test_unetr_initializes_its_embeddings() -> None:
     model = build("unetr", "perceptron", (64, 64, 64))
     weights = {key: p.detach() for key, p in model.named_parameters()}
     patches = "vit.patch_embedding.patch_embeddings.1."
-    assert float(weights["vit.patch_embedding.position_embeddings"].std()) == pytest.approx(0.02, rel=0.1)
-    assert float(weights[patches + "weight"].std()) == pytest.approx(0.02, rel=0.1)
+    assert spread(weights["vit.patch_embedding.position_embeddings"], 0.02)
+    assert spread(weights[patches + "weight"], 0.02)
     assert not weights[patches + "bias"].any()
-    assert float(weights["vit.blocks.0.attn.qkv.weight"].std()) == pytest.approx(1 / math.sqrt(3 * 96), rel=0.1)
+    assert spread(weights["vit.blocks.0.attn.qkv.weight"], 1 / math.sqrt(3 * 96))
     conv = build("unetr", "conv", (64, 64, 64)).state_dict()["vit.patch_embedding.patch_embeddings.weight"]
-    assert float(conv.std()) == pytest.approx(1 / math.sqrt(3 * CHANNELS * 16**3), rel=0.1)
+    assert spread(conv, 1 / math.sqrt(3 * CHANNELS * 16**3))
 
 
 def test_swin_unetr_initializes_its_position_tables_only() -> None:
     for key, p in build("swin_unetr", "default", (64, 64, 64)).state_dict().items():
         if key.endswith("relative_position_bias_table"):
-            assert float(p.std()) == pytest.approx(0.02, rel=0.1), key
+            assert spread(p, 0.02), key
         elif key.endswith(("qkv.weight", "linear1.weight", "linear2.weight")):
-            assert float(p.std()) == pytest.approx(1 / math.sqrt(3 * p.shape[1]), rel=0.1), key
+            assert spread(p, 1 / math.sqrt(3 * p.shape[1])), key
 
 
 # --- UNETR++ ----------------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from initbench import digest
+
 ENVIRONMENT = "INITBENCH_CACHE"
 _META = "meta.json"
 
@@ -36,6 +38,24 @@ class Item:
     def array(self, name: str) -> NDArray[Any]:
         """The array, memory-mapped read-only."""
         return np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+_SMALL = 2**20  # below this, hashing again is as fast as looking the digest up
+_digests: dict[tuple[str, int, int], str] = {}
+
+
+def file_digest(path: Path) -> str:
+    """sha256 (hex) of a file, remembered by path, size and time of change: a data set is gigabytes, and every command asks."""
+    state = path.stat()
+    key = (str(path.resolve()), state.st_size, state.st_mtime_ns)
+    if key not in _digests:
+        _digests[key] = digest.of_file(path) if state.st_size < _SMALL else _stored_digest(path, digest.of_json(key)[:32])
+    return _digests[key]
+
+
+def _stored_digest(path: Path, key: str) -> str:
+    item = read("digests", key) or write("digests", key, {}, {"sha256": digest.of_file(path)})
+    return str(item.meta["sha256"])
 
 
 def read(kind: str, key: str) -> Item | None:

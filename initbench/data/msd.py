@@ -17,7 +17,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from initbench import digest
+from initbench.data import cache
 from initbench.data.splits import published
 from initbench.errors import DataError
 from initbench.protocols import Case, Split
@@ -64,7 +64,7 @@ class MsdDataset:
     def digest(self, case_id: str) -> str:
         """sha256 over the digests of the image's and the label's bytes."""
         image, label = self._files[case_id]
-        return hashlib.sha256((digest.of_file(image) + digest.of_file(label)).encode()).hexdigest()
+        return hashlib.sha256((cache.file_digest(image) + cache.file_digest(label)).encode()).hexdigest()
 
     def load(self, case_id: str) -> Case:
         """Reads and checks one case.

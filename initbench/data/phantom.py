@@ -112,10 +112,6 @@ class _Draw:
         """A whole number from `low` to `high`, both included."""
         return low + int(self._words(1)[0]) % (high - low + 1)
 
-    def chance(self, probability: float) -> bool:
-        """True with the given probability."""
-        return self.uniform(0.0, 1.0) < probability
-
     def bell(self, *shape: int) -> Array:
         """Bell-shaped numbers of mean 0 and variance 1.
 

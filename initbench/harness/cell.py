@@ -13,8 +13,9 @@ from initbench.data.sources import open_dataset
 from initbench.errors import UsageError
 from initbench.harness.hardware import resolve_device, resolve_precision
 from initbench.protocols import BackboneInfo, InitializerInfo, PatchError, Progress, Size, check_patch
-from initbench.recipe import Budget, Recipe, default_name
+from initbench.recipe import Budget, Recipe
 from initbench.recipe import load as load_recipe
+from initbench.recipe_files import default_name
 from initbench.registry import Component
 from initbench.training.loop import Precision
 

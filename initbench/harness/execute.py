@@ -50,6 +50,17 @@ class Outcome:
     message: str = ""
 
 
+def look_up(request: RunRequest, progress: Progress | None = None) -> Outcome | None:
+    """The outcome of a request that needs no run: its result is there, or it cannot be run. None for one that is to be run."""
+    try:
+        cell = resolve(request, progress)
+    except InitbenchError as error:
+        return Outcome(request, "refused" if isinstance(error, UsageError) else "failed", None, None, str(error))
+    folder = folder_of(cell)
+    record = store.read_record(folder)
+    return Outcome(request, "cached", folder, record["dice"]) if record and store.is_finished(folder) else None
+
+
 def execute(request: RunRequest, progress: Progress | None = None) -> Outcome:
     """Runs one request, unless its result is there already. Failures are recorded and returned, not raised.
 
@@ -57,14 +68,11 @@ def execute(request: RunRequest, progress: Progress | None = None) -> Outcome:
         KeyboardInterrupt: passed on; nothing half-done stays behind.
     """
     progress = progress or NoProgress()
-    try:
-        cell = resolve(request, progress)
-    except InitbenchError as error:
-        return Outcome(request, "refused" if isinstance(error, UsageError) else "failed", None, None, str(error))
+    known = look_up(request, progress)
+    if known is not None:
+        return known
+    cell = resolve(request)
     folder = folder_of(cell)
-    if store.is_finished(folder):
-        record = store.read_record(folder)
-        return Outcome(request, "cached", folder, record["dice"] if record else None)
     try:
         with seeding.deterministic(request.threads):
             return _Run(cell, folder, progress).execute()

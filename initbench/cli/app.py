@@ -1,0 +1,193 @@
+"""The command line: parse, call, print. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from initbench.errors import InitbenchError, UsageError
+
+app = typer.Typer(
+    name="initbench",
+    help="How much does weight initialization decide volumetric medical segmentation? Crosses initializers with backbones, "
+    "trains them under fixed seeds, and reports how Dice varies across inits.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class Budget(StrEnum):
+    """Steps of a run, as the recipe states them."""
+
+    smoke = "smoke"
+    short = "short"
+    paper = "paper"
+
+
+class Protocol(StrEnum):
+    """Who pays for a pretext's steps."""
+
+    equal_total = "equal-total"
+    equal_finetune = "equal-finetune"
+    both = "both"
+
+
+class NetSize(StrEnum):
+    """Size of the networks."""
+
+    tiny = "tiny"
+    paper = "paper"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the forward and backward pass."""
+
+    auto = "auto"
+    bf16 = "bf16"
+    float32 = "float32"
+
+
+class SplitRule(StrEnum):
+    """Which cases are reported."""
+
+    published = "published"
+    auto = "auto"
+
+
+class What(StrEnum):
+    """Kinds of components."""
+
+    inits = "inits"
+    backbones = "backbones"
+    datasets = "datasets"
+    recipes = "recipes"
+
+
+class Format(StrEnum):
+    """Forms of the leaderboard."""
+
+    table = "table"
+    md = "md"
+    csv = "csv"
+    json = "json"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+@app.command()
+def run(
+    init: Annotated[list[str], typer.Option(help="Initializer(s): name, name(key=value), ./file.py:function; comma list or repeated.")],
+    backbone: Annotated[list[str], typer.Option(help="Backbone(s), likewise; a variant inline: unetrpp(variant=lung).")],
+    dataset: Annotated[
+        Optional[list[str]], typer.Option(help="Data set(s): name or path of a Decathlon folder. [default: phantom-lung]")
+    ] = None,
+    seeds: Annotated[Optional[int], typer.Option(help="Seeds 0 to N-1. [default: 1]", min=1)] = None,
+    seed: Annotated[Optional[list[int]], typer.Option(help="This seed (repeatable), instead of --seeds.", min=0)] = None,
+    budget: Annotated[Budget, typer.Option(help="Steps: smoke (a minute on a CPU), short (ten), paper.")] = Budget.paper,
+    protocol: Annotated[
+        Protocol, typer.Option(help="equal-total: a pretext's steps come off the budget; equal-finetune: on top of it.")
+    ] = Protocol.equal_total,
+    size: Annotated[NetSize, typer.Option(help="tiny: the same code narrowed, for a CPU; paper: the published network.")] = NetSize.paper,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i; jobs spread over the devices.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="auto: bf16 where the device is fast at it.")] = Precision.auto,
+    jobs: Annotated[int, typer.Option(help="Runs at a time.", min=1)] = 1,
+    threads: Annotated[int, typer.Option(help="torch threads of a run on the CPU; another number changes bits.", min=1)] = 1,
+    data_root: Annotated[Optional[Path], typer.Option(help="Folder that holds the data sets.", envvar="INITBENCH_DATA")] = None,
+    out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("runs"),
+    split: Annotated[Optional[SplitRule], typer.Option(help="[default: published where there is one, else auto]")] = None,
+    recipe: Annotated[Optional[str], typer.Option(help="Recipe: name or TOML file. [default: the data set's]")] = None,
+    set_: Annotated[Optional[list[str]], typer.Option("--set", help="section.field=value over the recipe (repeatable).")] = None,
+    save_predictions: Annotated[bool, typer.Option(help="Keep label maps of the reported cases as NIfTI.")] = False,
+    json: Json = False,
+) -> None:
+    """Run inits x backbones x datasets x seeds; what is there already is not run again."""
+    from initbench.cli.run import run_command
+
+    if seeds is not None and seed:
+        raise UsageError("--seeds N (0 to N-1) and --seed I exclude each other")
+    run_command(
+        init=init,
+        backbone=backbone,
+        dataset=dataset or ["phantom-lung"],
+        seeds=list(dict.fromkeys(seed)) if seed else list(range(seeds or 1)),
+        json=json,
+        options={
+            "budget": budget.value,
+            "protocol": protocol.value,
+            "size": size.value,
+            "device": device,
+            "precision": precision.value,
+            "jobs": jobs,
+            "threads": threads,
+            "data_root": data_root,
+            "out": out,
+            "split": split.value if split else None,
+            "recipe": recipe,
+            "assignments": set_ or [],
+            "save_predictions": save_predictions,
+        },
+    )
+
+
+@app.command("list")
+def list_(what: Annotated[Optional[What], typer.Argument(help="One kind; all of them without it.")] = None, json: Json = False) -> None:
+    """List initializers, backbones, data sets and recipes."""
+    from initbench.cli.show import list_command
+
+    list_command(what.value if what else None, json=json)
+
+
+@app.command()
+def describe(name: Annotated[str, typer.Argument(help="Name of a component or recipe.")], json: Json = False) -> None:
+    """Describe one initializer, backbone, data set or recipe."""
+    from initbench.cli.show import describe_command
+
+    describe_command(name, json=json)
+
+
+@app.command()
+def leaderboard(
+    out: Annotated[Path, typer.Option(help="Folder of run directories.")] = Path("runs"),
+    dataset: Annotated[Optional[list[str]], typer.Option(help="Only these data sets.")] = None,
+    backbone: Annotated[Optional[list[str]], typer.Option(help="Only these backbones.")] = None,
+    format_: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.table,
+    json: Json = False,
+) -> None:
+    """Show, per backbone and data set, each init's Dice, its seed SD, and its difference to default."""
+    from initbench.cli.show import leaderboard_command
+
+    leaderboard_command(out, dataset or [], backbone or [], "json" if json else format_.value)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: people get one line, not a traceback."""
+    try:
+        app(args=arguments, standalone_mode=True)
+    except InitbenchError as error:
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _complain("interrupted; finished runs are kept, and the same command runs what is missing")
+        sys.exit(130)
+    except BrokenPipeError:  # `initbench list | head`
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _complain(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {_escape(text)}")
+
+
+def _escape(text: Any) -> str:
+    from rich.markup import escape
+
+    return escape(str(text))

@@ -1,0 +1,100 @@
+"""``initbench run``."""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_module
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from initbench.errors import InitbenchError
+from initbench.spec import split_list
+
+
+def run_command(
+    *, init: list[str], backbone: list[str], dataset: list[str], seeds: list[int], json: bool, options: dict[str, Any]
+) -> None:
+    """Runs a sweep with progress, then prints what happened. Exits with 1 where a run failed, 2 where one was refused."""
+    from initbench.harness.names import check_names
+
+    for kind, texts in (("initializer", init), ("backbone", backbone)):
+        check_names(kind, texts)  # type: ignore[arg-type]
+    console = Console(stderr=json)
+    _check_out(options["out"])
+    with console.status("loading torch") if console.is_terminal else contextlib.nullcontext():
+        from initbench.cli.progress import Display
+        from initbench.harness.sweep import plan, run_planned
+    requests = plan(init, backbone, dataset, seeds=seeds, **{k: v for k, v in options.items() if k != "jobs"})
+    _announce(console, requests, init, backbone, dataset, seeds, options)
+    started = time.perf_counter()
+    with Display(requests, console) as display:
+        outcomes = run_planned(requests, options["jobs"], display)
+    states = Counter(outcome.state for outcome in outcomes)
+    if json:
+        sys.stdout.write(json_module.dumps([_plain(outcome) for outcome in outcomes], indent=1) + "\n")
+    else:
+        counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+        console.print(f"{len(outcomes)} runs in {time.perf_counter() - started:.0f} s: {counted}", highlight=False)
+        if states.keys() - {"failed", "refused"}:
+            console.print(f"initbench leaderboard --out {options['out']}", style="bold", highlight=False)
+    if states["refused"]:
+        sys.exit(2)
+    if states["failed"]:
+        sys.exit(1)
+
+
+def _check_out(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".initbench-write-test"
+        probe.write_text("", "utf-8")
+        probe.unlink()
+    except OSError as error:
+        raise InitbenchError(f"--out {out} cannot be written ({error.strerror}); choose another folder") from None
+
+
+def _announce(
+    console: Console,
+    requests: Sequence[Any],
+    init: list[str],
+    backbone: list[str],
+    dataset: list[str],
+    seeds: list[int],
+    options: dict[str, Any],
+) -> None:
+    counts = [len({item for text in texts for item in split_list(text)}) for texts in (init, backbone, dataset)]
+    console.print(
+        f"{len(requests)} runs: {counts[0]} init(s) × {counts[1]} backbone(s) × {counts[2]} data set(s) × {len(seeds)} seed(s); "
+        f"{options['size']} size, {options['budget']} budget, {options['protocol']}, out {options['out']}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    from initbench.harness.hardware import resolve_device
+
+    if resolve_device(options["device"]).type == "cpu" and "paper" in (options["size"], options["budget"]):
+        console.print(
+            "[yellow]note:[/] paper size or budget on a CPU takes days to weeks; --size tiny --budget short takes ten minutes a run",
+            soft_wrap=True,
+        )
+
+
+def _plain(outcome: Any) -> dict[str, Any]:
+    request = outcome.request
+    return {
+        "init": request.init,
+        "backbone": request.backbone,
+        "dataset": request.dataset,
+        "seed": request.seed,
+        "protocol": request.protocol,
+        "state": outcome.state,
+        "dice": outcome.dice,
+        "message": outcome.message or None,
+        "path": str(outcome.folder) if outcome.folder else None,
+    }
+

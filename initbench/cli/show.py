@@ -1,0 +1,97 @@
+"""``initbench list``, ``describe`` and ``leaderboard``. None of them but ``describe`` of a backbone imports torch."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from initbench import registry
+from initbench.catalog import Kind
+from initbench.errors import UsageError
+from initbench.spec import parse
+
+_KINDS: dict[str, Kind] = {"inits": "initializer", "backbones": "backbone", "datasets": "dataset"}
+
+
+def list_command(what: str | None, *, json: bool) -> None:
+    """Prints what there is."""
+    wanted = [what] if what else [*_KINDS, "recipes"]
+    rows = {key: _rows(key) for key in wanted}
+    if json:
+        sys.stdout.write(json_module.dumps(rows if what is None else rows[what], indent=1, ensure_ascii=False) + "\n")
+        return
+    console = Console()
+    for key, items in rows.items():
+        table = Table(title=key, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+        for header in ("name", "summary", "origin"):
+            table.add_column(header, overflow="fold", no_wrap=header == "name")
+        for item in items:
+            table.add_row(item["name"], item["summary"], item["origin"])
+        console.print(table)
+        console.print()
+
+
+def _rows(what: str) -> list[dict[str, Any]]:
+    if what in _KINDS:
+        rows = [asdict(row) for row in registry.listing(_KINDS[what])]
+        return [{**row, "summary": row["summary"] + (" [learned]" if row["learned"] else "")} for row in rows]
+    from initbench.recipe_files import listing
+
+    return [{"name": name, "kind": "recipe", "summary": source, "origin": "initbench"} for name, source in listing()]
+
+
+def describe_command(name: str, *, json: bool) -> None:
+    """Prints everything known of one component."""
+    table = _describe(name)
+    if json:
+        sys.stdout.write(json_module.dumps(table, indent=1, ensure_ascii=False, default=str) + "\n")
+        return
+    shown = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    shown.add_column(style="bold", no_wrap=True)
+    shown.add_column(overflow="fold")
+    for key, value in table.items():
+        shown.add_row(key, value if isinstance(value, str) else json_module.dumps(value, ensure_ascii=False, default=str))
+    Console(highlight=False).print(shown)
+
+
+def _describe(name: str) -> dict[str, Any]:
+    from initbench import recipe_files
+
+    spec = parse(name)
+    kinds: list[Kind] = [kind for kind in _KINDS.values() if spec.is_file or spec.name in registry.names(kind)]
+    if kinds:
+        from initbench.harness.describe import describe
+
+        return describe(kinds[0], spec)
+    if name in dict(recipe_files.listing()):
+        return {"recipe": name, **recipe_files.read(name)}
+    known = [item for kind in _KINDS.values() for item in registry.names(kind)]
+    raise registry.unknown("component", name, [*known, *dict(recipe_files.listing())])  # type: ignore[arg-type]
+
+
+def leaderboard_command(out: Path, datasets: list[str], backbones: list[str], form: str) -> None:
+    """Prints the leaderboard of a folder of runs."""
+    from initbench.leaderboard import render
+    from initbench.runs.read import load_runs
+    from initbench.stats.blocks import blocks
+
+    runs = load_runs(out)
+    if datasets:
+        runs = runs[runs["dataset"].isin(datasets)]
+    if backbones:
+        runs = runs[runs["backbone"].isin(backbones)]
+    if runs.empty:
+        only = f" for {', '.join([*datasets, *backbones])}" if datasets or backbones else ""
+        raise UsageError(f"{out} holds no runs{only}; `initbench run --init default,lwi --backbone unetr --out {out}` makes some")
+    found = blocks(runs)
+    if form == "table":
+        render.terminal(found, Console(highlight=False))
+        return
+    forms = {"md": render.markdown, "csv": render.as_csv, "json": render.as_json}
+    sys.stdout.write(forms[form](found).rstrip("\n") + "\n")

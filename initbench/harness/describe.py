@@ -1,0 +1,51 @@
+"""What is known of a component, measured where it can be."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import asdict
+from typing import Any
+
+from initbench import registry
+from initbench.catalog import CATALOG, Kind
+from initbench.harness.build import build
+from initbench.protocols import BackboneInfo, InitializerInfo, Size, structure_of
+from initbench.spec import Spec
+
+
+def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
+    """Facts of a component: from its declaration, its signature, and for a backbone from building it."""
+    component = registry.get(kind, spec)
+    entry = CATALOG[kind].get(spec.name)
+    table: dict[str, Any] = {kind: str(spec), "origin": component.origin}
+    if entry is not None:
+        table["summary"] = entry.summary
+    if component.source_digest:
+        table["source sha256"] = component.source_digest
+    if kind == "initializer":
+        table |= asdict(getattr(component.target, "info", InitializerInfo()))
+        table["parameters"] = registry.resolve_params(component, skip=2)
+    elif kind == "backbone":
+        table |= _backbone(spec, getattr(component.target, "info", None))
+    table["about"] = inspect.getdoc(inspect.getmodule(component.target)) or inspect.getdoc(component.target) or ""
+    return table
+
+
+def _backbone(spec: Spec, info: BackboneInfo | None) -> dict[str, Any]:
+    if info is None:
+        return {}
+    variant = str(dict(spec.params).get("variant", info.variants[0]))
+    table = {key: value for key, value in asdict(info).items() if key not in ("summary", "divisor")}
+    table |= {"variant": variant, "patch is a multiple of (D, H, W)": info.divisor[variant]}
+    sizes: tuple[Size, ...] = ("paper", "tiny")
+    for size in sizes:
+        d, h, w = info.divisor[variant]
+        patch = (-(-48 // d) * d, -(-96 // h) * h, -(-96 // w) * w)
+        model = build(spec.name, in_channels=1, num_classes=2, patch_size=patch, size=size, variant=variant)
+        structure = structure_of(model)
+        unused = set(structure.unused)
+        count = sum(p.numel() for name, p in model.named_parameters() if name not in unused)
+        table[f"{size}: parameters at patch {patch}, 1 channel, 2 classes"] = f"{count:,}"
+        table[f"{size}: levels"] = [f"{level.module} {level.grid} × {level.channels}" for level in structure.levels]
+        table["heads"] = list(structure.heads)
+    return table

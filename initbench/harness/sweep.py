@@ -1,0 +1,187 @@
+"""Inits x backbones x data sets x seeds, as a list of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Literal, TypedDict, Unpack
+
+from initbench import registry, spec
+from initbench.data.splits import SplitName
+from initbench.errors import UsageError
+from initbench.executors.local import OneRun, Reporter, run_all
+from initbench.harness import names
+from initbench.harness.cell import Protocol, RunRequest
+from initbench.harness.execute import Outcome, execute, look_up
+from initbench.protocols import InitializerInfo, Size
+from initbench.recipe import Budget
+
+
+class Options(TypedDict, total=False):
+    """Options of a sweep.
+
+    `seeds` is a number (seeds 0 to n-1) or the seeds themselves; `budget` the steps a recipe states for it; `protocol` whether
+    a pretext's steps come off the budget or on top of it; `size` that of the networks; `device` auto, cpu, cuda or cuda:i;
+    `precision` auto is bf16 where the device is fast at it; `data_root` the folder that holds the data sets; `out` that of the
+    run directories; `split` by default the published one where there is one; `recipe` a name or TOML file, by default the data
+    set's; `assignments` are ``section.field=value`` over it; `threads` are torch threads of a run on the CPU;
+    `save_predictions` keeps label maps of the reported cases.
+    """
+
+    seeds: int | Sequence[int]
+    protocol: Literal["equal-total", "equal-finetune", "both"]
+    budget: Budget
+    size: Size
+    device: str
+    precision: Literal["auto", "bf16", "float32"]
+    data_root: str | Path | None
+    out: str | Path
+    split: SplitName | None
+    recipe: str | None
+    assignments: Sequence[str]
+    threads: int
+    save_predictions: bool
+
+
+def plan(
+    init: str | Sequence[str],
+    backbone: str | Sequence[str],
+    dataset: str | Sequence[str] = "phantom-lung",
+    *,
+    seeds: int | Sequence[int] = 1,
+    protocol: Literal["equal-total", "equal-finetune", "both"] = "equal-total",
+    budget: Budget = "paper",
+    size: Size = "paper",
+    device: str = "auto",
+    precision: Literal["auto", "bf16", "float32"] = "auto",
+    data_root: str | Path | None = None,
+    out: str | Path = "runs",
+    split: SplitName | None = None,
+    recipe: str | None = None,
+    assignments: Sequence[str] = (),
+    threads: int = 1,
+    save_predictions: bool = False,
+) -> list[RunRequest]:
+    """Crosses the lists of a sweep, seeds slowest, so that an interrupted one holds whole comparisons. Arguments as for `run`.
+
+    Raises:
+        UsageError: an unknown or malformed component or parameter, no seed.
+    """
+    inits, backbones, datasets = (names.items(values) for values in (init, backbone, dataset))
+    learned = {text: _learned(text) for text in inits}
+    for text in backbones:
+        registry.get("backbone", spec.parse(text))
+    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not numbers or min(numbers) < 0:
+        raise UsageError(f"seeds are whole numbers from 0, at least one of them; got {numbers}")
+    protocols: list[Protocol] = ["equal-total", "equal-finetune"] if protocol == "both" else [protocol]
+    requests: list[RunRequest] = []
+    for seed, data, net, text in product(numbers, datasets, backbones, inits):
+        for chosen in protocols if learned[text] else protocols[:1]:
+            request = RunRequest(
+                init=text,
+                backbone=net,
+                dataset=data,
+                seed=seed,
+                budget=budget,
+                protocol=chosen,
+                size=size,
+                device=device,
+                precision=precision,
+                data_root=Path(data_root) if data_root is not None else None,
+                out=Path(out),
+                split=split,
+                recipe=recipe,
+                assignments=tuple(assignments),
+                threads=threads,
+                save_predictions=save_predictions,
+                index=len(requests),
+            )
+            requests.append(request)
+    return requests
+
+
+def _learned(text: str) -> bool:
+    component = registry.get("initializer", spec.parse(text))
+    registry.resolve_params(component, skip=2)
+    return bool(getattr(component.target, "info", InitializerInfo()).learned)
+
+
+class Silent:
+    """A reporter that shows nothing."""
+
+    def start(self, run: int, stage: str, total: int) -> None:
+        """Ignored."""
+
+    def advance(self, run: int, done: int, info: Mapping[str, float]) -> None:
+        """Ignored."""
+
+    def finish(self, run: int, outcome: Outcome) -> None:
+        """Ignored."""
+
+
+def run_planned(requests: Sequence[RunRequest], jobs: int = 1, reporter: Reporter | None = None) -> list[Outcome]:
+    """Runs what is missing of a plan; outcomes in its order."""
+    reporter = reporter or Silent()
+    outcomes: dict[int, Outcome] = {}
+    missing: list[int] = []
+    for number, request in enumerate(requests):
+        # Looked up here, before any worker starts: a finished sweep returns at once, and the data are prepared once.
+        known = look_up(request, OneRun(reporter, number))
+        if known is None:
+            missing.append(number)
+        else:
+            outcomes[number] = known
+            reporter.finish(number, known)
+    ran = run_all([requests[number] for number in missing], execute, _lost, jobs, _Renumbered(reporter, missing))
+    return [(outcomes | dict(zip(missing, ran, strict=True)))[number] for number in range(len(requests))]
+
+
+class _Renumbered:
+    """Passes progress on under the numbers of the whole plan."""
+
+    def __init__(self, reporter: Reporter, numbers: Sequence[int]) -> None:
+        self._reporter = reporter
+        self._numbers = numbers
+
+    def start(self, run: int, stage: str, total: int) -> None:
+        self._reporter.start(self._numbers[run], stage, total)
+
+    def advance(self, run: int, done: int, info: Mapping[str, float]) -> None:
+        self._reporter.advance(self._numbers[run], done, info)
+
+    def finish(self, run: int, outcome: Outcome) -> None:
+        self._reporter.finish(self._numbers[run], outcome)
+
+
+def run(
+    init: str | Sequence[str],
+    backbone: str | Sequence[str],
+    dataset: str | Sequence[str] = "phantom-lung",
+    *,
+    jobs: int = 1,
+    reporter: Reporter | None = None,
+    **options: Unpack[Options],
+) -> list[Outcome]:
+    """Runs what is missing of a sweep; the same as the command ``initbench run``.
+
+    Args:
+        init: initializers, as a name, a comma list or a sequence; parameters inline: ``lwi(mask_ratio=0.6)``.
+        backbone: backbones, likewise.
+        dataset: data sets, likewise, or paths of Decathlon folders.
+        jobs: processes at a time.
+        reporter: told of progress.
+        **options: the command's options, see `Options`.
+
+    Returns:
+        One outcome a run, in the order seeds x datasets x backbones x inits.
+
+    Raises:
+        UsageError: the request itself is wrong. What goes wrong in a run is in its outcome.
+    """
+    return run_planned(plan(init, backbone, dataset, **options), jobs, reporter)
+
+
+def _lost(request: RunRequest, message: str) -> Outcome:
+    return Outcome(request, "failed", None, None, message)

@@ -1,0 +1,138 @@
+"""The leaderboard as terminal table, Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from initbench.stats.blocks import Block, Row, flat
+from initbench.stats.summary import Interval
+
+_HEADERS = ("#", "init", "Dice", "seeds", "seed SD [95 %]", "vs default [95 %]", "diverged", "seconds (init)", "changed")
+
+
+def title(block: Block) -> str:
+    """What the rows of a block share."""
+    variant = f" ({block.variant})" if block.variant != "default" else ""
+    return f"{block.dataset} × {block.backbone}{variant}"
+
+
+def settings(block: Block) -> str:
+    """The settings of a block in one line."""
+    protocol = "" if block.protocol == "any" else f" · {block.protocol}"
+    return f"{block.size} size · {block.steps} steps ({block.budget}){protocol} · {block.precision} · split {block.split}"
+
+
+def headline(block: Block) -> str:
+    """The answer of a block: how much the inits move Dice, beside what the seed alone does."""
+    spread = block.spread
+    if spread is None:
+        return "Spread: needs two inits and two seeds of one of them."
+    between = f"{spread.between:.2f}"
+    note = " (the seed noise explains all of the difference)" if spread.between_variance <= 0 else ""
+    return (
+        f"Between-init SD {between} Dice points with the seed noise removed{note}; seed SD {spread.seed:.2f} "
+        f"({spread.inits} inits, {block.spread_seeds} or more seeds each)."
+    )
+
+
+def notes(block: Block) -> list[str]:
+    """What a reader has to know before believing the rows."""
+    lines = [
+        "Dice in points at the native grid, mean over classes, then cases, then seeds; last checkpoint; policy reference-mask.",
+        "Intervals are over seeds, for this training set and these cases; they are not yet tests.",
+    ]
+    if any(len(row.seeds) < 2 for row in block.rows):
+        lines.append("One seed gives no interval: --seeds 3 or more.")
+    if block.mixed_environments:
+        lines.append("Warning: rows come from different environments (hardware or package versions).")
+    for row in block.rows:
+        if row.failed:
+            lines.append(f"{row.init}: {row.failed} failed run(s) are missing; the same run command tries them again.")
+        if row.same_weights:
+            lines.append(f"Warning: {row.init} has bit-identical weights under different seeds, so its seed is not in effect.")
+    return lines
+
+
+def terminal(found: Sequence[Block], console: Console) -> None:
+    """Prints every block as a table with its headline."""
+    for block in found:
+        console.print(_table(block))
+        console.print()
+
+
+def _table(block: Block) -> RenderableType:
+    table = Table(title=f"{title(block)}\n{settings(block)}", title_justify="left", title_style="bold")
+    for header in _HEADERS:
+        table.add_column(header, justify="left" if header == "init" else "right", overflow="fold")
+    for rank, row in enumerate(block.rows, start=1):
+        table.add_row(*_cells(rank, row))
+    text = Text(headline(block) + "\n", style="bold")
+    text.append("\n".join(notes(block)), style="not bold dim")
+    return Group(table, text)
+
+
+def _cells(rank: int, row: Row) -> tuple[str, ...]:
+    return (
+        str(rank),
+        row.init,
+        _number(row.dice, 1),
+        str(len(row.seeds)),
+        _interval(row.sd, 2),
+        "–" if row.difference is None else _interval(row.difference, 2, signed=True),
+        f"{row.diverged}/{len(row.seeds)}",
+        f"{_number(row.seconds, 0)} ({100 * row.init_share:.0f} %)",
+        f"{100 * row.changed_share:.0f} %",
+    )
+
+
+def _number(value: float, digits: int, *, signed: bool = False) -> str:
+    return "–" if math.isnan(value) else f"{value:{'+' if signed else ''}.{digits}f}"
+
+
+def _interval(interval: Interval, digits: int, *, signed: bool = False) -> str:
+    value = _number(interval.value, digits, signed=signed)
+    if math.isnan(interval.low):
+        return value
+    low, high = (_number(bound, digits, signed=signed) for bound in (interval.low, interval.high))
+    return f"{value} [{low}, {high}]"
+
+
+def markdown(found: Sequence[Block]) -> str:
+    """Every block as a Markdown table."""
+    lines: list[str] = []
+    for block in found:
+        lines += [f"### {title(block)}", "", settings(block), ""]
+        lines += ["| " + " | ".join(_HEADERS) + " |", "|" + " --- |" * len(_HEADERS)]
+        for rank, row in enumerate(block.rows, start=1):
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(rank, row)) + " |")
+        lines += ["", f"**{headline(block)}**", "", *(f"- {note}" for note in notes(block)), ""]
+    return "\n".join(lines)
+
+
+def as_csv(found: Sequence[Block]) -> str:
+    """One line per init and block; empty where there is no value."""
+    rows = [{key: _plain(value) for key, value in row.items()} for row in flat(list(found))]
+    out = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return out.getvalue()
+
+
+def as_json(found: Sequence[Block]) -> str:
+    """The rows of `as_csv` as a JSON list, null where there is no value."""
+    rows = [{key: _plain(value) for key, value in row.items()} for row in flat(list(found))]
+    return json.dumps(rows, indent=1, allow_nan=False, ensure_ascii=False)
+
+
+def _plain(value: object) -> object:
+    return None if isinstance(value, float) and math.isnan(value) else value

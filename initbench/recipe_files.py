@@ -1,0 +1,48 @@
+"""Recipe files: which there are, and their tables as written. Light, so that listing them costs nothing."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from initbench.errors import UsageError
+
+
+def listing() -> list[tuple[str, str]]:
+    """(name, first source line) of the recipes that come with the package."""
+    folder = resources.files("initbench.recipes")
+    tables = [tomllib.loads(item.read_text("utf-8")) for item in folder.iterdir() if item.name.endswith(".toml")]
+    return sorted((table["name"], table["source"].strip().splitlines()[0]) for table in tables)
+
+
+def default_name(dataset: str, modality: str) -> str:
+    """The recipe of a data set: its own, or the generic one of its modality."""
+    known = {name for name, _ in listing()}
+    if dataset in known:
+        return dataset
+    return "generic-ct" if modality.upper() == "CT" else "generic-mr"
+
+
+def read(name: str) -> dict[str, Any]:
+    """The table of a packaged recipe or of a TOML file.
+
+    Raises:
+        UsageError: there is none, or it is no TOML.
+    """
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise UsageError(f"recipe {name}: there is no such file ({path.resolve()})")
+        text = path.read_text("utf-8")
+    else:
+        file = resources.files("initbench.recipes") / f"{name}.toml"
+        if not file.is_file():
+            known = ", ".join(known for known, _ in listing())
+            raise UsageError(f"unknown recipe {name!r}; known: {known}, or a path ending in .toml")
+        text = file.read_text("utf-8")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"recipe {name}: {error}") from None

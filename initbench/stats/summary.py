@@ -1,0 +1,82 @@
+"""First statistics of a block: seed SD with interval, differences paired by seed, between-init SD with the seed noise removed.
+
+scipy.special instead of scipy.stats: the same quantiles at a tenth of the import time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval; bounds are NaN where the seeds at hand allow none."""
+
+    value: float
+    low: float
+    high: float
+
+
+def t_quantile(probability: float, df: float) -> float:
+    """Quantile of Student's t."""
+    return float(special.stdtrit(df, probability))
+
+
+def chi2_quantile(probability: float, df: float) -> float:
+    """Quantile of chi-square."""
+    return float(special.chdtri(df, 1 - probability))
+
+
+def mean_interval(values: NDArray[np.float64]) -> Interval:
+    """Mean with a t interval over seeds (fixed test cases)."""
+    mean = float(values.mean())
+    if values.size < 2:
+        return Interval(mean, math.nan, math.nan)
+    half = t_quantile(0.5 + LEVEL / 2, values.size - 1) * float(values.std(ddof=1)) / math.sqrt(values.size)
+    return Interval(mean, mean - half, mean + half)
+
+
+def sd_interval(values: NDArray[np.float64]) -> Interval:
+    """SD over seeds with its chi-square interval; three seeds tell next to nothing, and the interval says so."""
+    if values.size < 2:
+        return Interval(math.nan, math.nan, math.nan)
+    sd, df = float(values.std(ddof=1)), values.size - 1
+    low = sd * math.sqrt(df / chi2_quantile(0.5 + LEVEL / 2, df))
+    high = sd * math.sqrt(df / chi2_quantile(0.5 - LEVEL / 2, df))
+    return Interval(sd, low, high)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A block's headline: what the inits do beside what the seeds do, in the unit of the scores.
+
+    Attributes:
+        between: SD of the init means with the seed noise removed, 0 where the noise explains all of it.
+        between_variance: the unclipped estimate of its square, which may be negative.
+        seed: SD over seeds, pooled over the inits.
+    """
+
+    between: float
+    between_variance: float
+    seed: float
+    inits: int
+
+
+def spread(scores: list[NDArray[np.float64]]) -> Spread | None:
+    """Between-init and seed SD of a block from the run scores of each init; None without two inits or a replicated one."""
+    replicated = [values for values in scores if values.size > 1]
+    if len(scores) < 2 or not replicated:
+        return None
+    df = sum(values.size - 1 for values in replicated)
+    seed_variance = sum(float(values.var(ddof=1)) * (values.size - 1) for values in replicated) / df
+    means = np.array([values.mean() for values in scores])
+    noise = seed_variance * float(np.mean([1 / values.size for values in scores]))
+    raw = float(means.var(ddof=1)) - noise
+    return Spread(math.sqrt(max(0.0, raw)), raw, math.sqrt(seed_variance), len(scores))
