@@ -459,8 +459,8 @@ def test_the_position_embedding_stays_in_the_residual_path() -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_dropout_and_depth_of_the_variants(variant: str) -> None:
-    """What an evaluation does not show."""
+def test_dropout_depth_and_epsilon_of_the_variants(variant: str) -> None:
+    """What an evaluation in single precision does not show."""
     model = UNETRPP(1, 2, (32, 32, 32), variant=VARIANTS[variant], widths=WIDTHS["tiny"])
     blocks = [module for module in model.modules() if isinstance(module, TransformerBlock)]
     assert len(blocks) == 4 * WIDTHS["tiny"].encoder_blocks + 3 * WIDTHS["tiny"].decoder_blocks
@@ -469,6 +469,8 @@ def test_dropout_and_depth_of_the_variants(variant: str) -> None:
         rates = {key: m.p for key, m in block.named_modules() if isinstance(m, (nn.Dropout, nn.Dropout3d))}
         assert rates == {"epa_block.attn_drop": attention, "epa_block.attn_drop_2": attention, "conv8.0": 0.1}
         assert isinstance(block.conv8[0], nn.Dropout3d)
+        assert block.norm.eps == 1e-5
+    assert {m.eps for m in model.modules() if isinstance(m, nn.GroupNorm)} == {1e-5}
 
 
 def test_tied_projections_are_one_parameter_under_two_keys() -> None:
@@ -497,6 +499,52 @@ def test_unetrpp_refuses_other_channels(channels: int) -> None:
 
 
 # --- the two of MONAI -------------------------------------------------------------------------------------------------
+
+
+def passed(model: nn.Module, names: list[str], x: Tensor) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, ...]]]:
+    """Outputs of the declared levels and inputs of the modules `names` in one evaluation."""
+    outputs: dict[str, Tensor] = {}
+    inputs: dict[str, tuple[Tensor, ...]] = {}
+    for level in structure_of(model).levels:
+        model.get_submodule(level.module).register_forward_hook(
+            lambda module, given, output, name=level.module: outputs.update({name: output})
+        )
+    for name in names:
+        model.get_submodule(name).register_forward_pre_hook(
+            lambda module, given, name=name: inputs.update({name: given})
+        )
+    with torch.no_grad():
+        model.eval()(x)
+    return outputs, inputs
+
+
+def test_levels_of_unetr_are_what_its_decoder_takes() -> None:
+    patch: Grid = (32, 48, 16)
+    outputs, inputs = passed(
+        build("unetr", "perceptron", patch),
+        ["encoder2", "encoder3", "encoder4", "decoder5"],
+        noise(1, CHANNELS, *patch),
+    )
+    for tokens, taken in zip(outputs.values(), inputs.values(), strict=True):
+        assert torch.equal(tokens.transpose(1, 2).reshape(1, -1, 2, 3, 1), taken[0])
+
+
+def test_levels_of_swin_unetr_are_normalized_into_its_decoder() -> None:
+    patch: Grid = (64, 32, 32)
+    model = build("swin_unetr", "default", patch)
+    taking = {"encoder2": 0, "encoder3": 0, "encoder4": 0, "decoder5": 1, "encoder10": 0}
+    outputs, inputs = passed(model, list(taking), noise(1, CHANNELS, *patch))
+    for level, (name, place) in zip(outputs.values(), taking.items(), strict=True):
+        centred = level - level.mean(1, keepdim=True)
+        expected = centred / torch.sqrt(centred.square().mean(1, keepdim=True) + 1e-5)
+        assert torch.allclose(inputs[name][place], expected, atol=1e-4)
+
+
+def test_the_window_of_swin_unetr_follows_its_size() -> None:
+    for size, window in (("tiny", 4), ("paper", 7)):
+        model = swin_unetr(in_channels=1, num_classes=2, patch_size=(64, 64, 64), size=size)  # type: ignore[arg-type]
+        tables = [p for key, p in model.named_parameters() if key.endswith("relative_position_bias_table")]
+        assert {len(table) for table in tables} == {(2 * window - 1) ** 3}
 
 
 def test_unetr_numbers_its_tokens_with_w_fastest() -> None:

@@ -16,7 +16,7 @@ from initbench.evaluation.inference import predict_probabilities, to_native
 from initbench.evaluation.metrics import count
 from initbench.protocols import Grid
 from initbench.recipe import Inference
-from initbench.training.loop import Precision
+from initbench.training.precision import Precision
 
 
 @dataclass(frozen=True)

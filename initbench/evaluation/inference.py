@@ -18,7 +18,7 @@ from torch.nn import functional
 from initbench.data.preprocess import Placement
 from initbench.protocols import Grid
 from initbench.recipe import Inference
-from initbench.training.loop import Precision
+from initbench.training.precision import Precision, autocast
 
 _SIGMA = 0.125  # of the window's edge, for the Gaussian blending
 
@@ -72,7 +72,7 @@ def predict_probabilities(
 
 def _windows(model: nn.Module, padded: Tensor, starts: Sequence[Sequence[int]], patch: Grid, precision: Precision) -> Tensor:
     crops = [padded[(slice(None), *(slice(s, s + p) for s, p in zip(start, patch, strict=True)))] for start in starts]
-    with torch.autocast(padded.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with autocast(padded.device, precision):
         output = model(torch.stack(crops))
     logits: Tensor = output if isinstance(output, Tensor) else output[0]
     return logits.float().softmax(1)

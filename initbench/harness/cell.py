@@ -17,7 +17,7 @@ from initbench.recipe import Budget, Recipe
 from initbench.recipe import load as load_recipe
 from initbench.recipe_files import default_name
 from initbench.registry import Component
-from initbench.training.loop import Precision
+from initbench.training.precision import Precision
 
 Protocol = Literal["equal-total", "equal-finetune"]
 REGIMEN = "plain"

@@ -15,7 +15,7 @@ import psutil
 import torch
 
 from initbench.errors import UsageError
-from initbench.training.loop import Precision
+from initbench.training.precision import Precision
 
 _PACKAGES = ("initbench", "torch", "monai", "numpy", "scipy", "nibabel")
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from initbench import seeding
 from initbench.protocols import NoProgress, Progress, Task
 from initbench.recipe import Optimizer
+from initbench.training.precision import Precision, autocast
 
-Precision = Literal["float32", "bf16"]
 _FLUSH = 10  # steps between reads of the device: a read per step would stall the GPU
 
 
@@ -112,7 +112,7 @@ def _step(
 ) -> tuple[int, float, Tensor, dict[str, Tensor]]:
     batch = task.batch(step)
     seeding.seed_step(settings.root, "dropout", settings.stage, step)
-    with torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+    with autocast(settings.device, settings.precision):
         loss, parts = task.loss(batch)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

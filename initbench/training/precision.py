@@ -1,0 +1,49 @@
+"""Mixed precision of a forward pass."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+Precision = Literal["float32", "bf16"]
+
+
+@contextlib.contextmanager
+def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
+    """bf16 autocast where `precision` asks for it, with a guard against a wrong CPU kernel."""
+    if precision == "float32":
+        yield
+        return
+    guard = ShallowConvolutionsInFloat32() if device.type == "cpu" else contextlib.nullcontext()
+    with torch.autocast(device.type, torch.bfloat16), guard:
+        yield
+
+
+class ShallowConvolutionsInFloat32(TorchFunctionMode):
+    """Computes 3-D convolutions on volumes shallower than their kernel in float32.
+
+    oneDNN's bf16 weight gradient of a 3-D convolution with padding reads memory it never wrote where the volume is two slices
+    deep and the kernel three (torch 2.15, AVX512_BF16): training turned NaN at a random step. tests/test_precision.py shows it.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Intercepts conv3d alone."""
+        if func is functional.conv3d and args[0].shape[2] < args[1].shape[2]:
+            with torch.autocast("cpu", enabled=False):
+                return func(*(_float(value) for value in args), **{k: _float(v) for k, v in (kwargs or {}).items()})
+        return func(*args, **(kwargs or {}))
+
+
+def _float(value: Any) -> Any:
+    return value.float() if isinstance(value, torch.Tensor) else value
