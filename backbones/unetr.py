@@ -92,9 +92,7 @@ def build_unetr(
         levels=tuple(Level(name, grid, widths.hidden, "NLC") for name in TAPS),
         heads=("out",),
         # MONAI builds the norm of its cross-attention in every block, also where there is none.
-        unused=tuple(
-            f"vit.blocks.{block}.norm_cross_attn.{kind}" for block in range(BLOCKS) for kind in ("weight", "bias")
-        ),
+        unused=tuple(f"vit.blocks.{block}.norm_cross_attn.{kind}" for block in range(BLOCKS) for kind in ("weight", "bias")),
         axes="WHD",
     )
     return model
@@ -133,6 +131,4 @@ def unetr(
     if size not in WIDTHS:
         raise ValueError(f"unetr: unknown size {size!r}; valid: {', '.join(WIDTHS)}")
     patch = check_patch(f"unetr[{variant}]", patch_size, (STRIDE, STRIDE, STRIDE))
-    return build_unetr(
-        in_channels, num_classes, patch, variant=variant, widths=WIDTHS[size], deep_supervision=deep_supervision
-    )
+    return build_unetr(in_channels, num_classes, patch, variant=variant, widths=WIDTHS[size], deep_supervision=deep_supervision)

@@ -41,7 +41,7 @@ BACKBONES = {
 
 _D = "initbench.data"
 DATASETS = {
-    "phantom-lung": Entry(f"{_D}.phantom:phantom_lung", "procedural chest CT with nodules; embedded, needs no download"),
+    "phantom-lung": Entry(f"{_D}.phantom:phantom_lung", "procedural chest CT with nodules, no download"),
     "lung": Entry(f"{_D}.msd:lung", "MSD Task06_Lung: lung cancer on CT, 63 cases, published 50/13 split"),
     "hippocampus": Entry(f"{_D}.msd:hippocampus", "MSD Task04_Hippocampus: anterior and posterior hippocampus on MR"),
 }

@@ -258,8 +258,7 @@ class InitContext(Protocol):
     def patches(self, step: int, *, slab: int = 1) -> Patches:
         """The unlabelled batch of `step`: uniform over the training cases, no depth flip.
 
-        Args:
-            slab: slices per slab; the depth inside the volume is a whole number of slabs, at least two when `slab` > 1.
+        With `slab` > 1 slices per slab, the depth inside the volume is a whole number of slabs, at least two.
         """
 
     def fit(self, task: Task) -> None:
@@ -273,9 +272,7 @@ class Initializer(Protocol):
         """Initializes `model`."""
 
 
-def initializer(
-    *, summary: str = "", paper: str = "", learned: bool = False, revision: int = 1
-) -> Callable[[F], F]:
+def initializer(*, summary: str = "", paper: str = "", learned: bool = False, revision: int = 1) -> Callable[[F], F]:
     """Marks a function as an initializer. A plain function ``(model, ctx)`` is one too, data-independent."""
 
     def mark(function: F) -> F:

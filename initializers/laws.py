@@ -5,8 +5,8 @@ here it is Glorot's √(6/(fan_in+fan_out)). Fans count what a layer sums (a tra
 sums its input channels), where torch takes the wrong axis of a transposed convolution.
 
 `scope` says which layers are drawn: ``linear``, ``conv`` or ``linear+conv``. The code left over in the release
-(ShahinaKK/LWI-VMS@7f21654:UNETR_PP/unetr_pp/network_architecture/synapse/UNETR_synapse.py) draws linear layers alone; the equations
-speak of convolutions. `bias` is ``zero`` or ``keep``. Norms, positional tables, layer scales and temperatures stay.
+(ShahinaKK/LWI-VMS@7f21654:UNETR_PP/unetr_pp/network_architecture/synapse/UNETR_synapse.py) draws linear layers alone; the
+equations speak of convolutions. `bias` is ``zero`` or ``keep``. Norms, positional tables, layer scales and temperatures stay.
 """
 
 from __future__ import annotations

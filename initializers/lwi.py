@@ -15,7 +15,9 @@ from initbench.protocols import InitContext, initializer
 
 
 @initializer(
-    summary="learnable weight initialization: order prediction and masking together", paper="LWI section 3.2", learned=True
+    summary="learnable weight initialization: order prediction and masking together",
+    paper="LWI section 3.2",
+    learned=True,
 )
 def lwi(
     model: nn.Module,
@@ -35,7 +37,5 @@ def lwi(
     pretrain(
         model,
         ctx,
-        Pretext(
-            Order(taps, permutation, order_weight), Reconstruction(mask, voxels="all", weight=reconstruction_weight)
-        ),
+        Pretext(Order(taps, permutation, order_weight), Reconstruction(mask, voxels="all", weight=reconstruction_weight)),
     )

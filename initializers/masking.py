@@ -1,7 +1,7 @@
 """``mae`` and ``tube``: masked reconstruction on the training volumes.
 
-Sources: He et al. 2022 (MAE); MIC-DKFZ/nnssl BaseMAETrainer (3-D, masked voxels set to 0); Tong et al. 2022 (VideoMAE: tube masks);
-LWI table VI, whose masking rows keep its decoder and budget so that the objective alone changes.
+Sources: He et al. 2022 (MAE); MIC-DKFZ/nnssl BaseMAETrainer (3-D, masked voxels set to 0); Tong et al. 2022 (VideoMAE: tube
+masks); LWI table VI, whose masking rows keep its decoder and budget so that the objective alone changes.
 """
 
 from __future__ import annotations

@@ -135,8 +135,7 @@ def test_trains_in_bfloat16(name: str, variant: str, patch: Grid) -> None:
     # No level of depth 2: there oneDNN leaves parts of the weight gradient of a 3x3x3 bfloat16 convolution unwritten.
     patch = (3 * info(name).divisor[variant][0], *patch[1:])
     gradients = [
-        backward(wake(build(name, variant, patch, deep_supervision=True)), patch, bfloat16=bf16)
-        for bf16 in (False, True)
+        backward(wake(build(name, variant, patch, deep_supervision=True)), patch, bfloat16=bf16) for bf16 in (False, True)
     ]
     for key, exact in gradients[0].items():
         rounded = gradients[1][key]
@@ -437,9 +436,7 @@ def test_residual_block_with_batch_norm_and_one_width() -> None:
             scale, shift = (w[f"{name}.{part}"].reshape(1, 3, 1, 1, 1) for part in ("weight", "bias"))
             return (y - mean) / torch.sqrt(var + 1e-5) * scale + shift
 
-        y = norm(
-            naive_conv(leaky(norm(naive_conv(x, w["conv1.conv.weight"]), "norm1")), w["conv2.conv.weight"]), "norm2"
-        )
+        y = norm(naive_conv(leaky(norm(naive_conv(x, w["conv1.conv.weight"]), "norm1")), w["conv2.conv.weight"]), "norm2")
         return leaky(y + x)
 
     assert torch.allclose(block.eval()(x), expected(training=False), rtol=0, atol=1e-12)
@@ -510,9 +507,7 @@ def passed(model: nn.Module, names: list[str], x: Tensor) -> tuple[dict[str, Ten
             lambda module, given, output, name=level.module: outputs.update({name: output})
         )
     for name in names:
-        model.get_submodule(name).register_forward_pre_hook(
-            lambda module, given, name=name: inputs.update({name: given})
-        )
+        model.get_submodule(name).register_forward_pre_hook(lambda module, given, name=name: inputs.update({name: given}))
     with torch.no_grad():
         model.eval()(x)
     return outputs, inputs

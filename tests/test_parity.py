@@ -84,9 +84,7 @@ SMALL += [_swin(name) for name in ("swinunetr_tiny", "swinunetr_legacymerge_tiny
 # acdc is lung's code, and of its small network only the keys were recorded.
 RECORDED = [fixture for fixture in SMALL if fixture.name != "unetrpp_acdc_small"]
 PUBLISHED = [
-    _unetrpp(f"unetrpp_{variant}{ending}")
-    for variant in ("synapse", "lung", "acdc", "tumor")
-    for ending in ("", "_nods")
+    _unetrpp(f"unetrpp_{variant}{ending}") for variant in ("synapse", "lung", "acdc", "tumor") for ending in ("", "_nods")
 ]
 PUBLISHED += [_unetr(f"unetr_{variant}_c{n}") for variant in ("perceptron", "conv") for n in (2, 9, 14)]
 PUBLISHED += [_swin(f"swinunetr_{name}") for name in ("c2", "c9", "c14", "legacymerge_c14")]
@@ -159,9 +157,7 @@ def check_outputs(outputs: list[Tensor], recorded: list[Json], bound: float) -> 
         assert float(difference) <= bound * record["absmax"], f"output {i}: values"
 
 
-def check_gradients(
-    model: nn.Module, recorded: dict[str, float], unused: list[str], bound: float, floor: float
-) -> None:
+def check_gradients(model: nn.Module, recorded: dict[str, float], unused: list[str], bound: float, floor: float) -> None:
     """Compares the norm of every parameter's gradient, and which parameters get none."""
     gradients = {name: p.grad for name, p in model.named_parameters()}
     assert {name for name, g in gradients.items() if g is None} == set(unused) == set(structure_of(model).unused)

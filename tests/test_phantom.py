@@ -66,9 +66,7 @@ def test_arrays_have_the_promised_types_and_geometry(cases: dict[str, Case]) -> 
 def test_affine_is_ras_with_coarse_slices(cases: dict[str, Case]) -> None:
     for case in cases.values():
         spacing = np.diag(case.affine)[:3]
-        assert np.array_equal(
-            case.affine, np.diag(np.append(spacing, 1.0)) + np.pad(case.affine[:3, 3:], ((0, 1), (3, 0)))
-        )
+        assert np.array_equal(case.affine, np.diag(np.append(spacing, 1.0)) + np.pad(case.affine[:3, 3:], ((0, 1), (3, 0))))
         assert np.all(spacing > 0)
         assert 1.8 < spacing[2] / spacing[0] < 2.2
     assert len({tuple(np.diag(case.affine)) for case in cases.values()}) == len(cases)
@@ -156,9 +154,7 @@ def test_no_threshold_finds_the_nodules(cases: dict[str, Case]) -> None:
 def slabs(case: Case) -> NDArray[np.float64]:
     """Mean image of each slab on a coarse grid, ``(SLABS, 64)``."""
     image = np.clip(case.image[0], -1000, 300).astype(np.float64)
-    coarse = ndimage.zoom(
-        ndimage.gaussian_filter(image, (4, 4, 0)), (8 / image.shape[0], 8 / image.shape[1], 1), order=1
-    )
+    coarse = ndimage.zoom(ndimage.gaussian_filter(image, (4, 4, 0)), (8 / image.shape[0], 8 / image.shape[1], 1), order=1)
     return np.stack([part.mean(axis=2).ravel() for part in np.array_split(coarse, SLABS, axis=2)])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -83,27 +83,33 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 @app.command()
 def run(
-    init: Annotated[list[str], typer.Option(help="Initializer(s): name, name(key=value), ./file.py:function; comma list or repeated.")],
+    init: Annotated[
+        list[str],
+        typer.Option(help="Initializer(s): name, name(key=value), ./file.py:function; comma list or repeated."),
+    ],
     backbone: Annotated[list[str], typer.Option(help="Backbone(s), likewise; a variant inline: unetrpp(variant=lung).")],
     dataset: Annotated[
-        Optional[list[str]], typer.Option(help="Data set(s): name or path of a Decathlon folder. [default: phantom-lung]")
+        list[str] | None,
+        typer.Option(help="Data set(s): name or path of a Decathlon folder. [default: phantom-lung]"),
     ] = None,
-    seeds: Annotated[Optional[int], typer.Option(help="Seeds 0 to N-1. [default: 1]", min=1)] = None,
-    seed: Annotated[Optional[list[int]], typer.Option(help="This seed (repeatable), instead of --seeds.", min=0)] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds 0 to N-1. [default: 1]", min=1)] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="This seed (repeatable), instead of --seeds.", min=0)] = None,
     budget: Annotated[Budget, typer.Option(help="Steps: smoke (a minute on a CPU), short (ten), paper.")] = Budget.paper,
     protocol: Annotated[
         Protocol, typer.Option(help="equal-total: a pretext's steps come off the budget; equal-finetune: on top of it.")
     ] = Protocol.equal_total,
-    size: Annotated[NetSize, typer.Option(help="tiny: the same code narrowed, for a CPU; paper: the published network.")] = NetSize.paper,
+    size: Annotated[
+        NetSize, typer.Option(help="tiny: the same code narrowed, for a CPU; paper: the published network.")
+    ] = NetSize.paper,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i; jobs spread over the devices.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="auto: bf16 where the device is fast at it.")] = Precision.auto,
     jobs: Annotated[int, typer.Option(help="Runs at a time.", min=1)] = 1,
     threads: Annotated[int, typer.Option(help="torch threads of a run on the CPU; another number changes bits.", min=1)] = 1,
-    data_root: Annotated[Optional[Path], typer.Option(help="Folder that holds the data sets.", envvar="INITBENCH_DATA")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder that holds the data sets.", envvar="INITBENCH_DATA")] = None,
     out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("runs"),
-    split: Annotated[Optional[SplitRule], typer.Option(help="[default: published where there is one, else auto]")] = None,
-    recipe: Annotated[Optional[str], typer.Option(help="Recipe: name or TOML file. [default: the data set's]")] = None,
-    set_: Annotated[Optional[list[str]], typer.Option("--set", help="section.field=value over the recipe (repeatable).")] = None,
+    split: Annotated[SplitRule | None, typer.Option(help="[default: published where there is one, else auto]")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Recipe: name or TOML file. [default: the data set's]")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value over the recipe (repeatable).")] = None,
     save_predictions: Annotated[bool, typer.Option(help="Keep label maps of the reported cases as NIfTI.")] = False,
     json: Json = False,
 ) -> None:
@@ -137,7 +143,9 @@ def run(
 
 
 @app.command("list")
-def list_(what: Annotated[Optional[What], typer.Argument(help="One kind; all of them without it.")] = None, json: Json = False) -> None:
+def list_(
+    what: Annotated[What | None, typer.Argument(help="One kind; all of them without it.")] = None, json: Json = False
+) -> None:
     """List initializers, backbones, data sets and recipes."""
     from initbench.cli.show import list_command
 
@@ -155,8 +163,8 @@ def describe(name: Annotated[str, typer.Argument(help="Name of a component or re
 @app.command()
 def leaderboard(
     out: Annotated[Path, typer.Option(help="Folder of run directories.")] = Path("runs"),
-    dataset: Annotated[Optional[list[str]], typer.Option(help="Only these data sets.")] = None,
-    backbone: Annotated[Optional[list[str]], typer.Option(help="Only these backbones.")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="Only these data sets.")] = None,
+    backbone: Annotated[list[str] | None, typer.Option(help="Only these backbones.")] = None,
     format_: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.table,
     json: Json = False,
 ) -> None:

@@ -8,7 +8,15 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from initbench.harness.cell import RunRequest
 from initbench.harness.execute import Outcome
@@ -78,7 +86,8 @@ class Display:
         message = f"  {escape(outcome.message)}" if outcome.message else ""
         where = f"  {escape(str(outcome.folder))}" if outcome.folder and outcome.state in ("ok", "diverged") else ""
         self._line(
-            f"[{colour}]{outcome.state:<8}[/] {escape(run_label(self._requests[run]))}{score}{message}[dim]{where}[/]", markup=True
+            f"[{colour}]{outcome.state:<8}[/] {escape(run_label(self._requests[run]))}{score}{message}[dim]{where}[/]",
+            markup=True,
         )
 
     def _line(self, text: str, *, markup: bool = False) -> None:

@@ -79,7 +79,7 @@ def _announce(
 
     if resolve_device(options["device"]).type == "cpu" and "paper" in (options["size"], options["budget"]):
         console.print(
-            "[yellow]note:[/] paper size or budget on a CPU takes days to weeks; --size tiny --budget short takes ten minutes a run",
+            "[yellow]note:[/] paper size or budget on a CPU takes days; --size tiny --budget short takes ten minutes a run",
             soft_wrap=True,
         )
 
@@ -97,4 +97,3 @@ def _plain(outcome: Any) -> dict[str, Any]:
         "message": outcome.message or None,
         "path": str(outcome.folder) if outcome.folder else None,
     }
-

@@ -1,6 +1,7 @@
 """Augmentation of recipe R1: numbers drawn on the CPU, applied on the device.
 
-Source: ShahinaKK/LWI-VMS@7f21654:UNETR/BTCV/utils/data_utils.py (flip each axis, quarter turns in plane, intensity scale and shift).
+Source: ShahinaKK/LWI-VMS@7f21654:UNETR/BTCV/utils/data_utils.py (flips, in-plane quarter turns,
+intensity scale and shift).
 """
 
 from __future__ import annotations

@@ -61,6 +61,8 @@ def _stored_digest(path: Path, key: str) -> str:
 def read(kind: str, key: str) -> Item | None:
     """The item of a key, or None where there is none or it is not whole (then it is removed, to be made again)."""
     folder = root() / kind / key
+    if not folder.is_dir():  # first of all: what another process writes from here on is not ours to remove
+        return None
     try:
         meta = json.loads((folder / _META).read_text("utf-8"))
         whole = all((folder / name).stat().st_size == size for name, size in meta["sizes"].items())
@@ -68,8 +70,7 @@ def read(kind: str, key: str) -> Item | None:
         whole, meta = False, {}
     if whole:
         return Item(folder, meta["values"])
-    if folder.exists():
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     return None
 
 

@@ -29,12 +29,13 @@ class Axes:
         """Native ``(..., X, Y, Z)`` to ``(..., D, H, W)``."""
         lead = array.ndim - 3
         moved = array.transpose(*range(lead), *(lead + axis for axis in self.permutation))
-        return np.flip(moved, [lead + i for i, flip in enumerate(self.flips) if flip])
+        return np.flip(moved, tuple(lead + i for i, flip in enumerate(self.flips) if flip))
 
     def invert(self, array: NDArray[Any]) -> NDArray[Any]:
         """``(D, H, W)`` back to the native axes."""
-        flipped = np.flip(array, [i for i, flip in enumerate(self.flips) if flip])
-        return flipped.transpose(np.argsort(self.permutation))
+        flipped = np.flip(array, tuple(i for i, flip in enumerate(self.flips) if flip))
+        inverse = [self.permutation.index(axis) for axis in range(3)]
+        return flipped.transpose(inverse)
 
     def spacing(self, affine: NDArray[np.float64]) -> Spacing:
         """(D, H, W) spacing in mm of a native affine."""
@@ -76,7 +77,7 @@ def resample(volume: NDArray[Any], shape: Grid, order: int) -> NDArray[Any]:
         return volume[np.ix_(*index)]
     factors = [n / m for n, m in zip(shape, volume.shape, strict=True)]
     out = np.empty(shape, volume.dtype)
-    ndimage.zoom(volume, factors, output=out, order=order, mode="nearest", grid_mode=True)
+    ndimage.zoom(volume, factors, output=out, order=order, mode="nearest", grid_mode=True)  # type: ignore[call-overload]
     return out
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from initbench.data import cache
@@ -25,6 +29,7 @@ from initbench.protocols import Case, Split
 SHORT_NAMES = {"Task04_Hippocampus": "hippocampus", "Task06_Lung": "lung"}
 MAX_VOXELS = 2**31  # a header asking for more is a damaged or hostile file, not an examination
 AFFINE_TOLERANCE_MM = 0.01
+_UNREADABLE = (EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 
 _WHERE = {
     "Task04_Hippocampus": "https://msd-for-monai.s3-us-west-2.amazonaws.com/Task04_Hippocampus.tar (27 MB)",
@@ -46,8 +51,9 @@ class MsdDataset:
     def __init__(self, root: Path, name: str | None = None) -> None:
         self.root = root
         table = _read_table(root / "dataset.json")
-        self.name = name or SHORT_NAMES.get(root.name, root.name)
-        self.channels = tuple(str(value) for _, value in sorted(table["modality"].items(), key=lambda item: int(item[0])))
+        folder = _folder_name(root)
+        self.name = name or SHORT_NAMES.get(folder, folder)
+        self.channels = _channels(root / "dataset.json", table["modality"])
         self.modality = "CT" if self.channels[0].upper() == "CT" else "MR"
         self.classes = _classes(root / "dataset.json", table["labels"])
         self.licence = str(table.get("licence", "not stated"))
@@ -104,7 +110,7 @@ class MsdDataset:
 
     def _check_label(self, case_id: str, path: Path, label: NDArray[np.float32]) -> NDArray[np.uint8]:
         values = np.unique(label)
-        strange = [float(v) for v in values if v != int(v) or not 0 <= v < len(self.classes)]
+        strange = [v for v in map(float, values) if not v.is_integer() or not 0 <= v < len(self.classes)]
         if strange:
             raise DataError(
                 f"case {case_id}: {path} holds label value(s) {', '.join(f'{v:g}' for v in strange[:5])}; dataset.json "
@@ -127,6 +133,18 @@ def _read_table(path: Path) -> dict[str, Any]:
     return dict(table)
 
 
+def _folder_name(path: Path) -> str:
+    return os.path.basename(os.path.abspath(path))  # "." has a name too; links keep theirs
+
+
+def _channels(path: Path, modality: Any) -> tuple[str, ...]:
+    try:
+        numbers = {int(number): str(name) for number, name in modality.items()}
+    except (AttributeError, ValueError):
+        raise DataError(f"{path}: modality must map numbers to names, as in {{'0': 'CT'}}") from None
+    return tuple(numbers[i] for i in sorted(numbers))
+
+
 def _classes(path: Path, labels: Any) -> tuple[str, ...]:
     try:
         numbers = {int(number): str(name) for number, name in labels.items()}
@@ -137,34 +155,51 @@ def _classes(path: Path, labels: Any) -> tuple[str, ...]:
     return tuple(numbers[i] for i in range(len(numbers)))
 
 
-def _pairs(root: Path, training: Sequence[Any]) -> dict[str, tuple[Path, Path]]:
+def _pairs(root: Path, training: Any) -> dict[str, tuple[Path, Path]]:
+    table = root / "dataset.json"
+    if not isinstance(training, list):
+        raise DataError(f"{table}: training must be a list of entries with image and label, got {training!r}")
     files: dict[str, tuple[Path, Path]] = {}
     missing: list[str] = []
     for entry in training:
         try:
-            image, label = root / entry["image"], root / entry["label"]
+            image, label = (_inside(root, Path(entry[key])) for key in ("image", "label"))
         except (TypeError, KeyError):
-            raise DataError(f"{root / 'dataset.json'}: a training entry needs image and label, got {entry!r}") from None
-        for path in (image, label):
-            if not path.resolve().is_relative_to(root.resolve()) and ".." in path.parts:
-                raise DataError(f"{root / 'dataset.json'}: {path} leads out of the data set's folder")
+            raise DataError(f"{table}: a training entry needs image and label, got {entry!r}") from None
         case_id = image.name.removesuffix(".gz").removesuffix(".nii")
+        if case_id in files:
+            raise DataError(f"{table}: training lists case {case_id} twice")
         files[case_id] = (image, label)
         missing += [f"{kind} {path}" for kind, path in (("image", image), ("label", label)) if not path.is_file()]
     if missing:
         shown = "; ".join(missing[:3]) + (f"; and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise DataError(f"{root}: dataset.json lists files that do not exist: {shown}. Complete the download or remove the entries")
+        raise DataError(
+            f"{root}: dataset.json lists files that do not exist: {shown}. Complete the download or remove the entries"
+        )
     return files
+
+
+def _inside(root: Path, path: Path) -> Path:
+    """`path` below `root`. A link may lead elsewhere, the table may not."""
+    if path.is_absolute() or (".." in path.parts and not (root / path).resolve().is_relative_to(root.resolve())):
+        raise DataError(f"{root / 'dataset.json'}: {path} leads out of the data set's folder")
+    return root / path
 
 
 def _read_nifti(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     try:
         file: Any = nibabel.load(path)
         if math.prod(file.shape) > MAX_VOXELS:
-            raise DataError(f"{path}: the header asks for {file.shape} voxels, more than any examination has; the file is damaged")
-        return np.asarray(file.get_fdata(dtype=np.float32, caching="unchanged")), np.asarray(file.affine, np.float64)
-    except (EOFError, OSError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
+            raise DataError(
+                f"{path}: the header asks for {file.shape} voxels, more than any examination has; the file is damaged"
+            )
+        voxels: NDArray[np.float32] = np.asarray(file.get_fdata(dtype=np.float32, caching="unchanged"))
+        affine = np.asarray(file.affine, np.float64)
+    except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read ({error}); it is truncated or no NIfTI file: copy or download it again") from None
+    if not np.isfinite(affine).all() or not np.linalg.det(affine):
+        raise DataError(f"{path}: the affine {affine[:3].tolist()} does not place voxels in space; repair the header")
+    return voxels, affine
 
 
 def find_folder(folder: str, data_root: Path | None, search: Sequence[Path]) -> Path:
@@ -176,7 +211,7 @@ def find_folder(folder: str, data_root: Path | None, search: Sequence[Path]) -> 
     places = [*([data_root] if data_root else []), *search]
     for place in places:
         for candidate in (place / folder, place):
-            if candidate.name == folder and (candidate / "dataset.json").is_file():
+            if _folder_name(candidate) == folder and (candidate / "dataset.json").is_file():
                 return candidate
     looked = ", ".join(str((place / folder).absolute()) for place in places) or "nowhere: no data root was given"
     download = _WHERE.get(folder, "http://medicaldecathlon.com")

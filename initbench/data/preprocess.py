@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from initbench import digest
 from initbench.data import geometry
 from initbench.data.geometry import Axes
+from initbench.errors import DataError
 from initbench.protocols import Case, Grid, Spacing
 from initbench.recipe import Preprocess
 
@@ -108,7 +109,11 @@ def scan(case: Case) -> CaseScan:
 
 
 def resolve(settings: Preprocess, modality: str, scans: Iterable[CaseScan]) -> Parameters:
-    """The numbers of a data set from its training cases."""
+    """The numbers of a data set from its training cases.
+
+    Raises:
+        DataError: percentiles of the foreground are asked for, and no training case has any.
+    """
     scans = list(scans)
     spacing_xyz = np.median([item.spacing_xyz for item in scans], axis=0)
     depth = geometry.choose_depth(spacing_xyz) if settings.depth_axis == "auto" else settings.depth_axis
@@ -119,6 +124,11 @@ def resolve(settings: Preprocess, modality: str, scans: Iterable[CaseScan]) -> P
         clip, scale = (low, high), (low, high - low)
     elif settings.intensity == "percentile":
         values = np.concatenate([item.foreground for item in scans]).astype(np.float64)
+        if not values.size:
+            raise DataError(
+                "no training case has a foreground voxel, so its percentiles are not known: check the labels, or set fixed "
+                "bounds (--set preprocess.intensity=window --set preprocess.window=low,high)"
+            )
         low, high = np.percentile(values, settings.percentiles)
         clip, scale = (float(low), float(high)), (float(values.mean()), max(float(values.std()), 1e-8))
     crop_above = None
@@ -170,7 +180,8 @@ def _bounds(image: NDArray[np.float32], above: float | None) -> tuple[tuple[int,
         return (0, d), (0, h), (0, w)
     spans = []
     for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        first, second = (other for other in range(3) if other != axis)
+        hit = np.flatnonzero(np.any(np.any(mask, axis=second), axis=first))
         spans.append((int(hit[0]), int(hit[-1]) + 1))
     return spans[0], spans[1], spans[2]
 
@@ -187,4 +198,5 @@ def _channel(channel: NDArray[np.float32], shape: Grid, parameters: Parameters) 
         offset, width = parameters.scale
     else:
         offset, width = float(resampled.mean(dtype=np.float64)), max(float(resampled.std(dtype=np.float64)), 1e-8)
-    return ((resampled - np.float32(offset)) / np.float32(width)).astype(np.float32)
+    scaled: NDArray[np.float32] = (resampled - np.float32(offset)) / np.float32(width)
+    return scaled.astype(np.float32, copy=False)

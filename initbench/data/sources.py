@@ -17,7 +17,7 @@ ENVIRONMENT = "INITBENCH_DATA"
 
 
 def search_path() -> list[Path]:
-    """Where data sets are looked for after ``--data-root``: INITBENCH_DATA (may hold several, as PATH does), then the user's data folder."""
+    """Where data sets are looked for after ``--data-root``: INITBENCH_DATA (several, as in PATH), then the user's data folder."""
     paths = [Path(item).expanduser() for item in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if item]
     return [*paths, platformdirs.user_data_path("initbench")]
 
@@ -46,7 +46,9 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
     if path.name.startswith("Task") and len(path.parts) == 1:
         return MsdDataset(find_folder(path.name, data_root, search_path()))
     if len(path.parts) > 1 or path.exists():
-        raise DataError(f"{path.absolute()}: there is no dataset.json there; a data set is a Decathlon folder or a registered name")
+        raise DataError(
+            f"{path.absolute()}: there is no dataset.json there; a data set is a Decathlon folder or a registered name"
+        )
     for root in [*([data_root] if data_root else []), *search_path()]:
         if (root / name / "dataset.json").is_file():
             return MsdDataset(root / name)

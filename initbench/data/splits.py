@@ -62,8 +62,8 @@ def resolve(dataset: Dataset, name: SplitName | None) -> Split:
     test = tuple(case_id for case_id in split.test if case_id in set(ids))
     if not train or not test:
         raise DataError(
-            f"{dataset.name}: of the published split {split.name}, {len(train)} training and {len(test)} reported cases are here; "
-            "each side needs one. Complete the data, or pass --split auto"
+            f"{dataset.name}: of the published split {split.name}, {len(train)} training and {len(test)} reported cases are "
+            "here; each side needs one. Complete the data, or pass --split auto"
         )
     total = len(split.train) + len(split.test)
     present = len(train) + len(test)

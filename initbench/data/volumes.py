@@ -77,12 +77,13 @@ def clamp_start(centre: int, patch: int, size: int) -> int:
 def cut(volume: Tensor, start: Sequence[int], patch: Grid) -> Tensor:
     """Cuts ``(..., D, H, W)`` at `start`, which may be negative; what lies outside the volume is 0."""
     spans = [(max(s, 0), min(s + p, n)) for s, p, n in zip(start, patch, volume.shape[-3:], strict=True)]
-    inside = volume[(..., *(slice(low, high) for low, high in spans))]
+    window = [slice(low, high) for low, high in spans]
+    inside = volume[..., window[0], window[1], window[2]]
     if inside.shape[-3:] == torch.Size(patch):
         return inside
     out = volume.new_zeros((*volume.shape[:-3], *patch))
     target = [slice(low - s, high - s) for (low, high), s in zip(spans, start, strict=True)]
-    out[(..., *target)] = inside
+    out[..., target[0], target[1], target[2]] = inside
     return out
 
 
@@ -153,8 +154,9 @@ class UnlabelledSampler:
         if not eligible:
             deepest = max(volume.shape[0] for volume in self._volumes)
             raise DataError(
-                f"order prediction needs two slabs of {slab} slices inside a volume, and the deepest training volume has {deepest} "
-                "slices. Use a finer spacing along depth (--set preprocess.spacing=...), a smaller patch depth, or shallower levels"
+                f"order prediction needs two slabs of {slab} slices inside a volume, and the deepest training volume has "
+                f"{deepest} slices. Use a finer spacing along depth (--set preprocess.spacing=...), a smaller patch depth, or "
+                "shallower levels (taps=...)"
             )
         rng = seeding.rng(self._root, "pretext", "patches", step)
         moves = augment.draw(rng, self._count, self._patch, self._augmentation, flip_depth=False)
@@ -189,7 +191,9 @@ def _move_inside(inside: NDArray[np.int64], patch: Grid, flips: NDArray[np.bool_
     for axis in range(3):
         if flips[axis]:
             out[axis] = patch[axis] - out[axis, ::-1]
-    for _ in range(turns):  # a quarter turn sends (h, w) to (W - 1 - w, h)
+    height, width = patch[1:]
+    for _ in range(turns):  # a quarter turn sends (h, w) to (W - 1 - w, h), and the patch's sides change places
         h, w = out[1].copy(), out[2].copy()
-        out[1], out[2] = patch[2] - w[::-1], h
+        out[1], out[2] = width - w[::-1], h
+        height, width = width, height
     return out

@@ -1,0 +1,1 @@
+"""Sliding window, the way back to the native grid, counts, overlays."""

@@ -44,9 +44,7 @@ def importance(patch: Grid, blend: Literal["constant", "gaussian"], device: torc
 
 
 @torch.inference_mode()
-def predict_probabilities(
-    model: nn.Module, image: Tensor, patch: Grid, settings: Inference, precision: Precision
-) -> Tensor:
+def predict_probabilities(model: nn.Module, image: Tensor, patch: Grid, settings: Inference, precision: Precision) -> Tensor:
     """Class probabilities ``(K, D, H, W)`` float32 of one volume ``(C, D, H, W)``; a volume smaller than the patch is padded."""
     size: Grid = (image.shape[1], image.shape[2], image.shape[3])
     margins = [max(0, p - s) for p, s in zip(patch, size, strict=True)]

@@ -61,7 +61,8 @@ def _draw_case(row: Sequence[Plot], case: OverlayCase) -> None:
     def background(index: int) -> NDArray[np.float32]:
         # The preprocessed grid may be coarser: take the slice at the same relative depth.
         k = min(int((index + 0.5) * case.image.shape[1] / depth), case.image.shape[1] - 1)
-        return case.image[0, k]
+        slice_: NDArray[np.float32] = case.image[0, k]
+        return slice_
 
     panels = (
         (main, (), f"slice {main}"),

@@ -40,9 +40,11 @@ class OneRun:
         self._run = run
 
     def start(self, stage: str, total: int) -> None:
+        """A stage of `total` steps begins."""
         self._reporter.start(self._run, stage, total)
 
     def advance(self, done: int, info: Mapping[str, float]) -> None:
+        """`done` steps of the stage are finished."""
         self._reporter.advance(self._run, done, info)
 
 

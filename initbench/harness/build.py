@@ -55,7 +55,7 @@ def build(
 
 
 def redraw_heads(model: nn.Module, heads: tuple[str, ...], seed: int) -> None:
-    """Redraws the output heads by their layers' own law from the `head` stream, so that every init of a seed has the same ones."""
+    """Redraws the output heads by their layers' own law from the `head` stream: every init of a seed has the same ones."""
     for head in heads:
         for name, module in model.get_submodule(head).named_modules():
             reset = getattr(module, "reset_parameters", None)

@@ -72,4 +72,3 @@ class DivergedError(InitbenchError):
         super().__init__(f"the loss of the {stage} stage was not finite at step {step}")
         self.stage = stage
         self.step = step
-

@@ -40,7 +40,9 @@ class Coverage:
         """
         after = dict(model.named_parameters())
         if list(after) != list(self._before):
-            raise InitbenchError(f"initializer {name} changed the network's parameters (names or ties); it may change values only")
+            raise InitbenchError(
+                f"initializer {name} changed the network's parameters (names or ties); it may change values only"
+            )
         for key, parameter in after.items():
             shape, wants, _ = self._before[key]
             if tuple(parameter.shape) != shape or parameter.requires_grad != wants:

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_model
 from torch import nn
 
-from initbench import digest, dice, seeding
+from initbench import dice, digest, seeding
 from initbench.data.volumes import PatchSampler, UnlabelledSampler, Volume, load_volumes
 from initbench.errors import InitbenchError, UsageError
 from initbench.evaluation import overlay
@@ -103,7 +103,10 @@ def _reason(error: Exception) -> str:
 
 def _record_failure(cell: Cell, folder: Path, reason: str) -> None:
     device = resolve_device(cell.request.device, cell.request.index)
-    record = _header(cell, "failed", environment(device, cell.request.threads)) | {"reason": reason, "traceback": store.TRACEBACK}
+    record = _header(cell, "failed", environment(device, cell.request.threads)) | {
+        "reason": reason,
+        "traceback": store.TRACEBACK,
+    }
     with store.staged(folder) as staging:
         (staging / store.TRACEBACK).write_text(traceback.format_exc(), "utf-8")
         store.write_json(staging / store.RECORD, record)
@@ -243,7 +246,9 @@ class _Run:
     def _finish(self, model: nn.Module, diverged: DivergedError | None) -> dict[str, Any]:
         evaluated = time.perf_counter()
         with store.staged(self.folder) as staging:
-            evaluator = Evaluator(model, self.cell.recipe.patch.size, self.cell.recipe.inference, self.cell.precision, self.device)
+            evaluator = Evaluator(
+                model, self.cell.recipe.patch.size, self.cell.recipe.inference, self.cell.precision, self.device
+            )
             scored = self._score(evaluator, staging, failed=diverged is not None)
             self._draw(evaluator, scored, staging / store.OVERLAY, failed=diverged is not None)
             evaluate_seconds = time.perf_counter() - evaluated
@@ -268,9 +273,7 @@ class _Run:
             self.progress.advance(done, {})
         return results
 
-    def _draw(
-        self, evaluator: Evaluator, scored: list[tuple[str, list[dice.Counts]]], path: Path, *, failed: bool
-    ) -> None:
+    def _draw(self, evaluator: Evaluator, scored: list[tuple[str, list[dice.Counts]]], path: Path, *, failed: bool) -> None:
         """Draws three cases. They are predicted again: keeping every prediction would hold gigabytes for large CT."""
         ranked = sorted((dice.case_dice(counts), case_id) for case_id, counts in scored if dice.case_dice(counts) >= 0)
         if not ranked:
@@ -281,13 +284,15 @@ class _Run:
             case = self.cell.prepared.case(case_id)
             prediction = np.zeros_like(case.reference) if failed else evaluator.predict(case)
             text = f"{title}: {case_id}\nDice {100 * score:.1f}"
-            cases.append(
-                overlay.OverlayCase(text, case.image, np.array(case.reference), prediction, case.placement, case.affine)
-            )
+            cases.append(overlay.OverlayCase(text, case.image, np.array(case.reference), prediction, case.placement, case.affine))
         overlay.draw(cases, self.cell.prepared.classes, path)
 
     def _record(
-        self, model: nn.Module, scored: list[tuple[str, list[dice.Counts]]], diverged: DivergedError | None, evaluate: float
+        self,
+        model: nn.Module,
+        scored: list[tuple[str, list[dice.Counts]]],
+        diverged: DivergedError | None,
+        evaluate: float,
     ) -> dict[str, Any]:
         env = environment(self.device, self.cell.request.threads)
         train = self.fits["train"]
@@ -330,7 +335,15 @@ def _nan_to_none(value: float) -> float | None:
 
 def _write_cases(path: Path, scored: list[tuple[str, list[dice.Counts]]], classes: Sequence[str]) -> None:
     rows = [
-        {"case": case_id, "class": k, "class_name": classes[k], **asdict(counts), "dice": counts.dice, "hd95_mm": None, "nsd": None}
+        {
+            "case": case_id,
+            "class": k,
+            "class_name": classes[k],
+            **asdict(counts),
+            "dice": counts.dice,
+            "hd95_mm": None,
+            "nsd": None,
+        }
         for case_id, per_class in scored
         for k, counts in enumerate(per_class, start=1)
     ]
@@ -345,7 +358,5 @@ def _write_curve(path: Path, fits: dict[str, list[Fit]]) -> None:
 
 def _save_prediction(folder: Path, scored: Scored) -> None:
     folder.mkdir(exist_ok=True)
-    image = nibabel.Nifti1Image(scored.prediction, scored.case.affine)  # type: ignore[no-untyped-call]
+    image = nibabel.Nifti1Image(scored.prediction, scored.case.affine)
     nibabel.save(image, folder / f"{scored.case.id}.nii.gz")
-
-

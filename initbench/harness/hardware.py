@@ -74,7 +74,7 @@ def environment(device: torch.device, threads: int) -> dict[str, Any]:
         "device": str(device),
         "accelerator": accelerator,
         "cuda": torch.version.cuda if accelerator else None,
-        "cudnn": torch.backends.cudnn.version() if accelerator else None,
+        "cudnn": torch.backends.cudnn.version() if accelerator else None,  # type: ignore[no-untyped-call]
         "threads": threads,
         "packages": {name: _version(name) for name in _PACKAGES},
         "git": _git(),

@@ -59,4 +59,6 @@ def check_memory(needed: int, available: int) -> None:
         InitbenchError: says what to lower.
     """
     if needed > available:
-        raise out_of_memory(f"expected: a training step needs about {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free")
+        raise out_of_memory(
+            f"expected: a training step needs about {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free"
+        )

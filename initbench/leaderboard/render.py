@@ -15,7 +15,17 @@ from rich.text import Text
 from initbench.stats.blocks import Block, Row, flat
 from initbench.stats.summary import Interval
 
-_HEADERS = ("#", "init", "Dice", "seeds", "seed SD [95 %]", "vs default [95 %]", "diverged", "seconds (init)", "changed")
+_HEADERS = (
+    "#",
+    "init",
+    "Dice",
+    "seeds",
+    "seed SD [95 %]",
+    "vs default [95 %]",
+    "diverged",
+    "seconds (init)",
+    "changed",
+)
 
 
 def title(block: Block) -> str:

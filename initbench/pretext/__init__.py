@@ -1,0 +1,1 @@
+"""Transformations and objectives that learned initializers compose."""

@@ -1,4 +1,4 @@
-"""The one pretext engine: transformations and objectives composed, trained by the harness's loop, everything but the heads kept."""
+"""The one pretext engine: transformations and objectives composed, trained by the harness's loop; all but the heads is kept."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _order_heads(levels: Sequence[Level], slabs: int, ctx: InitContext) -> Order
     heads = OrderHeads(levels, slabs)
     for name, parameter in heads.named_parameters():
         classifier = heads.get_submodule(name.rpartition(".")[0])
-        bound = classifier.in_features**-0.5  # type: ignore[operator]
+        bound = float(classifier.weight.shape[1]) ** -0.5  # type: ignore[index]
         nn.init.uniform_(parameter, -bound, bound, generator=ctx.generator(f"order-head.{name}"))
     return heads
 
@@ -149,7 +149,7 @@ def _order_heads(levels: Sequence[Level], slabs: int, ctx: InitContext) -> Order
 @contextlib.contextmanager
 def output_channels(model: nn.Module, ctx: InitContext, channels: int) -> Iterator[None]:
     """Inside the block the declared output heads end in `channels` channels; afterwards they are the old modules again."""
-    kept: list[tuple[nn.Module, str, nn.Module]] = []
+    kept: list[tuple[nn.Module, str, nn.modules.conv._ConvNd]] = []
     try:
         for name in ctx.heads:
             parent, attribute, old = _last_convolution(model, name)
@@ -176,7 +176,13 @@ def _last_convolution(model: nn.Module, head: str) -> tuple[nn.Module, str, nn.m
 
 def _like(old: nn.modules.conv._ConvNd, channels: int, name: str, ctx: InitContext) -> nn.Module:
     new = type(old)(  # type: ignore[call-arg]
-        old.in_channels, channels, old.kernel_size, old.stride, old.padding, bias=old.bias is not None, dtype=old.weight.dtype
+        old.in_channels,
+        channels,
+        old.kernel_size,
+        old.stride,
+        old.padding,
+        bias=old.bias is not None,
+        dtype=old.weight.dtype,
     )
     fan = old.in_channels * int(np.prod(old.kernel_size))
     for part, parameter in new.named_parameters():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,7 +27,9 @@ def to_channels_first(features: Tensor, level: Level) -> Tensor:
         "NLC": (grid[0] * grid[1] * grid[2], channels),
     }
     if tuple(features.shape[1:]) != shapes[level.layout]:
-        raise ValueError(f"level {level.module} gives {tuple(features.shape[1:])}, declared {shapes[level.layout]} ({level.layout})")
+        raise ValueError(
+            f"level {level.module} gives {tuple(features.shape[1:])}, declared {shapes[level.layout]} ({level.layout})"
+        )
     if level.layout == "NLC":
         features = features.reshape(features.shape[0], *grid, channels)
     return features if level.layout == "NCDHW" else features.movedim(-1, 1)
@@ -44,7 +47,8 @@ class OrderHeads(nn.Module):
     def pool(self, features: Tensor, level: Level) -> Tensor:
         """Features of a level to ``(N, B, C)``: the mean over each slab's slices and over H and W."""
         z = to_channels_first(features, level).float()
-        return z.unflatten(2, (self.slabs, -1)).mean(dim=(3, 4, 5)).transpose(1, 2)
+        slabs = z.reshape(*z.shape[:2], self.slabs, -1, *z.shape[3:])
+        return slabs.mean(dim=(3, 4, 5)).transpose(1, 2)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Logits ``(N, B, B)`` per level: for each position, which slab is there."""
@@ -87,10 +91,8 @@ class Taps:
         """Forward pass: the network's output (None where it was cut short) and the taps in order."""
         self._found.clear()
         output: Any = None
-        try:
+        with contextlib.suppress(_EnoughError):
             output = self._model(image)
-        except _EnoughError:
-            pass
         return output, [self._found[name] for name in self._names]
 
     def remove(self) -> None:

@@ -1,0 +1,1 @@
+"""Statistics of result tables: pure numpy and scipy, no torch."""

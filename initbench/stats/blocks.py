@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from initbench.stats.summary import Interval, Spread, mean_interval, sd_interval, spread
 
@@ -59,11 +60,10 @@ def blocks(runs: pd.DataFrame) -> list[Block]:
 
     An init that learns nothing has one run for both protocols and stands in the block of each.
     """
-    found = []
+    found: list[Block] = []
     for _, frame in runs.groupby(list(_BLOCK), sort=True, dropna=False):
         protocols = sorted(set(frame["protocol"]) - {"any"}) or ["any"]
-        for protocol in protocols:
-            found.append(_block(frame[frame["protocol"].isin([protocol, "any"])], protocol))
+        found += [_block(frame[frame["protocol"].isin([protocol, "any"])], protocol) for protocol in protocols]
     return found
 
 
@@ -71,7 +71,7 @@ def _block(frame: pd.DataFrame, protocol: str) -> Block:
     baseline = _scores(frame[frame["init"] == BASELINE])
     groups = [(str(init), group) for init, group in frame.groupby("init", sort=True)]
     rows = sorted((_row(init, group, baseline) for init, group in groups), key=_order)
-    scores = [_scores(group).to_numpy(float) for _, group in groups]
+    scores = [_array(_scores(group)) for _, group in groups]
     scores = [values for values in scores if values.size]
     first = frame.iloc[0]
     return Block(
@@ -101,6 +101,10 @@ def _scores(frame: pd.DataFrame) -> pd.Series[float]:
     return scored.set_index("seed")["dice"].astype(float).sort_index() * POINTS
 
 
+def _array(scores: pd.Series[float]) -> NDArray[np.float64]:
+    return np.asarray(scores, np.float64)
+
+
 def _row(init: str, group: pd.DataFrame, baseline: pd.Series[float]) -> Row:
     scores = _scores(group)
     difference, pairs = None, 0
@@ -108,14 +112,14 @@ def _row(init: str, group: pd.DataFrame, baseline: pd.Series[float]) -> Row:
         shared = scores.index.intersection(baseline.index)
         pairs = len(shared)
         if pairs:
-            difference = mean_interval((scores[shared] - baseline[shared]).to_numpy(float))
+            difference = mean_interval(_array(scores[shared] - baseline[shared]))
     total = group["total_seconds"].astype(float)
     digests = group["weights_digest"].dropna()
     return Row(
         init=init,
         protocol=str(group["protocol"].iloc[0]),
         dice=float(scores.mean()) if len(scores) else math.nan,
-        sd=sd_interval(scores.to_numpy(float)),
+        sd=sd_interval(_array(scores)),
         difference=difference,
         pairs=pairs,
         seeds=tuple(int(seed) for seed in scores.index),

@@ -62,7 +62,7 @@ def learning_rate(step: int, steps: int, settings: Optimizer) -> float:
     if settings.schedule == "cosine":
         return settings.lr * 0.5 * (1 + math.cos(math.pi * done))
     if settings.schedule == "poly":
-        return settings.lr * (1 - done) ** settings.poly_power
+        return float(settings.lr * (1 - done) ** settings.poly_power)
     return settings.lr
 
 

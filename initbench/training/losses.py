@@ -51,7 +51,8 @@ def supervised_loss(outputs: Tensor | Sequence[Tensor], label: Tensor, settings:
     """The loss over one output, or weighted over all outputs of deep supervision; targets take each output's own grid."""
     if isinstance(outputs, Tensor):
         return dice_ce(outputs, label, settings)
-    total, parts = torch.zeros((), device=label.device), {}
+    total = torch.zeros((), device=label.device)
+    parts: dict[str, Tensor] = {}
     for level, (output, weight) in enumerate(zip(outputs, deep_supervision_weights(len(outputs)), strict=True)):
         loss, named = dice_ce(output, _shrink(label, output.shape[2:]), settings)
         total = total + weight * loss

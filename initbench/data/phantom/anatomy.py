@@ -60,6 +60,7 @@ class Anatomy:
 
 
 def draw_grid(draw: Draw) -> VoxelGrid:
+    """The grid of a case."""
     shape = (draw.integer(80, 96), draw.integer(80, 96), draw.integer(36, 48))
     plane = draw.uniform(2.4, 2.6)
     spacing = (plane, plane, draw.uniform(4.8, 5.2))
@@ -68,6 +69,7 @@ def draw_grid(draw: Draw) -> VoxelGrid:
 
 
 def draw_anatomy(draw: Draw, grid: VoxelGrid) -> Anatomy:
+    """The body of a case."""
     u = draw.uniform
     width = 0.5 * grid.shape[0] * grid.spacing[0] * u(0.86, 0.94)
     depth = min(width * u(0.70, 0.80), 0.5 * grid.shape[1] * grid.spacing[1] * 0.86)
@@ -121,6 +123,7 @@ def cavity_radii(anatomy: Anatomy, t: Array) -> tuple[Array, Array]:
 
 
 def find_regions(grid: VoxelGrid, anatomy: Anatomy, draw: Draw) -> Regions:
+    """Where trunk, rib cage, heart, diaphragm and lungs lie."""
     x, y, z = grid.axes()
     t = grid.t()
     uneven = (1.6 * draw.texture(grid.shape, 4.0), 1.6 * draw.texture(grid.shape, 4.0))
@@ -184,4 +187,5 @@ def vertebra(grid: VoxelGrid, anatomy: Anatomy) -> Array:
 
 
 def spine_y(anatomy: Anatomy) -> float:
+    """Middle of the spine from front to back (mm)."""
     return -0.80 * (anatomy.body[1] - anatomy.fat - anatomy.wall)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from initbench.data.phantom.randomness import Draw, pick
 from initbench.data.phantom.shapes import Array, Point, VoxelGrid, along, apart, blur, paint, soft, stamp_tube
 
-NODULE_RADIUS = (5.2, 11.0)
+NODULE_RADIUS = (9.0, 17.0)
 MIN_NODULE_VOXELS = 20
-MIN_CASE_VOXELS = 70
+MIN_CASE_VOXELS = 200
 MAX_NODULES = 4
 ATTEMPTS = 60
 
@@ -116,7 +116,7 @@ def _lobulated(grid: VoxelGrid, centre: Point, radius: float, draw: Draw) -> Arr
 def _paint_nodule(hu: Array, nodule: _Nodule, draw: Draw) -> None:
     """Solid, part-solid or ground-glass; vessels stay visible in the latter."""
     kind, solid = draw.uniform(0.0, 1.0), draw.uniform(-30.0, 110.0)
-    if kind < 0.65:
+    if kind < 0.75:
         paint(hu, np.maximum(nodule.body, 0.7 * nodule.rays), solid)
         return
     haze = draw.uniform(-600.0, -380.0)

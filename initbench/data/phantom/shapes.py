@@ -54,9 +54,7 @@ class VoxelGrid:
 
     def voxel(self, point: Point) -> tuple[int, int, int]:
         """The voxel nearest to a position (mm), clipped to the volume."""
-        x, y, z = (
-            min(max(int(point[i] / self.spacing[i] + 0.5 * self.shape[i]), 0), self.shape[i] - 1) for i in range(3)
-        )
+        x, y, z = (min(max(int(point[i] / self.spacing[i] + 0.5 * self.shape[i]), 0), self.shape[i] - 1) for i in range(3))
         return (x, y, z)
 
     def box(self, low: Point, high: Point) -> tuple[slice, slice, slice]:
@@ -74,11 +72,13 @@ class VoxelGrid:
 
 
 def unit(v: Point) -> Point:
+    """`v` scaled to length 1."""
     norm = max(math.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]), 1e-6)
     return (v[0] / norm, v[1] / norm, v[2] / norm)
 
 
 def along(start: Point, direction: Point, length: float) -> Point:
+    """The point `length` from `start`."""
     return (
         start[0] + length * direction[0],
         start[1] + length * direction[1],
@@ -87,10 +87,12 @@ def along(start: Point, direction: Point, length: float) -> Point:
 
 
 def minus(a: Point, b: Point) -> Point:
+    """`a` - `b`."""
     return (a[0] - b[0], a[1] - b[1], a[2] - b[2])
 
 
 def apart(a: Point, b: Point) -> float:
+    """Distance of two points."""
     x, y, z = minus(a, b)
     return math.sqrt(x * x + y * y + z * z)
 
@@ -116,6 +118,7 @@ def soft(distance: Array, ramp: float) -> Array:
 
 
 def blur(volume: Array, sigma: float | tuple[float, float, float]) -> Array:
+    """Gaussian smoothing, `sigma` in voxels."""
     return np.asarray(ndimage.gaussian_filter(volume, sigma, mode="nearest"), dtype=np.float64)
 
 

@@ -1,0 +1,38 @@
+# Everything runs in .venv, made on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run install check test test-full bench clean
+
+run: $(STAMP) ## the main job on the embedded data set: two inits, three seeds, a leaderboard
+	$(BIN)/initbench run --init default,lwi --backbone unetrpp --dataset phantom-lung --size tiny --budget smoke --seeds 3 \
+		--device cpu --jobs 2 --out runs/first
+	$(BIN)/initbench leaderboard --out runs/first
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+check: $(STAMP) ## style, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## what CI runs: minutes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not full"
+
+test-full: check ## all of it, with training runs on real volumes: most of an hour
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+
+bench: $(STAMP) ## speed of the device-resident data path and of a training step
+	OMP_NUM_THREADS=1 $(BIN)/pytest benchmarks --benchmark-only
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

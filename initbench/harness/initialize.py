@@ -1,0 +1,118 @@
+"""``initbench.initialize``: any initializer on any segmentation network, without the harness around it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from initbench import registry, seeding, spec
+from initbench.data.volumes import UnlabelledSampler, make_volume
+from initbench.errors import UsageError
+from initbench.harness.build import redraw_heads
+from initbench.harness.context import Context
+from initbench.harness.coverage import Coverage
+from initbench.harness.hardware import resolve_device, resolve_precision
+from initbench.harness.sites import find_sites
+from initbench.protocols import Grid, InitializerInfo, Level, Progress, Structure
+from initbench.recipe import load as load_recipe
+from initbench.training.loop import FitSettings
+
+
+def initialize(
+    model: nn.Module,
+    init: str,
+    *,
+    seed: int = 0,
+    data: Sequence[NDArray[np.float32]] | None = None,
+    patch_size: Grid | None = None,
+    levels: Sequence[Level] | None = None,
+    heads: Sequence[str] | None = None,
+    steps: int | None = None,
+    device: str = "auto",
+    precision: Literal["auto", "bf16", "float32"] = "auto",
+    assignments: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Initializes `model` in place; the global torch generator and settings are left as they were.
+
+    A network of `initbench.build` knows its patch, levels and heads; for another one, name what the initializer needs.
+
+    Args:
+        model: segmentation network on the CPU, giving logits ``(N, K, D, H, W)``.
+        init: ``name``, ``name(key=value)`` or ``./file.py:function``.
+        seed: root seed; the same seed gives the same bits.
+        data: preprocessed training volumes ``(C, D, H, W)`` for learned initializers.
+        patch_size: (D, H, W) of the network's input.
+        levels: encoder levels that an order prediction taps.
+        heads: dotted names of the output heads, redrawn after the initializer and not learned.
+        steps: pretext steps of a learned initializer.
+        device: where a learned initializer trains.
+        precision: of the pretext.
+        assignments: ``pretext.field=value`` over the base recipe's pretext settings.
+        progress: told of progress.
+
+    Returns:
+        Coverage: share of parameters changed, whole and per top-level module, and the names that stayed.
+
+    Raises:
+        UsageError: unknown initializer or parameter, or a learned one without data, patch, levels or steps.
+    """
+    component = registry.get("initializer", spec.parse(init))
+    params = registry.resolve_params(component, skip=2)
+    learned = getattr(component.target, "info", InitializerInfo()).learned
+    own = _structure(model, patch_size, levels, heads)
+    target = resolve_device(device)
+    recipe = load_recipe(
+        "base", size="paper", backbone="", budget="paper", assignments=["preprocess.spacing=native", *assignments]
+    )
+    if learned and (not data or steps is None or not own.patch_size[0]):
+        raise UsageError(f"{init} learns from volumes: pass data=[...] (arrays C, D, H, W), steps=... and patch_size=(D, H, W)")
+    volumes = functools.cache(lambda: [make_volume(np.asarray(item, np.float32), None, target) for item in data or ()])
+    ctx = Context(
+        sites=find_sites(model, own.projections),
+        levels=own.levels,
+        heads=own.heads,
+        patch_size=own.patch_size,
+        device=target,
+        root=seed,
+        identity=str(registry.canonical(component, skip=2)),
+        steps=steps or 0,
+        mask_patch=recipe.pretext.mask_patch,
+        sampler=functools.cache(lambda: UnlabelledSampler(volumes(), own.patch_size, recipe.pretext.batch, recipe.augment, seed)),
+        fit_settings=FitSettings(
+            steps or 0, recipe.pretext.optimizer, resolve_precision(precision, target), target, seed, "pretext"
+        ),
+        progress=progress,
+    )
+    before = Coverage(model)
+    with seeding.deterministic(torch.get_num_threads()):
+        component.target(model, ctx, **params)
+        redraw_heads(model, own.heads, seed)
+    return before.compare(model, init)
+
+
+def _structure(
+    model: nn.Module, patch_size: Grid | None, levels: Sequence[Level] | None, heads: Sequence[str] | None
+) -> Structure:
+    known = getattr(model, "structure", None)
+    own = known if isinstance(known, Structure) else Structure((0, 0, 0), (), ())
+    names = dict(model.named_modules())
+    asked = [*(level.module for level in levels or ()), *(heads or ())]
+    strange = [name for name in asked if name not in names]
+    if strange:
+        there = ", ".join(name for name, _ in model.named_children())
+        raise UsageError(f"the network has no module {', '.join(strange)}; its top-level modules: {there}")
+    return Structure(
+        patch_size=patch_size or own.patch_size,
+        levels=tuple(levels) if levels is not None else own.levels,
+        heads=tuple(heads) if heads is not None else own.heads,
+        unused=own.unused,
+        projections=own.projections,
+        axes=own.axes,
+    )

@@ -1,0 +1,25 @@
+"""Settings of the whole test session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """One thread: the same sums everywhere, and no fight for two cores."""
+    try:
+        import torch
+    except ImportError:
+        return
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of the session's own; the user's stays as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INITBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

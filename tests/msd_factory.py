@@ -1,0 +1,71 @@
+"""Writes small data sets in the Decathlon layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
+
+
+def affine_of(codes: str, spacing: Sequence[float], shape: Sequence[int]) -> NDArray[np.float64]:
+    """Affine of an array whose axes point to `codes` (as in ``LPS``), with its centre at the origin."""
+    axes = nibabel.orientations.axcodes2ornt(codes)
+    affine = np.eye(4)
+    affine[:3, :3] = 0.0
+    for native, (world, direction) in enumerate(axes):
+        affine[int(world), native] = direction * spacing[native]
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return affine
+
+
+def write_nifti(path: Path, array: NDArray[Any], affine: NDArray[np.float64] = AFFINE) -> None:
+    """Writes an array with its own type."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(array, affine), path)
+
+
+def write_table(root: Path, **table: Any) -> None:
+    """Writes dataset.json."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "dataset.json").write_text(json.dumps(table), "utf-8")
+
+
+def make_msd(
+    root: Path,
+    cases: int = 3,
+    *,
+    modality: str | Sequence[str] = "CT",
+    classes: int = 2,
+    orientations: Sequence[str] = ("RAS", "LPS", "PIR"),
+    seed: int = 0,
+) -> Path:
+    """A Decathlon folder of random volumes: shape and spacing differ from case to case, orientations take turns."""
+    rng = np.random.default_rng(seed)
+    channels = [modality] if isinstance(modality, str) else list(modality)
+    entries = []
+    for i in range(cases):
+        shape = tuple(int(n) for n in rng.integers(8, 14, 3))
+        spacing = rng.uniform(0.8, 1.6, 3)
+        affine = affine_of(orientations[i % len(orientations)], spacing, shape)
+        label = rng.integers(0, classes, shape).astype(np.uint8)
+        image = rng.normal(40 if modality == "CT" else 300, 80, (*shape, len(channels))).astype(np.float32)
+        image += 60 * label[..., None]
+        write_nifti(root / "imagesTr" / f"case_{i:02d}.nii.gz", image if len(channels) > 1 else image[..., 0], affine)
+        write_nifti(root / "labelsTr" / f"case_{i:02d}.nii.gz", label, affine)
+        entries.append({"image": f"./imagesTr/case_{i:02d}.nii.gz", "label": f"./labelsTr/case_{i:02d}.nii.gz"})
+    write_table(
+        root,
+        modality={str(i): name for i, name in enumerate(channels)},
+        labels={str(k): "background" if k == 0 else f"part {k}" for k in range(classes)},
+        licence="CC-BY-SA 4.0",
+        training=entries,
+        numTraining=cases,
+    )
+    return root

@@ -1,0 +1,261 @@
+"""Preprocessing against plain numpy, and the cache in front of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from initbench import digest
+from initbench.data import cache, prepare
+from initbench.data.msd import MsdDataset
+from initbench.data.preprocess import CaseScan, Parameters, Placement, preprocess, resolve, scan
+from initbench.errors import DataError
+from initbench.protocols import Case, Split
+from initbench.recipe import Preprocess
+from tests.msd_factory import affine_of, make_msd, write_nifti
+
+SHAPE = (7, 9, 8)
+
+
+def settings(**values: Any) -> Preprocess:
+    return Preprocess.model_validate({"spacing": "native", "intensity": "window", "image_order": 1, "crop": False} | values)
+
+
+def make_case(seed: int = 0, codes: str = "RAS", channels: int = 1) -> Case:
+    rng = np.random.default_rng(seed)
+    image = rng.normal(50, 120, (channels, *SHAPE)).astype(np.float32)
+    label = (rng.random(SHAPE) < 0.3).astype(np.uint8)
+    return Case(f"case_{seed}", image, label, affine_of(codes, (1.0, 1.2, 2.0), SHAPE))
+
+
+def made(case: Case, chosen: Preprocess, modality: str = "CT") -> tuple[Any, Parameters]:
+    parameters = resolve(chosen, modality, [scan(case)])
+    return preprocess(case, parameters), parameters
+
+
+def depth_first(array: NDArray[Any]) -> NDArray[Any]:
+    return np.moveaxis(array, (-1, -2, -3), (-3, -2, -1))
+
+
+def test_window() -> None:
+    case = make_case()
+    result, _ = made(case, settings(window=(-100, 300)))
+    assert result.image.dtype == np.float32
+    expected = (np.clip(depth_first(case.image), -100, 300) + 100) / 400
+    np.testing.assert_allclose(result.image, expected, atol=1e-6)
+    assert (result.image.min(), result.image.max()) == (0.0, 1.0)
+    assert np.array_equal(result.label, depth_first(case.label))
+
+
+def test_percentile_takes_foreground_of_all_training_cases() -> None:
+    cases = [make_case(seed) for seed in range(3)]
+    parameters = resolve(settings(intensity="percentile"), "CT", map(scan, cases))
+    values = np.concatenate([case.image[0][case.label > 0] for case in cases])
+    low, high = np.percentile(values.astype(np.float64), (0.5, 99.5))
+    assert parameters.clip == pytest.approx((low, high))
+    expected = (np.clip(depth_first(cases[1].image), low, high) - values.mean()) / values.std()
+    np.testing.assert_allclose(preprocess(cases[1], parameters).image, expected, atol=1e-5)
+
+
+def test_case_zscore_takes_each_channel_by_itself() -> None:
+    case = make_case(channels=2)
+    result, parameters = made(case, settings(intensity="case-zscore"), "MR")
+    assert (parameters.clip, parameters.scale) == (None, None)
+    for found, channel in zip(result.image, depth_first(case.image), strict=True):
+        clipped = np.clip(channel, *np.percentile(channel, (0.5, 99.5)))
+        np.testing.assert_allclose(found, (clipped - clipped.mean()) / clipped.std(), atol=1e-5)
+
+
+def test_a_constant_volume_stays_finite() -> None:
+    case = make_case()
+    flat = Case("flat", np.full_like(case.image, 5.0), case.label, case.affine)
+    for intensity in ("percentile", "case-zscore"):
+        result, _ = made(flat, settings(intensity=intensity))
+        assert np.array_equal(result.image, np.zeros_like(result.image))
+
+
+@pytest.mark.parametrize("intensity", ["percentile", "case-zscore", "window"])
+def test_no_foreground_at_all(intensity: str) -> None:
+    case = make_case()
+    bare = Case("bare", case.image, np.zeros_like(case.label), case.affine)
+    if intensity == "percentile":
+        with pytest.raises(DataError, match="no training case has a foreground voxel"):
+            made(bare, settings(intensity=intensity))
+    else:
+        assert np.isfinite(made(bare, settings(intensity=intensity))[0].image).all()
+
+
+@pytest.mark.parametrize(("modality", "outside", "intensity"), [("CT", -500.0, "window"), ("MR", 0.0, "case-zscore")])
+def test_crop_keeps_what_lies_above(modality: str, outside: float, intensity: str) -> None:
+    case = make_case()
+    image = np.full_like(case.image, outside)
+    image[0, 2:5, 1:8, 3:6] = 200.0
+    image[0, 3, 4, 4] = outside  # a hole stays
+    result, _ = made(Case("c", image, case.label, case.affine), settings(crop=True, intensity=intensity), modality)
+    assert result.placement.bounds == ((3, 6), (1, 8), (2, 5))
+    assert result.image.shape == (1, 3, 7, 3)
+    assert np.array_equal(result.label, depth_first(case.label)[3:6, 1:8, 2:5])
+
+
+def test_nothing_above_crops_nothing() -> None:
+    case = make_case()
+    result, _ = made(Case("c", np.full_like(case.image, -900), case.label, case.affine), settings(crop=True))
+    assert result.placement.bounds == ((0, 8), (0, 9), (0, 7))
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SAL"])
+def test_restore_puts_labels_back_exactly(codes: str) -> None:
+    case = make_case(codes=codes)
+    image = np.where(np.pad(np.ones((3, 4, 3), bool), ((2, 2), (3, 2), (1, 4))), 100, -900)[None].astype(np.float32)
+    result, _ = made(Case("c", image, case.label, case.affine), settings(crop=True))
+    restored = result.placement.restore(result.label)
+    assert np.array_equal(restored, np.where(image[0] > 0, case.label, 0))
+    assert Placement.from_json(result.placement.to_json()) == result.placement
+
+
+def test_target_spacing() -> None:
+    spacings = [(1.0, 1.2, 2.0), (1.4, 1.4, 3.0), (1.1, 1.9, 2.5)]
+    scans = [CaseScan(np.array(spacing), np.ones(1, np.float32)) for spacing in spacings]
+    assert resolve(settings(spacing="native"), "CT", scans).spacing is None
+    assert resolve(settings(spacing="median"), "CT", scans).spacing == (2.5, 1.4, 1.1)
+    assert resolve(settings(spacing="median", depth_axis="y"), "CT", scans).spacing == (1.4, 2.5, 1.1)
+    assert resolve(settings(spacing=(1.0, 2.0, 3.0)), "CT", scans).spacing == (1.0, 2.0, 3.0)
+    coarse = [CaseScan(np.array((4.0, 1.0, 1.2)), np.ones(1, np.float32))]
+    parameters = resolve(settings(spacing="median"), "CT", coarse)
+    assert (parameters.depth_axis, parameters.spacing) == ("x", (4.0, 1.2, 1.0))
+
+
+def test_resampling_halves_the_grid_and_respects_the_window() -> None:
+    case = make_case()
+    result, _ = made(case, settings(spacing=(4.0, 2.4, 2.0), window=(0, 100), image_order=3))
+    assert result.image.shape == (1, 4, 4, 4)  # 8 / 2, 9 / 2 and 7 / 2 rounded to even
+    assert result.label.shape == (4, 4, 4)
+    assert result.image.min() >= 0
+    assert result.image.max() <= 1
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The cache in front of it
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
+    return make_msd(tmp_path / "data", cases=3)
+
+
+SPLIT = Split("test", ("case_00", "case_01"), ("case_02",))
+PERCENTILE = settings(intensity="percentile")
+
+
+class Counting(MsdDataset):
+    """Remembers what was loaded."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.loaded: list[str] = []
+
+    def load(self, case_id: str) -> Case:
+        self.loaded.append(case_id)
+        return super().load(case_id)
+
+
+def change(folder: Path, case_id: str) -> None:
+    case = MsdDataset(folder).load(case_id)
+    write_nifti(folder / "imagesTr" / f"{case_id}.nii.gz", case.image[0] + 500, case.affine)
+
+
+def test_prepared_case_is_the_preprocessed_one(folder: Path) -> None:
+    prepared = prepare.prepare(MsdDataset(folder), SPLIT, PERCENTILE)
+    for case_id in (*SPLIT.train, *SPLIT.test):
+        source, found = MsdDataset(folder).load(case_id), prepared.case(case_id)
+        expected = preprocess(source, prepared.parameters)
+        assert np.array_equal(found.image, expected.image)
+        assert np.array_equal(found.label, expected.label)
+        assert np.array_equal(found.reference, source.label)
+        assert np.array_equal(found.affine, source.affine)
+        assert found.placement == expected.placement
+
+
+def test_statistics_come_from_training_cases_alone(folder: Path) -> None:
+    before = prepare.prepare(MsdDataset(folder), SPLIT, PERCENTILE)
+    change(folder, "case_02")
+    after = prepare.prepare(MsdDataset(folder), SPLIT, PERCENTILE)
+    assert before.parameters == after.parameters
+    assert before.digest != after.digest
+    change(folder, "case_01")
+    assert prepare.prepare(MsdDataset(folder), SPLIT, PERCENTILE).parameters != before.parameters
+
+
+def test_second_time_reads_the_cache(folder: Path) -> None:
+    first, again = Counting(folder), Counting(folder)
+    one = prepare.prepare(first, SPLIT, PERCENTILE)
+    two = prepare.prepare(again, SPLIT, PERCENTILE)
+    assert first.loaded == ["case_00", "case_01", "case_00", "case_01", "case_02"], "a scan of the training cases, then all"
+    assert again.loaded == []
+    assert one == two
+
+
+def test_changed_file_gets_a_key_of_its_own(folder: Path) -> None:
+    window = settings()
+    before = prepare.prepare(MsdDataset(folder), SPLIT, window)
+    change(folder, "case_01")
+    counting = Counting(folder)
+    after = prepare.prepare(counting, SPLIT, window)
+    assert {case_id for case_id in before.keys if before.keys[case_id] != after.keys[case_id]} == {"case_01"}
+    assert set(counting.loaded) == {"case_01"}
+    assert not np.array_equal(before.case("case_01").image, after.case("case_01").image)
+
+
+def test_other_numbers_get_other_keys(folder: Path) -> None:
+    keys = [
+        prepare.prepare(MsdDataset(folder), SPLIT, chosen).keys["case_00"]
+        for chosen in (settings(), settings(window=(0, 1)), settings(spacing=(2, 2, 2)), PERCENTILE, settings(crop=True))
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_same_numbers_said_differently_share_a_key(folder: Path) -> None:
+    dataset = MsdDataset(folder)
+    median = prepare.prepare(dataset, SPLIT, settings(spacing="median"))
+    said = prepare.prepare(dataset, SPLIT, settings(spacing=median.parameters.spacing))
+    assert median.keys == said.keys
+
+
+@pytest.mark.parametrize("name", ["image.npy", "reference.npy", "meta.json"])
+def test_truncated_cache_file_is_rebuilt(folder: Path, name: str) -> None:
+    first = prepare.prepare(MsdDataset(folder), SPLIT, PERCENTILE)
+    expected = np.array(first.case("case_01").image)
+    file = cache.root() / "volumes" / first.keys["case_01"] / name
+    file.write_bytes(file.read_bytes()[:40])
+    counting = Counting(folder)
+    again = prepare.prepare(counting, SPLIT, PERCENTILE)
+    assert counting.loaded == ["case_01"]
+    assert np.array_equal(again.case("case_01").image, expected)
+
+
+def test_a_case_that_vanishes_is_named(folder: Path) -> None:
+    prepared = prepare.prepare(MsdDataset(folder), SPLIT, PERCENTILE)
+    (cache.root() / "volumes" / prepared.keys["case_01"] / "image.npy").unlink()
+    with pytest.raises(OSError, match="case case_01 vanished"):
+        prepared.case("case_01")
+
+
+def test_data_digest_depends_on_who_trains(folder: Path) -> None:
+    dataset = MsdDataset(folder)
+    swapped = Split("test", ("case_00", "case_02"), ("case_01",))
+    whole, cases = prepare.data_digest(dataset, SPLIT)
+    assert cases == {case_id: dataset.digest(case_id) for case_id in dataset.case_ids()}
+    assert prepare.data_digest(dataset, swapped)[0] != whole
+    renamed = Split("other name", SPLIT.train, SPLIT.test)
+    assert prepare.data_digest(dataset, renamed)[0] == whole
+
+
+def test_parameters_digest_holds_every_number() -> None:
+    parameters = resolve(settings(), "CT", [scan(make_case())])
+    assert parameters.digest() == digest.of_json({**asdict(parameters), "revision": 1})
