@@ -181,11 +181,16 @@ def canonical(component: Component, skip: int) -> Spec:
     signature = list(inspect.signature(component.target).parameters.values())[skip:]
     defaults = {p.name: p.default for p in signature}
     kept = tuple((key, value) for key, value in component.spec.params if defaults.get(key, _UNSET) != value)
+    return Spec(display_name(component), kept)
+
+
+def display_name(component: Component) -> str:
+    """The name in tables. Of a file the content is the identity: two versions of it are two rows, wherever it lies."""
     name = component.spec.name
-    if component.spec.is_file:  # the content is the identity: two versions of a file are two rows
-        path, _, attribute = name.rpartition(":")
-        name = f"{Path(path).name}:{attribute}@{(component.source_digest or '')[:8]}"
-    return Spec(name, kept)
+    if not component.spec.is_file:
+        return name
+    path, _, attribute = name.rpartition(":")
+    return f"{Path(path).name}:{attribute}@{(component.source_digest or '')[:8]}"
 
 
 _UNSET = object()

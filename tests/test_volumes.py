@@ -89,9 +89,7 @@ def test_adjust_is_numpy() -> None:
 
 def test_draw_keeps_to_its_probabilities_and_ranges() -> None:
     number = 20_000
-    settings = Augment(
-        flip=0.2, rot90=0.3, scale_probability=0.1, scale_range=0.25, shift_probability=0.4, shift_range=0.5
-    )
+    settings = Augment(flip=0.2, rot90=0.3, scale_probability=0.1, scale_range=0.25, shift_probability=0.4, shift_range=0.5)
     drawn = augment.draw(np.random.default_rng(0), number, (8, 16, 16), settings)
 
     def close(share: float, probability: float) -> bool:

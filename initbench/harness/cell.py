@@ -70,6 +70,11 @@ class Cell:
         return digest.of_json(self.identity)
 
     @property
+    def backbone_name(self) -> str:
+        """The backbone in tables, without its variant."""
+        return registry.display_name(self.backbone)
+
+    @property
     def total_steps(self) -> int:
         """Steps of the budget."""
         return int(getattr(self.recipe.steps, self.request.budget))
@@ -155,10 +160,10 @@ def _identity(cell: Cell) -> dict[str, Any]:
     recipe = cell.recipe.model_dump(mode="json", exclude={"name", "version", "source", "steps", "variant"})
     info: BackboneInfo | None = getattr(cell.backbone.target, "info", None)
     return {
-        "init": cell.init.spec.name if not cell.init.spec.is_file else cell.init_name,
+        "init": registry.display_name(cell.init),
         "init_params": {key: list(v) if isinstance(v, tuple) else v for key, v in cell.init_params.items()},
         "init_source": _component(cell.init, cell.init_info.revision),
-        "backbone": cell.backbone.spec.name,
+        "backbone": cell.backbone_name,
         "backbone_source": _component(cell.backbone, info.revision if info else 1),
         "variant": cell.variant,
         "size": cell.request.size,

@@ -93,8 +93,9 @@ def initialize(
     before = Coverage(model)
     with seeding.deterministic(torch.get_num_threads()):
         component.target(model, ctx, **params)
+        coverage = before.compare(model, init)
         redraw_heads(model, own.heads, seed)
-    return before.compare(model, init)
+    return coverage
 
 
 def _structure(

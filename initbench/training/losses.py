@@ -22,7 +22,7 @@ def dice_ce(logits: Tensor, label: Tensor, settings: Loss) -> tuple[Tensor, dict
     Returns:
         The sum, and its detached parts ``dice`` and ``ce``.
     """
-    logits = logits.float()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     # One-hot products instead of indexed cross-entropy: its 5-D kernel is not deterministic on CUDA.
     target = functional.one_hot(label, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
     log_probability = functional.log_softmax(logits, dim=1)

@@ -1,0 +1,123 @@
+"""What a run leaves: record.json and its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pandas as pd
+
+from initbench import dice, digest
+from initbench.evaluation.evaluate import Scored
+from initbench.harness.cell import REGIMEN, Cell, protocol_name
+from initbench.runs import store
+from initbench.training.loop import Fit
+
+CaseCounts = list[tuple[str, list[dice.Counts]]]
+
+
+def header(cell: Cell, status: str, env: dict[str, Any]) -> dict[str, Any]:
+    """The part of a record that is known before the run: what was asked, what it resolved to, where it ran."""
+    request = cell.request
+    fingerprint = {key: value for key, value in env.items() if key not in ("git", "command", "device")}
+    return {
+        "schema": store.SCHEMA,
+        "status": status,
+        "cell": cell.id,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "asked": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(request).items()},
+        "resolved": {
+            "init": cell.init_name,
+            "init_params": cell.identity["init_params"],
+            "init_source": cell.identity["init_source"],
+            "origin": cell.init.origin,
+            "learned": cell.init_info.learned,
+            "backbone": cell.backbone_name,
+            "backbone_source": cell.identity["backbone_source"],
+            "variant": cell.variant,
+            "size": request.size,
+            "dataset": cell.prepared.name,
+            "data_digest": cell.prepared.digest,
+            "preprocess": asdict(cell.prepared.parameters),
+            "split": cell.prepared.split.name,
+            "train_cases": list(cell.prepared.split.train),
+            "reported_cases": list(cell.prepared.split.test),
+            "classes": list(cell.prepared.classes),
+            "seed": request.seed,
+            "budget": request.budget,
+            "steps": cell.total_steps,
+            "protocol": protocol_name(cell),
+            "regimen": REGIMEN,
+            "precision": cell.precision,
+            "recipe": cell.recipe.model_dump(mode="json"),
+            "recipe_digest": block_digest(cell),
+            "dice_policy": cell.recipe.dice_policy,
+        },
+        "environment": {**env, "fingerprint": digest.of_json(fingerprint)[:12]},
+    }
+
+
+def block_digest(cell: Cell) -> str:
+    """Digest of everything that two inits of a block must share to be compared: recipe, steps, data, network, precision."""
+    own = {key: value for key, value in cell.identity.items() if not key.startswith("init") and key != "protocol"}
+    return digest.of_json(own)[:12]
+
+
+def scores(scored: CaseCounts, classes: Sequence[str]) -> dict[str, Any]:
+    """Dice of a run and per class, null where no case holds the class."""
+    columns = list(zip(*(counts for _, counts in scored), strict=True))
+    per_class = {
+        name: _nan_to_none(dice.run_dice([[count] for count in column]))
+        for name, column in zip(classes[1:], columns, strict=True)
+    }
+    return {"dice": _nan_to_none(dice.run_dice([counts for _, counts in scored])), "dice_per_class": per_class}
+
+
+def stage_cost(fits: Sequence[Fit]) -> dict[str, Any]:
+    """Steps, patches and seconds of a stage."""
+    return {
+        "steps": sum(f.steps for f in fits),
+        "patches": sum(f.patches for f in fits),
+        "seconds": sum(f.seconds for f in fits),
+    }
+
+
+def _nan_to_none(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def write_cases(path: Path, scored: CaseCounts, classes: Sequence[str]) -> None:
+    """cases.csv: counts and Dice per case and class; distances are columns from the start."""
+    rows = [
+        {
+            "case": case_id,
+            "class": k,
+            "class_name": classes[k],
+            **asdict(counts),
+            "dice": counts.dice,
+            "hd95_mm": None,
+            "nsd": None,
+        }
+        for case_id, per_class in scored
+        for k, counts in enumerate(per_class, start=1)
+    ]
+    pd.DataFrame(rows).to_csv(path, index=False)
+
+
+def write_curve(path: Path, fits: dict[str, list[Fit]]) -> None:
+    """curve.csv: a row per step of both stages."""
+    names = {"init": "pretext", "train": "train"}
+    rows = [{"stage": names[key], **row} for key, group in fits.items() for f in group for row in f.curve]
+    pd.DataFrame(rows).to_csv(path, index=False)
+
+
+def save_prediction(folder: Path, scored: Scored) -> None:
+    """The label map of a case as NIfTI, with the case's affine."""
+    folder.mkdir(exist_ok=True)
+    image = nibabel.Nifti1Image(scored.prediction, scored.case.affine)
+    nibabel.save(image, folder / f"{scored.case.id}.nii.gz")

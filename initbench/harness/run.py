@@ -1,0 +1,187 @@
+"""The stages of one run: construct, initialize, train, evaluate, record."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from torch import nn
+
+from initbench import dice, digest
+from initbench.data.volumes import PatchSampler, UnlabelledSampler, Volume, load_volumes
+from initbench.evaluation import overlay
+from initbench.evaluation.evaluate import Evaluator, score_cases, score_empty
+from initbench.harness import record as records
+from initbench.harness.build import build, redraw_heads
+from initbench.harness.cell import Cell
+from initbench.harness.context import Context, DivergedError
+from initbench.harness.coverage import Coverage, state_digest
+from initbench.harness.hardware import available_memory, environment, resolve_device
+from initbench.harness.memory import check_memory, estimate_bytes
+from initbench.harness.sites import find_sites
+from initbench.harness.weights import save_weights
+from initbench.protocols import Progress, structure_of
+from initbench.recipe import Optimizer
+from initbench.runs import store
+from initbench.training.loop import Fit, FitSettings, fit, parameters_finite
+from initbench.training.supervised import SupervisedTask
+
+
+class Run:
+    """The stages of one run and what they leave for the record."""
+
+    def __init__(self, cell: Cell, folder: Path, progress: Progress) -> None:
+        self.cell = cell
+        self.folder = folder
+        self.progress = progress
+        self.root = cell.request.seed
+        self.device = resolve_device(cell.request.device, cell.request.index)
+        self.fits: dict[str, list[Fit]] = {"init": [], "train": []}
+        self.coverage: dict[str, Any] = {}
+        self.init_seconds = 0.0
+        self.started = time.perf_counter()
+
+    def execute(self) -> dict[str, Any]:
+        """Runs the stages and returns the record it wrote."""
+        model = self._construct()
+        volumes = load_volumes(self.cell.prepared, self.device)
+        diverged: DivergedError | None = None
+        try:
+            self._initialize(model, volumes)
+            self._train(model, volumes)
+        except DivergedError as error:
+            diverged = error
+        model.to(self.device)
+        return self._finish(model, diverged)
+
+    def _construct(self) -> nn.Module:
+        cell, recipe = self.cell, self.cell.recipe
+        model = build(
+            cell.backbone.spec.name,
+            in_channels=cell.prepared.channels,
+            num_classes=len(cell.prepared.classes),
+            patch_size=recipe.patch.size,
+            size=cell.request.size,
+            variant=cell.variant,
+            deep_supervision=recipe.loss.deep_supervision,
+            seed=self.root,
+        )
+        batch = max(recipe.patch.batch, recipe.pretext.batch if cell.init_info.learned else 0)
+        needed = estimate_bytes(model, cell.prepared.channels, recipe.patch.size, batch, cell.precision)
+        check_memory(needed, available_memory(self.device))
+        return model
+
+    def _initialize(self, model: nn.Module, volumes: Sequence[Volume]) -> None:
+        cell, structure = self.cell, structure_of(model)
+        recipe = cell.recipe
+        ctx = Context(
+            sites=find_sites(model, structure.projections),
+            levels=structure.levels,
+            heads=structure.heads,
+            patch_size=structure.patch_size,
+            device=self.device,
+            root=self.root,
+            identity=cell.init_name,
+            steps=cell.pretext_steps,
+            mask_patch=recipe.pretext.mask_patch,
+            sampler=functools.cache(
+                lambda: UnlabelledSampler(volumes, recipe.patch.size, recipe.pretext.batch, recipe.augment, self.root)
+            ),
+            fit_settings=self._settings("pretext", cell.pretext_steps, recipe.pretext.optimizer),
+            progress=self.progress,
+            fits=self.fits["init"],
+        )
+        before = Coverage(model)
+        started = time.perf_counter()
+        cell.init.target(model, ctx, **cell.init_params)
+        self.init_seconds = time.perf_counter() - started
+        self.coverage = before.compare(model, cell.init_name)
+        redraw_heads(model, structure.heads, self.root)
+
+    def _settings(self, stage: Literal["pretext", "train"], steps: int, optimizer: Optimizer) -> FitSettings:
+        return FitSettings(steps, optimizer, self.cell.precision, self.device, self.root, stage)
+
+    def _train(self, model: nn.Module, volumes: Sequence[Volume]) -> None:
+        recipe = self.cell.recipe
+        sampler = PatchSampler(volumes, recipe.patch, recipe.augment, self.root)
+        task = SupervisedTask(model.to(self.device), sampler, recipe.loss)
+        result = fit(task, self._settings("train", self.cell.train_steps, recipe.optimizer), self.progress)
+        self.fits["train"].append(result)
+        if result.diverged_at is not None:
+            raise DivergedError("training", result.diverged_at)
+        if not parameters_finite(model):
+            raise DivergedError("training", result.steps - 1)
+
+    def _finish(self, model: nn.Module, diverged: DivergedError | None) -> dict[str, Any]:
+        evaluated = time.perf_counter()
+        with store.staged(self.folder) as staging:
+            evaluator = Evaluator(
+                model, self.cell.recipe.patch.size, self.cell.recipe.inference, self.cell.precision, self.device
+            )
+            scored = self._score(evaluator, staging, failed=diverged is not None)
+            self._draw(evaluator, scored, staging / store.OVERLAY, failed=diverged is not None)
+            evaluate_seconds = time.perf_counter() - evaluated
+            records.write_cases(staging / store.CASES, scored, self.cell.prepared.classes)
+            records.write_curve(staging / store.CURVE, self.fits)
+            store.write_json(staging / store.COVERAGE, self.coverage)
+            model.to("cpu")
+            save_weights(model, staging / store.WEIGHTS, {"cell": self.cell.id, "seed": self.root})
+            record = self._record(model, scored, diverged, evaluate_seconds)
+            record["files"] = {name: digest.of_file(staging / name) for name in (store.CASES, store.CURVE, store.WEIGHTS)}
+            store.write_json(staging / store.RECORD, record)
+        return record
+
+    def _score(self, evaluator: Evaluator, staging: Path, *, failed: bool) -> records.CaseCounts:
+        prepared = self.cell.prepared
+        self.progress.start("evaluate", len(prepared.split.test))
+        results = []
+        for done, scored in enumerate(score_empty(prepared) if failed else score_cases(evaluator, prepared), start=1):
+            results.append((scored.case.id, scored.counts))
+            if self.cell.request.save_predictions:
+                records.save_prediction(staging / store.PREDICTIONS, scored)
+            self.progress.advance(done, {})
+        return results
+
+    def _draw(self, evaluator: Evaluator, scored: records.CaseCounts, path: Path, *, failed: bool) -> None:
+        """Draws three cases. They are predicted again: keeping every prediction would hold gigabytes for large CT."""
+        ranked = sorted((dice.case_dice(counts), case_id) for case_id, counts in scored if dice.case_dice(counts) >= 0)
+        if not ranked:
+            return
+        chosen = {"best": ranked[-1], "median": ranked[len(ranked) // 2], "worst": ranked[0]}
+        cases = []
+        for title, (score, case_id) in list(chosen.items())[: len(ranked)]:
+            case = self.cell.prepared.case(case_id)
+            prediction = np.zeros_like(case.reference) if failed else evaluator.predict(case)
+            text = f"{title}: {case_id}\nDice {100 * score:.1f}"
+            cases.append(overlay.OverlayCase(text, case.image, np.array(case.reference), prediction, case.placement, case.affine))
+        overlay.draw(cases, self.cell.prepared.classes, path)
+
+    def _record(
+        self,
+        model: nn.Module,
+        scored: records.CaseCounts,
+        diverged: DivergedError | None,
+        evaluate: float,
+    ) -> dict[str, Any]:
+        env = environment(self.device, self.cell.request.threads)
+        train = self.fits["train"]
+        cost = {
+            "init": {**records.stage_cost(self.fits["init"]), "seconds": self.init_seconds},
+            "train": records.stage_cost(train),
+            "evaluate_seconds": evaluate,
+            "total_seconds": time.perf_counter() - self.started,
+            "device_seconds": time.perf_counter() - self.started if self.device.type == "cuda" else 0.0,
+            "peak_memory": max((f.peak_memory for fits in self.fits.values() for f in fits), default=0),
+        }
+        coverage = {key: value for key, value in self.coverage.items() if key in ("changed_share", "groups")}
+        return records.header(self.cell, "diverged" if diverged else "ok", env) | {
+            **records.scores(scored, self.cell.prepared.classes),
+            "coverage": coverage,
+            "cost": cost,
+            "weights_digest": state_digest(model),
+            "reason": str(diverged) if diverged else None,
+        }

@@ -1,0 +1,56 @@
+"""A backbone of a few thousand parameters that imports no MONAI: what a plug-in author writes."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from initbench.protocols import BackboneInfo, Grid, Level, Structure, backbone, check_patch
+
+
+class Light(nn.Module):
+    def __init__(self, channels: int, classes: int, patch: Grid) -> None:
+        super().__init__()
+        self.stem = nn.Conv3d(channels, 8, 2, stride=2)
+        self.deep = nn.Conv3d(8, 16, 2, stride=2)
+        self.up = nn.ConvTranspose3d(16, 8, 2, stride=2)
+        self.full = nn.ConvTranspose3d(8, 8, 2, stride=2)
+        self.skip = nn.Conv3d(channels, 8, 3, padding=1)
+        self.norm = nn.InstanceNorm3d(8, affine=True)
+        self.out = nn.Conv3d(8, classes, 1)
+        half: Grid = (patch[0] // 2, patch[1] // 2, patch[2] // 2)
+        quarter: Grid = (patch[0] // 4, patch[1] // 4, patch[2] // 4)
+        self.structure = Structure(patch, (Level("stem", half, 8), Level("deep", quarter, 16)), ("out",))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        fine = torch.relu(self.stem(x))
+        deep = torch.relu(self.deep(fine))
+        joined = torch.relu(self.up(deep) + fine)
+        return self.out(torch.relu(self.norm(self.full(joined) + self.skip(x))))
+
+
+INFO = BackboneInfo("light", "none", "tests", "Apache-2.0", ("default",), {"default": (4, 4, 4)})
+
+
+@backbone(INFO)
+def light(
+    *,
+    in_channels: int,
+    num_classes: int,
+    patch_size: Grid,
+    size: str = "paper",
+    variant: str | None = None,
+    deep_supervision: bool = False,
+) -> nn.Module:
+    return Light(in_channels, num_classes, check_patch("light", patch_size, (4, 4, 4)))
+
+
+def one(model: nn.Module, ctx: object) -> None:
+    """An initializer of three lines: every weight 0.1."""
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, 0.1)
+
+
+def broken(model: nn.Module, ctx: object) -> None:
+    """An initializer that raises."""
+    raise RuntimeError("planted")

