@@ -331,6 +331,7 @@ class UNETRPP(nn.Module):
             patch_size=patch,
             levels=tuple(Level(f"unetr_pp_encoder.stages.{i}", grids[i], dims[i]) for i in range(STAGES)),
             heads=("out1", "out2", "out3") if deep_supervision else ("out1",),
+            projections=tuple(name for name, _ in self.named_parameters() if name.endswith(".EF")),
         )
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:

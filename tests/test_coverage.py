@@ -90,7 +90,7 @@ def _more(model: nn.Module) -> None:
 
 
 def _away(model: nn.Module) -> None:
-    model["decoder"].to("meta")  # type: ignore[index]
+    model["encoder"].to("meta")  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,10 @@ def test_to_native_resamples_probabilities_not_labels() -> None:
     assert np.array_equal(to_native(probabilities, where), where.axes.invert(expected))
 
 
+def test_a_tie_goes_to_the_lower_class() -> None:
+    assert not to_native(torch.full((3, 4, 5, 3), 1 / 3), placement("RAS", (4, 5, 3))).any()
+
+
 def test_counts_and_dice_against_numpy_and_monai() -> None:
     rng = np.random.default_rng(0)
     metric = DiceMetric(include_background=False, reduction="none", num_classes=5)

@@ -90,7 +90,9 @@ def test_no_foreground_at_all(intensity: str) -> None:
         assert np.isfinite(made(bare, settings(intensity=intensity))[0].image).all()
 
 
-@pytest.mark.parametrize(("modality", "outside", "intensity"), [("CT", -500.0, "window"), ("MR", 0.0, "case-zscore")])
+@pytest.mark.parametrize(
+    ("modality", "outside", "intensity"), [("CT", -500.0, "window"), ("MR", 0.0, "case-zscore"), ("MR", -50.0, "window")]
+)
 def test_crop_keeps_what_lies_above(modality: str, outside: float, intensity: str) -> None:
     case = make_case()
     image = np.full_like(case.image, outside)

@@ -66,7 +66,9 @@ def test_fan_in_is_the_variance_a_unit_input_gets(layer: nn.Module) -> None:
             output = layer(normal(2000, layer.in_features, seed=2))
         else:
             output = layer(normal(4, layer.in_channels, 10, 10, 10, seed=2))  # type: ignore[arg-type]
-            output = output[:, :, 4:-4, 4:-4, 4:-4] if isinstance(layer, nn.ConvTranspose3d) else output  # borders sum less
+            if isinstance(layer, nn.ConvTranspose3d):  # borders sum less, and even and odd positions differ
+                inner = slice(4, 4 + (output.shape[-1] - 8) // 2 * 2)
+                output = output[:, :, inner, inner, inner]
     fan_in = table(layer)["weight"].fan_in
     assert float(output.var()) == pytest.approx(fan_in, rel=0.06)
 
@@ -82,7 +84,7 @@ def test_fan_out_is_the_variance_a_unit_gradient_gets(layer: nn.Module) -> None:
     output = layer(x)
     (output * normal(*output.shape, seed=3)).sum().backward()
     assert x.grad is not None
-    gradient = x.grad if x.dim() == 2 else x.grad[:, :, 3:-3, 3:-3, 3:-3]
+    gradient = x.grad[:, :, 2:-2, 2:-2, 2:-2] if isinstance(layer, nn.Conv3d) else x.grad  # borders of a convolution feed less
     assert float(gradient.var()) == pytest.approx(table(layer)["weight"].fan_out, rel=0.06)
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from initbench.errors import InitbenchError
@@ -15,7 +16,7 @@ def tensor_digest(tensor: Tensor) -> str:
     """sha256 (hex) of a tensor's bytes, dtype and shape."""
     host = tensor.detach().cpu().contiguous()
     head = f"{host.dtype}{tuple(host.shape)}".encode()
-    return hashlib.sha256(head + host.view(-1).numpy().tobytes()).hexdigest()
+    return hashlib.sha256(head + host.view(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 def state_digest(model: nn.Module) -> str:

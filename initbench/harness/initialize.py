@@ -39,7 +39,7 @@ def initialize(
     assignments: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Initializes `model` in place; the global torch generator and settings are left as they were.
+    """Initializes `model` in place; the global torch generator and settings and the network's modes are left as they were.
 
     A network of `initbench.build` knows its patch, levels and heads; for another one, name what the initializer needs.
 
@@ -91,10 +91,15 @@ def initialize(
         progress=progress,
     )
     before = Coverage(model)
+    modes = [(module, module.training) for module in model.modules()]
     with seeding.deterministic(torch.get_num_threads()):
         component.target(model, ctx, **params)
         coverage = before.compare(model, init)
         redraw_heads(model, own.heads, seed)
+    for module, training in modes:
+        module.training = training
+    if learned:
+        model.zero_grad(set_to_none=True)  # the pretext's last gradient would add to the user's first
     return coverage
 
 

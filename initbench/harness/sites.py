@@ -50,11 +50,11 @@ def _layer(module: nn.Module) -> _Fans:
 
 
 def _transposed(module: nn.modules.conv._ConvTransposeNd) -> tuple[int, int]:
-    """An output voxel of a transposed convolution sums kernel/stride taps per axis; an input feeds the whole kernel.
+    """An output voxel of a transposed convolution sums kernel/stride taps per axis on average; an input feeds the whole kernel.
 
     torch takes fan_in from axis 1 of the weight (in, out/groups, ...), the outputs: with in = 2·out, kernel = stride = 2 its
     variance is four times too small.
     """
-    taps = math.prod(max(1, k // s) for k, s in zip(module.kernel_size, module.stride, strict=True))
+    taps = math.prod(max(1.0, k / s) for k, s in zip(module.kernel_size, module.stride, strict=True))
     fan_out = module.out_channels // module.groups * math.prod(module.kernel_size)
-    return module.in_channels // module.groups * taps, fan_out
+    return round(module.in_channels // module.groups * taps), fan_out

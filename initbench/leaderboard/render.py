@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -17,14 +18,14 @@ from initbench.stats.summary import Interval
 
 _HEADERS = (
     "#",
-    "init",
+    "initializer",
     "Dice",
-    "seeds",
+    "n",
     "seed SD [95 %]",
     "vs default [95 %]",
-    "diverged",
-    "seconds (init)",
-    "changed",
+    "div.",
+    "cost",
+    "init",
 )
 
 
@@ -53,12 +54,16 @@ def headline(block: Block) -> str:
     )
 
 
+LEGEND = (
+    "n: seeds. Dice: points at the native grid, mean over classes, cases, seeds; last checkpoint; policy reference-mask.",
+    "vs default: paired by seed. Intervals: over seeds, for this training set and these cases; they are not yet tests.",
+    "div.: diverged runs, which score 0. cost: a run's mean time, and the init stage's share of it.",
+)
+
+
 def notes(block: Block) -> list[str]:
-    """What a reader has to know before believing the rows."""
-    lines = [
-        "Dice in points at the native grid, mean over classes, then cases, then seeds; last checkpoint; policy reference-mask.",
-        "Intervals are over seeds, for this training set and these cases; they are not yet tests.",
-    ]
+    """What a reader has to know of a block before believing its rows."""
+    lines = []
     if any(len(row.seeds) < 2 for row in block.rows):
         lines.append("One seed gives no interval: --seeds 3 or more.")
     if block.mixed_environments:
@@ -67,26 +72,29 @@ def notes(block: Block) -> list[str]:
         if row.failed:
             lines.append(f"{row.init}: {row.failed} failed run(s) are missing; the same run command tries them again.")
         if row.same_weights:
-            lines.append(f"Warning: {row.init} has bit-identical weights under different seeds, so its seed is not in effect.")
+            lines.append(f"Warning: {row.init} has bit-identical weights under different seeds: its seed is not in effect.")
     return lines
 
 
 def terminal(found: Sequence[Block], console: Console) -> None:
-    """Prints every block as a table with its headline."""
+    """Prints every block as a table with its headline, then the legend once."""
     for block in found:
         console.print(_table(block))
         console.print()
+    console.print("\n".join(LEGEND), style="dim")
 
 
 def _table(block: Block) -> RenderableType:
-    table = Table(title=f"{title(block)}\n{settings(block)}", title_justify="left", title_style="bold")
+    heading = Text(title(block), style="bold").append(f"\n{settings(block)}", style="not bold dim")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for header in _HEADERS:
-        table.add_column(header, justify="left" if header == "init" else "right", overflow="fold")
+        table.add_column(header, justify="left" if header == _HEADERS[1] else "right", no_wrap=True)
     for rank, row in enumerate(block.rows, start=1):
         table.add_row(*_cells(rank, row))
-    text = Text(headline(block) + "\n", style="bold")
-    text.append("\n".join(notes(block)), style="not bold dim")
-    return Group(table, text)
+    text = Text(headline(block), style="bold")
+    for note in notes(block):
+        text.append(f"\n{note}", style="not bold yellow")
+    return Group(heading, table, text)
 
 
 def _cells(rank: int, row: Row) -> tuple[str, ...]:
@@ -97,10 +105,16 @@ def _cells(rank: int, row: Row) -> tuple[str, ...]:
         str(len(row.seeds)),
         _interval(row.sd, 2),
         "–" if row.difference is None else _interval(row.difference, 2, signed=True),
-        f"{row.diverged}/{len(row.seeds)}",
-        f"{_number(row.seconds, 0)} ({100 * row.init_share:.0f} %)",
-        f"{100 * row.changed_share:.0f} %",
+        str(row.diverged),
+        _duration(row.seconds),
+        f"{100 * row.init_share:.0f} %",
     )
+
+
+def _duration(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "–"
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min" if seconds < 36000 else f"{seconds / 3600:.1f} h"
 
 
 def _number(value: float, digits: int, *, signed: bool = False) -> str:
@@ -124,7 +138,7 @@ def markdown(found: Sequence[Block]) -> str:
         for rank, row in enumerate(block.rows, start=1):
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(rank, row)) + " |")
         lines += ["", f"**{headline(block)}**", "", *(f"- {note}" for note in notes(block)), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *LEGEND])
 
 
 def as_csv(found: Sequence[Block]) -> str:

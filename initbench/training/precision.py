@@ -39,10 +39,13 @@ class ShallowConvolutionsInFloat32(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Intercepts conv3d alone."""
-        if func is functional.conv3d and args[0].shape[2] < args[1].shape[2]:
-            with torch.autocast("cpu", enabled=False):
-                return func(*(_float(value) for value in args), **{k: _float(v) for k, v in (kwargs or {}).items()})
-        return func(*args, **(kwargs or {}))
+        named = kwargs or {}
+        if func is functional.conv3d:
+            operands = {**dict(zip(("input", "weight"), args, strict=False)), **named}
+            if operands["input"].shape[2] < operands["weight"].shape[2]:
+                with torch.autocast("cpu", enabled=False):
+                    return func(*(_float(value) for value in args), **{key: _float(value) for key, value in named.items()})
+        return func(*args, **named)
 
 
 def _float(value: Any) -> Any:

@@ -1,0 +1,111 @@
+"""Many runs: order, failures, killed processes, progress."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from initbench.executors.local import run_all
+
+# Worker processes import it by name, so it has to lie where they look.
+WORK = '''
+"""Work of a few milliseconds; no torch."""
+
+import os
+import time
+
+
+def work(request, progress):
+    kind, value = request
+    progress.start(kind, value)
+    if kind == "kill":
+        os._exit(9)
+    if kind == "wait":
+        time.sleep(0.3)
+    for done in range(value):
+        progress.advance(done + 1, {"loss": 1 / (done + 1)})
+    return ("failed" if kind == "fail" else "ok", kind, value, os.getpid(), os.environ.get("OMP_NUM_THREADS"))
+'''
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    (tmp_path / "initbench_fake_work.py").write_text(WORK, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "initbench_fake_work", raising=False)
+    return __import__("initbench_fake_work")
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def start(self, run: int, stage: str, total: int) -> None:
+        self.told.append(("start", run, stage, total))
+
+    def advance(self, run: int, done: int, info: Mapping[str, float]) -> None:
+        self.told.append(("advance", run, done, dict(info)))
+
+    def finish(self, run: int, outcome: Any) -> None:
+        self.told.append(("finish", run, outcome[0]))
+
+    def of(self, run: int) -> list[tuple[Any, ...]]:
+        return [item for item in self.told if item[1] == run]
+
+
+def lost(request: Any, message: str) -> tuple[str, Any, str]:
+    return ("lost", request, message)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_outcomes_keep_their_order_and_failures_stop_nothing(fake: ModuleType, jobs: int) -> None:
+    requests = [("wait", 1), ("fail", 2), ("go", 0), ("go", 3)]
+    heard = Heard()
+    outcomes: list[Any] = run_all(requests, fake.work, lost, jobs, heard)
+    assert [(kind, value) for _, kind, value, *_ in outcomes] == requests
+    assert [state for state, *_ in outcomes] == ["ok", "failed", "ok", "ok"]
+    own = {pid == os.getpid() for *_, pid, _ in outcomes}
+    assert own == {jobs == 1}
+    for run, (kind, steps) in enumerate(requests):
+        told = heard.of(run)
+        assert ("start", run, kind, steps) in told
+        assert [item for item in told if item[0] == "advance"] == [
+            ("advance", run, done + 1, {"loss": 1 / (done + 1)}) for done in range(steps)
+        ]
+        assert told.count(("finish", run, outcomes[run][0])) == 1
+    if jobs == 1:
+        assert [item[1] for item in heard.told] == sorted(item[1] for item in heard.told)
+        assert [heard.of(0)[0][0], heard.of(0)[-1][0]] == ["start", "finish"]
+
+
+def test_a_killed_process_loses_its_runs_with_a_message(fake: ModuleType) -> None:
+    heard = Heard()
+    requests = [("kill", 1), ("wait", 1), ("wait", 1)]
+    outcomes: list[Any] = run_all(requests, fake.work, lost, 2, heard)
+    assert len(outcomes) == 3
+    assert outcomes[0][:2] == ("lost", ("kill", 1))
+    for message in (outcome[2] for outcome in outcomes if outcome[0] == "lost"):
+        assert "its process was killed, most likely for memory" in message
+        assert "the same command runs what is missing" in message
+    assert sorted(item[1] for item in heard.told if item[0] == "finish") == [0, 1, 2]
+
+
+def test_workers_get_one_thread_each_and_the_parent_keeps_its_own(fake: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    outcomes: list[Any] = run_all([("go", 0), ("go", 0)], fake.work, lost, 2, Heard())
+    assert {threads for *_, threads in outcomes} == {"1"}
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_one_request_or_none_starts_no_process(fake: ModuleType, jobs: int) -> None:
+    outcomes: list[Any] = run_all([("go", 1)], fake.work, lost, jobs, Heard())
+    assert outcomes[0][3] == os.getpid()
+    assert run_all([], fake.work, lost, jobs, Heard()) == []
