@@ -1,7 +1,7 @@
 """Frozen settings of a run: TOML layers, overrides by size, backbone and budget, then ``--set``; validated, digested.
 
-Layers, each over the one before: ``base.toml``, the data set's own recipe, the overrides of both (in file order) whose `when`
-matches, and the user's assignments. Data, not code: a recipe holds values and no expressions.
+Layers, each over the one before: ``base.toml`` and those of its overrides whose `when` matches (in file order), the data set's
+recipe and its matching overrides, and the user's assignments. Data, not code: a recipe holds values and no expressions.
 """
 
 from __future__ import annotations
@@ -148,11 +148,12 @@ def load(name: str, *, size: str, backbone: str, budget: Budget, assignments: It
     """
     base, own = read("base"), read(name)
     selectors = {"size": size, "backbone": backbone, "budget": budget}
-    values = copy.deepcopy({key: value for key, value in base.items() if key != "override"})
-    _merge(values, {key: value for key, value in own.items() if key != "override"})
-    for override in [*base.get("override", []), *own.get("override", [])]:
-        if _matches(name, override.get("when", {}), selectors):
-            _merge(values, {key: value for key, value in override.items() if key != "when"})
+    values: dict[str, Any] = {}
+    for table in (base, own):
+        _merge(values, {key: value for key, value in table.items() if key != "override"})
+        for override in table.get("override", []):
+            if _matches(name, override.get("when", {}), selectors):
+                _merge(values, {key: value for key, value in override.items() if key != "when"})
     for assignment in assignments:
         _assign(values, assignment)
     try:

@@ -54,7 +54,7 @@ def _arguments(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
         call = ast.parse(f"f({inside})", mode="eval").body
     except SyntaxError as error:
         raise UsageError(f"{text!r}: the arguments cannot be read ({error.msg}); write key=value, strings in quotes") from None
-    if not isinstance(call, ast.Call) or call.args:
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
         raise UsageError(f"{text!r}: arguments are given by name, as in lwi(mask_ratio=0.6)")
     params: dict[str, Any] = {}
     for keyword in call.keywords:

@@ -96,7 +96,6 @@ def test_optimizers_take_what_wants_a_gradient() -> None:
     assert isinstance(make_optimizer(module, optimizer()), torch.optim.AdamW)
 
 
-@pytest.mark.xfail(reason="Nesterov needs momentum, and the recipe allows 0", raises=ValueError)
 def test_sgd_without_momentum() -> None:
     make_optimizer(nn.Linear(3, 1), optimizer(name="sgd", momentum=0.0))
 

@@ -138,7 +138,7 @@ def test_order_of_the_layers(tmp_path: Path) -> None:
     recipe = tiny(name=own)
     assert recipe.steps.smoke == 7, "own over base"
     assert recipe.steps.short == tiny().steps.short, "the rest of a section stays"
-    assert recipe.optimizer.lr == tiny().optimizer.lr != 0.5, "base's overrides over own values"
+    assert recipe.optimizer.lr == 0.5 != tiny().optimizer.lr, "own values over base's overrides"
     assert recipe.patch.batch == 5 != tiny().patch.batch, "own overrides over base's"
     assert recipe.patch.size == (16, 16, 16), "a list matches each of its items"
     assert recipe.patch.foreground == 0.2, "a later override over an earlier one; the others do not match"

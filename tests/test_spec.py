@@ -70,7 +70,7 @@ def test_files_are_told_from_names() -> None:
         "a(*[1])",
         "a(x=)",
         "a(x=1 y=2)",
-        pytest.param("a(x=1)(y=2)", marks=pytest.mark.xfail(reason="spec._arguments looks at the outer call alone")),
+        "a(x=1)(y=2)",
         "a(x=b.c)",
         "a(x=b())",
         "a(x=lambda: 1)",

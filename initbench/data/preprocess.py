@@ -133,7 +133,7 @@ def resolve(settings: Preprocess, modality: str, scans: Iterable[CaseScan]) -> P
         clip, scale = (float(low), float(high)), (float(values.mean()), max(float(values.std()), 1e-8))
     crop_above = None
     if settings.crop:
-        crop_above = clip[0] if clip is not None and modality == "CT" else 0.0
+        crop_above = (clip or settings.window)[0] if modality == "CT" else 0.0
     return Parameters(
         depth_axis=depth,
         spacing=_target_spacing(settings, depth, spacing_xyz),

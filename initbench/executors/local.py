@@ -97,7 +97,7 @@ def run_all(
     Raises:
         KeyboardInterrupt: after the workers were stopped; finished runs are kept.
     """
-    if jobs <= 1 or len(requests) == 1:
+    if jobs <= 1 or len(requests) <= 1:
         return _one_by_one(requests, work, reporter)
     return _in_processes(requests, work, lost, min(jobs, len(requests)), reporter)
 

@@ -88,7 +88,9 @@ def _table(block: Block) -> RenderableType:
     heading = Text(title(block), style="bold").append(f"\n{settings(block)}", style="not bold dim")
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for header in _HEADERS:
-        table.add_column(header, justify="left" if header == _HEADERS[1] else "right", no_wrap=True)
+        # Where a table is too wide, names and intervals take a second line; a cut-off number would be a wrong one.
+        wraps = header == _HEADERS[1] or "[" in header
+        table.add_column(header, justify="left" if header == _HEADERS[1] else "right", no_wrap=not wraps, overflow="fold")
     for rank, row in enumerate(block.rows, start=1):
         table.add_row(*_cells(rank, row))
     text = Text(headline(block), style="bold")

@@ -72,7 +72,7 @@ def make_optimizer(module: nn.Module, settings: Optimizer) -> torch.optim.Optimi
     if settings.name == "adamw":
         return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
     return torch.optim.SGD(
-        parameters, lr=settings.lr, momentum=settings.momentum, nesterov=True, weight_decay=settings.weight_decay
+        parameters, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0, weight_decay=settings.weight_decay
     )
 
 
