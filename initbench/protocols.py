@@ -112,6 +112,18 @@ class PatchError(ValueError):
     """A patch that an architecture cannot take."""
 
 
+def check_variant(name: str, variant: str, info: BackboneInfo | None) -> str:
+    """Returns the variant, or refuses it and names those there are.
+
+    Raises:
+        ValueError: the backbone has no such variant.
+    """
+    variants = info.variants if info else ("default",)
+    if variant not in variants:
+        raise ValueError(f"{name} has no variant {variant!r}; it has {', '.join(variants)}")
+    return variant
+
+
 def check_patch(name: str, patch_size: Sequence[int], divisor: Grid) -> Grid:
     """Returns the patch as a tuple of ints, or refuses it and names the nearest valid ones.
 

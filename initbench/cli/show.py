@@ -56,8 +56,18 @@ def describe_command(name: str, *, json: bool) -> None:
     shown.add_column(style="bold", no_wrap=True)
     shown.add_column(overflow="fold")
     for key, value in table.items():
-        shown.add_row(key, value if isinstance(value, str) else json_module.dumps(value, ensure_ascii=False, default=str))
+        shown.add_row(key, _text(value))
     Console(highlight=False).print(shown)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return "\n".join(value)
+    if isinstance(value, dict):
+        return "\n".join(f"{key} = {_text(item)}" for key, item in value.items())
+    return json_module.dumps(value, ensure_ascii=False, default=str)
 
 
 def _describe(name: str) -> dict[str, Any]:
@@ -68,7 +78,10 @@ def _describe(name: str) -> dict[str, Any]:
     if kinds:
         from initbench.harness.describe import describe
 
-        return describe(kinds[0], spec)
+        table = describe(kinds[0], spec)
+        if kinds[0] == "dataset" and spec.name in dict(recipe_files.listing()):
+            table["recipe"] = recipe_files.read(spec.name)
+        return table
     if name in dict(recipe_files.listing()):
         return {"recipe": name, **recipe_files.read(name)}
     known = [item for kind in _KINDS.values() for item in registry.names(kind)]

@@ -12,7 +12,7 @@ from initbench.data.prepare import Prepared, prepare
 from initbench.data.sources import open_dataset
 from initbench.errors import UsageError
 from initbench.harness.hardware import resolve_device, resolve_precision
-from initbench.protocols import BackboneInfo, InitializerInfo, PatchError, Progress, Size, check_patch
+from initbench.protocols import BackboneInfo, InitializerInfo, Progress, Size, check_patch, check_variant
 from initbench.recipe import Budget, Recipe
 from initbench.recipe import load as load_recipe
 from initbench.recipe_files import default_name
@@ -135,15 +135,13 @@ def _backbone(backbone_spec: spec.Spec, recipe: Recipe) -> tuple[Component, str]
     strange = set(params) - {"variant"}
     if strange:
         raise UsageError(f"{backbone_spec.name} takes variant alone, got {', '.join(sorted(strange))}")
-    variants = info.variants if info else ("default",)
-    variant = str(params.get("variant") or recipe.variant or variants[0])
-    if variant not in variants:
-        raise UsageError(f"{backbone_spec.name} has no variant {variant!r}; it has {', '.join(variants)}")
-    if info and variant in info.divisor:
-        try:
+    default = info.variants[0] if info else "default"
+    try:
+        variant = check_variant(backbone_spec.name, str(params.get("variant") or recipe.variant or default), info)
+        if info and variant in info.divisor:
             check_patch(f"{backbone_spec.name} ({variant})", recipe.patch.size, info.divisor[variant])
-        except PatchError as error:
-            raise UsageError(str(error)) from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     return backbone, variant
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from initbench import registry
 from initbench.catalog import CATALOG, Kind
+from initbench.errors import UsageError
 from initbench.harness.build import build
-from initbench.protocols import BackboneInfo, InitializerInfo, Size, structure_of
+from initbench.protocols import BackboneInfo, InitializerInfo, Size, check_variant, structure_of
 from initbench.spec import Spec
 
 
@@ -34,18 +35,21 @@ def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
 def _backbone(spec: Spec, info: BackboneInfo | None) -> dict[str, Any]:
     if info is None:
         return {}
-    variant = str(dict(spec.params).get("variant", info.variants[0]))
+    try:
+        variant = check_variant(spec.name, str(dict(spec.params).get("variant", info.variants[0])), info)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     table = {key: value for key, value in asdict(info).items() if key not in ("summary", "divisor")}
-    table |= {"variant": variant, "patch is a multiple of (D, H, W)": info.divisor[variant]}
+    d, h, w = info.divisor[variant]
+    patch = (-(-48 // d) * d, -(-96 // h) * h, -(-96 // w) * w)
+    table |= {"variant": variant, "patch multiple of": (d, h, w), "measured at": f"patch {patch}, 1 channel, 2 classes"}
     sizes: tuple[Size, ...] = ("paper", "tiny")
     for size in sizes:
-        d, h, w = info.divisor[variant]
-        patch = (-(-48 // d) * d, -(-96 // h) * h, -(-96 // w) * w)
         model = build(spec.name, in_channels=1, num_classes=2, patch_size=patch, size=size, variant=variant)
         structure = structure_of(model)
         unused = set(structure.unused)
         count = sum(p.numel() for name, p in model.named_parameters() if name not in unused)
-        table[f"{size}: parameters at patch {patch}, 1 channel, 2 classes"] = f"{count:,}"
-        table[f"{size}: levels"] = [f"{level.module} {level.grid} × {level.channels}" for level in structure.levels]
+        table[f"{size} parameters"] = f"{count:,}"
+        table[f"{size} levels"] = [f"{level.module}: {level.grid} × {level.channels}" for level in structure.levels]
         table["heads"] = list(structure.heads)
     return table

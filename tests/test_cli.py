@@ -1,0 +1,235 @@
+"""The command line as a process: what it imports, what it exits with, what it says.
+
+Processor time stands for start-up time; wall time is the machine's business.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from initbench.catalog import BACKBONES, DATASETS, INITIALIZERS
+from tests.test_leaderboard import write_block
+
+# Runs several commands in one process, so that torch is imported once, and tells of each how it ended.
+DRIVER = """
+import contextlib, io, json, sys
+from initbench.cli.app import main
+
+results = []
+for arguments in json.loads(sys.argv[1]):
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(arguments)
+        except SystemExit as error:
+            code = error.code or 0
+    heavy = [name for name in ("torch", "monai", "matplotlib", "pydantic") if name in sys.modules]
+    results.append({"code": code, "out": out.getvalue(), "err": err.getvalue(), "heavy": heavy})
+print(json.dumps(results))
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+    heavy: list[str]
+
+    @property
+    def said(self) -> str:
+        return " ".join(f"{self.out} {self.err}".split())
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    own = {key: value for key, value in os.environ.items() if not key.startswith("INITBENCH")}
+    return {**own, "COLUMNS": "200", "NO_COLOR": "1", "INITBENCH_CACHE": str(folder / "cache"), "XDG_DATA_HOME": str(folder)}
+
+
+def in_one_process(folder: Path, *commands: list[str]) -> list[Ended]:
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+        env=_environment(folder),
+    )
+    return [Ended(**item) for item in json.loads(done.stdout)]
+
+
+def processor_seconds(folder: Path, *arguments: str) -> tuple[float, subprocess.CompletedProcess[str]]:
+    """User and system time of the command, both, and what it gave."""
+
+    def spent() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = spent()
+    command = [sys.executable, "-m", "initbench", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=_environment(folder))
+    return spent() - before, done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a few runs."""
+    path: Path = tmp_path_factory.mktemp("cli")
+    write_block(path / "runs", {"default": [0.6, 0.62], "xavier-normal": [0.7, 0.71]})
+    (path / "void").mkdir()
+    return path
+
+
+# --- light commands ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit", "text"),
+    [
+        (["--help"], 1.0, "Crosses initializers with backbones"),
+        (["run", "--help"], 1.0, "Run inits x backbones x datasets x seeds"),
+        (["list"], 1.0, "learnable weight initialization"),
+        (["leaderboard", "--format", "md"], 2.0, "| 1 | xavier-normal | 70.5 | 2 |"),
+    ],
+    ids=" ".join,
+)
+def test_light_commands_start_fast(folder: Path, arguments: list[str], limit: float, text: str) -> None:
+    seconds, done = processor_seconds(folder, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert text in done.stdout
+    assert seconds < limit  # torch alone takes more
+
+
+def test_light_commands_import_nothing_heavy(folder: Path) -> None:
+    commands = [
+        ["--help"],
+        ["list"],
+        ["list", "inits", "--json"],
+        ["leaderboard"],
+        ["leaderboard", "--json"],
+        ["describe", "lung", "--json"],
+        ["run", "--init", "nothing", "--backbone", "unetr"],
+    ]
+    for command, ended in zip(commands, in_one_process(folder, *commands), strict=True):
+        assert not {"torch", "monai", "matplotlib"} & set(ended.heavy), command
+
+
+def test_list_is_json_for_every_kind(folder: Path) -> None:
+    kinds = ["inits", "backbones", "datasets", "recipes"]
+    everything, *single = in_one_process(folder, ["list", "--json"], *(["list", kind, "--json"] for kind in kinds))
+    tables = dict(zip(kinds, (json.loads(ended.out) for ended in single), strict=True))
+    assert json.loads(everything.out) == tables
+    names = {kind: {item["name"] for item in rows} for kind, rows in tables.items()}
+    assert set(INITIALIZERS) <= names["inits"]
+    assert set(BACKBONES) <= names["backbones"]
+    assert set(DATASETS) <= names["datasets"]
+    assert {"base", "lung", "generic-ct", "generic-mr"} <= names["recipes"]
+    assert all(item["summary"] and item["origin"] for rows in tables.values() for item in rows)
+    assert {item["name"] for item in tables["inits"] if item["learned"]} == {"mae", "tube", "order", "lwi"}
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+RUN = ["run", "--backbone", "unetr", "--size", "tiny", "--budget", "smoke", "--device", "cpu", "--out", "new"]
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "init": ([*RUN, "--init", "default,xavier-norml"], "unknown initializer 'xavier-norml': did you mean xavier-normal"),
+    "backbone": (["run", "--init", "default", "--backbone", "untr"], "unknown backbone 'untr': did you mean unetr"),
+    "budget": ([*RUN, "--init", "default", "--budget", "large"], "'large' is not one of 'smoke', 'short', 'paper'"),
+    "both seeds": ([*RUN, "--init", "default", "--seeds", "2", "--seed", "1"], "--seeds N (0 to N-1) and --seed I exclude"),
+    "no seeds": ([*RUN, "--init", "default", "--seeds", "0"], "0 is not in the range x>=1"),
+    "no init": (RUN, "Missing option '--init'"),
+    "init parameter": ([*RUN, "--init", "lwi(ratio=0.5)"], "lwi takes no ratio; its parameters: mask_ratio=0.4"),
+    "init text": ([*RUN, "--init", "lwi(mask_ratio=0.5"], "the closing parenthesis is missing"),
+    "dataset": ([*RUN, "--init", "default", "--dataset", "lungs"], "unknown dataset 'lungs': did you mean lung"),
+    "set": ([*RUN, "--init", "default", "--set", "patch.sizes=8"], "patch.sizes: Extra inputs are not permitted"),
+    "set text": ([*RUN, "--init", "default", "--set", "patch"], "write --set section.field=value"),
+    "set patch": ([*RUN, "--init", "default", "--set", "patch.size=20,32,32"], "nearest valid: (16, 32, 32) or (32, 32, 32)"),
+    "device": ([*RUN, "--init", "default", "--device", "tpu"], "--device is auto, cpu, cuda or cuda:i, got 'tpu'"),
+    "recipe": ([*RUN, "--init", "default", "--recipe", "mine"], "unknown recipe 'mine'; known: base"),
+    "describe": (["describe", "unet"], "unknown component 'unet': did you mean unetr"),
+    "list": (["list", "models"], "'models' is not one of 'inits', 'backbones', 'datasets', 'recipes'"),
+    "command": (["compare"], "No such command 'compare'"),
+    "no runs": (["leaderboard", "--out", "void"], "void holds no runs; `initbench run --init default,lwi"),
+    "no such runs": (["leaderboard", "--dataset", "liver"], "runs holds no runs for liver"),
+    "no folder": (["leaderboard", "--out", "nowhere"], "nowhere: there is no such folder of runs"),
+}
+
+
+@pytest.fixture(scope="module")
+def refused(folder: Path) -> dict[str, Ended]:
+    return dict(zip(REFUSED, in_one_process(folder, *(command for command, _ in REFUSED.values())), strict=True))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_wrong_request_is_refused_in_a_sentence(refused: dict[str, Ended], name: str) -> None:
+    ended = refused[name]
+    assert REFUSED[name][1] in ended.said
+    assert ended.code == 2
+    assert "Traceback" not in ended.said
+
+
+def test_a_refused_request_leaves_no_run(refused: dict[str, Ended], folder: Path) -> None:
+    assert refused
+    assert not list(folder.glob("new/**/*"))
+
+
+# --- describe and leaderboard -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def described(folder: Path) -> dict[str, Any]:
+    commands = {
+        f"{name} {option}".strip(): ["describe", name, *option.split()] for name in ("lwi", "lung", "unetr", "base") for option in ("", "--json")
+    }  # fmt: skip
+    ended = dict(zip(commands, in_one_process(folder, *commands.values()), strict=True))
+    assert [(name, item.err) for name, item in ended.items() if item.code] == []
+    return {name: json.loads(item.out) if "--json" in name else item.said for name, item in ended.items()}
+
+
+def test_describe_lwi(described: dict[str, Any]) -> None:
+    table = described["lwi --json"]
+    assert (table["initializer"], table["learned"], table["origin"]) == ("lwi", True, "initbench")
+    assert table["parameters"]["mask_ratio"] == 0.4
+    assert table["about"].startswith("``lwi``: learnable weight initialization")
+    assert "LWI section 3.2" in described["lwi"]
+
+
+def test_describe_lung(described: dict[str, Any]) -> None:
+    assert described["lung --json"]["dataset"] == "lung"
+    assert "63 cases" in described["lung"]
+
+
+def test_describe_unetr(described: dict[str, Any]) -> None:
+    table = described["unetr --json"]
+    assert (table["backbone"], table["variant"], table["variants"]) == ("unetr", "perceptron", ["perceptron", "conv"])
+    assert table["patch is a multiple of (D, H, W)"] == [16, 16, 16]
+    assert len(table["paper: levels"]) == len(table["tiny: levels"])
+    counts = [int(value.replace(",", "")) for key, value in table.items() if "parameters at patch" in key]
+    assert counts[0] > 90_000_000 > 5_000_000 > counts[1]
+    assert "monai.networks.nets.UNETR" in described["unetr"]
+
+
+def test_describe_a_recipe(described: dict[str, Any]) -> None:
+    assert described["base --json"]["steps"]["paper"] == 90000
+    assert "UNETR recipe of LWI" in described["base"]
+
+
+def test_the_leaderboard_in_every_form(folder: Path) -> None:
+    commands = [["leaderboard", "--format", form] for form in ("table", "md", "csv", "json")]
+    commands += [["leaderboard", "--json"], ["leaderboard", "--backbone", "unetr", "--dataset", "phantom-lung", "--json"]]
+    table, markdown, text, plain, option, chosen = in_one_process(folder, *commands)
+    assert all(ended.code == 0 for ended in (table, markdown, text, plain, option, chosen))
+    assert "Between-init SD" in table.out
+    assert markdown.out.startswith("### phantom-lung × unetr (perceptron)\n")
+    assert text.out.startswith("dataset,split,backbone,")
+    assert [row["init"] for row in json.loads(plain.out)] == ["xavier-normal", "default"]
+    assert plain.out == option.out == chosen.out
