@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from initbench.protocols import BackboneInfo, Grid, Level, PatchError, Size, Structure, backbone, check_patch
+from initbench.protocols import BackboneInfo, Grid, Level, PatchError, Size, Structure, backbone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -150,32 +150,19 @@ def build_swin_unetr(
     )
 )
 def swin_unetr(
-    *,
-    in_channels: int,
-    num_classes: int,
-    patch_size: Grid,
-    size: Size = "paper",
-    variant: str | None = None,
-    deep_supervision: bool = False,
+    in_channels: int, num_classes: int, patch_size: Grid, size: Size, variant: str, deep_supervision: bool
 ) -> nn.Module:
     """Builds Swin UNETR; see `initbench.protocols.Backbone`.
 
     Raises:
         PatchError: a size of the patch is no multiple of 32, or the deepest grid is a single voxel.
-        ValueError: unknown variant or size.
     """
-    variant = VARIANTS[0] if variant is None else variant
-    if variant not in VARIANTS:
-        raise ValueError(f"swin_unetr: unknown variant {variant!r}; valid: {', '.join(VARIANTS)}")
-    if size not in WIDTHS:
-        raise ValueError(f"swin_unetr: unknown size {size!r}; valid: {', '.join(WIDTHS)}")
-    patch = check_patch(f"swin_unetr[{variant}]", patch_size, (STRIDE, STRIDE, STRIDE))
-    if patch == (STRIDE, STRIDE, STRIDE):
+    if patch_size == (STRIDE, STRIDE, STRIDE):
         # Its instance norm has no variance over one voxel; torch would refuse it in the middle of the first step.
         raise PatchError(
-            f"swin_unetr[{variant}]: patch {patch} leaves one voxel at the deepest level, too few for its instance "
+            f"swin-unetr ({variant}): patch {patch_size} leaves one voxel at the deepest level, too few for its instance "
             f"norm; nearest valid: {(STRIDE, STRIDE, 2 * STRIDE)}"
         )
     return build_swin_unetr(
-        in_channels, num_classes, patch, variant=variant, widths=WIDTHS[size], deep_supervision=deep_supervision
+        in_channels, num_classes, patch_size, variant=variant, widths=WIDTHS[size], deep_supervision=deep_supervision
     )

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from initbench.protocols import BackboneInfo, Grid, Level, Size, Structure, backbone, check_patch
+from initbench.protocols import BackboneInfo, Grid, Level, Size, Structure, backbone
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -108,27 +108,14 @@ def build_unetr(
         divisor=dict.fromkeys(VARIANTS, (STRIDE, STRIDE, STRIDE)),
     )
 )
-def unetr(
-    *,
-    in_channels: int,
-    num_classes: int,
-    patch_size: Grid,
-    size: Size = "paper",
-    variant: str | None = None,
-    deep_supervision: bool = False,
-) -> nn.Module:
+def unetr(in_channels: int, num_classes: int, patch_size: Grid, size: Size, variant: str, deep_supervision: bool) -> nn.Module:
     """Builds UNETR; see `initbench.protocols.Backbone`.
 
     The position embedding has one row per token, so the network takes patches of `patch_size` only.
 
     Raises:
         PatchError: a size of the patch is no multiple of 16.
-        ValueError: unknown variant or size.
     """
-    variant = VARIANTS[0] if variant is None else variant
-    if variant not in VARIANTS:
-        raise ValueError(f"unetr: unknown variant {variant!r}; valid: {', '.join(VARIANTS)}")
-    if size not in WIDTHS:
-        raise ValueError(f"unetr: unknown size {size!r}; valid: {', '.join(WIDTHS)}")
-    patch = check_patch(f"unetr[{variant}]", patch_size, (STRIDE, STRIDE, STRIDE))
-    return build_unetr(in_channels, num_classes, patch, variant=variant, widths=WIDTHS[size], deep_supervision=deep_supervision)
+    return build_unetr(
+        in_channels, num_classes, patch_size, variant=variant, widths=WIDTHS[size], deep_supervision=deep_supervision
+    )

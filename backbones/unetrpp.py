@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, normalize
 
-from initbench.protocols import BackboneInfo, Grid, Level, Size, Structure, backbone, check_patch
+from initbench.protocols import BackboneInfo, Grid, Level, Size, Structure, backbone
 
 STAGES = 4
 HEADS = 4
@@ -354,15 +354,7 @@ class UNETRPP(nn.Module):
         divisor={name: variant.divisor for name, variant in VARIANTS.items()},
     )
 )
-def unetrpp(
-    *,
-    in_channels: int,
-    num_classes: int,
-    patch_size: Grid,
-    size: Size = "paper",
-    variant: str | None = None,
-    deep_supervision: bool = False,
-) -> nn.Module:
+def unetrpp(in_channels: int, num_classes: int, patch_size: Grid, size: Size, variant: str, deep_supervision: bool) -> nn.Module:
     """Builds UNETR++; see `initbench.protocols.Backbone`.
 
     The position embeddings and the token projections have one row per token, so the network takes patches of
@@ -370,18 +362,12 @@ def unetrpp(
 
     Raises:
         PatchError: the stem and three halvings do not divide the patch.
-        ValueError: unknown variant or size, or a number of input channels that the stem cannot take.
+        ValueError: a number of input channels that the stem cannot take.
     """
-    variant = next(iter(VARIANTS)) if variant is None else variant
-    if variant not in VARIANTS:
-        raise ValueError(f"unetrpp: unknown variant {variant!r}; valid: {', '.join(VARIANTS)}")
-    if size not in WIDTHS:
-        raise ValueError(f"unetrpp: unknown size {size!r}; valid: {', '.join(WIDTHS)}")
-    patch = check_patch(f"unetrpp[{variant}]", patch_size, VARIANTS[variant].divisor)
     return UNETRPP(
         in_channels,
         num_classes,
-        patch,
+        patch_size,
         variant=VARIANTS[variant],
         widths=WIDTHS[size],
         deep_supervision=deep_supervision,

@@ -6,6 +6,7 @@ coarsest axis where one spacing is at least three times the others. It is bound 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Grid = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 Size = Literal["tiny", "paper"]
+SIZES: tuple[Size, ...] = ("paper", "tiny")
 Layout = Literal["NCDHW", "NDHWC", "NLC"]
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -156,12 +158,33 @@ def structure_of(model: nn.Module) -> Structure:
     return structure
 
 
-def backbone(info: BackboneInfo) -> Callable[[F], F]:
-    """Attaches `info` to a function that builds a backbone."""
+def backbone(info: BackboneInfo) -> Callable[[Callable[..., nn.Module]], Backbone]:
+    """Makes a backbone of a function ``(in_channels, num_classes, patch_size, size, variant, deep_supervision)``.
 
-    def mark(function: F) -> F:
-        function.info = info  # type: ignore[attr-defined]
-        return function
+    Size, variant and patch are checked here, once for all backbones: the function sees valid ones.
+    """
+
+    def mark(function: Callable[..., nn.Module]) -> Backbone:
+        name = function.__name__.replace("_", "-")
+
+        def build(
+            *,
+            in_channels: int,
+            num_classes: int,
+            patch_size: Grid,
+            size: Size = "paper",
+            variant: str | None = None,
+            deep_supervision: bool = False,
+        ) -> nn.Module:
+            chosen = check_variant(name, info.variants[0] if variant is None else variant, info)
+            if size not in SIZES:
+                raise ValueError(f"{name} has no size {size!r}; it has {', '.join(SIZES)}")
+            patch = check_patch(f"{name} ({chosen})", patch_size, info.divisor.get(chosen, (1, 1, 1)))
+            return function(in_channels, num_classes, patch, size, chosen, deep_supervision)
+
+        functools.update_wrapper(build, function)
+        build.info = info  # type: ignore[attr-defined]
+        return build
 
     return mark
 

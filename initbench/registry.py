@@ -83,11 +83,15 @@ def names(kind: Kind) -> list[str]:
     return [row.name for row in listing(kind)]
 
 
+# What `initbench list` calls the kinds.
+LISTED: dict[Kind, str] = {"initializer": "inits", "backbone": "backbones", "dataset": "datasets"}
+
+
 def unknown(kind: Kind, name: str, known: list[str]) -> UsageError:
     """The error for a name that nobody offers, with the nearest ones."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-    return UsageError(f"unknown {kind} {name!r}: {hint} (initbench list {kind}s)")
+    return UsageError(f"unknown {kind} {name!r}: {hint} (initbench list {LISTED[kind]})")
 
 
 def get(kind: Kind, spec: Spec) -> Component:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from initbench.protocols import BackboneInfo, Grid, Level, Structure, backbone, check_patch
+from initbench.protocols import BackboneInfo, Grid, Level, Structure, backbone
 
 
 class Light(nn.Module):
@@ -33,16 +33,8 @@ INFO = BackboneInfo("light", "none", "tests", "Apache-2.0", ("default",), {"defa
 
 
 @backbone(INFO)
-def light(
-    *,
-    in_channels: int,
-    num_classes: int,
-    patch_size: Grid,
-    size: str = "paper",
-    variant: str | None = None,
-    deep_supervision: bool = False,
-) -> nn.Module:
-    return Light(in_channels, num_classes, check_patch("light", patch_size, (4, 4, 4)))
+def light(in_channels: int, num_classes: int, patch_size: Grid, size: str, variant: str, deep_supervision: bool) -> nn.Module:
+    return Light(in_channels, num_classes, patch_size)
 
 
 def one(model: nn.Module, ctx: object) -> None:

@@ -52,7 +52,7 @@ def network(*, reverse: bool = False) -> nn.Module:
         model.add_module(name, layer)
     for name, parameter in list(tables.items())[::step]:
         model.register_parameter(name, parameter)
-    model.structure = Structure((8, 8, 8), (), (), projections=("projection",))  # type: ignore[assignment]
+    model.structure = Structure((8, 8, 8), (), (), projections=("projection",))
     return model
 
 
@@ -113,7 +113,7 @@ def test_the_check_catches_a_fan_that_is_off_by_a_factor_of_two(init: str) -> No
 
 @pytest.mark.parametrize("init", ["uniform", "kaiming-uniform", "kaiming-normal"])
 def test_the_check_catches_torchs_fan_of_a_transposed_convolution(init: str) -> None:
-    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(network().get_parameter("up.weight"))  # type: ignore[no-untyped-call]
+    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(network().get_parameter("up.weight"))
     assert fan_in == 24 * 8
     assert p_value(drawn(init)["up.weight"], law(init, fan_in, fan_out)) < 1e-12
 
@@ -221,10 +221,10 @@ def test_same_seed_same_bits_in_any_order_and_under_any_global_seed(init: str) -
 @pytest.mark.parametrize("init", INITS)
 def test_no_global_generator_is_read_or_moved(init: str) -> None:
     model = network()
-    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]
+    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     initbench.initialize(model, init, device="cpu")
     assert torch.equal(torch.get_rng_state(), torch_state)
-    assert np.random.get_state()[1].tolist() == numpy_state  # type: ignore[index]
+    assert np.random.get_state()[1].tolist() == numpy_state
     assert random.getstate() == python_state
 
 
@@ -241,7 +241,7 @@ def test_another_seed_gives_independent_numbers(init: str) -> None:
 def test_two_layers_of_a_shape_get_independent_numbers() -> None:
     model = nn.Sequential(nn.Linear(100, 100), nn.Linear(100, 100))
     initbench.initialize(model, "xavier-normal")
-    assert abs(correlation(model[0].weight.detach(), model[1].weight.detach())) < 0.05  # type: ignore[arg-type]
+    assert abs(correlation(model[0].weight.detach(), model[1].weight.detach())) < 0.05
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def write_run(
     changed: float = 0.0,
     **resolved: Any,
 ) -> Path:
-    """Writes a run directory as a run leaves it (without weights and pictures). `seconds` are of the init and of the whole run."""
+    """Writes a run directory as a run leaves it (without weights and pictures). `seconds`: of the init, and of all."""
     own = {
         "init": init,
         "init_params": {},

@@ -40,8 +40,8 @@ def normal(*shape: int, seed: int) -> Tensor:
 )
 def test_fans_of_a_layer(layer: nn.Module, role: str, fan_in: int, fan_out: int) -> None:
     found = table(nn.ModuleDict({"layer": layer}))
-    assert found["layer.weight"] == Site("layer.weight", role, fan_in, fan_out, role)  # type: ignore[arg-type]
-    assert found["layer.bias"] == Site("layer.bias", "bias", fan_in, fan_out, role)  # type: ignore[arg-type]
+    assert found["layer.weight"] == Site("layer.weight", role, fan_in, fan_out, role)
+    assert found["layer.bias"] == Site("layer.bias", "bias", fan_in, fan_out, role)
 
 
 LINEAR_MAPS = [
@@ -60,12 +60,12 @@ LINEAR_MAPS = [
 @pytest.mark.parametrize("layer", LINEAR_MAPS, ids=str)
 def test_fan_in_is_the_variance_a_unit_input_gets(layer: nn.Module) -> None:
     with torch.no_grad():
-        layer.weight.copy_(normal(*layer.weight.shape, seed=1))  # type: ignore[operator,union-attr,arg-type]
-        layer.bias.zero_()  # type: ignore[operator,union-attr]
+        layer.weight.copy_(normal(*layer.weight.shape, seed=1))
+        layer.bias.zero_()
         if isinstance(layer, nn.Linear):
             output = layer(normal(2000, layer.in_features, seed=2))
         else:
-            output = layer(normal(4, layer.in_channels, 10, 10, 10, seed=2))  # type: ignore[arg-type]
+            output = layer(normal(4, layer.in_channels, 10, 10, 10, seed=2))
             if isinstance(layer, nn.ConvTranspose3d):  # borders sum less, and even and odd positions differ
                 inner = slice(4, 4 + (output.shape[-1] - 8) // 2 * 2)
                 output = output[:, :, inner, inner, inner]
@@ -76,11 +76,11 @@ def test_fan_in_is_the_variance_a_unit_input_gets(layer: nn.Module) -> None:
 @pytest.mark.parametrize("layer", [layer for layer in LINEAR_MAPS if getattr(layer, "kernel_size", ()) != (2, 2, 2)], ids=str)
 def test_fan_out_is_the_variance_a_unit_gradient_gets(layer: nn.Module) -> None:
     with torch.no_grad():
-        layer.weight.copy_(normal(*layer.weight.shape, seed=1))  # type: ignore[operator,union-attr,arg-type]
+        layer.weight.copy_(normal(*layer.weight.shape, seed=1))
     if isinstance(layer, nn.Linear):
         x = normal(2000, layer.in_features, seed=2).requires_grad_()
     else:
-        x = normal(4, layer.in_channels, 10, 10, 10, seed=2).requires_grad_()  # type: ignore[arg-type]
+        x = normal(4, layer.in_channels, 10, 10, 10, seed=2).requires_grad_()
     output = layer(x)
     (output * normal(*output.shape, seed=3)).sum().backward()
     assert x.grad is not None

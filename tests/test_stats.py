@@ -30,7 +30,8 @@ def test_the_interval_of_an_sd_is_as_wide_as_the_tables_say(seeds: int, low: flo
 
 def test_a_mean_interval_by_hand() -> None:
     found = mean_interval(np.array([4.0, 5.0, 6.0]))  # SD 1, t(0.975, 2) = 4.3027
-    assert (found.value, found.low, found.high) == pytest.approx((5.0, 5 - 4.3027 / math.sqrt(3), 5 + 4.3027 / math.sqrt(3)), rel=1e-4)  # fmt: skip
+    half = 4.3027 / math.sqrt(3)
+    assert (found.value, found.low, found.high) == pytest.approx((5, 5 - half, 5 + half), rel=1e-4)
     expected = stats.ttest_1samp([4.0, 5.0, 6.0], 0).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx(tuple(expected))
 

@@ -105,7 +105,7 @@ def run(
     precision: Annotated[Precision, typer.Option(help="auto: bf16 where the device is fast at it.")] = Precision.auto,
     jobs: Annotated[int, typer.Option(help="Runs at a time.", min=1)] = 1,
     threads: Annotated[int, typer.Option(help="torch threads of a run on the CPU; another number changes bits.", min=1)] = 1,
-    data_root: Annotated[Path | None, typer.Option(help="Folder that holds the data sets.", envvar="INITBENCH_DATA")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder that holds the data sets. [also: INITBENCH_DATA]")] = None,
     out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("runs"),
     split: Annotated[SplitRule | None, typer.Option(help="[default: published where there is one, else auto]")] = None,
     recipe: Annotated[str | None, typer.Option(help="Recipe: name or TOML file. [default: the data set's]")] = None,

@@ -51,6 +51,7 @@ class Display:
         self._tasks: dict[int, TaskID] = {}
         self._stage: dict[int, tuple[str, int]] = {}
         self._spoke: dict[int, float] = {}
+        self._said: set[str] = set()
 
     def __enter__(self) -> Display:
         self._bars.start()
@@ -83,12 +84,19 @@ class Display:
         self._bars.advance(self._all)
         score = "" if outcome.dice is None else f"  Dice {100 * outcome.dice:.1f}"
         colour = _COLOURS[outcome.state]
-        message = f"  {escape(outcome.message)}" if outcome.message else ""
+        message = f"  {escape(self._once(outcome.message))}" if outcome.message else ""
         where = f"  {escape(str(outcome.folder))}" if outcome.folder and outcome.state in ("ok", "diverged") else ""
         self._line(
             f"[{colour}]{outcome.state:<8}[/] {escape(run_label(self._requests[run]))}{score}{message}[dim]{where}[/]",
             markup=True,
         )
+
+    def _once(self, message: str) -> str:
+        """A message that many runs share is said in full once."""
+        if message in self._said:
+            return "as above"
+        self._said.add(message)
+        return message
 
     def _line(self, text: str, *, markup: bool = False) -> None:
         self._console.print(text, markup=markup, highlight=False, soft_wrap=True)

@@ -1,7 +1,8 @@
-"""``initbench list``, ``describe`` and ``leaderboard``. None of them but ``describe`` of a backbone imports torch."""
+"""``initbench list``, ``describe`` and ``leaderboard``. None but ``describe`` of a backbone or an initializer imports torch."""
 
 from __future__ import annotations
 
+import difflib
 import json as json_module
 import sys
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from initbench.catalog import Kind
 from initbench.errors import UsageError
 from initbench.spec import parse
 
-_KINDS: dict[str, Kind] = {"inits": "initializer", "backbones": "backbone", "datasets": "dataset"}
+_KINDS: dict[str, Kind] = {listed: kind for kind, listed in registry.LISTED.items()}
 
 
 def list_command(what: str | None, *, json: bool) -> None:
@@ -85,7 +86,9 @@ def _describe(name: str) -> dict[str, Any]:
     if name in dict(recipe_files.listing()):
         return {"recipe": name, **recipe_files.read(name)}
     known = [item for kind in _KINDS.values() for item in registry.names(kind)]
-    raise registry.unknown("component", name, [*known, *dict(recipe_files.listing())])  # type: ignore[arg-type]
+    everything = [*known, *dict(recipe_files.listing())]
+    near = difflib.get_close_matches(name, dict.fromkeys(everything), n=3, cutoff=0.5)
+    raise UsageError(f"nothing is called {name!r}; " + (f"did you mean {' or '.join(near)}?" if near else "see initbench list"))
 
 
 def leaderboard_command(out: Path, datasets: list[str], backbones: list[str], form: str) -> None:

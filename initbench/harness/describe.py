@@ -9,7 +9,6 @@ from typing import Any
 from initbench import registry
 from initbench.catalog import CATALOG, Kind
 from initbench.errors import UsageError
-from initbench.harness.build import build
 from initbench.protocols import BackboneInfo, InitializerInfo, Size, check_variant, structure_of
 from initbench.spec import Spec
 
@@ -33,6 +32,8 @@ def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
 
 
 def _backbone(spec: Spec, info: BackboneInfo | None) -> dict[str, Any]:
+    from initbench.harness.build import build  # here, so that describing a data set imports no torch
+
     if info is None:
         return {}
     try:
