@@ -90,6 +90,24 @@ def test_links_are_tracked_as_links() -> None:
     assert modes == dict.fromkeys(LINKS, "120000")
 
 
+def test_git_ignores_no_source() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("no checkout")
+    command = [
+        "git",
+        "ls-files",
+        "--others",
+        "--ignored",
+        "--exclude-standard",
+        "initbench",
+        "initializers",
+        "backbones",
+        "tests",
+    ]
+    ignored = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [name for name in ignored if "__pycache__" not in name] == []
+
+
 def test_version_and_licence(project: dict[str, Any]) -> None:
     assert version("initbench") == project["project"]["version"]
     assert project["project"]["license-files"] == ["LICENSE"]

@@ -1,0 +1,1 @@
+"""Run directories: writing and reading back."""

@@ -1,0 +1,95 @@
+"""Reading results back as tables. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from initbench.errors import UsageError
+from initbench.runs import store
+
+_COLUMNS = (
+    "init", "backbone", "dataset", "seed", "status", "dice", "variant", "size", "budget", "steps", "protocol", "precision",
+    "split", "recipe", "regimen", "dice_policy", "cell", "learned", "origin", "changed_share", "init_seconds", "train_seconds",
+    "total_seconds", "init_steps", "train_steps", "peak_memory", "device", "environment", "weights_digest", "reason", "path",
+)  # fmt: skip
+_FLOATS = ("dice", "changed_share", "init_seconds", "train_seconds", "total_seconds")  # also where no run has any
+
+# A case or class may be called "NA": only an empty number is a missing one.
+_CSV: dict[str, Any] = {
+    "dtype": {"case": str, "class_name": str},
+    "keep_default_na": False,
+    "na_values": dict.fromkeys(("dice", "hd95_mm", "nsd"), ""),
+}
+
+
+def load_runs(path: str | Path) -> pd.DataFrame:
+    """A row per run below `path`.
+
+    `dice` is the run's score as a fraction: mean over scored classes, then over cases; 0 for a diverged run, missing for a failed
+    one. `recipe` is the digest of the resolved recipe; seconds are of the init stage, of training, and of both with evaluation.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    rows = []
+    for folder in store.find_runs(_folder(path)):
+        record = store.read_record(folder)
+        if record is not None:
+            rows.append(_row(folder, record))
+    return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(dict.fromkeys(_FLOATS, float))
+
+
+def load_cases(path: str | Path) -> pd.DataFrame:
+    """A row per run, case and class: ``tp, fp, fn, dice`` and the run's init, backbone, dataset, seed, cell.
+
+    `dice` is missing where the reference lacks the class.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    frames = []
+    for folder in store.find_runs(_folder(path)):
+        record = store.read_record(folder)
+        if record is None or record["status"] not in store.FINISHED:
+            continue
+        frame = pd.read_csv(folder / store.CASES, **_CSV)
+        keys = {key: record["resolved"][key] for key in ("init", "backbone", "dataset", "seed", "protocol")}
+        frame = frame.assign(**keys, status=record["status"], cell=record["cell"])
+        frames.append(
+            frame[[*keys, "status", "cell", *(c for c in frame.columns if c not in keys and c not in ("status", "cell"))]]
+        )
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _folder(path: str | Path) -> Path:
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: there is no such folder of runs; `initbench run ... --out {folder}` makes one")
+    return folder
+
+
+def _row(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    resolved, cost = record["resolved"], record.get("cost") or {}
+    environment = record["environment"]
+    return {
+        **{key: resolved.get(key) for key in _COLUMNS if key in resolved},
+        "recipe": resolved["recipe_digest"],
+        "status": record["status"],
+        "dice": record.get("dice"),
+        "cell": record["cell"],
+        "changed_share": (record.get("coverage") or {}).get("changed_share"),
+        "init_seconds": cost.get("init", {}).get("seconds"),
+        "train_seconds": cost.get("train", {}).get("seconds"),
+        "total_seconds": cost.get("total_seconds"),
+        "init_steps": cost.get("init", {}).get("steps"),
+        "train_steps": cost.get("train", {}).get("steps"),
+        "peak_memory": cost.get("peak_memory"),
+        "device": environment.get("accelerator") or environment.get("cpu"),
+        "environment": environment.get("fingerprint"),
+        "weights_digest": record.get("weights_digest"),
+        "reason": record.get("reason"),
+        "path": str(folder),
+    }

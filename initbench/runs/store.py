@@ -1,0 +1,84 @@
+"""Run directories: one per cell and seed, written beside their place and moved into it whole.
+
+OUT/<dataset>/<backbone>/<init>-<cell id>/seed-<n>/
+    record.json       what was asked and resolved, environment, coverage, cost, status, Dice (schema 1)
+    cases.csv         tp, fp, fn and Dice per case and class, on the native grid
+    curve.csv         learning curve, pretext and training
+    coverage.json     which parameters the init changed
+    weights.safetensors
+    overlay.png       best, median and worst case
+    predictions/      label maps as NIfTI, where asked for
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+RECORD = "record.json"
+CASES = "cases.csv"
+CURVE = "curve.csv"
+COVERAGE = "coverage.json"
+WEIGHTS = "weights.safetensors"
+OVERLAY = "overlay.png"
+PREDICTIONS = "predictions"
+TRACEBACK = "traceback.txt"
+FINISHED = ("ok", "diverged")
+
+
+def slug(text: str) -> str:
+    """A name that any file system takes."""
+    return re.sub(r"[^A-Za-z0-9.+=-]+", "_", text).strip("_")[:60]
+
+
+def run_folder(out: Path, dataset: str, backbone: str, init: str, cell_id: str, seed: int) -> Path:
+    """Where a run lives."""
+    return out / slug(dataset) / slug(backbone) / f"{slug(init)}-{cell_id[:10]}" / f"seed-{seed}"
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record of a run, None where there is none that can be read."""
+    try:
+        record = json.loads((folder / RECORD).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run has a result; a failed one has not and is tried again."""
+    record = read_record(folder)
+    return record is not None and record["status"] in FINISHED
+
+
+def find_runs(out: Path) -> Iterator[Path]:
+    """Folders of all recorded runs, sorted."""
+    return (path.parent for path in sorted(out.glob(f"*/*/*/seed-*/{RECORD}")))
+
+
+@contextlib.contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` when the block ends without an error, and vanishes otherwise."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if folder.exists() and not is_finished(folder):
+            shutil.rmtree(folder)
+        with contextlib.suppress(OSError):  # another process finished the same run first; both hold the same numbers
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Readable JSON; NaN is refused, because a reader would turn it into something else."""
+    path.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", "utf-8")
