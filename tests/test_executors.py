@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from initbench.executors import local
 from initbench.executors.local import run_all
 
 # Worker processes import it by name, so it has to lie where they look.
@@ -19,11 +20,15 @@ WORK = '''
 import os
 import time
 
+from initbench.executors import local
+
 
 def work(request, progress):
     kind, value = request
     progress.start(kind, value)
-    if kind == "kill":
+    if kind == "kill in a write":
+        local._worker_queue._wlock.acquire()
+    if kind.startswith("kill"):
         os._exit(9)
     if kind == "wait":
         time.sleep(0.3)
@@ -83,12 +88,14 @@ def test_outcomes_keep_their_order_and_failures_stop_nothing(fake: ModuleType, j
         assert [heard.of(0)[0][0], heard.of(0)[-1][0]] == ["start", "finish"]
 
 
-def test_a_killed_process_loses_its_runs_with_a_message(fake: ModuleType) -> None:
+@pytest.mark.parametrize("kind", ["kill", "kill in a write"])
+def test_a_killed_process_loses_its_runs_with_a_message(fake: ModuleType, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_PATIENCE", 0.5)
     heard = Heard()
-    requests = [("kill", 1), ("wait", 1), ("wait", 1)]
+    requests = [(kind, 1), ("wait", 1), ("wait", 1)]
     outcomes: list[Any] = run_all(requests, fake.work, lost, 2, heard)
     assert len(outcomes) == 3
-    assert outcomes[0][:2] == ("lost", ("kill", 1))
+    assert outcomes[0][:2] == ("lost", (kind, 1))
     for message in (outcome[2] for outcome in outcomes if outcome[0] == "lost"):
         assert "its process was killed, most likely for memory" in message
         assert "the same command runs what is missing" in message

@@ -61,6 +61,7 @@ class _Queued:
         self._queue.put(("advance", run, done, dict(info)))
 
 
+_PATIENCE = 5.0  # seconds for the last progress of the workers to arrive
 _worker_queue: Any = None
 _KILLED = (
     "its process was killed, most likely for memory: fewer --jobs, --size tiny, or --set patch.batch=1; "
@@ -160,9 +161,12 @@ def _listening(queue: Any, reporter: Reporter) -> Iterator[None]:
         yield
     finally:
         queue.put(None)
-        thread.join(timeout=5)
-        queue.close()
-        queue.join_thread()
+        thread.join(timeout=_PATIENCE)
+        if thread.is_alive():  # a worker was killed in the middle of a write, and the queue's lock died with it
+            queue.cancel_join_thread()
+        else:
+            queue.close()
+            queue.join_thread()
 
 
 @contextlib.contextmanager
