@@ -205,7 +205,7 @@ class Site:
             touches unless it names it (positional tables, layer scales, temperatures).
         fan_in: number of inputs summed into one output, taken from what the layer computes (a transposed convolution whose
             kernel equals its stride sums its input channels), 0 for roles without fans.
-        fan_out: number of outputs one input feeds.
+        fan_out: number of outputs one input feeds at stride 1: ``out_channels`` times the kernel's voxels, as Xavier takes it.
         owner: role of the layer a bias belongs to; equals `role` elsewhere.
     """
 

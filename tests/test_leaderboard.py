@@ -381,14 +381,14 @@ TERMINAL = """\
 phantom-lung × unetr (perceptron)
 tiny size · 120 steps (smoke) · equal-total · float32 · split auto
 
- #  initializer            Dice  n        seed SD [95 %]      vs default [95 %]  div.    cost  init
+ #  initializer             Dice  n       seed SD [95 %]      vs default [95 %]  div.    cost  init
  ──────────────────────────────────────────────────────────────────────────────────────────────────
- 1  lwi                    67.0  3    2.65 [1.38, 16.63]   +5.00 [+2.52, +7.48]     0  30 min  50 %
- 2  default                62.0  3    2.00 [1.04, 12.57]                      –     0    90 s   0 %
- 3  kaiming-normal(mode='  62.0  3    2.65 [1.38, 16.63]   +0.00 [-2.48, +2.48]     0    90 s   0 %
-    fan_out')
- 4  uniform                29.0  2         41.01 [18.30,       -32.00 [-413.19,     1   100 s   0 %
-                                                1308.71]               +349.19]
+ 1  lwi                     67.0  3      2.6 [1.4, 16.6]   +5.00 [+2.52, +7.48]     0  30 min  50 %
+ 2  default                 62.0  3      2.0 [1.0, 12.6]                      –     0    90 s   0 %
+ 3  kaiming-normal(mode='f  62.0  3      2.6 [1.4, 16.6]   +0.00 [-2.48, +2.48]     0    90 s   0 %
+    an_out')
+ 4  uniform                 29.0  2  41.0 [18.3, 1308.7]         -32.0 [-413.2,     1   100 s   0 %
+                                                                        +349.2]
 
 Between-init SD 14.63 Dice points with the seed noise removed; seed SD 15.67 (4 inits, 2 or more
 seeds each).
@@ -419,10 +419,10 @@ tiny size · 120 steps (smoke) · equal-total · float32 · split auto
 
 | # | initializer | Dice | n | seed SD [95 %] | vs default [95 %] | div. | cost | init |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-| 1 | lwi | 67.0 | 3 | 2.65 [1.38, 16.63] | +5.00 [+2.52, +7.48] | 0 | 30 min | 50 % |
-| 2 | default | 62.0 | 3 | 2.00 [1.04, 12.57] | – | 0 | 90 s | 0 % |
-| 3 | kaiming-normal(mode='fan_out') | 62.0 | 3 | 2.65 [1.38, 16.63] | +0.00 [-2.48, +2.48] | 0 | 90 s | 0 % |
-| 4 | uniform | 29.0 | 2 | 41.01 [18.30, 1308.71] | -32.00 [-413.19, +349.19] | 1 | 100 s | 0 % |
+| 1 | lwi | 67.0 | 3 | 2.6 [1.4, 16.6] | +5.00 [+2.52, +7.48] | 0 | 30 min | 50 % |
+| 2 | default | 62.0 | 3 | 2.0 [1.0, 12.6] | – | 0 | 90 s | 0 % |
+| 3 | kaiming-normal(mode='fan_out') | 62.0 | 3 | 2.6 [1.4, 16.6] | +0.00 [-2.48, +2.48] | 0 | 90 s | 0 % |
+| 4 | uniform | 29.0 | 2 | 41.0 [18.3, 1308.7] | -32.0 [-413.2, +349.2] | 1 | 100 s | 0 % |
 
 **Between-init SD 14.63 Dice points with the seed noise removed; seed SD 15.67 (4 inits, 2 or more seeds each).**
 
@@ -486,3 +486,15 @@ def test_json_has_null_where_there_is_no_value(example: list[Block]) -> None:
 def test_no_blocks_give_empty_forms() -> None:
     assert render.as_json([]) == "[]"
     assert render.as_csv([]) == ""
+
+
+def test_two_cells_of_one_name_are_two_rows(tmp_path: Path) -> None:
+    """An older revision of an init left in the folder must not be pooled with the present one."""
+    write_block(tmp_path, {"default": [0.60, 0.62, 0.64]})
+    runs = initbench.load_runs(tmp_path)
+    older = runs.assign(cell="f" * 64, dice=runs["dice"] - 0.3).iloc[:2]
+    rows = blocks(pd.concat([runs, older], ignore_index=True))[0].rows
+    assert [(row.init, len(row.seeds)) for row in rows] == [("default", 3), ("default #ffffff", 2)]
+    assert rows[0].dice == pytest.approx(62.0)
+    assert rows[1].difference is not None
+    assert rows[1].difference.value == pytest.approx(-30.0)

@@ -35,13 +35,18 @@ class Outcome:
 
 def look_up(request: RunRequest, progress: Progress | None = None) -> Outcome | None:
     """The outcome of a request that needs no run: its result is there, or it cannot be run. None for one that is to be run."""
+    found = _resolve(request, progress or NoProgress())
+    return found if isinstance(found, Outcome) else None
+
+
+def _resolve(request: RunRequest, progress: Progress) -> Outcome | Cell:
     try:
         cell = resolve(request, progress)
     except InitbenchError as error:
         return Outcome(request, "refused" if isinstance(error, UsageError) else "failed", None, None, str(error))
     folder = folder_of(cell)
     record = store.read_record(folder)
-    return Outcome(request, "cached", folder, record["dice"]) if record and store.is_finished(folder) else None
+    return Outcome(request, "cached", folder, record["dice"]) if record and store.is_finished(folder) else cell
 
 
 def execute(request: RunRequest, progress: Progress | None = None) -> Outcome:
@@ -51,10 +56,9 @@ def execute(request: RunRequest, progress: Progress | None = None) -> Outcome:
         KeyboardInterrupt: passed on; nothing half-done stays behind.
     """
     progress = progress or NoProgress()
-    known = look_up(request, progress)
-    if known is not None:
-        return known
-    cell = resolve(request)
+    cell = _resolve(request, progress)
+    if isinstance(cell, Outcome):
+        return cell
     folder = folder_of(cell)
     try:
         with seeding.deterministic(request.threads):

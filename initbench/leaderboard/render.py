@@ -105,8 +105,8 @@ def _cells(rank: int, row: Row) -> tuple[str, ...]:
         row.init,
         _number(row.dice, 1),
         str(len(row.seeds)),
-        _interval(row.sd, 1),
-        "–" if row.difference is None else _interval(row.difference, 1, signed=True),
+        _interval(row.sd),
+        "–" if row.difference is None else _interval(row.difference, signed=True),
         str(row.diverged),
         _duration(row.seconds),
         f"{100 * row.init_share:.0f} %",
@@ -123,7 +123,9 @@ def _number(value: float, digits: int, *, signed: bool = False) -> str:
     return "–" if math.isnan(value) else f"{value:{'+' if signed else ''}.{digits}f}"
 
 
-def _interval(interval: Interval, digits: int, *, signed: bool = False) -> str:
+def _interval(interval: Interval, *, signed: bool = False) -> str:
+    # Two decimals where they say something; one where a bound has two figures before the point already.
+    digits = 1 if max(abs(interval.low), abs(interval.high)) >= 10 else 2
     value = _number(interval.value, digits, signed=signed)
     if math.isnan(interval.low):
         return value

@@ -49,7 +49,8 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         record = json.loads((folder / RECORD).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
+    whole = isinstance(record, dict) and record.get("schema") == SCHEMA and {"status", "cell", "resolved"} <= set(record)
+    return record if whole else None
 
 
 def is_finished(folder: Path) -> bool:

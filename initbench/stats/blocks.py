@@ -68,8 +68,8 @@ def blocks(runs: pd.DataFrame) -> list[Block]:
 
 
 def _block(frame: pd.DataFrame, protocol: str) -> Block:
-    baseline = _scores(frame[frame["init"] == BASELINE])
-    groups = [(str(init), group) for init, group in frame.groupby("init", sort=True)]
+    groups = _groups(frame)
+    baseline = _scores(dict(groups).get(BASELINE, frame.iloc[:0]))
     rows = sorted((_row(init, group, baseline) for init, group in groups), key=_order)
     scores = [_array(_scores(group)) for _, group in groups]
     scores = [values for values in scores if values.size]
@@ -89,6 +89,16 @@ def _block(frame: pd.DataFrame, protocol: str) -> Block:
         mixed_environments=frame["environment"].nunique() > 1,
         spread_seeds=min((values.size for values in scores), default=0),
     )
+
+
+def _groups(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The runs of each init. Two cells of one name (an older revision, another plug-in) are two rows: the one with most runs
+    keeps the name, the others carry their cell id."""
+    found: list[tuple[str, pd.DataFrame]] = []
+    for init, group in frame.groupby("init", sort=True):
+        cells = sorted(((str(cell), runs) for cell, runs in group.groupby("cell")), key=lambda item: (-len(item[1]), item[0]))
+        found += [(str(init) if i == 0 else f"{init} #{cell[:6]}", runs) for i, (cell, runs) in enumerate(cells)]
+    return found
 
 
 def _order(row: Row) -> tuple[float, str]:
