@@ -93,7 +93,8 @@ def _block(frame: pd.DataFrame, protocol: str) -> Block:
 
 def _groups(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The runs of each init. Two cells of one name (an older revision, another plug-in) are two rows: the one with most runs
-    keeps the name, the others carry their cell id."""
+    keeps the name, the others carry their cell id.
+    """
     found: list[tuple[str, pd.DataFrame]] = []
     for init, group in frame.groupby("init", sort=True):
         cells = sorted(((str(cell), runs) for cell, runs in group.groupby("cell")), key=lambda item: (-len(item[1]), item[0]))
