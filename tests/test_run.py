@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 
 import initbench
 from initbench import registry
+from initbench.cli.app import main
 from initbench.errors import UsageError
 from initbench.evaluation.metrics import count
 from initbench.harness import run as run_module
@@ -304,3 +306,72 @@ def test_cell_id_sees_what_matters_and_nothing_else(data: Path, tmp_path: Path) 
     assert record(run(data, tmp_path / "d", assignments=["optimizer.lr=2e-3"])[0])["cell"] != base
     assert record(run(data, tmp_path / "e", precision="bf16")[0])["cell"] != base
     assert record(run(data, tmp_path / "f", "uniform")[0])["cell"] != base
+
+
+def spoil_nan(folder: Path) -> str:
+    path = folder / "imagesTr" / "case_02.nii.gz"
+    image = nibabel.load(path)
+    values = np.asarray(image.dataobj, np.float32)
+    values[0, 0, 0] = np.nan
+    nibabel.save(nibabel.Nifti1Image(values, image.affine), path)
+    return "1 NaN"
+
+
+def spoil_truncated(folder: Path) -> str:
+    path = folder / "imagesTr" / "case_02.nii.gz"
+    path.write_bytes(path.read_bytes()[:400])
+    return "truncated"
+
+
+def spoil_missing(folder: Path) -> str:
+    (folder / "labelsTr" / "case_02.nii.gz").unlink()
+    return "do not exist"
+
+
+def spoil_label(folder: Path) -> str:
+    path = folder / "labelsTr" / "case_02.nii.gz"
+    label = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image(np.full(label.shape, 7, np.uint8), label.affine), path)
+    return "label value"
+
+
+def spoil_affine(folder: Path) -> str:
+    path = folder / "labelsTr" / "case_02.nii.gz"
+    label = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(label.dataobj), label.affine + 1), path)
+    return "affines"
+
+
+def spoil_shape(folder: Path) -> str:
+    path = folder / "labelsTr" / "case_02.nii.gz"
+    label = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(label.dataobj)[1:], label.affine), path)
+    return "different shapes"
+
+
+def spoil_table(folder: Path) -> str:
+    (folder / "dataset.json").write_text("{}")
+    return "missing or empty"
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoil_nan, spoil_truncated, spoil_missing, spoil_label, spoil_affine, spoil_shape, spoil_table]
+)
+def test_bad_data_are_named_and_the_other_data_set_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Callable[[Path], str]
+) -> None:
+    bad = make_msd(tmp_path / "Task91_Bad", cases=5)
+    good = make_msd(tmp_path / "Task92_Good", cases=5, seed=1)
+    says = spoil(bad)
+    arguments = ["run", "--init", "default", "--backbone", LIGHT, "--dataset", f"{bad},{good}", "--out", str(tmp_path / "runs")]
+    arguments += ["--size", "tiny", "--budget", "smoke", "--device", "cpu", "--precision", "float32"]
+    for assignment in SMALL:
+        arguments += ["--set", assignment]
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    printed = capsys.readouterr().out
+    assert ended.value.code == 1
+    assert says in printed
+    assert "case_02" in printed or spoil is spoil_table
+    assert "Traceback" not in printed
+    assert list(initbench.load_runs(tmp_path / "runs")["dataset"]) == ["Task92_Good"]
