@@ -10,6 +10,7 @@ from typing import Any
 from initbench.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_.\-]+)?\Z")
+_WORD = re.compile(r"[A-Za-z_][\w+-]*\Z")
 _FILE = re.compile(r"(?P<path>.+\.py):(?P<attribute>[A-Za-z_]\w*)\Z")
 
 
@@ -50,8 +51,9 @@ def parse(text: str) -> Spec:
 
 
 def _arguments(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
+    source = f"f({inside})"
     try:
-        call = ast.parse(f"f({inside})", mode="eval").body
+        call = ast.parse(source, mode="eval").body
     except SyntaxError as error:
         raise UsageError(f"{text!r}: the arguments cannot be read ({error.msg}); write key=value, strings in quotes") from None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
@@ -60,13 +62,14 @@ def _arguments(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
     for keyword in call.keywords:
         if keyword.arg is None or keyword.arg in params:
             raise UsageError(f"{text!r}: each argument once, as key=value")
-        params[keyword.arg] = _literal(text, keyword.arg, keyword.value)
+        params[keyword.arg] = _literal(text, keyword.arg, keyword.value, ast.get_source_segment(source, keyword.value) or "")
     return tuple(sorted(params.items()))
 
 
-def _literal(text: str, key: str, node: ast.expr) -> Any:
-    if isinstance(node, ast.Name):  # scope=linear: a bare word is a string, so that shells need no second quotes
-        return node.id
+def _literal(text: str, key: str, node: ast.expr, written: str) -> Any:
+    # scope=linear+conv, variant=legacy-merge: a bare word is a string, so that shells need no second quotes.
+    if _WORD.match(written) and written not in ("True", "False", "None"):
+        return written
     try:
         return ast.literal_eval(node)
     except ValueError:

@@ -381,14 +381,13 @@ TERMINAL = """\
 phantom-lung × unetr (perceptron)
 tiny size · 120 steps (smoke) · equal-total · float32 · split auto
 
- #  initializer             Dice  n       seed SD [95 %]      vs default [95 %]  div.    cost  init
+ # initializer                   Dice n      seed SD [95 %]      vs default [95 %] div.   cost init
  ──────────────────────────────────────────────────────────────────────────────────────────────────
- 1  lwi                     67.0  3      2.6 [1.4, 16.6]   +5.00 [+2.52, +7.48]     0  30 min  50 %
- 2  default                 62.0  3      2.0 [1.0, 12.6]                      –     0    90 s   0 %
- 3  kaiming-normal(mode='f  62.0  3      2.6 [1.4, 16.6]   +0.00 [-2.48, +2.48]     0    90 s   0 %
-    an_out')
- 4  uniform                 29.0  2  41.0 [18.3, 1308.7]         -32.0 [-413.2,     1   100 s   0 %
-                                                                        +349.2]
+ 1 lwi                           67.0 3     2.6 [1.4, 16.6]   +5.00 [+2.52, +7.48]    0 30 min 50 %
+ 2 default                       62.0 3     2.0 [1.0, 12.6]                      –    0   90 s  0 %
+ 3 kaiming-normal(mode='fan_out' 62.0 3     2.6 [1.4, 16.6]   +0.00 [-2.48, +2.48]    0   90 s  0 %
+   )
+ 4 uniform                       29.0 2 41.0 [18.3, 1308.7] -32.0 [-413.2, +349.2]    1  100 s  0 %
 
 Between-init SD 14.63 Dice points with the seed noise removed; seed SD 15.67 (4 inits, 2 or more
 seeds each).
@@ -398,9 +397,9 @@ uniform: 1 failed run(s) are missing; the same run command tries them again.
 phantom-lung × unetrpp
 tiny size · 120 steps (smoke) · float32 · split auto
 
- #  initializer  Dice  n  seed SD [95 %]  vs default [95 %]  div.    cost  init
- ──────────────────────────────────────────────────────────────────────────────
- 1  default      81.2  1               –                  –     0  11.1 h   0 %
+ # initializer Dice n seed SD [95 %] vs default [95 %] div.   cost init
+ ──────────────────────────────────────────────────────────────────────
+ 1 default     81.2 1              –                 –    0 11.1 h  0 %
 
 Spread: needs two inits and two seeds of one of them.
 One seed gives no interval: --seeds 3 or more.

@@ -20,6 +20,8 @@ from initbench.spec import Spec, parse, split_list
         ("lwi (mask_ratio=0.6)", Spec("lwi", (("mask_ratio", 0.6),))),
         ("a(z=1, b=-2)", Spec("a", (("b", -2), ("z", 1)))),
         ("a(x=linear, y='two words')", Spec("a", (("x", "linear"), ("y", "two words")))),
+        ("a(x=linear+conv, y=legacy-merge)", Spec("a", (("x", "linear+conv"), ("y", "legacy-merge")))),
+        ("a(x=True, y=None, z=-1)", Spec("a", (("x", True), ("y", None), ("z", -1)))),
         (
             "a(x=(1, 2), y=[1], z=None, w=True, v=1e-3)",
             Spec("a", (("v", 1e-3), ("w", True), ("x", (1, 2)), ("y", [1]), ("z", None))),

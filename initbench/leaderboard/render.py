@@ -86,7 +86,7 @@ def terminal(found: Sequence[Block], console: Console) -> None:
 
 def _table(block: Block) -> RenderableType:
     heading = Text(title(block), style="bold").append(f"\n{settings(block)}", style="not bold dim")
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
     for header in _HEADERS:
         # Where a table is too wide, names and intervals take a second line; a cut-off number would be a wrong one.
         wraps = header == _HEADERS[1] or "[" in header
