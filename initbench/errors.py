@@ -15,5 +15,11 @@ class UsageError(InitbenchError):
     exit_code = 2
 
 
+class InterruptedRunError(InitbenchError):
+    """Ctrl-C. Exit code 130, as a shell has it."""
+
+    exit_code = 130
+
+
 class DataError(InitbenchError):
     """A case, file or folder of a data set is not usable."""

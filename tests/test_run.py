@@ -308,6 +308,21 @@ def test_cell_id_sees_what_matters_and_nothing_else(data: Path, tmp_path: Path) 
     assert record(run(data, tmp_path / "f", "uniform")[0])["cell"] != base
 
 
+def test_interrupt_at_the_command_line(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    arguments = ["run", "--init", "default", "--backbone", LIGHT, "--dataset", str(data), "--out", str(tmp_path)]
+    arguments += ["--size", "tiny", "--budget", "smoke", "--device", "cpu"]
+    arguments += [part for assignment in SMALL for part in ("--set", assignment)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "fit", interrupt)
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+    assert ended.value.code == 130
+    assert "finished runs are kept" in capsys.readouterr().err
+
+
 def spoil_nan(folder: Path) -> str:
     path = folder / "imagesTr" / "case_02.nii.gz"
     image = nibabel.load(path)

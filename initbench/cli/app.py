@@ -181,9 +181,6 @@ def main(arguments: list[str] | None = None) -> None:
     except InitbenchError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _complain("interrupted; finished runs are kept, and the same command runs what is missing")
-        sys.exit(130)
     except BrokenPipeError:  # `initbench list | head`
         sys.stderr.close()
         sys.exit(1)

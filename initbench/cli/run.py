@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from initbench.errors import InitbenchError
+from initbench.errors import InitbenchError, InterruptedRunError
 from initbench.spec import split_list
 
 
@@ -34,7 +34,11 @@ def run_command(
     _announce(console, requests, init, backbone, dataset, seeds, options)
     started = time.perf_counter()
     with Display(requests, console) as display:
-        outcomes = run_planned(requests, options["jobs"], display)
+        try:
+            outcomes = run_planned(requests, options["jobs"], display)
+        except KeyboardInterrupt:
+            text = "interrupted; finished runs are kept, and the same command runs what is missing"
+            raise InterruptedRunError(text) from None
     states = Counter(outcome.state for outcome in outcomes)
     if json:
         sys.stdout.write(json_module.dumps([_plain(outcome) for outcome in outcomes], indent=1) + "\n")
