@@ -23,6 +23,7 @@ from initbench.evaluation.metrics import count
 from initbench.harness import run as run_module
 from initbench.harness.execute import Outcome
 from initbench.runs import store
+from initbench.spec import Spec
 from tests.msd_factory import make_msd
 
 LIGHT = f"{Path(__file__).parent / 'light_backbone.py'}:light"
@@ -262,6 +263,20 @@ def test_interrupt_leaves_nothing_half_done(data: Path, tmp_path: Path, monkeypa
             run(data, tmp_path)
     assert not list(tmp_path.rglob(store.RECORD))
     assert not list(tmp_path.rglob("weights*"))
+
+
+def test_training_without_saying_so_is_refused(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "sly.py"
+    file.write_text("def sly(model, ctx):\n    ctx.fit(None)\n")
+    outcome = run(data, tmp_path / "runs", f"{file}:sly")[0]
+    assert outcome.state == "refused"
+    assert "learned=True" in outcome.message
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_catalog_and_initializer_agree_on_learning(init: str) -> None:
+    info = registry.get("initializer", Spec(init)).target.info
+    assert info.learned is registry.CATALOG["initializer"][init].learned
 
 
 def test_one_slab_is_refused_with_depths_that_work_and_others_go_on(data: Path, tmp_path: Path) -> None:

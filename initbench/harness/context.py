@@ -57,8 +57,11 @@ class Context:
         Raises:
             DivergedError: the loss was not finite.
         """
-        if self.fit_settings is None:
-            raise UsageError(f"{self.identity} trains, and this call gives it no steps: pass steps=...")
+        if self.fit_settings is None or not self.fit_settings.steps:
+            raise UsageError(
+                f"{self.identity} trains and has no steps to do so: mark it with @initializer(learned=True), or pass "
+                "steps=... to initbench.initialize"
+            )
         result = fit(task, self.fit_settings, self.progress)
         self.fits.append(result)
         if result.diverged_at is not None:

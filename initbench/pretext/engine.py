@@ -115,10 +115,9 @@ def pretrain(model: nn.Module, ctx: InitContext, pretext: Pretext) -> None:
     if pretext.reconstruction is not None:
         pretext.reconstruction.mask.cells(ctx.patch_size)
     heads = _order_heads(levels, shuffle.count, ctx) if shuffle else None
-    channels = int(ctx.patches(0).image.shape[1])
     with contextlib.ExitStack() as stack:
         if pretext.reconstruction is not None:
-            stack.enter_context(output_channels(model, ctx, channels))
+            stack.enter_context(output_channels(model, ctx, int(ctx.patches(0).image.shape[1])))
         taps = Taps(model, levels, enough=pretext.reconstruction is None)
         stack.callback(taps.remove)
         trained = nn.ModuleList([model] if heads is None else [model, heads]).to(ctx.device)
