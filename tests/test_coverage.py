@@ -96,8 +96,8 @@ def _away(model: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (_shape, "shape or requires_grad of decoder.bias"),
-        (_frozen, "shape or requires_grad of decoder.bias"),
+        (_shape, "shape, dtype or requires_grad of decoder.bias"),
+        (_frozen, "shape, dtype or requires_grad of decoder.bias"),
         (_nan, "values in decoder.bias that are not finite"),
         (_infinite, "values in decoder.bias that are not finite"),
         (_untied, "names or ties"),

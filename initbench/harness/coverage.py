@@ -25,19 +25,23 @@ def state_digest(model: nn.Module) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def _form(parameter: Tensor) -> tuple[tuple[int, ...], torch.dtype, bool]:
+    return tuple(parameter.shape), parameter.dtype, parameter.requires_grad
+
+
 class Coverage:
     """Compares a network before and after an initializer."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._before = {name: (tuple(p.shape), p.requires_grad, tensor_digest(p)) for name, p in model.named_parameters()}
+        self._before = {name: (_form(p), tensor_digest(p)) for name, p in model.named_parameters()}
         self._buffers = {name: tensor_digest(buffer) for name, buffer in model.named_buffers()}
 
     def compare(self, model: nn.Module, name: str) -> dict[str, Any]:
         """Shares of parameters changed, whole and per top-level module; the names that did not change.
 
         Raises:
-            InitbenchError: the initializer broke its contract: names, ties, shapes, gradient flags or the device changed, or a
-                value is not finite.
+            InitbenchError: the initializer broke its contract: names, ties, shapes, dtypes, gradient flags or the device
+                changed, or a value is not finite.
         """
         after = dict(model.named_parameters())
         if list(after) != list(self._before):
@@ -45,9 +49,10 @@ class Coverage:
                 f"initializer {name} changed the network's parameters (names or ties); it may change values only"
             )
         for key, parameter in after.items():
-            shape, wants, _ = self._before[key]
-            if tuple(parameter.shape) != shape or parameter.requires_grad != wants:
-                raise InitbenchError(f"initializer {name} changed the shape or requires_grad of {key}; it may change values only")
+            if _form(parameter) != self._before[key][0]:
+                raise InitbenchError(
+                    f"initializer {name} changed the shape, dtype or requires_grad of {key}; it may change values only"
+                )
             if parameter.device.type != "cpu":
                 raise InitbenchError(f"initializer {name} left {key} on {parameter.device}; parameters come back on the CPU")
             if not bool(parameter.isfinite().all()):
@@ -59,7 +64,7 @@ class Coverage:
         groups: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         same = []
         for key, parameter in after.items():
-            moved = tensor_digest(parameter) != self._before[key][2]
+            moved = tensor_digest(parameter) != self._before[key][1]
             size = parameter.numel()
             group = groups[key.partition(".")[0]]
             group[0] += size * moved
