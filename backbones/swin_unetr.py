@@ -141,7 +141,6 @@ def build_swin_unetr(
 
 @backbone(
     BackboneInfo(
-        summary="shifted-window transformer encoder, convolutional decoder",
         paper="arXiv:2201.01266",
         source="monai==1.6.1:monai.networks.nets.SwinUNETR",
         licence="Apache-2.0",

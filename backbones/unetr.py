@@ -100,7 +100,6 @@ def build_unetr(
 
 @backbone(
     BackboneInfo(
-        summary="ViT encoder on 16^3 patches, convolutional decoder",
         paper="arXiv:2103.10504",
         source="monai==1.6.1:monai.networks.nets.UNETR",
         licence="Apache-2.0",

@@ -346,7 +346,6 @@ class UNETRPP(nn.Module):
 
 @backbone(
     BackboneInfo(
-        summary="hierarchical encoder and decoder of efficient paired attention",
         paper="arXiv:2212.04497",
         source="Amshaker/unetr_plus_plus:unetr_pp/network_architecture@dcba1c6e",
         licence="Apache-2.0",

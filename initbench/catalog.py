@@ -25,7 +25,7 @@ INITIALIZERS = {
     "xavier-normal": Entry(f"{_I}.laws:xavier_normal", "N(0, gain·√(2/(fan_in+fan_out))) (eq. 2)"),
     "kaiming-uniform": Entry(f"{_I}.laws:kaiming_uniform", "U(±gain·√(3/fan)) (eq. 3)"),
     "kaiming-normal": Entry(f"{_I}.laws:kaiming_normal", "N(0, gain/√fan) (eq. 4)"),
-    "trunc-normal": Entry(f"{_I}.laws:trunc_normal", "N(0, 0.02) cut off at ±2 standard deviations or absolute bounds"),
+    "trunc-normal": Entry(f"{_I}.laws:trunc_normal", "N(0, std), std 0.02, cut off at ±2 (an absolute bound, as in torch)"),
     "mae": Entry(f"{_I}.masking:mae", "random cube masking, reconstruction on the training volumes", learned=True),
     "tube": Entry(f"{_I}.masking:tube", "one in-plane mask along the whole depth, reconstruction", learned=True),
     "order": Entry(f"{_I}.order:order", "order prediction of shuffled slabs on every encoder level", learned=True),

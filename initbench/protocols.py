@@ -74,15 +74,16 @@ class BackboneInfo:
         source: ``owner/repo:path@commit`` or ``package==version:object`` of the code it equals.
         variants: published variants; the first is the default.
         divisor: per variant, what the patch must be a multiple of, ``(D, H, W)``.
+        summary: one line for `describe`; a built-in has its line in the catalog.
     """
 
-    summary: str
     paper: str
     source: str
     licence: str
     variants: tuple[str, ...] = ("default",)
     divisor: Mapping[str, Grid] = field(default_factory=dict)
     revision: int = 1
+    summary: str = ""
 
 
 class Backbone(Protocol):
@@ -221,6 +222,7 @@ class InitializerInfo:
     """What the harness has to know before it calls an initializer.
 
     Attributes:
+        summary: one line for `describe`; a built-in has its line in the catalog.
         learned: trains on unlabelled patches of the training cases, so it costs steps.
         revision: raised whenever the numbers it gives change.
     """

@@ -7,6 +7,6 @@ from torch import nn
 from initbench.protocols import InitContext, initializer
 
 
-@initializer(summary="as the authors construct the network (the baseline)")
+@initializer()
 def default(model: nn.Module, ctx: InitContext, /) -> None:
     """Changes nothing: construction drew the weights from the `construct` stream."""

@@ -61,13 +61,13 @@ def _normal(std: Callable[[Site], float]) -> Draw:
     return lambda tensor, site, generator: tensor.normal_(0.0, std(site), generator=generator)
 
 
-@initializer(summary="U(±1/√fan_in), the usual framework default, on every layer", paper="LWI eq. 5")
+@initializer(paper="LWI eq. 5")
 def uniform(model: nn.Module, ctx: InitContext, /, *, scope: Scope = "linear+conv", bias: Bias = "keep") -> None:
     """Bound 1/√fan_in. (The text calls 1/fan_in the variance; it is three times that of this law.)"""
     _apply(model, ctx, _uniform(lambda site: site.fan_in**-0.5), scope, bias)
 
 
-@initializer(summary="U(±gain·√(6/(fan_in+fan_out)))", paper="LWI eq. 1 corrected; Glorot & Bengio 2010")
+@initializer(paper="LWI eq. 1 corrected; Glorot & Bengio 2010")
 def xavier_uniform(
     model: nn.Module, ctx: InitContext, /, *, gain: float = 1.0, scope: Scope = "linear+conv", bias: Bias = "zero"
 ) -> None:
@@ -75,7 +75,7 @@ def xavier_uniform(
     _apply(model, ctx, _uniform(lambda site: gain * math.sqrt(6 / (site.fan_in + site.fan_out))), scope, bias)
 
 
-@initializer(summary="N(0, gain·√(2/(fan_in+fan_out)))", paper="LWI eq. 2; Glorot & Bengio 2010")
+@initializer(paper="LWI eq. 2; Glorot & Bengio 2010")
 def xavier_normal(
     model: nn.Module, ctx: InitContext, /, *, gain: float = 1.0, scope: Scope = "linear+conv", bias: Bias = "zero"
 ) -> None:
@@ -83,7 +83,7 @@ def xavier_normal(
     _apply(model, ctx, _normal(lambda site: gain * math.sqrt(2 / (site.fan_in + site.fan_out))), scope, bias)
 
 
-@initializer(summary="U(±gain·√(3/fan))", paper="LWI eq. 3; He et al. 2015")
+@initializer(paper="LWI eq. 3; He et al. 2015")
 def kaiming_uniform(
     model: nn.Module,
     ctx: InitContext,
@@ -98,7 +98,7 @@ def kaiming_uniform(
     _apply(model, ctx, _uniform(lambda site: gain * math.sqrt(3 / _fan(site, mode))), scope, bias)
 
 
-@initializer(summary="N(0, gain/√fan)", paper="LWI eq. 4; He et al. 2015")
+@initializer(paper="LWI eq. 4; He et al. 2015")
 def kaiming_normal(
     model: nn.Module,
     ctx: InitContext,
@@ -113,7 +113,7 @@ def kaiming_normal(
     _apply(model, ctx, _normal(lambda site: gain / math.sqrt(_fan(site, mode))), scope, bias)
 
 
-@initializer(summary="N(0, 0.02) cut off at ±bound", paper="LWI figure 1; timm and torch trunc_normal_(std=.02)")
+@initializer(paper="LWI figure 1; timm and torch trunc_normal_(std=.02)")
 def trunc_normal(
     model: nn.Module,
     ctx: InitContext,

@@ -14,11 +14,7 @@ from initbench.pretext.transforms import Mask, Scope
 from initbench.protocols import InitContext, initializer
 
 
-@initializer(
-    summary="learnable weight initialization: order prediction and masking together",
-    paper="LWI section 3.2",
-    learned=True,
-)
+@initializer(paper="LWI section 3.2", learned=True)
 def lwi(
     model: nn.Module,
     ctx: InitContext,

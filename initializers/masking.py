@@ -15,7 +15,7 @@ from initbench.pretext.transforms import Mask, Scope
 from initbench.protocols import InitContext, initializer
 
 
-@initializer(summary="random cube masking, reconstruction on the training volumes", paper="LWI table VI; MAE", learned=True)
+@initializer(paper="LWI table VI; MAE", learned=True)
 def mae(
     model: nn.Module,
     ctx: InitContext,
@@ -31,7 +31,7 @@ def mae(
     pretrain(model, ctx, Pretext(reconstruction=Reconstruction(mask, voxels)))
 
 
-@initializer(summary="one in-plane mask along the whole depth, reconstruction", paper="LWI table VI; VideoMAE", learned=True)
+@initializer(paper="LWI table VI; VideoMAE", learned=True)
 def tube(
     model: nn.Module,
     ctx: InitContext,

@@ -9,7 +9,7 @@ from initbench.pretext.transforms import Scope
 from initbench.protocols import InitContext, initializer
 
 
-@initializer(summary="order prediction of shuffled slabs on every encoder level", paper="LWI section 3.2.2", learned=True)
+@initializer(paper="LWI section 3.2.2", learned=True)
 def order(model: nn.Module, ctx: InitContext, /, *, taps: tuple[int, ...] | None = None, permutation: Scope = "batch") -> None:
     """Shuffles slabs along D and classifies each. The decoder gets no gradient and keeps its constructed weights."""
     pretrain(model, ctx, Pretext(order=Order(taps, permutation)))

@@ -29,7 +29,7 @@ class Light(nn.Module):
         return self.out(torch.relu(self.norm(self.full(joined) + self.skip(x))))
 
 
-INFO = BackboneInfo("light", "none", "tests", "Apache-2.0", ("default",), {"default": (4, 4, 4)})
+INFO = BackboneInfo("none", "tests", "Apache-2.0", ("default",), {"default": (4, 4, 4)}, summary="light")
 
 
 @backbone(INFO)

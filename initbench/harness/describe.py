@@ -23,10 +23,10 @@ def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
     if component.source_digest:
         table["source sha256"] = component.source_digest
     if kind == "initializer":
-        table |= asdict(getattr(component.target, "info", InitializerInfo()))
+        table = asdict(getattr(component.target, "info", InitializerInfo())) | table
         table["parameters"] = registry.resolve_params(component, skip=2)
     elif kind == "backbone":
-        table |= _backbone(spec, getattr(component.target, "info", None))
+        table = _backbone(spec, getattr(component.target, "info", None)) | table
     table["about"] = inspect.getdoc(inspect.getmodule(component.target)) or inspect.getdoc(component.target) or ""
     return table
 
@@ -40,7 +40,7 @@ def _backbone(spec: Spec, info: BackboneInfo | None) -> dict[str, Any]:
         variant = check_variant(spec.name, str(dict(spec.params).get("variant", info.variants[0])), info)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    table = {key: value for key, value in asdict(info).items() if key not in ("summary", "divisor")}
+    table = {key: value for key, value in asdict(info).items() if key != "divisor"}
     d, h, w = info.divisor[variant]
     patch = (-(-48 // d) * d, -(-96 // h) * h, -(-96 // w) * w)
     table |= {"variant": variant, "patch multiple of": (d, h, w), "measured at": f"patch {patch}, 1 channel, 2 classes"}
