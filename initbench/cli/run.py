@@ -9,16 +9,26 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from initbench.errors import InitbenchError, InterruptedRunError
-from initbench.spec import split_list
+
+if TYPE_CHECKING:
+    from initbench.harness.cell import RunRequest
 
 
 def run_command(
-    *, init: list[str], backbone: list[str], dataset: list[str], seeds: list[int], json: bool, options: dict[str, Any]
+    *,
+    init: list[str],
+    backbone: list[str],
+    dataset: list[str],
+    seeds: list[int],
+    protocol: str,
+    jobs: int,
+    json: bool,
+    options: dict[str, Any],
 ) -> None:
     """Runs a sweep with progress, then prints what happened. Exits with 1 where a run failed, 2 where one was refused."""
     from initbench.harness.names import check_names
@@ -30,12 +40,12 @@ def run_command(
     with console.status("loading torch") if console.is_terminal else contextlib.nullcontext():
         from initbench.cli.progress import Display
         from initbench.harness.sweep import plan, run_planned
-    requests = plan(init, backbone, dataset, seeds=seeds, **{k: v for k, v in options.items() if k != "jobs"})
-    _announce(console, requests, init, backbone, dataset, seeds, options)
+    requests = plan(init, backbone, dataset, seeds=seeds, protocol=protocol, **options)  # type: ignore[arg-type]
+    _announce(console, requests, protocol)
     started = time.perf_counter()
     with Display(requests, console) as display:
         try:
-            outcomes = run_planned(requests, options["jobs"], display)
+            outcomes = run_planned(requests, jobs, display)
         except KeyboardInterrupt:
             text = "interrupted; finished runs are kept, and the same command runs what is missing"
             raise InterruptedRunError(text) from None
@@ -63,25 +73,18 @@ def _check_out(out: Path) -> None:
         raise InitbenchError(f"--out {out} cannot be written ({error.strerror}); choose another folder") from None
 
 
-def _announce(
-    console: Console,
-    requests: Sequence[Any],
-    init: list[str],
-    backbone: list[str],
-    dataset: list[str],
-    seeds: list[int],
-    options: dict[str, Any],
-) -> None:
-    counts = [len({item for text in texts for item in split_list(text)}) for texts in (init, backbone, dataset)]
+def _announce(console: Console, requests: Sequence[RunRequest], protocol: str) -> None:
+    from initbench.harness.hardware import resolve_device
+
+    first = requests[0]
+    counts = [len({getattr(request, field) for request in requests}) for field in ("init", "backbone", "dataset", "seed")]
     console.print(
-        f"{len(requests)} runs: {counts[0]} init(s) × {counts[1]} backbone(s) × {counts[2]} data set(s) × {len(seeds)} seed(s); "
-        f"{options['size']} size, {options['budget']} budget, {options['protocol']}, out {options['out']}",
+        f"{len(requests)} runs: {counts[0]} init(s) × {counts[1]} backbone(s) × {counts[2]} data set(s) × {counts[3]} seed(s); "
+        f"{first.size} size, {first.budget} budget, {protocol}, out {first.out}",
         highlight=False,
         soft_wrap=True,
     )
-    from initbench.harness.hardware import resolve_device
-
-    if resolve_device(options["device"]).type == "cpu" and "paper" in (options["size"], options["budget"]):
+    if resolve_device(first.device).type == "cpu" and "paper" in (first.size, first.budget):
         console.print(
             "[yellow]note:[/] paper size or budget on a CPU takes days; --size tiny --budget short takes ten minutes a run",
             soft_wrap=True,

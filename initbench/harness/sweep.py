@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from initbench import registry, spec
 from initbench.data.splits import SplitName
@@ -17,20 +18,19 @@ from initbench.harness.execute import Outcome, execute, look_up
 from initbench.protocols import InitializerInfo, Size
 from initbench.recipe import Budget
 
+SweepProtocol = Literal["equal-total", "equal-finetune", "both"]
 
-class Options(TypedDict, total=False):
-    """Options of a sweep.
 
-    `seeds` is a number (seeds 0 to n-1) or the seeds themselves; `budget` the steps a recipe states for it; `protocol` whether
-    a pretext's steps come off the budget or on top of it; `size` that of the networks; `device` auto, cpu, cuda or cuda:i;
-    `precision` auto is bf16 where the device is fast at it; `data_root` the folder that holds the data sets; `out` that of the
-    run directories; `split` by default the published one where there is one; `recipe` a name or TOML file, by default the data
+class RunOptions(TypedDict, total=False):
+    """Options of every run of a sweep; their defaults are those of `RunRequest`.
+
+    `budget` is the steps a recipe states for it; `size` that of the networks; `device` auto, cpu, cuda or cuda:i; `precision`
+    auto is bf16 where the device is fast at it; `data_root` the folder that holds the data sets; `out` that of the run
+    directories; `split` by default the published one where there is one; `recipe` a name or TOML file, by default the data
     set's; `assignments` are ``section.field=value`` over it; `threads` are torch threads of a run on the CPU;
     `save_predictions` keeps label maps of the reported cases.
     """
 
-    seeds: int | Sequence[int]
-    protocol: Literal["equal-total", "equal-finetune", "both"]
     budget: Budget
     size: Size
     device: str
@@ -44,24 +44,21 @@ class Options(TypedDict, total=False):
     save_predictions: bool
 
 
+class Options(RunOptions, total=False):
+    """Options of a sweep: `seeds` is a number (0 to n-1) or the seeds themselves; `protocol` who pays for a pretext's steps."""
+
+    seeds: int | Sequence[int]
+    protocol: SweepProtocol
+
+
 def plan(
     init: str | Sequence[str],
     backbone: str | Sequence[str],
     dataset: str | Sequence[str] = "phantom-lung",
     *,
     seeds: int | Sequence[int] = 1,
-    protocol: Literal["equal-total", "equal-finetune", "both"] = "equal-total",
-    budget: Budget = "paper",
-    size: Size = "paper",
-    device: str = "auto",
-    precision: Literal["auto", "bf16", "float32"] = "auto",
-    data_root: str | Path | None = None,
-    out: str | Path = "runs",
-    split: SplitName | None = None,
-    recipe: str | None = None,
-    assignments: Sequence[str] = (),
-    threads: int = 1,
-    save_predictions: bool = False,
+    protocol: SweepProtocol = "equal-total",
+    **options: Unpack[RunOptions],
 ) -> list[RunRequest]:
     """Crosses the lists of a sweep, seeds slowest, so that an interrupted one holds whole comparisons. Arguments as for `run`.
 
@@ -76,30 +73,27 @@ def plan(
     if not numbers or min(numbers) < 0:
         raise UsageError(f"seeds are whole numbers from 0, at least one of them; got {numbers}")
     protocols: list[Protocol] = ["equal-total", "equal-finetune"] if protocol == "both" else [protocol]
-    requests: list[RunRequest] = []
-    for seed, data, net, text in product(numbers, datasets, backbones, inits):
-        for chosen in protocols if learned[text] else protocols[:1]:
-            request = RunRequest(
-                init=text,
-                backbone=net,
-                dataset=data,
-                seed=seed,
-                budget=budget,
-                protocol=chosen,
-                size=size,
-                device=device,
-                precision=precision,
-                data_root=Path(data_root) if data_root is not None else None,
-                out=Path(out),
-                split=split,
-                recipe=recipe,
-                assignments=tuple(assignments),
-                threads=threads,
-                save_predictions=save_predictions,
-                index=len(requests),
+    base = _base(options)
+    return [
+        replace(base, init=text, backbone=net, dataset=data, seed=seed, protocol=chosen, index=index)
+        for index, (seed, data, net, (text, chosen)) in enumerate(
+            product(
+                numbers,
+                datasets,
+                backbones,
+                # An init that learns nothing has the same run under every protocol.
+                [(text, chosen) for text in inits for chosen in (protocols if learned[text] else protocols[:1])],
             )
-            requests.append(request)
-    return requests
+        )
+    ]
+
+
+def _base(options: RunOptions) -> RunRequest:
+    values: dict[str, Any] = {**options, "assignments": tuple(options.get("assignments", ()))}
+    for key in ("data_root", "out"):
+        if values.get(key) is not None:
+            values[key] = Path(values[key])
+    return RunRequest(init="", backbone="", dataset="", seed=0, **values)
 
 
 def _learned(text: str) -> bool:
