@@ -103,13 +103,13 @@ class PatchSampler:
         moves = augment.draw(seeding.rng(self._root, "augment", step), count, size, self._augmentation)
         images, labels = [], []
         for n in range(count):
-            volume, start = self._position(order, n)
+            volume, start = self._position(order)
             images.append(augment.move(cut(volume.image, start, size), moves.flips[n], int(moves.turns[n])))
             labels.append(augment.move(cut(volume.label, start, size), moves.flips[n], int(moves.turns[n])))
         image = augment.adjust(torch.stack(images), moves.scale, moves.shift)
         return Batch(image, torch.stack(labels).long())
 
-    def _position(self, rng: np.random.Generator, n: int) -> tuple[Volume, list[int]]:
+    def _position(self, rng: np.random.Generator) -> tuple[Volume, list[int]]:
         volume = self._volumes[int(rng.integers(len(self._volumes)))]
         positive = bool(rng.random() < self._patch.foreground) and volume.foreground.size > 0
         centre = self._foreground(rng, volume) if positive else self._background(rng, volume)
