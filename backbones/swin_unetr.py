@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from initbench.protocols import BackboneInfo, Grid, Level, PatchError, Size, Structure, backbone
+from initbench.protocols import BackboneInfo, Grid, Level, PatchError, PatchRule, Published, Size, Structure, backbone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,7 +134,8 @@ def build_swin_unetr(
             for depth, name in enumerate(LEVELS, start=1)
         ),
         heads=("out",),
-        axes="WHD",
+        variant=variant,
+        published=Published(axes="WHD"),
     )
     return model
 
@@ -145,7 +146,7 @@ def build_swin_unetr(
         source="monai==1.6.1:monai.networks.nets.SwinUNETR",
         licence="Apache-2.0",
         variants=VARIANTS,
-        divisor=dict.fromkeys(VARIANTS, (STRIDE, STRIDE, STRIDE)),
+        patches=dict.fromkeys(VARIANTS, PatchRule((STRIDE, STRIDE, STRIDE))),
     )
 )
 def swin_unetr(

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from initbench.protocols import BackboneInfo, Grid, Level, Size, Structure, backbone
+from initbench.protocols import BackboneInfo, Grid, Level, PatchRule, Published, Size, Structure, backbone
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -93,7 +93,8 @@ def build_unetr(
         heads=("out",),
         # MONAI builds the norm of its cross-attention in every block, also where there is none.
         unused=tuple(f"vit.blocks.{block}.norm_cross_attn.{kind}" for block in range(BLOCKS) for kind in ("weight", "bias")),
-        axes="WHD",
+        variant=variant,
+        published=Published(axes="WHD"),
     )
     return model
 
@@ -104,7 +105,7 @@ def build_unetr(
         source="monai==1.6.1:monai.networks.nets.UNETR",
         licence="Apache-2.0",
         variants=VARIANTS,
-        divisor=dict.fromkeys(VARIANTS, (STRIDE, STRIDE, STRIDE)),
+        patches=dict.fromkeys(VARIANTS, PatchRule((STRIDE, STRIDE, STRIDE))),
     )
 )
 def unetr(in_channels: int, num_classes: int, patch_size: Grid, size: Size, variant: str, deep_supervision: bool) -> nn.Module:

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, normalize
 
-from initbench.protocols import BackboneInfo, Grid, Level, Size, Structure, backbone
+from initbench.protocols import BackboneInfo, Grid, Level, PatchRule, Size, Structure, backbone
 
 STAGES = 4
 HEADS = 4
@@ -350,7 +350,7 @@ class UNETRPP(nn.Module):
         source="Amshaker/unetr_plus_plus:unetr_pp/network_architecture@dcba1c6e",
         licence="Apache-2.0",
         variants=tuple(VARIANTS),
-        divisor={name: variant.divisor for name, variant in VARIANTS.items()},
+        patches={name: PatchRule(variant.divisor) for name, variant in VARIANTS.items()},
     )
 )
 def unetrpp(in_channels: int, num_classes: int, patch_size: Grid, size: Size, variant: str, deep_supervision: bool) -> nn.Module:

@@ -46,6 +46,61 @@ class Level:
 
 
 @dataclass(frozen=True)
+class FileLayout:
+    """Keys of a kind of published file, where they are not those of the network.
+
+    Attributes:
+        name: what reports call it.
+        sign: regular expression; a file with a key that it matches from its first character on is of this layout.
+        renames: (regular expression, replacement) pairs, applied to every key in turn; None drops the key.
+        part: dotted name of the submodule that such a file covers, "" for the whole network.
+        variant: the variant that such weights were trained in, "" where the file does not say.
+    """
+
+    name: str
+    sign: str
+    renames: tuple[tuple[str, str | None], ...] = ()
+    part: str = ""
+    variant: str = ""
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Parameters one axis of which is a small volume, cell by cell: position tables, flattened patches, merged neighbours.
+
+    Attributes:
+        pattern: regular expression that matches the whole name of such a parameter.
+        axis: of the parameter.
+        cells: ``(d, h, w)`` of each cell in order; a cell may hold several values, which lie together.
+        resizable: whether the cells are positions in the patch, so that another patch has another number of them.
+    """
+
+    pattern: str
+    axis: int
+    cells: tuple[Grid, ...]
+    resizable: bool = False
+
+
+@dataclass(frozen=True)
+class Published:
+    """How to read weights that were published for a network.
+
+    Attributes:
+        axes: order of the spatial axes that they were trained on; W is left-right, H posterior-anterior, D inferior-superior.
+        layouts: kinds of files, the first that matches counts.
+        folded: parameters that hold a volume in one axis.
+        lookalikes: variants whose weights fit this network in every key and shape and mean something else.
+        foreign: keys (regular expressions) that no file for this variant has, and the variant of files that do.
+    """
+
+    axes: Literal["DHW", "WHD"] = "DHW"
+    layouts: tuple[FileLayout, ...] = ()
+    folded: tuple[Folded, ...] = ()
+    lookalikes: tuple[str, ...] = ()
+    foreign: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Structure:
     """What a network says of itself, so that nothing else has to know its insides.
 
@@ -55,7 +110,8 @@ class Structure:
         heads: dotted names of the output heads; a learned init leaves them out.
         unused: parameters that get no gradient by design (dotted names).
         projections: bare ``(inputs, outputs)`` matrices used as linear maps (dotted names of parameters).
-        axes: order of the spatial axes the published weights expect.
+        variant: the variant it was built as.
+        published: how the weights that people publish for it are to be read.
     """
 
     patch_size: Grid
@@ -63,7 +119,38 @@ class Structure:
     heads: tuple[str, ...]
     unused: tuple[str, ...] = ()
     projections: tuple[str, ...] = ()
-    axes: str = "DHW"
+    variant: str = "default"
+    published: Published = field(default_factory=Published)
+
+
+@dataclass(frozen=True)
+class PatchRule:
+    """Patches that an architecture takes: per axis ``multiple * k + remainder``, and at least `least` ``(D, H, W)``."""
+
+    multiple: Grid
+    remainder: Grid = (0, 0, 0)
+    least: Grid = (1, 1, 1)
+
+    def at_least(self, patch: Sequence[int]) -> Grid:
+        """The smallest valid patch that holds `patch`."""
+        d, h, w = (self._up(axis, max(size, self.least[axis])) for axis, size in enumerate(patch))
+        return d, h, w
+
+    def at_most(self, patch: Sequence[int]) -> Grid:
+        """The largest valid patch inside `patch`, or the smallest there is."""
+        smallest = self.at_least((1, 1, 1))
+        d, h, w = (
+            max(smallest[axis], size - (size - self.remainder[axis]) % self.multiple[axis]) for axis, size in enumerate(patch)
+        )
+        return d, h, w
+
+    def _up(self, axis: int, size: int) -> int:
+        return size + (self.remainder[axis] - size) % self.multiple[axis]
+
+    def __str__(self) -> str:
+        plus = f" plus {self.remainder}" if any(self.remainder) else ""
+        least = f", at least {self.at_least((1, 1, 1))}" if max(self.least) > 1 else ""
+        return f"a multiple of {self.multiple}{plus} (D, H, W){least}"
 
 
 @dataclass(frozen=True)
@@ -73,7 +160,7 @@ class BackboneInfo:
     Attributes:
         source: ``owner/repo:path@commit`` or ``package==version:object`` of the code it equals.
         variants: published variants; the first is the default.
-        divisor: per variant, what the patch must be a multiple of, ``(D, H, W)``.
+        patches: per variant, the patches it takes.
         summary: one line for `describe`; a built-in has its line in the catalog.
     """
 
@@ -81,7 +168,7 @@ class BackboneInfo:
     source: str
     licence: str
     variants: tuple[str, ...] = ("default",)
-    divisor: Mapping[str, Grid] = field(default_factory=dict)
+    patches: Mapping[str, PatchRule] = field(default_factory=dict)
     revision: int = 1
     summary: str = ""
 
@@ -127,22 +214,21 @@ def check_variant(name: str, variant: str, info: BackboneInfo | None) -> str:
     return variant
 
 
-def check_patch(name: str, patch_size: Sequence[int], divisor: Grid) -> Grid:
+def check_patch(name: str, patch_size: Sequence[int], rule: PatchRule) -> Grid:
     """Returns the patch as a tuple of ints, or refuses it and names the nearest valid ones.
 
     Raises:
-        PatchError: not three positive multiples of `divisor`.
+        PatchError: not three sizes that `rule` takes.
     """
     if len(patch_size) != 3:
         raise PatchError(f"{name}: a patch has three sizes (D, H, W), got {tuple(patch_size)}")
     patch = (int(patch_size[0]), int(patch_size[1]), int(patch_size[2]))
-    if all(p > 0 and p % d == 0 for p, d in zip(patch, divisor, strict=True)):
+    lower, upper = rule.at_most(patch), rule.at_least(patch)
+    if patch == upper:
         return patch
-    lower = tuple(max(d, p // d * d) for p, d in zip(patch, divisor, strict=True))
-    upper = tuple(-(-max(p, 1) // d) * d for p, d in zip(patch, divisor, strict=True))
     nearest = " or ".join(str(p) for p in dict.fromkeys((lower, upper)))
     raise PatchError(
-        f"{name}: patch {patch} must be a multiple of {divisor} (D, H, W); nearest valid: {nearest}. "
+        f"{name}: patch {patch} must be {rule}; nearest valid: {nearest}. "
         f"Set it with --set patch.size={','.join(map(str, upper))}"
     )
 
@@ -180,7 +266,7 @@ def backbone(info: BackboneInfo) -> Callable[[Callable[..., nn.Module]], Backbon
             chosen = check_variant(name, info.variants[0] if variant is None else variant, info)
             if size not in SIZES:
                 raise ValueError(f"{name} has no size {size!r}; it has {', '.join(SIZES)}")
-            patch = check_patch(f"{name} ({chosen})", patch_size, info.divisor.get(chosen, (1, 1, 1)))
+            patch = check_patch(f"{name} ({chosen})", patch_size, info.patches.get(chosen, PatchRule((1, 1, 1))))
             return function(in_channels, num_classes, patch, size, chosen, deep_supervision)
 
         functools.update_wrapper(build, function)

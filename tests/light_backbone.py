@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from initbench.protocols import BackboneInfo, Grid, Level, Structure, backbone
+from initbench.protocols import BackboneInfo, Grid, Level, PatchRule, Structure, backbone
 
 
 class Light(nn.Module):
@@ -29,7 +29,7 @@ class Light(nn.Module):
         return self.out(torch.relu(self.norm(self.full(joined) + self.skip(x))))
 
 
-INFO = BackboneInfo("none", "tests", "Apache-2.0", ("default",), {"default": (4, 4, 4)}, summary="light")
+INFO = BackboneInfo("none", "tests", "Apache-2.0", ("default",), {"default": PatchRule((4, 4, 4))}, summary="light")
 
 
 @backbone(INFO)

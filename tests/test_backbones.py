@@ -133,7 +133,7 @@ def test_a_gradient_reaches_every_used_parameter(name: str, variant: str, patch:
 @each_case
 def test_trains_in_bfloat16(name: str, variant: str, patch: Grid) -> None:
     # No level of depth 2: there oneDNN leaves parts of the weight gradient of a 3x3x3 bfloat16 convolution unwritten.
-    patch = (3 * info(name).divisor[variant][0], *patch[1:])
+    patch = (3 * info(name).patches[variant].multiple[0], *patch[1:])
     gradients = [
         backward(wake(build(name, variant, patch, deep_supervision=True)), patch, bfloat16=bf16) for bf16 in (False, True)
     ]
@@ -208,7 +208,7 @@ def test_same_seed_same_bits(name: str, variant: str, patch: Grid) -> None:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_the_first_variant_is_the_default(name: str) -> None:
-    assert set(info(name).divisor) == set(info(name).variants)
+    assert set(info(name).patches) == set(info(name).variants)
     patch: Grid = (64, 64, 64)
     default = BACKBONES[name](in_channels=1, num_classes=2, patch_size=patch, size="tiny").state_dict()
     first = build(name, info(name).variants[0], patch).state_dict()
@@ -217,7 +217,7 @@ def test_the_first_variant_is_the_default(name: str) -> None:
 
 @each_case
 def test_a_wrong_patch_names_the_nearest(name: str, variant: str, patch: Grid) -> None:
-    d, h, w = info(name).divisor[variant]
+    d, h, w = info(name).patches[variant].multiple
     with pytest.raises(PatchError, match="nearest valid") as caught:
         build(name, variant, (2 * d, h, w + 1))
     assert f"{(2 * d, h, w)} or {(2 * d, h, 2 * w)}" in str(caught.value)

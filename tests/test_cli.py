@@ -210,7 +210,7 @@ def test_describe_lung(described: dict[str, Any]) -> None:
 def test_describe_unetr(described: dict[str, Any]) -> None:
     table = described["unetr --json"]
     assert (table["backbone"], table["variant"], table["variants"]) == ("unetr", "perceptron", ["perceptron", "conv"])
-    assert table["patch multiple of"] == [16, 16, 16]
+    assert table["patch"] == "a multiple of (16, 16, 16) (D, H, W)"
     assert len(table["paper levels"]) == len(table["tiny levels"]) == 4
     counts = [int(table[f"{size} parameters"].replace(",", "")) for size in ("paper", "tiny")]
     assert counts[0] > 90_000_000 > 5_000_000 > counts[1]

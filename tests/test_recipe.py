@@ -39,7 +39,7 @@ def test_resolves_and_suits_the_backbone(name: str, backbone: str) -> None:
         recipe = load(name, size=size, backbone=backbone, budget=budget)
         variant = recipe.variant or info.variants[0]
         assert variant in info.variants
-        assert check_patch(name, recipe.patch.size, info.divisor[variant]) == recipe.patch.size
+        assert check_patch(name, recipe.patch.size, info.patches[variant]) == recipe.patch.size
         assert all(edge % recipe.pretext.mask_patch == 0 for edge in recipe.patch.size), "a mask of whole cells"
         assert recipe.steps.smoke <= recipe.steps.short <= recipe.steps.paper
 

@@ -138,8 +138,8 @@ def _backbone(backbone_spec: spec.Spec, recipe: Recipe) -> tuple[Component, str]
     default = info.variants[0] if info else "default"
     try:
         variant = check_variant(backbone_spec.name, str(params.get("variant") or recipe.variant or default), info)
-        if info and variant in info.divisor:
-            check_patch(f"{backbone_spec.name} ({variant})", recipe.patch.size, info.divisor[variant])
+        if info and variant in info.patches:
+            check_patch(f"{backbone_spec.name} ({variant})", recipe.patch.size, info.patches[variant])
     except ValueError as error:
         raise UsageError(str(error)) from None
     return backbone, variant

@@ -40,10 +40,9 @@ def _backbone(spec: Spec, info: BackboneInfo | None) -> dict[str, Any]:
         variant = check_variant(spec.name, str(dict(spec.params).get("variant", info.variants[0])), info)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    table = {key: value for key, value in asdict(info).items() if key != "divisor"}
-    d, h, w = info.divisor[variant]
-    patch = (-(-48 // d) * d, -(-96 // h) * h, -(-96 // w) * w)
-    table |= {"variant": variant, "patch multiple of": (d, h, w), "measured at": f"patch {patch}, 1 channel, 2 classes"}
+    table = {key: value for key, value in asdict(info).items() if key != "patches"}
+    patch = info.patches[variant].at_least((48, 96, 96))
+    table |= {"variant": variant, "patch": str(info.patches[variant]), "measured at": f"patch {patch}, 1 channel, 2 classes"}
     sizes: tuple[Size, ...] = ("paper", "tiny")
     for size in sizes:
         model = build(spec.name, in_channels=1, num_classes=2, patch_size=patch, size=size, variant=variant)

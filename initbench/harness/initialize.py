@@ -120,5 +120,6 @@ def _structure(
         heads=tuple(heads) if heads is not None else own.heads,
         unused=own.unused,
         projections=own.projections,
-        axes=own.axes,
+        variant=own.variant,
+        published=own.published,
     )
