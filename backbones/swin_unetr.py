@@ -10,6 +10,8 @@ What differs from the source:
 - `legacy-merge` passes its own patch merging. MONAI up to 1.4 concatenated the eight neighbours in another order, with
   two of them twice and two never. The published weights were trained with it; keys and shapes are those of `default`,
   so they would load into it silently and give wrong outputs.
+- The `-xyz` variants turn their input to (x, y, z), as MONAI's pipelines have it, and their output back: that is what
+  published weights expect. For the weights that NVIDIA and Tang et al. published use `legacy-merge-xyz`.
 - Under deep supervision the result is a list of one: Swin UNETR publishes no auxiliary outputs.
 - `tiny` narrows the widths and the window only.
 
@@ -25,12 +27,25 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from initbench.protocols import BackboneInfo, Grid, Level, PatchError, PatchRule, Published, Size, Structure, backbone
+from initbench.backbones._monai import XYZ, adapt
+from initbench.protocols import (
+    Axes,
+    BackboneInfo,
+    FileLayout,
+    Grid,
+    Level,
+    PatchError,
+    PatchRule,
+    Published,
+    Size,
+    Structure,
+    backbone,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-VARIANTS = ("default", "legacy-merge")
+VARIANTS = ("default", "legacy-merge", "default-xyz", "legacy-merge-xyz")
 STRIDE = 32
 LEVELS = (
     "swinViT.patch_embed",
@@ -50,6 +65,34 @@ LEGACY_ORDER: tuple[Grid, ...] = (
     (1, 1, 1),
 )
 """Offsets (D, H, W) of the neighbours that MONAI <= 1.4 concatenates: 010 and 001 twice, 110 and 011 never."""
+
+
+_LEGACY = ("legacy-merge-xyz", "legacy-merge")
+LAYOUTS = (
+    FileLayout(
+        "the encoder of Tang et al. (model_swinvit.pt)",
+        r"(swin_vit\.|swinViT\.)?layers1\.0\.blocks\.0\.mlp\.fc1\.",
+        (
+            (r"^(swin_vit\.|swinViT\.)?(patch_embed|layers[1-4])\.", r"swinViT.\2."),
+            (r"\.mlp\.fc([12])\.", r".mlp.linear\1."),
+            (r"^(rotation|contrastive|convTrans3d|conv|norm|head)\w*\.", None),
+        ),
+        part="swinViT",
+        variants=_LEGACY,
+    ),
+    FileLayout(
+        "the encoder of a disruptive autoencoder (ssl_pretrained_weights.pth)",
+        r"encoder\.layers1\.0\.0\.",
+        (
+            (r"^encoder\.(layers[1-4]\.0\.)0\.", r"swinViT.\1"),
+            (r"^encoder\.patch_embed\.", "swinViT.patch_embed."),
+            (r"^(encoder\.|decoder|out\.)", None),
+        ),
+        part="swinViT",
+        variants=_LEGACY,
+    ),
+)
+"""Encoders alone, both trained with MONAI <= 1.4. The second as monai==1.6.1:monai.networks.nets.swin_unetr.filter_swinunetr."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +136,6 @@ class LegacyMerging(nn.Module):
         return merged
 
 
-def _as_list(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> list[Tensor]:
-    """Forward hook that gives the one output as deep supervision wants it."""
-    return [output]
-
-
 def build_swin_unetr(
     in_channels: int,
     num_classes: int,
@@ -114,15 +152,16 @@ def build_swin_unetr(
     """
     from monai.networks.nets import SwinUNETR
 
+    merging, xyz = variant.removesuffix(XYZ), variant.endswith(XYZ)
     model: nn.Module = SwinUNETR(
         in_channels=in_channels,
         out_channels=num_classes,
         feature_size=widths.feature_size,
         window_size=widths.window,
-        downsample=LegacyMerging if variant == "legacy-merge" else "merging",
+        downsample=LegacyMerging if merging == "legacy-merge" else "merging",
     )
-    if deep_supervision:
-        model.register_forward_hook(_as_list)
+    adapt(model, xyz=xyz, deep_supervision=deep_supervision)
+    axes: Axes = "WHD" if xyz else "DHW"
     model.structure = Structure(  # type: ignore[assignment]
         patch_size=patch,
         levels=tuple(
@@ -130,12 +169,19 @@ def build_swin_unetr(
                 name,
                 (patch[0] >> depth, patch[1] >> depth, patch[2] >> depth),
                 widths.feature_size * 2 ** (depth - 1),
+                axes=axes,
             )
             for depth, name in enumerate(LEVELS, start=1)
         ),
         heads=("out",),
         variant=variant,
-        published=Published(axes="WHD"),
+        axes=axes,
+        published=Published(
+            axes="WHD",
+            turned=f"{merging}{XYZ}",
+            layouts=LAYOUTS,
+            lookalikes=tuple(other for other in VARIANTS if other != variant),
+        ),
     )
     return model
 

@@ -7,7 +7,9 @@ Licence: Apache-2.0 (MONAI Consortium); called, not copied.
 What differs from the source:
 
 - Nothing in the network. `perceptron` is the patch embedding of the original and of LWI, `conv` is MONAI's default; the
-  keys, the shapes and the own initialization of that one layer differ, so weights do not move between the two.
+  key, the shape and the own initialization of that one layer differ, its function does not.
+- The `-xyz` variants turn their input to (x, y, z), as MONAI's pipelines have it, and their output back: that is what
+  published weights expect.
 - Under deep supervision the result is a list of one: UNETR publishes no auxiliary outputs.
 - `tiny` narrows the widths only; the 12 blocks and the 16^3 patch embedding are part of the class.
 """
@@ -17,16 +19,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from initbench.protocols import BackboneInfo, Grid, Level, PatchRule, Published, Size, Structure, backbone
+from initbench.backbones._monai import XYZ, adapt
+from initbench.protocols import Axes, BackboneInfo, FileLayout, Grid, Level, PatchRule, Published, Size, Structure, backbone
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-VARIANTS = ("perceptron", "conv")
+VARIANTS = ("perceptron", "conv", "perceptron-xyz", "conv-xyz")
 STRIDE = 16
 BLOCKS = 12
 TAPS = ("vit.blocks.3", "vit.blocks.6", "vit.blocks.9", "vit.norm")
 """What the decoder reads: the outputs of blocks 4, 7 and 10, and the normalized output of block 12."""
+
+
+_CONV = "vit.patch_embedding.patch_embeddings."
+_PERCEPTRON = f"{_CONV}1."
+_EMBEDDING = r"vit\.patch_embedding\.patch_embeddings\."
+LAYOUTS = (
+    FileLayout(
+        "MedContext's UNETR, its ViT without a prefix",
+        r"(patch_embedding|blocks)\.",
+        ((r"^(patch_embedding|blocks|norm)\.", r"vit.\1."), (r"^mask_token$", None)),
+    ),
+    FileLayout("LWI's order heads", r"vit\.temp_head", ((r"^vit\.temp_head\d\.", None),)),
+    FileLayout(
+        "MONAI 0.7",
+        r"vit\.patch_embedding\.cls_token",
+        ((r"\.cls_token$", None), (r"^encoder[23]\.blocks\.\d\.1\.conv3\.", None)),
+    ),
+    FileLayout("MONAI 1.4 to 1.5", r"vit\.blocks\.\d+\.cross_attn\.", ((r"\.cross_attn\.", None),)),
+)
+"""MONAI up to 0.8 built a class token and third convolutions that nothing used, 1.4 cross-attention that nothing used."""
+OTHER_EMBEDDING = {
+    "perceptron": FileLayout("patch embedding of conv", _EMBEDDING + "weight", ((f"^{_EMBEDDING}(?=[wb])", _PERCEPTRON),)),
+    "conv": FileLayout("patch embedding of perceptron", _EMBEDDING + r"1\.", ((rf"^{_EMBEDDING}1\.", _CONV),)),
+}
+"""The same numbers under the other key, in the other shape."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +77,6 @@ class Widths:
 WIDTHS: dict[Size, Widths] = {"paper": Widths(16, 768, 3072, 12), "tiny": Widths(8, 96, 192, 4)}
 
 
-def _as_list(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> list[Tensor]:
-    """Forward hook that gives the one output as deep supervision wants it."""
-    return [output]
-
-
 def build_unetr(
     in_channels: int,
     num_classes: int,
@@ -70,31 +93,38 @@ def build_unetr(
     """
     from monai.networks.nets import UNETR
 
+    projection, xyz = variant.removesuffix(XYZ), variant.endswith(XYZ)
     model: nn.Module = UNETR(
         in_channels=in_channels,
         out_channels=num_classes,
-        img_size=patch,
+        img_size=patch[::-1] if xyz else patch,
         feature_size=widths.feature_size,
         hidden_size=widths.hidden,
         mlp_dim=widths.mlp,
         num_heads=widths.heads,
-        proj_type=variant,
+        proj_type=projection,
         norm_name="instance",
         conv_block=True,
         res_block=True,
         dropout_rate=0.0,
     )
-    if deep_supervision:
-        model.register_forward_hook(_as_list)
+    adapt(model, xyz=xyz, deep_supervision=deep_supervision)
     grid = (patch[0] // STRIDE, patch[1] // STRIDE, patch[2] // STRIDE)
+    axes: Axes = "WHD" if xyz else "DHW"
     model.structure = Structure(  # type: ignore[assignment]
         patch_size=patch,
-        levels=tuple(Level(name, grid, widths.hidden, "NLC") for name in TAPS),
+        levels=tuple(Level(name, grid, widths.hidden, "NLC", axes) for name in TAPS),
         heads=("out",),
         # MONAI builds the norm of its cross-attention in every block, also where there is none.
         unused=tuple(f"vit.blocks.{block}.norm_cross_attn.{kind}" for block in range(BLOCKS) for kind in ("weight", "bias")),
         variant=variant,
-        published=Published(axes="WHD"),
+        axes=axes,
+        published=Published(
+            axes="WHD",
+            turned=f"{projection}{XYZ}",
+            layouts=(*LAYOUTS, OTHER_EMBEDDING[projection]),
+            positions={r"vit\.patch_embedding\.position_embeddings": grid[::-1] if xyz else grid},
+        ),
     )
     return model
 

@@ -12,8 +12,8 @@ What differs from the source:
 
 - Token counts follow the patch; the source has them as literals for one crop per data set. `pos_embed` and the token
   projections have the count in their shapes, so weights still belong to one patch.
-- The stem takes `in_channels` channels in as many norm groups; the source builds it for 1 channel (tumor: 4) whatever
-  is asked.
+- The stem takes `in_channels` channels in as many norm groups, or as many as divide its width; the source builds it for
+  1 channel (tumor: 4) whatever is asked.
 - The deepest level is not flattened to tokens and back.
 - `tiny` narrows widths, projections and depth of the same code.
 
@@ -26,14 +26,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from math import prod, sqrt
+from math import gcd, prod, sqrt
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, normalize
 
-from initbench.protocols import BackboneInfo, Grid, Level, PatchRule, Size, Structure, backbone
+from initbench.protocols import BackboneInfo, FileLayout, Grid, KeySign, Level, PatchRule, Published, Size, Structure, backbone
 
 STAGES = 4
 HEADS = 4
@@ -44,6 +44,7 @@ class Variant:
     """What one of the published networks does its own way.
 
     Attributes:
+        name: of the variant.
         stem: kernel and stride ``(D, H, W)`` of the stem, and of the last transposed convolution.
         projection: how keys and values are projected along the tokens: one linear layer under two names (`tied`), one
             each (`two`), or one bare matrix without bias (`raw`).
@@ -52,6 +53,7 @@ class Variant:
         dropout: of the attention maps in both branches.
     """
 
+    name: str
     stem: Grid
     projection: Literal["tied", "two", "raw"]
     fusion: Literal["concat", "sum"]
@@ -65,11 +67,23 @@ class Variant:
 
 
 VARIANTS: dict[str, Variant] = {
-    "synapse": Variant((2, 4, 4), "tied", "concat", 1, 0.15),
-    "lung": Variant((1, 4, 4), "two", "concat", 2, 0.1),
-    "acdc": Variant((1, 4, 4), "two", "concat", 2, 0.1),
-    "tumor": Variant((4, 4, 4), "raw", "sum", 1, 0.1),
+    variant.name: variant
+    for variant in (
+        Variant("synapse", (2, 4, 4), "tied", "concat", 1, 0.15),
+        Variant("lung", (1, 4, 4), "two", "concat", 2, 0.1),
+        Variant("acdc", (1, 4, 4), "two", "concat", 2, 0.1),
+        Variant("tumor", (4, 4, 4), "raw", "sum", 1, 0.1),
+    )
 }
+
+
+def _signs(variant: Variant) -> tuple[KeySign, ...]:
+    """What tells a file of one variant from those of the others; lung and acdc are the same code."""
+    raw, double = variant.projection == "raw", variant.conv_blocks == 2
+    return (
+        KeySign(r"\.EF$", raw, "synapse" if raw else "tumor"),
+        KeySign(r"\.conv52\.", double, "synapse" if double else "lung"),
+    )
 
 
 @dataclass(frozen=True)
@@ -226,7 +240,7 @@ class Encoder(nn.Module):
         for i in range(STAGES):
             source, stride = (in_channels, variant.stem) if i == 0 else (dims[i - 1], (2, 2, 2))
             down = nn.Conv3d(source, dims[i], stride, stride, bias=False)
-            self.downsample_layers.append(nn.Sequential(_conv(down), nn.GroupNorm(source, dims[i])))
+            self.downsample_layers.append(nn.Sequential(_conv(down), nn.GroupNorm(gcd(source, dims[i]), dims[i])))
         for i in range(STAGES):
             stage = _blocks(widths.encoder_blocks, prod(grids[i]), dims[i], widths.projections[i], variant)
             self.stages.append(stage)
@@ -294,19 +308,9 @@ class UNETRPP(nn.Module):
         widths: Widths = WIDTHS["paper"],
         deep_supervision: bool = False,
     ) -> None:
-        """Builds the network for a patch that `variant.divisor` divides.
-
-        Raises:
-            ValueError: the stem cannot take `in_channels` channels.
-        """
+        """Builds the network for a patch that `variant.divisor` divides."""
         super().__init__()
         dims, small = widths.dims, widths.feature_size
-        if in_channels < 1 or dims[0] % in_channels:
-            valid = ", ".join(str(n) for n in range(1, dims[0] + 1) if dims[0] % n == 0)
-            raise ValueError(
-                f"unetrpp: its stem norm splits {dims[0]} channels into one group per input channel, "
-                f"so in_channels must be one of {valid}; got {in_channels}"
-            )
         self.do_ds = deep_supervision
         grids: tuple[Grid, ...] = tuple(
             (patch[0] // (variant.stem[0] << i), patch[1] // (variant.stem[1] << i), patch[2] // (variant.stem[2] << i))
@@ -332,6 +336,11 @@ class UNETRPP(nn.Module):
             levels=tuple(Level(f"unetr_pp_encoder.stages.{i}", grids[i], dims[i]) for i in range(STAGES)),
             heads=("out1", "out2", "out3") if deep_supervision else ("out1",),
             projections=tuple(name for name, _ in self.named_parameters() if name.endswith(".EF")),
+            variant=variant.name,
+            published=Published(
+                layouts=(FileLayout("LWI's order heads", r"temp_head", ((r"^temp_head\d\.", None),)),),
+                signs=_signs(variant),
+            ),
         )
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
@@ -361,7 +370,6 @@ def unetrpp(in_channels: int, num_classes: int, patch_size: Grid, size: Size, va
 
     Raises:
         PatchError: the stem and three halvings do not divide the patch.
-        ValueError: a number of input channels that the stem cannot take.
     """
     return UNETRPP(
         in_channels,

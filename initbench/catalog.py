@@ -30,6 +30,7 @@ INITIALIZERS = {
     "tube": Entry(f"{_I}.masking:tube", "one in-plane mask along the whole depth, reconstruction", learned=True),
     "order": Entry(f"{_I}.order:order", "order prediction of shuffled slabs on every encoder level", learned=True),
     "lwi": Entry(f"{_I}.lwi:lwi", "learnable weight initialization: order prediction and masking together", learned=True),
+    "checkpoint": Entry(f"{_I}.checkpoint:checkpoint", "weights from a file (path=...): MONAI, nnU-Net, safetensors"),
 }
 
 _B = "initbench.backbones"
@@ -37,6 +38,8 @@ BACKBONES = {
     "unetr": Entry(f"{_B}.unetr:unetr", "ViT encoder, convolutional decoder (variants: perceptron, conv)"),
     "unetrpp": Entry(f"{_B}.unetrpp:unetrpp", "efficient paired attention (variants: synapse, lung, acdc, tumor)"),
     "swin-unetr": Entry(f"{_B}.swin_unetr:swin_unetr", "shifted-window encoder (variants: default, legacy-merge)"),
+    "nnformer": Entry(f"{_B}.nnformer:nnformer", "local, global and skip attention in windows (variants: synapse, acdc, tumor)"),
+    "unet": Entry(f"{_B}.unet:unet", "the plain U-Net of nnU-Net, the convolutional control"),
 }
 
 _D = "initbench.data"

@@ -22,6 +22,7 @@ Spacing = tuple[float, float, float]
 Size = Literal["tiny", "paper"]
 SIZES: tuple[Size, ...] = ("paper", "tiny")
 Layout = Literal["NCDHW", "NDHWC", "NLC"]
+Axes = Literal["DHW", "WHD"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -36,13 +37,15 @@ class Level:
         module: dotted name of the submodule whose output is Z_i.
         grid: the level's ``(D, H, W)`` for the patch the network was built for.
         channels: width of Z_i.
-        layout: ``NCDHW``, ``NDHWC``, or ``NLC`` (tokens in row-major order, W fastest).
+        layout: ``NCDHW``, ``NDHWC``, or ``NLC`` (tokens in row-major order, the last axis fastest).
+        axes: order of the spatial axes in what the hook sees.
     """
 
     module: str
     grid: Grid
     channels: int
     layout: Layout = "NCDHW"
+    axes: Axes = "DHW"
 
 
 @dataclass(frozen=True)
@@ -51,34 +54,32 @@ class FileLayout:
 
     Attributes:
         name: what reports call it.
-        sign: regular expression; a file with a key that it matches from its first character on is of this layout.
+        sign: regular expression; a file with a key that it matches from its first character on is of this kind.
         renames: (regular expression, replacement) pairs, applied to every key in turn; None drops the key.
         part: dotted name of the submodule that such a file covers, "" for the whole network.
-        variant: the variant that such weights were trained in, "" where the file does not say.
+        variants: the variants that such weights fit, () where the file does not say.
     """
 
     name: str
     sign: str
     renames: tuple[tuple[str, str | None], ...] = ()
     part: str = ""
-    variant: str = ""
+    variants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Folded:
-    """Parameters one axis of which is a small volume, cell by cell: position tables, flattened patches, merged neighbours.
+class KeySign:
+    """A key that tells variants apart.
 
     Attributes:
-        pattern: regular expression that matches the whole name of such a parameter.
-        axis: of the parameter.
-        cells: ``(d, h, w)`` of each cell in order; a cell may hold several values, which lie together.
-        resizable: whether the cells are positions in the patch, so that another patch has another number of them.
+        pattern: regular expression, searched for in the keys of a file.
+        expected: whether files for this variant have such a key.
+        otherwise: the variant of files where it is the other way round.
     """
 
     pattern: str
-    axis: int
-    cells: tuple[Grid, ...]
-    resizable: bool = False
+    expected: bool
+    otherwise: str
 
 
 @dataclass(frozen=True)
@@ -86,18 +87,21 @@ class Published:
     """How to read weights that were published for a network.
 
     Attributes:
-        axes: order of the spatial axes that they were trained on; W is left-right, H posterior-anterior, D inferior-superior.
-        layouts: kinds of files, the first that matches counts.
-        folded: parameters that hold a volume in one axis.
-        lookalikes: variants whose weights fit this network in every key and shape and mean something else.
-        foreign: keys (regular expressions) that no file for this variant has, and the variant of files that do.
+        axes: order of the spatial axes that they were trained on: D inferior-superior, H posterior-anterior, W left-right.
+        turned: the variant that takes them, where this one sees volumes in another order.
+        layouts: kinds of files with keys of their own; several may match one file.
+        positions: tables of positions ``(1, N, C)`` (regular expressions on keys) and their grid in the order of the rows;
+            such a table is resampled where the weights are of another patch.
+        lookalikes: variants whose weights fit this network in every key and shape, and mean something else.
+        signs: keys that tell files for this variant from files for another.
     """
 
-    axes: Literal["DHW", "WHD"] = "DHW"
+    axes: Axes = "DHW"
+    turned: str = ""
     layouts: tuple[FileLayout, ...] = ()
-    folded: tuple[Folded, ...] = ()
+    positions: Mapping[str, Grid] = field(default_factory=dict)
     lookalikes: tuple[str, ...] = ()
-    foreign: Mapping[str, str] = field(default_factory=dict)
+    signs: tuple[KeySign, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,7 @@ class Structure:
         unused: parameters that get no gradient by design (dotted names).
         projections: bare ``(inputs, outputs)`` matrices used as linear maps (dotted names of parameters).
         variant: the variant it was built as.
+        axes: order in which the network sees the spatial axes of its input ``(N, C, D, H, W)``.
         published: how the weights that people publish for it are to be read.
     """
 
@@ -120,6 +125,7 @@ class Structure:
     unused: tuple[str, ...] = ()
     projections: tuple[str, ...] = ()
     variant: str = "default"
+    axes: Axes = "DHW"
     published: Published = field(default_factory=Published)
 
 
@@ -311,12 +317,16 @@ class InitializerInfo:
         summary: one line for `describe`; a built-in has its line in the catalog.
         learned: trains on unlabelled patches of the training cases, so it costs steps.
         revision: raised whenever the numbers it gives change.
+        files: parameters that name files; a run is identified by what these hold, not by where they lie.
+        external: brings in data from outside the study, in one draw that all seeds share.
     """
 
     summary: str = ""
     paper: str = ""
     learned: bool = False
     revision: int = 1
+    files: tuple[str, ...] = ()
+    external: bool = False
 
 
 @dataclass(frozen=True)
@@ -349,16 +359,8 @@ class InitContext(Protocol):
         """Every parameter of the network, tied ones once."""
 
     @property
-    def levels(self) -> tuple[Level, ...]:
-        """Encoder levels of the backbone, shallow to deep."""
-
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """Output heads; whatever is done to them is redrawn by the harness."""
-
-    @property
-    def patch_size(self) -> Grid:
-        """``(D, H, W)`` of the network's input."""
+    def structure(self) -> Structure:
+        """What the network says of itself: patch, encoder levels, output heads (which the harness redraws afterwards)."""
 
     @property
     def device(self) -> torch.device:
@@ -387,6 +389,12 @@ class InitContext(Protocol):
     def fit(self, task: Task) -> None:
         """Trains `task` with the one training loop for `steps` steps under the recipe's pretext settings."""
 
+    def report(self, summary: str, details: Mapping[str, Any]) -> None:
+        """Puts on record what the initializer did, beside what the harness measures itself.
+
+        `summary` is a line for people, `details` JSON values for ``coverage.json``.
+        """
+
 
 class Initializer(Protocol):
     """Changes a network's parameters in place; keeps shapes, ties and ``requires_grad``; reads no global generator."""
@@ -395,11 +403,20 @@ class Initializer(Protocol):
         """Initializes `model`."""
 
 
-def initializer(*, summary: str = "", paper: str = "", learned: bool = False, revision: int = 1) -> Callable[[F], F]:
+def initializer(
+    *,
+    summary: str = "",
+    paper: str = "",
+    learned: bool = False,
+    revision: int = 1,
+    files: tuple[str, ...] = (),
+    external: bool = False,
+) -> Callable[[F], F]:
     """Marks a function as an initializer. A plain function ``(model, ctx)`` is one too, data-independent."""
+    info = InitializerInfo(summary, paper, learned, revision, files, external)
 
     def mark(function: F) -> F:
-        function.info = InitializerInfo(summary=summary, paper=paper, learned=learned, revision=revision)  # type: ignore[attr-defined]
+        function.info = info  # type: ignore[attr-defined]
         return function
 
     return mark

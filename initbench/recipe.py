@@ -6,14 +6,13 @@ recipe and its matching overrides, and the user's assignments. Data, not code: a
 
 from __future__ import annotations
 
-import ast
 import copy
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from initbench import digest
+from initbench import digest, spec
 from initbench.errors import UsageError
 from initbench.recipe_files import read
 
@@ -186,17 +185,7 @@ def _assign(values: dict[str, Any], assignment: str) -> None:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
             raise UsageError(f"--set {assignment!r}: {section} is a value, not a section")
-    table[name] = _value(text.strip())
-
-
-def _value(text: str) -> Any:
-    lowered = text.lower()
-    if lowered in ("true", "false"):
-        return lowered == "true"
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    table[name] = spec.value(text.strip())
 
 
 def _explain(error: ValidationError) -> str:

@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from initbench import digest
 from initbench.catalog import CATALOG, GROUPS, Entry, Kind
 from initbench.errors import InitbenchError, UsageError
 from initbench.spec import Spec
@@ -134,8 +135,8 @@ def _from_file(kind: Kind, spec: Spec) -> Component:
     if not path.is_file():
         raise UsageError(f"{kind} {spec.name!r}: there is no file {path.resolve()}")
     source = path.read_bytes()
-    digest = hashlib.sha256(source).hexdigest()
-    module_name = f"_initbench_file_{digest[:16]}"
+    source_digest = hashlib.sha256(source).hexdigest()
+    module_name = f"_initbench_file_{source_digest[:16]}"
     module = sys.modules.get(module_name)
     if module is None:
         location = importlib.util.spec_from_file_location(module_name, path.resolve())
@@ -152,7 +153,13 @@ def _from_file(kind: Kind, spec: Spec) -> Component:
     if target is None:
         functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise UsageError(f"{path} has no {attribute!r}; it has {', '.join(functions) or 'nothing callable'}")
-    return Component(spec, kind, target, f"file {path}", digest)
+    return Component(spec, kind, target, f"file {path}", source_digest)
+
+
+def parameters(component: Component, skip: int) -> list[str]:
+    """Names of the parameters that a component takes, after the `skip` that the harness fills."""
+    found = list(inspect.signature(component.target).parameters.values())[skip:]
+    return [p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
 def resolve_params(component: Component, skip: int) -> dict[str, Any]:
@@ -181,11 +188,45 @@ def resolve_params(component: Component, skip: int) -> dict[str, Any]:
 
 
 def canonical(component: Component, skip: int) -> Spec:
-    """The spec without parameters that merely repeat a default: the row's name on the leaderboard."""
+    """The spec without parameters that merely repeat a default, and with what files hold: the row's name on the leaderboard.
+
+    Raises:
+        UsageError: a file that a parameter names is not there.
+    """
     signature = list(inspect.signature(component.target).parameters.values())[skip:]
     defaults = {p.name: p.default for p in signature}
-    kept = tuple((key, value) for key, value in component.spec.params if defaults.get(key, _UNSET) != value)
+    files = file_digests(component)
+    kept = tuple(
+        (key, f"{Path(value).name}@{files[key][:8]}" if key in files else value)
+        for key, value in component.spec.params
+        if defaults.get(key, _UNSET) != value
+    )
     return Spec(display_name(component), kept)
+
+
+def file_digests(component: Component) -> dict[str, str]:
+    """sha256 of the files that parameters name (`InitializerInfo.files`), by parameter.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    named = getattr(getattr(component.target, "info", None), "files", ())
+    given = dict(component.spec.params)
+    return {key: _file_digest(component, key, str(given[key])) for key in named if given.get(key)}
+
+
+def _file_digest(component: Component, key: str, text: str) -> str:
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise UsageError(f"{component.spec.name}: {key}={text!r} is no file ({path.resolve()})")
+    stat = path.stat()
+    return _digest_of(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _digest_of(path: Path, size: int, changed: int) -> str:
+    """Cached by size and time of change: a sweep asks for the same gigabyte once per run."""
+    return digest.of_file(path)
 
 
 def display_name(component: Component) -> str:

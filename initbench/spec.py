@@ -26,6 +26,10 @@ class Spec:
         """Whether the name is ``path/to/file.py:attribute``."""
         return _FILE.match(self.name) is not None
 
+    def with_param(self, key: str, value: Any) -> Spec:
+        """The same component with one parameter set."""
+        return Spec(self.name, tuple(sorted({**dict(self.params), key: value}.items())))
+
     def __str__(self) -> str:
         if not self.params:
             return self.name
@@ -74,6 +78,16 @@ def _literal(text: str, key: str, node: ast.expr, written: str) -> Any:
         return ast.literal_eval(node)
     except ValueError:
         raise UsageError(f"{text!r}: {key} must be a number, a word, a tuple, True, False or None") from None
+
+
+def value(text: str) -> Any:
+    """A value of ``--set``: a literal, ``true`` or ``false``, or the text itself."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def split_list(text: str) -> list[str]:

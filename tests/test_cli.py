@@ -155,7 +155,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "set patch": ([*RUN, "--init", "default", "--set", "patch.size=20,32,32"], "nearest valid: (16, 32, 32) or (32, 32, 32)"),
     "device": ([*RUN, "--init", "default", "--device", "tpu"], "--device is auto, cpu, cuda or cuda:i, got 'tpu'"),
     "recipe": ([*RUN, "--init", "default", "--recipe", "mine"], "unknown recipe 'mine'; known: base"),
-    "describe": (["describe", "unet"], "did you mean unetr"),
+    "describe": (["describe", "untr"], "did you mean unetr"),
     "list": (["list", "models"], "'models' is not one of 'inits', 'backbones', 'datasets', 'recipes'"),
     "command": (["compare"], "No such command 'compare'"),
     "no runs": (["leaderboard", "--out", "void"], "void holds no runs; `initbench run --init default,lwi"),
@@ -209,7 +209,11 @@ def test_describe_lung(described: dict[str, Any]) -> None:
 
 def test_describe_unetr(described: dict[str, Any]) -> None:
     table = described["unetr --json"]
-    assert (table["backbone"], table["variant"], table["variants"]) == ("unetr", "perceptron", ["perceptron", "conv"])
+    assert (table["backbone"], table["variant"], table["variants"]) == (
+        "unetr",
+        "perceptron",
+        ["perceptron", "conv", "perceptron-xyz", "conv-xyz"],
+    )
     assert table["patch"] == "a multiple of (16, 16, 16) (D, H, W)"
     assert len(table["paper levels"]) == len(table["tiny levels"]) == 4
     counts = [int(table[f"{size} parameters"].replace(",", "")) for size in ("paper", "tiny")]

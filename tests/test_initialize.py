@@ -220,7 +220,13 @@ def test_volumes_without_two_slabs_are_refused() -> None:
 
 # --- build ------------------------------------------------------------------------------------------------------------
 
-BACKBONES: dict[str, Grid] = {"unetr": (16, 32, 16), "unetrpp": (32, 64, 32), "swin-unetr": (32, 64, 32)}
+BACKBONES: dict[str, Grid] = {
+    "unetr": (16, 32, 16),
+    "unetrpp": (32, 64, 32),
+    "swin-unetr": (32, 64, 32),
+    "nnformer": (32, 64, 32),
+    "unet": (16, 24, 32),
+}
 
 
 def build(name: str, seed: int = 0, **options: Any) -> nn.Module:

@@ -20,7 +20,7 @@ from initbench.harness.context import Context
 from initbench.pretext.engine import Order, Pretext, PretextTask, Reconstruction, output_channels, pretrain
 from initbench.pretext.objectives import OrderHeads, Taps, order_losses, reconstruction_loss, to_channels_first
 from initbench.pretext.transforms import PADDING, Mask, Shuffle, slab_count
-from initbench.protocols import Grid, Layout, Level
+from initbench.protocols import Grid, Layout, Level, Structure
 from initbench.recipe import Augment, Optimizer
 from initbench.spec import parse
 from initbench.training.loop import FitSettings
@@ -282,9 +282,7 @@ def context(depth: int = 16, steps: int = 3, heads: tuple[str, ...] = ("head",))
     optimizer = Optimizer(name="adamw", lr=0.02, weight_decay=0.01, schedule="constant", warmup=0)
     return Context(
         sites=(),
-        levels=LEVELS,
-        heads=heads,
-        patch_size=PATCH,
+        structure=Structure(PATCH, LEVELS, heads),
         device=torch.device("cpu"),
         root=0,
         identity="test",

@@ -109,7 +109,10 @@ def run(
     out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("runs"),
     split: Annotated[SplitRule | None, typer.Option(help="[default: published where there is one, else auto]")] = None,
     recipe: Annotated[str | None, typer.Option(help="Recipe: name or TOML file. [default: the data set's]")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value over the recipe (repeatable).")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="section.field=value over the recipe, init.parameter=value over inits (repeatable)."),
+    ] = None,
     save_predictions: Annotated[bool, typer.Option(help="Keep label maps of the reported cases as NIfTI.")] = False,
     json: Json = False,
 ) -> None:

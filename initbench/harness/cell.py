@@ -157,9 +157,10 @@ def _component(component: Component, revision: int) -> str:
 def _identity(cell: Cell) -> dict[str, Any]:
     recipe = cell.recipe.model_dump(mode="json", exclude={"name", "version", "source", "steps", "variant"})
     info: BackboneInfo | None = getattr(cell.backbone.target, "info", None)
+    params = cell.init_params | registry.file_digests(cell.init)
     return {
         "init": registry.display_name(cell.init),
-        "init_params": {key: list(v) if isinstance(v, tuple) else v for key, v in cell.init_params.items()},
+        "init_params": {key: list(v) if isinstance(v, tuple) else v for key, v in params.items()},
         "init_source": _component(cell.init, cell.init_info.revision),
         "backbone": cell.backbone_name,
         "backbone_source": _component(cell.backbone, info.revision if info else 1),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ import torch
 from initbench import seeding
 from initbench.data.volumes import UnlabelledSampler
 from initbench.errors import InitbenchError, UsageError
-from initbench.protocols import Grid, Level, Patches, Progress, Site, Task
+from initbench.protocols import Patches, Progress, Site, Structure, Task
 from initbench.training.loop import Fit, FitSettings, fit
 
 
@@ -20,9 +21,7 @@ class Context:
     """Everything an initializer may use. `sampler` and `fit_settings` are there for learned ones alone."""
 
     sites: tuple[Site, ...]
-    levels: tuple[Level, ...]
-    heads: tuple[str, ...]
-    patch_size: Grid
+    structure: Structure
     device: torch.device
     root: int
     identity: str
@@ -32,6 +31,7 @@ class Context:
     fit_settings: FitSettings | None = None
     progress: Progress | None = None
     fits: list[Fit] = field(default_factory=list)
+    reported: dict[str, Any] = field(default_factory=dict)
 
     def generator(self, name: str) -> torch.Generator:
         """A generator per parameter name; the canonical init string is mixed in, so no two inits share numbers."""
@@ -66,6 +66,10 @@ class Context:
         self.fits.append(result)
         if result.diverged_at is not None:
             raise DivergedError("pretext", result.diverged_at)
+
+    def report(self, summary: str, details: Mapping[str, Any]) -> None:
+        """Puts on record what the initializer says it did."""
+        self.reported = {"summary": summary, **details}
 
 
 class DivergedError(InitbenchError):

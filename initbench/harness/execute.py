@@ -63,7 +63,8 @@ def execute(request: RunRequest, progress: Progress | None = None) -> Outcome:
     try:
         with seeding.deterministic(request.threads):
             record = Run(cell, folder, progress).execute()
-        return Outcome(request, record["status"], folder, record["dice"], record["reason"] or "")
+        said = record["coverage"].get("report", {}).get("summary", "")
+        return Outcome(request, record["status"], folder, record["dice"], record["reason"] or said)
     except UsageError as error:
         return Outcome(request, "refused", None, None, str(error))
     except Exception as error:

@@ -14,6 +14,7 @@ from torch import nn
 from initbench import registry, seeding, spec
 from initbench.data.volumes import UnlabelledSampler, make_volume
 from initbench.errors import UsageError
+from initbench.harness import names
 from initbench.harness.build import redraw_heads
 from initbench.harness.context import Context
 from initbench.harness.coverage import Coverage
@@ -54,7 +55,7 @@ def initialize(
         steps: pretext steps of a learned initializer.
         device: where a learned initializer trains.
         precision: of the pretext.
-        assignments: ``pretext.field=value`` over the base recipe's pretext settings.
+        assignments: ``pretext.field=value`` over the base recipe's pretext settings, ``init.parameter=value``.
         progress: told of progress.
 
     Returns:
@@ -63,22 +64,19 @@ def initialize(
     Raises:
         UsageError: unknown initializer or parameter, or a learned one without data, patch, levels or steps.
     """
+    [init], settings = names.assign([init], assignments)
     component = registry.get("initializer", spec.parse(init))
     params = registry.resolve_params(component, skip=2)
     learned = getattr(component.target, "info", InitializerInfo()).learned
     own = _structure(model, patch_size, levels, heads)
     target = resolve_device(device)
-    recipe = load_recipe(
-        "base", size="paper", backbone="", budget="paper", assignments=["preprocess.spacing=native", *assignments]
-    )
+    recipe = load_recipe("base", size="paper", backbone="", budget="paper", assignments=["preprocess.spacing=native", *settings])
     if learned and (not data or steps is None or not own.patch_size[0]):
         raise UsageError(f"{init} learns from volumes: pass data=[...] (arrays C, D, H, W), steps=... and patch_size=(D, H, W)")
     volumes = functools.cache(lambda: [make_volume(np.asarray(item, np.float32), None, target) for item in data or ()])
     ctx = Context(
         sites=find_sites(model, own.projections),
-        levels=own.levels,
-        heads=own.heads,
-        patch_size=own.patch_size,
+        structure=own,
         device=target,
         root=seed,
         identity=str(registry.canonical(component, skip=2)),
@@ -95,6 +93,8 @@ def initialize(
     with seeding.deterministic(torch.get_num_threads()):
         component.target(model, ctx, **params)
         coverage = before.compare(model, init)
+        if ctx.reported:
+            coverage["report"] = ctx.reported
         redraw_heads(model, own.heads, seed)
     for module, training in modes:
         module.training = training
@@ -121,5 +121,6 @@ def _structure(
         unused=own.unused,
         projections=own.projections,
         variant=own.variant,
+        axes=own.axes,
         published=own.published,
     )

@@ -80,9 +80,7 @@ class Run:
         recipe = cell.recipe
         ctx = Context(
             sites=find_sites(model, structure.projections),
-            levels=structure.levels,
-            heads=structure.heads,
-            patch_size=structure.patch_size,
+            structure=structure,
             device=self.device,
             root=self.root,
             identity=cell.init_name,
@@ -100,6 +98,8 @@ class Run:
         cell.init.target(model, ctx, **cell.init_params)
         self.init_seconds = time.perf_counter() - started
         self.coverage = before.compare(model, cell.init_name)
+        if ctx.reported:
+            self.coverage["report"] = ctx.reported
         redraw_heads(model, structure.heads, self.root)
 
     def _settings(self, stage: Literal["pretext", "train"], steps: int, optimizer: Optimizer) -> FitSettings:
@@ -129,11 +129,25 @@ class Run:
             records.write_curve(staging / store.CURVE, self.fits)
             store.write_json(staging / store.COVERAGE, self.coverage)
             model.to("cpu")
-            save_weights(model, staging / store.WEIGHTS, {"cell": self.cell.id, "seed": self.root})
+            save_weights(model, staging / store.WEIGHTS, self._card(model))
             record = self._record(model, scored, diverged, evaluate_seconds)
             record["files"] = {name: digest.of_file(staging / name) for name in (store.CASES, store.CURVE, store.WEIGHTS)}
             store.write_json(staging / store.RECORD, record)
         return record
+
+    def _card(self, model: nn.Module) -> dict[str, Any]:
+        """What the weights are, so that `checkpoint` need not guess. Nothing in it depends on the machine or the time."""
+        cell = self.cell
+        return {
+            "cell": cell.id,
+            "seed": self.root,
+            "init": cell.init_name,
+            "backbone": cell.backbone_name,
+            "variant": cell.variant,
+            "size": cell.request.size,
+            "patch_size": list(structure_of(model).patch_size),
+            "dataset": cell.prepared.name,
+        }
 
     def _score(self, evaluator: Evaluator, staging: Path, *, failed: bool) -> records.CaseCounts:
         prepared = self.cell.prepared
@@ -177,7 +191,7 @@ class Run:
             "device_seconds": time.perf_counter() - self.started if self.device.type == "cuda" else 0.0,
             "peak_memory": max((f.peak_memory for fits in self.fits.values() for f in fits), default=0),
         }
-        coverage = {key: value for key, value in self.coverage.items() if key in ("changed_share", "groups")}
+        coverage = {key: value for key, value in self.coverage.items() if key in ("changed_share", "groups", "report")}
         return records.header(self.cell, "diverged" if diverged else "ok", env) | {
             **records.scores(scored, self.cell.prepared.classes),
             "coverage": coverage,

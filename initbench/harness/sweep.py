@@ -66,6 +66,7 @@ def plan(
         UsageError: an unknown or malformed component or parameter, no seed.
     """
     inits, backbones, datasets = (names.items(values) for values in (init, backbone, dataset))
+    inits, assignments = names.assign(inits, options.get("assignments", ()))
     learned = {text: _learned(text) for text in inits}
     for text in backbones:
         registry.get("backbone", spec.parse(text))
@@ -73,7 +74,7 @@ def plan(
     if not numbers or min(numbers) < 0:
         raise UsageError(f"seeds are whole numbers from 0, at least one of them; got {numbers}")
     protocols: list[Protocol] = ["equal-total", "equal-finetune"] if protocol == "both" else [protocol]
-    base = _base(options)
+    base = replace(_base(options), assignments=tuple(assignments))
     return [
         replace(base, init=text, backbone=net, dataset=data, seed=seed, protocol=chosen, index=index)
         for index, (seed, data, net, (text, chosen)) in enumerate(
@@ -89,7 +90,7 @@ def plan(
 
 
 def _base(options: RunOptions) -> RunRequest:
-    values: dict[str, Any] = {**options, "assignments": tuple(options.get("assignments", ()))}
+    values: dict[str, Any] = {key: value for key, value in options.items() if key != "assignments"}
     for key in ("data_root", "out"):
         if values.get(key) is not None:
             values[key] = Path(values[key])
@@ -99,6 +100,7 @@ def _base(options: RunOptions) -> RunRequest:
 def _learned(text: str) -> bool:
     component = registry.get("initializer", spec.parse(text))
     registry.resolve_params(component, skip=2)
+    registry.file_digests(component)
     return bool(getattr(component.target, "info", InitializerInfo()).learned)
 
 

@@ -74,7 +74,7 @@ class PretextTask:
     def batch(self, step: int) -> PretextBatch:
         """The batch of a step, a function of the step alone."""
         ctx = self.ctx
-        slab = ctx.patch_size[0] // self.shuffle.count if self.shuffle else 1
+        slab = ctx.structure.patch_size[0] // self.shuffle.count if self.shuffle else 1
         patches = ctx.patches(step, slab=slab)
         image, order = patches.image, torch.empty(0, dtype=torch.long, device=patches.image.device)
         if self.shuffle is not None:
@@ -110,10 +110,10 @@ def pretrain(model: nn.Module, ctx: InitContext, pretext: Pretext) -> None:
     Raises:
         UsageError: a tap that does not exist, fewer than two slabs, or a mask that does not fit the patch.
     """
-    levels = _tapped(pretext.order, ctx.levels)
-    shuffle = Shuffle(slab_count(ctx.patch_size[0], levels), pretext.order.scope) if pretext.order else None
+    levels = _tapped(pretext.order, ctx.structure.levels)
+    shuffle = Shuffle(slab_count(ctx.structure.patch_size[0], levels), pretext.order.scope) if pretext.order else None
     if pretext.reconstruction is not None:
-        pretext.reconstruction.mask.cells(ctx.patch_size)
+        pretext.reconstruction.mask.cells(ctx.structure.patch_size)
     heads = _order_heads(levels, shuffle.count, ctx) if shuffle else None
     with contextlib.ExitStack() as stack:
         if pretext.reconstruction is not None:
@@ -150,7 +150,7 @@ def output_channels(model: nn.Module, ctx: InitContext, channels: int) -> Iterat
     """Inside the block the declared output heads end in `channels` channels; afterwards they are the old modules again."""
     kept: list[tuple[nn.Module, str, nn.modules.conv._ConvNd]] = []
     try:
-        for name in ctx.heads:
+        for name in ctx.structure.heads:
             parent, attribute, old = _last_convolution(model, name)
             kept.append((parent, attribute, old))
             setattr(parent, attribute, _like(old, channels, f"{name}.{attribute}", ctx))

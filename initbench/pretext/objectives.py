@@ -20,7 +20,8 @@ def to_channels_first(features: Tensor, level: Level) -> Tensor:
     Raises:
         ValueError: they are not what the level declares.
     """
-    grid, channels = level.grid, level.channels
+    channels = level.channels
+    grid = level.grid if level.axes == "DHW" else level.grid[::-1]
     shapes = {
         "NCDHW": (channels, *grid),
         "NDHWC": (*grid, channels),
@@ -28,11 +29,13 @@ def to_channels_first(features: Tensor, level: Level) -> Tensor:
     }
     if tuple(features.shape[1:]) != shapes[level.layout]:
         raise ValueError(
-            f"level {level.module} gives {tuple(features.shape[1:])}, declared {shapes[level.layout]} ({level.layout})"
+            f"level {level.module} gives {tuple(features.shape[1:])}, declared {shapes[level.layout]} "
+            f"({level.layout}, {level.axes})"
         )
     if level.layout == "NLC":
         features = features.reshape(features.shape[0], *grid, channels)
-    return features if level.layout == "NCDHW" else features.movedim(-1, 1)
+    features = features if level.layout == "NCDHW" else features.movedim(-1, 1)
+    return features if level.axes == "DHW" else features.transpose(2, 4)
 
 
 class OrderHeads(nn.Module):

@@ -1,0 +1,36 @@
+"""What MONAI's networks need to be backbones here: a list under deep supervision, and their own axis order where asked for."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+XYZ = "-xyz"
+"""Ending of the variants that see (x, y, z) volumes, as those did that MONAI's published weights were trained on."""
+
+
+def _reverse_input(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    """(N, C, D, H, W) to (N, C, W, H, D)."""
+    return inputs[0].transpose(2, 4)
+
+
+def _reverse_output(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+    """Logits back to (N, K, D, H, W)."""
+    return output.transpose(2, 4)
+
+
+def _as_list(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> list[Tensor]:
+    """The one output as deep supervision wants it."""
+    return [output]
+
+
+def adapt(model: nn.Module, *, xyz: bool, deep_supervision: bool) -> None:
+    """Turns a network's input and output where it is to see (x, y, z) volumes, and makes a list of its output.
+
+    Not every weight could be turned instead: an attention window clamped to a small grid reads its position table in the order
+    of the axes.
+    """
+    if xyz:
+        model.register_forward_pre_hook(_reverse_input)
+        model.register_forward_hook(_reverse_output)
+    if deep_supervision:
+        model.register_forward_hook(_as_list)

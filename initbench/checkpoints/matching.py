@@ -1,0 +1,241 @@
+"""Which weight of a file belongs to which parameter of a network, and what to say where none does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from initbench.checkpoints.reading import Checkpoint
+from initbench.checkpoints.report import Report
+from initbench.checkpoints.reshape import reshape
+from initbench.errors import UsageError
+from initbench.protocols import FileLayout, Structure
+
+# Wrappers that training programs put around a network: DataParallel, torch.compile, Lightning, frameworks of SSL.
+_PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "network.")
+TrainedOn = Literal["auto", "DHW", "WHD"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a file cannot say of itself.
+
+    Attributes:
+        axes: order of the spatial axes that the weights were trained on; ``auto`` is as published for this network.
+        variant: the variant they were trained in, "" where the file tells.
+        minimum: least share of the parameters that such a file covers.
+    """
+
+    axes: TrainedOn = "auto"
+    variant: str = ""
+    minimum: float = 0.5
+
+
+@dataclass
+class _Match:
+    """Values by the network's keys, those of them in another form, and keys of the file that are not used."""
+
+    values: dict[str, Tensor] = field(default_factory=dict)
+    reshaped: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def load(model: nn.Module, checkpoint: Checkpoint, structure: Structure, request: Request) -> Report:
+    """Copies what fits from a checkpoint into `model`, except output heads.
+
+    Raises:
+        UsageError: the weights are another variant's, or fit less than the minimum; nothing was changed.
+    """
+    own = model.state_dict()
+    tensors = _without_wrappers(checkpoint.tensors, own)
+    layout = _layout(structure.published.layouts, tensors)
+    match = _Match()
+    tensors = _renamed(tensors, layout, match)
+    _check_variant(checkpoint, tensors, layout, structure, request)
+    _check_axes(checkpoint, structure, request)
+    ties = _ties(model)
+    _check_ties(checkpoint, tensors, ties)
+    _match(match, tensors, own, ties, structure)
+    report = _report(model, checkpoint, layout, match, structure)
+    if report.share < request.minimum:
+        raise UsageError(
+            f"checkpoint {checkpoint.path} fits {report.share:.1%} of {report.scope}, less than the minimum of "
+            f"{request.minimum:.0%} (--set init.minimum=...): is it of another backbone, size, variant or patch?\n{report.text()}"
+        )
+    with torch.no_grad():
+        for key, value in match.values.items():
+            own[key].copy_(value)
+    return report
+
+
+def _without_wrappers(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    found = dict(tensors)
+    while True:
+        there = (p for p in _PREFIXES if any(k.startswith(p) for k in found) and not any(k.startswith(p) for k in own))
+        prefix = next(there, None)
+        if prefix is None:
+            return found
+        found = {key.removeprefix(prefix): value for key, value in found.items()}
+
+
+def _layout(layouts: Sequence[FileLayout], tensors: Mapping[str, Tensor]) -> FileLayout:
+    """All layouts whose sign is there, as one."""
+    found = [layout for layout in layouts if any(re.match(layout.sign, key) for key in tensors)]
+    return FileLayout(
+        name=" + ".join(layout.name for layout in found) or "the network's own keys",
+        sign="",
+        renames=tuple(rename for layout in found for rename in layout.renames),
+        part=next((layout.part for layout in found if layout.part), ""),
+        variants=next((layout.variants for layout in found if layout.variants), ()),
+    )
+
+
+def _renamed(tensors: Mapping[str, Tensor], layout: FileLayout, match: _Match) -> dict[str, Tensor]:
+    renamed: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        new: str | None = key
+        for pattern, replacement in layout.renames:
+            if new is not None and re.search(pattern, new):
+                new = None if replacement is None else re.sub(pattern, replacement, new)
+        if new is None:
+            match.skipped[key] = f"belongs to {layout.name}, not to the network"
+        else:
+            renamed[new] = value
+    return renamed
+
+
+def _check_variant(
+    checkpoint: Checkpoint, tensors: Mapping[str, Tensor], layout: FileLayout, structure: Structure, request: Request
+) -> None:
+    """Refuses weights of another variant, and weights that could be of either.
+
+    Raises:
+        UsageError: names the variant to use, or how to say which one it is.
+    """
+    own, published = structure.variant, structure.published
+    for sign in published.signs:
+        key = next((key for key in tensors if re.search(sign.pattern, key)), None)
+        if (key is not None) != sign.expected:
+            shown = f"it has {key}" if key else f"it has no key with {sign.pattern}"
+            raise UsageError(f"checkpoint {checkpoint.path} is of another variant ({shown}); {_use(own, sign.otherwise)}")
+    known = str(checkpoint.card.get("variant", "")) or request.variant
+    fits = (known,) if known else layout.variants
+    if fits and own not in fits:
+        raise UsageError(f"checkpoint {checkpoint.path} is of variant {' or '.join(fits)}; {_use(own, fits[0])}")
+    if not fits and published.lookalikes:
+        others = ", ".join(published.lookalikes)
+        raise UsageError(
+            f"checkpoint {checkpoint.path} does not say which variant it was trained in; its weights would fit {own} and "
+            f"{others} alike and mean something else in each. Say it with --set init.variant=NAME"
+        )
+
+
+def _use(own: str, variant: str) -> str:
+    return f'the network is variant {own}. Use --backbone "NAME(variant={variant})"'
+
+
+def _check_axes(checkpoint: Checkpoint, structure: Structure, request: Request) -> None:
+    """Refuses weights that were trained on volumes lying another way; a card says that they were made for this very network.
+
+    Raises:
+        UsageError: names the variant to use.
+    """
+    trained = structure.published.axes if request.axes == "auto" else request.axes
+    if checkpoint.card or trained == structure.axes:
+        return
+    turned = structure.published.turned
+    use = f' Use --backbone "NAME(variant={turned})", or' if turned else " Use"
+    raise UsageError(
+        f"checkpoint {checkpoint.path}: its weights were trained on volumes (N, C, {', '.join(trained)}), and variant "
+        f"{structure.variant} sees (N, C, {', '.join(structure.axes)}).{use} --set init.axes={structure.axes} where you know "
+        "that they were trained that way, or want them used so all the same"
+    )
+
+
+def _ties(model: nn.Module) -> dict[str, list[str]]:
+    """For every key of a tied parameter, all of its keys."""
+    groups: dict[int, list[str]] = {}
+    for key, parameter in model.named_parameters(remove_duplicate=False):
+        groups.setdefault(id(parameter), []).append(key)
+    return {key: group for group in groups.values() if len(group) > 1 for key in group}
+
+
+def _check_ties(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], ties: Mapping[str, Sequence[str]]) -> None:
+    """Refuses two weights for one parameter: an ordinary load would silently keep the last.
+
+    Raises:
+        UsageError: names both keys.
+    """
+    for key in ties.keys() & tensors.keys():
+        for other in ties[key]:
+            if other in tensors and not torch.equal(tensors[key], tensors[other]):
+                raise UsageError(
+                    f"checkpoint {checkpoint.path} has different weights under {min(key, other)} and {max(key, other)}, where "
+                    "this network has one under both names: it is of another variant"
+                )
+
+
+def _match(
+    match: _Match,
+    tensors: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    ties: Mapping[str, Sequence[str]],
+    structure: Structure,
+) -> None:
+    for key in tensors:
+        if key not in own:
+            match.skipped[key] = "the network has no such key"
+        elif is_part(key, structure.heads):
+            match.skipped[key] = "output head, redrawn for every init"
+    for key, target in own.items():
+        source = next((name for name in (key, *ties.get(key, ())) if name in tensors), None)
+        if source is None or is_part(key, structure.heads):
+            continue
+        value = tensors[source]
+        if target.is_floating_point():
+            _match_value(match, key, value, target, structure)
+        elif target.ndim == 0:  # a counter of batches
+            match.values[key] = value
+        elif not torch.equal(value, target):
+            match.skipped[key] = "an index table other than the network's: its attention reads positions in another order"
+
+
+def _match_value(match: _Match, key: str, value: Tensor, target: Tensor, structure: Structure) -> None:
+    positions = structure.published.positions
+    grid = next((grid for pattern, grid in positions.items() if re.fullmatch(pattern, key)), None)
+    fitted = reshape(value, target.shape, grid)
+    if fitted is None:
+        match.skipped[key] = f"shape {tuple(value.shape)}, the network has {tuple(target.shape)}"
+        return
+    match.values[key] = fitted
+    if value.shape != target.shape:
+        match.reshaped.append(key)
+
+
+def is_part(key: str, modules: Sequence[str]) -> bool:
+    """Whether a key belongs to one of the modules."""
+    return any(key == module or key.startswith(f"{module}.") for module in modules)
+
+
+def _report(model: nn.Module, checkpoint: Checkpoint, layout: FileLayout, match: _Match, structure: Structure) -> Report:
+    wanted = {
+        key: parameter.numel()
+        for key, parameter in model.named_parameters()
+        if not is_part(key, structure.heads) and key not in structure.unused
+    }
+    return Report(
+        file=checkpoint.path.name,
+        layout=layout.name,
+        part=layout.part,
+        wanted=wanted,
+        loaded={key: size for key, size in wanted.items() if key in match.values},
+        reshaped=tuple(match.reshaped),
+        skipped=match.skipped,
+        missing=tuple(key for key in wanted if key not in match.values),
+        buffers=tuple(key for key, _ in model.named_buffers() if key in match.values),
+    )

@@ -1,0 +1,119 @@
+"""Files of weights to named tensors. Nothing in a file is executed: safetensors, or pickles under an allow-list."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from initbench.errors import InitbenchError, UsageError
+
+# Where training programs put the weights in what they save: MONAI and nnU-Net v1; nnU-Net v2; others.
+_PLACES = ("state_dict", "network_weights", "model_state_dict", "model", "net")
+_SCALAR = np.float64().__reduce__()[0]
+# What a `.model` of nnU-Net v1 holds beside tensors: curves and best values as numpy floats. It was written by numpy 1.
+_ALLOWED: list[Any] = [
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    np.dtypes.Float32DType,
+    np.dtypes.Float64DType,
+]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds.
+
+    Attributes:
+        tensors: by key, on the CPU.
+        card: what initbench wrote about them; empty for files from elsewhere.
+    """
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read(path: Path) -> Checkpoint:
+    """Reads a checkpoint: safetensors, or a torch file of tensors, numbers and containers.
+
+    Raises:
+        UsageError: there is no such file.
+        InitbenchError: it cannot be read, holds no weights, or holds objects that loading would have to execute.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no checkpoint {path} ({path.resolve()})")
+    tensors, card = _read_safetensors(path) if _is_safetensors(path) else (_weights(path, _read_pickle(path)), {})
+    return Checkpoint(path, tensors, card)
+
+
+def _is_safetensors(path: Path) -> bool:
+    if path.suffix == ".safetensors":
+        return True
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[8:9] == b"{"  # eight bytes of length, then JSON; torch files are zip archives or pickles
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InitbenchError(f"checkpoint {path} cannot be read as safetensors ({error}); copy or download it again") from None
+    try:
+        card = json.loads(metadata.get("initbench", "{}"))
+    except ValueError:
+        card = {}
+    return tensors, card if isinstance(card, dict) else {}
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        with _allowed():
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"an object of type {found[1]}" if found else "something other than tensors, numbers and containers"
+        raise InitbenchError(
+            f"checkpoint {path} holds {what}, and loading it would run its code; nothing was run. Where you trust its source, "
+            "save the weights alone (torch.save(model.state_dict(), ...) or safetensors) and use that file"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InitbenchError(f"checkpoint {path} cannot be read ({first}); copy or download it again") from None
+
+
+@contextlib.contextmanager
+def _allowed() -> Iterator[None]:
+    with torch.serialization.safe_globals(_ALLOWED):
+        yield
+
+
+def _weights(path: Path, content: Any) -> dict[str, Tensor]:
+    if isinstance(content, Mapping):
+        for place in (*(content[key] for key in _PLACES if key in content), content):
+            tensors = _tensors(place)
+            if tensors:
+                return tensors
+        keys = ", ".join(map(str, list(content)[:8]))
+        raise InitbenchError(f"checkpoint {path} holds no weights under {', '.join(_PLACES)} or at its top; it has {keys}")
+    raise InitbenchError(f"checkpoint {path} holds {type(content).__name__} and no dictionary of weights")
+
+
+def _tensors(value: Any) -> dict[str, Tensor]:
+    if not isinstance(value, Mapping):
+        return {}
+    return {str(key): item for key, item in value.items() if isinstance(item, Tensor)}

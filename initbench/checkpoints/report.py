@@ -1,0 +1,94 @@
+"""What of a checkpoint went where: by key, by layer group, and as a share of the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of matching a file to a network. Output heads and unused parameters are not counted.
+
+    Attributes:
+        file: name of the file.
+        layout: kind of file it was read as.
+        part: the submodule that such files cover, "" for the whole network.
+        loaded: parameters that got a value from it, with their sizes.
+        wanted: all parameters, with their sizes.
+        reshaped: those of `loaded` that were resampled or reshaped.
+        skipped: keys of the file that were not used, and why.
+        missing: parameters that keep what they had.
+        buffers: buffers that were taken over (norm statistics, index tables).
+    """
+
+    file: str
+    layout: str
+    part: str
+    loaded: Mapping[str, int]
+    wanted: Mapping[str, int]
+    reshaped: tuple[str, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    buffers: tuple[str, ...] = ()
+
+    @property
+    def scope(self) -> str:
+        """What the share is a share of."""
+        return f"the parameters of {self.part}" if self.part else "the parameters"
+
+    @property
+    def share(self) -> float:
+        """Share of the parameters that the file claims to cover."""
+        covered = [size for key, size in self.wanted.items() if not self.part or key.startswith(f"{self.part}.")]
+        loaded = [size for key, size in self.loaded.items() if not self.part or key.startswith(f"{self.part}.")]
+        return sum(loaded) / sum(covered) if covered else 0.0
+
+    @property
+    def share_of_network(self) -> float:
+        """Share of all parameters."""
+        return sum(self.loaded.values()) / max(1, sum(self.wanted.values()))
+
+    @property
+    def groups(self) -> dict[str, float]:
+        """Share loaded per top-level module."""
+        names = dict.fromkeys(key.partition(".")[0] for key in self.wanted)
+        return {name: self._loaded_in(name) for name in names}
+
+    def _loaded_in(self, group: str) -> float:
+        wanted = sum(size for key, size in self.wanted.items() if key.partition(".")[0] == group)
+        return sum(size for key, size in self.loaded.items() if key.partition(".")[0] == group) / max(1, wanted)
+
+    def summary(self) -> str:
+        """One line for people."""
+        matched = len(self.loaded) - len(self.reshaped)
+        return (
+            f"{self.file}: {self.share_of_network:.1%} of the parameters ({matched} matched, {len(self.reshaped)} reshaped, "
+            f"{len(self.skipped)} skipped, {len(self.missing)} missing)"
+        )
+
+    def text(self, most: int = 6) -> str:
+        """Several lines for people; at most `most` keys of a kind."""
+        lines = [self.summary(), f"read as: {self.layout}"]
+        lines.append("by group: " + ", ".join(f"{name} {share:.0%}" for name, share in self.groups.items()))
+        skipped = [f"{key} ({why})" for key, why in self.skipped.items()]
+        for title, keys in (("reshaped", self.reshaped), ("skipped", skipped), ("missing", self.missing)):
+            if keys:
+                more = f", and {len(keys) - most} more" if len(keys) > most else ""
+                lines.append(f"{title}: {', '.join(keys[:most])}{more}")
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for the record."""
+        return {
+            "file": self.file,
+            "layout": self.layout,
+            "share": self.share_of_network,
+            "groups": self.groups,
+            "matched": [key for key in self.loaded if key not in self.reshaped],
+            "reshaped": list(self.reshaped),
+            "skipped": dict(self.skipped),
+            "missing": list(self.missing),
+            "buffers": list(self.buffers),
+        }

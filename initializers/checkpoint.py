@@ -1,0 +1,30 @@
+"""``checkpoint``: weights from a file, matched to the network, with a report of what went where.
+
+Reads what people publish: MONAI's `.pt` (``state_dict``), nnU-Net's `.model` and `.pth`, safetensors, and the layouts that a
+backbone declares (LWI, MedContext, encoder-only Swin). One draw of weights serves every seed, so its rows are conditional on
+these weights, and they bring in data from outside.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from initbench.checkpoints.matching import Request, TrainedOn, load
+from initbench.checkpoints.reading import read
+from initbench.protocols import InitContext, initializer
+
+
+@initializer(files=("path",), external=True)
+def checkpoint(
+    model: nn.Module, ctx: InitContext, /, *, path: str, axes: TrainedOn = "auto", variant: str = "", minimum: float = 0.5
+) -> None:
+    """Copies what fits from the file `path`; output heads stay for the harness to redraw.
+
+    `axes` is the order of the spatial axes that the weights were trained on (``DHW``, ``WHD``, or as published for this
+    network), `variant` the variant they were trained in where the file does not say, `minimum` the least share of the
+    parameters (of the part that such files cover) below which the file is refused.
+    """
+    report = load(model, read(Path(path).expanduser()), ctx.structure, Request(axes, variant, minimum))
+    ctx.report(report.summary(), report.as_json())
