@@ -5,11 +5,20 @@ from __future__ import annotations
 from torch import nn
 
 from initbench.pretext.engine import Order, Pretext, pretrain
+from initbench.pretext.objectives import Pool
 from initbench.pretext.transforms import Scope
 from initbench.protocols import InitContext, initializer
 
 
 @initializer(paper="LWI section 3.2.2", learned=True)
-def order(model: nn.Module, ctx: InitContext, /, *, taps: tuple[int, ...] | None = None, permutation: Scope = "batch") -> None:
+def order(
+    model: nn.Module,
+    ctx: InitContext,
+    /,
+    *,
+    taps: tuple[int, ...] | None = None,
+    permutation: Scope = "batch",
+    pool: Pool = "depth",
+) -> None:
     """Shuffles slabs along D and classifies each. The decoder gets no gradient and keeps its constructed weights."""
-    pretrain(model, ctx, Pretext(order=Order(taps, permutation)))
+    pretrain(model, ctx, Pretext(order=Order(taps, permutation, pool=pool)))

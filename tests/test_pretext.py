@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from initbench.data.volumes import UnlabelledSampler, make_volume
 from initbench.errors import UsageError
 from initbench.harness.context import Context
-from initbench.pretext.engine import Order, Pretext, PretextTask, Reconstruction, output_channels, pretrain
-from initbench.pretext.objectives import OrderHeads, Taps, order_losses, reconstruction_loss, to_channels_first
+from initbench.pretext.engine import Order, Pretext, PretextTask, Reconstruction, _order_heads, output_channels, pretrain
+from initbench.pretext.objectives import OrderHeads, Taps, order_losses, pool_slabs, reconstruction_loss, to_channels_first
 from initbench.pretext.transforms import PADDING, Mask, Shuffle, slab_count
 from initbench.protocols import Grid, Layout, Level, Structure
 from initbench.recipe import Augment, Optimizer
@@ -214,9 +214,31 @@ def test_channels_first_and_pool_in_plain_numpy(layout: Layout) -> None:
     where = Level("m", grid, 6, layout)
     found = to_channels_first(torch.from_numpy(given), where)
     assert np.array_equal(found.numpy(), np.moveaxis(features, -1, 1))
-    pooled = OrderHeads([where], 2).pool(torch.from_numpy(given), where)
-    expected = np.stack([features[:, :2].mean((1, 2, 3)), features[:, 2:].mean((1, 2, 3))], 1)
-    np.testing.assert_allclose(pooled.detach().numpy(), expected, rtol=1e-6)
+    reverse = features.swapaxes(1, 3).copy()
+    turned = {"NCDHW": np.moveaxis(reverse, -1, 1), "NDHWC": reverse, "NLC": reverse.reshape(2, 60, 6)}[layout]
+    again = to_channels_first(torch.from_numpy(turned), Level("m", grid, 6, layout, "WHD"))
+    assert np.array_equal(again.numpy(), np.moveaxis(features, -1, 1))
+
+
+def test_pools_in_plain_numpy() -> None:
+    z = np.random.default_rng(0).random((2, 6, 4, 3, 8))
+    flat = z.reshape(2, 6, -1)
+    expected = {
+        "depth": [z[:, :, :2].mean((2, 3, 4)), z[:, :, 2:].mean((2, 3, 4))],
+        "width": [z[..., :4].mean((2, 3, 4)), z[..., 4:].mean((2, 3, 4))],
+        "interleaved": [flat[:, :, 0::2].mean(2), flat[:, :, 1::2].mean(2)],
+    }
+    for pool, slabs in expected.items():
+        found = pool_slabs(torch.from_numpy(z), 2, pool)  # type: ignore[arg-type]
+        np.testing.assert_allclose(found.numpy(), np.stack(slabs, 1), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("pool", "message"), [("width", "does not divide into 4 slabs"), ("height", "pool is one of depth, width")]
+)
+def test_a_pool_that_does_not_fit_is_refused(pool: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        _order_heads([Level("one", (4, 4, 6), 8)], 4, pool, context())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -58,9 +58,7 @@ def load(model: nn.Module, checkpoint: Checkpoint, structure: Structure, request
     tensors = _renamed(tensors, layout, match)
     _check_variant(checkpoint, tensors, layout, structure, request)
     _check_axes(checkpoint, structure, request)
-    ties = _ties(model)
-    _check_ties(checkpoint, tensors, ties)
-    _match(match, tensors, own, ties, structure)
+    _match(match, tensors, own, _ties(model), structure)
     report = _report(model, checkpoint, layout, match, structure)
     if report.share < request.minimum:
         raise UsageError(
@@ -165,21 +163,6 @@ def _ties(model: nn.Module) -> dict[str, list[str]]:
     return {key: group for group in groups.values() if len(group) > 1 for key in group}
 
 
-def _check_ties(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], ties: Mapping[str, Sequence[str]]) -> None:
-    """Refuses two weights for one parameter: an ordinary load would silently keep the last.
-
-    Raises:
-        UsageError: names both keys.
-    """
-    for key in ties.keys() & tensors.keys():
-        for other in ties[key]:
-            if other in tensors and not torch.equal(tensors[key], tensors[other]):
-                raise UsageError(
-                    f"checkpoint {checkpoint.path} has different weights under {min(key, other)} and {max(key, other)}, where "
-                    "this network has one under both names: it is of another variant"
-                )
-
-
 def _match(
     match: _Match,
     tensors: Mapping[str, Tensor],
@@ -193,10 +176,13 @@ def _match(
         elif is_part(key, structure.heads):
             match.skipped[key] = "output head, redrawn for every init"
     for key, target in own.items():
-        source = next((name for name in (key, *ties.get(key, ())) if name in tensors), None)
+        # Of two names for one parameter the last counts, as in an ordinary load_state_dict.
+        source = next((name for name in reversed(ties.get(key, [key])) if name in tensors), None)
         if source is None or is_part(key, structure.heads):
             continue
         value = tensors[source]
+        if key in tensors and not torch.equal(tensors[key], value):
+            match.skipped[key] = f"one parameter with {source}, which has another value and counts"
         if target.is_floating_point():
             _match_value(match, key, value, target, structure)
         elif target.ndim == 0:  # a counter of batches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from initbench.errors import UsageError
-from initbench.pretext.objectives import OrderHeads, Taps, order_losses, reconstruction_loss
+from initbench.pretext.objectives import OrderHeads, Pool, Taps, order_losses, reconstruction_loss
 from initbench.pretext.transforms import Mask, Scope, Shuffle, slab_count
 from initbench.protocols import InitContext, Level
 
@@ -24,6 +25,7 @@ class Order:
     taps: tuple[int, ...] | None = None
     scope: Scope = "batch"
     weight: float = 1.0
+    pool: Pool = "depth"
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def pretrain(model: nn.Module, ctx: InitContext, pretext: Pretext) -> None:
     shuffle = Shuffle(slab_count(ctx.structure.patch_size[0], levels), pretext.order.scope) if pretext.order else None
     if pretext.reconstruction is not None:
         pretext.reconstruction.mask.cells(ctx.structure.patch_size)
-    heads = _order_heads(levels, shuffle.count, ctx) if shuffle else None
+    heads = _order_heads(levels, shuffle.count, pretext.order.pool, ctx) if shuffle and pretext.order else None
     with contextlib.ExitStack() as stack:
         if pretext.reconstruction is not None:
             stack.enter_context(output_channels(model, ctx, int(ctx.patches(0).image.shape[1])))
@@ -135,9 +137,15 @@ def _tapped(order: Order | None, levels: Sequence[Level]) -> list[Level]:
     return [levels[number - 1] for number in numbers]
 
 
-def _order_heads(levels: Sequence[Level], slabs: int, ctx: InitContext) -> OrderHeads:
+def _order_heads(levels: Sequence[Level], slabs: int, pool: Pool, ctx: InitContext) -> OrderHeads:
     """Order heads with the usual law U(±1/√C), each parameter from its own generator."""
-    heads = OrderHeads(levels, slabs)
+    for level in levels:
+        divided = {"depth": level.grid[0], "width": level.grid[2], "interleaved": math.prod(level.grid)}
+        if pool not in divided:
+            raise UsageError(f"pool is one of {', '.join(divided)}; got {pool!r}")
+        if divided[pool] % slabs:
+            raise UsageError(f"pool={pool}: level {level.module} of {level.grid} does not divide into {slabs} slabs that way")
+    heads = OrderHeads(levels, slabs, pool)
     for name, parameter in heads.named_parameters():
         classifier = heads.get_submodule(name.rpartition(".")[0])
         bound = float(classifier.weight.shape[1]) ** -0.5  # type: ignore[index]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from initbench.pretext.transforms import PADDING
 from initbench.protocols import Level
+
+Pool = Literal["depth", "width", "interleaved"]
 
 
 def to_channels_first(features: Tensor, level: Level) -> Tensor:
@@ -38,24 +40,38 @@ def to_channels_first(features: Tensor, level: Level) -> Tensor:
     return features if level.axes == "DHW" else features.transpose(2, 4)
 
 
-class OrderHeads(nn.Module):
-    """One linear classifier per level on the mean feature of each slab (LWI section 3.2.2: D is kept, H and W are averaged)."""
+def pool_slabs(z: Tensor, slabs: int, pool: Pool) -> Tensor:
+    """Features ``(N, C, D, H, W)`` to one mean per slab, ``(N, slabs, C)``.
 
-    def __init__(self, levels: Sequence[Level], slabs: int) -> None:
+    ``depth`` averages each slab along D, as LWI section 3.2.2 means it. The others are what its release does: ``width`` takes
+    slabs along W (UNETR), ``interleaved`` every `slabs`-th voxel in row-major order (UNETR++, whose slots then see all depths).
+
+    Raises:
+        ValueError: the features do not divide into `slabs` parts that way.
+    """
+    number, channels = z.shape[:2]
+    if pool == "interleaved":
+        groups = z.reshape(number, channels, -1, slabs).transpose(2, 3)
+    else:
+        ordered = z.movedim(4, 2) if pool == "width" else z
+        groups = ordered.reshape(number, channels, slabs, -1)
+    return groups.mean(dim=3).transpose(1, 2)
+
+
+class OrderHeads(nn.Module):
+    """One linear classifier per level on the mean feature of each slab (LWI section 3.2.2)."""
+
+    def __init__(self, levels: Sequence[Level], slabs: int, pool: Pool = "depth") -> None:
         super().__init__()
         self.levels = tuple(levels)
         self.slabs = slabs
+        self.pool = pool
         self.classifiers = nn.ModuleList(nn.Linear(level.channels, slabs) for level in levels)
-
-    def pool(self, features: Tensor, level: Level) -> Tensor:
-        """Features of a level to ``(N, B, C)``: the mean over each slab's slices and over H and W."""
-        z = to_channels_first(features, level).float()
-        slabs = z.reshape(*z.shape[:2], self.slabs, -1, *z.shape[3:])
-        return slabs.mean(dim=(3, 4, 5)).transpose(1, 2)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Logits ``(N, B, B)`` per level: for each position, which slab is there."""
-        pooled = [self.pool(z, level) for z, level in zip(features, self.levels, strict=True)]
+        volumes = [to_channels_first(z, level).float() for z, level in zip(features, self.levels, strict=True)]
+        pooled = [pool_slabs(z, self.slabs, self.pool) for z in volumes]
         return [classifier(z) for classifier, z in zip(self.classifiers, pooled, strict=True)]
 
 
