@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from initbench.backbones.swin_unetr import LEGACY_ORDER, LegacyMerging, swin_unetr
+from initbench.backbones.unet import unet
 from initbench.backbones.unetr import unetr
 from initbench.backbones.unetrpp import EPA, UNETRPP, VARIANTS, WIDTHS, ResBlock, TransformerBlock, unetrpp
 from initbench.protocols import Backbone, BackboneInfo, Grid, PatchError, structure_of
 
-BACKBONES: dict[str, Backbone] = {"unetrpp": unetrpp, "unetr": unetr, "swin_unetr": swin_unetr}
+BACKBONES: dict[str, Backbone] = {"unetrpp": unetrpp, "unetr": unetr, "swin_unetr": swin_unetr, "unet": unet}
 # No two axes alike where the divisor allows it, so that a swapped axis shows.
 CASES: list[tuple[str, str, Grid]] = [
     ("unetrpp", "synapse", (32, 96, 64)),
@@ -29,6 +30,7 @@ CASES: list[tuple[str, str, Grid]] = [
     ("swin_unetr", "legacy-merge", (32, 64, 32)),
     ("unetr", "perceptron-xyz", (16, 48, 32)),
     ("swin_unetr", "legacy-merge-xyz", (32, 32, 64)),
+    ("unet", "default", (16, 40, 48)),
 ]
 CHANNELS, CLASSES = 2, 5
 each_case = pytest.mark.parametrize(("name", "variant", "patch"), CASES, ids=[f"{n}-{v}" for n, v, _ in CASES])
@@ -183,7 +185,7 @@ def test_heads_are_the_heads(name: str, variant: str, patch: Grid) -> None:
         for key, module in model.named_modules()
         if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)) and module.out_channels == CLASSES
     }
-    assert {key.split(".")[0] for key in last} == set(heads)
+    assert {head for key in last for head in heads if key == head or key.startswith(f"{head}.")} == set(heads)
     assert len(last) == len(heads)
     with torch.no_grad():
         for head in heads:
@@ -220,10 +222,11 @@ def test_the_first_variant_is_the_default(name: str) -> None:
 
 @each_case
 def test_a_wrong_patch_names_the_nearest(name: str, variant: str, patch: Grid) -> None:
-    d, h, w = info(name).patches[variant].multiple
+    rule = info(name).patches[variant]
+    d, h, w = rule.at_least((1, 1, 1))
     with pytest.raises(PatchError, match="nearest valid") as caught:
         build(name, variant, (2 * d, h, w + 1))
-    assert f"{(2 * d, h, w)} or {(2 * d, h, 2 * w)}" in str(caught.value)
+    assert f"{(2 * d, h, w)} or {(2 * d, h, w + rule.multiple[2])}" in str(caught.value)
     assert f"({variant})" in str(caught.value)
 
 

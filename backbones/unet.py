@@ -1,0 +1,177 @@
+"""U-Net: the plain convolutional network of nnU-Net, the control among the transformers.
+
+Paper: Isensee et al., "nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation", Nature
+Methods 2021, arXiv:1904.08128.
+Source: dynamic-network-architectures==0.4.4:dynamic_network_architectures.architectures.unet.PlainConvUNet, with the settings
+of MIC-DKFZ/nnUNet:nnunetv2/experiment_planning/experiment_planners (default_experiment_planner.py, network_topology.py)@04f3cfce.
+Licence: Apache-2.0 (Division of Medical Image Computing, German Cancer Research Center); called, not copied.
+
+What differs from the source:
+
+- nnU-Net plans strides and kernels from the voxel spacing and then pads the patch to fit. A backbone knows the patch alone, so
+  here every axis is taken to show the same length in mm (see `plan`), and an axis is halved only while that comes out even.
+- An axis is halved five times at most: 320 channels, the widest there are, are reached by then.
+- Under deep supervision the list has an output per resolution of the decoder, as in nnU-Net; what each weighs in the loss is
+  the recipe's business (nnU-Net leaves the coarsest out).
+- `tiny` narrows the widths only.
+
+Without deep supervision the coarser heads are there, as in nnU-Net, and get no gradient. The state dict has every weight of the
+encoder under several names (`encoder.` and `decoder.encoder.`, `conv` and `all_modules.0`): they are the same tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from initbench.protocols import BackboneInfo, Grid, Level, PatchRule, Published, Size, Structure, backbone
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LEAST = 4
+"""Voxels per axis that the deepest level keeps (nnU-Net: `UNet_featuremap_min_edge_length`)."""
+HALVINGS = 5
+CONVOLUTIONS = 2
+"""Per stage, in the encoder and in the decoder."""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Widths of one size of the network.
+
+    Attributes:
+        base: channels at full resolution; every stage doubles them.
+        most: channels of the widest stages.
+    """
+
+    base: int
+    most: int
+
+    def of(self, stages: int) -> list[int]:
+        """Channels of each stage, shallow to deep."""
+        return [min(self.base << stage, self.most) for stage in range(stages)]
+
+
+# 8 channels at full resolution take half the time of 16, and after 150 steps one of two seeds had not begun to learn.
+WIDTHS: dict[Size, Widths] = {"paper": Widths(32, 320), "tiny": Widths(16, 128)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Strides and kernels ``(D, H, W)`` of each stage, shallow to deep; the first stride is 1."""
+
+    strides: tuple[Grid, ...]
+    kernels: tuple[Grid, ...]
+
+    def grids(self, patch: Grid) -> tuple[Grid, ...]:
+        """``(D, H, W)`` of each stage's output."""
+        found = []
+        for stride in self.strides:
+            patch = (patch[0] // stride[0], patch[1] // stride[1], patch[2] // stride[2])
+            found.append(patch)
+        return tuple(found)
+
+
+def plan(patch: Grid) -> Plan:
+    """The rule of nnU-Net's planner for a patch whose axes all show the same length, so that fewer voxels are larger ones.
+
+    An axis can be halved while its size is even, at least `LEAST` voxels remain and it was halved less than `HALVINGS` times.
+    Half the size of the largest axis that can be halved, or less: then its voxels are so much longer that it waits, and until
+    it once was in step its kernel is 1 along itself. The deepest stage has kernel 3 everywhere. A single axis is not halved
+    below 6 voxels.
+    """
+    size, halvings, kernel = list(patch), [0, 0, 0], [1, 1, 1]
+    strides: list[list[int]] = [[1, 1, 1]]
+    kernels: list[list[int]] = []
+    while True:
+        able = [axis for axis in range(3) if size[axis] % 2 == 0 and size[axis] >= 2 * LEAST and halvings[axis] < HALVINGS]
+        in_step = [axis for axis in range(3) if able and 2 * size[axis] > max(size[a] for a in able)]
+        halved = [axis for axis in able if axis in in_step]
+        if not halved or (len(halved) == 1 and size[halved[0]] < 3 * LEAST):
+            break
+        for axis in in_step:
+            kernel[axis] = 3
+        for axis in halved:
+            size[axis] //= 2
+            halvings[axis] += 1
+        kernels.append(list(kernel))
+        strides.append([2 if axis in halved else 1 for axis in range(3)])
+    kernels.append([3, 3, 3])
+    return Plan(tuple(_grid(stride) for stride in strides), tuple(_grid(kernel) for kernel in kernels))
+
+
+def _grid(values: list[int]) -> Grid:
+    return values[0], values[1], values[2]
+
+
+def build_unet(
+    in_channels: int,
+    num_classes: int,
+    patch: Grid,
+    *,
+    widths: Widths = WIDTHS["paper"],
+    deep_supervision: bool = False,
+) -> nn.Module:
+    """nnU-Net's plain U-Net of any width, initialized as nnU-Net does, with its structure.
+
+    Returns:
+        A network ``(N, in_channels, D, H, W) -> (N, num_classes, D, H, W)``, or under deep supervision a list of the logits of
+        every decoder resolution, finest first.
+    """
+    from dynamic_network_architectures.architectures.unet import PlainConvUNet  # a second of imports
+    from torch import nn
+
+    own = plan(patch)
+    channels = widths.of(len(own.strides))
+    model: nn.Module = PlainConvUNet(
+        input_channels=in_channels,
+        n_stages=len(channels),
+        features_per_stage=channels,
+        conv_op=nn.Conv3d,
+        kernel_sizes=[list(kernel) for kernel in own.kernels],
+        strides=[list(stride) for stride in own.strides],
+        n_conv_per_stage=CONVOLUTIONS,
+        num_classes=num_classes,
+        n_conv_per_stage_decoder=CONVOLUTIONS,
+        conv_bias=True,
+        norm_op=nn.InstanceNorm3d,
+        norm_op_kwargs={"eps": 1e-5, "affine": True},
+        nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True},
+        deep_supervision=deep_supervision,
+    )
+    model.apply(PlainConvUNet.initialize)
+    heads = tuple(f"decoder.seg_layers.{i}" for i in range(len(channels) - 1))
+    idle = () if deep_supervision else heads[:-1]  # the last one is at full resolution
+    model.structure = Structure(  # type: ignore[assignment]
+        patch_size=patch,
+        levels=tuple(
+            Level(f"encoder.stages.{stage}", grid, width)
+            for stage, (grid, width) in enumerate(zip(own.grids(patch), channels, strict=True))
+        ),
+        heads=heads,
+        unused=tuple(f"{head}.{kind}" for head in idle for kind in ("weight", "bias")),
+        published=Published(axes="DHW"),
+    )
+    return model
+
+
+@backbone(
+    BackboneInfo(
+        paper="arXiv:1904.08128",
+        source="dynamic-network-architectures==0.4.4:dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        licence="Apache-2.0",
+        # From 8 voxels there is something to halve; multiples of 4 leave out patches that stop at full resolution.
+        patches={"default": PatchRule((4, 4, 4), least=(8, 8, 8))},
+    )
+)
+def unet(in_channels: int, num_classes: int, patch_size: Grid, size: Size, variant: str, deep_supervision: bool) -> nn.Module:
+    """Builds the U-Net; see `initbench.protocols.Backbone`.
+
+    Depth, strides and kernels follow the patch; the network itself takes every size that its strides divide.
+
+    Raises:
+        PatchError: a size of the patch is no multiple of 4, or less than 8.
+    """
+    return build_unet(in_channels, num_classes, patch_size, widths=WIDTHS[size], deep_supervision=deep_supervision)
