@@ -14,7 +14,7 @@ What differs from the source:
   and with them the shapes of the bias tables, so weights belong to the patches that give the same windows.
 - The mask of a shifted stage is built once; the source builds it in every pass.
 - No zero padding of the image, as a valid patch needs none.
-- `tiny` narrows the widths of the same code.
+- `tiny` narrows the widths of the same code, and the windows of acdc.
 
 What is the authors' and looks like a mistake: the index into the bias tables collides (see `bias_index`); acdc shifts its
 windows without a mask, so tokens of opposite borders see each other; the tokens that fill up a window take part in its
@@ -33,7 +33,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, pad
+from torch.nn.functional import pad
 
 from initbench.protocols import BackboneInfo, FileLayout, Grid, Level, PatchRule, Published, Size, Structure, backbone
 
@@ -68,7 +68,6 @@ class Variant:
 
     Attributes:
         stem: stride of the patch embedding ``(D, H, W)``, and kernel and stride of the heads.
-        windows: of the encoder stages; the decoder takes those of the same stage.
         bounded: whether a grid no larger than its window is one window, a cube that is not shifted, and the attention of
             shifted windows is masked. Otherwise the windows stay as they are, and nothing is masked.
         decoder_heads: the encoder stage whose number of heads each decoder stage takes.
@@ -77,7 +76,6 @@ class Variant:
     """
 
     stem: Grid
-    windows: tuple[Grid, Grid, Grid, Grid]
     bounded: bool
     decoder_heads: tuple[int, int, int]
     reductions: tuple[Reduction, Reduction, Reduction]
@@ -90,48 +88,45 @@ class Variant:
             grids.append(reduction.grid(grids[-1]))
         return tuple(grids)
 
-    def partitions(self, stage: int, grid: Grid) -> tuple[Partition, Partition]:
-        """How the first and the second block of a stage cut its grid into windows."""
-        window = self.windows[stage]
-        if self.bounded and min(grid) <= min(window):
-            # By the smallest axis alone: a longer one has several of these windows, still not shifted.
-            plain = Partition(grid, (min(grid), min(grid), min(grid)))
-            return plain, plain
-        plain = Partition(grid, window)
-        shift = (window[0] // 2, window[1] // 2, window[2] // 2)
-        return plain, plain if grid == window else Partition(grid, window, shift)
-
 
 @dataclass(frozen=True)
 class Widths:
-    """Widths of one size of the network; both double from stage to stage.
+    """Sizes of the network; the first two double from stage to stage.
 
     Attributes:
         embedding: channels of the first stage.
         heads: of its attention.
+        windows: of the encoder stages; the decoder takes those of the same stage.
     """
 
     embedding: int
     heads: int
+    windows: tuple[Grid, Grid, Grid, Grid]
 
 
-_CUBES: tuple[Grid, Grid, Grid, Grid] = ((4, 4, 4), (4, 4, 4), (8, 8, 8), (4, 4, 4))
-_FLAT: tuple[Grid, Grid, Grid, Grid] = ((3, 5, 5), (3, 5, 5), (7, 10, 10), (3, 5, 5))
 _HALVINGS = (Reduction(), Reduction(), Reduction())
 # Slices: kept, halved to an odd number, then the borders cut off, 14 -> 14 -> 7 -> 3.
 _FLAT_REDUCTIONS = (Reduction((1, 2, 2), (0, 1, 1)), Reduction(), Reduction(padding=(0, 1, 1)))
 
 VARIANTS: dict[str, Variant] = {
-    "synapse": Variant((2, 4, 4), _CUBES, True, (0, 1, 2), _HALVINGS, PatchRule((16, 32, 32))),
+    "synapse": Variant((2, 4, 4), True, (0, 1, 2), _HALVINGS, PatchRule((16, 32, 32))),
     # Going up, the deepest stage gives 2d + 1 slices, which are those of the skip where that has an odd number of at least
     # three; the stage above doubles them.
-    "acdc": Variant((1, 4, 4), _FLAT, False, (0, 1, 2), _FLAT_REDUCTIONS, PatchRule((4, 32, 32), (2, 0, 0), (6, 1, 1))),
-    "tumor": Variant((4, 4, 4), _CUBES, True, (1, 2, 3), _HALVINGS, PatchRule((32, 32, 32))),
+    "acdc": Variant((1, 4, 4), False, (0, 1, 2), _FLAT_REDUCTIONS, PatchRule((4, 32, 32), (2, 0, 0), (6, 1, 1))),
+    "tumor": Variant((4, 4, 4), True, (1, 2, 3), _HALVINGS, PatchRule((32, 32, 32))),
 }
 
+_CUBES: tuple[Grid, Grid, Grid, Grid] = ((4, 4, 4), (4, 4, 4), (8, 8, 8), (4, 4, 4))
+_FLAT: tuple[Grid, Grid, Grid, Grid] = ((3, 5, 5), (3, 5, 5), (7, 10, 10), (3, 5, 5))
+
 WIDTHS: dict[Size, dict[str, Widths]] = {
-    "paper": {"synapse": Widths(192, 6), "acdc": Widths(96, 3), "tumor": Widths(96, 3)},
-    "tiny": dict.fromkeys(VARIANTS, Widths(24, 3)),
+    "paper": {"synapse": Widths(192, 6, _CUBES), "acdc": Widths(96, 3, _FLAT), "tumor": Widths(96, 3, _CUBES)},
+    # 700 tokens in every window of the third stage, most of them filling, take longer than all the rest.
+    "tiny": {
+        "synapse": Widths(24, 3, _CUBES),
+        "acdc": Widths(24, 3, ((3, 5, 5), (3, 5, 5), (3, 5, 5), (3, 5, 5))),
+        "tumor": Widths(24, 3, _CUBES),
+    },
 }
 
 
@@ -199,6 +194,17 @@ class Partition:
         return torch.where(labels[:, None, :] != labels[:, :, None], MASKED, 0.0)
 
 
+def partitions(grid: Grid, window: Grid, *, bounded: bool) -> tuple[Partition, Partition]:
+    """How the first and the second block of a stage cut its grid; `bounded` as in `Variant`."""
+    if bounded and min(grid) <= min(window):
+        # By the smallest axis alone: a longer one has several of these windows, still not shifted.
+        window = (min(grid), min(grid), min(grid))
+        return Partition(grid, window), Partition(grid, window)
+    plain = Partition(grid, window)
+    shift = (window[0] // 2, window[1] // 2, window[2] // 2)
+    return plain, plain if grid == window else Partition(grid, window, shift)
+
+
 def bias_index(window: Grid) -> Tensor:
     """Which row of the bias table a pair of tokens of a window takes, ``(tokens, tokens)`` int64.
 
@@ -242,8 +248,7 @@ class WindowAttention(nn.Module):
             q, k, v = self._by_head(self.qkv(x), 3)
         else:
             (q,), (k, v) = self._by_head(x, 1), self._by_head(self.kv(skip), 2)
-        # A lookup by rows: its gradient is a sum over rows, which for the same gather by indexing is ten times slower.
-        bias = embedding(self.relative_position_index, self.relative_position_bias_table).permute(2, 0, 1)
+        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
         logits = (q * self.scale) @ k.transpose(-2, -1) + bias
         if self.mask is not None:
             # The windows of a sample, which all share a mask, lie together.
@@ -316,12 +321,12 @@ class Block(nn.Module):
 
 
 def _blocks(
-    dim: int, heads: int, partitions: tuple[Partition, Partition], rates: list[float], *, masked: bool, of_skip: bool = False
+    dim: int, heads: int, cuts: tuple[Partition, Partition], rates: list[float], *, masked: bool, of_skip: bool = False
 ) -> nn.ModuleList:
     """The blocks of a stage; with `of_skip` the first attends to the skip."""
     return nn.ModuleList(
         Block(dim, heads, partition, rate, masked=masked, of_skip=of_skip and i == 0)
-        for i, (partition, rate) in enumerate(zip(partitions, rates, strict=True))
+        for i, (partition, rate) in enumerate(zip(cuts, rates, strict=True))
     )
 
 
@@ -438,7 +443,8 @@ class Encoder(nn.Module):
         for i, grid in enumerate(grids):
             dim, heads = widths.embedding << i, widths.heads << i
             mine = rates[DEPTH * i : DEPTH * (i + 1)]
-            blocks = _blocks(dim, heads, variant.partitions(i, grid), mine, masked=variant.bounded)
+            cuts = partitions(grid, widths.windows[i], bounded=variant.bounded)
+            blocks = _blocks(dim, heads, cuts, mine, masked=variant.bounded)
             down = Merging(dim, grid, variant.reductions[i]) if i + 1 < STAGES else nn.Identity()
             self.layers.append(EncoderStage(blocks, down))
         for i in range(STAGES):
@@ -479,7 +485,8 @@ class Decoder(nn.Module):
             dim, heads = widths.embedding << i, widths.heads << variant.decoder_heads[i]
             done = DEPTH * (STAGES - 2 - i)
             mine = rates[done : done + DEPTH]
-            blocks = _blocks(dim, heads, variant.partitions(i, grids[i]), mine, masked=variant.bounded, of_skip=True)
+            cuts = partitions(grids[i], widths.windows[i], bounded=variant.bounded)
+            blocks = _blocks(dim, heads, cuts, mine, masked=variant.bounded, of_skip=True)
             up = Expanding(dim, grids[i + 1], grids[i], variant.reductions[i].stride)
             self.layers.append(DecoderStage(blocks, up))
 
