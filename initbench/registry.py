@@ -187,8 +187,13 @@ def resolve_params(component: Component, skip: int) -> dict[str, Any]:
     return resolved
 
 
-def canonical(component: Component, skip: int) -> Spec:
-    """The spec without parameters that merely repeat a default, and with what files hold: the row's name on the leaderboard.
+def canonical(component: Component, skip: int, *, shown: bool = False) -> Spec:
+    """The spec without parameters that merely repeat a default, and files by what they hold, wherever they lie.
+
+    Args:
+        component: the loaded component.
+        skip: leading positional parameters that the harness fills.
+        shown: for people, as the row's name on the leaderboard: files keep their names.
 
     Raises:
         UsageError: a file that a parameter names is not there.
@@ -197,7 +202,7 @@ def canonical(component: Component, skip: int) -> Spec:
     defaults = {p.name: p.default for p in signature}
     files = file_digests(component)
     kept = tuple(
-        (key, f"{Path(value).name}@{files[key][:8]}" if key in files else value)
+        (key, f"{Path(value).name if shown else ''}@{files[key][:8]}" if key in files else value)
         for key, value in component.spec.params
         if defaults.get(key, _UNSET) != value
     )

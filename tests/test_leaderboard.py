@@ -46,6 +46,7 @@ def write_run(
         "init_source": "revision 1",
         "origin": "initbench",
         "learned": init in ("mae", "tube", "order", "lwi"),
+        "external": init.startswith("checkpoint"),
         "backbone": "unetr",
         "backbone_source": "revision 1",
         "variant": "perceptron",
@@ -331,6 +332,15 @@ def test_what_differs_in_anything_but_the_init_is_never_mixed(tmp_path: Path, ke
     found = read(tmp_path)
     assert sorted(sorted(item.init for item in block.rows) for block in found) == [["default", "uniform"], ["xavier-normal"]]
     assert all(item.difference is None for block in found for item in block.rows if item.init == "xavier-normal")
+
+
+def test_weights_from_outside_are_said_to_be(tmp_path: Path) -> None:
+    write_run(tmp_path, "default", 0.5)
+    write_run(tmp_path, "checkpoint(path='a.pt@12345678')", 0.6)
+    notes = render.notes(only(read(tmp_path)))
+    assert [note for note in notes if "external" in note] == [
+        "checkpoint(path='a.pt@12345678'): conditional on these weights, one draw for all seeds; external data."
+    ]
 
 
 def test_equal_weights_under_two_seeds_are_flagged(tmp_path: Path) -> None:

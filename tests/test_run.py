@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -405,3 +406,39 @@ def test_bad_data_are_named_and_the_other_data_set_goes_on(
     assert "case_02" in printed or spoil is spoil_table
     assert "Traceback" not in printed
     assert list(initbench.load_runs(tmp_path / "runs")["dataset"]) == ["Task92_Good"]
+
+
+def test_a_checkpoint_is_known_by_what_it_holds(data: Path, tmp_path: Path) -> None:
+    donor = run(data, tmp_path / "donor", "kaiming-normal")[0]
+    assert donor.folder is not None
+    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    shutil.copy(donor.folder / store.WEIGHTS, one)
+    shutil.copy(donor.folder / store.WEIGHTS, two)
+    out = tmp_path / "runs"
+    first = run(data, out, "default,checkpoint", seeds=2, assignments=[f"init.path={one}"])
+    assert [o.state for o in first] == ["ok"] * 4
+    assert "100.0% of the parameters" in first[1].message
+    found = record(first[1])
+    assert found["resolved"]["init"].startswith("checkpoint(path='one.safetensors@")
+    assert found["resolved"]["external"] is True
+    assert found["coverage"]["report"]["share"] == 1
+    assert len(found["resolved"]["init_params"]["path"]) == 64
+    # Another place, the same bytes: the same run.
+    assert [o.state for o in run(data, out, "checkpoint", seeds=2, assignments=[f"init.path={two}"])] == ["cached"] * 2
+    other = run(data, tmp_path / "donor", "default")[0]
+    assert other.folder is not None
+    shutil.copy(other.folder / store.WEIGHTS, two)
+    again = run(data, out, f"checkpoint(path={str(two)!r})")
+    assert [o.state for o in again] == ["ok"]
+    assert again[0].folder != first[1].folder
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(data: Path, tmp_path: Path) -> None:
+    torch.save({"state_dict": {"nothing": torch.ones(1)}}, tmp_path / "other.pt")
+    outcome = run(data, tmp_path / "runs", f"checkpoint(path={str(tmp_path / 'other.pt')!r})")[0]
+    assert outcome.state == "refused"
+    assert "fits 0.0% of the parameters" in outcome.message
+    with pytest.raises(UsageError, match=r"checkpoint: path='gone\.pt' is no file"):
+        run(data, tmp_path / "runs", "checkpoint", assignments=["init.path=gone.pt"])
+    with pytest.raises(UsageError, match="no initializer of this sweep takes pth"):
+        run(data, tmp_path / "runs", "default", assignments=["init.pth=gone.pt"])

@@ -50,11 +50,12 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Cell:
-    """A request with every choice made."""
+    """A request with every choice made. `init_name` is for people, `init_identity` for streams and folders."""
 
     request: RunRequest
     init: Component
     init_name: str
+    init_identity: str
     init_params: dict[str, Any]
     init_info: InitializerInfo
     backbone: Component
@@ -115,7 +116,8 @@ def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
     cell = Cell(
         request=request,
         init=init,
-        init_name=str(registry.canonical(init, skip=2)),
+        init_name=str(registry.canonical(init, skip=2, shown=True)),
+        init_identity=str(registry.canonical(init, skip=2)),
         init_params=params,
         init_info=init_info,
         backbone=backbone,

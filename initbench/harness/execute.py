@@ -75,7 +75,7 @@ def execute(request: RunRequest, progress: Progress | None = None) -> Outcome:
 def folder_of(cell: Cell) -> Path:
     """The run directory of a cell's seed."""
     request = cell.request
-    return store.run_folder(request.out, cell.prepared.name, cell.backbone_name, cell.init_name, cell.id, request.seed)
+    return store.run_folder(request.out, cell.prepared.name, cell.backbone_name, cell.init_identity, cell.id, request.seed)
 
 
 def _reason(error: Exception) -> str:

@@ -37,6 +37,7 @@ def header(cell: Cell, status: str, env: dict[str, Any]) -> dict[str, Any]:
             "init_source": cell.identity["init_source"],
             "origin": cell.init.origin,
             "learned": cell.init_info.learned,
+            "external": cell.init_info.external,
             "backbone": cell.backbone_name,
             "backbone_source": cell.identity["backbone_source"],
             "variant": cell.variant,

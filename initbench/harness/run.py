@@ -83,7 +83,7 @@ class Run:
             structure=structure,
             device=self.device,
             root=self.root,
-            identity=cell.init_name,
+            identity=cell.init_identity,
             steps=cell.pretext_steps,
             mask_patch=recipe.pretext.mask_patch,
             sampler=functools.cache(

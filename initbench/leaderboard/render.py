@@ -71,6 +71,8 @@ def notes(block: Block) -> list[str]:
     for row in block.rows:
         if row.failed:
             lines.append(f"{row.init}: {row.failed} failed run(s) are missing; the same run command tries them again.")
+        if row.external:
+            lines.append(f"{row.init}: conditional on these weights, one draw for all seeds; external data.")
         if row.same_weights:
             lines.append(f"Warning: {row.init} has bit-identical weights under different seeds: its seed is not in effect.")
     return lines

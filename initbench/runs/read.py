@@ -12,7 +12,7 @@ from initbench.runs import store
 
 _COLUMNS = (
     "init", "backbone", "dataset", "seed", "status", "dice", "variant", "size", "budget", "steps", "protocol", "precision",
-    "split", "recipe", "regimen", "dice_policy", "cell", "learned", "origin", "changed_share", "init_seconds", "train_seconds",
+    "split", "recipe", "regimen", "dice_policy", "cell", "learned", "external", "origin", "changed_share", "init_seconds", "train_seconds",
     "total_seconds", "init_steps", "train_steps", "peak_memory", "device", "environment", "weights_digest", "reason", "path",
 )  # fmt: skip
 _FLOATS = ("dice", "changed_share", "init_seconds", "train_seconds", "total_seconds")  # also where no run has any

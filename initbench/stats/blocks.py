@@ -34,6 +34,7 @@ class Row:
     init_share: float
     changed_share: float
     same_weights: bool
+    external: bool
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def _row(init: str, group: pd.DataFrame, baseline: pd.Series[float]) -> Row:
         init_share=float(np.nan_to_num((group["init_seconds"].astype(float) / total).mean())),
         changed_share=float(group["changed_share"].astype(float).mean()),
         same_weights=len(digests) > 1 and digests.nunique() < len(digests),
+        external=bool((group["external"] == True).any()),  # noqa: E712 - missing in records without it
     )
 
 
