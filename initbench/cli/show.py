@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json as json_module
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +16,10 @@ from rich.table import Table
 from initbench import registry
 from initbench.catalog import Kind
 from initbench.errors import UsageError
+from initbench.protocols import BackboneInfo
 from initbench.spec import parse
 
+_STARTS = re.compile(r"- |[A-Z][a-z]+: ")
 _KINDS: dict[str, Kind] = {listed: kind for kind, listed in registry.LISTED.items()}
 
 
@@ -57,8 +60,19 @@ def describe_command(name: str, *, json: bool) -> None:
     shown.add_column(style="bold", no_wrap=True)
     shown.add_column(overflow="fold")
     for key, value in table.items():
-        shown.add_row(key, _text(value))
+        shown.add_row(key, _reflow(value) if key == "about" else _text(value))
     Console(highlight=False).print(shown)
+
+
+def _reflow(text: str) -> str:
+    """A docstring without its own line breaks, so that it fits the terminal: paragraphs, list items and ``Word:`` lines stay."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if lines and lines[-1] and line.strip() and not _STARTS.match(line):
+            lines[-1] += f" {line.strip()}"
+        else:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def _text(value: Any) -> str:
@@ -75,7 +89,10 @@ def _describe(name: str) -> dict[str, Any]:
     from initbench import recipe_files
 
     spec = parse(name)
-    kinds: list[Kind] = [kind for kind in _KINDS.values() if spec.is_file or spec.name in registry.names(kind)]
+    kinds: list[Kind] = [kind for kind in _KINDS.values() if spec.name in registry.names(kind)]
+    if spec.is_file:
+        info = getattr(registry.get("backbone", spec).target, "info", None)
+        kinds = ["backbone" if isinstance(info, BackboneInfo) else "initializer"]
     if kinds:
         from initbench.harness.describe import describe
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from initbench import registry
 from initbench.catalog import CATALOG, Kind
 from initbench.errors import UsageError
-from initbench.protocols import BackboneInfo, InitializerInfo, Size, check_variant, structure_of
+from initbench.protocols import SIZES, BackboneInfo, Grid, InitializerInfo, Structure, check_variant, structure_of
 from initbench.spec import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
@@ -18,15 +21,15 @@ def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
     component = registry.get(kind, spec)
     entry = CATALOG[kind].get(spec.name)
     table: dict[str, Any] = {kind: str(spec), "origin": component.origin}
-    if entry is not None:
-        table["summary"] = entry.summary
     if component.source_digest:
         table["source sha256"] = component.source_digest
     if kind == "initializer":
-        table = asdict(getattr(component.target, "info", InitializerInfo())) | table
+        table |= asdict(getattr(component.target, "info", InitializerInfo()))
         table["parameters"] = registry.resolve_params(component, skip=2)
     elif kind == "backbone":
-        table = _backbone(spec, getattr(component.target, "info", None)) | table
+        table |= _backbone(spec, getattr(component.target, "info", None))
+    if entry is not None:
+        table["summary"] = entry.summary
     table["about"] = inspect.getdoc(inspect.getmodule(component.target)) or inspect.getdoc(component.target) or ""
     return table
 
@@ -42,14 +45,34 @@ def _backbone(spec: Spec, info: BackboneInfo | None) -> dict[str, Any]:
         raise UsageError(str(error)) from None
     table = {key: value for key, value in asdict(info).items() if key != "patches"}
     patch = info.patches[variant].at_least((48, 96, 96))
-    table |= {"variant": variant, "patch": str(info.patches[variant]), "measured at": f"patch {patch}, 1 channel, 2 classes"}
-    sizes: tuple[Size, ...] = ("paper", "tiny")
-    for size in sizes:
+    table |= {
+        "variant": variant,
+        "patch": str(info.patches[variant]),
+        "measured at": f"patch {patch}, batch 1, 1 channel, 2 classes",
+    }
+    for size in SIZES:
         model = build(spec.name, in_channels=1, num_classes=2, patch_size=patch, size=size, variant=variant)
         structure = structure_of(model)
         unused = set(structure.unused)
         count = sum(p.numel() for name, p in model.named_parameters() if name not in unused)
         table[f"{size} parameters"] = f"{count:,}"
+        table[f"{size} GMACs"] = _gmacs(model, patch)
         table[f"{size} levels"] = [f"{level.module}: {level.grid} × {level.channels}" for level in structure.levels]
-        table["heads"] = list(structure.heads)
-    return table
+    return table | {"heads": list(structure.heads), "axes of published weights": _axes(structure)}
+
+
+def _gmacs(model: nn.Module, patch: Grid) -> str:
+    from initbench.harness.flops import multiply_adds
+
+    try:
+        return f"{multiply_adds(model, 1, patch) / 1e9:.4g}"
+    except (NotImplementedError, RuntimeError) as error:  # a plug-in may do what tensors without data cannot
+        return f"not counted: {str(error).splitlines()[0]}"
+
+
+def _axes(structure: Structure) -> str:
+    published = structure.published
+    if published.axes == structure.axes:
+        return published.axes
+    taken = f"variant {published.turned} takes" if published.turned else "no variant takes"
+    return f"{published.axes}, where this network sees {structure.axes}; {taken} them"

@@ -15,14 +15,19 @@ _WEIGHT_COPIES = 4  # weights, gradients and two optimizer moments, float32
 _BF16_SHARE = 0.6  # of the float32 activations; norms, softmax and losses stay in float32
 
 
+def on_meta(model: nn.Module) -> nn.Module:
+    """A copy without data: what it computes has shapes and no values, and costs neither memory nor arithmetic."""
+    with torch.no_grad():
+        return copy.deepcopy(model).to("meta")
+
+
 def estimate_bytes(model: nn.Module, channels: int, patch: Grid, batch: int, precision: str) -> int:
     """Bytes a training step needs: weights, gradients, moments, and what autograd keeps, counted on the meta device.
 
     The forward pass runs on tensors without data, so it costs no memory and no arithmetic.
     """
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    with torch.no_grad():
-        shadow = copy.deepcopy(model).to("meta")
+    shadow = on_meta(model)
     shadow.train()
     kept: dict[int, int] = {}
     held: list[Tensor] = []  # keeps storages alive, so that an id is not given to two of them
