@@ -11,13 +11,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from initbench.backbones.nnformer import nnformer
 from initbench.backbones.swin_unetr import LEGACY_ORDER, LegacyMerging, swin_unetr
 from initbench.backbones.unet import unet
 from initbench.backbones.unetr import unetr
 from initbench.backbones.unetrpp import EPA, UNETRPP, VARIANTS, WIDTHS, ResBlock, TransformerBlock, unetrpp
 from initbench.protocols import Backbone, BackboneInfo, Grid, PatchError, structure_of
 
-BACKBONES: dict[str, Backbone] = {"unetrpp": unetrpp, "unetr": unetr, "swin_unetr": swin_unetr, "unet": unet}
+BACKBONES: dict[str, Backbone] = {
+    "unetrpp": unetrpp,
+    "unetr": unetr,
+    "swin_unetr": swin_unetr,
+    "unet": unet,
+    "nnformer": nnformer,
+}
 # No two axes alike where the divisor allows it, so that a swapped axis shows.
 CASES: list[tuple[str, str, Grid]] = [
     ("unetrpp", "synapse", (32, 96, 64)),
@@ -31,6 +38,9 @@ CASES: list[tuple[str, str, Grid]] = [
     ("unetr", "perceptron-xyz", (16, 48, 32)),
     ("swin_unetr", "legacy-merge-xyz", (32, 32, 64)),
     ("unet", "default", (16, 40, 48)),
+    ("nnformer", "synapse", (32, 96, 64)),
+    ("nnformer", "acdc", (10, 64, 32)),
+    ("nnformer", "tumor", (64, 96, 64)),
 ]
 CHANNELS, CLASSES = 2, 5
 each_case = pytest.mark.parametrize(("name", "variant", "patch"), CASES, ids=[f"{n}-{v}" for n, v, _ in CASES])
@@ -106,6 +116,7 @@ def test_deep_supervision_gives_a_list_finest_first(name: str, variant: str, pat
         for output, factor in zip(outputs[1:], (1, 2), strict=True):
             grid = tuple(p // (s * factor) for p, s in zip(patch, stem, strict=True))
             assert output.shape == (1, CLASSES, *grid)
+    if name in ("unetrpp", "nnformer"):
         deep.do_ds = False  # type: ignore[assignment]
         with torch.no_grad():
             assert torch.equal(deep(x), expected)
@@ -137,7 +148,8 @@ def test_a_gradient_reaches_every_used_parameter(name: str, variant: str, patch:
 @each_case
 def test_trains_in_bfloat16(name: str, variant: str, patch: Grid) -> None:
     # No level of depth 2: there oneDNN leaves parts of the weight gradient of a 3x3x3 bfloat16 convolution unwritten.
-    patch = (3 * info(name).patches[variant].multiple[0], *patch[1:])
+    rule = info(name).patches[variant]
+    patch = rule.at_least((3 * rule.multiple[0], *patch[1:]))
     gradients = [
         backward(wake(build(name, variant, patch, deep_supervision=True)), patch, bfloat16=bf16) for bf16 in (False, True)
     ]
@@ -224,9 +236,10 @@ def test_the_first_variant_is_the_default(name: str) -> None:
 def test_a_wrong_patch_names_the_nearest(name: str, variant: str, patch: Grid) -> None:
     rule = info(name).patches[variant]
     d, h, w = rule.at_least((1, 1, 1))
+    d += rule.multiple[0]
     with pytest.raises(PatchError, match="nearest valid") as caught:
-        build(name, variant, (2 * d, h, w + 1))
-    assert f"{(2 * d, h, w)} or {(2 * d, h, w + rule.multiple[2])}" in str(caught.value)
+        build(name, variant, (d, h, w + 1))
+    assert f"{(d, h, w)} or {(d, h, w + rule.multiple[2])}" in str(caught.value)
     assert f"({variant})" in str(caught.value)
 
 
@@ -249,6 +262,9 @@ def test_unknown_names_are_refused_with_the_valid_ones(name: str) -> None:
         ("unetr", "conv", 1, 14, (96, 96, 96), 92_802_478),
         ("swin_unetr", "default", 1, 14, (96, 96, 96), 62_187_296),
         ("swin_unetr", "legacy-merge", 1, 14, (96, 96, 96), 62_187_296),
+        ("nnformer", "synapse", 1, 14, (64, 128, 128), 150_054_210),
+        ("nnformer", "acdc", 1, 4, (14, 160, 160), 37_197_072),
+        ("nnformer", "tumor", 4, 4, (128, 128, 128), 37_754_190),
     ],
 )
 def test_paper_is_the_published_network_to_the_parameter(

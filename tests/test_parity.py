@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from initbench.backbones import nnformer as nnformer_module
 from initbench.backbones import swin_unetr as swin_module
 from initbench.backbones import unetr as unetr_module
 from initbench.backbones import unetrpp as unetrpp_module
@@ -30,13 +31,17 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fixture:
-    """A recording: its name, what of ours it belongs to, and the bounds on outputs and gradients in float32."""
+    """A recording: its name, what of ours it belongs to, and the bounds on outputs and gradients in float32.
+
+    `extra` are parameters that the recorded network has and does not use, first in its state dict, with their shapes.
+    """
 
     name: str
     build: Callable[[int, int, Grid], nn.Module]
     output_bound: float = 1e-5
     gradient_bound: float = 1e-2
     meta: bool = True
+    extra: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def read(self, kind: str) -> Json:
         loaded: Json = json.loads(shared("parity", f"{self.name}.{kind}.json").read_text())
@@ -78,16 +83,37 @@ def _swin(name: str) -> Fixture:
     return Fixture(name, lambda *args: swin_module.build_swin_unetr(*args, variant=variant, widths=widths), meta=False)
 
 
+def _nnformer(name: str) -> Fixture:
+    """The authors' (`nnformer_*`), and those of MedContext, with a token for its masking that a plain pass does not use."""
+    medcontext = name.startswith("medcontext")
+    variant = name.split("_")[2 if medcontext else 1]
+    widths = nnformer_module.WIDTHS["paper"][variant]
+    if "tiny" in name:
+        widths = nnformer_module.Widths(24, 3, widths.windows)
+    without = name.endswith("nods") or name in ("medcontext_nnformer_acdc_2", "medcontext_nnformer_tumor_2")
+
+    def build(in_channels: int, num_classes: int, patch: Grid) -> nn.Module:
+        return nnformer_module.NNFormer(
+            in_channels, num_classes, patch, variant=variant, widths=widths, deep_supervision=not without
+        )
+
+    token = {"model_down.mask_token": (1, 1, widths.embedding)}
+    return Fixture(name, build, extra=token if medcontext else {})
+
+
 SMALL = [_unetrpp(f"unetrpp_{variant}_small") for variant in ("synapse", "lung", "acdc", "tumor")]
 SMALL += [_unetr(f"unetr_{variant}_tiny") for variant in ("perceptron", "conv")]
 SMALL += [_swin(name) for name in ("swinunetr_tiny", "swinunetr_legacymerge_tiny")]
-# acdc is lung's code, and of its small network only the keys were recorded.
-RECORDED = [fixture for fixture in SMALL if fixture.name != "unetrpp_acdc_small"]
+SMALL += [_nnformer(f"nnformer_{variant}_tiny{ending}") for variant in ("synapse", "acdc", "tumor") for ending in ("", "_nods")]
+# A double-precision convolution on the CPU takes ten times as long; these have few.
+QUICK_IN_FLOAT64 = {"unetr_perceptron_tiny", "unetr_conv_tiny", "nnformer_synapse_tiny", "nnformer_tumor_tiny"}
 PUBLISHED = [
     _unetrpp(f"unetrpp_{variant}{ending}") for variant in ("synapse", "lung", "acdc", "tumor") for ending in ("", "_nods")
 ]
 PUBLISHED += [_unetr(f"unetr_{variant}_c{n}") for variant in ("perceptron", "conv") for n in (2, 9, 14)]
 PUBLISHED += [_swin(f"swinunetr_{name}") for name in ("c2", "c9", "c14", "legacymerge_c14")]
+PUBLISHED += [_nnformer(f"nnformer_{variant}{ending}") for variant in ("synapse", "acdc", "tumor") for ending in ("", "_nods")]
+PUBLISHED += [_nnformer(f"medcontext_nnformer_{variant}_2") for variant in ("synapse", "acdc", "tumor")]
 
 
 def named(fixtures: list[Fixture]) -> pytest.MarkDecorator:
@@ -118,15 +144,27 @@ def recipe(key: str, shape: tuple[int, ...]) -> np.ndarray:
     return value.astype(np.float32).reshape(shape)
 
 
-def fill(model: nn.Module) -> str:
-    """Fills a model in place, the last of two tied entries winning, and returns the digest of what it wrote."""
+def fill(model: nn.Module, extra: dict[str, tuple[int, ...]] | None = None) -> str:
+    """Fills a model in place, the last of two tied entries winning, and returns the digest of `extra` and what it wrote."""
     digest = hashlib.sha256()
+
+    def value(key: str, shape: tuple[int, ...]) -> np.ndarray:
+        number = recipe(key, shape)
+        digest.update(key.encode() + b"\0" + number.astype("<f4").tobytes())
+        return number
+
+    for key, shape in (extra or {}).items():
+        value(key, shape)
     for key, tensor in model.state_dict().items():
         if tensor.is_floating_point():
-            value = recipe(key, tuple(tensor.shape))
-            digest.update(key.encode() + b"\0" + value.astype("<f4").tobytes())
-            tensor.copy_(torch.from_numpy(value))
+            tensor.copy_(torch.from_numpy(value(key, tuple(tensor.shape))))
     return digest.hexdigest()
+
+
+def check_index_tables(model: nn.Module, recording: Json) -> None:
+    buffers = dict(model.named_buffers())
+    for name, digest in recording.get("relative_position_index_sha256_int64le", {}).items():
+        assert hashlib.sha256(buffers[name].numpy().astype("<i8").tobytes()).hexdigest() == digest, name
 
 
 def recorded_input(recording: Json) -> Tensor:
@@ -186,25 +224,30 @@ def test_keys_order_and_shapes(fixture: Fixture) -> None:
         [key, list(t.shape), str(t.dtype).removeprefix("torch."), "param" if key in parameters else "buffer"]
         for key, t in model.state_dict().items()
     ]
-    assert ours == recording["state_dict"]
-    assert sum(p.numel() for p in model.parameters()) == recording["parameters"]
-    assert len(list(model.named_parameters())) == recording["n_named_parameters"]
+    extra = [[key, list(shape), "float32", "param"] for key, shape in fixture.extra.items()]
+    assert extra + ours == recording["state_dict"]
+    more = sum(math.prod(shape) for shape in fixture.extra.values())
+    assert sum(p.numel() for p in model.parameters()) + more == recording["parameters"]
+    assert len(list(model.named_parameters())) + len(extra) == recording["n_named_parameters"]
     names: dict[int, list[str]] = {}
     for key, p in parameters.items():
         names.setdefault(id(p), []).append(key)
     assert [group for group in names.values() if len(group) > 1] == recording["aliases"]
     children = {name: sum(p.numel() for p in child.parameters()) for name, child in model.named_children()}
+    for key, shape in fixture.extra.items():
+        children[key.split(".")[0]] += math.prod(shape)
     assert children == recording["children_parameters"]
 
 
-@named([fixture for fixture in RECORDED if not fixture.name.startswith("unetr_")])
+@named([fixture for fixture in SMALL if not fixture.name.startswith("unetr_")])
 def test_small_in_float32(fixture: Fixture) -> None:
     """The forward in the arithmetic of training; the windows make the gradients of Swin too slow for every day."""
     recording = fixture.read("forward")
     model = fixture.model(recording).eval()
     assert fill(model) == recording["fill_sha256"]
+    check_index_tables(model, recording)
     x = recorded_input(recording)
-    with torch.set_grad_enabled(fixture.name.startswith("unetrpp")):
+    with torch.set_grad_enabled(not fixture.name.startswith("swin")):
         outputs = forward(model, x)
         check_outputs(outputs, recording["outputs"], fixture.output_bound)
     if outputs[0].requires_grad:
@@ -212,7 +255,7 @@ def test_small_in_float32(fixture: Fixture) -> None:
         check_gradients(model, recording["grad_l2"], recording["grad_none"], fixture.gradient_bound, 1e-6)
 
 
-@named([fixture for fixture in RECORDED if fixture.name.startswith("unetrpp")])
+@named([fixture for fixture in SMALL if fixture.name.startswith(("unetrpp", "nnformer")) and "nods" not in fixture.name])
 def test_small_without_deep_supervision(fixture: Fixture) -> None:
     recording = fixture.read("forward")
     model = fixture.model(recording).eval()
@@ -228,18 +271,15 @@ def test_small_without_deep_supervision(fixture: Fixture) -> None:
 @pytest.mark.parametrize(
     "fixture",
     [
-        # A double-precision convolution on the CPU takes ten times as long.
-        pytest.param(fixture, id=fixture.name, marks=() if fixture.name.startswith("unetr_") else pytest.mark.full)
-        for fixture in RECORDED
+        pytest.param(fixture, id=fixture.name, marks=() if fixture.name in QUICK_IN_FLOAT64 else pytest.mark.full)
+        for fixture in SMALL
     ],
 )
 def test_small_in_float64(fixture: Fixture) -> None:
     recording = fixture.read("forward")
     model = fixture.model(recording).eval()
     assert fill(model) == recording["fill_sha256"]
-    buffers = dict(model.named_buffers())
-    for name, digest in recording.get("relative_position_index_sha256_int64le", {}).items():
-        assert hashlib.sha256(buffers[name].numpy().astype("<i8").tobytes()).hexdigest() == digest
+    check_index_tables(model, recording)
     model.double()
     expected = recording["float64_run"]
     outputs = forward(model, recorded_input(recording).double())
@@ -250,15 +290,58 @@ def test_small_in_float64(fixture: Fixture) -> None:
     check_gradients(model, expected["grad_l2"], recording["grad_none"], 1e-8, 0.0)
 
 
+@pytest.mark.parametrize(
+    "fixture",
+    [
+        pytest.param(fixture, id=fixture.name, marks=pytest.mark.full if fixture.name.endswith("nods") else ())
+        for fixture in SMALL
+        if fixture.name.startswith("nnformer")
+    ],
+)
+def test_every_module_of_nnformer(fixture: Fixture) -> None:
+    """What each module gave, in the order of the calls: says where a network goes astray, not only that it does."""
+    recording = fixture.read("trace")
+    expected = {(name, call): values for name, _, call, *values in recording["trace"]}
+    model = fixture.model(recording).eval()
+    fill(model)
+    calls: dict[str, int] = {}
+    compared: set[str] = set()
+
+    def compare(name: str, output: Any) -> None:
+        calls[name] = calls.get(name, 0) + 1
+        if (name, calls[name]) not in expected or not isinstance(output, Tensor):
+            return
+        shape, l2, mean, element = expected[name, calls[name]]
+        # Ours may have its channels in another place, which shows in the one element alone.
+        assert output.numel() == math.prod(shape), name
+        assert float(output.norm()) == pytest.approx(l2, rel=1e-10), name
+        assert float(output.mean()) == pytest.approx(mean, abs=1e-10), name
+        if list(output.shape) == shape:
+            assert float(output.flatten()[output.numel() // 3]) == pytest.approx(element, abs=1e-9), name
+        compared.add(name)
+
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda module, inputs, output, name=name: compare(name, output))
+    shape = (2, recording["in_channels"], *recording["crop"])
+    x = np.random.Generator(np.random.PCG64(1234)).standard_normal(math.prod(shape)).astype(np.float32).reshape(shape)
+    with torch.no_grad():
+        model.double()(torch.from_numpy(x).double())
+    computing = {name for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.LayerNorm, nn.Conv3d))}
+    blocks = {name for name, module in model.named_modules() if isinstance(module, nnformer_module.Block)}
+    assert compared >= computing | blocks | set(structure_of(model).heads)
+
+
 @pytest.mark.full
 @named(PUBLISHED)
 def test_published_crop_in_float32(fixture: Fixture) -> None:
     recording = fixture.read("forward")
     model = fixture.model(recording).eval()
-    assert fill(model) == recording["fill_sha256"]
+    assert fill(model, fixture.extra) == recording["fill_sha256"]
+    check_index_tables(model, recording)
     outputs = forward(model, recorded_input(recording))
     check_outputs(outputs, recording["outputs"], fixture.output_bound)
     loss = mean_square(outputs)
     assert float(loss.detach()) == pytest.approx(recording["loss_mean_square_all_outputs"], rel=1e-4)
     loss.backward()
-    check_gradients(model, recording["grad_l2"], recording["grad_none"], fixture.gradient_bound, 1e-6)
+    unused = [name for name in recording["grad_none"] if name not in fixture.extra]
+    check_gradients(model, recording["grad_l2"], unused, fixture.gradient_bound, 1e-6)
