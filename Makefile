@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run install check test test-full bench clean
+.PHONY: run install check test test-full bench bench-paper clean
 
 run: $(STAMP) ## the main job on the embedded data set: two inits, three seeds, a leaderboard
 	$(BIN)/initbench run --init default,lwi --backbone unetrpp --dataset phantom-lung --size tiny --budget smoke --seeds 3 \
@@ -33,6 +33,9 @@ test-full: check ## all of it, with training runs on real volumes: most of an ho
 
 bench: $(STAMP) ## speed of the device-resident data path and of a training step
 	OMP_NUM_THREADS=1 $(BIN)/pytest benchmarks --benchmark-only
+
+bench-paper: $(STAMP) ## step time and peak memory of every backbone at paper size: ten minutes, 10 GiB
+	$(BIN)/python -m benchmarks.paper_size
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -174,7 +174,6 @@ def build_swin_unetr(
             for depth, name in enumerate(LEVELS, start=1)
         ),
         heads=("out",),
-        variant=variant,
         axes=axes,
         published=Published(
             axes="WHD",

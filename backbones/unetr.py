@@ -117,7 +117,6 @@ def build_unetr(
         heads=("out",),
         # MONAI builds the norm of its cross-attention in every block, also where there is none.
         unused=tuple(f"vit.blocks.{block}.norm_cross_attn.{kind}" for block in range(BLOCKS) for kind in ("weight", "bias")),
-        variant=variant,
         axes=axes,
         published=Published(
             axes="WHD",

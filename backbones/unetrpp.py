@@ -336,7 +336,6 @@ class UNETRPP(nn.Module):
             levels=tuple(Level(f"unetr_pp_encoder.stages.{i}", grids[i], dims[i]) for i in range(STAGES)),
             heads=("out1", "out2", "out3") if deep_supervision else ("out1",),
             projections=tuple(name for name, _ in self.named_parameters() if name.endswith(".EF")),
-            variant=variant.name,
             published=Published(
                 layouts=(FileLayout("LWI's order heads", r"temp_head", ((r"^temp_head\d\.", None),)),),
                 signs=_signs(variant),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ class Structure:
         heads: dotted names of the output heads; a learned init leaves them out.
         unused: parameters that get no gradient by design (dotted names).
         projections: bare ``(inputs, outputs)`` matrices used as linear maps (dotted names of parameters).
-        variant: the variant it was built as.
+        name: of the backbone, and
+        variant: the one it was built as; both are set by the decorator `backbone`.
         axes: order in which the network sees the spatial axes of its input ``(N, C, D, H, W)``.
         published: how the weights that people publish for it are to be read.
     """
@@ -124,6 +125,7 @@ class Structure:
     heads: tuple[str, ...]
     unused: tuple[str, ...] = ()
     projections: tuple[str, ...] = ()
+    name: str = ""
     variant: str = "default"
     axes: Axes = "DHW"
     published: Published = field(default_factory=Published)
@@ -273,7 +275,9 @@ def backbone(info: BackboneInfo) -> Callable[[Callable[..., nn.Module]], Backbon
             if size not in SIZES:
                 raise ValueError(f"{name} has no size {size!r}; it has {', '.join(SIZES)}")
             patch = check_patch(f"{name} ({chosen})", patch_size, info.patches.get(chosen, PatchRule((1, 1, 1))))
-            return function(in_channels, num_classes, patch, size, chosen, deep_supervision)
+            model = function(in_channels, num_classes, patch, size, chosen, deep_supervision)
+            model.structure = replace(structure_of(model), name=name, variant=chosen)  # type: ignore[assignment]
+            return model
 
         functools.update_wrapper(build, function)
         build.info = info  # type: ignore[attr-defined]

@@ -156,10 +156,13 @@ def _from_file(kind: Kind, spec: Spec) -> Component:
     return Component(spec, kind, target, f"file {path}", source_digest)
 
 
-def parameters(component: Component, skip: int) -> list[str]:
-    """Names of the parameters that a component takes, after the `skip` that the harness fills."""
+REQUIRED = inspect.Parameter.empty
+
+
+def parameters(component: Component, skip: int) -> dict[str, Any]:
+    """The parameters that a component takes after the `skip` that the harness fills, with defaults or `REQUIRED`."""
     found = list(inspect.signature(component.target).parameters.values())[skip:]
-    return [p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return {p.name: p.default for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
 def resolve_params(component: Component, skip: int) -> dict[str, Any]:
@@ -173,17 +176,17 @@ def resolve_params(component: Component, skip: int) -> dict[str, Any]:
         UsageError: a parameter that it does not take, or one it needs is not given; names those it takes.
     """
     target: Callable[..., Any] = component.target
-    parameters = list(inspect.signature(target).parameters.values())[skip:]
-    takes = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes = parameters(component, skip)
     given = dict(component.spec.params)
     strange = sorted(set(given) - set(takes))
-    if strange and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+    if strange and not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values()):
         options = ", ".join(f"{key}={value!r}" for key, value in takes.items()) or "none"
         raise UsageError(f"{component.spec.name} takes no {', '.join(strange)}; its parameters: {options}")
     resolved = {**takes, **given}
-    missing = [key for key, value in resolved.items() if value is inspect.Parameter.empty]
+    missing = [key for key, value in resolved.items() if value is REQUIRED]
     if missing:
-        raise UsageError(f"{component.spec.name} needs {', '.join(missing)}: write {component.spec.name}({missing[0]}=...)")
+        name = component.spec.name
+        raise UsageError(f"{name} needs {', '.join(missing)}: write {name}({missing[0]}=...) or --set init.{missing[0]}=...")
     return resolved
 
 
@@ -198,8 +201,7 @@ def canonical(component: Component, skip: int, *, shown: bool = False) -> Spec:
     Raises:
         UsageError: a file that a parameter names is not there.
     """
-    signature = list(inspect.signature(component.target).parameters.values())[skip:]
-    defaults = {p.name: p.default for p in signature}
+    defaults = parameters(component, skip)
     files = file_digests(component)
     kept = tuple(
         (key, f"{Path(value).name if shown else ''}@{files[key][:8]}" if key in files else value)

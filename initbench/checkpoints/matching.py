@@ -120,11 +120,11 @@ def _check_variant(
         key = next((key for key in tensors if re.search(sign.pattern, key)), None)
         if (key is not None) != sign.expected:
             shown = f"it has {key}" if key else f"it has no key with {sign.pattern}"
-            raise UsageError(f"checkpoint {checkpoint.path} is of another variant ({shown}); {_use(own, sign.otherwise)}")
+            raise UsageError(f"checkpoint {checkpoint.path} is of another variant ({shown}); {_use(structure, sign.otherwise)}")
     known = str(checkpoint.card.get("variant", "")) or request.variant
     fits = (known,) if known else layout.variants
     if fits and own not in fits:
-        raise UsageError(f"checkpoint {checkpoint.path} is of variant {' or '.join(fits)}; {_use(own, fits[0])}")
+        raise UsageError(f"checkpoint {checkpoint.path} is of variant {' or '.join(fits)}; {_use(structure, fits[0])}")
     if not fits and published.lookalikes:
         others = ", ".join(published.lookalikes)
         raise UsageError(
@@ -133,8 +133,12 @@ def _check_variant(
         )
 
 
-def _use(own: str, variant: str) -> str:
-    return f'the network is variant {own}. Use --backbone "NAME(variant={variant})"'
+def _use(structure: Structure, variant: str) -> str:
+    return f"the network is variant {structure.variant}. Use {_backbone(structure, variant)}"
+
+
+def _backbone(structure: Structure, variant: str) -> str:
+    return f'--backbone "{structure.name or "NAME"}(variant={variant})"'
 
 
 def _check_axes(checkpoint: Checkpoint, structure: Structure, request: Request) -> None:
@@ -147,7 +151,7 @@ def _check_axes(checkpoint: Checkpoint, structure: Structure, request: Request) 
     if checkpoint.card or trained == structure.axes:
         return
     turned = structure.published.turned
-    use = f' Use --backbone "NAME(variant={turned})", or' if turned else " Use"
+    use = f" Use {_backbone(structure, turned)}, or" if turned else " Use"
     raise UsageError(
         f"checkpoint {checkpoint.path}: its weights were trained on volumes (N, C, {', '.join(trained)}), and variant "
         f"{structure.variant} sees (N, C, {', '.join(structure.axes)}).{use} --set init.axes={structure.axes} where you know "

@@ -25,7 +25,8 @@ def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
         table["source sha256"] = component.source_digest
     if kind == "initializer":
         table |= asdict(getattr(component.target, "info", InitializerInfo()))
-        table["parameters"] = registry.resolve_params(component, skip=2)
+        takes = registry.parameters(component, skip=2) | dict(spec.params)
+        table["parameters"] = {key: "(required)" if value is registry.REQUIRED else value for key, value in takes.items()}
     elif kind == "backbone":
         table |= _backbone(spec, getattr(component.target, "info", None))
     if entry is not None:

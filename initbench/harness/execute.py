@@ -33,10 +33,23 @@ class Outcome:
     message: str = ""
 
 
-def look_up(request: RunRequest, progress: Progress | None = None) -> Outcome | None:
-    """The outcome of a request that needs no run: its result is there, or it cannot be run. None for one that is to be run."""
+def look_up(request: RunRequest, rehearsed: set[str], progress: Progress | None = None) -> Outcome | None:
+    """The outcome of a request that needs no run: its result is there, or it cannot be run. None for one that is to be run.
+
+    An init that brings weights in a file is tried on the network, so that a file that does not fit is said before hours of
+    training; `rehearsed` holds the cells that were.
+    """
     found = _resolve(request, progress or NoProgress())
-    return found if isinstance(found, Outcome) else None
+    if isinstance(found, Outcome):
+        return found
+    if not found.init_info.files or found.init_info.learned or found.id in rehearsed:
+        return None
+    try:
+        Run(found, folder_of(found), NoProgress()).rehearse()
+    except InitbenchError as error:
+        return Outcome(request, "refused" if isinstance(error, UsageError) else "failed", None, None, str(error))
+    rehearsed.add(found.id)
+    return None
 
 
 def _resolve(request: RunRequest, progress: Progress) -> Outcome | Cell:

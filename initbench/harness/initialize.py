@@ -120,6 +120,7 @@ def _structure(
         heads=tuple(heads) if heads is not None else own.heads,
         unused=own.unused,
         projections=own.projections,
+        name=own.name,
         variant=own.variant,
         axes=own.axes,
         published=own.published,

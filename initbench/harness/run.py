@@ -58,6 +58,10 @@ class Run:
         model.to(self.device)
         return self._finish(model, diverged)
 
+    def rehearse(self) -> None:
+        """Constructs and initializes, for an init that needs no data; leaves nothing."""
+        self._initialize(self._construct(), ())
+
     def _construct(self) -> nn.Module:
         cell, recipe = self.cell, self.cell.recipe
         model = build(

@@ -122,9 +122,10 @@ def run_planned(requests: Sequence[RunRequest], jobs: int = 1, reporter: Reporte
     reporter = reporter or Silent()
     outcomes: dict[int, Outcome] = {}
     missing: list[int] = []
+    rehearsed: set[str] = set()
     for number, request in enumerate(requests):
         # Looked up here, before any worker starts: a finished sweep returns at once, and the data are prepared once.
-        known = look_up(request, OneRun(reporter, number))
+        known = look_up(request, rehearsed, OneRun(reporter, number))
         if known is None:
             missing.append(number)
         else:

@@ -12,8 +12,9 @@ from initbench.runs import store
 
 _COLUMNS = (
     "init", "backbone", "dataset", "seed", "status", "dice", "variant", "size", "budget", "steps", "protocol", "precision",
-    "split", "recipe", "regimen", "dice_policy", "cell", "learned", "external", "origin", "changed_share", "init_seconds", "train_seconds",
-    "total_seconds", "init_steps", "train_steps", "peak_memory", "device", "environment", "weights_digest", "reason", "path",
+    "split", "recipe", "regimen", "dice_policy", "cell", "learned", "external", "origin", "changed_share", "init_seconds",
+    "train_seconds", "total_seconds", "init_steps", "train_steps", "peak_memory", "device", "environment", "weights_digest",
+    "reason", "path",
 )  # fmt: skip
 _FLOATS = ("dice", "changed_share", "init_seconds", "train_seconds", "total_seconds")  # also where no run has any
 
