@@ -45,6 +45,7 @@ def make_msd(
     classes: int = 2,
     orientations: Sequence[str] = ("RAS", "LPS", "PIR"),
     seed: int = 0,
+    ids: Sequence[str] = (),
 ) -> Path:
     """A Decathlon folder of random volumes: shape and spacing differ from case to case, orientations take turns."""
     rng = np.random.default_rng(seed)
@@ -57,9 +58,10 @@ def make_msd(
         label = rng.integers(0, classes, shape).astype(np.uint8)
         image = rng.normal(40 if modality == "CT" else 300, 80, (*shape, len(channels))).astype(np.float32)
         image += 60 * label[..., None]
-        write_nifti(root / "imagesTr" / f"case_{i:02d}.nii.gz", image if len(channels) > 1 else image[..., 0], affine)
-        write_nifti(root / "labelsTr" / f"case_{i:02d}.nii.gz", label, affine)
-        entries.append({"image": f"./imagesTr/case_{i:02d}.nii.gz", "label": f"./labelsTr/case_{i:02d}.nii.gz"})
+        name = ids[i] if ids else f"case_{i:02d}"
+        write_nifti(root / "imagesTr" / f"{name}.nii.gz", image if len(channels) > 1 else image[..., 0], affine)
+        write_nifti(root / "labelsTr" / f"{name}.nii.gz", label, affine)
+        entries.append({"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"})
     write_table(
         root,
         modality={str(i): name for i, name in enumerate(channels)},
