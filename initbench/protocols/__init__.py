@@ -1,0 +1,47 @@
+"""The contracts between the rooms. Imports nothing of ours.
+
+Tensors are ``(N, C, D, H, W)`` and spacings are in mm in the same order. ``D`` is the slice axis: superior-inferior, or the
+coarsest axis where one spacing is at least three times the others. It is bound once per data set, by name, never by index.
+"""
+
+from initbench.protocols.backbones import Backbone, BackboneInfo, PatchError, PatchRule, backbone, check_patch, check_variant
+from initbench.protocols.basics import SIZES, Axes, Grid, Layout, NoProgress, Progress, Size, Spacing
+from initbench.protocols.datasets import Case, Dataset, Split
+from initbench.protocols.initializers import InitContext, Initializer, InitializerInfo, Patches, Role, Site, initializer
+from initbench.protocols.structure import FileLayout, KeySign, Level, Published, Structure, structure_of
+from initbench.protocols.training import Task
+
+__all__ = [
+    "SIZES",
+    "Axes",
+    "Backbone",
+    "BackboneInfo",
+    "Case",
+    "Dataset",
+    "FileLayout",
+    "Grid",
+    "InitContext",
+    "Initializer",
+    "InitializerInfo",
+    "KeySign",
+    "Layout",
+    "Level",
+    "NoProgress",
+    "PatchError",
+    "PatchRule",
+    "Patches",
+    "Progress",
+    "Published",
+    "Role",
+    "Site",
+    "Size",
+    "Spacing",
+    "Split",
+    "Structure",
+    "Task",
+    "backbone",
+    "check_patch",
+    "check_variant",
+    "initializer",
+    "structure_of",
+]

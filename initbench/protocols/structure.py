@@ -1,0 +1,126 @@
+"""What a network says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from initbench.protocols.basics import Axes, Grid, Layout
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Level:
+    """One encoder level Z_i: what a forward hook on ``module`` sees.
+
+    Attributes:
+        module: dotted name of the submodule whose output is Z_i.
+        grid: the level's ``(D, H, W)`` for the patch the network was built for.
+        channels: width of Z_i.
+        layout: ``NCDHW``, ``NDHWC``, or ``NLC`` (tokens in row-major order, the last axis fastest).
+        axes: order of the spatial axes in what the hook sees.
+    """
+
+    module: str
+    grid: Grid
+    channels: int
+    layout: Layout = "NCDHW"
+    axes: Axes = "DHW"
+
+
+@dataclass(frozen=True)
+class FileLayout:
+    """Keys of a kind of published file, where they are not those of the network.
+
+    Attributes:
+        name: what reports call it.
+        sign: regular expression; a file with a key that it matches from its first character on is of this kind.
+        renames: (regular expression, replacement) pairs, applied to every key in turn; None drops the key.
+        part: dotted name of the submodule that such a file covers, "" for the whole network.
+        variants: the variants that such weights fit, () where the file does not say.
+    """
+
+    name: str
+    sign: str
+    renames: tuple[tuple[str, str | None], ...] = ()
+    part: str = ""
+    variants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class KeySign:
+    """A key that tells variants apart.
+
+    Attributes:
+        pattern: regular expression, searched for in the keys of a file.
+        expected: whether files for this variant have such a key.
+        otherwise: the variant of files where it is the other way round.
+    """
+
+    pattern: str
+    expected: bool
+    otherwise: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """How to read weights that were published for a network.
+
+    Attributes:
+        axes: order of the spatial axes that they were trained on: D inferior-superior, H posterior-anterior, W left-right.
+        turned: the variant that takes them, where this one sees volumes in another order.
+        layouts: kinds of files with keys of their own; several may match one file.
+        positions: tables of positions ``(1, N, C)`` (regular expressions on keys) and their grid in the order of the rows;
+            such a table is resampled where the weights are of another patch.
+        lookalikes: variants whose weights fit this network in every key and shape, and mean something else.
+        signs: keys that tell files for this variant from files for another.
+    """
+
+    axes: Axes = "DHW"
+    turned: str = ""
+    layouts: tuple[FileLayout, ...] = ()
+    positions: Mapping[str, Grid] = field(default_factory=dict)
+    lookalikes: tuple[str, ...] = ()
+    signs: tuple[KeySign, ...] = ()
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a network says of itself, so that nothing else has to know its insides.
+
+    Attributes:
+        patch_size: ``(D, H, W)`` the network was built for.
+        levels: encoder levels, shallow to deep.
+        heads: dotted names of the output heads; a learned init leaves them out.
+        unused: parameters that get no gradient by design (dotted names).
+        projections: bare ``(inputs, outputs)`` matrices used as linear maps (dotted names of parameters).
+        name: of the backbone, and
+        variant: the one it was built as; both are set by the decorator `backbone`.
+        axes: order in which the network sees the spatial axes of its input ``(N, C, D, H, W)``.
+        published: how the weights that people publish for it are to be read.
+    """
+
+    patch_size: Grid
+    levels: tuple[Level, ...]
+    heads: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+    projections: tuple[str, ...] = ()
+    name: str = ""
+    variant: str = "default"
+    axes: Axes = "DHW"
+    published: Published = field(default_factory=Published)
+
+
+def structure_of(model: nn.Module) -> Structure:
+    """The structure a network declares.
+
+    Raises:
+        TypeError: it declares none.
+    """
+    structure = getattr(model, "structure", None)
+    if not isinstance(structure, Structure):
+        raise TypeError(f"{type(model).__name__} declares no `structure` (initbench.protocols.Structure): levels and heads")
+    return structure
