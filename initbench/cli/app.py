@@ -78,6 +78,9 @@ class Format(StrEnum):
     json = "json"
 
 
+validate_app = typer.Typer(no_args_is_help=True, help="Check a plug-in against its contract.", rich_markup_mode=None)
+app.add_typer(validate_app, name="validate")
+
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
@@ -175,6 +178,24 @@ def leaderboard(
     from initbench.cli.show import leaderboard_command
 
     leaderboard_command(out, dataset or [], backbone or [], "json" if json else format_.value)
+
+
+@validate_app.command("backbone")
+def validate_backbone(
+    name: Annotated[
+        str, typer.Argument(help="Backbone: name, name(variant=...) or ./file.py:function; all variants without one.")
+    ],
+    size: Annotated[NetSize, typer.Option(help="Size of the network.")] = NetSize.tiny,
+    patch: Annotated[str | None, typer.Option(help="D,H,W in voxels. [default: a small one with three sizes]")] = None,
+    in_channels: Annotated[
+        list[int] | None, typer.Option(help="Input channels (repeatable). [default: 1 and 2]", min=1, show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check what a backbone promises: outputs, gradients, levels, heads, weights, determinism. On the CPU; exit code 1 if not."""
+    from initbench.cli.validate import validate_command
+
+    validate_command(name, size.value, patch, in_channels, json=json)
 
 
 def main(arguments: list[str] | None = None) -> None:
