@@ -1,6 +1,6 @@
 """Step time and peak memory of every backbone at paper size and its published crop, batch 1: ``make bench-paper``.
 
-One process per network, so that a peak belongs to it alone. Prints the table of backbones/README.md.
+One process per network, so that a peak belongs to it alone. Prints the table of BACKBONES.md.
 """
 
 from __future__ import annotations
