@@ -109,11 +109,12 @@ _HALVINGS = (Reduction(), Reduction(), Reduction())
 _FLAT_REDUCTIONS = (Reduction((1, 2, 2), (0, 1, 1)), Reduction(), Reduction(padding=(0, 1, 1)))
 
 VARIANTS: dict[str, Variant] = {
-    "synapse": Variant((2, 4, 4), True, (0, 1, 2), _HALVINGS, PatchRule((16, 32, 32))),
+    # At least two tokens per axis at the deepest stage: a window of one token has no attention to learn.
+    "synapse": Variant((2, 4, 4), True, (0, 1, 2), _HALVINGS, PatchRule((16, 32, 32), least=(32, 64, 64))),
     # Going up, the deepest stage gives 2d + 1 slices, which are those of the skip where that has an odd number of at least
     # three; the stage above doubles them.
     "acdc": Variant((1, 4, 4), False, (0, 1, 2), _FLAT_REDUCTIONS, PatchRule((4, 32, 32), (2, 0, 0), (6, 1, 1))),
-    "tumor": Variant((4, 4, 4), True, (1, 2, 3), _HALVINGS, PatchRule((32, 32, 32))),
+    "tumor": Variant((4, 4, 4), True, (1, 2, 3), _HALVINGS, PatchRule((32, 32, 32), least=(64, 64, 64))),
 }
 
 _CUBES: tuple[Grid, Grid, Grid, Grid] = ((4, 4, 4), (4, 4, 4), (8, 8, 8), (4, 4, 4))

@@ -31,7 +31,7 @@ PATCHES: dict[str, Grid] = {
     "unetr": (32, 48, 16),
     "swin-unetr": (32, 64, 32),
     "unetrpp": (32, 64, 32),
-    "nnformer": (32, 64, 32),
+    "nnformer": (32, 64, 96),
     "unet": (16, 24, 32),
 }
 

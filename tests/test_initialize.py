@@ -224,7 +224,7 @@ BACKBONES: dict[str, Grid] = {
     "unetr": (16, 32, 16),
     "unetrpp": (32, 64, 32),
     "swin-unetr": (32, 64, 32),
-    "nnformer": (32, 64, 32),
+    "nnformer": (32, 64, 96),
     "unet": (16, 24, 32),
 }
 
