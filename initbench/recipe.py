@@ -68,7 +68,7 @@ class Optimizer(_Section):
     lr: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     momentum: float = Field(default=0.99, ge=0, lt=1)
-    schedule: Literal["cosine", "poly", "constant"]
+    schedule: Literal["cosine", "poly", "constant", "plateaus"]
     warmup: float = Fraction
     poly_power: float = 0.9
     clip: float = Field(default=0.0, ge=0, description="gradient norm bound, 0 for none")

@@ -18,7 +18,7 @@ from typing import Any
 from initbench import digest
 from initbench.catalog import CATALOG, GROUPS, Entry, Kind
 from initbench.errors import InitbenchError, UsageError
-from initbench.spec import Spec
+from initbench.spec import OF, Spec
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,8 @@ def resolve_params(component: Component, skip: int) -> dict[str, Any]:
     takes = parameters(component, skip)
     given = dict(component.spec.params)
     strange = sorted(set(given) - set(takes))
+    if strange == [OF]:
+        raise UsageError(f"{component.spec.name} takes no other component in parentheses: write {component.spec.name}(key=value)")
     if strange and not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values()):
         options = ", ".join(f"{key}={value!r}" for key, value in takes.items()) or "none"
         raise UsageError(f"{component.spec.name} takes no {', '.join(strange)}; its parameters: {options}")
@@ -202,21 +204,34 @@ def canonical(component: Component, skip: int, *, shown: bool = False) -> Spec:
         UsageError: a file that a parameter names is not there.
     """
     defaults = parameters(component, skip)
-    files = file_digests(component)
-    kept = tuple(
-        (key, f"{Path(value).name if shown else ''}@{files[key][:8]}" if key in files else value)
-        for key, value in component.spec.params
-        if defaults.get(key, _UNSET) != value
-    )
-    return Spec(display_name(component), kept)
+    files, inner = _own_files(component), nested(component)
+    kept: list[tuple[str, Any]] = []
+    for key, value in component.spec.params:
+        if key in inner:
+            kept.append((key, canonical(inner[key], skip, shown=shown)))
+        elif key in files:
+            kept.append((key, f"{Path(value).name if shown else ''}@{files[key][:8]}"))
+        elif defaults.get(key, _UNSET) != value:
+            kept.append((key, value))
+    return Spec(display_name(component), tuple(kept))
+
+
+def nested(component: Component) -> dict[str, Component]:
+    """Components that a component is asked to work on, by parameter: that of ``shuffled(lwi)`` is ``of``."""
+    return {key: get(component.kind, value) for key, value in component.spec.params if isinstance(value, Spec)}
 
 
 def file_digests(component: Component) -> dict[str, str]:
-    """sha256 of the files that parameters name (`InitializerInfo.files`), by parameter.
+    """sha256 of the files that parameters name (`InitializerInfo.files`), by parameter; ``of.path`` for a nested component.
 
     Raises:
         UsageError: there is no such file.
     """
+    inner = {f"{key}.{name}": found for key, item in nested(component).items() for name, found in file_digests(item).items()}
+    return _own_files(component) | inner
+
+
+def _own_files(component: Component) -> dict[str, str]:
     named = getattr(getattr(component.target, "info", None), "files", ())
     given = dict(component.spec.params)
     return {key: _file_digest(component, key, str(given[key])) for key in named if given.get(key)}

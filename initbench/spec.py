@@ -1,4 +1,4 @@
-"""Component strings: ``name``, ``name(arg=1)``, ``./file.py:function``; parsed as literals, never evaluated."""
+"""Component strings: ``name``, ``name(arg=1)``, ``outer(inner)``, ``./file.py:function``; parsed as literals, never evaluated."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from typing import Any
 from initbench.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_.\-]+)?\Z")
-_WORD = re.compile(r"[A-Za-z_][\w+-]*\Z")
+_WORD = re.compile(r"[A-Za-z_][\w+./-]*\Z")
+_KEYWORD = re.compile(r"[A-Za-z_]\w*\s*=")
+_NESTED = re.compile(r"[A-Za-z_./~]")
 _FILE = re.compile(r"(?P<path>.+\.py):(?P<attribute>[A-Za-z_]\w*)\Z")
+
+
+OF = "of"
+"""Name of the parameter that a nested component goes to: ``shuffled(lwi)`` is ``shuffled(of=lwi)``."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A component and the parameters it is asked for."""
+    """A component and the parameters it is asked for. A parameter may be a component itself."""
 
     name: str
     params: tuple[tuple[str, Any], ...] = ()
@@ -28,12 +34,14 @@ class Spec:
 
     def with_param(self, key: str, value: Any) -> Spec:
         """The same component with one parameter set."""
-        return Spec(self.name, tuple(sorted({**dict(self.params), key: value}.items())))
+        return Spec(self.name, _sorted({**dict(self.params), key: value}))
 
     def __str__(self) -> str:
         if not self.params:
             return self.name
-        return f"{self.name}({', '.join(f'{key}={value!r}' for key, value in sorted(self.params))})"
+        inner = [str(value) for _, value in self.params if isinstance(value, Spec)]
+        plain = [f"{key}={value!r}" for key, value in self.params if not isinstance(value, Spec)]
+        return f"{self.name}({', '.join(inner + sorted(plain))})"
 
 
 def parse(text: str) -> Spec:
@@ -54,7 +62,18 @@ def parse(text: str) -> Spec:
     return Spec(name, _arguments(text, rest[:-1]))
 
 
+def _sorted(params: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(params.items(), key=lambda item: item[0]))
+
+
 def _arguments(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
+    items = split_list(inside)
+    if items and _NESTED.match(items[0]) and not _KEYWORD.match(items[0]):
+        return _sorted({OF: parse(items[0]), **dict(_keywords(text, ", ".join(items[1:])))})
+    return _keywords(text, inside)
+
+
+def _keywords(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
     source = f"f({inside})"
     try:
         call = ast.parse(source, mode="eval").body
@@ -67,11 +86,11 @@ def _arguments(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
         if keyword.arg is None or keyword.arg in params:
             raise UsageError(f"{text!r}: each argument once, as key=value")
         params[keyword.arg] = _literal(text, keyword.arg, keyword.value, ast.get_source_segment(source, keyword.value) or "")
-    return tuple(sorted(params.items()))
+    return _sorted(params)
 
 
 def _literal(text: str, key: str, node: ast.expr, written: str) -> Any:
-    # scope=linear+conv, variant=legacy-merge: a bare word is a string, so that shells need no second quotes.
+    # scope=linear+conv, variant=legacy-merge, path=weights/a.pt: a bare word is a string, so that shells need no second quotes.
     if _WORD.match(written) and written not in ("True", "False", "None"):
         return written
     try:

@@ -1,19 +1,24 @@
-"""``lwi``: learnable weight initialization, order prediction and masked reconstruction together.
+"""``lwi``: learnable weight initialization, order prediction and masked reconstruction together; and as its code was released.
 
 Source: Madan et al., "Learnable Weight Initialization for Volumetric Medical Image Segmentation", section 3.2, eqs. 6-9;
-ShahinaKK/LWI-VMS@7f21654. Where they differ, this follows the text: the depth axis is pooled (the release pools another one)
-and the learning rate follows the schedule at every step (the release steps it once per 100 epochs). `pool` has the axes of
-the release: ``width`` for UNETR, ``interleaved`` for UNETR++.
+ShahinaKK/LWI-VMS@7f21654. Where they differ, ``lwi`` follows the text: the depth axis is pooled (the release pools another one),
+the learning rate follows the schedule at every step (the release steps it once per 100 epochs), and crops are placed without
+labels and not flipped along depth. ``lwi-as-released`` does what the code does; each difference can also be set apart on ``lwi``.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import nn
 
+from initbench.errors import UsageError
 from initbench.pretext.engine import Order, Pretext, Reconstruction, pretrain
 from initbench.pretext.objectives import Pool
 from initbench.pretext.transforms import Mask, Scope
-from initbench.protocols import InitContext, initializer
+from initbench.protocols import Crops, InitContext, initializer
+
+Schedule = Literal["recipe", "plateaus"]
 
 
 @initializer(paper="LWI section 3.2", learned=True)
@@ -30,11 +35,46 @@ def lwi(
     permutation: Scope = "batch",
     mask_scope: Scope = "batch",
     pool: Pool = "depth",
+    schedule: Schedule = "recipe",
+    crops: Crops = "uniform",
 ) -> None:
     """Slabs are shuffled, then cells masked; loss = order cross-entropy over the levels + reconstruction error of all voxels."""
+    if schedule not in ("recipe", "plateaus") or crops not in ("uniform", "labels"):
+        raise UsageError(f"schedule is recipe or plateaus, crops is uniform or labels; got {schedule!r}, {crops!r}")
     mask = Mask(mask_ratio, mask_patch or ctx.mask_patch, scope=mask_scope)
-    pretrain(
-        model,
-        ctx,
-        Pretext(Order(taps, permutation, order_weight, pool), Reconstruction(mask, voxels="all", weight=reconstruction_weight)),
+    pretext = Pretext(
+        Order(taps, permutation, order_weight, pool),
+        Reconstruction(mask, voxels="all", weight=reconstruction_weight),
+        crops,
+        None if schedule == "recipe" else schedule,
     )
+    pretrain(model, ctx, pretext)
+
+
+# Pooling and schedule of the code for each network; that for UNETR++ steps its schedule every epoch.
+_RELEASED: dict[str, tuple[Pool, Schedule]] = {"unetr": ("width", "plateaus"), "unetrpp": ("interleaved", "recipe")}
+
+
+@initializer(paper="LWI, code", learned=True)
+def lwi_as_released(
+    model: nn.Module,
+    ctx: InitContext,
+    /,
+    *,
+    mask_ratio: float = 0.4,
+    mask_patch: int | None = None,
+    pool: Pool | None = None,
+    schedule: Schedule | None = None,
+    crops: Crops = "labels",
+) -> None:
+    """The released code: slots of another axis, its schedule, one mask for a batch, crops around labels and flipped in depth."""
+    known = _RELEASED.get(ctx.structure.name)
+    if known is None and (pool is None or schedule is None):
+        raise UsageError(
+            f"LWI released code for {' and '.join(_RELEASED)}, not for {ctx.structure.name or 'this network'}: say what it would "
+            "be here, as in lwi-as-released(pool=width, schedule=plateaus), or use lwi"
+        )
+    released_pool, released_schedule = known or ("width", "plateaus")
+    axis, steps = pool or released_pool, schedule or released_schedule
+    ctx.report(f"as released: pool {axis}, schedule {steps}, crops {crops}", {"pool": axis, "schedule": steps, "crops": crops})
+    lwi(model, ctx, mask_ratio=mask_ratio, mask_patch=mask_patch, pool=axis, schedule=steps, crops=crops)

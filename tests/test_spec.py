@@ -66,7 +66,6 @@ def test_files_are_told_from_names() -> None:
         "a(x=1))",
         "a(x=1)b",
         "a(1)",
-        "a(x)",
         "a(x=1, x=2)",
         "a(**{'x': 1})",
         "a(*[1])",
@@ -109,3 +108,20 @@ def test_nothing_is_evaluated(attack: str, tmp_path: Path) -> None:
 def test_split_list() -> None:
     assert split_list("a,lwi(x=1, y=(2, 3)), b ,,c") == ["a", "lwi(x=1, y=(2, 3))", "b", "c"]
     assert split_list("") == []
+
+
+def test_a_component_inside_another() -> None:
+    spec = parse("shuffled( lwi(mask_ratio=0.2, taps=(1, 2)) , strength=3)")
+    assert dict(spec.params) == {"of": Spec("lwi", (("mask_ratio", 0.2), ("taps", (1, 2)))), "strength": 3}
+    assert str(spec) == "shuffled(lwi(mask_ratio=0.2, taps=(1, 2)), strength=3)"
+    assert parse(str(spec)) == spec
+    assert parse("a(of=b)").params == (("of", "b"),)
+    assert str(parse("shuffled(transfer(kaiming-normal, part=encoder))")) == "shuffled(transfer(kaiming-normal, part='encoder'))"
+    assert dict(parse("shuffled(./my.py:fn(a=1))").params)["of"] == Spec("./my.py:fn", (("a", 1),))
+    for text in ("a(1)", "a(b, c)", "a(x=1, b)", "a(b(c)"):
+        with pytest.raises(UsageError):
+            parse(text)
+
+
+def test_paths_need_no_quotes() -> None:
+    assert parse("checkpoint(path=weights/model_final.pt)").params == (("path", "weights/model_final.pt"),)

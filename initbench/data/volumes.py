@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -99,8 +100,8 @@ class PatchSampler:
     def batch(self, step: int) -> Batch:
         """The batch of a step: positive and negative centres, R1 augmentation."""
         size, count = self._patch.size, self._patch.batch
-        order = seeding.rng(self._root, "order", step)
-        moves = augment.draw(seeding.rng(self._root, "augment", step), count, size, self._augmentation)
+        order = self._rng("order", step)
+        moves = augment.draw(self._rng("augment", step), count, size, self._augmentation)
         images, labels = [], []
         for n in range(count):
             volume, start = self._position(order)
@@ -108,6 +109,9 @@ class PatchSampler:
             labels.append(augment.move(cut(volume.label, start, size), moves.flips[n], int(moves.turns[n])))
         image = augment.adjust(torch.stack(images), moves.scale, moves.shift)
         return Batch(image, torch.stack(labels).long())
+
+    def _rng(self, stream: Literal["order", "augment"], step: int) -> np.random.Generator:
+        return seeding.rng(self._root, stream, step)
 
     def _position(self, rng: np.random.Generator) -> tuple[Volume, list[int]]:
         volume = self._volumes[int(rng.integers(len(self._volumes)))]
@@ -128,6 +132,19 @@ class PatchSampler:
             if volume.host_label[centre] == 0:
                 break
         return centre
+
+
+class GuidedSampler(PatchSampler):
+    """Crops of a pretext as LWI's release cuts them: placed by the labels, flipped along every axis, padding not told apart."""
+
+    def patches(self, step: int) -> Patches:
+        """The images of a step's batch."""
+        image = self.batch(step).image
+        whole = np.array([(0, size) for size in image.shape[2:]], np.int64)
+        return Patches(image, np.broadcast_to(whole, (len(image), 3, 2)).copy())
+
+    def _rng(self, stream: Literal["order", "augment"], step: int) -> np.random.Generator:
+        return seeding.rng(self._root, "pretext", stream, step)
 
 
 class UnlabelledSampler:

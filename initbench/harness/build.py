@@ -19,6 +19,7 @@ def build(
     variant: str | None = None,
     deep_supervision: bool = False,
     seed: int = 0,
+    draw: str = "",
 ) -> nn.Module:
     """Constructs a backbone as its authors do, on the CPU; the global torch generator is left as it was.
 
@@ -31,12 +32,13 @@ def build(
         variant: published variant, the first one by default.
         deep_supervision: return a list of logits, finest first.
         seed: root seed of the `construct` stream.
+        draw: name of another draw from it, for a placebo.
 
     Raises:
         UsageError: unknown name, variant, size, or a patch that does not fit; names what does.
     """
     component = registry.get("backbone", spec.parse(name))
-    with seeding.forked(seed, "construct"):
+    with seeding.forked(seed, "construct", *([draw] if draw else [])):
         try:
             model = component.target(
                 in_channels=in_channels,

@@ -11,6 +11,7 @@ from initbench.data import splits
 from initbench.data.prepare import Prepared, prepare
 from initbench.data.sources import open_dataset
 from initbench.errors import UsageError
+from initbench.harness import compose
 from initbench.harness.hardware import resolve_device, resolve_precision
 from initbench.protocols import BackboneInfo, InitializerInfo, Progress, Size, check_patch, check_variant
 from initbench.recipe import Budget, Recipe
@@ -56,7 +57,6 @@ class Cell:
     init: Component
     init_name: str
     init_identity: str
-    init_params: dict[str, Any]
     init_info: InitializerInfo
     backbone: Component
     variant: str
@@ -100,8 +100,7 @@ def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
     """
     init_spec, backbone_spec = spec.parse(request.init), spec.parse(request.backbone)
     init = registry.get("initializer", init_spec)
-    init_info = getattr(init.target, "info", InitializerInfo())
-    params = registry.resolve_params(init, skip=2)
+    registry.resolve_params(init, skip=2)
     dataset = open_dataset(request.dataset, request.data_root)
     recipe = load_recipe(
         request.recipe or default_name(dataset.name, dataset.modality),
@@ -118,8 +117,7 @@ def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
         init=init,
         init_name=str(registry.canonical(init, skip=2, shown=True)),
         init_identity=str(registry.canonical(init, skip=2)),
-        init_params=params,
-        init_info=init_info,
+        init_info=compose.info(init),
         backbone=backbone,
         variant=variant,
         recipe=recipe,
@@ -152,20 +150,12 @@ def protocol_name(cell: Cell) -> str:
     return cell.request.protocol if cell.init_info.learned else "any"
 
 
-def _component(component: Component, revision: int) -> str:
-    return component.source_digest or f"revision {revision}"
-
-
 def _identity(cell: Cell) -> dict[str, Any]:
     recipe = cell.recipe.model_dump(mode="json", exclude={"name", "version", "source", "steps", "variant"})
     info: BackboneInfo | None = getattr(cell.backbone.target, "info", None)
-    params = cell.init_params | registry.file_digests(cell.init)
-    return {
-        "init": registry.display_name(cell.init),
-        "init_params": {key: list(v) if isinstance(v, tuple) else v for key, v in params.items()},
-        "init_source": _component(cell.init, cell.init_info.revision),
+    return compose.identity(cell.init) | {
         "backbone": cell.backbone_name,
-        "backbone_source": _component(cell.backbone, info.revision if info else 1),
+        "backbone_source": cell.backbone.source_digest or f"revision {info.revision if info else 1}",
         "variant": cell.variant,
         "size": cell.request.size,
         "data": cell.prepared.digest,

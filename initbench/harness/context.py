@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from initbench import seeding
-from initbench.data.volumes import UnlabelledSampler
+from initbench.data.volumes import GuidedSampler, UnlabelledSampler
 from initbench.errors import InitbenchError, UsageError
-from initbench.protocols import Patches, Progress, Site, Structure, Task
+from initbench.protocols import Crops, Patches, Progress, Site, Structure, Task
 from initbench.training.loop import Fit, FitSettings, fit
 
 
 @dataclass
 class Context:
-    """Everything an initializer may use. `sampler` and `fit_settings` are there for learned ones alone."""
+    """Everything an initializer may use. `sampler` cuts patches, `fit_settings` are there for learned ones alone."""
 
     sites: tuple[Site, ...]
     structure: Structure
@@ -28,6 +29,8 @@ class Context:
     steps: int = 0
     mask_patch: int = 16
     sampler: Callable[[], UnlabelledSampler] | None = None
+    guided: Callable[[], GuidedSampler] | None = None
+    construct: Callable[[str], nn.Module] | None = None
     fit_settings: FitSettings | None = None
     progress: Progress | None = None
     fits: list[Fit] = field(default_factory=list)
@@ -37,21 +40,37 @@ class Context:
         """A generator per parameter name; the canonical init string is mixed in, so no two inits share numbers."""
         return seeding.torch_generator(self.root, "init", self.identity, name)
 
+    def constructed(self, name: str) -> nn.Module:
+        """The network constructed once more, from numbers of that name.
+
+        Raises:
+            UsageError: nobody here knows how the network is constructed.
+        """
+        if self.construct is None:
+            raise UsageError(f"{self.identity} constructs the network again, which works for registered backbones in runs only")
+        return self.construct(name)
+
     def rng(self, step: int, purpose: str) -> np.random.Generator:
         """Counter-based generator of the pretext stream."""
         return seeding.rng(self.root, "pretext", purpose, step)
 
-    def patches(self, step: int, *, slab: int = 1) -> Patches:
-        """Unlabelled training patches of a step.
+    def patches(self, step: int, *, slab: int = 1, crops: Crops = "uniform") -> Patches:
+        """Training patches of a step; only `crops` as ``labels`` looks at labels.
 
         Raises:
-            UsageError: the initializer was called without data.
+            UsageError: the initializer was called without data, or without labels where it asks for them.
         """
+        if crops == "labels":
+            if self.guided is None:
+                raise UsageError(f"{self.identity} cuts its crops around labels, and these data have none: use crops=uniform")
+            return self.guided().patches(step)
         if self.sampler is None:
-            raise UsageError(f"{self.identity} learns from training volumes: give it data=...")
+            raise UsageError(
+                f"{self.identity} looks at training volumes: pass data=[...] (arrays C, D, H, W) and patch_size=(D, H, W)"
+            )
         return self.sampler().batch(step, slab)
 
-    def fit(self, task: Task) -> None:
+    def fit(self, task: Task, *, schedule: str | None = None) -> None:
         """Trains a pretext with the one loop for the pretext's steps.
 
         Raises:
@@ -62,14 +81,18 @@ class Context:
                 f"{self.identity} trains and has no steps to do so: mark it with @initializer(learned=True), or pass "
                 "steps=... to initbench.initialize"
             )
-        result = fit(task, self.fit_settings, self.progress)
+        settings = self.fit_settings
+        if schedule is not None:
+            settings = replace(settings, optimizer=settings.optimizer.model_copy(update={"schedule": schedule}))
+        result = fit(task, settings, self.progress)
         self.fits.append(result)
         if result.diverged_at is not None:
             raise DivergedError("pretext", result.diverged_at)
 
     def report(self, summary: str, details: Mapping[str, Any]) -> None:
         """Puts on record what the initializer says it did."""
-        self.reported = {"summary": summary, **details}
+        self.reported.clear()
+        self.reported |= {"summary": summary, **details}
 
 
 class DivergedError(InitbenchError):

@@ -12,9 +12,10 @@ import numpy as np
 from torch import nn
 
 from initbench import dice, digest
-from initbench.data.volumes import PatchSampler, UnlabelledSampler, Volume, load_volumes
+from initbench.data.volumes import GuidedSampler, PatchSampler, UnlabelledSampler, Volume, load_volumes
 from initbench.evaluation import overlay
 from initbench.evaluation.evaluate import Evaluator, score_cases, score_empty
+from initbench.harness import compose
 from initbench.harness import record as records
 from initbench.harness.build import build, redraw_heads
 from initbench.harness.cell import Cell
@@ -64,7 +65,15 @@ class Run:
 
     def _construct(self) -> nn.Module:
         cell, recipe = self.cell, self.cell.recipe
-        model = build(
+        model = self._build()
+        batch = max(recipe.patch.batch, recipe.pretext.batch if cell.init_info.learned else 0)
+        needed = estimate_bytes(model, cell.prepared.channels, recipe.patch.size, batch, cell.precision)
+        check_memory(needed, available_memory(self.device))
+        return model
+
+    def _build(self, draw: str = "") -> nn.Module:
+        cell, recipe = self.cell, self.cell.recipe
+        return build(
             cell.backbone.spec.name,
             in_channels=cell.prepared.channels,
             num_classes=len(cell.prepared.classes),
@@ -73,11 +82,8 @@ class Run:
             variant=cell.variant,
             deep_supervision=recipe.loss.deep_supervision,
             seed=self.root,
+            draw=draw,
         )
-        batch = max(recipe.patch.batch, recipe.pretext.batch if cell.init_info.learned else 0)
-        needed = estimate_bytes(model, cell.prepared.channels, recipe.patch.size, batch, cell.precision)
-        check_memory(needed, available_memory(self.device))
-        return model
 
     def _initialize(self, model: nn.Module, volumes: Sequence[Volume]) -> None:
         cell, structure = self.cell, structure_of(model)
@@ -93,13 +99,19 @@ class Run:
             sampler=functools.cache(
                 lambda: UnlabelledSampler(volumes, recipe.patch.size, recipe.pretext.batch, recipe.augment, self.root)
             ),
+            guided=functools.cache(
+                lambda: GuidedSampler(
+                    volumes, recipe.patch.model_copy(update={"batch": recipe.pretext.batch}), recipe.augment, self.root
+                )
+            ),
+            construct=self._build,
             fit_settings=self._settings("pretext", cell.pretext_steps, recipe.pretext.optimizer),
             progress=self.progress,
             fits=self.fits["init"],
         )
         before = Coverage(model)
         started = time.perf_counter()
-        cell.init.target(model, ctx, **cell.init_params)
+        compose.apply(cell.init, model, ctx)
         self.init_seconds = time.perf_counter() - started
         self.coverage = before.compare(model, cell.init_name)
         if ctx.reported:

@@ -12,10 +12,10 @@ from initbench import registry, spec
 from initbench.data.splits import SplitName
 from initbench.errors import UsageError
 from initbench.executors.local import OneRun, Reporter, run_all
-from initbench.harness import names
+from initbench.harness import compose, names
 from initbench.harness.cell import Protocol, RunRequest
 from initbench.harness.execute import Outcome, execute, look_up
-from initbench.protocols import InitializerInfo, Size
+from initbench.protocols import Size
 from initbench.recipe import Budget
 
 SweepProtocol = Literal["equal-total", "equal-finetune", "both"]
@@ -101,7 +101,7 @@ def _learned(text: str) -> bool:
     component = registry.get("initializer", spec.parse(text))
     registry.resolve_params(component, skip=2)
     registry.file_digests(component)
-    return bool(getattr(component.target, "info", InitializerInfo()).learned)
+    return compose.info(component).learned
 
 
 class Silent:

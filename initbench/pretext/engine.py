@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from initbench.errors import UsageError
 from initbench.pretext.objectives import OrderHeads, Pool, Taps, order_losses, reconstruction_loss
 from initbench.pretext.transforms import Mask, Scope, Shuffle, slab_count
-from initbench.protocols import InitContext, Level
+from initbench.protocols import Crops, InitContext, Level
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,17 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Pretext:
-    """A pretext: either objective, or both (LWI). The shuffle comes first, the mask after it."""
+    """A pretext: either objective, or both (LWI). The shuffle comes first, the mask after it.
+
+    Attributes:
+        crops: where patches are cut, ``labels`` as LWI's release has it.
+        schedule: of the learning rate, in place of the recipe's.
+    """
 
     order: Order | None = None
     reconstruction: Reconstruction | None = None
+    crops: Crops = "uniform"
+    schedule: Literal["plateaus"] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class PretextTask:
         """The batch of a step, a function of the step alone."""
         ctx = self.ctx
         slab = ctx.structure.patch_size[0] // self.shuffle.count if self.shuffle else 1
-        patches = ctx.patches(step, slab=slab)
+        patches = ctx.patches(step, slab=slab, crops=self.pretext.crops)
         image, order = patches.image, torch.empty(0, dtype=torch.long, device=patches.image.device)
         if self.shuffle is not None:
             image, order = self.shuffle(image, patches.inside, ctx.rng(step, "shuffle"))
@@ -119,11 +126,11 @@ def pretrain(model: nn.Module, ctx: InitContext, pretext: Pretext) -> None:
     heads = _order_heads(levels, shuffle.count, pretext.order.pool, ctx) if shuffle and pretext.order else None
     with contextlib.ExitStack() as stack:
         if pretext.reconstruction is not None:
-            stack.enter_context(output_channels(model, ctx, int(ctx.patches(0).image.shape[1])))
+            stack.enter_context(output_channels(model, ctx, int(ctx.patches(0, crops=pretext.crops).image.shape[1])))
         taps = Taps(model, levels, enough=pretext.reconstruction is None)
         stack.callback(taps.remove)
         trained = nn.ModuleList([model] if heads is None else [model, heads]).to(ctx.device)
-        ctx.fit(PretextTask(trained, pretext, ctx, taps, heads, shuffle))
+        ctx.fit(PretextTask(trained, pretext, ctx, taps, heads, shuffle), schedule=pretext.schedule)
     model.to("cpu")
 
 

@@ -7,8 +7,8 @@ coarsest axis where one spacing is at least three times the others. It is bound 
 from initbench.protocols.backbones import Backbone, BackboneInfo, PatchError, PatchRule, backbone, check_patch, check_variant
 from initbench.protocols.basics import SIZES, Axes, Grid, Layout, NoProgress, Progress, Size, Spacing
 from initbench.protocols.datasets import Case, Dataset, Split
-from initbench.protocols.initializers import InitContext, Initializer, InitializerInfo, Patches, Role, Site, initializer
-from initbench.protocols.structure import FileLayout, KeySign, Level, Published, Structure, structure_of
+from initbench.protocols.initializers import Crops, InitContext, Initializer, InitializerInfo, Patches, Role, Site, initializer
+from initbench.protocols.structure import FileLayout, ImageWeights, KeySign, Level, Published, Structure, structure_of
 from initbench.protocols.training import Task
 
 __all__ = [
@@ -17,9 +17,11 @@ __all__ = [
     "Backbone",
     "BackboneInfo",
     "Case",
+    "Crops",
     "Dataset",
     "FileLayout",
     "Grid",
+    "ImageWeights",
     "InitContext",
     "Initializer",
     "InitializerInfo",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from initbench.protocols.training import Task
 
 F = TypeVar("F", bound=Callable[..., Any])
+Crops = Literal["uniform", "labels"]
 Role = Literal["linear", "conv", "transposed-conv", "projection", "bias", "norm", "other"]
 
 
@@ -109,17 +110,24 @@ class InitContext(Protocol):
     def generator(self, name: str) -> torch.Generator:
         """A CPU generator of its own for the parameter `name`: the order of visits changes no bit."""
 
+    def constructed(self, name: str) -> nn.Module:
+        """The network constructed once more as its authors do, from numbers of that name."""
+
     def rng(self, step: int, purpose: str) -> np.random.Generator:
         """Counter-based generator of the pretext stream at `step`: needs no history."""
 
-    def patches(self, step: int, *, slab: int = 1) -> Patches:
+    def patches(self, step: int, *, slab: int = 1, crops: Crops = "uniform") -> Patches:
         """The unlabelled batch of `step`: uniform over the training cases, no depth flip.
 
-        With `slab` > 1 slices per slab, the depth inside the volume is a whole number of slabs, at least two.
+        With `slab` > 1 slices per slab, the depth inside the volume is a whole number of slabs, at least two. With `crops` as
+        ``labels`` they are cut as those of the supervised stage, around labelled voxels and flipped along every axis.
         """
 
-    def fit(self, task: Task) -> None:
-        """Trains `task` with the one training loop for `steps` steps under the recipe's pretext settings."""
+    def fit(self, task: Task, *, schedule: str | None = None) -> None:
+        """Trains `task` with the one training loop for `steps` steps under the recipe's pretext settings.
+
+        `schedule` replaces the recipe's learning-rate schedule.
+        """
 
     def report(self, summary: str, details: Mapping[str, Any]) -> None:
         """Puts on record what the initializer did, beside what the harness measures itself.
