@@ -72,7 +72,6 @@ def test_files_are_told_from_names() -> None:
         "a(x=)",
         "a(x=1 y=2)",
         "a(x=1)(y=2)",
-        "a(x=b.c)",
         "a(x=b())",
         "a(x=lambda: 1)",
         "a(x=f'{1}')",
