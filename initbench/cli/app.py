@@ -148,6 +148,50 @@ def run(
     )
 
 
+@app.command()
+def pretrain(
+    init: Annotated[str, typer.Option(help="Initializer, with its parameters inline.")],
+    backbone: Annotated[str, typer.Option(help="Backbone; a variant inline: unetrpp(variant=lung).")],
+    weights: Annotated[Path, typer.Option(help="File to write: .safetensors, or .pth as nnU-Net v2 reads it.")],
+    dataset: Annotated[str, typer.Option(help="Data set: name or path of a Decathlon folder.")] = "phantom-lung",
+    seed: Annotated[int, typer.Option(help="Root seed.", min=0)] = 0,
+    budget: Annotated[Budget, typer.Option(help="Its pretext share is trained (recipe: pretext.share).")] = Budget.paper,
+    size: Annotated[NetSize, typer.Option(help="tiny, or paper: the published network.")] = NetSize.paper,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="auto: bf16 where the device is fast at it.")] = Precision.auto,
+    threads: Annotated[int, typer.Option(help="torch threads on the CPU.", min=1)] = 1,
+    data_root: Annotated[Path | None, typer.Option(help="Folder that holds the data sets. [also: INITBENCH_DATA]")] = None,
+    split: Annotated[SplitRule | None, typer.Option(help="Its training cases are learned from.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Recipe: name or TOML file. [default: the data set's]")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="section.field=value over the recipe, init.parameter=value.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write the weights of an init, to train from elsewhere: the init stage of `run` alone."""
+    from initbench.cli.pretrain import pretrain_command
+
+    pretrain_command(
+        init,
+        backbone,
+        dataset,
+        seed,
+        weights,
+        json=json,
+        options={
+            "budget": budget.value,
+            "size": size.value,
+            "device": device,
+            "precision": precision.value,
+            "threads": threads,
+            "data_root": data_root,
+            "split": split.value if split else None,
+            "recipe": recipe,
+            "assignments": set_ or [],
+        },
+    )
+
+
 @app.command("list")
 def list_(
     what: Annotated[What | None, typer.Argument(help="One kind; all of them without it.")] = None, json: Json = False

@@ -59,6 +59,13 @@ class Run:
         model.to(self.device)
         return self._finish(model, diverged)
 
+    def initialized(self) -> tuple[nn.Module, list[Volume]]:
+        """The network after its init stage, and the training volumes."""
+        model = self._construct()
+        volumes = load_volumes(self.cell.prepared, self.device)
+        self._initialize(model, volumes)
+        return model, volumes
+
     def rehearse(self) -> None:
         """Constructs and initializes, for an init that needs no data; leaves nothing."""
         self._initialize(self._construct(), ())
