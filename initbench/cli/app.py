@@ -192,6 +192,39 @@ def pretrain(
     )
 
 
+@app.command()
+def diagnose(
+    init: Annotated[list[str], typer.Option(help="Initializer(s); comma list or repeated.")],
+    backbone: Annotated[str, typer.Option(help="Backbone; a variant inline: unetrpp(variant=lung).")],
+    dataset: Annotated[str, typer.Option(help="Data set: name or path of a Decathlon folder.")] = "phantom-lung",
+    seed: Annotated[int, typer.Option(help="Root seed.", min=0)] = 0,
+    budget: Annotated[Budget, typer.Option(help="A learned init trains its pretext share of it.")] = Budget.paper,
+    size: Annotated[NetSize, typer.Option(help="tiny, or paper: the published network.")] = NetSize.paper,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+    threads: Annotated[int, typer.Option(help="torch threads on the CPU.", min=1)] = 1,
+    data_root: Annotated[Path | None, typer.Option(help="Folder that holds the data sets. [also: INITBENCH_DATA]")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Recipe: name or TOML file. [default: the data set's]")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="section.field=value over the recipe, init.parameter=value.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it: a .png, .svg or .pdf.")] = None,
+    json: Json = False,
+) -> None:
+    """Show what an init does to signals at step 0: activation and gradient scale per layer, dead units, effective rank."""
+    from initbench.cli.diagnose import diagnose_command
+
+    options: dict[str, Any] = {
+        "budget": budget.value,
+        "size": size.value,
+        "device": device,
+        "threads": threads,
+        "data_root": data_root,
+        "recipe": recipe,
+        "assignments": set_ or [],
+    }
+    diagnose_command(init, backbone, dataset, seed, plot, json=json, options=options)
+
+
 @app.command("list")
 def list_(
     what: Annotated[What | None, typer.Argument(help="One kind; all of them without it.")] = None, json: Json = False

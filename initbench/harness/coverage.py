@@ -77,5 +77,6 @@ class Coverage:
             "changed_share": changed / total,
             "groups": {key: part / whole for key, (part, whole) in groups.items()},
             "unchanged": same,
+            "digests": {key: [self._before[key][1], tensor_digest(parameter)] for key, parameter in after.items()},
             "buffers_changed": buffers,
         }
