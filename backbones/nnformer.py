@@ -35,7 +35,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from initbench.protocols import BackboneInfo, FileLayout, Grid, Level, PatchRule, Published, Size, Structure, backbone
+from initbench.protocols import (
+    BackboneInfo,
+    FileLayout,
+    Grid,
+    ImageWeights,
+    Level,
+    PatchRule,
+    Published,
+    Size,
+    Structure,
+    backbone,
+)
 
 STAGES = 4
 DEPTH = 2  # blocks per stage; the second is the one with shifted windows
@@ -544,7 +555,8 @@ class NNFormer(nn.Module):
             variant=variant,
             published=Published(
                 # Its `_2` networks have one parameter more, for masked tokens of a pretext.
-                layouts=(FileLayout("medcontext", r"model_down\.mask_token$", ((r"model_down\.mask_token$", None),)),)
+                layouts=(FileLayout("medcontext", r"model_down\.mask_token$", ((r"model_down\.mask_token$", None),)),),
+                images=ImageWeights(stems=("model_down.patch_embed.proj1.conv1",)),
             ),
         )
 

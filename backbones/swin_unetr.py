@@ -33,6 +33,7 @@ from initbench.protocols import (
     BackboneInfo,
     FileLayout,
     Grid,
+    ImageWeights,
     Level,
     PatchError,
     PatchRule,
@@ -180,6 +181,7 @@ def build_swin_unetr(
             turned=f"{merging}{XYZ}",
             layouts=LAYOUTS,
             lookalikes=tuple(other for other in VARIANTS if other != variant),
+            images=ImageWeights(stems=("swinViT.patch_embed.proj", "encoder1.layer.conv1.conv")),
         ),
     )
     return model

@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from initbench.protocols import BackboneInfo, Grid, Level, PatchRule, Published, Size, Structure, backbone
+from initbench.protocols import BackboneInfo, Grid, ImageWeights, Level, PatchRule, Published, Size, Structure, backbone
 
 if TYPE_CHECKING:
     from torch import nn
@@ -152,7 +152,7 @@ def build_unet(
         ),
         heads=heads,
         unused=tuple(f"{head}.{kind}" for head in idle for kind in ("weight", "bias")),
-        published=Published(axes="DHW"),
+        published=Published(axes="DHW", images=ImageWeights(stems=("encoder.stages.0.0.convs.0.conv",))),
     )
     return model
 

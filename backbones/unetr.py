@@ -20,7 +20,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from initbench.backbones._monai import XYZ, adapt
-from initbench.protocols import Axes, BackboneInfo, FileLayout, Grid, Level, PatchRule, Published, Size, Structure, backbone
+from initbench.protocols import (
+    Axes,
+    BackboneInfo,
+    FileLayout,
+    Grid,
+    ImageWeights,
+    Level,
+    PatchRule,
+    Published,
+    Size,
+    Structure,
+    backbone,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,6 +67,13 @@ OTHER_EMBEDDING = {
     "conv": FileLayout("patch embedding of perceptron", _EMBEDDING + r"1\.", ((rf"^{_EMBEDDING}1\.", _CONV),)),
 }
 """The same numbers under the other key, in the other shape."""
+FROM_TIMM = (
+    (r"^pos_embed$", "vit.patch_embedding.position_embeddings"),
+    (r"^(blocks\.\d+\.norm[12]\.|blocks\.\d+\.attn\.qkv\.|norm\.)", r"vit.\1"),
+    (r"^(blocks\.\d+\.attn\.)proj\.", r"vit.\1out_proj."),
+    (r"^(blocks\.\d+\.mlp\.)fc([12])\.", r"vit.\1linear\2."),
+)
+"""timm's ViT computes what MONAI's does, but for a bias of queries, keys and values and the epsilon of its norms (1e-6)."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +142,12 @@ def build_unetr(
             turned=f"{projection}{XYZ}",
             layouts=(*LAYOUTS, OTHER_EMBEDDING[projection]),
             positions={r"vit\.patch_embedding\.position_embeddings": grid[::-1] if xyz else grid},
+            images=ImageWeights(
+                stems=((_PERCEPTRON if projection == "perceptron" else _CONV).removesuffix("."), "encoder1.layer.conv1.conv"),
+                patch=(STRIDE, STRIDE, STRIDE),
+                renames=FROM_TIMM,
+                heads=widths.heads,
+            ),
         ),
     )
     return model

@@ -33,7 +33,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, normalize
 
-from initbench.protocols import BackboneInfo, FileLayout, Grid, KeySign, Level, PatchRule, Published, Size, Structure, backbone
+from initbench.protocols import (
+    BackboneInfo,
+    FileLayout,
+    Grid,
+    ImageWeights,
+    KeySign,
+    Level,
+    PatchRule,
+    Published,
+    Size,
+    Structure,
+    backbone,
+)
 
 STAGES = 4
 HEADS = 4
@@ -339,6 +351,7 @@ class UNETRPP(nn.Module):
             published=Published(
                 layouts=(FileLayout("LWI's order heads", r"temp_head", ((r"^temp_head\d\.", None),)),),
                 signs=_signs(variant),
+                images=ImageWeights(stems=("unetr_pp_encoder.downsample_layers.0.0.conv", "encoder1.conv1.conv")),
             ),
         )
 

@@ -31,6 +31,7 @@ INITIALIZERS = {
     "order": Entry(f"{_I}.order:order", "order prediction of shuffled slabs on every encoder level", learned=True),
     "lwi": Entry(f"{_I}.lwi:lwi", "learnable weight initialization: order prediction and masking together", learned=True),
     "checkpoint": Entry(f"{_I}.checkpoint:checkpoint", "weights from a file (path=...): MONAI, nnU-Net, safetensors"),
+    "inflate-2d": Entry(f"{_I}.inflate_2d:inflate_2d", "a timm image encoder (source=..., path=...), its kernels inflated to 3D"),
 }
 
 _B = "initbench.backbones"

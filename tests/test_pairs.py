@@ -6,9 +6,11 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+import torch
 
 import initbench
 from initbench import registry
+from initbench.checkpoints.quiet_timm import import_timm
 from initbench.harness.build import build
 from initbench.harness.weights import save_weights
 from initbench.protocols import BackboneInfo, Grid, PatchRule
@@ -21,6 +23,8 @@ DATASETS = {"phantom-lung": "2.4,8,8", "lung": "0.1,0.5,0.5", "hippocampus": "0.
 BACKBONES: dict[str, BackboneInfo] = {
     name: registry.get("backbone", Spec(name)).target.info for name in registry.names("backbone")
 }
+# A ViT as narrow as the tiny UNETR; the others take a stem.
+IMAGE_ENCODERS = {"unetr": ("vit_tiny_patch16_224", {"embed_dim": 96, "num_heads": 4, "mlp_ratio": 2})}
 Row = tuple[str, str, str, str]
 EVERYTHING: list[Row] = [
     (name, variant, init, dataset)
@@ -72,6 +76,10 @@ def run(row: Row, root: Path, folder: Path) -> None:
         donor = build(name, in_channels=1, num_classes=2, patch_size=patch, size="tiny", variant=variant, seed=7)
         save_weights(donor, path, {"variant": variant})
         init = f"checkpoint(path={str(path)!r})"
+    if init == "inflate-2d":
+        source, options = IMAGE_ENCODERS.get(name, ("resnet18", {}))
+        torch.save(import_timm().create_model(source, pretrained=False, **options).state_dict(), folder / "weights.pth")
+        init = f"inflate-2d(source={source}, path={str(folder / 'weights.pth')!r})"
     if variant == "acdc" and name == "nnformer" and init in ("order", "lwi"):
         init = f"{init}(taps=(1, 2))"  # its deeper levels are 7 and 3 slices deep
     small = (

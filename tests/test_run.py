@@ -28,7 +28,8 @@ from initbench.spec import Spec
 from tests.msd_factory import make_msd
 
 LIGHT = f"{Path(__file__).parent / 'light_backbone.py'}:light"
-INITS = [name for name in registry.names("initializer") if name != "checkpoint"]  # that one needs a file: test_checkpoints
+# Those two need a file: test_checkpoints, test_inflation.
+INITS = [name for name in registry.names("initializer") if name not in ("checkpoint", "inflate-2d")]
 SMALL = (
     "patch.size=8,16,16",
     "patch.batch=2",

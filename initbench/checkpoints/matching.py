@@ -52,7 +52,7 @@ def load(model: nn.Module, checkpoint: Checkpoint, structure: Structure, request
         UsageError: the weights are another variant's, or fit less than the minimum; nothing was changed.
     """
     own = model.state_dict()
-    tensors = _without_wrappers(checkpoint.tensors, own)
+    tensors = without_wrappers(checkpoint.tensors, own)
     layout = _layout(structure.published.layouts, tensors)
     match = _Match()
     tensors = _renamed(tensors, layout, match)
@@ -71,7 +71,8 @@ def load(model: nn.Module, checkpoint: Checkpoint, structure: Structure, request
     return report
 
 
-def _without_wrappers(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def without_wrappers(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under the keys that they had before a training program wrapped the network."""
     found = dict(tensors)
     while True:
         there = (p for p in _PREFIXES if any(k.startswith(p) for k in found) and not any(k.startswith(p) for k in own))
@@ -212,12 +213,17 @@ def is_part(key: str, modules: Sequence[str]) -> bool:
     return any(key == module or key.startswith(f"{module}.") for module in modules)
 
 
-def _report(model: nn.Module, checkpoint: Checkpoint, layout: FileLayout, match: _Match, structure: Structure) -> Report:
-    wanted = {
+def sizes(model: nn.Module, structure: Structure) -> dict[str, int]:
+    """Every parameter that a file could bring, with its size: output heads and what is unused are left out."""
+    return {
         key: parameter.numel()
         for key, parameter in model.named_parameters()
         if not is_part(key, structure.heads) and key not in structure.unused
     }
+
+
+def _report(model: nn.Module, checkpoint: Checkpoint, layout: FileLayout, match: _Match, structure: Structure) -> Report:
+    wanted = sizes(model, structure)
     return Report(
         file=checkpoint.path.name,
         layout=layout.name,

@@ -66,6 +66,25 @@ class KeySign:
 
 
 @dataclass(frozen=True)
+class ImageWeights:
+    """Where in a network the weights of a 2D image encoder belong.
+
+    Attributes:
+        stems: layers that read the image and have a kernel (dotted names): convolutions, or linear layers on patches that are
+            flattened as (p1 p2 p3 c) in the network's axis order.
+        patch: ``(D, H, W)`` of such flattened patches; a convolution says its kernel itself.
+        renames: (regular expression, replacement) pairs, the first that matches counts: keys of timm's ViT to the network's,
+            with ``attn.qkv``, ``attn.proj`` and ``mlp`` as timm computes them; () where the network is no ViT.
+        heads: attention heads of that ViT.
+    """
+
+    stems: tuple[str, ...] = ()
+    patch: Grid = (1, 1, 1)
+    renames: tuple[tuple[str, str], ...] = ()
+    heads: int = 0
+
+
+@dataclass(frozen=True)
 class Published:
     """How to read weights that were published for a network.
 
@@ -77,6 +96,7 @@ class Published:
             such a table is resampled where the weights are of another patch.
         lookalikes: variants whose weights fit this network in every key and shape, and mean something else.
         signs: keys that tell files for this variant from files for another.
+        images: where weights that were published for images belong.
     """
 
     axes: Axes = "DHW"
@@ -85,6 +105,7 @@ class Published:
     positions: Mapping[str, Grid] = field(default_factory=dict)
     lookalikes: tuple[str, ...] = ()
     signs: tuple[KeySign, ...] = ()
+    images: ImageWeights = field(default_factory=ImageWeights)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,137 @@
+"""Encoders of images, as timm builds them: what they are, and their weights from a file or from where timm publishes them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from initbench.checkpoints.matching import without_wrappers
+from initbench.checkpoints.quiet_timm import import_timm
+from initbench.checkpoints.reading import read
+from initbench.errors import InitbenchError, UsageError
+
+# Tokens before those of the image: class, distillation, registers.
+_PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
+
+
+@dataclass(frozen=True)
+class ImageEncoder:
+    """An encoder of images and its weights.
+
+    Attributes:
+        source: timm's name of it, with the tag of the weights where timm chose them.
+        origin: what the weights were read from, for people.
+        tensors: the weights by timm's keys, without the classifier.
+        stem: key of the first convolution, without ``.weight``.
+        cuts: whether that convolution cuts the image into patches (its stride is its kernel), rather than sliding over it.
+        width: of a token as timm builds this model, 0 where it is no ViT, and
+        heads: its attention heads.
+    """
+
+    source: str
+    origin: str
+    tensors: Mapping[str, Tensor]
+    stem: str
+    cuts: bool
+    width: int
+    heads: int
+
+    @property
+    def prefix(self) -> int:
+        """Tokens before those of the image."""
+        return sum(self.tensors[key].shape[1] for key in _PREFIX_TOKENS if key in self.tensors)
+
+
+def load_encoder(source: str, path: str) -> ImageEncoder:
+    """The encoder `source` with the weights of the file `path`, or without one with those that timm publishes.
+
+    Raises:
+        UsageError: timm has no such model, its stem is not one convolution, or the file is of another model.
+        InitbenchError: the file cannot be read; the weights cannot be downloaded.
+    """
+    timm = import_timm()
+    if not timm.is_model(source):
+        raise UsageError(f"inflate-2d: timm {timm.__version__} has no model {source!r}; timm.list_models() names those it has")
+    outline = _outline(timm, source)
+    known = outline.pretrained_cfg
+    stem = known.get("first_conv")
+    convolution = outline.get_submodule(stem) if isinstance(stem, str) else None
+    if not isinstance(stem, str) or not isinstance(convolution, nn.Conv2d):
+        raise UsageError(f"inflate-2d: the stem of {source} is not one convolution ({stem}), so there is none to inflate")
+    if path:
+        origin, name, tensors = Path(path).name, source, _from_file(Path(path).expanduser(), source, outline)
+    else:
+        origin = name = f"{known['architecture']}.{known['tag']}" if known.get("tag") else source
+        tensors = _download(timm, source)
+    return ImageEncoder(
+        source=name,
+        origin=origin,
+        tensors={key: value.float() for key, value in tensors.items() if not _is_classifier(key, outline)},
+        stem=stem,
+        cuts=convolution.stride == convolution.kernel_size and max(convolution.kernel_size) > 1,
+        width=int(getattr(outline, "embed_dim", 0)) if _is_vit(tensors) else 0,
+        heads=int(outline.get_submodule("blocks.0.attn").num_heads) if _is_vit(tensors) else 0,
+    )
+
+
+def _outline(timm: ModuleType, source: str) -> Any:
+    """The model without memory for its weights, which says what keys, stem and heads it has."""
+    try:
+        with torch.device("meta"):
+            return timm.create_model(source, pretrained=False)
+    except NotImplementedError:  # a few models compute with numbers while they are built
+        with torch.random.fork_rng(devices=[]):
+            return timm.create_model(source, pretrained=False)
+
+
+def _is_vit(tensors: Mapping[str, Tensor]) -> bool:
+    return all(f"blocks.0.{key}.weight" in tensors for key in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"))
+
+
+def _is_classifier(key: str, outline: Any) -> bool:
+    known = outline.pretrained_cfg.get("classifier") or ()
+    return key.startswith(tuple(f"{name}." for name in ((known,) if isinstance(known, str) else known)))
+
+
+def _from_file(path: Path, source: str, outline: Any) -> dict[str, Tensor]:
+    """The weights of a file, where it has all that the model has; the classifier and its tokens may be gone.
+
+    Raises:
+        UsageError: it has not. InitbenchError: it cannot be read.
+    """
+    expected = dict(outline.named_parameters())
+    tensors = without_wrappers(read(path).tensors, expected)
+    absent = [key for key in expected if key not in (*tensors, *_PREFIX_TOKENS) and not _is_classifier(key, outline)]
+    if absent:
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        raise UsageError(
+            f"{path} holds no weights of {source}: {absent[0]}{more} are not in it; it has {', '.join(list(tensors)[:4])}, ... "
+            "Say which timm model it is of with source=NAME"
+        )
+    return tensors
+
+
+def _download(timm: ModuleType, source: str) -> dict[str, Tensor]:
+    """The weights as timm publishes them; it keeps them in its own cache.
+
+    Raises:
+        InitbenchError: they cannot be had, mostly for want of a network.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model: nn.Module = timm.create_model(source, pretrained=True)
+    except Exception as error:  # whatever the libraries below timm raise without a network
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InitbenchError(
+            f"inflate-2d: the weights of {source} cannot be downloaded ({first}). Where there is no network, save them elsewhere "
+            f'(torch.save(timm.create_model("{source}", pretrained=True).state_dict(), "weights.pth")) and give path=weights.pth'
+        ) from None
+    return {key: value.detach() for key, value in model.state_dict().items()}
