@@ -1,4 +1,4 @@
-"""``checkpoint``: weights from a file, matched to the network, with a report of what went where.
+"""``checkpoint``: weights from a file, matched to the network, with a report of what went where; ``swin-ssl``, one such file.
 
 Reads what people publish: MONAI's `.pt` (``state_dict``), nnU-Net's `.model` and `.pth`, safetensors, and the layouts that a
 backbone declares (LWI, MedContext, encoder-only Swin). One draw of weights serves every seed, so its rows are conditional on
@@ -13,6 +13,7 @@ from torch import nn
 
 from initbench.checkpoints.matching import Request, TrainedOn, load
 from initbench.checkpoints.reading import read
+from initbench.errors import UsageError
 from initbench.protocols import InitContext, initializer
 
 
@@ -27,4 +28,16 @@ def checkpoint(
     parameters (of the part that such files cover) below which the file is refused.
     """
     report = load(model, read(Path(path).expanduser()), ctx.structure, Request(axes, variant, minimum))
+    ctx.report(report.summary(), report.as_json())
+
+
+@initializer(paper="Tang et al., CVPR 2022, arXiv:2111.14791; LWI table IX", files=("path",), external=True)
+def swin_ssl(model: nn.Module, ctx: InitContext, /, *, path: str) -> None:
+    """The Swin encoder that Tang et al. trained without labels on 5,050 CT volumes (`path` is their ``model_swinvit.pt``).
+
+    It is published in Project-MONAI/MONAI-extra-test-data, release 0.8.1, and needs ``swin-unetr(variant=legacy-merge-xyz)``.
+    """
+    report = load(model, read(Path(path).expanduser()), ctx.structure, Request())
+    if report.part != "swinViT":
+        raise UsageError(f"swin-ssl: {path} is no encoder of Tang et al. (it was read as {report.layout}); use checkpoint for it")
     ctx.report(report.summary(), report.as_json())

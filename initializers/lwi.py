@@ -8,17 +8,13 @@ labels and not flipped along depth. ``lwi-as-released`` does what the code does;
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import nn
 
 from initbench.errors import UsageError
-from initbench.pretext.engine import Order, Pretext, Reconstruction, pretrain
+from initbench.pretext.engine import Order, Pretext, Reconstruction, Schedule, pretrain
 from initbench.pretext.objectives import Pool
 from initbench.pretext.transforms import Mask, Scope
 from initbench.protocols import Crops, InitContext, initializer
-
-Schedule = Literal["recipe", "plateaus"]
 
 
 @initializer(paper="LWI section 3.2", learned=True)
@@ -39,14 +35,12 @@ def lwi(
     crops: Crops = "uniform",
 ) -> None:
     """Slabs are shuffled, then cells masked; loss = order cross-entropy over the levels + reconstruction error of all voxels."""
-    if schedule not in ("recipe", "plateaus") or crops not in ("uniform", "labels"):
-        raise UsageError(f"schedule is recipe or plateaus, crops is uniform or labels; got {schedule!r}, {crops!r}")
     mask = Mask(mask_ratio, mask_patch or ctx.mask_patch, scope=mask_scope)
     pretext = Pretext(
         Order(taps, permutation, order_weight, pool),
         Reconstruction(mask, voxels="all", weight=reconstruction_weight),
         crops,
-        None if schedule == "recipe" else schedule,
+        schedule,
     )
     pretrain(model, ctx, pretext)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from initbench.pretext.engine import Order, Pretext, pretrain
+from initbench.pretext.engine import Order, Pretext, Schedule, pretrain
 from initbench.pretext.objectives import Pool
 from initbench.pretext.transforms import Scope
 from initbench.protocols import InitContext, initializer
@@ -19,6 +19,7 @@ def order(
     taps: tuple[int, ...] | None = None,
     permutation: Scope = "batch",
     pool: Pool = "depth",
+    schedule: Schedule = "recipe",
 ) -> None:
     """Shuffles slabs along D and classifies each. The decoder gets no gradient and keeps its constructed weights."""
-    pretrain(model, ctx, Pretext(order=Order(taps, permutation, pool=pool)))
+    pretrain(model, ctx, Pretext(order=Order(taps, permutation, pool=pool), schedule=schedule))

@@ -552,3 +552,16 @@ def test_a_parameter_nobody_takes_is_refused() -> None:
         initbench.initialize(build("unetr"), "checkpoint", assignments=["init.paht=x"])
     with pytest.raises(UsageError, match="needs path"):
         initbench.initialize(build("unetr"), "checkpoint")
+
+
+def test_swin_ssl_takes_that_file_alone(tmp_path: Path) -> None:
+    path, variant = tmp_path / "model_swinvit.pt", "legacy-merge-xyz"
+    state = trained("swin-unetr", variant)
+    torch.save({"epoch": 1, "state_dict": as_swinvit(state)}, path)
+    coverage = initbench.initialize(build("swin-unetr", variant), "swin-ssl", assignments=[f"init.path={path}"])
+    assert coverage["report"]["groups"]["swinViT"] == 1
+    with pytest.raises(UsageError, match=r"variant=legacy-merge-xyz\)"):
+        initbench.initialize(build("swin-unetr"), "swin-ssl", assignments=[f"init.path={path}"])
+    save_weights(build("swin-unetr", variant), tmp_path / "own.safetensors", {"variant": variant})
+    with pytest.raises(UsageError, match="is no encoder of Tang et al"):
+        initbench.initialize(build("swin-unetr", variant), "swin-ssl", assignments=[f"init.path={tmp_path / 'own.safetensors'}"])

@@ -130,7 +130,7 @@ def test_info_of_a_nested_component() -> None:
         ("transfer(lwi, part=middle)", "part is encoder or decoder"),
         ("shuffled(checkpoint(path=gone.pt))", "is no file"),
         ("lwi-as-released", "LWI released code for unetr and unetrpp, not for light"),
-        ("lwi(schedule=cosine)", "schedule is recipe or plateaus"),
+        ("lwi(schedule=cosine)", "schedule is recipe or plateaus, got 'cosine'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(data: Path, tmp_path: Path, text: str, message: str) -> None:

@@ -17,6 +17,8 @@ from initbench.pretext.objectives import OrderHeads, Pool, Taps, order_losses, r
 from initbench.pretext.transforms import Mask, Scope, Shuffle, slab_count
 from initbench.protocols import Crops, InitContext, Level
 
+Schedule = Literal["recipe", "plateaus"]
+
 
 @dataclass(frozen=True)
 class Order:
@@ -43,13 +45,13 @@ class Pretext:
 
     Attributes:
         crops: where patches are cut, ``labels`` as LWI's release has it.
-        schedule: of the learning rate, in place of the recipe's.
+        schedule: of the learning rate, the recipe's or what LWI's release amounts to.
     """
 
     order: Order | None = None
     reconstruction: Reconstruction | None = None
     crops: Crops = "uniform"
-    schedule: Literal["plateaus"] | None = None
+    schedule: Schedule = "recipe"
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def pretrain(model: nn.Module, ctx: InitContext, pretext: Pretext) -> None:
     Raises:
         UsageError: a tap that does not exist, fewer than two slabs, or a mask that does not fit the patch.
     """
+    _check(pretext)
     levels = _tapped(pretext.order, ctx.structure.levels)
     shuffle = Shuffle(slab_count(ctx.structure.patch_size[0], levels), pretext.order.scope) if pretext.order else None
     if pretext.reconstruction is not None:
@@ -130,8 +133,20 @@ def pretrain(model: nn.Module, ctx: InitContext, pretext: Pretext) -> None:
         taps = Taps(model, levels, enough=pretext.reconstruction is None)
         stack.callback(taps.remove)
         trained = nn.ModuleList([model] if heads is None else [model, heads]).to(ctx.device)
-        ctx.fit(PretextTask(trained, pretext, ctx, taps, heads, shuffle), schedule=pretext.schedule)
+        ctx.fit(
+            PretextTask(trained, pretext, ctx, taps, heads, shuffle),
+            schedule=None if pretext.schedule == "recipe" else pretext.schedule,
+        )
     model.to("cpu")
+
+
+def _check(pretext: Pretext) -> None:
+    for name, value, valid in (
+        ("schedule", pretext.schedule, ("recipe", "plateaus")),
+        ("crops", pretext.crops, ("uniform", "labels")),
+    ):
+        if value not in valid:
+            raise UsageError(f"{name} is {' or '.join(valid)}, got {value!r}")
 
 
 def _tapped(order: Order | None, levels: Sequence[Level]) -> list[Level]:
