@@ -552,6 +552,13 @@ class NNFormer(nn.Module):
             patch_size=patch,
             levels=tuple(Level(f"model_down.norm{i}", grids[i], widths.embedding << i, "NLC") for i in range(STAGES)),
             heads=tuple(f"final.{i}" for i in range(len(self.final))),
+            residual_exits=tuple(
+                f"{block}.{exit_name}.{kind}"
+                for block, module in self.named_modules()
+                if isinstance(module, Block)
+                for exit_name in ("attn.proj", "mlp.fc2")
+                for kind in ("weight", "bias")
+            ),
             variant=variant,
             published=Published(
                 # Its `_2` networks have one parameter more, for masked tokens of a pretext.

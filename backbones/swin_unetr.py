@@ -55,6 +55,8 @@ LEVELS = (
     "swinViT.layers3.0",
     "swinViT.layers4.0",
 )
+EXITS = (".attn.proj.weight", ".attn.proj.bias", ".mlp.linear2.weight", ".mlp.linear2.bias", ".conv2.conv.weight")
+"""Endings of the last layers of residual branches. After conv2 comes a norm without parameters, which leaves zero at zero."""
 LEGACY_ORDER: tuple[Grid, ...] = (
     (0, 0, 0),
     (1, 0, 0),
@@ -175,6 +177,7 @@ def build_swin_unetr(
             for depth, name in enumerate(LEVELS, start=1)
         ),
         heads=("out",),
+        residual_exits=tuple(name for name, _ in model.named_parameters() if name.endswith(EXITS)),
         axes=axes,
         published=Published(
             axes="WHD",

@@ -42,6 +42,14 @@ STRIDE = 16
 BLOCKS = 12
 TAPS = ("vit.blocks.3", "vit.blocks.6", "vit.blocks.9", "vit.norm")
 """What the decoder reads: the outputs of blocks 4, 7 and 10, and the normalized output of block 12."""
+EXITS = (
+    ".attn.out_proj.weight",
+    ".attn.out_proj.bias",
+    ".mlp.linear2.weight",
+    ".mlp.linear2.bias",
+    ".conv2.conv.weight",
+)
+"""Endings of the last layers of residual branches. After conv2 comes a norm without parameters, which leaves zero at zero."""
 
 
 _CONV = "vit.patch_embedding.patch_embeddings."
@@ -136,6 +144,7 @@ def build_unetr(
         heads=("out",),
         # MONAI builds the norm of its cross-attention in every block, also where there is none.
         unused=tuple(f"vit.blocks.{block}.norm_cross_attn.{kind}" for block in range(BLOCKS) for kind in ("weight", "bias")),
+        residual_exits=tuple(name for name, _ in model.named_parameters() if name.endswith(EXITS)),
         axes=axes,
         published=Published(
             axes="WHD",

@@ -25,6 +25,7 @@ called.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import gcd, prod, sqrt
 from typing import Literal
@@ -348,6 +349,7 @@ class UNETRPP(nn.Module):
             levels=tuple(Level(f"unetr_pp_encoder.stages.{i}", grids[i], dims[i]) for i in range(STAGES)),
             heads=("out1", "out2", "out3") if deep_supervision else ("out1",),
             projections=tuple(name for name, _ in self.named_parameters() if name.endswith(".EF")),
+            residual_exits=tuple(_residual_exits(self)),
             published=Published(
                 layouts=(FileLayout("LWI's order heads", r"temp_head", ((r"^temp_head\d\.", None),)),),
                 signs=_signs(variant),
@@ -363,6 +365,16 @@ class UNETRPP(nn.Module):
         d1 = self.decoder3(d2, skips[0])
         logits: Tensor = self.out1(self.decoder2(d1, self.encoder1(x)))
         return [logits, self.out2(d1), self.out3(d2)] if self.do_ds else logits
+
+
+def _residual_exits(model: nn.Module) -> Iterator[str]:
+    """Of the attention its layer scale, of a residual block its last norm or, where that has no parameters, its last layer."""
+    for name, module in model.named_modules():
+        if isinstance(module, TransformerBlock):
+            yield from (f"{name}.gamma", f"{name}.conv8.1.weight", f"{name}.conv8.1.bias")
+        elif isinstance(module, ResBlock):
+            last = "norm2" if module.norm2.affine else "conv2"
+            yield from (f"{name}.{last}.{parameter}" for parameter, _ in module.get_submodule(last).named_parameters())
 
 
 @backbone(

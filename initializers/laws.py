@@ -19,38 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from initbench.errors import UsageError
-from initbench.protocols import InitContext, Role, Site, initializer
+from initbench.initializers._layers import Bias, Draw, Scope, check_number, draw_layers
+from initbench.protocols import InitContext, Site, initializer
 
-Scope = Literal["linear", "conv", "linear+conv"]
-Bias = Literal["zero", "keep"]
 Mode = Literal["fan_in", "fan_out"]
-Draw = Callable[[Tensor, Site, torch.Generator], object]
-
-_ROLES: dict[str, tuple[Role, ...]] = {
-    "linear": ("linear", "projection"),
-    "conv": ("conv", "transposed-conv"),
-    "linear+conv": ("linear", "projection", "conv", "transposed-conv"),
-}
 
 
-def _apply(model: nn.Module, ctx: InitContext, draw: Draw, scope: str, bias: str) -> None:
-    if scope not in _ROLES:
-        raise UsageError(f"scope is one of {', '.join(_ROLES)}, got {scope!r}")
-    if bias not in ("zero", "keep"):
-        raise UsageError(f"bias is zero or keep, got {bias!r}")
-    roles = _ROLES[scope]
-    for site in ctx.sites:
-        parameter = model.get_parameter(site.name)
-        if site.role in roles:
-            draw(parameter.detach(), site, ctx.generator(site.name))
-        elif site.role == "bias" and site.owner in roles and bias == "zero":
-            parameter.detach().zero_()
-
-
-def _fan(site: Site, mode: str) -> int:
+def _fan(mode: str) -> Callable[[Site], int]:
     if mode not in ("fan_in", "fan_out"):
         raise UsageError(f"mode is fan_in or fan_out, got {mode!r}")
-    return site.fan_in if mode == "fan_in" else site.fan_out
+    return (lambda site: site.fan_in) if mode == "fan_in" else (lambda site: site.fan_out)
 
 
 def _uniform(bound: Callable[[Site], float]) -> Draw:
@@ -64,7 +42,7 @@ def _normal(std: Callable[[Site], float]) -> Draw:
 @initializer(paper="LWI eq. 5")
 def uniform(model: nn.Module, ctx: InitContext, /, *, scope: Scope = "linear+conv", bias: Bias = "keep") -> None:
     """Bound 1/√fan_in. (The text calls 1/fan_in the variance; it is three times that of this law.)"""
-    _apply(model, ctx, _uniform(lambda site: site.fan_in**-0.5), scope, bias)
+    draw_layers(model, ctx, _uniform(lambda site: site.fan_in**-0.5), scope, bias)
 
 
 @initializer(paper="LWI eq. 1 corrected; Glorot & Bengio 2010")
@@ -72,7 +50,8 @@ def xavier_uniform(
     model: nn.Module, ctx: InitContext, /, *, gain: float = 1.0, scope: Scope = "linear+conv", bias: Bias = "zero"
 ) -> None:
     """Bound gain·√(6/(fan_in+fan_out))."""
-    _apply(model, ctx, _uniform(lambda site: gain * math.sqrt(6 / (site.fan_in + site.fan_out))), scope, bias)
+    scale = check_number("gain", gain)
+    draw_layers(model, ctx, _uniform(lambda site: scale * math.sqrt(6 / (site.fan_in + site.fan_out))), scope, bias)
 
 
 @initializer(paper="LWI eq. 2; Glorot & Bengio 2010")
@@ -80,7 +59,8 @@ def xavier_normal(
     model: nn.Module, ctx: InitContext, /, *, gain: float = 1.0, scope: Scope = "linear+conv", bias: Bias = "zero"
 ) -> None:
     """Standard deviation gain·√(2/(fan_in+fan_out))."""
-    _apply(model, ctx, _normal(lambda site: gain * math.sqrt(2 / (site.fan_in + site.fan_out))), scope, bias)
+    scale = check_number("gain", gain)
+    draw_layers(model, ctx, _normal(lambda site: scale * math.sqrt(2 / (site.fan_in + site.fan_out))), scope, bias)
 
 
 @initializer(paper="LWI eq. 3; He et al. 2015")
@@ -95,7 +75,8 @@ def kaiming_uniform(
     bias: Bias = "zero",
 ) -> None:
     """Bound gain·√(3/fan); gain √2 as for ReLU."""
-    _apply(model, ctx, _uniform(lambda site: gain * math.sqrt(3 / _fan(site, mode))), scope, bias)
+    scale, fan = check_number("gain", gain), _fan(mode)
+    draw_layers(model, ctx, _uniform(lambda site: scale * math.sqrt(3 / fan(site))), scope, bias)
 
 
 @initializer(paper="LWI eq. 4; He et al. 2015")
@@ -110,7 +91,29 @@ def kaiming_normal(
     bias: Bias = "zero",
 ) -> None:
     """Standard deviation gain/√fan; gain √2 as for ReLU."""
-    _apply(model, ctx, _normal(lambda site: gain / math.sqrt(_fan(site, mode))), scope, bias)
+    scale, fan = check_number("gain", gain), _fan(mode)
+    draw_layers(model, ctx, _normal(lambda site: scale / math.sqrt(fan(site))), scope, bias)
+
+
+@initializer(paper="He et al. 2015, arXiv:1502.01852, eq. 15; Isensee et al. 2021, nnU-Net")
+def he_leaky(
+    model: nn.Module,
+    ctx: InitContext,
+    /,
+    *,
+    slope: float = 0.01,
+    mode: Mode = "fan_in",
+    scope: Scope = "conv",
+    bias: Bias = "zero",
+) -> None:
+    """Standard deviation √(2/((1+slope²)·fan)): Kaiming's law before a leaky ReLU, as nnU-Net draws its convolutions.
+
+    MIC-DKFZ/nnUNet:nnunetv2/utilities/network_initialization.py:InitWeights_He(1e-2) calls `torch.nn.init.kaiming_normal_`, which
+    counts the outputs of a transposed convolution as its inputs: with in = 2·out and kernel = stride = 2 a fourth of the variance
+    that it gets here. Plain convolutions have nnU-Net's law exactly; linear layers stay unless `scope` names them.
+    """
+    gain, fan = math.sqrt(2 / (1 + check_number("slope", slope, above=-math.inf) ** 2)), _fan(mode)
+    draw_layers(model, ctx, _normal(lambda site: gain / math.sqrt(fan(site))), scope, bias)
 
 
 @initializer(paper="LWI figure 1; timm and torch trunc_normal_(std=.02)")
@@ -125,8 +128,9 @@ def trunc_normal(
     bias: Bias = "zero",
 ) -> None:
     """Normal law cut off at ±`bound`, an absolute value as in torch and timm: at std 0.02 it cuts nothing (±100 SD)."""
+    scale, limit = check_number("std", std), check_number("bound", bound)
 
     def draw(tensor: Tensor, site: Site, generator: torch.Generator) -> None:
-        nn.init.trunc_normal_(tensor, 0.0, std, -bound, bound, generator=generator)
+        nn.init.trunc_normal_(tensor, 0.0, scale, -limit, limit, generator=generator)
 
-    _apply(model, ctx, draw, scope, bias)
+    draw_layers(model, ctx, draw, scope, bias)

@@ -23,6 +23,7 @@ FANS = {
     "conv.weight": (12 * 27, 40 * 27),
     "grouped.weight": (12 * 27, 24 * 27),
     "up.weight": (64, 24 * 8),
+    "grouped_up.weight": (32, 24 * 8),
     "overlapping.weight": (16 * 8, 12 * 64),
     "projection": (120, 90),
 }
@@ -40,6 +41,7 @@ def network(*, reverse: bool = False) -> nn.Module:
             "conv": nn.Conv3d(12, 40, 3, stride=2),
             "grouped": nn.Conv3d(24, 48, 3, groups=2),
             "up": nn.ConvTranspose3d(64, 24, 2, stride=2),
+            "grouped_up": nn.ConvTranspose3d(64, 48, 2, stride=2, groups=2),
             "overlapping": nn.ConvTranspose3d(16, 12, 4, stride=2),
             "norm": nn.LayerNorm(160),
             "group_norm": nn.GroupNorm(4, 40),
@@ -80,6 +82,7 @@ def law(init: str, fan_in: int, fan_out: int) -> Any:
         "kaiming-uniform": lambda: _uniform(math.sqrt(6 / fan_in)),
         "kaiming-normal": lambda: stats.norm(scale=math.sqrt(2 / fan_in)),
         "trunc-normal": lambda: stats.truncnorm(-100, 100, scale=0.02),
+        "he-leaky(scope='linear+conv')": lambda: stats.norm(scale=math.sqrt(2 / (1.0001 * fan_in))),
     }[init]()
 
 
@@ -93,17 +96,28 @@ def p_value(values: Tensor, expected: Any) -> float:
     return float(stats.kstest(flat, expected.cdf).pvalue)
 
 
-INITS = ["uniform", "xavier-uniform", "xavier-normal", "kaiming-uniform", "kaiming-normal", "trunc-normal"]
+LAWS = [
+    "uniform",
+    "xavier-uniform",
+    "xavier-normal",
+    "kaiming-uniform",
+    "kaiming-normal",
+    "trunc-normal",
+    "he-leaky(scope='linear+conv')",
+]
+"""Random laws as they draw every layer."""
+INITS = [law.partition("(")[0] for law in LAWS] + ["orthogonal"]
+"""Everything that draws weights and looks at no data."""
 
 
-@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("init", LAWS)
 def test_every_layer_follows_the_law_with_its_fans(init: str) -> None:
     found = drawn(init)
     p_values = {name: p_value(found[name], law(init, *fans)) for name, fans in FANS.items()}
     assert min(p_values.values()) > 1e-3, p_values
 
 
-@pytest.mark.parametrize("init", [init for init in INITS if init != "trunc-normal"])
+@pytest.mark.parametrize("init", [init for init in LAWS if init != "trunc-normal"])
 def test_the_check_catches_a_fan_that_is_off_by_a_factor_of_two(init: str) -> None:
     for name, (fan_in, fan_out) in FANS.items():
         wrong = drawn(init)[name] * math.sqrt(2)
@@ -111,7 +125,7 @@ def test_the_check_catches_a_fan_that_is_off_by_a_factor_of_two(init: str) -> No
         assert p_value(drawn(init)[name], law(init, 2 * fan_in, 2 * fan_out)) < 1e-12
 
 
-@pytest.mark.parametrize("init", ["uniform", "kaiming-uniform", "kaiming-normal"])
+@pytest.mark.parametrize("init", ["uniform", "kaiming-uniform", "kaiming-normal", "he-leaky(scope='linear+conv')"])
 def test_the_check_catches_torchs_fan_of_a_transposed_convolution(init: str) -> None:
     fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(network().get_parameter("up.weight"))
     assert fan_in == 24 * 8
@@ -125,6 +139,8 @@ def test_the_check_catches_torchs_fan_of_a_transposed_convolution(init: str) -> 
         ("xavier-normal(gain=0.5)", lambda i, o: stats.norm(scale=0.5 * math.sqrt(2 / (i + o)))),
         ("kaiming-uniform(mode=fan_out)", lambda i, o: _uniform(math.sqrt(6 / o))),
         ("kaiming-normal(mode=fan_out, gain=1.0)", lambda i, o: stats.norm(scale=1 / math.sqrt(o))),
+        ("he-leaky(slope=1.0, scope='linear+conv')", lambda i, o: stats.norm(scale=1 / math.sqrt(i))),
+        ("he-leaky(mode=fan_out, slope=0, scope='linear+conv')", lambda i, o: stats.norm(scale=math.sqrt(2 / o))),
         ("trunc-normal(std=0.1)", lambda i, o: stats.norm(scale=0.1)),
         ("trunc-normal(bound=0.03)", lambda i, o: stats.truncnorm(-1.5, 1.5, scale=0.02)),
     ],
@@ -156,6 +172,13 @@ def test_plain_layers_agree_with_torch(name: str, init: str, reference: Any) -> 
     assert stats.ks_2samp(found.flatten().numpy(), expected.flatten().numpy()).pvalue > 1e-3
 
 
+def test_he_leaky_is_nnunets_law_of_plain_convolutions() -> None:
+    expected = nn.init.kaiming_normal_(torch.empty(40, 12, 3, 3, 3), a=1e-2, generator=torch.Generator().manual_seed(9))
+    found = drawn("he-leaky")["conv.weight"]
+    assert float(found.std()) == pytest.approx(float(expected.std()), rel=0.03)
+    assert stats.ks_2samp(found.flatten().numpy(), expected.flatten().numpy()).pvalue > 1e-3
+
+
 def test_uniform_is_what_torch_layers_draw_themselves() -> None:
     for name in ("linear.weight", "conv.weight", "grouped.weight"):
         own = network().get_parameter(name).detach()
@@ -177,7 +200,7 @@ def test_scope_says_which_layers_are_drawn(init: str, scope: str, names: set[str
     assert changed(f"{init}(scope={quoted}, bias=zero)") == names | biases(names)
 
 
-@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("init", [init for init in INITS if init != "he-leaky"])
 def test_the_default_draws_everything_but_norms_and_tables(init: str) -> None:
     expected = set(FANS) if init == "uniform" else set(FANS) | biases(set(FANS))
     assert changed(init) == expected
@@ -185,6 +208,10 @@ def test_the_default_draws_everything_but_norms_and_tables(init: str) -> None:
     zero = {name for name in found if name.endswith("bias") and not found[name].any()}
     assert zero == {"norm.bias", "group_norm.bias"} | (set() if init == "uniform" else biases(set(FANS)))
     assert not UNTOUCHED & changed(init)
+
+
+def test_he_leaky_draws_convolutions_unless_told_otherwise() -> None:
+    assert changed("he-leaky") == CONV | biases(CONV)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +222,18 @@ def test_the_default_draws_everything_but_norms_and_tables(init: str) -> None:
         ("kaiming-normal(mode=fan_avg)", "mode is fan_in or fan_out, got 'fan_avg'"),
         ("xavier-normal(mode=fan_in)", "takes no mode; its parameters: gain=1.0"),
         ("xavier-norml", "did you mean xavier-normal"),
+        ("xavier-uniform(gain=0)", "gain is a finite number above 0, got 0"),
+        ("xavier-normal(gain=-1.0)", "gain is a finite number above 0, got -1.0"),
+        ("kaiming-uniform(gain=relu)", "gain is a finite number above 0, got 'relu'"),
+        ("kaiming-normal(gain=True)", "gain is a finite number above 0, got True"),
+        ("kaiming-uniform(mode=both)", "mode is fan_in or fan_out, got 'both'"),
+        ("trunc-normal(std=0.0)", "std is a finite number above 0, got 0.0"),
+        ("trunc-normal(bound=-2.0)", "bound is a finite number above 0, got -2.0"),
+        ("he-leaky(slope=steep)", "slope is a finite number, got 'steep'"),
+        ("he-leaky(scope=all)", "scope is one of linear, conv, linear.conv, got 'all'"),
+        ("orthogonal(gain=0.0)", "gain is a finite number above 0, got 0.0"),
+        ("orthogonal(bias=2)", "bias is zero or keep, got 2"),
+        ("orthogonal(mode=fan_in)", "takes no mode; its parameters: gain=1.0"),
     ],
 )
 def test_what_does_not_exist_is_refused(init: str, message: str) -> None:
@@ -235,7 +274,7 @@ def correlation(a: Tensor, b: Tensor) -> float:
 @pytest.mark.parametrize("init", INITS)
 def test_another_seed_gives_independent_numbers(init: str) -> None:
     first, second = drawn(init, seed=0), drawn(init, seed=1)
-    assert max(abs(correlation(first[name], second[name])) for name in FANS) < 0.05
+    assert max(abs(correlation(first[name], second[name])) for name in FANS.keys() & changed(init)) < 0.05
 
 
 def test_two_layers_of_a_shape_get_independent_numbers() -> None:

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import initbench
+from initbench import registry
 from initbench.harness.sites import find_sites
-from initbench.protocols import Site
+from initbench.protocols import Grid, Site, structure_of
 
 
 def table(model: nn.Module, *projections: str) -> dict[str, Site]:
@@ -124,3 +126,126 @@ def test_a_tied_parameter_stands_under_its_first_name() -> None:
     assert list(table(model)) == ["first.weight", "first.bias", "second.bias"]
     shared = nn.Linear(4, 4)
     assert list(table(nn.ModuleDict({"a": shared, "b": shared}))) == ["a.weight", "a.bias"]
+
+
+# --- backbones --------------------------------------------------------------------------------------------------------
+
+BACKBONES: dict[str, Grid] = {
+    "unetr(variant=perceptron)": (16, 32, 16),
+    "unetrpp(variant=synapse)": (32, 64, 32),
+    "unetrpp(variant=lung)": (16, 64, 32),
+    "unetrpp(variant=tumor)": (32, 64, 32),
+    "swin-unetr(variant=default)": (32, 64, 32),
+    "nnformer(variant=synapse)": (32, 64, 96),
+    "nnformer(variant=acdc)": (10, 64, 32),
+    "unet(variant=default)": (16, 24, 32),
+}
+"""Networks with every kind of layer there is here."""
+OTHER = (".gamma", ".pos_embed", ".temperature", ".temperature2", "relative_position_bias_table", "position_embeddings")
+"""What no law draws, by the endings of the names."""
+
+
+def build(case: str) -> nn.Module:
+    name, _, variant = case.rstrip(")").partition("(variant=")
+    return initbench.build(
+        name, in_channels=1, num_classes=3, patch_size=BACKBONES[case], size="tiny", variant=variant, deep_supervision=True
+    )
+
+
+def own_table(model: nn.Module) -> dict[str, Site]:
+    return {site.name: site for site in find_sites(model, structure_of(model).projections)}
+
+
+def test_the_cases_are_every_backbone() -> None:
+    assert {case.partition("(")[0] for case in BACKBONES} == set(registry.names("backbone"))
+
+
+@pytest.mark.parametrize("case", BACKBONES)
+def test_every_parameter_of_a_backbone_has_the_role_of_its_layer(case: str) -> None:
+    """By what the layers say of themselves, module by module, where the table goes by the names of parameters."""
+    model = build(case)
+    found = own_table(model)
+    expected: dict[int, tuple[str, int, int]] = {}
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            expected[id(module.weight)] = ("linear", module.in_features, module.out_features)
+        elif isinstance(module, nn.ConvTranspose3d):
+            assert module.kernel_size == module.stride  # one tap per position
+            expected[id(module.weight)] = ("transposed-conv", module.weight.shape[0], module.weight[0].numel())
+        elif isinstance(module, nn.Conv3d):
+            kernel = module.weight[0, 0].numel()
+            expected[id(module.weight)] = ("conv", module.weight[0].numel(), module.weight.shape[0] * kernel)
+    for name, parameter in model.named_parameters():
+        site = found[name]
+        if id(parameter) in expected:
+            assert (site.role, site.fan_in, site.fan_out) == expected[id(parameter)], name
+        elif name.endswith(".EF"):
+            assert (site.role, site.fan_in, site.fan_out) == ("projection", *parameter.shape), name
+        elif name.endswith(OTHER):
+            assert site.role == "other", name
+        else:
+            assert site.role in ("bias", "norm"), name
+            assert name.endswith((".weight", ".bias")), name
+    assert len(found) == len(list(model.parameters()))
+
+
+def test_raw_projections_are_tumors_and_the_tied_ones_of_synapse_stand_once() -> None:
+    for variant, endings in (("synapse", {"E"}), ("lung", {"E", "F"}), ("tumor", {"EF"})):
+        model = build(f"unetrpp(variant={variant})")
+        rows = [name for name in own_table(model) if ".epa_block." in name]
+        blocks = {name.partition(".epa_block.")[0] for name in rows}
+        for block in blocks:
+            parts = [name.removeprefix(f"{block}.epa_block.").partition(".")[0] for name in rows if name.startswith(block)]
+            assert endings == {part for part in parts if part in ("E", "F", "EF")}
+            weights = [name for name in rows if name.startswith(f"{block}.epa_block.E.")]
+            assert weights == ([] if variant == "tumor" else [f"{block}.epa_block.E.weight", f"{block}.epa_block.E.bias"])
+    names = [name for name, _ in build("unetrpp(variant=synapse)").named_parameters(remove_duplicate=False)]
+    assert [name for name in names if ".epa_block.F." in name]  # the state dict has them twice
+
+
+def test_unet_has_every_weight_once_under_its_first_name() -> None:
+    model = build("unet(variant=default)")
+    found = own_table(model)
+    assert not [name for name in found if "all_modules" in name or name.startswith("decoder.encoder.")]
+    assert {site.role for site in found.values()} == {"conv", "transposed-conv", "bias", "norm"}
+
+
+CONVOLUTIONS = ("conv", "transposed-conv")
+RANDOM = (
+    "uniform",
+    "xavier-uniform",
+    "xavier-normal",
+    "kaiming-uniform",
+    "kaiming-normal",
+    "trunc-normal",
+    "he-leaky",
+    "orthogonal",
+    "lsuv",
+)
+
+
+@pytest.mark.parametrize("case", [case for case in BACKBONES if not case.endswith("synapse)")])
+def test_random_schemes_leave_finite_weights_and_all_norms_tables_and_scales(case: str) -> None:
+    model = build(case)
+    constructed = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    buffers = {name: value.clone() for name, value in model.named_buffers()}
+    sites = own_table(model)
+    volume = torch.rand(1, 40, 96, 96, generator=torch.Generator().manual_seed(0)).numpy()
+    for init in RANDOM:
+        initbench.initialize(model, init, data=[volume], device="cpu", assignments=["pretext.batch=1"])
+        drawn = CONVOLUTIONS if init == "he-leaky" else (*CONVOLUTIONS, "linear", "projection")
+        for name, parameter in model.named_parameters():
+            site = sites[name]
+            assert bool(parameter.isfinite().all()), (init, name)
+            if site.role in ("norm", "other"):
+                assert torch.equal(parameter, constructed[name]), (init, name)
+            elif site.role in drawn:
+                assert not torch.equal(parameter, constructed[name]), (init, name)
+        assert all(torch.equal(value, buffers[name]) for name, value in model.named_buffers())
+        d, h, w = BACKBONES[case]
+        with torch.no_grad():
+            outputs = model.eval()(torch.from_numpy(volume[None, :, :d, :h, :w]))
+        assert all(bool(output.isfinite().all()) for output in outputs), init
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(constructed[name])

@@ -164,6 +164,7 @@ BROKEN: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"memory": "RuntimeError|NotImplementedError"},
     ),
     "projection": ({"heads=(": "projections=('out.weight',), heads=("}, {"sites": "a projection is no matrix: out.weight"}),
+    "exit": ({"heads=(": "residual_exits=('out.gain',), heads=("}, {"sites": "residual_exits names no parameter: out.gain"}),
     "patch of another network": (
         {"patch_size=patch": "patch_size=patch[::-1]"},
         {"constructs": r"structure.patch_size is \(24, 20, 16\), asked for \(16, 20, 24\)"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -48,7 +49,7 @@ def initialize(
         model: segmentation network on the CPU, giving logits ``(N, K, D, H, W)``.
         init: ``name``, ``name(key=value)`` or ``./file.py:function``.
         seed: root seed; the same seed gives the same bits.
-        data: preprocessed training volumes ``(C, D, H, W)`` for learned initializers.
+        data: preprocessed training volumes ``(C, D, H, W)`` for initializers that look at patches, learned ones above all.
         patch_size: (D, H, W) of the network's input.
         levels: encoder levels that an order prediction taps.
         heads: dotted names of the output heads, redrawn after the initializer and not learned.
@@ -62,7 +63,7 @@ def initialize(
         Coverage: share of parameters changed, whole and per top-level module, and the names that stayed.
 
     Raises:
-        UsageError: unknown initializer or parameter, or a learned one without data, patch, levels or steps.
+        UsageError: unknown initializer or parameter, or one without the data, patch, levels or steps that it needs.
     """
     [init], settings = names.assign([init], assignments)
     component = registry.get("initializer", spec.parse(init))
@@ -74,6 +75,7 @@ def initialize(
     if learned and (not data or steps is None or not own.patch_size[0]):
         raise UsageError(f"{init} learns from volumes: pass data=[...] (arrays C, D, H, W), steps=... and patch_size=(D, H, W)")
     volumes = functools.cache(lambda: [make_volume(np.asarray(item, np.float32), None, target) for item in data or ()])
+    sampler = functools.cache(lambda: UnlabelledSampler(volumes(), own.patch_size, recipe.pretext.batch, recipe.augment, seed))
     ctx = Context(
         sites=find_sites(model, own.projections),
         structure=own,
@@ -82,7 +84,7 @@ def initialize(
         identity=str(registry.canonical(component, skip=2)),
         steps=steps or 0,
         mask_patch=recipe.pretext.mask_patch,
-        sampler=functools.cache(lambda: UnlabelledSampler(volumes(), own.patch_size, recipe.pretext.batch, recipe.augment, seed)),
+        sampler=sampler if data and own.patch_size[0] else None,
         fit_settings=FitSettings(
             steps or 0, recipe.pretext.optimizer, resolve_precision(precision, target), target, seed, "pretext"
         ),
@@ -114,14 +116,9 @@ def _structure(
     if strange:
         there = ", ".join(name for name, _ in model.named_children())
         raise UsageError(f"the network has no module {', '.join(strange)}; its top-level modules: {there}")
-    return Structure(
+    return replace(
+        own,
         patch_size=patch_size or own.patch_size,
         levels=tuple(levels) if levels is not None else own.levels,
         heads=tuple(heads) if heads is not None else own.heads,
-        unused=own.unused,
-        projections=own.projections,
-        name=own.name,
-        variant=own.variant,
-        axes=own.axes,
-        published=own.published,
     )

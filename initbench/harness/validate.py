@@ -592,12 +592,13 @@ def _shared(model: nn.Module, structure: Structure) -> list[str]:
 
 
 def check_sites(subject: Subject) -> str:
-    """Every parameter has a role for the random laws; projections are matrices."""
+    """Every parameter has a role for the random laws; projections are matrices, residual exits parameters."""
     model = subject.build()
-    projections = structure_of(model).projections
+    projections, exits = structure_of(model).projections, structure_of(model).residual_exits
     parameters = dict(model.named_parameters())
     _no([name for name in projections if name not in parameters], "Structure.projections names no parameter")
     _no([name for name in projections if parameters[name].ndim != 2], "a projection is no matrix")
+    _no([name for name in exits if name not in parameters], "Structure.residual_exits names no parameter")
     sites = find_sites(model, projections)
     if [site.name for site in sites] != list(parameters):
         raise BrokenPromiseError("not every parameter has a role")

@@ -118,6 +118,8 @@ class Structure:
         heads: dotted names of the output heads; a learned init leaves them out.
         unused: parameters that get no gradient by design (dotted names).
         projections: bare ``(inputs, outputs)`` matrices used as linear maps (dotted names of parameters).
+        residual_exits: dotted names of the parameters that, all zero, make every residual block its shortcut: the last layer of
+            each residual branch, or the scale and shift of the norm that it ends in.
         name: of the backbone, and
         variant: the one it was built as; both are set by the decorator `backbone`.
         axes: order in which the network sees the spatial axes of its input ``(N, C, D, H, W)``.
@@ -129,6 +131,7 @@ class Structure:
     heads: tuple[str, ...]
     unused: tuple[str, ...] = ()
     projections: tuple[str, ...] = ()
+    residual_exits: tuple[str, ...] = ()
     name: str = ""
     variant: str = "default"
     axes: Axes = "DHW"
