@@ -53,6 +53,12 @@ def run(data: Path, out: Path, init: str = "default", **options: Any) -> list[Ou
     return initbench.run(init, LIGHT, str(data), out=out, assignments=assignments, **settings)
 
 
+def main_and_exit(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+
+
 def record(outcome: Outcome) -> dict[str, Any]:
     assert outcome.folder is not None, outcome.message
     found = store.read_record(outcome.folder)
@@ -443,3 +449,16 @@ def test_a_checkpoint_that_does_not_fit_is_refused(data: Path, tmp_path: Path) -
         run(data, tmp_path / "runs", "checkpoint", assignments=["init.path=gone.pt"])
     with pytest.raises(UsageError, match="no initializer of this sweep takes pth"):
         run(data, tmp_path / "runs", "default", assignments=["init.pth=gone.pt"])
+
+
+def test_a_run_is_described(every_init: dict[str, Outcome], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = every_init["order"].folder
+    assert folder is not None
+    main_and_exit(["describe", str(folder), "--json"])
+    table = json.loads(capsys.readouterr().out)
+    assert (table["init"], table["status"], table["steps"]) == ("order", "ok", 10)
+    assert table["changed by the init"]["stem"] == "100.0%"
+    assert table["changed by the init"]["up"] == "0.0%"
+    assert table["cost"]["init stage"].startswith("2 steps")
+    main_and_exit(["describe", str(folder)])
+    assert "changed by the init" in capsys.readouterr().out

@@ -236,8 +236,10 @@ def list_(
 
 
 @app.command()
-def describe(name: Annotated[str, typer.Argument(help="Name of a component or recipe.")], json: Json = False) -> None:
-    """Describe one initializer, backbone, data set or recipe."""
+def describe(
+    name: Annotated[str, typer.Argument(help="Name of a component or recipe, or folder of a run.")], json: Json = False
+) -> None:
+    """Describe one initializer, backbone, data set, recipe or run."""
     from initbench.cli.show import describe_command
 
     describe_command(name, json=json)

@@ -85,9 +85,36 @@ def _text(value: Any) -> str:
     return json_module.dumps(value, ensure_ascii=False, default=str)
 
 
+def _describe_run(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """What a run did: its result, what its init changed per layer group, what it cost."""
+    resolved, cost = record["resolved"], record.get("cost") or {}
+    coverage = record.get("coverage") or {}
+    keys = ("init", "backbone", "variant", "size", "dataset", "split", "seed", "budget", "steps", "protocol", "precision")
+    table: dict[str, Any] = {"run": str(folder), "status": record["status"], **{key: resolved.get(key) for key in keys}}
+    if record.get("dice") is not None:
+        table["Dice"] = {"mean": f"{100 * record['dice']:.1f}"} | {
+            name: "–" if value is None else f"{100 * value:.1f}" for name, value in record["dice_per_class"].items()
+        }
+    if coverage:
+        shares = {"all parameters": coverage["changed_share"], **coverage["groups"]}
+        table["changed by the init"] = {name: f"{share:.1%}" for name, share in shares.items()}
+        table["the init says"] = coverage.get("report", {}).get("summary", "")
+    table["cost"] = {
+        f"{stage} stage": f"{cost[stage].get('steps', 0)} steps, {cost[stage].get('seconds', 0.0):.0f} s"
+        for stage in ("init", "train")
+        if stage in cost
+    }
+    table["reason"] = record.get("reason")
+    return {key: value for key, value in table.items() if value not in (None, "", {})}
+
+
 def _describe(name: str) -> dict[str, Any]:
     from initbench import recipe_files
+    from initbench.runs import store
 
+    record = store.read_record(Path(name)) if Path(name).is_dir() else None
+    if record is not None:
+        return _describe_run(Path(name), record)
     spec = parse(name)
     kinds: list[Kind] = [kind for kind in _KINDS.values() if spec.name in registry.names(kind)]
     if spec.is_file:
