@@ -18,9 +18,10 @@ from initbench.data import splits
 from initbench.data.prepare import prepare
 from initbench.data.sources import open_dataset
 from initbench.harness.execute import Outcome
+from tests.inits import runnable
 from tests.shared_data import shared
 
-INITS = [name for name in registry.names("initializer") if name not in ("checkpoint", "inflate-2d")]
+INITS = runnable()
 BACKBONES = registry.names("backbone")
 # Every init with one backbone in the quick run; the rest of the cross, and other variants, in the full one.
 PAIRS = [(init, BACKBONES[i % len(BACKBONES)]) for i, init in enumerate(INITS)]

@@ -25,11 +25,12 @@ from initbench.harness import run as run_module
 from initbench.harness.execute import Outcome
 from initbench.runs import store
 from initbench.spec import Spec
+from tests.inits import runnable
 from tests.msd_factory import make_msd
 
 LIGHT = f"{Path(__file__).parent / 'light_backbone.py'}:light"
 # Those two need a file: test_checkpoints, test_inflation.
-INITS = [name for name in registry.names("initializer") if name not in ("checkpoint", "inflate-2d")]
+INITS = runnable()
 SMALL = (
     "patch.size=8,16,16",
     "patch.batch=2",

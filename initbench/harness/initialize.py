@@ -15,13 +15,13 @@ from torch import nn
 from initbench import registry, seeding, spec
 from initbench.data.volumes import UnlabelledSampler, make_volume
 from initbench.errors import UsageError
-from initbench.harness import names
+from initbench.harness import compose, names
 from initbench.harness.build import redraw_heads
 from initbench.harness.context import Context
 from initbench.harness.coverage import Coverage
 from initbench.harness.hardware import resolve_device, resolve_precision
 from initbench.harness.sites import find_sites
-from initbench.protocols import Grid, InitializerInfo, Level, Progress, Structure
+from initbench.protocols import Grid, Level, Progress, Structure
 from initbench.recipe import load as load_recipe
 from initbench.training.loop import FitSettings
 
@@ -67,8 +67,8 @@ def initialize(
     """
     [init], settings = names.assign([init], assignments)
     component = registry.get("initializer", spec.parse(init))
-    params = registry.resolve_params(component, skip=2)
-    learned = getattr(component.target, "info", InitializerInfo()).learned
+    registry.resolve_params(component, skip=2)
+    learned = compose.info(component).learned
     own = _structure(model, patch_size, levels, heads)
     target = resolve_device(device)
     recipe = load_recipe("base", size="paper", backbone="", budget="paper", assignments=["preprocess.spacing=native", *settings])
@@ -93,7 +93,7 @@ def initialize(
     before = Coverage(model)
     modes = [(module, module.training) for module in model.modules()]
     with seeding.deterministic(torch.get_num_threads()):
-        component.target(model, ctx, **params)
+        compose.apply(component, model, ctx)
         coverage = before.compare(model, init)
         if ctx.reported:
             coverage["report"] = ctx.reported
