@@ -55,7 +55,7 @@ def run_lung(root: Path, out: Path, init: str, backbone: str, *assignments: str)
 
 
 def check(outcome: Outcome) -> None:
-    assert (outcome.state, outcome.message) == ("ok", "")
+    assert outcome.state == "ok", outcome.message
     record = json.loads((outcome.folder / "record.json").read_text()) if outcome.folder else {}
     assert record["resolved"]["split"] == "unetrpp-50/13 (6 of 63 cases)"
     assert record["resolved"]["reported_cases"] == [f"lung_{number}" for number in REPORTED]
