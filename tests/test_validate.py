@@ -13,10 +13,11 @@ import torch
 from initbench.catalog import BACKBONES
 from initbench.cli.app import main
 from initbench.errors import UsageError
-from initbench.harness import validate as module
-from initbench.harness.validate import Check, Subject, default_patch, subjects, validate
 from initbench.protocols import Grid, PatchRule
 from initbench.spec import parse
+from initbench.validation import training as module
+from initbench.validation.subject import Check, Subject, default_patch, subjects
+from initbench.validation.suite import validate
 
 # The windows of this one make every check of the default patch take three times as long.
 PATCHES: dict[str, Grid] = {"swin-unetr": (32, 64, 32)}

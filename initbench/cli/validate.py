@@ -16,8 +16,8 @@ from initbench.errors import UsageError
 from initbench.spec import parse
 
 if TYPE_CHECKING:
-    from initbench.harness.validate import Check
     from initbench.protocols import Grid, Size
+    from initbench.validation.subject import Check
 
 
 def validate_command(name: str, size: Size, patch: str | None, in_channels: list[int] | None, *, json: bool) -> None:
@@ -28,7 +28,8 @@ def validate_command(name: str, size: Size, patch: str | None, in_channels: list
     grid = _grid(patch) if patch else None
     console = Console(highlight=False)
     with _status(console, "loading torch", quiet=json):
-        from initbench.harness.validate import CHANNELS, subjects, validate
+        from initbench.validation.subject import CHANNELS, subjects
+        from initbench.validation.suite import validate
     done: list[dict[str, Any]] = []
     passed = True
     for subject in subjects(parse(name), size=size, patch=grid, channels=in_channels or CHANNELS):

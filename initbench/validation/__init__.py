@@ -1,0 +1,1 @@
+"""Checks of the contracts, for whoever adds a backbone."""

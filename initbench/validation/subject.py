@@ -1,0 +1,155 @@
+"""What is checked: a backbone in one variant, at one size and patch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from initbench import registry, seeding
+from initbench.errors import UsageError
+from initbench.harness.build import build
+from initbench.protocols import (
+    BackboneInfo,
+    Grid,
+    PatchRule,
+    Size,
+    check_patch,
+    check_variant,
+)
+from initbench.spec import Spec
+
+CLASSES = 5
+BATCH = 2
+CHANNELS = (1, 2)
+VOXELS = 2**18
+"""Of the default patch, unless the rule leaves nothing so small."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise and whether it is kept.
+
+    Attributes:
+        name: what was checked.
+        passed: whether it holds.
+        detail: what was seen, or what is wrong; one line.
+        seconds: how long it took.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+    seconds: float
+
+
+class BrokenPromiseError(Exception):
+    """What a check found wrong."""
+
+
+@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The backbone as it is checked.
+
+    Attributes:
+        name: registered name, or ``./file.py:function``.
+        target: the function itself.
+        info: its declaration, None where it has none.
+        channels: numbers of input channels; the first is used where one will do.
+    """
+
+    name: str
+    target: Callable[..., Any]
+    info: BackboneInfo | None
+    variant: str
+    size: Size
+    patch: Grid
+    channels: tuple[int, ...] = CHANNELS
+
+    def build(self, *, channels: int | None = None, deep: bool = False, seed: int = 0) -> nn.Module:
+        """The network, constructed as a run does it."""
+        return build(
+            self.name,
+            in_channels=channels or self.channels[0],
+            num_classes=CLASSES,
+            patch_size=self.patch,
+            size=self.size,
+            variant=self.variant,
+            deep_supervision=deep,
+            seed=seed,
+        )
+
+    def call(self, **changes: Any) -> nn.Module:
+        """The network from the function itself, so that its own errors show."""
+        arguments = {"in_channels": self.channels[0], "num_classes": CLASSES, "patch_size": self.patch, "size": self.size}
+        with seeding.forked(0, "construct"):
+            model: nn.Module = self.target(**arguments | {"variant": self.variant, "deep_supervision": False} | changes)
+        return model
+
+    def image(self, channels: int | None = None) -> Tensor:
+        """Noise ``(N, C, D, H, W)``."""
+        shape = (BATCH, channels or self.channels[0], *self.patch)
+        return torch.randn(shape, generator=seeding.torch_generator(0, "augment", "image"))
+
+
+def subjects(
+    spec: Spec, *, size: Size = "tiny", patch: Grid | None = None, channels: Sequence[int] = CHANNELS
+) -> tuple[Subject, ...]:
+    """What a component string asks to check: one variant, or all of them.
+
+    Raises:
+        UsageError: unknown name or variant, or a patch that the variant does not take.
+    """
+    component = registry.get("backbone", spec)
+    if not callable(component.target):
+        raise UsageError(f"backbone {spec.name!r} is {type(component.target).__name__} and no function")
+    params = dict(spec.params)
+    if params.keys() - {"variant"}:
+        raise UsageError(f"{spec.name} takes variant alone, got {', '.join(sorted(params.keys() - {'variant'}))}")
+    found = getattr(component.target, "info", None)
+    info = found if isinstance(found, BackboneInfo) else None
+    variants = info.variants if info else ("default",)
+    try:
+        if "variant" in params:
+            variants = (check_variant(spec.name, str(params["variant"]), info),)
+        return tuple(
+            Subject(spec.name, component.target, info, variant, size, _patch(spec.name, variant, info, patch), tuple(channels))
+            for variant in variants
+        )
+    except ValueError as error:
+        raise UsageError(str(error).replace("--set patch.size=", "--patch ")) from None
+
+
+def _patch(name: str, variant: str, info: BackboneInfo | None, asked: Grid | None) -> Grid:
+    rule = rule_of(info, variant)
+    if asked:
+        return check_patch(f"{name} ({variant})", asked, rule) if rule else asked
+    return default_patch(rule or PatchRule((16, 16, 16)))  # what most networks take
+
+
+def rule_of(info: BackboneInfo | None, variant: str) -> PatchRule | None:
+    """The patches that a variant declares, None where it declares none."""
+    return info.patches.get(variant) if info else None
+
+
+def default_patch(rule: PatchRule) -> Grid:
+    """A small patch without two equal axes, so that swapped axes show.
+
+    Where that stays small, it holds twice what the rule divides by: at once that, the deepest level may be one voxel across,
+    and attention among one token has nothing to learn.
+    """
+    twice = _unequal(rule, (rule.multiple[0] * 2, rule.multiple[1] * 2, rule.multiple[2] * 2))
+    return twice if math.prod(twice) <= VOXELS else _unequal(rule, (1, 1, 1))
+
+
+def _unequal(rule: PatchRule, least: Grid) -> Grid:
+    smallest = rule.at_least([max(size, 16) for size in least])
+    sizes: list[int] = []
+    for size, step in zip(smallest, rule.multiple, strict=True):
+        sizes.append(next(s for s in range(size, size + 3 * step, step) if s not in sizes))
+    return sizes[0], sizes[1], sizes[2]
