@@ -15,6 +15,7 @@ from initbench.cli.app import main
 from initbench.errors import UsageError
 from initbench.protocols import Grid, PatchRule
 from initbench.spec import parse
+from initbench.validation import suite
 from initbench.validation import training as module
 from initbench.validation.subject import Check, Subject, default_patch, subjects
 from initbench.validation.suite import validate
@@ -201,7 +202,7 @@ def test_built_in_backbones_keep_every_promise(name: str) -> None:
     first = subjects(parse(name), patch=PATCHES.get(name))[0]
     checks = validate(first)
     assert failed(checks) == {}
-    assert [check.name for check in checks] == ["declared", "constructs", "wrong patch", "unknown variant", *module.WITH_NETWORK]
+    assert [check.name for check in checks] == ["declared", "constructs", "wrong patch", "unknown variant", *suite.WITH_NETWORK]
 
 
 def test_the_toy_keeps_every_promise(tmp_path: Path) -> None:

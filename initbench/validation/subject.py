@@ -51,7 +51,6 @@ class BrokenPromiseError(Exception):
     """What a check found wrong."""
 
 
-@dataclass(frozen=True)
 @dataclass(frozen=True, eq=False)
 class Subject:
     """The backbone as it is checked.
