@@ -149,6 +149,38 @@ def test_order_prediction_learns_nothing_from_constant_content(head_and_neck: li
     assert learned > 0.9 * chance
 
 
+@pytest.fixture(scope="session")
+def hippocampi() -> list[np.ndarray]:
+    """Preprocessed training volumes of Task04_Hippocampus."""
+    dataset = open_dataset("hippocampus", shared("data", "Task04_Hippocampus").parent)
+    settings = recipe.load("hippocampus", size="tiny", backbone="unetr", budget="smoke").preprocess
+    prepared = prepare(dataset, splits.resolve(dataset, None), settings)
+    return [np.array(prepared.case(case_id).image) for case_id in prepared.split.train[:60]]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("backbone", "init"), [*((name, "mae") for name in ("unetr", "unetrpp", "swin-unetr", "nnformer")), ("unetr", "tube")]
+)
+def test_reconstruction_error_falls(hippocampi: list[np.ndarray], backbone: str, init: str) -> None:
+    settings = recipe.load("hippocampus", size="tiny", backbone=backbone, budget="smoke")
+    model = initbench.build(backbone, in_channels=1, num_classes=3, patch_size=settings.patch.size, size="tiny", seed=0)
+    losses = Losses()
+    tiny = settings.pretext.optimizer
+    assignments = [f"pretext.optimizer.{key}={value}" for key, value in tiny.model_dump().items()]
+    initbench.initialize(
+        model,
+        f"{init}(mask_patch={settings.pretext.mask_patch})",
+        data=hippocampi,
+        steps=100,
+        device="cpu",
+        assignments=[*assignments, "pretext.batch=2"],
+        progress=losses,
+    )
+    first, last = np.mean(losses.values[:2]), np.mean(losses.values[-2:])
+    assert last < 0.75 * first
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_hippocampus_smoke_reaches_a_useful_dice(tmp_path: Path, backbone: str) -> None:
