@@ -44,9 +44,11 @@ INITIALIZERS = {
 
 _B = "initbench.backbones"
 BACKBONES = {
-    "unetr": Entry(f"{_B}.unetr:unetr", "ViT encoder, convolutional decoder (variants: perceptron, conv)"),
+    "unetr": Entry(f"{_B}.unetr:unetr", "ViT encoder, convolutional decoder (variants: perceptron, conv, each also -xyz)"),
     "unetrpp": Entry(f"{_B}.unetrpp:unetrpp", "efficient paired attention (variants: synapse, lung, acdc, tumor)"),
-    "swin-unetr": Entry(f"{_B}.swin_unetr:swin_unetr", "shifted-window encoder (variants: default, legacy-merge)"),
+    "swin-unetr": Entry(
+        f"{_B}.swin_unetr:swin_unetr", "shifted-window encoder (variants: default, legacy-merge, each also -xyz)"
+    ),
     "nnformer": Entry(f"{_B}.nnformer:nnformer", "local, global and skip attention in windows (variants: synapse, acdc, tumor)"),
     "unet": Entry(f"{_B}.unet:unet", "the plain U-Net of nnU-Net, the convolutional control"),
 }

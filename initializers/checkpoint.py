@@ -27,6 +27,10 @@ def checkpoint(
     network), `variant` the variant they were trained in where the file does not say, `minimum` the least share of the
     parameters (of the part that such files cover) below which the file is refused.
     """
+    if axes not in ("auto", "DHW", "WHD"):
+        raise UsageError(f"checkpoint: axes is auto, DHW or WHD, got {axes!r}")
+    if not isinstance(minimum, int | float) or not 0 <= minimum <= 1:
+        raise UsageError(f"checkpoint: minimum is a share from 0 to 1, got {minimum!r}")
     report = load(model, read(Path(path).expanduser()), ctx.structure, Request(axes, variant, minimum))
     ctx.report(report.summary(), report.as_json())
 

@@ -236,7 +236,7 @@ def test_own_keys_fit_wholly_and_leave_the_heads(name: str, prefix: str) -> None
     told = {"variant": variant} if name == "swin-unetr" else {}
     report = put(model, {f"{prefix}{key}": value for key, value in state.items()}, **told)
     assert (report.share, report.missing, report.reshaped) == (1, (), ())
-    assert set(report.groups.values()) == {1.0} | ({0.0} if any(not n for n in report.groups.values()) else set())
+    assert set(report.groups.values()) == {1.0}
     after = model.state_dict()
     for key, value in after.items():
         assert torch.equal(value, before[key] if is_head(model, key) else state[key]), key
@@ -353,6 +353,23 @@ def test_published_weights_see_the_volumes_they_were_trained_on(name: str) -> No
     x = noise(1, 1, *patch)
     expected = outputs(original, x.transpose(2, 4).contiguous()).transpose(2, 4)
     assert torch.equal(outputs(with_heads(model, state), x), expected)
+
+
+def test_weights_of_another_network_are_not_taken_for_another_variant(tmp_path: Path) -> None:
+    for file, network in (("unetr", "unetrpp"), ("nnformer", "swin-unetr"), ("unetrpp", "unetr")):
+        with pytest.raises(UsageError, match=r"less than the minimum of 50%"):
+            put(build(network), trained(file))
+    save_weights(build("unetr"), tmp_path / "w.safetensors", {"backbone": "unetr", "variant": "perceptron"})
+    model = build("swin-unetr")
+    with pytest.raises(UsageError, match=r"holds weights of unetr, and the network is swin-unetr"):
+        load(model, read(tmp_path / "w.safetensors"), structure_of(model), Request())
+
+
+@pytest.mark.parametrize("wrong", ["axes=XYZ", "minimum=half", "minimum=2"])
+def test_parameters_of_checkpoint_are_checked(wrong: str, tmp_path: Path) -> None:
+    torch.save(trained("unetr"), tmp_path / "w.pt")
+    with pytest.raises(UsageError, match=wrong.partition("=")[0]):
+        initbench.initialize(build("unetr"), f"checkpoint(path={str(tmp_path / 'w.pt')!r}, {wrong})")
 
 
 def test_axes_can_be_said() -> None:

@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 import initbench
+from initbench.data.volumes import GuidedSampler, PatchSampler, make_volume
 from initbench.errors import UsageError
 from initbench.harness import compose
 from initbench.harness.execute import Outcome
+from initbench.recipe import Augment
+from initbench.recipe import Patch as PatchSettings
 from initbench.registry import get
 from initbench.runs import store
 from initbench.spec import parse
@@ -144,16 +148,44 @@ def test_what_makes_no_sense_is_refused(data: Path, tmp_path: Path, text: str, m
 
 
 def test_as_released_differs_from_lwi_in_what_it_says(data: Path, tmp_path: Path) -> None:
-    """Crops, schedule and pool, each apart, give other weights; the plateaus begin with steps that change nothing."""
+    """Crops, schedule and pool, each apart, give other weights."""
     out = {
         text: initial(data, tmp_path / str(i), text)["stem.weight"]
         for i, text in enumerate(("lwi", "lwi(crops=labels)", "lwi(pool=width)", "lwi(schedule=plateaus)"))
     }
     values = list(out.values())
     assert all(not torch.equal(values[i], values[j]) for i in range(4) for j in range(i))
-    whole = initial(data, tmp_path / "whole", "lwi-as-released(pool=width, schedule=plateaus)")["stem.weight"]
-    apart = initial(data, tmp_path / "apart", "lwi(pool=width, schedule=plateaus, crops=labels)")["stem.weight"]
-    assert whole.shape == apart.shape
+
+
+def test_as_released_does_all_of_it(data: Path, tmp_path: Path) -> None:
+    out = run(data, tmp_path, "lwi-as-released(pool=width, schedule=plateaus),lwi", seeds=[0])
+    released, text = (record(o) for o in out)
+    assert released["coverage"]["report"]["summary"] == "as released: pool width, schedule plateaus, crops labels"
+    assert (released["coverage"]["read"], text["coverage"]["read"]) == (["images", "labels"], ["images"])
+    rates = []
+    for outcome in out:
+        assert outcome.folder is not None
+        curve = pd.read_csv(outcome.folder / store.CURVE)
+        rates.append(curve[curve["stage"] == "pretext"]["lr"].tolist())
+    assert rates[0][0] == 0 < rates[1][0]  # the first of its plateaus changes nothing
+
+
+def test_guided_crops_hold_labelled_voxels_and_are_flipped_in_depth() -> None:
+    label = np.zeros((24, 8, 8), np.uint8)
+    label[20] = 1
+    ramp = np.broadcast_to(np.arange(24, dtype=np.float32)[None, :, None, None], (1, 24, 8, 8)).copy()
+    volume = make_volume(ramp, label, torch.device("cpu"))
+    never = Augment(flip=0.5, rot90=0, scale_probability=0, scale_range=0, shift_probability=0, shift_range=0)
+    guided = GuidedSampler([volume], PatchSettings(size=(8, 8, 8), batch=4, foreground=1.0), never, 0)
+    batches = [guided.patches(step) for step in range(8)]
+    images = torch.cat([batch.image for batch in batches])
+    assert all(bool((image == 20).any()) for image in images)
+    down = [bool(image[0, 0, 0, 0] > image[0, -1, 0, 0]) for image in images]
+    assert any(down)
+    assert not all(down)
+    assert torch.equal(guided.patches(3).image, batches[3].image)
+    supervised = PatchSampler([volume], PatchSettings(size=(8, 8, 8), batch=4, foreground=1.0), never, 0)
+    assert not torch.equal(torch.cat([supervised.batch(step).image for step in range(8)]), images)
 
 
 def test_plateaus_are_those_of_the_release() -> None:

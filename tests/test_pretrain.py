@@ -70,6 +70,19 @@ def test_card_and_weights(data: Path, written: Export) -> None:
     assert not list(written.path.parent.glob(".*"))
 
 
+def test_the_card_says_what_was_read_and_which_axes(data: Path, written: Export, tmp_path: Path) -> None:
+    assert (written.card["read"], written.card["axes"]) == (["images"], "DHW")
+    assert "| the init read | images of 4 training cases |" in written.card_path.read_text("utf-8")
+    guided = export(data, tmp_path / "a.safetensors", "lwi(crops=labels)", "unetr(variant=perceptron-xyz)")
+    assert (guided.card["read"], guided.card["axes"]) == (["images", "labels"], "WHD")
+    assert "(N, C, W, H, D)" in guided.card_path.read_text("utf-8")
+    plain = export(data, tmp_path / "b.pth", "trunc-normal")
+    assert (plain.card["read"], plain.card["train_cases"]) == ([], [])
+    # The card travels with a .pth too: else MONAI's keys would mean weights of (x, y, z) volumes.
+    model = initbench.build("unetr", in_channels=1, num_classes=3, patch_size=(32, 32, 32), size="tiny", seed=5)
+    assert load(model, read(plain.path), structure_of(model), Request()).share == 1
+
+
 def test_they_come_back_through_checkpoint(written: Export) -> None:
     model = initbench.build("unetr", in_channels=1, num_classes=3, patch_size=(32, 32, 32), size="tiny", seed=5)
     report = load(model, read(written.path), structure_of(model), Request())

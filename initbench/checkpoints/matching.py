@@ -18,6 +18,7 @@ from initbench.protocols import FileLayout, Structure
 
 # Wrappers that training programs put around a network: DataParallel, torch.compile, Lightning, frameworks of SSL.
 _PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "network.")
+_RELATED = 0.25  # of a file's keys are the network's, in files for any variant of it
 TrainedOn = Literal["auto", "DHW", "WHD"]
 
 
@@ -56,8 +57,10 @@ def load(model: nn.Module, checkpoint: Checkpoint, structure: Structure, request
     layout = _layout(structure.published.layouts, tensors)
     match = _Match()
     tensors = _renamed(tensors, layout, match)
-    _check_variant(checkpoint, tensors, layout, structure, request)
-    _check_axes(checkpoint, structure, request)
+    _check_backbone(checkpoint, structure)
+    if sum(key in own for key in tensors) >= _RELATED * len(tensors):  # else it is another network, not another variant
+        _check_variant(checkpoint, tensors, layout, structure, request)
+        _check_axes(checkpoint, structure, request)
     _match(match, tensors, own, _ties(model), structure)
     report = _report(model, checkpoint, layout, match, structure)
     if report.share < request.minimum:
@@ -106,6 +109,12 @@ def _renamed(tensors: Mapping[str, Tensor], layout: FileLayout, match: _Match) -
         else:
             renamed[new] = value
     return renamed
+
+
+def _check_backbone(checkpoint: Checkpoint, structure: Structure) -> None:
+    other = str(checkpoint.card.get("backbone", ""))
+    if other and structure.name and other != structure.name:
+        raise UsageError(f"checkpoint {checkpoint.path} holds weights of {other}, and the network is {structure.name}")
 
 
 def _check_variant(

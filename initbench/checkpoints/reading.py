@@ -54,8 +54,10 @@ def read(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise UsageError(f"there is no checkpoint {path} ({path.resolve()})")
-    tensors, card = _read_safetensors(path) if _is_safetensors(path) else (_weights(path, _read_pickle(path)), {})
-    return Checkpoint(path, tensors, card)
+    if _is_safetensors(path):
+        return Checkpoint(path, *_read_safetensors(path))
+    content = _read_pickle(path)
+    return Checkpoint(path, _weights(path, content), _card(content.get("initbench")))
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -73,11 +75,15 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise InitbenchError(f"checkpoint {path} cannot be read as safetensors ({error}); copy or download it again") from None
+    return tensors, _card(metadata.get("initbench"))
+
+
+def _card(text: Any) -> dict[str, Any]:
     try:
-        card = json.loads(metadata.get("initbench", "{}"))
+        card = json.loads(text) if isinstance(text, str) else {}
     except ValueError:
         card = {}
-    return tensors, card if isinstance(card, dict) else {}
+    return card if isinstance(card, dict) else {}
 
 
 def _read_pickle(path: Path) -> Any:

@@ -23,6 +23,7 @@ from initbench.harness.weights import save_weights
 from initbench.protocols import BackboneInfo, NoProgress, Progress, structure_of
 
 NNUNET = ".pth"
+_AXES = "D inferior to superior, H posterior to anterior, W left to right"
 FORMATS = (".safetensors", NNUNET)
 
 
@@ -92,24 +93,18 @@ def make_card(cell: Cell, run: Run, model: nn.Module) -> dict[str, Any]:
     info: BackboneInfo | None = getattr(cell.backbone.target, "info", None)
     structure = structure_of(model)
     pretext = cell.recipe.pretext.model_dump(mode="json") if cell.init_info.learned else None
-    card = {
+    card = run.card(model) | {
         "initbench": version("initbench"),
-        "init": cell.init_name,
         "init_params": cell.identity["init_params"],
-        "backbone": cell.backbone_name,
-        "variant": cell.variant,
-        "size": cell.request.size,
         "in_channels": cell.prepared.channels,
         "classes": list(cell.prepared.classes),
-        "patch_size": list(structure.patch_size),
         "heads": list(structure.heads),
         "deep_supervision": cell.recipe.loss.deep_supervision,
-        "axes": "N, C, D, H, W; D inferior to superior, H posterior to anterior, W left to right",
-        "seed": cell.request.seed,
-        "dataset": cell.prepared.name,
+        "axes": structure.axes,
         "data_digest": cell.prepared.digest,
         "data_licence": dataset.licence,
-        "train_cases": list(cell.prepared.split.train) if cell.init_info.learned else [],
+        "read": run.coverage["read"],
+        "train_cases": list(cell.prepared.split.train) if run.read else [],
         "preprocess": asdict(cell.prepared.parameters),
         "pretext": pretext,
         "precision": cell.precision,
@@ -127,14 +122,18 @@ def as_markdown(name: str, card: Mapping[str, Any]) -> str:
     """The card for people."""
     cost = card["cost"]
     learned = f"{cost['steps']} steps, {cost['patches']} patches, {cost['seconds']:.0f} s" if cost["steps"] else "no training"
+    axes = f"(N, C, {', '.join(card['axes'])})"
+    read = " and ".join(card["read"]) or "nothing"
     rows = {
         "init": f"`{card['init']}`, seed {card['seed']}: {learned}",
         "network": f"{card['backbone']} ({card['variant']}), {card['size']} size",
         "source of the network": f"{card['network_source']} ({card['network_licence']})",
-        "input": f"{card['in_channels']} channel(s), patch {tuple(card['patch_size'])}, axes {card['axes']}",
+        "input": f"{card['in_channels']} channel(s), patch (D, H, W) {tuple(card['patch_size'])}",
+        "axes": f"the weights see {axes}: {_AXES}",
         "preprocessing": ", ".join(f"{key} {value}" for key, value in card["preprocess"].items()),
         "output heads": f"{', '.join(card['heads'])}: fresh, for {len(card['classes'])} classes ({', '.join(card['classes'])})",
-        "data": f"{card['dataset']}, {len(card['train_cases'])} training cases, no label used; digest {card['data_digest'][:12]}",
+        "data": f"{card['dataset']}, digest {card['data_digest'][:12]}",
+        "the init read": f"{read} of {len(card['train_cases'])} training cases",
         "licence of the data": card["data_licence"],
         "changed": f"{card['coverage'].get('changed_share', 0):.1%} of the parameters",
         "file": f"`{name}`, sha256 {card.get('sha256', '')}",

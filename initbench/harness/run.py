@@ -43,6 +43,7 @@ class Run:
         self.device = resolve_device(cell.request.device, cell.request.index)
         self.fits: dict[str, list[Fit]] = {"init": [], "train": []}
         self.coverage: dict[str, Any] = {}
+        self.read: set[str] = set()  # of the training cases, by the init
         self.init_seconds = 0.0
         self.started = time.perf_counter()
 
@@ -103,14 +104,8 @@ class Run:
             identity=cell.init_identity,
             steps=cell.pretext_steps,
             mask_patch=recipe.pretext.mask_patch,
-            sampler=functools.cache(
-                lambda: UnlabelledSampler(volumes, recipe.patch.size, recipe.pretext.batch, recipe.augment, self.root)
-            ),
-            guided=functools.cache(
-                lambda: GuidedSampler(
-                    volumes, recipe.patch.model_copy(update={"batch": recipe.pretext.batch}), recipe.augment, self.root
-                )
-            ),
+            sampler=functools.cache(lambda: self._unlabelled(volumes)),
+            guided=functools.cache(lambda: self._guided(volumes)),
             construct=self._build,
             fit_settings=self._settings("pretext", cell.pretext_steps, recipe.pretext.optimizer),
             progress=self.progress,
@@ -121,9 +116,20 @@ class Run:
         compose.apply(cell.init, model, ctx)
         self.init_seconds = time.perf_counter() - started
         self.coverage = before.compare(model, cell.init_name)
+        self.coverage["read"] = sorted(self.read)
         if ctx.reported:
             self.coverage["report"] = ctx.reported
         redraw_heads(model, structure.heads, self.root)
+
+    def _unlabelled(self, volumes: Sequence[Volume]) -> UnlabelledSampler:
+        self.read.add("images")
+        recipe = self.cell.recipe
+        return UnlabelledSampler(volumes, recipe.patch.size, recipe.pretext.batch, recipe.augment, self.root)
+
+    def _guided(self, volumes: Sequence[Volume]) -> GuidedSampler:
+        self.read |= {"images", "labels"}
+        recipe = self.cell.recipe
+        return GuidedSampler(volumes, recipe.patch.model_copy(update={"batch": recipe.pretext.batch}), recipe.augment, self.root)
 
     def _settings(self, stage: Literal["pretext", "train"], steps: int, optimizer: Optimizer) -> FitSettings:
         return FitSettings(steps, optimizer, self.cell.precision, self.device, self.root, stage)
@@ -152,13 +158,13 @@ class Run:
             records.write_curve(staging / store.CURVE, self.fits)
             store.write_json(staging / store.COVERAGE, self.coverage)
             model.to("cpu")
-            save_weights(model, staging / store.WEIGHTS, self._card(model))
+            save_weights(model, staging / store.WEIGHTS, self.card(model))
             record = self._record(model, scored, diverged, evaluate_seconds)
             record["files"] = {name: digest.of_file(staging / name) for name in (store.CASES, store.CURVE, store.WEIGHTS)}
             store.write_json(staging / store.RECORD, record)
         return record
 
-    def _card(self, model: nn.Module) -> dict[str, Any]:
+    def card(self, model: nn.Module) -> dict[str, Any]:
         """What the weights are, so that `checkpoint` need not guess. Nothing in it depends on the machine or the time."""
         cell = self.cell
         return {
@@ -214,7 +220,7 @@ class Run:
             "device_seconds": time.perf_counter() - self.started if self.device.type == "cuda" else 0.0,
             "peak_memory": max((f.peak_memory for fits in self.fits.values() for f in fits), default=0),
         }
-        coverage = {key: value for key, value in self.coverage.items() if key in ("changed_share", "groups", "report")}
+        coverage = {key: value for key, value in self.coverage.items() if key in ("changed_share", "groups", "read", "report")}
         return records.header(self.cell, "diverged" if diverged else "ok", env) | {
             **records.scores(scored, self.cell.prepared.classes),
             "coverage": coverage,
