@@ -359,7 +359,7 @@ def test_weights_of_another_network_are_not_taken_for_another_variant(tmp_path: 
     for file, network in (("unetr", "unetrpp"), ("nnformer", "swin-unetr"), ("unetrpp", "unetr")):
         with pytest.raises(UsageError, match=r"less than the minimum of 50%"):
             put(build(network), trained(file))
-    save_weights(build("unetr"), tmp_path / "w.safetensors", {"backbone": "unetr", "variant": "perceptron"})
+    save_weights(build("unetr"), tmp_path / "w.safetensors", {"network": "unetr", "variant": "perceptron"})
     model = build("swin-unetr")
     with pytest.raises(UsageError, match=r"holds weights of unetr, and the network is swin-unetr"):
         load(model, read(tmp_path / "w.safetensors"), structure_of(model), Request())

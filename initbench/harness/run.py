@@ -166,15 +166,16 @@ class Run:
 
     def card(self, model: nn.Module) -> dict[str, Any]:
         """What the weights are, so that `checkpoint` need not guess. Nothing in it depends on the machine or the time."""
-        cell = self.cell
+        cell, structure = self.cell, structure_of(model)
         return {
             "cell": cell.id,
             "seed": self.root,
             "init": cell.init_name,
             "backbone": cell.backbone_name,
+            "network": structure.name,
             "variant": cell.variant,
             "size": cell.request.size,
-            "patch_size": list(structure_of(model).patch_size),
+            "patch_size": list(structure.patch_size),
             "dataset": cell.prepared.name,
         }
 
