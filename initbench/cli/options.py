@@ -1,0 +1,95 @@
+"""Options that several commands share, and their values."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class Budget(StrEnum):
+    """Steps of a run, as the recipe states them."""
+
+    smoke = "smoke"
+    short = "short"
+    paper = "paper"
+
+
+class Protocol(StrEnum):
+    """Who pays for a pretext's steps."""
+
+    equal_total = "equal-total"
+    equal_finetune = "equal-finetune"
+    both = "both"
+
+
+class NetSize(StrEnum):
+    """Size of the networks."""
+
+    tiny = "tiny"
+    paper = "paper"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the forward and backward pass."""
+
+    auto = "auto"
+    bf16 = "bf16"
+    float32 = "float32"
+
+
+class SplitRule(StrEnum):
+    """Which cases are reported."""
+
+    published = "published"
+    auto = "auto"
+
+
+class What(StrEnum):
+    """Kinds of components."""
+
+    inits = "inits"
+    backbones = "backbones"
+    datasets = "datasets"
+    recipes = "recipes"
+
+
+class Format(StrEnum):
+    """Forms of the leaderboard."""
+
+    table = "table"
+    md = "md"
+    csv = "csv"
+    json = "json"
+
+
+DatasetOption = Annotated[str, typer.Option("--dataset", help="Data set: name or path of a Decathlon folder.")]
+BackboneOption = Annotated[str, typer.Option("--backbone", help="Backbone; a variant inline: unetrpp(variant=lung).")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Root seed.", min=0)]
+SizeOption = Annotated[
+    NetSize, typer.Option("--size", help="tiny: the same code narrowed, for a CPU; paper: the published network.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:i; jobs spread over the devices.")]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="auto: bf16 where the device is fast at it.")]
+ThreadsOption = Annotated[
+    int, typer.Option("--threads", help="torch threads of a run on the CPU; another number changes bits.", min=1)
+]
+DataRootOption = Annotated[
+    Path | None, typer.Option("--data-root", help="Folder that holds the data sets. [also: INITBENCH_DATA]")
+]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of run directories.")]
+SplitOption = Annotated[SplitRule | None, typer.Option("--split", help="[default: published where there is one, else auto]")]
+RecipeOption = Annotated[str | None, typer.Option("--recipe", help="Recipe: name or TOML file. [default: the data set's]")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="section.field=value over the recipe, init.parameter=value over inits (repeatable)."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def run_options(*, set_: list[str] | None, **options: Any) -> dict[str, Any]:
+    """What was chosen, as the harness takes it: enumerations by their values."""
+    chosen = {name: value.value if isinstance(value, StrEnum) else value for name, value in options.items()}
+    return chosen | {"assignments": set_ or []}
