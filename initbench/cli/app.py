@@ -82,17 +82,7 @@ def run(
 
     if seeds is not None and seed:
         raise UsageError("--seeds N (0 to N-1) and --seed I exclude each other")
-    options = run_options(
-        budget=budget,
-        size=size,
-        device=device,
-        precision=precision,
-        threads=threads,
-        data_root=data_root,
-        split=split,
-        recipe=recipe,
-        set_=set_,
-    )
+    options = run_options(budget, size, device, precision, threads, data_root, split, recipe, set_)
     run_command(
         init=init,
         backbone=backbone,
@@ -126,17 +116,7 @@ def pretrain(
     """Write the weights of an init, to train from elsewhere: the init stage of `run` alone, on the split's training cases."""
     from initbench.cli.pretrain import pretrain_command
 
-    options = run_options(
-        budget=budget,
-        size=size,
-        device=device,
-        precision=precision,
-        threads=threads,
-        data_root=data_root,
-        split=split,
-        recipe=recipe,
-        set_=set_,
-    )
+    options = run_options(budget, size, device, precision, threads, data_root, split, recipe, set_)
     pretrain_command(init, backbone, dataset, seed, weights, json=json, options=options)
 
 
@@ -161,17 +141,7 @@ def diagnose(
     """Show what an init does to signals at step 0: activation and gradient scale per layer, dead units, effective rank."""
     from initbench.cli.diagnose import diagnose_command
 
-    options = run_options(
-        budget=budget,
-        size=size,
-        device=device,
-        precision=precision,
-        threads=threads,
-        data_root=data_root,
-        split=split,
-        recipe=recipe,
-        set_=set_,
-    )
+    options = run_options(budget, size, device, precision, threads, data_root, split, recipe, set_)
     diagnose_command(init, backbone, dataset, seed, plot, json=json, options=options)
 
 

@@ -89,7 +89,26 @@ SetOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
-def run_options(*, set_: list[str] | None, **options: Any) -> dict[str, Any]:
-    """What was chosen, as the harness takes it: enumerations by their values."""
-    chosen = {name: value.value if isinstance(value, StrEnum) else value for name, value in options.items()}
-    return chosen | {"assignments": set_ or []}
+def run_options(
+    budget: Budget,
+    size: NetSize,
+    device: str,
+    precision: Precision,
+    threads: int,
+    data_root: Path | None,
+    split: SplitRule | None,
+    recipe: str | None,
+    set_: list[str] | None,
+) -> dict[str, Any]:
+    """The options of a run that several commands share, as the harness takes them."""
+    return {
+        "budget": budget.value,
+        "size": size.value,
+        "device": device,
+        "precision": precision.value,
+        "threads": threads,
+        "data_root": data_root,
+        "split": split.value if split else None,
+        "recipe": recipe,
+        "assignments": set_ or [],
+    }
