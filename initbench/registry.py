@@ -47,25 +47,43 @@ class Component:
     source_digest: str | None
 
 
-@cache
 def _plugins(kind: Kind) -> dict[str, EntryPoint]:
-    """Entry points of a kind by name.
+    """Usable entry points of a kind by name."""
+    return {name: points[0] for name, points in _offered(kind).items() if name not in problems(kind)}
 
-    Raises:
-        UsageError: a plug-in has the name of a built-in or of another plug-in; names both origins.
-    """
-    found: dict[str, EntryPoint] = {}
+
+@cache
+def _offered(kind: Kind) -> dict[str, list[EntryPoint]]:
+    """Entry points of a kind by name; the same one found twice on the path is one."""
+    found: dict[str, dict[str, EntryPoint]] = {}
     for point in entry_points(group=GROUPS[kind]):
-        if point.name in CATALOG[kind]:
-            raise UsageError(
-                f"{kind} {point.name!r} of {_origin(point)} has the name of a built-in ({CATALOG[kind][point.name].target}); "
-                "rename it in the plug-in's entry points"
-            )
-        other = found.get(point.name)
-        if other is not None and other.value != point.value:
-            raise UsageError(f"{kind} {point.name!r} is offered by both {_origin(other)} and {_origin(point)}; uninstall one")
-        found[point.name] = point
-    return found
+        found.setdefault(point.name, {}).setdefault(point.value, point)
+    return {name: list(points.values()) for name, points in sorted(found.items())}
+
+
+def problems(kind: Kind) -> dict[str, str]:
+    """What is wrong with plug-ins, by name, as far as it shows without importing them.
+
+    It is an error for whoever asks for that name, and a warning to everyone else: one bad package must not stop a study.
+    """
+    return {name: problem for name, points in _offered(kind).items() if (problem := _problem(kind, name, points))}
+
+
+def _problem(kind: Kind, name: str, points: list[EntryPoint]) -> str:
+    if name in CATALOG[kind]:
+        return (
+            f"{kind} {name!r} of {_origin(points[0])} has the name of a built-in ({CATALOG[kind][name].target}); "
+            "rename it in the plug-in's entry points"
+        )
+    if len(points) > 1:
+        return f"{kind} {name!r} is offered by both {_origin(points[0])} and {_origin(points[1])}; uninstall one"
+    [point] = points
+    if not point.pattern.match(point.value) or not point.attr:
+        return f"{kind} {name!r} of {_origin(point)}: {point.value!r} is not module:function; correct the plug-in's entry points"
+    package = point.module.partition(".")[0]
+    if importlib.util.find_spec(package) is None:
+        return f"{kind} {name!r} of {_origin(point)}: there is no module {package}; reinstall the plug-in"
+    return ""
 
 
 def _origin(point: EntryPoint) -> str:
@@ -73,9 +91,9 @@ def _origin(point: EntryPoint) -> str:
 
 
 def listing(kind: Kind) -> list[Listing]:
-    """Everything of a kind, built-ins first. Imports no component."""
+    """Everything usable of a kind, built-ins first. Imports no component."""
     rows = [Listing(name, kind, entry.summary, "initbench", entry.learned) for name, entry in CATALOG[kind].items()]
-    rows += [Listing(name, kind, point.value, _origin(point)) for name, point in sorted(_plugins(kind).items())]
+    rows += [Listing(name, kind, point.value, _origin(point)) for name, point in _plugins(kind).items()]
     return rows
 
 
@@ -95,21 +113,32 @@ def unknown(kind: Kind, name: str, known: list[str]) -> UsageError:
     return UsageError(f"unknown {kind} {name!r}: {hint} (initbench list {LISTED[kind]})")
 
 
+def check_name(kind: Kind, name: str) -> None:
+    """Whether a name can be asked for; imports nothing.
+
+    Raises:
+        UsageError: nobody offers it, or two do, or who offers it cannot be used.
+    """
+    if name in problems(kind):
+        raise UsageError(problems(kind)[name])
+    if name not in names(kind):
+        raise unknown(kind, name, names(kind))
+
+
 def get(kind: Kind, spec: Spec) -> Component:
     """Loads a component.
 
     Raises:
-        UsageError: unknown name (nearest names suggested), or a file without that function.
+        UsageError: unknown name (nearest names suggested), a name that two offer, or a file without that function.
         InitbenchError: the plug-in cannot be imported.
     """
     if spec.is_file:
         return _from_file(kind, spec)
+    check_name(kind, spec.name)
     entry = CATALOG[kind].get(spec.name)
     if entry is not None:
         return Component(spec, kind, _import(entry), "initbench", None)
-    point = _plugins(kind).get(spec.name)
-    if point is None:
-        raise unknown(kind, spec.name, names(kind))
+    point = _plugins(kind)[spec.name]
     try:
         target = point.load()
     except Exception as error:

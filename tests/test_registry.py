@@ -36,9 +36,9 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         return [point for point in points if point.group == group]
 
     monkeypatch.setattr(registry, "entry_points", installed)
-    registry._plugins.cache_clear()
+    registry._offered.cache_clear()
     yield add
-    registry._plugins.cache_clear()
+    registry._offered.cache_clear()
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in CATALOG[kind]])
@@ -160,19 +160,23 @@ def test_plug_in_is_found_and_keyed_by_its_source(plug_in: Callable[..., None]) 
         get("thers")
 
 
-def test_clash_with_a_built_in_names_both(plug_in: Callable[..., None]) -> None:
-    plug_in("lwi", "lab.inits:lwi", "lab-inits")
-    with pytest.raises(
-        UsageError, match=r"'lwi' of lab-inits 1\.2 has the name of a built-in \(initbench\.initializers\.lwi:lwi\)"
-    ):
-        registry.listing("initializer")
+def test_clash_with_a_built_in_names_both_to_whoever_asks(plug_in: Callable[..., None]) -> None:
+    plug_in("lwi", "textwrap:dedent", "lab-inits")
+    says = r"'lwi' of lab-inits 1\.2 has the name of a built-in \(initbench\.initializers\.lwi:lwi\)"
+    with pytest.raises(UsageError, match=says):
+        get("lwi")
+    assert [row.origin for row in registry.listing("initializer") if row.name == "lwi"] == ["initbench"]
+    assert list(registry.problems("initializer")) == ["lwi"]
+    assert callable(get("order").target)
 
 
-def test_clash_of_two_plug_ins_names_both(plug_in: Callable[..., None]) -> None:
-    plug_in("theirs", "lab.inits:one", "lab-inits")
-    plug_in("theirs", "other.inits:one", "other-inits")
+def test_clash_of_two_plug_ins_names_both_to_whoever_asks(plug_in: Callable[..., None]) -> None:
+    plug_in("theirs", "textwrap:dedent", "lab-inits")
+    plug_in("theirs", "textwrap:fill", "other-inits")
     with pytest.raises(UsageError, match=r"offered by both lab-inits 1\.2 and other-inits 1\.2"):
         get("theirs")
+    assert "theirs" not in registry.names("initializer")
+    assert callable(get("order").target)
 
 
 def test_the_same_entry_point_twice_is_no_clash(plug_in: Callable[..., None]) -> None:
@@ -181,7 +185,7 @@ def test_the_same_entry_point_twice_is_no_clash(plug_in: Callable[..., None]) ->
     assert callable(get("theirs").target)
 
 
-@pytest.mark.parametrize("value", ["nowhere_to_be_found:fn", "textwrap:nothing"])
+@pytest.mark.parametrize("value", ["textwrap.nowhere:fn", "textwrap:nothing"])
 def test_plug_in_that_cannot_be_imported(plug_in: Callable[..., None], value: str) -> None:
     plug_in("theirs", value, None)
     with pytest.raises(InitbenchError, match=f"'theirs' of {value} cannot be imported"):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from initbench import registry
 from initbench.cli.options import (
     BackboneOption,
     Budget,
@@ -34,13 +35,22 @@ from initbench.errors import InitbenchError, UsageError
 
 app = typer.Typer(
     name="initbench",
-    help="How much does weight initialization decide volumetric medical segmentation? Crosses initializers with backbones, "
-    "trains them under fixed seeds, and reports how Dice varies across inits.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+@app.callback()
+def initbench() -> None:
+    """How much does weight initialization decide volumetric medical segmentation?
+
+    Crosses initializers with backbones, trains them under fixed seeds, and reports how Dice varies across inits.
+    """
+    for kind in registry.LISTED:
+        for problem in registry.problems(kind).values():
+            _say("bold yellow", "warning", problem)
 
 
 validate_app = typer.Typer(no_args_is_help=True, help="Check a plug-in against its contract.", rich_markup_mode=None)
@@ -202,17 +212,17 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(args=arguments, standalone_mode=True)
     except InitbenchError as error:
-        _complain(str(error))
+        _say("bold red", "error", str(error))
         sys.exit(error.exit_code)
     except BrokenPipeError:  # `initbench list | head`
         sys.stderr.close()
         sys.exit(1)
 
 
-def _complain(text: str) -> None:
+def _say(style: str, kind: str, text: str) -> None:
     from rich.console import Console
 
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {_escape(text)}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[{style}]{kind}:[/] {_escape(text)}")
 
 
 def _escape(text: Any) -> str:

@@ -44,13 +44,12 @@ def assign(texts: Sequence[str], assignments: Iterable[str]) -> tuple[list[str],
 
 
 def check_names(kind: Kind, texts: Sequence[str]) -> None:
-    """Refuses unknown names before anything heavy is imported.
+    """Refuses unusable names before anything heavy is imported.
 
     Raises:
-        UsageError: names the nearest known ones.
+        UsageError: says what is wrong, or names the nearest known ones.
     """
-    known = registry.names(kind)
     for item in items(texts):
         parsed = spec.parse(item)
-        if not parsed.is_file and parsed.name not in known:
-            raise registry.unknown(kind, parsed.name, known)
+        if not parsed.is_file:
+            registry.check_name(kind, parsed.name)

@@ -1,0 +1,127 @@
+"""An initializer in a package of its own, installed and used as its author would; and packages that are broken."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from scipy import stats
+
+from tests.msd_factory import make_msd
+
+PLUGIN = Path(__file__).parent / "plugin"
+LIGHT = f"{Path(__file__).parent / 'light_backbone.py'}:light"
+TINY = ("patch.size=8,16,16", "patch.batch=2", "steps.smoke=4", "preprocess.spacing=native", "preprocess.crop=False")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder on the path into which the example package is installed."""
+    source = tmp_path_factory.mktemp("plugin") / "source"
+    shutil.copytree(PLUGIN, source, ignore=shutil.ignore_patterns("__pycache__"))
+    target = source.parent / "site"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    done = subprocess.run([*command, "--target", str(target), str(source)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
+
+
+def initbench(*arguments: str, path: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from initbench.cli.app import main; main()", *arguments]
+    env = {**os.environ, "PYTHONPATH": str(path), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+
+
+def test_the_example_is_as_short_as_promised() -> None:
+    lines = (PLUGIN / "damped_init.py").read_text("utf-8").splitlines()
+    assert len([line for line in lines if line.strip()]) <= 15
+
+
+def test_it_is_listed_with_where_it_comes_from(site: Path) -> None:
+    listed = initbench("list", "inits", "--json", path=site)
+    assert listed.stderr == ""
+    assert {
+        "name": "damped",
+        "kind": "initializer",
+        "summary": "damped_init:damped",
+        "origin": "damped-init 0.1",
+        "learned": False,
+    } in json.loads(listed.stdout)
+    described = initbench("describe", "damped", path=site)
+    assert "He's normal law" in described.stdout
+    assert "factor" in described.stdout
+
+
+def test_it_runs_beside_the_built_in_ones_and_is_known_by_its_source(site: Path, tmp_path: Path) -> None:
+    data = make_msd(tmp_path / "Task90_Noise", cases=5)
+    arguments = ["run", "--init", "default,damped,damped(factor=0.25)", "--backbone", LIGHT, "--dataset", str(data)]
+    arguments += ["--size", "tiny", "--budget", "smoke", "--device", "cpu", "--out", str(tmp_path / "runs"), "--json"]
+    done = initbench(*arguments, *(part for item in TINY for part in ("--set", item)), path=site)
+    assert done.returncode == 0, done.stderr
+    outcomes = json.loads(done.stdout)
+    assert [(item["init"], item["state"]) for item in outcomes] == [
+        ("default", "ok"),
+        ("damped", "ok"),
+        ("damped(factor=0.25)", "ok"),
+    ]
+    resolved = json.loads((Path(outcomes[1]["path"]) / "record.json").read_text())["resolved"]
+    assert resolved["init_source"] == hashlib.sha256((PLUGIN / "damped_init.py").read_bytes()).hexdigest()
+    assert resolved["init_params"] == {"factor": 0.5}
+    board = initbench("leaderboard", "--out", str(tmp_path / "runs"), path=site)
+    assert "damped(factor=0.25)" in board.stdout
+
+
+def test_its_weights_follow_its_law(site: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    arguments = ["pretrain", "--init", "damped", "--backbone", "unetr", "--size", "tiny", "--weights", str(weights)]
+    done = initbench(*arguments, "--device", "cpu", path=site)
+    assert done.returncode == 0, done.stderr
+    weight = load_file(weights)["vit.blocks.0.mlp.linear1.weight"]
+    law = stats.norm(0, 0.5 * math.sqrt(2 / weight.shape[1]))
+    values = weight.flatten().numpy()
+    assert values.size > 10_000
+    assert stats.kstest(values, law.cdf).pvalue > 1e-3
+    assert stats.kstest(values / math.sqrt(2), law.cdf).pvalue < 1e-9
+
+
+def broken_package(folder: Path, name: str, entries: str) -> Path:
+    """Metadata as an installer leaves it."""
+    metadata = folder / f"{name.replace('-', '_')}-1.2.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+    (metadata / "entry_points.txt").write_text(f"[initbench.initializers]\n{entries}\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("entries", "asked", "says"),
+    [
+        ("gone = no_such_package.module:init", "gone", "there is no module no_such_package; reinstall the plug-in"),
+        ("gone = textwrap", "gone", "'textwrap' is not module:function"),
+        ("lwi = textwrap:dedent", "lwi", "has the name of a built-in (initbench.initializers.lwi:lwi)"),
+    ],
+)
+def test_a_broken_package_is_a_warning_and_an_error_only_when_asked_for(
+    tmp_path: Path, entries: str, asked: str, says: str
+) -> None:
+    path = broken_package(tmp_path, "lab-inits", entries)
+    elsewhere = initbench("list", "inits", "--json", path=path)
+    assert elsewhere.returncode == 0
+    assert elsewhere.stderr.startswith(f"warning: initializer '{asked}' of lab-inits 1.2")
+    assert says in elsewhere.stderr
+    assert sum(row["name"] == asked for row in json.loads(elsewhere.stdout)) == (asked == "lwi")
+    used = initbench("run", "--init", asked, "--backbone", "unetr", "--out", str(tmp_path / "runs"), path=path)
+    assert used.returncode == 2
+    assert f"error: initializer '{asked}' of lab-inits 1.2" in used.stderr
+    assert says in used.stderr
+    assert "Traceback" not in used.stderr
+    other = initbench("run", "--init", "lwl", "--backbone", "unetr", "--out", str(tmp_path / "runs"), path=path)
+    assert "error: unknown initializer 'lwl'" in other.stderr
