@@ -34,7 +34,12 @@ def lwi(
     schedule: Schedule = "recipe",
     crops: Crops = "uniform",
 ) -> None:
-    """Slabs are shuffled, then cells masked; loss = order cross-entropy over the levels + reconstruction error of all voxels."""
+    """Slabs are shuffled, then cells masked; loss = order cross-entropy over the levels + reconstruction error of all voxels.
+
+    `mask_ratio`, `mask_patch` and `mask_scope` as in `mae`; `taps`, `permutation`, `pool` and `schedule` as in `order`; the
+    weights are those of the two parts of the loss; `crops` says whether patches are placed anywhere or around labels. The
+    pretext's length is the recipe's (``--set pretext.share=0.3``).
+    """
     mask = Mask(mask_ratio, mask_patch or ctx.mask_patch, scope=mask_scope)
     pretext = Pretext(
         Order(taps, permutation, order_weight, pool),

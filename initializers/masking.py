@@ -26,7 +26,11 @@ def mae(
     voxels: Literal["all", "masked"] = "all",
     mask_scope: Scope = "batch",
 ) -> None:
-    """LWI-matched by default; ``mae(mask_ratio=0.75, voxels=masked, mask_scope=sample)`` is MAE as nnssl has it."""
+    """LWI-matched by default; ``mae(mask_ratio=0.75, voxels=masked, mask_scope=sample)`` is MAE as nnssl has it.
+
+    `mask_ratio` is the share of cells that are set to 0, `mask_patch` the edge of a cell in voxels (the recipe's where not
+    given), `voxels` those that count in the error, `mask_scope` whether a batch shares one mask.
+    """
     mask = Mask(mask_ratio, mask_patch or ctx.mask_patch, scope=mask_scope)
     pretrain(model, ctx, Pretext(reconstruction=Reconstruction(mask, voxels)))
 

@@ -21,5 +21,10 @@ def order(
     pool: Pool = "depth",
     schedule: Schedule = "recipe",
 ) -> None:
-    """Shuffles slabs along D and classifies each. The decoder gets no gradient and keeps its constructed weights."""
+    """Shuffles slabs along D and classifies each. The decoder gets no gradient and keeps its constructed weights.
+
+    `taps` are encoder levels counted from 1, shallow to deep (all of them where not given), `permutation` says whether a batch
+    shares one order, `pool` the axis whose slots are classified (of the release: ``width``, or ``interleaved``), `schedule` the
+    recipe's or the release's eight plateaus.
+    """
     pretrain(model, ctx, Pretext(order=Order(taps, permutation, pool=pool), schedule=schedule))

@@ -202,6 +202,14 @@ def test_describe_lwi(described: dict[str, Any]) -> None:
     assert "LWI section 3.2" in described["lwi"]
 
 
+def test_describe_says_what_a_parameter_may_be_and_means(described: dict[str, Any]) -> None:
+    table = described["lwi --json"]
+    assert table["parameters"]["pool"] == "depth"
+    assert table["choices"]["pool"] == "depth | width | interleaved"
+    assert "mask_ratio" not in table["choices"]
+    assert "`crops` says whether" in described["lwi"]
+
+
 def test_describe_lung(described: dict[str, Any]) -> None:
     assert described["lung --json"]["dataset"] == "lung"
     assert "63 cases" in described["lung"]

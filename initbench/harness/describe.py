@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +28,27 @@ def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
         table |= asdict(getattr(component.target, "info", InitializerInfo()))
         takes = registry.parameters(component, skip=2) | dict(spec.params)
         table["parameters"] = {key: "(required)" if value is registry.REQUIRED else value for key, value in takes.items()}
+        table["choices"] = _choices(component.target)
     elif kind == "backbone":
         table |= _backbone(spec, getattr(component.target, "info", None))
     if entry is not None:
         table["summary"] = entry.summary
-    table["about"] = inspect.getdoc(inspect.getmodule(component.target)) or inspect.getdoc(component.target) or ""
+    table["about"] = "\n\n".join(filter(None, map(inspect.getdoc, (component.target, inspect.getmodule(component.target)))))
     return table
+
+
+def _choices(target: Any) -> dict[str, str]:
+    """What a parameter may be, where its annotation lists it."""
+    try:
+        hints = typing.get_type_hints(target)
+    except (NameError, TypeError):  # a plug-in may annotate with names that exist for type checkers alone
+        return {}
+    listed = {key: [c for part in (hint, *typing.get_args(hint)) for c in _literals(part)] for key, hint in hints.items()}
+    return {key: " | ".join(values) for key, values in listed.items() if values}
+
+
+def _literals(hint: Any) -> list[str]:
+    return [str(item) for item in typing.get_args(hint)] if typing.get_origin(hint) is typing.Literal else []
 
 
 def _backbone(spec: Spec, info: BackboneInfo | None) -> dict[str, Any]:
