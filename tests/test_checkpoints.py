@@ -18,6 +18,7 @@ from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
 import initbench
+from initbench import registry
 from initbench.checkpoints.matching import Request, load
 from initbench.checkpoints.reading import Checkpoint, read
 from initbench.checkpoints.report import Report
@@ -25,27 +26,14 @@ from initbench.checkpoints.reshape import patch_embedding, resample
 from initbench.errors import InitbenchError, UsageError
 from initbench.harness.weights import save_weights
 from initbench.protocols import Grid, structure_of
+from tests.networks import PATCHES, tiny
 
 State = dict[str, Tensor]
-PATCHES: dict[str, Grid] = {
-    "unetr": (32, 48, 16),
-    "swin-unetr": (32, 64, 32),
-    "unetrpp": (32, 64, 32),
-    "nnformer": (32, 64, 96),
-    "unet": (16, 24, 32),
-}
+BACKBONES = registry.names("backbone")
 
 
 def build(name: str, variant: str | None = None, *, patch: Grid | None = None, channels: int = 1, classes: int = 3) -> nn.Module:
-    return initbench.build(
-        name,
-        in_channels=channels,
-        num_classes=classes,
-        patch_size=patch or PATCHES[name],
-        size="tiny",
-        variant=variant,
-        seed=1,
-    )
+    return tiny(name, in_channels=channels, num_classes=classes, patch_size=patch or PATCHES[name], variant=variant, seed=1)
 
 
 def trained(name: str, variant: str | None = None, **options: Any) -> State:
@@ -226,7 +214,7 @@ def natural(name: str) -> str | None:
     return {"unetr": "perceptron-xyz", "swin-unetr": "legacy-merge-xyz"}.get(name)
 
 
-@pytest.mark.parametrize("name", PATCHES)
+@pytest.mark.parametrize("name", BACKBONES)
 @pytest.mark.parametrize("prefix", ["", "module.", "module.backbone."])
 def test_own_keys_fit_wholly_and_leave_the_heads(name: str, prefix: str) -> None:
     variant = natural(name)
@@ -243,21 +231,13 @@ def test_own_keys_fit_wholly_and_leave_the_heads(name: str, prefix: str) -> None
     assert set(report.skipped.values()) == {"output head, redrawn for every init"}
 
 
-@pytest.mark.parametrize("name", PATCHES)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_what_a_run_saves_comes_back_without_questions(name: str, tmp_path: Path) -> None:
     """Ties are stored once, and the card says which variant and whose axes."""
     for variant in build(name, natural(name)), build(name):
         path = tmp_path / "weights.safetensors"
         save_weights(variant, path, {"variant": structure_of(variant).variant})
-        fresh = initbench.build(
-            name,
-            in_channels=1,
-            num_classes=3,
-            patch_size=PATCHES[name],
-            size="tiny",
-            variant=structure_of(variant).variant,
-            seed=9,
-        )
+        fresh = tiny(name, variant=structure_of(variant).variant, seed=9)
         report = load(fresh, read(path), structure_of(fresh), Request())
         assert report.share == 1
         assert all(torch.equal(v, variant.state_dict()[k]) for k, v in fresh.state_dict().items() if not is_head(fresh, k))

@@ -32,6 +32,7 @@ from initbench.checkpoints.quiet_timm import import_timm
 from initbench.errors import InitbenchError, UsageError
 from initbench.protocols import Grid, structure_of
 from initbench.spec import Spec
+from tests.networks import PATCHES, tiny
 
 State = dict[str, Tensor]
 TINY_VIT = {"embed_dim": 96, "num_heads": 4, "mlp_ratio": 2}
@@ -176,7 +177,7 @@ def saved(state: State, folder: Path, name: str = "weights.safetensors") -> Path
 
 
 def build(name: str, variant: str | None = None, *, patch: Grid, channels: int = 1) -> nn.Module:
-    return initbench.build(name, in_channels=channels, num_classes=2, patch_size=patch, size="tiny", variant=variant, seed=1)
+    return tiny(name, in_channels=channels, patch_size=patch, variant=variant, seed=1)
 
 
 def inflated(model: nn.Module, path: Path, source: str = "vit_tiny_patch16_224", **params: str) -> dict[str, Any]:
@@ -271,14 +272,6 @@ def test_unetr_gets_a_whole_vit(variant: str, rule: str, tmp_path: Path) -> None
 
 
 # --- stems ------------------------------------------------------------------------------------------------------------
-
-PATCHES: dict[str, Grid] = {
-    "unetr": (32, 48, 16),
-    "swin-unetr": (32, 64, 32),
-    "unetrpp": (32, 64, 32),
-    "nnformer": (32, 64, 96),
-    "unet": (32, 32, 32),
-}
 
 
 @pytest.mark.parametrize("name", registry.names("backbone"))

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 import initbench
 from initbench import registry
 from initbench.harness.sites import find_sites
-from initbench.protocols import Grid, Site, structure_of
+from initbench.protocols import Site, structure_of
+from tests.networks import PATCHES, patch_of, tiny
 
 
 def table(model: nn.Module, *projections: str) -> dict[str, Site]:
@@ -130,26 +131,10 @@ def test_a_tied_parameter_stands_under_its_first_name() -> None:
 
 # --- backbones --------------------------------------------------------------------------------------------------------
 
-BACKBONES: dict[str, Grid] = {
-    "unetr(variant=perceptron)": (16, 32, 16),
-    "unetrpp(variant=synapse)": (32, 64, 32),
-    "unetrpp(variant=lung)": (16, 64, 32),
-    "unetrpp(variant=tumor)": (32, 64, 32),
-    "swin-unetr(variant=default)": (32, 64, 32),
-    "nnformer(variant=synapse)": (32, 64, 96),
-    "nnformer(variant=acdc)": (10, 64, 32),
-    "unet(variant=default)": (16, 24, 32),
-}
+BACKBONES = (*PATCHES, "unetrpp(variant=tumor)")
 """Networks with every kind of layer there is here."""
 OTHER = (".gamma", ".pos_embed", ".temperature", ".temperature2", "relative_position_bias_table", "position_embeddings")
 """What no law draws, by the endings of the names."""
-
-
-def build(case: str) -> nn.Module:
-    name, _, variant = case.rstrip(")").partition("(variant=")
-    return initbench.build(
-        name, in_channels=1, num_classes=3, patch_size=BACKBONES[case], size="tiny", variant=variant, deep_supervision=True
-    )
 
 
 def own_table(model: nn.Module) -> dict[str, Site]:
@@ -163,7 +148,7 @@ def test_the_cases_are_every_backbone() -> None:
 @pytest.mark.parametrize("case", BACKBONES)
 def test_every_parameter_of_a_backbone_has_the_role_of_its_layer(case: str) -> None:
     """By what the layers say of themselves, module by module, where the table goes by the names of parameters."""
-    model = build(case)
+    model = tiny(case, deep_supervision=True)
     found = own_table(model)
     expected: dict[int, tuple[str, int, int]] = {}
     for module in model.modules():
@@ -191,7 +176,7 @@ def test_every_parameter_of_a_backbone_has_the_role_of_its_layer(case: str) -> N
 
 def test_raw_projections_are_tumors_and_the_tied_ones_of_synapse_stand_once() -> None:
     for variant, endings in (("synapse", {"E"}), ("lung", {"E", "F"}), ("tumor", {"EF"})):
-        model = build(f"unetrpp(variant={variant})")
+        model = tiny(f"unetrpp(variant={variant})", deep_supervision=True)
         rows = [name for name in own_table(model) if ".epa_block." in name]
         blocks = {name.partition(".epa_block.")[0] for name in rows}
         for block in blocks:
@@ -199,12 +184,12 @@ def test_raw_projections_are_tumors_and_the_tied_ones_of_synapse_stand_once() ->
             assert endings == {part for part in parts if part in ("E", "F", "EF")}
             weights = [name for name in rows if name.startswith(f"{block}.epa_block.E.")]
             assert weights == ([] if variant == "tumor" else [f"{block}.epa_block.E.weight", f"{block}.epa_block.E.bias"])
-    names = [name for name, _ in build("unetrpp(variant=synapse)").named_parameters(remove_duplicate=False)]
+    names = [name for name, _ in tiny("unetrpp", deep_supervision=True).named_parameters(remove_duplicate=False)]
     assert [name for name in names if ".epa_block.F." in name]  # the state dict has them twice
 
 
 def test_unet_has_every_weight_once_under_its_first_name() -> None:
-    model = build("unet(variant=default)")
+    model = tiny("unet", deep_supervision=True)
     found = own_table(model)
     assert not [name for name in found if "all_modules" in name or name.startswith("decoder.encoder.")]
     assert {site.role for site in found.values()} == {"conv", "transposed-conv", "bias", "norm"}
@@ -226,7 +211,7 @@ RANDOM = (
 
 @pytest.mark.parametrize("case", [case for case in BACKBONES if not case.endswith("synapse)")])
 def test_random_schemes_leave_finite_weights_and_all_norms_tables_and_scales(case: str) -> None:
-    model = build(case)
+    model = tiny(case, deep_supervision=True)
     constructed = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     sites = own_table(model)
@@ -242,7 +227,7 @@ def test_random_schemes_leave_finite_weights_and_all_norms_tables_and_scales(cas
             elif site.role in drawn:
                 assert not torch.equal(parameter, constructed[name]), (init, name)
         assert all(torch.equal(value, buffers[name]) for name, value in model.named_buffers())
-        d, h, w = BACKBONES[case]
+        d, h, w = patch_of(case)
         with torch.no_grad():
             outputs = model.eval()(torch.from_numpy(volume[None, :, :d, :h, :w]))
         assert all(bool(output.isfinite().all()) for output in outputs), init

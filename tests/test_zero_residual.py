@@ -14,31 +14,31 @@ import initbench
 from initbench import registry
 from initbench.backbones import nnformer, unetrpp
 from initbench.errors import UsageError
-from initbench.protocols import BackboneInfo, Grid, structure_of
+from initbench.protocols import BackboneInfo, structure_of
 from initbench.spec import Spec
+from tests.networks import patch_of, tiny
 
-CASES: dict[str, Grid] = {
-    "unetr(variant=perceptron)": (16, 32, 32),
-    "unetrpp(variant=synapse)": (32, 64, 32),
-    "unetrpp(variant=lung)": (16, 64, 32),
-    "unetrpp(variant=tumor)": (32, 32, 64),
-    "swin-unetr(variant=legacy-merge-xyz)": (32, 64, 32),
-    "nnformer(variant=synapse)": (32, 64, 64),
-    "nnformer(variant=acdc)": (10, 64, 32),
-}
+CASES = (
+    "unetr",
+    "unetrpp",
+    "unetrpp(variant=lung)",
+    "unetrpp(variant=tumor)",
+    "swin-unetr(variant=legacy-merge-xyz)",
+    "nnformer",
+    "nnformer(variant=acdc)",
+)
 each_case = pytest.mark.parametrize("case", CASES)
 
 
 def built(case: str, *, init: str | None = "zero-residual") -> nn.Module:
-    name, _, variant = case.rstrip(")").partition("(variant=")
-    model = initbench.build(name, in_channels=1, num_classes=3, patch_size=CASES[case], size="tiny", variant=variant, seed=0)
+    model = tiny(case, seed=0)
     if init is not None:
         initbench.initialize(model, init, device="cpu")
     return model
 
 
 def image(case: str) -> Tensor:
-    return torch.rand(2, 1, *CASES[case], generator=torch.Generator().manual_seed(1))
+    return torch.rand(2, 1, *patch_of(case), generator=torch.Generator().manual_seed(1))
 
 
 def shortcuts(model: nn.Module) -> Iterator[tuple[str, nn.Module, Callable[..., Tensor]]]:

@@ -1,0 +1,33 @@
+"""The built-in networks at tiny size, with a small patch each that has no two equal axes where that stays small."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+import initbench
+from initbench.protocols import Grid
+
+PATCHES: dict[str, Grid] = {
+    "unetr": (32, 48, 16),
+    "unetrpp": (32, 64, 32),
+    "swin-unetr": (32, 64, 32),
+    "nnformer": (32, 64, 96),
+    "unet": (16, 24, 32),
+    "unetrpp(variant=lung)": (16, 64, 32),
+    "nnformer(variant=acdc)": (10, 64, 32),
+}
+"""By backbone; a variant is listed where its patches differ from those of the first one."""
+
+
+def patch_of(backbone: str) -> Grid:
+    """The patch of a backbone or of one of its variants; one that most networks take for others."""
+    return PATCHES.get(backbone) or PATCHES.get(backbone.partition("(")[0], (32, 32, 32))
+
+
+def tiny(backbone: str, **options: Any) -> nn.Module:
+    """A network: name, or name(variant=...)."""
+    name, _, variant = backbone.rstrip(")").partition("(variant=")
+    settings = {"patch_size": patch_of(backbone), "size": "tiny", "variant": variant or None, **options}
+    return initbench.build(name, **{"in_channels": 1, "num_classes": 3, **settings})
