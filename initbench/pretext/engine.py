@@ -167,7 +167,8 @@ def _order_heads(levels: Sequence[Level], slabs: int, pool: Pool, ctx: InitConte
             raise UsageError(f"pool is one of {', '.join(divided)}; got {pool!r}")
         if divided[pool] % slabs:
             raise UsageError(f"pool={pool}: level {level.module} of {level.grid} does not divide into {slabs} slabs that way")
-    heads = OrderHeads(levels, slabs, pool)
+    with torch.random.fork_rng(devices=[]):  # layers draw when they are constructed
+        heads = OrderHeads(levels, slabs, pool)
     for name, parameter in heads.named_parameters():
         classifier = heads.get_submodule(name.rpartition(".")[0])
         bound = float(classifier.weight.shape[1]) ** -0.5  # type: ignore[index]
@@ -204,15 +205,16 @@ def _last_convolution(model: nn.Module, head: str) -> tuple[nn.Module, str, nn.m
 
 
 def _like(old: nn.modules.conv._ConvNd, channels: int, name: str, ctx: InitContext) -> nn.Module:
-    new = type(old)(  # type: ignore[call-arg]
-        old.in_channels,
-        channels,
-        old.kernel_size,
-        old.stride,
-        old.padding,
-        bias=old.bias is not None,
-        dtype=old.weight.dtype,
-    )
+    with torch.random.fork_rng(devices=[]):
+        new = type(old)(  # type: ignore[call-arg]
+            old.in_channels,
+            channels,
+            old.kernel_size,
+            old.stride,
+            old.padding,
+            bias=old.bias is not None,
+            dtype=old.weight.dtype,
+        )
     fan = old.in_channels * int(np.prod(old.kernel_size))
     for part, parameter in new.named_parameters():
         nn.init.uniform_(parameter, -(fan**-0.5), fan**-0.5, generator=ctx.generator(f"reconstruction-head.{name}.{part}"))
