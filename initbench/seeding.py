@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -18,10 +18,32 @@ if TYPE_CHECKING:
     import torch
 
 Stream = Literal["construct", "init", "head", "order", "augment", "dropout", "pretext"]
+STREAMS: tuple[Stream, ...] = get_args(Stream)
+
+
+class Root(int):
+    """A root seed of which some streams are fixed: they give what they give at seed 0, whatever the seed.
+
+    Runs that share all streams but one differ by that one alone. An ``int``, as seeds are everywhere.
+    """
+
+    fixed: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, seed: int, fixed: Iterable[str] = ()) -> Root:
+        """The root of a run."""
+        root = cls(seed)
+        root.fixed = frozenset(fixed)
+        return root
+
+    def __getnewargs__(self) -> tuple[int]:
+        return (int(self),)
 
 
 def derive(root: int, stream: str, *keys: str | int) -> int:
     """A 128-bit seed for a stream; the text form makes ("a", 11) and ("a1", 1) different."""
+    if isinstance(root, Root):
+        root = 0 if stream in root.fixed else int(root)
     text = "\0".join([f"initbench-1:{root}", stream, *(f"{type(key).__name__}:{key}" for key in keys)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
 

@@ -59,6 +59,7 @@ def write_run(
         "reported_cases": list(CASES),
         "classes": ["background", "nodule"],
         "seed": seed,
+        "fixed_streams": [],
         "budget": "smoke",
         "steps": 120,
         "protocol": "any",

@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol, TypeVar
 
+from initbench import interrupt
 from initbench.protocols import Progress
 
 Request = TypeVar("Request")
@@ -61,6 +62,7 @@ class _Queued:
         self._queue.put(("advance", run, done, dict(info)))
 
 
+_LOOK = 0.5  # seconds between looks at whether somebody wants to stop
 _PATIENCE = 5.0  # seconds for the last progress of the workers to arrive
 _worker_queue: Any = None
 _KILLED = (
@@ -72,7 +74,7 @@ _KILLED = (
 def _start_worker(queue: Any) -> None:
     global _worker_queue  # noqa: PLW0603  (set once per process, by the pool)
     _worker_queue = queue
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    interrupt.install(worker=True)
 
 
 def _in_worker(work: Work[Request, Outcome], run: int, request: Request) -> Outcome:
@@ -96,7 +98,7 @@ def run_all(
         reporter: told of progress.
 
     Raises:
-        KeyboardInterrupt: after the workers were stopped; finished runs are kept.
+        KeyboardInterrupt: asked to stop twice; the workers were killed.
     """
     if jobs <= 1 or len(requests) <= 1:
         return _one_by_one(requests, work, reporter)
@@ -122,7 +124,7 @@ def _in_processes(
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
     queue: Any = context.Queue()
     outcomes: dict[int, Outcome] = {}
-    with _listening(queue, reporter), _one_thread_each():
+    with _listening(queue, reporter), _one_thread_each(), interrupt.deferred():
         pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(queue,))
         try:
             futures: dict[Future[Outcome], int] = {
@@ -130,7 +132,9 @@ def _in_processes(
             }
             waiting = set(futures)
             while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                done, waiting = wait(waiting, timeout=_LOOK, return_when=FIRST_COMPLETED)
+                if interrupt.asked():
+                    _tell_workers(pool, signal.SIGTERM)
                 for future in done:
                     run = futures[future]
                     try:
@@ -139,12 +143,19 @@ def _in_processes(
                         outcomes[run] = lost(requests[run], _KILLED)
                     reporter.finish(run, outcomes[run])
         except KeyboardInterrupt:
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
+            _tell_workers(pool, signal.SIGKILL)
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     return [outcomes[run] for run in range(len(requests))]
+
+
+def _tell_workers(pool: ProcessPoolExecutor, number: signal.Signals) -> None:
+    """Signals every worker. What waits in the queue comes back at once, as a worker that is to stop begins nothing."""
+    for process in list((pool._processes or {}).values()):
+        if process.pid is not None and process.is_alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
 
 
 @contextlib.contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from initbench import digest, registry, spec
+from initbench import digest, registry, seeding, spec
 from initbench.data import splits
 from initbench.data.prepare import Prepared, prepare
 from initbench.data.sources import open_dataset
@@ -28,7 +29,13 @@ HARNESS_REVISION = 1
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One run as asked for: plain values, so that it travels to a worker process."""
+    """One run as asked for: plain values, so that it travels to a worker process.
+
+    Attributes:
+        fixed: streams that give at every seed what they give at seed 0.
+        checkpoint_every: seconds between checkpoints of a stage.
+        index: place in the sweep, by which jobs spread over the devices.
+    """
 
     init: str
     backbone: str
@@ -45,7 +52,9 @@ class RunRequest:
     recipe: str | None = None
     assignments: tuple[str, ...] = ()
     threads: int = 1
+    fixed: tuple[seeding.Stream, ...] = ()
     save_predictions: bool = False
+    checkpoint_every: float = 300.0
     index: int = 0
 
 
@@ -69,6 +78,11 @@ class Cell:
     def id(self) -> str:
         """Digest of the resolved request and the data; the seed is not in it."""
         return digest.of_json(self.identity)
+
+    @property
+    def root(self) -> seeding.Root:
+        """Where its numbers come from."""
+        return seeding.Root.of(self.request.seed, self.request.fixed)
 
     @property
     def backbone_name(self) -> str:
@@ -98,6 +112,7 @@ def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
     Raises:
         UsageError: something asked for does not exist or does not fit together. DataError: the data are unusable.
     """
+    _check_streams(request.fixed)
     init_spec, backbone_spec = spec.parse(request.init), spec.parse(request.backbone)
     init = registry.get("initializer", init_spec)
     registry.resolve_params(init, skip=2)
@@ -128,6 +143,12 @@ def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
     return replace(cell, identity=_identity(cell))
 
 
+def _check_streams(fixed: Sequence[str]) -> None:
+    strange = [name for name in fixed if name not in seeding.STREAMS]
+    if strange:
+        raise UsageError(f"--fix {', '.join(strange)}: the streams are {', '.join(seeding.STREAMS)}")
+
+
 def _backbone(backbone_spec: spec.Spec, recipe: Recipe) -> tuple[Component, str]:
     backbone = registry.get("backbone", backbone_spec)
     info: BackboneInfo | None = getattr(backbone.target, "info", None)
@@ -153,17 +174,21 @@ def protocol_name(cell: Cell) -> str:
 def _identity(cell: Cell) -> dict[str, Any]:
     recipe = cell.recipe.model_dump(mode="json", exclude={"name", "version", "source", "steps", "variant"})
     info: BackboneInfo | None = getattr(cell.backbone.target, "info", None)
-    return compose.identity(cell.init) | {
-        "backbone": cell.backbone_name,
-        "backbone_source": cell.backbone.source_digest or f"revision {info.revision if info else 1}",
-        "variant": cell.variant,
-        "size": cell.request.size,
-        "data": cell.prepared.digest,
-        "preprocess": cell.prepared.parameters.digest(),
-        "recipe": recipe,
-        "total_steps": cell.total_steps,
-        "protocol": protocol_name(cell),
-        "regimen": REGIMEN,
-        "precision": cell.precision,
-        "harness": HARNESS_REVISION,
-    }
+    return (
+        compose.identity(cell.init)
+        | {
+            "backbone": cell.backbone_name,
+            "backbone_source": cell.backbone.source_digest or f"revision {info.revision if info else 1}",
+            "variant": cell.variant,
+            "size": cell.request.size,
+            "data": cell.prepared.digest,
+            "preprocess": cell.prepared.parameters.digest(),
+            "recipe": recipe,
+            "total_steps": cell.total_steps,
+            "protocol": protocol_name(cell),
+            "regimen": REGIMEN,
+            "precision": cell.precision,
+            "harness": HARNESS_REVISION,
+        }
+        | ({"fixed": sorted(cell.request.fixed)} if cell.request.fixed else {})
+    )

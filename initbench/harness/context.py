@@ -14,6 +14,7 @@ from initbench import seeding
 from initbench.data.volumes import GuidedSampler, UnlabelledSampler
 from initbench.errors import InitbenchError, UsageError
 from initbench.protocols import Crops, Patches, Progress, Site, Structure, Task
+from initbench.training.checkpoints import Checkpoints
 from initbench.training.loop import Fit, FitSettings, fit
 
 
@@ -32,6 +33,7 @@ class Context:
     guided: Callable[[], GuidedSampler] | None = None
     construct: Callable[[str], nn.Module] | None = None
     fit_settings: FitSettings | None = None
+    checkpoints: Callable[[str], Checkpoints | None] = lambda stage: None
     progress: Progress | None = None
     fits: list[Fit] = field(default_factory=list)
     reported: dict[str, Any] = field(default_factory=dict)
@@ -84,7 +86,8 @@ class Context:
         settings = self.fit_settings
         if schedule is not None:
             settings = replace(settings, optimizer=settings.optimizer.model_copy(update={"schedule": schedule}))
-        result = fit(task, settings, self.progress)
+        # By the number of the call: an initializer that trains twice goes on where it was.
+        result = fit(task, settings, self.progress, self.checkpoints(f"pretext-{len(self.fits)}"))
         self.fits.append(result)
         if result.diverged_at is not None:
             raise DivergedError("pretext", result.diverged_at)

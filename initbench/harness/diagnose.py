@@ -68,7 +68,7 @@ def diagnose(request: RunRequest, progress: Progress | None = None) -> Diagnosis
     with seeding.deterministic(request.threads):
         model, volumes = run.initialized()
         task = SupervisedTask(
-            model.to(run.device), PatchSampler(volumes, cell.recipe.patch, cell.recipe.augment, request.seed), cell.recipe.loss
+            model.to(run.device), PatchSampler(volumes, cell.recipe.patch, cell.recipe.augment, run.root), cell.recipe.loss
         )
         loss, layers = look(model, task)
     return Diagnosis(cell.init_name, cell.backbone_name, loss, layers)

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from initbench import seeding
-from initbench.errors import InitbenchError, UsageError
+from initbench import interrupt, seeding
+from initbench.errors import InitbenchError, InterruptedRunError, UsageError
+from initbench.harness import reuse
 from initbench.harness.cell import Cell, RunRequest, resolve
 from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.memory import out_of_memory
 from initbench.harness.record import header
 from initbench.harness.run import Run
 from initbench.protocols import NoProgress, Progress
-from initbench.runs import store
+from initbench.runs import store, work
 
-State = Literal["ok", "diverged", "failed", "refused", "cached"]
+_STATES = {"pretext": "pretraining", "train": "training", "evaluate": "evaluating"}
+State = Literal["ok", "diverged", "failed", "refused", "cached", "interrupted", "busy"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `folder` holds its record, except for a refused one, which leaves nothing behind."""
+    """How a run ended. `folder` holds its record where it has one.
+
+    ``refused`` leaves nothing behind, ``interrupted`` its checkpoints; ``busy`` is in the hands of another process.
+    """
 
     request: RunRequest
     state: State
@@ -59,30 +66,74 @@ def _resolve(request: RunRequest, progress: Progress) -> Outcome | Cell:
         return Outcome(request, "refused" if isinstance(error, UsageError) else "failed", None, None, str(error))
     folder = folder_of(cell)
     record = store.read_record(folder)
-    return Outcome(request, "cached", folder, record["dice"]) if record and store.is_finished(folder) else cell
+    if record is None or not store.is_finished(folder):
+        return cell
+    work.tidy(folder)
+    return Outcome(request, "cached", folder, record["dice"])
 
 
 def execute(request: RunRequest, progress: Progress | None = None) -> Outcome:
-    """Runs one request, unless its result is there already. Failures are recorded and returned, not raised.
+    """Runs one request, or goes on with it, unless its result is there or another process is at it.
+
+    Failures are recorded and returned, not raised.
 
     Raises:
-        KeyboardInterrupt: passed on; nothing half-done stays behind.
+        KeyboardInterrupt: passed on; checkpoints stay, and nothing else that is half-done.
     """
     progress = progress or NoProgress()
+    if interrupt.asked():
+        return Outcome(request, "interrupted", None, None, "not begun")
     cell = _resolve(request, progress)
     if isinstance(cell, Outcome):
         return cell
     folder = folder_of(cell)
     try:
-        with seeding.deterministic(request.threads):
-            record = Run(cell, folder, progress).execute()
-        said = record["coverage"].get("report", {}).get("summary", "")
-        return Outcome(request, record["status"], folder, record["dice"], record["reason"] or said)
+        with work.claim(folder) as claim:
+            if claim is None:
+                return Outcome(request, "busy", None, None, "another process is at it")
+            return _go_on(cell, folder, claim, progress)
+    except OSError as error:
+        return Outcome(request, "failed", None, None, _reason(error))
+
+
+class _Told:
+    """Progress that is written down as well as passed on."""
+
+    def __init__(self, claim: work.Claim, progress: Progress) -> None:
+        self._claim = claim
+        self._progress = progress
+
+    def start(self, stage: str, total: int) -> None:
+        self._claim.state |= {"state": _STATES.get(stage, stage), "step": 0, "total": total, "began": time.time(), "info": {}}
+        self._claim.write()
+        self._progress.start(stage, total)
+
+    def advance(self, done: int, info: Mapping[str, float]) -> None:
+        self._claim.state |= {"step": done, "info": dict(info)}
+        self._progress.advance(done, info)
+
+
+def _go_on(cell: Cell, folder: Path, claim: work.Claim, progress: Progress) -> Outcome:
+    request = cell.request
+    record = store.read_record(folder)
+    if record and store.is_finished(folder):  # since it was looked up
+        return Outcome(request, "cached", folder, record["dice"])
+    run = Run(cell, folder, _Told(claim, progress), claim.folder)
+    try:
+        with seeding.deterministic(request.threads), interrupt.deferred():
+            record = run.execute()
+    except reuse.ElsewhereError as error:
+        return Outcome(request, "busy", None, None, str(error))
+    except InterruptedRunError as error:
+        return Outcome(request, "interrupted", None, None, str(error))
     except UsageError as error:
         return Outcome(request, "refused", None, None, str(error))
     except Exception as error:
         reason = _reason(error)
-        return Outcome(request, "failed", _record_failure(cell, folder, reason), None, reason)
+        return Outcome(request, "failed", _record_failure(cell, folder, reason, claim.state), None, reason)
+    claim.finished()
+    said = [record["reason"] or record["coverage"].get("report", {}).get("summary", ""), *run.notes]
+    return Outcome(request, record["status"], folder, record["dice"], "; ".join(filter(None, said)))
 
 
 def folder_of(cell: Cell) -> Path:
@@ -101,11 +152,12 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _record_failure(cell: Cell, folder: Path, reason: str) -> Path | None:
+def _record_failure(cell: Cell, folder: Path, reason: str, where: Mapping[str, Any]) -> Path | None:
     device = resolve_device(cell.request.device, cell.request.index)
     record = header(cell, "failed", environment(device, cell.request.threads)) | {
         "reason": reason,
         "traceback": store.TRACEBACK,
+        "where": {key: where[key] for key in ("state", "step", "total")},
     }
     try:
         with store.staged(folder) as staging:

@@ -50,6 +50,7 @@ def header(cell: Cell, status: str, env: dict[str, Any]) -> dict[str, Any]:
             "reported_cases": list(cell.prepared.split.test),
             "classes": list(cell.prepared.classes),
             "seed": request.seed,
+            "fixed_streams": list(request.fixed),
             "budget": request.budget,
             "steps": cell.total_steps,
             "protocol": protocol_name(cell),

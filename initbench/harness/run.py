@@ -11,11 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from torch import nn
 
-from initbench import dice, digest
+from initbench import dice, digest, interrupt
 from initbench.data.volumes import GuidedSampler, PatchSampler, UnlabelledSampler, Volume, load_volumes
+from initbench.errors import InterruptedRunError
 from initbench.evaluation import overlay
 from initbench.evaluation.evaluate import Evaluator, score_cases, score_empty
-from initbench.harness import compose
+from initbench.harness import compose, reuse
 from initbench.harness import record as records
 from initbench.harness.build import build, redraw_heads
 from initbench.harness.cell import Cell
@@ -28,6 +29,7 @@ from initbench.harness.weights import save_weights
 from initbench.protocols import Progress, structure_of
 from initbench.recipe import Optimizer
 from initbench.runs import store
+from initbench.training.checkpoints import Checkpoints
 from initbench.training.loop import Fit, FitSettings, fit, parameters_finite
 from initbench.training.supervised import SupervisedTask
 
@@ -35,17 +37,18 @@ from initbench.training.supervised import SupervisedTask
 class Run:
     """The stages of one run and what they leave for the record."""
 
-    def __init__(self, cell: Cell, folder: Path, progress: Progress) -> None:
+    def __init__(self, cell: Cell, folder: Path, progress: Progress, work: Path | None = None) -> None:
         self.cell = cell
         self.folder = folder
         self.progress = progress
-        self.root = cell.request.seed
+        self.work = work  # where checkpoints go; without it a run that is stopped begins again
+        self.root = cell.root
+        self.notes: list[str] = []
         self.device = resolve_device(cell.request.device, cell.request.index)
         self.fits: dict[str, list[Fit]] = {"init": [], "train": []}
         self.coverage: dict[str, Any] = {}
         self.read: set[str] = set()  # of the training cases, by the init
         self.init_seconds = 0.0
-        self.started = time.perf_counter()
 
     def execute(self) -> dict[str, Any]:
         """Runs the stages and returns the record it wrote."""
@@ -53,7 +56,7 @@ class Run:
         volumes = load_volumes(self.cell.prepared, self.device)
         diverged: DivergedError | None = None
         try:
-            self._initialize(model, volumes)
+            self._initialize_once(model, volumes)
             self._train(model, volumes)
         except DivergedError as error:
             diverged = error
@@ -70,6 +73,20 @@ class Run:
     def rehearse(self) -> None:
         """Constructs and initializes, for an init that needs no data; leaves nothing."""
         self._initialize(self._construct(), ())
+
+    def _initialize_once(self, model: nn.Module, volumes: Sequence[Volume]) -> None:
+        """The init stage, or what another run of the same seed left of it."""
+        if not self.cell.init_info.learned:
+            self._initialize(model, volumes)
+            return
+        with reuse.held(self.cell):
+            folder = reuse.folder_of(self.cell)
+            stage = reuse.load(folder, model)
+            if stage is None:
+                self._initialize(model, volumes)
+                reuse.save(folder, model, reuse.InitStage(self.coverage, self.init_seconds, self.fits["init"]))
+            else:
+                self.coverage, self.init_seconds, self.fits["init"] = stage.coverage, stage.seconds, stage.fits
 
     def _construct(self) -> nn.Module:
         cell, recipe = self.cell, self.cell.recipe
@@ -108,13 +125,16 @@ class Run:
             guided=functools.cache(lambda: self._guided(volumes)),
             construct=self._build,
             fit_settings=self._settings("pretext", cell.pretext_steps, recipe.pretext.optimizer),
+            checkpoints=self._checkpoints,
             progress=self.progress,
             fits=self.fits["init"],
         )
         before = Coverage(model)
         started = time.perf_counter()
         compose.apply(cell.init, model, ctx)
-        self.init_seconds = time.perf_counter() - started
+        # What was trained before the run went on counts; what else the init does is repeated.
+        before_now = sum(f.seconds for f in self.fits["init"]) - sum(f.seconds_now for f in self.fits["init"])
+        self.init_seconds = time.perf_counter() - started + before_now
         self.coverage = before.compare(model, cell.init_name)
         self.coverage["read"] = sorted(self.read)
         if ctx.reported:
@@ -131,6 +151,9 @@ class Run:
         recipe = self.cell.recipe
         return GuidedSampler(volumes, recipe.patch.model_copy(update={"batch": recipe.pretext.batch}), recipe.augment, self.root)
 
+    def _checkpoints(self, stage: str) -> Checkpoints | None:
+        return Checkpoints(self.work, stage, self.cell.request.checkpoint_every, self.notes.append) if self.work else None
+
     def _settings(self, stage: Literal["pretext", "train"], steps: int, optimizer: Optimizer) -> FitSettings:
         return FitSettings(steps, optimizer, self.cell.precision, self.device, self.root, stage)
 
@@ -138,7 +161,9 @@ class Run:
         recipe = self.cell.recipe
         sampler = PatchSampler(volumes, recipe.patch, recipe.augment, self.root)
         task = SupervisedTask(model.to(self.device), sampler, recipe.loss)
-        result = fit(task, self._settings("train", self.cell.train_steps, recipe.optimizer), self.progress)
+        result = fit(
+            task, self._settings("train", self.cell.train_steps, recipe.optimizer), self.progress, self._checkpoints("train")
+        )
         self.fits["train"].append(result)
         if result.diverged_at is not None:
             raise DivergedError("training", result.diverged_at)
@@ -169,7 +194,7 @@ class Run:
         cell, structure = self.cell, structure_of(model)
         return {
             "cell": cell.id,
-            "seed": self.root,
+            "seed": int(self.root),
             "init": cell.init_name,
             "backbone": cell.backbone_name,
             "network": structure.name,
@@ -182,8 +207,10 @@ class Run:
     def _score(self, evaluator: Evaluator, staging: Path, *, failed: bool) -> records.CaseCounts:
         prepared = self.cell.prepared
         self.progress.start("evaluate", len(prepared.split.test))
-        results = []
+        results: records.CaseCounts = []
         for done, scored in enumerate(score_empty(prepared) if failed else score_cases(evaluator, prepared), start=1):
+            if interrupt.asked():
+                raise InterruptedRunError(f"stopped at case {done} of {len(prepared.split.test)} of the evaluation")
             results.append((scored.case.id, scored.counts))
             if self.cell.request.save_predictions:
                 records.save_prediction(staging / store.PREDICTIONS, scored)
@@ -213,12 +240,13 @@ class Run:
     ) -> dict[str, Any]:
         env = environment(self.device, self.cell.request.threads)
         train = self.fits["train"]
+        total = self.init_seconds + sum(f.seconds for f in train) + evaluate
         cost = {
             "init": {**records.stage_cost(self.fits["init"]), "seconds": self.init_seconds},
             "train": records.stage_cost(train),
             "evaluate_seconds": evaluate,
-            "total_seconds": time.perf_counter() - self.started,
-            "device_seconds": time.perf_counter() - self.started if self.device.type == "cuda" else 0.0,
+            "total_seconds": total,
+            "device_seconds": total if self.device.type == "cuda" else 0.0,
             "peak_memory": max((f.peak_memory for fits in self.fits.values() for f in fits), default=0),
         }
         coverage = {key: value for key, value in self.coverage.items() if key in ("changed_share", "groups", "read", "report")}
@@ -228,4 +256,5 @@ class Run:
             "cost": cost,
             "weights_digest": state_digest(model),
             "reason": str(diverged) if diverged else None,
+            "notes": self.notes,
         }

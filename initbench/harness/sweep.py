@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -104,6 +105,9 @@ def _learned(text: str) -> bool:
     return compose.info(component).learned
 
 
+_POLL = 2.0  # seconds between two looks at runs that other processes have in hand
+
+
 class Silent:
     """A reporter that shows nothing."""
 
@@ -131,8 +135,15 @@ def run_planned(requests: Sequence[RunRequest], jobs: int = 1, reporter: Reporte
         else:
             outcomes[number] = known
             reporter.finish(number, known)
-    ran = run_all([requests[number] for number in missing], execute, _lost, jobs, _Renumbered(reporter, missing))
-    return [(outcomes | dict(zip(missing, ran, strict=True)))[number] for number in range(len(requests))]
+    while missing:
+        # Runs that another process has in hand are asked for again when all others are done: it may die and leave them.
+        ran = run_all([requests[number] for number in missing], execute, _lost, jobs, _Renumbered(reporter, missing))
+        outcomes |= dict(zip(missing, ran, strict=True))
+        busy = [number for number in missing if outcomes[number].state == "busy"]
+        if busy and len(busy) == len(missing):
+            time.sleep(_POLL)
+        missing = busy
+    return [outcomes[number] for number in range(len(requests))]
 
 
 class _Renumbered:
@@ -149,7 +160,8 @@ class _Renumbered:
         self._reporter.advance(self._numbers[run], done, info)
 
     def finish(self, run: int, outcome: Outcome) -> None:
-        self._reporter.finish(self._numbers[run], outcome)
+        if outcome.state != "busy":
+            self._reporter.finish(self._numbers[run], outcome)
 
 
 def run(

@@ -17,7 +17,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +65,17 @@ def find_runs(out: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` when the block ends without an error, and vanishes otherwise."""
+def staged(folder: Path, is_whole: Callable[[Path], bool] = is_finished) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` when the block ends without an error, and vanishes otherwise.
+
+    What is there already stays where it `is_whole`.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         yield temporary
         temporary.chmod(0o755)
-        if folder.exists() and not is_finished(folder):
+        if folder.exists() and not is_whole(folder):
             shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # another process finished the same run first; both hold the same numbers
             temporary.rename(folder)

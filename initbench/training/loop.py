@@ -7,14 +7,16 @@ import resource
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from initbench import seeding
+from initbench import interrupt, seeding
+from initbench.errors import InterruptedRunError
 from initbench.protocols import NoProgress, Progress, Task
 from initbench.recipe import Optimizer
+from initbench.training.checkpoints import Checkpoints
 from initbench.training.precision import Precision, autocast
 
 _FLUSH = 10  # steps between reads of the device: a read per step would stall the GPU
@@ -22,7 +24,7 @@ _FLUSH = 10  # steps between reads of the device: a read per step would stall th
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How a stage is trained. `stage` keeps the dropout numbers of the two stages apart."""
+    """How a stage is trained. `stage` keeps the dropout numbers of the two stages apart; `until` ends it early, to look at it."""
 
     steps: int
     optimizer: Optimizer
@@ -30,6 +32,7 @@ class FitSettings:
     device: torch.device
     root: int
     stage: Literal["pretext", "train"]
+    until: int | None = None
 
 
 @dataclass
@@ -37,6 +40,7 @@ class Fit:
     """What a stage cost and how it went.
 
     Attributes:
+        seconds_now: of `seconds`, those since the stage went on from a checkpoint.
         curve: one row a step: ``step, lr, loss`` and the loss's parts.
         diverged_at: first step whose loss was not finite; training stopped there.
         peak_memory: bytes; of the device on CUDA, of the process on the CPU.
@@ -44,6 +48,7 @@ class Fit:
 
     steps: int = 0
     seconds: float = 0.0
+    seconds_now: float = 0.0
     patches: int = 0
     peak_memory: int = 0
     diverged_at: int | None = None
@@ -85,35 +90,75 @@ def make_optimizer(module: nn.Module, settings: Optimizer) -> torch.optim.Optimi
     )
 
 
-def fit(task: Task, settings: FitSettings, progress: Progress | None = None) -> Fit:
-    """Trains `task.module` in place.
+def fit(task: Task, settings: FitSettings, progress: Progress | None = None, checkpoints: Checkpoints | None = None) -> Fit:
+    """Trains `task.module` in place, from its newest checkpoint where there is one.
 
-    Every step is a function of (weights, optimizer state, step number): batches and dropout numbers come from counters.
+    Every step is a function of (weights, optimizer state, step number): batches and dropout numbers come from counters, so a
+    stage that went on from a checkpoint ends in the same bits as one that never stopped.
+
+    Raises:
+        InterruptedRunError: somebody asked to stop; the step in hand was finished and saved.
     """
     progress = progress or NoProgress()
-    module, device = task.module, settings.device
+    module, optimizer = task.module, make_optimizer(task.module, settings.optimizer)
     module.train()
-    optimizer = make_optimizer(module, settings.optimizer)
-    result, pending = Fit(), []
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    result = _restored(checkpoints, module, optimizer)
+    if settings.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(settings.device)
     progress.start(settings.stage, settings.steps)
-    started = time.perf_counter()
-    for step in range(settings.steps):
+    started, earlier, pending = time.perf_counter(), result.seconds, []
+    for step in range(result.steps, settings.steps if settings.until is None else min(settings.until, settings.steps)):
         lr = learning_rate(step, settings.steps, settings.optimizer)
         for group in optimizer.param_groups:
             group["lr"] = lr
         pending.append(_step(task, optimizer, step, lr, settings, result))
-        if len(pending) == _FLUSH or step + 1 == settings.steps:
-            if not _flush(pending, result):
-                break
-            seconds = time.perf_counter() - started
-            rate = result.patches / seconds
+        last, stop = step + 1 == settings.steps, interrupt.asked()
+        keep = checkpoints is not None and (last or stop or checkpoints.due())
+        # Looked at on the same steps whether or not it was ever stopped: what diverged has to end in the same bits, too.
+        look = last or (step + 1) % _FLUSH == 0
+        if look or keep or stop:
+            _flush(pending, result)
+            result.seconds_now = time.perf_counter() - started
+            result.seconds = earlier + result.seconds_now
+            result.peak_memory = max(result.peak_memory, _peak_memory(settings.device))
+        if look and _diverged(result):
+            break
+        if look:
+            rate = result.patches / result.seconds
             progress.advance(step + 1, {"loss": result.curve[-1]["loss"], "patches/s": rate})
-    result.seconds = time.perf_counter() - started
-    result.steps = len(result.curve)
-    result.peak_memory = _peak_memory(device)
+        if keep and checkpoints is not None:
+            checkpoints.save(step + 1, _state(module, optimizer, result))
+        if stop and not last:
+            raise InterruptedRunError(f"stopped after step {step + 1} of {settings.steps} of the {settings.stage} stage")
+    _flush(pending, result)
     return result
+
+
+def _restored(checkpoints: Checkpoints | None, module: nn.Module, optimizer: torch.optim.Optimizer) -> Fit:
+    """What was done so far, with the weights and the optimizer put where they were."""
+    state = checkpoints.newest() if checkpoints else None
+    if state is None:
+        return Fit()
+    module.load_state_dict(state["module"])
+    optimizer.load_state_dict(state["optimizer"])
+    names = state["columns"]
+    curve = [dict(zip(names, row, strict=True)) for row in state["rows"].tolist()]
+    for row in curve:
+        row["step"] = int(row["step"])
+    return Fit(len(curve), state["seconds"], 0.0, state["patches"], state["peak_memory"], None, curve)
+
+
+def _state(module: nn.Module, optimizer: torch.optim.Optimizer, result: Fit) -> dict[str, Any]:
+    """A checkpoint: tensors and plain values alone, so that reading it executes nothing."""
+    return {
+        "module": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "columns": list(result.curve[0]),
+        "rows": torch.tensor([list(row.values()) for row in result.curve], dtype=torch.float64),
+        "seconds": result.seconds,
+        "patches": result.patches,
+        "peak_memory": result.peak_memory,
+    }
 
 
 def _step(
@@ -132,16 +177,22 @@ def _step(
     return step, lr, loss.detach(), parts
 
 
-def _flush(pending: list[tuple[int, float, Tensor, dict[str, Tensor]]], result: Fit) -> bool:
-    """Moves pending losses to the curve; False where one is not finite."""
+def _flush(pending: list[tuple[int, float, Tensor, dict[str, Tensor]]], result: Fit) -> None:
+    """Moves pending losses from the device to the curve."""
     for step, lr, loss, parts in pending:
         row = {"step": step, "lr": lr, "loss": float(loss), **{name: float(value) for name, value in parts.items()}}
         result.curve.append(row)
-        if not math.isfinite(row["loss"]):
-            result.diverged_at = step
-            return False
     pending.clear()
-    return True
+    result.steps = len(result.curve)
+
+
+def _diverged(result: Fit) -> bool:
+    """Whether a loss was not finite; the curve ends there then."""
+    result.diverged_at = next((row for row, values in enumerate(result.curve) if not math.isfinite(values["loss"])), None)
+    if result.diverged_at is not None:
+        del result.curve[result.diverged_at + 1 :]
+        result.steps = len(result.curve)
+    return result.diverged_at is not None
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -1,0 +1,102 @@
+"""Init stages that are shared: those of runs that differ in nothing the init stage sees, never across seeds.
+
+`equal-total` and `equal-finetune` of one init and seed have one pretext, and so have two learning rates of the supervised stage.
+Sharing it across seeds would hide the variance of the init, which is what is measured here.
+
+OUT/.inits/<digest>/     weights.safetensors after the init stage, stage.json: coverage, cost, learning curve
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors.torch import load_model
+from torch import nn
+
+from initbench import digest
+from initbench.errors import InitbenchError
+from initbench.harness.cell import Cell
+from initbench.harness.hardware import environment, resolve_device
+from initbench.harness.weights import save_weights
+from initbench.runs import store
+from initbench.training.loop import Fit
+
+_STAGE = "stage.json"
+# Of a cell's identity and recipe, what the init stage does not see.
+_LATER = ("protocol", "regimen", "total_steps")
+_LATER_RECIPE = ("optimizer", "inference", "dice_policy")
+
+
+class ElsewhereError(InitbenchError):
+    """Another process computes what is asked for; it will be there later."""
+
+
+@dataclass(frozen=True)
+class InitStage:
+    """What an init stage leaves beside the weights."""
+
+    coverage: dict[str, Any]
+    seconds: float
+    fits: list[Fit]
+
+
+def key(cell: Cell) -> str:
+    """Digest of everything an init stage depends on, the machine's arithmetic with it."""
+    request = cell.request
+    identity = {name: value for name, value in cell.identity.items() if name not in _LATER}
+    identity["recipe"] = {name: value for name, value in identity["recipe"].items() if name not in _LATER_RECIPE}
+    env = environment(resolve_device(request.device, request.index), request.threads)
+    arithmetic = {name: env[name] for name in ("cpu", "accelerator", "cuda", "cudnn", "threads", "packages")}
+    return digest.of_json([identity, cell.pretext_steps, request.seed, arithmetic])
+
+
+def folder_of(cell: Cell) -> Path:
+    """Where the stage of a cell's seed lies."""
+    return cell.request.out / ".inits" / key(cell)[:32]
+
+
+@contextlib.contextmanager
+def held(cell: Cell) -> Iterator[None]:
+    """Inside the block nobody else on this machine computes the stage.
+
+    Raises:
+        ElsewhereError: somebody does.
+    """
+    path = cell.request.out / ".locks" / f"init-{key(cell)[:32]}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, blocking=False):
+            yield
+    except Timeout:
+        raise ElsewhereError(f"another process computes {cell.init_name}") from None
+
+
+def load(folder: Path, model: nn.Module) -> InitStage | None:
+    """Puts the weights of a finished stage into `model`; None, and the model as it was, where there is none that is whole."""
+    if not _is_whole(folder):
+        return None
+    load_model(model, folder / store.WEIGHTS)
+    stage = json.loads((folder / _STAGE).read_text("utf-8"))
+    return InitStage(stage["coverage"], stage["seconds"], [Fit(**fit) for fit in stage["fits"]])
+
+
+def save(folder: Path, model: nn.Module, stage: InitStage) -> None:
+    """Keeps a finished stage."""
+    with store.staged(folder, _is_whole) as staging:
+        save_weights(model, staging / store.WEIGHTS, {})
+        table = {"coverage": stage.coverage, "seconds": stage.seconds, "fits": [asdict(fit) for fit in stage.fits]}
+        store.write_json(staging / _STAGE, table | {"sha256": digest.of_file(staging / store.WEIGHTS)})
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        known = json.loads((folder / _STAGE).read_text("utf-8"))["sha256"]
+        return bool(known == digest.of_file(folder / store.WEIGHTS))
+    except (OSError, ValueError, KeyError):
+        return False

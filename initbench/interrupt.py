@@ -1,0 +1,70 @@
+"""Ctrl-C and SIGTERM: the first lets the step in hand finish and be saved, the second stops at once.
+
+Signals belong to the process, so this state does too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_asked = False
+_within = 0
+
+
+def asked() -> bool:
+    """Whether somebody wants this process to stop."""
+    return _asked
+
+
+def ask() -> None:
+    """Asks as a signal does."""
+    global _asked  # noqa: PLW0603
+    _asked = True
+
+
+@contextlib.contextmanager
+def handled(*, worker: bool = False) -> Iterator[None]:
+    """Inside the block signals are requests. Only in the main thread, which alone receives them.
+
+    A `worker` process takes any number of them as one: a scheduler signals every process of a job, and the parent asks too.
+    """
+    before = install(worker=worker)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def install(*, worker: bool = False) -> dict[signal.Signals, Any]:
+    """Makes signals requests from here on; gives the handlers that were there."""
+    global _asked  # noqa: PLW0603
+    _asked = False
+    return {number: signal.signal(number, _in_worker if worker else _in_parent) for number in SIGNALS}
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Inside the block somebody asks `asked` often, so the first signal need not stop anything by itself."""
+    global _within  # noqa: PLW0603
+    _within += 1
+    try:
+        yield
+    finally:
+        _within -= 1
+
+
+def _in_worker(number: int, frame: FrameType | None) -> None:
+    ask()
+
+
+def _in_parent(number: int, frame: FrameType | None) -> None:
+    again = _asked
+    ask()
+    if again or not _within:
+        raise KeyboardInterrupt

@@ -1,0 +1,163 @@
+"""Runs in progress: who holds one, how far it is, and where its checkpoints lie until it is finished.
+
+OUT/.locks/<cell>-seed-<n>.lock       held while a process works on the run; the system frees it when the process dies
+OUT/<dataset>/<backbone>/<init>-<cell id>/.seed-<n>.work/
+    state.json                        what it is doing, rewritten every few seconds
+    <stage>-<step>-<digest>.pt        checkpoints
+
+A lock may mean nothing between machines that share a folder, so the state is looked at as well: it counts up while its writer
+lives. Clocks of two machines are not compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+BEAT = 5.0  # seconds between two states
+PATIENCE = 3.5 * BEAT
+STATE = "state.json"
+
+
+def work_folder(folder: Path) -> Path:
+    """Where a run keeps what it needs until it is finished."""
+    return folder.with_name(f".{folder.name}.work")
+
+
+def lock_file(folder: Path) -> Path:
+    """The lock of a run. It stays for ever: a lock on a file that another process may remove is none."""
+    return folder.parents[3] / ".locks" / f"{folder.parent.name}-{folder.name}.lock"
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """What a run is doing or was doing when it stopped; None where it never began or is finished."""
+    try:
+        state = json.loads((work_folder(folder) / STATE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return state if isinstance(state, dict) else None
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process of this machine works on the run."""
+    try:
+        with FileLock(lock_file(folder), blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
+def tidy(folder: Path) -> None:
+    """Removes what a finished run no longer needs, where a process died before it could."""
+    if work_folder(folder).exists() and not is_held(folder):
+        shutil.rmtree(work_folder(folder), ignore_errors=True)
+
+
+class Claim:
+    """A run that this process holds.
+
+    Attributes:
+        folder: where its checkpoints go.
+        state: what it is doing; `write` puts it on disk.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = work_folder(folder)
+        self.state: dict[str, Any] = {"state": "pending", "step": 0, "total": 0, "began": time.time()}
+        self._writer = {"host": socket.gethostname(), "pid": os.getpid()}
+        self._beats = 0
+        self._closed = False
+        self._guard = threading.Lock()
+
+    def write(self) -> None:
+        """Writes the state; a disk that is full costs the state and not the run."""
+        with self._guard:
+            if self._closed:
+                return
+            self._beats += 1
+            text = json.dumps(self.state | self._writer | {"beats": self._beats, "written": time.time()})
+            temporary = self.folder / f".{STATE}.{self._writer['host']}.{os.getpid()}"
+            with contextlib.suppress(OSError):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                temporary.write_text(text, "utf-8")
+                temporary.replace(self.folder / STATE)
+
+    def finished(self) -> None:
+        """The run's folder is in its place: what helped to get there goes."""
+        with self._guard:
+            self._closed = True
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def claim(folder: Path) -> Iterator[Claim | None]:
+    """Holds a run inside the block; None where somebody else does.
+
+    Raises:
+        OSError: the output folder cannot be written.
+    """
+    path = lock_file(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield None
+        return
+    try:
+        if _alive_elsewhere(folder):
+            yield None
+            return
+        _clear_leftovers(folder)
+        held = Claim(folder)
+        with _beating(held):
+            yield held
+    finally:
+        lock.release()
+
+
+def _alive_elsewhere(folder: Path) -> bool:
+    """Whether another machine, which our lock may not reach, is at it: its state goes on while we watch."""
+    state = read_state(folder)
+    if state is None or state.get("host") == socket.gethostname():
+        return False
+    beats, until = state.get("beats"), time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        time.sleep(BEAT / 10)
+        now = read_state(folder)
+        if now is None or now.get("beats") != beats:
+            return True
+    return False
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Removes half-written result folders of processes that died."""
+    for path in folder.parent.glob(f".{folder.name}-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _beating(held: Claim) -> Iterator[None]:
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(BEAT):
+            held.write()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,86 @@
+"""Checkpoints of a stage: the newest two, each known by its own digest, so that a broken one is noticed and the other taken."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import re
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from initbench import digest
+
+_NAME = re.compile(r"(?P<stage>.+)-(?P<step>\d{9})-(?P<digest>[0-9a-f]{16})\.pt")
+_KEPT = 2
+
+
+class Checkpoints:
+    """Checkpoints of one stage in a folder.
+
+    Attributes:
+        folder: where they lie; made when the first is written.
+        stage: what their names begin with.
+        every: seconds between two of them.
+        say: told, for people, what was wrong with one.
+    """
+
+    def __init__(self, folder: Path, stage: str, every: float, say: Callable[[str], None] = lambda text: None) -> None:
+        self.folder = folder
+        self.stage = stage
+        self.every = every
+        self.say = say
+        self._last = time.monotonic()  # not the time of day, which may be set back
+
+    def due(self) -> bool:
+        """Whether it is time for another one."""
+        return time.monotonic() - self._last >= self.every
+
+    def newest(self) -> dict[str, Any] | None:
+        """What the newest whole checkpoint holds, None without one. Broken ones are named and removed."""
+        for path in reversed(self._found()):
+            content = self._read(path)
+            if content is not None:
+                return content
+            self.say(f"checkpoint {path} is broken and was passed over")
+            path.unlink(missing_ok=True)
+        return None
+
+    def save(self, step: int, content: dict[str, Any]) -> None:
+        """Writes a checkpoint whole or not at all; a disk that is full costs the checkpoint and not the run."""
+        self._last = time.monotonic()
+        temporary = self.folder / f".{self.stage}.{os.getpid()}.part"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                torch.save(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(self.folder / f"{self.stage}-{step:09d}-{digest.of_file(temporary)[:16]}.pt")
+            for old in self._found()[:-_KEPT]:
+                old.unlink(missing_ok=True)
+        except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            self.say(f"no checkpoint at step {step}: {getattr(error, 'strerror', None) or error}")
+
+    def _found(self) -> list[Path]:
+        """Names sort by step."""
+        return sorted(path for path in self.folder.glob(f"{self.stage}-*.pt") if _NAME.fullmatch(path.name))
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        match = _NAME.fullmatch(path.name)
+        try:
+            if match is None or digest.of_file(path)[:16] != match["digest"]:
+                return None
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                content = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError):
+            return None
+        return content if isinstance(content, dict) else None
