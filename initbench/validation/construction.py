@@ -18,7 +18,8 @@ from initbench.protocols import (
     PatchError,
     structure_of,
 )
-from initbench.validation.subject import BrokenPromiseError, Subject, rule_of
+from initbench.validation.checks import BrokenPromiseError
+from initbench.validation.subject import Subject, rule_of
 from initbench.validation.wording import digests, no, stirred
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from initbench.protocols import (
     Grid,
 )
-from initbench.validation.subject import BATCH, CLASSES, BrokenPromiseError, Subject
+from initbench.validation.checks import BrokenPromiseError
+from initbench.validation.subject import BATCH, CLASSES, Subject
 from initbench.validation.wording import no
 
 

@@ -17,7 +17,8 @@ from initbench.protocols import (
     Structure,
     structure_of,
 )
-from initbench.validation.subject import CLASSES, BrokenPromiseError, Subject
+from initbench.validation.checks import BrokenPromiseError
+from initbench.validation.subject import CLASSES, Subject
 from initbench.validation.wording import listed, names, no, stirred
 
 

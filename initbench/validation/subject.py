@@ -30,27 +30,6 @@ VOXELS = 2**18
 """Of the default patch, unless the rule leaves nothing so small."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """One promise and whether it is kept.
-
-    Attributes:
-        name: what was checked.
-        passed: whether it holds.
-        detail: what was seen, or what is wrong; one line.
-        seconds: how long it took.
-    """
-
-    name: str
-    passed: bool
-    detail: str
-    seconds: float
-
-
-class BrokenPromiseError(Exception):
-    """What a check found wrong."""
-
-
 @dataclass(frozen=True, eq=False)
 class Subject:
     """The backbone as it is checked.
@@ -83,10 +62,10 @@ class Subject:
             seed=seed,
         )
 
-    def call(self, **changes: Any) -> nn.Module:
-        """The network from the function itself, so that its own errors show."""
+    def call(self, *, seed: int = 0, draw: str = "", **changes: Any) -> nn.Module:
+        """The network from the function itself, so that its own errors show. `draw` names another draw, as for a placebo."""
         arguments = {"in_channels": self.channels[0], "num_classes": CLASSES, "patch_size": self.patch, "size": self.size}
-        with seeding.forked(0, "construct"):
+        with seeding.forked(seed, "construct", *([draw] if draw else [])):
             model: nn.Module = self.target(**arguments | {"variant": self.variant, "deep_supervision": False} | changes)
         return model
 

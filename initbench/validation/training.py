@@ -16,8 +16,9 @@ from initbench.protocols import (
     structure_of,
 )
 from initbench.training.precision import Precision, autocast
+from initbench.validation.checks import BrokenPromiseError
 from initbench.validation.construction import global_generators
-from initbench.validation.subject import BATCH, BrokenPromiseError, Subject
+from initbench.validation.subject import BATCH, Subject
 from initbench.validation.wording import digests, listed, no
 
 STEPS = 8
@@ -35,7 +36,7 @@ class Reached:
     infinite: frozenset[str]
 
 
-def _step(model: nn.Module, subject: Subject, seed: int, precision: Precision = "float32") -> Tensor:
+def training_step(model: nn.Module, subject: Subject, seed: int, precision: Precision = "float32") -> Tensor:
     """Forward and backward of one training step; the loss, a squared error to noise, which takes outputs of any shape."""
     with seeding.forked(seed, "dropout"), autocast(torch.device("cpu"), precision):
         outputs = listed(model.train()(subject.image()))
@@ -57,7 +58,7 @@ def _train(subject: Subject, *, deep: bool) -> Reached:
     silent, infinite = set(none), set[str]()
     for step in range(STEPS):
         optimizer.zero_grad(set_to_none=True)
-        _step(model, subject, step)
+        training_step(model, subject, step)
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         none -= gradients.keys()
         silent -= {name for name, gradient in gradients.items() if bool(gradient.any())}
@@ -101,7 +102,7 @@ def check_unused(subject: Subject) -> str:
 def check_bf16(subject: Subject) -> str:
     """A step under bf16 autocast has a finite loss and finite gradients."""
     model = subject.build(deep=True)
-    loss = _step(model, subject, 0, "bf16")
+    loss = training_step(model, subject, 0, "bf16")
     if not bool(loss.isfinite()):
         raise BrokenPromiseError(f"the loss is {float(loss)}")
     broken = [name for name, p in model.named_parameters() if p.grad is not None and not bool(p.grad.isfinite().all())]
@@ -118,7 +119,7 @@ def check_determinism(subject: Subject) -> str:
         model.load_state_dict(state)  # running statistics move with every step
         model.zero_grad(set_to_none=True)
         with global_generators(disturbance):
-            loss = _step(model, subject, 0)
+            loss = training_step(model, subject, 0)
             with torch.no_grad():
                 outputs = digests(model.eval()(subject.image()))
         gradients = {name: tensor_digest(p.grad) for name, p in model.named_parameters() if p.grad is not None}
@@ -135,7 +136,7 @@ def check_time(subject: Subject) -> str:
     started = time.perf_counter()
     model = subject.build(deep=True)
     built = time.perf_counter()
-    _step(model, subject, 0)
+    training_step(model, subject, 0)
     stepped = time.perf_counter()
     said = f"construction {built - started:.1f} s, step {stepped - built:.1f} s"
     if subject.size == "tiny" and stepped - started > SECONDS:

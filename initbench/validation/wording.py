@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from initbench import seeding
 from initbench.harness.coverage import tensor_digest
-from initbench.validation.subject import BrokenPromiseError
+from initbench.validation.checks import BrokenPromiseError
 
 _NAMED = 6  # names that a message lists
 
