@@ -17,7 +17,8 @@ from initbench.protocols import Grid, PatchRule
 from initbench.spec import parse
 from initbench.validation import suite
 from initbench.validation import training as module
-from initbench.validation.subject import Check, Subject, default_patch, subjects
+from initbench.validation.checks import Check
+from initbench.validation.subject import Subject, default_patch, subjects
 from initbench.validation.suite import validate
 
 # The windows of this one make every check of the default patch take three times as long.

@@ -84,7 +84,15 @@ def run(
     split: SplitOption = None,
     recipe: RecipeOption = None,
     set_: SetOption = None,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Stream that every seed draws as seed 0 does, to see the variance of the others: construct, init, head, order, "
+            "augment, dropout or pretext (repeatable)."
+        ),
+    ] = None,
     save_predictions: Annotated[bool, typer.Option(help="Keep label maps of the reported cases as NIfTI.")] = False,
+    checkpoint_every: Annotated[float, typer.Option(help="Minutes between checkpoints of a stage.", min=0)] = 5.0,
     json: JsonOption = False,
 ) -> None:
     """Run inits x backbones x datasets x seeds; what is there already is not run again."""
@@ -101,7 +109,13 @@ def run(
         protocol=protocol.value,
         jobs=jobs,
         json=json,
-        options=options | {"out": out, "save_predictions": save_predictions},
+        options=options
+        | {
+            "out": out,
+            "save_predictions": save_predictions,
+            "fixed": tuple(sorted(set(fix or ()))),
+            "checkpoint_every": 60 * checkpoint_every,
+        },
     )
 
 
@@ -202,9 +216,29 @@ def validate_backbone(
     json: JsonOption = False,
 ) -> None:
     """Check what a backbone promises: outputs, gradients, levels, heads, weights, determinism. On the CPU; exit code 1 if not."""
-    from initbench.cli.validate import validate_command
+    from initbench.cli.validate import validate_backbone_command
 
-    validate_command(name, size.value, patch, in_channels, json=json)
+    validate_backbone_command(name, size.value, patch, in_channels, json=json)
+
+
+@validate_app.command("init")
+def validate_init(
+    name: Annotated[str, typer.Argument(help="Initializer: name, name(key=value), outer(inner) or ./file.py:function.")],
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Backbone(s) at tiny size; comma list or repeated. [default: probe (a small network of many kinds of "
+            "parameters), unetr, unetrpp]",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget of a learned one. [default: 4]", min=1, show_default=False)] = None,
+    json: JsonOption = False,
+) -> None:
+    """Check what an initializer promises: only values change, by its seed, within its budget. On the CPU; exit code 1 if not."""
+    from initbench.cli.validate import validate_init_command
+
+    validate_init_command(name, backbone or [], steps, json=json)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -214,6 +248,9 @@ def main(arguments: list[str] | None = None) -> None:
     except InitbenchError as error:
         _say("bold red", "error", str(error))
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say("bold red", "error", "interrupted")
+        sys.exit(130)
     except BrokenPipeError:  # `initbench list | head`
         sys.stderr.close()
         sys.exit(1)

@@ -1,1 +1,1 @@
-"""Checks of the contracts, for whoever adds a backbone."""
+"""Checks of the contracts, for whoever adds a backbone or an initializer."""

@@ -1,0 +1,59 @@
+"""Where its numbers come from: the seed, and nothing else."""
+
+from __future__ import annotations
+
+from initbench.validation.checks import BrokenPromiseError
+from initbench.validation.inits.snapshot import differing
+from initbench.validation.inits.subject import InitSubject
+from initbench.validation.inits.trials import AGAIN, ALL_OF_IT, DISTURBED, FIRST, OTHER_SEED, TURNED, Circumstances, trial
+from initbench.validation.wording import names, no
+
+
+def _moved(subject: InitSubject, by: Circumstances) -> list[str]:
+    """Parameters and buffers that come out otherwise under these circumstances."""
+    return differing(trial(subject, FIRST).bits, trial(subject, by).bits)
+
+
+def _excused(subject: InitSubject, *circumstances: Circumstances) -> bool:
+    """Whether the numbers follow nothing at all, so that there is nothing to look for, or one of these already."""
+    return not _moved(subject, ALL_OF_IT) or any(_moved(subject, item) for item in circumstances)
+
+
+def check_same_bits(subject: InitSubject) -> str:
+    """Called twice with one seed on one network, it gives the same bits."""
+    if _moved(subject, ALL_OF_IT):  # else that call was the second
+        no(
+            _moved(subject, AGAIN),
+            "two calls with one seed differ (a clock, an address, the order of a set?) in",
+        )
+    return "the same seed gives the same bits"
+
+
+def check_generators(subject: InitSubject) -> str:
+    """The global generators are neither moved nor read."""
+    written = trial(subject).ctx.seen.written
+    no(written, "it moves the global generator of")
+    if not _excused(subject, AGAIN):
+        no(_moved(subject, DISTURBED), "it reads a global generator and no ctx.generator(name) or ctx.rng(step, purpose) for")
+    return "torch's, numpy's and Python's untouched and not read"
+
+
+def check_order(subject: InitSubject) -> str:
+    """The order in which sites and modules come changes no bit."""
+    if not _excused(subject, AGAIN, DISTURBED):
+        no(_moved(subject, TURNED), "the order of visits decides (a ctx.generator(name) per parameter would not)")
+    turned = "sites and submodules" if trial(subject, ALL_OF_IT).turned else "sites"
+    return f"{turned} in the opposite order give the same bits"
+
+
+def check_seed(subject: InitSubject) -> str:
+    """Another seed gives other bits, unless nothing is drawn."""
+    moved = _moved(subject, OTHER_SEED)
+    if moved:
+        return f"another seed changes {len(moved)} of {len(trial(subject).bits)} tensors"
+    changed = differing(trial(subject).before.digests, trial(subject).bits)
+    if not changed:
+        return "nothing to draw: it changes nothing"
+    if subject.info.learned:
+        raise BrokenPromiseError(f"another seed changes nothing, though it learns: {names(changed)}")
+    return "deterministic: another seed changes nothing"

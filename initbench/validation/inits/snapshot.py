@@ -1,0 +1,89 @@
+"""Everything about a network that an initializer must leave as it is, and a digest of the values that it may change."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from initbench.harness.coverage import tensor_digest
+
+T = TypeVar("T")
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+    "_post_accumulate_grad_hooks",
+)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A network at one time, by dotted names; a parameter under two names has both.
+
+    Attributes:
+        objects: the parameters themselves, so that another one in the place of one shows.
+        ties: names that share a parameter.
+        forms: shape and dtype of parameters and buffers.
+        devices: theirs.
+        digests: theirs, "" for what holds no values.
+    """
+
+    modules: dict[str, type[nn.Module]]
+    objects: dict[str, nn.Parameter]
+    ties: frozenset[frozenset[str]]
+    forms: dict[str, tuple[tuple[int, ...], torch.dtype]]
+    devices: dict[str, str]
+    gradients: dict[str, bool]
+    modes: dict[str, bool]
+    hooks: dict[str, int]
+    buffers: frozenset[str]
+    digests: dict[str, str]
+
+
+def snapshot(model: nn.Module) -> Snapshot:
+    """The network as it is now."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    buffers = dict(model.named_buffers(remove_duplicate=False))
+    tensors: dict[str, Tensor] = {**parameters, **buffers}
+    return Snapshot(
+        modules={name: type(module) for name, module in modules.items()},
+        objects=parameters,
+        ties=_ties(parameters),
+        forms={name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()},
+        devices={name: str(tensor.device) for name, tensor in tensors.items()},
+        gradients={name: parameter.requires_grad for name, parameter in parameters.items()},
+        modes={name: module.training for name, module in modules.items()},
+        hooks={name: _hooks(item) for name, item in {**parameters, **modules}.items()},
+        buffers=frozenset(buffers),
+        digests={name: "" if tensor.is_meta else tensor_digest(tensor) for name, tensor in tensors.items()},
+    )
+
+
+def _ties(parameters: Mapping[str, nn.Parameter]) -> frozenset[frozenset[str]]:
+    groups: dict[int, set[str]] = defaultdict(set)
+    for name, parameter in parameters.items():
+        groups[id(parameter)].add(name)
+    return frozenset(frozenset(group) for group in groups.values() if len(group) > 1)
+
+
+def _hooks(item: nn.Module | Tensor) -> int:
+    """Hooks of a module or a parameter; a `forward` of a module's own is one."""
+    found = sum(len(getattr(item, attribute, None) or ()) for attribute in _HOOKS)
+    return found + ("forward" in vars(item)) if isinstance(item, nn.Module) else found
+
+
+def differing(before: Mapping[str, T], after: Mapping[str, T]) -> list[str]:
+    """Names whose entry is another one than before, of those that are in both."""
+    return sorted(name for name, value in before.items() if name in after and after[name] != value)
