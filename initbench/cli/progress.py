@@ -22,7 +22,7 @@ from initbench.harness.cell import RunRequest
 from initbench.harness.execute import Outcome
 
 _LINE_EVERY = 30.0  # seconds between plain lines of one run
-_COLOURS = {"ok": "green", "cached": "cyan", "diverged": "yellow", "failed": "red", "refused": "red"}
+_COLOURS = {"ok": "green", "cached": "cyan", "diverged": "yellow", "failed": "red", "refused": "red", "interrupted": "yellow"}
 
 
 def run_label(request: RunRequest) -> str:

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from initbench import interrupt
 from initbench.errors import InitbenchError, InterruptedRunError
 
 if TYPE_CHECKING:
     from initbench.harness.cell import RunRequest
+
+
+_GO_ON = "finished runs and checkpoints are kept, and the same command goes on"
 
 
 def run_command(
@@ -43,20 +47,21 @@ def run_command(
     requests = plan(init, backbone, dataset, seeds=seeds, protocol=protocol, **options)  # type: ignore[arg-type]
     _announce(console, requests, protocol)
     started = time.perf_counter()
-    with Display(requests, console) as display:
-        try:
+    try:
+        with interrupt.handled(), Display(requests, console) as display:
             outcomes = run_planned(requests, jobs, display)
-        except KeyboardInterrupt:
-            text = "interrupted; finished runs are kept, and the same command runs what is missing"
-            raise InterruptedRunError(text) from None
+    except KeyboardInterrupt:
+        raise InterruptedRunError(f"stopped at once; {_GO_ON}") from None
     states = Counter(outcome.state for outcome in outcomes)
     if json:
         sys.stdout.write(json_module.dumps([_plain(outcome) for outcome in outcomes], indent=1) + "\n")
     else:
         counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
         console.print(f"{len(outcomes)} runs in {time.perf_counter() - started:.0f} s: {counted}", highlight=False)
-        if states.keys() - {"failed", "refused"}:
+        if states.keys() & {"ok", "cached", "diverged"}:
             console.print(f"initbench leaderboard --out {options['out']}", style="bold", highlight=False)
+    if states["interrupted"]:
+        raise InterruptedRunError(f"stopped when asked to; {_GO_ON}")
     if states["refused"]:
         sys.exit(2)
     if states["failed"]:

@@ -112,7 +112,7 @@ def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
     Raises:
         UsageError: something asked for does not exist or does not fit together. DataError: the data are unusable.
     """
-    _check_streams(request.fixed)
+    check_streams(request.fixed)
     init_spec, backbone_spec = spec.parse(request.init), spec.parse(request.backbone)
     init = registry.get("initializer", init_spec)
     registry.resolve_params(init, skip=2)
@@ -143,7 +143,12 @@ def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
     return replace(cell, identity=_identity(cell))
 
 
-def _check_streams(fixed: Sequence[str]) -> None:
+def check_streams(fixed: Sequence[str]) -> None:
+    """Refuses streams that do not exist.
+
+    Raises:
+        UsageError: names those that do.
+    """
     strange = [name for name in fixed if name not in seeding.STREAMS]
     if strange:
         raise UsageError(f"--fix {', '.join(strange)}: the streams are {', '.join(seeding.STREAMS)}")

@@ -14,10 +14,11 @@ from initbench.data.splits import SplitName
 from initbench.errors import UsageError
 from initbench.executors.local import OneRun, Reporter, run_all
 from initbench.harness import compose, names
-from initbench.harness.cell import Protocol, RunRequest
+from initbench.harness.cell import Protocol, RunRequest, check_streams
 from initbench.harness.execute import Outcome, execute, look_up
 from initbench.protocols import Size
 from initbench.recipe import Budget
+from initbench.seeding import Stream
 
 SweepProtocol = Literal["equal-total", "equal-finetune", "both"]
 
@@ -29,7 +30,8 @@ class RunOptions(TypedDict, total=False):
     auto is bf16 where the device is fast at it; `data_root` the folder that holds the data sets; `out` that of the run
     directories; `split` by default the published one where there is one; `recipe` a name or TOML file, by default the data
     set's; `assignments` are ``section.field=value`` over it; `threads` are torch threads of a run on the CPU;
-    `save_predictions` keeps label maps of the reported cases.
+    `fixed` are streams that every seed draws as seed 0 does; `save_predictions` keeps label maps of the reported cases;
+    `checkpoint_every` is in seconds.
     """
 
     budget: Budget
@@ -42,7 +44,9 @@ class RunOptions(TypedDict, total=False):
     recipe: str | None
     assignments: Sequence[str]
     threads: int
+    fixed: tuple[Stream, ...]
     save_predictions: bool
+    checkpoint_every: float
 
 
 class Options(RunOptions, total=False):
@@ -75,6 +79,7 @@ def plan(
     if not numbers or min(numbers) < 0:
         raise UsageError(f"seeds are whole numbers from 0, at least one of them; got {numbers}")
     protocols: list[Protocol] = ["equal-total", "equal-finetune"] if protocol == "both" else [protocol]
+    check_streams(options.get("fixed", ()))
     base = replace(_base(options), assignments=tuple(assignments))
     return [
         replace(base, init=text, backbone=net, dataset=data, seed=seed, protocol=chosen, index=index)
