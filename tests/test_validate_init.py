@@ -246,6 +246,16 @@ def test_a_broken_promise_fails_its_check_alone(tmp_path: Path, case: str) -> No
     assert "\n" not in found[name]
 
 
+def test_what_cannot_be_told_is_not_called_kept(tmp_path: Path) -> None:
+    checks = {check.name: check for check in validate_init(subject(tmp_path, broken("remembers calls")))}
+    assert checks["generators"].detail.endswith("whether they are read cannot be told where no two calls agree")
+    assert checks["order"].detail == "cannot be told where the numbers follow the call"
+    naive = "[nn.init.normal_(p.data) for p in model.parameters()]"
+    checks = {check.name: check for check in validate_init(subject(tmp_path, PLAIN.replace("# here", naive)))}
+    assert [check.name for check in checks.values() if not check.passed] == ["generators"]
+    assert checks["order"].detail == "cannot be told where the numbers follow the generators"
+
+
 def test_every_check_that_can_fail_is_seen_to_fail() -> None:
     """`heads` and `norms and tables` only report; the others of `apart` fail in tests of their own."""
     seen = {name for _, _, name, _ in BROKEN.values()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from initbench.validation.checks import BrokenPromiseError
 from initbench.validation.inits.snapshot import differing
 from initbench.validation.inits.subject import InitSubject
@@ -14,34 +16,41 @@ def _moved(subject: InitSubject, by: Circumstances) -> list[str]:
     return differing(trial(subject, FIRST).bits, trial(subject, by).bits)
 
 
-def _excused(subject: InitSubject, *circumstances: Circumstances) -> bool:
-    """Whether the numbers follow nothing at all, so that there is nothing to look for, or one of these already."""
-    return not _moved(subject, ALL_OF_IT) or any(_moved(subject, item) for item in circumstances)
+def _followed(subject: InitSubject) -> Literal["nothing", "the call", "the generators", "the order"]:
+    """What the numbers follow beside the seed, the first of these; one call answers it where that is nothing."""
+    if not _moved(subject, ALL_OF_IT):
+        return "nothing"
+    if _moved(subject, AGAIN):
+        return "the call"
+    return "the generators" if _moved(subject, DISTURBED) else "the order"
 
 
 def check_same_bits(subject: InitSubject) -> str:
     """Called twice with one seed on one network, it gives the same bits."""
-    if _moved(subject, ALL_OF_IT):  # else that call was the second
-        no(
-            _moved(subject, AGAIN),
-            "two calls with one seed differ (a clock, an address, the order of a set?) in",
-        )
+    if _followed(subject) == "the call":
+        no(_moved(subject, AGAIN), "two calls with one seed differ (a clock, the system's numbers, a memory of calls?) in")
     return "the same seed gives the same bits"
 
 
 def check_generators(subject: InitSubject) -> str:
     """The global generators are neither moved nor read."""
-    written = trial(subject).ctx.seen.written
-    no(written, "it moves the global generator of")
-    if not _excused(subject, AGAIN):
+    no(trial(subject).ctx.seen.written, "it moves the global generator of")
+    followed = _followed(subject)
+    if followed == "the call":
+        return "torch's, numpy's and Python's untouched; whether they are read cannot be told where no two calls agree"
+    if followed == "the generators":
         no(_moved(subject, DISTURBED), "it reads a global generator and no ctx.generator(name) or ctx.rng(step, purpose) for")
     return "torch's, numpy's and Python's untouched and not read"
 
 
 def check_order(subject: InitSubject) -> str:
     """The order in which sites and modules come changes no bit."""
-    if not _excused(subject, AGAIN, DISTURBED):
-        no(_moved(subject, TURNED), "the order of visits decides (a ctx.generator(name) per parameter would not)")
+    followed = _followed(subject)
+    if followed in ("the call", "the generators"):
+        return f"cannot be told where the numbers follow {followed}"
+    if followed == "the order":
+        moved = _moved(subject, TURNED) or _moved(subject, ALL_OF_IT)
+        no(moved, "the order of visits decides (a ctx.generator(name) per parameter would not)")
     turned = "sites and submodules" if trial(subject, ALL_OF_IT).turned else "sites"
     return f"{turned} in the opposite order give the same bits"
 
