@@ -1,0 +1,395 @@
+"""A run that was killed, stopped, starved of disk or raced by other processes ends in the bits of one that was left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import initbench
+from initbench import interrupt, seeding
+from initbench.harness import reuse
+from initbench.harness import run as run_module
+from initbench.runs import store, work
+from initbench.training.checkpoints import Checkpoints
+from tests.crash_driver import SETTINGS, digests, leftovers, study
+from tests.msd_factory import make_msd
+
+ROOT = Path(__file__).parents[1]
+LIGHT = f"{Path(__file__).parent / 'light_backbone.py'}:light"
+# Ten moments of the clock, and fourteen of what a run does to its files: checkpoints and results half-written.
+KILLS = [{"kind": "signal", "signal": int(signal.SIGKILL), "share": (n + 0.5) / 10} for n in range(10)]
+KILLS += [{"kind": "kill", "share": (n + 0.5) / 14} for n in range(14)]
+STOPS = [{"kind": "signal", "signal": int(signal.SIGTERM), "share": share} for share in (0.3, 0.6, 0.9)]
+STOPS += [{"kind": kind, "share": share} for kind in ("int", "term") for share in (0.3, 0.6)]
+STOPS += [{"kind": "term", "share": 0.91 + 0.01 * n} for n in range(5)]  # its evaluation begins there
+STOPS += [{"kind": "signal", "signal": int(signal.SIGINT), "share": 0.5, "twice": True}]
+FULL = [{"kind": "full", "share": (n + 0.5) / 12} for n in range(12)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_msd(tmp_path_factory.mktemp("data") / "Task90_Noise", cases=4)
+
+
+def settings(data: Path, out: Path, **changes: Any) -> dict[str, Any]:
+    return {"data": str(data), "out": str(out), "init": "lwi", "backbone": LIGHT, "trials": [], **changes}
+
+
+def drive(asked: dict[str, Any]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.crash_driver", json.dumps(asked)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def check_identical(report: dict[str, Any]) -> None:
+    assert len(report["whole"]) == 4
+    for result in report["results"]:
+        assert result["last"] == 0, result
+        assert result["digests"] == report["whole"], result
+        assert result["left"] == [], result
+
+
+def test_killed_at_any_moment_it_ends_the_same(data: Path, tmp_path: Path) -> None:
+    report = drive(settings(data, tmp_path, trials=KILLS))
+    check_identical(report)
+    killed = [result for result in report["results"] if result["first"] == -signal.SIGKILL]
+    assert len(killed) >= 20
+    assert {"pretraining", "training", "evaluating"} <= {result["doing"] for result in killed}
+
+
+def test_asked_to_stop_it_saves_and_ends_the_same(data: Path, tmp_path: Path) -> None:
+    report = drive(settings(data, tmp_path, trials=STOPS))
+    check_identical(report)
+    said = [text for result in report["results"] for state, text in result["said"].get("told", []) if state == "interrupted"]
+    assert sum(text.startswith("stopped after step") for text in said) >= 4
+    assert any(text.startswith("stopped at case") for text in said)
+
+
+def test_a_full_disk_costs_the_run_and_nothing_else(data: Path, tmp_path: Path) -> None:
+    report = drive(settings(data, tmp_path, trials=FULL))
+    check_identical(report)
+    failed = [text for result in report["results"] for state, text in result["said"]["told"] if state == "failed"]
+    assert len(failed) >= 6
+    assert all("the disk is full" in text for text in failed)
+
+
+def test_four_processes_share_a_sweep_and_one_of_them_dies(data: Path, tmp_path: Path) -> None:
+    report = drive(settings(data, tmp_path, init="default,lwi,kaiming-normal", seeds=2, together=4))
+    [result] = report["results"]
+    assert result["ended"] == [-signal.SIGKILL, 0, 0, 0]
+    assert result["digests"] == report["whole"]
+    assert len(report["whole"]) == 24
+    assert result["left"] == []
+    for run in zip(*result["told"], strict=True):
+        states = [state for state, _ in run]
+        assert states.count("ok") <= 1, "done twice"
+        assert set(states) <= {"ok", "cached"}
+    ran = [sum(state == "ok" for state, _ in process) for process in result["told"]]
+    assert sum(ran) >= 4  # the dead one finished two at most
+    assert sum(number > 0 for number in ran) >= 2
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("backbone", ["unetr", "unetrpp", "swin-unetr", "nnformer", "unet"])
+def test_real_networks_go_on_too(tmp_path: Path, backbone: str) -> None:
+    trials = [{"kind": "signal", "signal": int(signal.SIGKILL), "share": share} for share in (0.3, 0.7)]
+    small = ("steps.smoke=10", "pretext.share=0.4", "patch.batch=1", "pretext.batch=1")
+    report = drive(settings(Path("phantom-lung"), tmp_path, backbone=backbone, trials=trials, assignments=small))
+    check_identical(report)
+
+
+# --- in this process --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stopped(data: Path, tmp_path: Path) -> Path:
+    """A study that was asked to stop in its training, with two checkpoints of it."""
+    before = run_module.fit
+
+    def stop(*arguments: Any) -> Any:
+        if arguments[1].stage == "train":
+            keep = arguments[3].save
+
+            def save(step: int, content: dict[str, Any]) -> None:
+                keep(step, content)
+                if step == 7:
+                    interrupt.ask()
+
+            arguments[3].save = save
+        return before(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "fit", stop)
+        with interrupt.handled():
+            [outcome] = study(settings(data, tmp_path), tmp_path / "stopped")
+    assert (outcome.state, outcome.message) == ("interrupted", "stopped after step 8 of 18 of the train stage")
+    with interrupt.handled():
+        pass
+    return tmp_path / "stopped"
+
+
+def finish(data: Path, out: Path) -> tuple[str, str]:
+    interrupt.install()
+    [outcome] = study(settings(data, out.parent), out)
+    study(settings(data, out.parent), out.parent / "whole")
+    assert digests(out) == digests(out.parent / "whole")
+    assert leftovers(out) == []
+    return outcome.state, outcome.message
+
+
+@pytest.fixture(autouse=True)
+def nobody_asked() -> Iterator[None]:
+    with interrupt.handled():
+        yield
+    interrupt._asked = False
+
+
+def checkpoints(out: Path) -> list[Path]:
+    return sorted(out.glob("*/*/*/.seed-0.work/train-*.pt"))
+
+
+def test_a_broken_checkpoint_is_named_and_the_one_before_it_taken(data: Path, stopped: Path) -> None:
+    assert [path.name[:15] for path in checkpoints(stopped)] == ["train-000000007", "train-000000008"]
+    broken = checkpoints(stopped)[1]
+    broken.write_bytes(broken.read_bytes()[:-100])
+    state, said = finish(data, stopped)
+    assert state == "ok"
+    assert f"checkpoint {broken} is broken and was passed over" in said
+
+
+def test_without_a_whole_checkpoint_the_stage_begins_again(data: Path, stopped: Path) -> None:
+    for path in checkpoints(stopped):
+        path.write_bytes(b"no checkpoint")
+    state, said = finish(data, stopped)
+    assert state == "ok"
+    assert said.count("is broken") == 2
+
+
+class Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_that_would_execute_is_not_taken(tmp_path: Path) -> None:
+    said: list[str] = []
+    kept = Checkpoints(tmp_path / "work", "train", 0.0, said.append)
+    kept.save(1, {"step": 1})
+    kept.save(2, {"step": Evil(tmp_path / "executed")})
+    assert kept.newest() == {"step": 1}
+    assert len(said) == 1
+    assert not (tmp_path / "executed").exists()
+
+
+def test_checkpoints_keep_the_newest_two(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, "train", 3600.0)
+    assert not kept.due()
+    assert kept.newest() is None
+    for step in (1, 20, 300):
+        kept.save(step, {"step": step, "weights": torch.full((3,), float(step))})
+    assert len(list(tmp_path.iterdir())) == 2
+    newest = kept.newest()
+    assert newest is not None
+    assert newest["step"] == 300
+    other = Checkpoints(tmp_path, "pretext-0", 3600.0)
+    assert other.newest() is None
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_no_run(tmp_path: Path) -> None:
+    said: list[str] = []
+    (tmp_path / "file").write_text("")
+    Checkpoints(tmp_path / "file" / "work", "train", 0.0, said.append).save(5, {})
+    assert len(said) == 1
+    assert said[0].startswith("no checkpoint at step 5: ")
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(10**9, 0, -1000))
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: float(next(now)))
+        [outcome] = study(settings(data, tmp_path), tmp_path / "backwards")
+    assert outcome.state == "ok"
+    study(settings(data, tmp_path), tmp_path / "whole")
+    assert digests(tmp_path / "backwards") == digests(tmp_path / "whole")
+
+
+# --- two machines, one folder -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "BEAT", 0.1)
+    monkeypatch.setattr(work, "PATIENCE", 0.5)
+
+
+def other_machine(folder: Path, beats: int) -> None:
+    state = work.work_folder(folder) / work.STATE
+    state.parent.mkdir(parents=True, exist_ok=True)
+    temporary = state.with_name("new")
+    temporary.write_text(json.dumps({"host": "another", "pid": 1, "state": "training", "step": 5, "total": 9, "beats": beats}))
+    temporary.replace(state)
+
+
+@pytest.mark.usefixtures("quick_beats")
+def test_a_run_that_another_machine_works_on_is_left_to_it(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "data" / "net" / "init-0123456789" / "seed-0"
+    done = threading.Event()
+
+    def beat() -> None:
+        beats = 0
+        while not done.wait(0.05):
+            beats += 1
+            other_machine(folder, beats)
+
+    other_machine(folder, 0)
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        with work.claim(folder) as claim:
+            assert claim is None
+    finally:
+        done.set()
+        thread.join()
+    with work.claim(folder) as claim:  # it has stopped
+        assert claim is not None
+
+
+def test_a_run_is_held_by_one_process(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "data" / "net" / "init-0123456789" / "seed-0"
+    with work.claim(folder) as first:
+        assert first is not None
+        assert work.is_held(folder)
+        with work.claim(folder) as second:
+            assert second is None
+    assert not work.is_held(folder)
+
+
+def test_a_read_only_output_folder_is_said(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path))
+
+    with monkeypatch.context() as patch:  # tests may run as root, who may write anywhere
+        patch.setattr(Path, "mkdir", refuse)
+        [outcome] = study(settings(data, tmp_path), tmp_path / "runs")
+    assert outcome.state == "failed"
+    assert "Permission denied" in outcome.message
+
+
+# --- shared init stages -----------------------------------------------------------------------------------------------
+
+
+def stages(out: Path) -> list[str]:
+    return sorted(path.name for path in (out / ".inits").iterdir())
+
+
+def both(data: Path, out: Path, **changes: Any) -> list[Any]:
+    options: dict[str, Any] = {"budget": "smoke", "size": "tiny", "device": "cpu", "precision": "float32", **changes}
+    assignments = [*SETTINGS, *options.pop("more", ())]
+    return initbench.run("lwi", LIGHT, str(data), out=out, assignments=assignments, **options)
+
+
+def test_an_init_stage_is_shared_where_nothing_differs_for_it(data: Path, tmp_path: Path) -> None:
+    equal_total, equal_finetune = both(data, tmp_path / "runs", protocol="both")
+    assert len(stages(tmp_path / "runs")) == 1
+    both(data, tmp_path / "runs", more=["optimizer.lr=0.002"])
+    assert len(stages(tmp_path / "runs")) == 1
+    records = [store.read_record(outcome.folder) for outcome in (equal_total, equal_finetune)]
+    costs = [record["cost"]["init"] for record in records if record]
+    assert costs[0] == costs[1]  # what it cost, once, and not nothing
+    assert costs[0]["steps"] == 12
+    alone = both(data, tmp_path / "alone", protocol="equal-finetune")[0]
+    for name in ("weights.safetensors", "curve.csv", "cases.csv", "coverage.json"):
+        assert (alone.folder / name).read_bytes() == (equal_finetune.folder / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seeds": [1]},
+        {"fixed": ("order",)},
+        {"more": ["pretext.optimizer.lr=0.002"]},
+        {"more": ["pretext.share=0.3"]},
+        {"more": ["patch.size=8,16,20"]},
+        {"more": ["augment.flip=0.1"]},
+        {"precision": "bf16"},
+    ],
+)
+def test_an_init_stage_is_shared_nowhere_else(data: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    both(data, tmp_path / "runs")
+    both(data, tmp_path / "runs", **changes)
+    assert len(stages(tmp_path / "runs")) == 2
+
+
+def test_a_shared_stage_that_is_broken_is_made_again(data: Path, tmp_path: Path) -> None:
+    first = both(data, tmp_path / "runs")[0]
+    [stage] = (tmp_path / "runs" / ".inits").iterdir()
+    weights = stage / store.WEIGHTS
+    changed = bytearray(weights.read_bytes())
+    changed[-1] ^= 1
+    weights.write_bytes(bytes(changed))
+    again = both(data, tmp_path / "runs", protocol="equal-finetune")[0]
+    assert again.state == "ok"
+    assert reuse._is_whole(stage)
+    assert (again.folder / "coverage.json").read_bytes() == (first.folder / "coverage.json").read_bytes()
+
+
+# --- fixed streams ----------------------------------------------------------------------------------------------------
+
+
+def test_a_fixed_stream_gives_what_seed_0_gives() -> None:
+    root = seeding.Root.of(3, ["order"])
+    assert seeding.derive(root, "order", 5) == seeding.derive(0, "order", 5)
+    for stream in seeding.STREAMS:
+        if stream != "order":
+            assert seeding.derive(root, stream, 5) == seeding.derive(3, stream, 5)
+
+
+def test_every_stream_can_be_fixed_in_a_run(data: Path, tmp_path: Path) -> None:
+    """With all streams fixed a seed is seed 0; with one of them it is neither."""
+
+    def weights(out: str, **changes: Any) -> bytes:
+        folder = both(data, tmp_path / out, **changes)[0].folder
+        return bytes((folder / "curve.csv").read_bytes())
+
+    zero, one = weights("runs"), weights("runs", seeds=[1])
+    assert weights("runs", seeds=[1], fixed=seeding.STREAMS) == zero
+    assert weights("runs", seeds=[1], fixed=("order",)) not in (zero, one)
+
+
+# --- what is added later ----------------------------------------------------------------------------------------------
+
+
+def test_other_inits_in_the_sweep_change_no_bit(data: Path, tmp_path: Path) -> None:
+    """An init that draws from a stream of its own, and from torch's and numpy's global generators, runs before ours."""
+    plugin = tmp_path / "greedy.py"
+    plugin.write_text(
+        "import random, numpy as np, torch\nfrom initbench import seeding\n"
+        "def greedy(model, ctx):\n"
+        "    seeding.rng(0, 'a-new-stream', 1).random(7); np.random.random(3); random.random(); torch.rand(5)\n"
+        "    torch.manual_seed(1); np.random.seed(1)\n"
+    )
+    alone = study(settings(data, tmp_path, init="kaiming-normal,lwi"), tmp_path / "alone")
+    beside = study(settings(data, tmp_path, init=f"{plugin}:greedy,kaiming-normal,lwi"), tmp_path / "beside")
+    assert [outcome.state for outcome in beside] == ["ok"] * 3
+    for one, other in zip(alone, beside[1:], strict=True):
+        assert one.folder is not None
+        assert other.folder is not None
+        for name in ("weights.safetensors", "curve.csv", "cases.csv", "coverage.json"):
+            assert (one.folder / name).read_bytes() == (other.folder / name).read_bytes()
