@@ -22,13 +22,17 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from initbench.data import cache
+from initbench.data.limits import MAX_VOXELS, check_memory
 from initbench.data.splits import published
 from initbench.errors import DataError
 from initbench.protocols import Case, Split
 
 SHORT_NAMES = {"Task04_Hippocampus": "hippocampus", "Task06_Lung": "lung"}
-MAX_VOXELS = 2**31  # a header asking for more is a damaged or hostile file, not an examination
+MAX_CLASSES = 256
 AFFINE_TOLERANCE_MM = 0.01
+_FLOAT32 = 4  # bytes
+# Bytes of voxels that a byte of the file can stand for: deflate's best is 1032 to 1.
+_EXPANSION = {".nii": 1.0, ".gz": 1032.0}
 _UNREADABLE = (EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 
 _WHERE = {
@@ -79,8 +83,8 @@ class MsdDataset:
             DataError: unreadable or truncated file, shapes or affines that differ, NaN voxels, label values out of range.
         """
         image_path, label_path = self._files[case_id]
-        image, affine = _read_nifti(image_path)
-        label, label_affine = _read_nifti(label_path)
+        image, affine = _read_nifti(case_id, image_path)
+        label, label_affine = _read_nifti(case_id, label_path)
         image = np.moveaxis(image, -1, 0) if image.ndim == 4 else image[None]
         if label.ndim == 4 and label.shape[-1] == 1:
             label = label[..., 0]
@@ -124,7 +128,7 @@ def _read_table(path: Path) -> dict[str, Any]:
         raise DataError(f"{path.parent}: there is no dataset.json, so this is no Decathlon folder")
     try:
         table = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, brackets in thousands
         raise DataError(f"{path} is not valid JSON: {error}") from None
     needed = ("modality", "labels", "training")
     missing = [key for key in needed if not isinstance(table, dict) or not table.get(key)]
@@ -152,6 +156,8 @@ def _classes(path: Path, labels: Any) -> tuple[str, ...]:
         raise DataError(f"{path}: labels must map numbers to names, as in {{'0': 'background', '1': 'tumour'}}") from None
     if sorted(numbers) != list(range(len(numbers))) or len(numbers) < 2:
         raise DataError(f"{path}: label numbers must run from 0 (background) without gaps, got {sorted(numbers)}")
+    if len(numbers) > MAX_CLASSES:
+        raise DataError(f"{path}: {len(numbers)} labels; label maps are kept in bytes, which tell {MAX_CLASSES} apart")
     return tuple(numbers[i] for i in range(len(numbers)))
 
 
@@ -165,12 +171,12 @@ def _pairs(root: Path, training: Any) -> dict[str, tuple[Path, Path]]:
         try:
             image, label = (_inside(root, Path(entry[key])) for key in ("image", "label"))
         except (TypeError, KeyError):
-            raise DataError(f"{table}: a training entry needs image and label, got {entry!r}") from None
+            raise DataError(f"{table}: a training entry needs image and label, got {entry!r:.200}") from None
         case_id = image.name.removesuffix(".gz").removesuffix(".nii")
         if case_id in files:
             raise DataError(f"{table}: training lists case {case_id} twice")
         files[case_id] = (image, label)
-        missing += [f"{kind} {path}" for kind, path in (("image", image), ("label", label)) if not path.is_file()]
+        missing += [f"{kind} {path}" for kind, path in (("image", image), ("label", label)) if not _is_file(path)]
     if missing:
         shown = "; ".join(missing[:3]) + (f"; and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise DataError(
@@ -181,25 +187,54 @@ def _pairs(root: Path, training: Any) -> dict[str, tuple[Path, Path]]:
 
 def _inside(root: Path, path: Path) -> Path:
     """`path` below `root`. A link may lead elsewhere, the table may not."""
-    if path.is_absolute() or (".." in path.parts and not (root / path).resolve().is_relative_to(root.resolve())):
-        raise DataError(f"{root / 'dataset.json'}: {path} leads out of the data set's folder")
+    outside = ".." in path.parts and "\0" not in str(path) and not (root / path).resolve().is_relative_to(root.resolve())
+    if path.is_absolute() or outside:
+        raise DataError(
+            f"{root / 'dataset.json'}: the training entry {path} leads out of the data set's folder; entries are paths below it. "
+            "To keep files elsewhere, put a link to them into the folder"
+        )
     return root / path
 
 
-def _read_nifti(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name of thousands of letters
+        return False
+
+
+def _read_nifti(case_id: str, path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     try:
         file: Any = nibabel.load(path)
-        if math.prod(file.shape) > MAX_VOXELS:
-            raise DataError(
-                f"{path}: the header asks for {file.shape} voxels, more than any examination has; the file is damaged"
-            )
+        _check_claim(case_id, path, file.shape, file.get_data_dtype().itemsize)
         voxels: NDArray[np.float32] = np.asarray(file.get_fdata(dtype=np.float32, caching="unchanged"))
         affine = np.asarray(file.affine, np.float64)
     except _UNREADABLE as error:
-        raise DataError(f"{path} cannot be read ({error}); it is truncated or no NIfTI file: copy or download it again") from None
+        raise DataError(
+            f"case {case_id}: {path} cannot be read ({error}); it is truncated or no NIfTI file: copy or download it again"
+        ) from None
     if not np.isfinite(affine).all() or not np.linalg.det(affine):
-        raise DataError(f"{path}: the affine {affine[:3].tolist()} does not place voxels in space; repair the header")
+        raise DataError(
+            f"case {case_id}: {path}: the affine {affine[:3].tolist()} does not place voxels in space; repair the header"
+        )
     return voxels, affine
+
+
+def _check_claim(case_id: str, path: Path, shape: tuple[int, ...], itemsize: int) -> None:
+    """Refuses a header that claims more than the file can hold or the machine can read, before anything is allocated."""
+    voxels, size = math.prod(shape), path.stat().st_size
+    if voxels > MAX_VOXELS:
+        raise DataError(
+            f"case {case_id}: {path}: the header asks for {shape} voxels, more than any examination has; the file is damaged"
+        )
+    most = size * _EXPANSION.get(path.suffix.lower(), math.inf)
+    if voxels * itemsize > most:
+        raise DataError(
+            f"case {case_id}: {path}: the header asks for {shape} voxels, {voxels * itemsize:,} bytes, and a file of {size:,} "
+            "bytes cannot hold them; it is truncated or damaged: copy or download it again"
+        )
+    remedy = "close other programs, resample the case, or leave it out"
+    check_memory(shape, itemsize + _FLOAT32, f"case {case_id}: reading {path}", remedy)
 
 
 def find_folder(folder: str, data_root: Path | None, search: Sequence[Path]) -> Path:

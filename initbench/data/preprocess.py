@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from initbench import digest
 from initbench.data import geometry
 from initbench.data.geometry import Axes
+from initbench.data.limits import check_memory
 from initbench.errors import DataError
 from initbench.protocols import Case, Grid, Spacing
 from initbench.recipe import Preprocess
 
 REVISION = 1  # raised whenever the same parameters give other voxels
 SAMPLES_PER_CASE = 10_000
+_WHILE_RESAMPLING = 8  # bytes per voxel and channel: the channel and the stack of all of them, float32
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,11 @@ def _target_spacing(settings: Preprocess, depth: str, spacing_xyz: NDArray[np.fl
 
 
 def preprocess(case: Case, parameters: Parameters) -> Preprocessed:
-    """Orients, crops, clips, resamples and scales one case."""
+    """Orients, crops, clips, resamples and scales one case.
+
+    Raises:
+        DataError: at the target spacing the case does not fit into memory.
+    """
     axes = geometry.bind_axes(case.affine, parameters.depth_axis)
     image, label = axes.apply(case.image), axes.apply(case.label)
     bounds = _bounds(image, parameters.crop_above)
@@ -164,6 +170,12 @@ def preprocess(case: Case, parameters: Parameters) -> Preprocessed:
     image, label = image[(slice(None), *window)], label[window]
     spacing = axes.spacing(case.affine)
     shape = geometry.resampled_shape(label.shape, spacing, parameters.spacing or spacing)
+    check_memory(
+        shape,
+        _WHILE_RESAMPLING * len(image),
+        f"case {case.id}: resampling {label.shape} voxels of {_mm(spacing)} to {_mm(parameters.spacing or spacing)}",
+        "check the spacing in the file's header and in the recipe (--set preprocess.spacing=D,H,W)",
+    )
     channels = [_channel(np.ascontiguousarray(channel), shape, parameters) for channel in image]
     native = case.label.shape
     return Preprocessed(
@@ -171,6 +183,10 @@ def preprocess(case: Case, parameters: Parameters) -> Preprocessed:
         np.ascontiguousarray(geometry.resample(label, shape, order=0)),
         Placement((native[0], native[1], native[2]), axes, bounds, shape),
     )
+
+
+def _mm(spacing: Spacing) -> str:
+    return f"{' × '.join(f'{size:.3g}' for size in spacing)} mm"
 
 
 def _bounds(image: NDArray[np.float32], above: float | None) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
