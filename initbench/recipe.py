@@ -7,10 +7,11 @@ recipe and its matching overrides, and the user's assignments. Data, not code: a
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from initbench import digest, spec
 from initbench.errors import UsageError
@@ -18,10 +19,33 @@ from initbench.recipe_files import read
 
 Budget = Literal["smoke", "short", "paper"]
 Fraction = Field(ge=0.0, le=1.0)
+# Bounds far beyond any use: a slip of the hand or a hostile file is refused here, not by an allocation in the middle of a run.
+MAX_PATCH = 2**27  # 512 voxels cubed
+Voxels = Annotated[int, Field(ge=1, le=4096)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+StepCount = Annotated[int, Field(ge=2, le=1_000_000_000)]
+Millimetres = Annotated[float, Field(ge=0.001, le=1000.0)]
+Percent = Annotated[float, Field(ge=0.0, le=100.0)]
+N = TypeVar("N", bound=float)
+
+
+def _rises(pair: tuple[float, float]) -> tuple[float, float]:
+    if not pair[0] < pair[1]:
+        raise ValueError("the first number must be below the second")
+    return pair
+
+
+def _fits(patch: tuple[int, int, int]) -> tuple[int, int, int]:
+    if math.prod(patch) > MAX_PATCH:
+        raise ValueError(f"more than {MAX_PATCH:,} voxels")
+    return patch
+
+
+Rising = Annotated[tuple[N, N], AfterValidator(_rises)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Preprocess(_Section):
@@ -33,10 +57,10 @@ class Preprocess(_Section):
     above zero (other modalities). `depth_axis` binds D: ``auto`` or one of x, y, z of the RAS volume.
     """
 
-    spacing: tuple[float, float, float] | Literal["median", "native"]
+    spacing: tuple[Millimetres, Millimetres, Millimetres] | Literal["median", "native"]
     intensity: Literal["window", "percentile", "case-zscore"]
-    window: tuple[float, float] = (-175.0, 250.0)
-    percentiles: tuple[float, float] = (0.5, 99.5)
+    window: Rising[float] = (-175.0, 250.0)
+    percentiles: Rising[Percent] = (0.5, 99.5)
     crop: bool = True
     image_order: int = Field(ge=0, le=3)
     depth_axis: Literal["auto", "x", "y", "z"] = "auto"
@@ -45,8 +69,8 @@ class Preprocess(_Section):
 class Patch(_Section):
     """Training crops. `foreground` is the share of patches centred on a foreground voxel (pos:neg 1:1 is 0.5)."""
 
-    size: tuple[int, int, int]
-    batch: int = Field(ge=1)
+    size: Annotated[tuple[Voxels, Voxels, Voxels], AfterValidator(_fits)]
+    batch: Count
     foreground: float = Fraction
 
 
@@ -89,8 +113,8 @@ class PretextStage(_Section):
     """Training of a learned init. `share` is its part of the recipe's total steps, `mask_patch` the edge of a masked cell."""
 
     share: float = Field(gt=0, lt=1)
-    mask_patch: int = Field(ge=1)
-    batch: int = Field(ge=1)
+    mask_patch: Voxels
+    batch: Count
     optimizer: Optimizer
 
 
@@ -99,15 +123,15 @@ class Inference(_Section):
 
     overlap: float = Field(ge=0, lt=1)
     blend: Literal["constant", "gaussian"]
-    batch: int = Field(ge=1)
+    batch: Count
 
 
 class Steps(_Section):
     """Total optimizer steps of a run per budget."""
 
-    smoke: int = Field(ge=2)
-    short: int = Field(ge=2)
-    paper: int = Field(ge=2)
+    smoke: StepCount
+    short: StepCount
+    paper: StepCount
 
 
 class Recipe(_Section):
@@ -150,7 +174,7 @@ def load(name: str, *, size: str, backbone: str, budget: Budget, assignments: It
     values: dict[str, Any] = {}
     for table in (base, own):
         _merge(values, {key: value for key, value in table.items() if key != "override"})
-        for override in table.get("override", []):
+        for override in _overrides(name, table):
             if _matches(name, override.get("when", {}), selectors):
                 _merge(values, {key: value for key, value in override.items() if key != "when"})
     for assignment in assignments:
@@ -159,6 +183,13 @@ def load(name: str, *, size: str, backbone: str, budget: Budget, assignments: It
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"recipe {name}: {_explain(error)}") from None
+
+
+def _overrides(name: str, table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = table.get("override", [])
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise UsageError(f"recipe {name}: override must be a list of tables, as in [[override]], got {found!r:.200}")
+    return found
 
 
 def _matches(name: str, when: Any, selectors: Mapping[str, str]) -> bool:
@@ -192,6 +223,11 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"])
-        got = "" if item["type"] == "missing" else f" (got {item['input']!r})"
+        got = "" if item["type"] == "missing" else f" (got {_short(item['input'])})"
         lines.append(f"{where}: {item['msg']}{got}")
     return "; ".join(lines)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:100]} and {len(text) - 100} more characters"

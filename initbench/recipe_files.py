@@ -35,7 +35,7 @@ def read(name: str) -> dict[str, Any]:
         path = Path(name)
         if not path.is_file():
             raise UsageError(f"recipe {name}: there is no such file ({path.resolve()})")
-        text = path.read_text("utf-8")
+        text = _text(path)
     else:
         file = resources.files("initbench.recipes") / f"{name}.toml"
         if not file.is_file():
@@ -44,5 +44,12 @@ def read(name: str) -> dict[str, Any]:
         text = file.read_text("utf-8")
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, brackets in thousands
         raise UsageError(f"recipe {name}: {error}") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"recipe {path} cannot be read as text ({error})") from None

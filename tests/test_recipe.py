@@ -176,7 +176,7 @@ def changed(value: Any) -> list[Any]:
     if isinstance(value, int | float):
         return [value + 1, value / 2, value - 0.25]
     if isinstance(value, list):
-        return [[*value[:-1], value[-1] + 1]]
+        return [[*value[:-1], value[-1] + 1], [*value[:-1], value[-1] - 0.25]]
     return ["percentile", "native", "x", "sgd", "poly", "gaussian", "constant", "conv"]
 
 
