@@ -20,6 +20,7 @@ from initbench import dice, digest
 from initbench.errors import UsageError
 from initbench.leaderboard import render
 from initbench.runs import store
+from initbench.runs.read import unreadable
 from initbench.stats.blocks import Block, Row, blocks, flat
 
 ROOT = Path(__file__).parent.parent
@@ -101,6 +102,7 @@ def write_run(
                 "reason": "the loss was not finite" if status == "diverged" else None,
             }
             write_cases(staging / store.CASES, score or 0.0)
+            record = store.seal(record, staging)
         store.write_json(staging / store.RECORD, record)
     return folder
 
@@ -207,6 +209,9 @@ def test_case_names_stay_text(tmp_path: Path) -> None:
     folder = write_run(tmp_path)
     text = (folder / store.CASES).read_text("utf-8").replace("case_01", "001").replace("case_02", "NA")
     (folder / store.CASES).write_text(text, "utf-8")
+    record = store.read_record(folder)
+    assert record is not None
+    store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
     assert list(initbench.load_cases(tmp_path)["case"]) == ["001", "NA"]
 
 
@@ -216,6 +221,7 @@ def test_a_corrupt_record_is_passed_over(tmp_path: Path, content: bytes) -> None
     folder = write_run(tmp_path, "lwi", 0.6)
     (folder / store.RECORD).write_bytes(content)
     assert list(initbench.load_runs(tmp_path)["init"]) == ["default"]
+    assert unreadable(tmp_path) == [folder]
     assert set(initbench.load_cases(tmp_path)["init"]) == {"default"}
     assert not store.is_finished(folder)
 

@@ -120,6 +120,47 @@ def run(
 
 
 @app.command()
+def status(
+    out: OutOption = Path("runs"),
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until all have ended.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show how far a study is: state and step of every run, and the time left."""
+    from initbench.cli.status import status_command
+
+    status_command(out, watch=watch, json=json)
+
+
+@app.command()
+def retry(
+    failed: Annotated[bool, typer.Option("--failed", help="What failed.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="What failed, was interrupted or never began.")] = False,
+    out: OutOption = Path("runs"),
+    jobs: Annotated[int, typer.Option(help="Runs at a time.", min=1)] = 1,
+    json: JsonOption = False,
+) -> None:
+    """Run again, as it was asked for, what has no result."""
+    from initbench.cli.run import retry_command
+
+    if failed == all_:
+        raise UsageError("retry takes --failed or --all")
+    retry_command(out, jobs, everything=all_, json=json)
+
+
+@app.command()
+def verify(
+    runs: Annotated[list[Path], typer.Argument(help="Folder(s) of runs, or folders that hold some.")],
+    steps: Annotated[int, typer.Option(help="First steps that are trained again and compared.", min=1)] = 20,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:i. [default: as the run had it]")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Check that runs are what they say: files, Dice made anew, first steps trained again. Exit code 1 if not."""
+    from initbench.cli.verify import verify_command
+
+    verify_command(runs, steps=steps, device=device, json=json)
+
+
+@app.command()
 def pretrain(
     init: Annotated[str, typer.Option(help="Initializer, with its parameters inline.")],
     backbone: BackboneOption,
@@ -187,6 +228,21 @@ def describe(
     from initbench.cli.show import describe_command
 
     describe_command(name, json=json)
+
+
+@app.command()
+def doctor(
+    backbone: Annotated[str, typer.Option(help="Backbone to train for a few steps, at tiny size.")] = "unetr",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 1,
+    data_root: DataRootOption = None,
+    out: OutOption = Path("runs"),
+    json: JsonOption = False,
+) -> None:
+    """Tell whether this machine is fit for runs: versions, devices, data, plug-ins, determinism, speed. Exit code 1 if not."""
+    from initbench.cli.doctor import doctor_command
+
+    doctor_command(device, threads, backbone, data_root, out, json=json)
 
 
 @app.command()

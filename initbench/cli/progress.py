@@ -25,12 +25,6 @@ _LINE_EVERY = 30.0  # seconds between plain lines of one run
 _COLOURS = {"ok": "green", "cached": "cyan", "diverged": "yellow", "failed": "red", "refused": "red", "interrupted": "yellow"}
 
 
-def run_label(request: RunRequest) -> str:
-    """A run in a few words."""
-    protocol = "" if request.protocol == "equal-total" else f" {request.protocol}"
-    return f"{request.init} × {request.backbone} × {request.dataset} seed {request.seed}{protocol}"
-
-
 class Display:
     """Shows a sweep. Use as a context manager; it is the reporter of `initbench.run`."""
 
@@ -63,7 +57,7 @@ class Display:
     def start(self, run: int, stage: str, total: int) -> None:
         """A stage begins: its bar replaces the run's former one."""
         self._clear(run)
-        label = escape(run_label(self._requests[run]))
+        label = escape(self._requests[run].label)
         self._stage[run] = (stage, total)
         self._tasks[run] = self._bars.add_task(f"{label}: {escape(stage)}", total=total, info="")
 
@@ -76,7 +70,7 @@ class Display:
         if not self._console.is_terminal and now - self._spoke.get(run, 0.0) > _LINE_EVERY:
             self._spoke[run] = now
             stage, total = self._stage.get(run, ("", 0))
-            self._line(f"{run_label(self._requests[run])}: {stage} {done}/{total} {text}")
+            self._line(f"{self._requests[run].label}: {stage} {done}/{total} {text}")
 
     def finish(self, run: int, outcome: Outcome) -> None:
         """A run ended: a line stays."""
@@ -87,7 +81,7 @@ class Display:
         message = f"  {escape(self._once(outcome.message))}" if outcome.message else ""
         where = f"  {escape(str(outcome.folder))}" if outcome.folder and outcome.state in ("ok", "diverged") else ""
         self._line(
-            f"[{colour}]{outcome.state:<8}[/] {escape(run_label(self._requests[run]))}{score}{message}[dim]{where}[/]",
+            f"[{colour}]{outcome.state:<8}[/] {escape(self._requests[run].label)}{score}{message}[dim]{where}[/]",
             markup=True,
         )
 

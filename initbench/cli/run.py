@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from initbench import interrupt
-from initbench.errors import InitbenchError, InterruptedRunError
+from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
     from initbench.harness.cell import RunRequest
@@ -42,10 +42,32 @@ def run_command(
     console = Console(stderr=json)
     _check_out(options["out"])
     with console.status("loading torch") if console.is_terminal else contextlib.nullcontext():
-        from initbench.cli.progress import Display
-        from initbench.harness.sweep import plan, run_planned
+        from initbench.harness.sweep import plan
     requests = plan(init, backbone, dataset, seeds=seeds, protocol=protocol, **options)  # type: ignore[arg-type]
     _announce(console, requests, protocol)
+    _run(requests, jobs, console, json=json)
+
+
+def retry_command(out: Path, jobs: int, *, everything: bool, json: bool) -> None:
+    """Runs again what failed, or everything that has no result, as it was asked for."""
+    from initbench.runs.status import read_plans, status
+
+    wanted = ("failed", "interrupted", "pending") if everything else ("failed",)
+    chosen = [run for run in read_plans(out) if status(run).state in wanted]
+    if not chosen:
+        raise UsageError(f"{out}: no run is {' or '.join(wanted)}; see initbench status --out {out}")
+    console = Console(stderr=json)
+    with console.status("loading torch") if console.is_terminal else contextlib.nullcontext():
+        from initbench.harness.cell import from_json
+    _check_out(out)
+    _run([from_json(run.request, out=out) for run in chosen], jobs, console, json=json)
+
+
+def _run(requests: Sequence[RunRequest], jobs: int, console: Console, *, json: bool) -> None:
+    from initbench.cli.progress import Display
+    from initbench.harness.sweep import run_planned
+
+    out = requests[0].out
     started = time.perf_counter()
     try:
         with interrupt.handled(), Display(requests, console) as display:
@@ -59,7 +81,7 @@ def run_command(
         counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
         console.print(f"{len(outcomes)} runs in {time.perf_counter() - started:.0f} s: {counted}", highlight=False)
         if states.keys() & {"ok", "cached", "diverged"}:
-            console.print(f"initbench leaderboard --out {options['out']}", style="bold", highlight=False)
+            console.print(f"initbench leaderboard --out {out}", style="bold", highlight=False)
     if states["interrupted"]:
         raise InterruptedRunError(f"stopped when asked to; {_GO_ON}")
     if states["refused"]:

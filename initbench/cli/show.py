@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from initbench import registry
@@ -138,10 +139,13 @@ def _describe(name: str) -> dict[str, Any]:
 def leaderboard_command(out: Path, datasets: list[str], backbones: list[str], form: str) -> None:
     """Prints the leaderboard of a folder of runs."""
     from initbench.leaderboard import render
-    from initbench.runs.read import load_runs
+    from initbench.runs.read import load_runs, unreadable
     from initbench.stats.blocks import blocks
 
     runs = load_runs(out)
+    for folder in unreadable(out):
+        text = f"[bold yellow]warning:[/] {escape(str(folder))}: its record cannot be read; it is kept off"
+        Console(stderr=True, highlight=False, soft_wrap=True).print(text)
     if datasets:
         runs = runs[runs["dataset"].isin(datasets)]
     if backbones:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +56,28 @@ class RunRequest:
     save_predictions: bool = False
     checkpoint_every: float = 300.0
     index: int = 0
+
+    @property
+    def label(self) -> str:
+        """The run in a few words."""
+        protocol = "" if self.protocol == "equal-total" else f" {self.protocol}"
+        return f"{self.init} × {self.backbone} × {self.dataset} seed {self.seed}{protocol}"
+
+
+def as_json(request: RunRequest) -> dict[str, Any]:
+    """A request as plain values."""
+    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(request).items()}
+
+
+def from_json(values: Mapping[str, Any], **changes: Any) -> RunRequest:
+    """The request of plain values, with some of them changed."""
+    known = {field.name for field in fields(RunRequest)}
+    found: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known
+    }
+    for key in ("data_root", "out"):
+        found[key] = Path(found[key]) if found.get(key) else None
+    return RunRequest(**found | changes)
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,15 @@ from initbench.protocols import NoProgress, Progress
 from initbench.runs import store, work
 
 _STATES = {"pretext": "pretraining", "train": "training", "evaluate": "evaluating"}
-State = Literal["ok", "diverged", "failed", "refused", "cached", "interrupted", "busy"]
+State = Literal["pending", "ok", "diverged", "failed", "refused", "cached", "interrupted", "busy"]
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended. `folder` holds its record where it has one.
 
-    ``refused`` leaves nothing behind, ``interrupted`` its checkpoints; ``busy`` is in the hands of another process.
+    ``pending`` is yet to be run, ``refused`` leaves nothing behind, ``interrupted`` its checkpoints; ``busy`` is in the hands of
+    another process.
     """
 
     request: RunRequest
@@ -40,8 +41,8 @@ class Outcome:
     message: str = ""
 
 
-def look_up(request: RunRequest, rehearsed: set[str], progress: Progress | None = None) -> Outcome | None:
-    """The outcome of a request that needs no run: its result is there, or it cannot be run. None for one that is to be run.
+def look_up(request: RunRequest, rehearsed: set[str], progress: Progress | None = None) -> Outcome:
+    """What is known of a request without a run: its result is there, or it cannot be run, or it is pending.
 
     An init that brings weights in a file is tried on the network, so that a file that does not fit is said before hours of
     training; `rehearsed` holds the cells that were.
@@ -49,14 +50,15 @@ def look_up(request: RunRequest, rehearsed: set[str], progress: Progress | None 
     found = _resolve(request, progress or NoProgress())
     if isinstance(found, Outcome):
         return found
+    pending = Outcome(request, "pending", folder_of(found), None)
     if not found.init_info.files or found.init_info.learned or found.id in rehearsed:
-        return None
+        return pending
     try:
         Run(found, folder_of(found), NoProgress()).rehearse()
     except InitbenchError as error:
         return Outcome(request, "refused" if isinstance(error, UsageError) else "failed", None, None, str(error))
     rehearsed.add(found.id)
-    return None
+    return pending
 
 
 def _resolve(request: RunRequest, progress: Progress) -> Outcome | Cell:
@@ -104,11 +106,20 @@ class _Told:
         self._progress = progress
 
     def start(self, stage: str, total: int) -> None:
-        self._claim.state |= {"state": _STATES.get(stage, stage), "step": 0, "total": total, "began": time.time(), "info": {}}
+        self._claim.state |= {
+            "state": _STATES.get(stage, stage),
+            "step": 0,
+            "first": 0,
+            "total": total,
+            "began": time.time(),
+            "info": {},
+        }
         self._claim.write()
         self._progress.start(stage, total)
 
     def advance(self, done: int, info: Mapping[str, float]) -> None:
+        if not info:  # a stage that goes on from a checkpoint says so first
+            self._claim.state |= {"first": done}
         self._claim.state |= {"step": done, "info": dict(info)}
         self._progress.advance(done, info)
 

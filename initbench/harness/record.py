@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,23 +14,27 @@ import pandas as pd
 
 from initbench import dice, digest
 from initbench.evaluation.evaluate import Scored
-from initbench.harness.cell import REGIMEN, Cell, protocol_name
+from initbench.harness.cell import REGIMEN, Cell, as_json, protocol_name
 from initbench.runs import store
 from initbench.training.loop import Fit
 
 CaseCounts = list[tuple[str, list[dice.Counts]]]
 
 
+def fingerprint(env: Mapping[str, Any]) -> str:
+    """Digest of what decides bits: machine, packages, threads; not where the code lay, nor the command."""
+    return digest.of_json({key: value for key, value in env.items() if key not in ("git", "command", "device")})[:12]
+
+
 def header(cell: Cell, status: str, env: dict[str, Any]) -> dict[str, Any]:
     """The part of a record that is known before the run: what was asked, what it resolved to, where it ran."""
     request = cell.request
-    fingerprint = {key: value for key, value in env.items() if key not in ("git", "command", "device")}
     return {
         "schema": store.SCHEMA,
         "status": status,
         "cell": cell.id,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "asked": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(request).items()},
+        "asked": as_json(request),
         "resolved": {
             "init": cell.init_name,
             "init_params": cell.identity["init_params"],
@@ -60,7 +64,7 @@ def header(cell: Cell, status: str, env: dict[str, Any]) -> dict[str, Any]:
             "recipe_digest": block_digest(cell),
             "dice_policy": cell.recipe.dice_policy,
         },
-        "environment": {**env, "fingerprint": digest.of_json(fingerprint)[:12]},
+        "environment": {**env, "fingerprint": fingerprint(env)},
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import nn
 
-from initbench import dice, digest, interrupt
+from initbench import dice, interrupt
 from initbench.data.volumes import GuidedSampler, PatchSampler, UnlabelledSampler, Volume, load_volumes
 from initbench.errors import InterruptedRunError
 from initbench.evaluation import overlay
@@ -44,6 +44,7 @@ class Run:
         self.work = work  # where checkpoints go; without it a run that is stopped begins again
         self.root = cell.root
         self.notes: list[str] = []
+        self.until: int | None = None
         self.device = resolve_device(cell.request.device, cell.request.index)
         self.fits: dict[str, list[Fit]] = {"init": [], "train": []}
         self.coverage: dict[str, Any] = {}
@@ -52,7 +53,7 @@ class Run:
 
     def execute(self) -> dict[str, Any]:
         """Runs the stages and returns the record it wrote."""
-        model = self._construct()
+        model = self.construct()
         volumes = load_volumes(self.cell.prepared, self.device)
         diverged: DivergedError | None = None
         try:
@@ -65,14 +66,24 @@ class Run:
 
     def initialized(self) -> tuple[nn.Module, list[Volume]]:
         """The network after its init stage, and the training volumes."""
-        model = self._construct()
+        model = self.construct()
         volumes = load_volumes(self.cell.prepared, self.device)
         self._initialize(model, volumes)
         return model, volumes
 
+    def first_steps(self, count: int) -> list[dict[str, float]]:
+        """Rows of the learning curve of the run's first steps, made anew: of the pretext, or of training without one."""
+        self.until = count
+        model = self.construct()
+        volumes = load_volumes(self.cell.prepared, self.device)
+        self._initialize(model, volumes)
+        if not self.cell.init_info.learned:
+            self._train(model, volumes)
+        return (self.fits["init"] or self.fits["train"])[0].curve
+
     def rehearse(self) -> None:
         """Constructs and initializes, for an init that needs no data; leaves nothing."""
-        self._initialize(self._construct(), ())
+        self._initialize(self.construct(), ())
 
     def _initialize_once(self, model: nn.Module, volumes: Sequence[Volume]) -> None:
         """The init stage, or what another run of the same seed left of it."""
@@ -88,7 +99,12 @@ class Run:
             else:
                 self.coverage, self.init_seconds, self.fits["init"] = stage.coverage, stage.seconds, stage.fits
 
-    def _construct(self) -> nn.Module:
+    def construct(self) -> nn.Module:
+        """The network as constructed, once there is memory for its training.
+
+        Raises:
+            InitbenchError: there is not.
+        """
         cell, recipe = self.cell, self.cell.recipe
         model = self._build()
         batch = max(recipe.patch.batch, recipe.pretext.batch if cell.init_info.learned else 0)
@@ -155,7 +171,7 @@ class Run:
         return Checkpoints(self.work, stage, self.cell.request.checkpoint_every, self.notes.append) if self.work else None
 
     def _settings(self, stage: Literal["pretext", "train"], steps: int, optimizer: Optimizer) -> FitSettings:
-        return FitSettings(steps, optimizer, self.cell.precision, self.device, self.root, stage)
+        return FitSettings(steps, optimizer, self.cell.precision, self.device, self.root, stage, self.until)
 
     def _train(self, model: nn.Module, volumes: Sequence[Volume]) -> None:
         recipe = self.cell.recipe
@@ -184,8 +200,7 @@ class Run:
             store.write_json(staging / store.COVERAGE, self.coverage)
             model.to("cpu")
             save_weights(model, staging / store.WEIGHTS, self.card(model))
-            record = self._record(model, scored, diverged, evaluate_seconds)
-            record["files"] = {name: digest.of_file(staging / name) for name in (store.CASES, store.CURVE, store.WEIGHTS)}
+            record = store.seal(self._record(model, scored, diverged, evaluate_seconds), staging)
             store.write_json(staging / store.RECORD, record)
         return record
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,10 +15,11 @@ from initbench.data.splits import SplitName
 from initbench.errors import UsageError
 from initbench.executors.local import OneRun, Reporter, run_all
 from initbench.harness import compose, names
-from initbench.harness.cell import Protocol, RunRequest, check_streams
+from initbench.harness.cell import Protocol, RunRequest, as_json, check_streams
 from initbench.harness.execute import Outcome, execute, look_up
 from initbench.protocols import Size
 from initbench.recipe import Budget
+from initbench.runs.status import Planned, write_plan
 from initbench.seeding import Stream
 
 SweepProtocol = Literal["equal-total", "equal-finetune", "both"]
@@ -134,12 +136,12 @@ def run_planned(requests: Sequence[RunRequest], jobs: int = 1, reporter: Reporte
     rehearsed: set[str] = set()
     for number, request in enumerate(requests):
         # Looked up here, before any worker starts: a finished sweep returns at once, and the data are prepared once.
-        known = look_up(request, rehearsed, OneRun(reporter, number))
-        if known is None:
+        outcomes[number] = known = look_up(request, rehearsed, OneRun(reporter, number))
+        if known.state == "pending":
             missing.append(number)
         else:
-            outcomes[number] = known
             reporter.finish(number, known)
+    _note(requests, outcomes)
     while missing:
         # Runs that another process has in hand are asked for again when all others are done: it may die and leave them.
         ran = run_all([requests[number] for number in missing], execute, _lost, jobs, _Renumbered(reporter, missing))
@@ -149,6 +151,16 @@ def run_planned(requests: Sequence[RunRequest], jobs: int = 1, reporter: Reporte
             time.sleep(_POLL)
         missing = busy
     return [outcomes[number] for number in range(len(requests))]
+
+
+def _note(requests: Sequence[RunRequest], outcomes: Mapping[int, Outcome]) -> None:
+    """Leaves the plan for `initbench status`; where it cannot be written, the runs themselves will say so."""
+    planned = []
+    for number, request in enumerate(requests):
+        folder, message = outcomes[number].folder, outcomes[number].message
+        planned.append(Planned(request.label, as_json(request), folder, "" if folder else message))
+    with contextlib.suppress(OSError):
+        write_plan(requests[0].out, planned)
 
 
 class _Renumbered:

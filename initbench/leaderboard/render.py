@@ -71,6 +71,7 @@ def notes(block: Block) -> list[str]:
     for row in block.rows:
         if row.failed:
             lines.append(f"{row.init}: {row.failed} failed run(s) are missing; the same run command tries them again.")
+        lines += [f"Warning: {row.init}: {path} is kept off, see `initbench verify {path}`." for path in row.invalid]
         if row.external:
             lines.append(f"{row.init}: conditional on these weights, one draw for all seeds; external data.")
         if row.same_weights:

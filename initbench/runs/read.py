@@ -27,10 +27,11 @@ _CSV: dict[str, Any] = {
 
 
 def load_runs(path: str | Path) -> pd.DataFrame:
-    """A row per run below `path`.
+    """A row per run below `path`, in the order of their folders.
 
     `dice` is the run's score as a fraction: mean over scored classes, then over cases; 0 for a diverged run, missing for a failed
-    one. `recipe` is the digest of the resolved recipe; seconds are of the init stage, of training, and of both with evaluation.
+    one and for one whose files are not as they were written (status ``invalid``). `recipe` is the digest of the resolved recipe;
+    seconds are of the init stage, of training, and of both with evaluation.
 
     Raises:
         UsageError: there is no such folder.
@@ -39,8 +40,13 @@ def load_runs(path: str | Path) -> pd.DataFrame:
     for folder in store.find_runs(_folder(path)):
         record = store.read_record(folder)
         if record is not None:
-            rows.append(_row(folder, record))
+            rows.append(_row(folder, _checked(folder, record)))
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(dict.fromkeys(_FLOATS, float))
+
+
+def unreadable(path: str | Path) -> list[Path]:
+    """Folders below `path` whose record cannot be read, so that they are in no table."""
+    return [folder for folder in store.find_runs(_folder(path)) if store.read_record(folder) is None]
 
 
 def load_cases(path: str | Path) -> pd.DataFrame:
@@ -54,7 +60,7 @@ def load_cases(path: str | Path) -> pd.DataFrame:
     frames = []
     for folder in store.find_runs(_folder(path)):
         record = store.read_record(folder)
-        if record is None or record["status"] not in store.FINISHED:
+        if record is None or _checked(folder, record)["status"] not in store.FINISHED:
             continue
         frame = pd.read_csv(folder / store.CASES, **_CSV)
         keys = {key: record["resolved"][key] for key in ("init", "backbone", "dataset", "seed", "protocol")}
@@ -63,6 +69,12 @@ def load_cases(path: str | Path) -> pd.DataFrame:
             frame[[*keys, "status", "cell", *(c for c in frame.columns if c not in keys and c not in ("status", "cell"))]]
         )
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _checked(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The record; without a score, and as ``invalid``, where the run is not what was written."""
+    problem = store.problem(folder, record) if record["status"] in store.FINISHED else ""
+    return record | {"status": "invalid", "dice": None, "reason": problem} if problem else record
 
 
 def _folder(path: str | Path) -> Path:

@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from initbench import digest
+
 SCHEMA = 1
 RECORD = "record.json"
 CASES = "cases.csv"
@@ -31,6 +33,7 @@ OVERLAY = "overlay.png"
 PREDICTIONS = "predictions"
 TRACEBACK = "traceback.txt"
 FINISHED = ("ok", "diverged")
+SEALED = (CASES, CURVE, COVERAGE, WEIGHTS)
 
 
 def slug(text: str) -> str:
@@ -53,10 +56,38 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record if whole else None
 
 
+def seal(record: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The record with the digests and sizes of the files beside it, and its own digest over all of it."""
+    files = {name: folder / name for name in SEALED if (folder / name).is_file()}
+    sealed = record | {
+        "files": {name: digest.of_file(path) for name, path in files.items()},
+        "sizes": {name: path.stat().st_size for name, path in files.items()},
+    }
+    return sealed | {"digest": digest.of_json(sealed)}
+
+
+def problem(folder: Path, record: dict[str, Any], *, thorough: bool = False) -> str:
+    """What shows that a finished run is not as it was written; empty where nothing does.
+
+    Weights are hashed where `thorough`, else their size is looked at: they are gigabytes, and every leaderboard asks.
+    """
+    if digest.of_json({key: value for key, value in record.items() if key != "digest"}) != record.get("digest"):
+        return f"{RECORD} was changed after it was written, or is not whole"
+    for name, known in record["files"].items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != record["sizes"][name]:
+            return f"{name} has another size than when it was written"
+        if (thorough or name != WEIGHTS) and digest.of_file(path) != known:
+            return f"{name} was changed after it was written"
+    return ""
+
+
 def is_finished(folder: Path) -> bool:
-    """Whether the run has a result; a failed one has not and is tried again."""
+    """Whether the run has a result as it was written; one that failed, or was changed since, is run again."""
     record = read_record(folder)
-    return record is not None and record["status"] in FINISHED
+    return record is not None and record["status"] in FINISHED and not problem(folder, record)
 
 
 def find_runs(out: Path) -> Iterator[Path]:

@@ -30,6 +30,7 @@ class Row:
     seeds: tuple[int, ...]
     diverged: int
     failed: int
+    invalid: tuple[str, ...]
     seconds: float
     init_share: float
     changed_share: float
@@ -137,6 +138,7 @@ def _row(init: str, group: pd.DataFrame, baseline: pd.Series[float]) -> Row:
         seeds=tuple(int(seed) for seed in scores.index),
         diverged=int((group["status"] == "diverged").sum()),
         failed=int((group["status"] == "failed").sum()),
+        invalid=tuple(group.loc[group["status"] == "invalid", "path"].astype(str)),
         seconds=float(total.mean()) if total.notna().any() else math.nan,
         init_share=float(np.nan_to_num((group["init_seconds"].astype(float) / total).mean())),
         changed_share=float(group["changed_share"].astype(float).mean()),

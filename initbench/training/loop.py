@@ -106,6 +106,8 @@ def fit(task: Task, settings: FitSettings, progress: Progress | None = None, che
     if settings.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(settings.device)
     progress.start(settings.stage, settings.steps)
+    if result.steps:
+        progress.advance(result.steps, {})
     started, earlier, pending = time.perf_counter(), result.seconds, []
     for step in range(result.steps, settings.steps if settings.until is None else min(settings.until, settings.steps)):
         lr = learning_rate(step, settings.steps, settings.optimizer)

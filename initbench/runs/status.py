@@ -1,0 +1,127 @@
+"""How far a study is: every run that was asked for, and what became of it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from initbench import digest
+from initbench.runs import store, work
+
+SWEEPS = ".sweeps"
+ENDED = ("done", "diverged", "failed", "refused", "invalid")
+_STATES = {"ok": "done"}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run of a study. `folder` is where it goes, None for one that was refused, with the reason in `problem`."""
+
+    label: str
+    request: dict[str, Any]
+    folder: Path | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What a run is doing.
+
+    Attributes:
+        state: ``pending``, ``pretraining``, ``training``, ``evaluating``, ``interrupted``, or how it ended: ``done``,
+            ``diverged``, ``failed``, ``refused``, ``invalid``.
+        step: of `total` in the stage at hand.
+        seconds_left: of this stage, None where nothing is known.
+        detail: Dice of a finished run, else the reason.
+    """
+
+    planned: Planned
+    state: str
+    step: int = 0
+    total: int = 0
+    seconds_left: float | None = None
+    seconds: float | None = None
+    detail: str = ""
+
+
+def write_plan(out: Path, planned: Sequence[Planned]) -> None:
+    """Notes what a study consists of, for `status` and `retry`; the same study is one note. Another's loss costs nothing."""
+    rows = [{**asdict(run), "folder": str(run.folder.relative_to(out)) if run.folder else None} for run in planned]
+    name = digest.of_json([[row["folder"], row["label"]] for row in rows])[:16]
+    folder = out / SWEEPS
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
+        json.dump({"schema": store.SCHEMA, "runs": rows}, file)
+    Path(file.name).replace(folder / f"{name}.json")
+
+
+def read_plans(out: Path) -> list[Planned]:
+    """Every run that a command asked for below `out`, each once."""
+    found: dict[str, Planned] = {}
+    for path in sorted((out / SWEEPS).glob("*.json"), key=lambda path: path.stat().st_mtime):
+        try:
+            rows = json.loads(path.read_text("utf-8"))["runs"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        for row in rows:
+            folder = out / row["folder"] if row["folder"] else None
+            found[row["folder"] or row["label"]] = Planned(row["label"], row["request"], folder, row["problem"])
+    return list(found.values())
+
+
+def status(planned: Planned) -> RunStatus:
+    """What a run is doing now."""
+    if planned.folder is None:
+        return RunStatus(planned, "refused", detail=planned.problem)
+    record, state = store.read_record(planned.folder), work.read_state(planned.folder)
+    if state is not None and (state.get("host") != socket.gethostname() or work.is_held(planned.folder)):
+        return _running(planned, state)
+    if record is not None and record["status"] in store.FINISHED:
+        return _ended(planned, record)
+    if state is not None and record is None:
+        return RunStatus(planned, "interrupted", int(state["step"]), int(state["total"]), detail=f"in {state['state']}")
+    if record is not None:
+        where = record.get("where") or {}
+        at = f"{where['state']} {where['step']}/{where['total']}: " if where else ""
+        return RunStatus(planned, "failed", detail=f"{at}{record['reason']} ({planned.folder / store.TRACEBACK})")
+    return RunStatus(planned, "pending")
+
+
+def _ended(planned: Planned, record: dict[str, Any]) -> RunStatus:
+    assert planned.folder is not None  # noqa: S101
+    problem = store.problem(planned.folder, record)
+    if problem:
+        return RunStatus(planned, "invalid", detail=problem)
+    score = "" if record["dice"] is None else f"Dice {100 * record['dice']:.1f}"
+    seconds = float(record["cost"]["total_seconds"])
+    return RunStatus(planned, _STATES.get(record["status"], record["status"]), seconds=seconds, detail=record["reason"] or score)
+
+
+def _running(planned: Planned, state: dict[str, Any]) -> RunStatus:
+    step, total, first = int(state["step"]), int(state["total"]), int(state.get("first", 0))
+    elapsed = float(state["written"]) - float(state["began"])
+    left = (total - step) * elapsed / (step - first) if step > first and elapsed > 0 else None
+    here = (
+        ""
+        if state["host"] == socket.gethostname()
+        else f"on {state['host']}, last seen {time.time() - state['written']:.0f} s ago"
+    )
+    loss = f"loss {state['info']['loss']:.3g}" if "loss" in state.get("info", {}) else ""
+    return RunStatus(planned, str(state["state"]), step, total, left, detail="  ".join(filter(None, (loss, here))))
+
+
+def time_left(rows: Sequence[RunStatus]) -> float | None:
+    """Seconds until the last run ends, as those that ended took on average; None where nothing ended or nothing runs."""
+    took = [row.seconds for row in rows if row.seconds is not None]
+    waiting = sum(row.state in ("pending", "interrupted") for row in rows)
+    running = [row for row in rows if row.state not in (*ENDED, "pending", "interrupted")]
+    if not running or (waiting and not took):
+        return None
+    own = [row.seconds_left or 0.0 for row in running]
+    return (sum(own) + (waiting * sum(took) / len(took) if waiting else 0.0)) / len(running)
