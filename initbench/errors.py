@@ -23,3 +23,7 @@ class InterruptedRunError(InitbenchError):
 
 class DataError(InitbenchError):
     """A case, file or folder of a data set is not usable."""
+
+
+class MissingDataError(DataError):
+    """A data set is not on this machine."""

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from initbench.data import cache
 from initbench.data.limits import MAX_VOXELS, check_memory
 from initbench.data.splits import published
-from initbench.errors import DataError
+from initbench.errors import DataError, MissingDataError
 from initbench.protocols import Case, Split
 
 SHORT_NAMES = {"Task04_Hippocampus": "hippocampus", "Task06_Lung": "lung"}
@@ -241,7 +241,7 @@ def find_folder(folder: str, data_root: Path | None, search: Sequence[Path]) -> 
     """The Decathlon folder of a task.
 
     Raises:
-        DataError: not found; says where it was looked for, how to get it, and what works without it.
+        MissingDataError: not found; says where it was looked for, how to get it, and what works without it.
     """
     places = [*([data_root] if data_root else []), *search]
     for place in places:
@@ -250,7 +250,7 @@ def find_folder(folder: str, data_root: Path | None, search: Sequence[Path]) -> 
                 return candidate
     looked = ", ".join(str((place / folder).absolute()) for place in places) or "nowhere: no data root was given"
     download = _WHERE.get(folder, "http://medicaldecathlon.com")
-    raise DataError(
+    raise MissingDataError(
         f"{folder} was not found. Looked at: {looked}. Download {download}, unpack it, and point --data-root or INITBENCH_DATA "
         f"at the folder that holds {folder}. Without any download: --dataset phantom-lung"
     )

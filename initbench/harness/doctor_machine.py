@@ -1,0 +1,164 @@
+"""Of the examination: versions, devices, threads, and the folders that runs write to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from initbench.data import cache
+from initbench.harness.findings import Finding, State
+from initbench.harness.hardware import available_memory, environment, resolve_precision
+
+PACKAGES = ("torch", "monai", "numpy", "scipy", "timm", "nibabel")
+LITTLE_DISK = 5 * 2**30
+"""Bytes; a preprocessed data set takes a few GB."""
+NO_DISK = 2**28
+LITTLE_MEMORY = 2 * 2**30
+_DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def versions(device: torch.device, threads: int) -> list[Finding]:
+    """What produces the numbers, as every record has it."""
+    found = environment(device, threads)
+    lines = [Finding("versions", "python", "ok", f"{found['python']} on {found['platform']}"), _own(found)]
+    lines += [_package(name, found["packages"].get(name) or _installed(name)) for name in PACKAGES]
+    return [*lines, _cuda()]
+
+
+def _own(found: dict[str, Any]) -> Finding:
+    number, git = found["packages"]["initbench"], found["git"]
+    if number is None:
+        return Finding("versions", "initbench", "warning", "runs from a folder that is not installed; use pip install .")
+    if git is None:
+        return Finding("versions", "initbench", "ok", f"{number}, installed")
+    text = f"{number}, commit {git['commit'][:12]}"
+    if git["dirty"]:
+        detail = f"{text} with changes that are not committed; commit them before runs that are to be repeated"
+        return Finding("versions", "initbench", "warning", detail)
+    return Finding("versions", "initbench", "ok", text)
+
+
+def _package(name: str, number: str | None) -> Finding:
+    if number is None:
+        return Finding("versions", name, "problem", "is not installed; install initbench again (pip install .)")
+    return Finding("versions", name, "ok", number)
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _cuda() -> Finding:
+    driver = _driver()
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    built = f"torch's CUDA {torch.version.cuda}, cuDNN {cudnn}" if torch.version.cuda else "torch is built without CUDA"
+    if driver and not torch.cuda.is_available():
+        detail = (
+            f"{built}; there is the NVIDIA driver {driver}, but torch sees no GPU; install a torch build that the driver takes"
+        )
+        return Finding("versions", "cuda", "warning", detail)
+    return Finding("versions", "cuda", "ok", f"{built}; " + (f"driver {driver}" if driver else "no NVIDIA driver"))
+
+
+def _driver() -> str | None:
+    try:
+        found = re.search(r"\b\d+\.\d+(\.\d+)?\b", _DRIVER.read_text("utf-8"))
+    except OSError:
+        return None
+    return found[0] if found else None
+
+
+def devices(threads: int) -> list[Finding]:
+    """The processor and every GPU: memory free and in all, and whether it computes bf16 natively."""
+    return [_processor(), *(_gpu(index) for index in range(torch.cuda.device_count())), _threads(threads)]
+
+
+def _processor() -> Finding:
+    device = torch.device("cpu")
+    free, total = available_memory(device), psutil.virtual_memory().total
+    detail = f"{environment(device, 1)['cpu']}, {_memory(free, total)}, {_bf16(device)}"
+    if free < LITTLE_MEMORY:
+        return Finding("devices", "cpu", "warning", f"{detail}; close other programs before runs on the CPU")
+    return Finding("devices", "cpu", "ok", detail)
+
+
+def _gpu(index: int) -> Finding:
+    device = torch.device("cuda", index)
+    free, total = torch.cuda.mem_get_info(device)
+    detail = f"{torch.cuda.get_device_name(device)}, {_memory(free, total)}, {_bf16(device)}"
+    if free < total / 2:
+        return Finding(
+            "devices", str(device), "warning", f"{detail}; other programs hold the rest: choose another --device or wait"
+        )
+    return Finding("devices", str(device), "ok", detail)
+
+
+def _memory(free: int, total: int) -> str:
+    return f"{gib(free)} of {gib(total)} free"
+
+
+def _bf16(device: torch.device) -> str:
+    return "native bf16" if resolve_precision("auto", device) == "bf16" else "no native bf16"
+
+
+def _threads(threads: int) -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    text = f"{threads} torch thread(s) a run (--threads), {cores} core(s) for this process"
+    if threads > cores:
+        return Finding("devices", "threads", "warning", f"{text}; take no more threads than cores, or runs wait for one another")
+    more = f"; --jobs {cores // threads} uses all of them on the CPU" if cores // threads > 1 else ""
+    return Finding("devices", "threads", "ok", text + more)
+
+
+def folders(out: Path) -> list[Finding]:
+    """The cache and the folder of runs: writable, and space on their disks."""
+    root = cache.root()
+    return [
+        _folder("cache", root, f"{gib(_size(root))} in use; ", f"set {cache.ENVIRONMENT} to another folder"),
+        _folder("out", out, "", "choose another folder with --out"),
+    ]
+
+
+def _size(folder: Path) -> int:
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # another process replaced it meanwhile
+            size += path.lstat().st_size
+    return size
+
+
+def _folder(name: str, folder: Path, prefix: str, remedy: str) -> Finding:
+    existing = next((path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()), Path("/"))
+    refused = _unwritable(existing)
+    if refused:
+        return Finding("folders", name, "problem", f"{folder} cannot be written ({refused}); {remedy}")
+    free = shutil.disk_usage(existing).free
+    state: State = "problem" if free < NO_DISK else "warning" if free < LITTLE_DISK else "ok"
+    advice = "" if state == "ok" else f"; preprocessed data and runs take a few GB: free space, or {remedy}"
+    return Finding("folders", name, state, f"{folder.absolute()}: {prefix}writable, {gib(free)} free on its disk{advice}")
+
+
+def _unwritable(folder: Path) -> str:
+    """Why nothing can be written there. It is tried: permissions alone know nothing of read-only disks and quotas."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def gib(size: float) -> str:
+    """Bytes for people."""
+    return f"{size / 2**30:,.1f} GiB"

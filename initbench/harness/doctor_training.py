@@ -1,0 +1,167 @@
+"""Of the examination: a tiny network is trained, to see whether the same seed gives the same bits and whether bf16 is fast."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from initbench import recipe, registry, seeding
+from initbench.data.phantom import PhantomLung
+from initbench.data.preprocess import preprocess, resolve, scan
+from initbench.data.volumes import Batch, PatchSampler, make_volume
+from initbench.harness.build import build
+from initbench.harness.coverage import tensor_digest
+from initbench.harness.findings import Finding
+from initbench.harness.hardware import resolve_precision
+from initbench.protocols import BackboneInfo, Grid, PatchRule
+from initbench.recipe import Recipe
+from initbench.spec import Spec, parse
+from initbench.training.loop import FitSettings, fit
+from initbench.training.precision import Precision
+from initbench.training.supervised import SupervisedTask
+
+STEPS = 20
+REPEATS = 5
+STEPS_PER_REPEAT = 2
+SMALL: Grid = (16, 32, 32)
+"""Patch for the bits: they differ at any size."""
+USUAL: Grid = (32, 64, 64)
+"""Patch for the speed: that of the tiny recipes. On small ones bf16 has nothing to gain."""
+FASTER = 1.05
+"""Ratio of step times from which one precision counts as faster; repeats differ by a few per cent."""
+_RULE = PatchRule((16, 16, 16))  # what networks without a declaration take, mostly
+_NO_KERNEL = re.compile(r"(\S+) does not have a deterministic implementation")
+
+
+@dataclass
+class _Trail:
+    """What a training leaves: digests of the state before every step and at the end, losses, where it diverged."""
+
+    states: list[Mapping[str, str]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    diverged_at: int | None = None
+
+    def note(self, module: nn.Module) -> None:
+        self.states.append({name: tensor_digest(value) for name, value in module.state_dict().items()})
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A task of the training loop that notes the network's state before every step."""
+
+    task: SupervisedTask
+    trail: _Trail
+
+    @property
+    def module(self) -> nn.Module:
+        return self.task.module
+
+    def batch(self, step: int) -> Batch:
+        self.trail.note(self.module)
+        return self.task.batch(step)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.task.loss(batch)
+
+
+def determinism(backbone: str, device: torch.device, threads: int) -> list[Finding]:
+    """Trains the network twice from one seed with deterministic kernels, in the precision that runs choose, and compares bits."""
+    spec = parse(backbone)
+    chosen = resolve_precision("auto", device)
+    about = f"{backbone} (tiny), {STEPS} steps on {device} in {chosen}"
+    try:
+        first, second = (_trail(spec, device, threads, chosen) for _ in range(2))
+    except RuntimeError as error:
+        found = _NO_KERNEL.search(str(error))
+        if not found:
+            raise
+        detail = (
+            f"{about}: {found[1]} has no deterministic kernel on {device.type}, so runs of this network stop there; "
+            "replace the operator in the network, or use another --device"
+        )
+        return [Finding("determinism", "kernels", "problem", detail)]
+    lines = [_compared(about, first, second)]
+    if first.diverged_at is not None:
+        detail = f"{about}: the loss is not finite at step {first.diverged_at}; check with --precision float32, and report it"
+        lines.append(Finding("determinism", "loss", "problem", detail))
+    return lines
+
+
+def _trail(spec: Spec, device: torch.device, threads: int, chosen: Precision) -> _Trail:
+    task, settings = _task(spec, device, SMALL)
+    trail = _Trail()
+    with seeding.deterministic(threads):
+        done = fit(_Watched(task, trail), FitSettings(STEPS, settings.optimizer, chosen, device, 0, "train"))
+        trail.note(task.module)
+    trail.losses, trail.diverged_at = [row["loss"] for row in done.curve], done.diverged_at
+    return trail
+
+
+def _compared(about: str, first: _Trail, second: _Trail) -> Finding:
+    pairs = zip(first.states, second.states, strict=False)
+    for step, (one, other) in enumerate(pairs):
+        changed = [name for name in one if one[name] != other.get(name)]
+        if changed:
+            where = _where(first, second, step)
+            detail = (
+                f"{about}: the same seed gives other weights: {where}, {changed[0]} is the first of {len(changed)} of {len(one)} "
+                "tensors that differ. Look for random numbers that no stream seeds, the time, or threads of its own in the "
+                "network; where a built-in network differs, report it"
+            )
+            return Finding("determinism", "weights", "problem", detail)
+    return Finding("determinism", "weights", "ok", f"{about}: twice the same bits")
+
+
+def _where(first: _Trail, second: _Trail, state: int) -> str:
+    """At which step the state became another, and in which pass."""
+    if state == 0:
+        return "before the first step (construction)"
+    losses = (first.losses[state - 1 : state], second.losses[state - 1 : state])
+    return f"at step {state - 1} in the {'backward' if losses[0] == losses[1] else 'forward'} pass"
+
+
+def precision(backbone: str, device: torch.device, threads: int) -> list[Finding]:
+    """Measures a step in float32 and in bf16 by turns, and compares with what ``--precision auto`` chooses."""
+    task, settings = _task(parse(backbone), device, USUAL)
+    both: tuple[Precision, Precision] = ("float32", "bf16")
+    seconds: dict[Precision, list[float]] = {name: [] for name in both}
+    with seeding.deterministic(threads):
+        for repeat in range(REPEATS + 1):  # the first one finds memory and kernels, and does not count
+            for name in both:
+                stage = FitSettings(STEPS_PER_REPEAT, settings.optimizer, name, device, repeat, "train")
+                seconds[name].append(fit(task, stage).seconds / STEPS_PER_REPEAT)
+    slow, fast = seconds["float32"][1:], seconds["bf16"][1:]
+    ratio = statistics.median(one / other for one, other in zip(slow, fast, strict=True))
+    times = f"{statistics.median(slow):.3g} s a step in float32, {statistics.median(fast):.3g} s in bf16"
+    about = f"{backbone} (tiny) on {device}: {times}"
+    return [_speed(about, ratio, resolve_precision("auto", device))]
+
+
+def _speed(about: str, ratio: float, chosen: Precision) -> Finding:
+    text = f"{about} (float32 / bf16 = {ratio:.2f}, median of {REPEATS}); --precision auto chooses {chosen}"
+    better: Precision = "bf16" if ratio > FASTER else "float32" if ratio < 1 / FASTER else chosen
+    if better == chosen:
+        return Finding("precision", "bf16", "ok", f"{text}, as it should")
+    detail = f"{text}, and {better} is faster here; use --precision {better}, in all runs of a study or in none"
+    return Finding("precision", "bf16", "warning", detail)
+
+
+def _task(spec: Spec, device: torch.device, patch: Grid) -> tuple[SupervisedTask, Recipe]:
+    """The supervised stage of the network on one case of the phantom, with the settings of its tiny recipe."""
+    settings = recipe.load("phantom-lung", size="tiny", backbone=spec.name, budget="smoke")
+    info = getattr(registry.get("backbone", spec).target, "info", None)
+    declared = info if isinstance(info, BackboneInfo) else None
+    variant = str(dict(spec.params).get("variant") or settings.variant or (declared.variants[0] if declared else "default"))
+    rule = declared.patches.get(variant, _RULE) if declared else _RULE
+    size = rule.at_least(patch)
+    model = build(spec.name, in_channels=1, num_classes=2, patch_size=size, size="tiny", variant=variant)
+    case = PhantomLung().load("phantom_000")
+    made = preprocess(case, resolve(settings.preprocess, "CT", [scan(case)]))
+    volume = make_volume(made.image, made.label, device)
+    sampler = PatchSampler([volume], settings.patch.model_copy(update={"size": size}), settings.augment, 0)
+    return SupervisedTask(model.to(device), sampler, settings.loss), settings
