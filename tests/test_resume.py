@@ -172,6 +172,19 @@ def test_a_broken_checkpoint_is_named_and_the_one_before_it_taken(data: Path, st
     assert f"checkpoint {broken} is broken and was passed over" in said
 
 
+def test_a_run_in_hand_on_two_machines_says_so(data: Path, stopped: Path) -> None:
+    [noted] = stopped.glob(f"*/*/*/.seed-0.work/{work.MACHINES}")
+    [here] = json.loads(noted.read_text())
+    noted.write_text(json.dumps(["elsewhere"]))
+    interrupt.install()
+    [outcome] = study(settings(data, stopped.parent), stopped)
+    assert outcome.folder is not None
+    record = store.read_record(outcome.folder)
+    assert record is not None
+    assert record["environment"]["machines"] == ["elsewhere", here]
+    assert record["environment"]["fingerprint"] == f"elsewhere+{here}"
+
+
 def test_without_a_whole_checkpoint_the_stage_begins_again(data: Path, stopped: Path) -> None:
     for path in checkpoints(stopped):
         path.write_bytes(b"no checkpoint")

@@ -22,8 +22,13 @@ CaseCounts = list[tuple[str, list[dice.Counts]]]
 
 
 def fingerprint(env: Mapping[str, Any]) -> str:
-    """Digest of what decides bits: machine, packages, threads; not where the code lay, nor the command."""
-    return digest.of_json({key: value for key, value in env.items() if key not in ("git", "command", "device")})[:12]
+    """Digest of what decides bits: machine, packages, threads; not where the code lay, nor the command.
+
+    Of a run that was in hand on several machines, all of theirs.
+    """
+    if len(env.get("machines", ())) > 1:
+        return "+".join(env["machines"])
+    return digest.of_json({key: value for key, value in env.items() if key not in ("git", "command", "device", "machines")})[:12]
 
 
 def header(cell: Cell, status: str, env: dict[str, Any]) -> dict[str, Any]:

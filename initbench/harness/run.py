@@ -28,7 +28,7 @@ from initbench.harness.sites import find_sites
 from initbench.harness.weights import save_weights
 from initbench.protocols import Progress, structure_of
 from initbench.recipe import Optimizer
-from initbench.runs import store
+from initbench.runs import store, work
 from initbench.training.checkpoints import Checkpoints
 from initbench.training.loop import Fit, FitSettings, fit, parameters_finite
 from initbench.training.supervised import SupervisedTask
@@ -37,11 +37,11 @@ from initbench.training.supervised import SupervisedTask
 class Run:
     """The stages of one run and what they leave for the record."""
 
-    def __init__(self, cell: Cell, folder: Path, progress: Progress, work: Path | None = None) -> None:
+    def __init__(self, cell: Cell, folder: Path, progress: Progress, checkpoints: Path | None = None) -> None:
         self.cell = cell
         self.folder = folder
         self.progress = progress
-        self.work = work  # where checkpoints go; without it a run that is stopped begins again
+        self.work = checkpoints  # where checkpoints go; without it a run that is stopped begins again
         self.root = cell.root
         self.notes: list[str] = []
         self.until: int | None = None
@@ -53,6 +53,8 @@ class Run:
 
     def execute(self) -> dict[str, Any]:
         """Runs the stages and returns the record it wrote."""
+        env = environment(self.device, self.cell.request.threads)
+        machines = work.machines(self.work, records.fingerprint(env)) if self.work else []
         model = self.construct()
         volumes = load_volumes(self.cell.prepared, self.device)
         diverged: DivergedError | None = None
@@ -62,7 +64,7 @@ class Run:
         except DivergedError as error:
             diverged = error
         model.to(self.device)
-        return self._finish(model, diverged)
+        return self._finish(model, diverged, env | {"machines": machines})
 
     def initialized(self) -> tuple[nn.Module, list[Volume]]:
         """The network after its init stage, and the training volumes."""
@@ -186,7 +188,7 @@ class Run:
         if not parameters_finite(model):
             raise DivergedError("training", result.steps - 1)
 
-    def _finish(self, model: nn.Module, diverged: DivergedError | None) -> dict[str, Any]:
+    def _finish(self, model: nn.Module, diverged: DivergedError | None, env: dict[str, Any]) -> dict[str, Any]:
         evaluated = time.perf_counter()
         with store.staged(self.folder) as staging:
             evaluator = Evaluator(
@@ -200,7 +202,7 @@ class Run:
             store.write_json(staging / store.COVERAGE, self.coverage)
             model.to("cpu")
             save_weights(model, staging / store.WEIGHTS, self.card(model))
-            record = store.seal(self._record(model, scored, diverged, evaluate_seconds), staging)
+            record = store.seal(self._record(model, scored, diverged, evaluate_seconds, env), staging)
             store.write_json(staging / store.RECORD, record)
         return record
 
@@ -252,8 +254,8 @@ class Run:
         scored: records.CaseCounts,
         diverged: DivergedError | None,
         evaluate: float,
+        env: dict[str, Any],
     ) -> dict[str, Any]:
-        env = environment(self.device, self.cell.request.threads)
         train = self.fits["train"]
         total = self.init_seconds + sum(f.seconds for f in train) + evaluate
         cost = {

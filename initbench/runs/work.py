@@ -3,6 +3,7 @@
 OUT/.locks/<cell>-seed-<n>.lock       held while a process works on the run; the system frees it when the process dies
 OUT/<dataset>/<backbone>/<init>-<cell id>/.seed-<n>.work/
     state.json                        what it is doing, rewritten every few seconds
+    machines.json                     environments that it was in hand in
     <stage>-<step>-<digest>.pt        checkpoints
 
 A lock may mean nothing between machines that share a folder, so the state is looked at as well: it counts up while its writer
@@ -27,6 +28,7 @@ from filelock import FileLock, Timeout
 BEAT = 5.0  # seconds between two states
 PATIENCE = 3.5 * BEAT
 STATE = "state.json"
+MACHINES = "machines.json"
 
 
 def work_folder(folder: Path) -> Path:
@@ -61,6 +63,20 @@ def tidy(folder: Path) -> None:
     """Removes what a finished run no longer needs, where a process died before it could."""
     if work_folder(folder).exists() and not is_held(folder):
         shutil.rmtree(work_folder(folder), ignore_errors=True)
+
+
+def machines(folder: Path, fingerprint: str) -> list[str]:
+    """Environments that a run was in hand in, this one the last; noted in its work folder."""
+    path = folder / MACHINES
+    try:
+        known = [str(item) for item in json.loads(path.read_text("utf-8"))]
+    except (OSError, ValueError, TypeError):
+        known = []
+    found = [*(item for item in known if item != fingerprint), fingerprint]
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found), "utf-8")
+    return found
 
 
 class Claim:
