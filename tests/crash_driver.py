@@ -162,8 +162,9 @@ def main() -> None:
     assert wait(child(settings, out / "whole", {})) == 0
     seconds = time.perf_counter() - began
     events = json.loads((out / "whole.told").read_text())["events"]
-    results = []
-    for number, trial in enumerate(settings["trials"]):
+    results: list[dict[str, Any]] = []
+    trials = settings["trials"] + [{"kind": kind, "at": at + 1} for kind in settings.get("every", ()) for at in range(events)]
+    for number, trial in enumerate(trials):
         plan = dict(trial)
         if "share" in plan:  # of the whole run's time or file events
             share = plan.pop("share")

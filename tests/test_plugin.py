@@ -92,6 +92,12 @@ def test_its_weights_follow_its_law(site: Path, tmp_path: Path) -> None:
     assert stats.kstest(values / math.sqrt(2), law.cdf).pvalue < 1e-9
 
 
+def test_it_keeps_the_promises_of_the_contract(site: Path) -> None:
+    checked = initbench("validate", "init", "damped(factor=0.25)", path=site)
+    assert checked.returncode == 0, checked.stdout
+    assert "FAILED" not in checked.stdout
+
+
 def broken_package(folder: Path, name: str, entries: str) -> Path:
     """Metadata as an installer leaves it."""
     metadata = folder / f"{name.replace('-', '_')}-1.2.dist-info"

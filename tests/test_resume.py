@@ -105,6 +105,15 @@ def test_four_processes_share_a_sweep_and_one_of_them_dies(data: Path, tmp_path:
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("kind", ["kill", "full"])
+def test_at_everything_that_a_run_does_to_its_files(data: Path, tmp_path: Path, kind: str) -> None:
+    few = (*(item for item in SETTINGS if not item.startswith("steps")), "steps.smoke=4")
+    report = drive(settings(data, tmp_path, every=[kind], assignments=few))
+    assert len(report["results"]) == report["events"] > 50
+    check_identical(report)
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("backbone", ["unetr", "unetrpp", "swin-unetr", "nnformer", "unet"])
 def test_real_networks_go_on_too(tmp_path: Path, backbone: str) -> None:
     trials = [{"kind": "signal", "signal": int(signal.SIGKILL), "share": share} for share in (0.3, 0.7)]

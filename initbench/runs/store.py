@@ -17,7 +17,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,6 @@ def staged(folder: Path, is_whole: Callable[[Path], bool] = is_finished) -> Iter
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Readable JSON; NaN is refused, because a reader would turn it into something else."""
-    path.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", "utf-8")
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Readable JSON with the schema in it; NaN is refused, because a reader would turn it into something else."""
+    path.write_text(json.dumps({"schema": SCHEMA, **values}, indent=1, allow_nan=False) + "\n", "utf-8")

@@ -25,6 +25,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from initbench.runs.store import SCHEMA
+
 BEAT = 5.0  # seconds between two states
 PATIENCE = 3.5 * BEAT
 STATE = "state.json"
@@ -101,7 +103,7 @@ class Claim:
             if self._closed:
                 return
             self._beats += 1
-            text = json.dumps(self.state | self._writer | {"beats": self._beats, "written": time.time()})
+            text = json.dumps({"schema": SCHEMA} | self.state | self._writer | {"beats": self._beats, "written": time.time()})
             temporary = self.folder / f".{STATE}.{self._writer['host']}.{os.getpid()}"
             with contextlib.suppress(OSError):
                 self.folder.mkdir(parents=True, exist_ok=True)
