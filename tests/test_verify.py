@@ -20,9 +20,10 @@ from safetensors.torch import load_file, save_file
 import initbench
 from initbench.cli.app import main
 from initbench.harness.cell import RunRequest, as_json, from_json
-from initbench.harness.verify import Finding, verify
 from initbench.runs import store, work
 from initbench.runs.status import Planned, read_plans, status, time_left
+from initbench.validation.checks import Check
+from initbench.validation.runs import verify
 from tests.crash_driver import SETTINGS
 from tests.msd_factory import make_msd
 
@@ -54,15 +55,15 @@ def folder_of(out: Path, init: str = "default") -> Path:
     return folder
 
 
-def failed(findings: list[Finding]) -> dict[str, str]:
-    return {finding.name: finding.detail for finding in findings if not finding.passed}
+def failed(checks: list[Check]) -> dict[str, str]:
+    return {check.name: check.detail for check in checks if not check.passed}
 
 
 @pytest.mark.parametrize("init", ["default", "lwi"])
 def test_a_run_that_was_left_alone_is_what_it_says(out: Path, init: str) -> None:
-    findings = verify(folder_of(out, init), steps=5)
-    assert failed(findings) == {}
-    details = {finding.name: finding.detail for finding in findings}
+    checks = verify(folder_of(out, init), steps=5)
+    assert failed(checks) == {}
+    details = {check.name: check.detail for check in checks}
     assert list(details) == ["files", "score", "settings", "Dice", "steps"]
     assert details["Dice"] == "1 cases scored again from the predictions: the same counts"
     assert details["steps"].startswith(f"5 steps of the {'pretext' if init == 'lwi' else 'train'} stage")
@@ -197,14 +198,15 @@ def test_the_command_says_it_and_exits_with_1(out: Path, capsys: pytest.CaptureF
     with pytest.raises(SystemExit) as ended:
         main(["verify", str(folder_of(out)), "--steps", "2"])
     assert ended.value.code == 0
-    assert "1 of 1 runs are what they say" in capsys.readouterr().out
+    assert "all 5 checks passed" in capsys.readouterr().out
     better(folder_of(out))
     with pytest.raises(SystemExit) as ended:
         main(["verify", str(out), "--steps", "1"])
     assert ended.value.code == 1
     printed = capsys.readouterr().out
     assert "FAILED" in printed
-    assert "1 of 2 runs are what they say" in printed
+    assert "3 of 5 checks failed" in printed
+    assert "all 5 checks passed" in printed
     with pytest.raises(SystemExit) as ended:
         main(["verify", str(out / "nowhere")])
     assert ended.value.code == 2

@@ -76,9 +76,7 @@ class Run:
     def first_steps(self, count: int) -> list[dict[str, float]]:
         """Rows of the learning curve of the run's first steps, made anew: of the pretext, or of training without one."""
         self.until = count
-        model = self.construct()
-        volumes = load_volumes(self.cell.prepared, self.device)
-        self._initialize(model, volumes)
+        model, volumes = self.initialized()
         if not self.cell.init_info.learned:
             self._train(model, volumes)
         return (self.fits["init"] or self.fits["train"])[0].curve

@@ -155,6 +155,8 @@ def run_planned(requests: Sequence[RunRequest], jobs: int = 1, reporter: Reporte
 
 def _note(requests: Sequence[RunRequest], outcomes: Mapping[int, Outcome]) -> None:
     """Leaves the plan for `initbench status`; where it cannot be written, the runs themselves will say so."""
+    if all(outcome.state == "refused" for outcome in outcomes.values()):
+        return
     planned = []
     for number, request in enumerate(requests):
         folder, message = outcomes[number].folder, outcomes[number].message

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import nibabel
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError
 from safetensors.torch import load_model
 
 from initbench import dice, seeding
@@ -27,25 +25,23 @@ from initbench.harness.hardware import environment
 from initbench.harness.run import Run
 from initbench.protocols import NoProgress, Progress
 from initbench.runs import store
+from initbench.validation.checks import BrokenPromiseError, Check, run_check
 
 _ELSEWHERE = 0.02  # relative difference of a first loss that another machine's arithmetic explains
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at, and whether it is as the run says."""
+class _Written:
+    """A run as it lies there."""
 
-    name: str
-    passed: bool
-    detail: str
-
-
-class NotAsSaidError(Exception):
-    """What is not as the run says."""
+    folder: Path
+    record: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class _Subject:
+class _Repeatable:
+    """A run that can be made again."""
+
     folder: Path
     record: dict[str, Any]
     cell: Cell
@@ -53,7 +49,7 @@ class _Subject:
     progress: Progress
 
 
-def verify(folder: Path, *, steps: int = 20, device: str | None = None, progress: Progress | None = None) -> list[Finding]:
+def verify(folder: Path, *, steps: int = 20, device: str | None = None, progress: Progress | None = None) -> list[Check]:
     """Looks at everything that can be made anew without training the whole run again.
 
     Args:
@@ -70,34 +66,26 @@ def verify(folder: Path, *, steps: int = 20, device: str | None = None, progress
         raise UsageError(f"{folder} holds no record of a run that can be read ({store.RECORD})")
     if record["status"] not in store.FINISHED:
         raise UsageError(f"{folder} has no result: it {record['status']} ({record['reason']})")
-    findings = [_look("files", lambda: _files(folder, record)), _look("score", lambda: _score(folder, record))]
+    written = _Written(folder, record)
+    checks = [run_check("files", _files, written), run_check("score", _score, written)]
     try:
         changes: dict[str, Any] = {"out": folder.parents[3], **({"device": device} if device else {})}
         cell = resolve(from_json(record["asked"], **changes), progress)
     except InitbenchError as error:
-        return [*findings, Finding("settings", False, f"the run cannot be made again here: {error}")]
-    subject = _Subject(folder, record, cell, steps, progress or NoProgress())
-    findings.append(_look("settings", lambda: _settings(subject)))
-    if not findings[-1].passed:
-        return findings
+        return [*checks, Check("settings", False, f"the run cannot be made again here: {error}", 0.0)]
+    subject = _Repeatable(folder, record, cell, steps, progress or NoProgress())
+    checks.append(run_check("settings", _settings, subject))
+    if not checks[-1].passed:
+        return checks
     with seeding.deterministic(cell.request.threads):
-        return [*findings, _look("Dice", lambda: _dice(subject)), _look("steps", lambda: _steps(subject))]
+        return [*checks, run_check("Dice", _dice, subject), run_check("steps", _steps, subject)]
 
 
-def _look(name: str, check: Callable[[], str]) -> Finding:
-    try:
-        return Finding(name, True, check())
-    except NotAsSaidError as error:
-        return Finding(name, False, str(error))
-    except (InitbenchError, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        return Finding(name, False, f"{type(error).__name__}: {error}")
-
-
-def _files(folder: Path, record: dict[str, Any]) -> str:
-    problem = store.problem(folder, record, thorough=True)
+def _files(run: _Written) -> str:
+    problem = store.problem(run.folder, run.record, thorough=True)
     if problem:
-        raise NotAsSaidError(problem)
-    return f"{', '.join([store.RECORD, *record['files']])} are as they were written"
+        raise BrokenPromiseError(problem)
+    return f"{', '.join([store.RECORD, *run.record['files']])} are as they were written"
 
 
 def _counts(folder: Path) -> records.CaseCounts:
@@ -108,20 +96,20 @@ def _counts(folder: Path) -> records.CaseCounts:
     return list(found.items())
 
 
-def _score(folder: Path, record: dict[str, Any]) -> str:
-    made = dice.run_dice([counts for _, counts in _counts(folder)])
-    said = record["dice"]
+def _score(run: _Written) -> str:
+    made = dice.run_dice([counts for _, counts in _counts(run.folder)])
+    said = run.record["dice"]
     if (said is None) != math.isnan(made) or (said is not None and abs(made - said) > 1e-12):
-        raise NotAsSaidError(f"{store.CASES} gives a Dice of {made:.6f}, the record says {said}")
+        raise BrokenPromiseError(f"{store.CASES} gives a Dice of {made:.6f}, the record says {said}")
     return f"the counts of {store.CASES} give the Dice of the record"
 
 
-def _settings(subject: _Subject) -> str:
+def _settings(subject: _Repeatable) -> str:
     cell, record = subject.cell, subject.record
     if cell.id != record["cell"]:
         changed = [key for key in ("data_digest", "init_source", "backbone_source") if _now(cell, key) != record["resolved"][key]]
         what = ", ".join(changed) or "the recipe, or initbench itself"
-        raise NotAsSaidError(f"the same request is another run today ({folder_of(cell).parent.name}): {what} changed")
+        raise BrokenPromiseError(f"the same request is another run today ({folder_of(cell).parent.name}): {what} changed")
     return f"the same request is the same run today ({cell.id[:10]})"
 
 
@@ -129,7 +117,7 @@ def _now(cell: Cell, key: str) -> Any:
     return cell.prepared.digest if key == "data_digest" else cell.identity[key]
 
 
-def _dice(subject: _Subject) -> str:
+def _dice(subject: _Repeatable) -> str:
     """Counts from the stored predictions where there are some, else from the weights."""
     if subject.record["status"] == "diverged":
         return "not looked at: the run diverged and scores worst"
@@ -138,11 +126,11 @@ def _dice(subject: _Subject) -> str:
     made = _from_predictions(subject, stored) if stored.is_dir() else _from_weights(subject)
     wrong = sorted(case for case in said.keys() | made.keys() if said.get(case) != made.get(case))
     if wrong:
-        raise NotAsSaidError(f"other counts than in {store.CASES}: {', '.join(wrong)}")
+        raise BrokenPromiseError(f"other counts than in {store.CASES}: {', '.join(wrong)}")
     return f"{len(made)} cases scored again from the {'predictions' if stored.is_dir() else 'weights'}: the same counts"
 
 
-def _from_predictions(subject: _Subject, stored: Path) -> dict[str, list[dice.Counts]]:
+def _from_predictions(subject: _Repeatable, stored: Path) -> dict[str, list[dice.Counts]]:
     prepared = subject.cell.prepared
     found = {}
     for case_id in prepared.split.test:
@@ -152,13 +140,13 @@ def _from_predictions(subject: _Subject, stored: Path) -> dict[str, list[dice.Co
     return found
 
 
-def _from_weights(subject: _Subject) -> dict[str, list[dice.Counts]]:
+def _from_weights(subject: _Repeatable) -> dict[str, list[dice.Counts]]:
     cell = subject.cell
     run = Run(cell, subject.folder, subject.progress)
     model = run.construct()
     load_model(model, subject.folder / store.WEIGHTS)
     if state_digest(model) != subject.record["weights_digest"]:
-        raise NotAsSaidError(f"{store.WEIGHTS} are not the weights that the record names")
+        raise BrokenPromiseError(f"{store.WEIGHTS} are not the weights that the record names")
     evaluator = Evaluator(model.to(run.device), cell.recipe.patch.size, cell.recipe.inference, cell.precision, run.device)
     subject.progress.start("evaluate", len(cell.prepared.split.test))
     found = {}
@@ -168,7 +156,7 @@ def _from_weights(subject: _Subject) -> dict[str, list[dice.Counts]]:
     return found
 
 
-def _steps(subject: _Subject) -> str:
+def _steps(subject: _Repeatable) -> str:
     """Losses of the first steps, bit for bit where machine and packages are the same, else roughly and of the first alone."""
     run = Run(subject.cell, subject.folder, subject.progress)
     made = run.first_steps(subject.steps)
@@ -177,15 +165,15 @@ def _steps(subject: _Subject) -> str:
     if records.fingerprint(environment(run.device, subject.cell.request.threads)) != subject.record["environment"]["fingerprint"]:
         first, known = made[0]["loss"], said[0]["loss"]
         if not math.isclose(first, known, rel_tol=_ELSEWHERE):
-            raise NotAsSaidError(f"the first loss is {first:.6g} here and {known:.6g} there, more than arithmetic explains")
+            raise BrokenPromiseError(f"the first loss is {first:.6g} here and {known:.6g} there, more than arithmetic explains")
         return f"another machine or other packages: the first loss agrees ({first:.6g}, {known:.6g}), bits are not compared"
     if len(said) < len(made):
-        raise NotAsSaidError(f"{store.CURVE} holds {len(said)} steps of the {stage} stage, the run had {len(made)} or more")
+        raise BrokenPromiseError(f"{store.CURVE} holds {len(said)} steps of the {stage} stage, the run had {len(made)} or more")
     for ours, theirs in zip(made, said, strict=False):
         differs = [name for name, value in ours.items() if value != theirs.get(name)]
         if differs:
             name, step = differs[0], int(ours["step"])
-            raise NotAsSaidError(f"{name} of {stage} step {step} is {ours[name]} here and {theirs.get(name)} there")
+            raise BrokenPromiseError(f"{name} of {stage} step {step} is {ours[name]} here and {theirs.get(name)} there")
     return f"{len(made)} steps of the {stage} stage trained again: the same bits"
 
 

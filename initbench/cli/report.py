@@ -1,0 +1,67 @@
+"""Checks as tables or JSON, for the commands that make them."""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_module
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from initbench.validation.checks import Check
+
+
+@dataclass
+class Report:
+    """A table per subject as soon as it is checked, or JSON of all of them at the end."""
+
+    json: bool
+    done: list[dict[str, Any]] = field(default_factory=list)
+    console: Console = field(default_factory=lambda: Console(highlight=False))
+    passed: bool = True
+
+    @contextlib.contextmanager
+    def status(self, text: str) -> Iterator[None]:
+        """Says on a terminal what is under way."""
+        with self.console.status(text) if self.console.is_terminal and not self.json else contextlib.nullcontext():
+            yield
+
+    def add(self, title: str, facts: dict[str, Any], checks: list[Check]) -> None:
+        """The checks of a subject."""
+        self.passed = self.passed and all(check.passed for check in checks)
+        self.done.append({**facts, "checks": [asdict(check) for check in checks]})
+        if not self.json:
+            _print(self.console, title, checks)
+
+    def refuse(self, title: str, facts: dict[str, Any], message: str) -> None:
+        """A subject that could not be checked."""
+        self.done.append({**facts, "refused": message, "checks": []})
+        if not self.json:
+            self.console.print(f"[bold]{escape(title)}[/]\nrefused: {escape(message)}\n")
+
+    def close(self) -> None:
+        """Ends the output, and the process with 1 where a check failed."""
+        if self.json:
+            sys.stdout.write(json_module.dumps(self.done, indent=1, ensure_ascii=False) + "\n")
+        if not self.passed:
+            sys.exit(1)
+
+
+def _print(console: Console, title: str, checks: list[Check]) -> None:
+    table = Table(title=escape(title), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for header in ("check", "", "detail"):
+        table.add_column(header, overflow="fold", no_wrap=header != "detail")
+    for check in checks:
+        table.add_row(check.name, "ok" if check.passed else "[bold red]FAILED[/]", escape(check.detail))
+    console.print(table)
+    failed = sum(not check.passed for check in checks)
+    seconds = sum(check.seconds for check in checks)
+    console.print(
+        f"{failed} of {len(checks)} checks failed" if failed else f"all {len(checks)} checks passed in {seconds:.0f} s\n"
+    )
