@@ -12,10 +12,11 @@ import torch
 
 from initbench import registry
 from initbench.cli.app import main
-from initbench.harness import doctor_machine, doctor_training, hardware
-from initbench.harness.doctor import SECTIONS, Examination, examine
-from initbench.harness.doctor_training import FASTER, _speed, determinism
-from initbench.harness.findings import Finding, worst
+from initbench.doctor import machine, training
+from initbench.doctor.examination import SECTIONS, Examination, examine
+from initbench.doctor.findings import Finding, worst
+from initbench.doctor.training import FASTER, _speed, determinism
+from initbench.harness import hardware
 from tests.msd_factory import make_msd
 
 LIGHT_FILE = Path(__file__).parent / "light_backbone.py"
@@ -26,10 +27,10 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few steps on small patches; what is planted shows in the first of them."""
-    monkeypatch.setattr(doctor_training, "STEPS", 4)
-    monkeypatch.setattr(doctor_training, "REPEATS", 1)
-    monkeypatch.setattr(doctor_training, "STEPS_PER_REPEAT", 1)
-    monkeypatch.setattr(doctor_training, "USUAL", doctor_training.SMALL)
+    monkeypatch.setattr(training, "STEPS", 4)
+    monkeypatch.setattr(training, "REPEATS", 1)
+    monkeypatch.setattr(training, "STEPS_PER_REPEAT", 1)
+    monkeypatch.setattr(training, "USUAL", training.SMALL)
 
 
 def by_name(findings: list[Finding]) -> dict[str, Finding]:
@@ -86,7 +87,7 @@ def test_wrong_requests_are_refused(capsys: pytest.CaptureFixture[str], argument
 
 
 def test_what_a_section_raises_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_machine, "environment", lambda *_: 1 / 0)
+    monkeypatch.setattr(machine, "environment", lambda *_: 1 / 0)
     [finding] = examine("versions", Examination(device="cpu"))
     assert (finding.state, finding.detail) == ("problem", "stopped with ZeroDivisionError: division by zero")
 
@@ -194,8 +195,8 @@ def test_what_auto_should_choose(ratio: float, chosen: Any, state: str, says: st
     ids=["much", "some", "little", "none"],
 )
 def test_a_disk_that_is_nearly_full_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, state: str) -> None:
-    monkeypatch.setattr(doctor_machine.shutil, "disk_usage", lambda _: type("Usage", (), {"free": free}))
-    found = by_name(doctor_machine.folders(tmp_path))
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: type("Usage", (), {"free": free}))
+    found = by_name(machine.folders(tmp_path))
     assert {found["out"].state, found["cache"].state} == {state}
     assert ("free space" in found["out"].detail) == (state != "ok")
 
@@ -204,8 +205,8 @@ def test_a_read_only_folder_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_pat
     def refuse(**_: Any) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(doctor_machine.tempfile, "TemporaryFile", refuse)
-    found = by_name(doctor_machine.folders(tmp_path / "runs"))
+    monkeypatch.setattr(machine.tempfile, "TemporaryFile", refuse)
+    found = by_name(machine.folders(tmp_path / "runs"))
     assert found["out"].state == found["cache"].state == "problem"
     assert (
         f"{tmp_path / 'runs'} cannot be written (Read-only file system); choose another folder with --out" in found["out"].detail
@@ -218,13 +219,13 @@ def test_what_the_cache_takes_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path:
     with (tmp_path / "volumes" / "a.npy").open("wb") as file:
         file.truncate(3 * 2**30)
     monkeypatch.setenv("INITBENCH_CACHE", str(tmp_path))
-    assert "3.0 GiB in use" in by_name(doctor_machine.folders(tmp_path))["cache"].detail
+    assert "3.0 GiB in use" in by_name(machine.folders(tmp_path))["cache"].detail
 
 
 def versions_with(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> dict[str, Finding]:
     real = hardware.environment(CPU, 1)
-    monkeypatch.setattr(doctor_machine, "environment", lambda *_: real | changes)
-    return by_name(doctor_machine.versions(CPU, 1))
+    monkeypatch.setattr(machine, "environment", lambda *_: real | changes)
+    return by_name(machine.versions(CPU, 1))
 
 
 def test_commit_and_changes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +239,7 @@ def test_commit_and_changes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_package_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_machine, "PACKAGES", ("torch", "no-such-package"))
+    monkeypatch.setattr(machine, "PACKAGES", ("torch", "no-such-package"))
     found = versions_with(monkeypatch)
     assert found["torch"].state == "ok"
     assert found["no-such-package"].state == "problem"
@@ -246,23 +247,23 @@ def test_a_package_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_driver_that_torch_does_not_see(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(doctor_machine, "_DRIVER", tmp_path / "version")
-    assert doctor_machine._cuda().state == "ok"
+    monkeypatch.setattr(machine, "_DRIVER", tmp_path / "version")
+    assert machine._cuda().state == "ok"
     (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\n")
-    found = doctor_machine._cuda()
+    found = machine._cuda()
     assert found.state == "warning"
     assert "driver 550.54.15, but torch sees no GPU" in found.detail
 
 
 def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_machine.os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
-    assert "--jobs 2 uses all" in doctor_machine._threads(2).detail
-    assert doctor_machine._threads(5).state == "warning"
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    assert "--jobs 2 uses all" in machine._threads(2).detail
+    assert machine._threads(5).state == "warning"
 
 
 def test_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_machine, "available_memory", lambda _: 2**30)
-    found = by_name(doctor_machine.devices(1))["cpu"]
+    monkeypatch.setattr(machine, "available_memory", lambda _: 2**30)
+    found = by_name(machine.devices(1))["cpu"]
     assert found.state == "warning"
     assert found.detail.count("1.0 GiB of ") == 1
 

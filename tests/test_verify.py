@@ -299,12 +299,12 @@ def test_a_study_with_a_failure_is_shown_and_tried_again(
 
 
 def test_where_a_run_failed_is_on_record(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from initbench.harness import run as run_module
+    from initbench.harness import score
 
     def broken(*arguments: Any) -> None:
         raise RuntimeError("planted")
 
-    monkeypatch.setattr(run_module.overlay, "draw", broken)
+    monkeypatch.setattr(score.overlay, "draw", broken)
     [outcome] = initbench.run("default", LIGHT, str(data), out=tmp_path / "runs", **OPTIONS)
     assert outcome.folder is not None
     record = store.read_record(outcome.folder)

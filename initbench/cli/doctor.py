@@ -18,7 +18,7 @@ from rich.table import Table
 from initbench.errors import InitbenchError
 
 if TYPE_CHECKING:
-    from initbench.harness.findings import Finding
+    from initbench.doctor.findings import Finding
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
@@ -36,8 +36,8 @@ def doctor_command(device: str, threads: int, backbone: str, data_root: Path | N
     console, started = Console(highlight=False), time.perf_counter()
     with _status(console, "loading torch", json=json):
         try:
-            from initbench.harness.doctor import SECTIONS, Examination, examine
-            from initbench.harness.findings import worst
+            from initbench.doctor.examination import SECTIONS, Examination, examine
+            from initbench.doctor.findings import worst
         except (ImportError, OSError) as error:
             text = f"the installation is incomplete, {error}; install initbench again (pip install .)"
             raise InitbenchError(text) from error

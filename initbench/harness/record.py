@@ -11,6 +11,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pandas as pd
+import torch
 
 from initbench import dice, digest
 from initbench.evaluation.evaluate import Scored
@@ -87,6 +88,21 @@ def scores(scored: CaseCounts, classes: Sequence[str]) -> dict[str, Any]:
         for name, column in zip(classes[1:], columns, strict=True)
     }
     return {"dice": _nan_to_none(dice.run_dice([counts for _, counts in scored])), "dice_per_class": per_class}
+
+
+def costs(
+    init: Sequence[Fit], train: Sequence[Fit], init_seconds: float, evaluate: float, device: torch.device
+) -> dict[str, Any]:
+    """What a run cost, by stage: steps, patches, seconds, bytes; what it did before it was stopped is counted in."""
+    total = init_seconds + sum(f.seconds for f in train) + evaluate
+    return {
+        "init": {**stage_cost(init), "seconds": init_seconds},
+        "train": stage_cost(train),
+        "evaluate_seconds": evaluate,
+        "total_seconds": total,
+        "device_seconds": total if device.type == "cuda" else 0.0,
+        "peak_memory": max((f.peak_memory for f in (*init, *train)), default=0),
+    }
 
 
 def stage_cost(fits: Sequence[Fit]) -> dict[str, Any]:

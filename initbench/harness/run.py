@@ -8,14 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from torch import nn
 
-from initbench import dice, interrupt
 from initbench.data.volumes import GuidedSampler, PatchSampler, UnlabelledSampler, Volume, load_volumes
-from initbench.errors import InterruptedRunError
-from initbench.evaluation import overlay
-from initbench.evaluation.evaluate import Evaluator, score_cases, score_empty
+from initbench.evaluation.evaluate import Evaluator
 from initbench.harness import compose, reuse
 from initbench.harness import record as records
 from initbench.harness.build import build, redraw_heads
@@ -24,6 +20,7 @@ from initbench.harness.context import Context, DivergedError
 from initbench.harness.coverage import Coverage, state_digest
 from initbench.harness.hardware import available_memory, environment, resolve_device
 from initbench.harness.memory import check_memory, estimate_bytes
+from initbench.harness.score import draw, score
 from initbench.harness.sites import find_sites
 from initbench.harness.weights import save_weights
 from initbench.protocols import Progress, structure_of
@@ -192,8 +189,8 @@ class Run:
             evaluator = Evaluator(
                 model, self.cell.recipe.patch.size, self.cell.recipe.inference, self.cell.precision, self.device
             )
-            scored = self._score(evaluator, staging, failed=diverged is not None)
-            self._draw(evaluator, scored, staging / store.OVERLAY, failed=diverged is not None)
+            scored = score(self.cell, evaluator, staging, self.progress, failed=diverged is not None)
+            draw(self.cell, evaluator, scored, staging / store.OVERLAY, failed=diverged is not None)
             evaluate_seconds = time.perf_counter() - evaluated
             records.write_cases(staging / store.CASES, scored, self.cell.prepared.classes)
             records.write_curve(staging / store.CURVE, self.fits)
@@ -219,33 +216,6 @@ class Run:
             "dataset": cell.prepared.name,
         }
 
-    def _score(self, evaluator: Evaluator, staging: Path, *, failed: bool) -> records.CaseCounts:
-        prepared = self.cell.prepared
-        self.progress.start("evaluate", len(prepared.split.test))
-        results: records.CaseCounts = []
-        for done, scored in enumerate(score_empty(prepared) if failed else score_cases(evaluator, prepared), start=1):
-            if interrupt.asked():
-                raise InterruptedRunError(f"stopped at case {done} of {len(prepared.split.test)} of the evaluation")
-            results.append((scored.case.id, scored.counts))
-            if self.cell.request.save_predictions:
-                records.save_prediction(staging / store.PREDICTIONS, scored)
-            self.progress.advance(done, {})
-        return results
-
-    def _draw(self, evaluator: Evaluator, scored: records.CaseCounts, path: Path, *, failed: bool) -> None:
-        """Draws three cases. They are predicted again: keeping every prediction would hold gigabytes for large CT."""
-        ranked = sorted((dice.case_dice(counts), case_id) for case_id, counts in scored if dice.case_dice(counts) >= 0)
-        if not ranked:
-            return
-        chosen = {"best": ranked[-1], "median": ranked[len(ranked) // 2], "worst": ranked[0]}
-        cases = []
-        for title, (score, case_id) in list(chosen.items())[: len(ranked)]:
-            case = self.cell.prepared.case(case_id)
-            prediction = np.zeros_like(case.reference) if failed else evaluator.predict(case)
-            text = f"{title}: {case_id}\nDice {100 * score:.1f}"
-            cases.append(overlay.OverlayCase(text, case.image, np.array(case.reference), prediction, case.placement, case.affine))
-        overlay.draw(cases, self.cell.prepared.classes, path)
-
     def _record(
         self,
         model: nn.Module,
@@ -254,16 +224,7 @@ class Run:
         evaluate: float,
         env: dict[str, Any],
     ) -> dict[str, Any]:
-        train = self.fits["train"]
-        total = self.init_seconds + sum(f.seconds for f in train) + evaluate
-        cost = {
-            "init": {**records.stage_cost(self.fits["init"]), "seconds": self.init_seconds},
-            "train": records.stage_cost(train),
-            "evaluate_seconds": evaluate,
-            "total_seconds": total,
-            "device_seconds": total if self.device.type == "cuda" else 0.0,
-            "peak_memory": max((f.peak_memory for fits in self.fits.values() for f in fits), default=0),
-        }
+        cost = records.costs(self.fits["init"], self.fits["train"], self.init_seconds, evaluate, self.device)
         coverage = {key: value for key, value in self.coverage.items() if key in ("changed_share", "groups", "read", "report")}
         return records.header(self.cell, "diverged" if diverged else "ok", env) | {
             **records.scores(scored, self.cell.prepared.classes),

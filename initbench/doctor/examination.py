@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 import torch
 
-from initbench.harness import doctor_installation, doctor_machine, doctor_training
-from initbench.harness.findings import Finding
+from initbench.doctor import installation, machine, training
+from initbench.doctor.findings import Finding
 from initbench.harness.hardware import resolve_device
 
 
@@ -43,13 +43,13 @@ class Examination:
 
 SECTIONS: Mapping[str, Callable[[Examination], list[Finding]]] = MappingProxyType(
     {
-        "versions": lambda asked: doctor_machine.versions(asked.resolved_device(), asked.threads),
-        "devices": lambda asked: doctor_machine.devices(asked.threads),
-        "folders": lambda asked: doctor_machine.folders(asked.out),
-        "data": lambda asked: doctor_installation.data(asked.data_root),
-        "plug-ins": lambda asked: doctor_installation.plugins(),
-        "determinism": lambda asked: doctor_training.determinism(asked.backbone, asked.resolved_device(), asked.threads),
-        "precision": lambda asked: doctor_training.precision(asked.backbone, asked.resolved_device(), asked.threads),
+        "versions": lambda asked: machine.versions(asked.resolved_device(), asked.threads),
+        "devices": lambda asked: machine.devices(asked.threads),
+        "folders": lambda asked: machine.folders(asked.out),
+        "data": lambda asked: installation.data(asked.data_root),
+        "plug-ins": lambda asked: installation.plugins(),
+        "determinism": lambda asked: training.determinism(asked.backbone, asked.resolved_device(), asked.threads),
+        "precision": lambda asked: training.precision(asked.backbone, asked.resolved_device(), asked.threads),
     }
 )
 """By name, quick ones first."""

@@ -15,7 +15,7 @@ import psutil
 import torch
 
 from initbench.data import cache
-from initbench.harness.findings import Finding, State
+from initbench.doctor.findings import Finding, State
 from initbench.harness.hardware import available_memory, environment, resolve_precision
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "timm", "nibabel")

@@ -9,8 +9,8 @@ from initbench import registry
 from initbench.catalog import CATALOG, Kind
 from initbench.data import sources, splits
 from initbench.data.sources import open_dataset
+from initbench.doctor.findings import Finding
 from initbench.errors import InitbenchError, MissingDataError
-from initbench.harness.findings import Finding
 from initbench.spec import Spec
 
 

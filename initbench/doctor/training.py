@@ -14,9 +14,9 @@ from initbench import recipe, registry, seeding
 from initbench.data.phantom import PhantomLung
 from initbench.data.preprocess import preprocess, resolve, scan
 from initbench.data.volumes import Batch, PatchSampler, make_volume
+from initbench.doctor.findings import Finding
 from initbench.harness.build import build
 from initbench.harness.coverage import tensor_digest
-from initbench.harness.findings import Finding
 from initbench.harness.hardware import resolve_precision
 from initbench.protocols import BackboneInfo, Grid, PatchRule
 from initbench.recipe import Recipe

@@ -1,0 +1,1 @@
+"""Whether this machine and installation are fit for benchmark runs."""
