@@ -344,7 +344,7 @@ def test_interrupt_at_the_command_line(tmp_path: Path, data: Path, capsys: pytes
         with pytest.raises(SystemExit) as ended:
             main(arguments)
     assert ended.value.code == 130
-    assert "finished runs are kept" in capsys.readouterr().err
+    assert "finished runs and checkpoints are kept, and the same command goes on" in capsys.readouterr().err
 
 
 def spoil_nan(folder: Path) -> str:
