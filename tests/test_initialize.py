@@ -16,9 +16,10 @@ import initbench
 from initbench import registry
 from initbench.errors import DataError, UsageError
 from initbench.harness.coverage import state_digest, tensor_digest
+from initbench.harness.levels import measure
 from initbench.harness.sites import find_sites
 from initbench.protocols import Grid, Level, structure_of
-from tests.networks import tiny
+from tests.networks import PATCHES, patch_of, tiny
 
 PATCH: Grid = (8, 16, 16)
 LEVELS = (Level("encoder.0", (4, 8, 8), 6), Level("encoder.1", (2, 4, 4), 8))
@@ -178,6 +179,34 @@ def test_reconstruction_learns_the_image() -> None:
     assert heard.losses[-1] < 0.25 * heard.losses[0]
 
 
+# --- levels by name ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backbone", [name for name in PATCHES if not name.startswith("nnformer")])
+def test_measured_levels_are_those_that_networks_declare(backbone: str) -> None:
+    model = tiny(backbone)
+    declared = structure_of(model).levels
+    measured = measure(model, [level.module for level in declared], patch_of(backbone), 1)
+    assert [(m.module, m.grid, m.channels, m.layout) for m in measured] == [
+        (d.module, d.grid, d.channels, d.layout) for d in declared
+    ]
+    assert model.training
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_tokens_that_fit_several_grids_are_not_guessed() -> None:
+    """nnFormer's cells are flatter in depth, and 256 voxels are 4 x 8 x 8 or 1 x 16 x 16."""
+    with pytest.raises(UsageError, match=r"module .* gives a tensor .*in which no grid of the patch .*pass Level\("):
+        measure(tiny("nnformer"), [level.module for level in structure_of(tiny("nnformer")).levels], patch_of("nnformer"), 1)
+
+
+def test_levels_by_name_are_as_good_as_levels() -> None:
+    named, given = network(), network()
+    learn(named, "lwi(mask_patch=4)", levels=["encoder.0", "encoder.1"])
+    learn(given, "lwi(mask_patch=4)")
+    assert state_digest(named) == state_digest(given)
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +222,7 @@ def test_reconstruction_learns_the_image() -> None:
             {"levels": [Level("encodr.0", (4, 8, 8), 6)]},
             "no module encodr.0; its top-level modules: encoder, decoder, out",
         ),
+        ("order", {"levels": ["encodr.0"]}, "no module encodr.0"),
         ("mae(mask_patch=4)", {"heads": ["head"]}, "no module head; its top-level modules: encoder, decoder, out"),
         ("mae(mask_patch=4)", {"heads": ["out.0"]}, "'out.0' holds no convolution"),
         ("mae(mask_patch=3)", {}, r"mask_patch 3 does not divide the patch \(8, 16, 16\)"),

@@ -20,6 +20,7 @@ from initbench.harness.build import redraw_heads
 from initbench.harness.context import Context
 from initbench.harness.coverage import Coverage
 from initbench.harness.hardware import resolve_device, resolve_precision
+from initbench.harness.levels import measure
 from initbench.harness.sites import find_sites
 from initbench.protocols import Grid, Level, Progress, Structure
 from initbench.recipe import load as load_recipe
@@ -33,7 +34,7 @@ def initialize(
     seed: int = 0,
     data: Sequence[NDArray[np.float32]] | None = None,
     patch_size: Grid | None = None,
-    levels: Sequence[Level] | None = None,
+    levels: Sequence[Level | str] | None = None,
     heads: Sequence[str] | None = None,
     steps: int | None = None,
     device: str = "auto",
@@ -51,7 +52,7 @@ def initialize(
         seed: root seed; the same seed gives the same bits.
         data: preprocessed training volumes ``(C, D, H, W)`` for initializers that look at patches, learned ones above all.
         patch_size: (D, H, W) of the network's input.
-        levels: encoder levels that an order prediction taps.
+        levels: encoder levels that an order prediction taps, shallow to deep; for a name, what the module gives is measured.
         heads: dotted names of the output heads, redrawn after the initializer and not learned.
         steps: pretext steps of a learned initializer.
         device: where a learned initializer trains.
@@ -69,7 +70,7 @@ def initialize(
     component = registry.get("initializer", spec.parse(init))
     registry.resolve_params(component, skip=2)
     learned = compose.info(component).learned
-    own = _structure(model, patch_size, levels, heads)
+    own = _structure(model, patch_size, levels, heads, int(data[0].shape[0]) if data else 1)
     target = resolve_device(device)
     recipe = load_recipe("base", size="paper", backbone="", budget="paper", assignments=["preprocess.spacing=native", *settings])
     if learned and (not data or steps is None or not own.patch_size[0]):
@@ -106,19 +107,29 @@ def initialize(
 
 
 def _structure(
-    model: nn.Module, patch_size: Grid | None, levels: Sequence[Level] | None, heads: Sequence[str] | None
+    model: nn.Module, patch_size: Grid | None, levels: Sequence[Level | str] | None, heads: Sequence[str] | None, channels: int
 ) -> Structure:
     known = getattr(model, "structure", None)
     own = known if isinstance(known, Structure) else Structure((0, 0, 0), (), ())
     names = dict(model.named_modules())
-    asked = [*(level.module for level in levels or ()), *(heads or ())]
+    tapped = [level if isinstance(level, str) else level.module for level in levels or ()]
+    asked = [*tapped, *(heads or ())]
     strange = [name for name in asked if name not in names]
     if strange:
         there = ", ".join(name for name, _ in model.named_children())
         raise UsageError(f"the network has no module {', '.join(strange)}; its top-level modules: {there}")
+    patch = patch_size or own.patch_size
     return replace(
         own,
-        patch_size=patch_size or own.patch_size,
-        levels=tuple(levels) if levels is not None else own.levels,
+        patch_size=patch,
+        levels=_levels(model, levels, patch, channels) if levels is not None else own.levels,
         heads=tuple(heads) if heads is not None else own.heads,
     )
+
+
+def _levels(model: nn.Module, levels: Sequence[Level | str], patch: Grid, channels: int) -> tuple[Level, ...]:
+    named = [level for level in levels if isinstance(level, str)]
+    if named and not patch[0]:
+        raise UsageError("levels by name are measured on a patch: pass patch_size=(D, H, W)")
+    measured = {level.module: level for level in measure(model, named, patch, channels)} if named else {}
+    return tuple(measured[level] if isinstance(level, str) else level for level in levels)
