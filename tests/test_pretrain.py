@@ -21,8 +21,7 @@ from initbench.checkpoints.reading import read
 from initbench.cli.app import main
 from initbench.errors import UsageError
 from initbench.harness import run as run_module
-from initbench.harness.pretrain import Export, pretrain
-from initbench.harness.sweep import plan
+from initbench.harness.pretrain import Export
 from initbench.protocols import structure_of
 from initbench.runs import store
 from tests.msd_factory import make_msd
@@ -45,8 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def export(data: Path, path: Path, init: str = "lwi", backbone: str = "unetr") -> Export:
-    [request] = plan(init, backbone, str(data), assignments=SMALL, **OPTIONS)
-    return pretrain(request, path)
+    return initbench.pretrain(init, backbone, str(data), weights=path, assignments=SMALL, **OPTIONS)
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,6 @@ from typing import Any
 
 from rich.console import Console
 
-from initbench.errors import UsageError
-
 
 def pretrain_command(
     init: str, backbone: str, dataset: str, seed: int, weights: Path, *, json: bool, options: dict[str, Any]
@@ -25,19 +23,15 @@ def pretrain_command(
     with console.status("loading torch") if console.is_terminal else contextlib.nullcontext():
         from initbench.cli.progress import Display
         from initbench.executors.local import OneRun
-        from initbench.harness.pretrain import check_path, pretrain
-        from initbench.harness.sweep import plan
-    check_path(weights)
-    requests = plan([init], [backbone], [dataset], seeds=[seed], **options)
-    if len(requests) != 1:
-        raise UsageError(f"one initializer, one backbone and one data set at a time; this names {len(requests)} runs")
-    with Display(requests, console) as display:
-        export = pretrain(requests[0], weights, OneRun(display, 0))
+        from initbench.harness.pretrain import export, plan_one
+    request = plan_one(init, backbone, dataset, seed, weights, **options)
+    with Display([request], console) as display:
+        written = export(request, weights, OneRun(display, 0))
     if json:
-        sys.stdout.write(json_module.dumps({"path": str(export.path), **export.card}, indent=1) + "\n")
+        sys.stdout.write(json_module.dumps({"path": str(written.path), **written.card}, indent=1) + "\n")
         return
-    cost = export.card["cost"]
+    cost = written.card["cost"]
     console.print(
-        f"{export.path}: {export.card['init']} on {export.card['backbone']}, {cost['steps']} steps, {cost['seconds']:.0f} s"
+        f"{written.path}: {written.card['init']} on {written.card['backbone']}, {cost['steps']} steps, {cost['seconds']:.0f} s"
     )
-    console.print(f"{export.card_path}: what they are", style="dim")
+    console.print(f"{written.card_path}: what they are", style="dim")

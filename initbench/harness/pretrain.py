@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from initbench.harness import record as records
 from initbench.harness.cell import Cell, RunRequest, resolve
 from initbench.harness.hardware import environment
 from initbench.harness.run import Run
+from initbench.harness.sweep import RunOptions, plan
 from initbench.harness.weights import save_weights
 from initbench.protocols import BackboneInfo, NoProgress, Progress, structure_of
 
@@ -36,7 +37,47 @@ class Export:
     card: dict[str, Any]
 
 
-def pretrain(request: RunRequest, path: Path, progress: Progress | None = None) -> Export:
+def pretrain(
+    init: str,
+    backbone: str,
+    dataset: str = "phantom-lung",
+    *,
+    weights: str | Path,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Unpack[RunOptions],
+) -> Export:
+    """Writes the weights of an init, to train from elsewhere; the same as the command ``initbench pretrain``.
+
+    Args:
+        init: one initializer, parameters inline.
+        backbone: one backbone, a variant inline.
+        dataset: one data set, or a path.
+        weights: file to write, ``.safetensors`` or ``.pth``.
+        seed: root seed.
+        progress: told of progress.
+        **options: those of `initbench.run` that an init stage knows.
+
+    Raises:
+        UsageError: the request is wrong, or the file exists. InitbenchError: the pretext diverged.
+    """
+    return export(plan_one(init, backbone, dataset, seed, Path(weights), **options), Path(weights), progress)
+
+
+def plan_one(init: str, backbone: str, dataset: str, seed: int, path: Path, **options: Unpack[RunOptions]) -> RunRequest:
+    """The request of an export.
+
+    Raises:
+        UsageError: it names more than one run, or its file cannot be written.
+    """
+    check_path(path)
+    requests = plan(init, backbone, dataset, seeds=[seed], **options)
+    if len(requests) != 1:
+        raise UsageError(f"one initializer, one backbone and one data set at a time; this names {len(requests)} runs")
+    return requests[0]
+
+
+def export(request: RunRequest, path: Path, progress: Progress | None = None) -> Export:
     """Constructs the network, initializes it, and writes its weights; no supervised step is taken.
 
     Args:
