@@ -53,11 +53,11 @@ def read_state(folder: Path) -> dict[str, Any] | None:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process of this machine works on the run."""
+    """Whether a process of this machine works on the run; taken to be so where we may not ask, as in a colleague's folder."""
     try:
         with FileLock(lock_file(folder), blocking=False):
             return False
-    except Timeout:
+    except (Timeout, PermissionError):
         return True
 
 
