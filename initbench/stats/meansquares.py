@@ -1,0 +1,96 @@
+"""Mean squares of balanced layouts, over the last axes; whatever lies before them is looped over by numpy.
+
+Searle, Casella & McCulloch, Variance Components (1992), chapter 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from initbench.stats.design import Array
+
+
+@dataclass(frozen=True)
+class Square:
+    """A mean square and its degrees of freedom; NaN where there are none."""
+
+    value: Array
+    df: int
+
+    @property
+    def sum(self) -> Array:
+        """The sum of squares."""
+        return self.value * self.df if self.df else np.zeros_like(self.value)
+
+
+def two_way(d: Array) -> tuple[Square, Square, Square]:
+    """Mean squares of seeds, cases and residual of `d` [..., seed, case], one value per cell."""
+    S, C = d.shape[-2:]
+    grand = d.mean((-2, -1), keepdims=True)
+    seeds = d.mean(-1, keepdims=True) - grand
+    cases = d.mean(-2, keepdims=True) - grand
+    rest = d - grand - seeds - cases
+    return (
+        _square(C * _total(seeds, 2), S - 1),
+        _square(S * _total(cases, 2), C - 1),
+        _square(_total(rest, 2), (S - 1) * (C - 1)),
+    )
+
+
+@dataclass(frozen=True)
+class MeanSquares:
+    """Mean squares of y [..., init, seed, case] with crossed seeds, in squared units of y."""
+
+    init: Square
+    seed: Square
+    case: Square
+    init_seed: Square
+    init_case: Square
+    seed_case: Square
+    residual: Square
+
+    @property
+    def seed_in_init(self) -> Square:
+        """Seeds within inits: C Σ (m_is − ȳ_i)² / [I (S − 1)], for seeds that are nested."""
+        return _pooled(self.seed, self.init_seed)
+
+    @property
+    def nested_residual(self) -> Square:
+        """Seed × case within inits, df I (S − 1) (C − 1)."""
+        return _pooled(self.seed_case, self.residual)
+
+
+def mean_squares(y: Array) -> MeanSquares:
+    """Mean squares of `y` [..., init, seed, case], balanced."""
+    I, S, C = y.shape[-3:]  # noqa: E741 - the letters of the literature
+    grand = y.mean((-3, -2, -1), keepdims=True)
+    t = y.mean((-2, -1), keepdims=True) - grand
+    r = y.mean((-3, -1), keepdims=True) - grand
+    c = y.mean((-3, -2), keepdims=True) - grand
+    tr = y.mean(-1, keepdims=True) - grand - t - r
+    tc = y.mean(-2, keepdims=True) - grand - t - c
+    rc = y.mean(-3, keepdims=True) - grand - r - c
+    rest = y - grand - t - r - c - tr - tc - rc
+    return MeanSquares(
+        init=_square(S * C * _total(t, 3), I - 1),
+        seed=_square(I * C * _total(r, 3), S - 1),
+        case=_square(I * S * _total(c, 3), C - 1),
+        init_seed=_square(C * _total(tr, 3), (I - 1) * (S - 1)),
+        init_case=_square(S * _total(tc, 3), (I - 1) * (C - 1)),
+        seed_case=_square(I * _total(rc, 3), (S - 1) * (C - 1)),
+        residual=_square(_total(rest, 3), (I - 1) * (S - 1) * (C - 1)),
+    )
+
+
+def _total(values: Array, axes: int) -> Array:
+    return np.asarray((values**2).sum(tuple(range(-axes, 0))), np.float64)
+
+
+def _square(total: Array, df: int) -> Square:
+    return Square(total / df if df else np.full_like(total, np.nan), df)
+
+
+def _pooled(first: Square, second: Square) -> Square:
+    return _square(np.asarray(first.sum + second.sum, np.float64), first.df + second.df)
