@@ -1,0 +1,225 @@
+"""From run and case tables to the array that every statistic reads: y [init, seed, case] in Dice points, a block at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from initbench.errors import DataError, UsageError
+from initbench.stats.blocks import _BLOCK, POINTS, _groups
+from initbench.stats.design import Array, Flags, SeedDesign
+
+# What a class without reference scores: nothing; 0 if predicted, else nothing; 0 if predicted, else 1 (Metrics Reloaded).
+Policy = Literal["reference-mask", "nnunet", "empty-is-one"]
+
+SCORED = ("ok", "diverged")
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """An init that gets no verdict, and why."""
+
+    init: str
+    kind: Literal["incomplete", "identical"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """The scores of a block.
+
+    Attributes:
+        block: dataset, split, backbone, variant, size, budget, steps, precision, recipe and protocol, which all inits share.
+        inits: names along the first axis of `y`; complete inits alone.
+        seeds: seeds of every init along the second axis, [init][seed].
+        design: `crossed` where all inits have the same seeds, `nested` where no two share one.
+        cases: names along the third axis, in order.
+        y: Dice points [init, seed, case], mean over the classes scored for the case; 0 for all of a diverged run. NaN only under
+            the policy `nnunet`, under which runs are not scored on the same cases and no comparison is made.
+        diverged: which runs diverged, [init, seed].
+        withheld: the inits that are not in `y`.
+        shared_seeds: seeds of which every init of the block has a score, also the withheld ones.
+        unscored: cases in which the reference holds no class.
+    """
+
+    block: dict[str, object]
+    policy: Policy
+    inits: tuple[str, ...]
+    seeds: tuple[tuple[int, ...], ...]
+    design: SeedDesign
+    cases: tuple[str, ...]
+    y: Array
+    diverged: Flags
+    withheld: tuple[Withheld, ...]
+    shared_seeds: tuple[int, ...]
+    unscored: tuple[str, ...]
+
+    def runs(self, init: str) -> Array:
+        """Run scores [seed] of an init in Dice points."""
+        return np.asarray(np.nanmean(self.y[self.inits.index(init)], axis=-1), np.float64)
+
+
+def score_tables(
+    runs: pd.DataFrame,
+    cases: pd.DataFrame,
+    *,
+    policy: Policy = "reference-mask",
+    seeds: Sequence[int] | None = None,
+) -> list[ScoreTable]:
+    """The scores of every block; a block without a complete init has none, and says why.
+
+    An init that learns nothing has one run for both protocols and stands in the block of each. An init that lacks a seed of the
+    block is withheld: its missing runs are to be done, or the comparison narrowed with `seeds`.
+
+    Args:
+        runs: as `load_runs` gives.
+        cases: as `load_cases` gives.
+        policy: how classes without reference are scored.
+        seeds: the seeds to compare; by default every seed that any init of the block was asked for.
+
+    Raises:
+        UsageError: a run is there twice.
+        DataError: runs of a block were scored on different cases.
+    """
+    scored = _by_run(case_scores(cases, policy))
+    wanted = runs if seeds is None else runs[runs["seed"].isin(list(seeds))]
+    found = []
+    for key, frame in wanted.groupby(list(_BLOCK), sort=True, dropna=False):
+        for protocol in sorted(set(frame["protocol"]) - {"any"}) or ["any"]:
+            block = {**dict(zip(_BLOCK, key, strict=True)), "protocol": protocol}
+            groups = _groups(frame[frame["protocol"].isin([protocol, "any"])])
+            by_init = {init: _by_seed(init, group, scored) for init, group in groups}
+            found.append(_table(block, by_init, policy, seeds))
+    return found
+
+
+def case_scores(cases: pd.DataFrame, policy: Policy = "reference-mask") -> pd.Series[float]:
+    """Dice points by cell, seed and case, mean over the classes scored; 0 in a diverged run, NaN where no class is scored."""
+    if cases.empty:
+        return pd.Series(dtype=float, index=pd.MultiIndex.from_arrays([[], [], []], names=["cell", "seed", "case"]))
+    points = POINTS * class_dice(cases, policy)
+    worst = (cases["status"] == "diverged") & (points.notna() | (policy == "empty-is-one"))
+    return points.mask(worst, 0.0).groupby([cases["cell"], cases["seed"], cases["case"]]).mean()
+
+
+def class_dice(cases: pd.DataFrame, policy: Policy = "reference-mask") -> pd.Series[float]:
+    """Dice of every row from its counts, a fraction; NaN where the policy does not score it."""
+    tp, fp, fn = (cases[name].astype(float) for name in ("tp", "fp", "fn"))
+    dice = 2 * tp / (2 * tp + fp + fn).replace(0.0, np.nan)  # NaN: neither reference nor prediction
+    if policy == "reference-mask":
+        return dice.where(tp + fn > 0)
+    return dice.fillna(1.0) if policy == "empty-is-one" else dice
+
+
+def _by_run(scores: pd.Series[float]) -> dict[tuple[str, int], pd.Series[float]]:
+    groups = scores.groupby(level=["cell", "seed"])
+    return {(str(key[0]), int(key[1])): group.droplevel(["cell", "seed"]) for key, group in groups}  # type: ignore[index]
+
+
+def false_positives(cases: pd.DataFrame) -> pd.DataFrame:
+    """What was predicted where the reference lacks a class, per backbone, dataset, protocol and init.
+
+    Columns: `empty` cases × classes × seeds without reference, `rate` of them with a prediction, `voxels` predicted on average.
+    Diverged runs are left out: their empty prediction would look like a good one.
+    """
+    empty = cases[(cases["tp"] + cases["fn"] == 0) & (cases["status"] == "ok")]
+    frame = empty.assign(found=empty["fp"] > 0)
+    groups = frame.groupby(["dataset", "backbone", "protocol", "init"])
+    return groups.agg(empty=("fp", "size"), rate=("found", "mean"), voxels=("fp", "mean")).reset_index()
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run of an init: its state, the digest of its weights, and its Dice points by case where it has them."""
+
+    status: str
+    digest: str
+    scores: pd.Series[float] | None
+
+
+_Runs = dict[int, _Run]  # by seed
+
+
+def _table(block: dict[str, object], by_init: dict[str, _Runs], policy: Policy, seeds: Sequence[int] | None) -> ScoreTable:
+    design, asked = _design(by_init, seeds)
+    withheld = [item for init, runs in by_init.items() for item in _withheld(init, runs, asked[init])]
+    complete = [init for init in by_init if init not in {item.init for item in withheld}]
+    chosen = {init: [by_init[init][seed] for seed in asked[init]] for init in complete}
+    y, names, unscored = _stacked(chosen, policy)
+    return ScoreTable(
+        block=block,
+        policy=policy,
+        inits=tuple(complete),
+        seeds=tuple(asked[init] for init in complete),
+        design=design,
+        cases=names,
+        y=y,
+        diverged=np.array([[run.status == "diverged" for run in runs] for runs in chosen.values()], bool),
+        withheld=tuple(withheld),
+        shared_seeds=_shared(by_init),
+        unscored=unscored,
+    )
+
+
+def _by_seed(init: str, group: pd.DataFrame, scored: dict[tuple[str, int], pd.Series[float]]) -> _Runs:
+    found: _Runs = {}
+    columns = (group[name] for name in ("seed", "cell", "status", "weights_digest"))
+    for number, cell, status, digest in zip(*columns, strict=True):
+        seed = int(number)
+        if seed in found:
+            raise UsageError(f"{init}: seed {seed} is there twice, as copies of one study below one folder would be")
+        scores = scored.get((str(cell), seed)) if status in SCORED else None
+        found[seed] = _Run(str(status), "" if pd.isna(digest) else str(digest), scores)
+    return found
+
+
+def _design(by_init: dict[str, _Runs], seeds: Sequence[int] | None) -> tuple[SeedDesign, dict[str, tuple[int, ...]]]:
+    """Crossed, with all seeds of the block for every init; nested, with an init's own ones, where no two inits share a seed."""
+    own = {init: tuple(sorted(runs)) for init, runs in by_init.items()}
+    union = sorted({seed for found in own.values() for seed in found} | set(seeds or ()))
+    apart = len(own) > 1 and len(union) == sum(map(len, own.values())) and len({len(found) for found in own.values()}) == 1
+    return ("nested", own) if apart else ("crossed", dict.fromkeys(own, tuple(union)))
+
+
+def _withheld(init: str, runs: _Runs, asked: tuple[int, ...]) -> Iterator[Withheld]:
+    missing = [seed for seed in asked if seed not in runs or runs[seed].scores is None]
+    if missing:
+        states = ", ".join(f"{seed} ({runs[seed].status if seed in runs else 'not run'})" for seed in missing)
+        yield Withheld(init, "incomplete", f"no score for seed {states}: run again, or compare the seeds that all inits have")
+        return
+    # Diverged runs may well be alike: all of them NaN.
+    digests = Counter(runs[seed].digest for seed in asked if runs[seed].status == "ok")
+    same = [str(seed) for seed in asked if runs[seed].digest and digests[runs[seed].digest] > 1]
+    if same:
+        yield Withheld(
+            init, "identical", f"seeds {', '.join(same)} have the same weights, bit for bit: the seed is not in effect"
+        )
+
+
+def _stacked(chosen: dict[str, list[_Run]], policy: Policy) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
+    """Dice points [init, seed, case], the scored cases, and the others."""
+    if not chosen:
+        return np.zeros((0, 0, 0)), (), ()
+    rows = {init: [run.scores.sort_index() for run in runs if run.scores is not None] for init, runs in chosen.items()}
+    names = list(next(iter(rows.values()))[0].index)
+    for init, found in rows.items():
+        if any(list(scores.index) != names for scores in found):
+            raise DataError(f"{init}: scored on other cases than the other inits of its block; `initbench verify` names the runs")
+    y = np.array([[scores.to_numpy(np.float64) for scores in found] for found in rows.values()])
+    never = np.isnan(y).all((0, 1))
+    if policy != "nnunet" and np.isnan(y[..., ~never]).any():
+        raise DataError(
+            "runs of a block disagree on which classes the reference of a case holds: the labels have changed between"
+        )
+    kept = tuple(str(name) for name, out in zip(names, never, strict=True) if not out)
+    return y[..., ~never], kept, tuple(str(name) for name, out in zip(names, never, strict=True) if out)
+
+
+def _shared(by_init: dict[str, _Runs]) -> tuple[int, ...]:
+    sets = [{seed for seed, run in runs.items() if run.scores is not None} for runs in by_init.values()]
+    return tuple(sorted(set.intersection(*sets)))
