@@ -207,11 +207,21 @@ def test_one_seed_or_one_case_gives_no_interval() -> None:
         assert got.seed is None
 
 
+def test_the_mean_for_new_seeds_and_cases_by_the_formulas() -> None:
+    y = scores(RNG(15), 1, 1, 3, 6)[0, 0]
+    seeds, cases, rest = (float(square.value) for square in two_way(y))
+    noise = seeds + cases - rest
+    got = mean_for_new_cases(y)
+    assert float(got.error) == pytest.approx(math.sqrt(noise / 18))
+    assert float(got.df) == pytest.approx(noise**2 / (seeds**2 / 2 + cases**2 / 5 + rest**2 / 10))
+    assert summarize(y).mean_new_cases.low == pytest.approx(y.mean() - stats.t.ppf(0.975, got.df) * got.error)
+
+
 @pytest.mark.parametrize(("seeds", "cases"), [(3, 12), (3, 63), (10, 12)])
 def test_the_mean_covers_for_new_seeds_and_cases(seeds: int, cases: int) -> None:
     estimate = mean_for_new_cases(scores(RNG(13), 4000, 1, seeds, cases)[:, 0])
     half = stats.t.ppf(0.975, estimate.df) * estimate.error
-    assert 0.92 <= float((np.abs(estimate.value) <= half).mean()) <= 0.97
+    assert 0.935 <= float((np.abs(estimate.value) <= half).mean()) <= 0.965
 
 
 @pytest.mark.parametrize(("seeds", "bootstrap"), [(3, 0.75), (5, 0.84), (10, 0.90)])

@@ -9,21 +9,12 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from initbench.stats.compare import Difference, compare, difference
 from initbench.stats.design import Refused
 from initbench.stats.exact import ExactTest, exact_test, seeds_for_sign_flip, smallest_permutation, smallest_sign_flip
-from initbench.stats.mrmc import (
-    Difference,
-    Omnibus,
-    compare,
-    crossed_difference,
-    difference,
-    equivalence,
-    nested_difference,
-    omnibus_crossed,
-    omnibus_nested,
-    two_sided,
-)
+from initbench.stats.mrmc import crossed_difference, equivalence, nested_difference, omnibus_crossed, omnibus_nested, two_sided
 from initbench.stats.multiplicity import compact_letters, holm
+from initbench.stats.omnibus import Omnibus
 from initbench.stats.superiority import Superiority, superiority
 from tests.simulated import LUNG, ORGANS, scores
 
@@ -266,6 +257,30 @@ def test_what_cannot_be_decided_gets_no_p() -> None:
         assert "one seed" in omnibus.reason
 
 
+def test_no_noise_gives_no_omnibus() -> None:
+    a = scores(RNG(18), 1, 1, 4, 9)[0, 0]
+    for y, seeds in ((np.stack([a, a + 0.1, a]), "crossed"), (np.repeat(a[None, :1], 4, axis=1).repeat(2, axis=0), "nested")):
+        for scope in ("A", "B"):
+            got = compare(y, [str(k) for k in range(len(y))], scope=scope, seeds=seeds)  # type: ignore[arg-type]
+            assert isinstance(got.omnibus, Refused)
+            assert {d.verdict for d in got.differences} == {"untestable"}
+
+
+@pytest.mark.parametrize("scope", ["A", "B", "C"])
+@pytest.mark.parametrize("seeds", ["crossed", "nested"])
+def test_a_difference_does_not_depend_on_order_origin_or_unit(scope: Any, seeds: Any) -> None:
+    a, b = scores(RNG(19), 1, 2, 4, 15)[0]
+    one = difference(a, b, scope=scope, seeds=seeds)
+    back = difference(b, a, scope=scope, seeds=seeds)
+    assert (back.estimate.value, back.estimate.low, back.estimate.high) == pytest.approx(
+        (-one.estimate.value, -one.estimate.high, -one.estimate.low)
+    )
+    scaled = difference(3 * a + 7, 3 * b + 7, scope=scope, seeds=seeds, margin=1.5)
+    for other in (back, scaled):
+        assert (other.p, other.p_equivalence, other.df) == pytest.approx((one.p, one.p_equivalence, one.df))
+    assert scaled.estimate.high == pytest.approx(3 * one.estimate.high)
+
+
 def test_wrong_input_is_an_error() -> None:
     y = scores(RNG(12), 1, 2, 3, 4)[0]
     with pytest.raises(ValueError, match="not finite"):
@@ -346,6 +361,9 @@ def test_the_smallest_p_of_exact_tests() -> None:
     assert [smallest_sign_flip(n) for n in (1, 3, 5, 6)] == [1.0, 0.25, 0.0625, 0.03125]
     assert smallest_permutation(3, 3) == pytest.approx(0.10)
     assert smallest_permutation(5, 5) == pytest.approx(0.00794, abs=1e-5)
+    apart = exact_test(np.arange(4.0) + 10, np.arange(6.0), "nested")
+    assert isinstance(apart, ExactTest)
+    assert apart.p == pytest.approx(apart.smallest) == smallest_permutation(4, 6)
     assert (seeds_for_sign_flip(), seeds_for_sign_flip(28)) == (6, 11)
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from initbench.stats.blocks import BASELINE
+from initbench.stats.compare import MARGIN, Comparison, Difference, compare
 from initbench.stats.components import Components, components
 from initbench.stats.design import SCOPES, Refused, Scope, SeedDesign
 from initbench.stats.inits import InitSummary, summarize
-from initbench.stats.mrmc import MARGIN, Comparison, Difference, compare
 from initbench.stats.ranks import Ranking, ranking
 from initbench.stats.summary import Interval
 from initbench.stats.table import ScoreTable

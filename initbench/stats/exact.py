@@ -27,8 +27,8 @@ def smallest_sign_flip(count: int) -> float:
 
 
 def smallest_permutation(first: int, second: int) -> float:
-    """Smallest two-sided p of a permutation test of two groups: 2 / C(n + m, n) for equal ones, else 1 / C(n + m, n)."""
-    return min(1.0, (2 if first == second else 1) / math.comb(first + second, first))
+    """Smallest two-sided p of a permutation test of two groups, twice the smaller tail: 2 / C(n + m, n)."""
+    return min(1.0, 2 / math.comb(first + second, first))
 
 
 def seeds_for_sign_flip(family: int = 1) -> int:

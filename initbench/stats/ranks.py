@@ -10,8 +10,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from initbench.stats.compare import Comparison, compare
 from initbench.stats.design import Array, Refused, SeedDesign, checked, generator
-from initbench.stats.mrmc import Comparison, compare
 from initbench.stats.multiplicity import compact_letters
 from initbench.stats.summary import LEVEL
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
-from scipy.optimize import brentq
 
 from initbench.stats.design import Array, Refused, SeedDesign
 from initbench.stats.summary import LEVEL, Interval
@@ -57,6 +56,8 @@ def _wilson(share: float, count: int) -> Interval:
 
 
 def _newcombe(share: float, first: int, second: int) -> Interval:
+    from scipy.optimize import brentq  # scipy.optimize takes long to import
+
     extra = (first + second) / 2 - 1
 
     def excess(chance: float) -> float:
