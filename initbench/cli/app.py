@@ -11,11 +11,14 @@ import typer
 from initbench import registry
 from initbench.cli.options import (
     BackboneOption,
+    BackbonesOption,
     Budget,
     DataRootOption,
     DatasetOption,
+    DatasetsOption,
     DeviceOption,
     Format,
+    FormatOption,
     JsonOption,
     NetSize,
     OutOption,
@@ -25,9 +28,11 @@ from initbench.cli.options import (
     RecipeOption,
     SeedOption,
     SetOption,
+    SheetFormat,
     SizeOption,
     SplitOption,
     ThreadsOption,
+    ToleranceOption,
     What,
     run_options,
 )
@@ -92,6 +97,10 @@ def run(
         ),
     ] = None,
     save_predictions: Annotated[bool, typer.Option(help="Keep label maps of the reported cases as NIfTI.")] = False,
+    distances: Annotated[
+        bool, typer.Option("--distances", help="Measure HD95 and surface Dice in mm; seconds a case for large CT.")
+    ] = False,
+    nsd_tolerance: ToleranceOption = 2.0,
     checkpoint_every: Annotated[float, typer.Option(help="Minutes between checkpoints of a stage.", min=0)] = 5.0,
     json: JsonOption = False,
 ) -> None:
@@ -113,6 +122,8 @@ def run(
         | {
             "out": out,
             "save_predictions": save_predictions,
+            "distances": distances,
+            "nsd_tolerance": nsd_tolerance,
             "fixed": tuple(sorted(set(fix or ()))),
             "checkpoint_every": 60 * checkpoint_every,
         },
@@ -158,6 +169,19 @@ def verify(
     from initbench.cli.verify import verify_command
 
     verify_command(runs, steps=steps, device=device, json=json)
+
+
+@app.command()
+def measure(
+    runs: Annotated[list[Path], typer.Argument(help="Folder(s) of runs, or folders that hold some.")],
+    nsd_tolerance: ToleranceOption = 2.0,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:i. [default: as the run had it]")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Add HD95 and surface Dice to finished runs, from their predictions or weights. Exit code 1 if one is refused."""
+    from initbench.cli.measure import measure_command
+
+    measure_command(runs, tolerance=nsd_tolerance, device=device, json=json)
 
 
 @app.command()
@@ -248,8 +272,8 @@ def doctor(
 @app.command()
 def leaderboard(
     out: OutOption = Path("runs"),
-    dataset: Annotated[list[str] | None, typer.Option(help="Only these data sets.")] = None,
-    backbone: Annotated[list[str] | None, typer.Option(help="Only these backbones.")] = None,
+    dataset: DatasetsOption = None,
+    backbone: BackbonesOption = None,
     format_: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.table,
     json: JsonOption = False,
 ) -> None:
@@ -257,6 +281,53 @@ def leaderboard(
     from initbench.cli.show import leaderboard_command
 
     leaderboard_command(out, dataset or [], backbone or [], "json" if json else format_.value)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="Initializer, as its row is called.")],
+    second: Annotated[str, typer.Argument(help="The one it is compared with.")] = "default",
+    out: OutOption = Path("runs"),
+    dataset: DatasetsOption = None,
+    backbone: BackbonesOption = None,
+    margin: Annotated[float, typer.Option(help="Dice points within which two inits are equivalent.", min=0.0)] = 0.5,
+    format_: FormatOption = SheetFormat.table,
+) -> None:
+    """Say what can be claimed of two inits: for new seeds and cases, for these cases, for these weights."""
+    from initbench.cli.statistics import compare_command
+
+    compare_command(first, second, out, dataset or [], backbone or [], margin, format_.value)
+
+
+@app.command()
+def variance(
+    out: OutOption = Path("runs"),
+    dataset: DatasetsOption = None,
+    backbone: BackbonesOption = None,
+    across: Annotated[bool, typer.Option("--across", help="Seed SDs of the inits, pooled over the blocks.")] = False,
+    format_: FormatOption = SheetFormat.table,
+) -> None:
+    """Show where the spread of Dice comes from: init, seed, case, their interactions, and what is left."""
+    from initbench.cli.statistics import variance_command
+
+    variance_command(out, dataset or [], backbone or [], across, format_.value)
+
+
+@app.command()
+def power(
+    out: OutOption = Path("runs"),
+    dataset: DatasetsOption = None,
+    backbone: BackbonesOption = None,
+    cases: Annotated[list[int] | None, typer.Option(help="Reported cases (repeatable). [default: the pilot's]", min=2)] = None,
+    sd: Annotated[
+        str | None, typer.Option(help="Instead of pilot runs: SDs of seed, init × case and residual in Dice points, as 1.5,3,10.")
+    ] = None,
+    format_: FormatOption = SheetFormat.table,
+) -> None:
+    """Show what difference so many seeds and cases can find, from pilot runs or stated SDs."""
+    from initbench.cli.statistics import power_command
+
+    power_command(out, dataset or [], backbone or [], cases or [], sd, format_.value)
 
 
 @validate_app.command("backbone")

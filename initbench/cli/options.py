@@ -65,6 +65,16 @@ class Format(StrEnum):
     json = "json"
 
 
+class SheetFormat(StrEnum):
+    """Forms of a table."""
+
+    table = "table"
+    md = "md"
+    csv = "csv"
+    json = "json"
+    latex = "latex"
+
+
 DatasetOption = Annotated[str, typer.Option("--dataset", help="Data set: name or path of a Decathlon folder.")]
 BackboneOption = Annotated[str, typer.Option("--backbone", help="Backbone; a variant inline: unetrpp(variant=lung).")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Root seed.", min=0)]
@@ -86,6 +96,10 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="section.field=value over the recipe, init.parameter=value over inits (repeatable)."),
 ]
+ToleranceOption = Annotated[float, typer.Option("--nsd-tolerance", help="Of the surface Dice, in mm.", min=0)]
+DatasetsOption = Annotated[list[str] | None, typer.Option("--dataset", help="Only these data sets.")]
+BackbonesOption = Annotated[list[str] | None, typer.Option("--backbone", help="Only these backbones.")]
+FormatOption = Annotated[SheetFormat, typer.Option("--format", help="Form of the output.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 

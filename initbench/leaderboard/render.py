@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -13,8 +12,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from initbench.leaderboard import words
 from initbench.stats.blocks import Block, Row, flat
-from initbench.stats.summary import Interval
 
 _HEADERS = (
     "#",
@@ -106,34 +105,14 @@ def _cells(rank: int, row: Row) -> tuple[str, ...]:
     return (
         str(rank),
         row.init,
-        _number(row.dice, 1),
+        words.number(row.dice, 1),
         str(len(row.seeds)),
-        _interval(row.sd),
-        "–" if row.difference is None else _interval(row.difference, signed=True),
+        words.interval(row.sd),
+        "–" if row.difference is None else words.interval(row.difference, signed=True),
         str(row.diverged),
-        _duration(row.seconds),
+        words.duration(row.seconds),
         f"{100 * row.init_share:.0f} %",
     )
-
-
-def _duration(seconds: float) -> str:
-    if math.isnan(seconds):
-        return "–"
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min" if seconds < 36000 else f"{seconds / 3600:.1f} h"
-
-
-def _number(value: float, digits: int, *, signed: bool = False) -> str:
-    return "–" if math.isnan(value) else f"{value:{'+' if signed else ''}.{digits}f}"
-
-
-def _interval(interval: Interval, *, signed: bool = False) -> str:
-    # Two decimals where they say something; one where a bound has two figures before the point already.
-    digits = 1 if max(abs(interval.low), abs(interval.high)) >= 10 else 2
-    value = _number(interval.value, digits, signed=signed)
-    if math.isnan(interval.low):
-        return value
-    low, high = (_number(bound, digits, signed=signed) for bound in (interval.low, interval.high))
-    return f"{value} [{low}, {high}]"
 
 
 def markdown(found: Sequence[Block]) -> str:
@@ -150,7 +129,7 @@ def markdown(found: Sequence[Block]) -> str:
 
 def as_csv(found: Sequence[Block]) -> str:
     """One line per init and block; empty where there is no value."""
-    rows = [{key: _plain(value) for key, value in row.items()} for row in flat(list(found))]
+    rows = [{key: words.plain(value) for key, value in row.items()} for row in flat(list(found))]
     out = io.StringIO()
     if rows:
         writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
@@ -161,9 +140,5 @@ def as_csv(found: Sequence[Block]) -> str:
 
 def as_json(found: Sequence[Block]) -> str:
     """The rows of `as_csv` as a JSON list, null where there is no value."""
-    rows = [{key: _plain(value) for key, value in row.items()} for row in flat(list(found))]
+    rows = [{key: words.plain(value) for key, value in row.items()} for row in flat(list(found))]
     return json.dumps(rows, indent=1, allow_nan=False, ensure_ascii=False)
-
-
-def _plain(value: object) -> object:
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,70 @@
+"""``initbench compare``, ``variance`` and ``power``. None imports torch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from initbench.errors import UsageError
+from initbench.leaderboard import comparison, planning, sheet, spread
+from initbench.runs.read import load_cases, load_runs
+from initbench.stats.power import stated
+from initbench.stats.table import ScoreTable, score_tables
+
+
+def compare_command(
+    first: str, second: str, out: Path, datasets: list[str], backbones: list[str], margin: float, form: str
+) -> None:
+    """Prints what can be claimed of the difference of two inits."""
+    _show(comparison.sheets(_tables(out, datasets, backbones), first, second, margin), form)
+
+
+def variance_command(out: Path, datasets: list[str], backbones: list[str], across: bool, form: str) -> None:
+    """Prints where the spread of Dice comes from, or the seed SDs of inits pooled over blocks."""
+    tables = _tables(out, datasets, backbones)
+    _show([spread.across(tables)] if across else spread.sheets(tables), form)
+
+
+def power_command(out: Path, datasets: list[str], backbones: list[str], cases: list[int], sds: str | None, form: str) -> None:
+    """Prints what studies could find: from pilot runs, or from stated SDs of seed, init x case and residual."""
+    if sds is None:
+        _show(planning.sheets(_tables(out, datasets, backbones), cases), form)
+        return
+    if not cases:
+        raise UsageError("--sd says nothing of the cases: add --cases N (repeatable)")
+    seed, init_case, residual = _three(sds)
+    text = f"seed SD {seed:g}, init × case SD {init_case:g}, residual SD {residual:g} Dice points"
+    _show([planning.sheet("a study", text, stated(seed, init_case, residual), cases, 1)], form)
+
+
+def _three(text: str) -> tuple[float, float, float]:
+    try:
+        seed, init_case, residual = (float(part) for part in text.split(","))
+        stated(seed, init_case, residual)
+    except ValueError:
+        raise UsageError(f"--sd {text!r}: write SDs of seed, init × case and residual, 0 or more, as in --sd 1.5,3,10") from None
+    return seed, init_case, residual
+
+
+def _tables(out: Path, datasets: Sequence[str], backbones: Sequence[str]) -> list[ScoreTable]:
+    runs = load_runs(out)
+    for column, wanted in (("dataset", datasets), ("backbone", backbones)):
+        if wanted:
+            runs = runs[runs[column].isin(list(wanted))]
+    found = score_tables(runs, load_cases(out)) if not runs.empty else []
+    if not found:
+        only = f" of {', '.join([*datasets, *backbones])}" if datasets or backbones else ""
+        raise UsageError(
+            f"{out} holds no scored runs{only}; `initbench run --init default,lwi --backbone unetr --out {out}` makes some"
+        )
+    return found
+
+
+def _show(sheets: Sequence[sheet.Sheet], form: str) -> None:
+    if form == "table":
+        sheet.terminal(sheets, Console(highlight=False))
+    else:
+        sys.stdout.write(sheet.FORMS[form](sheets).rstrip("\n") + "\n")

@@ -1,0 +1,102 @@
+"""Two inits side by side: what can be claimed of their difference, at each of the three scopes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from initbench.errors import UsageError
+from initbench.leaderboard import words
+from initbench.leaderboard.sheet import Sheet
+from initbench.leaderboard.titles import settings, title
+from initbench.stats.analysis import verdicts
+from initbench.stats.compare import MARGIN, Difference
+from initbench.stats.design import SCOPES, Refused, Scope
+from initbench.stats.superiority import superiority
+from initbench.stats.table import ScoreTable
+
+_COLUMNS = ("holds for", "difference [95 %]", "p", "Holm", "within ±{margin:g}", "verdict")
+_SCOPES: tuple[Scope, ...] = ("A", "B", "C")
+
+
+def sheets(tables: Sequence[ScoreTable], first: str, second: str, margin: float = MARGIN) -> list[Sheet]:
+    """A sheet for every block that has both inits.
+
+    Raises:
+        UsageError: no block has; names those there are.
+    """
+    names = sorted({init for table in tables for init in _inits(table)})
+    found = [_sheet(table, first, second, margin) for table in tables if {first, second} <= set(_inits(table))]
+    if not found:
+        raise UsageError(f"no block has both {first} and {second}; the inits of these runs: {', '.join(names)}")
+    return found
+
+
+def _inits(table: ScoreTable) -> list[str]:
+    return [*table.inits, *(item.init for item in table.withheld)]
+
+
+def _sheet(table: ScoreTable, first: str, second: str, margin: float) -> Sheet:
+    differences = {scope: _difference(table, first, second, scope, margin) for scope in _SCOPES}
+    return Sheet(
+        title=f"{first} − {second}: {title(table.block)}",
+        subtitle=f"{settings(table.block)} · {len(table.seeds[0]) if table.seeds else 0} seeds × {len(table.cases)} cases",
+        columns=tuple(column.format(margin=margin) for column in _COLUMNS),
+        rows=tuple(_row(scope, item) for scope, item in differences.items()),
+        notes=_notes(table, first, second, differences),
+        values=tuple(_values(table, item) for item in differences.values()),
+    )
+
+
+def _difference(table: ScoreTable, first: str, second: str, scope: Scope, margin: float) -> Difference:
+    found = verdicts(table, scope=scope, against=second, margin=margin).differences
+    return next(item for item in found if {item.first, item.second} == {first, second})
+
+
+def _row(scope: Scope, item: Difference) -> tuple[str, ...]:
+    return (
+        SCOPES[scope],
+        words.interval(item.estimate, signed=True),
+        words.chance(item.p),
+        words.chance(item.p_holm),
+        words.chance(item.p_equivalence),
+        item.verdict,
+    )
+
+
+def _notes(table: ScoreTable, first: str, second: str, differences: dict[Scope, Difference]) -> tuple[str, ...]:
+    reasons = dict.fromkeys(item.reason for item in differences.values() if item.reason)
+    notes = [f"Untestable: {reason}." for reason in reasons]
+    if first in table.inits and second in table.inits:
+        found = superiority(table.runs(first), table.runs(second), table.design)
+        if isinstance(found, Refused):
+            notes.append(found.reason + ".")
+        else:
+            share = "–".join(f"{100 * bound:.0f}" for bound in (found.chance.low, found.chance.high))
+            wins = f"{100 * found.chance.value:.0f} % of {found.pairs} pairs [{share} %]"
+            notes.append(f"A run of {first} beats one of {second} in {wins}.")
+    notes.append(
+        f"Differences in Dice points; the first line is the answer. p: of no difference; Holm: adjusted for all inits that these "
+        f"runs compare with {second}, which decides the verdict; the last p: of a difference beyond the margin, likewise."
+    )
+    return tuple(notes)
+
+
+def _values(table: ScoreTable, item: Difference) -> dict[str, object]:
+    return {
+        **{key: table.block[key] for key in ("dataset", "backbone", "variant", "size", "budget", "protocol")},
+        "first": item.first,
+        "second": item.second,
+        "scope": item.scope,
+        "holds_for": SCOPES[item.scope],
+        "difference": item.estimate.value,
+        "low": item.estimate.low,
+        "high": item.estimate.high,
+        "p": item.p,
+        "p_holm": item.p_holm,
+        "p_equivalence": item.p_equivalence,
+        "verdict": item.verdict,
+        "reason": item.reason,
+        "seeds": len(table.seeds[0]) if table.seeds else math.nan,
+        "cases": len(table.cases),
+    }

@@ -1,0 +1,103 @@
+"""A table with its title and notes, as terminal table, Markdown, LaTeX, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from initbench.leaderboard import words
+
+_ESCAPED = dict(zip("&%$#_{}", (r"\&", r"\%", r"\$", r"\#", r"\_", r"\{", r"\}"), strict=True))
+_WRITTEN = {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "–": "--"}
+_SIGNS = {"−": "$-$", "×": r"$\times$", "±": r"$\pm$", "·": r"$\cdot$", "<": "$<$", ">": "$>$"}
+_LATEX = str.maketrans(_ESCAPED | _WRITTEN | _SIGNS)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table.
+
+    Attributes:
+        title: what it is of.
+        subtitle: what its rows share.
+        columns: headers; the first column is of names, the others of numbers.
+        rows: cells as people read them.
+        notes: what has to be known before believing it.
+        values: the same for machines, a mapping per row.
+    """
+
+    title: str
+    subtitle: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+    values: tuple[dict[str, Any], ...]
+
+
+def terminal(sheets: Sequence[Sheet], console: Console) -> None:
+    """Prints tables; names and intervals take a second line where there is no room."""
+    for sheet in sheets:
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+        for number, header in enumerate(sheet.columns):
+            table.add_column(header, justify="right" if number else "left", overflow="fold")
+        for row in sheet.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        heading = Text(sheet.title, style="bold").append(f"\n{sheet.subtitle}", style="not bold dim")
+        console.print(Group(heading, table, *(Text(note) for note in sheet.notes)))
+        console.print()
+
+
+def markdown(sheets: Sequence[Sheet]) -> str:
+    """Markdown tables."""
+    lines: list[str] = []
+    for sheet in sheets:
+        lines += [f"### {sheet.title}", "", sheet.subtitle, ""]
+        lines += ["| " + " | ".join(sheet.columns) + " |", "|" + " --- |" * len(sheet.columns)]
+        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in sheet.rows]
+        lines += ["", *(f"- {note}" for note in sheet.notes), ""]
+    return "\n".join(lines)
+
+
+def latex(sheets: Sequence[Sheet]) -> str:
+    """LaTeX tables for the package booktabs; notes as comments."""
+    lines: list[str] = []
+    for sheet in sheets:
+        lines += [r"\begin{table}", r"\centering", rf"\caption{{{_tex(f'{sheet.title}: {sheet.subtitle}')}}}"]
+        lines += [rf"\begin{{tabular}}{{l{'r' * (len(sheet.columns) - 1)}}}", r"\toprule"]
+        lines += [" & ".join(map(_tex, sheet.columns)) + r" \\", r"\midrule"]
+        lines += [" & ".join(map(_tex, row)) + r" \\" for row in sheet.rows]
+        lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in sheet.notes), r"\end{table}", ""]
+    return "\n".join(lines)
+
+
+def _tex(text: str) -> str:
+    return text.translate(_LATEX)
+
+
+def as_csv(sheets: Sequence[Sheet]) -> str:
+    """One line a row of any table; empty where there is no value."""
+    rows = [{key: words.plain(value) for key, value in row.items()} for sheet in sheets for row in sheet.values]
+    out = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(out, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return out.getvalue()
+
+
+def as_json(sheets: Sequence[Sheet]) -> str:
+    """The rows of `as_csv` as a JSON list, null where there is no value."""
+    rows = [{key: words.plain(value) for key, value in row.items()} for sheet in sheets for row in sheet.values]
+    return json.dumps(rows, indent=1, allow_nan=False, ensure_ascii=False)
+
+
+FORMS: dict[str, Callable[[Sequence[Sheet]], str]] = {"md": markdown, "latex": latex, "csv": as_csv, "json": as_json}

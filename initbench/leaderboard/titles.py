@@ -1,0 +1,19 @@
+"""What a block is called, and what its rows share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def title(block: Mapping[str, Any]) -> str:
+    """Data set and network."""
+    variant = f" ({block['variant']})" if block["variant"] != "default" else ""
+    return f"{block['dataset']} × {block['backbone']}{variant}"
+
+
+def settings(block: Mapping[str, Any]) -> str:
+    """The settings of a block in one line."""
+    protocol = "" if block["protocol"] == "any" else f" · {block['protocol']}"
+    steps = f"{block['size']} size · {block['steps']} steps ({block['budget']}){protocol}"
+    return f"{steps} · {block['precision']} · split {block['split']}"

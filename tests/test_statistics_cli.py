@@ -1,0 +1,121 @@
+"""`compare`, `variance` and `power`: what they say of hand-made runs, in every form."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from initbench.cli.app import main
+from initbench.runs import store
+from tests.test_leaderboard import write_run
+
+CASES, SEEDS = 30, 5
+FORMS = ("table", "md", "csv", "json", "latex")
+
+
+def write_study(out: Path, shifts: dict[str, float], backbone: str = "unetr", spread: float = 0.004) -> None:
+    """Runs whose Dice is 0.7 + shift + seed + case + noise."""
+    rng = np.random.default_rng(len(backbone))
+    hard, seeds = rng.normal(0, 0.05, CASES), rng.normal(0, 0.002, SEEDS)
+    for init, shift in shifts.items():
+        for seed in range(SEEDS):
+            folder = write_run(out, init, 0.7, seed=seed, backbone=backbone)
+            found = np.clip(0.7 + shift + seeds[seed] + hard + rng.normal(0, spread, CASES), 0, 1)
+            tp = np.round(1000 * found).astype(int)
+            table = pd.DataFrame({"case": [f"c{i:02d}" for i in range(CASES)], "class": 1, "class_name": "nodule", "tp": tp})
+            table = table.assign(fp=1000 - tp, fn=1000 - tp, dice=tp / 1000, hd95_mm=None, nsd=None)
+            table.to_csv(folder / store.CASES, index=False)
+            record = store.read_record(folder)
+            assert record is not None
+            store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study") / "runs"
+    for backbone in ("unetr", "unetrpp"):
+        write_study(folder, {"default": 0.0, "lwi": 0.03, "mae": 0.0}, backbone)
+    return folder
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments])
+    printed = capsys.readouterr()
+    assert ended.value.code == code, printed.err
+    return printed.err if code else printed.out
+
+
+def test_compare_says_for_what_its_answer_holds(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(said(capsys, "compare", "lwi", "--out", str(out), "--backbone", "unetr", "--format", "json"))
+    assert [row["scope"] for row in rows] == ["A", "B", "C"]
+    assert rows[0]["holds_for"] == "new seeds and new cases, for this training set"
+    assert {row["verdict"] for row in rows} == {"better"}
+    for row in rows:
+        assert row["low"] < 3.0 < row["high"]
+        assert row["p"] <= row["p_holm"]
+        assert (row["seeds"], row["cases"]) == (SEEDS, CASES)
+    other = json.loads(said(capsys, "compare", "default", "lwi", "--out", str(out), "--backbone", "unetr", "--format", "json"))
+    assert other[0]["verdict"] == "worse"
+    assert other[0]["difference"] == pytest.approx(-rows[0]["difference"])
+    same = json.loads(said(capsys, "compare", "mae", "--out", str(out), "--format", "json"))
+    assert [row["verdict"] for row in same if row["scope"] == "A"] == ["equivalent", "equivalent"]
+
+
+def test_compare_names_what_is_missing(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no block has both tube and default; the inits of these runs: default, lwi, mae" in said(
+        capsys, "compare", "tube", "--out", str(out), code=2
+    )
+    assert "holds no scored runs of nnformer" in said(
+        capsys, "compare", "lwi", "--out", str(out), "--backbone", "nnformer", code=2
+    )
+
+
+def test_an_incomplete_init_gets_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_study(tmp_path, {"default": 0.0, "lwi": 0.03})
+    [folder] = tmp_path.glob("*/*/lwi-*/seed-4")
+    (folder / store.CASES).unlink()
+    [row, *_] = json.loads(said(capsys, "compare", "lwi", "--out", str(tmp_path), "--format", "json"))
+    assert (row["verdict"], row["p"]) == ("untestable", None)
+    assert "no score for seed 4 (invalid)" in row["reason"]
+
+
+def test_variance_finds_what_was_put_in(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(said(capsys, "variance", "--out", str(out), "--backbone", "unetr", "--format", "json"))
+    found = {row["source"]: row for row in rows}
+    assert found["case"]["sd_low"] < 5 < found["case"]["sd_high"]
+    assert found["residual"]["sd"] == pytest.approx(0.4, abs=0.08)
+    assert sum(row["share"] for row in rows) == pytest.approx(1)
+    across = json.loads(said(capsys, "variance", "--across", "--out", str(out), "--format", "json"))
+    assert [(row["init"], row["blocks"]) for row in across] == [("lwi", 2), ("mae", 2)]
+
+
+def test_power_from_runs_and_from_stated_sds(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(said(capsys, "power", "--out", str(out), "--backbone", "unetr", "--cases", "30", "--format", "json"))
+    points = [row["detectable"] for row in rows]
+    assert points == sorted(points, reverse=True)
+    assert all(row["floor"] <= row["detectable"] for row in rows)
+    stated = json.loads(said(capsys, "power", "--sd", "1.5,3,10", "--cases", "63", "--format", "json"))
+    assert [row["floor"] for row in stated] == pytest.approx([2.8015852 * np.sqrt(2 * 9 / 63)] * len(stated))
+    for wrong in ("1,2", "a,b,c", "-1,2,3", "1,nan,2"):
+        assert "--sd" in said(capsys, "power", f"--sd={wrong}", "--cases", "63", code=2)
+    assert "add --cases" in said(capsys, "power", "--sd", "1,2,3", code=2)
+
+
+@pytest.mark.parametrize("command", [("compare", "lwi"), ("variance",), ("variance", "--across"), ("power",)])
+def test_every_form_holds_every_row(out: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
+    forms = {form: said(capsys, *command, "--out", str(out), "--format", form) for form in FORMS}
+    rows = json.loads(forms["json"])
+    assert len(list(csv.DictReader(io.StringIO(forms["csv"])))) == len(rows)
+    body = [line for line in forms["latex"].splitlines() if line.endswith(r"\\") and " & " in line]
+    table = [line for line in forms["md"].splitlines() if line.startswith("| ") and "---" not in line]
+    assert len(body) == len(table)
+    assert forms["latex"].count(r"\begin{table}") == forms["latex"].count(r"\end{table}") == forms["md"].count("### ")
+    assert not any(sign in "".join(body).replace(r"\%", "").replace(" & ", "") for sign in "%_#–×±−")
+    assert "Traceback" not in forms["table"]
