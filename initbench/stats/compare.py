@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from initbench.stats.design import SCOPES, Array, Refused, Scope, SeedDesign, checked
-from initbench.stats.mrmc import Estimate, crossed_difference, equivalence, nested_difference, two_sided
+from initbench.stats.mrmc import Estimate, crossed_difference, equivalence, nested_difference, two_sided, two_sided_among_many
 from initbench.stats.multiplicity import holm
 from initbench.stats.omnibus import Omnibus, omnibus
 from initbench.stats.summary import LEVEL, Interval, t_quantile
@@ -30,8 +30,9 @@ class Difference:
 
     Attributes:
         estimate: with its 95 % interval, not adjusted for other pairs.
-        p: two-sided p of no difference; NaN where untestable.
-        p_holm: the same, adjusted for all pairs of its family.
+        p: two-sided p of no difference, of this pair alone; NaN where untestable.
+        p_holm: adjusted for all pairs of its family; at scope A from p values that hold in the tail (`two_sided_among_many`),
+            so that it may be above `p` with one pair, too.
         p_equivalence: p of the two one-sided tests against ±margin, adjusted likewise.
         verdict: `better` and `worse` by `p_holm`; `equivalent` by `p_equivalence`, also where the small difference is not 0.
         reason: why it is untestable, else empty.
@@ -135,7 +136,7 @@ def _pairs(inits: Sequence[str], against: str | None) -> list[tuple[int, int]]:
 
 
 def _judged(found: Sequence[Difference]) -> list[Difference]:
-    adjusted = zip(holm([item.p for item in found]), holm([item.p_equivalence for item in found]), found, strict=True)
+    adjusted = zip(holm([item.p_holm for item in found]), holm([item.p_equivalence for item in found]), found, strict=True)
     return [
         item if item.reason else replace(item, p_holm=float(p), p_equivalence=float(q), verdict=_verdict(item, p, q))
         for p, q, item in adjusted
@@ -160,6 +161,7 @@ def _tested(
         return Difference(*names, scope, unknown, nan, nan, nan, nan, nan, "untestable", reason)
     estimate = _estimate(a, b, scope, seeds)
     p = _signed_rank(a, b) if scope == "C" else float(two_sided(estimate))
+    among_many = p if scope == "C" else float(two_sided_among_many(estimate))
     half = t_quantile(0.5 + LEVEL / 2, float(estimate.df)) * float(estimate.error)
     value = float(estimate.value)
     return Difference(
@@ -169,7 +171,7 @@ def _tested(
         float(estimate.error),
         float(estimate.df),
         p,
-        math.nan,
+        among_many,
         float(equivalence(estimate, margin)),
         "undecided",
     )
@@ -186,13 +188,18 @@ def _estimate(a: Array, b: Array, scope: Scope, seeds: SeedDesign) -> Estimate:
 
 def _one_sample(d: Array) -> Estimate:
     error = d.std(ddof=1) / math.sqrt(d.size)
-    return Estimate(np.asarray(d.mean()), np.asarray(error), np.asarray(d.size - 1.0))
+    return _one_source(d.mean(), error, d.size - 1)
 
 
 def _welch(a: Array, b: Array) -> Estimate:
     va, vb = a.var(ddof=1) / a.size, b.var(ddof=1) / b.size
     df = (va + vb) ** 2 / (va**2 / (a.size - 1) + vb**2 / (b.size - 1))
-    return Estimate(np.asarray(a.mean() - b.mean()), np.asarray(np.sqrt(va + vb)), np.asarray(df))
+    return _one_source(a.mean() - b.mean(), np.sqrt(va + vb), df)
+
+
+def _one_source(value: float, error: float, df: float) -> Estimate:
+    """An estimate with noise of one kind alone."""
+    return Estimate(np.asarray(value), np.asarray(error), np.asarray(df, float), np.asarray(1.0), df, df)
 
 
 def _signed_rank(a: Array, b: Array) -> float:

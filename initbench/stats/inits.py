@@ -78,4 +78,5 @@ def mean_for_new_cases(y: Array) -> Estimate:
     spread = sum((square.value**2 / square.df for square in squares), np.zeros(()))
     with np.errstate(invalid="ignore", divide="ignore"):
         df = np.where(spread > 0, noise**2 / spread, 1.0)
-    return Estimate(y.mean((-2, -1)), np.sqrt(noise / (S * C)), df)
+        share = seeds / noise
+    return Estimate(y.mean((-2, -1)), np.sqrt(noise / (S * C)), df, share, S - 1, C - 1)
