@@ -157,7 +157,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "recipe": ([*RUN, "--init", "default", "--recipe", "mine"], "unknown recipe 'mine'; known: base"),
     "describe": (["describe", "untr"], "did you mean unetr"),
     "list": (["list", "models"], "'models' is not one of 'inits', 'backbones', 'datasets', 'recipes'"),
-    "command": (["compare"], "No such command 'compare'"),
+    "command": (["judge"], "No such command 'judge'"),
     "no runs": (["leaderboard", "--out", "void"], "void holds no runs; `initbench run --init default,lwi"),
     "no such runs": (["leaderboard", "--dataset", "liver"], "runs holds no runs for liver"),
     "no folder": (["leaderboard", "--out", "nowhere"], "nowhere: there is no such folder of runs"),

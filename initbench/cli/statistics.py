@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,9 +44,11 @@ def power_command(out: Path, datasets: list[str], backbones: list[str], cases: l
 def _three(text: str) -> tuple[float, float, float]:
     try:
         seed, init_case, residual = (float(part) for part in text.split(","))
-        stated(seed, init_case, residual)
+        wrong = not all(0 <= value < math.inf for value in (seed, init_case, residual))
     except ValueError:
-        raise UsageError(f"--sd {text!r}: write SDs of seed, init × case and residual, 0 or more, as in --sd 1.5,3,10") from None
+        wrong = True
+    if wrong:
+        raise UsageError(f"--sd {text!r}: write SDs of seed, init × case and residual, 0 or more, as in --sd 1.5,3,10")
     return seed, init_case, residual
 
 
