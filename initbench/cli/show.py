@@ -96,6 +96,7 @@ def _describe_run(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
         table["Dice"] = {"mean": f"{100 * record['dice']:.1f}"} | {
             name: "–" if value is None else f"{100 * value:.1f}" for name, value in record["dice_per_class"].items()
         }
+    table |= _distances(record)
     if coverage:
         shares = {"all parameters": coverage["changed_share"], **coverage["groups"]}
         table["changed by the init"] = {name: f"{share:.1%}" for name, share in shares.items()}
@@ -107,6 +108,21 @@ def _describe_run(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     }
     table["reason"] = record.get("reason")
     return {key: value for key, value in table.items() if value not in (None, "", {})}
+
+
+def _distances(record: dict[str, Any]) -> dict[str, Any]:
+    """Means per class, with the number of cases behind each."""
+    how = record.get("distances")
+    if not how:
+        return {}
+    titles = {"hd95_mm_per_class": "HD95 (mm)", "nsd_per_class": f"surface Dice ({how['nsd_tolerance_mm']:g} mm)"}
+    return {title: {name: _averaged(item) for name, item in record[key].items()} for key, title in titles.items()}
+
+
+def _averaged(item: dict[str, Any]) -> str:
+    missed = item.get("prediction_empty", 0)
+    without = f", {missed} without a prediction" if missed else ""
+    return "–" if item["mean"] is None else f"{item['mean']:.3g} ({item['cases']} cases{without})"
 
 
 def _describe(name: str) -> dict[str, Any]:

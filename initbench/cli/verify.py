@@ -11,7 +11,7 @@ from initbench.runs import store
 
 def verify_command(folders: list[Path], *, steps: int, device: str | None, json: bool) -> None:
     """Looks at runs, or at all runs below a folder. Exits with 1 where one is not what it says."""
-    runs = [run for folder in folders for run in _runs(folder)]
+    runs = [run for folder in folders for run in runs_below(folder)]
     report = Report(json)
     with report.status("loading torch"):
         from initbench.validation.runs import verify
@@ -22,7 +22,12 @@ def verify_command(folders: list[Path], *, steps: int, device: str | None, json:
     report.close()
 
 
-def _runs(folder: Path) -> list[Path]:
+def runs_below(folder: Path) -> list[Path]:
+    """The run that a folder is, or the finished ones below it.
+
+    Raises:
+        UsageError: there are none.
+    """
     if (folder / store.RECORD).exists():
         return [folder]
     below = sorted(path.parent for path in folder.glob(f"**/seed-*/{store.RECORD}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ class RunRequest:
 
     Attributes:
         fixed: streams that give at every seed what they give at seed 0.
+        distances: whether HD95 and surface Dice are measured; like `save_predictions` it decides no other number.
+        nsd_tolerance: of the surface Dice, in mm.
         checkpoint_every: seconds between checkpoints of a stage.
         index: place in the sweep, by which jobs spread over the devices.
     """
@@ -54,6 +57,8 @@ class RunRequest:
     threads: int = 1
     fixed: tuple[seeding.Stream, ...] = ()
     save_predictions: bool = False
+    distances: bool = False
+    nsd_tolerance: float = 2.0
     checkpoint_every: float = 300.0
     index: int = 0
 
@@ -135,6 +140,7 @@ def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
         UsageError: something asked for does not exist or does not fit together. DataError: the data are unusable.
     """
     check_streams(request.fixed)
+    check_tolerance(request.nsd_tolerance)
     init_spec, backbone_spec = spec.parse(request.init), spec.parse(request.backbone)
     init = registry.get("initializer", init_spec)
     registry.resolve_params(init, skip=2)
@@ -174,6 +180,16 @@ def check_streams(fixed: Sequence[str]) -> None:
     strange = [name for name in fixed if name not in seeding.STREAMS]
     if strange:
         raise UsageError(f"--fix {', '.join(strange)}: the streams are {', '.join(seeding.STREAMS)}")
+
+
+def check_tolerance(millimetres: float) -> None:
+    """Refuses a tolerance of the surface Dice that is none.
+
+    Raises:
+        UsageError: it is negative or not finite.
+    """
+    if not (math.isfinite(millimetres) and millimetres >= 0):
+        raise UsageError(f"--nsd-tolerance {millimetres:g}: a tolerance is a number of millimetres from 0")
 
 
 def _backbone(backbone_spec: spec.Spec, recipe: Recipe) -> tuple[Component, str]:

@@ -71,7 +71,7 @@ def _resolve(request: RunRequest, progress: Progress) -> Outcome | Cell:
     if record is None or not store.is_finished(folder):
         return cell
     work.tidy(folder)
-    return Outcome(request, "cached", folder, record["dice"])
+    return _cached(request, folder, record)
 
 
 def execute(request: RunRequest, progress: Progress | None = None) -> Outcome:
@@ -128,7 +128,7 @@ def _go_on(cell: Cell, folder: Path, claim: work.Claim, progress: Progress) -> O
     request = cell.request
     record = store.read_record(folder)
     if record and store.is_finished(folder):  # since it was looked up
-        return Outcome(request, "cached", folder, record["dice"])
+        return _cached(request, folder, record)
     run = Run(cell, folder, _Told(claim, progress), claim.folder)
     try:
         with seeding.deterministic(request.threads), interrupt.deferred():
@@ -145,6 +145,15 @@ def _go_on(cell: Cell, folder: Path, claim: work.Claim, progress: Progress) -> O
     claim.finished()
     said = [record["reason"] or record["coverage"].get("report", {}).get("summary", ""), *run.notes]
     return Outcome(request, record["status"], folder, record["dice"], "; ".join(filter(None, said)))
+
+
+def _cached(request: RunRequest, folder: Path, record: Mapping[str, Any]) -> Outcome:
+    """A run that is there; says what adds the distances that were asked for and that it lacks."""
+    known = record.get("distances") or {}
+    lacks = request.distances and known.get("nsd_tolerance_mm") != request.nsd_tolerance
+    at = f"--nsd-tolerance {request.nsd_tolerance:g}"
+    message = f"without distances at this tolerance; `initbench measure {request.out} {at}` adds them" if lacks else ""
+    return Outcome(request, "cached", folder, record["dice"], message)
 
 
 def folder_of(cell: Cell) -> Path:

@@ -14,8 +14,10 @@ import pandas as pd
 import torch
 
 from initbench import dice, digest
+from initbench.evaluation.distances import Distances
 from initbench.evaluation.evaluate import Scored
 from initbench.harness.cell import REGIMEN, Cell, as_json, protocol_name
+from initbench.harness.distances import CaseDistances
 from initbench.runs import store
 from initbench.training.loop import Fit
 
@@ -118,8 +120,8 @@ def _nan_to_none(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def write_cases(path: Path, scored: CaseCounts, classes: Sequence[str]) -> None:
-    """cases.csv: counts and Dice per case and class; distances are columns from the start."""
+def write_cases(path: Path, scored: CaseCounts, classes: Sequence[str], distances: CaseDistances | None = None) -> None:
+    """cases.csv: counts, Dice and distances per case and class; an empty cell is a missing value, or was not measured."""
     rows = [
         {
             "case": case_id,
@@ -127,8 +129,7 @@ def write_cases(path: Path, scored: CaseCounts, classes: Sequence[str]) -> None:
             "class_name": classes[k],
             **asdict(counts),
             "dice": counts.dice,
-            "hd95_mm": None,
-            "nsd": None,
+            **asdict(distances[case_id][k - 1] if distances else Distances(None, None)),
         }
         for case_id, per_class in scored
         for k, counts in enumerate(per_class, start=1)

@@ -18,9 +18,10 @@ from initbench.harness.build import build, redraw_heads
 from initbench.harness.cell import Cell
 from initbench.harness.context import Context, DivergedError
 from initbench.harness.coverage import Coverage, state_digest
+from initbench.harness.distances import recorded
 from initbench.harness.hardware import available_memory, environment, resolve_device
 from initbench.harness.memory import check_memory, estimate_bytes
-from initbench.harness.score import draw, score
+from initbench.harness.score import Scores, draw, score
 from initbench.harness.sites import find_sites
 from initbench.harness.weights import save_weights
 from initbench.protocols import Progress, structure_of
@@ -190,9 +191,9 @@ class Run:
                 model, self.cell.recipe.patch.size, self.cell.recipe.inference, self.cell.precision, self.device
             )
             scored = score(self.cell, evaluator, staging, self.progress, failed=diverged is not None)
-            draw(self.cell, evaluator, scored, staging / store.OVERLAY, failed=diverged is not None)
-            evaluate_seconds = time.perf_counter() - evaluated
-            records.write_cases(staging / store.CASES, scored, self.cell.prepared.classes)
+            draw(self.cell, evaluator, scored.counts, staging / store.OVERLAY, failed=diverged is not None)
+            evaluate_seconds = time.perf_counter() - evaluated - scored.distance_seconds
+            records.write_cases(staging / store.CASES, scored.counts, self.cell.prepared.classes, scored.distances)
             records.write_curve(staging / store.CURVE, self.fits)
             store.write_json(staging / store.COVERAGE, self.coverage)
             model.to("cpu")
@@ -219,17 +220,19 @@ class Run:
     def _record(
         self,
         model: nn.Module,
-        scored: records.CaseCounts,
+        scored: Scores,
         diverged: DivergedError | None,
         evaluate: float,
         env: dict[str, Any],
     ) -> dict[str, Any]:
         cost = records.costs(self.fits["init"], self.fits["train"], self.init_seconds, evaluate, self.device)
+        classes = self.cell.prepared.classes
         coverage = {key: value for key, value in self.coverage.items() if key in ("changed_share", "groups", "read", "report")}
         return records.header(self.cell, "diverged" if diverged else "ok", env) | {
-            **records.scores(scored, self.cell.prepared.classes),
+            **records.scores(scored.counts, classes),
+            **recorded(scored.distances, classes, self.cell.request.nsd_tolerance),
             "coverage": coverage,
-            "cost": cost,
+            "cost": cost | {"distance_seconds": scored.distance_seconds},
             "weights_digest": state_digest(model),
             "reason": str(diverged) if diverged else None,
             "notes": self.notes,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,23 +14,43 @@ from initbench.evaluation import overlay
 from initbench.evaluation.evaluate import Evaluator, score_cases, score_empty
 from initbench.harness import record as records
 from initbench.harness.cell import Cell
+from initbench.harness.distances import CaseDistances, of_case
 from initbench.protocols import Progress
 from initbench.runs import store
 
 
-def score(cell: Cell, evaluator: Evaluator, staging: Path, progress: Progress, *, failed: bool) -> records.CaseCounts:
-    """Counts of every reported case; those of an empty prediction where training `failed`.
+@dataclass
+class Scores:
+    """What was measured on the reported cases.
+
+    Attributes:
+        counts: per case and foreground class.
+        distances: likewise, None where they were not asked for.
+        distance_seconds: what those took, MONAI's import with them.
+    """
+
+    counts: records.CaseCounts
+    distances: CaseDistances | None
+    distance_seconds: float = 0.0
+
+
+def score(cell: Cell, evaluator: Evaluator, staging: Path, progress: Progress, *, failed: bool) -> Scores:
+    """Counts of every reported case, and distances where asked for; those of an empty prediction where training `failed`.
 
     Raises:
         InterruptedRunError: somebody asked to stop.
     """
     prepared = cell.prepared
     progress.start("evaluate", len(prepared.split.test))
-    results: records.CaseCounts = []
+    results = Scores([], {} if cell.request.distances else None)
     for done, scored in enumerate(score_empty(prepared) if failed else score_cases(evaluator, prepared), start=1):
         if interrupt.asked():
             raise InterruptedRunError(f"stopped at case {done} of {len(prepared.split.test)} of the evaluation")
-        results.append((scored.case.id, scored.counts))
+        results.counts.append((scored.case.id, scored.counts))
+        if results.distances is not None:
+            started = time.perf_counter()
+            results.distances[scored.case.id] = of_case(scored, cell.request.nsd_tolerance)
+            results.distance_seconds += time.perf_counter() - started
         if cell.request.save_predictions:
             records.save_prediction(staging / store.PREDICTIONS, scored)
         progress.advance(done, {})

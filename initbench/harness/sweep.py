@@ -15,7 +15,7 @@ from initbench.data.splits import SplitName
 from initbench.errors import UsageError
 from initbench.executors.local import OneRun, Reporter, run_all
 from initbench.harness import compose, names
-from initbench.harness.cell import Protocol, RunRequest, as_json, check_streams
+from initbench.harness.cell import Protocol, RunRequest, as_json, check_streams, check_tolerance
 from initbench.harness.execute import Outcome, execute, look_up
 from initbench.protocols import Size
 from initbench.recipe import Budget
@@ -33,6 +33,7 @@ class RunOptions(TypedDict, total=False):
     directories; `split` by default the published one where there is one; `recipe` a name or TOML file, by default the data
     set's; `assignments` are ``section.field=value`` over it; `threads` are torch threads of a run on the CPU;
     `fixed` are streams that every seed draws as seed 0 does; `save_predictions` keeps label maps of the reported cases;
+    `distances` measures HD95 and surface Dice at `nsd_tolerance` mm, seconds a case for large CT;
     `checkpoint_every` is in seconds.
     """
 
@@ -48,6 +49,8 @@ class RunOptions(TypedDict, total=False):
     threads: int
     fixed: tuple[Stream, ...]
     save_predictions: bool
+    distances: bool
+    nsd_tolerance: float
     checkpoint_every: float
 
 
@@ -83,6 +86,7 @@ def plan(
     protocols: list[Protocol] = ["equal-total", "equal-finetune"] if protocol == "both" else [protocol]
     check_streams(options.get("fixed", ()))
     base = replace(_base(options), assignments=tuple(assignments))
+    check_tolerance(base.nsd_tolerance)
     return [
         replace(base, init=text, backbone=net, dataset=data, seed=seed, protocol=chosen, index=index)
         for index, (seed, data, net, (text, chosen)) in enumerate(

@@ -2,7 +2,7 @@
 
 OUT/<dataset>/<backbone>/<init>-<cell id>/seed-<n>/
     record.json       what was asked and resolved, environment, coverage, cost, status, Dice (schema 1)
-    cases.csv         tp, fp, fn and Dice per case and class, on the native grid
+    cases.csv         tp, fp, fn and Dice per case and class, on the native grid; HD95 and surface Dice where measured
     curve.csv         learning curve, pretext and training
     coverage.json     which parameters the init changed
     weights.safetensors
@@ -34,6 +34,7 @@ PREDICTIONS = "predictions"
 TRACEBACK = "traceback.txt"
 FINISHED = ("ok", "diverged")
 SEALED = (CASES, CURVE, COVERAGE, WEIGHTS)
+_COMING = "coming"  # in a record: files that are about to be replaced, by what
 
 
 def slug(text: str) -> str:
@@ -74,15 +75,51 @@ def problem(folder: Path, record: dict[str, Any], *, thorough: bool = False) -> 
     """
     if digest.of_json({key: value for key, value in record.items() if key != "digest"}) != record.get("digest"):
         return f"{RECORD} was changed after it was written, or is not whole"
-    for name, known in record["files"].items():
+    for name in record["files"]:
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != record["sizes"][name]:
+        digests, sizes = zip(*_written(record, name), strict=True)
+        if path.stat().st_size not in sizes:
             return f"{name} has another size than when it was written"
-        if (thorough or name == CASES) and digest.of_file(path) != known:
+        if (thorough or name == CASES) and digest.of_file(path) not in digests:
             return f"{name} was changed after it was written"
     return ""
+
+
+def _written(record: Mapping[str, Any], name: str) -> list[tuple[str, int]]:
+    """Digest and size of a file as it was written, and of the one that is about to take its place."""
+    coming = record.get(_COMING, {}).get(name)
+    return [(record["files"][name], record["sizes"][name]), *([(coming["digest"], coming["size"])] if coming else [])]
+
+
+def is_settled(record: Mapping[str, Any]) -> bool:
+    """Whether no `amend` was stopped half-way."""
+    return _COMING not in record
+
+
+def amend(folder: Path, record: Mapping[str, Any], write_cases: Callable[[Path], None], changes: Mapping[str, Any]) -> None:
+    """Gives a finished run that this process holds another cases.csv, and its record `changes`.
+
+    Two files cannot be replaced at once. So the record first says which other cases.csv is a right one too, then the file
+    changes, then the record; wherever that is stopped, the run is whole and keeps its result.
+
+    Raises:
+        OSError: the folder cannot be written; the run is as it was, or whole.
+    """
+    kept = {key: value for key, value in record.items() if key not in ("digest", _COMING)}
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        cases, new = staging / CASES, staging / RECORD
+        write_cases(cases)
+        coming = {CASES: {"digest": digest.of_file(cases), "size": cases.stat().st_size}}
+        write_json(new, seal(kept | {_COMING: coming}, folder))
+        new.replace(folder / RECORD)
+        cases.replace(folder / CASES)
+        write_json(new, seal({**kept, **changes}, folder))
+        new.replace(folder / RECORD)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def is_finished(folder: Path) -> bool:

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
-import numpy as np
-import pandas as pd
-from safetensors.torch import load_model
-
 from initbench import dice, seeding
-from initbench.errors import InitbenchError, UsageError
-from initbench.evaluation.evaluate import Evaluator, score_cases
-from initbench.evaluation.metrics import count
+from initbench.errors import InitbenchError
+from initbench.evaluation.distances import Distances
 from initbench.harness import record as records
 from initbench.harness.cell import Cell, from_json, resolve
-from initbench.harness.coverage import state_digest
-from initbench.harness.execute import folder_of
+from initbench.harness.distances import CaseDistances, means, of_case
 from initbench.harness.hardware import environment
+from initbench.harness.rescore import difference, finished_record, other_counts, read_cases, rescore, source
 from initbench.harness.run import Run
 from initbench.protocols import NoProgress, Progress
 from initbench.runs import store
 from initbench.validation.checks import BrokenPromiseError, Check, run_check
 
+_ROUNDING = 1e-5  # relative difference of two distances that float32 explains
 _ELSEWHERE = 0.02  # relative difference of a first loss that another machine's arithmetic explains
 
 
@@ -61,11 +57,7 @@ def verify(folder: Path, *, steps: int = 20, device: str | None = None, progress
     Raises:
         UsageError: there is no run, or one without a result.
     """
-    record = store.read_record(folder)
-    if record is None:
-        raise UsageError(f"{folder} holds no record of a run that can be read ({store.RECORD})")
-    if record["status"] not in store.FINISHED:
-        raise UsageError(f"{folder} has no result: it {record['status']} ({record['reason']})")
+    record = finished_record(folder)
     written = _Written(folder, record)
     checks = [run_check("files", _files, written), run_check("score", _score, written)]
     try:
@@ -88,72 +80,63 @@ def _files(run: _Written) -> str:
     return f"{', '.join([store.RECORD, *run.record['files']])} are as they were written"
 
 
-def _counts(folder: Path) -> records.CaseCounts:
-    table = pd.read_csv(folder / store.CASES, dtype={"case": str}, keep_default_na=False).sort_values("class", kind="stable")
-    found: dict[str, list[dice.Counts]] = {}
-    for case, tp, fp, fn in zip(table["case"], table["tp"], table["fp"], table["fn"], strict=True):
-        found.setdefault(str(case), []).append(dice.Counts(int(tp), int(fp), int(fn)))
-    return list(found.items())
-
-
 def _score(run: _Written) -> str:
-    made = dice.run_dice([counts for _, counts in _counts(run.folder)])
+    counts, distances = read_cases(run.folder)
+    made = dice.run_dice([per_class for _, per_class in counts])
     said = run.record["dice"]
     if (said is None) != math.isnan(made) or (said is not None and abs(made - said) > 1e-12):
         raise BrokenPromiseError(f"{store.CASES} gives a Dice of {made:.6f}, the record says {said}")
-    return f"the counts of {store.CASES} give the Dice of the record"
+    if not run.record.get("distances"):
+        return f"the counts of {store.CASES} give the Dice of the record"
+    averaged = means(distances, run.record["resolved"]["classes"])
+    wrong = [name for name, value in averaged.items() if value != run.record[name]]
+    if wrong:
+        raise BrokenPromiseError(f"{store.CASES} gives another {' and '.join(wrong)} than the record says")
+    return f"{store.CASES} gives the Dice and the mean distances of the record"
 
 
 def _settings(subject: _Repeatable) -> str:
-    cell, record = subject.cell, subject.record
-    if cell.id != record["cell"]:
-        changed = [key for key in ("data_digest", "init_source", "backbone_source") if _now(cell, key) != record["resolved"][key]]
-        what = ", ".join(changed) or "the recipe, or initbench itself"
-        raise BrokenPromiseError(f"the same request is another run today ({folder_of(cell).parent.name}): {what} changed")
-    return f"the same request is the same run today ({cell.id[:10]})"
-
-
-def _now(cell: Cell, key: str) -> Any:
-    return cell.prepared.digest if key == "data_digest" else cell.identity[key]
+    problem = difference(subject.cell, subject.record)
+    if problem:
+        raise BrokenPromiseError(problem)
+    return f"the same request is the same run today ({subject.cell.id[:10]})"
 
 
 def _dice(subject: _Repeatable) -> str:
-    """Counts from the stored predictions where there are some, else from the weights."""
+    """Counts, and distances where the run has some, from the stored predictions where there are some, else from the weights."""
     if subject.record["status"] == "diverged":
         return "not looked at: the run diverged and scores worst"
-    said = dict(_counts(subject.folder))
-    stored = subject.folder / store.PREDICTIONS
-    made = _from_predictions(subject, stored) if stored.is_dir() else _from_weights(subject)
-    wrong = sorted(case for case in said.keys() | made.keys() if said.get(case) != made.get(case))
+    counts, distances = _made_again(subject)
+    said, said_distances = read_cases(subject.folder)
+    wrong = other_counts(said, counts)
     if wrong:
         raise BrokenPromiseError(f"other counts than in {store.CASES}: {', '.join(wrong)}")
-    return f"{len(made)} cases scored again from the {'predictions' if stored.is_dir() else 'weights'}: the same counts"
+    wrong = sorted(case for case, made in distances.items() if not _alike(made, said_distances[case]))
+    if wrong:
+        raise BrokenPromiseError(f"other distances than in {store.CASES}: {', '.join(wrong)}")
+    same = "counts and distances" if distances else "counts"
+    return f"{len(counts)} cases scored again from the {source(subject.folder, subject.record)}: the same {same}"
 
 
-def _from_predictions(subject: _Repeatable, stored: Path) -> dict[str, list[dice.Counts]]:
-    prepared = subject.cell.prepared
-    found = {}
-    for case_id in prepared.split.test:
-        reference = np.asarray(prepared.case(case_id).reference)
-        prediction = np.asarray(nibabel.load(stored / f"{case_id}.nii.gz").dataobj)
-        found[case_id] = count(reference, prediction, len(prepared.classes))
-    return found
+def _made_again(subject: _Repeatable) -> tuple[dict[str, list[dice.Counts]], CaseDistances]:
+    measured = subject.record.get("distances")
+    counts, distances = {}, {}
+    try:
+        for scored in rescore(subject.cell, subject.folder, subject.record, subject.progress):
+            counts[scored.case.id] = scored.counts
+            if measured:
+                distances[scored.case.id] = of_case(scored, measured["nsd_tolerance_mm"])
+    except InitbenchError as error:
+        raise BrokenPromiseError(str(error)) from None
+    return counts, distances
 
 
-def _from_weights(subject: _Repeatable) -> dict[str, list[dice.Counts]]:
-    cell = subject.cell
-    run = Run(cell, subject.folder, subject.progress)
-    model = run.construct()
-    load_model(model, subject.folder / store.WEIGHTS)
-    if state_digest(model) != subject.record["weights_digest"]:
-        raise BrokenPromiseError(f"{store.WEIGHTS} are not the weights that the record names")
-    evaluator = Evaluator(model.to(run.device), cell.recipe.patch.size, cell.recipe.inference, cell.precision, run.device)
-    subject.progress.start("evaluate", len(cell.prepared.split.test))
-    found = {}
-    for done, scored in enumerate(score_cases(evaluator, cell.prepared), start=1):
-        found[scored.case.id] = scored.counts
-        subject.progress.advance(done, {})
-    return found
+def _alike(made: Sequence[Distances], said: Sequence[Distances]) -> bool:
+    """The same numbers, and the same ones missing; another version of MONAI may round otherwise."""
+    pairs = [pair for one, other in zip(made, said, strict=True) for pair in ((one.hd95_mm, other.hd95_mm), (one.nsd, other.nsd))]
+    return all(
+        one is other if one is None or other is None else math.isclose(one, other, rel_tol=_ROUNDING) for one, other in pairs
+    )
 
 
 def _steps(subject: _Repeatable) -> str:

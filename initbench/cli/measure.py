@@ -1,0 +1,51 @@
+"""``initbench measure``."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from initbench.cli.report import Report
+from initbench.cli.verify import runs_below
+from initbench.errors import InitbenchError
+
+
+def measure_command(folders: list[Path], *, tolerance: float, device: str | None, json: bool) -> None:
+    """Measures runs, or all runs below a folder. Exits with 1 where one was refused; the others are measured."""
+    runs = [run for folder in folders for run in runs_below(folder)]
+    report = Report(json)
+    with report.status("loading torch"):
+        from initbench.harness.measure import measure
+    rows = []
+    for run in runs:
+        with report.status(str(run)):
+            try:
+                done = measure(run, tolerance_mm=tolerance, device=device)
+                row = _row(run, "measured" if done.cases else "cached", done.cases, done.seconds, done.source)
+            except (InitbenchError, OSError) as error:
+                row = _row(run, "refused", message=str(error))
+        rows.append(row)
+        if not json:
+            _print(report.console, row)
+    if json:
+        sys.stdout.write(json_module.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    if any(row["state"] == "refused" for row in rows):
+        sys.exit(1)
+
+
+def _row(run: Path, state: str, cases: int = 0, seconds: float = 0.0, source: str = "", message: str = "") -> dict[str, Any]:
+    return {"run": str(run), "state": state, "cases": cases, "seconds": seconds, "source": source, "message": message}
+
+
+def _print(console: Console, row: dict[str, Any]) -> None:
+    said = {
+        "measured": f"{row['cases']} cases from the {row['source']} in {row['seconds']:.1f} s",
+        "cached": "its distances are there",
+        "refused": row["message"],
+    }
+    console.print(escape(f"{row['state']:<8} {row['run']}  {said[row['state']]}"), soft_wrap=True)

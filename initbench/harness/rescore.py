@@ -1,0 +1,126 @@
+"""The reported cases of a finished run once more: as its tables have them, and made again from its predictions or weights."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from safetensors.torch import load_model
+
+from initbench import dice
+from initbench.errors import InitbenchError, UsageError
+from initbench.evaluation.distances import Distances
+from initbench.evaluation.evaluate import Evaluator, Scored, score_cases, score_empty
+from initbench.evaluation.metrics import count
+from initbench.harness.cell import Cell
+from initbench.harness.coverage import state_digest
+from initbench.harness.distances import CaseDistances
+from initbench.harness.execute import folder_of
+from initbench.harness.record import CaseCounts
+from initbench.harness.run import Run
+from initbench.protocols import Progress
+from initbench.runs import store
+
+
+def finished_record(folder: Path) -> dict[str, Any]:
+    """The record of a run that has a result.
+
+    Raises:
+        UsageError: there is no run, or one without a result.
+    """
+    record = store.read_record(folder)
+    if record is None:
+        raise UsageError(f"{folder} holds no record of a run that can be read ({store.RECORD})")
+    if record["status"] not in store.FINISHED:
+        raise UsageError(f"{folder} has no result: it {record['status']} ({record['reason']})")
+    return record
+
+
+def difference(cell: Cell, record: Mapping[str, Any]) -> str:
+    """Why the request of a record is another run today; empty where it is the same."""
+    if cell.id == record["cell"]:
+        return ""
+    changed = [key for key in ("data_digest", "init_source", "backbone_source") if _now(cell, key) != record["resolved"][key]]
+    what = ", ".join(changed) or "the recipe, or initbench itself"
+    return f"the same request is another run today ({folder_of(cell).parent.name}): {what} changed"
+
+
+def _now(cell: Cell, key: str) -> Any:
+    return cell.prepared.digest if key == "data_digest" else cell.identity[key]
+
+
+def read_cases(folder: Path) -> tuple[CaseCounts, CaseDistances]:
+    """Counts and distances of cases.csv, every digit of them: pandas rounds in some of its versions."""
+    with (folder / store.CASES).open(encoding="utf-8", newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: int(row["class"]))
+    counts: dict[str, list[dice.Counts]] = {}
+    distances: CaseDistances = {}
+    for row in rows:
+        counts.setdefault(row["case"], []).append(dice.Counts(int(row["tp"]), int(row["fp"]), int(row["fn"])))
+        distances.setdefault(row["case"], []).append(Distances(_number(row["hd95_mm"]), _number(row["nsd"])))
+    return list(counts.items()), distances
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def other_counts(said: CaseCounts, made: Mapping[str, Sequence[dice.Counts]]) -> list[str]:
+    """Cases whose counts differ, or that only one of both has, sorted."""
+    known = dict(said)
+    return sorted(case for case in known.keys() | made.keys() if known.get(case) != made.get(case))
+
+
+def source(folder: Path, record: Mapping[str, Any]) -> str:
+    """What `rescore` looks at."""
+    if record["status"] == "diverged":
+        return "empty predictions"
+    return "predictions" if (folder / store.PREDICTIONS).is_dir() else "weights"
+
+
+def rescore(cell: Cell, folder: Path, record: Mapping[str, Any], progress: Progress) -> Iterator[Scored]:
+    """Scores the reported cases again: stored predictions where there are some, else the weights; empty ones if it diverged.
+
+    Raises:
+        InitbenchError: a prediction cannot be used, or the weights are not those of the record.
+    """
+    kind = source(folder, record)
+    if kind == "empty predictions":
+        found = score_empty(cell.prepared)
+    elif kind == "predictions":
+        found = _from_predictions(cell, folder / store.PREDICTIONS)
+    else:
+        found = _from_weights(cell, folder, record, progress)
+    progress.start("evaluate", len(cell.prepared.split.test))
+    for done, scored in enumerate(found, start=1):
+        yield scored
+        progress.advance(done, {})
+
+
+def _from_predictions(cell: Cell, stored: Path) -> Iterator[Scored]:
+    classes = len(cell.prepared.classes)
+    for case_id in cell.prepared.split.test:
+        case = cell.prepared.case(case_id)
+        path = stored / f"{case_id}.nii.gz"
+        try:
+            prediction = np.asarray(nibabel.load(path).dataobj)
+        except (OSError, EOFError, ImageFileError) as error:
+            raise InitbenchError(f"case {case_id}: {path} cannot be read ({error})") from None
+        if prediction.shape != case.reference.shape or prediction.dtype != np.uint8 or prediction.max(initial=0) >= classes:
+            raise InitbenchError(f"case {case_id}: {path} is no label map of {classes} classes on the case's grid")
+        yield Scored(case, prediction, count(case.reference, prediction, classes))
+
+
+def _from_weights(cell: Cell, folder: Path, record: Mapping[str, Any], progress: Progress) -> Iterator[Scored]:
+    run = Run(cell, folder, progress)
+    model = run.construct()
+    load_model(model, folder / store.WEIGHTS)
+    if state_digest(model) != record["weights_digest"]:
+        raise InitbenchError(f"{store.WEIGHTS} are not the weights that the record names")
+    evaluator = Evaluator(model.to(run.device), cell.recipe.patch.size, cell.recipe.inference, cell.precision, run.device)
+    yield from score_cases(evaluator, cell.prepared)
