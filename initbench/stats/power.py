@@ -66,7 +66,8 @@ def freedom(pilot: Pilot, seeds: int, cases: int) -> float:
 def power(pilot: Pilot, seeds: int, cases: int, difference: float, comparisons: int = 1) -> float:
     """Chance to find a true `difference` in Dice points at 5 %, with Bonferroni over `comparisons` (Holm's first step).
 
-    From the noncentral t distribution; NaN with one seed.
+    From the noncentral t distribution with Hillis' degrees of freedom; NaN with one seed. Verdicts are a little more careful: in
+    simulations with 3 to 10 seeds they find a difference up to 6 percentage points less often, with 15 pairs up to 9.
     """
     if seeds < 2:
         return math.nan
