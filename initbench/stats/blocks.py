@@ -14,7 +14,7 @@ from initbench.stats.summary import Interval, Spread, mean_interval, sd_interval
 
 BASELINE = "default"
 POINTS = 100.0  # Dice points
-_BLOCK = ("dataset", "split", "backbone", "variant", "size", "budget", "steps", "precision", "recipe")
+BLOCK = ("dataset", "split", "backbone", "variant", "size", "budget", "steps", "precision", "recipe")
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ def blocks(runs: pd.DataFrame) -> list[Block]:
     An init that learns nothing has one run for both protocols and stands in the block of each.
     """
     found: list[Block] = []
-    for _, frame in runs.groupby(list(_BLOCK), sort=True, dropna=False):
+    for _, frame in runs.groupby(list(BLOCK), sort=True, dropna=False):
         protocols = sorted(set(frame["protocol"]) - {"any"}) or ["any"]
         found += [_block(frame[frame["protocol"].isin([protocol, "any"])], protocol) for protocol in protocols]
     return found
 
 
 def _block(frame: pd.DataFrame, protocol: str) -> Block:
-    groups = _groups(frame)
+    groups = by_init(frame)
     baseline = _scores(dict(groups).get(BASELINE, frame.iloc[:0]))
     rows = sorted((_row(init, group, baseline) for init, group in groups), key=_order)
     scores = [_array(_scores(group)) for _, group in groups]
@@ -93,7 +93,7 @@ def _block(frame: pd.DataFrame, protocol: str) -> Block:
     )
 
 
-def _groups(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def by_init(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The runs of each init. Two cells of one name (an older revision, another plug-in) are two rows: the one with most runs
     keeps the name, the others carry their cell id.
     """

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from initbench.errors import DataError, UsageError
-from initbench.stats.blocks import _BLOCK, POINTS, _groups
+from initbench.stats.blocks import BLOCK, POINTS, by_init
 from initbench.stats.design import Array, Flags, SeedDesign
 
 # What a class without reference scores: nothing; 0 if predicted, else nothing; 0 if predicted, else 1 (Metrics Reloaded).
@@ -89,12 +89,12 @@ def score_tables(
     scored = _by_run(case_scores(cases, policy))
     wanted = runs if seeds is None else runs[runs["seed"].isin(list(seeds))]
     found = []
-    for key, frame in wanted.groupby(list(_BLOCK), sort=True, dropna=False):
+    for key, frame in wanted.groupby(list(BLOCK), sort=True, dropna=False):
         for protocol in sorted(set(frame["protocol"]) - {"any"}) or ["any"]:
-            block = {**dict(zip(_BLOCK, key, strict=True)), "protocol": protocol}
-            groups = _groups(frame[frame["protocol"].isin([protocol, "any"])])
-            by_init = {init: _by_seed(init, group, scored) for init, group in groups}
-            found.append(_table(block, by_init, policy, seeds))
+            block = {**dict(zip(BLOCK, key, strict=True)), "protocol": protocol}
+            groups = by_init(frame[frame["protocol"].isin([protocol, "any"])])
+            runs_of = {init: _by_seed(init, group, scored) for init, group in groups}
+            found.append(_table(block, runs_of, policy, seeds))
     return found
 
 
