@@ -423,8 +423,8 @@ One seed gives no interval: --seeds 3 or more.
 
 n: seeds. Dice: points at the native grid, mean over classes, cases, seeds; last checkpoint; policy
 reference-mask.
-vs default: paired by seed. Intervals: over seeds, for this training set and these cases; they are
-not yet tests.
+vs default: paired by seed. Intervals: over seeds, for this training set and these cases; initbench
+compare tests.
 div.: diverged runs, which score 0. cost: a run's mean time, and the init stage's share of it.
 """
 
@@ -458,7 +458,7 @@ tiny size · 120 steps (smoke) · float32 · split auto
 - One seed gives no interval: --seeds 3 or more.
 
 n: seeds. Dice: points at the native grid, mean over classes, cases, seeds; last checkpoint; policy reference-mask.
-vs default: paired by seed. Intervals: over seeds, for this training set and these cases; they are not yet tests.
+vs default: paired by seed. Intervals: over seeds, for this training set and these cases; initbench compare tests.
 div.: diverged runs, which score 0. cost: a run's mean time, and the init stage's share of it.
 """
 

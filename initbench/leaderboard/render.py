@@ -55,7 +55,7 @@ def headline(block: Block) -> str:
 
 LEGEND = (
     "n: seeds. Dice: points at the native grid, mean over classes, cases, seeds; last checkpoint; policy reference-mask.",
-    "vs default: paired by seed. Intervals: over seeds, for this training set and these cases; they are not yet tests.",
+    "vs default: paired by seed. Intervals: over seeds, for this training set and these cases; initbench compare tests.",
     "div.: diverged runs, which score 0. cost: a run's mean time, and the init stage's share of it.",
 )
 
