@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +28,9 @@ from initbench.data.prepare import PreparedCase
 from initbench.errors import InitbenchError, UsageError
 from initbench.evaluation import distances as distances_module
 from initbench.evaluation.distances import Distances, bounding_box, measure, of_masks, voxel_size
+from initbench.harness import score as score_module
 from initbench.harness.cell import RunRequest, from_json, resolve
-from initbench.harness.distances import means
+from initbench.harness.distances import means, of_case
 from initbench.harness.measure import measure as measure_run
 from initbench.harness.rescore import read_cases
 from initbench.runs import store, work
@@ -353,6 +355,19 @@ def test_a_run_measures_them(data: Path, measured: Path) -> None:
     assert table["nsd"].notna().all()
 
 
+def test_their_time_is_no_cost(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*arguments: Any) -> list[Distances]:
+        time.sleep(1)
+        return of_case(*arguments)
+
+    monkeypatch.setattr(score_module, "of_case", slow)
+    began = time.perf_counter()
+    cost = record_of(started(data, tmp_path, distances=True))["cost"]
+    took = time.perf_counter() - began
+    assert cost["distance_seconds"] >= 2
+    assert cost["total_seconds"] + cost["distance_seconds"] <= took
+
+
 def monai_version() -> str:
     import monai
 
@@ -601,7 +616,8 @@ def test_whoever_is_killed_leaves_the_run_whole(without: Path, tmp_path: Path, a
     assert record["distances"] is None or all(row["nsd"] for row in rows_of(folder))
     assert failed(verify(folder, steps=1)) == {}
     measure_run(folder)
-    assert store.is_settled(record := record_of(folder))
+    record = record_of(folder)
+    assert store.COMING not in record
     assert store.problem(folder, record, thorough=True) == ""
     assert record["distances"]["nsd_tolerance_mm"] == 2.0
     assert all(row["nsd"] for row in rows_of(folder))
@@ -638,8 +654,22 @@ def test_every_change_of_a_file_is_among_them(without: Path, tmp_path: Path) -> 
     assert killed_at(copy(without, tmp_path / "whole"), STEPS)
     between = copy(without, tmp_path / "between")
     assert not killed_at(between, STEPS - 3)
-    assert not store.is_settled(record_of(between))
+    assert store.COMING in record_of(between)
     assert all(row["nsd"] for row in rows_of(between))
+
+
+@FORKS
+@pytest.mark.parametrize("at", range(STEPS))
+def test_a_record_never_names_the_tolerance_of_other_numbers(measured: Path, tmp_path: Path, at: int) -> None:
+    folder = copy(measured, tmp_path)
+    assert not killed_at(folder, at)  # on the way from 1 mm to 2 mm
+    record = record_of(folder)
+    assert failed(verify(folder, steps=1)) == {}
+    if record["distances"]:
+        kept = record["distances"]["nsd_tolerance_mm"]
+        assert read_cases(folder)[1] == directly(Path(record["asked"]["dataset"]), folder / store.PREDICTIONS, kept)
+    measure_run(folder, tolerance_mm=1.0)
+    assert read_cases(folder)[1] == read_cases(measured)[1]
 
 
 def test_the_case_of_a_scored_label_is_measured_on_its_own_grid(data: Path, measured: Path) -> None:

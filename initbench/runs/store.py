@@ -34,7 +34,7 @@ PREDICTIONS = "predictions"
 TRACEBACK = "traceback.txt"
 FINISHED = ("ok", "diverged")
 SEALED = (CASES, CURVE, COVERAGE, WEIGHTS)
-_COMING = "coming"  # in a record: files that are about to be replaced, by what
+COMING = "coming"  # in a record: files that are about to be replaced, by what
 
 
 def slug(text: str) -> str:
@@ -89,13 +89,8 @@ def problem(folder: Path, record: dict[str, Any], *, thorough: bool = False) -> 
 
 def _written(record: Mapping[str, Any], name: str) -> list[tuple[str, int]]:
     """Digest and size of a file as it was written, and of the one that is about to take its place."""
-    coming = record.get(_COMING, {}).get(name)
+    coming = record.get(COMING, {}).get(name)
     return [(record["files"][name], record["sizes"][name]), *([(coming["digest"], coming["size"])] if coming else [])]
-
-
-def is_settled(record: Mapping[str, Any]) -> bool:
-    """Whether no `amend` was stopped half-way."""
-    return _COMING not in record
 
 
 def amend(folder: Path, record: Mapping[str, Any], write_cases: Callable[[Path], None], changes: Mapping[str, Any]) -> None:
@@ -107,13 +102,13 @@ def amend(folder: Path, record: Mapping[str, Any], write_cases: Callable[[Path],
     Raises:
         OSError: the folder cannot be written; the run is as it was, or whole.
     """
-    kept = {key: value for key, value in record.items() if key not in ("digest", _COMING)}
+    kept = {key: value for key, value in record.items() if key not in ("digest", COMING)}
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         cases, new = staging / CASES, staging / RECORD
         write_cases(cases)
         coming = {CASES: {"digest": digest.of_file(cases), "size": cases.stat().st_size}}
-        write_json(new, seal(kept | {_COMING: coming}, folder))
+        write_json(new, seal(kept | {COMING: coming}, folder))
         new.replace(folder / RECORD)
         cases.replace(folder / CASES)
         write_json(new, seal({**kept, **changes}, folder))
