@@ -175,6 +175,15 @@ def test_another_curve_is_found(out: Path) -> None:
     assert "loss of pretext step 0 is" in failed(verify(folder, steps=2))["steps"]
 
 
+@pytest.mark.parametrize("init", ["default", "lwi"])
+def test_a_diverged_run_is_what_it_says_too(data: Path, tmp_path: Path, init: str) -> None:
+    hot = [*SETTINGS, "optimizer.lr=1e30", "pretext.optimizer.lr=1e30"]
+    [outcome] = initbench.run(init, LIGHT, str(data), out=tmp_path / "runs", **OPTIONS | {"assignments": hot})
+    assert outcome.state == "diverged"
+    assert outcome.folder is not None
+    assert failed(verify(outcome.folder, steps=20)) == {}
+
+
 def test_another_machine_is_compared_by_its_first_loss(out: Path) -> None:
     folder = folder_of(out)
     record = json.loads((folder / store.RECORD).read_text())

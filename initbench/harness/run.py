@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Sequence
@@ -74,9 +75,10 @@ class Run:
     def first_steps(self, count: int) -> list[dict[str, float]]:
         """Rows of the learning curve of the run's first steps, made anew: of the pretext, or of training without one."""
         self.until = count
-        model, volumes = self.initialized()
-        if not self.cell.init_info.learned:
-            self._train(model, volumes)
+        with contextlib.suppress(DivergedError):  # as it may have then
+            model, volumes = self.initialized()
+            if not self.cell.init_info.learned:
+                self._train(model, volumes)
         return (self.fits["init"] or self.fits["train"])[0].curve
 
     def rehearse(self) -> None:

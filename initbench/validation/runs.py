@@ -153,10 +153,10 @@ def _steps(subject: _Repeatable) -> str:
     if len(said) < len(made):
         raise BrokenPromiseError(f"{store.CURVE} holds {len(said)} steps of the {stage} stage, the run had {len(made)} or more")
     for ours, theirs in zip(made, said, strict=False):
-        differs = [name for name, value in ours.items() if value != theirs.get(name)]
+        differs = [name for name, value in ours.items() if not _same(value, theirs[name])]
         if differs:
             name, step = differs[0], int(ours["step"])
-            raise BrokenPromiseError(f"{name} of {stage} step {step} is {ours[name]} here and {theirs.get(name)} there")
+            raise BrokenPromiseError(f"{name} of {stage} step {step} is {ours[name]} here and {theirs[name]} there")
     return f"{len(made)} steps of the {stage} stage trained again: the same bits"
 
 
@@ -164,4 +164,8 @@ def _curve(folder: Path, stage: str) -> list[dict[str, float]]:
     """Rows of a stage's learning curve, every digit of them: pandas rounds in some of its versions."""
     with (folder / store.CURVE).open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["stage"] == stage]
-    return [{name: float(value) for name, value in row.items() if name != "stage" and value} for row in rows]
+    return [{name: float(value or "nan") for name, value in row.items() if name != "stage"} for row in rows]
+
+
+def _same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))
