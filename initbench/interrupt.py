@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_TOGETHER = 1.0  # seconds within which two signals are one: `make` and schedulers send theirs beside the terminal's
 _asked = False
+_asked_at = 0.0
 _within = 0
 
 
@@ -23,7 +26,9 @@ def asked() -> bool:
 
 def ask() -> None:
     """Asks as a signal does."""
-    global _asked  # noqa: PLW0603
+    global _asked, _asked_at  # noqa: PLW0603
+    if not _asked:
+        _asked_at = time.monotonic()
     _asked = True
 
 
@@ -64,7 +69,7 @@ def _in_worker(number: int, frame: FrameType | None) -> None:
 
 
 def _in_parent(number: int, frame: FrameType | None) -> None:
-    again = _asked
+    again = _asked and time.monotonic() - _asked_at > _TOGETHER
     ask()
-    if again or not _within:
+    if again or not _within:  # outside of the block nobody would notice
         raise KeyboardInterrupt

@@ -6,6 +6,7 @@ tests/test_resume.py; ``python -m tests.crash_driver '{"data": ..., "out": ..., 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -130,8 +131,9 @@ def attempt(settings: dict[str, Any], out: Path, trial: dict[str, Any]) -> dict[
         time.sleep(trial["after"])
         os.kill(pid, trial["signal"])
         if trial.get("twice"):
-            time.sleep(0.02)
-            os.kill(pid, trial["signal"])
+            time.sleep(1.1)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, trial["signal"])
     first = wait(pid)
     said = json.loads(told.read_text()) if told.exists() else {}
     left = doing(out)

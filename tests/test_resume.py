@@ -252,6 +252,30 @@ def test_a_clock_that_goes_backwards_changes_nothing(data: Path, tmp_path: Path,
     assert digests(tmp_path / "backwards") == digests(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_a_later_one_stops(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    with interrupt.handled(), interrupt.deferred():
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)  # `make` sends its own beside the terminal's
+        assert interrupt.asked()
+        later = time.monotonic() + 2
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+
+
+def test_outside_of_a_stage_the_first_signal_stops() -> None:
+    with interrupt.handled(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_worker_never_stops_by_itself() -> None:
+    with interrupt.handled(worker=True):
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupt.asked()
+
+
 # --- two machines, one folder -----------------------------------------------------------------------------------------
 
 
