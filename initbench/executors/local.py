@@ -140,6 +140,8 @@ def _in_processes(
                     try:
                         outcomes[run] = future.result()
                     except BrokenProcessPool:
+                        # The pool asks the others to terminate, which they take for a request to save and go on waiting.
+                        _tell_workers(pool, signal.SIGKILL)
                         outcomes[run] = lost(requests[run], _KILLED)
                     reporter.finish(run, outcomes[run])
         except KeyboardInterrupt:
