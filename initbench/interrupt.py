@@ -38,10 +38,12 @@ def handled(*, worker: bool = False) -> Iterator[None]:
 
     A `worker` process takes any number of them as one: a scheduler signals every process of a job, and the parent asks too.
     """
+    global _asked  # noqa: PLW0603
     before = install(worker=worker)
     try:
         yield
     finally:
+        _asked = False
         for number, handler in before.items():
             signal.signal(number, handler)
 

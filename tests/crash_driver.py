@@ -72,7 +72,7 @@ class Fault:
         self.count += 1
         if self.kind in _SIGNALS and self.count == self.at:
             os.kill(os.getpid(), _SIGNALS[self.kind])
-        if self.kind == "full" and self.count >= self.at and event in _MAKING and event != "os.rename":
+        if self.kind == "full" and self.count >= self.at and event in _MAKING:
             raise OSError(errno.ENOSPC, "No space left on device", str(arguments[0]))
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
 
 from initbench.executors import local
@@ -86,6 +90,30 @@ def test_outcomes_keep_their_order_and_failures_stop_nothing(fake: ModuleType, j
     if jobs == 1:
         assert [item[1] for item in heard.told] == sorted(item[1] for item in heard.told)
         assert [heard.of(0)[0][0], heard.of(0)[-1][0]] == ["start", "finish"]
+
+
+def test_workers_do_not_outlive_a_parent_that_was_killed(fake: ModuleType, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import initbench_fake_work as fake\n"
+        "from initbench.executors.local import run_all\n"
+        "from initbench.harness.sweep import Silent\n"
+        "if __name__ == '__main__':\n"
+        "    run_all([('wait', 1)] * 400, fake.work, None, 2, Silent())\n"
+    )
+    script = tmp_path / "parent.py"
+    script.write_text(code, "utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(Path(fake.__file__).parent)}
+    parent = subprocess.Popen([sys.executable, str(script), str(Path(fake.__file__).parent)], env=environment)
+    own = psutil.Process(parent.pid)
+    until = time.monotonic() + 60
+    while len(workers := [child for child in own.children() if "spawn_main" in " ".join(child.cmdline())]) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    time.sleep(3)
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive
 
 
 @pytest.mark.parametrize("kind", ["kill", "kill in a write"])

@@ -341,6 +341,14 @@ def test_what_differs_in_anything_but_the_init_is_never_mixed(tmp_path: Path, ke
     assert all(item.difference is None for block in found for item in block.rows if item.init == "xavier-normal")
 
 
+def test_streams_that_seeds_share_are_said_and_kept_apart(tmp_path: Path) -> None:
+    write_run(tmp_path, "default", 0.5)
+    write_run(tmp_path, "default", 0.6, fixed_streams=["construct", "order"], recipe_digest="c" * 12)
+    lines = {render.settings(block) for block in read(tmp_path)}
+    plain = "tiny size · 120 steps (smoke) · float32 · split auto"
+    assert lines == {plain, f"{plain} · seeds share construct, order"}
+
+
 def test_weights_from_outside_are_said_to_be(tmp_path: Path) -> None:
     write_run(tmp_path, "default", 0.5)
     write_run(tmp_path, "checkpoint(path='a.pt@12345678')", 0.6)

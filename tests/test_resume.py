@@ -246,6 +246,29 @@ def test_a_checkpoint_that_cannot_be_written_costs_no_run(tmp_path: Path) -> Non
     assert said[0].startswith("no checkpoint at step 5: ")
 
 
+def test_half_written_checkpoints_of_dead_processes_go(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "data" / "net" / "init-0123456789" / "seed-0"
+    half = work.work_folder(folder) / ".train.123.part"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"gigabytes")
+    with work.claim(folder):
+        assert not half.exists()
+
+
+def test_a_result_that_cannot_be_moved_into_place_is_no_result(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device", str(target))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", full)
+        [outcome] = study(settings(data, tmp_path, init="default"), tmp_path / "runs")
+    assert outcome.state == "failed"
+    assert "the disk is full" in outcome.message
+    assert study(settings(data, tmp_path, init="default"), tmp_path / "runs")[0].state == "ok"
+
+
 def test_a_clock_that_goes_backwards_changes_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter(range(10**9, 0, -1000))
     with monkeypatch.context() as patch:

@@ -307,6 +307,21 @@ def test_a_study_with_a_failure_is_shown_and_tried_again(
     assert "no run is failed" in capsys.readouterr().err
 
 
+def test_what_is_refused_late_or_cannot_be_read_is_shown_so(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mask that does not divide the patch shows when the init begins; a broken case when the data are read."""
+    broken = make_msd(tmp_path / "Task91_Broken", cases=3)
+    next((broken / "imagesTr").iterdir()).write_bytes(b"no image")
+    out = tmp_path / "runs"
+    outcomes = initbench.run("default,mae(mask_patch=5)", LIGHT, f"{data},{broken}", out=out, **OPTIONS)
+    assert [outcome.state for outcome in outcomes] == ["ok", "refused", "failed", "failed"]
+    rows = [status(run) for run in read_plans(out)]
+    assert [row.state for row in rows] == ["done", "refused", "failed", "failed"]
+    assert "mask_patch 5 does not divide" in rows[1].detail
+    assert not list(out.glob("*/*/*/.seed-*"))
+
+
 def test_where_a_run_failed_is_on_record(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from initbench.harness import score
 
@@ -333,5 +348,8 @@ def test_two_commands_on_one_folder_are_one_list(data: Path, tmp_path: Path) -> 
         initbench.run(inits, LIGHT, str(data), out=tmp_path / "runs", **OPTIONS)
     assert len(list((tmp_path / "runs" / ".sweeps").iterdir())) == 2
     assert [run.label.partition(" ")[0] for run in read_plans(tmp_path / "runs")] == ["default", "kaiming-normal"]
-    os.truncate(next((tmp_path / "runs" / ".sweeps").iterdir()), 10)
+    first, second = (tmp_path / "runs" / ".sweeps").iterdir()
+    os.truncate(first, 10)
     assert read_plans(tmp_path / "runs")
+    second.write_text('{"runs": [{"label": "of another version"}]}')
+    assert read_plans(tmp_path / "runs") == []

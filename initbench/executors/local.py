@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -65,6 +66,7 @@ class _Queued:
 _LOOK = 0.5  # seconds between looks at whether somebody wants to stop
 _PATIENCE = 5.0  # seconds for the last progress of the workers to arrive
 _worker_queue: Any = None
+_working = threading.Event()  # whether this worker has a run in hand
 _KILLED = (
     "its process was killed, most likely for memory: fewer --jobs, --size tiny, or --set patch.batch=1; "
     "the same command runs what is missing"
@@ -75,10 +77,28 @@ def _start_worker(queue: Any) -> None:
     global _worker_queue  # noqa: PLW0603  (set once per process, by the pool)
     _worker_queue = queue
     interrupt.install(worker=True)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupt.SIGNALS)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """Stops this process when its parent was killed: it would wait for work for ever. A run in hand is saved first."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    parent.join()
+    interrupt.ask()
+    while _working.is_set():
+        time.sleep(_LOOK)
+    os._exit(1)
 
 
 def _in_worker(work: Work[Request, Outcome], run: int, request: Request) -> Outcome:
-    return work(request, OneRun(_Queued(_worker_queue), run))
+    _working.set()
+    try:
+        return work(request, OneRun(_Queued(_worker_queue), run))
+    finally:
+        _working.clear()
 
 
 def run_all(
@@ -127,9 +147,10 @@ def _in_processes(
     with _listening(queue, reporter), _one_thread_each(), interrupt.deferred():
         pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(queue,))
         try:
-            futures: dict[Future[Outcome], int] = {
-                pool.submit(_in_worker, work, run, request): run for run, request in enumerate(requests)
-            }
+            with _signals_blocked():  # workers inherit that, until they know what a signal means to them
+                futures: dict[Future[Outcome], int] = {
+                    pool.submit(_in_worker, work, run, request): run for run, request in enumerate(requests)
+                }
             waiting = set(futures)
             while waiting:
                 done, waiting = wait(waiting, timeout=_LOOK, return_when=FIRST_COMPLETED)
@@ -150,6 +171,15 @@ def _in_processes(
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     return [outcomes[run] for run in range(len(requests))]
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, interrupt.SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _tell_workers(pool: ProcessPoolExecutor, number: signal.Signals) -> None:

@@ -138,6 +138,7 @@ def _go_on(cell: Cell, folder: Path, claim: work.Claim, progress: Progress) -> O
     except InterruptedRunError as error:
         return Outcome(request, "interrupted", None, None, str(error))
     except UsageError as error:
+        claim.finished()
         return Outcome(request, "refused", None, None, str(error))
     except Exception as error:
         reason = _reason(error)

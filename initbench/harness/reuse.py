@@ -62,19 +62,19 @@ def folder_of(cell: Cell) -> Path:
 
 
 @contextlib.contextmanager
-def held(cell: Cell) -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
     """Inside the block nobody else on this machine computes the stage.
 
     Raises:
         ElsewhereError: somebody does.
     """
-    path = cell.request.out / ".locks" / f"init-{key(cell)[:32]}.lock"
+    path = folder.parents[1] / ".locks" / f"init-{folder.name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path, blocking=False):
             yield
     except Timeout:
-        raise ElsewhereError(f"another process computes {cell.init_name}") from None
+        raise ElsewhereError("another process computes the same init stage") from None
 
 
 def load(folder: Path, model: nn.Module) -> InitStage | None:

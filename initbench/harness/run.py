@@ -90,8 +90,8 @@ class Run:
         if not self.cell.init_info.learned:
             self._initialize(model, volumes)
             return
-        with reuse.held(self.cell):
-            folder = reuse.folder_of(self.cell)
+        folder = reuse.folder_of(self.cell)
+        with reuse.held(folder):
             stage = reuse.load(folder, model)
             if stage is None:
                 self._initialize(model, volumes)

@@ -145,7 +145,8 @@ def run_planned(requests: Sequence[RunRequest], jobs: int = 1, reporter: Reporte
             missing.append(number)
         else:
             reporter.finish(number, known)
-    _note(requests, outcomes)
+    folders = {number: outcome.folder for number, outcome in outcomes.items()}
+    _note(requests, outcomes, folders)
     while missing:
         # Runs that another process has in hand are asked for again when all others are done: it may die and leave them.
         ran = run_all([requests[number] for number in missing], execute, _lost, jobs, _Renumbered(reporter, missing))
@@ -154,17 +155,22 @@ def run_planned(requests: Sequence[RunRequest], jobs: int = 1, reporter: Reporte
         if busy and len(busy) == len(missing):
             time.sleep(_POLL)
         missing = busy
+    if any(outcome.state == "refused" for outcome in outcomes.values()):  # some show it only when they begin
+        _note(requests, outcomes, folders)
     return [outcomes[number] for number in range(len(requests))]
 
 
-def _note(requests: Sequence[RunRequest], outcomes: Mapping[int, Outcome]) -> None:
+def _note(requests: Sequence[RunRequest], outcomes: Mapping[int, Outcome], folders: Mapping[int, Path | None]) -> None:
     """Leaves the plan for `initbench status`; where it cannot be written, the runs themselves will say so."""
     if all(outcome.state == "refused" for outcome in outcomes.values()):
         return
     planned = []
     for number, request in enumerate(requests):
-        folder, message = outcomes[number].folder, outcomes[number].message
-        planned.append(Planned(request.label, as_json(request), folder, "" if folder else message))
+        state, folder = outcomes[number].state, folders[number]
+        if state == "refused" or folder is None:  # its data cannot be read, so it has no place yet
+            planned.append(Planned(request.label, as_json(request), None, state, outcomes[number].message))
+        else:
+            planned.append(Planned(request.label, as_json(request), folder))
     with contextlib.suppress(OSError):
         write_plan(requests[0].out, planned)
 

@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from initbench.leaderboard import words
+from initbench.leaderboard import titles, words
 from initbench.stats.blocks import Block, Row, flat
 
 _HEADERS = (
@@ -30,14 +30,12 @@ _HEADERS = (
 
 def title(block: Block) -> str:
     """What the rows of a block share."""
-    variant = f" ({block.variant})" if block.variant != "default" else ""
-    return f"{block.dataset} × {block.backbone}{variant}"
+    return titles.title(vars(block))
 
 
 def settings(block: Block) -> str:
     """The settings of a block in one line."""
-    protocol = "" if block.protocol == "any" else f" · {block.protocol}"
-    return f"{block.size} size · {block.steps} steps ({block.budget}){protocol} · {block.precision} · split {block.split}"
+    return titles.settings(vars(block))
 
 
 def headline(block: Block) -> str:

@@ -16,4 +16,5 @@ def settings(block: Mapping[str, Any]) -> str:
     """The settings of a block in one line."""
     protocol = "" if block["protocol"] == "any" else f" · {block['protocol']}"
     steps = f"{block['size']} size · {block['steps']} steps ({block['budget']}){protocol}"
-    return f"{steps} · {block['precision']} · split {block['split']}"
+    fixed = f" · seeds share {block['fixed_streams']}" if block["fixed_streams"] else ""
+    return f"{steps} · {block['precision']} · split {block['split']}{fixed}"

@@ -12,9 +12,9 @@ from initbench.runs import store
 
 _COLUMNS = (
     "init", "backbone", "dataset", "seed", "status", "dice", "variant", "size", "budget", "steps", "protocol", "precision",
-    "split", "recipe", "regimen", "dice_policy", "cell", "learned", "external", "origin", "changed_share", "init_seconds",
-    "train_seconds", "total_seconds", "init_steps", "train_steps", "peak_memory", "device", "environment", "weights_digest",
-    "reason", "path",
+    "split", "recipe", "regimen", "fixed_streams", "dice_policy", "cell", "learned", "external", "origin", "changed_share",
+    "init_seconds", "train_seconds", "total_seconds", "init_steps", "train_steps", "peak_memory", "device", "environment",
+    "weights_digest", "reason", "path",
 )  # fmt: skip
 _FLOATS = ("dice", "changed_share", "init_seconds", "train_seconds", "total_seconds")  # also where no run has any
 
@@ -90,6 +90,7 @@ def _row(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     return {
         **{key: resolved.get(key) for key in _COLUMNS if key in resolved},
         "recipe": resolved["recipe_digest"],
+        "fixed_streams": ", ".join(resolved.get("fixed_streams", ())),
         "status": record["status"],
         "dice": record.get("dice"),
         "cell": record["cell"],

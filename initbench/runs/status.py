@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,11 +21,17 @@ _STATES = {"ok": "done"}
 
 @dataclass(frozen=True)
 class Planned:
-    """A run of a study. `folder` is where it goes, None for one that was refused, with the reason in `problem`."""
+    """A run of a study.
+
+    Attributes:
+        folder: where it goes; None where that was not found out, as it was refused or its data cannot be read.
+        state: ``refused`` or ``failed`` then, for the reason in `problem`.
+    """
 
     label: str
     request: dict[str, Any]
     folder: Path | None
+    state: str = "pending"
     problem: str = ""
 
 
@@ -53,12 +59,15 @@ class RunStatus:
 def write_plan(out: Path, planned: Sequence[Planned]) -> None:
     """Notes what a study consists of, for `status` and `retry`; the same study is one note. Another's loss costs nothing."""
     rows = [{**asdict(run), "folder": str(run.folder.relative_to(out)) if run.folder else None} for run in planned]
-    name = digest.of_json([[row["folder"], row["label"]] for row in rows])[:16]
+    name = digest.of_json([run.request for run in planned])[:16]
     folder = out / SWEEPS
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
-        json.dump({"schema": store.SCHEMA, "runs": rows}, file)
-    Path(file.name).replace(folder / f"{name}.json")
+    temporary = folder / f".{name}.{os.getpid()}"
+    try:
+        temporary.write_text(json.dumps({"schema": store.SCHEMA, "runs": rows}), "utf-8")
+        temporary.replace(folder / f"{name}.json")
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_plans(out: Path) -> list[Planned]:
@@ -66,19 +75,19 @@ def read_plans(out: Path) -> list[Planned]:
     found: dict[str, Planned] = {}
     for path in sorted((out / SWEEPS).glob("*.json"), key=lambda path: path.stat().st_mtime):
         try:
-            rows = json.loads(path.read_text("utf-8"))["runs"]
-        except (OSError, ValueError, KeyError, TypeError):
+            for row in json.loads(path.read_text("utf-8"))["runs"]:
+                folder = out / row["folder"] if row["folder"] else None
+                planned = Planned(row["label"], row["request"], folder, row["state"], row["problem"])
+                found[row["folder"] or row["label"]] = planned
+        except (OSError, ValueError, KeyError, TypeError):  # cut short, or of an earlier version: the next run notes it again
             continue
-        for row in rows:
-            folder = out / row["folder"] if row["folder"] else None
-            found[row["folder"] or row["label"]] = Planned(row["label"], row["request"], folder, row["problem"])
     return list(found.values())
 
 
 def status(planned: Planned) -> RunStatus:
     """What a run is doing now."""
     if planned.folder is None:
-        return RunStatus(planned, "refused", detail=planned.problem)
+        return RunStatus(planned, planned.state, detail=planned.problem)
     record, state = store.read_record(planned.folder), work.read_state(planned.folder)
     if state is not None and (state.get("host") != socket.gethostname() or work.is_held(planned.folder)):
         return _running(planned, state)

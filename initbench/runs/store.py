@@ -133,6 +133,9 @@ def staged(folder: Path, is_whole: Callable[[Path], bool] = is_finished) -> Iter
     """A temporary folder that becomes `folder` when the block ends without an error, and vanishes otherwise.
 
     What is there already stays where it `is_whole`.
+
+    Raises:
+        OSError: the folder could not be written or moved into its place, which is empty then.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -141,8 +144,12 @@ def staged(folder: Path, is_whole: Callable[[Path], bool] = is_finished) -> Iter
         temporary.chmod(0o755)
         if folder.exists() and not is_whole(folder):
             shutil.rmtree(folder)
-        with contextlib.suppress(OSError):  # another process finished the same run first; both hold the same numbers
+        try:
             temporary.rename(folder)
+        except OSError:
+            if not is_whole(folder):
+                raise
+            # Another process finished the same run first; both hold the same numbers.
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -159,9 +159,11 @@ def _alive_elsewhere(folder: Path) -> bool:
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Removes half-written result folders of processes that died."""
+    """Removes half-written results and checkpoints of processes that died."""
     for path in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(path, ignore_errors=True)
+    for path in work_folder(folder).glob(".*.part"):
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from initbench.stats.summary import Interval, Spread, mean_interval, sd_interval
 
 BASELINE = "default"
 POINTS = 100.0  # Dice points
-BLOCK = ("dataset", "split", "backbone", "variant", "size", "budget", "steps", "precision", "recipe")
+BLOCK = ("dataset", "split", "backbone", "variant", "size", "budget", "steps", "precision", "recipe", "fixed_streams")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Block:
     budget: str
     steps: int
     precision: str
+    fixed_streams: str
     protocol: str
     rows: tuple[Row, ...]
     spread: Spread | None
@@ -85,6 +86,7 @@ def _block(frame: pd.DataFrame, protocol: str) -> Block:
         budget=str(first["budget"]),
         steps=int(first["steps"]),
         precision=str(first["precision"]),
+        fixed_streams=str(first["fixed_streams"]),
         protocol=protocol,
         rows=tuple(rows),
         spread=spread(scores),
