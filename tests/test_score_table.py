@@ -29,6 +29,7 @@ BLOCK = {
     "steps": 600,
     "precision": "bf16",
     "recipe": "aaaa",
+    "fixed_streams": "",
     "dice_policy": "reference-mask",
 }
 CASES = [f"case_{k:02}" for k in range(8)]
