@@ -10,7 +10,7 @@ import numpy as np
 
 from initbench import dice, interrupt
 from initbench.errors import InterruptedRunError
-from initbench.evaluation import overlay
+from initbench.evaluation import overlay, slices
 from initbench.evaluation.evaluate import Evaluator, score_cases, score_empty
 from initbench.harness import record as records
 from initbench.harness.cell import Cell
@@ -43,10 +43,12 @@ def score(cell: Cell, evaluator: Evaluator, staging: Path, progress: Progress, *
     prepared = cell.prepared
     progress.start("evaluate", len(prepared.split.test))
     results = Scores([], {} if cell.request.distances else None)
+    shown: dict[str, slices.Bytes] = {}
     for done, scored in enumerate(score_empty(prepared) if failed else score_cases(evaluator, prepared), start=1):
         if interrupt.asked():
             raise InterruptedRunError(f"stopped at case {done} of {len(prepared.split.test)} of the evaluation")
         results.counts.append((scored.case.id, scored.counts))
+        shown[scored.case.id] = slices.case_slice(scored.case, scored.prediction)
         if results.distances is not None:
             started = time.perf_counter()
             results.distances[scored.case.id] = of_case(scored, cell.request.nsd_tolerance)
@@ -54,6 +56,7 @@ def score(cell: Cell, evaluator: Evaluator, staging: Path, progress: Progress, *
         if cell.request.save_predictions:
             records.save_prediction(staging / store.PREDICTIONS, scored)
         progress.advance(done, {})
+    slices.write(staging / store.SLICES, shown)
     return results
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from initbench.errors import UsageError
 from initbench.runs import store
@@ -69,6 +72,15 @@ def load_cases(path: str | Path) -> pd.DataFrame:
             frame[[*keys, "status", "cell", *(c for c in frame.columns if c not in keys and c not in ("status", "cell"))]]
         )
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def load_slice(run: str | Path, case: str) -> NDArray[np.uint8] | None:
+    """Image, reference and prediction ``(3, H, W)`` of a case in a slice; None where the run has none."""
+    try:
+        with np.load(Path(run) / store.SLICES, allow_pickle=False) as slices:
+            return np.asarray(slices[store.SLICE_KEY + case], np.uint8)
+    except (OSError, KeyError, ValueError, BadZipFile):
+        return None
 
 
 def _checked(folder: Path, record: dict[str, Any]) -> dict[str, Any]:

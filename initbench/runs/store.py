@@ -7,6 +7,7 @@ OUT/<dataset>/<backbone>/<init>-<cell id>/seed-<n>/
     coverage.json     which parameters the init changed
     weights.safetensors
     overlay.png       best, median and worst case
+    slices.npz        image, reference and prediction of every reported case in one slice, for reports
     predictions/      label maps as NIfTI, where asked for
 """
 
@@ -30,6 +31,8 @@ CURVE = "curve.csv"
 COVERAGE = "coverage.json"
 WEIGHTS = "weights.safetensors"
 OVERLAY = "overlay.png"
+SLICES = "slices.npz"
+SLICE_KEY = "case/"  # before the case in it: a bare name could be one of numpy's arguments
 PREDICTIONS = "predictions"
 TRACEBACK = "traceback.txt"
 FINISHED = ("ok", "diverged")
