@@ -72,7 +72,7 @@ def test_compare_names_what_is_missing(out: Path, capsys: pytest.CaptureFixture[
     assert "no block has both tube and default; the inits of these runs: default, lwi, mae" in said(
         capsys, "compare", "tube", "--out", str(out), code=2
     )
-    assert "holds no scored runs of nnformer" in said(
+    assert "holds no runs of nnformer" in said(
         capsys, "compare", "lwi", "--out", str(out), "--backbone", "nnformer", code=2
     )
 

@@ -10,29 +10,27 @@ from pathlib import Path
 from rich.console import Console
 
 from initbench.errors import UsageError
-from initbench.leaderboard import comparison, planning, sheet, spread
-from initbench.runs.read import load_cases, load_runs
+from initbench.leaderboard import comparison, planning, sheet, spread, study
 from initbench.stats.power import stated
-from initbench.stats.table import ScoreTable, score_tables
 
 
 def compare_command(
     first: str, second: str, out: Path, datasets: list[str], backbones: list[str], margin: float, form: str
 ) -> None:
     """Prints what can be claimed of the difference of two inits."""
-    _show(comparison.sheets(_tables(out, datasets, backbones), first, second, margin), form)
+    _show(comparison.sheets(study.read(out, datasets, backbones).tables, first, second, margin), form)
 
 
 def variance_command(out: Path, datasets: list[str], backbones: list[str], across: bool, form: str) -> None:
     """Prints where the spread of Dice comes from, or the seed SDs of inits pooled over blocks."""
-    tables = _tables(out, datasets, backbones)
+    tables = study.read(out, datasets, backbones).tables
     _show([spread.across(tables)] if across else spread.sheets(tables), form)
 
 
 def power_command(out: Path, datasets: list[str], backbones: list[str], cases: list[int], sds: str | None, form: str) -> None:
     """Prints what studies could find: from pilot runs, or from stated SDs of seed, init x case and residual."""
     if sds is None:
-        _show(planning.sheets(_tables(out, datasets, backbones), cases), form)
+        _show(planning.sheets(study.read(out, datasets, backbones).tables, cases), form)
         return
     if not cases:
         raise UsageError("--sd says nothing of the cases: add --cases N (repeatable)")
@@ -50,20 +48,6 @@ def _three(text: str) -> tuple[float, float, float]:
     if wrong:
         raise UsageError(f"--sd {text!r}: write SDs of seed, init × case and residual, 0 or more, as in --sd 1.5,3,10")
     return seed, init_case, residual
-
-
-def _tables(out: Path, datasets: Sequence[str], backbones: Sequence[str]) -> list[ScoreTable]:
-    runs = load_runs(out)
-    for column, wanted in (("dataset", datasets), ("backbone", backbones)):
-        if wanted:
-            runs = runs[runs[column].isin(list(wanted))]
-    found = score_tables(runs, load_cases(out)) if not runs.empty else []
-    if not found:
-        only = f" of {', '.join([*datasets, *backbones])}" if datasets or backbones else ""
-        raise UsageError(
-            f"{out} holds no scored runs{only}; `initbench run --init default,lwi --backbone unetr --out {out}` makes some"
-        )
-    return found
 
 
 def _show(sheets: Sequence[sheet.Sheet], form: str) -> None:

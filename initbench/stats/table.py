@@ -27,6 +27,7 @@ class Withheld:
     init: str
     kind: Literal["incomplete", "identical"]
     reason: str
+    cell: str
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class ScoreTable:
     Attributes:
         block: dataset, split, backbone, variant, size, budget, steps, precision, recipe and protocol, which all inits share.
         inits: names along the first axis of `y`; complete inits alone.
+        cells: the cell of each, which its runs carry.
         seeds: seeds of every init along the second axis, [init][seed].
         design: `crossed` where all inits have the same seeds, `nested` where no two share one.
         cases: names along the third axis, in order.
@@ -50,6 +52,7 @@ class ScoreTable:
     block: dict[str, object]
     policy: Policy
     inits: tuple[str, ...]
+    cells: tuple[str, ...]
     seeds: tuple[tuple[int, ...], ...]
     design: SeedDesign
     cases: tuple[str, ...]
@@ -135,8 +138,9 @@ def false_positives(cases: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Run:
-    """A run of an init: its state, the digest of its weights, and its Dice points by case where it has them."""
+    """A run of an init: its cell and state, the digest of its weights, and its Dice points by case where it has them."""
 
+    cell: str
     status: str
     digest: str
     scores: pd.Series[float] | None
@@ -155,6 +159,7 @@ def _table(block: dict[str, object], by_init: dict[str, _Runs], policy: Policy, 
         block=block,
         policy=policy,
         inits=tuple(complete),
+        cells=tuple(next(iter(by_init[init].values())).cell for init in complete),
         seeds=tuple(asked[init] for init in complete),
         design=design,
         cases=names,
@@ -174,7 +179,7 @@ def _by_seed(init: str, group: pd.DataFrame, scored: dict[tuple[str, int], pd.Se
         if seed in found:
             raise UsageError(f"{init}: seed {seed} is there twice, as copies of one study below one folder would be")
         scores = scored.get((str(cell), seed)) if status in SCORED else None
-        found[seed] = _Run(str(status), "" if pd.isna(digest) else str(digest), scores)
+        found[seed] = _Run(str(cell), str(status), "" if pd.isna(digest) else str(digest), scores)
     return found
 
 
@@ -187,18 +192,20 @@ def _design(by_init: dict[str, _Runs], seeds: Sequence[int] | None) -> tuple[See
 
 
 def _withheld(init: str, runs: _Runs, asked: tuple[int, ...]) -> Iterator[Withheld]:
+    cell = next(iter(runs.values())).cell
     missing = [seed for seed in asked if seed not in runs or runs[seed].scores is None]
     if missing:
         states = ", ".join(f"{seed} ({runs[seed].status if seed in runs else 'not run'})" for seed in missing)
-        yield Withheld(init, "incomplete", f"no score for seed {states}: run again, or compare the seeds that all inits have")
+        yield Withheld(
+            init, "incomplete", f"no score for seed {states}: run again, or compare the seeds that all inits have", cell
+        )
         return
     # Diverged runs may well be alike: all of them NaN.
     digests = Counter(runs[seed].digest for seed in asked if runs[seed].status == "ok")
     same = [str(seed) for seed in asked if runs[seed].digest and digests[runs[seed].digest] > 1]
     if same:
-        yield Withheld(
-            init, "identical", f"seeds {', '.join(same)} have the same weights, bit for bit: the seed is not in effect"
-        )
+        reason = f"seeds {', '.join(same)} have the same weights, bit for bit: the seed is not in effect"
+        yield Withheld(init, "identical", reason, cell)
 
 
 def _stacked(chosen: dict[str, list[_Run]], policy: Policy) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
