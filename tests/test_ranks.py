@@ -12,7 +12,7 @@ from scipy import stats
 
 from initbench.stats.across import Friedman, by_dataset, friedman, nemenyi
 from initbench.stats.design import Refused
-from initbench.stats.ranks import Ranking, bootstrap_means, kendall, orders, ranking, ranks, seed_curve
+from initbench.stats.ranks import Ranking, bootstrap_means, kendall, orders, place_shares, ranking, ranks, seed_curve
 from tests.simulated import LUNG, scores
 
 RNG = np.random.default_rng
@@ -38,6 +38,26 @@ def test_kendall_is_scipys() -> None:
     expected = [stats.kendalltau(row, reference).statistic for row in values]
     assert kendall(values, reference) == pytest.approx(expected)
     assert np.isnan(kendall(np.ones((2, 4)), np.arange(4.0))).all()
+
+
+def test_tied_inits_share_the_places_they_cover() -> None:
+    assert place_shares(np.array([[1.0, 2.5, 2.5], [2.0, 2.0, 2.0]])) == pytest.approx(
+        np.array([[4, 1, 1], [1, 2.5, 2.5], [1, 2.5, 2.5]]) / 6
+    )
+
+
+def test_the_places_of_a_ranking_are_shares_that_begin_with_being_best() -> None:
+    got = ranked(scores(RNG(11), 1, 5, 4, 20)[0])
+    table = np.array([row.places for row in got.inits])
+    assert table.sum(0) == pytest.approx(np.ones(5))
+    assert table.sum(1) == pytest.approx(np.ones(5))
+    assert [row.best for row in got.inits] == [row.places[0] for row in got.inits]
+    assert table @ np.arange(1, 6) == pytest.approx([_mean_rank(got, row.init) for row in got.inits])
+
+
+def _mean_rank(got: Ranking, init: str) -> float:
+    y = scores(RNG(11), 1, 5, 4, 20)[0]
+    return float(ranks(bootstrap_means(y, draws=got.draws))[:, int(init[1:])].mean())
 
 
 # --- bootstrap --------------------------------------------------------------------------------------------------------

@@ -13,9 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from initbench.data.preprocess import Placement
-
-# Okabe and Ito: told apart with every common colour vision, and in grey by their order of lightness.
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+from initbench.palette import COLOURS
 
 
 @dataclass(frozen=True)

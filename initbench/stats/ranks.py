@@ -28,6 +28,7 @@ class InitRank:
         low: lower end of its 95 % bootstrap interval.
         high: upper end.
         best: share of the draws in which it is first; ties share.
+        places: share of the draws in which it has the first place, the second, ...; ties share.
         letters: inits that share a letter are not told apart at 5 % over all pairs.
         with_leader: not told apart from the init of the highest mean, or equivalent to it.
     """
@@ -38,6 +39,7 @@ class InitRank:
     low: float
     high: float
     best: float
+    places: tuple[float, ...]
     letters: str
     with_leader: bool
 
@@ -98,6 +100,15 @@ def ranks(scores: Array) -> Array:
     return np.asarray(higher + (equal + 1) / 2, np.float64)
 
 
+def place_shares(drawn: Array) -> Array:
+    """Share of the draws in which every init has every place, [init, place], from ranks [draw, init]; ties share their places."""
+    count = drawn.shape[-1]
+    tied = np.sum([drawn == drawn[:, [k]] for k in range(count)], axis=0)
+    first = drawn - (tied - 1) / 2
+    held = [((first <= place) & (place < first + tied)) / tied for place in range(1, count + 1)]
+    return np.stack([share.mean(0) for share in held], axis=-1)
+
+
 def kendall(orders: Array, reference: Array) -> Array:
     """Kendall τ-b of every row of `orders` [..., init] to `reference` [init]; NaN where one of the two ranks all alike."""
     i, j = np.triu_indices(reference.size, 1)
@@ -120,8 +131,7 @@ def ranking(y: Array, inits: Sequence[str], seeds: SeedDesign = "crossed", draws
     drawn = ranks(bootstrap_means(y, seeds, draws))
     ends = (1 - LEVEL) / 2
     low, high = np.quantile(drawn, [ends, 1 - ends], axis=0, method="inverted_cdf")
-    first = drawn == drawn.min(-1, keepdims=True)
-    best = (first / first.sum(-1, keepdims=True)).mean(0)
+    places = place_shares(drawn)
     comparison = compare(y, inits, seeds=seeds)
     order = np.argsort(-means, kind="stable")
     letters = tie_letters(comparison, [inits[i] for i in order])
@@ -134,7 +144,8 @@ def ranking(y: Array, inits: Sequence[str], seeds: SeedDesign = "crossed", draws
             rank=float(own[i]),
             low=float(low[i]),
             high=float(high[i]),
-            best=float(best[i]),
+            best=float(places[i, 0]),
+            places=tuple(float(share) for share in places[i]),
             letters=text,
             with_leader=inits[i] not in below,
         )
