@@ -273,11 +273,12 @@ def _cases_csv(counts: NDArray[np.int64], cases: list[str], classes: list[str]) 
 
 def _curve_csv(rng: np.random.Generator, learned: bool) -> str:
     lines = ["stage,step,lr,loss,dice,ce"]
-    for stage, scale in (("pretext", 0.5), ("train", 1.0)) if learned else (("train", 1.0),):
+    train = ("train", 1.0, _STEPS)
+    for stage, scale, steps in (("pretext", 0.5, _PRETEXT_STEPS), train) if learned else (train,):
         noise = rng.normal(0, 0.03, _CURVE_ROWS)
-        for step in range(_CURVE_ROWS):
-            loss = scale * math.exp(-step / 12) + 0.3 + noise[step]
-            lines.append(f"{stage},{step * (_STEPS // _CURVE_ROWS)},0.001,{loss!r},{loss / 2!r},{loss / 2!r}")
+        for row in range(_CURVE_ROWS):
+            loss = float(scale * math.exp(-row / 12) + 0.3 + noise[row])
+            lines.append(f"{stage},{row * steps // _CURVE_ROWS},0.001,{loss!r},{loss / 2!r},{loss / 2!r}")
     return "\n".join(lines) + "\n"
 
 
