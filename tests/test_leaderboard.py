@@ -1,4 +1,4 @@
-"""From run records to the leaderboard: reading, pairing, blocks, and the four forms."""
+"""From run records to the leaderboard: reading, what may be compared, rows, and the five forms."""
 
 from __future__ import annotations
 
@@ -11,128 +11,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from rich.console import Console
 
 import initbench
-from initbench import dice, digest
+from initbench import dice
 from initbench.errors import UsageError
-from initbench.leaderboard import render
+from initbench.leaderboard import board, per_class, pooling, sheet, sides, study
+from initbench.leaderboard.sheet import Sheet
+from initbench.leaderboard.standings import Standing, standings, summaries
+from initbench.leaderboard.study import Scoring, Study
 from initbench.runs import store
-from initbench.runs.read import unreadable
-from initbench.stats.blocks import Block, Row, blocks, flat
+from initbench.runs.read import load
+from initbench.stats.analysis import Analysis, analyse
+from tests.recorded import CASES, write_block, write_run
 
 ROOT = Path(__file__).parent.parent
-CASES = ("case_01", "case_02")
+EXPECTED = Path(__file__).parent / "expected"
+DEFAULTS = {"default": [0.60, 0.62, 0.64]}
 
 
-def write_run(
-    out: Path,
-    init: str = "default",
-    score: float | None = 0.5,
-    *,
-    seed: int = 0,
-    status: str = "ok",
-    environment: str = "e0",
-    weights: str | None = None,
-    seconds: tuple[float, float] = (0.0, 100.0),
-    changed: float = 0.0,
-    **resolved: Any,
-) -> Path:
-    """Writes a run directory as a run leaves it (without weights and pictures). `seconds`: of the init, and of all."""
-    own = {
-        "init": init,
-        "init_params": {},
-        "init_source": "revision 1",
-        "origin": "initbench",
-        "learned": init in ("mae", "tube", "order", "lwi"),
-        "external": init.startswith("checkpoint"),
-        "backbone": "unetr",
-        "backbone_source": "revision 1",
-        "variant": "perceptron",
-        "size": "tiny",
-        "dataset": "phantom-lung",
-        "data_digest": "d" * 64,
-        "preprocess": {},
-        "split": "auto",
-        "train_cases": ["case_00"],
-        "reported_cases": list(CASES),
-        "classes": ["background", "nodule"],
-        "seed": seed,
-        "fixed_streams": [],
-        "budget": "smoke",
-        "steps": 120,
-        "protocol": "any",
-        "regimen": "plain",
-        "precision": "float32",
-        "recipe": {},
-        "recipe_digest": "a" * 12,
-        "dice_policy": "reference-mask",
-        **resolved,
-    }
-    cell = digest.of_json({key: value for key, value in own.items() if key != "seed"})
-    record = {
-        "schema": store.SCHEMA,
-        "status": status,
-        "cell": cell,
-        "finished": "2025-01-01T00:00:00+00:00",
-        "asked": {},
-        "resolved": own,
-        "environment": {"cpu": "a CPU", "accelerator": None, "fingerprint": environment},
-    }
-    folder = store.run_folder(out, own["dataset"], own["backbone"], init, cell, seed)
-    with store.staged(folder) as staging:
-        if status == "failed":
-            record |= {"reason": "planted", "traceback": store.TRACEBACK}
-        else:
-            record |= {
-                "dice": score,
-                "dice_per_class": {"nodule": score},
-                "coverage": {"changed_share": changed, "groups": {}},
-                "cost": {
-                    "init": {"steps": 0, "patches": 0, "seconds": seconds[0]},
-                    "train": {"steps": 120, "patches": 240, "seconds": seconds[1] - seconds[0]},
-                    "evaluate_seconds": 0.0,
-                    "total_seconds": seconds[1],
-                    "device_seconds": 0.0,
-                    "peak_memory": 1000,
-                },
-                "weights_digest": weights or f"{cell}-{seed}",
-                "reason": "the loss was not finite" if status == "diverged" else None,
-            }
-            write_cases(staging / store.CASES, score or 0.0)
-            record = store.seal(record, staging)
-        store.write_json(staging / store.RECORD, record)
-    return folder
+def rows(found: Study, protocol: str | None = None) -> dict[str, Standing]:
+    """The rows of the only block (of a protocol)."""
+    (table,) = (table for table in found.tables if protocol in (None, table.block["protocol"]))
+    return {row.init: row for row in standings(table, summaries(found.runs), analyse(table))}
 
 
-def write_cases(path: Path, score: float) -> None:
-    tp = round(50 * score)
-    rows = [
-        {"case": case, "class": 1, "class_name": "nodule", "tp": t, "fp": f, "fn": n, "dice": d, "hd95_mm": None, "nsd": None}
-        for case, t, f, n, d in ((CASES[0], tp, 50 - tp, 50 - tp, tp / 50), (CASES[1], 0, 7, 0, math.nan))
-    ]
-    pd.DataFrame(rows).to_csv(path, index=False)
-
-
-def write_block(out: Path, scores: dict[str, list[float]], **options: Any) -> None:
-    for init, values in scores.items():
-        for seed, score in enumerate(values):
-            write_run(out, init, score, seed=seed, **options)
-
-
-def only(found: list[Block]) -> Block:
-    assert len(found) == 1
-    return found[0]
-
-
-def row(block: Block, init: str) -> Row:
-    return {row.init: row for row in block.rows}[init]
-
-
-def read(out: Path) -> list[Block]:
-    return blocks(initbench.load_runs(out))
+def notes(out: Path) -> list[str]:
+    return list(board.sheets(study.read(out))[0].notes)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -195,13 +101,13 @@ def test_cases_are_read_with_their_types(tmp_path: Path) -> None:
     write_run(tmp_path, "mae", status="failed")
     cases = initbench.load_cases(tmp_path)
     assert list(cases.columns[:7]) == ["init", "backbone", "dataset", "seed", "protocol", "status", "cell"]
-    assert list(cases["init"]) == ["default", "default", "lwi", "lwi"]
+    assert list(cases["init"]) == ["default"] * 4 + ["lwi"] * 4
     assert list(cases["case"]) == [*CASES, *CASES]
-    assert list(cases["dice"])[::2] == [0.5, 0.6]
-    assert cases["dice"].isna().to_list() == [False, True, False, True]
+    assert list(cases["dice"])[:3] == [0.396, 0.5, 0.604]
+    assert cases["dice"].isna().to_list() == [False, False, False, True] * 2
     assert {cases[column].dtype.kind for column in ("tp", "fp", "fn", "seed", "class")} == {"i"}
     # the run's score comes back from the counts
-    counts = [[dice.Counts(*values)] for values in cases.iloc[:2][["tp", "fp", "fn"]].itertuples(index=False)]
+    counts = [[dice.Counts(*values)] for values in cases.iloc[:4][["tp", "fp", "fn"]].itertuples(index=False)]
     assert dice.run_dice(counts) == pytest.approx(0.5)
 
 
@@ -212,7 +118,7 @@ def test_case_names_stay_text(tmp_path: Path) -> None:
     record = store.read_record(folder)
     assert record is not None
     store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
-    assert list(initbench.load_cases(tmp_path)["case"]) == ["001", "NA"]
+    assert list(initbench.load_cases(tmp_path)["case"]) == ["001", "NA", "case_03", "case_04"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"schema": 1, "sta', b"[]", b'{"schema": 99}', b"\xff\xfe\x00", b"null"])
@@ -221,7 +127,7 @@ def test_a_corrupt_record_is_passed_over(tmp_path: Path, content: bytes) -> None
     folder = write_run(tmp_path, "lwi", 0.6)
     (folder / store.RECORD).write_bytes(content)
     assert list(initbench.load_runs(tmp_path)["init"]) == ["default"]
-    assert unreadable(tmp_path) == [folder]
+    assert load(tmp_path).unreadable == (folder,)
     assert set(initbench.load_cases(tmp_path)["init"]) == {"default"}
     assert not store.is_finished(folder)
 
@@ -236,86 +142,112 @@ def test_half_written_runs_and_strange_files_are_passed_over(tmp_path: Path) -> 
 
 
 def test_a_missing_folder_is_an_error_and_an_empty_one_is_not(tmp_path: Path) -> None:
-    for load in (initbench.load_runs, initbench.load_cases):
+    for read in (initbench.load_runs, initbench.load_cases):
         with pytest.raises(UsageError, match="there is no such folder of runs; `initbench run"):
-            load(tmp_path / "nowhere")
-        assert load(tmp_path).empty
+            read(tmp_path / "nowhere")
+        assert read(tmp_path).empty
 
 
-# --- blocks -----------------------------------------------------------------------------------------------------------
+# --- rows -------------------------------------------------------------------------------------------------------------
 
 
 def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
     write_block(tmp_path, {"default": [0.60, 0.62, 0.64], "xavier-normal": [0.65, 0.66, 0.70]})
-    block = only(read(tmp_path))
-    assert [item.init for item in block.rows] == ["xavier-normal", "default"]
-    found = row(block, "xavier-normal")
-    half = 4.302653 / math.sqrt(3)  # differences 5, 4, 6: mean 5, SD 1
-    assert found.difference is not None
-    assert (found.difference.value, found.difference.low, found.difference.high) == pytest.approx((5, 5 - half, 5 + half))
-    assert (found.pairs, found.seeds) == (3, (0, 1, 2))
-    assert found.dice == pytest.approx(67)
-    assert found.sd.value == pytest.approx(math.sqrt(7))  # 65, 66, 70
-    assert row(block, "default").difference is None
-    assert block.spread is not None
-    assert block.spread.seed == pytest.approx(math.sqrt((4 + 7) / 2))
-    assert block.spread.between_variance == pytest.approx(12.5 - 5.5 / 3)
-    assert block.spread_seeds == 3
+    found = study.read(tmp_path)
+    got = rows(found)
+    assert list(got) == ["xavier-normal", "default"]
+    row = got["xavier-normal"]
+    assert row.difference is not None
+    assert row.difference.estimate.value == pytest.approx(5)
+    assert row.dice.value == pytest.approx(67)
+    assert row.sd.value == pytest.approx(math.sqrt(7))  # 65, 66, 70
+    assert (row.runs.scored, row.runs.diverged, row.role) == (3, 0, "init")
+    assert got["default"].difference is None
+    spread = board.scores(found.tables[0])
+    assert spread is not None
+    assert spread.seed == pytest.approx(math.sqrt((4 + 7) / 2))
+    assert spread.between_variance == pytest.approx(12.5 - 5.5 / 3)
 
 
-def test_only_shared_seeds_pair(tmp_path: Path) -> None:
-    for seed, score in ((0, 0.60), (1, 0.62), (2, 0.64)):
-        write_run(tmp_path, "default", score, seed=seed)
-    for seed, score in ((3, 0.10), (2, 0.67), (1, 0.66)):
-        write_run(tmp_path, "uniform", score, seed=seed)
-    found = row(only(read(tmp_path)), "uniform")
-    assert found.pairs == 2
-    assert found.difference is not None
-    assert found.difference.value == pytest.approx(3.5)
-    assert found.dice == pytest.approx(100 * (0.10 + 0.67 + 0.66) / 3)
+def test_the_numbers_are_those_of_the_analysis(tmp_path: Path) -> None:
+    write_block(tmp_path, {"default": [0.60, 0.62, 0.64], "uniform": [0.60, 0.65, 0.61], "xavier-normal": [0.65, 0.66, 0.70]})
+    found = study.read(tmp_path)
+    whole = analyse(found.tables[0])
+    assert isinstance(whole, Analysis)
+    got = rows(found)
+    for item in whole.comparison.differences:
+        assert got[item.first].difference == item
+    for summary in whole.inits:
+        assert (got[summary.init].dice, got[summary.init].sd) == (summary.mean_new_cases, summary.run_sd)
+    values = {row["init"]: row for row in board.sheets(found)[0].values}
+    assert values["uniform"]["p_holm"] == got["uniform"].difference.p_holm  # type: ignore[union-attr]
+    assert values["uniform"]["dice_low"] == got["uniform"].dice.low
 
 
-def test_no_shared_seed_or_no_baseline_gives_no_difference(tmp_path: Path) -> None:
-    write_run(tmp_path / "a", "default", 0.6, seed=0)
-    write_run(tmp_path / "a", "uniform", 0.7, seed=1)
-    write_run(tmp_path / "b", "uniform", 0.7)
-    for name in ("a", "b"):
-        found = row(only(read(tmp_path / name)), "uniform")
-        assert (found.difference, found.pairs) == (None, 0)
-
-
-def test_a_diverged_run_scores_nothing_and_a_failed_one_is_missing(tmp_path: Path) -> None:
-    write_block(tmp_path, {"default": [0.60, 0.62, 0.64], "uniform": [0.60]})
+def test_an_init_that_lacks_a_run_gets_no_verdict(tmp_path: Path) -> None:
+    write_block(tmp_path, DEFAULTS | {"uniform": [0.60]})
     write_run(tmp_path, "uniform", 0.0, seed=1, status="diverged")
     write_run(tmp_path, "uniform", seed=2, status="failed")
-    found = row(only(read(tmp_path)), "uniform")
-    assert (found.dice, found.diverged, found.failed, found.seeds, found.pairs) == (pytest.approx(30), 1, 1, (0, 1), 2)
-    assert found.difference is not None
-    assert found.difference.value == pytest.approx((0 - 62) / 2)
+    row = rows(study.read(tmp_path))["uniform"]
+    assert (row.role, row.difference, row.rank) == ("withheld", None, None)
+    assert (row.dice.value, row.runs.diverged, row.runs.failed, row.runs.scored) == (pytest.approx(30), 1, 1, 2)
+    assert "no score for seed 2 (failed)" in row.reason
+    narrowed = rows(study.read(tmp_path, scoring=Scoring(shared=True)))["uniform"]
+    assert narrowed.role == "init"
+    assert narrowed.difference is not None
+    assert narrowed.difference.estimate.value == pytest.approx((0 - 62) / 2 + (60 - 60) / 2)
 
 
 def test_an_init_that_only_failed_stands_last(tmp_path: Path) -> None:
     write_run(tmp_path, "default", 0.0, status="diverged")
     write_run(tmp_path, "uniform", status="failed")
-    block = only(read(tmp_path))
-    assert [item.init for item in block.rows] == ["default", "uniform"]
-    found = row(block, "uniform")
-    assert math.isnan(found.dice)
-    assert (found.seeds, found.failed, found.pairs) == ((), 1, 0)
-    assert "nan" not in show([block]).lower()
-    assert "nan" not in render.markdown([block]).lower()
+    found = study.read(tmp_path)
+    assert list(rows(found)) == ["default", "uniform"]
+    row = rows(found)["uniform"]
+    assert math.isnan(row.dice.value)
+    assert (row.runs.scored, row.runs.failed) == (0, 1)
+    assert "nan" not in show(board.sheets(found)).lower()
+    assert "nan" not in sheet.markdown(board.sheets(found)).lower()
+
+
+def test_without_default_all_pairs_are_compared_and_no_column_is_empty(tmp_path: Path) -> None:
+    write_block(tmp_path, {"uniform": [0.60, 0.62, 0.64], "xavier-normal": [0.65, 0.66, 0.70]})
+    (made,) = board.sheets(study.read(tmp_path))
+    assert made.columns == ("tie", "initializer", "Dice [95 %]", "seed SD [95 %]", "rank", "div.", "cost")
+    (other,) = board.sheets(study.read(tmp_path), against="uniform")
+    assert "vs uniform [95 %]" in other.columns
+    for make in (board.sheets, lambda found, against: pooling.sheets(found, "all", against)):
+        with pytest.raises(UsageError, match="--against unifrom: the inits of these runs are uniform, xavier-normal"):
+            make(study.read(tmp_path), "unifrom")  # type: ignore[operator]
+
+
+def test_a_diverged_run_is_said_beside_what_the_others_have(tmp_path: Path) -> None:
+    write_block(tmp_path, DEFAULTS | {"uniform": [0.60, 0.62]})
+    write_run(tmp_path, "uniform", 0.0, seed=2, status="diverged")
+    row = rows(study.read(tmp_path))["uniform"]
+    assert (row.dice.value, row.without_diverged) == (pytest.approx(122 / 3), pytest.approx(61))
+    assert "uniform: 1 run diverged and scores 0; the others have a mean of 61.0." in notes(tmp_path)
 
 
 def test_runs_without_a_pretext_stand_in_the_blocks_of_both_protocols(tmp_path: Path) -> None:
-    write_block(tmp_path, {"default": [0.6, 0.6]})
-    write_block(tmp_path, {"lwi": [0.7, 0.7]}, protocol="equal-total")
-    write_block(tmp_path, {"lwi": [0.8, 0.8]}, protocol="equal-finetune")
-    found = {block.protocol: block for block in read(tmp_path)}
-    assert set(found) == {"equal-total", "equal-finetune"}
-    for protocol, score in (("equal-total", 70), ("equal-finetune", 80)):
-        assert {item.init: item.dice for item in found[protocol].rows} == pytest.approx({"lwi": score, "default": 60})
-        assert row(found[protocol], "default").protocol == "any"
-        assert row(found[protocol], "lwi").pairs == 2
+    write_block(tmp_path, {"default": [0.6, 0.61]})
+    write_block(tmp_path, {"lwi": [0.7, 0.75]}, protocol="equal-total")
+    write_block(tmp_path, {"lwi": [0.8, 0.85]}, protocol="equal-finetune")
+    found = study.read(tmp_path)
+    assert [table.block["protocol"] for table in found.tables] == ["equal-finetune", "equal-total"]
+    for protocol, score in (("equal-total", 72.5), ("equal-finetune", 82.5)):
+        got = rows(found, protocol)
+        assert {init: row.dice.value for init, row in got.items()} == pytest.approx({"lwi": score, "default": 60.5})
+        assert (got["default"].runs.protocol, got["lwi"].runs.protocol) == ("any", protocol)
+    (both,) = sides.sheets(found)
+    assert [row[:3] for row in both.rows] == [("lwi", "equal-total", "72.5"), ("lwi", "equal-finetune", "82.5")]
+    assert [row[3].split()[0] for row in both.rows] == ["+12.0", "+22.0"]
+
+
+def test_one_protocol_has_no_other_side(tmp_path: Path) -> None:
+    write_block(tmp_path, {"default": [0.6, 0.61]})
+    write_block(tmp_path, {"lwi": [0.7, 0.75]}, protocol="equal-total")
+    assert sides.sheets(study.read(tmp_path)) == []
 
 
 @pytest.mark.parametrize(
@@ -330,195 +262,231 @@ def test_runs_without_a_pretext_stand_in_the_blocks_of_both_protocols(tmp_path: 
         ("dataset", "lung"),
         ("backbone", "unetrpp"),
         ("variant", "conv"),
+        ("fixed_streams", ["order"]),
     ],
 )
 def test_what_differs_in_anything_but_the_init_is_never_mixed(tmp_path: Path, key: str, value: Any) -> None:
     write_run(tmp_path, "default", 0.5)
     write_run(tmp_path, "uniform", 0.6)
     write_run(tmp_path, "xavier-normal", 0.7, **{key: value})
-    found = read(tmp_path)
-    assert sorted(sorted(item.init for item in block.rows) for block in found) == [["default", "uniform"], ["xavier-normal"]]
-    assert all(item.difference is None for block in found for item in block.rows if item.init == "xavier-normal")
+    found = study.read(tmp_path).tables
+    assert sorted(sorted(table.inits) for table in found) == [["default", "uniform"], ["xavier-normal"]]
 
 
-def test_streams_that_seeds_share_are_said_and_kept_apart(tmp_path: Path) -> None:
+def test_streams_that_seeds_share_are_said(tmp_path: Path) -> None:
     write_run(tmp_path, "default", 0.5)
     write_run(tmp_path, "default", 0.6, fixed_streams=["construct", "order"], recipe_digest="c" * 12)
-    lines = {render.settings(block) for block in read(tmp_path)}
+    lines = {made.subtitle for made in board.sheets(study.read(tmp_path))}
     plain = "tiny size · 120 steps (smoke) · float32 · split auto"
-    assert lines == {plain, f"{plain} · seeds share construct, order"}
+    assert lines == {f"{plain} · 1 seed × 3 cases", f"{plain} · seeds share construct, order · 1 seed × 3 cases"}
 
 
 def test_weights_from_outside_are_said_to_be(tmp_path: Path) -> None:
     write_run(tmp_path, "default", 0.5)
-    write_run(tmp_path, "checkpoint(path='a.pt@12345678')", 0.6)
-    notes = render.notes(only(read(tmp_path)))
-    assert [note for note in notes if "external" in note] == [
+    write_run(tmp_path, "checkpoint(path='a.pt@12345678')", 0.6, external=True)
+    assert [note for note in notes(tmp_path) if "external" in note] == [
         "checkpoint(path='a.pt@12345678'): conditional on these weights, one draw for all seeds; external data."
     ]
 
 
-def test_equal_weights_under_two_seeds_are_flagged(tmp_path: Path) -> None:
+def test_equal_weights_under_two_seeds_are_withheld(tmp_path: Path) -> None:
     for seed, weights in enumerate(("w", "w", "v")):
         write_run(tmp_path, "default", 0.5, seed=seed, weights=weights)
         write_run(tmp_path, "uniform", 0.5, seed=seed)
-    block = only(read(tmp_path))
-    assert row(block, "default").same_weights
-    assert not row(block, "uniform").same_weights
-    assert [note for note in render.notes(block) if "bit-identical" in note] == [
-        "Warning: default has bit-identical weights under different seeds: its seed is not in effect."
+    assert rows(study.read(tmp_path))["default"].role == "withheld"
+    assert [note for note in notes(tmp_path) if "bit" in note] == [
+        "Warning: default is withheld: seeds 0, 1 have the same weights, bit for bit: the seed is not in effect."
     ]
 
 
 def test_mixed_environments_are_flagged(tmp_path: Path) -> None:
     write_run(tmp_path, "default", 0.5)
     write_run(tmp_path, "uniform", 0.5)
-    assert not only(read(tmp_path)).mixed_environments
+    assert not any("environments" in note for note in notes(tmp_path))
     write_run(tmp_path, "xavier-normal", 0.5, environment="e1")
-    block = only(read(tmp_path))
-    assert block.mixed_environments
-    assert any("different environments" in note for note in render.notes(block))
+    assert any("different environments" in note for note in notes(tmp_path))
+
+
+def test_a_changed_run_is_kept_off_and_named(tmp_path: Path) -> None:
+    write_block(tmp_path, DEFAULTS)
+    folder = write_run(tmp_path, "uniform", 0.6)
+    (folder / store.CASES).write_text((folder / store.CASES).read_text("utf-8").replace("600", "900"), "utf-8")
+    assert any(f"uniform: {folder} is kept off" in note for note in notes(tmp_path))
+    assert rows(study.read(tmp_path))["uniform"].role == "withheld"
+
+
+def test_two_cells_of_one_name_are_two_rows(tmp_path: Path) -> None:
+    """An older revision of an init left in the folder must not be pooled with the present one."""
+    write_block(tmp_path, {"default": [0.60, 0.62, 0.64]})
+    write_block(tmp_path, {"default": [0.30, 0.32, 0.34]}, init_source="revision 0")
+    got = rows(study.read(tmp_path))
+    first, second = got.values()
+    assert {first.init[:9], second.init[:9]} == {"default", "default #"}
+    assert {round(first.dice.value), round(second.dice.value)} == {62, 32}
+    assert [row.difference is None for row in got.values()].count(True) == 1
+
+
+# --- the placebo --------------------------------------------------------------------------------------------------------
+
+
+PLACEBO = "default(construct='other')"
+
+
+def test_a_placebo_is_a_row_that_costs_the_others_nothing(tmp_path: Path) -> None:
+    scores = DEFAULTS | {"uniform": [0.61, 0.66, 0.63], "xavier-normal": [0.65, 0.66, 0.70]}
+    write_block(tmp_path / "without", scores)
+    write_block(tmp_path / "with", scores | {PLACEBO: [0.61, 0.61, 0.64]})
+    without, with_ = rows(study.read(tmp_path / "without")), rows(study.read(tmp_path / "with"))
+    assert {init: row for init, row in with_.items() if init != PLACEBO} == without
+    assert (with_[PLACEBO].role, with_[PLACEBO].rank) == ("placebo", None)
+    assert with_[PLACEBO].difference is not None
+    (made,) = board.sheets(study.read(tmp_path / "with"))
+    assert "placebo" in [row[1] for row in made.rows]
+    assert f"The placebo, default drawn again ({PLACEBO}), comes out undecided, as it should." in made.notes
+
+
+def test_a_placebo_that_wins_is_a_warning(tmp_path: Path) -> None:
+    write_block(tmp_path, DEFAULTS | {PLACEBO: [0.80, 0.83, 0.84]})
+    assert any(note.startswith(f"Warning: the placebo ({PLACEBO}) comes out better.") for note in notes(tmp_path))
+
+
+# --- scoring ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_policy_changes_the_score_without_running_again(tmp_path: Path) -> None:
+    write_block(tmp_path, DEFAULTS)  # three cases that hold the class, a fourth with 7 voxels predicted and none there
+    for policy, mean in (("reference-mask", 62), ("monai", 62), ("nnunet", 46.5), ("empty-is-one", 46.5), ("worst", 46.5)):
+        found = study.read(tmp_path, scoring=Scoring(policy=study.policy_of(policy)))
+        assert rows(found)["default"].dice.value == pytest.approx(mean)
+        assert f"policy {policy}" in " ".join(board.sheets(found)[0].notes)
+    with pytest.raises(UsageError, match="--dice-policy 'mine': there are reference-mask, monai, nnunet"):
+        study.policy_of("mine")
+
+
+def test_false_positives_are_counted_where_the_reference_has_nothing(tmp_path: Path) -> None:
+    write_block(tmp_path, DEFAULTS)
+    write_run(tmp_path, "uniform", 0.0, status="diverged")
+    classes, empty = per_class.sheets(study.read(tmp_path))
+    assert classes.columns == ("initializer", "seeds", "nodule", "mean")
+    assert classes.rows == (("default", "3", "62.0 ± 2.0", "62.0 ± 2.0"), ("uniform", "1", "0.0", "0.0"))
+    assert empty.rows == (("default", "3", "100.0 %", "7.0"),)
+
+
+def test_distances_that_nobody_measured_are_refused(tmp_path: Path) -> None:
+    write_block(tmp_path, DEFAULTS)
+    with pytest.raises(UsageError, match="has hd95: `initbench measure"):
+        per_class.sheets(study.read(tmp_path), "hd95")
+
+
+def test_a_class_that_is_not_there_is_named(tmp_path: Path) -> None:
+    write_block(tmp_path, DEFAULTS)
+    assert rows(study.read(tmp_path, scoring=Scoring(classes=("Nodule",))))["default"].dice.value == pytest.approx(62)
+    with pytest.raises(UsageError, match="phantom-lung has no class 'spleen'; it has nodule; named sets: synapse-8"):
+        study.read(tmp_path, scoring=Scoring(classes=("synapse-8",)))
+
+
+# --- pooled -------------------------------------------------------------------------------------------------------------
+
+
+def test_blocks_are_pooled_by_what_they_share(tmp_path: Path) -> None:
+    for backbone in ("unetr", "unetrpp"):
+        for dataset, more in (("phantom-lung", 0.0), ("lung", 0.1)):
+            write_block(tmp_path, {"default": [0.5 + more, 0.52 + more, 0.57 + more]}, backbone=backbone, dataset=dataset)
+            write_block(tmp_path, {"uniform": [0.51 + more, 0.53 + more, 0.56 + more]}, backbone=backbone, dataset=dataset)
+    found = study.read(tmp_path)
+    assert len(board.sheets(found)) == 4
+    by = {name: pooling.sheets(found, name) for name in ("backbone", "dataset", "all")}  # type: ignore[arg-type]
+    assert [made.title for made in by["backbone"]] == ["unetr (perceptron)", "unetrpp (perceptron)"]
+    assert [made.title for made in by["dataset"]] == ["lung", "phantom-lung"]
+    (whole,) = by["all"]
+    values = {row["init"]: row for row in whole.values}
+    assert values["uniform"]["difference"] == pytest.approx(100 / 300)  # (+1 +1 −1) / 3 in every block
+    assert (values["uniform"]["dice"], values["uniform"]["blocks"]) == (pytest.approx(58 + 1 / 3), 4)
+    assert values["uniform"]["first_in"] == 4
+    assert any("Other data sets: two inits" in note for note in whole.notes)
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def example(tmp_path: Path) -> list[Block]:
+def example(tmp_path: Path) -> Study:
     """Two blocks: one with everything that can happen, one of a single run."""
     write_block(tmp_path, {"default": [0.60, 0.62, 0.64]}, seconds=(0.0, 90.0))
     write_block(tmp_path, {"kaiming-normal(mode='fan_out')": [0.60, 0.61, 0.65]}, seconds=(0.0, 90.0), changed=0.9)
-    write_block(tmp_path, {"lwi": [0.65, 0.66, 0.70]}, seconds=(900.0, 1800.0), changed=1.0, protocol="equal-total")
+    write_block(tmp_path, {PLACEBO: [0.61, 0.61, 0.64]}, seconds=(0.0, 90.0), changed=0.9)
+    write_block(tmp_path, {"lwi": [0.75, 0.76, 0.78]}, seconds=(900.0, 1800.0), changed=1.0, protocol="equal-total")
     write_run(tmp_path, "uniform", 0.58, seed=0, changed=0.9, environment="e1")
     write_run(tmp_path, "uniform", 0.0, seed=1, status="diverged", changed=0.9)
     write_run(tmp_path, "uniform", seed=2, status="failed")
     write_run(tmp_path, "default", 0.812, backbone="unetrpp", variant="default", seconds=(0.0, 40000.0))
-    return read(tmp_path)
+    return study.read(tmp_path)
 
 
-def show(found: list[Block]) -> str:
+def show(sheets: list[Sheet], width: int = 100) -> str:
     out = io.StringIO()
-    render.terminal(found, Console(file=out, width=100, color_system=None, highlight=False, legacy_windows=False))
+    sheet.terminal(sheets, Console(file=out, width=width, color_system=None, highlight=False, legacy_windows=False))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
-TERMINAL = """\
-phantom-lung × unetr (perceptron)
-tiny size · 120 steps (smoke) · equal-total · float32 · split auto
-
- # initializer                   Dice n      seed SD [95 %]      vs default [95 %] div.   cost init
- ──────────────────────────────────────────────────────────────────────────────────────────────────
- 1 lwi                           67.0 3     2.6 [1.4, 16.6]   +5.00 [+2.52, +7.48]    0 30 min 50 %
- 2 default                       62.0 3     2.0 [1.0, 12.6]                      –    0   90 s  0 %
- 3 kaiming-normal(mode='fan_out' 62.0 3     2.6 [1.4, 16.6]   +0.00 [-2.48, +2.48]    0   90 s  0 %
-   )
- 4 uniform                       29.0 2 41.0 [18.3, 1308.7] -32.0 [-413.2, +349.2]    1  100 s  0 %
-
-Between-init SD 14.63 Dice points with the seed noise removed; seed SD 15.67 (4 inits, 2 or more
-seeds each).
-Warning: rows come from different environments (hardware or package versions).
-uniform: 1 failed run(s) are missing; the same run command tries them again.
-
-phantom-lung × unetrpp
-tiny size · 120 steps (smoke) · float32 · split auto
-
- # initializer Dice n seed SD [95 %] vs default [95 %] div.   cost init
- ──────────────────────────────────────────────────────────────────────
- 1 default     81.2 1              –                 –    0 11.1 h  0 %
-
-Spread: needs two inits and two seeds of one of them.
-One seed gives no interval: --seeds 3 or more.
-
-n: seeds. Dice: points at the native grid, mean over classes, cases, seeds; last checkpoint; policy
-reference-mask.
-vs default: paired by seed. Intervals: over seeds, for this training set and these cases; initbench
-compare tests.
-div.: diverged runs, which score 0. cost: a run's mean time, and the init stage's share of it.
-"""
-
-MARKDOWN = """\
-### phantom-lung × unetr (perceptron)
-
-tiny size · 120 steps (smoke) · equal-total · float32 · split auto
-
-| # | initializer | Dice | n | seed SD [95 %] | vs default [95 %] | div. | cost | init |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- |
-| 1 | lwi | 67.0 | 3 | 2.6 [1.4, 16.6] | +5.00 [+2.52, +7.48] | 0 | 30 min | 50 % |
-| 2 | default | 62.0 | 3 | 2.0 [1.0, 12.6] | – | 0 | 90 s | 0 % |
-| 3 | kaiming-normal(mode='fan_out') | 62.0 | 3 | 2.6 [1.4, 16.6] | +0.00 [-2.48, +2.48] | 0 | 90 s | 0 % |
-| 4 | uniform | 29.0 | 2 | 41.0 [18.3, 1308.7] | -32.0 [-413.2, +349.2] | 1 | 100 s | 0 % |
-
-**Between-init SD 14.63 Dice points with the seed noise removed; seed SD 15.67 (4 inits, 2 or more seeds each).**
-
-- Warning: rows come from different environments (hardware or package versions).
-- uniform: 1 failed run(s) are missing; the same run command tries them again.
-
-### phantom-lung × unetrpp
-
-tiny size · 120 steps (smoke) · float32 · split auto
-
-| # | initializer | Dice | n | seed SD [95 %] | vs default [95 %] | div. | cost | init |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- |
-| 1 | default | 81.2 | 1 | – | – | 0 | 11.1 h | 0 % |
-
-**Spread: needs two inits and two seeds of one of them.**
-
-- One seed gives no interval: --seeds 3 or more.
-
-n: seeds. Dice: points at the native grid, mean over classes, cases, seeds; last checkpoint; policy reference-mask.
-vs default: paired by seed. Intervals: over seeds, for this training set and these cases; initbench compare tests.
-div.: diverged runs, which score 0. cost: a run's mean time, and the init stage's share of it.
-"""
+def test_no_number_is_cut_where_there_is_little_room(example: Study) -> None:
+    for width in (80, 100, 200):
+        text = show(board.sheets(example), width)
+        assert max(map(len, text.splitlines())) <= width
+        for bounds in ("lwi", "[52.2,100.4]", "30 min", "[0.80,9.60]", "[+12.9,+15.8]", "better"):
+            assert bounds in text, width
 
 
-def test_the_terminal_table(example: list[Block]) -> None:
-    assert show(example) == TERMINAL.rstrip("\n")
-    assert max(map(len, TERMINAL.splitlines())) <= 100
+def test_the_terminal_table(example: Study) -> None:
+    assert show(board.sheets(example), 120) + "\n" == (EXPECTED / "leaderboard.txt").read_text("utf-8")
 
 
-def test_the_markdown_table(example: list[Block]) -> None:
-    assert render.markdown(example) == MARKDOWN.rstrip("\n")
+def test_the_markdown_table(example: Study) -> None:
+    assert sheet.markdown(board.sheets(example)).rstrip("\n") + "\n" == (EXPECTED / "leaderboard.md").read_text("utf-8")
+
+
+def test_the_latex_table(example: Study) -> None:
+    text = sheet.latex(board.sheets(example))
+    assert r"kaiming-normal(mode='fan\_out')" in text
+    assert r"\begin{tabular}{llrrrrrr}" in text
+    assert text.count(r"\toprule") == 2
 
 
 def test_markdown_escapes_its_own_sign(tmp_path: Path) -> None:
     write_run(tmp_path, "mine(a='x|y')", 0.5)
-    assert r"mine(a='x\|y')" in render.markdown(read(tmp_path))
+    assert r"mine(a='x\|y')" in sheet.markdown(board.sheets(study.read(tmp_path)))
 
 
-def test_csv_and_json_hold_the_same_rows(example: list[Block]) -> None:
-    text = render.as_json(example)
+def test_csv_and_json_hold_the_same_rows(example: Study) -> None:
+    made = board.sheets(example)
+    text = sheet.as_json(made)
     assert "NaN" not in text
-    rows = json.loads(text)
-    lines = list(csv.DictReader(io.StringIO(render.as_csv(example))))
-    assert [list(line) for line in lines] == [list(item) for item in rows] == [list(item) for item in flat(example)]
-    assert [{key: "" if value is None else str(value) for key, value in item.items()} for item in rows] == lines
+    found = json.loads(text)
+    lines = list(csv.DictReader(io.StringIO(sheet.as_csv(made))))
+    assert [list(line) for line in lines] == [list(item) for item in found]
+    assert [{key: "" if value is None else str(value) for key, value in item.items()} for item in found] == lines
 
 
-def test_json_has_null_where_there_is_no_value(example: list[Block]) -> None:
-    rows = {(item["backbone"], item["init"]): item for item in json.loads(render.as_json(example))}
-    default, lwi = rows["unetr", "default"], rows["unetr", "lwi"]
-    assert default["vs_default"] is default["vs_default_low"] is default["vs_default_high"] is None
-    assert (default["rank"], default["seeds"], default["protocol"]) == (2, 3, "any")
-    assert (lwi["rank"], lwi["protocol"], lwi["pairs"], lwi["changed_share"]) == (1, "equal-total", 3, 1.0)
-    assert lwi["vs_default"] == pytest.approx(5)
+def test_json_has_null_where_there_is_no_value(example: Study) -> None:
+    found = {(item["backbone"], item["init"]): item for item in json.loads(sheet.as_json(board.sheets(example)))}
+    default, lwi = found["unetr", "default"], found["unetr", "lwi"]
+    assert default["difference"] is default["difference_low"] is default["p_holm"] is None
+    assert (default["verdict"], default["seeds"], default["protocol"]) == ("", 3, "any")
+    assert (lwi["place"], lwi["rank"], lwi["protocol"], lwi["changed_share"]) == (1, 1, "equal-total", 1.0)
+    assert lwi["difference"] == pytest.approx(14 + 1 / 3)
     assert lwi["init_share_of_seconds"] == pytest.approx(0.5)
-    assert (rows["unetr", "uniform"]["diverged"], rows["unetr", "uniform"]["failed"]) == (1, 1)
-    alone = rows["unetrpp", "default"]
-    assert (alone["dice"], alone["seed_sd"], alone["between_init_sd"], alone["seconds"]) == (81.2, None, None, 40000.0)
+    uniform = found["unetr", "uniform"]
+    assert (uniform["diverged"], uniform["failed"], uniform["role"]) == (1, 1, "withheld")
+    assert found["unetr", PLACEBO]["role"] == "placebo"
+    alone = found["unetrpp", "default"]
+    assert (alone["dice"], alone["seed_sd"], alone["between_init_sd"], alone["seconds"]) == (
+        pytest.approx(81.2),
+        None,
+        None,
+        40000.0,
+    )
 
 
-def test_no_blocks_give_empty_forms() -> None:
-    assert render.as_json([]) == "[]"
-    assert render.as_csv([]) == ""
-
-
-def test_two_cells_of_one_name_are_two_rows(tmp_path: Path) -> None:
-    """An older revision of an init left in the folder must not be pooled with the present one."""
-    write_block(tmp_path, {"default": [0.60, 0.62, 0.64]})
-    runs = initbench.load_runs(tmp_path)
-    older = runs.assign(cell="f" * 64, dice=runs["dice"] - 0.3).iloc[:2]
-    rows = blocks(pd.concat([runs, older], ignore_index=True))[0].rows
-    assert [(row.init, len(row.seeds)) for row in rows] == [("default", 3), ("default #ffffff", 2)]
-    assert rows[0].dice == pytest.approx(62.0)
-    assert rows[1].difference is not None
-    assert rows[1].difference.value == pytest.approx(-30.0)
+def test_no_sheets_give_empty_forms() -> None:
+    assert sheet.as_json([]) == "[]"
+    assert sheet.as_csv([]) == ""

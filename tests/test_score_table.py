@@ -17,7 +17,7 @@ from initbench.stats.components import Components
 from initbench.stats.design import Refused
 from initbench.stats.ranks import Ranking
 from initbench.stats.table import ScoreTable, case_scores, class_dice, false_positives, score_tables
-from tests.test_leaderboard import write_block, write_run
+from tests.recorded import write_block, write_run
 
 BLOCK = {
     "backbone": "unetr",
@@ -125,7 +125,7 @@ def test_the_run_score_is_the_one_on_record(tmp_path: Path) -> None:
     runs, cases = initbench.load_runs(tmp_path), initbench.load_cases(tmp_path)
     (got,) = score_tables(runs, cases)
     assert got.runs("lwi") == pytest.approx([70, 80])
-    assert (got.cases, got.unscored) == (("case_01",), ("case_02",))
+    assert (got.cases, got.unscored) == (("case_01", "case_02", "case_03"), ("case_04",))
     assert got.seeds[0] == (0, 1)  # seed 0 is a seed
 
 
@@ -258,9 +258,9 @@ def test_false_positives_are_counted_where_the_reference_is_empty() -> None:
     for run, voxels in zip(made.runs, (0, 6, 0), strict=True):
         made.case(run, "x", 1, tp=0, fn=0, fp=voxels)
         made.case(run, "y", 1, tp=0, fn=0, fp=4)
-    got = false_positives(pd.DataFrame(made.rows)).set_index("init")
-    assert got.loc["a", ["empty", "rate", "voxels"]].tolist() == [2, 0.5, 2.0]
-    assert got.loc["b", ["empty", "rate", "voxels"]].tolist() == [2, 1.0, 5.0]
+    got = false_positives(pd.DataFrame(made.rows)).set_index("cell")
+    assert got.loc["cell-a", ["empty", "rate", "voxels"]].tolist() == [2, 0.5, 2.0]
+    assert got.loc["cell-b", ["empty", "rate", "voxels"]].tolist() == [2, 1.0, 5.0]
 
 
 # --- what is said of a block ------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 
 from initbench.cli.app import main
 from initbench.runs import store
-from tests.test_leaderboard import write_run
+from tests.recorded import write_run
 
 CASES, SEEDS = 30, 5
 FORMS = ("table", "md", "csv", "json", "latex")
@@ -72,9 +72,7 @@ def test_compare_names_what_is_missing(out: Path, capsys: pytest.CaptureFixture[
     assert "no block has both tube and default; the inits of these runs: default, lwi, mae" in said(
         capsys, "compare", "tube", "--out", str(out), code=2
     )
-    assert "holds no runs of nnformer" in said(
-        capsys, "compare", "lwi", "--out", str(out), "--backbone", "nnformer", code=2
-    )
+    assert "holds no runs of nnformer" in said(capsys, "compare", "lwi", "--out", str(out), "--backbone", "nnformer", code=2)
 
 
 def test_an_incomplete_init_gets_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

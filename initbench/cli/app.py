@@ -13,21 +13,27 @@ from initbench.cli.options import (
     BackboneOption,
     BackbonesOption,
     Budget,
+    By,
+    ClassesOption,
     DataRootOption,
     DatasetOption,
     DatasetsOption,
     DeviceOption,
-    Format,
+    DicePolicy,
     FormatOption,
     JsonOption,
+    MarginOption,
+    Metric,
     NetSize,
     OutOption,
+    PolicyOption,
     Precision,
     PrecisionOption,
     Protocol,
     RecipeOption,
     SeedOption,
     SetOption,
+    SharedOption,
     SheetFormat,
     SizeOption,
     SplitOption,
@@ -127,6 +133,54 @@ def run(
             "fixed": tuple(sorted(set(fix or ()))),
             "checkpoint_every": 60 * checkpoint_every,
         },
+    )
+
+
+@app.command()
+def plan(
+    init: Annotated[list[str], typer.Option(help="Initializer(s), as for run.")],
+    backbone: Annotated[list[str], typer.Option(help="Backbone(s), likewise.")],
+    dataset: Annotated[list[str] | None, typer.Option(help="Data set(s). [default: phantom-lung]")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds 0 to N-1. [default: 1]", min=1)] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="This seed (repeatable), instead of --seeds.", min=0)] = None,
+    budget: Annotated[Budget, typer.Option(help="Steps: smoke, short or paper.")] = Budget.paper,
+    protocol: Annotated[Protocol, typer.Option(help="Who pays for a pretext's steps.")] = Protocol.equal_total,
+    size: SizeOption = NetSize.paper,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = Precision.auto,
+    jobs: Annotated[int, typer.Option(help="Runs at a time.", min=1)] = 1,
+    threads: ThreadsOption = 1,
+    data_root: DataRootOption = None,
+    out: OutOption = Path("runs"),
+    split: SplitOption = None,
+    recipe: RecipeOption = None,
+    set_: SetOption = None,
+    fix: Annotated[list[str] | None, typer.Option(help="Stream that every seed draws as seed 0 does (repeatable).")] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time a few steps where no run below --out says how long one takes.")
+    ] = False,
+    sd: Annotated[
+        str | None, typer.Option(help="Instead of pilot runs: SDs of seed, init × case and residual in Dice points, as 1.5,3,10.")
+    ] = None,
+    format_: FormatOption = SheetFormat.table,
+) -> None:
+    """Show what `run` would do with the same options: runs, hours, disk, and the differences it could find. Runs nothing."""
+    from initbench.cli.plan import plan_command
+
+    if seeds is not None and seed:
+        raise UsageError("--seeds N (0 to N-1) and --seed I exclude each other")
+    options = run_options(budget, size, device, precision, threads, data_root, split, recipe, set_)
+    plan_command(
+        init=init,
+        backbone=backbone,
+        dataset=dataset or ["phantom-lung"],
+        seeds=list(dict.fromkeys(seed)) if seed else list(range(seeds or 1)),
+        protocol=protocol.value,
+        jobs=jobs,
+        measure=measure,
+        sds=sd,
+        form=format_.value,
+        options=options | {"out": out, "fixed": tuple(sorted(set(fix or ())))},
     )
 
 
@@ -274,13 +328,39 @@ def leaderboard(
     out: OutOption = Path("runs"),
     dataset: DatasetsOption = None,
     backbone: BackbonesOption = None,
-    format_: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.table,
+    by: Annotated[
+        By, typer.Option(help="A table per block (backbone × data set), or pooled over the blocks of each.")
+    ] = By.block,
+    against: Annotated[str, typer.Option(help="The init that the others are compared with.")] = "default",
+    margin: MarginOption = 0.5,
+    dice_policy: PolicyOption = DicePolicy.reference_mask,
+    classes: ClassesOption = None,
+    shared_seeds: SharedOption = False,
+    format_: FormatOption = SheetFormat.table,
     json: JsonOption = False,
 ) -> None:
-    """Show, per backbone and data set, each init's Dice, its seed SD, and its difference to default."""
-    from initbench.cli.show import leaderboard_command
+    """Show, per backbone and data set, each init's Dice, its seed SD, its rank, and the verdict against default."""
+    from initbench.cli.statistics import leaderboard_command, read
 
-    leaderboard_command(out, dataset or [], backbone or [], "json" if json else format_.value)
+    study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=shared_seeds)
+    leaderboard_command(study, by.value, against, margin, "json" if json else format_.value)
+
+
+@app.command("classes")
+def classes_(
+    out: OutOption = Path("runs"),
+    dataset: DatasetsOption = None,
+    backbone: BackbonesOption = None,
+    metric: Annotated[Metric, typer.Option(help="HD95 in mm and surface Dice: of runs that measured them.")] = Metric.dice,
+    dice_policy: PolicyOption = DicePolicy.reference_mask,
+    classes: ClassesOption = None,
+    format_: FormatOption = SheetFormat.table,
+) -> None:
+    """Show each init per class, as papers' tables do, and what it predicts where the reference has nothing."""
+    from initbench.cli.statistics import classes_command, read
+
+    study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=False)
+    classes_command(study, metric.value, format_.value)
 
 
 @app.command()
@@ -290,13 +370,17 @@ def compare(
     out: OutOption = Path("runs"),
     dataset: DatasetsOption = None,
     backbone: BackbonesOption = None,
-    margin: Annotated[float, typer.Option(help="Dice points within which two inits are equivalent.", min=0.0)] = 0.5,
+    margin: MarginOption = 0.5,
+    dice_policy: PolicyOption = DicePolicy.reference_mask,
+    classes: ClassesOption = None,
+    shared_seeds: SharedOption = False,
     format_: FormatOption = SheetFormat.table,
 ) -> None:
     """Say what can be claimed of two inits: for new seeds and cases, for these cases, for these weights."""
-    from initbench.cli.statistics import compare_command
+    from initbench.cli.statistics import compare_command, read
 
-    compare_command(first, second, out, dataset or [], backbone or [], margin, format_.value)
+    study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=shared_seeds)
+    compare_command(study, first, second, margin, format_.value)
 
 
 @app.command()
@@ -305,12 +389,36 @@ def variance(
     dataset: DatasetsOption = None,
     backbone: BackbonesOption = None,
     across: Annotated[bool, typer.Option("--across", help="Seed SDs of the inits, pooled over the blocks.")] = False,
+    dice_policy: PolicyOption = DicePolicy.reference_mask,
+    classes: ClassesOption = None,
+    shared_seeds: SharedOption = False,
     format_: FormatOption = SheetFormat.table,
 ) -> None:
     """Show where the spread of Dice comes from: init, seed, case, their interactions, and what is left."""
-    from initbench.cli.statistics import variance_command
+    from initbench.cli.statistics import read, variance_command
 
-    variance_command(out, dataset or [], backbone or [], across, format_.value)
+    study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=shared_seeds)
+    variance_command(study, across, format_.value)
+
+
+@app.command()
+def report(
+    out: OutOption = Path("runs"),
+    dataset: DatasetsOption = None,
+    backbone: BackbonesOption = None,
+    html: Annotated[Path | None, typer.Option(help="File to write. [default: report.html in the folder of runs]")] = None,
+    against: Annotated[str, typer.Option(help="The init that the others are compared with.")] = "default",
+    margin: MarginOption = 0.5,
+    dice_policy: PolicyOption = DicePolicy.reference_mask,
+    classes: ClassesOption = None,
+    shared_seeds: SharedOption = False,
+) -> None:
+    """Write a study as one HTML page: leaderboards to sort, charts, cases. It needs no network."""
+    from initbench.cli.report_page import report_command
+    from initbench.cli.statistics import read
+
+    study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=shared_seeds)
+    report_command(study, html or out / "report.html", against, margin)
 
 
 @app.command()
@@ -325,9 +433,13 @@ def power(
     format_: FormatOption = SheetFormat.table,
 ) -> None:
     """Show what difference so many seeds and cases can find, from pilot runs or stated SDs."""
-    from initbench.cli.statistics import power_command
+    from initbench.cli.statistics import power_command, read, stated_power_command
 
-    power_command(out, dataset or [], backbone or [], cases or [], sd, format_.value)
+    if sd is not None:
+        stated_power_command(sd, cases or [], format_.value)
+        return
+    study = read(out, dataset or [], backbone or [], "reference-mask", None, shared=False)
+    power_command(study, cases or [], format_.value)
 
 
 @validate_app.command("backbone")

@@ -56,13 +56,31 @@ class What(StrEnum):
     recipes = "recipes"
 
 
-class Format(StrEnum):
-    """Forms of the leaderboard."""
+class DicePolicy(StrEnum):
+    """What a class scores where the reference lacks it."""
 
-    table = "table"
-    md = "md"
-    csv = "csv"
-    json = "json"
+    reference_mask = "reference-mask"
+    monai = "monai"
+    nnunet = "nnunet"
+    empty_is_one = "empty-is-one"
+    worst = "worst"
+
+
+class By(StrEnum):
+    """What a leaderboard is of."""
+
+    block = "block"
+    backbone = "backbone"
+    dataset = "dataset"
+    all = "all"
+
+
+class Metric(StrEnum):
+    """What a per-class table shows."""
+
+    dice = "dice"
+    hd95 = "hd95"
+    nsd = "nsd"
 
 
 class SheetFormat(StrEnum):
@@ -100,6 +118,19 @@ ToleranceOption = Annotated[float, typer.Option("--nsd-tolerance", help="Of the 
 DatasetsOption = Annotated[list[str] | None, typer.Option("--dataset", help="Only these data sets.")]
 BackbonesOption = Annotated[list[str] | None, typer.Option("--backbone", help="Only these backbones.")]
 FormatOption = Annotated[SheetFormat, typer.Option("--format", help="Form of the output.")]
+PolicyOption = Annotated[
+    DicePolicy,
+    typer.Option(
+        "--dice-policy",
+        help="A class that the reference lacks scores: nothing (reference-mask, and monai's DiceMetric); 0 if predicted, else "
+        "nothing (nnunet) or 1 (empty-is-one); always 0 (worst).",
+    ),
+]
+ClassesOption = Annotated[
+    str | None, typer.Option("--classes", help="Only these classes: comma list, or a named set as synapse-8.")
+]
+SharedOption = Annotated[bool, typer.Option("--shared-seeds", help="Only the seeds that every init of a block has.")]
+MarginOption = Annotated[float, typer.Option("--margin", help="Dice points within which two inits are equivalent.", min=0.0)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 

@@ -1,4 +1,4 @@
-"""``initbench list``, ``describe`` and ``leaderboard``. None but ``describe`` of a backbone or an initializer imports torch."""
+"""``initbench list`` and ``describe``. None but ``describe`` of a backbone or an initializer imports torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from initbench import registry
@@ -150,28 +149,3 @@ def _describe(name: str) -> dict[str, Any]:
     everything = [*known, *dict(recipe_files.listing())]
     near = difflib.get_close_matches(name, dict.fromkeys(everything), n=3, cutoff=0.5)
     raise UsageError(f"nothing is called {name!r}; " + (f"did you mean {' or '.join(near)}?" if near else "see initbench list"))
-
-
-def leaderboard_command(out: Path, datasets: list[str], backbones: list[str], form: str) -> None:
-    """Prints the leaderboard of a folder of runs."""
-    from initbench.leaderboard import render
-    from initbench.runs.read import load_runs, unreadable
-    from initbench.stats.blocks import blocks
-
-    runs = load_runs(out)
-    for folder in unreadable(out):
-        text = f"[bold yellow]warning:[/] {escape(str(folder))}: its record cannot be read; it is kept off"
-        Console(stderr=True, highlight=False, soft_wrap=True).print(text)
-    if datasets:
-        runs = runs[runs["dataset"].isin(datasets)]
-    if backbones:
-        runs = runs[runs["backbone"].isin(backbones)]
-    if runs.empty:
-        only = f" for {', '.join([*datasets, *backbones])}" if datasets or backbones else ""
-        raise UsageError(f"{out} holds no runs{only}; `initbench run --init default,lwi --backbone unetr --out {out}` makes some")
-    found = blocks(runs)
-    if form == "table":
-        render.terminal(found, Console(highlight=False))
-        return
-    forms = {"md": render.markdown, "csv": render.as_csv, "json": render.as_json}
-    sys.stdout.write(forms[form](found).rstrip("\n") + "\n")

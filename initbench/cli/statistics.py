@@ -1,4 +1,4 @@
-"""``initbench compare``, ``variance`` and ``power``. None imports torch."""
+"""``initbench leaderboard``, ``classes``, ``compare``, ``variance`` and ``power``. None imports torch."""
 
 from __future__ import annotations
 
@@ -6,32 +6,53 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
+from rich.markup import escape
 
 from initbench.errors import UsageError
-from initbench.leaderboard import comparison, planning, sheet, spread, study
+from initbench.leaderboard import board, comparison, per_class, planning, pooling, sheet, sides, spread
+from initbench.leaderboard.study import Study
 from initbench.stats.power import stated
 
 
-def compare_command(
-    first: str, second: str, out: Path, datasets: list[str], backbones: list[str], margin: float, form: str
+def leaderboard_command(
+    study: Study, by: Literal["block", "backbone", "dataset", "all"], against: str, margin: float, form: str
 ) -> None:
-    """Prints what can be claimed of the difference of two inits."""
-    _show(comparison.sheets(study.read(out, datasets, backbones).tables, first, second, margin), form)
-
-
-def variance_command(out: Path, datasets: list[str], backbones: list[str], across: bool, form: str) -> None:
-    """Prints where the spread of Dice comes from, or the seed SDs of inits pooled over blocks."""
-    tables = study.read(out, datasets, backbones).tables
-    _show([spread.across(tables)] if across else spread.sheets(tables), form)
-
-
-def power_command(out: Path, datasets: list[str], backbones: list[str], cases: list[int], sds: str | None, form: str) -> None:
-    """Prints what studies could find: from pilot runs, or from stated SDs of seed, init x case and residual."""
-    if sds is None:
-        _show(planning.sheets(study.read(out, datasets, backbones).tables, cases), form)
+    """Prints the leaderboard of a study: per block, or pooled over blocks."""
+    for folder in study.unreadable:
+        text = f"[bold yellow]warning:[/] {escape(str(folder))}: its record cannot be read; it is kept off"
+        Console(stderr=True, highlight=False, soft_wrap=True).print(text)
+    if by != "block":
+        _show(pooling.sheets(study, by, against, margin), form)
         return
+    made = board.sheets(study, against, margin)
+    _show([*made, *sides.sheets(study, against, margin)] if form in ("table", "md", "latex") else made, form)
+
+
+def classes_command(study: Study, metric: per_class.Metric, form: str) -> None:
+    """Prints per-class tables, and what is predicted where the reference has nothing."""
+    _show(per_class.sheets(study, metric), form)
+
+
+def compare_command(study: Study, first: str, second: str, margin: float, form: str) -> None:
+    """Prints what can be claimed of the difference of two inits."""
+    _show(comparison.sheets(study.tables, first, second, margin), form)
+
+
+def variance_command(study: Study, across: bool, form: str) -> None:
+    """Prints where the spread of Dice comes from, or the seed SDs of inits pooled over blocks."""
+    _show([spread.across(study.tables)] if across else spread.sheets(study.tables), form)
+
+
+def power_command(study: Study, cases: Sequence[int], form: str) -> None:
+    """Prints what studies like the pilot's could find."""
+    _show(planning.sheets(study.tables, cases), form)
+
+
+def stated_power_command(sds: str, cases: Sequence[int], form: str) -> None:
+    """Prints what a study could find, from stated SDs of seed, init x case and residual."""
     if not cases:
         raise UsageError("--sd says nothing of the cases: add --cases N (repeatable)")
     seed, init_case, residual = _three(sds)
@@ -48,6 +69,16 @@ def _three(text: str) -> tuple[float, float, float]:
     if wrong:
         raise UsageError(f"--sd {text!r}: write SDs of seed, init × case and residual, 0 or more, as in --sd 1.5,3,10")
     return seed, init_case, residual
+
+
+def read(
+    out: Path, datasets: Sequence[str], backbones: Sequence[str], policy: str, classes: str | None, *, shared: bool
+) -> Study:
+    """The study that the options of a command name."""
+    from initbench.leaderboard import study
+
+    chosen = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
+    return study.read(out, datasets, backbones, study.Scoring(study.policy_of(policy), chosen, shared))
 
 
 def _show(sheets: Sequence[sheet.Sheet], form: str) -> None:

@@ -17,6 +17,7 @@ SEEDS = (2, 3, 5, 10, 20)
 
 def from_runs(table: ScoreTable) -> Pilot | Refused:
     """The components of a difference in the runs of a block."""
+    table = table.schemes()
     found = components(table.y, table.design) if table.inits else Refused("no init of the block is complete")
     return found if isinstance(found, Refused) else pilot(found)
 
@@ -59,5 +60,5 @@ def sheets(tables: Sequence[ScoreTable], cases: Sequence[int]) -> list[Sheet]:
         if isinstance(found, Refused):
             made.append(Sheet(name, text, ("",), (), (f"No pilot: {found.reason}.",), ()))
         else:
-            made.append(sheet(name, text, found, cases or (len(table.cases),), max(1, len(table.inits) - 1)))
+            made.append(sheet(name, text, found, cases or (len(table.cases),), max(1, len(table.schemes().inits) - 1)))
     return made

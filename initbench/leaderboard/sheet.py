@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
+from rich.console import Console, Group, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +20,9 @@ from initbench.leaderboard import words
 _ESCAPED = dict(zip("&%$#_{}", (r"\&", r"\%", r"\$", r"\#", r"\_", r"\{", r"\}"), strict=True))
 _WRITTEN = {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "–": "--"}
 _SIGNS = {"−": "$-$", "×": r"$\times$", "±": r"$\pm$", "·": r"$\cdot$", "<": "$<$", ">": "$>$"}
+_BOUNDS = re.compile(r"\[([^][ ]+), ([^][ ]+)\]")  # without the space a narrow column breaks before an interval, not in it
+_WORD = re.compile(r"\[[^]]*\]|\d[\d.]* (?:s|min|h)\b|\S+")  # what stays together
+_MANY = 7  # columns, from which on each is set narrowly
 _LATEX = str.maketrans(_ESCAPED | _WRITTEN | _SIGNS)
 
 
@@ -29,10 +33,11 @@ class Sheet:
     Attributes:
         title: what it is of.
         subtitle: what its rows share.
-        columns: headers; the first column is of names, the others of numbers.
+        columns: headers; the first are of names, the others of numbers.
         rows: cells as people read them.
         notes: what has to be known before believing it.
         values: the same for machines, a mapping per row.
+        names: how many columns from the left are of names.
     """
 
     title: str
@@ -41,19 +46,42 @@ class Sheet:
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
     values: tuple[dict[str, Any], ...]
+    names: int = 1
 
 
 def terminal(sheets: Sequence[Sheet], console: Console) -> None:
     """Prints tables; names and intervals take a second line where there is no room."""
     for sheet in sheets:
-        table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-        for number, header in enumerate(sheet.columns):
-            table.add_column(header, justify="right" if number else "left", overflow="fold")
-        for row in sheet.rows:
-            table.add_row(*(Text(cell) for cell in row))
+        table = Table(box=SIMPLE_HEAD, padding=(0, (_gap(sheet) - 1) // 2), pad_edge=False)
+        rows = [[_BOUNDS.sub(r"[\1,\2]", cell) for cell in row] for row in sheet.rows]
+        for number, (header, width) in enumerate(zip(sheet.columns, _widths(sheet, rows, console.width), strict=True)):
+            justify: JustifyMethod = "left" if number < sheet.names else "right"
+            table.add_column(Text(header), justify=justify, overflow="fold", width=width)
+        for row in rows:
+            table.add_row(*map(Text, row))
         heading = Text(sheet.title, style="bold").append(f"\n{sheet.subtitle}", style="not bold dim")
-        console.print(Group(heading, table, *(Text(note) for note in sheet.notes)))
+        console.print(Group(heading, table, *(Text(note, style=_style(note)) for note in sheet.notes)))
         console.print()
+
+
+def _gap(sheet: Sheet) -> int:
+    return 3 if len(sheet.columns) < _MANY else 1
+
+
+def _widths(sheet: Sheet, rows: Sequence[Sequence[str]], room: int) -> list[int | None]:
+    """In a table that is too wide numbers break at spaces, which leaves room for the names; a cut number would be a wrong one."""
+    columns = list(zip(sheet.columns, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    found: list[int | None] = [None] * len(columns)
+    for number in sorted(range(sheet.names, len(columns)), key=lambda number: -widths[number]):
+        if sum(widths) + _gap(sheet) * len(widths) <= room:
+            break
+        found[number] = widths[number] = max(len(word) for cell in columns[number] for word in _WORD.findall(cell) or [""])
+    return found
+
+
+def _style(note: str) -> str:
+    return "yellow" if note.startswith("Warning") else ""
 
 
 def markdown(sheets: Sequence[Sheet]) -> str:
@@ -72,7 +100,7 @@ def latex(sheets: Sequence[Sheet]) -> str:
     lines: list[str] = []
     for sheet in sheets:
         lines += [r"\begin{table}", r"\centering", rf"\caption{{{_tex(f'{sheet.title}: {sheet.subtitle}')}}}"]
-        lines += [rf"\begin{{tabular}}{{l{'r' * (len(sheet.columns) - 1)}}}", r"\toprule"]
+        lines += [rf"\begin{{tabular}}{{{'l' * sheet.names}{'r' * (len(sheet.columns) - sheet.names)}}}", r"\toprule"]
         lines += [" & ".join(map(_tex, sheet.columns)) + r" \\", r"\midrule"]
         lines += [" & ".join(map(_tex, row)) + r" \\" for row in sheet.rows]
         lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in sheet.notes), r"\end{table}", ""]

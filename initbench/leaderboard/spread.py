@@ -15,7 +15,7 @@ from initbench.stats.design import Refused
 from initbench.stats.table import ScoreTable
 from initbench.stats.variances import pooled_ratio
 
-_NAMES = {
+SOURCES = {
     "init": "init",
     "seed": "seed, in all inits alike",
     "seed_init": "seed × init",
@@ -28,7 +28,7 @@ _NAMES = {
 
 def sheets(tables: Sequence[ScoreTable]) -> list[Sheet]:
     """The components of every block."""
-    return [_sheet(table) for table in tables]
+    return [_sheet(table.schemes()) for table in tables]
 
 
 def _sheet(table: ScoreTable) -> Sheet:
@@ -37,13 +37,13 @@ def _sheet(table: ScoreTable) -> Sheet:
     found = components(table.y, table.design) if table.inits else Refused("no init of the block is complete")
     if isinstance(found, Refused):
         return Sheet(title(table.block), subtitle, ("source",), (), (f"No components: {found.reason}.",), ())
-    parts = {name: part for name in _NAMES if (part := getattr(found, name)) is not None}
+    parts = {name: part for name in SOURCES if (part := getattr(found, name)) is not None}
     whole = sum(part.value for part in parts.values())
     return Sheet(
         title=title(table.block),
         subtitle=subtitle,
         columns=("source", "SD [95 %]", "share of one case's variance"),
-        rows=tuple((_NAMES[name], words.interval(part.sd), _share(part, whole)) for name, part in parts.items()),
+        rows=tuple((SOURCES[name], words.interval(part.sd), _share(part, whole)) for name, part in parts.items()),
         notes=_notes(found),
         values=tuple(_values(table, name, part, whole) for name, part in parts.items()),
     )

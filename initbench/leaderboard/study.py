@@ -5,12 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 
 from initbench.errors import UsageError
-from initbench.runs.read import load_cases, load_runs
-from initbench.stats.table import Policy, ScoreTable, score_tables
+from initbench.runs.read import load
+from initbench.stats.table import Policy, ScoreTable, of_classes, score_tables
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How runs are scored from their counts.
+
+    Attributes:
+        policy: what a class scores where the reference lacks it.
+        classes: the classes that count, or the name of a set of them; all by default.
+        shared: only the seeds that every init of a block has.
+    """
+
+    policy: Policy = "reference-mask"
+    classes: tuple[str, ...] = ()
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -19,24 +35,43 @@ class Study:
 
     Attributes:
         out: the folder.
+        scoring: how the scores came about.
         runs: as `load_runs` gives, of the chosen data sets and backbones.
-        cases: as `load_cases` gives, of the same runs.
+        cases: as `load_cases` gives, of the same runs and the classes that count.
         tables: the scores of every block.
+        unreadable: folders whose record cannot be read; their runs are in no table.
     """
 
     out: Path
+    scoring: Scoring
     runs: pd.DataFrame
     cases: pd.DataFrame
     tables: tuple[ScoreTable, ...]
+    unreadable: tuple[Path, ...]
 
 
-def read(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = (), *, policy: Policy = "reference-mask") -> Study:
+def policy_of(name: str) -> Policy:
+    """The Dice policy of a name.
+
+    Raises:
+        UsageError: there is none; names those there are.
+    """
+    for policy in get_args(Policy):
+        if policy == name:
+            found: Policy = policy
+            return found
+    raise UsageError(f"--dice-policy {name!r}: there are {', '.join(get_args(Policy))}")
+
+
+def read(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = (), scoring: Scoring | None = None) -> Study:
     """The runs below `out`, of these data sets and backbones or of all.
 
     Raises:
         UsageError: there is no such folder, or no such run in it.
     """
-    runs, cases = load_runs(out), load_cases(out)
+    scoring = scoring or Scoring()
+    found = load(out)
+    runs, cases = found.runs, found.cases
     for column, wanted in (("dataset", datasets), ("backbone", backbones)):
         if wanted:
             runs = runs[runs[column].isin(list(wanted))]
@@ -44,4 +79,6 @@ def read(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = (),
     if runs.empty:
         only = f" of {', '.join([*datasets, *backbones])}" if datasets or backbones else ""
         raise UsageError(f"{out} holds no runs{only}; `initbench run --init default,lwi --backbone unetr --out {out}` makes some")
-    return Study(out, runs, cases, tuple(score_tables(runs, cases, policy=policy)))
+    counted = of_classes(cases, scoring.classes)
+    tables = score_tables(runs, counted, policy=scoring.policy, shared=scoring.shared)
+    return Study(out, scoring, runs, counted, tuple(tables), found.unreadable)

@@ -8,8 +8,12 @@ from typing import Any
 
 def title(block: Mapping[str, Any]) -> str:
     """Data set and network."""
-    variant = f" ({block['variant']})" if block["variant"] != "default" else ""
-    return f"{block['dataset']} × {block['backbone']}{variant}"
+    return f"{block['dataset']} × {variant(block)}"
+
+
+def variant(block: Mapping[str, Any]) -> str:
+    """The network with its variant."""
+    return f"{block['backbone']} ({block['variant']})" if block["variant"] != "default" else str(block["backbone"])
 
 
 def settings(block: Mapping[str, Any]) -> str:

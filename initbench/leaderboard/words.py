@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from initbench.stats.blocks import PLACEBO, is_placebo
 from initbench.stats.summary import Interval
 
 
@@ -12,9 +13,27 @@ def number(value: float, digits: int, *, signed: bool = False) -> str:
     return "–" if math.isnan(value) else f"{value:{'+' if signed else ''}.{digits}f}"
 
 
-def interval(found: Interval, *, signed: bool = False) -> str:
+def label(init: str) -> str:
+    """What the row of an init is called: a placebo is told from the schemes."""
+    if init == PLACEBO:
+        return "placebo"
+    return f"placebo: {init}" if is_placebo(init) else init
+
+
+def count(number: int, what: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def places(rank: float, low: float, high: float) -> str:
+    """A rank with its interval."""
+    return f"{rank:g} [{low:g}, {high:g}]"
+
+
+def interval(found: Interval, *, signed: bool = False, digits: int | None = None) -> str:
     """A value with its bounds. Two decimals where they say something; one where a bound has two figures before the point."""
-    digits = 1 if max(abs(found.low), abs(found.high)) >= 10 else 2
+    if digits is None:
+        digits = 1 if max(abs(found.low), abs(found.high)) >= 10 else 2
     value = number(found.value, digits, signed=signed)
     if math.isnan(found.low):
         return value

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from initbench.stats.blocks import BASELINE
-from initbench.stats.compare import MARGIN, Comparison, Difference, compare
+from initbench.stats.blocks import BASELINE, is_placebo
+from initbench.stats.compare import MARGIN, Comparison, compare, untestable_difference
 from initbench.stats.components import Components, components
 from initbench.stats.design import SCOPES, Refused, Scope, SeedDesign
 from initbench.stats.inits import InitSummary, summarize
 from initbench.stats.ranks import Ranking, ranking
-from initbench.stats.summary import Interval
 from initbench.stats.table import ScoreTable
 
 _NNUNET = "under the policy nnunet runs are not scored on the same cases: compare under reference-mask"
@@ -21,10 +20,19 @@ _NNUNET = "under the policy nnunet runs are not scored on the same cases: compar
 
 @dataclass(frozen=True)
 class Analysis:
-    """The statistics of a block; the inits in the order of the table."""
+    """The statistics of a block; the inits in the order of the table.
+
+    Attributes:
+        inits: of every complete init, placebos among them.
+        against: the init that all others are compared with, None where all pairs are.
+        components: without placebos, which are no other init.
+        comparison: a placebo is compared with the control in a family of its own.
+        ranking: without placebos.
+    """
 
     table: ScoreTable
     inits: tuple[InitSummary, ...]
+    against: str | None
     components: Components | Refused
     comparison: Comparison
     ranking: Ranking | Refused
@@ -43,12 +51,14 @@ def analyse(
         return Refused("no init of the block is complete: " + "; ".join(f"{item.init}: {item.reason}" for item in table.withheld))
     if not table.cases:
         return Refused("the reference holds no class in any case: nothing is scored")
+    own = table.schemes()
     return Analysis(
         table=table,
         inits=tuple(summarize(y, init, diverged) for init, y, diverged in zip(table.inits, table.y, table.diverged, strict=True)),
-        components=components(table.y, table.design),
+        against=against if against in table.inits else None,
+        components=components(own.y, own.design),
         comparison=verdicts(table, scope=scope, against=against, margin=margin),
-        ranking=ranking(table.y, table.inits, table.design),
+        ranking=ranking(own.y, own.inits, own.design),
     )
 
 
@@ -62,6 +72,8 @@ def verdicts(
 ) -> Comparison:
     """`compare` of a block, with its withheld inits as untestable.
 
+    Where all are compared with one control, a placebo is a family of its own: asked of no scheme, it costs the others nothing.
+
     Args:
         table: the scores.
         scope: what the claim is about.
@@ -74,14 +86,22 @@ def verdicts(
     everything = _NNUNET if np.isnan(table.y).any() else reasons.get(against or "", "")
     if everything:
         others = [init for init in (*table.inits, *reasons) if init != against]
-        differences = tuple(_untestable(init, against or "", scope, everything) for init in others)
+        differences = tuple(untestable_difference((init, against or ""), scope, math.nan, everything) for init in others)
         return Comparison(scope, SCOPES[scope], design, margin, differences, 0, Refused(everything))
     control = against if against in table.inits else None
-    found = compare(table.y, table.inits, scope=scope, seeds=design, against=control, margin=margin)
-    missing = [_untestable(init, control or "", scope, reason) for init, reason in reasons.items()]
-    return replace(found, differences=(*found.differences, *missing))
+    first, *apart = _families(table, control)
+    found, *placebos = (
+        compare(part.y, part.inits, scope=scope, seeds=design, against=control, margin=margin) for part in (first, *apart)
+    )
+    more = [item for family in placebos for item in family.differences]
+    missing = [untestable_difference((init, control or ""), scope, math.nan, reason) for init, reason in reasons.items()]
+    return replace(found, differences=(*found.differences, *more, *missing))
 
 
-def _untestable(first: str, second: str, scope: Scope, reason: str) -> Difference:
-    nan = math.nan
-    return Difference(first, second, scope, Interval(nan, nan, nan), nan, nan, nan, nan, nan, "untestable", reason)
+def _families(table: ScoreTable, control: str | None) -> list[ScoreTable]:
+    """The inits that are judged together, then every placebo beside the control."""
+    placebos = [init for init in table.inits if is_placebo(init)]
+    if control is None or control in placebos or not placebos:
+        return [table]
+    others = [init for init in table.inits if init not in placebos]
+    return [table.only(others), *(table.only([control, init]) for init in placebos)]

@@ -12,12 +12,21 @@ from itertools import combinations
 from typing import Literal
 
 import numpy as np
+from scipy import special
 
 from initbench.stats.design import SCOPES, Array, Refused, Scope, SeedDesign, checked
-from initbench.stats.mrmc import Estimate, crossed_difference, equivalence, nested_difference, two_sided, two_sided_among_many
+from initbench.stats.mrmc import (
+    Estimate,
+    crossed_difference,
+    equivalence,
+    nested_difference,
+    stacked,
+    two_sided,
+    two_sided_among_many,
+)
 from initbench.stats.multiplicity import holm
 from initbench.stats.omnibus import Omnibus, omnibus
-from initbench.stats.summary import LEVEL, Interval, t_quantile
+from initbench.stats.summary import LEVEL, Interval
 from initbench.stats.testable import untestable
 
 MARGIN = 0.5  # Dice points within which two inits count as equivalent
@@ -116,13 +125,13 @@ def compare(
     if not margin > 0:
         raise ValueError(f"margin {margin}: equivalence needs one above 0")
     pairs = _pairs(inits, against)
-    found = [_tested(y[i], y[j], (inits[i], inits[j]), scope, seeds, margin, len(pairs)) for i, j in pairs]
+    found = _tested([(y[i], y[j], (inits[i], inits[j])) for i, j in pairs], scope, seeds, margin)
     return Comparison(
         scope=scope,
         claim=SCOPES[scope],
         design=seeds,
         margin=margin,
-        differences=tuple(_judged(found)),
+        differences=tuple(judge(found)),
         compared=sum(not item.reason for item in found),
         omnibus=omnibus(y, scope, seeds),
     )
@@ -135,7 +144,8 @@ def _pairs(inits: Sequence[str], against: str | None) -> list[tuple[int, int]]:
     return [(i, control) for i in range(len(inits)) if i != control]
 
 
-def _judged(found: Sequence[Difference]) -> list[Difference]:
+def judge(found: Sequence[Difference]) -> list[Difference]:
+    """Verdicts over a family of differences, from p values that are of each alone (Holm)."""
     adjusted = zip(holm([item.p_holm for item in found]), holm([item.p_equivalence for item in found]), found, strict=True)
     return [
         item if item.reason else replace(item, p_holm=float(p), p_equivalence=float(q), verdict=_verdict(item, p, q))
@@ -151,30 +161,46 @@ def _verdict(item: Difference, p: float, q: float) -> Verdict:
     return "undecided"
 
 
-def _tested(
-    a: Array, b: Array, names: tuple[str, str], scope: Scope, seeds: SeedDesign, margin: float, family: int
-) -> Difference:
-    reason = untestable(a, b, scope, seeds, family)
-    if reason:
-        nan = math.nan
-        unknown = Interval(float(a.mean() - b.mean()), nan, nan)
-        return Difference(*names, scope, unknown, nan, nan, nan, nan, nan, "untestable", reason)
-    estimate = _estimate(a, b, scope, seeds)
-    p = _signed_rank(a, b) if scope == "C" else float(two_sided(estimate))
-    among_many = p if scope == "C" else float(two_sided_among_many(estimate))
-    half = t_quantile(0.5 + LEVEL / 2, float(estimate.df)) * float(estimate.error)
-    value = float(estimate.value)
-    return Difference(
-        *names,
-        scope,
-        Interval(value, value - half, value + half),
-        float(estimate.error),
-        float(estimate.df),
-        p,
-        among_many,
-        float(equivalence(estimate, margin)),
-        "undecided",
-    )
+_Pair = tuple[Array, Array, tuple[str, str]]
+
+
+def _tested(pairs: Sequence[_Pair], scope: Scope, seeds: SeedDesign, margin: float) -> list[Difference]:
+    reasons = [untestable(a, b, scope, seeds, len(pairs)) for a, b, _ in pairs]
+    testable = [pair for pair, reason in zip(pairs, reasons, strict=True) if not reason]
+    estimates = [_estimate(a, b, scope, seeds) for a, b, _ in testable]
+    p = [_signed_rank(a, b) for a, b, _ in testable] if scope == "C" else None
+    found = iter(evaluated([names for *_, names in testable], scope, estimates, margin, p))
+    return [
+        untestable_difference(names, scope, float(a.mean() - b.mean()), reason) if reason else next(found)
+        for (a, b, names), reason in zip(pairs, reasons, strict=True)
+    ]
+
+
+def untestable_difference(names: tuple[str, str], scope: Scope, value: float, reason: str) -> Difference:
+    """A difference that the runs at hand cannot decide."""
+    nan = math.nan
+    return Difference(*names, scope, Interval(value, nan, nan), nan, nan, nan, nan, nan, "untestable", reason)
+
+
+def evaluated(
+    pairs: Sequence[tuple[str, str]],
+    scope: Scope,
+    estimates: Sequence[Estimate],
+    margin: float,
+    p: Sequence[float] | None,
+) -> list[Difference]:
+    """Differences with the p values of each alone, not judged yet; `p` where another test than t gives them."""
+    if not pairs:
+        return []
+    whole = stacked(estimates)
+    alone = two_sided(whole) if p is None else np.asarray(p)
+    among_many = two_sided_among_many(whole) if p is None else alone
+    half = special.stdtrit(whole.df, 0.5 + LEVEL / 2) * whole.error
+    columns = (whole.value, half, whole.error, whole.df, alone, among_many, equivalence(whole, margin))
+    return [
+        Difference(*names, scope, Interval(value, value - reach, value + reach), error, df, own, many, equal, "undecided")
+        for names, (value, reach, error, df, own, many, equal) in zip(pairs, np.stack(columns, axis=1).tolist(), strict=True)
+    ]
 
 
 def _estimate(a: Array, b: Array, scope: Scope, seeds: SeedDesign) -> Estimate:
@@ -199,7 +225,8 @@ def _welch(a: Array, b: Array) -> Estimate:
 
 def _one_source(value: float, error: float, df: float) -> Estimate:
     """An estimate with noise of one kind alone."""
-    return Estimate(np.asarray(value), np.asarray(error), np.asarray(df, float), np.asarray(1.0), df, df)
+    freedom = np.asarray(df, float)
+    return Estimate(np.asarray(value), np.asarray(error), freedom, np.asarray(1.0), freedom, freedom)
 
 
 def _signed_rank(a: Array, b: Array) -> float:

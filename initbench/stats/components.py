@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -164,9 +165,9 @@ def _difference(scale: float, plus: tuple[Square, ...], minus: tuple[Square, ...
 
 def _estimate(contrasts: dict[str, _Contrast]) -> tuple[dict[str, Component], Interval | None]:
     """Every component with its interval, and the pairing gain. A mean square has one draw for all components."""
-    rng = generator("components")
     squares = list({id(square): square for contrast in contrasts.values() for square, _ in contrast}.values())
-    drawn = {id(square): square.sum / rng.chisquare(square.df, DRAWS) for square in squares}
+    chances = _chances(tuple(square.df for square in squares))
+    drawn = {id(square): square.sum / chance for square, chance in zip(squares, chances, strict=True)}
     found: dict[str, Component] = {}
     draws: dict[str, Array] = {}
     for name, contrast in contrasts.items():
@@ -175,6 +176,13 @@ def _estimate(contrasts: dict[str, _Contrast]) -> tuple[dict[str, Component], In
         found[name] = Component(raw, *_percentiles(draws[name]))
     gain = _gain(found, draws) if "seed_init" in found else None
     return found, gain
+
+
+@lru_cache(maxsize=16)  # a study asks for the same few sizes once per block and init
+def _chances(freedoms: tuple[int, ...]) -> tuple[Array, ...]:
+    """Chi-square draws of these degrees of freedom."""
+    rng = generator("components")
+    return tuple(rng.chisquare(df, DRAWS) for df in freedoms)
 
 
 def _gain(found: dict[str, Component], draws: dict[str, Array]) -> Interval:

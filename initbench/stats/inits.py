@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from initbench.stats.components import Component, Components, components
 from initbench.stats.design import Array, Flags, checked
 from initbench.stats.meansquares import two_way
 from initbench.stats.mrmc import Estimate
@@ -23,7 +22,6 @@ class InitSummary:
         mean_new_cases: the same mean with the interval for new seeds and new cases (scope A).
         run_sd: SD of the run scores with its chi-square interval: what retraining shows on this test set. Its square estimates
             seed variance + residual variance / cases.
-        seed: the seed variance alone, the share of the finite list of cases removed; None with one seed or one case.
         seeds: number of seeds behind all of them.
         diverged: how many of them diverged; they score 0.
         mean_without_diverged: the mean of the others, for comparison alone; NaN if there are none.
@@ -33,7 +31,6 @@ class InitSummary:
     mean: Interval
     mean_new_cases: Interval
     run_sd: Interval
-    seed: Component | None
     seeds: int
     diverged: int
     mean_without_diverged: float
@@ -44,13 +41,11 @@ def summarize(y: Array, init: str = "", diverged: Flags | None = None) -> InitSu
     y = checked(y, "seed, case")
     runs = y.mean(-1)
     out = np.zeros(len(y), bool) if diverged is None else diverged
-    found = components(y[None])
     return InitSummary(
         init=init,
         mean=mean_interval(runs),
         mean_new_cases=_interval(y),
         run_sd=sd_interval(runs),
-        seed=found.seed if isinstance(found, Components) else None,
         seeds=len(y),
         diverged=int(out.sum()),
         mean_without_diverged=math.nan if out.all() else float(runs[~out].mean()),
@@ -79,4 +74,4 @@ def mean_for_new_cases(y: Array) -> Estimate:
     with np.errstate(invalid="ignore", divide="ignore"):
         df = np.where(spread > 0, noise**2 / spread, 1.0)
         share = seeds / noise
-    return Estimate(y.mean((-2, -1)), np.sqrt(noise / (S * C)), df, share, S - 1, C - 1)
+    return Estimate(y.mean((-2, -1)), np.sqrt(noise / (S * C)), df, share, np.asarray(S - 1.0), np.asarray(C - 1.0))

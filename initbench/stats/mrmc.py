@@ -5,6 +5,7 @@ Obuchowski & Rockette 1995; degrees of freedom of Hillis 2007. Leading axes of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from scipy import special
 
 from initbench.stats.design import Array
 from initbench.stats.meansquares import mean_squares, two_way
+
+_HALVINGS = 44  # of the 650 within which ln p lies: p to ten digits
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,14 @@ class Estimate:
     error: Array
     df: Array
     share: Array
-    df_seeds: float
-    df_cases: float
+    df_seeds: Array
+    df_cases: Array
+
+
+def stacked(estimates: Sequence[Estimate]) -> Estimate:
+    """Single estimates as one with an axis, so that their p values are computed at once."""
+    fields = ("value", "error", "df", "share", "df_seeds", "df_cases")
+    return Estimate(*(np.array([float(getattr(item, name)) for item in estimates]) for name in fields))
 
 
 def crossed_difference(d: Array) -> Estimate:
@@ -43,7 +52,7 @@ def crossed_difference(d: Array) -> Estimate:
     S, C = d.shape[-2:]
     seeds, cases, rest = two_way(d)
     noise, df, share = _hillis(seeds.value, cases.value, rest.value, S - 1)
-    return Estimate(d.mean((-2, -1)), np.sqrt(noise / (S * C)), df, share, S - 1, C - 1)
+    return Estimate(d.mean((-2, -1)), np.sqrt(noise / (S * C)), df, share, np.asarray(S - 1.0), np.asarray(C - 1.0))
 
 
 def nested_difference(a: Array, b: Array) -> Estimate:
@@ -55,7 +64,8 @@ def nested_difference(a: Array, b: Array) -> Estimate:
     squares = mean_squares(np.stack([a, b], axis=-3))
     own = squares.seed_in_init.df
     noise, df, share = _hillis(squares.seed_in_init.value, squares.init_case.value, squares.nested_residual.value, own)
-    return Estimate(a.mean((-2, -1)) - b.mean((-2, -1)), np.sqrt(2 * noise / (S * C)), df, share, own, C - 1)
+    error = np.sqrt(2 * noise / (S * C))
+    return Estimate(a.mean((-2, -1)) - b.mean((-2, -1)), error, df, share, np.asarray(float(own)), np.asarray(C - 1.0))
 
 
 def _hillis(seeds: Array, cases: Array, rest: Array, df: int) -> tuple[Array, Array, Array]:
@@ -100,7 +110,7 @@ def equivalence(estimate: Estimate, margin: float) -> Array:
 def _upper_tail(t: Array, estimate: Estimate) -> Array:
     """P(T > t) with the quantiles of T weighted: found by halving the interval of ln p, as the quantile falls with p."""
     low, high = np.full(np.shape(t), -650.0), np.full(np.shape(t), np.log(0.5))
-    for _ in range(60):
+    for _ in range(_HALVINGS):
         middle = (low + high) / 2
         p = np.exp(middle)
         quantile = -estimate.share * special.stdtrit(estimate.df_seeds, p)

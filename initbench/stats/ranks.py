@@ -89,8 +89,9 @@ def bootstrap_means(y: Array, seeds: SeedDesign = "crossed", draws: int = DRAWS)
     cases = rng.multinomial(C, np.full(C, 1 / C), draws) / C
     once = rng.multinomial(S, np.full(S, 1 / S), draws if seeds == "crossed" else (I, draws)) / S
     weights = np.broadcast_to(once, (I, draws, S))
-    # Per init a product of matrices: [draw, seed] · [seed, case], then a row-wise product with the weights of the cases.
-    return np.stack([((w @ runs) * cases).sum(-1) for w, runs in zip(weights, y, strict=True)], axis=-1)
+    # One product of matrices for the cases, [draw, case] · [case, init × seed]; the few seeds are weighted after it.
+    runs = (cases @ y.reshape(I * S, C).T).reshape(draws, I, S)
+    return np.asarray(np.einsum("dis,ids->di", runs, weights), np.float64)
 
 
 def ranks(scores: Array) -> Array:

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from initbench.errors import DataError, UsageError
-from initbench.stats.blocks import BLOCK, POINTS, by_init
+from initbench.stats.blocks import BLOCK, POINTS, by_init, is_placebo
+from initbench.stats.classes import choose
 from initbench.stats.design import Array, Flags, SeedDesign
 
-# What a class without reference scores: nothing; 0 if predicted, else nothing; 0 if predicted, else 1 (Metrics Reloaded).
-Policy = Literal["reference-mask", "nnunet", "empty-is-one"]
+# What a class without reference scores: nothing (the default, and that of MONAI's DiceMetric); 0 if predicted, else nothing
+# (nnU-Net); 0 if predicted, else 1 (Metrics Reloaded, and DiceMetric with ignore_empty=False); always 0, the lowest that any rule
+# could make of it.
+Policy = Literal["reference-mask", "monai", "nnunet", "empty-is-one", "worst"]
+_EMPTY: dict[str, float] = {"nnunet": math.nan, "empty-is-one": 1.0, "worst": 0.0}
 
 SCORED = ("ok", "diverged")
 
 
 @dataclass(frozen=True)
 class Withheld:
-    """An init that gets no verdict, and why."""
+    """An init that gets no verdict, and why; with the Dice points of the runs that it has."""
 
     init: str
     kind: Literal["incomplete", "identical"]
     reason: str
     cell: str
+    scores: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,23 @@ class ScoreTable:
         """Run scores [seed] of an init in Dice points."""
         return np.asarray(np.nanmean(self.y[self.inits.index(init)], axis=-1), np.float64)
 
+    def only(self, inits: Sequence[str]) -> ScoreTable:
+        """The same with these inits alone."""
+        kept = [self.inits.index(init) for init in inits]
+        return replace(
+            self,
+            inits=tuple(self.inits[i] for i in kept),
+            cells=tuple(self.cells[i] for i in kept),
+            seeds=tuple(self.seeds[i] for i in kept),
+            y=self.y[kept],
+            diverged=self.diverged[kept],
+        )
+
+    def schemes(self) -> ScoreTable:
+        """The same without placebos, which are no other scheme; as it is where there is nothing else."""
+        kept = [init for init in self.inits if not is_placebo(init)]
+        return self.only(kept) if kept else self
+
 
 def score_tables(
     runs: pd.DataFrame,
@@ -73,6 +97,7 @@ def score_tables(
     *,
     policy: Policy = "reference-mask",
     seeds: Sequence[int] | None = None,
+    shared: bool = False,
 ) -> list[ScoreTable]:
     """The scores of every block; a block without a complete init has none, and says why.
 
@@ -81,9 +106,10 @@ def score_tables(
 
     Args:
         runs: as `load_runs` gives.
-        cases: as `load_cases` gives.
+        cases: as `load_cases` gives, or some classes of it.
         policy: how classes without reference are scored.
         seeds: the seeds to compare; by default every seed that any init of the block was asked for.
+        shared: compare the seeds of which every init of a block has a score.
 
     Raises:
         UsageError: a run is there twice.
@@ -97,8 +123,22 @@ def score_tables(
             block = {**dict(zip(BLOCK, key, strict=True)), "protocol": protocol}
             groups = by_init(frame[frame["protocol"].isin([protocol, "any"])])
             runs_of = {init: _by_seed(init, group, scored) for init, group in groups}
+            common = _shared(runs_of)
+            if shared and common:
+                runs_of = {init: {seed: of_init[seed] for seed in common} for init, of_init in runs_of.items()}
             found.append(_table(block, runs_of, policy, seeds))
     return found
+
+
+def of_classes(cases: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
+    """The rows of these classes, or of a named set of them; all where none is wanted."""
+    if not wanted or cases.empty:
+        return cases
+    keep = np.zeros(len(cases), bool)
+    for dataset, frame in cases.groupby("dataset", observed=True):
+        chosen = choose(wanted, frame["class_name"].unique(), str(dataset))
+        keep |= ((cases["dataset"] == dataset) & cases["class_name"].isin(chosen)).to_numpy()
+    return cases[keep]
 
 
 def case_scores(cases: pd.DataFrame, policy: Policy = "reference-mask") -> pd.Series[float]:
@@ -106,33 +146,70 @@ def case_scores(cases: pd.DataFrame, policy: Policy = "reference-mask") -> pd.Se
     if cases.empty:
         return pd.Series(dtype=float, index=pd.MultiIndex.from_arrays([[], [], []], names=["cell", "seed", "case"]))
     points = POINTS * class_dice(cases, policy)
-    worst = (cases["status"] == "diverged") & (points.notna() | (policy == "empty-is-one"))
-    return points.mask(worst, 0.0).groupby([cases["cell"], cases["seed"], cases["case"]]).mean()
+    worst = (cases["status"] == "diverged") & points.notna()
+    return points.mask(worst, 0.0).groupby([cases["cell"], cases["seed"], cases["case"]], observed=True).mean()
 
 
 def class_dice(cases: pd.DataFrame, policy: Policy = "reference-mask") -> pd.Series[float]:
     """Dice of every row from its counts, a fraction; NaN where the policy does not score it."""
     tp, fp, fn = (cases[name].astype(float) for name in ("tp", "fp", "fn"))
     dice = 2 * tp / (2 * tp + fp + fn).replace(0.0, np.nan)  # NaN: neither reference nor prediction
-    if policy == "reference-mask":
-        return dice.where(tp + fn > 0)
-    return dice.fillna(1.0) if policy == "empty-is-one" else dice
+    return dice.fillna(_EMPTY[policy]) if policy in _EMPTY else dice.where(tp + fn > 0)
 
 
-def _by_run(scores: pd.Series[float]) -> dict[tuple[str, int], pd.Series[float]]:
-    groups = scores.groupby(level=["cell", "seed"])
-    return {(str(key[0]), int(key[1])): group.droplevel(["cell", "seed"]) for key, group in groups}  # type: ignore[index]
+@dataclass(frozen=True)
+class _Scores:
+    """Dice points of a run, with the names of its cases in order."""
+
+    cases: tuple[str, ...]
+    points: Array
+
+    @property
+    def mean(self) -> float:
+        return math.nan if np.isnan(self.points).all() else float(np.nanmean(self.points))
+
+
+def _by_run(scores: pd.Series[float]) -> dict[tuple[str, int], _Scores]:
+    """By cell and seed, from scores that are sorted so. By slices: a group of pandas' for every run would take seconds."""
+    if scores.empty:
+        return {}
+    cells, seeds, cases = (np.asarray(scores.index.get_level_values(name), object) for name in ("cell", "seed", "case"))
+    new = (cells[1:] != cells[:-1]) | (seeds[1:] != seeds[:-1])
+    bounds = [0, *(int(place) + 1 for place in np.flatnonzero(new)), len(cells)]
+    points = np.asarray(scores, np.float64)
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}  # the runs of a data set share one list of names
+    found = {}
+    for first, end in pairwise(bounds):
+        names = tuple(map(str, cases[first:end]))
+        found[str(cells[first]), int(seeds[first])] = _Scores(known.setdefault(names, names), points[first:end])
+    return found
+
+
+def class_scores(cases: pd.DataFrame, metric: str, policy: Policy = "reference-mask") -> pd.DataFrame:
+    """Mean over cases per run and class: columns `cell`, `seed`, `class_name`, `score`.
+
+    Dice and surface Dice in points, 0 in a diverged run; HD95 in mm, missing there.
+    """
+    values = {
+        "dice": lambda: POINTS * class_dice(cases, policy),
+        "nsd": lambda: POINTS * cases["nsd"].astype(float),
+        "hd95": lambda: cases["hd95_mm"].astype(float),
+    }[metric]()
+    if metric != "hd95":
+        values = values.mask((cases["status"] == "diverged") & values.notna(), 0.0)
+    keys = ["cell", "seed", "class_name"]
+    return values.groupby([cases[key] for key in keys], observed=True, sort=False).mean().rename("score").reset_index()
 
 
 def false_positives(cases: pd.DataFrame) -> pd.DataFrame:
-    """What was predicted where the reference lacks a class, per backbone, dataset, protocol and init.
+    """What was predicted where the reference lacks a class, per cell.
 
-    Columns: `empty` cases × classes × seeds without reference, `rate` of them with a prediction, `voxels` predicted on average.
-    Diverged runs are left out: their empty prediction would look like a good one.
+    Columns: `cell`, `empty` cases × classes × seeds without reference, `rate` of them with a prediction, `voxels` predicted on
+    average. Diverged runs are left out: their empty prediction would look like a good one.
     """
     empty = cases[(cases["tp"] + cases["fn"] == 0) & (cases["status"] == "ok")]
     frame = empty.assign(found=empty["fp"] > 0)
-    groups = frame.groupby(["dataset", "backbone", "protocol", "init"])
+    groups = frame.groupby("cell", observed=True)
     return groups.agg(empty=("fp", "size"), rate=("found", "mean"), voxels=("fp", "mean")).reset_index()
 
 
@@ -143,7 +220,7 @@ class _Run:
     cell: str
     status: str
     digest: str
-    scores: pd.Series[float] | None
+    scores: _Scores | None
 
 
 _Runs = dict[int, _Run]  # by seed
@@ -171,7 +248,7 @@ def _table(block: dict[str, object], by_init: dict[str, _Runs], policy: Policy, 
     )
 
 
-def _by_seed(init: str, group: pd.DataFrame, scored: dict[tuple[str, int], pd.Series[float]]) -> _Runs:
+def _by_seed(init: str, group: pd.DataFrame, scored: dict[tuple[str, int], _Scores]) -> _Runs:
     found: _Runs = {}
     columns = (group[name] for name in ("seed", "cell", "status", "weights_digest"))
     for number, cell, status, digest in zip(*columns, strict=True):
@@ -193,31 +270,31 @@ def _design(by_init: dict[str, _Runs], seeds: Sequence[int] | None) -> tuple[See
 
 def _withheld(init: str, runs: _Runs, asked: tuple[int, ...]) -> Iterator[Withheld]:
     cell = next(iter(runs.values())).cell
+    scores = tuple(run.scores.mean for _, run in sorted(runs.items()) if run.scores is not None)
     missing = [seed for seed in asked if seed not in runs or runs[seed].scores is None]
     if missing:
         states = ", ".join(f"{seed} ({runs[seed].status if seed in runs else 'not run'})" for seed in missing)
-        yield Withheld(
-            init, "incomplete", f"no score for seed {states}: run again, or compare the seeds that all inits have", cell
-        )
+        reason = f"no score for seed {states}: run again, or compare the seeds that all inits have"
+        yield Withheld(init, "incomplete", reason, cell, scores)
         return
     # Diverged runs may well be alike: all of them NaN.
     digests = Counter(runs[seed].digest for seed in asked if runs[seed].status == "ok")
     same = [str(seed) for seed in asked if runs[seed].digest and digests[runs[seed].digest] > 1]
     if same:
         reason = f"seeds {', '.join(same)} have the same weights, bit for bit: the seed is not in effect"
-        yield Withheld(init, "identical", reason, cell)
+        yield Withheld(init, "identical", reason, cell, scores)
 
 
 def _stacked(chosen: dict[str, list[_Run]], policy: Policy) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
     """Dice points [init, seed, case], the scored cases, and the others."""
     if not chosen:
         return np.zeros((0, 0, 0)), (), ()
-    rows = {init: [run.scores.sort_index() for run in runs if run.scores is not None] for init, runs in chosen.items()}
-    names = list(next(iter(rows.values()))[0].index)
+    rows = {init: [run.scores for run in runs if run.scores is not None] for init, runs in chosen.items()}
+    names = next(iter(rows.values()))[0].cases
     for init, found in rows.items():
-        if any(list(scores.index) != names for scores in found):
+        if any(scores.cases != names for scores in found):
             raise DataError(f"{init}: scored on other cases than the other inits of its block; `initbench verify` names the runs")
-    y = np.array([[scores.to_numpy(np.float64) for scores in found] for found in rows.values()])
+    y = np.array([[scores.points for scores in found] for found in rows.values()])
     never = np.isnan(y).all((0, 1))
     if policy != "nnunet" and np.isnan(y[..., ~never]).any():
         raise DataError(

@@ -1,0 +1,115 @@
+"""Blocks pooled: one table over the data sets of a backbone, over the backbones of a data set, or over all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from initbench.leaderboard import words
+from initbench.leaderboard.board import check_control
+from initbench.leaderboard.sheet import Sheet
+from initbench.leaderboard.study import Study
+from initbench.leaderboard.titles import variant
+from initbench.stats.blocks import BASELINE
+from initbench.stats.compare import MARGIN
+from initbench.stats.design import Refused
+from initbench.stats.pooled import CLAIM, Pooled, PooledInit, pool
+from initbench.stats.summary import LEVEL
+from initbench.stats.table import ScoreTable
+
+Grouping = Literal["backbone", "dataset", "all"]
+
+_ALWAYS = ("size", "budget", "protocol", "precision", "fixed_streams")
+_KEYS: dict[Grouping, tuple[str, ...]] = {
+    "backbone": ("backbone", "variant", *_ALWAYS),
+    "dataset": ("dataset", "split", *_ALWAYS),
+    "all": _ALWAYS,
+}
+
+
+def sheets(study: Study, by: Grouping, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
+    """A sheet for every group of blocks that share backbone or data set, or for all that share their settings."""
+    check_control(study, against)
+    groups: dict[tuple[Any, ...], list[ScoreTable]] = {}
+    for table in study.tables:
+        groups.setdefault(tuple(str(table.block[key]) for key in _KEYS[by]), []).append(table)
+    return [_sheet(tables, by, against, margin) for tables in groups.values()]
+
+
+def _sheet(tables: Sequence[ScoreTable], by: Grouping, against: str, margin: float) -> Sheet:
+    block = tables[0].block
+    found = pool(tables, against, margin)
+    title, subtitle = _title(block, by), _subtitle(tables)
+    if isinstance(found, Refused):
+        return Sheet(title, subtitle, ("initializer",), (), (f"Not pooled: {found.reason}.",), ())
+    return Sheet(
+        title=title,
+        subtitle=subtitle,
+        columns=("initializer", "Dice", f"vs {against} [95 %]", "verdict", "mean rank", "first in"),
+        rows=tuple(_row(row, found) for row in found.inits),
+        notes=_notes(found, against),
+        values=tuple(_values(row, found, block, by) for row in found.inits),
+    )
+
+
+def _title(block: Mapping[str, Any], by: Grouping) -> str:
+    return {"backbone": variant(block), "dataset": str(block["dataset"]), "all": "All blocks"}[by]
+
+
+def _subtitle(tables: Sequence[ScoreTable]) -> str:
+    block = tables[0].block
+    protocol = "" if block["protocol"] == "any" else f" · {block['protocol']}"
+    names = ", ".join(dict.fromkeys(f"{table.block['dataset']} × {variant(table.block)}" for table in tables))
+    return f"{block['size']} size · {block['budget']} budget{protocol} · {words.count(len(tables), 'block')}: {names}"
+
+
+def _row(row: PooledInit, found: Pooled) -> tuple[str, ...]:
+    item = row.difference
+    return (
+        words.label(row.init),
+        words.number(row.mean, 1),
+        words.interval(item.estimate, signed=True) if item else "–",
+        item.verdict if item else "–",
+        f"{row.rank:.1f}",
+        f"{row.won}/{found.blocks}",
+    )
+
+
+def _notes(found: Pooled, against: str) -> tuple[str, ...]:
+    reasons = dict.fromkeys(row.difference.reason for row in found.inits if row.difference and row.difference.reason)
+    notes = [f"Untestable: {reason}." for reason in reasons]
+    if found.left_out:
+        notes.append(f"Left out, as not complete in every block: {', '.join(found.left_out)}.")
+    notes.append(
+        f"Differences to {against} in Dice points, averaged over the blocks, for {CLAIM}; verdicts hold for all inits of the "
+        "table at once (Holm)."
+    )
+    test = found.friedman
+    if isinstance(test, Refused):
+        notes.append(f"Other data sets: {test.reason}.")
+    else:
+        told = "the inits differ in rank" if test.p <= 1 - LEVEL else "no difference in rank is shown"
+        p = f"Friedman's test in Iman and Davenport's form, p {words.chance(test.p)}"
+        notes.append(f"Other data sets: over {len(test.datasets)} of them {told} ({p}).")
+    return tuple(notes)
+
+
+def _values(row: PooledInit, found: Pooled, block: Mapping[str, Any], by: Grouping) -> dict[str, object]:
+    item = row.difference
+    return {
+        **{key: block[key] for key in _KEYS[by]},
+        "blocks": found.blocks,
+        "datasets": " ".join(found.datasets),
+        "init": row.init,
+        "dice": row.mean,
+        "difference": item.estimate.value if item else math.nan,
+        "difference_low": item.estimate.low if item else math.nan,
+        "difference_high": item.estimate.high if item else math.nan,
+        "p_holm": item.p_holm if item else math.nan,
+        "p_equivalence": item.p_equivalence if item else math.nan,
+        "verdict": item.verdict if item else "",
+        "mean_rank": row.rank,
+        "first_in": row.won,
+        "reason": item.reason if item else "",
+    }

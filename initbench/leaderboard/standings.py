@@ -1,0 +1,172 @@
+"""The rows of a block: what is known of each init, best first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from initbench.stats.analysis import Analysis
+from initbench.stats.blocks import is_placebo
+from initbench.stats.compare import Difference
+from initbench.stats.design import Array, Flags, Refused
+from initbench.stats.ranks import InitRank
+from initbench.stats.summary import Interval, sd_interval
+from initbench.stats.table import ScoreTable, Withheld
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What the runs of an init cost and came to.
+
+    Attributes:
+        protocol: of the init itself: `any` where it learns nothing.
+        seconds: a run's mean time, NaN where no run has one.
+        init_share: the init stage's share of it.
+        changed_share: of the parameters, by the init.
+        external: it brings weights from outside, one draw for all seeds.
+        invalid: folders whose files are not as they were written.
+        environments: fingerprints of what they ran on.
+    """
+
+    protocol: str
+    scored: int
+    diverged: int
+    failed: int
+    invalid: tuple[str, ...]
+    environments: tuple[str, ...]
+    seconds: float
+    init_share: float
+    changed_share: float
+    external: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One init of a block, in Dice points.
+
+    Attributes:
+        role: `withheld` where it lacks a run or its seed is not in effect: then there is no verdict; `placebo`: the control
+            drawn again.
+        dice: mean with its interval for new seeds and new cases.
+        sd: over the run scores.
+        difference: to the control; None for the control itself and where nothing is compared.
+        without_diverged: mean of the runs that did not diverge, where some did; else NaN.
+        rank: among the complete inits; None with one seed, for a placebo, or where withheld.
+        reason: why it is withheld.
+    """
+
+    init: str
+    cell: str
+    role: Literal["init", "placebo", "withheld"]
+    dice: Interval
+    sd: Interval
+    difference: Difference | None
+    rank: InitRank | None
+    runs: Runs
+    without_diverged: float = math.nan
+    reason: str = ""
+
+
+def standings(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | Refused) -> list[Standing]:
+    """The inits of a block by falling Dice, the withheld ones last; `of_cell` as `summaries` gives."""
+    means = [item.mean_new_cases for item in found.inits] if isinstance(found, Analysis) else [*map(_mean, table.y)]
+    differences = _differences(found)
+    ranks = {} if isinstance(found, Refused) or isinstance(found.ranking, Refused) else {r.init: r for r in found.ranking.inits}
+    complete = [
+        Standing(
+            init=init,
+            cell=cell,
+            role="placebo" if is_placebo(init) else "init",
+            dice=mean,
+            sd=sd_interval(table.runs(init)),
+            difference=differences.get(init),
+            rank=ranks.get(init),
+            runs=of_cell[cell],
+            without_diverged=_without(table, init, diverged),
+        )
+        for init, cell, mean, diverged in zip(table.inits, table.cells, means, table.diverged, strict=True)
+    ]
+    withheld = [_withheld(item, of_cell[item.cell]) for item in table.withheld]
+    return [*sorted(complete, key=_order), *sorted(withheld, key=_order)]
+
+
+def _order(row: Standing) -> tuple[float, str]:
+    return (math.inf if math.isnan(row.dice.value) else -row.dice.value, row.init)
+
+
+def _mean(y: Array) -> Interval:
+    """Where nothing can be tested, as under the policy nnunet, which scores runs on different cases."""
+    return Interval(float(np.nanmean(y)) if np.isfinite(y).any() else math.nan, math.nan, math.nan)
+
+
+def _without(table: ScoreTable, init: str, diverged: Flags) -> float:
+    return float(table.runs(init)[~diverged].mean()) if diverged.any() and not diverged.all() else math.nan
+
+
+def _differences(found: Analysis | Refused) -> dict[str, Difference]:
+    """By init, where all are compared with one control."""
+    if isinstance(found, Refused) or found.against is None:
+        return {}
+    return {item.first: item for item in found.comparison.differences}
+
+
+def _withheld(item: Withheld, runs: Runs) -> Standing:
+    scores = np.array(item.scores, np.float64)
+    dice = float(scores.mean()) if scores.size else math.nan
+    unknown = Interval(math.nan, math.nan, math.nan)
+    return Standing(
+        init=item.init,
+        cell=item.cell,
+        role="withheld",
+        dice=Interval(dice, math.nan, math.nan),
+        sd=sd_interval(scores) if item.kind == "incomplete" and scores.size else unknown,
+        difference=None,
+        rank=None,
+        runs=runs,
+        reason=item.reason,
+    )
+
+
+def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
+    """What the runs of each cell came to; `runs` as `load_runs` gives."""
+    total = runs["total_seconds"].astype(float)
+    shares = (runs["init_seconds"].astype(float) / total).fillna(0.0)
+    table = runs.assign(
+        share=shares,
+        scored=runs["status"].isin(["ok", "diverged"]),
+        diverged=runs["status"] == "diverged",
+        failed=runs["status"] == "failed",
+        external=runs["external"] == True,  # noqa: E712 - missing in records without it
+    )
+    invalid = table[table["status"] == "invalid"].groupby("cell")["path"].apply(lambda paths: tuple(map(str, paths))).to_dict()
+    found = table.groupby("cell").agg(
+        protocol=("protocol", "first"),
+        scored=("scored", "sum"),
+        diverged=("diverged", "sum"),
+        failed=("failed", "sum"),
+        seconds=("total_seconds", "mean"),
+        share=("share", "mean"),
+        changed=("changed_share", "mean"),
+        external=("external", "any"),
+        environments=("environment", lambda names: tuple(sorted(set(names.dropna())))),
+    )
+    return {
+        str(cell): Runs(
+            protocol=str(row["protocol"]),
+            scored=int(row["scored"]),
+            diverged=int(row["diverged"]),
+            failed=int(row["failed"]),
+            invalid=invalid.get(cell, ()),
+            environments=row["environments"],
+            seconds=float(row["seconds"]),
+            init_share=float(row["share"]),
+            changed_share=float(row["changed"]),
+            external=bool(row["external"]),
+        )
+        for cell, row in zip(found.index, found.to_dict("records"), strict=True)
+    }

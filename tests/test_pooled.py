@@ -1,0 +1,172 @@
+"""Differences pooled over blocks, named sets of classes, and Dice policies against the libraries they are named after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from initbench.errors import UsageError
+from initbench.stats.classes import SETS, choose
+from initbench.stats.compare import difference
+from initbench.stats.design import Refused
+from initbench.stats.pooled import Pooled, pool
+from initbench.stats.table import ScoreTable, class_dice
+
+
+def table(y: NDArray[np.float64], inits: tuple[str, ...] = ("default", "lwi"), **block: Any) -> ScoreTable:
+    """A block of scores [init, seed, case]."""
+    I, S, C = y.shape  # noqa: E741
+    return ScoreTable(
+        block={"dataset": "lung", "split": "auto", "backbone": "unetr", **block},
+        policy="reference-mask",
+        inits=inits,
+        cells=inits,
+        seeds=(tuple(range(S)),) * I,
+        design="crossed",
+        cases=tuple(f"case_{k}" for k in range(C)),
+        y=y,
+        diverged=np.zeros((I, S), bool),
+        withheld=(),
+        shared_seeds=tuple(range(S)),
+        unscored=(),
+    )
+
+
+def simulated(rng: np.random.Generator, better: float = 0.0, seeds: int = 4, cases: int = 12) -> NDArray[np.float64]:
+    """Two inits; the second is better by so many points."""
+    case, shared = rng.normal(0, 10, cases), rng.normal(0, 1, (seeds, 1))
+    own = rng.normal(0, 1.5, (2, seeds, 1)) + rng.normal(0, 1, (2, 1, cases)) + rng.normal(0, 3, (2, seeds, cases))
+    return np.asarray(70 + case + shared + own + np.array([0.0, better])[:, None, None], np.float64)
+
+
+def pooled(*tables: ScoreTable, **options: Any) -> Pooled:
+    found = pool(tables, **options)
+    assert isinstance(found, Pooled)
+    return found
+
+
+def lwi(found: Pooled) -> Any:
+    (row,) = (row for row in found.inits if row.init == "lwi")
+    return row.difference
+
+
+def test_one_block_pools_to_itself() -> None:
+    y = simulated(np.random.default_rng(0))
+    alone = difference(y[1], y[0])
+    got = lwi(pooled(table(y)))
+    assert (got.estimate, got.p, got.p_holm, got.verdict) == (alone.estimate, alone.p, alone.p_holm, alone.verdict)
+
+
+def test_backbones_of_one_data_set_are_averaged_by_seed_and_case() -> None:
+    rng = np.random.default_rng(1)
+    first, second = simulated(rng), simulated(rng)
+    mean = (first + second) / 2
+    alone = difference(mean[1], mean[0])
+    got = lwi(pooled(table(first), table(second, backbone="unetrpp")))
+    assert got.estimate == alone.estimate
+
+
+def test_data_sets_are_independent_and_count_the_same() -> None:
+    rng = np.random.default_rng(2)
+    first, second = simulated(rng), simulated(rng, cases=40)
+    parts = [difference(y[1], y[0]) for y in (first, second)]
+    got = lwi(pooled(table(first), table(second, dataset="acdc")))
+    assert got.estimate.value == pytest.approx(np.mean([part.estimate.value for part in parts]))
+    assert got.error == pytest.approx(np.hypot(*(part.error for part in parts)) / 2)
+    squares = np.array([part.error**2 for part in parts])
+    assert got.df == pytest.approx(squares.sum() ** 2 / sum(v**2 / part.df for v, part in zip(squares, parts, strict=True)))
+
+
+def test_the_pooled_test_keeps_its_size_and_its_interval_covers() -> None:
+    rng = np.random.default_rng(3)
+    count, rejected, covered = 1000, 0, 0
+    for _ in range(count):
+        blocks = [
+            table(simulated(rng, better=1.0), backbone=backbone, dataset=dataset)
+            for dataset in ("lung", "acdc")
+            for backbone in ("unetr", "unetrpp")
+        ]
+        got = lwi(pooled(*blocks))
+        covered += got.estimate.low <= 1.0 <= got.estimate.high
+        null = [table(block.y - np.array([0.0, 1.0])[:, None, None], **block.block) for block in blocks]  # type: ignore[arg-type]
+        rejected += lwi(pooled(*null)).p <= 0.05
+    assert 0.03 <= rejected / count <= 0.08
+    assert 0.92 <= covered / count <= 0.97
+
+
+def test_what_is_not_in_every_block_is_left_out_and_named() -> None:
+    rng = np.random.default_rng(4)
+    y = simulated(rng)
+    got = pooled(table(y), table(np.stack([*y, y[0] + 1]), ("default", "lwi", "mae"), backbone="unetrpp"))
+    assert got.left_out == ("mae",)
+    assert {row.init for row in got.inits} == {"default", "lwi"}
+    refused = pool([table(y), table(y, ("mae", "order"), backbone="unetrpp")])
+    assert isinstance(refused, Refused)
+    assert "no init is complete in every block" in refused.reason
+
+
+def test_blocks_of_other_seeds_or_cases_are_not_averaged() -> None:
+    rng = np.random.default_rng(5)
+    for other in (simulated(rng, seeds=3), simulated(rng, cases=11)):
+        got = lwi(pooled(table(simulated(rng)), table(other, backbone="unetrpp")))
+        assert got.verdict == "untestable"
+        assert "lung: the blocks have other" in got.reason
+
+
+def test_a_placebo_costs_the_others_nothing() -> None:
+    rng = np.random.default_rng(6)
+    y = simulated(rng, better=3.0)
+    three = np.stack([*y, y[0] + rng.normal(0, 1, y[0].shape)])
+    got = pooled(table(three, ("default", "lwi", "default(construct='other')")))
+    assert lwi(got) == lwi(pooled(table(y)))
+
+
+# --- classes ------------------------------------------------------------------------------------------------------------
+
+
+BTCV = ["spleen", "rkid", "lkid", "gall", "eso", "liver", "sto", "aorta", "IVC", "veins", "pancreas", "rad", "lad"]
+
+
+def test_the_eight_organs_of_synapse_are_found_under_the_names_of_data_sets() -> None:
+    assert choose(["synapse-8"], BTCV, "btcv") == ("spleen", "rkid", "lkid", "gall", "liver", "sto", "aorta", "pancreas")
+    words = ["Left_Kidney", "right kidney", "Liver", "Spleen", "gallbladder", "Stomach", "Aorta", "Pancreas", "esophagus"]
+    assert set(choose(["synapse-8"], words, "synapse")) == set(words) - {"esophagus"}
+    assert len(SETS["synapse-8"]) == 8
+    names = [alias for aliases in SETS["synapse-8"] for alias in aliases]
+    assert len(names) == len(set(names))
+
+
+def test_classes_are_named_and_what_is_missing_is_said() -> None:
+    assert choose(["Liver", "spleen"], BTCV, "btcv") == ("liver", "spleen")
+    with pytest.raises(UsageError, match="btcv has no class 'heart'; it has spleen, rkid"):
+        choose(["heart"], BTCV, "btcv")
+
+
+# --- Dice policies ------------------------------------------------------------------------------------------------------
+
+
+def test_policies_are_those_of_monai() -> None:
+    from monai.metrics import DiceMetric
+
+    rng = np.random.default_rng(7)
+    reference, prediction = (torch.from_numpy(rng.random((6, 1, 4, 4, 4)) > 0.6) for _ in range(2))
+    reference[1:3] = False
+    prediction[2:4] = False
+    counts = pd.DataFrame(
+        {
+            "tp": (reference & prediction).sum((1, 2, 3, 4)).numpy(),
+            "fp": (~reference & prediction).sum((1, 2, 3, 4)).numpy(),
+            "fn": (reference & ~prediction).sum((1, 2, 3, 4)).numpy(),
+        }
+    )
+    for policy, ignore in (("monai", True), ("empty-is-one", False)):
+        metric = DiceMetric(include_background=True, reduction="none", ignore_empty=ignore)
+        expected = metric(prediction.float(), reference.float())[:, 0].numpy()
+        assert class_dice(counts, policy).to_numpy() == pytest.approx(expected, nan_ok=True)  # type: ignore[arg-type]
+    assert class_dice(counts, "monai").equals(class_dice(counts, "reference-mask"))
+    assert class_dice(counts, "worst").tolist()[1:3] == [0, 0]
