@@ -1,0 +1,73 @@
+"""``initbench plan``."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from initbench.errors import UsageError
+from initbench.stats.power import Pilot, stated
+
+if TYPE_CHECKING:
+    from initbench.stats.table import ScoreTable
+
+
+def plan_command(
+    *,
+    init: list[str],
+    backbone: list[str],
+    dataset: list[str],
+    seeds: list[int],
+    protocol: str,
+    jobs: int,
+    measure: bool,
+    sds: str | None,
+    form: str,
+    options: dict[str, Any],
+) -> None:
+    """Prints what `run` would do with the same options. Exits with 2 where a run is refused, 1 where data are missing."""
+    from initbench.harness.names import check_names
+
+    for kind, texts in (("initializer", init), ("backbone", backbone)):
+        check_names(kind, texts)  # type: ignore[arg-type]
+    noise = _noise(sds)
+    console = Console(stderr=True, highlight=False)
+    with _saying(console, "loading torch"):
+        from initbench.harness.plan import plan_study
+        from initbench.harness.sweep import plan
+    from initbench.leaderboard import forecast, sheet
+
+    requests = plan(init, backbone, dataset, seeds=seeds, protocol=protocol, **options)  # type: ignore[arg-type]
+    with _saying(console, "timing a few steps" if measure else "resolving"):
+        study = plan_study(requests, protocol, jobs, measure=measure)
+    found = forecast.sheets(study, [] if noise else _blocks(options["out"]), noise)
+    if form == "table":
+        sheet.terminal(found, Console(highlight=False))
+    else:
+        sys.stdout.write(sheet.FORMS[form](found).rstrip("\n") + "\n")
+    states = {run.state for run in study.runs}
+    if states & {"refused", "failed"}:
+        sys.exit(2 if "refused" in states else 1)
+
+
+def _noise(sds: str | None) -> Pilot | None:
+    from initbench.cli.statistics import _three
+
+    return None if sds is None else stated(*_three(sds))
+
+
+def _blocks(out: Path) -> list[ScoreTable]:
+    from initbench.leaderboard.study import read
+
+    try:
+        return list(read(out).tables)
+    except UsageError:  # no runs yet
+        return []
+
+
+def _saying(console: Console, text: str) -> contextlib.AbstractContextManager[object]:
+    return console.status(text) if console.is_terminal else contextlib.nullcontext()

@@ -1,0 +1,426 @@
+"""What a study would cost and what it could find, as people read it: `initbench plan`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from initbench.leaderboard.planning import from_runs
+from initbench.leaderboard.sheet import Sheet
+from initbench.leaderboard.titles import title
+from initbench.runs.costs import Expected, Measured, Sample, StudyPlan, init_of, network_of, pace_of
+from initbench.stats.blocks import is_placebo
+from initbench.stats.design import Refused
+from initbench.stats.power import Pilot, detectable, detectable_ratio, floor
+from initbench.stats.summary import t_quantile
+from initbench.stats.table import ScoreTable
+from initbench.stats.variances import SEEDS_TO_TEST
+
+_STATED = "stated SDs"
+_OVERLAY, _CURVE_ROW, _SLICE = 250_000, 100, 20_000  # bytes of a run's small files where no run says: per run, step and case
+_NONE_YET = "no run of this backbone at this size on this device yet; run one seed first, or add --measure"
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds that runs would take.
+
+    Attributes:
+        half: half the width of the 95 % interval of the sum for runs like the measured ones; NaN without two of one kind.
+        known: runs whose seconds are known; of the others nothing is.
+        behind: finished runs that say so; 0 where steps were timed.
+        borrowed: names of inits whose stage is taken to take what that of another learned init did.
+        longest: seconds of the longest run.
+        kinds: how many kinds of runs there are whose paces differ, as of several backbones.
+    """
+
+    seconds: float
+    half: float
+    known: int
+    behind: int
+    borrowed: tuple[str, ...]
+    longest: float
+    kinds: int
+
+
+def seconds_of(run: Expected, samples: Sequence[Sample]) -> float | None:
+    """Seconds of a run: steps and cases at the mean pace of the samples; None where a part of it is not known."""
+    train, cases = _mean(sample.train for sample in samples), _mean(sample.evaluate for sample in samples)
+    init = _init_seconds(run, samples)
+    if train is None or cases is None or init is None:
+        return None
+    return init + train * run.train_steps + cases * len(run.resolved["reported_cases"])
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _init_seconds(run: Expected, samples: Sequence[Sample]) -> float | None:
+    if not run.init_stage:
+        return 0.0
+    own = [sample for sample in samples if sample.init == init_of(run.resolved)]
+    if not run.resolved["learned"]:
+        return _mean(sample.init_seconds for sample in own) or 0.0
+    pace = _mean(sample.init_seconds / sample.init_steps for sample in own or samples if sample.init_steps)
+    return None if pace is None else pace * run.init_steps
+
+
+def time_of(runs: Sequence[Expected], measured: Measured) -> Time:
+    """Seconds of the new ones among `runs`."""
+    groups: dict[str, list[Expected]] = {}
+    for run in runs:
+        if run.state == "new":
+            groups.setdefault(pace_of(run.record), []).append(run)
+    each: list[float] = []
+    parts: list[tuple[float, int, list[float]]] = []  # seconds, runs, relative paces of the samples
+    behind, borrowed = 0, set()
+    for key, members in groups.items():
+        samples = measured.samples.get(key, ())
+        known = [seconds for seconds in (seconds_of(run, samples) for run in members) if seconds is not None]
+        if known:
+            whole = [sample for sample in samples if sample.whole]
+            each += known
+            behind += len(whole)
+            parts.append((sum(known), len(known), _relative(whole)))
+            borrowed |= {run.resolved["init"] for run in members if _borrows(run, samples)}
+    return Time(sum(each), _half(parts), len(each), behind, tuple(sorted(borrowed)), max(each, default=0.0), len(parts))
+
+
+def _relative(samples: Sequence[Sample]) -> list[float]:
+    paces = [sample.train for sample in samples if sample.train is not None]
+    return [pace / fmean(paces) for pace in paces] if paces else []
+
+
+def _borrows(run: Expected, samples: Sequence[Sample]) -> bool:
+    own = init_of(run.resolved)
+    return bool(run.resolved["learned"] and run.init_steps and not any(sample.init == own for sample in samples))
+
+
+def _half(parts: Sequence[tuple[float, int, list[float]]]) -> float:
+    """Half a width: t · √Σ (seconds · spread)² · (1/measured + 1/new): the noise of the mean pace, and of the runs to come.
+
+    The spread of paces is pooled over all kinds of runs, so that one of a kind has one, too.
+    """
+    df = sum(len(paces) - 1 for *_, paces in parts if paces)
+    if not df or any(not paces for *_, paces in parts):
+        return math.nan
+    variance = sum((len(paces) - 1) * stdev(paces) ** 2 for *_, paces in parts if len(paces) > 1) / df
+    total = sum(seconds**2 * variance * (1 / len(paces) + 1 / count) for seconds, count, paces in parts)
+    return t_quantile(0.975, df) * math.sqrt(total)
+
+
+def bytes_of(run: Expected, measured: Measured) -> int:
+    """What a new run leaves on the disk."""
+    resolved = run.resolved
+    rest = measured.rest.get((resolved["dataset"], resolved["backbone"]))
+    if rest is None:
+        rest = _OVERLAY + _CURVE_ROW * (run.train_steps + run.init_steps) + _SLICE * len(resolved["reported_cases"])
+    weights = measured.weights.get(network_of(resolved), run.weights)
+    return int(rest + weights * (2 if run.keeps else 1))
+
+
+def disk_of(plan: StudyPlan) -> tuple[int, int]:
+    """Bytes that stay, and those of checkpoints while runs are in hand."""
+    new = [run for run in plan.runs if run.state == "new"]
+    at_once = sorted((run.checkpoints for run in new), reverse=True)[: plan.jobs]
+    return sum(bytes_of(run, plan.measured) for run in new), sum(at_once)
+
+
+@dataclass(frozen=True)
+class Borrowed:
+    """A pilot and where it is from; `own` where that is the same data set and network."""
+
+    pilot: Pilot
+    source: str
+    own: bool
+
+
+def nearest(resolved: Mapping[str, Any], tables: Sequence[ScoreTable]) -> Borrowed | None:
+    """The pilot from the block that is most like this one: data set first, then network, then the rest."""
+    found = [(table, from_runs(table)) for table in tables]
+    usable = [(table, pilot) for table, pilot in found if isinstance(pilot, Pilot)]
+    if not usable:
+        return None
+    asked = ("dataset", "backbone", "variant", "size", "steps", "precision")
+    table, pilot = min(usable, key=lambda item: [item[0].block[key] != resolved[key] for key in asked])
+    differs = [key for key in asked if table.block[key] != resolved[key]]
+    source = title(table.block)
+    if "size" in differs or "steps" in differs:
+        source += f", {table.block['size']} size, {table.block['steps']} steps"
+    return Borrowed(pilot, source, not differs)
+
+
+def sheets(plan: StudyPlan, tables: Sequence[ScoreTable], stated: Pilot | None = None) -> list[Sheet]:
+    """The study by data set and network, and by init.
+
+    Args:
+        plan: what the sweep would be.
+        tables: blocks of runs that can serve as pilot.
+        stated: a pilot in their place.
+    """
+    known = [run for run in plan.runs if run.record]
+    blocks = [_Block(tuple(runs), plan, tables, stated) for runs in _grouped(known, _block_key)]
+    return [_study(plan, blocks), _inits(plan, known)]
+
+
+def _grouped(runs: Sequence[Expected], key: Callable[[Expected], object]) -> Iterator[list[Expected]]:
+    groups: dict[object, list[Expected]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    yield from groups.values()
+
+
+def _block_key(run: Expected) -> object:
+    return tuple(run.resolved[key] for key in ("dataset", "backbone", "variant"))
+
+
+class _Block:
+    """The runs of a data set and a network, with what they cost and can find."""
+
+    def __init__(self, runs: tuple[Expected, ...], plan: StudyPlan, tables: Sequence[ScoreTable], stated: Pilot | None) -> None:
+        resolved = runs[0].resolved
+        self.runs = runs
+        self.name = title(resolved)
+        self.time = time_of(runs, plan.measured)
+        self.bytes = sum(bytes_of(run, plan.measured) for run in runs if run.state == "new")
+        self.seeds = len({run.resolved["seed"] for run in runs})
+        self.cases = len(resolved["reported_cases"])
+        self.inits = len({init_of(run.resolved) for run in runs if not is_placebo(run.resolved["init"])})
+        self.pilot = Borrowed(stated, _STATED, True) if stated else nearest(resolved, tables)
+        self.finds, self.floor, self.finds_among = math.nan, math.nan, math.nan
+        if self.pilot:
+            pairs = max(1, self.inits - 1)
+            self.finds, self.finds_among = (_points(detectable(self.pilot.pilot, self.seeds, self.cases, n)) for n in (1, pairs))
+            self.floor = floor(self.pilot.pilot, self.cases)
+
+    def count(self, state: str) -> int:
+        return sum(run.state == state for run in self.runs)
+
+    @property
+    def source(self) -> str:
+        if self.pilot is None:
+            return "none"
+        return self.pilot.source if self.pilot.own else f"borrowed: {self.pilot.source}"
+
+    def row(self) -> tuple[str, ...]:
+        hours = _span(self.time.seconds) if self.time.known or not self.count("new") else "unknown"
+        found = "not testable" if self.seeds < 2 else _dice(self.finds)
+        counts = (str(self.count("new")), str(self.count("cached")))
+        return (
+            self.name,
+            *counts,
+            hours,
+            _size(self.bytes),
+            found,
+            _dice(self.floor),
+            "own runs" if self.pilot and self.pilot.own and self.pilot.source != _STATED else self.source,
+        )
+
+    def values(self) -> dict[str, Any]:
+        resolved = self.runs[0].resolved
+        return {
+            "of": "block",
+            **{key: resolved[key] for key in ("dataset", "backbone", "variant")},
+            **_counted(self.runs),
+            **_timed(self.time),
+            "bytes": self.bytes,
+            "seeds": self.seeds,
+            "cases": self.cases,
+            "detectable": self.finds,
+            "detectable_among_all": self.finds_among,
+            "floor": self.floor,
+            "pilot": self.source,
+        }
+
+
+def _points(found: float | Refused) -> float:
+    return math.nan if isinstance(found, Refused) else found
+
+
+def _counted(runs: Sequence[Expected]) -> dict[str, int]:
+    return {state: sum(run.state == state for run in runs) for state in ("new", "cached", "refused", "failed")}
+
+
+def _timed(time: Time) -> dict[str, Any]:
+    return {"seconds": time.seconds if time.known else math.nan, "seconds_half": time.half, "measured_runs": time.behind}
+
+
+def _study(plan: StudyPlan, blocks: Sequence[_Block]) -> Sheet:
+    time, (stays, passing) = time_of(plan.runs, plan.measured), disk_of(plan)
+    counts = _counted(plan.runs)
+    total = {
+        "of": "study",
+        **counts,
+        **_timed(time),
+        "wall_seconds": _wall(plan, time),
+        "bytes": stays,
+        "peak_bytes": stays + passing,
+    }
+    return Sheet(
+        title=_headline(plan, time, stays),
+        subtitle=_extent(plan),
+        columns=("data set × backbone", "new", "cached", "time", "disk", "finds ≥", "floor", "pilot"),
+        rows=tuple(block.row() for block in blocks),
+        notes=tuple(_notes(plan, blocks, time, stays, passing)),
+        values=(total | {"protocol": plan.protocol, "free_bytes": plan.free}, *(block.values() for block in blocks)),
+    )
+
+
+def _headline(plan: StudyPlan, time: Time, stays: int) -> str:
+    counts = _counted(plan.runs)
+    runs = f"{counts['new']} new + {counts['cached']} cached runs"
+    runs += "".join(f" + {counts[state]} {state}" for state in ("refused", "failed") if counts[state])
+    return f"{runs} · {_hours(plan, time)} · {_size(stays)} · protocol {plan.protocol}"
+
+
+def _hours(plan: StudyPlan, time: Time) -> str:
+    new = _counted(plan.runs)["new"]
+    if not new:
+        return "nothing to run"
+    if not time.known:
+        return f"hours unknown: {_NONE_YET}"
+    part = "" if time.known == new else f" for {time.known} of the {new} new runs, the others unknown: {_NONE_YET}"
+    return f"about {_span(time.seconds, 'GPU' if plan.accelerated else 'CPU')} ({_basis(time)}){part}"
+
+
+def _basis(time: Time) -> str:
+    if not time.behind:
+        return "measured: a few steps; spread between runs unknown"
+    networks = "this backbone" if time.kinds == 1 else "these backbones"
+    runs = f"measured: {_count(time.behind, 'run')} of {networks} and size on this device"
+    return f"{runs}; " + ("spread unknown" if math.isnan(time.half) else f"±{100 * time.half / time.seconds:.0f} %")
+
+
+def _extent(plan: StudyPlan) -> str:
+    known = [run.resolved for run in plan.runs if run.record]
+    cells = {run.record["cell"] for run in plan.runs if run.record}
+    if not known:
+        return "nothing can be run"
+    keys = (("init", "init"), ("backbone", "backbone"), ("data set", "dataset"), ("seed", "seed"))
+    crossed = " × ".join(_count(len({resolved[key] for resolved in known}), name) for name, key in keys)
+    return f"{_count(len(cells), 'cell')} · {crossed} · {known[0]['size']} size · budget {known[0]['budget']}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _wall(plan: StudyPlan, time: Time) -> float:
+    """Seconds from start to end: no shorter than the longest run, and jobs beyond devices or cores share them."""
+    return max(time.longest, time.seconds / max(1, min(plan.jobs, plan.lanes))) if time.known else math.nan
+
+
+def _notes(plan: StudyPlan, blocks: Sequence[_Block], time: Time, stays: int, passing: int) -> Iterator[str]:
+    if time.known and plan.jobs > 1:
+        at_once = min(plan.jobs, plan.lanes)
+        beyond = f"; more jobs than that share what there is ({plan.jobs} asked)" if plan.jobs > at_once else ""
+        yield f"About {_span(_wall(plan, time))} from start to end, {at_once} at a time{beyond}."
+    if time.behind > 1 and not math.isnan(time.half):
+        yield "±: 95 % of such sums, as the measured runs differ. Other work on the machine then or later is not in it."
+    if time.borrowed:
+        yield f"The init stage of {', '.join(time.borrowed)} is not measured: taken to step as fast as other learned inits."
+    begun = sum(run.begun for run in plan.runs)
+    if begun:
+        yield f"{begun} of the new runs were begun and go on: what they did is not counted again."
+    shared = sum(run.state == "new" and run.resolved["learned"] and not run.init_stage for run in plan.runs if run.record)
+    if shared:
+        yield f"{shared} of the new runs take their init stage from another run, so that it is counted once."
+    yield f"On disk {_size(stays)} stay, with checkpoints {_size(stays + passing)} at the most; {_size(plan.free)} are free."
+    if stays + passing > plan.free:
+        yield "Warning: that is more than is free."
+    yield from (f"{run.state}: {run.label}: {run.message}" for run in plan.runs if run.state in ("refused", "failed"))
+    yield from _finds(blocks)
+
+
+def _finds(blocks: Sequence[_Block]) -> Iterator[str]:
+    if not blocks:
+        return
+    seeds = max(block.seeds for block in blocks)
+    if seeds < 2:
+        yield "Not testable with one seed: no difference between inits, and no seed SD, can be told from chance. 5 are a start."
+        return
+    with_pilot = [block for block in blocks if block.pilot]
+    if not with_pilot:
+        yield "What this can find is unknown: no runs to take the noise from; run a few seeds of two inits first, or state --sd."
+    elif len(blocks) == 1:
+        block = blocks[0]
+        yield (
+            f"With these {seeds} seeds × {block.cases} cases you can detect ≥ {block.finds:.1f} Dice points between two inits "
+            f"(80 % power at 5 %, new seeds and cases; pilot: {block.source}); ≥ {block.finds_among:.1f} for the first of "
+            f"{_count(max(1, block.inits - 1), 'pair')}. {_least(block.floor)}"
+        )
+    else:
+        yield (
+            f"finds ≥: the true difference of two inits in Dice points that {seeds} seeds × the reported cases find with 80 % "
+            "power at 5 %, for new seeds and cases. floor: what more seeds never get below (case noise)."
+        )
+    yield _ratio(seeds, len(blocks))
+
+
+def _least(points: float) -> str:
+    if points < 0.05:
+        return "More seeds help on: the noise of the cases is too small to be seen in the pilot."
+    return f"More seeds stop helping below {points:.1f} points (case noise)."
+
+
+def _ratio(seeds: int, blocks: int) -> str:
+    found = detectable_ratio(seeds, blocks)
+    one = f"testable with {seeds} seeds" if seeds >= SEEDS_TO_TEST else f"not testable below {SEEDS_TO_TEST} seeds"
+    pooled = "" if isinstance(found, Refused) else f"; pooled over {blocks} blocks, a ratio of ≥ {found:.1f} is found"
+    return f"Seed SDs of two inits: in one block {one}{pooled}."
+
+
+def _inits(plan: StudyPlan, runs: Sequence[Expected]) -> Sheet:
+    rows = []
+    for members in _grouped(runs, lambda run: (run.resolved["init"], run.resolved["protocol"])):
+        time, counts = time_of(members, plan.measured), _counted(members)
+        protocol = members[0].resolved["protocol"]
+        hours = _span(time.seconds) if time.known or not counts["new"] else "unknown"
+        rows.append((members[0].resolved["init"], protocol, str(counts["new"]), str(counts["cached"]), hours))
+    return Sheet(
+        title="By init",
+        subtitle="of all data sets and backbones",
+        columns=("init", "protocol", "new", "cached", "time"),
+        rows=tuple(rows),
+        notes=(),
+        values=tuple(_cell(members, plan) for members in _grouped(runs, lambda run: run.record["cell"])),
+    )
+
+
+def _cell(members: Sequence[Expected], plan: StudyPlan) -> dict[str, Any]:
+    resolved, folder = members[0].resolved, members[0].folder
+    return {
+        "of": "cell",
+        **{key: resolved[key] for key in ("dataset", "backbone", "variant", "init", "protocol")},
+        "cell": members[0].record["cell"],
+        **_counted(members),
+        **_timed(time_of(members, plan.measured)),
+        "bytes": sum(bytes_of(run, plan.measured) for run in members if run.state == "new"),
+        "path": str(folder.parent) if folder else None,
+    }
+
+
+def _span(seconds: float, unit: str = "") -> str:
+    """A duration; with a unit in its hours."""
+    name = f"{unit}-" if unit else ""
+    hours, minutes = seconds / 3600, seconds / 60
+    if hours >= 1:
+        return f"{hours:.0f} {name}h" if hours >= 10 else f"{hours:.1f} {name}h"
+    return f"{minutes:.0f} {name}min" if minutes >= 10 else f"{minutes:.1f} {name}min"
+
+
+def _size(count: float) -> str:
+    for unit in ("kB", "MB"):
+        count /= 1000
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+    return f"{count / 1000:.0f} GB" if count >= 10_000 else f"{count / 1000:.1f} GB"
+
+
+def _dice(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1f}"

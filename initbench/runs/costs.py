@@ -1,0 +1,177 @@
+"""What runs cost, read from those that are there: seconds by stage, bytes on disk; and what a plan asks for. No torch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from initbench import digest
+from initbench.runs import store
+
+ExpectedState = Literal["new", "cached", "refused", "failed"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one finished run cost, or a few steps that were timed for it.
+
+    Attributes:
+        init: the init with its parameters, as `init_of` names it; empty for steps that were timed with no init stage.
+        init_seconds: of the whole init stage.
+        init_steps: steps of it; 0 for an init that learns nothing.
+        train: seconds of a training step.
+        evaluate: seconds of the evaluation per reported case.
+        whole: whether a run is behind it, from start to end.
+    """
+
+    init: str
+    init_seconds: float
+    init_steps: int
+    train: float | None
+    evaluate: float | None
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Costs of the runs below a folder.
+
+    Attributes:
+        samples: by `pace_of`.
+        weights: bytes of a weights file, by `network_of`.
+        rest: bytes of all other files of a run, by data set and backbone.
+    """
+
+    samples: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
+    weights: Mapping[str, int] = field(default_factory=dict)
+    rest: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+    def with_samples(self, more: Mapping[str, tuple[Sample, ...]]) -> Measured:
+        """The same with other samples added."""
+        joined = {key: self.samples.get(key, ()) + more.get(key, ()) for key in {**self.samples, **more}}
+        return Measured(joined, self.weights, self.rest)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A run of a plan.
+
+    Attributes:
+        record: the head of the record it would leave: what it resolves to, and where it would run. Empty where it is refused.
+        state: ``new``; ``cached`` where its result is there, or another run of the plan leaves the same one; ``refused``;
+            ``failed`` where its data cannot be read.
+        folder: where its result is or goes.
+        init_steps: steps of the init stage that are left for it to do.
+        init_stage: whether it has an init stage to do; an earlier run of the plan may do it for both.
+        train_steps: likewise of training.
+        keeps: whether the weights after its init stage are kept for other runs, beside its own.
+        weights: bytes of its weights.
+        checkpoints: bytes of its checkpoints while it is in hand.
+        begun: whether it goes on from where it was stopped.
+    """
+
+    label: str
+    state: ExpectedState
+    message: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+    init_stage: bool = True
+    init_steps: int = 0
+    train_steps: int = 0
+    keeps: bool = False
+    weights: int = 0
+    checkpoints: int = 0
+    begun: bool = False
+
+    @property
+    def resolved(self) -> Mapping[str, Any]:
+        """What it resolves to."""
+        found: Mapping[str, Any] = self.record["resolved"]
+        return found
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What a sweep would be.
+
+    Attributes:
+        lanes: runs that the machine does at a time without sharing a device or a core.
+        accelerated: whether they run on a GPU.
+        free: bytes free where they go.
+    """
+
+    runs: tuple[Expected, ...]
+    measured: Measured
+    protocol: str
+    jobs: int
+    lanes: int
+    accelerated: bool
+    free: int
+
+
+def init_of(resolved: Mapping[str, Any]) -> str:
+    """The init of a record with all of its parameters."""
+    return digest.of_json([resolved["init"], resolved.get("init_params")])
+
+
+def network_of(resolved: Mapping[str, Any]) -> str:
+    """What decides the size of a network."""
+    recipe = resolved.get("recipe") or {}
+    return digest.of_json([*(resolved.get(key) for key in ("backbone", "variant", "size", "dataset")), recipe.get("patch")])
+
+
+def pace_of(record: Mapping[str, Any]) -> str:
+    """What two runs have to share for one to say how long the other takes: network, data, patches, precision, device.
+
+    Not the number of steps, by which seconds are scaled, and not the init, whose stage is a matter of its own.
+    """
+    resolved, environment = record["resolved"], record["environment"]
+    recipe, accelerator = resolved.get("recipe") or {}, environment.get("accelerator")
+    return digest.of_json(
+        [
+            network_of(resolved),
+            resolved.get("preprocess"),
+            resolved.get("precision"),
+            (recipe.get("loss") or {}).get("deep_supervision"),
+            recipe.get("inference"),
+            accelerator or environment.get("cpu"),
+            None if accelerator else environment.get("threads"),
+        ]
+    )
+
+
+def read(out: Path) -> Measured:
+    """The costs of the runs below a folder; none where there is no such folder. Diverged ones stopped early and are left out."""
+    samples: dict[str, list[Sample]] = defaultdict(list)
+    weights: dict[str, int] = {}
+    rest: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for folder in store.find_runs(out):
+        record = store.read_record(folder)
+        if record is None or record["status"] != "ok":
+            continue
+        resolved, size = record["resolved"], (record.get("sizes") or {}).get(store.WEIGHTS, 0)
+        samples[pace_of(record)].append(_sample(record))
+        if size:
+            weights[network_of(resolved)] = size
+        beside = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        rest[resolved["dataset"], resolved["backbone"]].append(beside - size)
+    return Measured(
+        {key: tuple(found) for key, found in samples.items()},
+        weights,
+        {key: sum(found) / len(found) for key, found in rest.items()},
+    )
+
+
+def _sample(record: Mapping[str, Any]) -> Sample:
+    resolved, cost = record["resolved"], record["cost"]
+    steps, cases = cost["train"]["steps"], len(resolved["reported_cases"])
+    return Sample(
+        init_of(resolved),
+        cost["init"]["seconds"],
+        cost["init"]["steps"],
+        cost["train"]["seconds"] / steps if steps else None,
+        cost["evaluate_seconds"] / cases if cases else None,
+    )
