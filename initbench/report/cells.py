@@ -1,0 +1,113 @@
+"""The cells of the leaderboard: what people read, and what a column is sorted by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from initbench.leaderboard import words
+from initbench.report.content import Block, Row
+from initbench.stats.summary import Interval
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+        key: of its cells.
+        title: as written.
+        about: what it means.
+        text: whether it is sorted as text.
+    """
+
+    key: str
+    title: str
+    about: str
+    text: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is written, and what it is sorted by; None where there is no value."""
+
+    key: str
+    said: str
+    value: str | float | None
+    class_: str = ""
+
+
+def columns(block: Block) -> list[Column]:
+    """The columns of a block's leaderboard."""
+    against = block.against
+    compared = [
+        Column("difference", f"vs {against} [95 %]", "Difference in Dice points, with its interval for new seeds and new cases"),
+        Column("verdict", "verdict", "At 5 % over all inits of the table (Holm); equivalent: within the margin", text=True),
+    ]
+    return [
+        Column("tie", "tie", "Inits that share a letter are not told apart", text=True),
+        Column("init", "initializer", "A click shows cell, recipe, runs, devices and weights", text=True),
+        Column("dice", "Dice", "Points at the native grid: mean over classes, cases and seeds"),
+        Column("interval", "[95 %]", "Interval of the mean for new seeds and new cases"),
+        Column("sd", "seed SD [95 %]", "Over the scores of runs: what retraining shows on these cases"),
+        *(compared if against is not None else ()),
+        Column("rank", "rank [95 %]", "Over other draws of seeds and cases (bootstrap)"),
+        Column("best", "P(best)", "Share of those draws in which the init is first"),
+        Column("diverged", "div.", "Diverged runs of those with a score; they score 0"),
+        Column("cost", "cost", "A run's mean time; in brackets the init stage's share"),
+    ]
+
+
+def cells(block: Block, row: Row) -> dict[str, Cell]:
+    """The cells of a row by column; a withheld one has no more than its runs."""
+    found = row.standing
+    rank, item = found.rank, found.difference
+    made = [
+        Cell("tie", rank.letters if rank else "", rank.letters if rank else None),
+        Cell("dice", words.number(found.dice.value, 1), number(found.dice.value), "strong"),
+        Cell("interval", bounds(found.dice), number(found.dice.low)),
+        Cell("sd", words.interval(found.sd), number(found.sd.value)),
+        Cell("rank", words.places(rank.rank, rank.low, rank.high) if rank else "–", rank.rank if rank else None),
+        Cell("best", f"{100 * rank.best:.0f} %" if rank else "–", rank.best if rank else None),
+        Cell("diverged", f"{found.runs.diverged}/{found.runs.scored}", found.runs.diverged),
+        Cell("cost", cost(row), number(found.runs.seconds)),
+    ]
+    if item is not None:
+        made.append(Cell("difference", words.interval(item.estimate, signed=True), number(item.estimate.value)))
+        made.append(Cell("verdict", item.verdict, item.verdict, item.verdict))
+    elif block.against is not None:
+        made += [Cell("difference", "–", None), Cell("verdict", "–", None)]
+    return {cell.key: cell for cell in made}
+
+
+def number(value: float) -> float | None:
+    """A value to sort by, None for none."""
+    return value if math.isfinite(value) else None
+
+
+def bounds(found: Interval) -> str:
+    """An interval alone."""
+    return "–" if math.isnan(found.low) else f"[{found.low:.1f}, {found.high:.1f}]"
+
+
+def cost(row: Row) -> str:
+    """The mean time of a run."""
+    share = row.standing.runs.init_share
+    said = words.duration(row.standing.runs.seconds)
+    return said if math.isnan(share) or share < 0.005 else f"{said} ({100 * share:.0f} %)"
+
+
+def badges(row: Row) -> Sequence[str]:
+    """What a row is, beside its name."""
+    own = row.standing
+    return [
+        name
+        for name, holds in (
+            ("placebo", own.role == "placebo"),
+            (own.runs.protocol, own.runs.protocol != "any"),
+            ("external weights", own.runs.external),
+            ("withheld", own.role == "withheld"),
+        )
+        if holds
+    ]

@@ -1,0 +1,314 @@
+"""What a report shows, put together from a study: families of blocks, their rows, and the runs behind each row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from initbench.leaderboard import board, words
+from initbench.leaderboard.standings import Runs, Standing, standings, summaries
+from initbench.leaderboard.study import Study
+from initbench.leaderboard.titles import settings, title
+from initbench.runs import store
+from initbench.stats.analysis import Analysis, analyse
+from initbench.stats.blocks import BASELINE, POINTS, is_placebo
+from initbench.stats.design import Refused
+from initbench.stats.table import ScoreTable
+
+_HUES = 6
+_DASHES = 4
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run behind a row.
+
+    Attributes:
+        dice: points, NaN where it has no score.
+        init_seconds: of the init stage; likewise `train_seconds`; `seconds` of both and the evaluation. NaN where unknown.
+        gpu: whether it ran on one.
+        commit: of the code, where it was recorded.
+    """
+
+    cell: str
+    seed: int
+    status: str
+    dice: float
+    path: str
+    init_steps: int
+    init_seconds: float
+    train_steps: int
+    train_seconds: float
+    seconds: float
+    gpu: bool
+    device: str
+    environment: str
+    weights: str
+    commit: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """An init of a block with its runs.
+
+    Attributes:
+        style: classes that give it the same colour and dashes on the whole page.
+        facts: what identifies it beside its seeds, as pairs of name and value.
+    """
+
+    standing: Standing
+    style: str
+    runs: tuple[Run, ...]
+    facts: tuple[tuple[str, str], ...]
+
+    @property
+    def init(self) -> str:
+        """Its name."""
+        return self.standing.init
+
+    @property
+    def label(self) -> str:
+        """Its name as pictures write it."""
+        return words.label(self.standing.init)
+
+    @property
+    def protocol(self) -> str:
+        """What it was trained under: `any` where it learns nothing."""
+        return self.standing.runs.protocol
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block: its statistics, and its rows, best first."""
+
+    key: str
+    table: ScoreTable
+    found: Analysis | Refused
+    rows: tuple[Row, ...]
+    headline: str
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Data set and network."""
+        return title(self.table.block)
+
+    @property
+    def protocol(self) -> str:
+        """The protocol of its learned inits."""
+        return str(self.table.block["protocol"])
+
+    @property
+    def complete(self) -> tuple[Row, ...]:
+        """The rows that have verdicts."""
+        return tuple(row for row in self.rows if row.standing.role != "withheld")
+
+    @property
+    def against(self) -> str | None:
+        """The init that all others are compared with."""
+        return self.found.against if isinstance(self.found, Analysis) else None
+
+    def number(self, row: Row) -> int:
+        """Where the scores of a complete row are in the table."""
+        return self.table.inits.index(row.init)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Blocks that differ in the protocol alone."""
+
+    key: str
+    blocks: tuple[Block, ...]
+
+    @property
+    def dataset(self) -> str:
+        """The data set of its runs."""
+        return str(self.blocks[0].table.block["dataset"])
+
+    @property
+    def backbone(self) -> str:
+        """The network of its runs."""
+        return str(self.blocks[0].table.block["backbone"])
+
+    @property
+    def title(self) -> str:
+        """Data set and network."""
+        return self.blocks[0].title
+
+    @property
+    def settings(self) -> str:
+        """What all of its runs share."""
+        return settings({**self.blocks[0].table.block, "protocol": "any"})
+
+    @property
+    def paired(self) -> bool:
+        """Whether there is a protocol beside another."""
+        return len(self.blocks) > 1
+
+
+@dataclass(frozen=True)
+class Content:
+    """All of a report.
+
+    Attributes:
+        made: when, in words.
+        version: of initbench.
+        unreadable: folders whose record cannot be read.
+        against: the init that the others are compared with.
+        margin: Dice points within which inits are equivalent.
+    """
+
+    study: Study
+    families: tuple[Family, ...]
+    made: str
+    version: str
+    unreadable: tuple[str, ...]
+    against: str
+    margin: float
+
+    @property
+    def blocks(self) -> list[Block]:
+        """All blocks in order."""
+        return [block for family in self.families for block in family.blocks]
+
+    @property
+    def size(self) -> int:
+        """Number of runs."""
+        return len(self.study.runs)
+
+
+def assemble(study: Study, against: str, margin: float, now: datetime | None = None) -> Content:
+    """The content of a report of a study."""
+    sources = _Sources(
+        summaries(study.runs),
+        _runs_by_cell(study.runs),
+        {str(row["cell"]): row for row in study.runs.drop_duplicates("cell").to_dict("records")},
+        _styles(study.tables),
+    )
+    blocks = []
+    for number, table in enumerate(study.tables):
+        found = analyse(table, against=against, margin=margin)
+        standing = standings(table, sources.summaries, found)
+        blocks.append(
+            Block(
+                key=f"b{number}",
+                table=table,
+                found=found,
+                rows=tuple(sources.row(item) for item in standing),
+                headline=board.headline(table),
+                notes=tuple(board.notes(table, found, standing)),
+            )
+        )
+    made = (now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC")
+    return Content(study, tuple(_families(blocks)), made, version("initbench"), _unreadable(study), against, margin)
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """What rows are made of, by cell; styles by init."""
+
+    summaries: Mapping[str, Runs]
+    runs: Mapping[str, tuple[Run, ...]]
+    first: Mapping[str, Mapping[Any, Any]]
+    styles: Mapping[str, str]
+
+    def row(self, found: Standing) -> Row:
+        """The row of an init."""
+        return Row(found, self.styles[found.init], self.runs[found.cell], _facts(found, self.first[found.cell]))
+
+
+def _families(blocks: Sequence[Block]) -> Iterator[Family]:
+    groups: dict[str, list[Block]] = {}
+    for block in blocks:
+        key = repr([(name, value) for name, value in block.table.block.items() if name != "protocol"])
+        groups.setdefault(key, []).append(block)
+    for number, group in enumerate(groups.values()):
+        yield Family(f"f{number}", tuple(group))
+
+
+def _styles(tables: Sequence[ScoreTable]) -> dict[str, str]:
+    """Classes by init; `default` and its placebos have colours of their own."""
+    found: dict[str, str] = {}
+    others = 0
+    for table in tables:
+        for init in sorted([*table.inits, *(item.init for item in table.withheld)]):
+            if init in found:
+                continue
+            if init == BASELINE:
+                found[init] = "kd d0"
+            elif is_placebo(init):
+                found[init] = "kp d1"
+            else:
+                found[init] = f"k{others % _HUES} d{(others + others // _HUES) % _DASHES}"
+                others += 1
+    return found
+
+
+def _facts(row: Standing, first: Mapping[Any, Any]) -> tuple[tuple[str, str], ...]:
+    names = {"dataset": "data set", "recipe": "recipe digest", "origin": "init from", "dice_policy": "Dice policy of the record"}
+    keys = ("dataset", "split", "backbone", "variant", "size", "budget", "steps", "protocol", "regimen", "precision", "recipe")
+    facts = [("cell", row.cell)]
+    facts += [(names.get(key, key), str(first[key])) for key in (*keys, "dice_policy", "origin") if _known(first.get(key))]
+    if _known(first.get("fixed_streams")):
+        facts.append(("seeds share", str(first["fixed_streams"])))
+    if not math.isnan(row.runs.changed_share):
+        facts.append(("parameters changed by the init", f"{100 * row.runs.changed_share:.1f} %"))
+    return tuple(facts)
+
+
+def _known(value: object) -> bool:
+    return value is not None and value != "" and not (isinstance(value, float) and math.isnan(value))
+
+
+def _runs_by_cell(runs: pd.DataFrame) -> dict[str, tuple[Run, ...]]:
+    found: dict[str, list[Run]] = {}
+    for row in runs.sort_values("seed").to_dict("records"):
+        found.setdefault(str(row["cell"]), []).append(_run(row))
+    return {cell: tuple(group) for cell, group in found.items()}
+
+
+def _run(row: dict[Any, Any]) -> Run:
+    # The table of runs has neither the processor's kind nor the commit.
+    environment = (store.read_record(Path(row["path"])) or {}).get("environment", {})
+    git = environment.get("git") or {}
+    commit = str(git.get("commit") or "")
+    return Run(
+        cell=str(row["cell"]),
+        seed=int(row["seed"]),
+        status=str(row["status"]),
+        dice=POINTS * _float(row["dice"]),
+        path=str(row["path"]),
+        init_steps=int(_float(row["init_steps"], 0.0)),
+        init_seconds=_float(row["init_seconds"]),
+        train_steps=int(_float(row["train_steps"], 0.0)),
+        train_seconds=_float(row["train_seconds"]),
+        seconds=_float(row["total_seconds"]),
+        gpu=bool(environment.get("accelerator")),
+        device=_text(row["device"]),
+        environment=_text(row["environment"]),
+        weights=_text(row["weights_digest"]),
+        commit=commit + (" (changed)" if commit and git.get("dirty") else ""),
+        reason=_text(row["reason"]),
+    )
+
+
+def _float(value: Any, missing: float = math.nan) -> float:
+    return float(value) if _known(value) and value is not pd.NA else missing
+
+
+def _text(value: Any) -> str:
+    return str(value) if _known(value) else ""
+
+
+def _unreadable(study: Study) -> tuple[str, ...]:
+    known = set(study.runs["path"].astype(str))
+    folders = (folder for folder in store.find_runs(study.out) if str(folder) not in known)
+    return tuple(str(folder) for folder in folders if store.read_record(folder) is None)

@@ -1,0 +1,183 @@
+"""The page: charts and tables of a study in one file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from initbench.errors import DataError
+from initbench.leaderboard import board, words
+from initbench.leaderboard.study import Study
+from initbench.report import cells, protocols
+from initbench.report.content import Block, Content, assemble
+from initbench.report.cost import cost
+from initbench.report.curves import POINTS, curves
+from initbench.report.figure import Figure
+from initbench.report.forest import forest
+from initbench.report.heat import SHOWN, heat
+from initbench.report.overlays import CASES, overlays
+from initbench.report.places import places
+from initbench.report.sources import sources
+from initbench.report.strips import strips
+from initbench.stats.blocks import BASELINE
+from initbench.stats.compare import MARGIN
+from initbench.stats.design import SCOPES
+
+_NAMED = 3  # from which on a title has a number in place of names
+_MANY_BLOCKS = 12  # from which on pictures of cases are shown for the first ones alone
+_MANY_RUNS = 2000  # from which on curves are thinned and digests cut
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much of each thing there is room for, so that a large study is still a file that opens.
+
+    Attributes:
+        points: of a learning curve.
+        cases: lines of a heat map.
+        pictured: blocks with pictures of cases.
+        digest: characters of a digest; all where None.
+    """
+
+    points: int = POINTS
+    cases: int = SHOWN
+    pictured: int = _MANY_BLOCKS
+    digest: int | None = None
+
+
+def detail(content: Content) -> Detail:
+    """By the number of runs."""
+    return Detail(points=30, cases=SHOWN // 2, digest=16) if content.size > _MANY_RUNS else Detail()
+
+
+def write(study: Study, file: Path, *, against: str = BASELINE, margin: float = MARGIN, now: datetime | None = None) -> None:
+    """Writes the report of a study.
+
+    Args:
+        study: its runs, cases and scores.
+        file: HTML, replaced where it is there.
+        against: the init that the others are compared with.
+        margin: Dice points within which two inits are equivalent.
+        now: the time to be written on it.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    content = assemble(study, against, margin, now)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w", encoding="utf-8") as handle:
+            handle.writelines(pieces(content))
+    except OSError as error:
+        raise DataError(f"{file}: the report cannot be written: {error.strerror or error}") from error
+
+
+def pieces(content: Content) -> Iterator[str]:
+    """The page, a piece at a time."""
+    environment = Environment(
+        loader=PackageLoader("initbench.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html").generate(**_values(content))
+
+
+def _values(content: Content) -> dict[str, Any]:
+    room = detail(content)
+    classes = _classes(content)
+    datasets = sorted({family.dataset for family in content.families})
+    backbones = sorted({family.backbone for family in content.families})
+    order = {block.key: number for number, block in enumerate(content.blocks)}
+
+    def charts(block: Block) -> dict[str, Figure]:
+        pictured = CASES if order[block.key] < room.pictured else 0
+        found = (
+            forest(block, content.margin),
+            strips(block),
+            places(block),
+            curves(block, room.points),
+            heat(block, room.cases),
+            overlays(block, classes.get(str(block.table.block["dataset"]), {}), pictured),
+        )
+        return {item.name: item for item in found}
+
+    return {
+        "content": content,
+        "facts": _facts(content),
+        "charts": charts,
+        "cost": cost,
+        "sources": sources(content.blocks, [name(block, content) for block in content.blocks]),
+        "name": lambda block: name(block, content),
+        "columns": cells.columns,
+        "cells": cells.cells,
+        "badges": cells.badges,
+        "interval": words.interval,
+        "protocols": protocols.names,
+        "pairs": protocols.pairs,
+        "seconds": words.duration,
+        "number": words.number,
+        "legend": board.legend(content.study, content.against, content.margin),
+        "digest": room.digest,
+        "title": " × ".join(_few(what, names) for what, names in (("data sets", datasets), ("backbones", backbones))),
+        "datasets": datasets,
+        "backbones": backbones,
+    }
+
+
+def _few(what: str, names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= _NAMED else f"{len(names)} {what}"
+
+
+def name(block: Block, content: Content) -> str:
+    """A block in few words that tell it from the others."""
+    alike = [other for other in content.blocks if other.title == block.title]
+    about = block.table.block
+    if len({other.protocol for other in alike}) > 1:
+        same = [other for other in alike if other.protocol == block.protocol]
+        told = f", {block.protocol}"
+    else:
+        same, told = alike, ""
+    if len(same) > 1:
+        keys = [key for key in about if key != "protocol" and len({repr(other.table.block[key]) for other in same}) > 1]
+        told += "".join(f", {key} {about[key]}" for key in keys)
+    return block.title + told
+
+
+def _facts(content: Content) -> list[tuple[str, str]]:
+    runs = content.study.runs
+    states = Counter(runs["status"].astype(str))
+    inits = {row.init for block in content.blocks for row in block.rows}
+    told = ", ".join(f"{states[state]} {state}" for state in ("ok", "diverged", "failed", "invalid") if states[state])
+    policies = content.study.scoring.policy
+    classes = ", ".join(content.study.scoring.classes) or "all"
+    return [
+        ("data sets", ", ".join(sorted({family.dataset for family in content.families}))),
+        ("backbones", ", ".join(sorted({family.backbone for family in content.families}))),
+        ("initializers", str(len(inits))),
+        ("runs", f"{len(runs)} ({told})"),
+        ("claims hold for", SCOPES["A"]),
+        ("Dice policy", f"{policies}; classes: {classes}; last checkpoint, native grid"),
+        ("equivalence margin", f"±{content.margin:g} Dice points"),
+        ("made", f"{content.made} by initbench {content.version}"),
+        ("runs below", str(content.study.out)),
+    ]
+
+
+def _classes(content: Content) -> dict[str, dict[int, str]]:
+    """Names of the classes by data set and label."""
+    cases = content.study.cases
+    if cases.empty or "class_name" not in cases:
+        return {}
+    told = cases[["dataset", "class", "class_name"]].drop_duplicates()
+    found: dict[str, dict[int, str]] = {}
+    for dataset, label, class_name in told.itertuples(index=False):
+        found.setdefault(str(dataset), {})[int(label)] = str(class_name)
+    return found
