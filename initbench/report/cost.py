@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ from initbench.report.svg import Scale
 
 SHAPES = {"any": "circle", "equal-total": "up", "equal-finetune": "square"}
 _TITLE = "Dice against cost"
-_LABELS = 150.0
+_LABELS = 190.0
+_WIDE = 900.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def cost(family: Family) -> Figure:
         caption += " Diverged runs score 0 and count in the mean; what lies below the axis is hollow, with an arrow, or left out."
     if where == "CPU and GPU":
         caption += " Runs of both kinds are mixed: their times do not compare."
-    return Figure("cost", _TITLE, caption, _drawn(points, where))
+    return Figure("cost", _TITLE, caption, _drawn(points, where, _WIDE if family.paired else svg.WIDTH), wide=family.paired)
 
 
 def _where(runs: Sequence[Run]) -> str:
@@ -70,11 +72,11 @@ def _points(family: Family) -> list[Point]:
     return found
 
 
-def _drawn(points: Sequence[Point], where: str) -> Markup:
+def _drawn(points: Sequence[Point], where: str, width: float) -> Markup:
     times = [run.seconds for point in points for run in point.runs]
     divisor, unit = time_unit(max(times))
     low, high = min(times) / divisor, max(times) / divisor
-    left, right, top, bottom = 46.0, svg.WIDTH - _LABELS, 48.0, 48.0 + max(300.0, 15.0 * len(points))
+    left, right, top, bottom = 46.0, width - _LABELS, 48.0, 48.0 + max(300.0, 15.0 * len(points))
     wide = low > 0 and high / low > 5
     x = Scale(low / 1.15, high * 1.15, left, right, log=True) if wide else Scale(*_room(low, high), left, right)
     y = Scale(*svg.padded([run.dice for p in points for run in p.runs if run.status != "diverged"] or [0.0]), bottom, top)
@@ -85,23 +87,26 @@ def _drawn(points: Sequence[Point], where: str) -> Markup:
         _legend(points, left),
     ]
     labels = svg.spread_out([y(_inside(point.dice, y)) for point in points], 15, top, bottom)
+    often = Counter(point.row.init for point in points)
     for point, label in zip(points, labels, strict=True):
-        parts.append(group(point.row.init, point.row.style, *_marks(point, x, y, divisor, label)))
-    return together(parts, svg.WIDTH, bottom + 40, "Dice against cost")
+        told = f", {point.row.protocol}" if often[point.row.init] > 1 else ""
+        parts.append(group(point.row.init, point.row.style, *_marks(point, x, y, divisor, (label, told))))
+    return together(parts, width, bottom + 40, "Dice against cost")
 
 
-def _marks(point: Point, x: Scale, y: Scale, divisor: float, label: float) -> list[Markup]:
-    parts = []
+def _marks(point: Point, x: Scale, y: Scale, divisor: float, labelled: tuple[float, str]) -> list[Markup]:
+    parts, (label, told) = [], labelled
     for run in point.runs:
         if y.low <= run.dice <= y.high:
             tip = f"{point.row.init}, seed {run.seed}: {words.number(run.dice, 1)} in {words.duration(run.seconds)}"
             parts.append(svg.mark(point.shape, x(run.seconds / divisor), y(run.dice), 3, "dot faint", tip))
-    at = (x(point.seconds / divisor), y(_inside(point.dice, y)))
+    at = (x(point.seconds / divisor), min(y(_inside(point.dice, y)), y.start - 8))
     tip = f"{point.row.init}: mean {words.number(point.dice, 1)} in {words.duration(point.seconds)} ({point.row.protocol})"
     parts.append(svg.path([at, (x.end + 4, label), (x.end + 10, label)], "leader"))
     below = f" ({words.number(point.dice, 1)} ↓)" if point.dice < y.low else ""
+    told += below
     parts.append(svg.mark(point.shape, *at, 6, "dot large hollow" if below else "dot large", tip))
-    name = svg.short(point.row.label, _LABELS - 14 - len(below) * svg.CHARACTER) + below
+    name = svg.short(point.row.label, _LABELS - 14 - len(told) * svg.CHARACTER) + told
     parts.append(svg.text(x.end + 14, label + 4, name, "label", data_tip=tip))
     return parts
 

@@ -55,14 +55,16 @@ def overlays(block: Block, classes: Mapping[int, str], most: int = CASES) -> Fig
     if not shown:
         return Figure("overlays", _TITLE, "No pictures: these runs kept no slices, as those of older versions.", wide=True)
     which = f"seed {seed}" if seed is not None else "the first seed of each init"
+    alone = len(candidates.rows) == 1
+    sort = "of lowest Dice" if alone else "whose mean Dice differs most"
     caption = (
-        f"The slice with most reference of the cases whose mean Dice differs most, runs of {which}. Solid: prediction; "
-        "dotted: reference. The number is the Dice of the run on the whole case."
+        f"The slice with most reference of the cases {sort}, runs of {which}. Solid: prediction; dotted: reference. The number "
+        "is the Dice of the run on the whole case."
     )
     used = sorted({int(value) for case in shown for value in np.unique(case.reference)} - {0})
     key = svg.svg(_width(shown), 20, "Classes", *_legend(used, classes))
     drawings = [_drawn(case, f"{block.key}-{number}") for number, case in enumerate(shown)]
-    return Figure("overlays", _TITLE, caption, svg.joined([key, *drawings]), wide=True)
+    return Figure("overlays", "The hardest cases" if alone else _TITLE, caption, svg.joined([key, *drawings]), wide=True)
 
 
 def _read(block: Block, found: Cases, seed: int | None, most: int) -> list[Shown]:
@@ -112,8 +114,8 @@ def _drawn(case: Shown, key: str) -> Markup:
     parts = [svg.tag("defs", image, reference)]
     for number, (name, dice, lines) in enumerate(panels):
         x, y = number % _PER_LINE * (_PANEL + _GAP), 20 + number // _PER_LINE * line
-        parts.append(svg.text(x, y + 14, svg.short(name, width * scale - 36), "label", data_tip=name))
-        parts.append(svg.text(x + width * scale, y + 14, dice, "label strong", text_anchor="end"))
+        said = [svg.short(name, _PANEL - 40), *([svg.tag("tspan", dice, dx=8, class_="strong")] if dice else [])]
+        parts.append(svg.tag("text", *said, x=x, y=y + 14, class_="label", data_tip=name))
         inside = [svg.tag("use", href=f"#slice-{key}"), *lines]
         parts.append(svg.tag("g", *inside, transform=f"translate({svg.px(x)} {svg.px(y + _HEAD)}) scale({scale:.4f})"))
     whole = 20 + line * -(-len(panels) // _PER_LINE)
