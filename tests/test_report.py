@@ -444,6 +444,33 @@ def test_every_run_is_a_dot_and_a_diverged_one_a_cross(whole: Path) -> None:
     assert f"mae, seed 2: {run.dice:.1f}" in tips
 
 
+def test_dots_and_means_are_of_the_scores_that_are_compared(tmp_path: Path) -> None:
+    write_study(tmp_path, {"default": 0.0}, seeds=5)
+    write_study(tmp_path, {"mae": 0.02}, seeds=3)
+    found = assemble(study.read(tmp_path, scoring=study.Scoring(shared=True)), "default", 0.5, NOW)
+    (block,) = found.blocks
+    row = next(row for row in block.rows if row.init == "default")
+    assert [run.counted for run in row.runs] == [True, True, True, False, False]
+    kinds = [item.attributes.get("class") for item in elements(strips(block).drawing)]
+    assert kinds.count("dot hollow") == 2
+    assert "other inits lack its seed" in strips(block).caption
+    assert np.mean([run.dice for run in row.runs if run.counted]) == pytest.approx(row.standing.dice.value)
+    assert f"default: mean {row.standing.dice.value:.1f} in" in str(cost(found.families[0]).drawing)
+
+
+def test_dots_follow_the_classes_that_count(tmp_path: Path) -> None:
+    write_study(tmp_path, {"default": 0.0, "mae": 0.02}, seeds=2)
+    for folder in store.find_runs(tmp_path):
+        table = pd.read_csv(folder / store.CASES)
+        other = table.assign(**{"class": 2, "class_name": "other", "tp": 500, "fp": 500, "fn": 500})
+        pd.concat([table, other]).to_csv(folder / store.CASES, index=False)
+        record = store.read_record(folder)
+        assert record is not None
+        store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+    found = assemble(study.read(tmp_path, scoring=study.Scoring(classes=("other",))), "default", 0.5, NOW)
+    assert {run.dice for row in found.blocks[0].rows for run in row.runs} == {50.0}
+
+
 def test_dots_of_equal_runs_do_not_hide_each_other() -> None:
     shifts = swarm([100.0, 100.0, 100.0, 101.0, 300.0], 4.0, 9.0)
     assert shifts[4] == 0.0

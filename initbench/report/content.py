@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from initbench.stats.blocks import BASELINE, POINTS, is_placebo
 from initbench.stats.design import Refused
 from initbench.stats.table import ScoreTable
 
+_RECORDED = "reference-mask"  # the policy of the Dice in a record
 _HUES = 6
 _DASHES = 4
 
@@ -31,7 +32,8 @@ class Run:
     """A run behind a row.
 
     Attributes:
-        dice: points, NaN where it has no score.
+        dice: points as the block scores it, NaN where it has no score.
+        counted: whether that is a part of the mean of its row; seeds that other inits lack may be left out.
         init_seconds: of the init stage; likewise `train_seconds`; `seconds` of both and the evaluation. NaN where unknown.
         gpu: whether it ran on one.
         commit: of the code, where it was recorded.
@@ -41,6 +43,7 @@ class Run:
     seed: int
     status: str
     dice: float
+    counted: bool
     path: str
     init_steps: int
     init_seconds: float
@@ -193,6 +196,7 @@ def assemble(study: Study, against: str, margin: float, now: datetime | None = N
         {str(row["cell"]): row for row in study.runs.drop_duplicates("cell").to_dict("records")},
         _styles(study.tables),
     )
+    own = study.scoring.policy == _RECORDED and not study.scoring.classes
     blocks = []
     for number, table in enumerate(study.tables):
         found = analyse(table, against=against, margin=margin)
@@ -202,7 +206,7 @@ def assemble(study: Study, against: str, margin: float, now: datetime | None = N
                 key=f"b{number}",
                 table=table,
                 found=found,
-                rows=tuple(sources.row(item) for item in standing),
+                rows=tuple(sources.row(item, _scores(table, item), own=own) for item in standing),
                 headline=board.headline(table),
                 notes=tuple(board.notes(table, found, standing)),
             )
@@ -220,9 +224,24 @@ class _Sources:
     first: Mapping[str, Mapping[Any, Any]]
     styles: Mapping[str, str]
 
-    def row(self, found: Standing) -> Row:
-        """The row of an init."""
-        return Row(found, self.styles[found.init], self.runs[found.cell], _facts(found, self.first[found.cell]))
+    def row(self, found: Standing, scores: Mapping[int, float] | None, *, own: bool) -> Row:
+        """The row of an init, from its scores by seed; `own`: whether those of the records are scored in the same way."""
+        runs = tuple(_scored(run, scores, own=own) for run in self.runs[found.cell])
+        return Row(found, self.styles[found.init], runs, _facts(found, self.first[found.cell]))
+
+
+def _scores(table: ScoreTable, found: Standing) -> dict[int, float] | None:
+    """Dice points by seed of a complete init; None of a withheld one, whose runs have their own."""
+    if found.role == "withheld":
+        return None
+    number = table.inits.index(found.init)
+    return dict(zip(table.seeds[number], map(float, table.runs(found.init)), strict=True))
+
+
+def _scored(run: Run, scores: Mapping[int, float] | None, *, own: bool) -> Run:
+    if scores is not None and run.seed in scores:
+        return replace(run, dice=scores[run.seed], counted=True)
+    return run if own else replace(run, dice=math.nan)
 
 
 def _families(blocks: Sequence[Block]) -> Iterator[Family]:
@@ -285,6 +304,7 @@ def _run(row: dict[Any, Any]) -> Run:
         seed=int(row["seed"]),
         status=str(row["status"]),
         dice=POINTS * _float(row["dice"]),
+        counted=False,
         path=str(row["path"]),
         init_steps=int(_float(row["init_steps"], 0.0)),
         init_seconds=_float(row["init_seconds"]),

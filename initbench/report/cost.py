@@ -65,7 +65,8 @@ def _points(family: Family) -> list[Point]:
     rows = {row.standing.cell: row for block in family.blocks for row in block.rows}
     found = []
     for row in rows.values():
-        runs = tuple(run for run in row.runs if math.isfinite(run.dice) and math.isfinite(run.seconds))
+        known = [run for run in row.runs if math.isfinite(run.dice) and math.isfinite(run.seconds)]
+        runs = tuple(run for run in known if run.counted or row.standing.role == "withheld")
         if runs:
             seconds, dice = np.mean([(run.seconds, run.dice) for run in runs], axis=0)
             found.append(Point(row, runs, float(seconds), float(dice)))

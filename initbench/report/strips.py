@@ -25,8 +25,8 @@ def strips(block: Block) -> Figure:
     caption = "A dot is a run; the tick is the mean over seeds, its value at the right."
     if any(run.status == "diverged" for row in rows for run in row.runs):
         caption += " ✕: a run that diverged; it scores 0, counts in the mean, and is drawn beside the axis."
-    if any(row.standing.role == "withheld" for row in rows):
-        caption += " Hollow: an init without verdict, as runs are missing."
+    if any(not run.counted and math.isfinite(run.dice) for row in rows for run in row.runs):
+        caption += " Hollow: no part of the comparison, as its init lacks runs or other inits lack its seed."
     return Figure("strips", "Dice of every run", caption, _drawn(rows))
 
 
@@ -48,7 +48,6 @@ def _drawn(rows: Sequence[Row]) -> Markup:
 
 def _line(row: Row, number: int, frame: Lines, scale: Scale) -> list[Markup]:
     y = frame.y(number)
-    hollow = " hollow" if row.standing.role == "withheld" else ""
     fine = [run for run in row.runs if run.status != "diverged" and math.isfinite(run.dice)]
     lost = [run for run in row.runs if run.status == "diverged"]
     places = swarm([scale(run.dice) for run in fine], _R, frame.row / 2 - _R)
@@ -61,7 +60,8 @@ def _line(row: Row, number: int, frame: Lines, scale: Scale) -> list[Markup]:
             svg.line(x, y - 10, x, y + 10, "mean") if inside else svg.path([(x + 6, y - 6), (x, y), (x + 6, y + 6)], "mean open")
         )
     for run, shift in zip(fine, places, strict=True):
-        parts.append(svg.mark("circle", scale(run.dice), y + shift, _R, f"dot{hollow}", _tip(row, run)))
+        kind = "dot" if run.counted else "dot hollow"
+        parts.append(svg.mark("circle", scale(run.dice), y + shift, _R, kind, _tip(row, run)))
     for k, run in enumerate(lost):
         parts.append(svg.mark("cross", frame.left + 6 + (k + 0.5) * min(12.0, 44 / len(lost)), y, 4, "dot", _tip(row, run)))
     return [*parts, frame.words(number, words.number(mean, 1))]
