@@ -17,7 +17,7 @@ from rich.console import Console
 import initbench
 from initbench import dice
 from initbench.errors import UsageError
-from initbench.leaderboard import board, per_class, pooling, sheet, sides, study
+from initbench.leaderboard import board, comparison, per_class, pooling, sheet, sides, study
 from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.standings import Standing, standings, summaries
 from initbench.leaderboard.study import Scoring, Study
@@ -103,6 +103,7 @@ def test_cases_are_read_with_their_types(tmp_path: Path) -> None:
     assert list(cases.columns[:7]) == ["init", "backbone", "dataset", "seed", "protocol", "status", "cell"]
     assert list(cases["init"]) == ["default"] * 4 + ["lwi"] * 4
     assert list(cases["case"]) == [*CASES, *CASES]
+    assert list(cases["seed"]) == [0] * 4 + [1] * 4
     assert list(cases["dice"])[:3] == [0.396, 0.5, 0.604]
     assert cases["dice"].isna().to_list() == [False, False, False, True] * 2
     assert {cases[column].dtype.kind for column in ("tp", "fp", "fn", "seed", "class")} == {"i"}
@@ -287,6 +288,16 @@ def test_weights_from_outside_are_said_to_be(tmp_path: Path) -> None:
     assert [note for note in notes(tmp_path) if "external" in note] == [
         "checkpoint(path='a.pt@12345678'): conditional on these weights, one draw for all seeds; external data."
     ]
+
+
+def test_a_comparison_with_weights_from_outside_says_what_it_rests_on(tmp_path: Path) -> None:
+    write_block(tmp_path, DEFAULTS | {"uniform": [0.60, 0.65, 0.61]})
+    write_block(tmp_path, {"checkpoint(path='a.pt@1')": [0.65, 0.66, 0.70]}, external=True)
+    found = study.read(tmp_path)
+    (made,) = comparison.sheets(found, "checkpoint(path='a.pt@1')", "default")
+    assert made.notes[0].startswith("checkpoint(path='a.pt@1'): conditional on these weights")
+    (other,) = comparison.sheets(found, "uniform", "default")
+    assert not any("conditional" in note for note in other.notes)
 
 
 def test_equal_weights_under_two_seeds_are_withheld(tmp_path: Path) -> None:

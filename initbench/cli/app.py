@@ -85,6 +85,9 @@ def run(
     protocol: Annotated[
         Protocol, typer.Option(help="equal-total: a pretext's steps come off the budget; equal-finetune: on top of it.")
     ] = Protocol.equal_total,
+    placebo: Annotated[
+        bool, typer.Option(help="Run default drawn again, too, where others are compared with it under two or more seeds.")
+    ] = True,
     size: SizeOption = NetSize.paper,
     device: DeviceOption = "auto",
     precision: PrecisionOption = Precision.auto,
@@ -122,6 +125,7 @@ def run(
         dataset=dataset or ["phantom-lung"],
         seeds=list(dict.fromkeys(seed)) if seed else list(range(seeds or 1)),
         protocol=protocol.value,
+        placebo=placebo,
         jobs=jobs,
         json=json,
         options=options

@@ -30,6 +30,7 @@ def run_command(
     dataset: list[str],
     seeds: list[int],
     protocol: str,
+    placebo: bool,
     jobs: int,
     json: bool,
     options: dict[str, Any],
@@ -43,7 +44,7 @@ def run_command(
     _check_out(options["out"])
     with console.status("loading torch") if console.is_terminal else contextlib.nullcontext():
         from initbench.harness.sweep import plan
-    requests = plan(init, backbone, dataset, seeds=seeds, protocol=protocol, **options)  # type: ignore[arg-type]
+    requests = plan(init, backbone, dataset, seeds=seeds, protocol=protocol, placebo=placebo, **options)  # type: ignore[arg-type]
     _announce(console, requests, protocol)
     _run(requests, jobs, console, json=json)
 
@@ -102,6 +103,7 @@ def _check_out(out: Path) -> None:
 
 def _announce(console: Console, requests: Sequence[RunRequest], protocol: str) -> None:
     from initbench.harness.hardware import resolve_device
+    from initbench.harness.sweep import PLACEBO
 
     first = requests[0]
     counts = [len({getattr(request, field) for request in requests}) for field in ("init", "backbone", "dataset", "seed")]
@@ -111,6 +113,8 @@ def _announce(console: Console, requests: Sequence[RunRequest], protocol: str) -
         highlight=False,
         soft_wrap=True,
     )
+    if len({request.seed for request in requests}) > 1 and any(request.init == PLACEBO for request in requests):
+        console.print(f"{PLACEBO} is the placebo: what luck alone does; --no-placebo leaves it out", style="dim", soft_wrap=True)
     if resolve_device(first.device).type == "cpu" and "paper" in (first.size, first.budget):
         console.print(
             "[yellow]note:[/] paper size or budget on a CPU takes days; --size tiny --budget short takes ten minutes a run",

@@ -38,7 +38,7 @@ def classes_command(study: Study, metric: per_class.Metric, form: str) -> None:
 
 def compare_command(study: Study, first: str, second: str, margin: float, form: str) -> None:
     """Prints what can be claimed of the difference of two inits."""
-    _show(comparison.sheets(study.tables, first, second, margin), form)
+    _show(comparison.sheets(study, first, second, margin), form)
 
 
 def variance_command(study: Study, across: bool, form: str) -> None:

@@ -22,6 +22,7 @@ from initbench.recipe import Budget
 from initbench.runs.status import Planned, write_plan
 from initbench.seeding import Stream
 
+PLACEBO = "default(construct=other)"
 SweepProtocol = Literal["equal-total", "equal-finetune", "both"]
 
 
@@ -55,10 +56,13 @@ class RunOptions(TypedDict, total=False):
 
 
 class Options(RunOptions, total=False):
-    """Options of a sweep: `seeds` is a number (0 to n-1) or the seeds themselves; `protocol` who pays for a pretext's steps."""
+    """Options of a sweep: `seeds` is a number (0 to n-1) or the seeds themselves; `protocol` who pays for a pretext's steps;
+    `placebo` adds ``default`` drawn again to a study of it and others under two or more seeds.
+    """
 
     seeds: int | Sequence[int]
     protocol: SweepProtocol
+    placebo: bool
 
 
 def plan(
@@ -68,6 +72,7 @@ def plan(
     *,
     seeds: int | Sequence[int] = 1,
     protocol: SweepProtocol = "equal-total",
+    placebo: bool = True,
     **options: Unpack[RunOptions],
 ) -> list[RunRequest]:
     """Crosses the lists of a sweep, seeds slowest, so that an interrupted one holds whole comparisons. Arguments as for `run`.
@@ -77,6 +82,8 @@ def plan(
     """
     inits, backbones, datasets = (names.items(values) for values in (init, backbone, dataset))
     inits, assignments = names.assign(inits, options.get("assignments", ()))
+    if placebo:
+        inits = _with_placebo(inits, seeds if isinstance(seeds, int) else len(seeds))
     learned = {text: _learned(text) for text in inits}
     for text in backbones:
         registry.get("backbone", spec.parse(text))
@@ -99,6 +106,17 @@ def plan(
             )
         )
     ]
+
+
+def _with_placebo(inits: Sequence[str], seeds: int) -> list[str]:
+    """The inits, and the default drawn again where others are compared with it: what luck alone does in this study."""
+    compared = "default" in inits and len(inits) > 1 and seeds > 1
+    return [*inits, PLACEBO] if compared and not any(map(_is_placebo, inits)) else list(inits)
+
+
+def _is_placebo(text: str) -> bool:
+    chosen = spec.parse(text)
+    return chosen.name == "default" and "construct" in dict(chosen.params)
 
 
 def _base(options: RunOptions) -> RunRequest:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from initbench.errors import UsageError
 from initbench.leaderboard import words
 from initbench.leaderboard.sheet import Sheet
+from initbench.leaderboard.standings import summaries
+from initbench.leaderboard.study import Study
 from initbench.leaderboard.titles import settings, title
 from initbench.stats.analysis import verdicts
 from initbench.stats.compare import MARGIN, Difference
@@ -19,14 +21,15 @@ _COLUMNS = ("holds for", "difference [95 %]", "p", "Holm", "within ±{margin:g}"
 _SCOPES: tuple[Scope, ...] = ("A", "B", "C")
 
 
-def sheets(tables: Sequence[ScoreTable], first: str, second: str, margin: float = MARGIN) -> list[Sheet]:
+def sheets(study: Study, first: str, second: str, margin: float = MARGIN) -> list[Sheet]:
     """A sheet for every block that has both inits.
 
     Raises:
         UsageError: no block has; names those there are.
     """
-    names = sorted({init for table in tables for init in _inits(table)})
-    found = [_sheet(table, first, second, margin) for table in tables if {first, second} <= set(_inits(table))]
+    names = sorted({init for table in study.tables for init in _inits(table)})
+    frozen = {cell for cell, runs in summaries(study.runs).items() if runs.external}
+    found = [_sheet(table, first, second, margin, frozen) for table in study.tables if {first, second} <= set(_inits(table))]
     if not found:
         raise UsageError(f"no block has both {first} and {second}; the inits of these runs: {', '.join(names)}")
     return found
@@ -36,16 +39,25 @@ def _inits(table: ScoreTable) -> list[str]:
     return [*table.inits, *(item.init for item in table.withheld)]
 
 
-def _sheet(table: ScoreTable, first: str, second: str, margin: float) -> Sheet:
+def _sheet(table: ScoreTable, first: str, second: str, margin: float, frozen: Collection[str]) -> Sheet:
     differences = {scope: _difference(table, first, second, scope, margin) for scope in _SCOPES}
     return Sheet(
         title=f"{first} − {second}: {title(table.block)}",
         subtitle=f"{settings(table.block)} · {len(table.seeds[0]) if table.seeds else 0} seeds × {len(table.cases)} cases",
         columns=tuple(column.format(margin=margin) for column in _COLUMNS),
         rows=tuple(_row(scope, item) for scope, item in differences.items()),
-        notes=_notes(table, first, second, differences),
+        notes=(*_conditions(table, (first, second), frozen), *_notes(table, first, second, differences)),
         values=tuple(_values(table, item) for item in differences.values()),
     )
+
+
+def _conditions(table: ScoreTable, names: tuple[str, str], frozen: Collection[str]) -> list[str]:
+    cells = dict(zip(table.inits, table.cells, strict=True))
+    return [
+        f"{name}: conditional on these weights, one draw for all seeds; another draw may do otherwise."
+        for name in names
+        if cells.get(name) in frozen
+    ]
 
 
 def _difference(table: ScoreTable, first: str, second: str, scope: Scope, margin: float) -> Difference:
