@@ -504,7 +504,7 @@ def test_the_rank_chart_holds_the_shares(whole: Path) -> None:
 def test_training_begins_on_the_clock_where_the_init_stage_ends(whole: Path) -> None:
     block = content_of(whole).blocks[2]
     (row,) = (row for row in block.rows if row.init == "lwi")
-    curve = curves._curve(row.runs[0], 60)
+    curve = curves._curve(row.runs[0], 60, 4096)
     assert set(curve.stages) == {"pretext", "train"}
     assert curve.stages["pretext"][-1, 0] == pytest.approx(30.0)
     assert 30.0 < curve.stages["train"][0, 0] < 32.0
@@ -512,7 +512,7 @@ def test_training_begins_on_the_clock_where_the_init_stage_ends(whole: Path) -> 
     assert curve.stages["pretext"][0, 1] == pytest.approx(5.0)
     assert "loss of the init stage" in str(curves.curves(block).drawing)
     (other,) = (row for row in block.rows if row.init == "default")
-    assert set(curves._curve(other.runs[0], 60).stages) == {"train"}
+    assert set(curves._curve(other.runs[0], 60, 4096).stages) == {"train"}
 
 
 def test_of_a_long_curve_little_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from initbench.report.svg import Scale
 from initbench.runs import store
 
 POINTS = 60
-_CHUNK = 4096  # bytes: some forty steps
+CHUNK = 4096  # bytes of a long curve that are read for a point: some forty steps
 _TITLE = "Learning curves"
 _STAGES = ("pretext", "train")
 _LABELS = 150.0
@@ -35,9 +35,9 @@ class Curve:
     stages: dict[str, Points]
 
 
-def curves(block: Block, points: int = POINTS) -> Figure:
-    """Every seed a thin line, the mean over the seeds of an init a thick one; `points` to a stage."""
-    found = [(row, [curve for run in row.runs if (curve := _curve(run, points)).stages]) for row in block.rows]
+def curves(block: Block, points: int = POINTS, chunk: int = CHUNK) -> Figure:
+    """Every seed a thin line, the mean over the seeds of an init a thick one; `points` to a stage, from so many bytes each."""
+    found = [(row, [curve for run in row.runs if (curve := _curve(run, points, chunk)).stages]) for row in block.rows]
     found = [(row, drawn) for row, drawn in found if drawn]
     if not found:
         return Figure("curves", _TITLE, "No run kept a learning curve.")
@@ -52,11 +52,11 @@ def curves(block: Block, points: int = POINTS) -> Figure:
     return Figure("curves", _TITLE, caption, _drawn(found))
 
 
-def _curve(run: Run, points: int) -> Curve:
+def _curve(run: Run, points: int, chunk: int) -> Curve:
     init, train = run.init_seconds if run.init_steps else 0.0, run.train_seconds
     clock = {"pretext": (0.0, init, run.init_steps), "train": (_number(init), train, run.train_steps)}
     stages = {}
-    for stage, steps in sampled(Path(run.path) / store.CURVE, points).items():
+    for stage, steps in sampled(Path(run.path) / store.CURVE, points, chunk).items():
         if stage not in clock:
             continue
         begin, seconds, count = clock[stage]
@@ -70,7 +70,7 @@ def _number(value: float) -> float:
     return value if math.isfinite(value) else 0.0
 
 
-def sampled(file: Path, points: int) -> dict[str, Points]:
+def sampled(file: Path, points: int, chunk: int = CHUNK) -> dict[str, Points]:
     """Steps and losses of a curve by stage, [point, (step, loss)], means of neighbours; `points` to a stage at most.
 
     Of a long file some stretches are read, evenly spread: a study has thousands of curves of 90,000 lines.
@@ -81,14 +81,14 @@ def sampled(file: Path, points: int) -> dict[str, Points]:
             wanted = tuple(header.index(name) for name in ("stage", "step", "loss"))
             start, size = handle.tell(), file.stat().st_size
             stretch = (size - start) / points
-            if stretch <= _CHUNK:
+            if stretch <= chunk:
                 return _binned([handle.read()], wanted, points)
-            chunks = []
+            parts = []
             for k in range(points):
                 handle.seek(start + round(k * stretch))
-                chunk = handle.read(_CHUNK)
-                chunks.append(chunk if k == 0 else _whole(chunk))
-            return _binned(chunks, wanted, points)
+                part = handle.read(chunk)
+                parts.append(part if k == 0 else _whole(part))
+            return _binned(parts, wanted, points)
     except (OSError, ValueError):
         return {}
 

@@ -17,7 +17,7 @@ from initbench.leaderboard.study import Study
 from initbench.report import cells, protocols
 from initbench.report.content import Block, Content, assemble
 from initbench.report.cost import cost
-from initbench.report.curves import POINTS, curves
+from initbench.report.curves import CHUNK, POINTS, curves
 from initbench.report.figure import Figure
 from initbench.report.forest import forest
 from initbench.report.heat import SHOWN, heat
@@ -31,6 +31,7 @@ from initbench.stats.design import SCOPES
 
 _NAMED = 3  # from which on a title has a number in place of names
 _MANY_BLOCKS = 12  # from which on pictures of cases are shown for the first ones alone
+_SOME_RUNS = 200  # from which on less is read of long curves
 _MANY_RUNS = 2000  # from which on curves are thinned and digests cut
 
 
@@ -39,13 +40,14 @@ class Detail:
     """How much of each thing there is room for, so that a large study is still a file that opens.
 
     Attributes:
-        points: of a learning curve.
+        points: of a learning curve; `chunk` bytes of it are read for each.
         cases: lines of a heat map.
         pictured: blocks with pictures of cases.
         digest: characters of a digest; all where None.
     """
 
     points: int = POINTS
+    chunk: int = CHUNK
     cases: int = SHOWN
     pictured: int = _MANY_BLOCKS
     digest: int | None = None
@@ -53,7 +55,9 @@ class Detail:
 
 def detail(content: Content) -> Detail:
     """By the number of runs."""
-    return Detail(points=30, cases=SHOWN // 2, digest=16) if content.size > _MANY_RUNS else Detail()
+    if content.size > _MANY_RUNS:
+        return Detail(points=POINTS // 2, chunk=CHUNK // 8, cases=SHOWN // 2, digest=16)
+    return Detail(chunk=CHUNK // 4) if content.size > _SOME_RUNS else Detail()
 
 
 def write(study: Study, file: Path, *, against: str = BASELINE, margin: float = MARGIN, now: datetime | None = None) -> None:
@@ -103,7 +107,7 @@ def _values(content: Content) -> dict[str, Any]:
             forest(block, content.margin),
             strips(block),
             places(block),
-            curves(block, room.points),
+            curves(block, room.points, room.chunk),
             heat(block, room.cases),
             overlays(block, classes.get(str(block.table.block["dataset"]), {}), pictured),
         )
