@@ -71,6 +71,14 @@ def test_counts_are_those_of_run(data: Path, tmp_path: Path) -> None:
     assert "nothing to run" in forecast.sheets(after, [])[0].title
 
 
+@pytest.mark.parametrize("placebo", [True, False])
+def test_the_placebo_is_counted_as_run_adds_it(data: Path, tmp_path: Path, placebo: bool) -> None:
+    study = look(data, tmp_path, "default,mae", seeds=2, placebo=placebo)
+    outcomes = run(data, tmp_path, "default,mae", seeds=2, placebo=placebo)
+    assert [item.label for item in study.runs] == [outcome.request.label for outcome in outcomes]
+    assert len(outcomes) == (6 if placebo else 4)
+
+
 def test_a_plan_leaves_nothing(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
     study = plan_study(requests(data, out, "default,mae"), "equal-total", measure=True)
@@ -351,6 +359,13 @@ def test_the_nearest_pilot_is_named(tmp_path: Path) -> None:
     other = forecast.nearest({**own, "backbone": "nnformer"}, tables)
     assert other is not None
     assert (other.own, other.source) == (False, "lung × unet")
+    for seed in range(3):
+        for init in ("default", "mae"):
+            write_two_cases(tmp_path, rng, init, seed, backbone="nnformer", dataset="liver", variant="default", precision="bf16")
+    more = score_tables(initbench.load_runs(tmp_path), initbench.load_cases(tmp_path))
+    same_data = forecast.nearest({**own, "backbone": "nnformer"}, more)
+    assert same_data is not None
+    assert same_data.source == "lung × unet"  # the data set counts before the network
     longer = forecast.nearest({**own, "steps": 90_000}, tables)
     assert longer is not None
     assert (longer.own, longer.source) == (False, "lung × unet, tiny size, 120 steps")

@@ -23,6 +23,7 @@ def plan_command(
     dataset: list[str],
     seeds: list[int],
     protocol: str,
+    placebo: bool,
     jobs: int,
     measure: bool,
     sds: str | None,
@@ -41,7 +42,7 @@ def plan_command(
         from initbench.harness.sweep import plan
     from initbench.leaderboard import forecast, sheet
 
-    requests = plan(init, backbone, dataset, seeds=seeds, protocol=protocol, **options)  # type: ignore[arg-type]
+    requests = plan(init, backbone, dataset, seeds=seeds, protocol=protocol, placebo=placebo, **options)  # type: ignore[arg-type]
     with _saying(console, "timing a few steps" if measure else "resolving"):
         study = plan_study(requests, protocol, jobs, measure=measure)
     found = forecast.sheets(study, [] if noise else _blocks(options["out"]), noise)
