@@ -17,12 +17,13 @@ from rich.console import Console
 import initbench
 from initbench import dice
 from initbench.errors import UsageError
-from initbench.leaderboard import board, comparison, per_class, pooling, sheet, sides, study
+from initbench.leaderboard import board, comparison, per_class, pooling, sheet, sides, study, words
 from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.standings import Standing, standings, summaries
 from initbench.leaderboard.study import Scoring, Study
 from initbench.runs import store
 from initbench.runs.read import load
+from initbench.runs.status import Planned, write_plan
 from initbench.stats.analysis import Analysis, analyse
 from tests.recorded import CASES, write_block, write_run
 
@@ -316,6 +317,23 @@ def test_mixed_environments_are_flagged(tmp_path: Path) -> None:
     assert not any("environments" in note for note in notes(tmp_path))
     write_run(tmp_path, "xavier-normal", 0.5, environment="e1")
     assert any("different environments" in note for note in notes(tmp_path))
+
+
+def test_seeds_that_were_added_later_are_said_to_be(tmp_path: Path) -> None:
+    write_block(tmp_path, {"default": [0.60, 0.62, 0.64], "uniform": [0.6, 0.63, 0.61]})
+    folders = {init: sorted(tmp_path.glob(f"*/*/{init}-*/seed-*")) for init in ("default", "uniform")}
+    first = [Planned(init, {"init": init, "seed": n}, folders[init][n]) for init in folders for n in (0, 1)]
+    write_plan(tmp_path, first)
+    assert not any("Seeds were added" in note for note in notes(tmp_path))
+    for path in (tmp_path / ".sweeps").iterdir():
+        path.write_text(path.read_text("utf-8").replace('"asked": "20', '"asked": "10'), "utf-8")  # a thousand years ago
+    write_plan(tmp_path, [*first, *(Planned(init, {"init": init, "seed": 2}, folders[init][2]) for init in folders)])
+    (said,) = (note for note in notes(tmp_path) if "Seeds were added" in note)
+    assert said.startswith("Seeds were added: 0–1 (10")
+    assert ", then 2 (20" in said
+    write_plan(tmp_path, first)  # the same command again is no new decision
+    assert said in notes(tmp_path)
+    assert words.seeds([0, 1, 2, 5, 7, 8]) == "0–2, 5, 7–8"
 
 
 def test_a_changed_run_is_kept_off_and_named(tmp_path: Path) -> None:

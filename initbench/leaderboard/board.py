@@ -127,9 +127,24 @@ def notes(table: ScoreTable, found: Analysis | Refused, rows: Sequence[Standing]
         lines += _placebo(rows)
     if len({name for row in rows for name in row.runs.environments}) > 1:
         lines.append("Warning: rows come from different environments (hardware or package versions).")
+    lines += _added_seeds(rows)
     for row in rows:
         lines += _of_row(row)
     return lines
+
+
+def _added_seeds(rows: Sequence[Standing]) -> list[str]:
+    """Seeds that were asked for after others of the same init had been: perhaps because of what those showed."""
+    steps = dict.fromkeys(row.runs.asked for row in rows if len(row.runs.asked) > 1)
+    return [
+        f"Seeds were added: {_in_turn(step)}. Who adds seeds until a verdict comes finds more than 5 % false ones: fix their "
+        "number first (initbench plan)."
+        for step in steps
+    ]
+
+
+def _in_turn(step: Sequence[tuple[str, Sequence[int]]]) -> str:
+    return ", then ".join(f"{words.seeds(seeds)} ({when[:16]})" for when, seeds in step)
 
 
 def _of_row(row: Standing) -> list[str]:

@@ -31,6 +31,7 @@ class Runs:
         external: it brings weights from outside, one draw for all seeds.
         invalid: folders whose files are not as they were written.
         environments: fingerprints of what they ran on.
+        asked: the seeds by when they were first asked for, in order of time.
     """
 
     protocol: str
@@ -39,6 +40,7 @@ class Runs:
     failed: int
     invalid: tuple[str, ...]
     environments: tuple[str, ...]
+    asked: tuple[tuple[str, tuple[int, ...]], ...]
     seconds: float
     init_share: float
     changed_share: float
@@ -144,6 +146,7 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
         external=runs["external"] == True,  # noqa: E712 - missing in records without it
     )
     invalid = table[table["status"] == "invalid"].groupby("cell")["path"].apply(lambda paths: tuple(map(str, paths))).to_dict()
+    asked = _asked(runs)
     found = table.groupby("cell").agg(
         protocol=("protocol", "first"),
         scored=("scored", "sum"),
@@ -163,6 +166,7 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
             failed=int(row["failed"]),
             invalid=invalid.get(cell, ()),
             environments=row["environments"],
+            asked=asked[str(cell)],
             seconds=float(row["seconds"]),
             init_share=float(row["share"]),
             changed_share=float(row["changed"]),
@@ -170,3 +174,13 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
         )
         for cell, row in zip(found.index, found.to_dict("records"), strict=True)
     }
+
+
+def _asked(runs: pd.DataFrame) -> dict[str, tuple[tuple[str, tuple[int, ...]], ...]]:
+    """By cell, the seeds of every time at which some were first asked for."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for cell, when, seed in zip(runs["cell"], runs["asked"], runs["seed"], strict=True):
+        times = found.setdefault(str(cell), {})
+        if when:  # unknown where the plan of a study was lost
+            times.setdefault(str(when), []).append(int(seed))
+    return {cell: tuple((when, tuple(sorted(seeds))) for when, seeds in sorted(times.items())) for cell, times in found.items()}

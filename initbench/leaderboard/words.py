@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from initbench.stats.blocks import PLACEBO, is_placebo
 from initbench.stats.summary import Interval
@@ -23,6 +24,17 @@ def label(init: str) -> str:
 def count(number: int, what: str) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def seeds(numbers: Sequence[int]) -> str:
+    """`0–4, 7` of sorted numbers."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
 
 
 def places(rank: float, low: float, high: float) -> str:

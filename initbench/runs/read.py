@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from initbench.errors import UsageError
 from initbench.runs import store
+from initbench.runs.status import first_asked
 
 _COLUMNS = (
     "init", "backbone", "dataset", "seed", "status", "dice", "variant", "size", "budget", "steps", "protocol", "precision",
     "split", "recipe", "regimen", "fixed_streams", "dice_policy", "cell", "learned", "external", "origin", "changed_share",
     "init_seconds", "train_seconds", "total_seconds", "init_steps", "train_steps", "peak_memory", "device", "environment",
-    "weights_digest", "reason", "path",
+    "weights_digest", "reason", "path", "asked",
 )  # fmt: skip
 _CASE_KEYS = ("init", "backbone", "dataset", "seed", "protocol")
 _FLOATS = ("dice", "changed_share", "init_seconds", "train_seconds", "total_seconds")  # also where no run has any
@@ -39,12 +40,12 @@ def load_runs(path: str | Path) -> pd.DataFrame:
 
     `dice` is the run's score as a fraction: mean over scored classes, then over cases; 0 for a diverged run, missing for a failed
     one and for one whose files are not as they were written (status ``invalid``). `recipe` is the digest of the resolved recipe;
-    seconds are of the init stage, of training, and of both with evaluation.
+    seconds are of the init stage, of training, and of both with evaluation. `asked` is when a command first asked for the run.
 
     Raises:
         UsageError: there is no such folder.
     """
-    return _runs([_row(folder, record) for folder, record in _recorded(path)])
+    return _runs(path, [_row(folder, record) for folder, record in _recorded(path)])
 
 
 def load_cases(path: str | Path) -> pd.DataFrame:
@@ -81,7 +82,7 @@ def load(path: str | Path) -> Loaded:
         rows.append(_row(folder, record))
         if record["status"] in store.FINISHED:
             texts.append(_text(folder, record))
-    return Loaded(_runs(rows), _cases(texts), tuple(unreadable))
+    return Loaded(_runs(path, rows), _cases(texts), tuple(unreadable))
 
 
 def _found(path: str | Path) -> Iterator[tuple[Path, dict[str, Any] | None]]:
@@ -95,7 +96,9 @@ def _recorded(path: str | Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     return ((folder, record) for folder, record in _found(path) if record is not None)
 
 
-def _runs(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def _runs(path: str | Path, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    asked = first_asked(Path(path))
+    rows = [{**row, "asked": asked.get(Path(row["path"]), "")} for row in rows]
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(dict.fromkeys(_FLOATS, float))
 
 

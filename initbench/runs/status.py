@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +58,19 @@ class RunStatus:
 
 
 def write_plan(out: Path, planned: Sequence[Planned]) -> None:
-    """Notes what a study consists of, for `status` and `retry`; the same study is one note. Another's loss costs nothing."""
+    """Notes what a study consists of, for `status` and `retry`, and when it was first asked for; the same study is one note.
+
+    Another's loss costs nothing.
+    """
     rows = [{**asdict(run), "folder": str(run.folder.relative_to(out)) if run.folder else None} for run in planned]
     name = digest.of_json([run.request for run in planned])[:16]
     folder = out / SWEEPS
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}.{os.getpid()}"
+    path, temporary = folder / f"{name}.json", folder / f".{name}.{os.getpid()}"
+    asked = (_note(path) or {}).get("asked") or datetime.now(UTC).isoformat(timespec="seconds")
     try:
-        temporary.write_text(json.dumps({"schema": store.SCHEMA, "runs": rows}), "utf-8")
-        temporary.replace(folder / f"{name}.json")
+        temporary.write_text(json.dumps({"schema": store.SCHEMA, "asked": asked, "runs": rows}), "utf-8")
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -74,14 +79,33 @@ def read_plans(out: Path) -> list[Planned]:
     """Every run that a command asked for below `out`, each once."""
     found: dict[str, Planned] = {}
     for path in sorted((out / SWEEPS).glob("*.json"), key=lambda path: path.stat().st_mtime):
-        try:
-            for row in json.loads(path.read_text("utf-8"))["runs"]:
-                folder = out / row["folder"] if row["folder"] else None
-                planned = Planned(row["label"], row["request"], folder, row["state"], row["problem"])
-                found[row["folder"] or row["label"]] = planned
-        except (OSError, ValueError, KeyError, TypeError):  # cut short, or of an earlier version: the next run notes it again
-            continue
+        for row in (_note(path) or {"runs": ()})["runs"]:
+            folder = out / row["folder"] if row["folder"] else None
+            found[row["folder"] or row["label"]] = Planned(row["label"], row["request"], folder, row["state"], row["problem"])
     return list(found.values())
+
+
+def first_asked(out: Path) -> dict[Path, str]:
+    """When the run of every planned folder was first asked for, UTC in ISO form."""
+    found: dict[Path, str] = {}
+    for note in filter(None, map(_note, (out / SWEEPS).glob("*.json"))):
+        for row in note["runs"] if note.get("asked") else ():
+            if row["folder"]:
+                folder = out / row["folder"]
+                found[folder] = min(found.get(folder, note["asked"]), note["asked"])
+    return found
+
+
+def _note(path: Path) -> dict[str, Any] | None:
+    """A plan's note; None where it is cut short, or of an earlier version: the next run notes it again."""
+    try:
+        note = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    keys = {"label", "request", "folder", "state", "problem"}
+    rows = note.get("runs") if isinstance(note, dict) else None
+    whole = isinstance(rows, list) and all(isinstance(row, dict) and keys <= set(row) for row in rows)
+    return note if whole else None
 
 
 def status(planned: Planned) -> RunStatus:
