@@ -84,6 +84,15 @@ def write(
     return folder
 
 
+def change_cases(out: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Other counts in all runs, sealed again."""
+    for folder in store.find_runs(out):
+        change(pd.read_csv(folder / store.CASES)).to_csv(folder / store.CASES, index=False)
+        record = store.read_record(folder)
+        assert record is not None
+        store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+
+
 def write_curve(path: Path, steps: int, pretext: int = 0) -> None:
     lines = ["stage,step,lr,loss,dice,ce"]
     lines += [f"pretext,{k},0.1,{5 - k / 10},," for k in range(pretext)]
@@ -460,13 +469,8 @@ def test_dots_and_means_are_of_the_scores_that_are_compared(tmp_path: Path) -> N
 
 def test_dots_follow_the_classes_that_count(tmp_path: Path) -> None:
     write_study(tmp_path, {"default": 0.0, "mae": 0.02}, seeds=2)
-    for folder in store.find_runs(tmp_path):
-        table = pd.read_csv(folder / store.CASES)
-        other = table.assign(**{"class": 2, "class_name": "other", "tp": 500, "fp": 500, "fn": 500})
-        pd.concat([table, other]).to_csv(folder / store.CASES, index=False)
-        record = store.read_record(folder)
-        assert record is not None
-        store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+    other = {"class": 2, "class_name": "other", "tp": 500, "fp": 500, "fn": 500}
+    change_cases(tmp_path, lambda table: pd.concat([table, table.assign(**other)]))
     found = assemble(study.read(tmp_path, scoring=study.Scoring(classes=("other",))), "default", 0.5, NOW)
     assert {run.dice for row in found.blocks[0].rows for run in row.runs} == {50.0}
 
@@ -718,6 +722,11 @@ def same_weights(out: Path) -> None:
     write_study(out, {"mae": 0.0}, weights="f" * 64)
 
 
+def nothing_to_score(out: Path) -> None:
+    write_study(out, {"default": 0.0, "mae": 0.01}, seeds=2)
+    change_cases(out, lambda table: table.assign(tp=0, fn=0, fp=7, dice=math.nan))
+
+
 def broken_slices(out: Path) -> None:
     write_study(out, {"default": 0.0, "mae": 0.01}, slices=False)
     for folder in store.find_runs(out):
@@ -727,10 +736,11 @@ def broken_slices(out: Path) -> None:
 STUDIES = (
     one_init, one_other_init, one_seed, one_run, one_case, all_diverged, all_failed, default_diverged, default_withheld,
     no_default, no_curves_no_slices, equal_runs, seeds_of_their_own, only_a_placebo, both_devices, same_weights, broken_slices,
-    write_whole,
+    nothing_to_score, write_whole,
 )  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")  # of a run of which no case is scored
 @pytest.mark.parametrize("make", STUDIES, ids=lambda make: make.__name__)
 def test_no_chart_is_empty_or_broken(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "runs")
@@ -769,6 +779,29 @@ def _check_drawing(drawing: Element) -> None:
             assert "nan" not in item.attributes["d"]
             assert "inf" not in item.attributes["d"]
         assert "nan" not in item.text.lower().replace("nano", "")
+
+
+def test_a_study_whose_runs_are_scored_on_different_cases_has_no_verdicts(tmp_path: Path) -> None:
+    """Under nnU-Net's policy a class without reference is scored where it is predicted."""
+    write_study(tmp_path / "runs", {"default": 0.0, "mae": 0.01}, seeds=2)
+    numbers = iter(range(100))
+    change_cases(
+        tmp_path / "runs", lambda table: table.assign(tp=[0, *table["tp"][1:]], fn=[0, *table["fn"][1:]], fp=next(numbers) % 2)
+    )
+    found = study.read(tmp_path / "runs", scoring=study.Scoring(policy="nnunet"))
+    (block,) = assemble(found, "default", 0.5, NOW).blocks
+    assert "not scored on the same cases" in forest(block, 0.5).caption
+    assert not heat(block).drawing
+    assert all(math.isfinite(run.dice) for row in block.rows for run in row.runs)
+    page.write(found, tmp_path / "page.html", now=NOW)
+    for drawing in read((tmp_path / "page.html").read_text("utf-8")).all("svg"):
+        _check_drawing(drawing)
+
+
+def test_where_nothing_varies_the_bars_say_so(tmp_path: Path) -> None:
+    all_diverged(tmp_path / "runs")
+    (figure,) = figures(read(html_of(tmp_path / "runs")), "sources")
+    assert "no variance found" in figure.text
 
 
 def test_a_study_of_one_seed_says_that_it_shows_nothing(tmp_path: Path) -> None:

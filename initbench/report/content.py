@@ -231,8 +231,8 @@ class _Sources:
 
 
 def _scores(table: ScoreTable, found: Standing) -> dict[int, float] | None:
-    """Dice points by seed of a complete init; None of a withheld one, whose runs have their own."""
-    if found.role == "withheld":
+    """Dice points by seed of a complete init; None where the block has none of it."""
+    if found.role == "withheld" or not table.cases:
         return None
     number = table.inits.index(found.init)
     return dict(zip(table.seeds[number], map(float, table.runs(found.init)), strict=True))

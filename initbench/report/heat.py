@@ -125,7 +125,9 @@ def _column(found: Cases, which: range, left: float, layout: _Layout, ends: tupl
     if stable:
         parts += [svg.text(second, 12, "seed SD", "axis"), _heads(found.rows, second, layout.size)]
     last = second + (layout.matrix + 6 if stable else -12)
-    parts.append(svg.text(last + 36, _HEAD - 6, "range", "tick", text_anchor="end"))
+    compared = len(found.rows) > 1
+    if compared:
+        parts.append(svg.text(last + 36, _HEAD - 6, "range", "tick", text_anchor="end"))
     for k, index in enumerate(which):
         y = _HEAD + _ROW * k
         name = found.names[index]
@@ -135,7 +137,10 @@ def _column(found: Cases, which: range, left: float, layout: _Layout, ends: tupl
         parts += _cells(found, index, y, start, layout.size, found.mean[index], ends, "mean Dice")
         if stable:
             parts += _cells(found, index, y, second, layout.size, found.sd[index], (0.0, worst), "seed SD")
-        parts.append(svg.text(last + 36, y + _ROW / 2 + 4, words.number(float(found.reach[index]), 1), "case", text_anchor="end"))
+        if compared:
+            parts.append(
+                svg.text(last + 36, y + _ROW / 2 + 4, words.number(float(found.reach[index]), 1), "case", text_anchor="end")
+            )
     return svg.joined(parts)
 
 

@@ -64,7 +64,13 @@ def overlays(block: Block, classes: Mapping[int, str], most: int = CASES) -> Fig
     used = sorted({int(value) for case in shown for value in np.unique(case.reference)} - {0})
     key = svg.svg(_width(shown), 20, "Classes", *_legend(used, classes))
     drawings = [_drawn(case, f"{block.key}-{number}") for number, case in enumerate(shown)]
-    return Figure("overlays", "The hardest cases" if alone else _TITLE, caption, svg.joined([key, *drawings]), wide=True)
+    return Figure(
+        "overlays",
+        "The hardest cases" if alone else _TITLE,
+        caption,
+        svg.joined([key, svg.tag("div", *drawings, class_="cases")]),
+        wide=True,
+    )
 
 
 def _read(block: Block, found: Cases, seed: int | None, most: int) -> list[Shown]:
