@@ -23,6 +23,7 @@ from initbench.errors import UsageError
 from initbench.evaluation.metrics import count
 from initbench.harness import run as run_module
 from initbench.harness.execute import Outcome
+from initbench.harness.sweep import PLACEBO, plan
 from initbench.runs import store
 from initbench.spec import Spec
 from tests.inits import runnable
@@ -416,6 +417,25 @@ def test_bad_data_are_named_and_the_other_data_set_goes_on(
     assert list(initbench.load_runs(tmp_path / "runs")["dataset"]) == ["Task92_Good"]
 
 
+@pytest.mark.parametrize(
+    ("inits", "seeds", "options", "added"),
+    [
+        ("default,uniform", 2, {}, True),
+        (["uniform", "default"], [3, 4], {"protocol": "both"}, True),
+        ("default,uniform", 2, {"placebo": False}, False),
+        ("default,uniform", 1, {}, False),  # nothing is compared
+        ("default", 2, {}, False),
+        ("uniform,lwi", 2, {}, False),  # nothing to be a placebo of
+        ("default,uniform,default(construct=mine)", 2, {}, False),
+        ("default,default(construct='other')", 2, {}, False),
+    ],
+)
+def test_a_study_that_compares_has_a_placebo(inits: Any, seeds: Any, options: dict[str, Any], added: bool) -> None:
+    planned = plan(inits, "unetr", seeds=seeds, **options)
+    placebos = [request.seed for request in planned if request.init == PLACEBO]
+    assert placebos == (([0, 1] if isinstance(seeds, int) else seeds) if added else [])
+
+
 def test_a_checkpoint_is_known_by_what_it_holds(data: Path, tmp_path: Path) -> None:
     donor = run(data, tmp_path / "donor", "kaiming-normal")[0]
     assert donor.folder is not None
@@ -423,7 +443,7 @@ def test_a_checkpoint_is_known_by_what_it_holds(data: Path, tmp_path: Path) -> N
     shutil.copy(donor.folder / store.WEIGHTS, one)
     shutil.copy(donor.folder / store.WEIGHTS, two)
     out = tmp_path / "runs"
-    first = run(data, out, "default,checkpoint", seeds=2, assignments=[f"init.path={one}"])
+    first = run(data, out, "default,checkpoint", seeds=2, placebo=False, assignments=[f"init.path={one}"])
     assert [o.state for o in first] == ["ok"] * 4
     assert "100.0% of the parameters" in first[1].message
     found = record(first[1])
