@@ -1,4 +1,4 @@
-"""Wall time and peak memory of the commands that read whole studies, on made-up ones: ``python -m benchmarks.large_study``.
+"""Time and peak memory of the commands that read whole studies, on made-up ones: ``python -m benchmarks.large_study``.
 
 Every command runs as people run it, in a process of its own, twice: its first run reads files that may not be in memory and
 finds no cache of its own; the second finds what the first one left. Exits with 1 where a goal is missed.
@@ -41,9 +41,10 @@ WITH_FILE = ("report",)  # commands that write a page
 
 @dataclass(frozen=True)
 class Measured:
-    """A process: seconds from start to end, bytes at its peak, and how it ended."""
+    """A process: seconds from start to end, those of a processor, bytes at its peak, and how it ended."""
 
     seconds: float
+    busy: float
     peak: int
     code: int
     said: str
@@ -58,7 +59,13 @@ def measure(command: list[str]) -> Measured:
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)
-        return Measured(seconds, usage.ru_maxrss * 1024, process.returncode, said.read().decode(errors="replace"))
+        return Measured(
+            seconds,
+            usage.ru_utime + usage.ru_stime,
+            usage.ru_maxrss * 1024,
+            process.returncode,
+            said.read().decode(errors="replace"),
+        )
 
 
 def exists(name: str) -> bool:
@@ -85,10 +92,10 @@ def lines(commands: list[str], sizes: list[int], folder: Path) -> Iterator[tuple
 
 def _row(name: str, runs: int, turn: str, found: Measured) -> str:
     if found.code:
-        return f"| `{name}` | {runs:,} | {turn} | exit code {found.code}: {found.said.strip().splitlines()[-1:]} | |  |"
+        return f"| `{name}` | {runs:,} | {turn} | exit code {found.code}: {found.said.strip().splitlines()[-1:]} | | | |"
     goal = GOALS.get((name, runs))
     wanted = f"{goal.seconds:g} s, {goal.gib:g} GiB" if goal else ""
-    return f"| `{name}` | {runs:,} | {turn} | {found.seconds:.1f} | {found.peak / _GIB:.2f} | {wanted} |"
+    return f"| `{name}` | {runs:,} | {turn} | {found.seconds:.1f} | {found.busy:.1f} | {found.peak / _GIB:.2f} | {wanted} |"
 
 
 def _fits(found: Measured, goal: Goal | None) -> bool:
@@ -104,7 +111,7 @@ def main() -> None:
     given = parser.parse_args()
     commands = given.command or [name for name in ("leaderboard", "report") if exists(name)]
     folder = given.keep or Path(tempfile.mkdtemp(prefix="initbench-study-"))
-    print("| command | runs | turn | seconds | peak, GiB | goal |\n| --- | --- | --- | --- | --- | --- |")
+    print("| command | runs | turn | seconds | of a processor | peak, GiB | goal |\n|" + " --- |" * 7)
     fits = True
     try:
         for row, good in lines(commands, given.runs or list(STUDIES), folder):

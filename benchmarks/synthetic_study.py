@@ -152,7 +152,7 @@ def _runs(
                 continue
             share = points[number, seed] / 100 * (state == "ok")
             counts = _counts(share, references)
-            record |= _dice(counts, classes) | {"weights_digest": digest.of_json([cell, seed]), "notes": []}
+            record |= _dice(counts, classes) | {"weights_digest": digest.of_json([cell, seed]), "notes": []} | _UNMEASURED
             record["reason"] = _DIVERGED if state == "diverged" else None
             tables = {store.CASES: _cases_csv(counts, cases, classes), store.CURVE: _curve_csv(rng, own["learned"])}
             yield folder, record, tables | {store.COVERAGE: _json({"init": init, "parameters": {}, **record["coverage"]})}
@@ -217,6 +217,9 @@ def _of_init(init: str) -> dict[str, Any]:
         "external": False,
         "protocol": "equal-total" if learned else "any",
     }
+
+
+_UNMEASURED: dict[str, Any] = {"distances": None, "hd95_mm_per_class": None, "nsd_per_class": None}
 
 
 def _record(state: str, cell: str, resolved: dict[str, Any], backbone: str, rng: np.random.Generator) -> dict[str, Any]:
