@@ -942,6 +942,11 @@ def test_the_page_fits_a_desk_and_a_phone(opened: Opened) -> None:
         seen, room = opened.tab.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         assert seen <= room, width
         assert opened.tab.locator("figure.forest svg").first.bounding_box()["width"] > 300
+        assert opened.tab.evaluate(_REACHED)
+
+
+_REACHED = """() => [...document.querySelectorAll("main .scroll")].every(
+  (box) => (box.scrollWidth > box.clientWidth + 1) === box.hasAttribute("tabindex"))"""
 
 
 def test_a_click_on_a_header_sorts_and_another_turns_it_round(opened: Opened) -> None:

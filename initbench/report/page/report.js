@@ -66,6 +66,16 @@
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   }
 
+  // What scrolls can be reached by keyboard; what does not is no stop on the way.
+  const reachable = () => {
+    for (const box of all(".scroll")) {
+      if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+  };
+  window.addEventListener("resize", reachable);
+  reachable();
+
   // What the pointer is on: its numbers, and everything else of its init.
   const tip = byId("tip");
   let lit = [];
