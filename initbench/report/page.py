@@ -29,7 +29,7 @@ from initbench.stats.blocks import BASELINE
 from initbench.stats.compare import MARGIN
 from initbench.stats.design import SCOPES
 
-_NAMED = 3  # from which on a title has a number in place of names
+_NAMED = 3  # above which a title has a number in place of names
 _MANY_BLOCKS = 12  # from which on pictures of cases are shown for the first ones alone
 _SOME_RUNS = 200  # from which on less is read of long curves
 _MANY_RUNS = 2000  # from which on curves are thinned and digests cut
@@ -99,6 +99,7 @@ def _values(content: Content) -> dict[str, Any]:
     classes = _classes(content)
     datasets = sorted({family.dataset for family in content.families})
     backbones = sorted({family.backbone for family in content.families})
+    named = {block.key: name(block, content) for block in content.blocks}
     order = {block.key: number for number, block in enumerate(content.blocks)}
 
     def charts(block: Block) -> dict[str, Figure]:
@@ -118,8 +119,8 @@ def _values(content: Content) -> dict[str, Any]:
         "facts": _facts(content),
         "charts": charts,
         "cost": cost,
-        "sources": sources(content.blocks, [name(block, content) for block in content.blocks]),
-        "name": lambda block: name(block, content),
+        "sources": sources(content.blocks, list(named.values())),
+        "name": lambda block: named[block.key],
         "columns": cells.columns,
         "cells": cells.cells,
         "badges": cells.badges,
@@ -160,7 +161,7 @@ def _facts(content: Content) -> list[tuple[str, str]]:
     states = Counter(runs["status"].astype(str))
     inits = {row.init for block in content.blocks for row in block.rows}
     told = ", ".join(f"{states[state]} {state}" for state in ("ok", "diverged", "failed", "invalid") if states[state])
-    policies = content.study.scoring.policy
+    policy = content.study.scoring.policy
     classes = ", ".join(content.study.scoring.classes) or "all"
     return [
         ("data sets", ", ".join(sorted({family.dataset for family in content.families}))),
@@ -168,7 +169,7 @@ def _facts(content: Content) -> list[tuple[str, str]]:
         ("initializers", str(len(inits))),
         ("runs", f"{len(runs)} ({told})"),
         ("claims hold for", SCOPES["A"]),
-        ("Dice policy", f"{policies}; classes: {classes}; last checkpoint, native grid"),
+        ("Dice policy", f"{policy}; classes: {classes}; last checkpoint, native grid"),
         ("equivalence margin", f"±{content.margin:g} Dice points"),
         ("made", f"{content.made} by initbench {content.version}"),
         ("runs below", str(content.study.out)),
