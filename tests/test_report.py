@@ -575,7 +575,7 @@ def test_a_curve_that_is_no_curve_is_none(tmp_path: Path, text: str) -> None:
 def test_cost_says_on_what_and_shows_both_protocols(whole: Path) -> None:
     hippocampus, phantom = content_of(whole).families
     assert "Time of a run on the GPU" in cost(hippocampus).caption
-    assert "GPU time of a run" in str(cost(hippocampus).drawing)
+    assert "time of a run on the GPU (" in str(cost(hippocampus).drawing)
     assert "Time of a run on the CPU" in cost(phantom).caption
     drawn = elements(cost(phantom).drawing)
     words_ = [item.text for item in drawn if item.tag == "text"]

@@ -81,9 +81,8 @@ def _drawn(points: Sequence[Point], where: str, width: float) -> Markup:
     wide = low > 0 and high / low > 5
     x = Scale(low / 1.15, high * 1.15, left, right, log=True) if wide else Scale(*_room(low, high), left, right)
     y = Scale(*svg.padded([run.dice for p in points for run in p.runs if run.status != "diverged"] or [0.0]), bottom, top)
-    kind = {"the GPU": "GPU", "the CPU": "CPU"}.get(where, "")
     parts = [
-        svg.x_axis(x, top, bottom, f"{kind} time of a run ({unit})".strip() + (", log scale" if wide else "")),
+        svg.x_axis(x, top, bottom, f"time of a run on {where} ({unit})" + (", log scale" if wide else "")),
         svg.y_axis(y, left, right, "Dice (points)"),
         _legend(points, left),
     ]
