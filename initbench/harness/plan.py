@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,16 +80,24 @@ class _Survey:
         self._rehearsed: set[str] = set()
         self._coming: set[Path] = set()  # results
         self._stages: set[Path] = set()
+        self._cells: dict[tuple[RunRequest, str], Cell] = {}
 
     def look(self, request: RunRequest, progress: OneRun) -> _Planned:
         known = look_up(request, self._rehearsed, progress)
         if known.state != "pending" or known.folder is None:
             return _Planned(request, _state(known), known.message, known.folder)
-        cell = resolve(request)
+        cell = self._cell(request)
         if known.folder in self._coming:
             return _Planned(request, "cached", "another run of this plan is the same", known.folder, cell)
         self._coming.add(known.folder)
         return _Planned(request, "new", "", known.folder, cell, self._has_stage(cell))
+
+    def _cell(self, request: RunRequest) -> Cell:
+        """The cell of a request that could be resolved; the seeds of one have everything else in common."""
+        key = replace(request, seed=0, index=0), str(resolve_device(request.device, request.index))
+        if key not in self._cells:
+            self._cells[key] = resolve(request)
+        return replace(self._cells[key], request=request)
 
     def _has_stage(self, cell: Cell) -> bool:
         if not cell.init_info.learned:
@@ -130,12 +138,13 @@ def _expected(item: _Planned, weights: _Weights) -> Expected:
 
 
 def _head(cell: Cell) -> dict[str, Any]:
-    return header(cell, "planned", _environment(cell.request.device, cell.request.index, cell.request.threads))
+    request = cell.request
+    return header(cell, "planned", _environment(str(resolve_device(request.device, request.index)), request.threads))
 
 
 @cache
-def _environment(device: str, index: int, threads: int) -> dict[str, Any]:
-    return environment(resolve_device(device, index), threads)
+def _environment(device: str, threads: int) -> dict[str, Any]:
+    return environment(torch.device(device), threads)
 
 
 def _left(cell: Cell, folder: Path | None) -> tuple[int | None, int, bool]:
