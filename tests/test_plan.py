@@ -21,7 +21,7 @@ from initbench.leaderboard import forecast
 from initbench.leaderboard.sheet import FORMS
 from initbench.runs import costs, store, work
 from initbench.runs.costs import Expected, Measured, Sample, StudyPlan
-from initbench.stats.power import detectable, floor, stated
+from initbench.stats.power import detectable, detectable_ratio, floor, stated
 from initbench.stats.table import score_tables
 from tests.msd_factory import make_msd
 from tests.test_leaderboard import write_run
@@ -336,6 +336,15 @@ def test_what_it_finds_is_what_power_says() -> None:
     said = notes(study, [], NOISE)
     assert f"With these 5 seeds × 2 cases you can detect ≥ {block['detectable']:.1f} Dice points" in said
     assert "not testable below 8 seeds" in said
+
+
+@pytest.mark.parametrize(("networks", "said"), [(2, "no ratio below 10"), (8, "a ratio of ≥ ")])
+def test_seed_sds_are_found_over_blocks(networks: int, said: str) -> None:
+    runs = tuple(run for number in range(networks) for run in many(5, backbone=f"net{number}"))
+    study = StudyPlan(runs, Measured(), "equal-total", 1, 1, False, 10**12)
+    assert f"pooled over {networks} blocks, {said}" in notes(study, [], NOISE)
+    if networks == 8:
+        assert f"≥ {detectable_ratio(5, 8):.1f} is found" in notes(study, [], NOISE)
 
 
 def test_one_seed_is_not_testable() -> None:

@@ -20,6 +20,7 @@ from initbench.stats.table import ScoreTable
 from initbench.stats.variances import SEEDS_TO_TEST
 
 _STATED = "stated SDs"
+_VAST = 10  # a ratio of seed SDs that no two inits have
 _OVERLAY, _CURVE_ROW, _SLICE = 250_000, 100, 20_000  # bytes of a run's small files where no run says: per run, step and case
 _NONE_YET = "no run of this backbone at this size on this device yet; run one seed first, or add --measure"
 
@@ -371,8 +372,10 @@ def _least(points: float) -> str:
 def _ratio(seeds: int, blocks: int) -> str:
     found = detectable_ratio(seeds, blocks)
     one = f"testable with {seeds} seeds" if seeds >= SEEDS_TO_TEST else f"not testable below {SEEDS_TO_TEST} seeds"
-    pooled = "" if isinstance(found, Refused) else f"; pooled over {blocks} blocks, a ratio of ≥ {found:.1f} is found"
-    return f"Seed SDs of two inits: in one block {one}{pooled}."
+    if isinstance(found, Refused):
+        return f"Seed SDs of two inits: in one block {one}."
+    pooled = f"a ratio of ≥ {found:.1f} is found" if found < _VAST else f"no ratio below {_VAST} is found, more blocks would help"
+    return f"Seed SDs of two inits: in one block {one}; pooled over {blocks} blocks, {pooled}."
 
 
 def _inits(plan: StudyPlan, runs: Sequence[Expected]) -> Sheet:
