@@ -740,7 +740,6 @@ STUDIES = (
 )  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore:Mean of empty slice")  # of a run of which no case is scored
 @pytest.mark.parametrize("make", STUDIES, ids=lambda make: make.__name__)
 def test_no_chart_is_empty_or_broken(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "runs")

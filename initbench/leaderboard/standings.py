@@ -76,7 +76,10 @@ class Standing:
 
 def standings(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | Refused) -> list[Standing]:
     """The inits of a block by falling Dice, the withheld ones last; `of_cell` as `summaries` gives."""
-    means = [item.mean_new_cases for item in found.inits] if isinstance(found, Analysis) else [*map(_mean, table.y)]
+    if isinstance(found, Analysis):
+        scores = [(item.mean_new_cases, item.run_sd) for item in found.inits]
+    else:
+        scores = [(_mean(y), sd_interval(table.runs(init))) for init, y in zip(table.inits, table.y, strict=True)]
     differences = _differences(found)
     ranks = {} if isinstance(found, Refused) or isinstance(found.ranking, Refused) else {r.init: r for r in found.ranking.inits}
     complete = [
@@ -85,13 +88,13 @@ def standings(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | 
             cell=cell,
             role="placebo" if is_placebo(init) else "init",
             dice=mean,
-            sd=sd_interval(table.runs(init)),
+            sd=sd,
             difference=differences.get(init),
             rank=ranks.get(init),
             runs=of_cell[cell],
             without_diverged=_without(table, init, diverged),
         )
-        for init, cell, mean, diverged in zip(table.inits, table.cells, means, table.diverged, strict=True)
+        for init, cell, (mean, sd), diverged in zip(table.inits, table.cells, scores, table.diverged, strict=True)
     ]
     withheld = [_withheld(item, of_cell[item.cell]) for item in table.withheld]
     return [*sorted(complete, key=_order), *sorted(withheld, key=_order)]

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,7 +15,6 @@ from initbench.leaderboard import board, words
 from initbench.leaderboard.standings import Runs, Standing, standings, summaries
 from initbench.leaderboard.study import Study
 from initbench.leaderboard.titles import settings, title
-from initbench.runs import store
 from initbench.stats.analysis import Analysis, analyse
 from initbench.stats.blocks import BASELINE, POINTS, is_placebo
 from initbench.stats.design import Refused
@@ -212,7 +210,9 @@ def assemble(study: Study, against: str, margin: float, now: datetime | None = N
             )
         )
     made = (now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC")
-    return Content(study, tuple(_families(blocks)), made, version("initbench"), _unreadable(study), against, margin)
+    return Content(
+        study, tuple(_families(blocks)), made, version("initbench"), tuple(map(str, study.unreadable)), against, margin
+    )
 
 
 @dataclass(frozen=True)
@@ -295,10 +295,6 @@ def _runs_by_cell(runs: pd.DataFrame) -> dict[str, tuple[Run, ...]]:
 
 
 def _run(row: dict[Any, Any]) -> Run:
-    # The table of runs has neither the processor's kind nor the commit.
-    environment = (store.read_record(Path(row["path"])) or {}).get("environment", {})
-    git = environment.get("git") or {}
-    commit = str(git.get("commit") or "")
     return Run(
         cell=str(row["cell"]),
         seed=int(row["seed"]),
@@ -311,11 +307,11 @@ def _run(row: dict[Any, Any]) -> Run:
         train_steps=int(_float(row["train_steps"], 0.0)),
         train_seconds=_float(row["train_seconds"]),
         seconds=_float(row["total_seconds"]),
-        gpu=bool(environment.get("accelerator")),
+        gpu=bool(row["gpu"]),
         device=_text(row["device"]),
         environment=_text(row["environment"]),
         weights=_text(row["weights_digest"]),
-        commit=commit + (" (changed)" if commit and git.get("dirty") else ""),
+        commit=_text(row["commit"]),
         reason=_text(row["reason"]),
     )
 
@@ -326,9 +322,3 @@ def _float(value: Any, missing: float = math.nan) -> float:
 
 def _text(value: Any) -> str:
     return str(value) if _known(value) else ""
-
-
-def _unreadable(study: Study) -> tuple[str, ...]:
-    known = set(study.runs["path"].astype(str))
-    folders = (folder for folder in store.find_runs(study.out) if str(folder) not in known)
-    return tuple(str(folder) for folder in folders if store.read_record(folder) is None)

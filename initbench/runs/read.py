@@ -22,7 +22,7 @@ _COLUMNS = (
     "init", "backbone", "dataset", "seed", "status", "dice", "variant", "size", "budget", "steps", "protocol", "precision",
     "split", "recipe", "regimen", "fixed_streams", "dice_policy", "cell", "learned", "external", "origin", "changed_share",
     "init_seconds", "train_seconds", "total_seconds", "init_steps", "train_steps", "peak_memory", "device", "environment",
-    "weights_digest", "reason", "path", "asked",
+    "weights_digest", "reason", "path", "gpu", "commit", "asked",
 )  # fmt: skip
 _CASE_KEYS = ("init", "backbone", "dataset", "seed", "protocol")
 _FLOATS = ("dice", "changed_share", "init_seconds", "train_seconds", "total_seconds")  # also where no run has any
@@ -40,7 +40,8 @@ def load_runs(path: str | Path) -> pd.DataFrame:
 
     `dice` is the run's score as a fraction: mean over scored classes, then over cases; 0 for a diverged run, missing for a failed
     one and for one whose files are not as they were written (status ``invalid``). `recipe` is the digest of the resolved recipe;
-    seconds are of the init stage, of training, and of both with evaluation. `asked` is when a command first asked for the run.
+    seconds are of the init stage, of training, and of both with evaluation. `asked` is when a command first asked
+    for the run, `commit` that of the code where it was a checkout.
 
     Raises:
         UsageError: there is no such folder.
@@ -171,6 +172,7 @@ def _folder(path: str | Path) -> Path:
 def _row(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     resolved, cost = record["resolved"], record.get("cost") or {}
     environment = record["environment"]
+    git = environment.get("git") or {}
     return {
         **{key: resolved.get(key) for key in _COLUMNS if key in resolved},
         "recipe": resolved["recipe_digest"],
@@ -190,4 +192,6 @@ def _row(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
         "weights_digest": record.get("weights_digest"),
         "reason": record.get("reason"),
         "path": str(folder),
+        "gpu": bool(environment.get("accelerator")),
+        "commit": f"{git['commit']}{' (changed)' if git.get('dirty') else ''}" if git.get("commit") else "",
     }

@@ -70,8 +70,11 @@ class ScoreTable:
     unscored: tuple[str, ...]
 
     def runs(self, init: str) -> Array:
-        """Run scores [seed] of an init in Dice points."""
-        return np.asarray(np.nanmean(self.y[self.inits.index(init)], axis=-1), np.float64)
+        """Run scores [seed] of an init in Dice points, NaN where no case is scored."""
+        y = self.y[self.inits.index(init)]
+        found, scored = np.full(len(y), np.nan), ~np.isnan(y).all(-1)
+        found[scored] = np.nanmean(y[scored], axis=-1)
+        return found
 
     def only(self, inits: Sequence[str]) -> ScoreTable:
         """The same with these inits alone."""
