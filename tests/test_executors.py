@@ -36,6 +36,8 @@ def work(request, progress):
         os._exit(9)
     if kind == "wait":
         time.sleep(0.3)
+    if kind == "long":
+        time.sleep(6)
     for done in range(value):
         progress.advance(done + 1, {"loss": 1 / (done + 1)})
     return ("failed" if kind == "fail" else "ok", kind, value, os.getpid(), os.environ.get("OMP_NUM_THREADS"))
@@ -92,13 +94,14 @@ def test_outcomes_keep_their_order_and_failures_stop_nothing(fake: ModuleType, j
         assert [heard.of(0)[0][0], heard.of(0)[-1][0]] == ["start", "finish"]
 
 
-def test_workers_do_not_outlive_a_parent_that_was_killed(fake: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize("requests", ["[('wait', 1)] * 400", "[('long', 1), ('quick', 1)]"], ids=["busy", "one idle"])
+def test_workers_do_not_outlive_a_parent_that_was_killed(fake: ModuleType, tmp_path: Path, requests: str) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import initbench_fake_work as fake\n"
         "from initbench.executors.local import run_all\n"
         "from initbench.harness.sweep import Silent\n"
         "if __name__ == '__main__':\n"
-        "    run_all([('wait', 1)] * 400, fake.work, None, 2, Silent())\n"
+        f"    run_all({requests}, fake.work, None, 2, Silent())\n"
     )
     script = tmp_path / "parent.py"
     script.write_text(code, "utf-8")

@@ -17,8 +17,7 @@ import pytest
 import torch
 
 import initbench
-from initbench import interrupt, seeding
-from initbench.harness import reuse
+from initbench import digest, interrupt, seeding
 from initbench.harness import run as run_module
 from initbench.runs import store, work
 from initbench.training.checkpoints import Checkpoints
@@ -423,7 +422,9 @@ def test_a_shared_stage_that_is_broken_is_made_again(data: Path, tmp_path: Path)
     weights.write_bytes(bytes(changed))
     again = both(data, tmp_path / "runs", protocol="equal-finetune")[0]
     assert again.state == "ok"
-    assert reuse._is_whole(stage)
+    assert digest.of_file(weights) == json.loads((stage / "stage.json").read_text("utf-8"))["sha256"]
+    fresh = both(data, tmp_path / "fresh", protocol="equal-finetune")[0]
+    assert (again.folder / store.WEIGHTS).read_bytes() == (fresh.folder / store.WEIGHTS).read_bytes()
     assert (again.folder / "coverage.json").read_bytes() == (first.folder / "coverage.json").read_bytes()
 
 

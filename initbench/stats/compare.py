@@ -167,9 +167,9 @@ _Pair = tuple[Array, Array, tuple[str, str]]
 def _tested(pairs: Sequence[_Pair], scope: Scope, seeds: SeedDesign, margin: float) -> list[Difference]:
     reasons = [untestable(a, b, scope, seeds, len(pairs)) for a, b, _ in pairs]
     testable = [pair for pair, reason in zip(pairs, reasons, strict=True) if not reason]
-    estimates = [_estimate(a, b, scope, seeds) for a, b, _ in testable]
-    p = [_signed_rank(a, b) for a, b, _ in testable] if scope == "C" else None
-    found = iter(evaluated([names for *_, names in testable], scope, estimates, margin, p))
+    whole = _estimates(testable, scope, seeds) if testable else None
+    p = np.array([_signed_rank(a, b) for a, b, _ in testable]) if scope == "C" else None
+    found = iter(evaluated([names for *_, names in testable], scope, whole, margin, p) if whole else ())
     return [
         untestable_difference(names, scope, float(a.mean() - b.mean()), reason) if reason else next(found)
         for (a, b, names), reason in zip(pairs, reasons, strict=True)
@@ -183,17 +183,10 @@ def untestable_difference(names: tuple[str, str], scope: Scope, value: float, re
 
 
 def evaluated(
-    pairs: Sequence[tuple[str, str]],
-    scope: Scope,
-    estimates: Sequence[Estimate],
-    margin: float,
-    p: Sequence[float] | None,
+    pairs: Sequence[tuple[str, str]], scope: Scope, whole: Estimate, margin: float, p: Array | None
 ) -> list[Difference]:
-    """Differences with the p values of each alone, not judged yet; `p` where another test than t gives them."""
-    if not pairs:
-        return []
-    whole = stacked(estimates)
-    alone = two_sided(whole) if p is None else np.asarray(p)
+    """Differences with the p values of each alone, not judged yet; `whole` [pair], and `p` where another test than t gives it."""
+    alone = two_sided(whole) if p is None else p
     among_many = two_sided_among_many(whole) if p is None else alone
     half = special.stdtrit(whole.df, 0.5 + LEVEL / 2) * whole.error
     columns = (whole.value, half, whole.error, whole.df, alone, among_many, equivalence(whole, margin))
@@ -203,9 +196,17 @@ def evaluated(
     ]
 
 
-def _estimate(a: Array, b: Array, scope: Scope, seeds: SeedDesign) -> Estimate:
+def _estimates(pairs: Sequence[_Pair], scope: Scope, seeds: SeedDesign) -> Estimate:
+    """Of all pairs at once."""
     if scope == "A":
-        return crossed_difference(a - b) if seeds == "crossed" else nested_difference(a, b)
+        a, b = np.stack([a for a, *_ in pairs]), np.stack([b for _, b, _ in pairs])
+        found = crossed_difference(a - b) if seeds == "crossed" else nested_difference(a, b)
+        return found.spread(len(pairs))
+    return stacked([_estimate(a, b, scope, seeds) for a, b, _ in pairs])
+
+
+def _estimate(a: Array, b: Array, scope: Scope, seeds: SeedDesign) -> Estimate:
+    """At scope B or C, from one mean per run or per case."""
     if scope == "B" and seeds == "nested":
         return _welch(a.mean(-1), b.mean(-1))
     # One mean per seed, or per case: a paired t.

@@ -14,7 +14,8 @@ from scipy import special
 from initbench.stats.design import Array
 from initbench.stats.meansquares import mean_squares, two_way
 
-_HALVINGS = 44  # of the 650 within which ln p lies: p to ten digits
+_HALVINGS = 36  # of the interval in which ln p lies: p to eight digits and more
+_LEAST = 1e-280
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Estimate:
     share: Array
     df_seeds: Array
     df_cases: Array
+
+    def spread(self, count: int) -> Estimate:
+        """The same with every field of this length."""
+        fields = (self.value, self.error, self.df, self.share, self.df_seeds, self.df_cases)
+        return Estimate(*(np.broadcast_to(np.asarray(field, np.float64), (count,)) for field in fields))
 
 
 def stacked(estimates: Sequence[Estimate]) -> Estimate:
@@ -102,20 +108,20 @@ def equivalence(estimate: Estimate, margin: float) -> Array:
 
     Tails as in `two_sided_among_many`.
     """
-    above = _upper_tail((estimate.value + margin) / estimate.error, estimate)
-    below = _upper_tail((margin - estimate.value) / estimate.error, estimate)
-    return np.asarray(np.maximum(above, below), np.float64)
+    return _upper_tail((margin - np.abs(estimate.value)) / estimate.error, estimate)  # of the nearer margin, the larger one
 
 
 def _upper_tail(t: Array, estimate: Estimate) -> Array:
     """P(T > t) with the quantiles of T weighted: found by halving the interval of ln p, as the quantile falls with p."""
-    low, high = np.full(np.shape(t), -650.0), np.full(np.shape(t), np.log(0.5))
+    distance = np.abs(t)
+    ends = [special.stdtr(df, -distance) for df in (estimate.df_seeds, estimate.df_cases)]  # p lies between those of the two
+    low, high = (np.log(np.maximum(end, _LEAST)) for end in (np.minimum(*ends), np.maximum(*ends)))
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         p = np.exp(middle)
         quantile = -estimate.share * special.stdtrit(estimate.df_seeds, p)
         quantile -= (1 - estimate.share) * special.stdtrit(estimate.df_cases, p)
-        beyond = quantile > np.abs(t)
+        beyond = quantile > distance
         low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
     p = np.exp(high)
     return np.asarray(np.where(np.asarray(t) >= 0, p, 1 - p), np.float64)

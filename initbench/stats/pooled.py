@@ -146,7 +146,7 @@ def _difference(
         crossed_difference(study.y[i] - study.y[j]) if study.design == "crossed" else nested_difference(study.y[i], study.y[j])
         for study in studies
     ]
-    return evaluated([(init, control)], "A", [combined(estimates)], margin, None)[0]
+    return evaluated([(init, control)], "A", combined(estimates).spread(1), margin, None)[0]
 
 
 def combined(estimates: Sequence[Estimate]) -> Estimate:

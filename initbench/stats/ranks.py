@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -85,13 +86,19 @@ def bootstrap_means(y: Array, seeds: SeedDesign = "crossed", draws: int = DRAWS)
     """
     y = checked(y, "init, seed, case")
     I, S, C = y.shape  # noqa: E741 - the letters of the literature
-    rng = generator("ranks")
-    cases = rng.multinomial(C, np.full(C, 1 / C), draws) / C
-    once = rng.multinomial(S, np.full(S, 1 / S), draws if seeds == "crossed" else (I, draws)) / S
+    cases, once = _weights(C, S, draws, 1 if seeds == "crossed" else I)
     weights = np.broadcast_to(once, (I, draws, S))
     # One product of matrices for the cases, [draw, case] · [case, init × seed]; the few seeds are weighted after it.
     runs = (cases @ y.reshape(I * S, C).T).reshape(draws, I, S)
     return np.asarray(np.einsum("dis,ids->di", runs, weights), np.float64)
+
+
+@lru_cache(maxsize=4)  # the blocks of a study have mostly one size
+def _weights(cases: int, seeds: int, draws: int, inits: int) -> tuple[Array, Array]:
+    """Shares of every case [draw, case] and seed [init, draw, seed] in the draws."""
+    rng = generator("ranks")
+    of_cases = rng.multinomial(cases, np.full(cases, 1 / cases), draws) / cases
+    return of_cases, rng.multinomial(seeds, np.full(seeds, 1 / seeds), (inits, draws)) / seeds
 
 
 def ranks(scores: Array) -> Array:
