@@ -917,13 +917,18 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, whole: Path, html: str) -> Iterator[Opened]:
+    yield from visit(browser, whole.parent / "report.html")
+
+
+def visit(browser: Any, page: Path) -> Iterator[Opened]:
+    """A page without a network; afterwards nothing was complained of, and nothing asked of elsewhere."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     found = Opened(context.new_page(), [], [])
     found.tab.on("request", lambda request: found.requests.append(request.url))
     found.tab.on("console", lambda message: found.problems.append(message.text) if message.type in ("error", "warning") else None)
     found.tab.on("pageerror", lambda error: found.problems.append(str(error)))
     found.tab.route("**/*", lambda route: route.continue_() if route.request.url.startswith("file:") else route.abort())
-    found.tab.goto((whole.parent / "report.html").as_uri())
+    found.tab.goto(page.as_uri())
     yield found
     context.close()
     assert found.problems == []
