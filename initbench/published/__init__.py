@@ -1,0 +1,1 @@
+"""Published results as data: a TOML file per paper, and what reads it. No torch."""

@@ -1,0 +1,169 @@
+"""Tables of papers: what they print, where from, and what each row is in this registry. Read from the TOML files beside it."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from functools import cache
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from initbench.errors import UsageError
+
+Points = Annotated[float, Field(ge=0.0, le=100.0)]
+Protocol = Literal["equal-total", "equal-finetune"]
+_INHERITED = ("backbone", "dataset", "source")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Row(_Model):
+    """A row of a table, and what it is here.
+
+    Attributes:
+        label: as the paper has it; claims refer to it.
+        value: Dice points; None where no text states the number.
+        values: per class, in the order of the table's classes.
+        runs: behind the value; None where the paper does not say.
+        source: the table, with the code where it is of one.
+        init: with its parameters; empty where the row is not mapped.
+        backbone: with its variant.
+        set: settings over the recipe, as in ``--set``.
+        length: times the steps of the recipe.
+        train_cases: number of training cases; None for all of the split.
+        needs: an assignment without which the row cannot run, as ``init.path``.
+        only: backbones on which the row means something; empty for all.
+        unmapped: why there is no counterpart here.
+        settings: of the paper, where the table is of settings.
+        x: the parameter of a figure.
+        series: the line of a figure that the row is on.
+        deviations: what is known to be done otherwise, by the paper, its release or here.
+    """
+
+    label: str
+    value: Points | None = None
+    values: tuple[Points, ...] = ()
+    runs: int | None = Field(default=None, ge=1)
+    source: str = Field(min_length=1)
+    init: str = ""
+    backbone: str = ""
+    dataset: str = ""
+    protocol: Protocol = "equal-finetune"
+    set: tuple[str, ...] = ()
+    length: float = Field(default=1.0, gt=0)
+    train_cases: int | None = Field(default=None, ge=1)
+    needs: str = ""
+    only: tuple[str, ...] = ()
+    unmapped: str = ""
+    settings: dict[str, int | tuple[float, ...]] = {}
+    x: float | None = None
+    series: str = ""
+    deviations: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_mapped_or_says_why_not(self) -> Row:
+        if bool(self.unmapped) == bool(self.init and self.backbone and self.dataset):
+            raise ValueError(f"row {self.label!r}: either init, backbone and dataset, or unmapped")
+        return self
+
+
+class Claim(_Model):
+    """What a table is there to show: `first` against `second`, by their published values or, without them, in words."""
+
+    first: str
+    second: str
+    says: Literal["better", "worse"] | None = None
+
+
+class Table(_Model):
+    """A table or figure.
+
+    Attributes:
+        name: as ``table-6``; `full_name` has the paper's key before it.
+        classes: of the rows' values, as data sets here call them.
+        class_set: the classes that are scored on the published data set, as `--classes` takes them; all where empty.
+        parameter: what a figure is drawn against; empty for a table.
+        deviations: of the table and, after them, of all of the paper.
+    """
+
+    name: str
+    paper: str
+    key: str
+    release: str
+    title: str
+    kind: Literal["dice", "settings"] = "dice"
+    source: str
+    classes: tuple[str, ...] = ()
+    class_set: str = ""
+    parameter: str = ""
+    row: tuple[Row, ...]
+    claims: tuple[Claim, ...] = ()
+    deviations: tuple[str, ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        """As people ask for it: ``lwi:table-6``."""
+        return f"{self.key}:{self.name}"
+
+    def __getitem__(self, label: str) -> Row:
+        return next(row for row in self.row if row.label == label)
+
+    def published(self, claim: Claim) -> float | None:
+        """The published difference of a claim in Dice points."""
+        first, second = self[claim.first].value, self[claim.second].value
+        return None if first is None or second is None else round(first - second, 2)  # as many digits as are printed
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Table:
+        labels = [row.label for row in self.row]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"{self.name}: a label is there twice")
+        for row in self.row:
+            if row.values and len(row.values) != len(self.classes):
+                raise ValueError(f"{self.name}, {row.label}: {len(row.values)} values for {len(self.classes)} classes")
+        for claim in self.claims:
+            if not {claim.first, claim.second} <= set(labels):
+                raise ValueError(f"{self.name}: a claim about rows that are not there: {claim.first}, {claim.second}")
+            if (self.published(claim) is None) == (claim.says is None):
+                raise ValueError(f"{self.name}, {claim.first}: a claim says something in numbers or in words, one of both")
+        return self
+
+
+@cache
+def tables() -> tuple[Table, ...]:
+    """Everything published that can be asked for, in the order of the files."""
+    files = sorted(resources.files("initbench.published").iterdir(), key=lambda file: file.name)
+    return tuple(
+        table for file in files if file.name.endswith(".toml") for table in _paper(tomllib.loads(file.read_text("utf-8")))
+    )
+
+
+def get(name: str) -> Table:
+    """A table by its full name.
+
+    Raises:
+        UsageError: there is none; suggests the nearest.
+    """
+    known = {table.full_name: table for table in tables()}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+        raise UsageError(f"nothing published is called {name!r}: {hint} (initbench reproduce)")
+    return known[name]
+
+
+def _paper(file: dict[str, Any]) -> list[Table]:
+    common = {key: file[key] for key in ("paper", "key", "release")}
+    return [Table.model_validate(_filled(table, common, file["deviations"])) for table in file["table"]]
+
+
+def _filled(table: dict[str, Any], common: dict[str, Any], deviations: list[str]) -> dict[str, Any]:
+    """A table with what its rows take over from it, and it from the paper."""
+    shared = {key: table[key] for key in _INHERITED if key in table}
+    rows = [({"source": shared["source"]} if "unmapped" in row else shared) | row for row in table["row"]]
+    own = {key: value for key, value in table.items() if key not in ("backbone", "dataset")}
+    return {**common, **own, "row": rows, "deviations": [*table.get("deviations", []), *deviations]}

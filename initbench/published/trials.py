@@ -1,0 +1,149 @@
+"""What a published row asks of this registry: an init, a network, data, and settings over the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from initbench import recipe_files, spec
+from initbench.errors import UsageError
+from initbench.published.tables import Protocol, Row, Table
+from initbench.recipe import Budget, Recipe, load
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What is asked instead of the published setting.
+
+    Attributes:
+        recipe: name or file; by default the data set's.
+        assignments: ``section.field=value`` over it; ``init.path=...`` for rows that need it.
+        split: `published` or `auto`; by default the published one where there is one.
+    """
+
+    dataset: str | None = None
+    backbone: str | None = None
+    size: str = "paper"
+    budget: Budget = "paper"
+    recipe: str | None = None
+    assignments: tuple[str, ...] = ()
+    split: str | None = None
+
+    def words(self) -> tuple[str, ...]:
+        """What differs from the published setting."""
+        found = [f"{name} {value}" for name, value in (("data set", self.dataset), ("network", self.backbone)) if value]
+        found += [f"{self.size} size"] if self.size != "paper" else []
+        found += [f"{self.budget} budget"] if self.budget != "paper" else []
+        found += [f"recipe {self.recipe}"] if self.recipe else []
+        found += [text for text in self.assignments if not text.startswith("init.")]
+        return (*found, *([f"split {self.split}"] if self.split == "auto" else []))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A row as it is to be run. `assignments` are over the recipe, without the number of steps."""
+
+    label: str
+    init: str
+    backbone: str
+    dataset: str
+    protocol: Protocol
+    assignments: tuple[str, ...] = ()
+    length: float = 1.0
+    train_cases: int | None = None
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """The rows of a table that can run, and why the others cannot, by label."""
+
+    trials: tuple[Trial, ...]
+    reasons: Mapping[str, str]
+
+
+def trials(table: Table, overrides: Overrides) -> Mapped:
+    """What the rows of a table ask for.
+
+    Raises:
+        UsageError: an assignment to inits that no row needs: a row states its init.
+    """
+    needed = {row.needs for row in table.row if row.needs}
+    given = dict(_pair(text) for text in overrides.assignments if text.startswith("init."))
+    strange = sorted(set(given) - needed)
+    if strange:
+        said = f"the rows of {table.full_name} need {', '.join(sorted(needed)) or 'none'}"
+        raise UsageError(f"--set {strange[0]}=...: a published row states its init with its parameters; {said}")
+    found, reasons = [], {}
+    for row in table.row:
+        backbone = overrides.backbone or row.backbone
+        reason = _reason(row, backbone, given)
+        if reason:
+            reasons[row.label] = reason
+        else:
+            found.append(_trial(row, backbone, overrides, given))
+    return Mapped(tuple(found), reasons)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, _, value = text.partition("=")
+    return key.strip(), value.strip()
+
+
+def _reason(row: Row, backbone: str, given: Mapping[str, str]) -> str:
+    if row.unmapped:
+        return row.unmapped
+    if row.only and spec.parse(backbone).name not in row.only:
+        return f"means something on {' and '.join(row.only)} alone"
+    return f"needs --set {row.needs}=..." if row.needs and row.needs not in given else ""
+
+
+def _trial(row: Row, backbone: str, overrides: Overrides, given: Mapping[str, str]) -> Trial:
+    init = row.init
+    if row.needs:
+        init = str(spec.parse(init).with_param(row.needs.partition(".")[2], spec.value(given[row.needs])))
+    own = tuple(text for text in overrides.assignments if not text.startswith("init."))
+    return Trial(
+        label=row.label,
+        init=init,
+        backbone=backbone,
+        dataset=overrides.dataset or row.dataset,
+        protocol=row.protocol,
+        assignments=(*row.set, *own),
+        length=row.length,
+        train_cases=row.train_cases,
+    )
+
+
+def recipe_names(dataset: str, overrides: Overrides) -> tuple[str, ...]:
+    """The recipes that a data set of this name may have: its own, or a generic one by its modality."""
+    if overrides.recipe:
+        return (overrides.recipe,)
+    return tuple(dict.fromkeys(recipe_files.default_name(dataset, modality) for modality in ("CT", "MR")))
+
+
+def assignments(trial: Trial, recipe: str, overrides: Overrides) -> tuple[str, ...]:
+    """What is set over a recipe for a trial, with its number of steps."""
+    if trial.length == 1.0:
+        return trial.assignments
+    steps = int(getattr(_load(recipe, trial, overrides, trial.assignments).steps, overrides.budget))
+    return (*trial.assignments, f"steps.{overrides.budget}={round(trial.length * steps)}")
+
+
+def resolved(trial: Trial, recipe: str, overrides: Overrides) -> Recipe:
+    """The recipe of a trial.
+
+    Raises:
+        UsageError: there is no such recipe, or a setting is not valid.
+    """
+    return _load(recipe, trial, overrides, assignments(trial, recipe, overrides))
+
+
+def _load(recipe: str, trial: Trial, overrides: Overrides, over: Sequence[str]) -> Recipe:
+    name = spec.parse(trial.backbone).name
+    return load(recipe, size=overrides.size, backbone=name, budget=overrides.budget, assignments=over)
+
+
+def budget_of(name: str) -> Budget:
+    """A budget by its name; the command line has checked it."""
+    return next(budget for budget in get_args(Budget) if budget == name)

@@ -1,0 +1,162 @@
+"""The file of published values: whole, in range, sourced, and every row either something of the registry or said not to be."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from statistics import fmean
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from initbench import registry, spec
+from initbench.errors import UsageError
+from initbench.protocols import check_variant
+from initbench.published import trials
+from initbench.published.tables import Row, Table, get, tables
+from initbench.published.trials import Overrides, Trial
+
+ROWS = [(table, row) for table in tables() for row in table.row]
+MAPPED = [(table, row) for table, row in ROWS if row.init]
+COMING = {"synapse", "btcv"}  # data sets that may be newer than the file
+WHOLE = Overrides(assignments=("init.path=weights.pt",))
+
+
+def ids(pairs: list[tuple[Table, Row]]) -> list[str]:
+    return [f"{table.name}: {row.label}" for table, row in pairs]
+
+
+def trials_of(table: Table) -> tuple[Trial, ...]:
+    return trials.trials(table, WHOLE if any(row.needs for row in table.row) else Overrides()).trials
+
+
+def test_every_table_and_figure_is_there() -> None:
+    tables_ = [f"lwi:table-{number}" for number in range(1, 10)]
+    assert [table.full_name for table in tables()] == [*tables_, *(f"lwi:fig-{name}" for name in ("1", "4a", "4b", "4c", "7"))]
+
+
+@pytest.mark.parametrize(("table", "row"), ROWS, ids=ids(ROWS))
+def test_numbers_are_those_of_dice_tables(table: Table, row: Row) -> None:
+    if row.values:  # every printed mean is that of its classes, but for one that is a hundredth off
+        assert fmean(row.values) == pytest.approx(row.value, abs=0.011)
+        assert len(row.values) == len(table.classes) == 8
+    if row.value is not None:
+        assert 40 < row.value < 100  # a fraction instead of points would be below 1
+    assert row.source.startswith(("Table", "Figure"))
+
+
+@pytest.mark.parametrize(("table", "row"), MAPPED, ids=ids(MAPPED))
+def test_a_mapped_row_is_of_the_registry(table: Table, row: Row) -> None:
+    parsed = spec.parse(row.init)
+    if row.needs:
+        parsed = parsed.with_param(row.needs.removeprefix("init."), "weights.pt")
+    component = registry.get("initializer", parsed)
+    registry.resolve_params(component, skip=2)
+    backbone = spec.parse(row.backbone)
+    info = registry.get("backbone", backbone).target.info
+    variant = dict(backbone.params).get("variant", info.variants[0])
+    assert check_variant(backbone.name, variant, info) == variant
+    assert row.dataset in {*registry.names("dataset"), *COMING}
+
+
+@pytest.mark.parametrize("table", tables(), ids=lambda table: table.name)
+def test_settings_of_rows_are_settings_of_recipes(table: Table) -> None:
+    for trial in trials_of(table):
+        (recipe,) = {*trials.recipe_names(trial.dataset, Overrides())} & {trial.dataset} or {"generic-ct"}
+        found = trials.resolved(trial, recipe, Overrides())
+        for text in trial.assignments:
+            assert text.partition("=")[2] in (str(found.pretext.share),)
+    for row in table.row:
+        for name in row.settings:
+            section, field = name.split(".")
+            assert field in found.model_dump()[section]
+
+
+def test_a_learned_row_is_trained_on_top_unless_the_paper_says_otherwise() -> None:
+    learned = {name for name, entry in registry.CATALOG["initializer"].items() if entry.learned}
+    chosen = {row.label for _, row in MAPPED if spec.parse(row.init).name in learned and row.protocol == "equal-total"}
+    assert chosen == {"LWI, 800 + 4200 epochs"}
+
+
+def test_text_and_code_are_two_rows() -> None:
+    """Wherever the release has code for a table of results, it stands beside the text."""
+    for name in ("table-1", "table-2", "table-3", "table-4", "table-6"):
+        found = [row for row in get(f"lwi:{name}").row if row.init.startswith("lwi")]
+        assert {row.init for row in found} == {"lwi", "lwi-as-released"}
+        assert len({row.value for row in found}) == 1  # which of the two the paper ran is not known
+
+
+def test_longer_training_is_a_number_of_steps() -> None:
+    table = get("lwi:table-7")
+    found = {trial.label: trials.resolved(trial, "generic-ct", Overrides()).steps.paper for trial in trials_of(table)}
+    assert found["UNETR, 5000 epochs"] == found["LWI, 800 + 5000 epochs"] == 5000 * 18
+    assert found["UNETR, 5800 epochs"] == 5800 * 18
+
+
+def test_a_gain_is_the_difference_of_two_values() -> None:
+    table = get("lwi:table-1")
+    assert [table.published(claim) for claim in table.claims] == [2.56]
+
+
+def test_the_release_means_something_on_its_networks_alone() -> None:
+    found = trials.trials(get("lwi:table-6"), Overrides(backbone="nnformer"))
+    assert set(found.reasons) == {"order + masking as released"}
+    assert {trial.backbone for trial in found.trials} == {"nnformer"}
+
+
+def test_weights_that_a_row_needs_are_asked_for_and_taken() -> None:
+    table = get("lwi:table-9")
+    assert trials.trials(table, Overrides()).reasons["SSL, BTCV"] == "needs --set init.path=..."
+    found = trials.trials(table, WHOLE)
+    assert not found.reasons
+    assert [trial.init for trial in found.trials if "SSL" in trial.label] == ["swin-ssl(path='weights.pt')"] * 2
+    assert all(trial.assignments == () for trial in found.trials)
+
+
+def test_a_row_states_its_init() -> None:
+    with pytest.raises(UsageError, match="a published row states its init"):
+        trials.trials(get("lwi:table-6"), Overrides(assignments=("init.mask_ratio=0.6",)))
+
+
+def test_what_is_asked_instead_is_said() -> None:
+    assert Overrides().words() == ()
+    other = Overrides("hippocampus", "unetr", "tiny", "short", assignments=("optimizer.lr=1", "init.path=a"))
+    assert other.words() == ("data set hippocampus", "network unetr", "tiny size", "short budget", "optimizer.lr=1")
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean lwi:table-6"):
+        get("lwi:tabel-6")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"value": 101.0}, "less than or equal to 100"),
+        ({"source": ""}, "at least 1 character"),
+        ({"init": ""}, "either init, backbone and dataset, or unmapped"),
+        ({"values": [88.0, 80.0]}, "2 values for 8 classes"),
+        ({"label": "LWI"}, "a label is there twice"),
+    ],
+)
+def test_a_wrong_file_is_refused(change: dict[str, Any], said: str) -> None:
+    table = get("lwi:table-1").model_dump(mode="json")
+    table["row"][0] |= change
+    with pytest.raises(ValidationError, match=said):
+        Table.model_validate(table)
+
+
+def test_a_claim_says_something_once() -> None:
+    table = get("lwi:table-1").model_dump(mode="json")
+    table["claims"][0]["says"] = "better"
+    with pytest.raises(ValidationError, match="in numbers or in words"):
+        Table.model_validate(table)
+
+
+def test_the_files_are_toml_with_a_source_each() -> None:
+    for file in resources.files("initbench.published").iterdir():
+        if file.name.endswith(".toml"):
+            table = tomllib.loads(file.read_text("utf-8"))
+            assert "arXiv:" in table["paper"]
+            assert "@" in table["release"]
