@@ -58,6 +58,11 @@ DATASETS = {
     "phantom-lung": Entry(f"{_D}.phantom:phantom_lung", "procedural chest CT with nodules, no download"),
     "lung": Entry(f"{_D}.msd:lung", "MSD Task06_Lung: lung cancer on CT, 63 cases, published 50/13 split"),
     "hippocampus": Entry(f"{_D}.msd:hippocampus", "MSD Task04_Hippocampus: anterior and posterior hippocampus on MR"),
+    "brats": Entry(f"{_D}.msd:brats", "MSD Task01_BrainTumour: nested tumour regions on four MR channels, split 387/73/24"),
+    "synapse": Entry(f"{_D}.synapse:synapse", "13 abdominal organs on CT, 30 cases, TransUNet's split 18/12"),
+    "btcv": Entry(f"{_D}.synapse:btcv", "the same 30 cases, MONAI's split 24/6"),
+    "acdc": Entry(f"{_D}.acdc:acdc", "heart on cine MR, 100 patients with two frames each, nnFormer's split 70/10/20"),
+    "chaos": Entry(f"{_D}.chaos:chaos", "abdominal organs on MR or CT, as a converted folder"),
 }
 
 CATALOG: dict[Kind, dict[str, Entry]] = {"initializer": INITIALIZERS, "backbone": BACKBONES, "dataset": DATASETS}

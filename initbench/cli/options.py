@@ -40,13 +40,6 @@ class Precision(StrEnum):
     float32 = "float32"
 
 
-class SplitRule(StrEnum):
-    """Which cases are reported."""
-
-    published = "published"
-    auto = "auto"
-
-
 class What(StrEnum):
     """Kinds of components."""
 
@@ -108,7 +101,10 @@ DataRootOption = Annotated[
     Path | None, typer.Option("--data-root", help="Folder that holds the data sets. [also: INITBENCH_DATA]")
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of run directories.")]
-SplitOption = Annotated[SplitRule | None, typer.Option("--split", help="[default: published where there is one, else auto]")]
+SplitOption = Annotated[
+    str | None,
+    typer.Option("--split", help="auto, published or the name of a published one. [default: published where there is one]"),
+]
 RecipeOption = Annotated[str | None, typer.Option("--recipe", help="Recipe: name or TOML file. [default: the data set's]")]
 SetOption = Annotated[
     list[str] | None,
@@ -141,7 +137,7 @@ def run_options(
     precision: Precision,
     threads: int,
     data_root: Path | None,
-    split: SplitRule | None,
+    split: str | None,
     recipe: str | None,
     set_: list[str] | None,
 ) -> dict[str, Any]:
@@ -153,7 +149,7 @@ def run_options(
         "precision": precision.value,
         "threads": threads,
         "data_root": data_root,
-        "split": split.value if split else None,
+        "split": split,
         "recipe": recipe,
         "assignments": set_ or [],
     }

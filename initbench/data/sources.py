@@ -8,12 +8,18 @@ from pathlib import Path
 import platformdirs
 
 from initbench import registry
+from initbench.data.folder import read_json
 from initbench.data.msd import MsdDataset, find_folder
+from initbench.data.nnunet import NnunetDataset
 from initbench.errors import DataError, UsageError
 from initbench.protocols import Dataset
 from initbench.spec import Spec
 
 ENVIRONMENT = "INITBENCH_DATA"
+_KNOWN = (
+    "A data set is a registered name (initbench list datasets), a Decathlon folder (dataset.json with modality, labels and "
+    "training) or an nnU-Net v2 raw folder (dataset.json with channel_names, labels and file_ending)"
+)
 
 
 def search_path() -> list[Path]:
@@ -26,7 +32,8 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
     """Opens a data set.
 
     Args:
-        name: registered name, path of a Decathlon folder, or the name of one below a data root (``Task09_Spleen``).
+        name: registered name, path of a Decathlon or nnU-Net raw folder, or the name of one below a data root
+            (``Task09_Spleen``, ``Dataset027_ACDC``).
         data_root: folder that holds the data sets.
 
     Raises:
@@ -42,14 +49,26 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
         return dataset
     path = Path(name).expanduser()
     if (path / "dataset.json").is_file():
-        return MsdDataset(path)
+        return open_folder(path)
     if path.name.startswith("Task") and len(path.parts) == 1:
         return MsdDataset(find_folder(path.name, data_root, search_path()))
     if len(path.parts) > 1 or path.exists():
-        raise DataError(
-            f"{path.absolute()}: there is no dataset.json there; a data set is a Decathlon folder or a registered name"
-        )
+        raise DataError(f"{path.absolute()}: there is no dataset.json there. {_KNOWN}")
     for root in [*([data_root] if data_root else []), *search_path()]:
         if (root / name / "dataset.json").is_file():
-            return MsdDataset(root / name)
+            return open_folder(root / name)
     raise registry.unknown("dataset", name, registry.names("dataset"))
+
+
+def open_folder(path: Path) -> Dataset:
+    """The data set in a folder with a dataset.json: nnU-Net v2's or the Decathlon's, by the keys of its table.
+
+    Raises:
+        DataError: the table is neither's, or the data are unusable.
+    """
+    table = read_json(path / "dataset.json")
+    if isinstance(table, dict) and ("channel_names" in table or "file_ending" in table):
+        return NnunetDataset(path)
+    if isinstance(table, dict) and table and not {"modality", "labels", "training"} & set(table):
+        raise DataError(f"{path / 'dataset.json'} has the keys {', '.join(map(str, list(table)[:8]))}. {_KNOWN}")
+    return MsdDataset(path)

@@ -5,61 +5,150 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import resources
-from typing import Literal
 
-from initbench.errors import DataError
-from initbench.protocols import Dataset, Split
+from initbench.errors import DataError, UsageError
+from initbench.protocols import Dataset, Split, group_of, splits_of
 
-SplitName = Literal["published", "auto"]
+SplitName = str  # auto, published, or the name of a published split
 REPORTED_SHARE = 0.2
+_FOLD = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
 def published(dataset: str) -> Split | None:
-    """The split of the papers for a data set's name."""
+    """The usual split of the papers for a data set's name."""
+    found = published_splits(dataset)
+    return found[0] if found else None
+
+
+def published_splits(dataset: str) -> tuple[Split, ...]:
+    """Every split of the papers for a data set's name, the usual one first."""
     file = resources.files("initbench.data") / "published_splits" / f"{dataset}.json"
     if not file.is_file():
-        return None
-    table = json.loads(file.read_text("utf-8"))
-    return Split(table["name"], tuple(sorted(table["train"])), tuple(sorted(table["test"])))
+        return ()
+    keys = ("train", "test", "unused")
+    return tuple(
+        Split(table["name"], *(tuple(sorted(table.get(key, ()))) for key in keys))
+        for table in json.loads(file.read_text("utf-8"))["splits"]
+    )
 
 
-def automatic(case_ids: Sequence[str]) -> Split:
-    """Cases in the order of the sha256 of their id; the first 20 % are reported.
+def automatic(case_ids: Sequence[str], group: Callable[[str], str] = str) -> Split:
+    """Cases in the order of the sha256 of their id; the first 20 % are reported. All cases of a patient are on one side.
 
     Raises:
         DataError: fewer than two cases.
     """
-    if len(case_ids) < 2:
-        raise DataError(f"{len(case_ids)} labelled case(s): a split needs at least two, one to train on and one to report")
-    ordered = sorted(case_ids, key=lambda case_id: hashlib.sha256(case_id.encode()).hexdigest())
-    reported = max(1, math.floor(REPORTED_SHARE * len(ordered)))
-    return Split("auto", tuple(sorted(ordered[reported:])), tuple(sorted(ordered[:reported])))
+    groups = _groups(case_ids, group)
+    if len(groups) < 2:
+        raise DataError(f"{len(groups)} labelled case(s): a split needs at least two, one to train on and one to report")
+    reported = max(1, math.floor(REPORTED_SHARE * len(groups)))
+    return Split("auto", _flat(groups[reported:]), _flat(groups[:reported]))
 
 
-def resolve(dataset: Dataset, name: SplitName | None) -> Split:
-    """The split to use: the published one where there is one, else the automatic one.
+def fold(case_ids: Sequence[str], number: int, of: int, group: Callable[[str], str] = str) -> Split:
+    """One of several folds: its cases are reported, the others train.
+
+    Every `of`-th patient (case, where each is one) in the order of the sha256 of their ids, so that the folds are disjoint, hold
+    everybody, and differ by one at the most; another case in the data set moves some of the others.
+
+    Raises:
+        UsageError: there is no such fold. DataError: there are fewer patients than folds.
+    """
+    if not 1 <= number <= of or of < 2:
+        raise UsageError(f"--fold {number}/{of}: a fold is k/K, k from 1 to K and K from 2, as 1/5")
+    groups = _groups(case_ids, group)
+    if len(groups) < of:
+        raise DataError(f"--fold {number}/{of}: there are {len(groups)} labelled cases (or patients) for {of} folds")
+    others = [item for place, item in enumerate(groups) if place % of != number - 1]
+    return Split(f"fold {number}/{of}", _flat(others), _flat(groups[number - 1 :: of]))
+
+
+def parse_fold(text: str) -> tuple[int, int]:
+    """``k/K`` as two numbers.
+
+    Raises:
+        UsageError: it is not of that form, or there is no such fold.
+    """
+    match = _FOLD.fullmatch(text.strip())
+    number, of = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not match or not 1 <= number <= of or of < 2:
+        raise UsageError(f"--fold {text}: a fold is k/K, k from 1 to K and K from 2, as 1/5")
+    return number, of
+
+
+def subset(split: Split, cases: int) -> Split:
+    """The split with the first so many of its training cases in the order of the sha256 of their ids; the reported ones stay.
+
+    Smaller subsets lie within larger ones. All of them are the split itself, under its own name.
+
+    Raises:
+        UsageError: it has fewer, or none are asked for.
+    """
+    if not 1 <= cases <= len(split.train):
+        raise UsageError(
+            f"--train-cases {cases}: split {split.name} has {len(split.train)} training cases; ask for 1 to that many"
+        )
+    if cases == len(split.train):
+        return split
+    ordered = sorted(split.train, key=_order)
+    said = f"trained on {cases} case{'' if cases == 1 else 's'}"
+    unused = tuple(sorted((*split.unused, *ordered[cases:])))
+    return replace(split, name=f"{split.name}, {said}", train=tuple(sorted(ordered[:cases])), unused=unused)
+
+
+def resolve(dataset: Dataset, name: SplitName | None, fold_: str | None = None, train_cases: int | None = None) -> Split:
+    """The split to use: a fold where one is asked for, else the usual published one where there is one, else the automatic one.
 
     A data set that holds only a part of a published split keeps to it, and the split's name says how many cases there are.
 
+    Args:
+        dataset: whose cases are divided.
+        name: ``auto``, ``published`` (the usual one), or the name of a published split.
+        fold_: ``k/K``.
+        train_cases: how many of the training cases are used; all by default.
+
     Raises:
-        DataError: ids outside the published split, or one side of it empty.
+        UsageError: no such split or fold, or more training cases than it has. DataError: ids outside the published split, or
+            one side of it empty.
     """
-    ids = dataset.case_ids()
-    split = dataset.published_split()
-    if name == "published" and split is None:
-        raise DataError(f"{dataset.name} has no published split; use --split auto")
-    if split is None or name == "auto":
-        return automatic(ids)
-    strange = sorted(set(ids) - set(split.train) - set(split.test))
+    split = _whole(dataset, name, fold_)
+    return split if train_cases is None else subset(split, train_cases)
+
+
+def _whole(dataset: Dataset, name: SplitName | None, fold_: str | None) -> Split:
+    def group(case_id: str) -> str:
+        return group_of(dataset, case_id)
+
+    if fold_ is not None:
+        if name is not None:
+            raise UsageError(f"--split {name} and --fold {fold_} exclude each other: folds divide all cases anew")
+        return fold(dataset.case_ids(), *parse_fold(fold_), group)
+    known = {split.name: split for split in splits_of(dataset)}
+    if name == "auto" or (name is None and not known):
+        return automatic(dataset.case_ids(), group)
+    if name in (None, "published"):
+        if not known:
+            raise DataError(f"{dataset.name} has no published split; use --split auto")
+        return _present(dataset, next(iter(known.values())))
+    if name not in known:
+        raise UsageError(f"{dataset.name} has no split {name!r}; it has {', '.join([*known, 'auto'])}")
+    return _present(dataset, known[name])
+
+
+def _present(dataset: Dataset, split: Split) -> Split:
+    """The part of a published split that is here."""
+    ids = set(dataset.case_ids())
+    strange = sorted(ids - set(split.train) - set(split.test) - set(split.unused))
     if strange:
         shown = ", ".join(strange[:5]) + (f" and {len(strange) - 5} more" if len(strange) > 5 else "")
         raise DataError(
             f"{dataset.name}: case(s) {shown} are not in the published split {split.name}. Remove them, or pass --split auto"
         )
-    train = tuple(case_id for case_id in split.train if case_id in set(ids))
-    test = tuple(case_id for case_id in split.test if case_id in set(ids))
+    train, test, unused = (tuple(case for case in side if case in ids) for side in (split.train, split.test, split.unused))
     if not train or not test:
         raise DataError(
             f"{dataset.name}: of the published split {split.name}, {len(train)} training and {len(test)} reported cases are "
@@ -68,4 +157,20 @@ def resolve(dataset: Dataset, name: SplitName | None) -> Split:
     total = len(split.train) + len(split.test)
     present = len(train) + len(test)
     suffix = "" if present == total else f" ({present} of {total} cases)"
-    return Split(split.name + suffix, train, test)
+    return Split(split.name + suffix, train, test, unused)
+
+
+def _order(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def _groups(case_ids: Sequence[str], group: Callable[[str], str]) -> list[list[str]]:
+    """The cases of each patient, patients in the order of the sha256 of their ids."""
+    found: dict[str, list[str]] = {}
+    for case_id in case_ids:
+        found.setdefault(group(case_id), []).append(case_id)
+    return [found[name] for name in sorted(found, key=_order)]
+
+
+def _flat(groups: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    return tuple(sorted(case_id for group in groups for case_id in group))

@@ -6,7 +6,7 @@ coarsest axis where one spacing is at least three times the others. It is bound 
 
 from initbench.protocols.backbones import Backbone, BackboneInfo, PatchError, PatchRule, backbone, check_patch, check_variant
 from initbench.protocols.basics import SIZES, Axes, Grid, Layout, NoProgress, Progress, Size, Spacing
-from initbench.protocols.datasets import Case, Dataset, Split
+from initbench.protocols.datasets import Case, Dataset, Split, group_of, regions_of, splits_of
 from initbench.protocols.initializers import Crops, InitContext, Initializer, InitializerInfo, Patches, Role, Site, initializer
 from initbench.protocols.structure import FileLayout, ImageWeights, KeySign, Level, Published, Structure, structure_of
 from initbench.protocols.training import Task
@@ -44,6 +44,9 @@ __all__ = [
     "backbone",
     "check_patch",
     "check_variant",
+    "group_of",
     "initializer",
+    "regions_of",
+    "splits_of",
     "structure_of",
 ]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -28,16 +30,22 @@ class Case:
 
 @dataclass(frozen=True)
 class Split:
-    """Named division of the case ids. `test` are the reported cases."""
+    """Named division of the case ids. `test` are the reported cases, `unused` those that the split leaves out of both."""
 
     name: str
     train: tuple[str, ...]
     test: tuple[str, ...]
+    unused: tuple[str, ...] = ()
 
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A labelled set of volumes."""
+    """A labelled set of volumes.
+
+    What a data set may have beside it, and is asked for through `splits_of`, `group_of` and `regions_of`:
+    ``published_splits() -> Sequence[Split]`` where papers use several, the usual one first; ``group(case_id) -> str``, the
+    patient of a case, where one has several; ``regions``, a mapping of names to labels, where unions of labels are reported.
+    """
 
     name: str
     modality: str
@@ -60,3 +68,24 @@ class Dataset(Protocol):
 
     def published_split(self) -> Split | None:
         """The split that the papers use, where there is one."""
+
+
+def splits_of(dataset: Dataset) -> tuple[Split, ...]:
+    """The splits that papers use, the usual one first."""
+    several = getattr(dataset, "published_splits", None)
+    if several is not None:
+        return tuple(several())
+    split = dataset.published_split()
+    return () if split is None else (split,)
+
+
+def group_of(dataset: Dataset, case_id: str) -> str:
+    """The patient of a case; the case itself where the data set does not say."""
+    group = getattr(dataset, "group", None)
+    return case_id if group is None else str(group(case_id))
+
+
+def regions_of(dataset: Dataset) -> dict[str, tuple[int, ...]]:
+    """Label numbers of each region that is reported in place of the labels; empty where the labels are."""
+    found: Mapping[str, Sequence[int]] = getattr(dataset, "regions", None) or {}
+    return {str(name): tuple(map(int, labels)) for name, labels in found.items()}

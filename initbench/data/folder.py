@@ -1,0 +1,318 @@
+"""Data sets that are folders of NIfTI files, whatever the layout: cases read and checked, folders found, tables read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initbench.data import cache, nifti
+from initbench.data.splits import published_splits
+from initbench.errors import DataError, MissingDataError
+from initbench.protocols import Case, Split
+
+MAX_CLASSES = 256
+AFFINE_TOLERANCE_MM = 0.01
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a case: one image of all channels, or one a channel, and the label map."""
+
+    images: tuple[Path, ...]
+    label: Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a reader of a layout found in a folder.
+
+    Attributes:
+        said_by: where channels and classes are stated, for messages.
+        regions: label numbers by region, where unions of labels are reported.
+    """
+
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    licence: str
+    files: Mapping[str, Files]
+    said_by: str = "dataset.json"
+    regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+class FolderDataset:
+    """A data set in a folder.
+
+    Args:
+        root: the folder.
+        name: in tables; recipe and published splits go by it.
+        layout: what a reader found there.
+        splits: published splits, the usual one first; by default those of the name.
+        group: the patient of a case; by default each case is one.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        layout: Layout,
+        splits: Sequence[Split] | None = None,
+        group: Callable[[str], str] | None = None,
+    ) -> None:
+        self.root = root
+        self.name = name
+        self.channels = layout.channels
+        self.modality = "CT" if self.channels[0].upper() == "CT" else "MR"
+        self.classes = layout.classes
+        self.licence = layout.licence
+        self.regions = dict(layout.regions)
+        self._layout = layout
+        self._splits = published_splits(name) if splits is None else tuple(splits)
+        self._group = group
+
+    def case_ids(self) -> tuple[str, ...]:
+        """All labelled cases, sorted."""
+        return tuple(sorted(self._layout.files))
+
+    def published_splits(self) -> tuple[Split, ...]:
+        """The splits of the papers, the usual one first."""
+        return self._splits
+
+    def published_split(self) -> Split | None:
+        """The usual split of the papers, where they state one."""
+        return self._splits[0] if self._splits else None
+
+    def group(self, case_id: str) -> str:
+        """The patient of a case."""
+        return case_id if self._group is None else self._group(case_id)
+
+    def files(self, case_id: str) -> tuple[Path, ...]:
+        """The files of a case, images first."""
+        found = self._layout.files[case_id]
+        return (*found.images, found.label)
+
+    def digest(self, case_id: str) -> str:
+        """sha256 over the digests of the images' and the label's bytes."""
+        return hashlib.sha256("".join(map(cache.file_digest, self.files(case_id))).encode()).hexdigest()
+
+    def load(self, case_id: str) -> Case:
+        """Reads and checks one case.
+
+        Raises:
+            DataError: unreadable or truncated file, shapes or affines that differ, NaN voxels, label values out of range.
+        """
+        files = self._layout.files[case_id]
+        image, affine = self._image(case_id, files.images)
+        label, label_affine = nifti.read(case_id, files.label)
+        if label.ndim == 4 and label.shape[-1] == 1:
+            label = label[..., 0]
+        path = files.images[0]
+        if image.shape[1:] != label.shape:
+            raise DataError(
+                f"case {case_id}: image {image.shape[1:]} and label {label.shape} have different shapes "
+                f"({path}, {files.label}); export the label on the image's grid"
+            )
+        apart = float(np.abs(affine - label_affine).max())
+        if apart > AFFINE_TOLERANCE_MM:
+            raise DataError(
+                f"case {case_id}: image and label lie in different places: affines differ by {apart:.3g} mm "
+                f"({path}, {files.label}); resample the label to the image"
+            )
+        return Case(case_id, np.ascontiguousarray(image), self._check_label(case_id, files.label, label), affine)
+
+    def _image(self, case_id: str, paths: Sequence[Path]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """``(C, X, Y, Z)`` of one file with all channels, or of one a channel."""
+        first, affine = nifti.read(case_id, paths[0])
+        if len(paths) == 1:
+            image = np.moveaxis(first, -1, 0) if first.ndim == 4 else first[None]
+            self._check_image(case_id, paths[0], image, len(self.channels))
+            return image, affine
+        channels = []
+        for path in paths:
+            channel, own = (first, affine) if path is paths[0] else nifti.read(case_id, path)
+            self._check_image(case_id, path, channel[None], 1)
+            if channel.shape != first.shape or np.abs(own - affine).max() > AFFINE_TOLERANCE_MM:
+                raise DataError(
+                    f"case {case_id}: channels lie on different grids ({paths[0]} {first.shape}, {path} {channel.shape}); "
+                    "register them and resample them to one"
+                )
+            channels.append(channel)
+        return np.stack(channels), affine
+
+    def _check_image(self, case_id: str, path: Path, image: NDArray[np.float32], channels: int) -> None:
+        if image.ndim != 4 or image.shape[0] != channels:
+            raise DataError(
+                f"case {case_id}: {path} has shape {image.shape} where {self._layout.said_by} announces {channels} channel(s) "
+                f"of three dimensions"
+            )
+        bad = int(np.count_nonzero(~np.isfinite(image)))
+        if bad:
+            raise DataError(f"case {case_id}: {path} has {bad} NaN or infinite voxels; repair or remove the case")
+
+    def _check_label(self, case_id: str, path: Path, label: NDArray[np.float32]) -> NDArray[np.uint8]:
+        values = np.unique(label)
+        strange = [v for v in map(float, values) if not v.is_integer() or not 0 <= v < len(self.classes)]
+        if strange:
+            raise DataError(
+                f"case {case_id}: {path} holds label value(s) {', '.join(f'{v:g}' for v in strange[:5])}; "
+                f"{self._layout.said_by} names 0 to {len(self.classes) - 1} ({', '.join(self.classes)})"
+            )
+        return label.astype(np.uint8)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:  # also numbers of thousands of digits, brackets in thousands
+        raise DataError(f"{path} is not valid JSON: {error}") from None
+
+
+def inside(root: Path, path: Path) -> Path:
+    """`path` below `root`. A link may lead elsewhere, the table may not.
+
+    Raises:
+        DataError: it leads out.
+    """
+    outside = ".." in path.parts and "\0" not in str(path) and not (root / path).resolve().is_relative_to(root.resolve())
+    if path.is_absolute() or outside:
+        raise DataError(
+            f"{root / 'dataset.json'}: the training entry {path} leads out of the data set's folder; entries are paths below it. "
+            "To keep files elsewhere, put a link to them into the folder"
+        )
+    return root / path
+
+
+def check_files(root: Path, files: Mapping[str, Files], hint: str = "") -> None:
+    """Refuses a table of files that are not there.
+
+    Raises:
+        DataError: names the first ones.
+    """
+    missing = [
+        f"{kind} {path}"
+        for entry in files.values()
+        for kind, path in (*(("image", image) for image in entry.images), ("label", entry.label))
+        if not _is_file(path)
+    ]
+    if missing:
+        shown = "; ".join(missing[:3]) + (f"; and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise DataError(
+            f"{root}: dataset.json lists files that do not exist: {shown}. "
+            f"{hint or 'Complete the download or remove the entries'}"
+        )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name of thousands of letters
+        return False
+
+
+def check_classes(where: str, numbers: Mapping[int, str]) -> tuple[str, ...]:
+    """Class names by label number.
+
+    Raises:
+        DataError: the numbers have gaps or do not fit a byte.
+    """
+    if sorted(numbers) != list(range(len(numbers))) or len(numbers) < 2:
+        raise DataError(f"{where}: label numbers must run from 0 (background) without gaps, got {sorted(numbers)}")
+    if len(numbers) > MAX_CLASSES:
+        raise DataError(f"{where}: {len(numbers)} labels; label maps are kept in bytes, which tell {MAX_CLASSES} apart")
+    return tuple(numbers[i] for i in range(len(numbers)))
+
+
+def check_order(where: Path, classes: Sequence[str], known: Mapping[str, int]) -> None:
+    """Refuses a table that numbers classes of a known name otherwise than the data set does.
+
+    Raises:
+        DataError: names the first one.
+    """
+    for number, name in enumerate(classes):
+        plain = " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+        if known.get(plain, number) != number:
+            raise DataError(
+                f"{where}: {name!r} has number {number}, and {known[plain]} in the data set of this name. To use the folder as "
+                "it is, pass its path"
+            )
+
+
+# --- places -----------------------------------------------------------------------------------------------------------
+
+
+def folder_name(path: Path) -> str:
+    """Name of a folder; "." has one too, links keep theirs."""
+    return os.path.basename(os.path.abspath(path))
+
+
+_NNUNET = re.compile(r"Dataset\d{3}_(.+)")
+
+
+def places(names: Sequence[str], data_root: Path | None, search: Sequence[Path]) -> Iterator[Path]:
+    """Folders that may be a data set: below the data roots, a root itself, and nnU-Net's ``DatasetNNN_NAME`` there."""
+    wanted = {name.lower() for name in names}
+    for place in [*([data_root] if data_root else []), *search]:
+        if not place.is_dir():
+            continue
+        if _plain(folder_name(place)) in wanted:
+            yield place
+        for parent in (place, place / "nnUNet_raw"):
+            if parent.is_dir():
+                yield from sorted(child for child in parent.iterdir() if _plain(child.name) in wanted and child.is_dir())
+
+
+def _plain(name: str) -> str:
+    match = _NNUNET.fullmatch(name)
+    return (match[1] if match else name).lower()
+
+
+Reader = Callable[[Path], Layout | None]
+
+
+def find(
+    name: str, folders: Sequence[str], readers: Sequence[Reader], how: str, data_root: Path | None, search: Sequence[Path]
+) -> tuple[Path, Layout]:
+    """The first folder of one of these names that one of the readers knows.
+
+    Args:
+        name: of the data set.
+        folders: names of folders, in any case; nnU-Net's with ``DatasetNNN_`` before them count.
+        readers: each gives the layout of a folder, or None where it is not in that layout.
+        how: where to get the data, and how the folder must look.
+        data_root: as `search`, looked at first.
+        search: folders that hold data sets.
+
+    Raises:
+        MissingDataError: there is no such folder. DataError: there is one that no reader knows, or that is damaged.
+    """
+    strange = []
+    for folder in places(folders, data_root, search):
+        for reader in readers:
+            layout = reader(folder)
+            if layout is not None:
+                return folder, layout
+        strange.append(str(folder.absolute()))
+    if strange:
+        raise DataError(f"{', '.join(strange)}: this is not how {name} looks. {how}")
+    roots = [*([data_root] if data_root else []), *search]
+    looked = ", ".join(str(root.absolute()) for root in roots) or "nowhere: no data root was given"
+    raise MissingDataError(
+        f"{name} was not found. Looked for a folder {' or '.join(folders)} (or nnU-Net's DatasetNNN_{folders[0]}) in: {looked}. "
+        f"{how}. Point --data-root or INITBENCH_DATA at the folder that holds it. Without any download: --dataset phantom-lung"
+    )

@@ -1,0 +1,110 @@
+"""What is known of public data sets: facts for people, no reader among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_BUCKET = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
+
+
+@dataclass(frozen=True)
+class Decathlon:
+    """A task of the Medical Segmentation Decathlon, CC BY-SA 4.0.
+
+    Attributes:
+        cases: labelled ones.
+        gigabytes: of the archive, roughly, so that nobody is surprised.
+        md5: of the archive, as MONAI states it (monai/apps/datasets.py, DecathlonDataset.md5).
+    """
+
+    folder: str
+    cases: int
+    gigabytes: float
+    md5: str
+
+    @property
+    def url(self) -> str:
+        """Of the archive: the copy that MONAI's tutorials use."""
+        return f"{_BUCKET}/{self.folder}.tar"
+
+    @property
+    def about_size(self) -> str:
+        """Of the archive, in words."""
+        return f"{self.gigabytes:g} GB" if self.gigabytes >= 1 else f"{1000 * self.gigabytes:g} MB"
+
+
+DECATHLON = {
+    task.folder: task
+    for task in (
+        Decathlon("Task01_BrainTumour", 484, 7.1, "240a19d752f0d9e9101544901065d872"),
+        Decathlon("Task02_Heart", 20, 0.435, "06ee59366e1e5124267b774dbd654057"),
+        Decathlon("Task03_Liver", 131, 27.0, "a90ec6c4aa7f6a3d087205e23d4e6397"),
+        Decathlon("Task04_Hippocampus", 260, 0.027, "9d24dba78a72977dbd1d2e110310f31b"),
+        Decathlon("Task05_Prostate", 32, 0.229, "35138f08b1efaef89d7424d2bcc928db"),
+        Decathlon("Task06_Lung", 63, 8.5, "8afd997733c7fc0432f71255ba4e52dc"),
+        Decathlon("Task07_Pancreas", 281, 11.5, "4f7080cfca169fa8066d17ce6eb061e4"),
+        Decathlon("Task08_HepaticVessel", 303, 8.7, "641d79e80ec66453921d997fbf12a29c"),
+        Decathlon("Task09_Spleen", 41, 1.5, "410d4a301da4e5b2f6f86ec3ddba524e"),
+        Decathlon("Task10_Colon", 126, 5.8, "bad7a188931dc2f6acf72b08eb6202d0"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A data set that is given to whoever registers: never downloaded here.
+
+    Attributes:
+        folders: names of the folder that is looked for, in any case.
+        get: where it is to be had, and under what terms.
+        layout: how the folder must look.
+    """
+
+    folders: tuple[str, ...]
+    cases: int | None
+    licence: str
+    get: str
+    layout: str
+
+    @property
+    def how(self) -> str:
+        """Both in one."""
+        return f"Get it: {self.get}. The folder holds {self.layout}"
+
+
+_ABDOMEN = Registered(
+    folders=("Synapse", "BTCV", "Abdomen", "RawData"),
+    cases=30,
+    licence="data use agreement of syn3193805; no redistribution",
+    get="register at synapse.org, project syn3193805, accept the terms, and unpack Abdomen/RawData.zip",
+    layout=(
+        "Training/img/img0001.nii.gz and Training/label/label0001.nii.gz (also below RawData/ or Abdomen/RawData/), or "
+        "averaged-training-images/ and averaged-training-labels/, or imagesTr/img0001.nii.gz and labelsTr/label0001.nii.gz, or "
+        "it is an nnU-Net raw folder with these ids"
+    ),
+)
+REGISTERED = {
+    "synapse": _ABDOMEN,
+    "btcv": _ABDOMEN,
+    "acdc": Registered(
+        folders=("ACDC",),
+        cases=200,
+        licence="CC BY-NC-SA 4.0 (the challenge's terms)",
+        get="https://www.creatis.insa-lyon.fr/Challenge/acdc/databases.html (human heart project, after registration)",
+        layout=(
+            "patient001/patient001_frame01.nii.gz with patient001_frame01_gt.nii.gz beside it, directly or below training/, "
+            "testing/ or database/, or it is an nnU-Net raw folder with these ids"
+        ),
+    ),
+    "chaos": Registered(
+        folders=("CHAOS", "CHAOS_MR", "CHAOS_CT"),
+        cases=None,
+        licence="CC BY-NC-SA 4.0",
+        get="https://zenodo.org/records/3431873 (CHAOS_Train_Sets.zip)",
+        layout=(
+            "dataset.json of nnU-Net v2 or of the Decathlon with NIfTI files. The download is DICOM and PNG, which is not read "
+            "here: convert each series with dcm2niix, and each Ground/ stack of PNG to a label map on the grid of its series "
+            "(MR: 63 liver, 126 right kidney, 189 left kidney, 252 spleen become 1 to 4; CT: 255 liver becomes 1)"
+        ),
+    ),
+}
