@@ -9,9 +9,9 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from initbench import digest, spec
 from initbench.errors import UsageError
@@ -44,8 +44,26 @@ def _fits(patch: tuple[int, int, int]) -> tuple[int, int, int]:
 Rising = Annotated[tuple[N, N], AfterValidator(_rises)]
 
 
+class _Later:
+    """Marks a setting that came after results existed: left at its default, it is in no digest, so theirs stay as they were."""
+
+
+LATER = _Later()
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def identity(self, *, without: Iterable[str] = ()) -> dict[str, Any]:
+        """Plain values for digests: every setting but those `without`, and later ones that are at their default."""
+        values = self.model_dump(mode="json", exclude=set(without))
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name in values and LATER in field.metadata and value == field.get_default(call_default_factory=True):
+                del values[name]
+            elif name in values and isinstance(value, _Section):
+                values[name] = value.identity()
+        return values
 
 
 class Preprocess(_Section):
@@ -54,16 +72,37 @@ class Preprocess(_Section):
     `spacing` is (D, H, W) in mm, ``median`` of the training cases, or ``native``. `intensity` is ``window`` (fixed HU window to
     [0, 1]), ``percentile`` (clip to foreground percentiles of the training cases, z-score with their mean and SD) or
     ``case-zscore`` (each case by its own percentiles, mean and SD). `crop` cuts to voxels above the window's lower end (CT) or
-    above zero (other modalities). `depth_axis` binds D: ``auto`` or one of x, y, z of the RAS volume.
+    above zero (other modalities), ``nonzero`` to those that differ from zero in any channel. `depth_axis` binds D: ``auto`` or
+    one of x, y, z of the RAS volume.
+
+    `resampling` names a grid, and with it the order of the steps:
+        ``half-pixel``: ours. Crop, clip, resample by spline `image_order`, scale; labels take the nearest voxel.
+        ``monai``: Orientationd(RAS), Spacingd(bilinear, nearest), intensities, CropForegroundd(> 0). Needs ``window``; its first
+            voxel lies on the first voxel of the file, so the field of view is up to one voxel smaller than ours.
+        ``nnunet``: nnU-Net v1. Crop, resample by spline `image_order` (labels linearly, class by class), along an axis that is
+            coarser than 3 times the finest by repetition alone; then intensities.
+    `intensity` may be, beside those above, ``zscore`` (each case by its own mean and SD) and ``nonzero-zscore`` (those of its
+    nonzero voxels, holes filled; 0 outside): nnU-Net's two rules for MR. They go with ``nnunet``.
     """
 
     spacing: tuple[Millimetres, Millimetres, Millimetres] | Literal["median", "native"]
-    intensity: Literal["window", "percentile", "case-zscore"]
+    intensity: Literal["window", "percentile", "case-zscore", "zscore", "nonzero-zscore"]
     window: Rising[float] = (-175.0, 250.0)
     percentiles: Rising[Percent] = (0.5, 99.5)
-    crop: bool = True
+    crop: bool | Literal["nonzero"] = True
     image_order: int = Field(ge=0, le=3)
     depth_axis: Literal["auto", "x", "y", "z"] = "auto"
+    resampling: Annotated[Literal["half-pixel", "monai", "nnunet"], LATER] = "half-pixel"
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        if self.resampling == "monai" and self.intensity != "window":
+            raise ValueError("resampling = monai goes with intensity = window: its crop is of what lies above the window")
+        if self.intensity in ("zscore", "nonzero-zscore") and self.resampling != "nnunet":
+            raise ValueError(f"intensity = {self.intensity} goes with resampling = nnunet")
+        if self.crop == "nonzero" and self.resampling == "monai":
+            raise ValueError("resampling = monai crops to what lies above the window: crop = true or false")
+        return self
 
 
 class Patch(_Section):
@@ -153,7 +192,7 @@ class Recipe(_Section):
 
     def digest(self) -> str:
         """Digest of the resolved values; name, version and source are documentation."""
-        return digest.of_json(self.model_dump(mode="json", exclude={"name", "version", "source"}))
+        return digest.of_json(self.identity(without=("name", "version", "source")))
 
 
 def load(name: str, *, size: str, backbone: str, budget: Budget, assignments: Iterable[str] = ()) -> Recipe:

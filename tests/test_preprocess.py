@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -260,4 +260,8 @@ def test_data_digest_depends_on_who_trains(folder: Path) -> None:
 
 def test_parameters_digest_holds_every_number() -> None:
     parameters = resolve(settings(), "CT", [scan(make_case())])
-    assert parameters.digest() == digest.of_json({**asdict(parameters), "revision": 1})
+    later = {"resampling": "nnunet", "crop_nonzero": True, "region": "whole"}
+    first = {key: value for key, value in asdict(parameters).items() if key not in later}
+    assert parameters.digest() == digest.of_json({**first, "revision": 1}), "what came later is in no digest at its default"
+    others = {replace(parameters, **{key: value}).digest() for key, value in later.items()}  # type: ignore[arg-type]
+    assert len(others | {parameters.digest()}) == 1 + len(later)

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from initbench import recipe_files, registry
+from initbench import digest, recipe_files, registry
 from initbench.catalog import BACKBONES
 from initbench.errors import UsageError
 from initbench.protocols import check_patch
@@ -170,6 +170,25 @@ def test_digest_is_of_the_values_alone(tmp_path: Path) -> None:
     assert tiny("patch.batch=2.0").digest() == tiny("patch.batch=2").digest()
 
 
+DIGESTS = {
+    "generic-ct tiny": "874212bf4abc4cd3",
+    "generic-mr tiny": "9925b1cd0edc8a3c",
+    "hippocampus paper": "a5383e0913cd183a",
+    "hippocampus tiny": "d114d0880a0654f3",
+    "lung tiny": "2c08dd276d19f987",
+    "phantom-lung paper": "0e13c338a4f42421",
+    "phantom-lung tiny": "5362690038cca372",
+}
+
+
+@pytest.mark.parametrize("recipe", DIGESTS)
+def test_settings_that_came_later_change_no_older_digest(recipe: str) -> None:
+    """Every backbone and budget of a recipe in one digest: it is in the name of every run that was made with it."""
+    name, size = recipe.split()
+    found = [load(name, size=size, backbone=b, budget=c).digest() for b, c in product(BACKBONES, BUDGETS)]
+    assert digest.of_json(found)[:16] == DIGESTS[recipe]
+
+
 def changed(value: Any) -> list[Any]:
     if isinstance(value, bool):
         return [not value]
@@ -177,7 +196,7 @@ def changed(value: Any) -> list[Any]:
         return [value + 1, value / 2, value - 0.25]
     if isinstance(value, list):
         return [[*value[:-1], value[-1] + 1], [*value[:-1], value[-1] - 0.25]]
-    return ["percentile", "native", "x", "sgd", "poly", "gaussian", "constant", "conv"]
+    return ["percentile", "nnunet", "native", "x", "sgd", "poly", "gaussian", "constant", "conv"]
 
 
 def test_digest_holds_every_value() -> None:

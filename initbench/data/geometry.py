@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,10 +76,28 @@ def resample(volume: NDArray[Any], shape: Grid, order: int) -> NDArray[Any]:
     if order == 0:  # indexing is exact; zoom at order 0 rounds half-way positions by float error
         index = [np.minimum((np.arange(n) * 2 + 1) * m // (2 * n), m - 1) for n, m in zip(shape, volume.shape, strict=True)]
         return volume[np.ix_(*index)]
+    return zoom(volume, shape, order)
+
+
+def zoom(volume: NDArray[Any], shape: Sequence[int], order: int) -> NDArray[Any]:
+    """A spline of `order` through an array of any number of axes, by the same rule."""
     factors = [n / m for n, m in zip(shape, volume.shape, strict=True)]
     out = np.empty(shape, volume.dtype)
     ndimage.zoom(volume, factors, output=out, order=order, mode="nearest", grid_mode=True)  # type: ignore[call-overload]
     return out
+
+
+def box(mask: NDArray[np.bool_]) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """The smallest box that holds every voxel of a mask ``(D, H, W)``; everything where it holds none."""
+    if not mask.any():
+        d, h, w = mask.shape
+        return (0, d), (0, h), (0, w)
+    spans = []
+    for axis in range(3):
+        first, second = (other for other in range(3) if other != axis)
+        hit = np.flatnonzero(np.any(np.any(mask, axis=second), axis=first))
+        spans.append((int(hit[0]), int(hit[-1]) + 1))
+    return spans[0], spans[1], spans[2]
 
 
 def resampled_shape(shape: Grid, spacing: Spacing, target: Spacing) -> Grid:

@@ -1,28 +1,30 @@
 """Preprocessing: numeric parameters from the training cases, then one pure function per case.
 
 Sources of the rules: LWI/MONAI recipe R1 (fixed window to [0, 1]); nnU-Net v1 (foreground percentiles and z-score for CT,
-z-score per case for MR).
+z-score per case for MR). Where the papers' grids differ from ours, `published` has theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initbench import digest
-from initbench.data import geometry
+from initbench.data import geometry, published
 from initbench.data.geometry import Axes
 from initbench.data.limits import check_memory
+from initbench.data.published import Bounds
 from initbench.errors import DataError
 from initbench.protocols import Case, Grid, Spacing
 from initbench.recipe import Preprocess
 
 REVISION = 1  # raised whenever the same parameters give other voxels
 SAMPLES_PER_CASE = 10_000
+_REGIONS: Final[Mapping[str, Literal["whole", "nonzero"]]] = {"zscore": "whole", "nonzero-zscore": "nonzero"}
 _WHILE_RESAMPLING = 8  # bytes per voxel and channel: the channel and the stack of all of them, float32
 
 
@@ -43,6 +45,10 @@ class Parameters:
         clip: intensity bounds, or None where each case has its own percentiles.
         scale: x -> (x - scale[0]) / scale[1] after clipping, or None for each case's own mean and SD.
         crop_above: crop to voxels above this value, None for no cropping.
+        resampling: grid and order of the steps, as `recipe.Preprocess` has them.
+        crop_nonzero: crop to voxels that differ from 0 in a channel.
+        region: where `clip` and `scale` are each case's own: those of the case clipped to its percentiles, of the whole case, or
+            of its nonzero voxels.
     """
 
     depth_axis: str
@@ -52,20 +58,46 @@ class Parameters:
     percentiles: tuple[float, float]
     crop_above: float | None
     image_order: int
+    resampling: Literal["half-pixel", "monai", "nnunet"] = "half-pixel"
+    crop_nonzero: bool = False
+    region: Literal["clipped", "whole", "nonzero"] = "clipped"
 
     def digest(self) -> str:
-        """Digest of the numbers and the revision of the code that uses them."""
-        return digest.of_json({**asdict(self), "revision": REVISION})
+        """Digest of the numbers and the revision of the code that uses them; what came later is in it where it is not default."""
+        later = {item.name for item in fields(self) if item.default is not MISSING and getattr(self, item.name) == item.default}
+        return digest.of_json({k: v for k, v in asdict(self).items() if k not in later} | {"revision": REVISION})
+
+
+@dataclass(frozen=True)
+class Corners:
+    """A grid whose first voxel lies on the first native one, cut after resampling.
+
+    Attributes:
+        steps: native voxels from one voxel of the grid to the next.
+        first: (D, H, W) of the cut, in voxels of the grid.
+    """
+
+    steps: Spacing
+    first: Grid
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a preprocessed volume lies in its native array: the way back for a prediction."""
+    """Where a preprocessed volume lies in its native array: the way back for a prediction.
+
+    Attributes:
+        bounds: of the crop, in native voxels along (D, H, W).
+        shape: (D, H, W) of the preprocessed volume.
+        coarse: the axis along which slices were repeated and not interpolated.
+        corners: where the grid is not the half-pixel one.
+    """
 
     native_shape: Grid
     axes: Axes
-    bounds: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    bounds: Bounds
     shape: Grid
+    coarse: int | None = None
+    corners: Corners | None = None
 
     @property
     def cropped_shape(self) -> Grid:
@@ -81,15 +113,24 @@ class Placement:
         return np.ascontiguousarray(self.axes.invert(full))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for a JSON table."""
-        return asdict(self)
+        """Plain values for a JSON table; without what is at its default, as it was before there was more than one grid."""
+        values = asdict(self)
+        return {key: value for key, value in values.items() if value is not None}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Placement:
         """The inverse of `to_json`."""
         axes = Axes(tuple(values["axes"]["permutation"]), tuple(values["axes"]["flips"]))
         bounds = tuple((int(low), int(high)) for low, high in values["bounds"])
-        return Placement(tuple(values["native_shape"]), axes, bounds, tuple(values["shape"]))  # type: ignore[arg-type]
+        corners = values.get("corners")
+        return Placement(
+            native_shape=tuple(values["native_shape"]),
+            axes=axes,
+            bounds=bounds,  # type: ignore[arg-type]
+            shape=tuple(values["shape"]),
+            coarse=values.get("coarse"),
+            corners=Corners(tuple(corners["steps"]), tuple(corners["first"])) if corners else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -134,7 +175,7 @@ def resolve(settings: Preprocess, modality: str, scans: Iterable[CaseScan]) -> P
         low, high = np.percentile(values, settings.percentiles)
         clip, scale = (float(low), float(high)), (float(values.mean()), max(float(values.std()), 1e-8))
     crop_above = None
-    if settings.crop:
+    if settings.crop is True:
         crop_above = (clip or settings.window)[0] if modality == "CT" else 0.0
     return Parameters(
         depth_axis=depth,
@@ -144,6 +185,9 @@ def resolve(settings: Preprocess, modality: str, scans: Iterable[CaseScan]) -> P
         percentiles=settings.percentiles,
         crop_above=crop_above,
         image_order=settings.image_order,
+        resampling=settings.resampling,
+        crop_nonzero=settings.crop == "nonzero",
+        region=_REGIONS.get(settings.intensity, "clipped"),
     )
 
 
@@ -158,48 +202,123 @@ def _target_spacing(settings: Preprocess, depth: str, spacing_xyz: NDArray[np.fl
 
 
 def preprocess(case: Case, parameters: Parameters) -> Preprocessed:
-    """Orients, crops, clips, resamples and scales one case.
+    """Orients, crops, resamples and scales one case, in the order that goes with `parameters.resampling`.
 
     Raises:
         DataError: at the target spacing the case does not fit into memory.
     """
     axes = geometry.bind_axes(case.affine, parameters.depth_axis)
-    image, label = axes.apply(case.image), axes.apply(case.label)
-    bounds = _bounds(image, parameters.crop_above)
-    window = tuple(slice(low, high) for low, high in bounds)
-    image, label = image[(slice(None), *window)], label[window]
-    spacing = axes.spacing(case.affine)
-    shape = geometry.resampled_shape(label.shape, spacing, parameters.spacing or spacing)
-    check_memory(
-        shape,
-        _WHILE_RESAMPLING * len(image),
-        f"case {case.id}: resampling {label.shape} voxels of {_mm(spacing)} to {_mm(parameters.spacing or spacing)}",
-        "check the spacing in the file's header and in the recipe (--set preprocess.spacing=D,H,W)",
+    x, y, z = case.label.shape
+    make = {"half-pixel": _half_pixel, "monai": _monai, "nnunet": _nnunet}[parameters.resampling]
+    oriented = _Oriented(
+        case.id, axes.apply(case.image), axes.apply(case.label), axes.spacing(case.affine), axes, native_shape=(x, y, z)
     )
+    return make(oriented, parameters)
+
+
+@dataclass(frozen=True)
+class _Oriented:
+    """A case with its axes as (D, H, W)."""
+
+    id: str
+    image: NDArray[np.float32]
+    label: NDArray[np.uint8]
+    spacing: Spacing
+    axes: Axes
+    native_shape: Grid
+
+    def cut(self, bounds: Bounds) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        window = tuple(slice(low, high) for low, high in bounds)
+        return self.image[(slice(None), *window)], self.label[window]
+
+    def check(self, shape: Grid, now: Grid, target: Spacing) -> None:
+        check_memory(
+            shape,
+            _WHILE_RESAMPLING * len(self.image),
+            f"case {self.id}: resampling {now} voxels of {_mm(self.spacing)} to {_mm(target)}",
+            "check the spacing in the file's header and in the recipe (--set preprocess.spacing=D,H,W)",
+        )
+
+
+def _half_pixel(case: _Oriented, parameters: Parameters) -> Preprocessed:
+    bounds = _bounds(case.image, parameters)
+    image, label = case.cut(bounds)
+    target = parameters.spacing or case.spacing
+    shape = geometry.resampled_shape(label.shape, case.spacing, target)
+    case.check(shape, label.shape, target)
     channels = [_channel(np.ascontiguousarray(channel), shape, parameters) for channel in image]
-    native = case.label.shape
-    return Preprocessed(
-        np.stack(channels),
-        np.ascontiguousarray(geometry.resample(label, shape, order=0)),
-        Placement((native[0], native[1], native[2]), axes, bounds, shape),
-    )
+    label = np.ascontiguousarray(geometry.resample(label, shape, order=0))
+    return Preprocessed(np.stack(channels), label, Placement(case.native_shape, case.axes, bounds, shape))
+
+
+def _monai(case: _Oriented, parameters: Parameters) -> Preprocessed:
+    target = parameters.spacing or case.spacing
+    grid = published.corner_grid(case.label.shape, case.spacing, target)
+    case.check(grid.shape, case.label.shape, target)
+    image = np.stack([_scaled(published.at_corners(channel, grid), parameters) for channel in case.image])
+    label = published.nearest_at_corners(case.label, grid)
+    d, h, w = case.label.shape
+    kept = np.ones(grid.shape, bool) if parameters.crop_above is None else np.asarray(np.any(image > 0, axis=0))
+    inner = geometry.box(kept)
+    window = tuple(slice(low, high) for low, high in inner)
+    image, label = np.ascontiguousarray(image[(slice(None), *window)]), np.ascontiguousarray(label[window])
+    (d0, _), (h0, _), (w0, _) = inner
+    whole = ((0, d), (0, h), (0, w))
+    corners = Corners(grid.steps, (d0, h0, w0))
+    return Preprocessed(image, label, Placement(case.native_shape, case.axes, whole, label.shape, corners=corners))
+
+
+def _nnunet(case: _Oriented, parameters: Parameters) -> Preprocessed:
+    bounds = _bounds(case.image, parameters)
+    image, label = case.cut(bounds)
+    target = parameters.spacing or case.spacing
+    shape = geometry.resampled_shape(label.shape, case.spacing, target)
+    case.check(shape, label.shape, target)
+    coarse = published.coarse_axis(case.spacing, target)
+    region = _region(image, label, shape, coarse) if parameters.region == "nonzero" else np.ones(shape, bool)
+    channels = []
+    for channel in image:
+        made = published.spline(np.ascontiguousarray(channel), shape, parameters.image_order, coarse)
+        channels.append(_scaled(made, parameters) if parameters.clip else _zscored(made, region))
+    label = np.ascontiguousarray(published.one_hot(np.ascontiguousarray(label), shape, coarse))
+    return Preprocessed(np.stack(channels), label, Placement(case.native_shape, case.axes, bounds, shape, coarse=coarse))
+
+
+def _region(image: NDArray[np.float32], label: NDArray[np.uint8], shape: Grid, coarse: int | None) -> NDArray[np.bool_]:
+    """Where nnU-Net takes a case's mean and SD: what is nonzero or labelled, resampled as one more class is."""
+    marked = label.astype(np.int16)
+    marked[(label == 0) & ~published.nonzero_mask(image)] = -1
+    return published.one_hot(marked, shape, coarse) >= 0
+
+
+def _scaled(volume: NDArray[np.float32], parameters: Parameters) -> NDArray[np.float32]:
+    """Clipped and scaled by the data set's numbers; a window's ends are 0 and 1 exactly."""
+    if parameters.clip is None or parameters.scale is None:
+        raise ValueError("numbers of the data set are needed")
+    offset, width = parameters.scale
+    scaled: NDArray[np.float32] = (np.clip(volume, *parameters.clip) - np.float32(offset)) / np.float32(width)
+    return scaled.astype(np.float32, copy=False)
+
+
+def _zscored(volume: NDArray[np.float32], region: NDArray[np.bool_]) -> NDArray[np.float32]:
+    inside = volume[region]
+    out = np.zeros_like(volume)
+    if inside.size:
+        out[region] = (inside - np.float32(inside.mean(dtype=np.float64))) / np.float32(inside.std(dtype=np.float64) + 1e-8)
+    return out
 
 
 def _mm(spacing: Spacing) -> str:
     return f"{' × '.join(f'{size:.3g}' for size in spacing)} mm"
 
 
-def _bounds(image: NDArray[np.float32], above: float | None) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    mask = np.zeros(image.shape[1:], bool) if above is None else (image > above).any(axis=0)
-    if not mask.any():
-        d, h, w = mask.shape
+def _bounds(image: NDArray[np.float32], parameters: Parameters) -> Bounds:
+    if parameters.crop_nonzero:
+        return geometry.box(np.asarray(np.any(image != 0, axis=0)))
+    if parameters.crop_above is None:
+        d, h, w = image.shape[1:]
         return (0, d), (0, h), (0, w)
-    spans = []
-    for axis in range(3):
-        first, second = (other for other in range(3) if other != axis)
-        hit = np.flatnonzero(np.any(np.any(mask, axis=second), axis=first))
-        spans.append((int(hit[0]), int(hit[-1]) + 1))
-    return spans[0], spans[1], spans[2]
+    return geometry.box(np.asarray(np.any(image > parameters.crop_above, axis=0)))
 
 
 def _channel(channel: NDArray[np.float32], shape: Grid, parameters: Parameters) -> NDArray[np.float32]:

@@ -82,13 +82,56 @@ def to_native(probabilities: Tensor, placement: Placement) -> NDArray[np.uint8]:
     best = torch.full(placement.cropped_shape, -1.0, device=probabilities.device)
     labels = torch.zeros(placement.cropped_shape, dtype=torch.uint8, device=probabilities.device)
     for index, probability in enumerate(probabilities):
-        if tuple(probability.shape) == placement.cropped_shape:
-            resampled = probability
-        else:
-            resampled = functional.interpolate(
-                probability[None, None], size=placement.cropped_shape, mode="trilinear", align_corners=False
-            )[0, 0]
+        resampled = _carried_back(probability, placement)
         better = resampled > best
         best = torch.where(better, resampled, best)
         labels.masked_fill_(better, index)
-    return placement.restore(labels.cpu().numpy())
+    return placement.restore(_without_margin(labels, placement).cpu().numpy())
+
+
+def _carried_back(probability: Tensor, placement: Placement) -> Tensor:
+    """One class ``(D, H, W)`` on the native grid, in the crop: linear, but along a `coarse` axis the nearest slice."""
+    if placement.corners is not None:
+        return _from_corners(probability, placement)
+    size = placement.cropped_shape
+    if placement.coarse is not None and probability.shape[placement.coarse] != size[placement.coarse]:
+        slices, wanted = probability.shape[placement.coarse], size[placement.coarse]
+        nearest = torch.div((torch.arange(wanted, device=probability.device) * 2 + 1) * slices, 2 * wanted, rounding_mode="floor")
+        probability = probability.index_select(placement.coarse, nearest.clamp(max=slices - 1))
+    if tuple(probability.shape) == size:
+        return probability
+    return functional.interpolate(probability[None, None], size=size, mode="trilinear", align_corners=False)[0, 0]
+
+
+def _positions(placement: Placement) -> list[Tensor]:
+    """Where the native voxels of each axis lie in the preprocessed volume, in its voxels."""
+    corners = placement.corners
+    if corners is None:
+        raise ValueError("a placement on the half-pixel grid")
+    axes = zip(placement.cropped_shape, corners.steps, corners.first, strict=True)
+    return [torch.arange(count, dtype=torch.float64) / step - first for count, step, first in axes]
+
+
+def _from_corners(probability: Tensor, placement: Placement) -> Tensor:
+    for axis, position in enumerate(_positions(placement)):
+        last = probability.shape[axis] - 1
+        inside = position.clamp(0, last)
+        low = inside.floor().long()
+        part = (inside - low).to(probability.dtype).view([-1 if a == axis else 1 for a in range(3)]).to(probability.device)
+        low = low.to(probability.device)
+        below, above = probability.index_select(axis, low), probability.index_select(axis, (low + 1).clamp(max=last))
+        probability = below + (above - below) * part
+    return probability
+
+
+def _without_margin(labels: Tensor, placement: Placement) -> Tensor:
+    """Background where the preprocessed volume does not reach: its crop was made after resampling."""
+    if placement.corners is None:
+        return labels
+    out = torch.zeros_like(labels)
+    window = []
+    for position, count in zip(_positions(placement), placement.shape, strict=True):
+        reached = ((position >= -0.5) & (position <= count - 0.5)).nonzero()[:, 0]
+        window.append(slice(int(reached[0]), int(reached[-1]) + 1) if len(reached) else slice(0))
+    out[tuple(window)] = labels[tuple(window)]
+    return out

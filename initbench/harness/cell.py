@@ -215,7 +215,7 @@ def protocol_name(cell: Cell) -> str:
 
 
 def _identity(cell: Cell) -> dict[str, Any]:
-    recipe = cell.recipe.model_dump(mode="json", exclude={"name", "version", "source", "steps", "variant"})
+    recipe = cell.recipe.identity(without=("name", "version", "source", "steps", "variant"))
     info: BackboneInfo | None = getattr(cell.backbone.target, "info", None)
     return (
         compose.identity(cell.init)

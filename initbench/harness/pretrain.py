@@ -133,7 +133,7 @@ def make_card(cell: Cell, run: Run, model: nn.Module) -> dict[str, Any]:
     dataset = open_dataset(cell.request.dataset, cell.request.data_root)
     info: BackboneInfo | None = getattr(cell.backbone.target, "info", None)
     structure = structure_of(model)
-    pretext = cell.recipe.pretext.model_dump(mode="json") if cell.init_info.learned else None
+    pretext = cell.recipe.pretext.identity() if cell.init_info.learned else None
     card = run.card(model) | {
         "initbench": version("initbench"),
         "init_params": cell.identity["init_params"],
