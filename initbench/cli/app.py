@@ -20,6 +20,7 @@ from initbench.cli.options import (
     DatasetsOption,
     DeviceOption,
     DicePolicy,
+    FoldOption,
     FormatOption,
     JsonOption,
     MarginOption,
@@ -39,7 +40,9 @@ from initbench.cli.options import (
     SplitOption,
     ThreadsOption,
     ToleranceOption,
+    TrainCasesOption,
     What,
+    part_options,
     run_options,
 )
 from initbench.errors import InitbenchError, UsageError
@@ -96,6 +99,8 @@ def run(
     data_root: DataRootOption = None,
     out: OutOption = Path("runs"),
     split: SplitOption = None,
+    fold: FoldOption = None,
+    train_cases: TrainCasesOption = None,
     recipe: RecipeOption = None,
     set_: SetOption = None,
     fix: Annotated[
@@ -136,7 +141,8 @@ def run(
             "nsd_tolerance": nsd_tolerance,
             "fixed": tuple(sorted(set(fix or ()))),
             "checkpoint_every": 60 * checkpoint_every,
-        },
+        }
+        | part_options(fold, train_cases),
     )
 
 
@@ -158,6 +164,8 @@ def plan(
     data_root: DataRootOption = None,
     out: OutOption = Path("runs"),
     split: SplitOption = None,
+    fold: FoldOption = None,
+    train_cases: TrainCasesOption = None,
     recipe: RecipeOption = None,
     set_: SetOption = None,
     fix: Annotated[list[str] | None, typer.Option(help="Stream that every seed draws as seed 0 does (repeatable).")] = None,

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from initbench.errors import UsageError
+
 
 class Budget(StrEnum):
     """Steps of a run, as the recipe states them."""
@@ -105,6 +107,14 @@ SplitOption = Annotated[
     str | None,
     typer.Option("--split", help="auto, published or the name of a published one. [default: published where there is one]"),
 ]
+FoldOption = Annotated[
+    list[str] | None,
+    typer.Option("--fold", help="Fold k/K of all cases (by patient) in place of a split; comma list or repeated: 1/5,2/5."),
+]
+TrainCasesOption = Annotated[
+    str | None,
+    typer.Option("--train-cases", help="Train on so many of the split's training cases; comma list, nested subsets: 3,6,12."),
+]
 RecipeOption = Annotated[str | None, typer.Option("--recipe", help="Recipe: name or TOML file. [default: the data set's]")]
 SetOption = Annotated[
     list[str] | None,
@@ -128,6 +138,19 @@ ClassesOption = Annotated[
 SharedOption = Annotated[bool, typer.Option("--shared-seeds", help="Only the seeds that every init of a block has.")]
 MarginOption = Annotated[float, typer.Option("--margin", help="Dice points within which two inits are equivalent.", min=0.0)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def part_options(fold: list[str] | None, train_cases: str | None) -> dict[str, Any]:
+    """Folds and numbers of training cases, as the harness takes them.
+
+    Raises:
+        UsageError: a number of cases is none.
+    """
+    numbers = [item.strip() for item in (train_cases or "").split(",") if item.strip()]
+    if not all(item.isdecimal() and len(item) < 7 for item in numbers):
+        raise UsageError(f"--train-cases {train_cases}: whole numbers of cases, as 3,6,12")
+    folds = [item.strip() for text in fold or () for item in text.split(",") if item.strip()]
+    return {"folds": folds, "train_cases": [int(item) for item in numbers]}
 
 
 def run_options(

@@ -33,6 +33,9 @@ class RunRequest:
     """One run as asked for: plain values, so that it travels to a worker process.
 
     Attributes:
+        split: auto, published, or the name of a published split.
+        fold: ``k/K`` in place of a split.
+        train_cases: how many of the split's training cases are used; all of them without it.
         fixed: streams that give at every seed what they give at seed 0.
         distances: whether HD95 and surface Dice are measured; like `save_predictions` it decides no other number.
         nsd_tolerance: of the surface Dice, in mm.
@@ -52,6 +55,8 @@ class RunRequest:
     data_root: Path | None = None
     out: Path = Path("runs")
     split: splits.SplitName | None = None
+    fold: str | None = None
+    train_cases: int | None = None
     recipe: str | None = None
     assignments: tuple[str, ...] = ()
     threads: int = 1
@@ -66,7 +71,9 @@ class RunRequest:
     def label(self) -> str:
         """The run in a few words."""
         protocol = "" if self.protocol == "equal-total" else f" {self.protocol}"
-        return f"{self.init} × {self.backbone} × {self.dataset} seed {self.seed}{protocol}"
+        part = f" fold {self.fold}" if self.fold else ""
+        part += f" on {self.train_cases} cases" if self.train_cases else ""
+        return f"{self.init} × {self.backbone} × {self.dataset}{part} seed {self.seed}{protocol}"
 
 
 def as_json(request: RunRequest) -> dict[str, Any]:
@@ -154,7 +161,8 @@ def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
     )
     backbone, variant = _backbone(backbone_spec, recipe)
     precision = resolve_precision(request.precision, resolve_device(request.device, request.index))
-    prepared = prepare(dataset, splits.resolve(dataset, request.split), recipe.preprocess, progress)
+    split = splits.resolve(dataset, request.split, request.fold, request.train_cases)
+    prepared = prepare(dataset, split, recipe.preprocess, progress)
     cell = Cell(
         request=request,
         init=init,

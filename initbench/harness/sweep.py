@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 from initbench import registry, spec
-from initbench.data.splits import SplitName
+from initbench.data.splits import SplitName, parse_fold
 from initbench.errors import UsageError
 from initbench.executors.local import OneRun, Reporter, run_all
 from initbench.harness import compose, names
@@ -31,10 +31,10 @@ class RunOptions(TypedDict, total=False):
 
     `budget` is the steps a recipe states for it; `size` that of the networks; `device` auto, cpu, cuda or cuda:i; `precision`
     auto is bf16 where the device is fast at it; `data_root` the folder that holds the data sets; `out` that of the run
-    directories; `split` by default the published one where there is one; `recipe` a name or TOML file, by default the data
-    set's; `assignments` are ``section.field=value`` over it; `threads` are torch threads of a run on the CPU;
-    `fixed` are streams that every seed draws as seed 0 does; `save_predictions` keeps label maps of the reported cases;
-    `distances` measures HD95 and surface Dice at `nsd_tolerance` mm, seconds a case for large CT;
+    directories; `split` auto or a published one's name, by default the usual published one where there is one; `recipe` a name
+    or TOML file, by default the data set's; `assignments` are ``section.field=value`` over it; `threads` are torch threads of a
+    run on the CPU; `fixed` are streams that every seed draws as seed 0 does; `save_predictions` keeps label maps of the reported
+    cases; `distances` measures HD95 and surface Dice at `nsd_tolerance` mm, seconds a case for large CT;
     `checkpoint_every` is in seconds.
     """
 
@@ -57,11 +57,14 @@ class RunOptions(TypedDict, total=False):
 
 class Options(RunOptions, total=False):
     """Options of a sweep: `seeds` is a number (0 to n-1) or the seeds themselves; `protocol` who pays for a pretext's steps;
+    `folds` are ``k/K``, in place of a split; `train_cases` are numbers of training cases to use, nested subsets;
     `placebo` adds ``default`` drawn again to a study of it and others under two or more seeds.
     """
 
     seeds: int | Sequence[int]
     protocol: SweepProtocol
+    folds: Sequence[str]
+    train_cases: Sequence[int]
     placebo: bool
 
 
@@ -72,13 +75,15 @@ def plan(
     *,
     seeds: int | Sequence[int] = 1,
     protocol: SweepProtocol = "equal-total",
+    folds: Sequence[str] = (),
+    train_cases: Sequence[int] = (),
     placebo: bool = True,
     **options: Unpack[RunOptions],
 ) -> list[RunRequest]:
     """Crosses the lists of a sweep, seeds slowest, so that an interrupted one holds whole comparisons. Arguments as for `run`.
 
     Raises:
-        UsageError: an unknown or malformed component or parameter, no seed.
+        UsageError: an unknown or malformed component or parameter, no seed, no such fold.
     """
     inits, backbones, datasets = (names.items(values) for values in (init, backbone, dataset))
     inits, assignments = names.assign(inits, options.get("assignments", ()))
@@ -94,11 +99,15 @@ def plan(
     check_streams(options.get("fixed", ()))
     base = replace(_base(options), assignments=tuple(assignments))
     check_tolerance(base.nsd_tolerance)
+    parts = _parts(folds, train_cases, base.split)
     return [
-        replace(base, init=text, backbone=net, dataset=data, seed=seed, protocol=chosen, index=index)
-        for index, (seed, data, net, (text, chosen)) in enumerate(
+        replace(
+            base, init=text, backbone=net, dataset=data, seed=seed, protocol=chosen, fold=fold, train_cases=cases, index=index
+        )
+        for index, (seed, (fold, cases), data, net, (text, chosen)) in enumerate(
             product(
                 numbers,
+                parts,
                 datasets,
                 backbones,
                 # An init that learns nothing has the same run under every protocol.
@@ -106,6 +115,17 @@ def plan(
             )
         )
     ]
+
+
+def _parts(folds: Sequence[str], train_cases: Sequence[int], split: str | None) -> list[tuple[str | None, int | None]]:
+    """Folds crossed with numbers of training cases, each once and written one way: a request is kept as it is written."""
+    if folds and split is not None:
+        raise UsageError(f"--split {split} and --fold {folds[0]} exclude each other: folds divide all cases anew")
+    strange = [number for number in train_cases if number < 1]
+    if strange:
+        raise UsageError(f"--train-cases {strange[0]}: a run trains on one case or more")
+    wanted = ["{}/{}".format(*parse_fold(text)) for text in folds]
+    return list(product(dict.fromkeys(wanted) or [None], dict.fromkeys(train_cases) or [None]))
 
 
 def _with_placebo(inits: Sequence[str], seeds: int) -> list[str]:

@@ -177,7 +177,7 @@ def _grouped(runs: Sequence[Expected], key: Callable[[Expected], object]) -> Ite
 
 
 def _block_key(run: Expected) -> object:
-    return tuple(run.resolved[key] for key in ("dataset", "backbone", "variant"))
+    return tuple(run.resolved[key] for key in ("dataset", "backbone", "variant", "split"))
 
 
 class _Block:
@@ -186,7 +186,8 @@ class _Block:
     def __init__(self, runs: tuple[Expected, ...], plan: StudyPlan, tables: Sequence[ScoreTable], stated: Pilot | None) -> None:
         resolved = runs[0].resolved
         self.runs = runs
-        self.name = title(resolved)
+        part = str(resolved["split"])  # said where there may be several blocks of these names
+        self.name = title(resolved) + (f", {part}" if part.startswith("fold ") or ", trained on " in part else "")
         self.time = time_of(runs, plan.measured)
         self.bytes = sum(bytes_of(run, plan.measured) for run in runs if run.state == "new")
         self.seeds = len({run.resolved["seed"] for run in runs})
@@ -226,7 +227,7 @@ class _Block:
         resolved = self.runs[0].resolved
         return {
             "of": "block",
-            **{key: resolved[key] for key in ("dataset", "backbone", "variant")},
+            **{key: resolved[key] for key in ("dataset", "backbone", "variant", "split")},
             **_counted(self.runs),
             **_timed(self.time),
             "bytes": self.bytes,
