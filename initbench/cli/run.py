@@ -107,6 +107,8 @@ def _announce(console: Console, requests: Sequence[RunRequest], protocol: str) -
 
     first = requests[0]
     counts = [len({getattr(request, field) for request in requests}) for field in ("init", "backbone", "dataset", "seed")]
+    parts = len({(request.fold, request.train_cases) for request in requests})
+    shares = f" × {parts} fold(s) or numbers of training cases" if parts > 1 else ""
     console.print(
         f"{len(requests)} runs: {counts[0]} init(s) × {counts[1]} backbone(s) × {counts[2]} data set(s){shares} × {counts[3]} "
         "seed(s); "
@@ -119,8 +121,6 @@ def _announce(console: Console, requests: Sequence[RunRequest], protocol: str) -
     if resolve_device(first.device).type == "cpu" and "paper" in (first.size, first.budget):
         console.print(
             "[yellow]note:[/] paper size or budget on a CPU takes days; --size tiny --budget short takes ten minutes a run",
-    parts = len({(request.fold, request.train_cases) for request in requests})
-    shares = f" × {parts} fold(s) or numbers of training cases" if parts > 1 else ""
             soft_wrap=True,
         )
 
@@ -131,6 +131,8 @@ def _plain(outcome: Any) -> dict[str, Any]:
         "init": request.init,
         "backbone": request.backbone,
         "dataset": request.dataset,
+        "fold": request.fold,
+        "train_cases": request.train_cases,
         "seed": request.seed,
         "protocol": request.protocol,
         "state": outcome.state,
@@ -138,5 +140,3 @@ def _plain(outcome: Any) -> dict[str, Any]:
         "message": outcome.message or None,
         "path": str(outcome.folder) if outcome.folder else None,
     }
-        "fold": request.fold,
-        "train_cases": request.train_cases,
