@@ -194,7 +194,7 @@ def plan(
         measure=measure,
         sds=sd,
         form=format_.value,
-        options=options | {"out": out, "fixed": tuple(sorted(set(fix or ())))},
+        options=options | {"out": out, "fixed": tuple(sorted(set(fix or ())))} | part_options(fold, train_cases),
     )
 
 
