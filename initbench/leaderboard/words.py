@@ -61,8 +61,8 @@ def duration(seconds: float) -> str:
 
 
 def chance(p: float) -> str:
-    """A p value; a small one as a bound, – for none."""
-    return "–" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    """A p value; a small one as a bound that no line break can cut, – for none."""
+    return "–" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def plain(value: object) -> object:
