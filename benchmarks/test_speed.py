@@ -38,6 +38,18 @@ def test_supervised_batch(benchmark: Callable[..., Any], settings: recipe.Recipe
     benchmark(sampler.batch, 3)
 
 
+@pytest.mark.parametrize("patch", [(48, 64, 48), (96, 96, 96)])
+@pytest.mark.parametrize("family", ["monai-r1", "nnunet"])
+def test_augmentation(benchmark: Any, settings: recipe.Recipe, family: str, patch: tuple[int, int, int]) -> None:
+    """Sixteen batches of two patches: what chance does to one batch is evened out. A patch costs a thirty-second of it."""
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    volume = make_volume(rng.normal(size=(1, 180, 180, 180)).astype(np.float32), None, CPU)
+    chosen = settings.augment.model_copy(update={"family": family})
+    sampler = PatchSampler([volume], settings.patch.model_copy(update={"size": patch, "batch": 2}), chosen, 0)
+    benchmark.pedantic(lambda: [sampler.batch(step) for step in range(16)], rounds=2, warmup_rounds=1)
+
+
 def test_unlabelled_batch(benchmark: Callable[..., Any], settings: recipe.Recipe, volumes: list[Any]) -> None:
     sampler = UnlabelledSampler(volumes, settings.patch.size, settings.pretext.batch, settings.augment, 0)
     benchmark(sampler.batch, 3, 16)

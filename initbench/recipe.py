@@ -25,6 +25,9 @@ Voxels = Annotated[int, Field(ge=1, le=4096)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 StepCount = Annotated[int, Field(ge=2, le=1_000_000_000)]
 Millimetres = Annotated[float, Field(ge=0.001, le=1000.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Size = Annotated[float, Field(ge=0.0, le=100.0)]
+Factor = Annotated[float, Field(ge=0.1, le=10.0)]
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
 N = TypeVar("N", bound=float)
 
@@ -106,15 +109,59 @@ class Preprocess(_Section):
 
 
 class Patch(_Section):
-    """Training crops. `foreground` is the share of patches centred on a foreground voxel (pos:neg 1:1 is 0.5)."""
+    """Training crops. `foreground` is the share of patches centred on a foreground voxel (pos:neg 1:1 is 0.5).
+
+    `sampling` is ``centres`` (MONAI's RandCropByPosNegLabel: every foreground voxel alike, the others around background) or
+    ``nnunet`` (the last of a batch hold foreground, every class alike, as many as the rounded share; the others lie anywhere).
+    `background` says around which voxels: ``any`` that are not foreground, or those where the image is ``positive`` (MONAI's
+    image_threshold of 0). `per_volume` patches of a batch are cut from one volume.
+    """
 
     size: Annotated[tuple[Voxels, Voxels, Voxels], AfterValidator(_fits)]
     batch: Count
     foreground: float = Fraction
+    sampling: Annotated[Literal["centres", "nnunet"], LATER] = "centres"
+    background: Annotated[Literal["any", "positive"], LATER] = "any"
+    per_volume: Annotated[Count, LATER] = 1
+
+
+class NnUnetAugment(_Section):
+    """nnU-Net's augmentation (moreDA): probabilities per patch and ranges; `..._channel` are per channel of a chosen patch.
+
+    `dummy_2d`: whether patches are turned, by up to `degrees_in_plane`, and scaled in plane alone; ``auto`` where the longest
+    edge of a patch is more than three times its depth, as nnU-Net v1 has it.
+    """
+
+    rotate: Share = 0.2
+    degrees: float = Field(default=30.0, ge=0, le=180)
+    degrees_in_plane: float = Field(default=180.0, ge=0, le=180)
+    dummy_2d: Literal["auto", "always", "never"] = "auto"
+    scale: Share = 0.2
+    scale_range: Rising[Factor] = (0.7, 1.4)
+    noise: Share = 0.1
+    noise_sd: Rising[Size] = (0.0, 0.1)
+    blur: Share = 0.2
+    blur_channel: Share = 0.5
+    blur_sigma: Rising[Factor] = (0.5, 1.0)
+    brightness: Share = 0.15
+    brightness_range: Rising[Size] = (0.75, 1.25)
+    contrast: Share = 0.15
+    contrast_range: Rising[Size] = (0.75, 1.25)
+    lowres: Share = 0.25
+    lowres_channel: Share = 0.5
+    lowres_range: Rising[Share] = (0.5, 1.0)
+    gamma_inverted: Share = 0.1
+    gamma: Share = 0.3
+    gamma_range: Rising[Factor] = (0.7, 1.5)
+    mirror: Share = 0.5
 
 
 class Augment(_Section):
-    """Probabilities and ranges of recipe R1: flips per axis, in-plane quarter turns, intensity scale and shift."""
+    """Probabilities and ranges of recipe R1: flips per axis, in-plane quarter turns, intensity scale and shift.
+
+    `family` says what the patches of training get: these (``monai-r1``), or `nnunet` instead. Unlabelled patches of a pretext get
+    these always.
+    """
 
     flip: float = Fraction
     rot90: float = Fraction
@@ -122,6 +169,8 @@ class Augment(_Section):
     scale_range: float = Field(ge=0.0)
     shift_probability: float = Fraction
     shift_range: float = Field(ge=0.0)
+    family: Annotated[Literal["monai-r1", "nnunet"], LATER] = "monai-r1"
+    nnunet: Annotated[NnUnetAugment, LATER] = NnUnetAugment()
 
 
 class Optimizer(_Section):

@@ -196,7 +196,7 @@ def changed(value: Any) -> list[Any]:
         return [value + 1, value / 2, value - 0.25]
     if isinstance(value, list):
         return [[*value[:-1], value[-1] + 1], [*value[:-1], value[-1] - 0.25]]
-    return ["percentile", "nnunet", "native", "x", "sgd", "poly", "gaussian", "constant", "conv"]
+    return ["percentile", "nnunet", "never", "positive", "native", "x", "sgd", "poly", "gaussian", "constant", "conv"]
 
 
 def test_digest_holds_every_value() -> None:

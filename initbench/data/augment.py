@@ -61,6 +61,6 @@ def move(volume: Tensor, flips: NDArray[np.bool_], turns: int) -> Tensor:
 def adjust(images: Tensor, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> Tensor:
     """``image * scale + shift`` for ``(N, C, D, H, W)``."""
     shape = (-1, 1, 1, 1, 1)
-    factors = torch.tensor(scale, dtype=images.dtype).to(images.device).view(shape)
-    offsets = torch.tensor(shift, dtype=images.dtype).to(images.device).view(shape)
+    factors = torch.tensor(scale, dtype=images.dtype).to(images.device, non_blocking=True).view(shape)
+    offsets = torch.tensor(shift, dtype=images.dtype).to(images.device, non_blocking=True).view(shape)
     return images * factors + offsets

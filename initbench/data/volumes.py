@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from initbench import seeding
-from initbench.data import augment
+from initbench.data import augment, nnunet_augment
 from initbench.data.prepare import Prepared
 from initbench.errors import DataError
 from initbench.protocols import Grid, Patches
@@ -43,6 +44,12 @@ class Volume:
         """(D, H, W)."""
         d, h, w = self.host_label.shape
         return d, h, w
+
+    @functools.cached_property
+    def by_class(self) -> tuple[NDArray[np.int64], ...]:
+        """`foreground`, a class at a time."""
+        values = self.host_label.ravel()[self.foreground]
+        return tuple(self.foreground[values == value] for value in np.unique(values))
 
 
 @dataclass(frozen=True)
@@ -96,15 +103,20 @@ class PatchSampler:
         self._patch = patch
         self._augmentation = augmentation
         self._root = root
+        self._allowed: list[NDArray[np.bool_] | None] = [
+            (volume.image > 0).any(0).cpu().numpy() if patch.background == "positive" else None for volume in volumes
+        ]
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step: positive and negative centres, R1 augmentation."""
-        size, count = self._patch.size, self._patch.batch
+        """The batch of a step: placed by the labels, augmented."""
         order = self._rng("order", step)
+        places = self._places(order)
+        if self._augmentation.family == "nnunet":
+            return self._as_nnunet(step, places)
+        size, count = self._patch.size, self._patch.batch
         moves = augment.draw(self._rng("augment", step), count, size, self._augmentation)
         images, labels = [], []
-        for n in range(count):
-            volume, start = self._position(order)
+        for n, (volume, start) in enumerate(places):
             images.append(augment.move(cut(volume.image, start, size), moves.flips[n], int(moves.turns[n])))
             labels.append(augment.move(cut(volume.label, start, size), moves.flips[n], int(moves.turns[n])))
         image = augment.adjust(torch.stack(images), moves.scale, moves.shift)
@@ -113,11 +125,64 @@ class PatchSampler:
     def _rng(self, stream: Literal["order", "augment"], step: int) -> np.random.Generator:
         return seeding.rng(self._root, stream, step)
 
-    def _position(self, rng: np.random.Generator) -> tuple[Volume, list[int]]:
-        volume = self._volumes[int(rng.integers(len(self._volumes)))]
+    def _seed(self, step: int) -> int:
+        """Of what is drawn on the device."""
+        return seeding.torch_seed(self._root, "augment", step, "device")
+
+    def _as_nnunet(self, step: int, places: Sequence[tuple[Volume, list[int]]]) -> Batch:
+        size, settings = self._patch.size, self._augmentation.nnunet
+        device = places[0][0].image.device
+        drawn = nnunet_augment.draw(self._rng("augment", step), len(places), len(places[0][0].image), size, settings)
+        images = [cut(volume.image, start, size) for volume, start in places]
+        labels = [cut(volume.label, start, size) for volume, start in places]
+        moved = [int(n) for n in np.flatnonzero(drawn.moved)]
+        if moved:
+            margin = nnunet_augment.margins(drawn, size)
+            larger = size[0] + 2 * margin[0], size[1] + 2 * margin[1], size[2] + 2 * margin[2]
+            starts = [[s - m for s, m in zip(places[n][1], margin, strict=True)] for n in moved]
+            regions = torch.stack([cut(places[n][0].image, start, larger) for n, start in zip(moved, starts, strict=True)])
+            marks = torch.stack([cut(places[n][0].label, start, larger) for n, start in zip(moved, starts, strict=True)])
+            turned = nnunet_augment.resample(regions, drawn.matrix[moved], size, "bilinear")
+            turned_labels = nnunet_augment.resample(marks[:, None].float(), drawn.matrix[moved], size, "nearest")[:, 0]
+            for k, n in enumerate(moved):
+                images[n], labels[n] = turned[k], turned_labels[k].to(labels[n].dtype)
+        images = nnunet_augment.adjust(images, drawn, torch.Generator(device).manual_seed(self._seed(step)))
+        image = torch.stack([nnunet_augment.mirror(item, drawn.mirror[n]) for n, item in enumerate(images)])
+        label = torch.stack([nnunet_augment.mirror(item, drawn.mirror[n]) for n, item in enumerate(labels)])
+        return Batch(image, label.long())
+
+    def _places(self, rng: np.random.Generator) -> list[tuple[Volume, list[int]]]:
+        """Volume and first voxel of each patch of a batch."""
+        places, index, count = [], 0, self._patch.batch
+        for n in range(count):
+            if n % self._patch.per_volume == 0:
+                index = int(rng.integers(len(self._volumes)))
+            volume = self._volumes[index]
+            if self._patch.sampling == "nnunet":
+                start = self._anywhere(rng, volume, holds_foreground=n >= round(count * (1 - self._patch.foreground)))
+            else:
+                start = self._around_a_voxel(rng, index)
+            places.append((volume, start))
+        return places
+
+    def _around_a_voxel(self, rng: np.random.Generator, index: int) -> list[int]:
+        volume = self._volumes[index]
         positive = bool(rng.random() < self._patch.foreground) and volume.foreground.size > 0
-        centre = self._foreground(rng, volume) if positive else self._background(rng, volume)
-        return volume, [clamp_start(c, p, s) for c, p, s in zip(centre, self._patch.size, volume.shape, strict=True)]
+        centre = self._foreground(rng, volume) if positive else self._background(rng, volume, self._allowed[index])
+        return self._start(centre, volume)
+
+    def _anywhere(self, rng: np.random.Generator, volume: Volume, *, holds_foreground: bool) -> list[int]:
+        if holds_foreground and volume.foreground.size:
+            voxels = volume.by_class[int(rng.integers(len(volume.by_class)))]
+            index = voxels[int(rng.integers(voxels.size))]
+            return self._start(tuple(int(i) for i in np.unravel_index(index, volume.shape)), volume)
+        return [
+            int(rng.integers(n - p + 1)) if n > p else clamp_start(0, p, n)
+            for p, n in zip(self._patch.size, volume.shape, strict=True)
+        ]
+
+    def _start(self, centre: Sequence[int], volume: Volume) -> list[int]:
+        return [clamp_start(c, p, s) for c, p, s in zip(centre, self._patch.size, volume.shape, strict=True)]
 
     @staticmethod
     def _foreground(rng: np.random.Generator, volume: Volume) -> tuple[int, ...]:
@@ -125,11 +190,11 @@ class PatchSampler:
         return tuple(int(i) for i in np.unravel_index(index, volume.shape))
 
     @staticmethod
-    def _background(rng: np.random.Generator, volume: Volume) -> tuple[int, ...]:
+    def _background(rng: np.random.Generator, volume: Volume, allowed: NDArray[np.bool_] | None) -> tuple[int, ...]:
         centre: tuple[int, ...] = ()
         for candidate in rng.integers(0, volume.shape, (_BACKGROUND_TRIES, 3)):
             centre = tuple(int(i) for i in candidate)
-            if volume.host_label[centre] == 0:
+            if volume.host_label[centre] == 0 and (allowed is None or allowed[centre]):
                 break
         return centre
 
@@ -145,6 +210,9 @@ class GuidedSampler(PatchSampler):
 
     def _rng(self, stream: Literal["order", "augment"], step: int) -> np.random.Generator:
         return seeding.rng(self._root, "pretext", stream, step)
+
+    def _seed(self, step: int) -> int:
+        return seeding.torch_seed(self._root, "pretext", "augment", step, "device")
 
 
 class UnlabelledSampler:
