@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from initbench import digest
 from initbench.data import cache
 from initbench.data.preprocess import CaseScan, Parameters, Placement, preprocess, resolve, scan
-from initbench.protocols import Case, Dataset, NoProgress, Progress, Split
+from initbench.errors import DataError
+from initbench.protocols import Case, Dataset, NoProgress, Progress, Split, regions_of
 from initbench.recipe import Preprocess
 
 
@@ -34,7 +35,12 @@ class PreparedCase:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set ready for the device."""
+    """A data set ready for the device.
+
+    Attributes:
+        classes: what networks tell apart, the background first.
+        regions: label numbers by region, where unions of labels are reported in place of the classes.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -43,6 +49,17 @@ class Prepared:
     parameters: Parameters
     digest: str
     keys: dict[str, str]
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """What is reported, the background first: the regions, else the classes."""
+        return (self.classes[0], *self.regions) if self.regions else self.classes
+
+    @property
+    def first(self) -> int:
+        """Number of the first one in tables. Regions are numbered behind the labels: pictures show labels."""
+        return len(self.classes) if self.regions else 1
 
     def case(self, case_id: str) -> PreparedCase:
         """Maps one case.
@@ -62,7 +79,19 @@ def data_digest(dataset: Dataset, split: Split) -> tuple[str, dict[str, str]]:
     """Digest of everything a result depends on in the data: cases, their bytes, who trains; and the digest of each case."""
     cases = {case_id: dataset.digest(case_id) for case_id in (*split.train, *split.test)}
     table = {"cases": cases, "train": split.train, "test": split.test, "classes": dataset.classes}
-    return digest.of_json(table), cases
+    regions = _regions(dataset)
+    return digest.of_json(table | ({"regions": regions} if regions else {})), cases
+
+
+def _regions(dataset: Dataset) -> dict[str, tuple[int, ...]]:
+    found = regions_of(dataset)
+    for name, labels in found.items():
+        if not labels or not all(0 < label < len(dataset.classes) for label in labels) or len(set(labels)) < len(labels):
+            raise DataError(
+                f"{dataset.name}: region {name!r} is of labels {list(labels)}; labels are 1 to {len(dataset.classes) - 1}, "
+                "each once"
+            )
+    return found
 
 
 def prepare(dataset: Dataset, split: Split, settings: Preprocess, progress: Progress | None = None) -> Prepared:
@@ -82,7 +111,7 @@ def prepare(dataset: Dataset, split: Split, settings: Preprocess, progress: Prog
     for done, case_id in enumerate(missing, start=1):
         _store(dataset.load(case_id), keys[case_id], parameters)
         progress.advance(done, {})
-    return Prepared(dataset.name, dataset.classes, len(dataset.channels), split, parameters, whole, keys)
+    return Prepared(dataset.name, dataset.classes, len(dataset.channels), split, parameters, whole, keys, _regions(dataset))
 
 
 def _store(case: Case, key: str, parameters: Parameters) -> None:

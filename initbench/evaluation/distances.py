@@ -8,6 +8,7 @@ both numbers, which MONAI's own two functions do not; the numbers are those of `
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,8 +54,9 @@ def measure(
     affine: NDArray[np.float64],
     classes: int,
     tolerance_mm: float,
+    regions: Sequence[Sequence[int]] | None = None,
 ) -> list[Distances]:
-    """Distances of classes 1 to `classes` - 1 (background is no class).
+    """Distances of classes 1 to `classes` - 1 (background is no class), or of regions.
 
     Args:
         reference: label map ``(X, Y, Z)`` in the file's own axis order.
@@ -62,6 +64,7 @@ def measure(
         affine: voxel to world (mm), 4 x 4.
         classes: with background.
         tolerance_mm: of the surface Dice.
+        regions: sets of labels, each with the surface of their union.
 
     Raises:
         ValueError: shapes differ, or the tolerance is negative or not finite.
@@ -71,7 +74,12 @@ def measure(
     if not (math.isfinite(tolerance_mm) and tolerance_mm >= 0):
         raise ValueError(f"a tolerance of {tolerance_mm} mm is none")
     spacing = voxel_size(affine)
-    return [_of_class(reference == k, prediction == k, spacing, tolerance_mm) for k in range(1, classes)]
+    sets = regions or [(k,) for k in range(1, classes)]
+    return [_of_class(_mask(reference, labels), _mask(prediction, labels), spacing, tolerance_mm) for labels in sets]
+
+
+def _mask(label_map: NDArray[np.uint8], labels: Sequence[int]) -> NDArray[np.bool_]:
+    return label_map == labels[0] if len(labels) == 1 else np.isin(label_map, labels)
 
 
 def _of_class(reference: NDArray[np.bool_], prediction: NDArray[np.bool_], spacing: Spacing, tolerance_mm: float) -> Distances:

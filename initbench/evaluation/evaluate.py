@@ -39,11 +39,12 @@ class Evaluator:
 
 @dataclass(frozen=True)
 class Scored:
-    """One reported case with its counts per foreground class."""
+    """One reported case with its counts per foreground class, or per region where some are reported in their place."""
 
     case: PreparedCase
     prediction: NDArray[np.uint8]
     counts: list[dice.Counts]
+    regions: tuple[tuple[int, ...], ...] = ()
 
     @property
     def dice(self) -> float:
@@ -55,13 +56,17 @@ def score_cases(evaluator: Evaluator, prepared: Prepared) -> Iterator[Scored]:
     """Predicts and scores the reported cases, one at a time."""
     for case_id in prepared.split.test:
         case = prepared.case(case_id)
-        prediction = evaluator.predict(case)
-        yield Scored(case, prediction, count(case.reference, prediction, len(prepared.classes)))
+        yield scored(prepared, case, evaluator.predict(case))
 
 
 def score_empty(prepared: Prepared) -> Iterator[Scored]:
     """Scores of an empty prediction: what a diverged run gets, the worst value for every class a case holds."""
     for case_id in prepared.split.test:
         case = prepared.case(case_id)
-        empty = np.zeros_like(case.reference)
-        yield Scored(case, empty, count(case.reference, empty, len(prepared.classes)))
+        yield scored(prepared, case, np.zeros_like(case.reference))
+
+
+def scored(prepared: Prepared, case: PreparedCase, prediction: NDArray[np.uint8]) -> Scored:
+    """A prediction counted: by class, or by the data set's regions."""
+    regions = tuple(prepared.regions.values())
+    return Scored(case, prediction, count(case.reference, prediction, len(prepared.classes), regions), regions)

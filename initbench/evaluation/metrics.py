@@ -1,6 +1,8 @@
-"""Counts per case and class."""
+"""Counts per case and class, or region: the one place where labels become what is reported."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +10,13 @@ from numpy.typing import NDArray
 from initbench.dice import Counts
 
 
-def count(reference: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int) -> list[Counts]:
-    """Counts of classes 1 to `classes` - 1 (background is no class).
+def count(
+    reference: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
+    classes: int,
+    regions: Sequence[Sequence[int]] | None = None,
+) -> list[Counts]:
+    """Counts of classes 1 to `classes` - 1 (background is no class), or of regions, each a set of labels that count as one.
 
     Raises:
         ValueError: shapes differ.
@@ -18,7 +25,10 @@ def count(reference: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: 
         raise ValueError(f"reference {reference.shape} and prediction {prediction.shape} have different shapes")
     joint = np.bincount(reference.astype(np.int64).ravel() * classes + prediction.ravel(), minlength=classes * classes)
     table = joint.reshape(classes, classes)  # rows: reference, columns: prediction
-    return [
-        Counts(int(table[k, k]), int(table[:, k].sum() - table[k, k]), int(table[k].sum() - table[k, k]))
-        for k in range(1, classes)
-    ]
+    return [_of_region(table, labels) for labels in regions or [(k,) for k in range(1, classes)]]
+
+
+def _of_region(table: NDArray[np.int64], labels: Sequence[int]) -> Counts:
+    """Counts of a set of labels from those of every pair of labels: a voxel of another label of the set is no mistake."""
+    both = table[np.ix_(labels, labels)].sum()
+    return Counts(int(both), int(table[:, list(labels)].sum() - both), int(table[list(labels)].sum() - both))

@@ -14,9 +14,9 @@ CaseDistances = dict[str, list[Distances]]
 
 
 def of_case(scored: Scored, tolerance_mm: float) -> list[Distances]:
-    """Distances of a scored case, per foreground class."""
+    """Distances of a scored case, per foreground class or region."""
     classes = len(scored.counts) + 1
-    return measure(scored.case.reference, scored.prediction, scored.case.affine, classes, tolerance_mm)
+    return measure(scored.case.reference, scored.prediction, scored.case.affine, classes, tolerance_mm, scored.regions)
 
 
 def recorded(distances: CaseDistances | None, classes: Sequence[str], tolerance_mm: float) -> dict[str, Any]:

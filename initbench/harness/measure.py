@@ -76,8 +76,8 @@ def _measure(cell: Cell, folder: Path, tolerance_mm: float, progress: Progress) 
             f"{folder}: its {source(folder, record)} give other counts than {store.CASES} holds: {', '.join(wrong)}; "
             "nothing is measured. Another device or other packages may do that: see `initbench verify`"
         )
-    classes = cell.prepared.classes
-    write = partial(records.write_cases, scored=said, classes=classes, distances=distances)
+    classes = cell.prepared.reported
+    write = partial(records.write_cases, scored=said, classes=classes, distances=distances, first=cell.prepared.first)
     changes = recorded(distances, classes, tolerance_mm) | {"cost": record["cost"] | {"distance_seconds": seconds}}
     # Until both files are replaced the record speaks of no distances, so it never names a tolerance that cases.csv is not of.
     store.amend(folder, record | recorded(None, classes, tolerance_mm), write, changes)

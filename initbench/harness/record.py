@@ -60,7 +60,8 @@ def header(cell: Cell, status: str, env: dict[str, Any]) -> dict[str, Any]:
             "split": cell.prepared.split.name,
             "train_cases": list(cell.prepared.split.train),
             "reported_cases": list(cell.prepared.split.test),
-            "classes": list(cell.prepared.classes),
+            "classes": list(cell.prepared.reported),
+            **({"labels": list(cell.prepared.classes), "regions": cell.prepared.regions} if cell.prepared.regions else {}),
             "seed": request.seed,
             "fixed_streams": list(request.fixed),
             "budget": request.budget,
@@ -120,12 +121,17 @@ def _nan_to_none(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def write_cases(path: Path, scored: CaseCounts, classes: Sequence[str], distances: CaseDistances | None = None) -> None:
-    """cases.csv: counts, Dice and distances per case and class; an empty cell is a missing value, or was not measured."""
+def write_cases(
+    path: Path, scored: CaseCounts, classes: Sequence[str], distances: CaseDistances | None = None, first: int = 1
+) -> None:
+    """cases.csv: counts, Dice and distances per case and class; an empty cell is a missing value, or was not measured.
+
+    The classes are numbered from `first`.
+    """
     rows = [
         {
             "case": case_id,
-            "class": k,
+            "class": first - 1 + k,
             "class_name": classes[k],
             **asdict(counts),
             "dice": counts.dice,

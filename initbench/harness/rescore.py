@@ -15,8 +15,7 @@ from safetensors.torch import load_model
 from initbench import dice
 from initbench.errors import InitbenchError, UsageError
 from initbench.evaluation.distances import Distances
-from initbench.evaluation.evaluate import Evaluator, Scored, score_cases, score_empty
-from initbench.evaluation.metrics import count
+from initbench.evaluation.evaluate import Evaluator, Scored, score_cases, score_empty, scored
 from initbench.harness.cell import Cell
 from initbench.harness.coverage import state_digest
 from initbench.harness.distances import CaseDistances
@@ -97,8 +96,8 @@ def rescore(cell: Cell, folder: Path, record: Mapping[str, Any], progress: Progr
     else:
         found = _from_weights(cell, folder, record, progress)
     progress.start("evaluate", len(cell.prepared.split.test))
-    for done, scored in enumerate(found, start=1):
-        yield scored
+    for done, item in enumerate(found, start=1):
+        yield item
         progress.advance(done, {})
 
 
@@ -113,7 +112,7 @@ def _from_predictions(cell: Cell, stored: Path) -> Iterator[Scored]:
             raise InitbenchError(f"case {case_id}: {path} cannot be read ({error})") from None
         if prediction.shape != case.reference.shape or prediction.dtype != np.uint8 or prediction.max(initial=0) >= classes:
             raise InitbenchError(f"case {case_id}: {path} is no label map of {classes} classes on the case's grid")
-        yield Scored(case, prediction, count(case.reference, prediction, classes))
+        yield scored(cell.prepared, case, prediction)
 
 
 def _from_weights(cell: Cell, folder: Path, record: Mapping[str, Any], progress: Progress) -> Iterator[Scored]:

@@ -195,7 +195,8 @@ class Run:
             scored = score(self.cell, evaluator, staging, self.progress, failed=diverged is not None)
             draw(self.cell, evaluator, scored.counts, staging / store.OVERLAY, failed=diverged is not None)
             evaluate_seconds = time.perf_counter() - evaluated - scored.distance_seconds
-            records.write_cases(staging / store.CASES, scored.counts, self.cell.prepared.classes, scored.distances)
+            prepared = self.cell.prepared
+            records.write_cases(staging / store.CASES, scored.counts, prepared.reported, scored.distances, prepared.first)
             records.write_curve(staging / store.CURVE, self.fits)
             store.write_json(staging / store.COVERAGE, self.coverage)
             model.to("cpu")
@@ -228,7 +229,7 @@ class Run:
         env: dict[str, Any],
     ) -> dict[str, Any]:
         cost = records.costs(self.fits["init"], self.fits["train"], self.init_seconds, evaluate, self.device)
-        classes = self.cell.prepared.classes
+        classes = self.cell.prepared.reported
         coverage = {key: value for key, value in self.coverage.items() if key in ("changed_share", "groups", "read", "report")}
         return records.header(self.cell, "diverged" if diverged else "ok", env) | {
             **records.scores(scored.counts, classes),
