@@ -174,7 +174,7 @@ class Augment(_Section):
 
 
 class Optimizer(_Section):
-    """One optimizer with its schedule. `warmup` is a share of the stage's steps."""
+    """One optimizer with its schedule. `warmup` is a share of the stage's steps, `plateaus` the number of its ``plateaus``."""
 
     name: Literal["adamw", "sgd"]
     lr: float = Field(gt=0)
@@ -184,6 +184,7 @@ class Optimizer(_Section):
     warmup: float = Fraction
     poly_power: float = 0.9
     clip: float = Field(default=0.0, ge=0, description="gradient norm bound, 0 for none")
+    plateaus: Annotated[int, Field(ge=1, le=50), LATER] = 8
 
 
 class Loss(_Section):
@@ -207,11 +208,16 @@ class PretextStage(_Section):
 
 
 class Inference(_Section):
-    """Sliding window over the preprocessed volume."""
+    """Sliding window over the preprocessed volume.
+
+    `mirror`: every window is predicted in its eight mirrorings and their probabilities averaged, as nnU-Net does; eight times the
+    work.
+    """
 
     overlap: float = Field(ge=0, lt=1)
     blend: Literal["constant", "gaussian"]
     batch: Count
+    mirror: Annotated[bool, LATER] = False
 
 
 class Steps(_Section):

@@ -199,3 +199,16 @@ def test_plateaus_are_those_of_the_release() -> None:
     assert max(rates) == rates[799] == pytest.approx(1.43e-5, rel=2e-3)
     assert len(set(rates)) == 8
     assert np.all(np.diff(rates) >= 0)
+
+
+def test_plateaus_of_the_supervised_stage() -> None:
+    """5000 epochs are 50 plateaus: nothing is learned on the first, the last has the whole rate; 4200 end at 41/49 of it."""
+    from initbench.recipe import Optimizer
+
+    settings = Optimizer(name="adamw", lr=1e-4, weight_decay=0, schedule="plateaus", warmup=0.01, plateaus=50)
+    rates = [learning_rate(step, 5000, settings) for step in range(5000)]
+    assert rates[:100] == [0.0] * 100
+    assert rates[-100:] == pytest.approx([1e-4] * 100)
+    assert len(set(rates)) == 50
+    shorter = settings.model_copy(update={"plateaus": 42})
+    assert learning_rate(4199, 4200, shorter) == pytest.approx(8.4e-5, rel=0.01)

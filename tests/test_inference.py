@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -72,6 +73,25 @@ def test_deep_supervision_gives_its_finest_output() -> None:
     settings = Inference(overlap=0.5, blend="constant", batch=1)
     expected = predict_probabilities(Windowed(), image, PATCH, settings, "float32")
     assert torch.equal(predict_probabilities(Deep(), image, PATCH, settings, "float32"), expected)
+
+
+def test_mirrored_windows_are_averaged() -> None:
+    """On one window: the mean over the mirrored images, each mirrored back. A pointwise network sees no difference."""
+    model, image = Windowed(), torch.randn(2, *PATCH, generator=torch.Generator().manual_seed(1))
+    plain = Inference(overlap=0.5, blend="gaussian", batch=2)
+    mirrored = plain.model_copy(update={"mirror": True})
+    expected = torch.zeros(3, *PATCH)
+    with torch.no_grad():
+        for flips in product((False, True), repeat=3):
+            axes = [axis for axis, flip in zip((-3, -2, -1), flips, strict=True) if flip]
+            expected += model(image.flip(axes)[None])[0].softmax(0).flip(axes) / 8
+    found = predict_probabilities(model, image, PATCH, mirrored, "float32")
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, predict_probabilities(model, image, PATCH, plain, "float32"), atol=1e-2)
+    large = torch.randn(2, 19, 23, 17, generator=torch.Generator().manual_seed(1))
+    pointwise = nn.Conv3d(2, 3, 1)
+    same = [predict_probabilities(pointwise, large, PATCH, settings, "float32") for settings in (plain, mirrored)]
+    torch.testing.assert_close(*same)
 
 
 def test_window_starts_by_hand() -> None:

@@ -1,12 +1,13 @@
 """Sliding-window inference and the way back to the native grid.
 
-The windows, their overlap and both blendings follow MONAI's ``sliding_window_inference`` (checked against it in the tests).
+The windows, their overlap and both blendings follow MONAI's ``sliding_window_inference`` (checked against it in the tests);
+mirroring is nnU-Net's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import combinations, product
 from typing import Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from initbench.recipe import Inference
 from initbench.training.precision import Precision, autocast
 
 _SIGMA = 0.125  # of the window's edge, for the Gaussian blending
+_MIRRORINGS = [axes for count in range(4) for axes in combinations((2, 3, 4), count)]
 
 
 def window_starts(size: int, patch: int, overlap: float) -> list[int]:
@@ -56,7 +58,7 @@ def predict_probabilities(model: nn.Module, image: Tensor, patch: Grid, settings
     norm = torch.zeros(padded.shape[1:], device=image.device)
     for first in range(0, len(starts), settings.batch):
         chunk = starts[first : first + settings.batch]
-        for start, probability in zip(chunk, _windows(model, padded, chunk, patch, precision), strict=True):
+        for start, probability in zip(chunk, _windows(model, padded, chunk, patch, settings, precision), strict=True):
             window = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))
             if total is None:
                 total = torch.zeros((probability.shape[0], *padded.shape[1:]), device=image.device)
@@ -68,10 +70,24 @@ def predict_probabilities(model: nn.Module, image: Tensor, patch: Grid, settings
     return (total / norm)[(slice(None), *inner)]
 
 
-def _windows(model: nn.Module, padded: Tensor, starts: Sequence[Sequence[int]], patch: Grid, precision: Precision) -> Tensor:
-    crops = [padded[(slice(None), *(slice(s, s + p) for s, p in zip(start, patch, strict=True)))] for start in starts]
-    with autocast(padded.device, precision):
-        output = model(torch.stack(crops))
+def _windows(
+    model: nn.Module, padded: Tensor, starts: Sequence[Sequence[int]], patch: Grid, settings: Inference, precision: Precision
+) -> Tensor:
+    crops = torch.stack(
+        [padded[(slice(None), *(slice(s, s + p) for s, p in zip(start, patch, strict=True)))] for start in starts]
+    )
+    if not settings.mirror:
+        return _probabilities(model, crops, precision)
+    total: Tensor | None = None
+    for axes in _MIRRORINGS:  # one after the other: eight times the batch would be eight times the memory
+        seen = _probabilities(model, crops.flip(axes), precision).flip(axes)
+        total = seen if total is None else total.add_(seen)
+    return crops if total is None else total / len(_MIRRORINGS)
+
+
+def _probabilities(model: nn.Module, crops: Tensor, precision: Precision) -> Tensor:
+    with autocast(crops.device, precision):
+        output = model(crops)
     logits: Tensor = output if isinstance(output, Tensor) else output[0]
     return logits.float().softmax(1)
 

@@ -55,7 +55,6 @@ class Fit:
     curve: list[dict[str, float]] = field(default_factory=list)
 
 
-PLATEAUS = 8
 PLATEAU_WARMUP = 50
 
 
@@ -63,12 +62,13 @@ def learning_rate(step: int, steps: int, settings: Optimizer) -> float:
     """Learning rate of a step: linear warm-up to `lr`, then cosine to 0, polynomial decay, or constant.
 
     ``plateaus`` is what LWI's release amounts to (ShahinaKK/LWI-VMS@7f21654:UNETR/BTCV/trainer.py l.332): its warm-up of 50
-    epochs from 0 is stepped once per 100 of 800 epochs, so the rate is k/49 of `lr` in the k-th eighth, at most 7/49.
+    epochs from 0 is stepped once per 100 epochs: 800 are 8 plateaus, with a rate of k/49 of `lr` on the k-th, at most 7/49; the
+    5000 of its supervised stage are 50.
 
     The first step has lr/warm-up steps, not 0: a stage of no-op steps is one of the released code's errors.
     """
     if settings.schedule == "plateaus":
-        return settings.lr * (PLATEAUS * step // steps) / (PLATEAU_WARMUP - 1)
+        return settings.lr * (settings.plateaus * step // steps) / (PLATEAU_WARMUP - 1)
     warm = round(settings.warmup * steps)
     if step < warm:
         return settings.lr * (step + 1) / warm
