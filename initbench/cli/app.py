@@ -199,6 +199,65 @@ def plan(
 
 
 @app.command()
+def reproduce(
+    name: Annotated[
+        str | None, typer.Argument(help="Published table or figure, as lwi:table-6; all that there are without it.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="This data set instead of the published one.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="This network instead of the published ones.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds 0 to N-1. [default: 3, of a report all]", min=1)] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="This seed (repeatable), instead of --seeds.", min=0)] = None,
+    budget: Annotated[Budget, typer.Option(help="Steps: smoke, short or paper.")] = Budget.paper,
+    size: SizeOption = NetSize.paper,
+    placebo: Annotated[bool, typer.Option(help="Run default drawn again, too.")] = True,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = Precision.auto,
+    jobs: Annotated[int, typer.Option(help="Runs at a time.", min=1)] = 1,
+    threads: ThreadsOption = 1,
+    data_root: DataRootOption = None,
+    out: OutOption = Path("runs"),
+    split: SplitOption = None,
+    recipe: RecipeOption = None,
+    set_: SetOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, for how long, and which data are missing.")
+    ] = False,
+    report_only: Annotated[bool, typer.Option("--report-only", help="From the runs that are there.")] = False,
+    shared_seeds: SharedOption = False,
+    margin: MarginOption = 0.5,
+    plot: Annotated[Path | None, typer.Option(help="Draw it: a .png, .svg or .pdf.")] = None,
+    format_: FormatOption = SheetFormat.table,
+    json: JsonOption = False,
+) -> None:
+    """Run what is missing of a published table or figure, and show it beside what was measured."""
+    from initbench.cli.reproduce import list_command, reproduce_command
+    from initbench.published.trials import Overrides
+
+    form = "json" if json else format_.value
+    if name is None:
+        list_command(form)
+        return
+    if seeds is not None and seed:
+        raise UsageError("--seeds N (0 to N-1) and --seed I exclude each other")
+    if dry_run and report_only:
+        raise UsageError("--dry-run and --report-only exclude each other")
+    reproduce_command(
+        name,
+        overrides=Overrides(dataset, backbone, size.value, budget.value, recipe, tuple(set_ or ()), split),
+        seeds=sorted(set(seed)) if seed else None if seeds is None else range(seeds),
+        placebo=placebo,
+        dry_run=dry_run,
+        report_only=report_only,
+        shared=shared_seeds,
+        margin=margin,
+        jobs=jobs,
+        plot=plot,
+        form=form,
+        options=run_options(budget, size, device, precision, threads, data_root, split, recipe, []) | {"out": out},
+    )
+
+
+@app.command()
 def status(
     out: OutOption = Path("runs"),
     watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until all have ended.")] = False,

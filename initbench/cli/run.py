@@ -18,6 +18,7 @@ from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
     from initbench.harness.cell import RunRequest
+    from initbench.harness.execute import Outcome
 
 
 _GO_ON = "finished runs and checkpoints are kept, and the same command goes on"
@@ -64,17 +65,27 @@ def retry_command(out: Path, jobs: int, *, everything: bool, json: bool) -> None
     _run([from_json(run.request, out=out) for run in chosen], jobs, console, json=json)
 
 
-def _run(requests: Sequence[RunRequest], jobs: int, console: Console, *, json: bool) -> None:
+def perform(requests: Sequence[RunRequest], jobs: int, console: Console) -> list[Outcome]:
+    """Runs what is missing of a plan under a display, where runs can be written at all.
+
+    Raises:
+        InterruptedRunError: Ctrl-C twice: runs in hand were stopped at once.
+    """
     from initbench.cli.progress import Display
     from initbench.harness.sweep import run_planned
 
-    out = requests[0].out
-    started = time.perf_counter()
+    _check_out(requests[0].out)
     try:
         with interrupt.handled(), Display(requests, console) as display:
-            outcomes = run_planned(requests, jobs, display)
+            return run_planned(requests, jobs, display)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"stopped at once; {_GO_ON}") from None
+
+
+def _run(requests: Sequence[RunRequest], jobs: int, console: Console, *, json: bool) -> None:
+    out = requests[0].out
+    started = time.perf_counter()
+    outcomes = perform(requests, jobs, console)
     states = Counter(outcome.state for outcome in outcomes)
     if json:
         sys.stdout.write(json_module.dumps([_plain(outcome) for outcome in outcomes], indent=1) + "\n")

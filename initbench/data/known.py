@@ -49,6 +49,9 @@ DECATHLON = {
     )
 }
 
+# What tables call the tasks that are registered.
+SHORT_NAMES = {"Task01_BrainTumour": "brats", "Task04_Hippocampus": "hippocampus", "Task06_Lung": "lung"}
+
 
 @dataclass(frozen=True)
 class Registered:

@@ -12,10 +12,9 @@ from typing import Any
 
 from initbench.data import nifti
 from initbench.data.folder import Files, FolderDataset, Layout, check_classes, check_files, folder_name, inside, read_json
-from initbench.data.known import DECATHLON
+from initbench.data.known import DECATHLON, SHORT_NAMES
 from initbench.errors import DataError, MissingDataError
 
-SHORT_NAMES = {"Task01_BrainTumour": "brats", "Task04_Hippocampus": "hippocampus", "Task06_Lung": "lung"}
 # Tables report these nested regions (Menze et al., IEEE TMI 34, 2015), numbered as the Decathlon's labels are: 1 oedema,
 # 2 non-enhancing, 3 enhancing tumour.
 BRATS_REGIONS = {"whole tumour": (1, 2, 3), "tumour core": (2, 3), "enhancing tumour": (3,)}

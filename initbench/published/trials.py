@@ -19,7 +19,7 @@ class Overrides:
     Attributes:
         recipe: name or file; by default the data set's.
         assignments: ``section.field=value`` over it; ``init.path=...`` for rows that need it.
-        split: `published` or `auto`; by default the published one where there is one.
+        split: `auto`, `published` or the name of a published one; by default the published one where there is one.
     """
 
     dataset: str | None = None
@@ -37,7 +37,7 @@ class Overrides:
         found += [f"{self.budget} budget"] if self.budget != "paper" else []
         found += [f"recipe {self.recipe}"] if self.recipe else []
         found += [text for text in self.assignments if not text.startswith("init.")]
-        return (*found, *([f"split {self.split}"] if self.split == "auto" else []))
+        return (*found, *([f"split {self.split}"] if self.split not in (None, "published") else []))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,134 @@
+"""The runs behind the rows of a published table: one score table of all rows, as if they were the inits of a block."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from initbench.leaderboard import words
+from initbench.leaderboard.matching import PLACEBO_LABEL, Found, dataset_names
+from initbench.published.tables import Table
+from initbench.published.trials import Mapped, Overrides
+from initbench.stats.blocks import BLOCK, PLACEBO
+from initbench.stats.compare import MARGIN
+from initbench.stats.design import Array
+from initbench.stats.inits import summarize
+from initbench.stats.summary import Interval, sd_interval
+from initbench.stats.table import ScoreTable, of_classes, score_tables
+
+_NAN = math.nan
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A table, its rows as they are asked for here, and what was changed."""
+
+    table: Table
+    mapped: Mapped
+    overrides: Overrides
+    margin: float = MARGIN
+    shared: bool = False
+    seeds: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The runs of one row.
+
+    Attributes:
+        here: init, network and data as the runs have them.
+        table: the scores of all rows on its data set.
+        reason: why the row gets no verdict.
+    """
+
+    label: str
+    here: str
+    block: Mapping[str, object]
+    table: ScoreTable
+    scores: Array
+    mean: Interval
+    sd: Interval
+    diverged: int
+    external: bool
+    reason: str = ""
+
+
+def measure(
+    asked: Asked, runs: pd.DataFrame, cases: pd.DataFrame, found: Found
+) -> tuple[dict[str, Measured], Mapping[str, pd.DataFrame]]:
+    """By label, the placebo last; and the cases of each data set, their `cell` being the label."""
+    own = {label: runs[runs["cell"] == cell] for label, cell in _ordered(asked, found)}
+    by_dataset: dict[str, list[str]] = {}
+    for label, frame in own.items():
+        by_dataset.setdefault(str(frame["dataset"].iloc[0]), []).append(label)
+    measured: dict[str, Measured] = {}
+    kept: dict[str, pd.DataFrame] = {}
+    for dataset, labels in by_dataset.items():
+        kept[dataset] = _counted(asked, dataset, pd.concat([_relabelled(cases, found, label) for label in labels]))
+        relabelled = pd.concat([_one_block(own[label], label) for label in labels], ignore_index=True)
+        (table,) = score_tables(relabelled, kept[dataset], shared=asked.shared)
+        measured |= {label: _row(label, own[label], table) for label in labels}
+    return {label: measured[label] for label in own}, kept
+
+
+def _ordered(asked: Asked, found: Found) -> list[tuple[str, str]]:
+    labels = [*(row.label for row in asked.table.row), PLACEBO_LABEL]
+    return [(label, found.cells[label]) for label in labels if label in found.cells]
+
+
+def _one_block(frame: pd.DataFrame, label: str) -> pd.DataFrame:
+    """The runs of a row as if all rows were of one block: a table of a paper may compare across settings, and says so."""
+    common = {column: "" for column in BLOCK if column != "dataset"}
+    return frame.assign(**common, protocol="any", init=name_of(label), cell=label)
+
+
+def name_of(label: str) -> str:
+    """What a row is called in the score table, where a placebo is told by its name."""
+    return PLACEBO if label == PLACEBO_LABEL else label
+
+
+def _relabelled(cases: pd.DataFrame, found: Found, label: str) -> pd.DataFrame:
+    frame = cases[cases["cell"] == found.cells[label]]
+    return frame.assign(cell=label, **{name: frame[name].astype(str) for name in ("case", "class_name", "dataset")})
+
+
+def _counted(asked: Asked, dataset: str, cases: pd.DataFrame) -> pd.DataFrame:
+    """The classes that the paper scores, on its own data set."""
+    table = asked.table
+    its_own = table.class_set and any(dataset in dataset_names(row.dataset) for row in table.row if row.dataset)
+    return of_classes(cases, (table.class_set,)) if its_own else cases
+
+
+def _row(label: str, runs: pd.DataFrame, table: ScoreTable) -> Measured:
+    first = runs.iloc[0]
+    block = {key: _plain(first[key]) for key in (*BLOCK, "init", "protocol")}
+    name = name_of(label)
+    if name in table.inits:
+        place = table.inits.index(name)
+        summary = summarize(table.y[place], name, table.diverged[place])
+        scores, mean, sd, reason = table.runs(name), summary.mean_new_cases, summary.run_sd, ""
+    else:
+        (withheld,) = (item for item in table.withheld if item.init == name)
+        scores = np.array(withheld.scores, np.float64)
+        mean = Interval(float(scores.mean()) if scores.size else _NAN, _NAN, _NAN)
+        sd, reason = sd_interval(scores), withheld.reason
+    return Measured(
+        label=label,
+        here=words.label(str(block["init"])),
+        block=block,
+        table=table,
+        scores=scores,
+        mean=mean,
+        sd=sd,
+        diverged=int((runs["status"] == "diverged").sum()),
+        external=bool((runs["external"] == True).any()),  # noqa: E712 - missing in records without it
+        reason=reason,
+    )
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,583 @@
+"""`initbench reproduce`: which runs are of which row, gaps and claims by hand, and the whole on small volumes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from initbench import recipe
+from initbench.cli.app import main
+from initbench.harness.reproduce import requests
+from initbench.harness.sweep import run_planned
+from initbench.leaderboard import claims, reproduction
+from initbench.leaderboard.matching import find
+from initbench.leaderboard.measured import Asked
+from initbench.leaderboard.reproduction import gap
+from initbench.published import tables, trials
+from initbench.published.tables import Claim
+from initbench.published.trials import Overrides
+from initbench.runs import store
+from initbench.runs.read import load
+from initbench.stats.compare import Difference, difference
+from initbench.stats.summary import Interval
+from tests.msd_factory import make_msd
+from tests.recorded import write_run
+from tests.shared_data import shared
+from tests.test_cli import in_one_process
+from tests.test_run import LIGHT, SMALL
+
+TABLE = tables.get("lwi:table-6")
+TINY = Overrides("phantom-lung", "unetr", "tiny", "smoke")
+PHANTOM = ["--dataset", "phantom-lung", "--backbone", "unetr", "--size", "tiny", "--budget", "smoke"]
+VALUES = (0.70, 0.72, 0.74)
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments])
+    printed = capsys.readouterr()
+    assert ended.value.code == code, printed.err
+    return printed.err if code else printed.out
+
+
+def rows_of(text: str, kind: str = "row") -> dict[str, dict[str, Any]]:
+    key = {"row": "row", "claim": "first", "planned row": "row"}[kind]
+    return {row[key]: row for row in json.loads(text) if row["of"] == kind}
+
+
+# --- runs without training ----------------------------------------------------------------------------------------------
+
+
+def resolved(overrides: Overrides = TINY, *assignments: str) -> dict[str, Any]:
+    """What a record says of its setting."""
+    found = recipe.load(
+        overrides.dataset or "base", size=overrides.size, backbone="unetr", budget=overrides.budget, assignments=assignments
+    )
+    steps = getattr(found.steps, overrides.budget)
+    return {"recipe": found.model_dump(mode="json"), "steps": steps, "budget": overrides.budget, "size": overrides.size}
+
+
+HARD = np.linspace(-0.1, 0.1, 9)  # cases
+
+
+def write_cases(folder: Path, rows: pd.DataFrame) -> None:
+    """Other cases in a run that is there: `tp` of 1000 voxels of a class, as many wrong ones as missed."""
+    wrong = 1000 - rows["tp"]
+    table = rows.assign(fp=wrong, fn=wrong, dice=rows["tp"] / 1000, hd95_mm=None, nsd=None)
+    table.to_csv(folder / store.CASES, index=False)
+    record = store.read_record(folder)
+    assert record is not None
+    own = {key: value for key, value in record.items() if key != "digest"} | {"dice": float(table["dice"].mean())}
+    store.write_json(folder / store.RECORD, store.seal(own, folder))
+
+
+def write_rows(out: Path, inits: dict[str, float], seeds: int = 3, **options: Any) -> None:
+    """Runs of inits whose Dice is shifted, each learned one trained on top."""
+    for init, shift in inits.items():
+        learned = init.partition("(")[0] in ("lwi", "mae", "tube", "order", "lwi-as-released")
+        own = {"protocol": "equal-finetune" if learned else "any", "learned": learned, **resolved(), **options}
+        rng = np.random.default_rng(len(init))
+        for seed in range(seeds):
+            folder = write_run(out, init, VALUES[seed] + shift, seed=seed, **own)
+            dice = VALUES[seed] + shift + HARD + rng.normal(0, 0.003, len(HARD)) + rng.normal(0, 0.001)
+            tp = np.round(1000 * dice).astype(int)
+            write_cases(
+                folder, pd.DataFrame({"case": [f"c{i}" for i in range(len(HARD))], "class": 1, "class_name": "nodule", "tp": tp})
+            )
+
+
+INITS = {"default": 0.0, "mae": 0.01, "tube": 0.0, "order": -0.02, "lwi": 0.03}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("reproduce") / "runs"
+    write_rows(out, INITS)
+    return out
+
+
+def matched(out: Path, table: tables.Table = TABLE, overrides: Overrides = TINY) -> list[set[str]]:
+    return [set(found.cells) for found in find(load(out).runs, trials.trials(table, overrides).trials, overrides)]
+
+
+ALL = {"default", "masking", "tube masking", "order prediction", "order + masking"}
+
+
+def test_runs_answer_the_rows_that_they_are_of(study: Path) -> None:
+    assert matched(study) == [ALL]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"protocol": "equal-total"},
+        {"size": "paper"},
+        {"budget": "short"},
+        {"backbone": "unetrpp"},
+        {"dataset": "hippocampus"},
+        {"steps": 121},
+        {"split": "auto, trained on 3 cases"},
+        {"split": "fold 1/5"},
+        {"fixed_streams": ["order"]},
+        {"regimen": "joint"},
+        {"recipe": resolved(TINY, "optimizer.lr=0.1")["recipe"]},
+        {"recipe": {}},
+    ],
+    ids=str,
+)
+def test_a_run_of_another_setting_answers_no_row(tmp_path: Path, changed: dict[str, Any]) -> None:
+    write_rows(tmp_path, {"lwi": 0.0}, 1, **changed)
+    assert matched(tmp_path) == []
+
+
+def test_settings_that_are_asked_for_are_those_of_the_runs(tmp_path: Path) -> None:
+    write_rows(tmp_path, {"lwi": 0.0}, 1, recipe=resolved(TINY, "optimizer.lr=0.1")["recipe"])
+    overrides = Overrides("phantom-lung", "unetr", "tiny", "smoke", assignments=("optimizer.lr=0.1",))
+    assert matched(tmp_path, overrides=overrides) == [{"order + masking"}]
+
+
+def test_parameters_of_an_init_tell_rows_apart(tmp_path: Path) -> None:
+    """The row of 0.4 is asked for by its parameter and called by its default; another parameter is another row, or none."""
+    for init, ratio, patch in (("lwi", 0.4, None), ("lwi(mask_ratio=0.2)", 0.2, None), ("lwi(mask_patch=8)", 0.4, 8)):
+        write_rows(tmp_path, {init: 0.0}, 1, init_params={"mask_ratio": ratio, "mask_patch": patch})
+    figures = {name: matched(tmp_path, tables.get(f"lwi:{name}")) for name in ("fig-4a", "fig-4b")}
+    assert figures == {"fig-4a": [{"0.2", "0.4"}], "fig-4b": [{"8"}]}
+
+
+def test_taps_are_a_tuple_in_one_place_and_a_list_in_the_other(tmp_path: Path) -> None:
+    write_rows(tmp_path, {"lwi(taps=(3, 4))": 0.0}, 1, init_params={"taps": [3, 4]})
+    assert matched(tmp_path, tables.get("lwi:table-8")) == [{"t3 and t4"}]
+
+
+def test_runs_of_two_precisions_are_two_tables(study: Path, tmp_path: Path) -> None:
+    for precision in ("float32", "bf16"):
+        write_rows(tmp_path, {"default": 0.0, "lwi": 0.01}, precision=precision)
+    assert matched(tmp_path) == [{"default", "order + masking"}] * 2
+
+
+def test_of_two_cells_of_a_row_that_with_more_runs_counts_and_it_is_said(tmp_path: Path) -> None:
+    write_rows(tmp_path, {"default": 0.0, "lwi": 0.0})
+    write_rows(tmp_path, {"lwi": 0.1}, 1, data_digest="e" * 64)
+    asked = Asked(TABLE, trials.trials(TABLE, TINY), TINY)
+    sheet = reproduction.sheets(asked, load(tmp_path))[0]
+    assert any("order + masking: there are runs of several cells" in note for note in sheet.notes)
+    assert next(row["dice"] for row in sheet.values if row["row"] == "order + masking") == pytest.approx(72, abs=0.2)
+
+
+def test_training_on_fewer_cases_is_another_row(tmp_path: Path) -> None:
+    table = tables.get("lwi:fig-7")
+    asked = [
+        trials.Trial(row.label, row.init, "unetr", "phantom-lung", row.protocol, train_cases=row.train_cases) for row in table.row
+    ]
+    few = {"split": "auto, trained on 3 cases", "train_cases": ["a", "b", "c"]}
+    write_rows(tmp_path, {"lwi": 0.0}, 1, **few)
+    write_rows(tmp_path, {"default": 0.0}, 1)
+    (found,) = find(load(tmp_path).runs, asked, TINY)
+    assert set(found.cells) == {"LWI, 3 cases", "UNETR, all 18 cases"}
+
+
+# --- numbers by hand ----------------------------------------------------------------------------------------------------
+
+
+def test_a_gap_in_seed_sds_by_hand() -> None:
+    found = gap(np.array([70.0, 72.0, 74.0]), 77.0)
+    assert found.points == pytest.approx(-5.0)
+    assert found.sds.value == pytest.approx(-2.5)  # SD 2
+    # chi-square quantiles of 2 degrees of freedom: 7.3778 and 0.0506; t of 2 degrees 4.3027
+    assert found.sds.low == pytest.approx(-2.5 * math.sqrt(7.3778 / 2), rel=1e-3)
+    assert found.sds.high == pytest.approx(-2.5 * math.sqrt(0.0506 / 2), rel=1e-3)
+    assert found.reach == pytest.approx(4.3027 * 2 * math.sqrt(4 / 3), rel=1e-4)
+    assert found.likely is True
+    assert gap(np.array([70.0, 72.0, 74.0]), 82.0).likely is False  # 10.0 of 9.94
+
+
+def test_one_seed_has_a_gap_and_no_sd() -> None:
+    found = gap(np.array([70.0]), 77.0)
+    assert (found.points, found.likely) == (-7.0, None)
+    assert math.isnan(found.sds.value)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "estimate", "answer"),
+    [
+        ("better", Interval(2.0, 1.0, 3.0), "holds"),
+        ("better", Interval(1.0, 0.5, 1.5), "holds; not of its size"),
+        ("worse", Interval(-1.0, -1.5, -0.5), "the other way round; not of its size"),
+        ("undecided", Interval(1.0, -1.0, 3.0), "undecided"),
+        ("undecided", Interval(0.0, -1.0, 1.0), "undecided; not of its size"),
+        ("equivalent", Interval(0.0, -0.1, 0.1), "not here: no difference that matters"),
+        ("untestable", Interval(2.0, math.nan, math.nan), "cannot be tested"),
+    ],
+)
+def test_what_becomes_of_a_claim(verdict: Any, estimate: Interval, answer: str) -> None:
+    table = tables.get("lwi:table-1")  # LWI is 2.56 better
+    item = Difference("LWI", "UNETR", "A", estimate, 1.0, 2.0, 0.1, 0.1, 0.1, verdict)
+    assert claims.answer(table, table.claims[0], item) == answer
+
+
+def test_a_claim_in_words_has_a_direction() -> None:
+    table = tables.get("lwi:fig-1")
+    worse = Difference("Kaiming normal", "default", "A", Interval(-2.0, -3.0, -1.0), 1.0, 2.0, 0.0, 0.0, 1.0, "worse")
+    (claim,) = (claim for claim in table.claims if claim.first == "Kaiming normal")
+    assert claims.answer(table, claim, worse) == "holds"
+    assert claims.answer(table, Claim(first="Kaiming normal", second="default", says="better"), worse) == "the other way round"
+
+
+# --- from runs that are there ---------------------------------------------------------------------------------------------
+
+
+def report(capsys: pytest.CaptureFixture[str], out: Path, *more: str, table: str = "lwi:table-6", form: str = "json") -> str:
+    return said(capsys, "reproduce", table, *PHANTOM, "--report-only", "--out", str(out), "--format", form, *more)
+
+
+def test_rows_are_the_papers_and_the_runs(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows_of(report(capsys, study))
+    assert list(found) == [row.label for row in TABLE.row]
+    runs = load(study).runs
+    for label, init in (("default", "default"), ("masking", "mae"), ("order + masking", "lwi")):
+        own = 100 * runs[runs["init"] == init]["dice"]
+        cases = rows_of(report(capsys, study))[label]
+        assert cases["published"] == TABLE[label].value
+        assert (cases["seeds"], cases["cases"]) == (3, len(HARD))
+        assert cases["dice"] == pytest.approx(own.mean())
+        assert cases["gap"] == pytest.approx(cases["dice"] - cases["published"])
+        assert cases["gap_in_sds"] == pytest.approx(cases["gap"] / cases["seed_sd"])
+        assert cases["instead"].startswith("data set phantom-lung")
+    assert found["order + masking as released"]["seeds"] == 0
+
+
+def test_claims_are_those_of_the_statistics(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows_of(report(capsys, study), "claim")
+    assert {name: row["published"] for name, row in found.items()} == {
+        "order + masking": 2.56,
+        "masking": 1.41,
+        "tube masking": 1.11,
+        "order prediction": 1.80,
+    }
+    loaded = load(study)
+    y = {
+        init: loaded.cases[(loaded.cases["init"] == init) & loaded.cases["dice"].notna()].pivot(
+            index="seed", columns="case", values="dice"
+        )
+        for init in ("lwi", "default")
+    }
+    alone = difference(*(100 * y[init].dropna(axis=1).to_numpy() for init in ("lwi", "default")))
+    lwi = found["order + masking"]
+    assert (lwi["difference"], lwi["low"], lwi["p"]) == pytest.approx((alone.estimate.value, alone.estimate.low, alone.p))
+    assert lwi["p_holm"] >= alone.p_holm  # one of four
+
+
+def test_what_has_to_be_known_is_below_the_table(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(report(capsys, study, form="md").split())
+    assert "Warning: measured with data set phantom-lung, network unetr, tiny size, smoke budget." in text
+    assert "The published numbers are of another question" in text
+    assert "3 seeds hardly know their SD: the true one may be 0.5 to 6.3 times as large" in text
+    assert "Deviation: The release has no switch for these rows" in text
+    assert "arXiv:2306.09320; Table VI; code ShahinaKK/LWI-VMS@7f21654" in text
+    assert "Not run: order + masking as released." in text
+
+
+def test_no_warning_where_the_question_is_the_papers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = resolved(Overrides("lung"))
+    write_rows(tmp_path, {"default": 0.0, "lwi": 0.0}, dataset="lung", split="unetrpp-50/13 (6 of 63 cases)", **own)
+    text = said(capsys, "reproduce", "lwi:table-4", "--report-only", "--out", str(tmp_path), "--format", "md")
+    assert "another question" not in text
+    assert "| UNETR | default | 69.11 | 7" in text
+
+
+@pytest.mark.parametrize("form", ["table", "md", "csv", "json", "latex"])
+def test_every_form_holds_the_same(study: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    text = report(capsys, study, form=form)
+    assert "tube masking" in text
+    assert "78.28" in text
+    if form == "csv":
+        rows = list(csv.DictReader(io.StringIO(text)))
+        assert [row["of"] for row in rows] == ["row"] * 6 + ["claim"] * 4
+
+
+def test_seeds_that_are_asked_for_count_alone(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows_of(report(capsys, study, "--seed", "0", "--seed", "2"))
+    assert {row["seeds"] for label, row in found.items() if "released" not in label} == {2}
+    one = report(capsys, study, "--seed", "1")
+    assert {row["claim"] for row in rows_of(one, "claim").values()} == {"cannot be tested"}
+    assert rows_of(one)["default"]["gap_in_sds"] is None
+
+
+def test_a_row_that_lacks_a_seed_gets_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(tmp_path, {"default": 0.0})
+    write_rows(tmp_path, {"lwi": 0.03}, seeds=2)
+    claim = rows_of(report(capsys, tmp_path), "claim")["order + masking"]
+    assert (claim["verdict"], "no score for seed 2" in claim["reason"]) == ("untestable", True)
+    claim = rows_of(report(capsys, tmp_path, "--shared-seeds"), "claim")["order + masking"]
+    assert claim["verdict"] != "untestable"
+
+
+def test_longer_training_is_compared_across_numbers_of_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = round(1.16 * resolved()["steps"])
+    write_rows(tmp_path, {"default": 0.0, "lwi": 0.03})
+    write_rows(tmp_path, {"default": 0.02}, **{**resolved(TINY, f"steps.smoke={steps}")})
+    text = report(capsys, tmp_path, table="lwi:table-7")
+    found = rows_of(text)
+    assert found["UNETR, 5800 epochs"]["steps"] == steps
+    claim = next(row for row in json.loads(text) if row["of"] == "claim" and row["second"] == "UNETR, 5800 epochs")
+    assert claim["difference"] == pytest.approx(1.0, abs=0.3)
+    assert claim["verdict"] != "untestable"
+
+
+def write_organs(out: Path, init: str, shift: int) -> None:
+    """Runs on Synapse: thirteen organs, of which the five that no table has are always missed."""
+    names = [
+        "spleen",
+        "right kidney",
+        "left kidney",
+        "gallbladder",
+        "esophagus",
+        "liver",
+        "stomach",
+        "aorta",
+        "inferior vena cava",
+    ]
+    names += ["portal and splenic veins", "pancreas", "right adrenal gland", "left adrenal gland"]
+    scored = {*tables.get("lwi:table-1").classes}
+    for seed in range(3):
+        overrides = Overrides("synapse")
+        own = resolved(Overrides("generic-ct")) if "synapse" not in dict(recipe_listing()) else resolved(overrides)
+        folder = write_run(
+            out, init, 0.7, seed=seed, dataset="synapse", split="transunet-18/12", learned=init == "lwi",
+            protocol="equal-finetune" if init == "lwi" else "any", **own,
+        )  # fmt: skip
+        rows = [
+            {"case": f"c{case}", "class": number, "class_name": name, "tp": tp}
+            for case in range(4)
+            for number, name in enumerate(names, 1)
+            for tp in [700 + shift + 10 * case + 3 * seed + (case * seed + number) % 5 if name in scored else 0]
+        ]
+        write_cases(folder, pd.DataFrame(rows))
+
+
+def recipe_listing() -> list[tuple[str, str]]:
+    from initbench.recipe_files import listing
+
+    return listing()
+
+
+def test_the_papers_classes_count_and_stand_beside_theirs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from initbench.data.splits import published_splits
+
+    assert published_splits("synapse")[0].name == "transunet-18/12"
+    write_organs(tmp_path, "default", 0)
+    write_organs(tmp_path, "lwi", 30)
+    text = said(capsys, "reproduce", "lwi:table-1", "--report-only", "--out", str(tmp_path), "--format", "json")
+    found = rows_of(text)
+    assert found["UNETR"]["dice"] == pytest.approx(72, abs=1)  # with the five it would be 44
+    assert rows_of(text, "claim")["LWI"]["difference"] == pytest.approx(3.0, abs=0.01)
+    classes = [row for row in json.loads(text) if row["of"] == "class"]
+    assert [row["class"] for row in classes[:8]] == list(tables.get("lwi:table-1").classes)
+    assert [row["published"] for row in classes[:8]] == list(tables.get("lwi:table-1")["UNETR"].values)
+    assert all(abs(row["dice"] - 72) < 1 for row in classes[:8])
+
+
+# --- plots, settings, listing, errors -------------------------------------------------------------------------------------
+
+
+def test_a_figure_is_drawn_against_its_parameter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from matplotlib.image import imread
+
+    for init, ratio, shift in (("lwi(mask_ratio=0.2)", 0.2, 0.0), ("lwi", 0.4, 0.02), ("lwi(mask_ratio=0.6)", 0.6, 0.01)):
+        write_rows(tmp_path / "runs", {init: shift}, init_params={"mask_ratio": ratio})
+    picture = tmp_path / "figure.png"
+    found = rows_of(report(capsys, tmp_path / "runs", "--plot", str(picture), table="lwi:fig-4a"))
+    assert [found[label]["x"] for label in ("0.2", "0.4", "0.6", "0.8")] == [0.2, 0.4, 0.6, 0.8]
+    assert imread(picture).std() > 0.05
+    said(
+        capsys,
+        *["reproduce", "lwi:fig-4a", *PHANTOM, "--report-only", "--out", str(tmp_path / "runs")],
+        "--plot",
+        "a.xyz",
+        code=1,
+    )
+
+
+def test_points_are_the_papers_and_the_measured_ones(study: Path) -> None:
+    from initbench.leaderboard.measured import measure
+    from initbench.leaderboard.reproduction_plot import series
+
+    asked = Asked(TABLE, trials.trials(TABLE, TINY), TINY)
+    loaded = load(study)
+    (found,) = find(loaded.runs, asked.mapped.trials, TINY)
+    measured, _ = measure(asked, loaded.runs, loaded.cases, found)
+    points = series(asked, measured)[""]
+    assert [point.published for point in points] == [row.value for row in TABLE.row]
+    assert [point.measured is None for point in points] == [False] * 5 + [True]
+    assert points[4].measured.mean.value == pytest.approx(75, abs=0.2)  # type: ignore[union-attr]
+
+
+def test_a_table_of_settings_stands_beside_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(said(capsys, "reproduce", "lwi:table-5", "--json"))
+    spacing = next(row for row in found if row["setting"] == "preprocess.spacing" and "Lung" in row["row"])
+    assert (spacing["published"], spacing["here"]) == ("6.35, 1.52, 1.52", "1.245, 0.785, 0.785")
+    patch = next(row for row in found if row["setting"] == "patch.size" and "Lung" in row["row"])
+    assert patch["published"] == patch["here"] == "32, 192, 192"
+
+
+def test_light_forms_import_no_torch(study: Path, tmp_path: Path) -> None:
+    commands = [
+        ["reproduce"],
+        ["reproduce", "lwi:table-5"],
+        ["reproduce", "lwi:table-7", "--json", "--report-only", "--out", "none"],
+    ]
+    commands += [["reproduce", "lwi:table-6", *PHANTOM, "--report-only", "--out", str(study)]]
+    listing, settings, nowhere, table = in_one_process(tmp_path, *commands)
+    assert [ended.code for ended in (listing, settings, nowhere, table)] == [0, 0, 2, 0]
+    assert "there is no such folder of runs" in nowhere.said
+    assert all(name.full_name in listing.out for name in tables.tables())
+    assert not {"torch", "monai", "matplotlib"} & set(table.heavy)
+
+
+def test_no_run_of_a_table_is_said_with_the_way_to_some(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "reproduce", "lwi:table-6", "--report-only", "--out", str(study), code=2)
+    assert "no run is of lwi:table-6: `initbench reproduce lwi:table-6`" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "text"),
+    [
+        (["lwi:tabel-6"], 2, "did you mean lwi:table-6"),
+        (["lwi:table-6", "--dry-run", "--report-only"], 2, "exclude each other"),
+        (["lwi:table-6", "--seeds", "2", "--seed", "1"], 2, "exclude each other"),
+        (["lwi:table-6", "--set", "init.mask_ratio=0.6"], 2, "a published row states its init"),
+        (["lwi:table-5", "--plot", "a.png"], 2, "a table of settings"),
+        (["lwi:table-6", *PHANTOM, "--set", "patch.sise=8"], 2, "patch.sise: Extra inputs"),
+        (["lwi:table-6"], 1, "lwi:table-6 needs synapse."),
+        (["lwi:table-9"], 1, "lwi:table-9 needs synapse and btcv."),
+        (["lwi:table-4"], 1, "Task06_Lung was not found"),
+        (["lwi:table-6", "--dataset", "hipocampus"], 2, "did you mean hippocampus"),
+    ],
+    ids=str,
+)
+def test_wrong_requests_are_refused_in_a_sentence(
+    wrong: list[str], code: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INITBENCH_DATA", "")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert text in " ".join(said(capsys, "reproduce", *wrong, "--out", str(tmp_path / "runs"), code=code).split())
+    assert not list(tmp_path.rglob("record.json"))
+
+
+# --- the whole ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_msd(tmp_path_factory.mktemp("data") / "Task90_Noise", cases=12, classes=3)
+
+
+def asked_for(data: Path, out: Path) -> list[str]:
+    fixed = [
+        "--size",
+        "tiny",
+        "--budget",
+        "smoke",
+        "--device",
+        "cpu",
+        "--precision",
+        "float32",
+        "--seeds",
+        "2",
+        "--out",
+        str(out),
+    ]
+    return ["--dataset", str(data), "--backbone", LIGHT, *fixed, *(part for item in SMALL for part in ("--set", item))]
+
+
+@pytest.fixture(scope="module")
+def made(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("made") / "runs"
+    with pytest.raises(SystemExit) as ended:
+        main(["reproduce", "lwi:table-6", *asked_for(data, out), "--json"])
+    assert ended.value.code == 0
+    return out
+
+
+def test_a_table_is_run_and_shown(data: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = load(made).runs
+    assert set(runs["init"]) == {"default", "mae", "tube", "order", "lwi", "default(construct='other')"}
+    assert set(runs[runs["learned"] == True]["protocol"]) == {"equal-finetune"}  # noqa: E712
+    before = {path: path.stat().st_mtime_ns for path in made.rglob("record.json")}
+    again = said(capsys, "reproduce", "lwi:table-6", *asked_for(data, made), "--json")
+    assert {path: path.stat().st_mtime_ns for path in made.rglob("record.json")} == before
+    assert said(capsys, "reproduce", "lwi:table-6", *asked_for(data, made), "--json", "--report-only") == again
+    found = rows_of(again)
+    for label, init in (("default", "default"), ("order + masking", "lwi"), ("placebo", "default(construct='other')")):
+        own = runs[runs["init"] == init].sort_values("seed")
+        assert found[label]["dice"] == pytest.approx(100 * own["dice"].mean())
+        assert found[label]["seed_sd"] == pytest.approx(100 * own["dice"].std())
+    assert len(rows_of(again, "claim")) == 4
+    assert found["order + masking as released"]["reason"] == "means something on unetr and unetrpp alone"
+
+
+def test_longer_rows_are_run_with_their_steps(data: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What Table VI left is used again, and the rest of Table VII is run beside it."""
+    found = rows_of(said(capsys, "reproduce", "lwi:table-7", *asked_for(data, made), "--json", "--no-placebo"))
+    assert [found[label]["steps"] for label in found if label != "placebo"] == [10, 12, 10, 10]
+    assert [found[label]["protocol"] for label in found if label != "placebo"] == ["any", "any", "equal-total", "equal-finetune"]
+    assert all(row["seeds"] == 2 for row in found.values())
+
+
+def test_a_training_size_curve_is_run_on_parts_of_the_cases(data: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Of 12 cases 10 train: too few for the row of 12.
+    trained = [row for row in tables.get("lwi:fig-7").row if row.train_cases in (None, 3, 6)]
+    asked = [
+        trials.Trial(row.label, row.init, LIGHT, str(data), row.protocol, SMALL, train_cases=row.train_cases) for row in trained
+    ]
+    overrides = Overrides(str(data), LIGHT, "tiny", "smoke", assignments=SMALL)
+    options: dict[str, Any] = {"size": "tiny", "budget": "smoke", "device": "cpu", "precision": "float32", "out": made}
+    planned = requests(asked, overrides, [0], None, options)
+    assert [(request.init, request.train_cases) for request in planned] == [
+        (init, cases) for cases in (3, 6, None) for init in ("default", "lwi")
+    ]
+    assert {outcome.state for outcome in run_planned(planned)} <= {"ok", "cached"}
+    (found,) = find(load(made).runs, asked, overrides)
+    assert set(found.cells) - {"placebo"} == {row.label for row in trained}
+    assert len(set(found.cells.values())) == len(found.cells)
+    text = said(capsys, "reproduce", "lwi:fig-7", *asked_for(data, made), "--report-only", "--json")
+    assert rows_of(text)["LWI, 3 cases"]["x"] == 3
+
+
+def test_a_dry_run_says_what_would_run_and_leaves_nothing(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "runs"
+    text = said(capsys, "reproduce", "lwi:table-6", *asked_for(data, out), "--dry-run", "--json")
+    assert {row["init"] for row in rows_of(text, "planned row").values()} == {"default", "mae", "tube", "order", "lwi"}
+    whole = next(row for row in json.loads(text) if row["of"] == "study")
+    assert whole["new"] == 2 * 6  # with the placebo
+    assert not out.exists()
+
+
+def test_a_dry_run_names_missing_data_and_where_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INITBENCH_DATA", "")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    text = " ".join(said(capsys, "reproduce", "lwi:table-3", "--dry-run", "--out", str(tmp_path)).split())
+    assert "lwi:table-3 would run 5 rows × 3 seeds" in text
+    assert "Data are missing: lung: Task06_Lung was not found" in text
+    assert "https://" in text
+
+
+@pytest.mark.full
+def test_table_vi_on_hippocampus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = shared("data")
+    options = ["--dataset", "hippocampus", "--data-root", str(root), "--size", "tiny", "--budget", "smoke", "--device", "cpu"]
+    text = said(capsys, "reproduce", "lwi:table-6", *options, "--seeds", "2", "--jobs", "2", "--out", str(tmp_path), "--json")
+    found = rows_of(text)
+    assert all(row["dice"] > 60 for row in found.values())  # also as released: it is UNETR
+    assert {row["seeds"] for row in found.values()} == {2}
+    assert {row["verdict"] for row in rows_of(text, "claim").values()} <= {"better", "worse", "equivalent", "undecided"}
