@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -263,20 +264,40 @@ def load(name: str, *, size: str, backbone: str, budget: Budget, assignments: It
     Raises:
         UsageError: unknown recipe, key or value; says which and what is allowed.
     """
-    base, own = read("base"), read(name)
-    selectors = {"size": size, "backbone": backbone, "budget": budget}
     values: dict[str, Any] = {}
-    for table in (base, own):
-        _merge(values, {key: value for key, value in table.items() if key != "override"})
-        for override in _overrides(name, table):
-            if _matches(name, override.get("when", {}), selectors):
-                _merge(values, {key: value for key, value in override.items() if key != "when"})
+    for layer in layers(name, size=size, backbone=backbone, budget=budget):
+        _merge(values, layer.values)
     for assignment in assignments:
         _assign(values, assignment)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"recipe {name}: {_explain(error)}") from None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings of one place: a recipe, or an override in it whose `when` matches."""
+
+    recipe: str
+    when: Mapping[str, Any]
+    values: Mapping[str, Any]
+
+
+def layers(name: str, *, size: str, backbone: str, budget: str) -> Iterator[Layer]:
+    """What `load` lays over one another, in that order; assignments come after.
+
+    Raises:
+        UsageError: unknown recipe, or an override that is none.
+    """
+    selectors = {"size": size, "backbone": backbone, "budget": budget}
+    for recipe in ("base", name):
+        table = read(recipe)
+        yield Layer(recipe, {}, {key: value for key, value in table.items() if key != "override"})
+        for override in _overrides(name, table):
+            when = override.get("when", {})
+            if _matches(name, when, selectors):
+                yield Layer(recipe, when, {key: value for key, value in override.items() if key != "when"})
 
 
 def _overrides(name: str, table: Mapping[str, Any]) -> list[dict[str, Any]]:
