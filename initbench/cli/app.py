@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from initbench import registry
+from initbench.cli.data import data_app
 from initbench.cli.options import (
     BackboneOption,
     BackbonesOption,
@@ -69,6 +70,7 @@ def initbench() -> None:
 
 validate_app = typer.Typer(no_args_is_help=True, help="Check a plug-in against its contract.", rich_markup_mode=None)
 app.add_typer(validate_app, name="validate")
+app.add_typer(data_app, name="data")
 
 
 @app.command()

@@ -120,8 +120,9 @@ def find_folder(folder: str, data_root: Path | None, search: Sequence[Path]) -> 
     looked = ", ".join(str((place / folder).absolute()) for place in places) or "nowhere: no data root was given"
     known = DECATHLON.get(folder)
     source = f"{known.url} ({known.about_size})" if known else "http://medicaldecathlon.com"
+    command = f"`initbench data download {SHORT_NAMES.get(folder, folder)}` gets it, or download" if known else "Download"
     raise MissingDataError(
-        f"{folder} was not found. Looked at: {looked}. Download {source}, unpack it, and point --data-root or INITBENCH_DATA "
+        f"{folder} was not found. Looked at: {looked}. {command} {source}, unpack it, and point --data-root or INITBENCH_DATA "
         f"at the folder that holds {folder}. Without any download: --dataset phantom-lung"
     )
 

@@ -1,0 +1,327 @@
+"""``initbench data``: what data sets there are and where, what is in them, whether they are whole, and how to get them."""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_module
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from initbench.cli.options import (
+    DataRootOption,
+    FoldOption,
+    JsonOption,
+    NetSize,
+    RecipeOption,
+    SetOption,
+    SizeOption,
+    SplitOption,
+    TrainCasesOption,
+    part_options,
+)
+from initbench.errors import DataError, InitbenchError, MissingDataError, UsageError
+
+if TYPE_CHECKING:
+    from initbench.data.fingerprint import Fingerprint
+    from initbench.protocols import Dataset, Progress
+
+data_app = typer.Typer(
+    no_args_is_help=True, help="Data sets: what there is, what is in it, how to get it.", rich_markup_mode=None
+)
+
+NameArgument = Annotated[str, typer.Argument(help="Data set: name, or path of a Decathlon or nnU-Net raw folder.")]
+
+
+@data_app.command("list")
+def list_(data_root: DataRootOption = None, json: JsonOption = False) -> None:
+    """List data sets: where they were found, cases, licence, how to get them."""
+    rows = _rows(data_root)
+    if json:
+        _write(rows)
+        return
+    console = Console(highlight=False)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for header in ("data set", "cases", "found", "licence", "how to get it"):
+        table.add_column(header, overflow="fold", no_wrap=header in ("data set", "cases"))
+    for row in rows:
+        found = escape(row["found"] or "") if not row["problem"] else f"[red]{escape(row['problem'])}[/]"
+        table.add_row(row["name"], str(row["cases"] or ""), found or "–", escape(row["licence"]), escape(row["get"]))
+    console.print(table)
+
+
+@data_app.command()
+def info(
+    name: NameArgument,
+    data_root: DataRootOption = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw a case with its labels and the sizes of classes: .png, .svg or .pdf.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what is in a data set: grids, intensities, volumes of classes, splits. Reads every case."""
+    from initbench.data.fingerprint import fingerprint, typical
+
+    dataset = _open(name, data_root)
+    with _bar(json=json) as progress:
+        found = fingerprint(dataset, progress)
+    if plot is not None:
+        from initbench.data.picture import draw
+
+        draw(found, dataset.load(typical(found)), dataset.classes, plot)
+    if json:
+        _write(found.table())
+    else:
+        _print(found, Console(highlight=False))
+
+
+@data_app.command()
+def verify(name: NameArgument, data_root: DataRootOption = None, json: JsonOption = False) -> None:
+    """Check every case and file of a data set, and SHA256SUMS where there is one. Exit code 1 if something is wrong."""
+    from initbench.data.examine import examine
+
+    dataset = _open(name, data_root)
+    with _bar(json=json) as progress:
+        found = examine(dataset, progress)
+    if json:
+        problems = [{"where": item.where, "problem": item.text} for item in found.problems]
+        _write(
+            {"name": dataset.name, "cases": found.cases, "checksums": found.checksums, "notes": found.notes, "problems": problems}
+        )
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for item in found.problems:
+            console.print(f"[bold red]problem[/] {escape(item.text)}")
+        for note in found.notes:
+            console.print(f"[yellow]note[/] {escape(note)}")
+        sums = f", {found.checksums} checksums" if found.checksums else ""
+        console.print(f"{escape(dataset.name)}: {found.cases} cases{sums}, {len(found.problems)} problem(s)")
+    if found.problems:
+        sys.exit(1)
+
+
+@data_app.command()
+def prepare(
+    name: NameArgument,
+    data_root: DataRootOption = None,
+    recipe: RecipeOption = None,
+    backbone: Annotated[str, typer.Option(help="Backbone, where the recipe depends on it.")] = "unetr",
+    size: SizeOption = NetSize.paper,
+    split: SplitOption = None,
+    fold: FoldOption = None,
+    train_cases: TrainCasesOption = None,
+    set_: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Preprocess a data set for a recipe into the cache, as the first run would."""
+    from initbench import spec
+    from initbench.cli.options import Budget
+    from initbench.data import cache, splits
+    from initbench.data.prepare import prepare as fill
+    from initbench.harness.names import check_names
+    from initbench.recipe import load
+    from initbench.recipe_files import default_name
+
+    check_names("backbone", [backbone])
+    dataset = _open(name, data_root)
+    parts = part_options(fold, train_cases)
+    recipe = recipe or default_name(dataset.name, dataset.modality)
+    rows = []
+    for part in parts["folds"] or [None]:
+        for number in parts["train_cases"] or [None]:
+            chosen = splits.resolve(dataset, split, part, number)
+            settings = load(
+                recipe, size=size.value, backbone=spec.parse(backbone).name, budget=Budget.paper.value, assignments=set_ or []
+            )
+            with _bar(json=json) as progress:
+                made = fill(dataset, chosen, settings.preprocess, progress)
+            rows.append({"name": dataset.name, "recipe": recipe, "split": chosen.name, "cases": len(made.keys)})
+    if json:
+        _write(rows)
+        return
+    for row in rows:
+        Console(highlight=False, soft_wrap=True).print(
+            f"{row['name']}: {row['cases']} cases of split {row['split']} are ready for recipe {row['recipe']} in {cache.root()}",
+            markup=False,
+        )
+
+
+@data_app.command()
+def download(
+    name: Annotated[str, typer.Argument(help="Decathlon task: brats, hippocampus, lung, or the folder's name as Task09_Spleen.")],
+    data_root: DataRootOption = None,
+    url: Annotated[str | None, typer.Option(help="Another copy of the task's tar.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the archive, too.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Download a task of the Medical Segmentation Decathlon. A download that was stopped goes on; checked by its md5."""
+    from initbench.data.download import Archive, fetch
+
+    task = _task(name)
+    root = _home(data_root)
+    if not json:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"{task.folder}, {task.about_size}, CC BY-SA 4.0 (medicaldecathlon.com), to {root}", markup=False
+        )
+    with _bar(json=json, unit="bytes") as progress:
+        there = (root / task.folder).exists()
+        folder = fetch(Archive(url or task.url, task.folder, task.md5), root, progress, keep=keep)
+    _open(str(folder), None)
+    if json:
+        _write({"name": task.folder, "folder": str(folder), "state": "there already" if there else "downloaded"})
+    else:
+        state = "is there already" if there else "is complete"
+        Console(highlight=False, soft_wrap=True).print(f"{folder} {state}; initbench data verify {name}", markup=False)
+
+
+# --- what the commands share ------------------------------------------------------------------------------------------
+
+
+def _rows(data_root: Path | None) -> list[dict[str, Any]]:
+    """Registered data sets, the other tasks of the Decathlon, and folders that lie below the data roots."""
+    from initbench import registry
+    from initbench.data.known import DECATHLON, REGISTERED, SHORT_NAMES
+    from initbench.data.sources import search_path
+
+    tasks = {SHORT_NAMES.get(folder, folder): task for folder, task in DECATHLON.items()}
+    names = list(dict.fromkeys([*registry.names("dataset"), *tasks]))
+    rows = []
+    for name in names:
+        row: dict[str, Any] = {"name": name, "cases": None, "found": None, "problem": None, "licence": "", "get": ""}
+        if name in tasks:
+            row |= {"cases": tasks[name].cases, "licence": "CC BY-SA 4.0", "get": f"initbench data download {name}"}
+        elif name in REGISTERED:
+            row |= {"cases": REGISTERED[name].cases, "licence": REGISTERED[name].licence, "get": REGISTERED[name].get}
+        rows.append(row | _found(name, data_root))
+    seen = {Path(row["found"]).resolve() for row in rows if row["found"]}
+    for root in [*([data_root] if data_root else []), *search_path()]:
+        for folder in sorted(root.iterdir()) if root.is_dir() else ():
+            if (folder / "dataset.json").is_file() and folder.resolve() not in seen:
+                seen.add(folder.resolve())
+                rows.append({"name": folder.name, "get": "", "licence": "", "cases": None} | _found(str(folder), None))
+    return rows
+
+
+def _found(name: str, data_root: Path | None) -> dict[str, Any]:
+    """What of a row is known when the data set is here, or why it cannot be used."""
+    from initbench.data.sources import open_dataset
+
+    try:
+        dataset = open_dataset(name, data_root)
+    except MissingDataError:
+        return {"found": None, "problem": None}
+    except (Exception, SystemExit) as error:  # whatever a reader of others raises
+        text = " ".join(str(error).split())
+        problem = text if isinstance(error, InitbenchError) else f"{type(error).__name__}: {text}"
+        return {"found": None, "problem": problem}
+    root = getattr(dataset, "root", None)
+    cases = {"cases": len(dataset.case_ids())}
+    licence = {"licence": dataset.licence} if dataset.licence not in ("", "not stated") else {}
+    return {"found": str(Path(root).absolute()) if root else "comes with initbench", "problem": None} | cases | licence
+
+
+def _open(name: str, data_root: Path | None) -> Dataset:
+    from initbench.data.sources import open_dataset
+
+    return open_dataset(name, data_root)
+
+
+def _task(name: str) -> Any:
+    from initbench.data.known import DECATHLON, REGISTERED, SHORT_NAMES
+
+    folders = {short: folder for folder, short in SHORT_NAMES.items()}
+    folder = folders.get(name, name)
+    if folder in DECATHLON:
+        return DECATHLON[folder]
+    if name in REGISTERED:
+        known = REGISTERED[name]
+        raise UsageError(f"{name} cannot be downloaded here ({known.licence}). {known.how}")
+    raise UsageError(f"{name!r} is no task of the Medical Segmentation Decathlon; those are {', '.join([*folders, *DECATHLON])}")
+
+
+def _home(data_root: Path | None) -> Path:
+    """Where downloads go: ``--data-root``, else the first place that is looked at."""
+    from initbench.data.sources import search_path
+
+    if data_root is not None and not data_root.is_dir():
+        raise DataError(f"--data-root {data_root} is no folder")
+    return (data_root or search_path()[0]).absolute()
+
+
+def _write(value: Any) -> None:
+    sys.stdout.write(json_module.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def _bar(*, json: bool, unit: str = "cases") -> Iterator[Progress | None]:
+    """A bar on a terminal; nothing elsewhere."""
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    if json or not console.is_terminal:
+        yield None
+        return
+    counts = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
+    with Bars(TextColumn("{task.description}"), BarColumn(bar_width=24), *counts, TimeRemainingColumn(), console=console) as bars:
+        yield _Shown(bars)
+
+
+class _Shown:
+    """Progress of one stage after another."""
+
+    def __init__(self, bars: Any) -> None:
+        self._bars = bars
+        self._task: Any = None
+
+    def start(self, stage: str, total: int) -> None:
+        """A new bar in place of the last."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(escape(stage), total=total or None)
+
+    def advance(self, done: int, info: Mapping[str, float]) -> None:
+        """Moves it."""
+        self._bars.update(self._task, completed=done)
+
+
+def _print(found: Fingerprint, console: Console) -> None:
+    table = found.table()
+    who = f"{table['cases']} cases" + (f" of {found.patients} patients" if found.patients != len(found.cases) else "")
+    console.print(f"[bold]{escape(found.name)}[/]  {who} · {found.modality} ({escape(', '.join(found.channels))})")
+    console.print(f"{escape(found.licence)} · {escape(str(found.root)) if found.root else 'needs no files'}", soft_wrap=True)
+    facts = Table(box=None, padding=(0, 2, 0, 0))
+    for header in ("", "median", "least", "most"):
+        facts.add_column(header, no_wrap=True)
+    for key, title, digits in (("shape", "voxels", "{:.0f}"), ("spacing_mm", "spacing (mm)", "{:.3g}")):
+        spread = table[key]
+        facts.add_row(title, *(" × ".join(digits.format(value) for value in spread[of]) for of in ("median", "least", "most")))
+    console.print(facts)
+    oblique = table["oblique_degrees"]
+    turned = f", up to {oblique:.3g}° oblique" if oblique > 0.1 else ""
+    console.print(f"axes of files: {', '.join(table['axes'])}{turned}")
+    for channel, values in table["intensities"].items():
+        spread = "  ".join(f"{share} %: {value:.4g}" for share, value in values.items())
+        console.print(f"intensities, {escape(channel)}: {spread} (medians over cases)", soft_wrap=True)
+    console.print()
+    classes = Table(box=None, padding=(0, 2, 0, 0))
+    for header in ("class", "cases", "median ml", "least", "most", "absent in"):
+        classes.add_column(header, justify="left" if header in ("class", "absent in") else "right", overflow="fold")
+    for name, row in table["classes"].items():
+        sizes = ("–" if row[key] is None else f"{row[key]:.3g}" for key in ("median_ml", "least_ml", "most_ml"))
+        absent = ", ".join(row["absent_in"][:5]) + (f" and {len(row['absent_in']) - 5} more" if len(row["absent_in"]) > 5 else "")
+        classes.add_row(escape(name), str(row["cases"]), *sizes, escape(absent))
+    console.print(classes)
+    console.print()
+    splits = Table(box=None, padding=(0, 2, 0, 0))
+    for header in ("split", "train", "reported", "left out"):
+        splits.add_column(header, justify="left" if header == "split" else "right")
+    for name, numbers in found.splits.items():
+        splits.add_row(escape(name), *map(str, numbers))
+    console.print(splits)

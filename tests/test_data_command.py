@@ -1,0 +1,181 @@
+"""`initbench data`: what it says of good and of damaged data sets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from initbench.cli.app import main
+from initbench.data import cache
+from initbench.data.fingerprint import facts, fingerprint, typical
+from initbench.data.sources import open_dataset
+from initbench.protocols import Case
+from tests import layouts
+from tests.msd_factory import make_msd, write_nifti
+
+ACDC = ("patient001_frame01", "patient001_frame12", "patient002_frame01", "patient002_frame12")
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "data"
+    place.mkdir()
+    monkeypatch.setenv("INITBENCH_DATA", str(place))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    return place
+
+
+def data(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(["data", *arguments])
+    return int(caught.value.code or 0)
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
+    assert data(*arguments, "--json") == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_list_says_where_things_are_and_how_to_get_the_others(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_msd(root / "Task04_Hippocampus", cases=2, modality="MRI")
+    layouts.nnunet(root / "Dataset501_Mine", ("a",))
+    (root / "ACDC" / "readme").mkdir(parents=True)
+    rows = {row["name"]: row for row in told(capsys, "list")}
+    assert (rows["hippocampus"]["cases"], rows["hippocampus"]["found"]) == (2, str(root / "Task04_Hippocampus"))
+    assert (rows["lung"]["cases"], rows["lung"]["found"]) == (63, None)
+    assert rows["Task09_Spleen"]["get"] == "initbench data download Task09_Spleen"
+    assert "syn3193805" in rows["synapse"]["get"]
+    assert rows["Dataset501_Mine"]["cases"] == 1
+    assert "this is not how acdc looks" in rows["acdc"]["problem"]
+    assert rows["phantom-lung"]["found"] == "comes with initbench"
+    assert data("list") == 0
+    assert "Dataset501_Mine" in capsys.readouterr().out
+
+
+def test_facts_by_hand() -> None:
+    label = np.zeros((4, 5, 6), np.uint8)
+    label[0, 0, :3], label[1, 0, 0] = 1, 3
+    image = np.arange(120, dtype=np.float32).reshape(1, 4, 5, 6)
+    affine = np.diag([-2.0, 5.0, 10.0, 1.0])
+    found = facts(Case("a", image, label, affine), [(1,), (2,), (1, 3)])
+    assert (found.shape, found.spacing, found.axes, found.oblique) == ((4, 5, 6), (2.0, 5.0, 10.0), "LAS", 0.0)
+    assert found.volumes_ml == pytest.approx((0.3, 0.0, 0.4))  # 3, 0 and 4 voxels of 100 cubic mm
+    assert found.percentiles[0][2] == pytest.approx(59.5)
+    turned = facts(Case("b", image, label, layouts.oblique((2, 5, 10), (4, 5, 6), 20)), [(1,)])
+    assert turned.volumes_ml == pytest.approx((0.3,))
+    assert turned.spacing == pytest.approx((2.0, 5.0, 10.0))
+    assert 20 < turned.oblique < 40
+
+
+def test_info_in_tables_json_and_a_picture(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layouts.acdc(root / "ACDC", ACDC)
+    _, label, affine = layouts.volume(1, 4)
+    write_nifti(
+        root / "ACDC" / "patient001" / "patient001_frame12_gt.nii.gz", np.where(label == 3, 0, label).astype(np.uint8), affine
+    )
+    table = told(capsys, "info", "acdc", "--plot", str(tmp_path / "acdc.png"))
+    assert (table["cases"], table["patients"]) == (4, 2)
+    assert table["classes"]["left ventricle"]["absent_in"] == ["patient001_frame12"]
+    assert table["classes"]["myocardium"]["cases"] == 4
+    assert list(table["splits"]) == ["nnformer-70/10/20", "unetrpp-80/20", "medcontext-5-frame", "auto"]
+    assert table["splits"]["nnformer-70/10/20"] == {"train": 2, "reported": 2, "unused": 0}
+    volumes = [row["volumes_ml"]["right ventricle"] for row in table["per_case"]]
+    assert table["classes"]["right ventricle"]["median_ml"] == pytest.approx(float(np.median([v for v in volumes if v])))
+    assert len(table["axes"]) > 1
+    assert imread(tmp_path / "acdc.png").std() > 0.05
+    assert data("info", "acdc") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "4 cases of 2 patients" in said
+    assert "patient001_frame12" in said
+    assert "oblique" in said
+    dataset = open_dataset("acdc")
+    assert typical(fingerprint(dataset)) != "patient001_frame12", "the picture shows a case with all classes"
+
+
+def test_a_picture_needs_a_form(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layouts.nnunet(root / "Dataset501_Mine", ("a",))
+    assert data("info", "Dataset501_Mine", "--plot", str(tmp_path / "a.jpeg")) == 2
+    assert "ends in .png, .svg, .pdf" in capsys.readouterr().err
+    for name in ("a.svg", "a.pdf"):
+        assert data("info", "Dataset501_Mine", "--plot", str(tmp_path / name)) == 0
+        assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_info_of_regions_has_their_volumes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels: dict[str, int | list[int]] = {"background": 0, "whole": [1, 2], "core": 2}
+    layouts.nnunet(root / "Dataset501_Mine", ("a",), labels=labels)
+    classes = told(capsys, "info", "Dataset501_Mine")["classes"]
+    assert classes["whole"]["median_ml"] > classes["core"]["median_ml"] > 0
+
+
+def test_verify_finds_what_is_wrong_and_goes_on(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = layouts.nnunet(root / "Dataset501_Mine", ("a", "b", "c", "d"))
+    names = [f"labelsTr/{case}.nii.gz" for case in "abc"]
+    (folder / "SHA256SUMS").write_text("".join(f"{sha256(folder / name)}  {name}\n" for name in names), "utf-8")
+    good = told(capsys, "verify", "Dataset501_Mine")
+    assert (good["cases"], good["checksums"], good["problems"], good["notes"]) == (4, 3, [], [])
+    _, label, affine = layouts.volume(1, 3)
+    write_nifti(folder / "labelsTr" / "b.nii.gz", label[:-1], affine)
+    write_nifti(folder / "labelsTr" / "c.nii.gz", np.zeros_like(layouts.volume(2, 3)[1]), layouts.volume(2, 3)[2])
+    image = folder / "imagesTr" / "d_0000.nii.gz"
+    image.write_bytes(image.read_bytes()[:100])
+    with (folder / "SHA256SUMS").open("a", encoding="utf-8") as file:
+        file.write(f"{'0' * 64}  ../outside\nnonsense\n{'0' * 64}  imagesTr/gone.nii.gz\n")
+    table = json.loads((folder / "dataset.json").read_text("utf-8"))
+    (folder / "dataset.json").write_text(json.dumps({**table, "numTraining": 7}), "utf-8")
+    found = {(row["where"], row["problem"]) for row in told(capsys, "verify", "Dataset501_Mine", code=1)["problems"]}
+    for where, says in (
+        ("b", "different shapes"),
+        ("c", "label map is empty"),
+        ("d", "cannot be read"),
+        ("labelsTr/b.nii.gz", "is not the file that SHA256SUMS names"),
+        ("SHA256SUMS", "../outside"),
+        ("SHA256SUMS", "nonsense"),
+        ("imagesTr/gone.nii.gz", "is missing"),
+        ("dataset.json", "announces 7 cases, 4 are here"),
+    ):
+        assert any(place == where and says in text for place, text in found), (where, says, found)
+    assert data("verify", "Dataset501_Mine") == 1
+    assert "9 problem(s)" in capsys.readouterr().out
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_verify_compares_ids_with_the_published_split(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layouts.synapse(root / "Synapse", ("img0005", "img0001"), "img", "label")
+    notes = told(capsys, "verify", "synapse")["notes"]
+    assert "split transunet-18/12 (2 of 30 cases)" in notes
+    assert any("medcontext-5-shot" in note and "each side needs one" in note for note in notes)
+    layouts.synapse(root / "Synapse", ("img0011",), "img", "label")
+    found = told(capsys, "verify", "synapse", code=1)
+    assert any("img0011 are not in the published split transunet-18/12" in row["problem"] for row in found["problems"])
+
+
+def test_prepare_fills_the_cache(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INITBENCH_CACHE", str(root.parent / "cache"))
+    make_msd(root / "Task90_Noise", cases=5)
+    arguments = ["prepare", "Task90_Noise", "--size", "tiny", "--set", "preprocess.spacing=native"]
+    assert told(capsys, *arguments) == [{"name": "Task90_Noise", "recipe": "generic-ct", "split": "auto", "cases": 5}]
+    assert len(list((cache.root() / "volumes").iterdir())) == 5
+    rows = told(capsys, *arguments, "--fold", "1/2", "--train-cases", "1,2")
+    assert [(row["split"], row["cases"]) for row in rows] == [
+        ("fold 1/2, trained on 1 case", 4),
+        ("fold 1/2", 5),
+    ]
+    assert data(*arguments) == 0
+    assert "5 cases of split auto are ready for recipe generic-ct" in capsys.readouterr().out
+
+
+def test_unknown_names_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("info", "verify", "prepare"):
+        assert data(command, "hipocampus") == 2
+        assert "did you mean hippocampus" in capsys.readouterr().err
