@@ -71,6 +71,9 @@ def initbench() -> None:
 validate_app = typer.Typer(no_args_is_help=True, help="Check a plug-in against its contract.", rich_markup_mode=None)
 app.add_typer(validate_app, name="validate")
 app.add_typer(data_app, name="data")
+recipe_app = typer.Typer(no_args_is_help=True, help="Show, compare or write recipes.", rich_markup_mode=None)
+app.add_typer(recipe_app, name="recipe")
+app.add_typer(data_app, name="data")
 
 
 @app.command()
@@ -553,6 +556,54 @@ def validate_init(
     from initbench.cli.validate import validate_init_command
 
     validate_init_command(name, backbone or [], steps, json=json)
+
+
+@recipe_app.command("show")
+def recipe_show(
+    name: Annotated[
+        str, typer.Argument(help='Recipe: name or TOML file, or with overrides "lung(backbone=unetrpp, size=tiny)".')
+    ],
+    backbone: Annotated[str, typer.Option(help="With the overrides of this backbone.")] = "",
+    size: SizeOption = NetSize.paper,
+    budget: Annotated[Budget, typer.Option(help="With the overrides of this budget.")] = Budget.paper,
+    set_: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show every setting of a recipe and where it comes from: file, override, --set or default."""
+    from initbench.cli.recipe import show_command
+    from initbench.recipe_origins import Selected
+
+    show_command(name, Selected("", size.value, backbone, budget.value, tuple(set_ or ())), json=json)
+
+
+@recipe_app.command("diff")
+def recipe_diff(
+    first: Annotated[str, typer.Argument(help="Recipe, as for show.")],
+    second: Annotated[str | None, typer.Argument(help="The other. [default: the first, with --set]")] = None,
+    backbone: Annotated[str, typer.Option(help="With the overrides of this backbone, where a recipe does not say.")] = "",
+    size: SizeOption = NetSize.paper,
+    budget: Annotated[Budget, typer.Option(help="With the overrides of this budget, likewise.")] = Budget.paper,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value over the second (repeatable).")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show where two recipes differ, setting by setting, as "lung(size=paper)" and "lung(size=tiny)"."""
+    from initbench.cli.recipe import diff_command
+    from initbench.recipe_origins import Selected
+
+    diff_command(first, second, Selected("", size.value, backbone, budget.value, tuple(set_ or ())), json=json)
+
+
+@recipe_app.command("new")
+def recipe_new(
+    dataset: Annotated[str, typer.Argument(help="Data set: name or path.")],
+    data_root: DataRootOption = None,
+    out: Annotated[Path | None, typer.Option(help="File to write. [default: printed]")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Write a commented recipe for a data set from its training cases, to be edited and given to run --recipe."""
+    from initbench.cli.recipe import new_command
+
+    new_command(dataset, data_root, out, json=json)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,0 +1,225 @@
+"""`initbench recipe show`, `diff` and `new`: where values come from, where recipes differ, and a file that runs."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from itertools import product
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from initbench import recipe, recipe_files, registry
+from initbench.catalog import BACKBONES
+from initbench.cli.app import main
+from initbench.errors import UsageError
+from initbench.protocols import check_patch
+from initbench.recipe import Budget
+from initbench.recipe_origins import Selected, differences, resolve, select, settings
+from initbench.spec import Spec
+from tests.msd_factory import make_msd
+from tests.test_cli import in_one_process
+from tests.test_run import LIGHT
+
+RECIPES = [name for name, _ in recipe_files.listing()]
+MINE = """
+name = "mine"
+version = 1
+source = "of a test"
+[preprocess]
+spacing = "native"
+intensity = "window"
+[[override]]
+when = { size = "tiny", backbone = ["unet", "unetr"] }
+optimizer.lr = 0.5
+"""
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments])
+    printed = capsys.readouterr()
+    assert ended.value.code == code, printed.err
+    return printed.err if code else printed.out
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> str:
+    path = tmp_path / "mine.toml"
+    path.write_text(MINE)
+    return str(path)
+
+
+# --- show -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_setting_is_shown_with_its_value(name: str) -> None:
+    if name == "base":
+        name = "generic-ct"
+    for size, backbone in product(("paper", "tiny"), ("", *BACKBONES)):
+        selected = Selected(name, size, backbone)
+        values: dict[str, Any] = {}
+        for item in settings(selected):
+            *sections, last = item.name.split(".")
+            table = values
+            for section in sections:
+                table = table.setdefault(section, {})
+            table[last] = item.value
+            assert item.origin
+        expected = recipe.load(name, size=size, backbone=backbone, budget="paper").model_dump(mode="json")
+        assert values == {key: value for key, value in expected.items() if key not in ("name", "version", "source")}
+
+
+def test_values_come_from_where_they_are_written(mine: str) -> None:
+    found = {item.name: item.origin for item in settings(Selected(mine, "tiny", "unetr", assignments=("patch.batch=3",)))}
+    assert found["preprocess.spacing"] == mine
+    assert found["optimizer.lr"] == f"{mine} [size=tiny, backbone=unet|unetr]"
+    assert found["optimizer.warmup"] == "base.toml [size=tiny]"
+    assert found["patch.batch"] == "--set patch.batch=3"
+    assert found["augment.flip"] == "base.toml"
+    assert found["preprocess.percentiles"] == "default"
+    plain = {item.name: item.origin for item in settings(Selected(mine, "tiny", "unetrpp"))}
+    assert plain["optimizer.lr"] == "base.toml [size=tiny]"
+
+
+def test_a_section_that_is_set_whole_is_of_its_settings(mine: str) -> None:
+    text = "optimizer={'name': 'sgd', 'lr': 1.0, 'weight_decay': 0.0, 'schedule': 'poly', 'warmup': 0.0}"
+    found = {item.name: item.origin for item in settings(Selected(mine, assignments=(text,)))}
+    assert found["optimizer.lr"] == found["optimizer.name"] == f"--set {text}"
+    assert found["loss.squared"] == "default"
+
+
+def test_show_for_people_and_for_machines(mine: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    text = said(capsys, "recipe", "show", mine, "--size", "tiny", "--backbone", "unetr", "--set", "steps.paper=7")
+    line = next(line for line in text.splitlines() if line.startswith("optimizer.lr "))
+    assert line.strip().split(maxsplit=2)[1:] == ["0.5", f"{mine} [size=tiny, backbone=unet|unetr]"]
+    assert "of a test" in text
+    rows = json.loads(said(capsys, "recipe", "show", mine, "--set", "steps.paper=7", "--json"))
+    assert {"setting": "steps.paper", "value": 7, "from": "--set steps.paper=7"} in rows
+
+
+# --- diff -----------------------------------------------------------------------------------------------------------------
+
+
+def test_selectors_are_written_into_the_name() -> None:
+    assert select("lung(backbone=unetrpp, size=tiny)", Selected("")) == Selected("lung", "tiny", "unetrpp")
+    assert select("a/b.toml(budget=short)", Selected("", "tiny")) == Selected("a/b.toml", "tiny", "", "short")
+    assert select("lung", Selected("", "tiny", "unet")) == Selected("lung", "tiny", "unet")
+
+
+def test_two_recipes_differ_where_their_values_do(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(said(capsys, "recipe", "diff", f"{mine}(size=tiny, backbone=unetr)", f"{mine}(size=tiny)", "--json"))
+    assert rows == [
+        {
+            "setting": "optimizer.lr",
+            "first": 0.5,
+            "second": 0.003,
+            "first_from": f"{mine} [size=tiny, backbone=unet|unetr]",
+            "second_from": "base.toml [size=tiny]",
+        }
+    ]
+    pairs = differences(Selected("generic-ct"), Selected("generic-mr"))
+    assert {first.name for first, _ in pairs} >= {"preprocess.intensity", "preprocess.crop"}
+    assert differences(Selected("lung"), Selected("lung")) == []
+
+
+def test_a_recipe_differs_from_itself_with_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "recipe", "diff", "lung", "--set", "optimizer.lr=0.125")
+    assert "1 of " in text
+    assert "0.125" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["show", "lungs"], "unknown recipe 'lungs'"),
+        (["show", "nothing.toml"], "there is no such file"),
+        (["show", "lung(colour=red)"], "not for colour"),
+        (["show", "lung(size=huge)"], "size is one of paper, tiny, got 'huge'"),
+        (["show", "lung", "--set", "patch.sise=3"], "patch.sise: Extra inputs"),
+        (["diff", "lung"], "recipe diff compares two"),
+        (["new", "lungs"], "did you mean lung"),
+        (["new", "phantom-lung", "--out", "a.txt"], "a recipe is a .toml file"),
+    ],
+    ids=str,
+)
+def test_wrong_requests_are_refused(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert text in " ".join(said(capsys, "recipe", *arguments, code=2).split())
+
+
+def test_show_and_diff_import_no_torch(tmp_path: Path) -> None:
+    ended = in_one_process(tmp_path, ["recipe", "show", "lung"], ["recipe", "diff", "generic-ct", "generic-mr"])
+    assert [(item.code, set(item.heavy) & {"torch", "monai", "matplotlib"}) for item in ended] == [(0, set()), (0, set())]
+
+
+# --- new ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_msd(tmp_path_factory.mktemp("data") / "Task91_New", cases=6, classes=3)
+
+
+def test_a_new_recipe_is_valid_for_every_network(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "new.toml"
+    said(capsys, "recipe", "new", str(data), "--out", str(file))
+    table = tomllib.loads(file.read_text("utf-8"))
+    assert table["name"] == "Task91_New"
+    assert "part 2" in table["source"]
+    for size, backbone, budget in product(("paper", "tiny"), BACKBONES, get_args(Budget)):
+        found = resolve(Selected(str(file), size, backbone, budget))
+        info = registry.get("backbone", Spec(backbone)).target.info
+        assert check_patch(backbone, found.patch.size, info.patches[info.variants[0]]) == found.patch.size
+        assert found.preprocess.spacing == "median"
+        assert found.patch.foreground == recipe.load("generic-ct", size=size, backbone=backbone, budget=budget).patch.foreground
+    assert said(capsys, "recipe", "new", str(data)) == file.read_text("utf-8")
+    assert "is there already" in said(capsys, "recipe", "new", str(data), "--out", str(file), code=2)
+
+
+def test_its_numbers_are_those_of_the_training_cases(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from initbench.data import splits
+    from initbench.data.preprocess import resolve as numbers
+    from initbench.data.preprocess import scan
+    from initbench.data.sources import open_dataset
+
+    dataset = open_dataset(str(data))
+    own = recipe.load("generic-ct", size="paper", backbone="", budget="paper").preprocess
+    train = splits.resolve(dataset, None).train
+    expected = numbers(own, "CT", [scan(dataset.load(case)) for case in train])
+    assert expected.spacing is not None
+    assert expected.clip is not None
+    text = said(capsys, "recipe", "new", str(data))
+    assert f"median {', '.join(f'{value:.4g}' for value in expected.spacing)}, from" in text
+    assert f"(of the training cases {expected.clip[0]:.4g} to {expected.clip[1]:.4g})" in text
+    assert f"{len(train)} training cases" in text
+
+
+def test_a_new_recipe_runs(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "new.toml"
+    said(capsys, "recipe", "new", str(data), "--out", str(file))
+    small = ["--set", "patch.size=8,16,16", "--set", "steps.smoke=3", "--set", "patch.batch=1"]
+    fixed = ["--size", "tiny", "--budget", "smoke", "--device", "cpu", "--precision", "float32", "--out", str(tmp_path / "runs")]
+    text = said(
+        capsys,
+        "run",
+        "--init",
+        "default",
+        "--backbone",
+        LIGHT,
+        "--dataset",
+        str(data),
+        "--recipe",
+        str(file),
+        *small,
+        *fixed,
+        "--json",
+    )
+    assert [row["state"] for row in json.loads(text)] == ["ok"]
+
+
+def test_an_unknown_selection_is_named() -> None:
+    with pytest.raises(UsageError, match="budget is one of"):
+        select("lung(budget=large)", Selected(""))
