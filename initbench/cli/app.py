@@ -73,7 +73,6 @@ app.add_typer(validate_app, name="validate")
 app.add_typer(data_app, name="data")
 recipe_app = typer.Typer(no_args_is_help=True, help="Show, compare or write recipes.", rich_markup_mode=None)
 app.add_typer(recipe_app, name="recipe")
-app.add_typer(data_app, name="data")
 
 
 @app.command()
