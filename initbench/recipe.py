@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from initbench import digest, spec
 from initbench.errors import UsageError
@@ -43,6 +43,17 @@ def _fits(patch: tuple[int, int, int]) -> tuple[int, int, int]:
     if math.prod(patch) > MAX_PATCH:
         raise ValueError(f"more than {MAX_PATCH:,} voxels")
     return patch
+
+
+def _listed(value: Any) -> Any:
+    """``a,b`` of an assignment as a list."""
+    return [item.strip() for item in value.split(",")] if isinstance(value, str) else value
+
+
+def _native(grids: tuple[str, ...]) -> tuple[str, ...]:
+    if grids not in (("native",), ("native", "resampled")):
+        raise ValueError("write native, or native,resampled: the score is always of the native grid")
+    return grids
 
 
 Rising = Annotated[tuple[N, N], AfterValidator(_rises)]
@@ -212,13 +223,17 @@ class Inference(_Section):
     """Sliding window over the preprocessed volume.
 
     `mirror`: every window is predicted in its eight mirrorings and their probabilities averaged, as nnU-Net does; eight times the
-    work.
+    work. `grids`: where predictions are counted. The native one always is, and its Dice is the score; ``resampled`` is counted
+    beside it, on the preprocessed volume and its labels, as UNETR's released test does.
     """
 
     overlap: float = Field(ge=0, lt=1)
     blend: Literal["constant", "gaussian"]
     batch: Count
     mirror: Annotated[bool, LATER] = False
+    grids: Annotated[tuple[Literal["native", "resampled"], ...], BeforeValidator(_listed), AfterValidator(_native), LATER] = (
+        "native",
+    )
 
 
 class Steps(_Section):

@@ -25,7 +25,9 @@ def tiny(*assignments: str, name: str = "phantom-lung", backbone: str = "unetr")
 
 
 def test_recipes_there_are() -> None:
-    assert NAMES == ["base", "generic-ct", "generic-mr", "hippocampus", "lung", "phantom-lung"]
+    published = {"acdc", "brats", "btcv", "lung", "synapse"}
+    assert set(NAMES) == published | {"base", "generic-ct", "generic-mr", "hippocampus", "phantom-lung"}
+    assert all(recipe_files.default_name(name, "CT") == name for name in published)
     assert recipe_files.default_name("lung", "CT") == "lung"
     assert recipe_files.default_name("mine", "ct") == "generic-ct"
     assert recipe_files.default_name("mine", "MR") == "generic-mr"
@@ -84,6 +86,7 @@ def test_assignments_become_values_of_their_type() -> None:
         ("patch.batch=0", r"patch\.batch: .*greater than or equal to 1"),
         ("patch.batch=1.5", r"patch\.batch"),
         ("patch.foreground=2", r"patch\.foreground"),
+        ("inference.grids=resampled", r"inference\.grids: .*the score is always of the native grid"),
         ("inference.blend=linear", r"inference\.blend: .*'constant' or 'gaussian'"),
         ("patch=3", r"patch: "),
         ("optimizer.lr", "write --set section.field=value"),
@@ -98,7 +101,7 @@ def test_mistakes_name_the_key(assignment: str, says: str) -> None:
 
 
 def test_unknown_recipe() -> None:
-    with pytest.raises(UsageError, match="unknown recipe 'lungs'; known: base, generic-ct"):
+    with pytest.raises(UsageError, match="unknown recipe 'lungs'; known: acdc, base, brats"):
         tiny(name="lungs")
     with pytest.raises(UsageError, match="there is no such file"):
         tiny(name="./nowhere.toml")
@@ -194,6 +197,8 @@ def changed(value: Any) -> list[Any]:
         return [not value]
     if isinstance(value, int | float):
         return [value + 1, value / 2, value - 0.25]
+    if value == ["native"]:
+        return [["native", "resampled"]]
     if isinstance(value, list):
         return [[*value[:-1], value[-1] + 1], [*value[:-1], value[-1] - 0.25]]
     return ["percentile", "nnunet", "never", "positive", "native", "x", "sgd", "poly", "gaussian", "constant", "conv"]

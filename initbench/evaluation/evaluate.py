@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from initbench import dice
 from initbench.data.prepare import Prepared, PreparedCase
@@ -31,20 +31,27 @@ class Evaluator:
 
     def predict(self, case: PreparedCase) -> NDArray[np.uint8]:
         """Label map of a case on its native grid, in the file's own axis order."""
+        return to_native(self.probabilities(case), case.placement)
+
+    def probabilities(self, case: PreparedCase) -> Tensor:
+        """Class probabilities ``(K, D, H, W)`` of a case on its preprocessed grid."""
         self.model.eval()
         image = torch.from_numpy(np.array(case.image)).to(self.device)
-        probabilities = predict_probabilities(self.model, image, self.patch, self.settings, self.precision)
-        return to_native(probabilities, case.placement)
+        return predict_probabilities(self.model, image, self.patch, self.settings, self.precision)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One reported case with its counts per foreground class, or per region where some are reported in their place."""
+    """One reported case with its counts per foreground class, or per region where some are reported in their place.
+
+    `resampled`: the same on the preprocessed grid, where the recipe asks for them.
+    """
 
     case: PreparedCase
     prediction: NDArray[np.uint8]
     counts: list[dice.Counts]
     regions: tuple[tuple[int, ...], ...] = ()
+    resampled: list[dice.Counts] | None = None
 
     @property
     def dice(self) -> float:
@@ -56,17 +63,24 @@ def score_cases(evaluator: Evaluator, prepared: Prepared) -> Iterator[Scored]:
     """Predicts and scores the reported cases, one at a time."""
     for case_id in prepared.split.test:
         case = prepared.case(case_id)
-        yield scored(prepared, case, evaluator.predict(case))
+        probabilities = evaluator.probabilities(case)
+        labels = probabilities.argmax(0).to(torch.uint8).cpu().numpy() if "resampled" in evaluator.settings.grids else None
+        yield scored(prepared, case, to_native(probabilities, case.placement), labels)
 
 
-def score_empty(prepared: Prepared) -> Iterator[Scored]:
+def score_empty(prepared: Prepared, settings: Inference | None = None) -> Iterator[Scored]:
     """Scores of an empty prediction: what a diverged run gets, the worst value for every class a case holds."""
     for case_id in prepared.split.test:
         case = prepared.case(case_id)
-        yield scored(prepared, case, np.zeros_like(case.reference))
+        labels = np.zeros_like(case.label) if settings and "resampled" in settings.grids else None
+        yield scored(prepared, case, np.zeros_like(case.reference), labels)
 
 
-def scored(prepared: Prepared, case: PreparedCase, prediction: NDArray[np.uint8]) -> Scored:
-    """A prediction counted: by class, or by the data set's regions."""
-    regions = tuple(prepared.regions.values())
-    return Scored(case, prediction, count(case.reference, prediction, len(prepared.classes), regions), regions)
+def scored(
+    prepared: Prepared, case: PreparedCase, prediction: NDArray[np.uint8], resampled: NDArray[np.uint8] | None = None
+) -> Scored:
+    """A prediction counted, on the preprocessed grid too where there is one there: by class, or by the data set's regions."""
+    regions, classes = tuple(prepared.regions.values()), len(prepared.classes)
+    native = count(case.reference, prediction, classes, regions)
+    beside = None if resampled is None else count(case.label, resampled, classes, regions)
+    return Scored(case, prediction, native, regions, beside)

@@ -93,6 +93,11 @@ def scores(scored: CaseCounts, classes: Sequence[str]) -> dict[str, Any]:
     return {"dice": _nan_to_none(dice.run_dice([counts for _, counts in scored])), "dice_per_class": per_class}
 
 
+def resampled_scores(scored: CaseCounts, classes: Sequence[str]) -> dict[str, Any]:
+    """Those of the preprocessed grid under names of their own; nothing where they were not asked for."""
+    return {f"{name}_resampled": value for name, value in scores(scored, classes).items()} if scored else {}
+
+
 def costs(
     init: Sequence[Fit], train: Sequence[Fit], init_seconds: float, evaluate: float, device: torch.device
 ) -> dict[str, Any]:

@@ -53,9 +53,9 @@ def _now(cell: Cell, key: str) -> Any:
     return cell.prepared.digest if key == "data_digest" else cell.identity[key]
 
 
-def read_cases(folder: Path) -> tuple[CaseCounts, CaseDistances]:
-    """Counts and distances of cases.csv, every digit of them: pandas rounds in some of its versions."""
-    with (folder / store.CASES).open(encoding="utf-8", newline="") as file:
+def read_cases(folder: Path, table: str = store.CASES) -> tuple[CaseCounts, CaseDistances]:
+    """Counts and distances of cases.csv, or of another table, every digit of them: pandas rounds in some of its versions."""
+    with (folder / table).open(encoding="utf-8", newline="") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: int(row["class"]))
     counts: dict[str, list[dice.Counts]] = {}
     distances: CaseDistances = {}
@@ -90,7 +90,7 @@ def rescore(cell: Cell, folder: Path, record: Mapping[str, Any], progress: Progr
     """
     kind = source(folder, record)
     if kind == "empty predictions":
-        found = score_empty(cell.prepared)
+        found = score_empty(cell.prepared, cell.recipe.inference)
     elif kind == "predictions":
         found = _from_predictions(cell, folder / store.PREDICTIONS)
     else:

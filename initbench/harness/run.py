@@ -197,6 +197,8 @@ class Run:
             evaluate_seconds = time.perf_counter() - evaluated - scored.distance_seconds
             prepared = self.cell.prepared
             records.write_cases(staging / store.CASES, scored.counts, prepared.reported, scored.distances, prepared.first)
+            if scored.resampled:
+                records.write_cases(staging / store.CASES_RESAMPLED, scored.resampled, prepared.reported, first=prepared.first)
             records.write_curve(staging / store.CURVE, self.fits)
             store.write_json(staging / store.COVERAGE, self.coverage)
             model.to("cpu")
@@ -233,6 +235,7 @@ class Run:
         coverage = {key: value for key, value in self.coverage.items() if key in ("changed_share", "groups", "read", "report")}
         return records.header(self.cell, "diverged" if diverged else "ok", env) | {
             **records.scores(scored.counts, classes),
+            **records.resampled_scores(scored.resampled, classes),
             **recorded(scored.distances, classes, self.cell.request.nsd_tolerance),
             "coverage": coverage,
             "cost": cost | {"distance_seconds": scored.distance_seconds},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,13 @@ class Scores:
         counts: per case and foreground class.
         distances: likewise, None where they were not asked for.
         distance_seconds: what those took, MONAI's import with them.
+        resampled: counts on the preprocessed grid; empty where the recipe does not ask for them.
     """
 
     counts: records.CaseCounts
     distances: CaseDistances | None
     distance_seconds: float = 0.0
+    resampled: records.CaseCounts = field(default_factory=list)
 
 
 def score(cell: Cell, evaluator: Evaluator, staging: Path, progress: Progress, *, failed: bool) -> Scores:
@@ -44,10 +46,13 @@ def score(cell: Cell, evaluator: Evaluator, staging: Path, progress: Progress, *
     progress.start("evaluate", len(prepared.split.test))
     results = Scores([], {} if cell.request.distances else None)
     shown: dict[str, slices.Bytes] = {}
-    for done, scored in enumerate(score_empty(prepared) if failed else score_cases(evaluator, prepared), start=1):
+    found = score_empty(prepared, evaluator.settings) if failed else score_cases(evaluator, prepared)
+    for done, scored in enumerate(found, start=1):
         if interrupt.asked():
             raise InterruptedRunError(f"stopped at case {done} of {len(prepared.split.test)} of the evaluation")
         results.counts.append((scored.case.id, scored.counts))
+        if scored.resampled is not None:
+            results.resampled.append((scored.case.id, scored.resampled))
         shown[scored.case.id] = slices.case_slice(scored.case, scored.prediction)
         if results.distances is not None:
             started = time.perf_counter()

@@ -3,6 +3,7 @@
 OUT/<dataset>/<backbone>/<init>-<cell id>/seed-<n>/
     record.json       what was asked and resolved, environment, coverage, cost, status, Dice (schema 1)
     cases.csv         tp, fp, fn and Dice per case and class, on the native grid; HD95 and surface Dice where measured
+    cases-resampled.csv  the same counts on the preprocessed grid, where the recipe asks for them
     curve.csv         learning curve, pretext and training
     coverage.json     which parameters the init changed
     weights.safetensors
@@ -27,6 +28,7 @@ from initbench import digest
 SCHEMA = 1
 RECORD = "record.json"
 CASES = "cases.csv"
+CASES_RESAMPLED = "cases-resampled.csv"
 CURVE = "curve.csv"
 COVERAGE = "coverage.json"
 WEIGHTS = "weights.safetensors"
@@ -36,7 +38,7 @@ SLICE_KEY = "case/"  # before the case in it: a bare name could be one of numpy'
 PREDICTIONS = "predictions"
 TRACEBACK = "traceback.txt"
 FINISHED = ("ok", "diverged")
-SEALED = (CASES, CURVE, COVERAGE, WEIGHTS)
+SEALED = (CASES, CASES_RESAMPLED, CURVE, COVERAGE, WEIGHTS)
 COMING = "coming"  # in a record: files that are about to be replaced, by what
 
 

@@ -84,8 +84,10 @@ def _score(run: _Written) -> str:
     counts, distances = read_cases(run.folder)
     made = dice.run_dice([per_class for _, per_class in counts])
     said = run.record["dice"]
-    if (said is None) != math.isnan(made) or (said is not None and abs(made - said) > 1e-12):
-        raise BrokenPromiseError(f"{store.CASES} gives a Dice of {made:.6f}, the record says {said}")
+    _check_dice(store.CASES, made, said)
+    if "dice_resampled" in run.record:
+        beside, _ = read_cases(run.folder, store.CASES_RESAMPLED)
+        _check_dice(store.CASES_RESAMPLED, dice.run_dice([item for _, item in beside]), run.record["dice_resampled"])
     if not run.record.get("distances"):
         return f"the counts of {store.CASES} give the Dice of the record"
     averaged = means(distances, run.record["resolved"]["classes"])
@@ -93,6 +95,11 @@ def _score(run: _Written) -> str:
     if wrong:
         raise BrokenPromiseError(f"{store.CASES} gives another {' and '.join(wrong)} than the record says")
     return f"{store.CASES} gives the Dice and the mean distances of the record"
+
+
+def _check_dice(table: str, made: float, said: float | None) -> None:
+    if (said is None) != math.isnan(made) or (said is not None and abs(made - said) > 1e-12):
+        raise BrokenPromiseError(f"{table} gives a Dice of {made:.6f}, the record says {said}")
 
 
 def _settings(subject: _Repeatable) -> str:
@@ -106,7 +113,7 @@ def _dice(subject: _Repeatable) -> str:
     """Counts, and distances where the run has some, from the stored predictions where there are some, else from the weights."""
     if subject.record["status"] == "diverged":
         return "not looked at: the run diverged and scores worst"
-    counts, distances = _made_again(subject)
+    counts, distances, resampled = _made_again(subject)
     said, said_distances = read_cases(subject.folder)
     wrong = other_counts(said, counts)
     if wrong:
@@ -114,21 +121,32 @@ def _dice(subject: _Repeatable) -> str:
     wrong = sorted(case for case, made in distances.items() if not _alike(made, said_distances[case]))
     if wrong:
         raise BrokenPromiseError(f"other distances than in {store.CASES}: {', '.join(wrong)}")
+    if resampled:
+        wrong = other_counts(read_cases(subject.folder, store.CASES_RESAMPLED)[0], resampled)
+        if wrong:
+            raise BrokenPromiseError(f"other counts than in {store.CASES_RESAMPLED}: {', '.join(wrong)}")
     same = "counts and distances" if distances else "counts"
     return f"{len(counts)} cases scored again from the {source(subject.folder, subject.record)}: the same {same}"
 
 
-def _made_again(subject: _Repeatable) -> tuple[dict[str, list[dice.Counts]], CaseDistances]:
+def _made_again(
+    subject: _Repeatable,
+) -> tuple[dict[str, list[dice.Counts]], CaseDistances, dict[str, list[dice.Counts]]]:
+    """Counts, distances, and counts on the preprocessed grid: none where stored predictions, which are native, are looked at."""
     measured = subject.record.get("distances")
-    counts, distances = {}, {}
+    counts: dict[str, list[dice.Counts]] = {}
+    distances: CaseDistances = {}
+    resampled: dict[str, list[dice.Counts]] = {}
     try:
         for scored in rescore(subject.cell, subject.folder, subject.record, subject.progress):
             counts[scored.case.id] = scored.counts
+            if scored.resampled is not None:
+                resampled[scored.case.id] = scored.resampled
             if measured:
                 distances[scored.case.id] = of_case(scored, measured["nsd_tolerance_mm"])
     except InitbenchError as error:
         raise BrokenPromiseError(str(error)) from None
-    return counts, distances
+    return counts, distances, resampled
 
 
 def _alike(made: Sequence[Distances], said: Sequence[Distances]) -> bool:

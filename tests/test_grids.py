@@ -1,0 +1,123 @@
+"""Counts on the preprocessed grid beside those on the native one: what they are, where they lie, and who checks them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_model
+
+import initbench
+from initbench.dice import run_dice
+from initbench.harness.cell import from_json, resolve
+from initbench.harness.measure import measure
+from initbench.harness.rescore import read_cases
+from initbench.harness.run import Run
+from initbench.protocols import NoProgress
+from initbench.runs import store
+from initbench.runs.read import load
+from initbench.validation.runs import verify
+from tests.crash_driver import SETTINGS
+from tests.msd_factory import make_msd
+
+LIGHT = f"{Path(__file__).parent / 'light_backbone.py'}:light"
+COARSE = (*SETTINGS, "preprocess.spacing=3,1.5,1.5", "preprocess.intensity=window", "preprocess.resampling=monai")
+
+
+def run(data: Path, out: Path, *assignments: str) -> Path:
+    options: dict[str, Any] = {"budget": "smoke", "size": "tiny", "device": "cpu", "precision": "float32"}
+    [outcome] = initbench.run("default", LIGHT, str(data), out=out, assignments=(*COARSE, *assignments), **options)
+    assert outcome.state == "ok", outcome
+    return Path(outcome.folder)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_msd(tmp_path_factory.mktemp("data") / "Task90_Noise", cases=6, classes=3)
+
+
+@pytest.fixture(scope="module")
+def both(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(data, tmp_path_factory.mktemp("both"), "inference.grids=native,resampled")
+
+
+def test_the_native_score_is_what_it_is_alone(data: Path, both: Path, tmp_path: Path) -> None:
+    alone = run(data, tmp_path)
+    assert (alone / store.CASES).read_bytes() == (both / store.CASES).read_bytes()
+    assert not (alone / store.CASES_RESAMPLED).exists()
+    assert alone.parent.name != both.parent.name, "what a run leaves is part of what was asked"
+    records = [json.loads((folder / store.RECORD).read_text()) for folder in (alone, both)]
+    assert records[0]["dice"] == records[1]["dice"]
+    assert "dice_resampled" not in records[0]
+
+
+def test_counts_are_those_of_labels_on_the_preprocessed_grid(both: Path) -> None:
+    record = json.loads((both / store.RECORD).read_text())
+    cell = resolve(from_json(record["asked"], out=both.parents[3]))
+    model = Run(cell, both, NoProgress()).construct()
+    load_model(model, both / store.WEIGHTS)
+    counts = dict(read_cases(both, store.CASES_RESAMPLED)[0])
+    assert list(counts) == list(cell.prepared.split.test)
+    for case_id in cell.prepared.split.test:
+        case = cell.prepared.case(case_id)
+        size = cell.recipe.patch.size
+        assert all(n <= p for n, p in zip(case.label.shape, size, strict=True)), "one window sees the whole case"
+        margins = [(p - n) for n, p in zip(case.label.shape, size, strict=True)]
+        padded = np.pad(case.image, [(0, 0), *((m // 2, m - m // 2) for m in margins)])
+        with torch.inference_mode():
+            output = model.eval()(torch.from_numpy(padded)[None])
+        labels = (output if isinstance(output, torch.Tensor) else output[0])[0].argmax(0).numpy()
+        labels = labels[tuple(slice(m // 2, m // 2 + n) for m, n in zip(margins, case.label.shape, strict=True))]
+        for k, found in enumerate(counts[case_id], start=1):
+            ours, theirs = labels == k, case.label == k
+            assert (found.tp, found.fp, found.fn) == ((ours & theirs).sum(), (ours & ~theirs).sum(), (~ours & theirs).sum())
+    assert record["dice_resampled"] == pytest.approx(run_dice(list(counts.values())))
+    assert set(record["dice_per_class_resampled"]) == set(record["dice_per_class"])
+    native = dict(read_cases(both)[0])
+    assert native != counts
+
+
+def test_verify_looks_at_both_tables(both: Path) -> None:
+    checks = {check.name: check for check in verify(both, steps=2)}
+    assert all(check.passed for check in checks.values()), checks
+    assert store.CASES_RESAMPLED in checks["files"].detail
+
+
+def test_a_changed_second_table_is_found(data: Path, tmp_path: Path) -> None:
+    folder = run(data, tmp_path, "inference.grids=native,resampled")
+    table = pd.read_csv(folder / store.CASES_RESAMPLED)
+    table["tp"] += 1
+    table.to_csv(folder / store.CASES_RESAMPLED, index=False)
+    assert not {check.name: check.passed for check in verify(folder, steps=1)}["files"]
+    record = store.read_record(folder)
+    assert record is not None
+    store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+    resealed = {check.name: check for check in verify(folder, steps=1)}
+    assert resealed["files"].passed
+    assert store.CASES_RESAMPLED in resealed["score"].detail
+    assert not resealed["score"].passed
+    assert not resealed["Dice"].passed
+
+
+def test_tables_and_later_distances_leave_it_alone(data: Path, tmp_path: Path) -> None:
+    folder = run(data, tmp_path, "inference.grids=native,resampled")
+    before = (folder / store.CASES_RESAMPLED).read_bytes()
+    measure(folder)
+    assert (folder / store.CASES_RESAMPLED).read_bytes() == before
+    assert store.problem(folder, store.read_record(folder) or {}, thorough=True) == ""
+    loaded = load(tmp_path)
+    assert len(loaded.cases) == len(pd.read_csv(folder / store.CASES))
+
+
+def test_a_diverged_run_scores_worst_on_both(data: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"budget": "smoke", "size": "tiny", "device": "cpu", "precision": "float32"}
+    settings = (*COARSE, "inference.grids=native,resampled", "optimizer.lr=1e30", "optimizer.clip=0")
+    [outcome] = initbench.run("default", LIGHT, str(data), out=tmp_path, assignments=settings, **options)
+    assert outcome.state == "diverged"
+    record = json.loads((Path(outcome.folder) / store.RECORD).read_text())
+    assert record["dice_resampled"] == record["dice"] == 0

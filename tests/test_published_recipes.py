@@ -1,0 +1,186 @@
+"""The papers' recipes: their published numbers, networks that take them, and steps that learn with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+import initbench
+from initbench import registry
+from initbench.catalog import BACKBONES
+from initbench.data.preprocess import preprocess, resolve, scan
+from initbench.data.volumes import PatchSampler, make_volume
+from initbench.protocols import Case, Grid
+from initbench.recipe import Recipe, load
+from initbench.spec import Spec
+from initbench.training.loop import FitSettings, fit
+from initbench.training.supervised import SupervisedTask
+from tests.msd_factory import affine_of
+
+PUBLISHED = ("synapse", "btcv", "lung", "acdc", "brats")
+NNUNET = ("unetrpp", "nnformer", "unet")
+CPU = torch.device("cpu")
+
+
+def paper(name: str, backbone: str, *assignments: str) -> Recipe:
+    return load(name, size="paper", backbone=backbone, budget="paper", assignments=assignments)
+
+
+# What the papers and their releases say of each: patch, batch, spacing (D, H, W), deep supervision, variant, steps.
+TABLE: dict[tuple[str, str], tuple[Grid, int, tuple[float, float, float], bool, str | None, int]] = {
+    ("synapse", "unetr"): ((96, 96, 96), 4, (2.0, 1.5, 1.5), False, None, 90_000),
+    ("synapse", "swin-unetr"): ((96, 96, 96), 4, (2.0, 1.5, 1.5), False, None, 90_000),
+    ("synapse", "unetrpp"): ((64, 128, 128), 2, (3.0, 0.758, 0.758), True, "synapse", 250_000),
+    ("synapse", "nnformer"): ((64, 128, 128), 2, (3.0, 0.758, 0.758), True, "synapse", 250_000),
+    ("btcv", "unetr"): ((96, 96, 96), 4, (2.0, 1.5, 1.5), False, None, 120_000),
+    ("btcv", "swin-unetr"): ((96, 96, 96), 4, (2.0, 1.5, 1.5), False, None, 120_000),
+    ("lung", "unetr"): ((96, 96, 96), 4, (2.0, 1.5, 1.5), False, None, 250_000),
+    ("lung", "unetrpp"): ((32, 192, 192), 2, (1.245, 0.785, 0.785), True, "lung", 250_000),
+    ("acdc", "unetrpp"): ((16, 160, 160), 4, (6.35, 1.523, 1.523), True, "acdc", 250_000),
+    ("acdc", "nnformer"): ((14, 160, 160), 4, (6.35, 1.523, 1.523), False, "acdc", 250_000),
+    ("brats", "unetrpp"): ((128, 128, 128), 2, (1.0, 1.0, 1.0), True, "tumor", 250_000),
+    ("brats", "nnformer"): ((128, 128, 128), 2, (1.0, 1.0, 1.0), False, "tumor", 250_000),
+}
+
+
+@pytest.mark.parametrize(("name", "backbone"), TABLE)
+def test_published_numbers(name: str, backbone: str) -> None:
+    found = paper(name, backbone)
+    made = (
+        found.patch.size,
+        found.patch.batch,
+        found.preprocess.spacing,
+        found.loss.deep_supervision,
+        found.variant,
+        found.steps.paper,
+    )
+    assert made == TABLE[name, backbone]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("backbone", NNUNET)
+def test_nnunet_family(name: str, backbone: str) -> None:
+    found = paper(name, backbone)
+    assert (found.preprocess.resampling, found.preprocess.image_order, found.preprocess.crop) == ("nnunet", 3, "nonzero")
+    rules = {"acdc": "zscore", "brats": "nonzero-zscore"}
+    assert found.preprocess.intensity == rules.get(name, "percentile")
+    optimizer = found.optimizer
+    assert (optimizer.name, optimizer.lr, optimizer.momentum, optimizer.weight_decay) == ("sgd", 1e-2, 0.99, 3e-5)
+    assert (optimizer.schedule, optimizer.poly_power, optimizer.clip) == ("poly", 0.9, 12.0)
+    loss = found.loss
+    assert (loss.squared, loss.background, loss.smooth_nr, loss.smooth_dr) == (False, False, 1e-5, 1e-5)
+    assert loss.batch_dice == (name in ("synapse", "btcv", "lung")), "plans of two stages"
+    assert (found.augment.family, found.patch.sampling, found.patch.foreground) == ("nnunet", "nnunet", 0.33)
+    assert (found.inference.overlap, found.inference.blend, found.inference.mirror) == (0.5, "gaussian", True)
+    assert found.inference.grids == ("native",)
+
+
+@pytest.mark.parametrize("name", ["synapse", "btcv", "lung"])
+@pytest.mark.parametrize("backbone", ["unetr", "swin-unetr"])
+def test_monai_family(name: str, backbone: str) -> None:
+    found = paper(name, backbone)
+    chosen = found.preprocess
+    window = (-1000.0, 400.0) if name == "lung" else (-175.0, 250.0)
+    assert (chosen.resampling, chosen.intensity, chosen.window, chosen.crop) == ("monai", "window", window, True)
+    patch = found.patch
+    assert (patch.foreground, patch.background, patch.per_volume, patch.sampling) == (0.5, "positive", 4, "centres")
+    optimizer = found.optimizer
+    assert (optimizer.name, optimizer.lr, optimizer.weight_decay) == ("adamw", 1e-4, 1e-5)
+    assert (optimizer.schedule, optimizer.warmup) == ("cosine", 0.01)
+    assert found.loss == found.loss.model_copy(update={"squared": True, "background": True, "smooth_nr": 0, "smooth_dr": 1e-6})
+    augment = found.augment
+    assert (augment.family, augment.flip, augment.rot90) == ("monai-r1", 0.2, 0.2)
+    assert (augment.scale_probability, augment.scale_range) == (0.1, 0.1)
+    assert (augment.shift_probability, augment.shift_range) == (0.1, 0.1)
+    blend, grids = ("constant", ("native", "resampled")) if backbone == "unetr" else ("gaussian", ("native",))
+    assert (found.inference.blend, found.inference.grids, found.inference.mirror) == (blend, grids, False)
+
+
+def test_the_schedule_of_the_release_is_one_setting_away() -> None:
+    found = paper("synapse", "unetr", "optimizer.schedule=plateaus", "optimizer.plateaus=50")
+    assert (found.optimizer.schedule, found.optimizer.plateaus) == ("plateaus", 50)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_text_names_what_deviates(name: str) -> None:
+    text = paper(name, "unetr").source
+    assert "Deviations:" in text
+    for backbone in ("UNETR", "Swin-UNETR", "UNETR++", "nnFormer", "U-Net"):
+        assert backbone in text
+
+
+def built(recipe: Recipe, backbone: str, channels: int = 1, classes: int = 3, size: Any = "paper") -> torch.nn.Module:
+    return initbench.build(
+        backbone,
+        in_channels=channels,
+        num_classes=classes,
+        patch_size=recipe.patch.size,
+        size=size,
+        variant=recipe.variant,
+        deep_supervision=recipe.loss.deep_supervision,
+    )
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_network_takes_its_patch_at_paper_size(name: str, backbone: str) -> None:
+    recipe = paper(name, backbone)
+    model = built(recipe, backbone).to("meta")
+    output = model(torch.zeros(1, 1, *recipe.patch.size, device="meta"))
+    assert isinstance(output, torch.Tensor) != recipe.loss.deep_supervision
+    finest = output if isinstance(output, torch.Tensor) else output[0]
+    assert finest.shape == (1, 3, *recipe.patch.size)
+
+
+def made_case(name: str, seed: int) -> Case:
+    """A case in the manner of the data set: voxels, channels, air around."""
+    shapes = {"synapse": (60, 56, 30), "acdc": (70, 66, 8), "brats": (66, 60, 58)}
+    spacings = {"synapse": (2.4, 2.4, 5.0), "acdc": (1.6, 1.6, 9.0), "brats": (1.0, 1.0, 1.0)}
+    shape, rng = shapes[name], np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(rng.normal(size=shape), 2)
+    label = np.digitize(smooth, (0.08, 0.12)).astype(np.uint8)
+    margin = tuple(slice(n // 8, n - n // 8) for n in shape)
+    inside = np.zeros(shape, bool)
+    inside[margin] = True
+    channels = 4 if name == "brats" else 1
+    outside = -1000.0 if name == "synapse" else 0.0
+    image = np.stack([np.where(inside, 100 + 800 * smooth + 10 * c, outside) for c in range(channels)]).astype(np.float32)
+    return Case(f"made_{seed}", image, np.where(inside, label, 0).astype(np.uint8), affine_of("LPS", spacings[name], shape))
+
+
+SMALL: dict[str, Grid] = {"unetr": (16, 32, 32), "swin-unetr": (32, 32, 64), "unet": (16, 32, 32)}
+SMALLEST: dict[tuple[str, str], Grid] = {
+    ("synapse", "unetrpp"): (16, 64, 64),
+    ("acdc", "unetrpp"): (8, 64, 64),
+    ("brats", "unetrpp"): (32, 32, 32),
+    ("synapse", "nnformer"): (32, 64, 64),
+    ("acdc", "nnformer"): (14, 64, 64),
+    ("brats", "nnformer"): (64, 64, 64),
+}
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("name", ["synapse", "acdc", "brats"])
+def test_two_steps_with_the_settings_of_the_paper(name: str, backbone: str) -> None:
+    """Preprocessing, patches, augmentation, loss and optimizer as published; the network narrow and the patch small."""
+    patch = SMALLEST.get((name, backbone)) or SMALL[backbone]
+    recipe = paper(name, backbone, f"patch.size={','.join(map(str, patch))}", "patch.batch=2", "patch.per_volume=1")
+    cases = [made_case(name, seed) for seed in range(2)]
+    parameters = resolve(recipe.preprocess, "CT" if name == "synapse" else "MR", map(scan, cases))
+    prepared = [preprocess(case, parameters) for case in cases]
+    volumes = [make_volume(item.image, item.label, CPU) for item in prepared]
+    model = built(recipe, backbone, channels=len(cases[0].image), size="tiny")
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    task = SupervisedTask(model, PatchSampler(volumes, recipe.patch, recipe.augment, 0), recipe.loss)
+    result = fit(task, FitSettings(2, recipe.optimizer, "float32", CPU, 0, "train"))
+    assert result.steps == 2
+    assert all(np.isfinite(row["loss"]) for row in result.curve)
+    changed = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
+    assert np.mean(changed) > 0.8
+    info = registry.get("backbone", Spec(backbone)).target.info
+    assert recipe.variant is None or recipe.variant in info.variants
