@@ -332,8 +332,8 @@ def test_longer_training_is_compared_across_numbers_of_steps(tmp_path: Path, cap
     assert claim["verdict"] != "untestable"
 
 
-def write_organs(out: Path, init: str, shift: int) -> None:
-    """Runs on Synapse: thirteen organs, of which the five that no table has are always missed."""
+def write_organs(out: Path, init: str, shift: int, resampled: int | None = None) -> None:
+    """Runs on Synapse: thirteen organs, of which the five that no table has are always missed; `resampled` more on that grid."""
     names = [
         "spleen",
         "right kidney",
@@ -360,6 +360,12 @@ def write_organs(out: Path, init: str, shift: int) -> None:
             for number, name in enumerate(names, 1)
             for tp in [700 + shift + 10 * case + 3 * seed + (case * seed + number) % 5 if name in scored else 0]
         ]
+        if resampled is not None:
+            other = pd.DataFrame(rows).assign(tp=lambda frame: frame["tp"] + resampled)
+            other = other.assign(fp=1000 - other["tp"], fn=1000 - other["tp"], dice=other["tp"] / 1000)
+            lacking = (other["case"] == "c0") & (other["class_name"] == "gallbladder")  # in reference and prediction
+            other.loc[lacking, ["tp", "fp", "fn"]] = 0
+            other.assign(hd95_mm=None, nsd=None).to_csv(folder / store.CASES_RESAMPLED, index=False)
         write_cases(folder, pd.DataFrame(rows))
 
 
@@ -383,6 +389,30 @@ def test_the_papers_classes_count_and_stand_beside_theirs(tmp_path: Path, capsys
     assert [row["class"] for row in classes[:8]] == list(tables.get("lwi:table-1").classes)
     assert [row["published"] for row in classes[:8]] == list(tables.get("lwi:table-1")["UNETR"].values)
     assert all(abs(row["dice"] - 72) < 1 for row in classes[:8])
+
+
+def test_runs_are_scored_as_the_paper_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """UNETR's released test counts on the resampled grid, and 0 for a class that is not there: one of 32 here."""
+    write_organs(tmp_path, "default", 0, resampled=50)
+    write_organs(tmp_path, "lwi", 30, resampled=50)
+    arguments = ["reproduce", "lwi:table-1", "--report-only", "--out", str(tmp_path)]
+    found = rows_of(said(capsys, *arguments, "--format", "json"))
+    native = json.loads(said(capsys, "leaderboard", "--classes", "synapse-8", "--out", str(tmp_path), "--json"))
+    native_dice = {row["init"]: row["dice"] for row in native}
+    gallbladder = 76.0  # of the case without it
+    for label, init, more in (("UNETR", "default", 0), ("LWI", "lwi", 3)):
+        assert found[label]["dice"] == pytest.approx(native_dice[init] + 5 - (gallbladder + more) / 32, abs=0.1)
+    assert "Scored as the paper does: counted on the resampled grid and absent classes score 0." in said(
+        capsys, *arguments, "--format", "md"
+    )
+
+
+def test_without_the_papers_grid_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_organs(tmp_path, "default", 0, resampled=50)
+    write_organs(tmp_path, "lwi", 30)
+    text = said(capsys, "reproduce", "lwi:table-1", "--report-only", "--out", str(tmp_path), "--format", "md")
+    assert "Scored as the paper does: absent classes score 0." in text
+    assert "Counted on the native grid; the paper counts on its resampled one." in text
 
 
 # --- plots, settings, listing, errors -------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,13 @@ from initbench.leaderboard import words
 from initbench.leaderboard.matching import PLACEBO_LABEL, Found, dataset_names
 from initbench.published.tables import Table
 from initbench.published.trials import Mapped, Overrides
+from initbench.runs import store
 from initbench.stats.blocks import BLOCK, PLACEBO
 from initbench.stats.compare import MARGIN
 from initbench.stats.design import Array
 from initbench.stats.inits import summarize
 from initbench.stats.summary import Interval, sd_interval
-from initbench.stats.table import ScoreTable, of_classes, score_tables
+from initbench.stats.table import SCORED, Policy, ScoreTable, of_classes, score_tables
 
 _NAN = math.nan
 
@@ -57,22 +59,64 @@ class Measured:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Scores:
+    """The counts of a data set's rows, their `cell` being the label, and how they are scored.
+
+    Attributes:
+        as_the_paper: in words, where that differs from how runs are scored elsewhere here; empty where it does not.
+    """
+
+    cases: pd.DataFrame
+    policy: Policy
+    as_the_paper: str = ""
+
+
 def measure(
     asked: Asked, runs: pd.DataFrame, cases: pd.DataFrame, found: Found
-) -> tuple[dict[str, Measured], Mapping[str, pd.DataFrame]]:
-    """By label, the placebo last; and the cases of each data set, their `cell` being the label."""
+) -> tuple[dict[str, Measured], Mapping[str, Scores]]:
+    """The rows by label, the placebo last; and what they are scored from, by data set."""
     own = {label: runs[runs["cell"] == cell] for label, cell in _ordered(asked, found)}
     by_dataset: dict[str, list[str]] = {}
     for label, frame in own.items():
         by_dataset.setdefault(str(frame["dataset"].iloc[0]), []).append(label)
     measured: dict[str, Measured] = {}
-    kept: dict[str, pd.DataFrame] = {}
+    scores: dict[str, Scores] = {}
     for dataset, labels in by_dataset.items():
-        kept[dataset] = _counted(asked, dataset, pd.concat([_relabelled(cases, found, label) for label in labels]))
+        its_own = any(dataset in dataset_names(row.dataset) for row in asked.table.row if row.dataset)
+        scores[dataset] = _scores(asked.table, its_own, cases, {label: own[label] for label in labels})
         relabelled = pd.concat([_one_block(own[label], label) for label in labels], ignore_index=True)
-        (table,) = score_tables(relabelled, kept[dataset], shared=asked.shared)
+        (table,) = score_tables(relabelled, scores[dataset].cases, policy=scores[dataset].policy, shared=asked.shared)
         measured |= {label: _row(label, own[label], table) for label in labels}
-    return {label: measured[label] for label in own}, kept
+    return {label: measured[label] for label in own}, scores
+
+
+def _scores(table: Table, its_own: bool, cases: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> Scores:
+    """On the paper's data its classes, its grid where the runs were counted there, and its rule for absent classes."""
+    native = pd.concat([_relabelled(cases, str(frame["cell"].iloc[0]), label) for label, frame in rows.items()])
+    if not its_own:
+        return Scores(native, "reference-mask")
+    resampled = _resampled(native, rows) if table.grid == "resampled" else None
+    counted = of_classes(native if resampled is None else resampled, (table.class_set,) if table.class_set else ())
+    said = ["counted on the resampled grid"] if resampled is not None else []
+    said += ["absent classes score 0"] if table.policy == "worst" else []
+    return Scores(counted, table.policy, " and ".join(said))
+
+
+def _resampled(native: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame | None:
+    """The counts on the preprocessed grid, with the keys of the native ones; None where a run has none."""
+    found = []
+    for label, runs in rows.items():
+        for path, seed, status in zip(runs["path"], runs["seed"], runs["status"], strict=True):
+            if status not in SCORED:
+                continue
+            file = Path(path) / store.CASES_RESAMPLED
+            if not file.is_file():
+                return None
+            counts = pd.read_csv(file, dtype={"case": str, "class_name": str}, keep_default_na=False)
+            dataset = str(native["dataset"].iloc[0])
+            found.append(counts.assign(cell=label, seed=int(seed), status=str(status), dataset=dataset))
+    return pd.concat(found, ignore_index=True) if found else None
 
 
 def _ordered(asked: Asked, found: Found) -> list[tuple[str, str]]:
@@ -91,16 +135,9 @@ def name_of(label: str) -> str:
     return PLACEBO if label == PLACEBO_LABEL else label
 
 
-def _relabelled(cases: pd.DataFrame, found: Found, label: str) -> pd.DataFrame:
-    frame = cases[cases["cell"] == found.cells[label]]
+def _relabelled(cases: pd.DataFrame, cell: str, label: str) -> pd.DataFrame:
+    frame = cases[cases["cell"] == cell]
     return frame.assign(cell=label, **{name: frame[name].astype(str) for name in ("case", "class_name", "dataset")})
-
-
-def _counted(asked: Asked, dataset: str, cases: pd.DataFrame) -> pd.DataFrame:
-    """The classes that the paper scores, on its own data set."""
-    table = asked.table
-    its_own = table.class_set and any(dataset in dataset_names(row.dataset) for row in table.row if row.dataset)
-    return of_classes(cases, (table.class_set,)) if its_own else cases
 
 
 def _row(label: str, runs: pd.DataFrame, table: ScoreTable) -> Measured:

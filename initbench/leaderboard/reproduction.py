@@ -12,7 +12,7 @@ import pandas as pd
 from initbench.errors import UsageError
 from initbench.leaderboard import claims, words
 from initbench.leaderboard.matching import PLACEBO_LABEL, Found, find
-from initbench.leaderboard.measured import Asked, Measured, measure
+from initbench.leaderboard.measured import Asked, Measured, Scores, measure
 from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.titles import variant
 from initbench.published import trials
@@ -73,10 +73,10 @@ def sheets(asked: Asked, loaded: Loaded, cells: frozenset[str] | None = None) ->
         )
     made: list[Sheet] = []
     for each in found:
-        measured, cases = measure(asked, runs, loaded.cases, each)
-        made += [_main(asked, measured, each)]
+        measured, scores = measure(asked, runs, loaded.cases, each)
+        made += [_main(asked, measured, scores, each)]
         made += [claims.sheet(asked, measured)] if asked.table.claims else []
-        made += _classes(asked, measured, cases)
+        made += _classes(asked, measured, scores)
     made[-1] = replace(made[-1], notes=(*made[-1].notes, *sources(asked)))
     return made
 
@@ -89,7 +89,7 @@ def _instead(asked: Asked) -> str:
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
-def _main(asked: Asked, measured: Mapping[str, Measured], found: Found) -> Sheet:
+def _main(asked: Asked, measured: Mapping[str, Measured], scores: Mapping[str, Scores], found: Found) -> Sheet:
     table = asked.table
     labels = [*(row.label for row in table.row), *([PLACEBO_LABEL] if PLACEBO_LABEL in measured else [])]
     published = {row.label: row for row in table.row}
@@ -99,7 +99,7 @@ def _main(asked: Asked, measured: Mapping[str, Measured], found: Found) -> Sheet
         subtitle=_subtitle(measured.values(), networks),
         columns=_COLUMNS,
         rows=tuple(_cells(label, published.get(label), measured.get(label), len(networks) > 1) for label in labels),
-        notes=tuple(_notes(asked, measured, found)),
+        notes=tuple(_notes(asked, measured, scores, found)),
         values=tuple(_values(asked, label, published.get(label), measured.get(label)) for label in labels),
         names=2,
     )
@@ -134,7 +134,7 @@ def _cells(label: str, row: Row | None, item: Measured | None, several: bool) ->
     return (*cells, f"{apart.points:+.1f}", words.interval(apart.sds, signed=True, digits=1), one)
 
 
-def _notes(asked: Asked, measured: Mapping[str, Measured], found: Found) -> list[str]:
+def _notes(asked: Asked, measured: Mapping[str, Measured], scores: Mapping[str, Scores], found: Found) -> list[str]:
     lines = []
     if asked.overrides.words():
         lines.append(
@@ -147,6 +147,7 @@ def _notes(asked: Asked, measured: Mapping[str, Measured], found: Found) -> list
         "gap: measured less published, in Dice points and over the seed SD, with the bounds that the SD's own interval allows. "
         "one run: whether one more run like these could give the paper's number (95 %)."
     )
+    lines += _scoring(asked, scores)
     lines += [f"{label}: {reason}." for label, reason in asked.mapped.reasons.items()]
     missing = [trial.label for trial in asked.mapped.trials if trial.label not in measured]
     lines += [f"Not run: {', '.join(missing)}."] if missing else []
@@ -159,6 +160,13 @@ def _notes(asked: Asked, measured: Mapping[str, Measured], found: Found) -> list
             f"Warning: {', '.join(found.other)}: there are runs of several cells (other data or code); the most are shown."
         )
     return lines
+
+
+def _scoring(asked: Asked, scores: Mapping[str, Scores]) -> list[str]:
+    """What is scored otherwise than on the leaderboard, and what the paper scores otherwise than here."""
+    said = [f"Scored as the paper does: {how}." for how in dict.fromkeys(item.as_the_paper for item in scores.values()) if how]
+    lacking = asked.table.grid == "resampled" and not any("resampled" in item.as_the_paper for item in scores.values())
+    return [*said, *(["Counted on the native grid; the paper counts on its resampled one."] if lacking else [])]
 
 
 def _of_the_sd(seeds: int) -> str:
@@ -222,20 +230,20 @@ def sources(asked: Asked) -> list[str]:
 # --- its classes ------------------------------------------------------------------------------------------------------
 
 
-def _classes(asked: Asked, measured: Mapping[str, Measured], cases: Mapping[str, pd.DataFrame]) -> list[Sheet]:
+def _classes(asked: Asked, measured: Mapping[str, Measured], scores: Mapping[str, Scores]) -> list[Sheet]:
     """Published and measured per class, where the data have the paper's classes."""
     table = asked.table
     made = []
-    for dataset, frame in cases.items():
+    for dataset, own in scores.items():
         rows = [row for row in table.row if row.values and row.label in measured]
         rows = [row for row in rows if measured[row.label].block["dataset"] == dataset]
-        present = [str(name) for name in frame["class_name"].unique()]
+        present = [str(name) for name in own.cases["class_name"].unique()]
         try:
             names = choose((table.class_set,), present, dataset) if table.class_set and table.classes else ()
         except UsageError:  # other data than the paper's
             continue
         if rows and len(names) == len(table.classes):
-            made.append(_class_sheet(asked, rows, names, class_scores(frame, "dice")))
+            made.append(_class_sheet(asked, rows, names, class_scores(own.cases, "dice", own.policy)))
     return made
 
 

@@ -86,6 +86,8 @@ class Table(_Model):
         name: as ``table-6``; `full_name` has the paper's key before it.
         classes: of the rows' values, as data sets here call them.
         class_set: the classes that are scored on the published data set, as `--classes` takes them; all where empty.
+        grid: on which the paper counts voxels, and
+        policy: what a class scores there that the reference lacks; on the published data set runs are scored likewise.
         parameter: what a figure is drawn against; empty for a table.
         deviations: of the table and, after them, of all of the paper.
     """
@@ -99,6 +101,8 @@ class Table(_Model):
     source: str
     classes: tuple[str, ...] = ()
     class_set: str = ""
+    grid: Literal["native", "resampled"] = "native"
+    policy: Literal["reference-mask", "worst"] = "reference-mask"
     parameter: str = ""
     row: tuple[Row, ...]
     claims: tuple[Claim, ...] = ()
