@@ -19,6 +19,7 @@ from initbench.published.tables import Table
 if TYPE_CHECKING:
     from initbench.harness.cell import RunRequest
     from initbench.leaderboard.measured import Asked
+    from initbench.published.trials import Trial
 
 
 def list_command(form: str) -> None:
@@ -167,7 +168,7 @@ def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str]) -> S
             "backbone": trial.backbone,
             "dataset": trial.dataset,
             "protocol": trial.protocol,
-            "settings": ", ".join([*trial.assignments, *([f"{trial.length:g} × the steps"] if trial.length != 1 else [])]),
+            "settings": ", ".join(_special(trial)),
             "here": trial.dataset not in lacking,
         }
         for trial in asked.mapped.trials
@@ -186,6 +187,12 @@ def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str]) -> S
         values=tuple(values),
         names=len(keys),
     )
+
+
+def _special(trial: Trial) -> list[str]:
+    length = [f"{trial.length:g} × the steps"] if trial.length != 1 else []
+    cases = [f"{trial.train_cases} training cases"] if trial.train_cases else []
+    return [*trial.assignments, *length, *cases]
 
 
 def _show(sheets: Sequence[Sheet], form: str) -> None:

@@ -23,6 +23,7 @@ from initbench.stats.summary import Interval, sd_interval
 from initbench.stats.table import SCORED, Policy, ScoreTable, of_classes, score_tables
 
 _NAN = math.nan
+TRAINING_CASES = "training cases"  # the parameter of a figure whose last point is all of them
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Measured:
     Attributes:
         here: init, network and data as the runs have them.
         table: the scores of all rows on its data set.
+        x: the parameter of a figure: the row's, or where that is all training cases, as many as there are.
         reason: why the row gets no verdict.
     """
 
@@ -56,6 +58,7 @@ class Measured:
     sd: Interval
     diverged: int
     external: bool
+    x: float = _NAN
     reason: str = ""
 
 
@@ -87,7 +90,7 @@ def measure(
         scores[dataset] = _scores(asked.table, its_own, cases, {label: own[label] for label in labels})
         relabelled = pd.concat([_one_block(own[label], label) for label in labels], ignore_index=True)
         (table,) = score_tables(relabelled, scores[dataset].cases, policy=scores[dataset].policy, shared=asked.shared)
-        measured |= {label: _row(label, own[label], table) for label in labels}
+        measured |= {label: _row(asked.table, label, own[label], table) for label in labels}
     return {label: measured[label] for label in own}, scores
 
 
@@ -140,7 +143,7 @@ def _relabelled(cases: pd.DataFrame, cell: str, label: str) -> pd.DataFrame:
     return frame.assign(cell=label, **{name: frame[name].astype(str) for name in ("case", "class_name", "dataset")})
 
 
-def _row(label: str, runs: pd.DataFrame, table: ScoreTable) -> Measured:
+def _row(paper: Table, label: str, runs: pd.DataFrame, table: ScoreTable) -> Measured:
     first = runs.iloc[0]
     block = {key: _plain(first[key]) for key in (*BLOCK, "init", "protocol")}
     name = name_of(label)
@@ -163,8 +166,17 @@ def _row(label: str, runs: pd.DataFrame, table: ScoreTable) -> Measured:
         sd=sd,
         diverged=int((runs["status"] == "diverged").sum()),
         external=bool((runs["external"] == True).any()),  # noqa: E712 - missing in records without it
+        x=_x(paper, label, Path(str(first["path"]))),
         reason=reason,
     )
+
+
+def _x(paper: Table, label: str, run: Path) -> float:
+    row = next((row for row in paper.row if row.label == label), None)
+    if row is None or row.x is None:
+        return _NAN
+    record = store.read_record(run) if paper.parameter == TRAINING_CASES and row.train_cases is None else None
+    return row.x if record is None else float(len(record["resolved"]["train_cases"]))
 
 
 def _plain(value: object) -> object:

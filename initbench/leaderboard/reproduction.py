@@ -194,7 +194,7 @@ def _values(asked: Asked, label: str, row: Row | None, item: Measured | None) ->
         "init": item.block["init"] if item else "",
         "protocol": item.block["protocol"] if item else "",
         "precision": item.block["precision"] if item else "",
-        "x": _NAN if row is None or row.x is None else row.x,
+        "x": item.x if item else _NAN if row is None or row.x is None else row.x,
         "published": paper,
         "published_runs": _NAN if row is None or row.runs is None else row.runs,
         "dice": item.mean.value if item else _NAN,

@@ -57,8 +57,9 @@ def series(asked: Asked, measured: dict[str, Measured]) -> dict[str, list[Point]
     found: dict[str, list[Point]] = {}
     for place, row in enumerate(asked.table.row):
         if row.init:
-            point = Point(float(place) if row.x is None else row.x, row.value, measured.get(row.label))
-            found.setdefault(row.series, []).append(point)
+            item = measured.get(row.label)
+            x = float(place) if row.x is None else row.x if item is None else item.x
+            found.setdefault(row.series, []).append(Point(x, row.value, item))
     return found
 
 
