@@ -244,6 +244,18 @@ class Steps(_Section):
     paper: StepCount
 
 
+class Plan(_Section):
+    """What is left to the training cases of a data set without a recipe (rule: ``initbench.data.planning``).
+
+    `patch`: spacing, where that is ``median``, and patch. `epochs`: steps of the ``paper`` budget are as many times the training
+    cases, `most_steps` at most; 0 for those that are written. Numbers replace the plan before a run gets its name.
+    """
+
+    patch: bool = False
+    epochs: int = Field(default=0, ge=0, le=1_000_000)
+    most_steps: StepCount = 250_000
+
+
 class Recipe(_Section):
     """Everything that two inits of a block share."""
 
@@ -260,6 +272,7 @@ class Recipe(_Section):
     steps: Steps
     variant: str | None = None
     dice_policy: Literal["reference-mask"] = "reference-mask"
+    plan: Annotated[Plan, LATER] = Plan()
 
     def digest(self) -> str:
         """Digest of the resolved values; name, version and source are documentation."""

@@ -10,13 +10,24 @@ from typing import Any, Literal
 
 from initbench import digest, registry, seeding, spec
 from initbench.data import splits
+from initbench.data.planning import planned, read_grids
 from initbench.data.prepare import Prepared, prepare
 from initbench.data.sources import open_dataset
 from initbench.errors import UsageError
 from initbench.harness import compose
 from initbench.harness.hardware import resolve_device, resolve_precision
-from initbench.protocols import BackboneInfo, InitializerInfo, Progress, Size, check_patch, check_variant
-from initbench.recipe import Budget, Recipe
+from initbench.protocols import (
+    BackboneInfo,
+    Dataset,
+    InitializerInfo,
+    PatchRule,
+    Progress,
+    Size,
+    Split,
+    check_patch,
+    check_variant,
+)
+from initbench.recipe import Budget, Plan, Recipe
 from initbench.recipe import load as load_recipe
 from initbench.recipe_files import default_name
 from initbench.registry import Component
@@ -162,6 +173,7 @@ def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
     backbone, variant = _backbone(backbone_spec, recipe)
     precision = resolve_precision(request.precision, resolve_device(request.device, request.index))
     split = splits.resolve(dataset, request.split, request.fold, request.train_cases)
+    recipe = _planned(recipe, dataset, split, backbone, variant, request, progress)
     prepared = prepare(dataset, split, recipe.preprocess, progress)
     cell = Cell(
         request=request,
@@ -177,6 +189,24 @@ def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
         identity={},
     )
     return replace(cell, identity=_identity(cell))
+
+
+def _planned(
+    recipe: Recipe,
+    dataset: Dataset,
+    split: Split,
+    backbone: Component,
+    variant: str,
+    request: RunRequest,
+    progress: Progress | None,
+) -> Recipe:
+    """The recipe with what it leaves to the training cases as numbers."""
+    if recipe.plan == Plan():
+        return recipe
+    info: BackboneInfo | None = getattr(backbone.target, "info", None)
+    rule = (info.patches if info else {}).get(variant, PatchRule((1, 1, 1)))
+    grids = read_grids(dataset, split.train, {case: dataset.digest(case) for case in split.train}, progress)
+    return planned(recipe, grids, rule, (assignment.partition("=")[0].strip() for assignment in request.assignments))
 
 
 def check_streams(fixed: Sequence[str]) -> None:
