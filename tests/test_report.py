@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from initbench.cli.app import main
 from initbench.leaderboard import board, study, words
 from initbench.leaderboard.spread import SOURCES
 from initbench.report import curves, page, svg
@@ -33,6 +32,7 @@ from initbench.report.protocols import pairs
 from initbench.report.strips import strips, swarm
 from initbench.runs import store
 from initbench.stats.analysis import Analysis, analyse
+from tests.commands import said
 from tests.recorded import write_run
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -856,14 +856,6 @@ def test_elements_escape_what_they_are_given() -> None:
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
-
-
-def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main([*arguments])
-    printed = capsys.readouterr()
-    assert ended.value.code == code, printed.err
-    return printed.err if code else printed.out
 
 
 def test_the_command_writes_the_page_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from initbench.cli.app import main
 from initbench.runs import store
+from tests.commands import said
 from tests.recorded import write_run
 
 CASES, SEEDS = 30, 5
@@ -42,14 +42,6 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for backbone in ("unetr", "unetrpp"):
         write_study(folder, {"default": 0.0, "lwi": 0.03, "mae": 0.0}, backbone)
     return folder
-
-
-def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main([*arguments])
-    printed = capsys.readouterr()
-    assert ended.value.code == code, printed.err
-    return printed.err if code else printed.out
 
 
 def test_compare_says_for_what_its_answer_holds(out: Path, capsys: pytest.CaptureFixture[str]) -> None:

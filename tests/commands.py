@@ -1,0 +1,16 @@
+"""Commands as people run them, in this process."""
+
+from __future__ import annotations
+
+import pytest
+
+from initbench.cli.app import main
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    """What a command printed: its output, or its complaint where it ends with a code."""
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments])
+    printed = capsys.readouterr()
+    assert ended.value.code == code, printed.err
+    return printed.err if code else printed.out
