@@ -154,7 +154,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "set text": ([*RUN, "--init", "default", "--set", "patch"], "write --set section.field=value"),
     "set patch": ([*RUN, "--init", "default", "--set", "patch.size=20,32,32"], "nearest valid: (16, 32, 32) or (32, 32, 32)"),
     "device": ([*RUN, "--init", "default", "--device", "tpu"], "--device is auto, cpu, cuda or cuda:i, got 'tpu'"),
-    "recipe": ([*RUN, "--init", "default", "--recipe", "mine"], "unknown recipe 'mine'; known: base"),
+    "recipe": ([*RUN, "--init", "default", "--recipe", "mine"], "unknown recipe 'mine'; known: acdc, base"),
     "describe": (["describe", "untr"], "did you mean unetr"),
     "list": (["list", "models"], "'models' is not one of 'inits', 'backbones', 'datasets', 'recipes'"),
     "command": (["judge"], "No such command 'judge'"),
