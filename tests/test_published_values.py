@@ -63,7 +63,7 @@ def test_a_mapped_row_is_of_the_registry(table: Table, row: Row) -> None:
 @pytest.mark.parametrize("table", tables(), ids=lambda table: table.name)
 def test_settings_of_rows_are_settings_of_recipes(table: Table) -> None:
     for trial in trials_of(table):
-        (recipe,) = {*trials.recipe_names(trial.dataset, Overrides())} & {trial.dataset} or {"generic-ct"}
+        (recipe,) = {*trials.recipe_names(trial.dataset, Overrides())} & {trial.dataset} or {"lung"}
         found = trials.resolved(trial, recipe, Overrides())
         for text in trial.assignments:
             assert text.partition("=")[2] in (str(found.pretext.share),)
@@ -89,9 +89,19 @@ def test_text_and_code_are_two_rows() -> None:
 
 def test_longer_training_is_a_number_of_steps() -> None:
     table = get("lwi:table-7")
-    found = {trial.label: trials.resolved(trial, "generic-ct", Overrides()).steps.paper for trial in trials_of(table)}
+    found = {trial.label: trials.resolved(trial, "synapse", Overrides()).steps.paper for trial in trials_of(table)}
     assert found["UNETR, 5000 epochs"] == found["LWI, 800 + 5000 epochs"] == 5000 * 18
     assert found["UNETR, 5800 epochs"] == 5800 * 18
+
+
+def test_steps_that_the_training_cases_decide_are_asked_for() -> None:
+    table = get("lwi:table-7")
+    longer = next(trial for trial in trials_of(table) if trial.length > 1)
+    with pytest.raises(UsageError, match=r"say how many with --set steps\.paper=N"):
+        trials.resolved(longer, "generic-ct", Overrides())
+    by_hand = Overrides(assignments=("steps.paper=1000",))
+    longer = next(trial for trial in trials.trials(table, by_hand).trials if trial.length > 1)
+    assert trials.resolved(longer, "generic-ct", by_hand).steps.paper == 1160
 
 
 def test_a_gain_is_the_difference_of_two_values() -> None:

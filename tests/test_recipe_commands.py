@@ -12,12 +12,12 @@ import pytest
 
 from initbench import recipe, recipe_files, registry
 from initbench.catalog import BACKBONES
-from initbench.cli.app import main
 from initbench.errors import UsageError
 from initbench.protocols import check_patch
 from initbench.recipe import Budget
 from initbench.recipe_origins import Selected, differences, resolve, select, settings
 from initbench.spec import Spec
+from tests.commands import said
 from tests.msd_factory import make_msd
 from tests.test_cli import in_one_process
 from tests.test_run import LIGHT
@@ -34,14 +34,6 @@ intensity = "window"
 when = { size = "tiny", backbone = ["unet", "unetr"] }
 optimizer.lr = 0.5
 """
-
-
-def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main([*arguments])
-    printed = capsys.readouterr()
-    assert ended.value.code == code, printed.err
-    return printed.err if code else printed.out
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from initbench.runs.read import load
 from initbench.stats.compare import Difference, difference
 from initbench.stats.multiplicity import holm
 from initbench.stats.summary import Interval
+from tests.commands import said
 from tests.msd_factory import make_msd
 from tests.recorded import write_run
 from tests.shared_data import shared
@@ -39,14 +40,6 @@ TABLE = tables.get("lwi:table-6")
 TINY = Overrides("phantom-lung", "unetr", "tiny", "smoke")
 PHANTOM = ["--dataset", "phantom-lung", "--backbone", "unetr", "--size", "tiny", "--budget", "smoke"]
 VALUES = (0.70, 0.72, 0.74)
-
-
-def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main([*arguments])
-    printed = capsys.readouterr()
-    assert ended.value.code == code, printed.err
-    return printed.err if code else printed.out
 
 
 def rows_of(text: str, kind: str = "row") -> dict[str, dict[str, Any]]:
@@ -143,6 +136,28 @@ def test_settings_that_are_asked_for_are_those_of_the_runs(tmp_path: Path) -> No
     write_rows(tmp_path, {"lwi": 0.0}, 1, recipe=resolved(TINY, "optimizer.lr=0.1")["recipe"])
     overrides = Overrides("phantom-lung", "unetr", "tiny", "smoke", assignments=("optimizer.lr=0.1",))
     assert matched(tmp_path, overrides=overrides) == [{"order + masking"}]
+
+
+@pytest.mark.parametrize(
+    ("changed", "matches"),
+    [({}, True), ({"patch": {"size": (48, 96, 96)}}, True), ({"steps": 500}, True), ({"loss": {"squared": False}}, False)],
+    ids=str,
+)
+def test_numbers_that_a_plan_filled_in_are_not_compared(tmp_path: Path, changed: dict[str, Any], matches: bool) -> None:
+    """A generic recipe leaves spacing, patch and steps to the training cases; the record has numbers."""
+    overrides = Overrides("Task90_Noise", "unetr")
+    plan = recipe.load("generic-ct", size="paper", backbone="unetr", budget="paper")
+    assert plan.plan.patch
+    values = plan.model_dump(mode="json") | {"plan": recipe.Plan().model_dump()}
+    values["preprocess"]["spacing"] = (2.0, 1.0, 1.0)
+    for section, numbers in changed.items():
+        if section != "steps":
+            values[section] |= numbers
+    own = {"recipe": values, "steps": changed.get("steps", 700), "size": "paper", "budget": "paper", "dataset": "Task90_Noise"}
+    write_rows(tmp_path, {"lwi": 0.0}, 1, **own)
+    assert matched(tmp_path, overrides=overrides) == ([{"order + masking"}] if matches else [])
+    by_hand = Overrides("Task90_Noise", "unetr", assignments=("patch.size=32,32,32",))
+    assert matched(tmp_path, overrides=by_hand) == []
 
 
 def test_parameters_of_an_init_tell_rows_apart(tmp_path: Path) -> None:

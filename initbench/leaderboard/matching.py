@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -19,7 +19,7 @@ from initbench.data.known import SHORT_NAMES
 from initbench.errors import UsageError
 from initbench.published import trials
 from initbench.published.trials import Overrides, Trial
-from initbench.recipe import Recipe
+from initbench.recipe import Plan, Recipe
 from initbench.runs import store
 from initbench.stats.blocks import BASELINE, is_placebo
 
@@ -105,7 +105,7 @@ def _same_setting(resolved: Mapping[str, Any], trial: Trial, overrides: Override
         and resolved["budget"] == overrides.budget
         and _same_split(resolved, trial, overrides)
         and _same_backbone(resolved, trial)
-        and any(_same_recipe(resolved, recipe) for recipe in _recipes(trial, resolved["dataset"], overrides))
+        and any(_same_recipe(resolved, recipe, trial) for recipe in _recipes(trial, resolved["dataset"], overrides))
     )
 
 
@@ -149,13 +149,26 @@ def _recipes(trial: Trial, dataset: str, overrides: Overrides) -> Iterable[Recip
 _resolved = cache(trials.resolved)
 
 
-def _same_recipe(resolved: Mapping[str, Any], recipe: Recipe) -> bool:
-    """Whether a record's recipe is this one: all values but documentation; fields that came later have their defaults."""
+def _same_recipe(resolved: Mapping[str, Any], recipe: Recipe, trial: Trial) -> bool:
+    """Whether a record's recipe is this one: all values but documentation; fields that came later have their defaults.
+
+    What the recipe leaves to the training cases is numbers in the record, and not compared.
+    """
     try:
         recorded = Recipe.model_validate(resolved["recipe"])
     except ValidationError:
         return False
-    left_out = (*_DOCUMENTATION, *_NOT_OF_THE_CELL)
-    if resolved["steps"] != getattr(recipe.steps, resolved["budget"]):
+    by_hand = {text.partition("=")[0].strip() for text in trial.assignments}
+    counted = recipe.plan.epochs and resolved["budget"] == "paper" and "steps.paper" not in by_hand
+    if not counted and resolved["steps"] != getattr(recipe.steps, resolved["budget"]):
         return False
-    return recorded.identity(without=left_out) == recipe.identity(without=left_out)
+    return _written(recorded, recipe.plan, by_hand) == _written(recipe, recipe.plan, by_hand)
+
+
+def _written(recipe: Recipe, plan: Plan, by_hand: Set[str]) -> dict[str, Any]:
+    """The values of a recipe without those that a plan fills in."""
+    values = recipe.identity(without=(*_DOCUMENTATION, *_NOT_OF_THE_CELL, "plan"))
+    for section, name in (("preprocess", "spacing"), ("patch", "size")):
+        if plan.patch and f"{section}.{name}" not in by_hand:
+            values[section] = {key: value for key, value in values[section].items() if key != name}
+    return values

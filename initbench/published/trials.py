@@ -123,10 +123,19 @@ def recipe_names(dataset: str, overrides: Overrides) -> tuple[str, ...]:
 
 
 def assignments(trial: Trial, recipe: str, overrides: Overrides) -> tuple[str, ...]:
-    """What is set over a recipe for a trial, with its number of steps."""
+    """What is set over a recipe for a trial, with its number of steps.
+
+    Raises:
+        UsageError: a row is trained so many times longer than others, and how long these are is left to the training cases.
+    """
     if trial.length == 1.0:
         return trial.assignments
-    steps = int(getattr(_load(recipe, trial, overrides, trial.assignments).steps, overrides.budget))
+    found = _load(recipe, trial, overrides, trial.assignments)
+    if found.plan.epochs and overrides.budget == "paper" and not any(text.startswith("steps.") for text in trial.assignments):
+        raise UsageError(
+            f"{trial.label}: recipe {recipe} takes its steps from the training cases; say how many with --set steps.paper=N"
+        )
+    steps = int(getattr(found.steps, overrides.budget))
     return (*trial.assignments, f"steps.{overrides.budget}={round(trial.length * steps)}")
 
 
