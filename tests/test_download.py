@@ -285,6 +285,12 @@ def test_two_at_a_time_are_one(server: Server, tar: bytes, root: Path) -> None:
         fetch(archive(server, tar), root)
 
 
+def test_a_place_that_cannot_be_written_is_said(server: Server, tar: bytes, root: Path) -> None:
+    (root / "file").write_text("", "utf-8")
+    with pytest.raises(DataError, match=r"file/below cannot be written .*--data-root"):
+        fetch(archive(server, tar), root / "file" / "below")
+
+
 def test_nobody_answers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "_PAUSE", 0.0)
     with pytest.raises(DataError, match="connection was cut"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 import initbench
+from initbench.cli.app import main
 from initbench.cli.options import part_options
 from initbench.data import splits
 from initbench.data.phantom import PhantomLung
@@ -172,6 +174,29 @@ def test_statistics_come_from_the_training_cases_in_use(study: tuple[Path, Path]
     assert whole.prepared.parameters.scale != part.prepared.parameters.scale
     assert whole.prepared.split.test == part.prepared.split.test
     assert whole.id != part.id
+
+
+def test_the_commands_take_them(study: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = study
+    settings = [item for text in (*SMALL, "steps.smoke=2") for item in ("--set", text)]
+    common = ["--init", "default,uniform", "--backbone", LIGHT, "--dataset", str(data), "--out", str(out), "--size", "tiny",
+              "--budget", "smoke", "--device", "cpu", "--precision", "float32", *settings]  # fmt: skip
+    parts = ["--fold", "1/2,2/2", "--train-cases", "2,3"]
+    assert ended("run", *common, *parts, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["state"] for row in rows} == {"cached"}
+    assert {(row["fold"], row["train_cases"]) for row in rows} == {(k, n) for k in ("1/2", "2/2") for n in (2, 3)}
+    assert ended("plan", *common, *parts, "--format", "json") == 0
+    assert "fold 2/2, trained on 2 cases" in capsys.readouterr().out
+    assert ended("run", *common, "--fold", "3/2") == 2
+    assert ended("run", *common, "--split", "mine") == 2
+    assert "has no split 'mine'; it has auto" in " ".join(capsys.readouterr().out.split())
+
+
+def ended(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    return int(caught.value.code or 0)
 
 
 def test_they_are_found_again_planned_retried_and_verified(study: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,8 +65,8 @@ def fetch(archive: Archive, root: Path, progress: Progress | None = None, *, kee
     target = root / archive.folder
     if target.exists():
         return target
-    root.mkdir(parents=True, exist_ok=True)
     try:
+        root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{archive.folder}.lock", blocking=False):
             tar = root / f".{archive.folder}.tar"
             if not tar.is_file():
@@ -77,6 +77,8 @@ def fetch(archive: Archive, root: Path, progress: Progress | None = None, *, kee
             tar.unlink(missing_ok=True)
     except Timeout:
         raise InitbenchError(f"another process downloads {archive.folder} into {root}") from None
+    except OSError as error:
+        raise DataError(f"{root} cannot be written ({error.strerror or error}); choose another folder (--data-root)") from None
     return target
 
 
