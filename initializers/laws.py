@@ -1,6 +1,6 @@
 """Random laws per layer: U or N with a scale from the layer's fans.
 
-Source: LWI (Madan et al.), section 3.1, eqs. 1-5. Eq. 1 is misprinted there (6·√(2/(fan_in+fan_out)) is 2√3 times too wide);
+Source: LWI (Kunhimon et al.), section 3.1, eqs. 1-5. Eq. 1 is misprinted there (6·√(2/(fan_in+fan_out)) is 2√3 times too wide);
 here it is Glorot's √(6/(fan_in+fan_out)). Fans count what a layer sums (a transposed convolution whose kernel equals its stride
 sums its input channels), where torch takes the wrong axis of a transposed convolution.
 

@@ -1,6 +1,6 @@
 """``lwi``: learnable weight initialization, order prediction and masked reconstruction together; and as its code was released.
 
-Source: Madan et al., "Learnable Weight Initialization for Volumetric Medical Image Segmentation", section 3.2, eqs. 6-9;
+Source: Kunhimon et al., "Learnable Weight Initialization for Volumetric Medical Image Segmentation", section 3.2, eqs. 6-9;
 ShahinaKK/LWI-VMS@7f21654. Where they differ, ``lwi`` follows the text: the depth axis is pooled (the release pools another one),
 the learning rate follows the schedule at every step (the release steps it once per 100 epochs), and crops are placed without
 labels and not flipped along depth. ``lwi-as-released`` does what the code does; each difference can also be set apart on ``lwi``.

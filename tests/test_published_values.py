@@ -135,6 +135,13 @@ def test_what_is_asked_instead_is_said() -> None:
     assert other.words() == ("data set hippocampus", "network unetr", "tiny size", "short budget", "optimizer.lr=1")
 
 
+def test_what_the_rows_say_themselves_is_no_change() -> None:
+    asked = Overrides("synapse", "unetr(variant=perceptron)")
+    assert trials.against(get("lwi:table-6"), asked) == Overrides()
+    assert trials.against(get("lwi:table-9"), asked) == asked  # half of its rows are of btcv
+    assert trials.against(get("lwi:table-4"), asked) == Overrides("synapse")
+
+
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean lwi:table-6"):
         get("lwi:tabel-6")

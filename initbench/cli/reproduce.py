@@ -72,6 +72,7 @@ def reproduce_command(
     from initbench.leaderboard.reproduction import settings_sheet
 
     table = tables.get(name)
+    overrides = trials.against(table, overrides)
     mapped = trials.trials(table, overrides)
     asked = Asked(table, mapped, overrides, margin, shared, tuple(seeds) if seeds is not None else None)
     if table.kind == "settings":

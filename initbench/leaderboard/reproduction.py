@@ -165,7 +165,8 @@ def _notes(asked: Asked, measured: Mapping[str, Measured], scores: Mapping[str, 
 def _scoring(asked: Asked, scores: Mapping[str, Scores]) -> list[str]:
     """What is scored otherwise than on the leaderboard, and what the paper scores otherwise than here."""
     said = [f"Scored as the paper does: {how}." for how in dict.fromkeys(item.as_the_paper for item in scores.values()) if how]
-    lacking = asked.table.grid == "resampled" and not any("resampled" in item.as_the_paper for item in scores.values())
+    own = asked.overrides.dataset is None
+    lacking = own and asked.table.grid == "resampled" and not any("resampled" in item.as_the_paper for item in scores.values())
     return [*said, *(["Counted on the native grid; the paper counts on its resampled one."] if lacking else [])]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from initbench import recipe_files, spec
@@ -83,6 +83,16 @@ def trials(table: Table, overrides: Overrides) -> Mapped:
         else:
             found.append(_trial(row, backbone, overrides, given))
     return Mapped(tuple(found), reasons)
+
+
+def against(table: Table, overrides: Overrides) -> Overrides:
+    """The overrides without those that say what the rows of the table say themselves."""
+    rows = [row for row in table.row if row.init]
+    if overrides.dataset and all(row.dataset == overrides.dataset for row in rows):
+        overrides = replace(overrides, dataset=None)
+    if overrides.backbone and all(row.backbone == overrides.backbone for row in rows):
+        overrides = replace(overrides, backbone=None)
+    return overrides
 
 
 def _pair(text: str) -> tuple[str, str]:
