@@ -39,6 +39,7 @@ class Server:
     asked: list[str | None] = field(default_factory=list)
     location: str | None = None
     lie: bool = False
+    silent: bool = False  # about the size
     url: str = ""
 
 
@@ -58,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         start, whole = 0, len(said.content)
-        if wanted and said.ranges and (not said.tag or self.headers.get("If-Range") == said.tag):
+        if wanted and said.ranges and self.headers.get("If-Range") in (None, said.tag):
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
             if start >= whole:
                 self.send_response(416)
@@ -69,7 +70,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start + (5 if said.lie else 0)}-{whole - 1}/{whole}")
         else:
             self.send_response(200)
-        self.send_header("Content-Length", str(whole - start))
+        if not said.silent:
+            self.send_header("Content-Length", str(whole - start))
         if said.tag:
             self.send_header("ETag", said.tag)
         self.end_headers()
@@ -249,6 +251,13 @@ def test_a_server_that_sends_another_part_is_refused(server: Server, tar: bytes,
     server.cuts, server.lie = [1000], True
     with pytest.raises(DataError, match="asked for bytes from 1000 on, the server sends"):
         fetch(archive(server, tar), root)
+
+
+def test_a_server_that_might_send_for_ever_is_refused(server: Server, tar: bytes, root: Path) -> None:
+    server.silent = True
+    with pytest.raises(DataError, match="does not say how large the file is"):
+        fetch(archive(server, tar), root)
+    assert not (root / f".{TASK}.part").exists()
 
 
 def test_a_full_disk_is_said_before_a_byte_is_written(

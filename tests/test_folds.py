@@ -19,13 +19,14 @@ from initbench.errors import DataError, UsageError
 from initbench.harness.cell import as_json, from_json, resolve
 from initbench.harness.plan import plan_study
 from initbench.harness.sweep import plan
-from initbench.leaderboard import board
+from initbench.leaderboard import board, pooling
 from initbench.leaderboard.forecast import sheets
 from initbench.leaderboard.study import read
 from initbench.leaderboard.titles import settings
 from initbench.protocols import Split
 from initbench.runs import store
 from initbench.runs.status import read_plans
+from initbench.stats.blocks import part
 from initbench.validation.runs import verify
 from tests.msd_factory import make_msd
 from tests.test_run import LIGHT, SMALL
@@ -162,6 +163,27 @@ def test_every_part_is_a_block_of_its_own(study: tuple[Path, Path]) -> None:
     assert all(len(table.inits) == 2 for table in tables)
     assert any("split fold 1/2, trained on 2 cases" in settings(table.block) for table in tables)
     assert len(board.sheets(read(out))) == 4
+
+
+@pytest.mark.parametrize(
+    ("split", "says"),
+    [
+        ("fold 1/2, trained on 2 cases", "fold 1/2, trained on 2 cases"),
+        ("fold 1/2", "fold 1/2"),
+        ("unetrpp-50/13 (24 of 63 cases), trained on 1 case", "trained on 1 case"),
+        ("unetrpp-50/13 (24 of 63 cases)", ""),
+        ("auto", ""),
+    ],
+)
+def test_what_a_name_tells_of(split: str, says: str) -> None:
+    assert part(split) == says
+
+
+def test_folds_and_subsets_are_not_pooled_with_each_other(study: tuple[Path, Path]) -> None:
+    sheets_ = pooling.sheets(read(study[1]), "backbone")
+    assert len(sheets_) == 4
+    assert all("1 block" in sheet.subtitle for sheet in sheets_)
+    assert any("fold 2/2, trained on 2 cases" in sheet.subtitle for sheet in sheets_)
 
 
 def test_statistics_come_from_the_training_cases_in_use(study: tuple[Path, Path]) -> None:

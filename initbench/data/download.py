@@ -142,7 +142,7 @@ def _receive(url: str, part: Path, progress: Progress) -> None:
                 start = 0
                 _remember(part, answer.headers)
             _check_room(part, whole, start)
-            progress.start(f"downloading {url.rpartition('/')[2]}", whole or 0)
+            progress.start(f"downloading {url.rpartition('/')[2]}", whole)
             with part.open("ab" if start else "wb") as file:
                 got = start
                 while chunk := answer.read(_CHUNK):
@@ -166,7 +166,7 @@ def _receive(url: str, part: Path, progress: Progress) -> None:
         raise DataError(
             f"{part} cannot be written ({error.strerror or error}); free disk space or choose another folder"
         ) from None
-    if whole is not None and got != whole:
+    if got != whole:
         raise _CutError(f"{url}: the connection was cut at {got:,} of {whole:,} bytes")
 
 
@@ -186,11 +186,11 @@ def _open(url: str, headers: dict[str, str]) -> Any:
     return urllib.request.build_opener(_NoDowngrade).open(request, timeout=_SECONDS)
 
 
-def _whole(answer: Any, start: int) -> int | None:
-    """Bytes of the whole file, None where the server does not say.
+def _whole(answer: Any, start: int) -> int:
+    """Bytes of the whole file.
 
     Raises:
-        DataError: a part was sent that was not asked for.
+        DataError: the server does not say, so it could send for ever, or a part was sent that was not asked for.
     """
     if answer.status == 206:
         told = answer.headers.get("Content-Range", "")
@@ -201,12 +201,14 @@ def _whole(answer: Any, start: int) -> int | None:
             )
         return int(total)
     told = answer.headers.get("Content-Length", "")
-    return int(told) if told.isdecimal() else None
+    if not told.isdecimal():
+        raise DataError(f"{answer.url}: the server does not say how large the file is; get the archive by hand")
+    return int(told)
 
 
-def _check_room(part: Path, whole: int | None, start: int) -> None:
+def _check_room(part: Path, whole: int, start: int) -> None:
     free = shutil.disk_usage(part.parent).free
-    if whole is not None and (whole - start) + _UNPACKED * whole > free:
+    if (whole - start) + _UNPACKED * whole > free:
         raise DataError(
             f"{part.parent}: the archive takes {whole / 1e9:.1f} GB and about as much unpacked, {free / 1e9:.1f} GB are free; "
             "free disk space or choose another folder (--data-root)"

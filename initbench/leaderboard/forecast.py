@@ -12,7 +12,7 @@ from initbench.leaderboard.planning import from_runs
 from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.titles import title
 from initbench.runs.costs import Expected, Measured, Sample, StudyPlan, init_of, network_of, pace_of
-from initbench.stats.blocks import is_placebo
+from initbench.stats.blocks import is_placebo, part
 from initbench.stats.design import Refused
 from initbench.stats.power import Pilot, detectable, detectable_ratio, floor
 from initbench.stats.summary import t_quantile
@@ -177,7 +177,7 @@ def _grouped(runs: Sequence[Expected], key: Callable[[Expected], object]) -> Ite
 
 
 def _block_key(run: Expected) -> object:
-    return tuple(run.resolved[key] for key in ("dataset", "backbone", "variant", "split"))
+    return tuple(run.resolved.get(key) for key in ("dataset", "backbone", "variant", "split"))
 
 
 class _Block:
@@ -186,8 +186,7 @@ class _Block:
     def __init__(self, runs: tuple[Expected, ...], plan: StudyPlan, tables: Sequence[ScoreTable], stated: Pilot | None) -> None:
         resolved = runs[0].resolved
         self.runs = runs
-        part = str(resolved["split"])  # said where there may be several blocks of these names
-        self.name = title(resolved) + (f", {part}" if part.startswith("fold ") or ", trained on " in part else "")
+        self.name = ", ".join(filter(None, (title(resolved), part(str(resolved.get("split", ""))))))
         self.time = time_of(runs, plan.measured)
         self.bytes = sum(bytes_of(run, plan.measured) for run in runs if run.state == "new")
         self.seeds = len({run.resolved["seed"] for run in runs})
@@ -227,7 +226,7 @@ class _Block:
         resolved = self.runs[0].resolved
         return {
             "of": "block",
-            **{key: resolved[key] for key in ("dataset", "backbone", "variant", "split")},
+            **{key: resolved.get(key) for key in ("dataset", "backbone", "variant", "split")},
             **_counted(self.runs),
             **_timed(self.time),
             "bytes": self.bytes,

@@ -11,7 +11,7 @@ from initbench.leaderboard.board import check_control
 from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.study import Study
 from initbench.leaderboard.titles import variant
-from initbench.stats.blocks import BASELINE
+from initbench.stats.blocks import BASELINE, part
 from initbench.stats.compare import MARGIN
 from initbench.stats.design import Refused
 from initbench.stats.pooled import CLAIM, Pooled, PooledInit, pool
@@ -29,11 +29,15 @@ _KEYS: dict[Grouping, tuple[str, ...]] = {
 
 
 def sheets(study: Study, by: Grouping, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
-    """A sheet for every group of blocks that share backbone or data set, or for all that share their settings."""
+    """A sheet for every group of blocks that share backbone or data set, or for all that share their settings.
+
+    Folds and subsets of the training cases are pooled each with its like alone.
+    """
     check_control(study, against)
     groups: dict[tuple[Any, ...], list[ScoreTable]] = {}
     for table in study.tables:
-        groups.setdefault(tuple(str(table.block[key]) for key in _KEYS[by]), []).append(table)
+        key = (*(str(table.block[key]) for key in _KEYS[by]), part(str(table.block["split"])))
+        groups.setdefault(key, []).append(table)
     return [_sheet(tables, by, against, margin) for tables in groups.values()]
 
 
@@ -61,6 +65,8 @@ def _subtitle(tables: Sequence[ScoreTable]) -> str:
     block = tables[0].block
     protocol = "" if block["protocol"] == "any" else f" · {block['protocol']}"
     names = ", ".join(dict.fromkeys(f"{table.block['dataset']} × {variant(table.block)}" for table in tables))
+    of = part(str(block["split"]))
+    protocol += f" · {of}" if of else ""
     return f"{block['size']} size · {block['budget']} budget{protocol} · {words.count(len(tables), 'block')}: {names}"
 
 

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
 BASELINE = "default"
 PLACEBO = "default(construct='other')"  # the one that `run` adds to a study
 POINTS = 100.0  # Dice points
 BLOCK = ("dataset", "split", "backbone", "variant", "size", "budget", "steps", "precision", "recipe", "fixed_streams")
+
+
+_PART = re.compile(r"(?P<fold>fold \d+/\d+)?.*?(?:, (?P<cases>trained on \d+ cases?))?")
+
+
+def part(split: str) -> str:
+    """The fold and the number of training cases that a split's name tells of; empty where it is of neither.
+
+    Folds share training cases, and subsets lie in each other: their blocks are no further data sets to anybody who pools.
+    """
+    match = _PART.fullmatch(split)
+    return ", ".join(filter(None, match.groups())) if match else ""
 
 
 def is_placebo(init: str) -> bool:
