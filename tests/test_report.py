@@ -273,7 +273,7 @@ def test_rows_come_best_first_and_withheld_ones_say_why(whole: Path, html: str) 
 
 def test_the_head_says_what_the_report_is_of(html: str) -> None:
     header = next(read(html).all("header")).text
-    for said in (
+    for text in (
         "hippocampus, phantom-lung × unetr",
         "2026-01-02 03:04 UTC by initbench",
         "new seeds and new cases, for this training set",
@@ -281,7 +281,7 @@ def test_the_head_says_what_the_report_is_of(html: str) -> None:
         "38 (36 ok, 1 diverged, 1 failed)",
         "±0.5 Dice points",
     ):
-        assert said in header
+        assert text in header
 
 
 def test_rows_are_labelled_for_what_they_are(whole: Path, html: str) -> None:
@@ -316,10 +316,10 @@ def test_provenance_names_everything_that_made_a_row(whole: Path, html: str) -> 
     (dialog,) = (item for item in read(html).all("dialog") if item.attributes["id"] == button.attributes["data-dialog"])
     record = store.read_record(next(whole.glob("hippocampus/*/mae-*/seed-2")))
     assert record is not None
-    for said in (
+    for text in (
         record["cell"], record["weights_digest"], "a" * 12, "c0ffee2", "a GPU", "e0", "seed-2", "auto", "parameters changed",
     ):  # fmt: skip
-        assert said in dialog.text, said
+        assert text in dialog.text, text
     assert len(list(next(dialog.all("tbody")).all("tr"))) == 4
     failed = next(rows(read(html), "b0")["order"]["th"].all("button")).attributes["data-dialog"]
     (dialog,) = (item for item in read(html).all("dialog") if item.attributes["id"] == failed)
