@@ -186,6 +186,7 @@ def download(
 def _rows(data_root: Path | None) -> list[dict[str, Any]]:
     """Registered data sets, the other tasks of the Decathlon, and folders that lie below the data roots."""
     from initbench import registry
+    from initbench.data.folder import subfolders
     from initbench.data.known import DECATHLON, REGISTERED, SHORT_NAMES
     from initbench.data.sources import search_path
 
@@ -201,7 +202,7 @@ def _rows(data_root: Path | None) -> list[dict[str, Any]]:
         rows.append(row | _found(name, data_root))
     seen = {Path(row["found"]).resolve() for row in rows if row["found"]}
     for root in [*([data_root] if data_root else []), *search_path()]:
-        for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        for folder in subfolders(root):
             if (folder / "dataset.json").is_file() and folder.resolve() not in seen:
                 seen.add(folder.resolve())
                 rows.append({"name": folder.name, "get": "", "licence": "", "cases": None} | _found(str(folder), None))

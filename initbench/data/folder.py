@@ -273,8 +273,15 @@ def places(names: Sequence[str], data_root: Path | None, search: Sequence[Path])
         if _plain(folder_name(place)) in wanted:
             yield place
         for parent in (place, place / "nnUNet_raw"):
-            if parent.is_dir():
-                yield from sorted(child for child in parent.iterdir() if _plain(child.name) in wanted and child.is_dir())
+            yield from (child for child in subfolders(parent) if _plain(child.name) in wanted)
+
+
+def subfolders(place: Path) -> list[Path]:
+    """Folders directly below one, sorted; none where it is none, or may not be looked into."""
+    try:
+        return sorted(child for child in place.iterdir() if child.is_dir())
+    except OSError:
+        return []
 
 
 def _plain(name: str) -> str:
