@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from initbench.errors import InitbenchError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _APART = 0.12  # of two lines at one category
+_WIDTH = 90  # letters of a line over the picture
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,13 @@ def draw(asked: Asked, loaded: Loaded, cells: frozenset[str] | None, path: Path)
 
     runs = loaded.runs if asked.seeds is None else loaded.runs[loaded.runs["seed"].isin(list(asked.seeds))]
     found = find(runs, asked.mapped.trials, asked.overrides, cells)
-    figure = Figure(figsize=(7, 4 * len(found)), layout="constrained")
+    figure = Figure(figsize=(7, 4.5 * len(found)), layout="constrained")
     for place, each in enumerate(found):
         measured, _ = measure(asked, runs, loaded.cases, each)
         axes = figure.add_subplot(len(found), 1, place + 1)
         _panel(axes, asked, measured)
-        axes.set_title(f"{asked.table.full_name} · {asked.table.title} ({each.precision})", fontsize="medium", loc="left")
+        axes.set_title(_title(asked, each.precision), fontsize="medium", loc="left")
+    figure.legend(*axes.get_legend_handles_labels(), fontsize="small", frameon=False, ncols=2, loc="outside lower center")
     try:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
@@ -87,11 +90,15 @@ def _panel(axes: Axes, asked: Asked, measured: dict[str, Measured]) -> None:
         axes.set_xticks([place for place, _ in rows], [row.label for _, row in rows], rotation=20, ha="right")
     axes.set_xlabel(asked.table.parameter)
     axes.set_ylabel("Dice points")
-    axes.legend(fontsize="small", frameon=False)
+
+
+def _title(asked: Asked, precision: str) -> str:
+    """What it shows; and that published values are of another question, where they are."""
+    lines = [f"{asked.table.full_name} · {asked.table.title} ({precision})"]
     instead = asked.overrides.words()
     if instead:
-        note = f"measured with {', '.join(instead)}: published values are of another question"
-        axes.text(0.0, -0.3, note, transform=axes.transAxes, fontsize="small", color="#8a4b00")
+        lines += wrap(f"measured with {', '.join(instead)}: published values are of another question", _WIDTH)
+    return "\n".join(lines)
 
 
 def _categorical(rows: Sequence[Row]) -> bool:
