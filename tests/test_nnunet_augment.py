@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from initbench.data import nnunet_augment as moreda
-from initbench.data.volumes import PatchSampler, Volume, make_volume
+from initbench.data.volumes import GuidedSampler, PatchSampler, Volume, make_volume
 from initbench.protocols import Grid
 from initbench.recipe import Augment, NnUnetAugment, Patch
 
@@ -257,6 +257,13 @@ def test_same_seed_and_step_same_bits_whatever_ran_before() -> None:
     assert found.image.dtype == torch.float32
     assert found.label.dtype == torch.int64
     assert torch.isfinite(found.image).all()
+
+
+def test_every_step_and_stage_has_noise_of_its_own() -> None:
+    empty = make_volume(np.zeros((1, 24, 24, 24), np.float32), None, CPU)
+    samplers = [kind([empty], patches(batch=1), family(noise=1.0), 0) for kind in (PatchSampler, GuidedSampler)]
+    fields = [sampler.batch(step).image.ravel().numpy() for sampler in samplers for step in range(3)]
+    assert np.abs(np.corrcoef(fields) - np.eye(6)).max() < 0.1
 
 
 @pytest.mark.parametrize("size", [(16, 16, 16), (8, 30, 30), (48, 20, 20)])

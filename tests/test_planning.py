@@ -74,6 +74,7 @@ def test_depth_is_the_coarse_axis() -> None:
 def test_patches_by_hand() -> None:
     assert patch_for((420, 512, 512), (1.0, 1.0, 1.0), 96**3, PatchRule((16, 16, 16))) == (96, 96, 96)
     assert patch_for((20, 320, 320), (5.0, 1.0, 1.0), 20 * 144 * 144, PatchRule((4, 4, 4))) == (20, 144, 144)
+    assert patch_for((420, 512, 512), (2.0, 1.0, 1.0), 64 * 128 * 128, PatchRule((16, 16, 16))) == (64, 128, 128), "a cube in mm"
     assert patch_for((35, 50, 36), (1.0, 1.0, 1.0), 96**3, PatchRule((16, 16, 16))) == (48, 64, 48), "the whole volume, no more"
     assert patch_for((10, 200, 200), (8.0, 1.0, 1.0), 10**6, PatchRule((4, 4, 4), least=(8, 8, 8)))[0] == 12
     assert patch_for((5, 5, 5), (1.0, 1.0, 1.0), 8, PatchRule((32, 32, 32))) == (32, 32, 32), "the smallest there is"
