@@ -114,7 +114,7 @@ def planted(folder: Path, line: str, head: str = "") -> str:
 @pytest.mark.parametrize(
     ("line", "head"),
     [
-        ("out = out + random.random()", ""),
+        ("out = out * (1 + random.random())", ""),  # a sum with all logits would hardly move a softmax
         ("out = out * (1 + 1e-3 * (time.perf_counter_ns() % 1000))", ""),
         ("out = out + 1e-3 * torch.randn(out.shape, generator=noise)", "noise = torch.Generator()\n"),
     ],
