@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogFormatter
 
 from initbench.data.fingerprint import Fingerprint, slice_of
 from initbench.errors import UsageError
@@ -75,5 +76,7 @@ def _histograms(figure: FigureBase, found: Fingerprint) -> None:
         plot.set_ylabel(f"{name}\n{own.size} of {len(volumes)}", rotation=0, ha="right", va="center", fontsize=8)
         for side in ("top", "right", "left"):
             plot.spines[side].set_visible(False)
+    for which in (plots[-1].xaxis.set_major_formatter, plots[-1].xaxis.set_minor_formatter):
+        which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
     plots[-1].set_xlabel("volume in a case (ml)")
     figure.suptitle("cases by volume of a class; beside it, how many hold it", fontsize=10)
