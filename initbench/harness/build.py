@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import nn
 
 from initbench import registry, seeding, spec
 from initbench.errors import UsageError
 from initbench.protocols import Grid, Size, structure_of
+
+if TYPE_CHECKING:
+    from initbench.harness.cell import Cell
 
 
 def build(
@@ -54,6 +59,21 @@ def build(
         raise UsageError(f"backbone {name!r} gave {type(model).__name__} and no torch.nn.Module")
     structure_of(model)
     return model
+
+
+def build_for(cell: Cell, *, seed: int = 0, draw: str = "") -> nn.Module:
+    """Constructs the network of a cell; `seed` and `draw` as in `build`."""
+    return build(
+        cell.backbone.spec.name,
+        in_channels=cell.prepared.channels,
+        num_classes=len(cell.prepared.classes),
+        patch_size=cell.recipe.patch.size,
+        size=cell.request.size,
+        variant=cell.variant,
+        deep_supervision=cell.recipe.loss.deep_supervision,
+        seed=seed,
+        draw=draw,
+    )
 
 
 def redraw_heads(model: nn.Module, heads: tuple[str, ...], seed: int) -> None:

@@ -15,7 +15,7 @@ import torch
 from initbench.errors import InitbenchError
 from initbench.executors.local import OneRun, Reporter
 from initbench.harness import reuse
-from initbench.harness.build import build
+from initbench.harness.build import build_for
 from initbench.harness.cell import Cell, RunRequest, resolve
 from initbench.harness.execute import Outcome, look_up
 from initbench.harness.hardware import environment, resolve_device
@@ -178,17 +178,8 @@ class _Weights:
 
 
 def _count(cell: Cell) -> int:
-    recipe = cell.recipe
     try:
-        model = build(
-            cell.backbone.spec.name,
-            in_channels=cell.prepared.channels,
-            num_classes=len(cell.prepared.classes),
-            patch_size=recipe.patch.size,
-            size=cell.request.size,
-            variant=cell.variant,
-            deep_supervision=recipe.loss.deep_supervision,
-        )
+        model = build_for(cell)
     except InitbenchError:  # the run will say so
         return 0
     storages = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in model.state_dict().values()}

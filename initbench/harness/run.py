@@ -15,7 +15,7 @@ from initbench.data.volumes import GuidedSampler, PatchSampler, UnlabelledSample
 from initbench.evaluation.evaluate import Evaluator
 from initbench.harness import compose, reuse
 from initbench.harness import record as records
-from initbench.harness.build import build, redraw_heads
+from initbench.harness.build import build_for, redraw_heads
 from initbench.harness.cell import Cell
 from initbench.harness.context import Context, DivergedError
 from initbench.harness.coverage import Coverage, state_digest
@@ -113,18 +113,7 @@ class Run:
         return model
 
     def _build(self, draw: str = "") -> nn.Module:
-        cell, recipe = self.cell, self.cell.recipe
-        return build(
-            cell.backbone.spec.name,
-            in_channels=cell.prepared.channels,
-            num_classes=len(cell.prepared.classes),
-            patch_size=recipe.patch.size,
-            size=cell.request.size,
-            variant=cell.variant,
-            deep_supervision=recipe.loss.deep_supervision,
-            seed=self.root,
-            draw=draw,
-        )
+        return build_for(self.cell, seed=self.root, draw=draw)
 
     def _initialize(self, model: nn.Module, volumes: Sequence[Volume]) -> None:
         cell, structure = self.cell, structure_of(model)
