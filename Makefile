@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 .PHONY: run install check test test-full bench bench-paper clean
 
-run: $(STAMP) ## the main job on the embedded data set: two inits, three seeds, a leaderboard
+run: $(STAMP) ## the main job on the embedded data set: two inits and a placebo, three seeds, a leaderboard
 	$(BIN)/initbench run --init default,lwi --backbone unetrpp --dataset phantom-lung --size tiny --budget smoke --seeds 3 \
 		--device cpu --jobs 2 --out runs/first
 	$(BIN)/initbench leaderboard --out runs/first
