@@ -163,7 +163,7 @@ def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
     assert row.difference.estimate.value == pytest.approx(5)
     assert row.dice.value == pytest.approx(67)
     assert row.sd.value == pytest.approx(math.sqrt(7))  # 65, 66, 70
-    assert (row.runs.scored, row.runs.diverged, row.role) == (3, 0, "init")
+    assert (row.seeds, row.diverged, row.role) == (3, 0, "init")
     assert got["default"].difference is None
     spread = board.scores(found.tables[0])
     assert spread is not None
@@ -192,12 +192,13 @@ def test_an_init_that_lacks_a_run_gets_no_verdict(tmp_path: Path) -> None:
     write_run(tmp_path, "uniform", seed=2, status="failed")
     row = rows(study.read(tmp_path))["uniform"]
     assert (row.role, row.difference, row.rank) == ("withheld", None, None)
-    assert (row.dice.value, row.runs.diverged, row.runs.failed, row.runs.scored) == (pytest.approx(30), 1, 1, 2)
+    assert (row.dice.value, row.diverged, row.runs.failed, row.seeds) == (pytest.approx(30), 1, 1, 2)
     assert "no score for seed 2 (failed)" in row.reason
     narrowed = rows(study.read(tmp_path, scoring=Scoring(shared=True)))["uniform"]
     assert narrowed.role == "init"
     assert narrowed.difference is not None
     assert narrowed.difference.estimate.value == pytest.approx((0 - 62) / 2 + (60 - 60) / 2)
+    assert rows(study.read(tmp_path, scoring=Scoring(shared=True)))["default"].seeds == 2  # of three that there are
 
 
 def test_an_init_that_only_failed_stands_last(tmp_path: Path) -> None:
@@ -207,7 +208,7 @@ def test_an_init_that_only_failed_stands_last(tmp_path: Path) -> None:
     assert list(rows(found)) == ["default", "uniform"]
     row = rows(found)["uniform"]
     assert math.isnan(row.dice.value)
-    assert (row.runs.scored, row.runs.failed) == (0, 1)
+    assert (row.seeds, row.runs.failed) == (0, 1)
     assert "nan" not in show(board.sheets(found)).lower()
     assert "nan" not in sheet.markdown(board.sheets(found)).lower()
 
@@ -377,6 +378,9 @@ def test_a_placebo_is_a_row_that_costs_the_others_nothing(tmp_path: Path) -> Non
 def test_a_placebo_that_wins_is_a_warning(tmp_path: Path) -> None:
     write_block(tmp_path, DEFAULTS | {PLACEBO: [0.80, 0.83, 0.84]})
     assert any(note.startswith(f"Warning: the placebo ({PLACEBO}) comes out better.") for note in notes(tmp_path))
+    write_block(tmp_path, {"uniform": [0.60, 0.61, 0.65]})
+    (other,) = board.sheets(study.read(tmp_path), against="uniform")
+    assert not any("placebo" in note for note in other.notes)  # it is one of default alone
 
 
 # --- scoring ------------------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def _cells(row: Standing, against: str | None) -> tuple[str, ...]:
         words.interval(row.sd),
         *([] if against is None else [_compared(row)]),
         words.places(row.rank.rank, row.rank.low, row.rank.high) if row.rank else "–",
-        f"{row.runs.diverged}/{row.runs.scored}",
+        f"{row.diverged}/{row.seeds}",
         f"{words.duration(row.runs.seconds)}{share}",
     )
 
@@ -153,7 +153,7 @@ def _of_row(row: Standing) -> list[str]:
         warning = "Warning: " if row.reason.startswith("seeds ") else ""
         lines.append(f"{warning}{row.init} is withheld: {row.reason}.")
     if not math.isnan(row.without_diverged):
-        zeros = f"{words.count(row.runs.diverged, 'run')} diverged and {'scores' if row.runs.diverged == 1 else 'score'} 0"
+        zeros = f"{words.count(row.diverged, 'run')} diverged and {'scores' if row.diverged == 1 else 'score'} 0"
         lines.append(f"{row.init}: {zeros}; the others have a mean of {row.without_diverged:.1f}.")
     if row.runs.failed:
         lines.append(f"{row.init}: {row.runs.failed} failed run(s) are missing; the same run command tries them again.")
@@ -167,7 +167,7 @@ def _placebo(rows: Sequence[Standing]) -> list[str]:
     """What the placebo shows of the study itself."""
     lines = []
     for row in rows:
-        if row.role != "placebo" or row.difference is None:
+        if row.role != "placebo" or row.difference is None or row.difference.second != BASELINE:
             continue
         verdict = row.difference.verdict
         if verdict in ("better", "worse"):
@@ -195,7 +195,7 @@ def _values(place: int, row: Standing, table: ScoreTable, whole: Spread | None) 
         "dice": row.dice.value,
         "dice_low": row.dice.low,
         "dice_high": row.dice.high,
-        "seeds": row.runs.scored,
+        "seeds": row.seeds,
         "cases": len(table.cases),
         "seed_sd": row.sd.value,
         "seed_sd_low": row.sd.low,
@@ -212,7 +212,7 @@ def _values(place: int, row: Standing, table: ScoreTable, whole: Spread | None) 
         "rank_low": rank.low if rank else nan,
         "rank_high": rank.high if rank else nan,
         "best": rank.best if rank else nan,
-        "diverged": row.runs.diverged,
+        "diverged": row.diverged,
         "failed": row.runs.failed,
         "seconds": row.runs.seconds,
         "init_share_of_seconds": row.runs.init_share,

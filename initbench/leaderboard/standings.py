@@ -35,7 +35,6 @@ class Runs:
     """
 
     protocol: str
-    scored: int
     diverged: int
     failed: int
     invalid: tuple[str, ...]
@@ -57,6 +56,8 @@ class Standing:
         dice: mean with its interval for new seeds and new cases.
         sd: over the run scores.
         difference: to the control; None for the control itself and where nothing is compared.
+        seeds: number of scored runs that are compared; where seeds were chosen, fewer than there are.
+        diverged: how many of these diverged.
         without_diverged: mean of the runs that did not diverge, where some did; else NaN.
         rank: among the complete inits; None with one seed, for a placebo, or where withheld.
         reason: why it is withheld.
@@ -70,6 +71,8 @@ class Standing:
     difference: Difference | None
     rank: InitRank | None
     runs: Runs
+    seeds: int
+    diverged: int
     without_diverged: float = math.nan
     reason: str = ""
 
@@ -92,6 +95,8 @@ def standings(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | 
             difference=differences.get(init),
             rank=ranks.get(init),
             runs=of_cell[cell],
+            seeds=diverged.size,
+            diverged=int(diverged.sum()),
             without_diverged=_without(table, init, diverged),
         )
         for init, cell, (mean, sd), diverged in zip(table.inits, table.cells, scores, table.diverged, strict=True)
@@ -133,6 +138,8 @@ def _withheld(item: Withheld, runs: Runs) -> Standing:
         difference=None,
         rank=None,
         runs=runs,
+        seeds=scores.size,
+        diverged=runs.diverged,
         reason=item.reason,
     )
 
@@ -143,7 +150,6 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
     shares = (runs["init_seconds"].astype(float) / total).fillna(0.0)
     table = runs.assign(
         share=shares,
-        scored=runs["status"].isin(["ok", "diverged"]),
         diverged=runs["status"] == "diverged",
         failed=runs["status"] == "failed",
         external=runs["external"] == True,  # noqa: E712 - missing in records without it
@@ -152,7 +158,6 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
     asked = _asked(runs)
     found = table.groupby("cell").agg(
         protocol=("protocol", "first"),
-        scored=("scored", "sum"),
         diverged=("diverged", "sum"),
         failed=("failed", "sum"),
         seconds=("total_seconds", "mean"),
@@ -164,7 +169,6 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
     return {
         str(cell): Runs(
             protocol=str(row["protocol"]),
-            scored=int(row["scored"]),
             diverged=int(row["diverged"]),
             failed=int(row["failed"]),
             invalid=invalid.get(cell, ()),

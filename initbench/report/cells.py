@@ -70,7 +70,7 @@ def cells(block: Block, row: Row) -> dict[str, Cell]:
         Cell("sd", words.interval(found.sd), number(found.sd.value)),
         Cell("rank", words.places(rank.rank, rank.low, rank.high) if rank else "–", rank.rank if rank else None),
         Cell("best", f"{100 * rank.best:.0f} %" if rank else "–", rank.best if rank else None),
-        Cell("diverged", f"{found.runs.diverged}/{found.runs.scored}", found.runs.diverged),
+        Cell("diverged", f"{found.diverged}/{found.seeds}", found.diverged),
         Cell("cost", cost(row), number(found.runs.seconds)),
     ]
     if item is not None:
