@@ -286,7 +286,9 @@ def test_claims_are_those_of_the_statistics(study: Path, capsys: pytest.CaptureF
     rows = [found[label] for label in ("order + masking", "masking", "tube masking", "order prediction")]
     alone = [difference(y[init], y["default"]) for init in ("lwi", "mae", "tube", "order")]
     for row, item in zip(rows, alone, strict=True):
-        assert (row["difference"], row["low"], row["p"]) == pytest.approx((item.estimate.value, item.estimate.low, item.p))
+        assert (row["difference"], row["difference_low"], row["p"]) == pytest.approx(
+            (item.estimate.value, item.estimate.low, item.p)
+        )
     adjusted = holm([item.p_holm for item in alone])
     assert [row["p_holm"] for row in rows] == pytest.approx(list(adjusted))
     assert any(row["p_holm"] > 1.5 * item.p_holm for row, item in zip(rows, alone, strict=True))  # so that Holm shows

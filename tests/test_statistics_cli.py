@@ -50,7 +50,7 @@ def test_compare_says_for_what_its_answer_holds(out: Path, capsys: pytest.Captur
     assert rows[0]["holds_for"] == "new seeds and new cases, for this training set"
     assert {row["verdict"] for row in rows} == {"better"}
     for row in rows:
-        assert row["low"] < 3.0 < row["high"]
+        assert row["difference_low"] < 3.0 < row["difference_high"]
         assert row["p"] <= row["p_holm"]
         assert (row["seeds"], row["cases"]) == (SEEDS, CASES)
     other = json.loads(said(capsys, "compare", "default", "lwi", "--out", str(out), "--backbone", "unetr", "--format", "json"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from initbench.cli.output import saying, show
 from initbench.errors import UsageError
 from initbench.stats.power import Pilot, stated
 
@@ -37,28 +37,25 @@ def plan_command(
         check_names(kind, texts)  # type: ignore[arg-type]
     noise = _noise(sds)
     console = Console(stderr=True, highlight=False)
-    with _saying(console, "loading torch"):
+    with saying(console, "loading torch"):
         from initbench.harness.plan import plan_study
         from initbench.harness.sweep import plan
-    from initbench.leaderboard import forecast, sheet
+    from initbench.leaderboard import forecast
 
     requests = plan(init, backbone, dataset, seeds=seeds, protocol=protocol, placebo=placebo, **options)  # type: ignore[arg-type]
-    with _saying(console, "timing a few steps" if measure else "resolving"):
+    with saying(console, "timing a few steps" if measure else "resolving"):
         study = plan_study(requests, protocol, jobs, measure=measure)
     found = forecast.sheets(study, [] if noise else _blocks(options["out"]), noise)
-    if form == "table":
-        sheet.terminal(found, Console(highlight=False))
-    else:
-        sys.stdout.write(sheet.FORMS[form](found).rstrip("\n") + "\n")
+    show(found, form)
     states = {run.state for run in study.runs}
     if states & {"refused", "failed"}:
         sys.exit(2 if "refused" in states else 1)
 
 
 def _noise(sds: str | None) -> Pilot | None:
-    from initbench.cli.statistics import _three
+    from initbench.cli.statistics import three_sds
 
-    return None if sds is None else stated(*_three(sds))
+    return None if sds is None else stated(*three_sds(sds))
 
 
 def _blocks(out: Path) -> list[ScoreTable]:
@@ -68,7 +65,3 @@ def _blocks(out: Path) -> list[ScoreTable]:
         return list(read(out).tables)
     except UsageError:  # no runs yet
         return []
-
-
-def _saying(console: Console, text: str) -> contextlib.AbstractContextManager[object]:
-    return console.status(text) if console.is_terminal else contextlib.nullcontext()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from initbench.cli.output import saying, show
 from initbench.errors import InitbenchError, MissingDataError, UsageError
-from initbench.leaderboard.sheet import FORMS, Sheet, terminal
+from initbench.leaderboard.sheet import Sheet
 from initbench.published import tables, trials
 from initbench.published.tables import Table
 
@@ -46,7 +46,7 @@ def list_command(form: str) -> None:
         values=tuple(values),
         names=2,
     )
-    _show([sheet], form)
+    show([sheet], form)
 
 
 def reproduce_command(
@@ -78,7 +78,7 @@ def reproduce_command(
     if table.kind == "settings":
         if plot is not None:
             raise UsageError(f"--plot: {name} is a table of settings")
-        _show([settings_sheet(asked)], form)
+        show([settings_sheet(asked)], form)
         return
     if not mapped.trials:
         raise UsageError(f"{name}: none of its rows can run; " + "; ".join(f"{k}: {v}" for k, v in mapped.reasons.items()))
@@ -99,7 +99,7 @@ def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | 
     from initbench.runs.read import load
 
     loaded = load(out)
-    _show(sheets(asked, loaded, cells), form)
+    show(sheets(asked, loaded, cells), form)
     if plot is not None:
         from initbench.leaderboard.reproduction_plot import draw
 
@@ -114,7 +114,7 @@ def _run(
     from initbench.cli.run import perform
 
     console = Console(stderr=form != "table", highlight=False)
-    with _loading(console):
+    with saying(console, "loading torch"):
         from initbench.harness.reproduce import missing
         from initbench.runs import store
     lacking = missing(asked.mapped.trials, asked.overrides, options["data_root"])
@@ -144,7 +144,7 @@ def _lacking(table: Table, lacking: Mapping[str, str]) -> str:
 def _dry_run(asked: Asked, seeds: Sequence[int], placebo: bool, jobs: int, form: str, options: dict[str, Any]) -> None:
     """Prints what would run: cells, hours and disk of rows whose data are here, and what the others lack."""
     console = Console(stderr=True, highlight=False)
-    with _loading(console):
+    with saying(console, "loading torch"):
         from initbench.harness.plan import plan_study
         from initbench.harness.reproduce import missing, requests
         from initbench.leaderboard import forecast
@@ -156,7 +156,7 @@ def _dry_run(asked: Asked, seeds: Sequence[int], placebo: bool, jobs: int, form:
         planned = requests(here, asked.overrides, list(seeds), control(here) if placebo else None, options)
         study = plan_study(planned, " and ".join(dict.fromkeys(trial.protocol for trial in here)), jobs)
         found += forecast.sheets(study, [])
-    _show(found, form)
+    show(found, form)
 
 
 def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str]) -> Sheet:
@@ -194,14 +194,3 @@ def _special(trial: Trial) -> list[str]:
     length = [f"{trial.length:g} × the steps"] if trial.length != 1 else []
     cases = [f"{trial.train_cases} training cases"] if trial.train_cases else []
     return [*trial.assignments, *length, *cases]
-
-
-def _show(sheets: Sequence[Sheet], form: str) -> None:
-    if form == "table":
-        terminal(sheets, Console(highlight=False))
-    else:
-        sys.stdout.write(FORMS[form](sheets).rstrip("\n") + "\n")
-
-
-def _loading(console: Console) -> contextlib.AbstractContextManager[object]:
-    return console.status("loading torch") if console.is_terminal else contextlib.nullcontext()

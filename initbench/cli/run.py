@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json as json_module
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from initbench import interrupt
+from initbench.cli.output import saying
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def run_command(
         check_names(kind, texts)  # type: ignore[arg-type]
     console = Console(stderr=json)
     _check_out(options["out"])
-    with console.status("loading torch") if console.is_terminal else contextlib.nullcontext():
+    with saying(console, "loading torch"):
         from initbench.harness.sweep import plan
     requests = plan(init, backbone, dataset, seeds=seeds, protocol=protocol, placebo=placebo, **options)  # type: ignore[arg-type]
     _announce(console, requests, protocol)
@@ -59,7 +59,7 @@ def retry_command(out: Path, jobs: int, *, everything: bool, json: bool) -> None
     if not chosen:
         raise UsageError(f"{out}: no run is {' or '.join(wanted)}; see initbench status --out {out}")
     console = Console(stderr=json)
-    with console.status("loading torch") if console.is_terminal else contextlib.nullcontext():
+    with saying(console, "loading torch"):
         from initbench.harness.cell import from_json
     _check_out(out)
     _run([from_json(run.request, out=out) for run in chosen], jobs, console, json=json)

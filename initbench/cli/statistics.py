@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -11,8 +10,9 @@ from typing import Literal
 from rich.console import Console
 from rich.markup import escape
 
+from initbench.cli.output import show
 from initbench.errors import UsageError
-from initbench.leaderboard import board, comparison, per_class, planning, pooling, sheet, sides, spread
+from initbench.leaderboard import board, comparison, per_class, planning, pooling, sides, spread
 from initbench.leaderboard.study import Study
 from initbench.stats.power import stated
 
@@ -25,42 +25,47 @@ def leaderboard_command(
         text = f"[bold yellow]warning:[/] {escape(str(folder))}: its record cannot be read; it is kept off"
         Console(stderr=True, highlight=False, soft_wrap=True).print(text)
     if by != "block":
-        _show(pooling.sheets(study, by, against, margin), form)
+        show(pooling.sheets(study, by, against, margin), form)
         return
     made = board.sheets(study, against, margin)
-    _show([*made, *sides.sheets(study, against, margin)] if form in ("table", "md", "latex") else made, form)
+    show([*made, *sides.sheets(study, against, margin)] if form in ("table", "md", "latex") else made, form)
 
 
 def classes_command(study: Study, metric: per_class.Metric, form: str) -> None:
     """Prints per-class tables, and what is predicted where the reference has nothing."""
-    _show(per_class.sheets(study, metric), form)
+    show(per_class.sheets(study, metric), form)
 
 
 def compare_command(study: Study, first: str, second: str, margin: float, form: str) -> None:
     """Prints what can be claimed of the difference of two inits."""
-    _show(comparison.sheets(study, first, second, margin), form)
+    show(comparison.sheets(study, first, second, margin), form)
 
 
 def variance_command(study: Study, across: bool, form: str) -> None:
     """Prints where the spread of Dice comes from, or the seed SDs of inits pooled over blocks."""
-    _show([spread.across(study.tables)] if across else spread.sheets(study.tables), form)
+    show([spread.across(study.tables)] if across else spread.sheets(study.tables), form)
 
 
 def power_command(study: Study, cases: Sequence[int], form: str) -> None:
     """Prints what studies like the pilot's could find."""
-    _show(planning.sheets(study.tables, cases), form)
+    show(planning.sheets(study.tables, cases), form)
 
 
 def stated_power_command(sds: str, cases: Sequence[int], form: str) -> None:
     """Prints what a study could find, from stated SDs of seed, init x case and residual."""
     if not cases:
         raise UsageError("--sd says nothing of the cases: add --cases N (repeatable)")
-    seed, init_case, residual = _three(sds)
+    seed, init_case, residual = three_sds(sds)
     text = f"seed SD {seed:g}, init × case SD {init_case:g}, residual SD {residual:g} Dice points"
-    _show([planning.sheet("a study", text, stated(seed, init_case, residual), cases, 1)], form)
+    show([planning.sheet("a study", text, stated(seed, init_case, residual), cases, 1)], form)
 
 
-def _three(text: str) -> tuple[float, float, float]:
+def three_sds(text: str) -> tuple[float, float, float]:
+    """SDs of seed, init x case and residual from ``--sd``.
+
+    Raises:
+        UsageError: they are not three numbers from 0.
+    """
     try:
         seed, init_case, residual = (float(part) for part in text.split(","))
         wrong = not all(0 <= value < math.inf for value in (seed, init_case, residual))
@@ -79,10 +84,3 @@ def read(
 
     chosen = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
     return study.read(out, datasets, backbones, study.Scoring(study.policy_of(policy), chosen, shared))
-
-
-def _show(sheets: Sequence[sheet.Sheet], form: str) -> None:
-    if form == "table":
-        sheet.terminal(sheets, Console(highlight=False))
-    else:
-        sys.stdout.write(sheet.FORMS[form](sheets).rstrip("\n") + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -102,20 +101,13 @@ def _notes(found: Pooled, against: str) -> tuple[str, ...]:
 
 
 def _values(row: PooledInit, found: Pooled, block: Mapping[str, Any], by: Grouping) -> dict[str, object]:
-    item = row.difference
     return {
         **{key: block[key] for key in _KEYS[by]},
         "blocks": found.blocks,
         "datasets": " ".join(found.datasets),
         "init": row.init,
         "dice": row.mean,
-        "difference": item.estimate.value if item else math.nan,
-        "difference_low": item.estimate.low if item else math.nan,
-        "difference_high": item.estimate.high if item else math.nan,
-        "p_holm": item.p_holm if item else math.nan,
-        "p_equivalence": item.p_equivalence if item else math.nan,
-        "verdict": item.verdict if item else "",
+        **words.tested(row.difference),
         "mean_rank": row.rank,
         "first_in": row.won,
-        "reason": item.reason if item else "",
     }

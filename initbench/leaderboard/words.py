@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from initbench.stats.blocks import PLACEBO, is_placebo
+from initbench.stats.compare import Difference
 from initbench.stats.summary import Interval
 
 
@@ -35,6 +36,24 @@ def seeds(numbers: Sequence[int]) -> str:
         else:
             runs.append([number])
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+
+
+def tested(item: Difference | None) -> dict[str, object]:
+    """A difference with its p values for machines; NaN and empty where there is none."""
+    nan = math.nan
+    if item is None:
+        names = ("difference", "difference_low", "difference_high", "p", "p_holm", "p_equivalence")
+        return dict.fromkeys(names, nan) | {"verdict": "", "reason": ""}
+    return {
+        "difference": item.estimate.value,
+        "difference_low": item.estimate.low,
+        "difference_high": item.estimate.high,
+        "p": item.p,
+        "p_holm": item.p_holm,
+        "p_equivalence": item.p_equivalence,
+        "verdict": item.verdict,
+        "reason": item.reason,
+    }
 
 
 def places(rank: float, low: float, high: float) -> str:
