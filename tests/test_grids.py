@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ import torch
 from safetensors.torch import load_model
 
 import initbench
+from initbench.cli.app import main
 from initbench.dice import run_dice
+from initbench.errors import UsageError
 from initbench.harness.cell import from_json, resolve
 from initbench.harness.measure import measure
 from initbench.harness.rescore import read_cases
 from initbench.harness.run import Run
+from initbench.leaderboard.board import sheets
+from initbench.leaderboard.study import Scoring, read
 from initbench.protocols import NoProgress
 from initbench.runs import store
 from initbench.runs.read import load
@@ -112,6 +117,50 @@ def test_tables_and_later_distances_leave_it_alone(data: Path, tmp_path: Path) -
     assert store.problem(folder, store.read_record(folder) or {}, thorough=True) == ""
     loaded = load(tmp_path)
     assert len(loaded.cases) == len(pd.read_csv(folder / store.CASES))
+
+
+def test_tables_are_of_the_grid_that_is_asked_for(data: Path, both: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, record = both.parents[3], json.loads((both / store.RECORD).read_text())
+    assert record["dice_resampled"] != record["dice"]
+
+    def dice(*options: str) -> float:
+        with pytest.raises(SystemExit) as ended:
+            main(["leaderboard", "--out", str(out), *options, "--format", "json"])
+        assert ended.value.code == 0
+        [row] = json.loads(capsys.readouterr().out)
+        return float(row["dice"])
+
+    assert dice() == pytest.approx(100 * record["dice"])
+    assert dice("--grid", "native") == dice()
+    assert dice("--grid", "resampled") == pytest.approx(100 * record["dice_resampled"])
+    study = read(out, scoring=Scoring(grid="resampled"))
+    assert list(study.runs["dice"]) == [record["dice_resampled"]]
+    assert int(study.cases["tp"].sum()) == int(pd.read_csv(both / store.CASES_RESAMPLED)["tp"].sum())
+    assert "points at the resampled grid" in " ".join(sheets(study)[-1].notes)
+
+
+def test_runs_without_counts_on_the_grid_are_kept_off(
+    data: Path, both: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = run(data, tmp_path)
+    with pytest.raises(UsageError, match=r"no run was counted on the resampled grid.*--set inference\.grids=native,resampled"):
+        read(tmp_path, scoring=Scoring(grid="resampled"))
+    shutil.copytree(both.parent, alone.parents[1] / both.parent.name)
+    with pytest.raises(SystemExit) as ended:
+        main(["leaderboard", "--out", str(tmp_path), "--grid", "resampled", "--format", "json"])
+    said = capsys.readouterr()
+    assert (ended.value.code, len(json.loads(said.out))) == (0, 1)
+    assert "runs without counts on the resampled grid are kept off: 1" in said.err
+
+
+def test_a_changed_second_table_is_kept_off_the_tables(data: Path, both: Path, tmp_path: Path) -> None:
+    folder = tmp_path / both.relative_to(both.parents[3])
+    shutil.copytree(both, folder)
+    assert list(load(tmp_path, "resampled").runs["status"]) == ["ok"]
+    text = (folder / store.CASES_RESAMPLED).read_text()
+    digit = next(letter for letter in text[::-1] if letter.isdecimal())
+    (folder / store.CASES_RESAMPLED).write_text(text[::-1].replace(digit, "7" if digit != "7" else "6", 1)[::-1])
+    assert list(load(tmp_path, "resampled").runs["status"]) == ["invalid"]
 
 
 def test_a_diverged_run_scores_worst_on_both(data: Path, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ import initbench
 from initbench.checkpoints.matching import Request, load
 from initbench.checkpoints.reading import read
 from initbench.cli.app import main
+from initbench.data import splits
+from initbench.data.sources import open_dataset
 from initbench.errors import UsageError
 from initbench.harness import run as run_module
 from initbench.harness.pretrain import Export
@@ -153,6 +155,24 @@ def test_what_cannot_be_written_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists; remove it"):
         export(data, there)
     assert there.read_text() == "mine"
+
+
+def test_folds_and_subsets_are_those_of_runs(data: Path, tmp_path: Path) -> None:
+    """So that no case that a fold reports has been seen by weights that are made for it."""
+    cards = []
+    for fold in ("1/2", "2/2"):
+        path = tmp_path / f"{fold[0]}.safetensors"
+        written = initbench.pretrain("mae", "unetr", str(data), weights=path, folds=[fold], assignments=SMALL, **OPTIONS)
+        cards.append(written.card)
+    dataset = open_dataset(str(data))
+    for card, fold in zip(cards, ("1/2", "2/2"), strict=True):
+        assert card["train_cases"] == list(splits.resolve(dataset, None, fold).train)
+    assert sorted(cards[0]["train_cases"] + cards[1]["train_cases"]) == sorted(dataset.case_ids())
+    path = tmp_path / "one.safetensors"
+    one = initbench.pretrain("mae", "unetr", str(data), weights=path, train_cases=[1], assignments=SMALL, **OPTIONS)
+    assert len(one.card["train_cases"]) == 1
+    with pytest.raises(UsageError, match=r"one fold at a time; this names 2 runs"):
+        initbench.pretrain("mae", "unetr", str(data), weights=tmp_path / "two.pth", folds=["1/2", "2/2"], **OPTIONS)
 
 
 def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

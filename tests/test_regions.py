@@ -22,6 +22,7 @@ from initbench.evaluation.distances import measure as distances_of
 from initbench.evaluation.metrics import count
 from initbench.harness.measure import measure
 from initbench.leaderboard.study import Scoring, read
+from initbench.report.page import write
 from initbench.runs import store
 from initbench.stats.table import of_classes
 from initbench.validation.runs import verify
@@ -123,3 +124,13 @@ def test_a_table_of_plain_labels_has_none(tmp_path: Path) -> None:
     assert isinstance(NnunetDataset(folder), FolderDataset)
     assert NnunetDataset(folder).regions == {}
     assert "regions" not in json.loads((folder / "dataset.json").read_text("utf-8"))
+
+
+def test_pictures_in_reports_name_labels(study: Study) -> None:
+    page = study.out / "report.html"
+    write(read(study.out), page)
+    text = page.read_text("utf-8")
+    key = text[text.index('aria-label="Classes"') :].partition("</svg>")[0]
+    assert [name for name in ("label 1", "label 2", "enhancing") if f">{name}</text>" in key]
+    assert ">whole</text>" not in key
+    assert ">class " not in key

@@ -16,6 +16,7 @@ from initbench.cli.options import (
     Budget,
     By,
     ClassesOption,
+    CountedOn,
     DataRootOption,
     DatasetOption,
     DatasetsOption,
@@ -23,6 +24,7 @@ from initbench.cli.options import (
     DicePolicy,
     FoldOption,
     FormatOption,
+    GridOption,
     JsonOption,
     MarginOption,
     Metric,
@@ -329,6 +331,8 @@ def pretrain(
     threads: ThreadsOption = 1,
     data_root: DataRootOption = None,
     split: SplitOption = None,
+    fold: FoldOption = None,
+    train_cases: TrainCasesOption = None,
     recipe: RecipeOption = None,
     set_: SetOption = None,
     json: JsonOption = False,
@@ -336,7 +340,8 @@ def pretrain(
     """Write the weights of an init, to train from elsewhere: the init stage of `run` alone, on the split's training cases."""
     from initbench.cli.pretrain import pretrain_command
 
-    options = run_options(budget, size, device, precision, threads, data_root, split, recipe, set_)
+    options = part_options(fold, train_cases)
+    options |= run_options(budget, size, device, precision, threads, data_root, split, recipe, set_)
     pretrain_command(init, backbone, dataset, seed, weights, json=json, options=options)
 
 
@@ -353,6 +358,8 @@ def diagnose(
     threads: ThreadsOption = 1,
     data_root: DataRootOption = None,
     split: SplitOption = None,
+    fold: FoldOption = None,
+    train_cases: TrainCasesOption = None,
     recipe: RecipeOption = None,
     set_: SetOption = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it: a .png, .svg or .pdf.")] = None,
@@ -361,7 +368,8 @@ def diagnose(
     """Show what an init does to signals at step 0: activation and gradient scale per layer, dead units, effective rank."""
     from initbench.cli.diagnose import diagnose_command
 
-    options = run_options(budget, size, device, precision, threads, data_root, split, recipe, set_)
+    options = part_options(fold, train_cases)
+    options |= run_options(budget, size, device, precision, threads, data_root, split, recipe, set_)
     diagnose_command(init, backbone, dataset, seed, plot, json=json, options=options)
 
 
@@ -412,6 +420,7 @@ def leaderboard(
     margin: MarginOption = 0.5,
     dice_policy: PolicyOption = DicePolicy.reference_mask,
     classes: ClassesOption = None,
+    grid: GridOption = CountedOn.native,
     shared_seeds: SharedOption = False,
     format_: FormatOption = SheetFormat.table,
     json: JsonOption = False,
@@ -419,7 +428,7 @@ def leaderboard(
     """Show, per backbone and data set, each init's Dice, its seed SD, its rank, and the verdict against default."""
     from initbench.cli.statistics import leaderboard_command, read
 
-    study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=shared_seeds)
+    study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=shared_seeds, grid=grid.value)
     leaderboard_command(study, by.value, against, margin, "json" if json else format_.value)
 
 
@@ -431,12 +440,13 @@ def classes_(
     metric: Annotated[Metric, typer.Option(help="HD95 in mm and surface Dice: of runs that measured them.")] = Metric.dice,
     dice_policy: PolicyOption = DicePolicy.reference_mask,
     classes: ClassesOption = None,
+    grid: GridOption = CountedOn.native,
     format_: FormatOption = SheetFormat.table,
 ) -> None:
     """Show each init per class, as papers' tables do, and what it predicts where the reference has nothing."""
     from initbench.cli.statistics import classes_command, read
 
-    study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=False)
+    study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=False, grid=grid.value)
     classes_command(study, metric.value, format_.value)
 
 
@@ -450,13 +460,14 @@ def compare(
     margin: MarginOption = 0.5,
     dice_policy: PolicyOption = DicePolicy.reference_mask,
     classes: ClassesOption = None,
+    grid: GridOption = CountedOn.native,
     shared_seeds: SharedOption = False,
     format_: FormatOption = SheetFormat.table,
 ) -> None:
     """Say what can be claimed of two inits: for new seeds and cases, for these cases, for these weights."""
     from initbench.cli.statistics import compare_command, read
 
-    study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=shared_seeds)
+    study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=shared_seeds, grid=grid.value)
     compare_command(study, first, second, margin, format_.value)
 
 
@@ -468,13 +479,14 @@ def variance(
     across: Annotated[bool, typer.Option("--across", help="Seed SDs of the inits, pooled over the blocks.")] = False,
     dice_policy: PolicyOption = DicePolicy.reference_mask,
     classes: ClassesOption = None,
+    grid: GridOption = CountedOn.native,
     shared_seeds: SharedOption = False,
     format_: FormatOption = SheetFormat.table,
 ) -> None:
     """Show where the spread of Dice comes from: init, seed, case, their interactions, and what is left."""
     from initbench.cli.statistics import read, variance_command
 
-    study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=shared_seeds)
+    study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=shared_seeds, grid=grid.value)
     variance_command(study, across, format_.value)
 
 
@@ -488,13 +500,14 @@ def report(
     margin: MarginOption = 0.5,
     dice_policy: PolicyOption = DicePolicy.reference_mask,
     classes: ClassesOption = None,
+    grid: GridOption = CountedOn.native,
     shared_seeds: SharedOption = False,
 ) -> None:
     """Write a study as one HTML page: leaderboards to sort, charts, cases. It needs no network."""
     from initbench.cli.report_page import report_command
     from initbench.cli.statistics import read
 
-    study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=shared_seeds)
+    study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=shared_seeds, grid=grid.value)
     report_command(study, html or out / "report.html", against, margin)
 
 
@@ -515,7 +528,7 @@ def power(
     if sd is not None:
         stated_power_command(sd, cases or [], format_.value)
         return
-    study = read(out, dataset or [], backbone or [], "reference-mask", None, shared=False)
+    study = read(out, dataset or [], backbone or [], "reference-mask", None, shared=False, grid="native")
     power_command(study, cases or [], format_.value)
 
 

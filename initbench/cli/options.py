@@ -70,6 +70,13 @@ class By(StrEnum):
     all = "all"
 
 
+class CountedOn(StrEnum):
+    """Where predictions are counted."""
+
+    native = "native"
+    resampled = "resampled"
+
+
 class Metric(StrEnum):
     """What a per-class table shows."""
 
@@ -134,6 +141,10 @@ PolicyOption = Annotated[
 ]
 ClassesOption = Annotated[
     str | None, typer.Option("--classes", help="Only these classes: comma list, or a named set as synapse-8.")
+]
+GridOption = Annotated[
+    CountedOn,
+    typer.Option("--grid", help="native: the image's own voxels; resampled: those that networks see, of runs counted there."),
 ]
 SharedOption = Annotated[bool, typer.Option("--shared-seeds", help="Only the seeds that every init of a block has.")]
 MarginOption = Annotated[float, typer.Option("--margin", help="Dice points within which two inits are equivalent.", min=0.0)]

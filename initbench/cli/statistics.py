@@ -14,6 +14,7 @@ from initbench.cli.output import show
 from initbench.errors import UsageError
 from initbench.leaderboard import board, comparison, per_class, planning, pooling, sides, spread
 from initbench.leaderboard.study import Study
+from initbench.runs.read import Grid
 from initbench.stats.power import stated
 
 
@@ -21,9 +22,6 @@ def leaderboard_command(
     study: Study, by: Literal["block", "backbone", "dataset", "all"], against: str, margin: float, form: str
 ) -> None:
     """Prints the leaderboard of a study: per block, or pooled over blocks."""
-    for folder in study.unreadable:
-        text = f"[bold yellow]warning:[/] {escape(str(folder))}: its record cannot be read; it is kept off"
-        Console(stderr=True, highlight=False, soft_wrap=True).print(text)
     if by != "block":
         show(pooling.sheets(study, by, against, margin), form)
         return
@@ -77,10 +75,19 @@ def three_sds(text: str) -> tuple[float, float, float]:
 
 
 def read(
-    out: Path, datasets: Sequence[str], backbones: Sequence[str], policy: str, classes: str | None, *, shared: bool
+    out: Path, datasets: Sequence[str], backbones: Sequence[str], policy: str, classes: str | None, *, shared: bool, grid: Grid
 ) -> Study:
-    """The study that the options of a command name."""
+    """The study that the options of a command name; warns of runs that are kept off."""
     from initbench.leaderboard import study
 
     chosen = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
-    return study.read(out, datasets, backbones, study.Scoring(study.policy_of(policy), chosen, shared))
+    found = study.read(out, datasets, backbones, study.Scoring(study.policy_of(policy), chosen, shared, grid))
+    for folder in found.unreadable:
+        _warn(f"{folder}: its record cannot be read; it is kept off")
+    if found.uncounted:
+        _warn(f"runs without counts on the {grid} grid are kept off: {found.uncounted}")
+    return found
+
+
+def _warn(text: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold yellow]warning:[/] {escape(text)}")

@@ -19,7 +19,7 @@ from initbench.harness import record as records
 from initbench.harness.cell import Cell, RunRequest, resolve
 from initbench.harness.hardware import environment
 from initbench.harness.run import Run
-from initbench.harness.sweep import RunOptions, plan
+from initbench.harness.sweep import PartOptions, plan
 from initbench.harness.weights import save_weights
 from initbench.protocols import BackboneInfo, NoProgress, Progress, structure_of
 
@@ -45,7 +45,7 @@ def pretrain(
     weights: str | Path,
     seed: int = 0,
     progress: Progress | None = None,
-    **options: Unpack[RunOptions],
+    **options: Unpack[PartOptions],
 ) -> Export:
     """Writes the weights of an init, to train from elsewhere; the same as the command ``initbench pretrain``.
 
@@ -64,7 +64,7 @@ def pretrain(
     return export(plan_one(init, backbone, dataset, seed, Path(weights), **options), Path(weights), progress)
 
 
-def plan_one(init: str, backbone: str, dataset: str, seed: int, path: Path, **options: Unpack[RunOptions]) -> RunRequest:
+def plan_one(init: str, backbone: str, dataset: str, seed: int, path: Path, **options: Unpack[PartOptions]) -> RunRequest:
     """The request of an export.
 
     Raises:
@@ -73,7 +73,7 @@ def plan_one(init: str, backbone: str, dataset: str, seed: int, path: Path, **op
     check_path(path)
     requests = plan(init, backbone, dataset, seeds=[seed], **options)
     if len(requests) != 1:
-        raise UsageError(f"one initializer, one backbone and one data set at a time; this names {len(requests)} runs")
+        raise UsageError(f"one initializer, one backbone, one data set and one fold at a time; this names {len(requests)} runs")
     return requests[0]
 
 

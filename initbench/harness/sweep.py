@@ -55,16 +55,20 @@ class RunOptions(TypedDict, total=False):
     checkpoint_every: float
 
 
-class Options(RunOptions, total=False):
+class PartOptions(RunOptions, total=False):
+    """Also `folds` are ``k/K``, in place of a split; `train_cases` are numbers of training cases to use, nested subsets."""
+
+    folds: Sequence[str]
+    train_cases: Sequence[int]
+
+
+class Options(PartOptions, total=False):
     """Options of a sweep: `seeds` is a number (0 to n-1) or the seeds themselves; `protocol` who pays for a pretext's steps;
-    `folds` are ``k/K``, in place of a split; `train_cases` are numbers of training cases to use, nested subsets;
     `placebo` adds ``default`` drawn again to a study of it and others under two or more seeds.
     """
 
     seeds: int | Sequence[int]
     protocol: SweepProtocol
-    folds: Sequence[str]
-    train_cases: Sequence[int]
     placebo: bool
 
 

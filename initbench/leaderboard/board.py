@@ -45,7 +45,7 @@ def legend(study: Study, against: str, margin: float) -> tuple[str, ...]:
     """What the columns mean."""
     classes = f" of {', '.join(study.scoring.classes)}" if study.scoring.classes else ""
     return (
-        "tie: inits that share a letter are not told apart. Dice: points at the native grid, mean over classes"
+        f"tie: inits that share a letter are not told apart. Dice: points at the {study.scoring.grid} grid, mean over classes"
         f"{classes}, cases, seeds; last checkpoint; policy {study.scoring.policy}; its interval: new seeds and new cases.",
         f"vs {against}: for new seeds and new cases, for this training set. The verdict holds for all inits of the table at once "
         f"(Holm); equivalent: within ±{margin:g} points. rank: with its interval over other seeds and cases.",

@@ -10,7 +10,7 @@ from typing import get_args
 import pandas as pd
 
 from initbench.errors import UsageError
-from initbench.runs.read import load
+from initbench.runs.read import UNCOUNTED, Grid, load
 from initbench.stats.table import Policy, ScoreTable, of_classes, score_tables
 
 
@@ -22,11 +22,13 @@ class Scoring:
         policy: what a class scores where the reference lacks it.
         classes: the classes that count, or the name of a set of them; all by default.
         shared: only the seeds that every init of a block has.
+        grid: where predictions are counted.
     """
 
     policy: Policy = "reference-mask"
     classes: tuple[str, ...] = ()
     shared: bool = False
+    grid: Grid = "native"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Study:
         cases: as `load_cases` gives, of the same runs and the classes that count.
         tables: the scores of every block.
         unreadable: folders whose record cannot be read; their runs are in no table.
+        uncounted: number of runs without counts on the grid that is asked for; they are left out.
     """
 
     out: Path
@@ -48,6 +51,7 @@ class Study:
     cases: pd.DataFrame
     tables: tuple[ScoreTable, ...]
     unreadable: tuple[Path, ...]
+    uncounted: int = 0
 
 
 def policy_of(name: str) -> Policy:
@@ -67,10 +71,10 @@ def read(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = (),
     """The runs below `out`, of these data sets and backbones or of all.
 
     Raises:
-        UsageError: there is no such folder, or no such run in it.
+        UsageError: there is no such folder, no such run in it, or none with counts on the grid.
     """
     scoring = scoring or Scoring()
-    found = load(out)
+    found = load(out, scoring.grid)
     runs, cases = found.runs, found.cases
     for column, wanted in (("dataset", datasets), ("backbone", backbones)):
         if wanted:
@@ -79,6 +83,12 @@ def read(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = (),
     if runs.empty:
         only = f" of {', '.join([*datasets, *backbones])}" if datasets or backbones else ""
         raise UsageError(f"{out} holds no runs{only}; `initbench run --init default,lwi --backbone unetr --out {out}` makes some")
-    counted = of_classes(cases, scoring.classes)
-    tables = score_tables(runs, counted, policy=scoring.policy, shared=scoring.shared)
-    return Study(out, scoring, runs, counted, tuple(tables), found.unreadable)
+    counted = runs[runs["status"] != UNCOUNTED]
+    if counted.empty:
+        raise UsageError(
+            f"{out}: no run was counted on the resampled grid. The recipes synapse, btcv and lung ask for it at paper size for "
+            "UNETR; elsewhere run with --set inference.grids=native,resampled"
+        )
+    cases = of_classes(cases, scoring.classes)
+    tables = score_tables(counted, cases, policy=scoring.policy, shared=scoring.shared)
+    return Study(out, scoring, counted, cases, tuple(tables), found.unreadable, len(runs) - len(counted))

@@ -48,7 +48,7 @@ def columns(block: Block) -> list[Column]:
     return [
         Column("tie", "tie", "Inits that share a letter are not told apart", text=True),
         Column("init", "initializer", "A click shows cell, recipe, runs, devices and weights", text=True),
-        Column("dice", "Dice", "Points at the native grid: mean over classes, cases and seeds"),
+        Column("dice", "Dice", "Points: mean over classes, cases and seeds"),
         Column("interval", "[95 %]", "Interval of the mean for new seeds and new cases"),
         Column("sd", "seed SD [95 %]", "Over the scores of runs: what retraining shows on these cases"),
         *(compared if against is not None else ()),

@@ -96,7 +96,7 @@ def pieces(content: Content) -> Iterator[str]:
 
 def _values(content: Content) -> dict[str, Any]:
     room = detail(content)
-    classes = _classes(content)
+    labels = _labels(content)
     datasets = sorted({family.dataset for family in content.families})
     backbones = sorted({family.backbone for family in content.families})
     named = {block.key: name(block, content) for block in content.blocks}
@@ -110,7 +110,7 @@ def _values(content: Content) -> dict[str, Any]:
             places(block),
             curves(block, room.points, room.chunk),
             heat(block, room.cases),
-            overlays(block, classes.get(str(block.table.block["dataset"]), {}), pictured),
+            overlays(block, labels.get(str(block.table.block["dataset"]), {}), pictured),
         )
         return {item.name: item for item in found}
 
@@ -161,28 +161,22 @@ def _facts(content: Content) -> list[tuple[str, str]]:
     states = Counter(runs["status"].astype(str))
     inits = {row.init for block in content.blocks for row in block.rows}
     told = ", ".join(f"{states[state]} {state}" for state in ("ok", "diverged", "failed", "invalid") if states[state])
-    policy = content.study.scoring.policy
-    classes = ", ".join(content.study.scoring.classes) or "all"
+    scoring = content.study.scoring
+    classes = ", ".join(scoring.classes) or "all"
     return [
         ("data sets", ", ".join(sorted({family.dataset for family in content.families}))),
         ("backbones", ", ".join(sorted({family.backbone for family in content.families}))),
         ("initializers", str(len(inits))),
         ("runs", f"{len(runs)} ({told})"),
         ("claims hold for", SCOPES["A"]),
-        ("Dice policy", f"{policy}; classes: {classes}; last checkpoint, native grid"),
+        ("Dice policy", f"{scoring.policy}; classes: {classes}; last checkpoint, {scoring.grid} grid"),
         ("equivalence margin", f"±{content.margin:g} Dice points"),
         ("made", f"{content.made} by initbench {content.version}"),
         ("runs below", str(content.study.out)),
     ]
 
 
-def _classes(content: Content) -> dict[str, dict[int, str]]:
-    """Names of the classes by data set and label."""
-    cases = content.study.cases
-    if cases.empty or "class_name" not in cases:
-        return {}
-    told = cases[["dataset", "class", "class_name"]].drop_duplicates()
-    found: dict[str, dict[int, str]] = {}
-    for dataset, label, class_name in told.itertuples(index=False):
-        found.setdefault(str(dataset), {})[int(label)] = str(class_name)
-    return found
+def _labels(content: Content) -> dict[str, dict[int, str]]:
+    """Names of the values in label maps by data set: those of regions are not what pictures show."""
+    runs = content.study.runs.drop_duplicates("dataset")
+    return {str(dataset): dict(enumerate(names)) for dataset, names in zip(runs["dataset"], runs["labels"], strict=True)}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -22,8 +22,13 @@ _COLUMNS = (
     "init", "backbone", "dataset", "seed", "status", "dice", "variant", "size", "budget", "steps", "protocol", "precision",
     "split", "recipe", "regimen", "fixed_streams", "dice_policy", "cell", "learned", "external", "origin", "changed_share",
     "init_seconds", "train_seconds", "total_seconds", "init_steps", "train_steps", "peak_memory", "device", "environment",
-    "weights_digest", "reason", "path", "gpu", "commit", "asked",
+    "weights_digest", "reason", "path", "gpu", "commit", "labels", "asked",
 )  # fmt: skip
+
+# Where predictions are counted: on the image's own grid, or on the one that networks see, as some released code does.
+Grid = Literal["native", "resampled"]
+_COUNTS: dict[Grid, tuple[str, str]] = {"native": (store.CASES, "dice"), "resampled": (store.CASES_RESAMPLED, "dice_resampled")}
+UNCOUNTED = "native grid only"  # the status of a run that has no counts on the grid asked for
 _CASE_KEYS = ("init", "backbone", "dataset", "seed", "protocol")
 _FLOATS = ("dice", "changed_share", "init_seconds", "train_seconds", "total_seconds")  # also where no run has any
 
@@ -41,7 +46,7 @@ def load_runs(path: str | Path) -> pd.DataFrame:
     `dice` is the run's score as a fraction: mean over scored classes, then over cases; 0 for a diverged run, missing for a failed
     one and for one whose files are not as they were written (status ``invalid``). `recipe` is the digest of the resolved recipe;
     seconds are of the init stage, of training, and of both with evaluation. `asked` is when a command first asked
-    for the run, `commit` that of the code where it was a checkout.
+    for the run, `commit` that of the code where it was a checkout, `labels` the names of the values in its label maps.
 
     Raises:
         UsageError: there is no such folder.
@@ -57,7 +62,9 @@ def load_cases(path: str | Path) -> pd.DataFrame:
     Raises:
         UsageError: there is no such folder.
     """
-    return _cases([_text(folder, record) for folder, record in _recorded(path) if record["status"] in store.FINISHED])
+    return _cases(
+        [_text(folder, record, store.CASES) for folder, record in _recorded(path) if record["status"] in store.FINISHED]
+    )
 
 
 @dataclass(frozen=True)
@@ -69,20 +76,23 @@ class Loaded:
     unreadable: tuple[Path, ...]
 
 
-def load(path: str | Path) -> Loaded:
-    """Everything below `path`, read once.
+def load(path: str | Path, grid: Grid = "native") -> Loaded:
+    """Everything below `path`, read once; finished runs without counts on the `grid` have the status `UNCOUNTED` and no Dice.
 
     Raises:
         UsageError: there is no such folder.
     """
+    file, key = _COUNTS[grid]
     rows, texts, unreadable = [], [], []
     for folder, record in _found(path):
         if record is None:
             unreadable.append(folder)
             continue
-        rows.append(_row(folder, record))
+        if record["status"] in store.FINISHED and file not in record["files"]:
+            record |= {"status": UNCOUNTED}
+        rows.append(_row(folder, record | {"dice": record.get(key)}))
         if record["status"] in store.FINISHED:
-            texts.append(_text(folder, record))
+            texts.append(_text(folder, record, file))
     return Loaded(_runs(path, rows), _cases(texts), tuple(unreadable))
 
 
@@ -105,16 +115,16 @@ def _runs(path: str | Path, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Text:
-    """A run's keys, with the header and the lines of its cases.csv."""
+    """A run's keys, with the header and the lines of its table of cases."""
 
     keys: dict[str, Any]
     header: bytes
     lines: bytes
 
 
-def _text(folder: Path, record: dict[str, Any]) -> _Text:
+def _text(folder: Path, record: dict[str, Any], file: str) -> _Text:
     keys = {name: record["resolved"][name] for name in _CASE_KEYS} | {name: record[name] for name in ("status", "cell")}
-    header, _, lines = (folder / store.CASES).read_bytes().partition(b"\n")
+    header, _, lines = (folder / file).read_bytes().partition(b"\n")
     return _Text(keys, header, lines if lines.endswith(b"\n") or not lines else lines + b"\n")
 
 
@@ -177,6 +187,7 @@ def _row(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
         **{key: resolved.get(key) for key in _COLUMNS if key in resolved},
         "recipe": resolved["recipe_digest"],
         "fixed_streams": ", ".join(resolved.get("fixed_streams", ())),
+        "labels": tuple(resolved.get("labels", resolved["classes"])),
         "status": record["status"],
         "dice": record.get("dice"),
         "cell": record["cell"],
