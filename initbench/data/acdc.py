@@ -44,7 +44,7 @@ def raw(root: Path) -> Layout | None:
         case = nifti.stem(path.name)
         if case in files:
             raise DataError(f"{root}: {case} is there twice ({files[case].images[0]}, {path}); remove one")
-        files[case] = Files((path,), path.with_name(path.name.replace(case, f"{case}_gt")))
+        files[case] = Files((nifti.File(path),), nifti.File(path.with_name(path.name.replace(case, f"{case}_gt"))))
     check_files(root, files, "Every frame NAME.nii.gz has its labels in NAME_gt.nii.gz: complete the download")
     return Layout(("cine MR",), CLASSES, REGISTERED["acdc"].licence, files, said_by="the ACDC layout")
 

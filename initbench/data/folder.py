@@ -1,4 +1,4 @@
-"""Data sets that are folders of NIfTI files, whatever the layout: cases read and checked, folders found, tables read."""
+"""Data sets that are folders of files, whatever the layout: cases read and checked, folders found, tables read."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from initbench.data import cache, nifti
+from initbench.data import cache
 from initbench.data.splits import published_splits
 from initbench.errors import DataError, MissingDataError
 from initbench.protocols import Case, Split
@@ -23,12 +23,27 @@ MAX_CLASSES = 256
 AFFINE_TOLERANCE_MM = 0.01
 
 
+class Stored(Protocol):
+    """An array with its place in space, in one file or in many; as text, where it is."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file that its voxels depend on, in an order that they depend on."""
+
+    def read(self, case_id: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """Voxels in the file's own axis order, channels last where there are any, and the RAS affine.
+
+        Raises:
+            DataError: what is wrong with which file, and what to do; begins with the case.
+        """
+
+
 @dataclass(frozen=True)
 class Files:
-    """The files of a case: one image of all channels, or one a channel, and the label map."""
+    """What a case is stored in: one image of all channels, or one a channel, and the label map."""
 
-    images: tuple[Path, ...]
-    label: Path
+    images: tuple[Stored, ...]
+    label: Stored
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,7 @@ class Layout:
     Attributes:
         said_by: where channels and classes are stated, for messages.
         regions: label numbers by region, where unions of labels are reported.
+        modality: empty where the first channel says it: CT, or MR for every other name.
     """
 
     channels: tuple[str, ...]
@@ -46,6 +62,7 @@ class Layout:
     files: Mapping[str, Files]
     said_by: str = "dataset.json"
     regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    modality: str = ""
 
 
 class FolderDataset:
@@ -70,7 +87,7 @@ class FolderDataset:
         self.root = root
         self.name = name
         self.channels = layout.channels
-        self.modality = "CT" if self.channels[0].upper() == "CT" else "MR"
+        self.modality = layout.modality or ("CT" if self.channels[0].upper() == "CT" else "MR")
         self.classes = layout.classes
         self.licence = layout.licence
         self.regions = dict(layout.regions)
@@ -97,7 +114,7 @@ class FolderDataset:
     def files(self, case_id: str) -> tuple[Path, ...]:
         """The files of a case, images first."""
         found = self._layout.files[case_id]
-        return (*found.images, found.label)
+        return tuple(path for stored in (*found.images, found.label) for path in stored.paths)
 
     def digest(self, case_id: str) -> str:
         """sha256 over the digests of the images' and the label's bytes."""
@@ -111,58 +128,58 @@ class FolderDataset:
         """
         files = self._layout.files[case_id]
         image, affine = self._image(case_id, files.images)
-        label, label_affine = nifti.read(case_id, files.label)
+        label, label_affine = files.label.read(case_id)
         if label.ndim == 4 and label.shape[-1] == 1:
             label = label[..., 0]
-        path = files.images[0]
+        place = files.images[0]
         if image.shape[1:] != label.shape:
             raise DataError(
                 f"case {case_id}: image {image.shape[1:]} and label {label.shape} have different shapes "
-                f"({path}, {files.label}); export the label on the image's grid"
+                f"({place}, {files.label}); export the label on the image's grid"
             )
         apart = float(np.abs(affine - label_affine).max())
         if apart > AFFINE_TOLERANCE_MM:
             raise DataError(
                 f"case {case_id}: image and label lie in different places: affines differ by {apart:.3g} mm "
-                f"({path}, {files.label}); resample the label to the image"
+                f"({place}, {files.label}); resample the label to the image"
             )
         return Case(case_id, np.ascontiguousarray(image), self._check_label(case_id, files.label, label), affine)
 
-    def _image(self, case_id: str, paths: Sequence[Path]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """``(C, X, Y, Z)`` of one file with all channels, or of one a channel."""
-        first, affine = nifti.read(case_id, paths[0])
-        if len(paths) == 1:
+    def _image(self, case_id: str, images: Sequence[Stored]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """``(C, X, Y, Z)`` of one image with all channels, or of one a channel."""
+        first, affine = images[0].read(case_id)
+        if len(images) == 1:
             image = np.moveaxis(first, -1, 0) if first.ndim == 4 else first[None]
-            self._check_image(case_id, paths[0], image, len(self.channels))
+            self._check_image(case_id, images[0], image, len(self.channels))
             return image, affine
         channels = []
-        for path in paths:
-            channel, own = (first, affine) if path is paths[0] else nifti.read(case_id, path)
-            self._check_image(case_id, path, channel[None], 1)
+        for stored in images:
+            channel, own = (first, affine) if stored is images[0] else stored.read(case_id)
+            self._check_image(case_id, stored, channel[None], 1)
             if channel.shape != first.shape or np.abs(own - affine).max() > AFFINE_TOLERANCE_MM:
                 raise DataError(
-                    f"case {case_id}: channels lie on different grids ({paths[0]} {first.shape}, {path} {channel.shape}); "
+                    f"case {case_id}: channels lie on different grids ({images[0]} {first.shape}, {stored} {channel.shape}); "
                     "register them and resample them to one"
                 )
             channels.append(channel)
         return np.stack(channels), affine
 
-    def _check_image(self, case_id: str, path: Path, image: NDArray[np.float32], channels: int) -> None:
+    def _check_image(self, case_id: str, place: Stored, image: NDArray[np.float32], channels: int) -> None:
         if image.ndim != 4 or image.shape[0] != channels:
             raise DataError(
-                f"case {case_id}: {path} has shape {image.shape} where {self._layout.said_by} announces {channels} channel(s) "
+                f"case {case_id}: {place} has shape {image.shape} where {self._layout.said_by} announces {channels} channel(s) "
                 f"of three dimensions"
             )
         bad = int(np.count_nonzero(~np.isfinite(image)))
         if bad:
-            raise DataError(f"case {case_id}: {path} has {bad} NaN or infinite voxels; repair or remove the case")
+            raise DataError(f"case {case_id}: {place} has {bad} NaN or infinite voxels; repair or remove the case")
 
-    def _check_label(self, case_id: str, path: Path, label: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def _check_label(self, case_id: str, place: Stored, label: NDArray[Any]) -> NDArray[np.uint8]:
         values = np.unique(label)
         strange = [v for v in map(float, values) if not v.is_integer() or not 0 <= v < len(self.classes)]
         if strange:
             raise DataError(
-                f"case {case_id}: {path} holds label value(s) {', '.join(f'{v:g}' for v in strange[:5])}; "
+                f"case {case_id}: {place} holds label value(s) {', '.join(f'{v:g}' for v in strange[:5])}; "
                 f"{self._layout.said_by} names 0 to {len(self.classes) - 1} ({', '.join(self.classes)})"
             )
         return label.astype(np.uint8)
@@ -207,7 +224,8 @@ def check_files(root: Path, files: Mapping[str, Files], hint: str = "") -> None:
     missing = [
         f"{kind} {path}"
         for entry in files.values()
-        for kind, path in (*(("image", image) for image in entry.images), ("label", entry.label))
+        for kind, stored in (*(("image", image) for image in entry.images), ("label", entry.label))
+        for path in stored.paths
         if not _is_file(path)
     ]
     if missing:
@@ -293,7 +311,13 @@ Reader = Callable[[Path], Layout | None]
 
 
 def find(
-    name: str, folders: Sequence[str], readers: Sequence[Reader], how: str, data_root: Path | None, search: Sequence[Path]
+    name: str,
+    folders: Sequence[str],
+    readers: Sequence[Reader],
+    how: str,
+    data_root: Path | None,
+    search: Sequence[Path],
+    another: Callable[[Path], bool] = lambda _: False,
 ) -> tuple[Path, Layout]:
     """The first folder of one of these names that one of the readers knows.
 
@@ -304,6 +328,7 @@ def find(
         how: where to get the data, and how the folder must look.
         data_root: as `search`, looked at first.
         search: folders that hold data sets.
+        another: whether a folder that no reader knows is a whole data set of another name, and so no mistake.
 
     Raises:
         MissingDataError: there is no such folder. DataError: there is one that no reader knows, or that is damaged.
@@ -314,7 +339,8 @@ def find(
             layout = reader(folder)
             if layout is not None:
                 return folder, layout
-        strange.append(str(folder.absolute()))
+        if not another(folder):
+            strange.append(str(folder.absolute()))
     if strange:
         raise DataError(f"{', '.join(strange)}: this is not how {name} looks. {how}")
     roots = [*([data_root] if data_root else []), *search]

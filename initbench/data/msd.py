@@ -100,7 +100,7 @@ def _pairs(root: Path, training: Any) -> dict[str, Files]:
         case_id = nifti.stem(image.name)
         if case_id in files:
             raise DataError(f"{table}: training lists case {case_id} twice")
-        files[case_id] = Files((image,), label)
+        files[case_id] = Files((nifti.File(image),), nifti.File(label))
     old = any((root / "imagesTr").glob("*_0000.nii.gz"))
     check_files(root, files, _V1 if old else "")
     return files

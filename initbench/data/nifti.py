@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,25 @@ _FLOAT32 = 4  # bytes
 # Bytes of voxels that a byte of the file can stand for: deflate's best is 1032 to 1.
 _EXPANSION = {".nii": 1.0, ".gz": 1032.0}
 _UNREADABLE = (EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
+
+
+@dataclass(frozen=True)
+class File:
+    """An image or a label map in one NIfTI file."""
+
+    path: Path
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self.path,)
+
+    def read(self, case_id: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """As `read`."""
+        return read(case_id, self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 def stem(name: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from initbench.data.folder import Files, FolderDataset, Layout, check_classes, check_files, folder_name, inside, read_json
-from initbench.data.nifti import ENDINGS
+from initbench.data.nifti import ENDINGS, File
 from initbench.errors import DataError
 
 _NEEDED = ("channel_names", "labels", "file_ending")
@@ -106,8 +106,8 @@ def _files(root: Path, table: Mapping[str, Any], channels: int, ending: str) -> 
         cases = [path.name.removesuffix(ending) for path in sorted((root / "labelsTr").glob(f"*{ending}"))]
         files = {
             case: Files(
-                tuple(root / "imagesTr" / f"{case}_{channel:04d}{ending}" for channel in range(channels)),
-                root / "labelsTr" / f"{case}{ending}",
+                tuple(File(root / "imagesTr" / f"{case}_{channel:04d}{ending}") for channel in range(channels)),
+                File(root / "labelsTr" / f"{case}{ending}"),
             )
             for case in cases
             if not case.startswith(".")
@@ -132,8 +132,8 @@ def _listed(root: Path, entries: Any) -> dict[str, Files]:
         for case, entry in entries.items():
             if "/" in case or "\\" in case or case in (".", ".."):
                 raise DataError(f"{root / 'dataset.json'}: {case!r} cannot be the name of a case")
-            images = tuple(inside(root, Path(image)) for image in entry["images"])
-            files[str(case)] = Files(images, inside(root, Path(entry["label"])))
+            images = tuple(File(inside(root, Path(image))) for image in entry["images"])
+            files[str(case)] = Files(images, File(inside(root, Path(entry["label"]))))
     except (AttributeError, TypeError, KeyError):
         raise DataError(f"{root / 'dataset.json'}: dataset must map cases to images and label, got {entries!r:.200}") from None
     return files

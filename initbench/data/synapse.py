@@ -59,7 +59,7 @@ def raw(root: Path) -> Layout | None:
             raise DataError(
                 f"{root}: {', '.join(alone[:5])} without image or without label in {images}/ and {labels}/; complete the download"
             )
-        files = {case: Files((path,), masks[case]) for case, path in found.items()}
+        files = {case: Files((nifti.File(path),), nifti.File(masks[case])) for case, path in found.items()}
         check_files(root, files)
         return Layout(("CT",), ORGANS, REGISTERED["synapse"].licence, files, said_by="the Synapse layout")
     return None
