@@ -6,6 +6,7 @@ import contextlib
 import copy
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -81,25 +82,34 @@ def test_every_permutation_comes() -> None:
     assert len(seen) == 6
 
 
+def slabs(depth: int, depths: Sequence[int]) -> int:
+    return slab_count(depth, {number: level(found) for number, found in enumerate(depths, start=1)})
+
+
 def test_slab_count() -> None:
-    assert slab_count(96, [level(6), level(6)]) == 6
-    assert slab_count(32, [level(16), level(8), level(4), level(2)]) == 2
-    assert slab_count(64, [level(16), level(8), level(4)]) == 4
-    assert slab_count(48, [level(24), level(3)]) == 3
+    assert slabs(96, [6, 6]) == 6
+    assert slabs(32, [16, 8, 4, 2]) == 2
+    assert slabs(64, [16, 8, 4]) == 4
+    assert slabs(48, [24, 3]) == 3
 
 
-def test_one_slab_is_refused_with_what_works() -> None:
-    depths = [16, 8, 4, 1]
-    with pytest.raises(UsageError, match="patch of depth 32 leaves the tapped levels") as caught:
-        slab_count(32, [level(depth) for depth in depths])
-    found = re.search(r"Patch depths that work: ([\d, ]+),", str(caught.value))
-    assert found
-    for works in map(int, found[1].split(", ")):
-        assert slab_count(works, [level(depth * works // 32) for depth in depths]) >= 2
+@pytest.mark.parametrize(("depth", "depths"), [(32, [16, 8, 4, 1]), (14, [14, 14, 7, 3]), (3, [3, 1])])
+def test_one_slab_is_refused_with_what_works(depth: int, depths: list[int]) -> None:
+    with pytest.raises(UsageError, match=f"patch of depth {depth} leaves the tapped levels") as caught:
+        slabs(depth, depths)
+    told = re.search(r"Patch depths that work: ([\d, ]+),", str(caught.value))
+    assert bool(told) == (depth != 14), "a network that cuts borders off has other depths, which only it knows"
+    for works in map(int, told[1].split(", ") if told else ()):
+        assert slabs(works, [found * works // depth for found in depths]) >= 2
     suggestion = re.search(r"order\(.*\)$", str(caught.value))
     assert suggestion
     taps = dict(parse(suggestion[0]).params)["taps"]
-    assert slab_count(32, [level(depths[tap - 1]) for tap in taps]) >= 2
+    assert slabs(depth, [depths[tap - 1] for tap in taps]) >= 2
+
+
+def test_levels_keep_their_numbers_where_some_are_tapped() -> None:
+    with pytest.raises(UsageError, match=r"order\(taps=\(2, 3\)\)$"):
+        slab_count(14, {2: level(14), 3: level(7), 4: level(3)})
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -122,8 +122,9 @@ def pretrain(model: nn.Module, ctx: InitContext, pretext: Pretext) -> None:
         UsageError: a tap that does not exist, fewer than two slabs, or a mask that does not fit the patch.
     """
     _check(pretext)
-    levels = _tapped(pretext.order, ctx.structure.levels)
-    shuffle = Shuffle(slab_count(ctx.structure.patch_size[0], levels), pretext.order.scope) if pretext.order else None
+    tapped = _tapped(pretext.order, ctx.structure.levels)
+    levels = list(tapped.values())
+    shuffle = Shuffle(slab_count(ctx.structure.patch_size[0], tapped), pretext.order.scope) if pretext.order else None
     if pretext.reconstruction is not None:
         pretext.reconstruction.mask.cells(ctx.structure.patch_size)
     heads = _order_heads(levels, shuffle.count, pretext.order.pool, ctx) if shuffle and pretext.order else None
@@ -149,14 +150,18 @@ def _check(pretext: Pretext) -> None:
             raise UsageError(f"{name} is {' or '.join(valid)}, got {value!r}")
 
 
-def _tapped(order: Order | None, levels: Sequence[Level]) -> list[Level]:
+def _tapped(order: Order | None, levels: Sequence[Level]) -> dict[int, Level]:
+    """The levels by number."""
     if order is None:
-        return []
+        return {}
     numbers = order.taps or tuple(range(1, len(levels) + 1))
     wrong = [number for number in numbers if not 1 <= number <= len(levels)]
     if wrong:
         raise UsageError(f"taps {wrong}: the backbone has levels 1 to {len(levels)} (shallow to deep)")
-    return [levels[number - 1] for number in numbers]
+    found = {number: levels[number - 1] for number in numbers}
+    if len(found) < len(numbers):
+        raise UsageError(f"taps {list(numbers)}: each level once")
+    return found
 
 
 def _order_heads(levels: Sequence[Level], slabs: int, pool: Pool, ctx: InitContext) -> OrderHeads:
