@@ -12,7 +12,7 @@ What differs from the source:
   here every axis is taken to show the same length in mm (see `plan`), and an axis is halved only while that comes out even.
 - An axis is halved five times at most: 320 channels, the widest there are, are reached by then.
 - Under deep supervision the list has an output per resolution of the decoder, as in nnU-Net; what each weighs in the loss is
-  the recipe's business (nnU-Net leaves the coarsest out).
+  the recipe's business (`loss.coarsest`; nnU-Net leaves the coarsest out).
 - `tiny` narrows the widths only.
 
 Without deep supervision the coarser heads are there, as in nnU-Net, and get no gradient. The state dict has every weight of the

@@ -200,7 +200,9 @@ class Optimizer(_Section):
 
 
 class Loss(_Section):
-    """Dice + cross-entropy. The defaults are eq. 11 as MONAI computes it."""
+    """Dice + cross-entropy. The defaults are eq. 11 as MONAI computes it. `coarsest`: under deep supervision the coarsest of two or
+    more outputs counts, which nnU-Net leaves out.
+    """
 
     squared: bool = True
     background: bool = True
@@ -208,6 +210,7 @@ class Loss(_Section):
     smooth_nr: float = 0.0
     smooth_dr: float = 1e-6
     deep_supervision: bool = False
+    coarsest: Annotated[bool, LATER] = True
 
 
 class PretextStage(_Section):

@@ -86,6 +86,20 @@ def test_deep_supervision_weights() -> None:
     assert deep_supervision_weights(3) == pytest.approx([4 / 7, 2 / 7, 1 / 7])
     assert deep_supervision_weights(1) == [1.0]
     assert sum(deep_supervision_weights(5)) == pytest.approx(1)
+    assert deep_supervision_weights(5, coarsest=False) == pytest.approx([8 / 15, 4 / 15, 2 / 15, 1 / 15, 0])
+    assert deep_supervision_weights(1, coarsest=False) == [1.0]
+
+
+def test_the_coarsest_output_can_be_left_out() -> None:
+    """As nnU-Net does: its head gets no gradient, and the others weigh more."""
+    outputs = [torch.randn(1, 3, n, n, n, requires_grad=True) for n in (8, 4, 2)]
+    label = torch.randint(0, 3, (1, 8, 8, 8))
+    settings = NNUNET.model_copy(update={"coarsest": False})
+    total, _ = supervised_loss(outputs, label, settings)
+    fine, coarse = dice_ce(outputs[0], label, settings)[0], dice_ce(outputs[1], label[:, ::2, ::2, ::2], settings)[0]
+    assert total.item() == pytest.approx((2 * fine.item() + coarse.item()) / 3)
+    total.backward()
+    assert [output.grad is not None for output in outputs] == [True, True, False]
 
 
 def test_each_output_meets_the_label_on_its_own_grid() -> None:

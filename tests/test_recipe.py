@@ -53,6 +53,8 @@ def test_published_settings_of_lung_with_unetrpp() -> None:
     assert (recipe.steps.paper, recipe.pretext.mask_patch, recipe.inference.blend) == (250_000, 4, "gaussian")
     loss = recipe.loss
     assert (loss.squared, loss.background, loss.deep_supervision, loss.smooth_nr) == (False, False, True, 1e-5)
+    assert loss.coarsest, "nnU-Net's own network alone leaves it out"
+    assert not load("lung", size="paper", backbone="unet", budget="paper").loss.coarsest
 
 
 def test_assignments_become_values_of_their_type() -> None:

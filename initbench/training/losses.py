@@ -41,9 +41,11 @@ def _soft_dice(probability: Tensor, target: Tensor, settings: Loss) -> Tensor:
     return (1 - (2 * overlap + settings.smooth_nr) / (total + settings.smooth_dr)).mean()
 
 
-def deep_supervision_weights(count: int) -> list[float]:
-    """1, 1/2, 1/4 ... normalized: 4/7, 2/7, 1/7 for three outputs."""
+def deep_supervision_weights(count: int, *, coarsest: bool = True) -> list[float]:
+    """1, 1/2, 1/4 ... normalized: 4/7, 2/7, 1/7 for three outputs, 2/3, 1/3, 0 where the `coarsest` does not count."""
     raw = [0.5**i for i in range(count)]
+    if not coarsest and count > 1:
+        raw[-1] = 0.0
     return [value / sum(raw) for value in raw]
 
 
@@ -53,7 +55,10 @@ def supervised_loss(outputs: Tensor | Sequence[Tensor], label: Tensor, settings:
         return dice_ce(outputs, label, settings)
     total = torch.zeros((), device=label.device)
     parts: dict[str, Tensor] = {}
-    for level, (output, weight) in enumerate(zip(outputs, deep_supervision_weights(len(outputs)), strict=True)):
+    weights = deep_supervision_weights(len(outputs), coarsest=settings.coarsest)
+    for level, (output, weight) in enumerate(zip(outputs, weights, strict=True)):
+        if not weight:
+            continue  # not times 0: its head gets no gradient at all
         loss, named = dice_ce(output, _shrink(label, output.shape[2:]), settings)
         total = total + weight * loss
         parts = named if level == 0 else parts
