@@ -190,7 +190,10 @@ DIGESTS = {
 def test_settings_that_came_later_change_no_older_digest(recipe: str) -> None:
     """Every backbone and budget of a recipe in one digest: it is in the name of every run that was made with it."""
     name, size = recipe.split()
-    found = [load(name, size=size, backbone=b, budget=c).digest() for b, c in product(BACKBONES, BUDGETS)]
+    meant = {"unet": ["loss.coarsest=true"]}  # its loss was changed on purpose, and its runs have other names since
+    found = [
+        load(name, size=size, backbone=b, budget=c, assignments=meant.get(b, [])).digest() for b, c in product(BACKBONES, BUDGETS)
+    ]
     assert digest.of_json(found)[:16] == DIGESTS[recipe]
 
 
