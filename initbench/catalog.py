@@ -62,7 +62,9 @@ DATASETS = {
     "synapse": Entry(f"{_D}.synapse:synapse", "13 abdominal organs on CT, 30 cases, TransUNet's split 18/12"),
     "btcv": Entry(f"{_D}.synapse:btcv", "the same 30 cases, MONAI's split 24/6"),
     "acdc": Entry(f"{_D}.acdc:acdc", "heart on cine MR, 100 patients with two frames each, nnFormer's split 70/10/20"),
-    "chaos": Entry(f"{_D}.chaos:chaos", "abdominal organs on MR or CT, as a converted folder"),
+    "chaos": Entry(f"{_D}.chaos:chaos", "CHAOS: four abdominal organs on T2-SPIR MR, 20 patients, or a converted folder"),
+    "chaos-t1": Entry(f"{_D}.chaos:chaos_t1", "the same patients on T1-DUAL MR, in and out of phase as two channels"),
+    "chaos-ct": Entry(f"{_D}.chaos:chaos_ct", "CHAOS: the liver on CT, 20 others"),
 }
 
 CATALOG: dict[Kind, dict[str, Entry]] = {"initializer": INITIALIZERS, "backbone": BACKBONES, "dataset": DATASETS}

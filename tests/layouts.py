@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.dicom_factory import dicom_series, ground
 from tests.msd_factory import affine_of, write_nifti
 
 ORIENTATIONS = ("RAS", "LPS", "PIR", "oblique")
@@ -88,3 +89,63 @@ def acdc(root: Path, ids: Sequence[str], below: str = "") -> Path:
         folder = root / below / case.partition("_")[0]
         pair(folder / f"{case}.nii.gz", folder / f"{case}_gt.nii.gz", index, 4)
     return root
+
+
+CHAOS_GREYS = (0, 63, 126, 189, 252)
+
+
+def chaos(root: Path, numbers: Sequence[int], *, part: str = "T2SPIR") -> Path:
+    """A CHAOS download: names of slices count downwards on CT, upwards on MR; of T1-DUAL the phases take turns."""
+    for number in numbers:
+        image, label, affine = volume(number, 2 if part == "CT" else 5, 2)
+        folder = root / ("CT" if part == "CT" else "MR") / str(number) / ("" if part == "CT" else part)
+        slices = range(label.shape[2])
+        if part == "CT":
+            names = [f"i{k:04d},0000b" for k in reversed(slices)]
+            dicom_series(folder / "DICOM_anon", names, image[0], affine)
+            ground(folder / "Ground", [f"liver_GT_{k:03d}" for k in reversed(slices)], np.array([0, 255])[label], bits=True)
+            continue
+        phases = ("InPhase", "OutPhase") if part == "T1DUAL" else ("",)
+        for channel, phase in enumerate(phases):
+            names = [f"IMG-0004-{len(phases) * (k + 1) - channel:05d}" for k in slices]
+            dicom_series(folder / "DICOM_anon" / phase, names, image[channel], affine)
+        names = [f"IMG-0004-{len(phases) * (k + 1):05d}" for k in slices]
+        ground(folder / "Ground", names, np.array(CHAOS_GREYS)[label])
+    return root
+
+
+def camus(
+    root: Path,
+    patients: Sequence[int],
+    *,
+    shape: tuple[int, int] = (21, 15),
+    frames: int = 12,
+    split: Sequence[Sequence[int]] = (),
+    pixel: tuple[float, float] = (0.308, 0.154),
+) -> Path:
+    """A CAMUS release: a bright ventricle in a wall, an atrium below it, that grow from frame to frame."""
+    for number in patients:
+        for view in ("2CH", "4CH"):
+            name = f"patient{number:04d}_{view}"
+            image, label = _heart(shape, frames, number)
+            affine = np.diag([-pixel[0], -pixel[1], 1.0, 1.0])  # as ITK writes what has no place in space
+            for ending, voxels in (("half_sequence", image), ("half_sequence_gt", label), ("ED", image[..., 0])):
+                write_nifti(root / "database_nifti" / name[:11] / f"{name}_{ending}.nii.gz", voxels, affine)
+    for side, numbers in zip(("training", "validation", "testing"), split, strict=False):
+        path = root / "database_split" / f"subgroup_{side}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(f"patient{number:04d}\n" for number in numbers), "utf-8")
+    return root
+
+
+def _heart(shape: tuple[int, int], frames: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    x, y = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    label = np.zeros((*shape, frames), np.uint8)
+    for t in range(frames):
+        size = 0.8 + 0.2 * t / frames
+        ventricle = np.hypot(x / 0.5, (y + 0.2) / 0.6)
+        label[..., t][ventricle < 1.3 * size] = 2
+        label[..., t][ventricle < size] = 1
+        label[..., t][(np.hypot(x / 0.4, (y - 0.75) / 0.25) < 1) & (label[..., t] == 0)] = 3
+    noise = np.random.default_rng(seed).normal(0, 12, label.shape)
+    return np.clip(np.array([30, 60, 160, 90])[label] + noise, 0, 255).astype(np.uint8), label

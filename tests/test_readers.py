@@ -294,16 +294,21 @@ def test_acdc_problems_are_named(root: Path) -> None:
 # --- others -----------------------------------------------------------------------------------------------------------
 
 
-def test_chaos_is_read_converted_and_refused_as_it_comes(root: Path) -> None:
-    (root / "CHAOS" / "Train_Sets" / "MR" / "1" / "T2SPIR" / "DICOM_anon").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"this is not how chaos looks.*dcm2niix"):
-        open_dataset("chaos")
-    shutil.rmtree(root / "CHAOS")
+def test_chaos_is_read_converted(root: Path) -> None:
+    """As it is downloaded: test_chaos.py."""
     organs: dict[str, int | list[int]] = {"background": 0, "liver": 1, "right kidney": 2, "left kidney": 3, "spleen": 4}
-    layouts.nnunet(root / "Dataset050_CHAOS", ("t2_01", "t2_02"), channels=("T2SPIR",), labels=organs)
+    ids = ("T1_in_1", "T1_out_1", "T2_1", "T2_2", "mine")
+    layouts.nnunet(root / "Dataset050_CHAOS", ids, channels=("T2SPIR",), labels=organs)
     dataset = open_dataset("chaos")
     assert (dataset.name, dataset.modality, len(dataset.classes)) == ("chaos", "MR", 5)
     assert resolve(dataset, None).name == "auto"
+    assert [group_of(dataset, case) for case in ids] == ["MR_1", "MR_1", "MR_1", "MR_2", "mine"]
+    for name in ("chaos-t1", "chaos-ct"):
+        with pytest.raises(MissingDataError, match=f"{name} was not found"):
+            open_dataset(name)
+    change(root / "Dataset050_CHAOS", channel_names={})
+    with pytest.raises(DataError, match="channel_names is missing or empty"):
+        open_dataset("chaos")
 
 
 def test_brats_has_regions_and_its_split(root: Path) -> None:

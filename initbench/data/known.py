@@ -55,7 +55,7 @@ SHORT_NAMES = {"Task01_BrainTumour": "brats", "Task04_Hippocampus": "hippocampus
 
 @dataclass(frozen=True)
 class Registered:
-    """A data set that is given to whoever registers: never downloaded here.
+    """A data set that is got by hand, most of them after a registration: never downloaded here.
 
     Attributes:
         folders: names of the folder that is looked for, in any case.
@@ -86,6 +86,7 @@ _ABDOMEN = Registered(
         "it is an nnU-Net raw folder with these ids"
     ),
 )
+_CHAOS = "https://zenodo.org/records/3431873 (CHAOS_Train_Sets.zip, 0.9 GB; no registration)"
 REGISTERED = {
     "synapse": _ABDOMEN,
     "btcv": _ABDOMEN,
@@ -100,14 +101,30 @@ REGISTERED = {
         ),
     ),
     "chaos": Registered(
-        folders=("CHAOS", "CHAOS_MR", "CHAOS_CT"),
-        cases=None,
+        folders=("CHAOS", "CHAOS_Train_Sets", "CHAOS_MR", "CHAOS_CT"),
+        cases=20,
         licence="CC BY-NC-SA 4.0",
-        get="https://zenodo.org/records/3431873 (CHAOS_Train_Sets.zip)",
+        get=_CHAOS,
         layout=(
-            "dataset.json of nnU-Net v2 or of the Decathlon with NIfTI files. The download is DICOM and PNG, which is not read "
-            "here: convert each series with dcm2niix, and each Ground/ stack of PNG to a label map on the grid of its series "
-            "(MR: 63 liver, 126 right kidney, 189 left kidney, 252 spleen become 1 to 4; CT: 255 liver becomes 1)"
+            "MR/1/T2SPIR/DICOM_anon/*.dcm with T2SPIR/Ground/*.png, directly or below Train_Sets/, or it is a copy converted to "
+            "NIfTI, an nnU-Net raw folder or one of the Decathlon (MR: classes 1 to 4 are liver, right kidney, left kidney, "
+            "spleen; CT: 1 is the liver)"
         ),
+    ),
+    "chaos-t1": Registered(
+        folders=("CHAOS", "CHAOS_Train_Sets"),
+        cases=20,
+        licence="CC BY-NC-SA 4.0",
+        get=_CHAOS,
+        layout=(
+            "MR/1/T1DUAL/DICOM_anon/InPhase/*.dcm and OutPhase/*.dcm with T1DUAL/Ground/*.png, directly or below Train_Sets/"
+        ),
+    ),
+    "chaos-ct": Registered(
+        folders=("CHAOS", "CHAOS_Train_Sets"),
+        cases=20,
+        licence="CC BY-NC-SA 4.0",
+        get=_CHAOS,
+        layout="CT/1/DICOM_anon/*.dcm with CT/1/Ground/*.png, directly or below Train_Sets/",
     ),
 }
