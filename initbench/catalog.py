@@ -65,6 +65,7 @@ DATASETS = {
     "chaos": Entry(f"{_D}.chaos:chaos", "CHAOS: four abdominal organs on T2-SPIR MR, 20 patients, or a converted folder"),
     "chaos-t1": Entry(f"{_D}.chaos:chaos_t1", "the same patients on T1-DUAL MR, in and out of phase as two channels"),
     "chaos-ct": Entry(f"{_D}.chaos:chaos_ct", "CHAOS: the liver on CT, 20 others"),
+    "camus": Entry(f"{_D}.camus:camus", "heart on ultrasound, 500 patients with two views each, stacks of frames"),
 }
 
 CATALOG: dict[Kind, dict[str, Entry]] = {"initializer": INITIALIZERS, "backbone": BACKBONES, "dataset": DATASETS}

@@ -334,7 +334,8 @@ def test_the_command(
     [
         ("synapse", "register at synapse.org"),
         ("acdc", "patient001_frame01_gt"),
-        ("chaos", "dcm2niix"),
+        ("chaos", "T2SPIR/Ground"),
+        ("camus", "subgroup_training"),
         ("nothing", "Task09_Spleen"),
     ],
 )

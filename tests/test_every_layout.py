@@ -73,7 +73,25 @@ def chaos(root: Path) -> str:
     return "chaos"
 
 
-LAYOUTS: dict[str, Callable[[Path], str]] = {f.__name__: f for f in (msd, brats, nnunet, synapse, btcv, acdc, chaos)}
+def chaos_t1(root: Path) -> str:
+    pytest.importorskip("pydicom")
+    layouts.chaos(root / "CHAOS" / "Train_Sets", (1, 2, 3, 5, 8), part="T1DUAL")
+    return "chaos-t1"
+
+
+def chaos_ct(root: Path) -> str:
+    pytest.importorskip("pydicom")
+    layouts.chaos(root / "CHAOS_Train_Sets" / "Train_Sets", (1, 2, 5, 6, 8), part="CT")
+    return "chaos-ct"
+
+
+def camus(root: Path) -> str:
+    layouts.camus(root / "CAMUS", range(1, 6), split=((1, 2, 3), (4,), (5,)))
+    return "camus"
+
+
+BUILDERS = (msd, brats, nnunet, synapse, btcv, acdc, chaos, chaos_t1, chaos_ct, camus)
+LAYOUTS: dict[str, Callable[[Path], str]] = {f.__name__: f for f in BUILDERS}
 
 
 @pytest.fixture(autouse=True)

@@ -127,4 +127,14 @@ REGISTERED = {
         get=_CHAOS,
         layout="CT/1/DICOM_anon/*.dcm with CT/1/Ground/*.png, directly or below Train_Sets/",
     ),
+    "camus": Registered(
+        folders=("CAMUS", "CAMUS_public", "database_nifti"),
+        cases=1000,
+        licence="CC BY-NC-SA 4.0, for research alone",
+        get="https://www.creatis.insa-lyon.fr/Challenge/camus/databases.html (human heart project, the NIfTI release)",
+        layout=(
+            "patient0001/patient0001_2CH_half_sequence.nii.gz with patient0001_2CH_half_sequence_gt.nii.gz beside it, directly "
+            "or below database_nifti/, and for the published split database_split/subgroup_training.txt, _validation and _testing"
+        ),
+    ),
 }
