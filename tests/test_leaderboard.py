@@ -17,7 +17,7 @@ from rich.console import Console
 import initbench
 from initbench import dice
 from initbench.errors import UsageError
-from initbench.leaderboard import board, comparison, per_class, pooling, sheet, sides, study, words
+from initbench.leaderboard import board, comparison, per_class, planning, pooling, sheet, sides, spread, study, words
 from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.standings import Standing, standings, summaries
 from initbench.leaderboard.study import Scoring, Study
@@ -308,8 +308,53 @@ def test_equal_weights_under_two_seeds_are_withheld(tmp_path: Path) -> None:
         write_run(tmp_path, "uniform", 0.5, seed=seed)
     assert rows(study.read(tmp_path))["default"].role == "withheld"
     assert [note for note in notes(tmp_path) if "bit" in note] == [
-        "Warning: default is withheld: seeds 0, 1 have the same weights, bit for bit: the seed is not in effect."
+        "Warning: Nothing is compared: default is withheld: seeds 0, 1 have the same weights, bit for bit: the seed is not in "
+        "effect."
     ]
+
+
+def test_a_withheld_control_is_said_in_every_row(tmp_path: Path) -> None:
+    write_block(tmp_path, {"default": [0.60, 0.62], "uniform": [0.60, 0.65, 0.61], PLACEBO: [0.61, 0.61, 0.64]})
+    (made,) = board.sheets(study.read(tmp_path))
+    column = made.columns.index("vs default [95 %]")
+    assert {row[1]: row[column] for row in made.rows} == {
+        "uniform": "– untestable", "placebo": "– untestable", "default": "withheld"
+    }  # fmt: skip
+    assert any(note.startswith("Nothing is compared: default is withheld: no score for seed 2 (not run)") for note in made.notes)
+    (pooled,) = pooling.sheets(study.read(tmp_path), "all")
+    assert {row[0]: row[3] for row in pooled.rows} == {"uniform": "untestable", "placebo": "untestable"}
+    assert pooled.notes[0].startswith("Nothing is compared: default is not complete in phantom-lung × unetr (no score for seed 2")
+
+
+def test_no_legend_of_a_column_that_no_table_has(tmp_path: Path) -> None:
+    write_block(tmp_path, {"uniform": [0.60, 0.62, 0.64], "xavier-normal": [0.65, 0.66, 0.70]})
+    assert not any("vs default" in note for note in notes(tmp_path))
+    (pooled,) = pooling.sheets(study.read(tmp_path), "all")
+    assert pooled.columns == ("initializer", "Dice", "mean rank", "first in")
+    assert not any("Differences to" in note for note in pooled.notes)
+    write_run(tmp_path, "default", 0.6)
+    assert any(note.startswith("vs default: ") for note in notes(tmp_path))
+
+
+def test_what_lies_outside_the_shared_seeds_is_said(tmp_path: Path) -> None:
+    write_block(tmp_path, DEFAULTS | {"uniform": [0.60, 0.65]})
+    write_run(tmp_path, "default", 0.0, seed=3, status="diverged")
+    found = study.read(tmp_path, scoring=Scoring(shared=True))
+    note = "1 diverged run lies outside the shared seeds, where nothing is counted: default (seed 3)."
+    assert note in board.sheets(found)[0].notes
+    assert note in comparison.sheets(found, "uniform", "default")[0].notes
+    assert note in spread.sheets(found.tables)[0].notes
+    for made in (*pooling.sheets(found, "all"), *spread.across(found.tables)):
+        assert f"phantom-lung × unetr (perceptron): {note}" in made.notes
+    assert not any("shared seeds" in line for line in notes(tmp_path))
+
+
+def test_seeds_of_which_none_is_shared_are_said(tmp_path: Path) -> None:
+    write_block(tmp_path, {"default": [0.60, 0.62]})
+    for seed in (2, 3):
+        write_run(tmp_path, "uniform", 0.6, seed=seed)
+    (made,) = board.sheets(study.read(tmp_path, scoring=Scoring(shared=True)))
+    assert "No seed has a score of every init: --shared-seeds changes nothing here." in made.notes
 
 
 def test_mixed_environments_are_flagged(tmp_path: Path) -> None:
@@ -396,6 +441,36 @@ def test_the_policy_changes_the_score_without_running_again(tmp_path: Path) -> N
         study.policy_of("mine")
 
 
+def unlike(tmp_path: Path) -> Study:
+    """Two inits that nnU-Net's rule scores on different cases."""
+    write_block(tmp_path, DEFAULTS | {"uniform": [0.60, 0.65, 0.61]})
+    for seed, folder in enumerate(sorted(tmp_path.glob("*/*/default-*/seed-*"))):
+        table = (folder / store.CASES).read_text("utf-8")
+        (folder / store.CASES).write_text(table.replace(",0,7,0,", f",0,{0 if seed else 7},0,"), "utf-8")
+        record = store.read_record(folder)
+        assert record is not None
+        store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+    return study.read(tmp_path, scoring=Scoring(policy="nnunet"))
+
+
+def test_runs_on_different_cases_have_means_and_nothing_else(tmp_path: Path) -> None:
+    found = unlike(tmp_path)
+    (table,) = found.tables
+    assert "not scored on the same cases" in table.refused
+    default = rows(found)["default"]
+    assert default.dice.value == pytest.approx(np.mean([60 * 3 / 4, 62, 64]))  # of the runs, as everywhere
+    assert default.difference is None
+    (made,) = comparison.sheets(found, "uniform", "default")
+    assert {row[-1] for row in made.rows} == {"untestable"}
+    assert not any("beats one of" in note for note in made.notes)
+    for refusal in (*spread.sheets(found.tables), *planning.sheets(found.tables, ()), *pooling.sheets(found, "all")):
+        assert refusal.rows == ()
+        assert "not scored on the same cases" in " ".join(refusal.notes)
+    (across,) = spread.across(found.tables)
+    assert any("is left out: under the policy nnunet" in note for note in across.notes)
+    assert "Spread: not told" in board.headline(table)
+
+
 def test_false_positives_are_counted_where_the_reference_has_nothing(tmp_path: Path) -> None:
     write_block(tmp_path, DEFAULTS)
     write_run(tmp_path, "uniform", 0.0, status="diverged")
@@ -409,6 +484,26 @@ def test_distances_that_nobody_measured_are_refused(tmp_path: Path) -> None:
     write_block(tmp_path, DEFAULTS)
     with pytest.raises(UsageError, match="has hd95: `initbench measure"):
         per_class.sheets(study.read(tmp_path), "hd95")
+
+
+def test_classes_of_runs_without_scores_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    write_run(tmp_path, "default", status="failed")
+    for metric in ("dice", "hd95"):
+        with pytest.raises(UsageError, match="has a score yet: `initbench status"):
+            per_class.sheets(study.read(tmp_path), metric)  # type: ignore[arg-type]
+
+
+def test_classes_that_no_reference_holds_are_no_matter_of_distances(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "default", 0.6)
+    lines = (folder / store.CASES).read_text("utf-8").splitlines()
+    empty = [f"case_0{k},1,nodule,0,7,0,,," for k in range(1, 5)]
+    (folder / store.CASES).write_text("\n".join([lines[0], *empty]) + "\n", "utf-8")
+    record = store.read_record(folder)
+    assert record is not None
+    store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+    with pytest.raises(UsageError, match="has dice: the references of its cases hold none") as caught:
+        per_class.sheets(study.read(tmp_path))
+    assert "measure" not in str(caught.value)
 
 
 def test_a_class_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -437,6 +532,34 @@ def test_blocks_are_pooled_by_what_they_share(tmp_path: Path) -> None:
     assert (values["uniform"]["dice"], values["uniform"]["blocks"]) == (pytest.approx(58 + 1 / 3), 4)
     assert values["uniform"]["first_in"] == 4
     assert any("Other data sets: two inits" in note for note in whole.notes)
+
+
+def test_seed_sds_are_pooled_by_what_blocks_share(tmp_path: Path) -> None:
+    """Under both protocols the runs of inits that learn nothing are the same ones; folds share training cases."""
+    for backbone in ("unetr", "unetrpp"):
+        write_block(tmp_path, DEFAULTS | {"uniform": [0.60, 0.65, 0.61], PLACEBO: [0.61, 0.61, 0.64]}, backbone=backbone)
+        for protocol in ("equal-total", "equal-finetune"):
+            write_block(tmp_path, {"lwi": [0.7, 0.75, 0.72]}, protocol=protocol, backbone=backbone)
+    made = spread.across(study.read(tmp_path).tables)
+    assert [sheet.values[0]["protocol"] for sheet in made] == ["equal-finetune", "equal-total"]
+    for sheet_ in made:
+        assert {row[0]: row[1] for row in sheet_.rows} == {"placebo": "2", "lwi": "2", "uniform": "2"}
+    folds = tmp_path / "folds"
+    for fold in ("fold 1/2", "fold 2/2"):
+        write_block(folds, DEFAULTS | {"uniform": [0.60, 0.65, 0.61]}, split=fold)
+    made = spread.across(study.read(folds).tables)
+    assert [[row[:2] for row in sheet_.rows] for sheet_ in made] == [[("uniform", "1")], [("uniform", "1")]]
+    assert ["fold 1/2" in sheet_.subtitle for sheet_ in made] == [True, False]
+
+
+def test_a_placebo_has_no_place_among_pooled_schemes(tmp_path: Path) -> None:
+    write_block(tmp_path, DEFAULTS | {"uniform": [0.60, 0.65, 0.63], PLACEBO: [0.81, 0.81, 0.84]})
+    (made,) = pooling.sheets(study.read(tmp_path), "all")
+    assert {row[0]: row[-2:] for row in made.rows} == {
+        "placebo": ("–", "–"),
+        "default": ("2.0", "0/1"),
+        "uniform": ("1.0", "1/1"),
+    }
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,14 @@ from initbench.stats.classes import SETS, choose
 from initbench.stats.compare import difference
 from initbench.stats.design import Refused
 from initbench.stats.pooled import Pooled, pool
-from initbench.stats.table import ScoreTable, class_dice
+from initbench.stats.table import ScoreTable, Withheld, class_dice
 
 
 def table(y: NDArray[np.float64], inits: tuple[str, ...] = ("default", "lwi"), **block: Any) -> ScoreTable:
     """A block of scores [init, seed, case]."""
     I, S, C = y.shape  # noqa: E741
     return ScoreTable(
-        block={"dataset": "lung", "split": "auto", "backbone": "unetr", **block},
+        block={"dataset": "lung", "split": "auto", "backbone": "unetr", "variant": "default", "recipe": "a", "steps": 1, **block},
         policy="reference-mask",
         inits=inits,
         cells=inits,
@@ -32,7 +33,6 @@ def table(y: NDArray[np.float64], inits: tuple[str, ...] = ("default", "lwi"), *
         y=y,
         diverged=np.zeros((I, S), bool),
         withheld=(),
-        shared_seeds=tuple(range(S)),
         unscored=(),
     )
 
@@ -124,6 +124,57 @@ def test_a_placebo_costs_the_others_nothing() -> None:
     three = np.stack([*y, y[0] + rng.normal(0, 1, y[0].shape)])
     got = pooled(table(three, ("default", "lwi", "default(construct='other')")))
     assert lwi(got) == lwi(pooled(table(y)))
+
+
+def test_a_placebo_has_no_rank_and_takes_none() -> None:
+    y = simulated(np.random.default_rng(7), better=3.0)
+    got = pooled(table(np.stack([*y, y[1] + 1]), ("default", "lwi", "default(construct='other')")))
+    assert {row.init: (row.rank, row.won) for row in got.inits} == {
+        "default(construct='other')": (None, None),
+        "lwi": (1.0, 1),
+        "default": (2.0, 0),
+    }
+    alone = pooled(table(y, ("default(construct='other')", "default(construct='more')")))
+    assert {row.rank for row in alone.inits} == {None}
+
+
+def test_a_control_that_some_block_lacks_is_said_and_nothing_is_compared() -> None:
+    y = simulated(np.random.default_rng(8))
+    gone = replace(table(y, backbone="unetrpp").only(["lwi"]), withheld=(Withheld("default", "incomplete", "no score", "c", ()),))
+    got = pooled(table(y), gone)
+    assert (got.against, got.left_out) == ("default", ("default",))
+    assert lwi(got).reason == "default is not complete in lung × unetrpp (no score)"
+    assert pooled(table(y).only(["lwi"])).against is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        ({"split": "auto"}, {"split": "published"}, "lung (split auto) and lung (split published) are of the same patients"),
+        (
+            {"dataset": "synapse", "split": "transunet-18/12"},
+            {"dataset": "btcv", "split": "monai-24/6", "backbone": "unet"},
+            "btcv (split monai-24/6) and synapse (split transunet-18/12) are of the same patients",
+        ),
+        ({"dataset": "lung"}, {"dataset": "Task06_Lung"}, "are of the same patients"),
+        ({"dataset": "chaos"}, {"dataset": "chaos-t1"}, "are of the same patients"),
+        ({"recipe": "a"}, {"recipe": "b"}, "lung × unetr is there with 2 recipes or numbers of steps"),
+        ({"steps": 100}, {"steps": 200}, "lung × unetr is there with 2 recipes or numbers of steps"),
+    ],
+)
+def test_blocks_that_would_count_the_same_patients_twice_are_not_pooled(
+    first: dict[str, Any], second: dict[str, Any], reason: str
+) -> None:
+    y = simulated(np.random.default_rng(9))
+    refused = pool([table(y, **first), table(y, **second)])
+    assert isinstance(refused, Refused)
+    assert reason in refused.reason
+
+
+def test_other_recipes_of_other_networks_are_pooled() -> None:
+    y = simulated(np.random.default_rng(10))
+    assert pooled(table(y, dataset="chaos"), table(y, dataset="chaos-ct")).blocks == 2
+    assert pooled(table(y, recipe="a"), table(y, backbone="unetrpp", recipe="b")).blocks == 2
 
 
 # --- classes ------------------------------------------------------------------------------------------------------------

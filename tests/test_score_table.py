@@ -16,7 +16,7 @@ from initbench.stats.analysis import Analysis, analyse, verdicts
 from initbench.stats.components import Components
 from initbench.stats.design import Refused
 from initbench.stats.ranks import Ranking
-from initbench.stats.table import ScoreTable, case_scores, class_dice, false_positives, score_tables
+from initbench.stats.table import Narrowed, ScoreTable, case_scores, class_dice, false_positives, score_tables
 from tests.recorded import write_block, write_run
 
 BLOCK = {
@@ -157,12 +157,21 @@ def test_an_init_with_a_missing_run_gets_no_verdict(status: str) -> None:
     assert got.inits == ("default", "lwi")
     assert [(item.init, item.kind) for item in got.withheld] == [("mae", "incomplete")]
     assert f"2 ({status})" in got.withheld[0].reason
-    assert got.shared_seeds == (0, 1)
+    assert got.narrowed is None
     told = {item.first: item for item in verdicts(got).differences}
     assert told["mae"].verdict == "untestable"
     assert "mae: no score for seed 2" in told["mae"].reason
     assert told["lwi"].verdict != "untestable"
-    assert made.table(seeds=got.shared_seeds).inits == ("default", "lwi", "mae")
+    assert made.table(seeds=(0, 1)).inits == ("default", "lwi", "mae")
+    shared = made.table(shared=True)
+    assert (shared.inits, shared.narrowed) == (("default", "lwi", "mae"), Narrowed((0, 1), ()))
+
+
+def test_what_lies_outside_the_shared_seeds_is_known() -> None:
+    made = study(seeds=2).run("lwi", 2, [0.0] * 8, status="diverged").run("lwi", 3, [60.0] * 8)
+    assert made.table(shared=True).narrowed == Narrowed((0, 1), (("lwi", 2),))
+    apart = Study().run("a", 0, [50.0]).run("a", 1, [0.0], status="diverged").run("b", 2, [50.0]).table(shared=True)
+    assert (apart.narrowed, apart.names) == (Narrowed((), ()), ("a", "b"))
 
 
 def test_a_seed_that_was_not_run_is_missing_too() -> None:
@@ -176,6 +185,11 @@ def test_a_seed_that_was_not_run_is_missing_too() -> None:
     reasons = {item.reason for item in verdicts(got).differences}
     assert len(reasons) == 1
     assert reasons.pop().startswith("default: no score")
+    whole = said(got)
+    assert whole.against == "default"  # it is there, and nothing is compared
+    assert [(item.first, item.second, item.verdict) for item in whole.comparison.differences] == [
+        ("lwi", "default", "untestable")
+    ]
 
 
 def test_a_block_without_a_complete_init_is_still_a_block() -> None:
@@ -308,7 +322,9 @@ def test_the_policy_of_papers_compares_only_what_is_scored_alike() -> None:
     table = made.table(policy="nnunet")
     assert np.isnan(table.y).any()
     assert math.isfinite(table.runs("default").sum())
-    assert isinstance(analyse(table), Refused)
+    refused = analyse(table)
+    assert isinstance(refused, Refused)
+    assert refused.reason == table.refused
     for against in ("default", None):
         assert all("nnunet" in d.reason for d in verdicts(table, against=against).differences)
     said(made.table())

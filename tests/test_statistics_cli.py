@@ -67,6 +67,49 @@ def test_compare_names_what_is_missing(out: Path, capsys: pytest.CaptureFixture[
     assert "holds no runs of nnformer" in said(capsys, "compare", "lwi", "--out", str(out), "--backbone", "nnformer", code=2)
 
 
+def test_an_init_beside_itself_is_refused(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for names in (("lwi", "lwi"), ("default",)):
+        text = said(capsys, "compare", *names, "--out", str(out), code=2)
+        assert f"{names[0]} is compared with itself: name another init" in text
+        assert "default, lwi, mae" in text
+
+
+@pytest.mark.parametrize(
+    "command", [("leaderboard",), ("compare", "lwi"), ("report",), ("reproduce", "lwi:table-6", "--report-only")]
+)
+@pytest.mark.parametrize("margin", ["0", "-1", "nan", "inf"])
+def test_a_margin_that_is_none_is_refused(
+    out: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], margin: str
+) -> None:
+    assert "--margin" in (text := said(capsys, *command, "--out", str(out), f"--margin={margin}", code=2))
+    assert "above 0" in text
+
+
+def test_the_placebo_is_asked_for_as_its_row_is_called(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for backbone in ("unetr", "unetrpp"):
+        write_study(tmp_path, {"default": 0.0, "lwi": 0.03, "default(construct='other')": 0.0}, backbone)
+    own = ("--out", str(tmp_path), "--backbone", "unetr")
+    for name in ("placebo", "default(construct=other)"):
+        text = said(capsys, "compare", name, "default", *own, "--format", "md")
+        assert "placebo − default" in text
+        assert "construct" not in text
+        assert "vs placebo" in said(capsys, "leaderboard", "--against", name, *own, "--format", "md")
+    for by in ("block", "all"):
+        text = said(capsys, "leaderboard", "--against", "placebo", "--by", by, "--out", str(tmp_path), "--format", "md")
+        assert "vs placebo" in text
+        assert "construct" not in text
+    across = said(capsys, "variance", "--across", "--out", str(tmp_path), "--format", "md")
+    assert "| placebo | 2 |" in across
+    assert "construct" not in across
+    assert "vs placebo" in page(tmp_path, capsys)
+    assert "no block has both placebo and tube" in said(capsys, "compare", "placebo", "tube", *own, code=2)
+
+
+def page(out: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    said(capsys, "report", "--against", "placebo", "--out", str(out), "--html", str(out / "page.html"))
+    return (out / "page.html").read_text("utf-8")
+
+
 def test_an_incomplete_init_gets_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_study(tmp_path, {"default": 0.0, "lwi": 0.03})
     [folder] = tmp_path.glob("*/*/lwi-*/seed-4")
@@ -93,9 +136,12 @@ def test_power_from_runs_and_from_stated_sds(out: Path, capsys: pytest.CaptureFi
     assert all(row["floor"] <= row["detectable"] for row in rows)
     stated = json.loads(said(capsys, "power", "--sd", "1.5,3,10", "--cases", "63", "--format", "json"))
     assert [row["floor"] for row in stated] == pytest.approx([2.8015852 * np.sqrt(2 * 9 / 63)] * len(stated))
-    for wrong in ("1,2", "a,b,c", "-1,2,3", "1,nan,2"):
+    for wrong in ("1,2", "a,b,c", "-1,2,3", "1,nan,2", "1e300,1,1", "1,1,inf"):
         assert "--sd" in said(capsys, "power", f"--sd={wrong}", "--cases", "63", code=2)
     assert "add --cases" in said(capsys, "power", "--sd", "1,2,3", code=2)
+    assert "--cases" in said(capsys, "power", "--sd", "1,2,3", "--cases", "9" * 400, code=2)
+    for tiny in ("0,0,0", "1e-100,1,0", "1e-300,1e-300,1e-300"):
+        assert said(capsys, "power", "--sd", tiny, "--cases", "63", "--format", "json")
 
 
 @pytest.mark.parametrize("command", [("compare", "lwi"), ("variance",), ("variance", "--across"), ("power",)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,6 +96,17 @@ class SheetFormat(StrEnum):
     latex = "latex"
 
 
+def margin(points: float) -> float:
+    """The margin of equivalence.
+
+    Raises:
+        UsageError: it is not above 0: nothing can be shown to lie within 0 points.
+    """
+    if not 0 < points < math.inf:
+        raise UsageError(f"--margin {points:g}: equivalence needs a number of Dice points above 0, as 0.5")
+    return points
+
+
 DatasetOption = Annotated[str, typer.Option("--dataset", help="Data set: name or path of a Decathlon folder.")]
 BackboneOption = Annotated[str, typer.Option("--backbone", help="Backbone; a variant inline: unetrpp(variant=lung).")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Root seed.", min=0)]
@@ -147,7 +159,10 @@ GridOption = Annotated[
     typer.Option("--grid", help="native: the image's own voxels; resampled: those that networks see, of runs counted there."),
 ]
 SharedOption = Annotated[bool, typer.Option("--shared-seeds", help="Only the seeds that every init of a block has.")]
-MarginOption = Annotated[float, typer.Option("--margin", help="Dice points within which two inits are equivalent.", min=0.0)]
+MarginOption = Annotated[
+    float,
+    typer.Option("--margin", help="Dice points within which two inits are equivalent, above 0.", callback=margin),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 

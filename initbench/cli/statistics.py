@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,16 +11,20 @@ from rich.markup import escape
 
 from initbench.cli.output import show
 from initbench.errors import UsageError
-from initbench.leaderboard import board, comparison, per_class, planning, pooling, sides, spread
+from initbench.leaderboard import board, comparison, per_class, planning, pooling, sides, spread, words
 from initbench.leaderboard.study import Study
 from initbench.runs.read import Grid
+from initbench.stats.blocks import POINTS
 from initbench.stats.power import stated
+
+_MOST_CASES = 1_000_000
 
 
 def leaderboard_command(
     study: Study, by: Literal["block", "backbone", "dataset", "all"], against: str, margin: float, form: str
 ) -> None:
     """Prints the leaderboard of a study: per block, or pooled over blocks."""
+    against = words.meant(against)
     if by != "block":
         show(pooling.sheets(study, by, against, margin), form)
         return
@@ -36,17 +39,17 @@ def classes_command(study: Study, metric: per_class.Metric, form: str) -> None:
 
 def compare_command(study: Study, first: str, second: str, margin: float, form: str) -> None:
     """Prints what can be claimed of the difference of two inits."""
-    show(comparison.sheets(study, first, second, margin), form)
+    show(comparison.sheets(study, words.meant(first), words.meant(second), margin), form)
 
 
 def variance_command(study: Study, across: bool, form: str) -> None:
     """Prints where the spread of Dice comes from, or the seed SDs of inits pooled over blocks."""
-    show([spread.across(study.tables)] if across else spread.sheets(study.tables), form)
+    show(spread.across(study.tables) if across else spread.sheets(study.tables), form)
 
 
 def power_command(study: Study, cases: Sequence[int], form: str) -> None:
     """Prints what studies like the pilot's could find."""
-    show(planning.sheets(study.tables, cases), form)
+    show(planning.sheets(study.tables, _possible(cases)), form)
 
 
 def stated_power_command(sds: str, cases: Sequence[int], form: str) -> None:
@@ -55,22 +58,32 @@ def stated_power_command(sds: str, cases: Sequence[int], form: str) -> None:
         raise UsageError("--sd says nothing of the cases: add --cases N (repeatable)")
     seed, init_case, residual = three_sds(sds)
     text = f"seed SD {seed:g}, init × case SD {init_case:g}, residual SD {residual:g} Dice points"
-    show([planning.sheet("a study", text, stated(seed, init_case, residual), cases, 1)], form)
+    show([planning.sheet("a study", text, stated(seed, init_case, residual), _possible(cases), 1)], form)
+
+
+def _possible(cases: Sequence[int]) -> Sequence[int]:
+    """Numbers of cases that a study could have, and arithmetic can bear."""
+    most = max(cases, default=0)
+    if most > _MOST_CASES:
+        raise UsageError(f"--cases: no more than {_MOST_CASES} can be asked for")
+    return cases
 
 
 def three_sds(text: str) -> tuple[float, float, float]:
     """SDs of seed, init x case and residual from ``--sd``.
 
     Raises:
-        UsageError: they are not three numbers from 0.
+        UsageError: they are not three numbers from 0 to 100.
     """
     try:
         seed, init_case, residual = (float(part) for part in text.split(","))
-        wrong = not all(0 <= value < math.inf for value in (seed, init_case, residual))
+        wrong = not all(0 <= value <= POINTS for value in (seed, init_case, residual))
     except ValueError:
         wrong = True
     if wrong:
-        raise UsageError(f"--sd {text!r}: write SDs of seed, init × case and residual, 0 or more, as in --sd 1.5,3,10")
+        raise UsageError(
+            f"--sd {text!r}: write SDs of seed, init × case and residual in Dice points, 0 to 100, as in --sd 1.5,3,10"
+        )
     return seed, init_case, residual
 
 

@@ -36,19 +36,23 @@ def check_control(study: Study, against: str) -> None:
     Raises:
         UsageError: none has; names the inits there are.
     """
-    names = {init for table in study.tables for init in (*table.inits, *(item.init for item in table.withheld))}
+    names = {init for table in study.tables for init in table.names}
     if against != BASELINE and against not in names:
-        raise UsageError(f"--against {against}: the inits of these runs are {', '.join(sorted(names))}")
+        raise UsageError(f"--against {words.label(against)}: the inits of these runs are {', '.join(sorted(names))}")
 
 
 def legend(study: Study, against: str, margin: float) -> tuple[str, ...]:
     """What the columns mean."""
     classes = f" of {', '.join(study.scoring.classes)}" if study.scoring.classes else ""
+    compared = (
+        f"vs {words.label(against)}: for new seeds and new cases, for this training set. The verdict holds for all inits of the "
+        f"table at once (Holm); equivalent: within ±{margin:g} points. "
+    )
+    has_control = any(against in table.names and not table.refused for table in study.tables)
     return (
         f"tie: inits that share a letter are not told apart. Dice: points at the {study.scoring.grid} grid, mean over classes"
         f"{classes}, cases, seeds; last checkpoint; policy {study.scoring.policy}; its interval: new seeds and new cases.",
-        f"vs {against}: for new seeds and new cases, for this training set. The verdict holds for all inits of the table at once "
-        f"(Holm); equivalent: within ±{margin:g} points. rank: with its interval over other seeds and cases.",
+        f"{compared if has_control else ''}rank: with its interval over other seeds and cases.",
         "seed SD: over retraining, on these cases. div.: diverged runs, which score 0. cost: a run's mean time, and the init "
         "stage's share of it.",
     )
@@ -60,7 +64,7 @@ def sheet(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | Refu
     against = found.against if isinstance(found, Analysis) else None
     headers = ["tie", "initializer", "Dice [95 %]", "seed SD [95 %]", "div.", "cost"]
     if against is not None:
-        headers[4:4] = [f"vs {against} [95 %]"]
+        headers[4:4] = [f"vs {words.label(against)} [95 %]"]
     headers[-2:-2] = ["rank"]
     seeds, whole = len(table.seeds[0]) if table.seeds else 0, scores(table)
     return Sheet(
@@ -96,13 +100,15 @@ def _compared(row: Standing) -> str:
 
 
 def scores(table: ScoreTable) -> Spread | None:
-    """What the inits do beside what the seeds do, in the run scores of a block."""
+    """What the inits do beside what the seeds do, in the run scores of a block; None where nothing may be compared."""
     own = table.schemes()
-    return spread([own.runs(init) for init in own.inits])
+    return None if table.refused else spread([own.runs(init) for init in own.inits])
 
 
 def headline(table: ScoreTable) -> str:
     """The answer of a block: how much the inits move Dice, beside what the seed alone does."""
+    if table.inits and table.refused:
+        return "Spread: not told, as the runs may not be compared."
     found = scores(table)
     if found is None:
         return "Spread: needs two inits and two seeds of one of them."
@@ -125,11 +131,13 @@ def notes(table: ScoreTable, found: Analysis | Refused, rows: Sequence[Standing]
         withheld = {f"{item.init}: {item.reason}" for item in table.withheld}
         lines += [f"Untestable: {reason}." for reason in reasons if reason not in withheld]
         lines += _placebo(rows)
+    lines += words.narrowed(table.narrowed)
     if len({name for row in rows for name in row.runs.environments}) > 1:
         lines.append("Warning: rows come from different environments (hardware or package versions).")
     lines += _added_seeds(rows)
+    control = found.against if isinstance(found, Analysis) else None
     for row in rows:
-        lines += _of_row(row)
+        lines += _of_row(row, control)
     return lines
 
 
@@ -147,19 +155,20 @@ def _in_turn(step: Sequence[tuple[str, Sequence[int]]]) -> str:
     return ", then ".join(f"{words.seeds(seeds)} ({when[:16]})" for when, seeds in step)
 
 
-def _of_row(row: Standing) -> list[str]:
-    lines = []
+def _of_row(row: Standing, control: str | None) -> list[str]:
+    lines, name = [], words.label(row.init)
     if row.role == "withheld":
         warning = "Warning: " if row.reason.startswith("seeds ") else ""
-        lines.append(f"{warning}{row.init} is withheld: {row.reason}.")
+        nothing = "Nothing is compared: " if row.init == control else ""
+        lines.append(f"{warning}{nothing}{name} is withheld: {row.reason}.")
     if not math.isnan(row.without_diverged):
         zeros = f"{words.count(row.diverged, 'run')} diverged and {'scores' if row.diverged == 1 else 'score'} 0"
-        lines.append(f"{row.init}: {zeros}; the others have a mean of {row.without_diverged:.1f}.")
+        lines.append(f"{name}: {zeros}; the others have a mean of {row.without_diverged:.1f}.")
     if row.runs.failed:
-        lines.append(f"{row.init}: {row.runs.failed} failed run(s) are missing; the same run command tries them again.")
-    lines += [f"Warning: {row.init}: {path} is kept off, see `initbench verify {path}`." for path in row.runs.invalid]
+        lines.append(f"{name}: {row.runs.failed} failed run(s) are missing; the same run command tries them again.")
+    lines += [f"Warning: {name}: {path} is kept off, see `initbench verify {path}`." for path in row.runs.invalid]
     if row.runs.external:
-        lines.append(f"{row.init}: conditional on these weights, one draw for all seeds; external data.")
+        lines.append(f"{name}: conditional on these weights, one draw for all seeds; external data.")
     return lines
 
 

@@ -25,28 +25,31 @@ def sheets(study: Study, first: str, second: str, margin: float = MARGIN) -> lis
     """A sheet for every block that has both inits.
 
     Raises:
-        UsageError: no block has; names those there are.
+        UsageError: no block has, or they are one; names those there are.
     """
-    names = sorted({init for table in study.tables for init in _inits(table)})
+    there = f"the inits of these runs: {', '.join(sorted({init for table in study.tables for init in table.names}))}"
+    a, b = words.label(first), words.label(second)
+    if first == second:
+        raise UsageError(f"{a} is compared with itself: name another init, as in `initbench compare lwi default`; {there}")
     frozen = {cell for cell, runs in summaries(study.runs).items() if runs.external}
-    found = [_sheet(table, first, second, margin, frozen) for table in study.tables if {first, second} <= set(_inits(table))]
+    found = [_sheet(table, first, second, margin, frozen) for table in study.tables if {first, second} <= set(table.names)]
     if not found:
-        raise UsageError(f"no block has both {first} and {second}; the inits of these runs: {', '.join(names)}")
+        raise UsageError(f"no block has both {a} and {b}; {there}")
     return found
-
-
-def _inits(table: ScoreTable) -> list[str]:
-    return [*table.inits, *(item.init for item in table.withheld)]
 
 
 def _sheet(table: ScoreTable, first: str, second: str, margin: float, frozen: Collection[str]) -> Sheet:
     differences = {scope: _difference(table, first, second, scope, margin) for scope in _SCOPES}
     return Sheet(
-        title=f"{first} − {second}: {title(table.block)}",
+        title=f"{words.label(first)} − {words.label(second)}: {title(table.block)}",
         subtitle=f"{settings(table.block)} · {len(table.seeds[0]) if table.seeds else 0} seeds × {len(table.cases)} cases",
         columns=tuple(column.format(margin=margin) for column in _COLUMNS),
         rows=tuple(_row(scope, item) for scope, item in differences.items()),
-        notes=(*_conditions(table, (first, second), frozen), *_notes(table, first, second, differences)),
+        notes=(
+            *_conditions(table, (first, second), frozen),
+            *_notes(table, first, second, differences),
+            *words.narrowed(table.narrowed),
+        ),
         values=tuple(_values(table, item) for item in differences.values()),
     )
 
@@ -54,7 +57,7 @@ def _sheet(table: ScoreTable, first: str, second: str, margin: float, frozen: Co
 def _conditions(table: ScoreTable, names: tuple[str, str], frozen: Collection[str]) -> list[str]:
     cells = dict(zip(table.inits, table.cells, strict=True))
     return [
-        f"{name}: conditional on these weights, one draw for all seeds; another draw may do otherwise."
+        f"{words.label(name)}: conditional on these weights, one draw for all seeds; another draw may do otherwise."
         for name in names
         if cells.get(name) in frozen
     ]
@@ -79,17 +82,18 @@ def _row(scope: Scope, item: Difference) -> tuple[str, ...]:
 def _notes(table: ScoreTable, first: str, second: str, differences: dict[Scope, Difference]) -> tuple[str, ...]:
     reasons = dict.fromkeys(item.reason for item in differences.values() if item.reason)
     notes = [f"Untestable: {reason}." for reason in reasons]
-    if first in table.inits and second in table.inits:
+    if first in table.inits and second in table.inits and not table.refused:
         found = superiority(table.runs(first), table.runs(second), table.design)
         if isinstance(found, Refused):
             notes.append(found.reason + ".")
         else:
             share = "–".join(f"{100 * bound:.0f}" for bound in (found.chance.low, found.chance.high))
             wins = f"{100 * found.chance.value:.0f} % of {found.pairs} pairs [{share} %]"
-            notes.append(f"A run of {first} beats one of {second} in {wins}.")
+            notes.append(f"A run of {words.label(first)} beats one of {words.label(second)} in {wins}.")
     notes.append(
-        f"Differences in Dice points; the first line is the answer. p: of no difference; Holm: adjusted for all inits that these "
-        f"runs compare with {second}, which decides the verdict; the last p: of a difference beyond the margin, likewise."
+        "Differences in Dice points; the first line is the answer. p: of no difference; Holm: adjusted for all inits that these "
+        f"runs compare with {words.label(second)}, which decides the verdict; the last p: of a difference beyond the margin, "
+        "likewise."
     )
     return tuple(notes)
 

@@ -13,7 +13,6 @@ from initbench.leaderboard import words
 from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.study import Study
 from initbench.leaderboard.titles import settings, title
-from initbench.stats.blocks import is_placebo
 from initbench.stats.table import ScoreTable, class_scores, false_positives
 
 Metric = Literal["dice", "hd95", "nsd"]
@@ -29,16 +28,16 @@ def sheets(study: Study, metric: Metric = "dice") -> list[Sheet]:
     """For every block the classes, then, where a reference lacks one, what was predicted there.
 
     Raises:
-        UsageError: distances are asked for, and no run has them.
+        UsageError: no run has a score, or distances are asked for that none has.
     """
+    if study.cases.empty:
+        raise UsageError(f"no run below {study.out} has a score yet: `initbench status {study.out}` says how far they are")
     scores = class_scores(study.cases, metric, study.scoring.policy)
-    if scores.empty or scores["score"].isna().all():
-        raise UsageError(
-            f"no run below {study.out} has {metric}: `initbench measure {study.out}` adds distances to finished runs"
-        )
+    if scores["score"].isna().all():
+        raise UsageError(f"no run below {study.out} has {metric}: {_missing(study, metric)}")
     made = []
     for table in study.tables:
-        cells = dict(zip((*table.cells, *(item.cell for item in table.withheld)), _inits(table), strict=True))
+        cells = dict(zip((*table.cells, *(item.cell for item in table.withheld)), table.names, strict=True))
         made.append(_sheet(table, scores[scores["cell"].isin(cells)], cells, metric))
         empty = false_positives(study.cases[study.cases["cell"].isin(cells)])
         if not empty.empty:
@@ -46,8 +45,10 @@ def sheets(study: Study, metric: Metric = "dice") -> list[Sheet]:
     return made
 
 
-def _inits(table: ScoreTable) -> list[str]:
-    return [*table.inits, *(item.init for item in table.withheld)]
+def _missing(study: Study, metric: Metric) -> str:
+    if metric == "dice":
+        return "the references of its cases hold none of the classes that count"
+    return f"`initbench measure {study.out}` adds distances to finished runs"
 
 
 def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metric: Metric) -> Sheet:
@@ -90,10 +91,6 @@ def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metri
             for name in wide.columns
         ),
     )
-
-
-def _label(init: str) -> str:
-    return f"{init} (placebo)" if is_placebo(init) else init
 
 
 def _number(value: object) -> float:

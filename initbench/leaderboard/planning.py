@@ -18,7 +18,7 @@ SEEDS = (2, 3, 5, 10, 20)
 def from_runs(table: ScoreTable) -> Pilot | Refused:
     """The components of a difference in the runs of a block."""
     table = table.schemes()
-    found = components(table.y, table.design) if table.inits else Refused("no init of the block is complete")
+    found = Refused(table.refused) if table.refused else components(table.y, table.design)
     return found if isinstance(found, Refused) else pilot(found)
 
 

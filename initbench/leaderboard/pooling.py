@@ -9,7 +9,7 @@ from initbench.leaderboard import words
 from initbench.leaderboard.board import check_control
 from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.study import Study
-from initbench.leaderboard.titles import variant
+from initbench.leaderboard.titles import title, variant
 from initbench.stats.blocks import BASELINE, part
 from initbench.stats.compare import MARGIN
 from initbench.stats.design import Refused
@@ -28,30 +28,33 @@ _KEYS: dict[Grouping, tuple[str, ...]] = {
 
 
 def sheets(study: Study, by: Grouping, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
-    """A sheet for every group of blocks that share backbone or data set, or for all that share their settings.
-
-    Folds and subsets of the training cases are pooled each with its like alone.
-    """
+    """A sheet for every group of blocks that share backbone or data set, or for all that share their settings."""
     check_control(study, against)
-    groups: dict[tuple[Any, ...], list[ScoreTable]] = {}
-    for table in study.tables:
+    return [_sheet(tables, by, against, margin) for tables in grouped(study.tables, by)]
+
+
+def grouped(tables: Sequence[ScoreTable], by: Grouping) -> list[list[ScoreTable]]:
+    """The blocks that may stand in one table: they share their settings, fold and number of training cases."""
+    groups: dict[tuple[str, ...], list[ScoreTable]] = {}
+    for table in tables:
         key = (*(str(table.block[key]) for key in _KEYS[by]), part(str(table.block["split"])))
         groups.setdefault(key, []).append(table)
-    return [_sheet(tables, by, against, margin) for tables in groups.values()]
+    return list(groups.values())
 
 
 def _sheet(tables: Sequence[ScoreTable], by: Grouping, against: str, margin: float) -> Sheet:
     block = tables[0].block
     found = pool(tables, against, margin)
-    title, subtitle = _title(block, by), _subtitle(tables)
+    name, subtitle = _title(block, by), extent(tables)
     if isinstance(found, Refused):
-        return Sheet(title, subtitle, ("initializer",), (), (f"Not pooled: {found.reason}.",), ())
+        return Sheet(name, subtitle, ("initializer",), (), (f"Not pooled: {found.reason}.",), ())
+    compared = (f"vs {words.label(found.against)} [95 %]", "verdict") if found.against else ()
     return Sheet(
-        title=title,
+        title=name,
         subtitle=subtitle,
-        columns=("initializer", "Dice", f"vs {against} [95 %]", "verdict", "mean rank", "first in"),
+        columns=("initializer", "Dice", *compared, "mean rank", "first in"),
         rows=tuple(_row(row, found) for row in found.inits),
-        notes=_notes(found, against),
+        notes=(*_notes(found), *narrowed(tables)),
         values=tuple(_values(row, found, block, by) for row in found.inits),
     )
 
@@ -60,7 +63,8 @@ def _title(block: Mapping[str, Any], by: Grouping) -> str:
     return {"backbone": variant(block), "dataset": str(block["dataset"]), "all": "All blocks"}[by]
 
 
-def _subtitle(tables: Sequence[ScoreTable]) -> str:
+def extent(tables: Sequence[ScoreTable]) -> str:
+    """What the blocks of a group share, and their names."""
     block = tables[0].block
     protocol = "" if block["protocol"] == "any" else f" · {block['protocol']}"
     names = ", ".join(dict.fromkeys(f"{table.block['dataset']} × {variant(table.block)}" for table in tables))
@@ -69,27 +73,39 @@ def _subtitle(tables: Sequence[ScoreTable]) -> str:
     return f"{block['size']} size · {block['budget']} budget{protocol} · {words.count(len(tables), 'block')}: {names}"
 
 
+def settings(block: Mapping[str, Any], by: Grouping = "all") -> dict[str, Any]:
+    """What the blocks of a group share, for machines."""
+    return {key: block[key] for key in _KEYS[by]}
+
+
+def narrowed(tables: Sequence[ScoreTable]) -> list[str]:
+    """What came of it that only shared seeds were asked for, where several blocks stand in one table."""
+    return [f"{title(table.block)}: {note}" for table in tables for note in words.narrowed(table.narrowed)]
+
+
 def _row(row: PooledInit, found: Pooled) -> tuple[str, ...]:
     item = row.difference
+    compared = (words.interval(item.estimate, signed=True), item.verdict) if item else ("–", "–")
     return (
         words.label(row.init),
         words.number(row.mean, 1),
-        words.interval(item.estimate, signed=True) if item else "–",
-        item.verdict if item else "–",
-        f"{row.rank:.1f}",
-        f"{row.won}/{found.blocks}",
+        *(compared if found.against else ()),
+        "–" if row.rank is None else f"{row.rank:.1f}",
+        "–" if row.won is None else f"{row.won}/{found.blocks}",
     )
 
 
-def _notes(found: Pooled, against: str) -> tuple[str, ...]:
+def _notes(found: Pooled) -> tuple[str, ...]:
     reasons = dict.fromkeys(row.difference.reason for row in found.inits if row.difference and row.difference.reason)
-    notes = [f"Untestable: {reason}." for reason in reasons]
+    whole = found.against in found.left_out
+    notes = [f"Nothing is compared: {reason}." if whole else f"Untestable: {reason}." for reason in reasons]
     if found.left_out:
-        notes.append(f"Left out, as not complete in every block: {', '.join(found.left_out)}.")
-    notes.append(
-        f"Differences to {against} in Dice points, averaged over the blocks, for {CLAIM}; verdicts hold for all inits of the "
-        "table at once (Holm)."
-    )
+        notes.append(f"Left out, as not complete in every block: {', '.join(map(words.label, found.left_out))}.")
+    if found.against:
+        notes.append(
+            f"Differences to {words.label(found.against)} in Dice points, averaged over the blocks, for {CLAIM}; verdicts hold "
+            "for all inits of the table at once (Holm)."
+        )
     test = found.friedman
     if isinstance(test, Refused):
         notes.append(f"Other data sets: {test.reason}.")
@@ -102,7 +118,7 @@ def _notes(found: Pooled, against: str) -> tuple[str, ...]:
 
 def _values(row: PooledInit, found: Pooled, block: Mapping[str, Any], by: Grouping) -> dict[str, object]:
     return {
-        **{key: block[key] for key in _KEYS[by]},
+        **settings(block, by),
         "blocks": found.blocks,
         "datasets": " ".join(found.datasets),
         "init": row.init,

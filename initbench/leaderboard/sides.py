@@ -40,7 +40,7 @@ def _sheet(pair: tuple[ScoreTable, ScoreTable], of_cell: Mapping[str, Runs], aga
     return Sheet(
         title=f"{title(block)}: both protocols",
         subtitle=settings(block),
-        columns=("initializer", "protocol", "Dice", *((f"vs {against} [95 %]", "verdict") if compared else ())),
+        columns=("initializer", "protocol", "Dice", *((f"vs {words.label(against)} [95 %]", "verdict") if compared else ())),
         rows=tuple(
             (init, protocol, *_cells(side[init], compared=compared))
             for init in learned

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 
 from initbench.errors import UsageError
-from initbench.leaderboard import words
+from initbench.leaderboard import pooling, words
 from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.titles import settings, title
 from initbench.stats.blocks import BASELINE
 from initbench.stats.components import Component, Components, components
-from initbench.stats.design import Refused
+from initbench.stats.design import Array, Refused
 from initbench.stats.table import ScoreTable
-from initbench.stats.variances import pooled_ratio
+from initbench.stats.variances import PooledRatio, pooled_ratio
 
 SOURCES = {
     "init": "init",
@@ -34,9 +34,10 @@ def sheets(tables: Sequence[ScoreTable]) -> list[Sheet]:
 def _sheet(table: ScoreTable) -> Sheet:
     shape = f"{len(table.inits)} inits × {len(table.seeds[0]) if table.seeds else 0} seeds × {len(table.cases)} cases"
     subtitle = f"{settings(table.block)} · {shape}"
-    found = components(table.y, table.design) if table.inits else Refused("no init of the block is complete")
+    found = Refused(table.refused) if table.refused else components(table.y, table.design)
+    notes = words.narrowed(table.narrowed)
     if isinstance(found, Refused):
-        return Sheet(title(table.block), subtitle, ("source",), (), (f"No components: {found.reason}.",), ())
+        return Sheet(title(table.block), subtitle, ("source",), (), (f"No components: {found.reason}.", *notes), ())
     parts = {name: part for name in SOURCES if (part := getattr(found, name)) is not None}
     whole = sum(part.value for part in parts.values())
     return Sheet(
@@ -44,7 +45,7 @@ def _sheet(table: ScoreTable) -> Sheet:
         subtitle=subtitle,
         columns=("source", "SD [95 %]", "share of one case's variance"),
         rows=tuple((SOURCES[name], words.interval(part.sd), _share(part, whole)) for name, part in parts.items()),
-        notes=_notes(found),
+        notes=(*_notes(found), *notes),
         values=tuple(_values(table, name, part, whole) for name, part in parts.items()),
     )
 
@@ -70,35 +71,59 @@ def _values(table: ScoreTable, name: str, part: Component, whole: float) -> dict
     }
 
 
-def across(tables: Sequence[ScoreTable], against: str = BASELINE) -> Sheet:
+def across(tables: Sequence[ScoreTable], against: str = BASELINE) -> list[Sheet]:
     """Seed SD of every init over that of `against`, pooled over the blocks that have both.
+
+    A sheet for every group of blocks that may be pooled: under another protocol the control's runs are the same ones again, and
+    folds share training cases.
 
     Raises:
         UsageError: no block has `against`.
     """
-    having = [table for table in tables if against in table.inits]
-    if not having:
-        raise UsageError(f"no block has a complete {against}, with which the others would be compared")
+    if not any(against in table.inits for table in tables):
+        raise UsageError(f"no block has a complete {words.label(against)}, with which the others would be compared")
+    return [_across(group, against) for group in pooling.grouped(tables, "all")]
+
+
+def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
+    having = [table for table in tables if not _why_out(table, against)]
     inits = sorted({init for table in having for init in table.inits if init != against})
-    rows, values = zip(*(_ratio(having, init, against) for init in inits), strict=True) if inits else ((), ())
+    found = {init: pooled_ratio(_runs(having, init, against)) for init in inits}
+    blocks = {init: len(_runs(having, init, against)) for init in inits}
     return Sheet(
-        title=f"Seed SD against {against}",
-        subtitle=f"{len(having)} blocks",
+        title=f"Seed SD against {words.label(against)}",
+        subtitle=pooling.extent(tables),
         columns=("init", "blocks", "ratio of seed SDs [95 %]", "p"),
-        rows=tuple(rows),
+        rows=tuple(_ratio_cells(init, blocks[init], ratio) for init, ratio in found.items()),
         notes=(
             "Ratio below 1: the init makes Dice depend less on the seed. Pooled over blocks, as in one block an SD of few seeds "
             "says next to nothing.",
+            *(f"{title(table.block)} is left out: {why}." for table in tables if (why := _why_out(table, against))),
+            *pooling.narrowed(tables),
         ),
-        values=tuple(values),
+        values=tuple(
+            {**pooling.settings(tables[0].block), **_ratio_values(init, against, blocks[init], ratio)}
+            for init, ratio in found.items()
+        ),
     )
 
 
-def _ratio(tables: Sequence[ScoreTable], init: str, against: str) -> tuple[tuple[str, ...], dict[str, object]]:
-    pairs = [(table.runs(init), table.runs(against)) for table in tables if init in table.inits]
-    found = pooled_ratio(pairs)
-    known: dict[str, object] = {"init": init, "against": against, "blocks": len(pairs)}
+def _why_out(table: ScoreTable, against: str) -> str:
+    return table.refused or ("" if against in table.inits else f"{words.label(against)} is not complete")
+
+
+def _runs(tables: Sequence[ScoreTable], init: str, against: str) -> list[tuple[Array, Array]]:
+    return [(table.runs(init), table.runs(against)) for table in tables if init in table.inits]
+
+
+def _ratio_cells(init: str, blocks: int, found: PooledRatio | Refused) -> tuple[str, ...]:
     if isinstance(found, Refused):
-        return (init, str(len(pairs)), f"untestable: {found.reason}", "–"), {**known, "reason": found.reason}
-    values = {"ratio": found.ratio.value, "low": found.ratio.low, "high": found.ratio.high, "p": found.p}
-    return (init, str(found.blocks), words.interval(found.ratio), words.chance(found.p)), {**known, **values}
+        return (words.label(init), str(blocks), f"untestable: {found.reason}", "–")
+    return (words.label(init), str(blocks), words.interval(found.ratio), words.chance(found.p))
+
+
+def _ratio_values(init: str, against: str, blocks: int, found: PooledRatio | Refused) -> dict[str, object]:
+    known: dict[str, object] = {"init": init, "against": against, "blocks": blocks}
+    if isinstance(found, Refused):
+        return known | {"reason": found.reason}
+    return known | {"ratio": found.ratio.value, "low": found.ratio.low, "high": found.ratio.high, "p": found.p}

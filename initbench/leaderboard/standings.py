@@ -82,7 +82,7 @@ def standings(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | 
     if isinstance(found, Analysis):
         scores = [(item.mean_new_cases, item.run_sd) for item in found.inits]
     else:
-        scores = [(_mean(y), sd_interval(table.runs(init))) for init, y in zip(table.inits, table.y, strict=True)]
+        scores = [(_mean(runs), sd_interval(runs)) for runs in map(table.runs, table.inits)]
     differences = _differences(found)
     ranks = {} if isinstance(found, Refused) or isinstance(found.ranking, Refused) else {r.init: r for r in found.ranking.inits}
     complete = [
@@ -109,9 +109,9 @@ def _order(row: Standing) -> tuple[float, str]:
     return (math.inf if math.isnan(row.dice.value) else -row.dice.value, row.init)
 
 
-def _mean(y: Array) -> Interval:
-    """Where nothing can be tested, as under the policy nnunet, which scores runs on different cases."""
-    return Interval(float(np.nanmean(y)) if np.isfinite(y).any() else math.nan, math.nan, math.nan)
+def _mean(runs: Array) -> Interval:
+    """Of run scores [seed], where nothing can be tested, as under the policy nnunet, which scores runs on different cases."""
+    return Interval(float(np.nanmean(runs)) if np.isfinite(runs).any() else math.nan, math.nan, math.nan)
 
 
 def _without(table: ScoreTable, init: str, diverged: Flags) -> float:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from initbench import spec
+from initbench.errors import UsageError
 from initbench.stats.blocks import PLACEBO, is_placebo
 from initbench.stats.compare import Difference
 from initbench.stats.summary import Interval
+from initbench.stats.table import Narrowed
 
 
 def number(value: float, digits: int, *, signed: bool = False) -> str:
@@ -20,6 +23,29 @@ def label(init: str) -> str:
     if init == PLACEBO:
         return "placebo"
     return f"placebo: {init}" if is_placebo(init) else init
+
+
+def meant(text: str) -> str:
+    """The init that somebody means: by what its row is called, or by its name written otherwise, as without quotes."""
+    if text.strip() == label(PLACEBO):
+        return PLACEBO
+    try:
+        return str(spec.parse(text))
+    except UsageError:  # rows of two cells of one name are called `lwi #1a2b3c`
+        return text
+
+
+def narrowed(found: Narrowed | None) -> list[str]:
+    """What came of it that only shared seeds were asked for."""
+    if found is None:
+        return []
+    if not found.seeds:
+        return ["No seed has a score of every init: --shared-seeds changes nothing here."]
+    if not found.diverged:
+        return []
+    which = ", ".join(f"{label(init)} (seed {seed})" for init, seed in found.diverged)
+    runs = "1 diverged run lies" if len(found.diverged) == 1 else f"{len(found.diverged)} diverged runs lie"
+    return [f"{runs} outside the shared seeds, where nothing is counted: {which}."]
 
 
 def count(number: int, what: str) -> str:

@@ -40,7 +40,7 @@ class Cell:
 
 def columns(block: Block) -> list[Column]:
     """The columns of a block's leaderboard."""
-    against = block.against
+    against = words.label(block.against) if block.against else None
     compared = [
         Column("difference", f"vs {against} [95 %]", "Difference in Dice points, with its interval for new seeds and new cases"),
         Column("verdict", "verdict", "At 5 % over all inits of the table (Holm); equivalent: within the margin", text=True),

@@ -47,13 +47,14 @@ def forest(block: Block, margin: float) -> Figure:
     if not items:
         reason = next((item.reason for item in block.found.comparison.differences if item.reason), "one init: nothing to compare")
         return Figure("forest", _TITLE, f"No differences: {reason}.")
-    caption = f"Dice points above or below {reference}, with 95 % intervals for {block.found.comparison.claim}. "
+    name = words.label(reference)
+    caption = f"Dice points above or below {name}, with 95 % intervals for {block.found.comparison.claim}. "
     caption += (
         f"Shaded: within ±{margin:g} points, where two inits count as equivalent. Verdicts hold for all lines at once (Holm)."
     )
     if reference != block.against:
-        caption = f"The block has no default: compared with its best init, {reference}, over all pairs. {caption}"
-    return Figure("forest", f"Difference to {reference}", caption, _drawn(items, reference, margin))
+        caption = f"The block has no default: compared with its best init, {name}, over all pairs. {caption}"
+    return Figure("forest", f"Difference to {name}", caption, _drawn(items, name, margin))
 
 
 def differences(block: Block, found: Analysis) -> tuple[str, list[Item]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from initbench.stats.blocks import BASELINE, is_placebo
 from initbench.stats.compare import MARGIN, Comparison, compare, untestable_difference
 from initbench.stats.components import Components, components
@@ -15,8 +13,6 @@ from initbench.stats.inits import InitSummary, summarize
 from initbench.stats.ranks import Ranking, ranking
 from initbench.stats.table import ScoreTable
 
-_NNUNET = "under the policy nnunet runs are not scored on the same cases: compare under reference-mask"
-
 
 @dataclass(frozen=True)
 class Analysis:
@@ -24,7 +20,7 @@ class Analysis:
 
     Attributes:
         inits: of every complete init, placebos among them.
-        against: the init that all others are compared with, None where all pairs are.
+        against: the init that all others are compared with, None where all pairs are. Where it is withheld nothing is compared.
         components: without placebos, which are no other init.
         comparison: a placebo is compared with the control in a family of its own.
         ranking: without placebos.
@@ -41,21 +37,17 @@ class Analysis:
 def analyse(
     table: ScoreTable, *, scope: Scope = "A", against: str | None = BASELINE, margin: float = MARGIN
 ) -> Analysis | Refused:
-    """The statistics of a block; refused under the policy `nnunet` where runs were scored on different cases.
+    """The statistics of a block, where anything of it may be compared.
 
     Without the init `against` in the block all pairs are compared.
     """
-    if np.isnan(table.y).any():
-        return Refused(_NNUNET)
-    if not table.inits:
-        return Refused("no init of the block is complete: " + "; ".join(f"{item.init}: {item.reason}" for item in table.withheld))
-    if not table.cases:
-        return Refused("the reference holds no class in any case: nothing is scored")
+    if table.refused:
+        return Refused(table.refused)
     own = table.schemes()
     return Analysis(
         table=table,
         inits=tuple(summarize(y, init, diverged) for init, y, diverged in zip(table.inits, table.y, table.diverged, strict=True)),
-        against=against if against in table.inits else None,
+        against=against if against in table.names else None,
         components=components(own.y, own.design),
         comparison=verdicts(table, scope=scope, against=against, margin=margin),
         ranking=ranking(own.y, own.inits, own.design),
@@ -83,9 +75,9 @@ def verdicts(
     """
     reasons = {item.init: f"{item.init}: {item.reason}" for item in table.withheld}
     design = seeds or table.design
-    everything = _NNUNET if np.isnan(table.y).any() else reasons.get(against or "", "")
+    everything = reasons.get(against or "") or table.refused
     if everything:
-        others = [init for init in (*table.inits, *reasons) if init != against]
+        others = [init for init in table.names if init != against]
         differences = tuple(untestable_difference((init, against or ""), scope, math.nan, everything) for init in others)
         return Comparison(scope, SCOPES[scope], design, margin, differences, 0, Refused(everything))
     control = against if against in table.inits else None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from initbench.stats.across import Friedman, friedman
-from initbench.stats.blocks import BASELINE, is_placebo
+from initbench.stats.blocks import BASELINE, is_placebo, patients
 from initbench.stats.compare import MARGIN, Difference, evaluated, judge, untestable_difference
 from initbench.stats.design import SCOPES, Array, Refused, SeedDesign
 from initbench.stats.mrmc import Estimate, crossed_difference, nested_difference
@@ -27,15 +28,15 @@ class PooledInit:
 
     Attributes:
         mean: over blocks, each counting the same.
-        rank: mean of its ranks in the blocks, 1 the best.
-        won: number of blocks in which it has the highest mean.
+        rank: mean of its ranks in the blocks, 1 the best; None for a placebo, which is no scheme.
+        won: number of blocks in which it has the highest mean; likewise.
         difference: to the control; None for the control itself, and without one.
     """
 
     init: str
     mean: float
-    rank: float
-    won: int
+    rank: float | None
+    won: int | None
     difference: Difference | None
 
 
@@ -44,6 +45,7 @@ class Pooled:
     """The inits that every block of a group has, by falling mean.
 
     Attributes:
+        against: the init that all others are compared with, None where no block has it.
         blocks: number of blocks.
         datasets: names of their data sets.
         left_out: inits that are not complete in every block.
@@ -51,6 +53,7 @@ class Pooled:
     """
 
     inits: tuple[PooledInit, ...]
+    against: str | None
     blocks: int
     datasets: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -62,37 +65,72 @@ def pool(tables: Sequence[ScoreTable], against: str = BASELINE, margin: float = 
 
     Blocks of one data set share its cases, so that their runs are averaged over the backbones first, by seed and case; data sets
     are independent, and the squared errors of their differences add up. The claim is about these data sets and backbones: what
-    another data set would show is for Friedman's test, which needs several.
+    another data set would show is for Friedman's test, which needs several. Where a block lacks the control nothing is compared.
     """
-    names = list(dict.fromkeys(init for table in tables for init in (*table.inits, *(item.init for item in table.withheld))))
+    refused = _twice(tables) or next((f"{_named(table)}: {table.refused}" for table in tables if table.refused), "")
+    names = list(dict.fromkeys(init for table in tables for init in table.names))
     common = [init for init in names if all(init in table.inits for table in tables)]
-    if not common:
-        return Refused("no init is complete in every block")
-    if any(np.isnan(table.y).any() for table in tables):
-        return Refused("under this Dice policy runs are not scored on the same cases")
+    if refused or not common:
+        return Refused(refused or "no init is complete in every block")
     parts = [table.only(common) for table in tables]
     groups = [_averaged(group) for group in _by_dataset(parts)]
     problem = next((found.reason for found in groups if isinstance(found, Refused)), "")
     studies = [found for found in groups if not isinstance(found, Refused)]
     means = np.stack([table.y.mean((-2, -1)) for table in parts])
-    own = ranks(means)
-    control = against if against in common else None
-    differences = _differences(studies, common, control, margin, problem) if control else {}
-    rows = [
-        PooledInit(
-            init, float(means[:, k].mean()), float(own[:, k].mean()), int((own[:, k] == own.min(1)).sum()), differences.get(init)
-        )
-        for k, init in enumerate(common)
-    ]
+    differences = {}
+    if against in common:
+        differences = _differences(studies, common, against, margin, problem)
+    elif against in names:
+        reason = _lacking(tables, against)
+        differences = {init: untestable_difference((init, against), "A", math.nan, reason) for init in common}
     schemes = [k for k, init in enumerate(common) if not is_placebo(init)]
+    own = {common[k]: places for k, places in zip(schemes, ranks(means[:, schemes]).T, strict=True)}
+    rows = [_row(init, mean, own, differences.get(init)) for init, mean in zip(common, means.mean(0), strict=True)]
     sets = [str(table.block["dataset"]) for table in tables]
     return Pooled(
         inits=tuple(sorted(rows, key=lambda row: (-row.mean, row.init))),
+        against=against if against in names else None,
         blocks=len(tables),
         datasets=tuple(dict.fromkeys(sets)),
         left_out=tuple(init for init in names if init not in common),
         friedman=friedman(means[:, schemes], sets),
     )
+
+
+def _row(init: str, mean: float, places: Mapping[str, Array], difference: Difference | None) -> PooledInit:
+    """`places`: the ranks of every scheme in the blocks."""
+    if init not in places:
+        return PooledInit(init, float(mean), None, None, difference)
+    first = np.min(list(places.values()), axis=0)
+    return PooledInit(init, float(mean), float(places[init].mean()), int((places[init] == first).sum()), difference)
+
+
+def _lacking(tables: Sequence[ScoreTable], against: str) -> str:
+    """Which block has no complete control, and why."""
+    table = next(table for table in tables if against not in table.inits)
+    reason = next((item.reason for item in table.withheld if item.init == against), "not run")
+    return f"{against} is not complete in {_named(table)} ({reason})"
+
+
+def _named(table: ScoreTable) -> str:
+    return f"{table.block['dataset']} × {table.block['backbone']}"
+
+
+def _twice(tables: Sequence[ScoreTable]) -> str:
+    """Why some of these blocks cannot stand beside each other, as they would count the same patients twice; else empty."""
+    sources: dict[str, set[tuple[str, str]]] = {}
+    for table in tables:
+        name, split = str(table.block["dataset"]), str(table.block["split"])
+        sources.setdefault(patients(name), set()).add((name, split))
+    shared = next((sorted(found) for found in sources.values() if len(found) > 1), None)
+    if shared:
+        said = " and ".join(f"{name} (split {split})" for name, split in shared)
+        return f"{said} are of the same patients, and no two data sets: `--by dataset` has a table of each"
+    networks = Counter((_named(table), table.block["variant"], table.block["split"]) for table in tables)
+    (name, *_), most = networks.most_common(1)[0]
+    if most > 1:
+        return f"{name} is there with {most} recipes or numbers of steps: keep the runs of each in a folder of its own"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ def freedom(pilot: Pilot, seeds: int, cases: int) -> float:
     inits = 1 if pilot.design == "crossed" else 2
     if per_seed == 0:
         return _NORMAL
-    return min(_NORMAL, inits * (seeds - 1) * ((per_seed + seeds * pilot.case) / per_seed) ** 2)
+    ratio = min(_NORMAL, (per_seed + seeds * pilot.case) / per_seed)  # its square is a float, too
+    return min(_NORMAL, inits * (seeds - 1) * ratio**2)
 
 
 def power(pilot: Pilot, seeds: int, cases: int, difference: float, comparisons: int = 1) -> float:

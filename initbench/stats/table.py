@@ -25,6 +25,8 @@ _EMPTY: dict[str, float] = {"nnunet": math.nan, "empty-is-one": 1.0, "worst": 0.
 
 SCORED = ("ok", "diverged")
 
+_UNLIKE = "under the policy nnunet runs are not scored on the same cases: compare under reference-mask"
+
 
 @dataclass(frozen=True)
 class Withheld:
@@ -35,6 +37,19 @@ class Withheld:
     reason: str
     cell: str
     scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """What came of it that only the seeds were asked for that all inits share.
+
+    Attributes:
+        seeds: of which every init of the block has a score, also the withheld ones; where there is none, all seeds count.
+        diverged: init and seed of the diverged runs that thereby count for nothing.
+    """
+
+    seeds: tuple[int, ...]
+    diverged: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -52,8 +67,8 @@ class ScoreTable:
             the policy `nnunet`, under which runs are not scored on the same cases and no comparison is made.
         diverged: which runs diverged, [init, seed].
         withheld: the inits that are not in `y`.
-        shared_seeds: seeds of which every init of the block has a score, also the withheld ones.
         unscored: cases in which the reference holds no class.
+        narrowed: where only shared seeds were asked for.
     """
 
     block: dict[str, object]
@@ -66,8 +81,22 @@ class ScoreTable:
     y: Array
     diverged: Flags
     withheld: tuple[Withheld, ...]
-    shared_seeds: tuple[int, ...]
     unscored: tuple[str, ...]
+    narrowed: Narrowed | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All inits of the block, the withheld ones last."""
+        return (*self.inits, *(item.init for item in self.withheld))
+
+    @property
+    def refused(self) -> str:
+        """Why nothing of the block may be compared; empty where it may."""
+        if not self.inits:
+            return "no init of the block is complete: " + "; ".join(f"{item.init}: {item.reason}" for item in self.withheld)
+        if not self.cases:
+            return "the reference holds no class in any case: nothing is scored"
+        return _UNLIKE if np.isnan(self.y).any() else ""
 
     def runs(self, init: str) -> Array:
         """Run scores [seed] of an init in Dice points, NaN where no case is scored."""
@@ -126,10 +155,10 @@ def score_tables(
             block = {**dict(zip(BLOCK, key, strict=True)), "protocol": protocol}
             groups = by_init(frame[frame["protocol"].isin([protocol, "any"])])
             runs_of = {init: _by_seed(init, group, scored) for init, group in groups}
-            common = _shared(runs_of)
-            if shared and common:
-                runs_of = {init: {seed: of_init[seed] for seed in common} for init, of_init in runs_of.items()}
-            found.append(_table(block, runs_of, policy, seeds))
+            narrowed = _narrowed(runs_of) if shared else None
+            if narrowed and narrowed.seeds:
+                runs_of = {init: {seed: of_init[seed] for seed in narrowed.seeds} for init, of_init in runs_of.items()}
+            found.append(replace(_table(block, runs_of, policy, seeds), narrowed=narrowed))
     return found
 
 
@@ -246,7 +275,6 @@ def _table(block: dict[str, object], by_init: dict[str, _Runs], policy: Policy, 
         y=y,
         diverged=np.array([[run.status == "diverged" for run in runs] for runs in chosen.values()], bool),
         withheld=tuple(withheld),
-        shared_seeds=_shared(by_init),
         unscored=unscored,
     )
 
@@ -307,6 +335,8 @@ def _stacked(chosen: dict[str, list[_Run]], policy: Policy) -> tuple[Array, tupl
     return y[..., ~never], kept, tuple(str(name) for name, out in zip(names, never, strict=True) if out)
 
 
-def _shared(by_init: dict[str, _Runs]) -> tuple[int, ...]:
+def _narrowed(by_init: dict[str, _Runs]) -> Narrowed:
     sets = [{seed for seed, run in runs.items() if run.scores is not None} for runs in by_init.values()]
-    return tuple(sorted(set.intersection(*sets)))
+    common = set.intersection(*sets)
+    beside = [(init, seed) for init, runs in by_init.items() for seed in sorted(set(runs) - common) if common]
+    return Narrowed(tuple(sorted(common)), tuple((i, seed) for i, seed in beside if by_init[i][seed].status == "diverged"))
