@@ -219,6 +219,8 @@ def expected(init: str = "default", *, steps: int = 100, pretext: int = 0, **cha
         "steps": steps + pretext,
         "seed": 0,
         "reported_cases": ["a", "b"],
+        "split": "auto",
+        "recipe_digest": "a" * 12,
         **changes.pop("resolved", {}),
     }
     record = {"cell": init, "resolved": resolved, "environment": {"cpu": "a", "accelerator": None, "threads": 1}}
@@ -361,7 +363,10 @@ def test_the_nearest_pilot_is_named(tmp_path: Path) -> None:
             for seed in range(3):
                 write_two_cases(tmp_path, rng, init, seed, backbone=backbone, dataset="lung", variant="default", precision="bf16")
     tables = score_tables(initbench.load_runs(tmp_path), initbench.load_cases(tmp_path))
-    own = {"dataset": "lung", "backbone": "unet", "variant": "default", "size": "tiny", "steps": 120, "precision": "bf16"}
+    own: dict[str, Any] = {
+        "dataset": "lung", "backbone": "unet", "variant": "default", "size": "tiny", "steps": 120, "precision": "bf16",
+        "split": "auto", "recipe_digest": "a" * 12,
+    }  # fmt: skip
     found = forecast.nearest(own, tables)
     assert found is not None
     assert (found.own, found.source) == (True, "lung × unet")
@@ -378,6 +383,12 @@ def test_the_nearest_pilot_is_named(tmp_path: Path) -> None:
     longer = forecast.nearest({**own, "steps": 90_000}, tables)
     assert longer is not None
     assert (longer.own, longer.source) == (False, "lung × unet, tiny size, 120 steps")
+    fold = forecast.nearest({**own, "split": "fold 1/5"}, tables)
+    assert fold is not None
+    assert (fold.own, fold.source) == (False, "lung × unet, split auto")
+    recipe = forecast.nearest({**own, "recipe_digest": "b" * 12}, tables)
+    assert recipe is not None
+    assert (recipe.own, recipe.source) == (False, "lung × unet, another recipe")
     assert forecast.nearest(own, []) is None
     study = StudyPlan(many(3, backbone="nnformer"), Measured(), "equal-total", 1, 1, False, 10**12)
     assert "borrowed: lung × unet" in notes(study, tables)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from initbench.leaderboard import words
 from initbench.leaderboard.planning import from_runs
 from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.titles import title
@@ -147,13 +148,15 @@ def nearest(resolved: Mapping[str, Any], tables: Sequence[ScoreTable]) -> Borrow
     usable = [(table, pilot) for table, pilot in found if isinstance(pilot, Pilot)]
     if not usable:
         return None
-    asked = ("dataset", "backbone", "variant", "size", "steps", "precision")
-    table, pilot = min(usable, key=lambda item: [item[0].block[key] != resolved[key] for key in asked])
-    differs = [key for key in asked if table.block[key] != resolved[key]]
-    source = title(table.block)
-    if "size" in differs or "steps" in differs:
-        source += f", {table.block['size']} size, {table.block['steps']} steps"
-    return Borrowed(pilot, source, not differs)
+    asked = {key: resolved[key] for key in ("dataset", "backbone", "variant", "size", "steps", "precision", "split")}
+    asked["recipe"] = resolved["recipe_digest"]
+    table, pilot = min(usable, key=lambda item: [item[0].block[key] != value for key, value in asked.items()])
+    differs = [key for key, value in asked.items() if table.block[key] != value]
+    source = [title(table.block)]
+    source += [f"{table.block['size']} size, {table.block['steps']} steps"] if {"size", "steps"} & set(differs) else []
+    source += [f"split {table.block['split']}"] if "split" in differs else []
+    source += ["another recipe"] if "recipe" in differs and "dataset" not in differs else []
+    return Borrowed(pilot, ", ".join(source), not differs)
 
 
 def sheets(plan: StudyPlan, tables: Sequence[ScoreTable], stated: Pilot | None = None) -> list[Sheet]:
@@ -384,7 +387,7 @@ def _inits(plan: StudyPlan, runs: Sequence[Expected]) -> Sheet:
         time, counts = time_of(members, plan.measured), _counted(members)
         protocol = members[0].resolved["protocol"]
         hours = _span(time.seconds) if time.known or not counts["new"] else "unknown"
-        rows.append((members[0].resolved["init"], protocol, str(counts["new"]), str(counts["cached"]), hours))
+        rows.append((words.label(members[0].resolved["init"]), protocol, str(counts["new"]), str(counts["cached"]), hours))
     return Sheet(
         title="By init",
         subtitle="of all data sets and backbones",
