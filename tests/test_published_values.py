@@ -117,7 +117,7 @@ def test_the_release_means_something_on_its_networks_alone() -> None:
 
 def test_weights_that_a_row_needs_are_asked_for_and_taken() -> None:
     table = get("lwi:table-9")
-    assert trials.trials(table, Overrides()).reasons["SSL, BTCV"] == "needs --set init.path=..."
+    assert trials.trials(table, Overrides()).reasons["SSL, BTCV"] == "needs --set init.path=VALUE"
     found = trials.trials(table, WHOLE)
     assert not found.reasons
     assert [trial.init for trial in found.trials if "SSL" in trial.label] == ["swin-ssl(path='weights.pt')"] * 2

@@ -294,6 +294,40 @@ def test_claims_are_those_of_the_statistics(study: Path, capsys: pytest.CaptureF
     assert any(row["p_holm"] > 1.5 * item.p_holm for row, item in zip(rows, alone, strict=True))  # so that Holm shows
 
 
+def test_only_testable_claims_are_adjusted_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(tmp_path, {"default": 0.0, "lwi": 0.03, "mae": 0.01})
+    assert "adjusted over 2 testable claims (Holm)" in " ".join(report(capsys, tmp_path, form="md").split())
+
+
+def test_the_placebo_stands_beside_the_default_of_its_own_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    longer = resolved(TINY, f"steps.smoke={round(1.16 * resolved()['steps'])}")
+    write_rows(tmp_path, {"default": 0.0}, **longer)
+    placebo = {"init_params": {"construct": "other"}}
+    write_rows(tmp_path, {"default(construct='other')": 0.0}, **placebo)
+    text = report(capsys, tmp_path, table="lwi:table-7", form="md")
+    assert "beside UNETR, 5800 epochs" not in text
+    write_rows(tmp_path, {"default": 0.0})
+    assert "beside UNETR, 5000 epochs" in report(capsys, tmp_path, table="lwi:table-7", form="md")
+
+
+def test_runs_outside_the_shared_seeds_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(tmp_path, {"default": 0.0}, seeds=2)
+    write_rows(tmp_path, {"lwi": 0.03})
+    (folder,) = tmp_path.glob("*/*/lwi-*/seed-2")
+    record = store.read_record(folder)
+    assert record is not None
+    own = {key: value for key, value in record.items() if key != "digest"} | {"status": "diverged"}
+    store.write_json(folder / store.RECORD, store.seal(own, folder))
+    text = " ".join(report(capsys, tmp_path, "--shared-seeds", form="md").split())
+    assert "1 diverged run lies outside the shared seeds, where nothing is counted: order + masking (seed 2)." in text
+
+
+def test_what_a_row_needs_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    text = said(capsys, "reproduce", "lwi:table-9", "--out", str(tmp_path), "--dry-run", *PHANTOM, "--format", "md")
+    assert "needs --set init.path=VALUE." in text
+    assert "...." not in text
+
+
 def test_what_has_to_be_known_is_below_the_table(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(report(capsys, study, form="md").split())
     assert "Warning: measured with data set phantom-lung, network unetr, tiny size, smoke budget." in text

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from initbench.leaderboard import words
-from initbench.leaderboard.matching import PLACEBO_LABEL
+from initbench.leaderboard.matching import PLACEBO_LABEL, control
 from initbench.leaderboard.measured import Asked, Measured, name_of
 from initbench.leaderboard.sheet import Sheet
 from initbench.published.tables import Claim, Table
@@ -23,12 +23,13 @@ def sheet(asked: Asked, measured: Mapping[str, Measured]) -> Sheet:
     found = judged(table.claims, measured, asked.margin)
     rows = tuple(_claim_cells(table, claim, item) for claim, item in zip(table.claims, found, strict=True))
     reasons = dict.fromkeys(item.reason for item in found if item.reason)
+    testable = sum(not item.reason for item in found)
     notes = [
         "Claims: differences in Dice points, for new seeds and new cases, for this training set; verdicts adjusted over "
-        f"{words.count(len(found), 'claim')} (Holm); equivalent: within ±{asked.margin:g} points. Not of its size: the "
+        f"{words.count(testable, 'testable claim')} (Holm); equivalent: within ±{asked.margin:g} points. Not of its size: the "
         "paper's difference is outside the interval.",
         *(f"Untestable: {reason}." for reason in reasons),
-        *_placebo(measured, asked.margin),
+        *_placebo(asked, measured),
     ]
     return Sheet(
         title=f"{table.full_name} · what it claims",
@@ -92,15 +93,15 @@ def answer(table: Table, claim: Claim, item: Difference) -> str:
     return f"{found}; not of its size"
 
 
-def _placebo(measured: Mapping[str, Measured], margin: float) -> list[str]:
-    """What luck alone does between these runs: the default drawn again beside the default."""
-    control = next((item for item in measured.values() if item.block["init"] == "default"), None)
-    if PLACEBO_LABEL not in measured or control is None:
+def _placebo(asked: Asked, measured: Mapping[str, Measured]) -> list[str]:
+    """What luck alone does between these runs: the default drawn again beside the default of the same setting."""
+    own = control(asked.mapped.trials)
+    if PLACEBO_LABEL not in measured or own is None:
         return []
-    (found,) = judged([Claim(first=PLACEBO_LABEL, second=control.label, says="better")], measured, margin)
+    (found,) = judged([Claim(first=PLACEBO_LABEL, second=own.label, says="better")], measured, asked.margin)
     estimate = words.interval(found.estimate, signed=True)
     as_it_should = ", as it should" if found.verdict in ("undecided", "equivalent") else ""
-    return [f"The placebo, default drawn again, is {estimate} beside {control.label}: {found.verdict}{as_it_should}."]
+    return [f"The placebo, default drawn again, is {estimate} beside {own.label}: {found.verdict}{as_it_should}."]
 
 
 def _claim_values(asked: Asked, claim: Claim, item: Difference) -> dict[str, object]:

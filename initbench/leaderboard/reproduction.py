@@ -155,6 +155,8 @@ def _notes(asked: Asked, measured: Mapping[str, Measured], scores: Mapping[str, 
         lines += [f"{item.label} is withheld: {item.reason}."] if item.reason else []
         lines += [f"{item.label}: {words.count(item.diverged, 'run')} diverged, scored 0."] if item.diverged else []
         lines += [f"{item.label}: conditional on these weights; external data."] if item.external else []
+    for table in {id(item.table): item.table for item in measured.values()}.values():
+        lines += words.narrowed(table.narrowed)
     if found.other:
         lines.append(
             f"Warning: {', '.join(found.other)}: there are runs of several cells (other data or code); the most are shown."

@@ -105,7 +105,7 @@ def _reason(row: Row, backbone: str, given: Mapping[str, str]) -> str:
         return row.unmapped
     if row.only and spec.parse(backbone).name not in row.only:
         return f"means something on {' and '.join(row.only)} alone"
-    return f"needs --set {row.needs}=..." if row.needs and row.needs not in given else ""
+    return f"needs --set {row.needs}=VALUE" if row.needs and row.needs not in given else ""
 
 
 def _trial(row: Row, backbone: str, overrides: Overrides, given: Mapping[str, str]) -> Trial:
