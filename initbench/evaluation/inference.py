@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from initbench.data.preprocess import Placement
+from initbench.evaluation.grid import positions, reached
 from initbench.protocols import Grid
 from initbench.recipe import Inference
 from initbench.training.precision import Precision, autocast
@@ -119,19 +120,10 @@ def _carried_back(probability: Tensor, placement: Placement) -> Tensor:
     return functional.interpolate(probability[None, None], size=size, mode="trilinear", align_corners=False)[0, 0]
 
 
-def _positions(placement: Placement) -> list[Tensor]:
-    """Where the native voxels of each axis lie in the preprocessed volume, in its voxels."""
-    corners = placement.corners
-    if corners is None:
-        raise ValueError("a placement on the half-pixel grid")
-    axes = zip(placement.cropped_shape, corners.steps, corners.first, strict=True)
-    return [torch.arange(count, dtype=torch.float64) / step - first for count, step, first in axes]
-
-
 def _from_corners(probability: Tensor, placement: Placement) -> Tensor:
-    for axis, position in enumerate(_positions(placement)):
+    for axis in range(3):
         last = probability.shape[axis] - 1
-        inside = position.clamp(0, last)
+        inside = torch.from_numpy(positions(placement, axis)).clamp(0, last)
         low = inside.floor().long()
         part = (inside - low).to(probability.dtype).view([-1 if a == axis else 1 for a in range(3)]).to(probability.device)
         low = low.to(probability.device)
@@ -146,8 +138,8 @@ def _without_margin(labels: Tensor, placement: Placement) -> Tensor:
         return labels
     out = torch.zeros_like(labels)
     window = []
-    for position, count in zip(_positions(placement), placement.shape, strict=True):
-        reached = ((position >= -0.5) & (position <= count - 0.5)).nonzero()[:, 0]
-        window.append(slice(int(reached[0]), int(reached[-1]) + 1) if len(reached) else slice(0))
+    for axis, count in enumerate(placement.shape):
+        inside = np.flatnonzero(reached(positions(placement, axis), count))
+        window.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0))
     out[tuple(window)] = labels[tuple(window)]
     return out

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from initbench.data.preprocess import Placement
+from initbench.evaluation.grid import plane
 from initbench.palette import COLOURS
 
 
@@ -54,14 +55,7 @@ def _draw_case(row: Sequence[Plot], case: OverlayCase) -> None:
     main, error = informative_slices(reference, prediction)
     spacing = axes.spacing(case.affine)
     aspect = spacing[1] / spacing[2]
-    depth = reference.shape[0]
-
-    def background(index: int) -> NDArray[np.float32]:
-        # The preprocessed grid may be coarser: take the slice at the same relative depth.
-        k = min(int((index + 0.5) * case.image.shape[1] / depth), case.image.shape[1] - 1)
-        slice_: NDArray[np.float32] = case.image[0, k]
-        return slice_
-
+    height, width = reference.shape[1:]
     panels = (
         (main, (), f"slice {main}"),
         (main, ((reference, "solid"),), "reference"),
@@ -69,9 +63,8 @@ def _draw_case(row: Sequence[Plot], case: OverlayCase) -> None:
         (error, ((reference, "solid"), (prediction, "dashed")), f"slice {error}: reference —, prediction - -"),
     )
     for plot, (index, maps, title) in zip(row, panels, strict=True):
-        shown = background(index)
-        height, width = reference.shape[1:]
-        plot.imshow(shown, cmap="gray", origin="lower", extent=(-0.5, width - 0.5, -0.5, height - 0.5), aspect=aspect)
+        shown = plane(case.image, case.placement, index, np.arange(height, dtype=float), np.arange(width, dtype=float))
+        plot.imshow(shown, cmap="gray", origin="lower", aspect=aspect)
         for label_map, style in maps:
             _contours(plot, label_map[index], style)
         plot.set_title(title, fontsize=9)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initbench.data.prepare import PreparedCase
+from initbench.evaluation.grid import plane
 from initbench.runs.store import SLICE_KEY
 
 Bytes = NDArray[np.uint8]
@@ -24,13 +25,12 @@ def case_slice(case: PreparedCase, prediction: Bytes) -> Bytes:
     """
     axes, bounds = case.placement.axes, tuple(slice(low, high) for low, high in case.placement.bounds)
     reference, predicted = axes.apply(np.asarray(case.reference))[bounds], axes.apply(prediction)[bounds]
-    depth = len(reference)
     filled = np.count_nonzero(reference, axis=(1, 2))
-    index = int(filled.argmax()) if filled.any() else depth // 2
-    # The preprocessed grid may be coarser: the slice at the same relative depth.
-    image = case.image[0, min(int((index + 0.5) * case.image.shape[1] / depth), case.image.shape[1] - 1)]
+    index = int(filled.argmax()) if filled.any() else len(reference) // 2
     window = _window(reference[index], axes.spacing(case.affine)[1:])
-    return np.stack([_scaled(_nearest(image, window)), *(_nearest(labels[index], window) for labels in (reference, predicted))])
+    rows, columns = (at * size - 0.5 for at, size in zip(window, reference.shape[1:], strict=True))
+    image = plane(case.image, case.placement, index, rows, columns)
+    return np.stack([_scaled(image), *(_nearest(labels[index], window) for labels in (reference, predicted))])
 
 
 _Window = tuple[NDArray[np.float64], NDArray[np.float64]]
