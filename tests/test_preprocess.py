@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from initbench import digest
 from initbench.data import cache, prepare
 from initbench.data.msd import MsdDataset
-from initbench.data.preprocess import CaseScan, Parameters, Placement, preprocess, resolve, scan
+from initbench.data.nnunet import NnunetDataset
+from initbench.data.preprocess import CaseScan, Channel, Parameters, Placement, preprocess, resolve, scan
 from initbench.errors import DataError
 from initbench.protocols import Case, Split
 from initbench.recipe import Preprocess
@@ -142,6 +144,93 @@ def test_resampling_halves_the_grid_and_respects_the_window() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------------
+# Channels that are not alike
+
+
+def ct_and_pet(seed: int) -> Case:
+    """HU in a body that air surrounds, and an uptake of 0.4 to 11.2 everywhere."""
+    case, rng = make_case(seed), np.random.default_rng(100 + seed)
+    ct = np.full(SHAPE, -1000, np.float32)
+    ct[1:6, 2:8, 1:7] = rng.normal(40, 60, (5, 6, 6))
+    label = np.zeros(SHAPE, np.uint8)
+    label[2:5, 3:6, 2:5] = 1
+    return Case(f"case_{seed}", np.stack([ct, rng.uniform(0.4, 11.2, SHAPE)]).astype(np.float32), label, case.affine)
+
+
+def foreground(cases: list[Case], channel: int) -> NDArray[np.float64]:
+    return np.concatenate([case.image[channel][case.label > 0] for case in cases]).astype(np.float64)
+
+
+@pytest.mark.parametrize("names", [("CT", "PET"), ("PET", "ct")])
+@pytest.mark.parametrize("resampling", ["half-pixel", "nnunet"])
+def test_only_ct_takes_the_numbers_of_the_data_set(names: tuple[str, str], resampling: str) -> None:
+    cases = [ct_and_pet(seed) for seed in range(3)]
+    ct = [name.lower() for name in names].index("ct")
+    if ct:
+        cases = [replace(case, image=case.image[::-1].copy()) for case in cases]
+    chosen = settings(intensity="percentile", crop=True, resampling=resampling)
+    parameters = resolve(chosen, "CT", map(scan, cases), names)
+    values = foreground(cases, ct)
+    low, high = np.percentile(values, (0.5, 99.5))
+    assert parameters.clip == parameters.channels[ct].clip == pytest.approx((low, high))
+    assert parameters.channels[1 - ct] == Channel()
+    result = preprocess(cases[1], parameters)
+    assert result.placement.bounds == ((1, 7), (2, 8), (1, 6)), "air is cut off, whatever the uptake there"
+    inside = depth_first(cases[1].image)[:, 1:7, 2:8, 1:6]
+    # nnU-Net v2: CTNormalization clips to the percentiles, then (x - mean) / std of the foreground of the training cases;
+    # ZScoreNormalization is (x - mean) / std of the channel itself.
+    np.testing.assert_allclose(result.image[ct], (np.clip(inside[ct], low, high) - values.mean()) / values.std(), atol=1e-4)
+    pet = inside[1 - ct]
+    np.testing.assert_allclose(result.image[1 - ct], (pet - pet.mean()) / pet.std(), atol=1e-4)
+    assert result.image[1 - ct].std() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("resampling", ["half-pixel", "monai", "nnunet"])
+def test_a_window_in_hu_is_for_ct(resampling: str) -> None:
+    case = ct_and_pet(0)
+    parameters = resolve(settings(window=(-100, 300), crop=True, resampling=resampling), "CT", [scan(case)], ("CT", "PET"))
+    result = preprocess(case, parameters)
+    assert result.placement.cropped_shape == (6, 6, 5) or resampling == "monai"
+    assert result.image.shape[1] <= 6, "cut to what lies above the window on the CT"
+    assert (result.image[0].min(), result.image[0].max()) == pytest.approx((0.0, 1.0), abs=0.35)
+    assert result.image[1].std() == pytest.approx(1, abs=0.1)
+    both = resolve(settings(window=(0, 10)), "MR", [scan(case)], ("T1", "T2"))
+    assert both.channels == (), "set by hand for channels that are no CT, it is for all of them"
+
+
+def test_each_channel_has_percentiles_of_its_own() -> None:
+    cases = [ct_and_pet(seed) for seed in range(2)]
+    parameters = resolve(settings(intensity="percentile"), "MR", map(scan, cases), ("T1", "T2"))
+    for index, rule in enumerate(parameters.channels):
+        values = foreground(cases, index)
+        assert rule.clip == pytest.approx(tuple(np.percentile(values, (0.5, 99.5))))
+        assert rule.scale == pytest.approx((values.mean(), values.std()))
+
+
+@pytest.mark.parametrize("resampling", ["half-pixel", "nnunet"])
+def test_channels_whose_names_say_their_rule(resampling: str) -> None:
+    case = ct_and_pet(0)
+    image = np.concatenate([case.image, case.image[1:], case.image[1:]])
+    case = replace(case, image=image)
+    names = ("CT", "noNorm", "rescale_to_0_1", "rgb_to_0_1")
+    parameters = resolve(settings(intensity="percentile", resampling=resampling), "CT", [scan(case)], names)
+    found, pet = preprocess(case, parameters).image[1:], depth_first(case.image[1])
+    expected = np.stack([pet, (pet - pet.min()) / (pet - pet.min()).max(), pet / 255])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [("CT",), ("PET",), ("FLAIR", "T1w", "t1gd", "T2w"), ("CT", "CT")])
+@pytest.mark.parametrize("intensity", ["window", "case-zscore", "percentile"])
+def test_channels_that_are_alike_keep_the_numbers_and_keys_of_before(channels: tuple[str, ...], intensity: str) -> None:
+    case = replace(ct_and_pet(0), image=np.repeat(ct_and_pet(0).image[:1], len(channels), 0))
+    modality = "CT" if channels[0] == "CT" else "MR"
+    one = resolve(settings(intensity=intensity, crop=True), modality, [scan(replace(case, image=case.image[:1]))])
+    found = resolve(settings(intensity=intensity, crop=True), modality, [scan(case)], channels)
+    assert found.channels == ()
+    assert (found, found.digest()) == (one, one.digest())
+
+
+# --------------------------------------------------------------------------------------------------------------------
 # The cache in front of it
 
 
@@ -260,8 +349,25 @@ def test_data_digest_depends_on_who_trains(folder: Path) -> None:
 
 def test_parameters_digest_holds_every_number() -> None:
     parameters = resolve(settings(), "CT", [scan(make_case())])
-    later = {"resampling": "nnunet", "crop_nonzero": True, "region": "whole"}
+    later = {"resampling": "nnunet", "crop_nonzero": True, "region": "whole", "channels": (Channel(),)}
     first = {key: value for key, value in asdict(parameters).items() if key not in later}
     assert parameters.digest() == digest.of_json({**first, "revision": 1}), "what came later is in no digest at its default"
     others = {replace(parameters, **{key: value}).digest() for key, value in later.items()}  # type: ignore[arg-type]
     assert len(others | {parameters.digest()}) == 1 + len(later)
+
+
+def test_a_folder_of_ct_and_pet_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
+    cases = [ct_and_pet(seed) for seed in range(3)]
+    root = tmp_path / "Dataset501_Both"
+    for case in cases:
+        for channel, voxels in enumerate(case.image):
+            write_nifti(root / "imagesTr" / f"{case.id}_{channel:04d}.nii.gz", voxels, case.affine)
+        write_nifti(root / "labelsTr" / f"{case.id}.nii.gz", case.label, case.affine)
+    table = {"labels": {"background": 0, "a": 1}, "file_ending": ".nii.gz"}
+    (root / "dataset.json").write_text(json.dumps({"channel_names": {"0": "PET", "1": "CT"}, **table}), "utf-8")
+    assert NnunetDataset(root).modality == "CT", "a CT among the channels makes the recipe that of CT"
+    (root / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT", "1": "PET"}, **table}), "utf-8")
+    prepared = prepare.prepare(NnunetDataset(root), Split("test", ("case_0", "case_1"), ("case_2",)), PERCENTILE)
+    assert prepared.parameters == resolve(PERCENTILE, "CT", map(scan, cases[:2]), ("CT", "PET"))
+    assert prepared.case("case_2").image[1].std() == pytest.approx(1, abs=1e-3)

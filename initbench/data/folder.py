@@ -53,7 +53,7 @@ class Layout:
     Attributes:
         said_by: where channels and classes are stated, for messages.
         regions: label numbers by region, where unions of labels are reported.
-        modality: empty where the first channel says it: CT, or MR for every other name.
+        modality: empty where the channels say it: CT where one is of that name, else MR.
     """
 
     channels: tuple[str, ...]
@@ -87,7 +87,7 @@ class FolderDataset:
         self.root = root
         self.name = name
         self.channels = layout.channels
-        self.modality = layout.modality or ("CT" if self.channels[0].upper() == "CT" else "MR")
+        self.modality = layout.modality or ("CT" if "ct" in map(str.casefold, self.channels) else "MR")
         self.classes = layout.classes
         self.licence = layout.licence
         self.regions = dict(layout.regions)

@@ -102,7 +102,10 @@ def prepare(dataset: Dataset, split: Split, settings: Preprocess, progress: Prog
     """
     progress = progress or NoProgress()
     whole, cases = data_digest(dataset, split)
-    parameters = resolve(settings, dataset.modality, _scans(dataset, split.train, cases, progress))
+    # Numbers of every channel are asked of the scans by one rule alone; all other scans are as they were cached before it was.
+    every = settings.intensity == "percentile" and len(dataset.channels) > 1
+    scans = _scans(dataset, split.train, cases, "scan-2" if every else "scan-1", progress)
+    parameters = resolve(settings, dataset.modality, scans, dataset.channels)
     digests = parameters.digest()
     keys = {case_id: digest.of_json([value, digests])[:32] for case_id, value in cases.items()}
     missing = [case_id for case_id, key in keys.items() if cache.read("volumes", key) is None]
@@ -120,12 +123,12 @@ def _store(case: Case, key: str, parameters: Parameters) -> None:
     cache.write("volumes", key, arrays, {"placement": made.placement.to_json(), "affine": case.affine.tolist(), "case": case.id})
 
 
-def _scans(dataset: Dataset, train: Sequence[str], cases: dict[str, str], progress: Progress) -> list[CaseScan]:
+def _scans(dataset: Dataset, train: Sequence[str], cases: dict[str, str], kind: str, progress: Progress) -> list[CaseScan]:
     """Scans of the training cases, cached each by its own bytes."""
     found: list[CaseScan] = []
     started = False
     for done, case_id in enumerate(train, start=1):
-        key = digest.of_json([cases[case_id], "scan-1"])[:32]
+        key = digest.of_json([cases[case_id], kind])[:32]
         item = cache.read("scans", key)
         if item is None:
             if not started:

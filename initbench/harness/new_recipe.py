@@ -71,7 +71,7 @@ def look(dataset: Dataset, settings: Preprocess) -> Seen:
         scans.append(scan(case))
         shapes.append(_shape(case))
         filled.append(float((case.label > 0).mean()))
-    parameters = resolve(settings, dataset.modality, scans)
+    parameters = resolve(settings, dataset.modality, scans, dataset.channels)
     spacing = np.array([item.spacing_xyz for item in scans])
     return Seen(split, spacing, np.array(shapes, np.float64), float(np.median(filled)), parameters)
 
