@@ -102,6 +102,10 @@ def test_the_placebo_is_asked_for_as_its_row_is_called(tmp_path: Path, capsys: p
     assert "| placebo | 2 |" in across
     assert "construct" not in across
     assert "vs placebo" in page(tmp_path, capsys)
+    assert "vs default(" not in page(tmp_path, capsys)
+    for command in ("leaderboard", "report"):
+        wrong = said(capsys, command, "--against", "tube", *own, code=2)
+        assert "--against tube: the inits of these runs are default, lwi, placebo" in wrong
     assert "no block has both placebo and tube" in said(capsys, "compare", "placebo", "tube", *own, code=2)
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from initbench.errors import UsageError
 from initbench.leaderboard import words
+from initbench.leaderboard.board import check_control
 from initbench.leaderboard.study import Study
 from initbench.report import page
 
@@ -16,5 +17,7 @@ def report_command(study: Study, file: Path, against: str, margin: float) -> Non
     """Writes the report of a study and says where."""
     if file.is_dir():
         raise UsageError(f"--html {file}: that is a folder; name a file")
-    page.write(study, file, against=words.meant(against), margin=margin)
+    control = words.meant(against)
+    check_control(study, control)
+    page.write(study, file, against=control, margin=margin)
     Console(highlight=False, soft_wrap=True).print(f"{file} ({file.stat().st_size / 1e6:.1f} MB)", markup=False)

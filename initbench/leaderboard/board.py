@@ -38,7 +38,7 @@ def check_control(study: Study, against: str) -> None:
     """
     names = {init for table in study.tables for init in table.names}
     if against != BASELINE and against not in names:
-        raise UsageError(f"--against {words.label(against)}: the inits of these runs are {', '.join(sorted(names))}")
+        raise UsageError(f"--against {words.label(against)}: the inits of these runs are {words.listed(names)}")
 
 
 def legend(study: Study, against: str, margin: float) -> tuple[str, ...]:

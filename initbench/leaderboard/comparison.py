@@ -27,7 +27,7 @@ def sheets(study: Study, first: str, second: str, margin: float = MARGIN) -> lis
     Raises:
         UsageError: no block has, or they are one; names those there are.
     """
-    there = f"the inits of these runs: {', '.join(sorted({init for table in study.tables for init in table.names}))}"
+    there = f"the inits of these runs: {words.listed(init for table in study.tables for init in table.names)}"
     a, b = words.label(first), words.label(second)
     if first == second:
         raise UsageError(f"{a} is compared with itself: name another init, as in `initbench compare lwi default`; {there}")

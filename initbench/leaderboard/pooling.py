@@ -100,7 +100,7 @@ def _notes(found: Pooled) -> tuple[str, ...]:
     whole = found.against in found.left_out
     notes = [f"Nothing is compared: {reason}." if whole else f"Untestable: {reason}." for reason in reasons]
     if found.left_out:
-        notes.append(f"Left out, as not complete in every block: {', '.join(map(words.label, found.left_out))}.")
+        notes.append(f"Left out, as not complete in every block: {words.listed(found.left_out)}.")
     if found.against:
         notes.append(
             f"Differences to {words.label(found.against)} in Dice points, averaged over the blocks, for {CLAIM}; verdicts hold "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from initbench import spec
 from initbench.errors import UsageError
@@ -23,6 +23,11 @@ def label(init: str) -> str:
     if init == PLACEBO:
         return "placebo"
     return f"placebo: {init}" if is_placebo(init) else init
+
+
+def listed(inits: Iterable[str]) -> str:
+    """The inits that there are, as their rows are called."""
+    return ", ".join(sorted(map(label, set(inits))))
 
 
 def meant(text: str) -> str:

@@ -125,6 +125,7 @@ def _values(content: Content) -> dict[str, Any]:
         "cells": cells.cells,
         "badges": cells.badges,
         "interval": words.interval,
+        "label": words.label,
         "protocols": protocols.names,
         "pairs": protocols.pairs,
         "seconds": words.duration,
