@@ -66,7 +66,7 @@ def test_settings_of_rows_are_settings_of_recipes(table: Table) -> None:
         (recipe,) = {*trials.recipe_names(trial.dataset, Overrides())} & {trial.dataset} or {"lung"}
         found = trials.resolved(trial, recipe, Overrides())
         for text in trial.assignments:
-            assert text.partition("=")[2] in (str(found.pretext.share),)
+            assert text.partition("=")[2] in (str(found.pretext.share), found.optimizer.schedule, str(found.optimizer.plateaus))
     for row in table.row:
         for name in row.settings:
             section, field = name.split(".")
@@ -106,13 +106,26 @@ def test_steps_that_the_training_cases_decide_are_asked_for() -> None:
 
 def test_a_gain_is_the_difference_of_two_values() -> None:
     table = get("lwi:table-1")
-    assert [table.published(claim) for claim in table.claims] == [2.56]
+    assert [table.published(claim) for claim in table.claims] == [2.56, 2.56]
 
 
 def test_the_release_means_something_on_its_networks_alone() -> None:
     found = trials.trials(get("lwi:table-6"), Overrides(backbone="nnformer"))
-    assert set(found.reasons) == {"order + masking as released"}
+    assert set(found.reasons) == {"default as released", "order + masking as released"}
     assert {trial.backbone for trial in found.trials} == {"nnformer"}
+
+
+@pytest.mark.parametrize("name", ["table-1", "table-4", "table-6"])
+def test_what_is_as_released_has_the_released_schedule_in_both_stages(name: str) -> None:
+    """Its pretext alone on the ramp would be neither the text nor the code; and its default is trained on the ramp, too."""
+    table = get(f"lwi:{name}")
+    released = {trial.label: trial for trial in trials_of(table) if trial.label.endswith("as released")}
+    (claim,) = (claim for claim in table.claims if claim.first in released)
+    assert {claim.first, claim.second} == set(released)
+    assert [released[label].init for label in (claim.first, claim.second)] == ["lwi-as-released", "default"]
+    for trial in released.values():
+        recipe = trials.resolved(trial, "synapse", Overrides())
+        assert (recipe.optimizer.schedule, recipe.optimizer.plateaus) == ("plateaus", 50)
 
 
 def test_weights_that_a_row_needs_are_asked_for_and_taken() -> None:
