@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from initbench.errors import UsageError
+from initbench.paths import is_file
 
 
 def listing() -> list[tuple[str, str]]:
@@ -33,12 +34,12 @@ def read(name: str) -> dict[str, Any]:
     """
     if name.endswith(".toml"):
         path = Path(name)
-        if not path.is_file():
+        if not is_file(path):
             raise UsageError(f"recipe {name}: there is no such file ({path.resolve()})")
         text = _text(path)
     else:
         file = resources.files("initbench.recipes") / f"{name}.toml"
-        if not file.is_file():
+        if not is_file(file):
             known = ", ".join(known for known, _ in listing())
             raise UsageError(f"unknown recipe {name!r}; known: {known}, or a path ending in .toml")
         text = file.read_text("utf-8")

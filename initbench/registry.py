@@ -18,6 +18,7 @@ from typing import Any
 from initbench import digest
 from initbench.catalog import CATALOG, GROUPS, Entry, Kind
 from initbench.errors import InitbenchError, UsageError
+from initbench.paths import home, is_file
 from initbench.spec import OF, Spec
 
 
@@ -160,8 +161,8 @@ def _source_digest(target: Any) -> str:
 
 def _from_file(kind: Kind, spec: Spec) -> Component:
     path_text, _, attribute = spec.name.rpartition(":")
-    path = Path(path_text).expanduser()
-    if not path.is_file():
+    path = home(path_text)
+    if not is_file(path):
         raise UsageError(f"{kind} {spec.name!r}: there is no file {path.resolve()}")
     source = path.read_bytes()
     source_digest = hashlib.sha256(source).hexdigest()
@@ -267,8 +268,8 @@ def _own_files(component: Component) -> dict[str, str]:
 
 
 def _file_digest(component: Component, key: str, text: str) -> str:
-    path = Path(text).expanduser()
-    if not path.is_file():
+    path = home(text)
+    if not is_file(path):
         raise UsageError(f"{component.spec.name}: {key}={text!r} is no file ({path.resolve()})")
     stat = path.stat()
     return _digest_of(path.resolve(), stat.st_size, stat.st_mtime_ns)

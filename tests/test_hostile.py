@@ -24,6 +24,7 @@ import torch
 from initbench import recipe
 from initbench.data import archives, limits
 from initbench.data.archives import extract
+from initbench.data.examine import examine
 from initbench.data.msd import MsdDataset
 from initbench.data.preprocess import preprocess, resolve, scan
 from initbench.errors import DataError, UsageError
@@ -126,15 +127,116 @@ def test_the_best_deflate_can_do_is_read(tmp_path: Path) -> None:
     assert MsdDataset(folder).load("case_00").image.shape == (1, 256, 256, 256)
 
 
-def test_a_voxel_of_a_kilometre_is_not_resampled(tmp_path: Path) -> None:
+def test_a_voxel_of_a_metre_is_not_resampled(tmp_path: Path) -> None:
     folder = make_msd(tmp_path / "Task90_Large", cases=1)
     for path in folder.glob("*Tr/*.nii.gz"):
         image = nibabel.load(path)
-        nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), np.diag([1e6, 1e6, 1e6, 1])), path)
+        nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), np.diag([1e3, 1e3, 1e3, 1])), path)
     case = MsdDataset(folder).load("case_00")
     settings = load().preprocess.model_copy(update={"spacing": (1.0, 1.0, 1.0)})
-    with pytest.raises(DataError, match=r"case case_00: resampling .* of 1e\+06 × 1e\+06 × 1e\+06 mm to 1 × 1 × 1 mm: .*GiB"):
+    with pytest.raises(DataError, match=r"case case_00: resampling .* of 1e\+03 × 1e\+03 × 1e\+03 mm to 1 × 1 × 1 mm: .*GiB"):
         preprocess(case, resolve(settings, "CT", [scan(case)]))
+
+
+COLOUR = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+
+
+def coloured(path: Path) -> Path:
+    nibabel.save(nibabel.Nifti1Image(np.zeros((6, 6, 6), COLOUR), np.eye(4)), path)
+    return path
+
+
+def complex_(path: Path) -> Path:
+    nibabel.save(nibabel.Nifti1Image(np.full((6, 6, 6), 1 + 1j, np.complex64), np.eye(4)), path)
+    return path
+
+
+def surface(path: Path) -> Path:
+    path = path.with_name(f"{path.name.partition('.')[0]}.gii")
+    points = nibabel.gifti.GiftiDataArray(np.zeros((4, 3), np.float32), datatype="NIFTI_TYPE_FLOAT32")
+    nibabel.save(nibabel.GiftiImage(darrays=[points]), path)
+    return path
+
+
+def placed(*affine: float) -> Callable[[Path], Path]:
+    """A volume whose header has this diagonal, or these nine numbers row by row."""
+
+    def write(path: Path) -> Path:
+        image = nibabel.Nifti1Image(np.zeros((6, 6, 6), np.uint8), np.eye(4))
+        rows = np.diag(affine) if len(affine) == 3 else np.reshape(affine, (3, 3))
+        image.header["sform_code"], image.header["qform_code"], image.header["magic"] = 1, 0, b"n+1"
+        image.header["vox_offset"] = 352
+        for name, row in zip(("srow_x", "srow_y", "srow_z"), rows, strict=True):
+            image.header[name] = [*row, 0]
+        path.write_bytes(gzip.compress(image.header.binaryblock + b"\0" * 4 + bytes(216)))
+        return path
+
+    return write
+
+
+ODD: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "colours": (coloured, "holds colours or complex numbers"),
+    "complex": (complex_, "holds colours or complex numbers"),
+    "surface": (surface, r"holds no volume \(GiftiImage\)"),
+    "singular": (placed(1, 1, 1, 1, 1, 1, 1, 1, 1.000001), "does not place voxels in space"),
+    "nearly singular": (placed(1, 0, 0, 0, 1, 1, 0, 0, 1e-17), "does not place voxels in space"),
+    "far too fine": (placed(1e-5, 1, 1), r"voxels of 1e-05 × 1 × 1 mm; edges are 0\.001 to 1000 mm"),
+    "no size at all": (placed(1e-30, 1e-30, 1e-30), "does not place voxels in space|voxels of 1e-30"),
+    "far too large": (placed(1, 1, 2000), "edges are"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["image", "label"])
+@pytest.mark.parametrize("name", ODD)
+def test_a_file_that_is_no_volume_in_space_is_refused(tmp_path: Path, name: str, kind: str) -> None:
+    folder = make_msd(tmp_path / "Task90_Odd", cases=3)
+    write, says = ODD[name]
+    path = write(folder / f"{kind}sTr" / "case_01.nii.gz")
+    table = json.loads((folder / "dataset.json").read_text())
+    table["training"][1][kind] = str(path.relative_to(folder))
+    table["training"][1]["image" if kind == "label" else "label"] = (
+        f"{'labelsTr' if kind == 'image' else 'imagesTr'}/case_01.nii.gz"
+    )
+    (folder / "dataset.json").write_text(json.dumps(table))
+    dataset = MsdDataset(folder)
+    odd = dataset.case_ids()[1]
+    with pytest.raises(DataError, match=says) as caught:
+        dataset.load(odd)
+    assert str(caught.value).startswith(f"case {odd}: {path}")
+    assert [problem.where for problem in examine(dataset).problems] == [odd], "the others were looked at"
+
+
+def test_any_exception_of_the_library_names_case_and_file(volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'shape'")
+
+    monkeypatch.setattr(nibabel, "load", fail)
+    with pytest.raises(DataError, match=r"case case_00: .*case_00\.nii.* cannot be read \('NoneType' object"):
+        MsdDataset(volume.parents[1]).load("case_00")
+
+
+def test_the_commands_name_an_odd_file(tmp_path: Path) -> None:
+    folder = make_msd(tmp_path / "Task90_Odd", cases=5)
+    coloured(folder / "labelsTr" / "case_01.nii.gz")
+    commands = [["data", name, str(folder)] for name in ("info", "verify", "prepare")]
+    for ended in in_one_process(tmp_path, *commands, [*RUN, "--init", "default", "--dataset", str(folder)]):
+        assert ended.code == 1
+        assert "case case_01" in ended.said
+        assert "Traceback" not in ended.said
+
+
+def test_names_that_no_file_system_takes_are_refused(tmp_path: Path) -> None:
+    long = "x" * 5000
+    datasets = [(long, 2), (f"Task{long}", 1), (f"a/{long}", 1), ("~nobody-of-this-name/a", 1)]
+    others = [("--recipe", long), ("--recipe", f"{long}.toml"), ("--init", f"{long}.py:a")]
+    commands = [["data", "info", name] for name, _ in datasets]
+    commands += [[*RUN, "--init", "default", "--dataset", name] for name, _ in datasets]
+    commands += [[*RUN, "--init", "default", "--dataset", "phantom-lung", key, value] for key, value in others]
+    codes = [code for _, code in datasets] * 2 + [2] * len(others)
+    for command, code, ended in zip(commands, codes, in_one_process(tmp_path, *commands), strict=True):
+        assert ended.code == code, [part[:40] for part in command]
+        assert "Traceback" not in ended.said
 
 
 # --- dataset.json -----------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from initbench.data import cache
 from initbench.data.splits import published_splits
 from initbench.errors import DataError, MissingDataError
+from initbench.paths import is_file
 from initbench.protocols import Case, Split
 
 MAX_CLASSES = 256
@@ -226,7 +227,7 @@ def check_files(root: Path, files: Mapping[str, Files], hint: str = "") -> None:
         for entry in files.values()
         for kind, stored in (*(("image", image) for image in entry.images), ("label", entry.label))
         for path in stored.paths
-        if not _is_file(path)
+        if not is_file(path)
     ]
     if missing:
         shown = "; ".join(missing[:3]) + (f"; and {len(missing) - 3} more" if len(missing) > 3 else "")
@@ -234,13 +235,6 @@ def check_files(root: Path, files: Mapping[str, Files], hint: str = "") -> None:
             f"{root}: dataset.json lists files that do not exist: {shown}. "
             f"{hint or 'Complete the download or remove the entries'}"
         )
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name of thousands of letters
-        return False
 
 
 def check_classes(where: str, numbers: Mapping[int, str]) -> tuple[str, ...]:

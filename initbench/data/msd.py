@@ -14,6 +14,7 @@ from initbench.data import nifti
 from initbench.data.folder import Files, FolderDataset, Layout, check_classes, check_files, folder_name, inside, read_json
 from initbench.data.known import DECATHLON, SHORT_NAMES
 from initbench.errors import DataError, MissingDataError
+from initbench.paths import is_file
 
 # Tables report these nested regions (Menze et al., IEEE TMI 34, 2015), numbered as the Decathlon's labels are: 1 oedema,
 # 2 non-enhancing, 3 enhancing tumour.
@@ -56,12 +57,12 @@ def read(root: Path) -> Layout:
 def recognized(root: Path) -> Layout | None:
     """`read`, for folders whose table has the Decathlon's keys."""
     path = root / "dataset.json"
-    table = read_json(path) if path.is_file() else None
+    table = read_json(path) if is_file(path) else None
     return read(root) if isinstance(table, dict) and {"modality", "training"} <= set(table) else None
 
 
 def _read_table(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(f"{path.parent}: there is no dataset.json, so this is no Decathlon folder")
     table = read_json(path)
     needed = ("modality", "labels", "training")
@@ -115,7 +116,7 @@ def find_folder(folder: str, data_root: Path | None, search: Sequence[Path]) -> 
     places = [*([data_root] if data_root else []), *search]
     for place in places:
         for candidate in (place / folder, place):
-            if folder_name(candidate) == folder and (candidate / "dataset.json").is_file():
+            if folder_name(candidate) == folder and is_file(candidate / "dataset.json"):
                 return candidate
     looked = ", ".join(str((place / folder).absolute()) for place in places) or "nowhere: no data root was given"
     known = DECATHLON.get(folder)

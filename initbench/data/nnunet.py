@@ -13,6 +13,7 @@ from typing import Any
 from initbench.data.folder import Files, FolderDataset, Layout, check_classes, check_files, folder_name, inside, read_json
 from initbench.data.nifti import ENDINGS, File
 from initbench.errors import DataError
+from initbench.paths import is_file
 
 _NEEDED = ("channel_names", "labels", "file_ending")
 
@@ -35,7 +36,7 @@ class NnunetDataset(FolderDataset):
 def recognized(root: Path) -> Layout | None:
     """`read`, for folders whose table has nnU-Net v2's keys."""
     path = root / "dataset.json"
-    table = read_json(path) if path.is_file() else None
+    table = read_json(path) if is_file(path) else None
     return read(root) if isinstance(table, dict) and "channel_names" in table else None
 
 

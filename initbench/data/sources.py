@@ -12,6 +12,7 @@ from initbench.data.folder import read_json
 from initbench.data.msd import MsdDataset, find_folder
 from initbench.data.nnunet import NnunetDataset
 from initbench.errors import DataError, UsageError
+from initbench.paths import exists, home, is_file
 from initbench.protocols import Dataset
 from initbench.spec import Spec
 
@@ -24,7 +25,7 @@ _KNOWN = (
 
 def search_path() -> list[Path]:
     """Where data sets are looked for after ``--data-root``: INITBENCH_DATA (several, as in PATH), then the user's data folder."""
-    paths = [Path(item).expanduser() for item in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if item]
+    paths = [home(item) for item in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if item]
     return [*paths, platformdirs.user_data_path("initbench")]
 
 
@@ -47,15 +48,15 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
         if not isinstance(dataset, Dataset):
             raise UsageError(f"dataset {name!r} does not fulfil initbench.protocols.Dataset")
         return dataset
-    path = Path(name).expanduser()
-    if (path / "dataset.json").is_file():
+    path = home(name)
+    if is_file(path / "dataset.json"):
         return open_folder(path)
     if path.name.startswith("Task") and len(path.parts) == 1:
         return MsdDataset(find_folder(path.name, data_root, search_path()))
-    if len(path.parts) > 1 or path.exists():
+    if len(path.parts) > 1 or exists(path):
         raise DataError(f"{path.absolute()}: there is no dataset.json there. {_KNOWN}")
     for root in [*([data_root] if data_root else []), *search_path()]:
-        if (root / name / "dataset.json").is_file():
+        if is_file(root / name / "dataset.json"):
             return open_folder(root / name)
     raise registry.unknown("dataset", name, registry.names("dataset"))
 
