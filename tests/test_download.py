@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from initbench.cli.app import main
-from initbench.data import download
+from initbench.data import archives, download
 from initbench.data.download import Archive, fetch
 from initbench.data.known import DECATHLON
 from initbench.data.sources import open_dataset
@@ -130,6 +133,35 @@ def test_a_task_arrives_whole(server: Server, tar: bytes, root: Path) -> None:
 def test_the_archive_is_kept_where_asked(server: Server, tar: bytes, root: Path) -> None:
     fetch(archive(server, tar), root, keep=True)
     assert (root / f"{TASK}.tar").read_bytes() == tar
+
+
+@pytest.mark.parametrize("when", ["before it is unpacked", "while it is unpacked"])
+def test_a_full_disk_costs_no_download(
+    server: Server, tar: bytes, root: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    wanted = archive(server, tar)
+    with monkeypatch.context() as patch:
+        if when == "while it is unpacked":
+            patch.setattr(tarfile.TarFile, "extractall", full)
+        else:
+            little = SimpleNamespace(free=100)
+            patch.setattr(archives, "shutil", SimpleNamespace(disk_usage=lambda _: little, rmtree=shutil.rmtree))
+        with pytest.raises(DataError, match=r"[Ff]ree disk space.* The download is kept"):
+            fetch(wanted, root)
+    assert [path.name for path in root.iterdir() if path.suffix != ".lock"] == [f".{TASK}.tar"]
+    assert fetch(wanted, root) == root / TASK
+    assert server.asked == [None], "what had come was unpacked"
+    assert [path.name for path in root.iterdir() if path.suffix != ".lock"] == [TASK]
+
+
+def test_a_damaged_archive_is_not_kept(server: Server, tar: bytes, root: Path) -> None:
+    server.content = tar[: len(tar) // 2]
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        fetch(Archive(server.url, TASK, None), root)
+    assert [path.name for path in root.iterdir() if path.suffix != ".lock"] == []
 
 
 def test_a_connection_that_is_cut_goes_on_where_it_was(server: Server, tar: bytes, root: Path) -> None:

@@ -20,6 +20,7 @@ from initbench.errors import DataError, UsageError
 # A data set has a file or two per case; a million of them would fill a file system's tables before its bytes.
 MAX_MEMBERS = 1_000_000
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _BROKEN_ZIP = (RuntimeError, NotImplementedError)  # encrypted members; compressions of other programs
 
 
@@ -32,6 +33,10 @@ class _Member:
     strange: str
 
 
+class NoRoomError(DataError):
+    """What an archive holds does not fit onto the disk; nothing is said against the archive."""
+
+
 def extract(archive: Path, folder: Path) -> None:
     """Unpacks a .tar, .tar.gz, .tgz or .zip; the members lie directly in `folder`.
 
@@ -42,7 +47,7 @@ def extract(archive: Path, folder: Path) -> None:
     Raises:
         UsageError: `folder` exists, or the archive does not, or is none of the three kinds.
         DataError: a member would lie outside or is no plain file or folder, the members claim more bytes than the disk has
-            free, or the archive is damaged. Names the archive and the member.
+            free (`NoRoomError`), or the archive is damaged. Names the archive and the member.
     """
     if not archive.is_file():
         raise UsageError(f"there is no archive {archive} ({archive.resolve()})")
@@ -75,8 +80,10 @@ def _damage(archive: Path) -> Iterator[None]:
     try:
         yield
     except (*_BROKEN, *_BROKEN_ZIP) as error:
-        remedy = "Free disk space" if getattr(error, "errno", None) == errno.ENOSPC else "Copy or download it again"
-        raise DataError(f"{archive} cannot be unpacked ({' '.join(str(error).split())}); nothing was kept. {remedy}") from None
+        said = f"{archive} cannot be unpacked ({' '.join(str(error).split())}); nothing was unpacked"
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise NoRoomError(f"{said}. Free disk space") from None
+        raise DataError(f"{said}. Copy or download it again") from None
 
 
 def _unpack_tar(archive: Path, folder: Path) -> None:
@@ -116,7 +123,7 @@ def _check(archive: Path, folder: Path, members: Iterable[_Member]) -> None:
             )
         claimed += member.size
         if claimed > free:
-            raise DataError(
+            raise NoRoomError(
                 f"{archive} claims {_gib(claimed)} or more when unpacked, and {_gib(free)} are free in {folder.parent}. Nothing "
                 "was unpacked; free disk space, choose another folder, or look at who made this archive"
             )

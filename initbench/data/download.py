@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from initbench.data.archives import extract
+from initbench.data.archives import NoRoomError, extract
 from initbench.data.folder import read_json
 from initbench.errors import DataError, InitbenchError, UsageError
 from initbench.protocols import NoProgress, Progress
@@ -57,7 +57,7 @@ def fetch(archive: Archive, root: Path, progress: Progress | None = None, *, kee
 
     Raises:
         UsageError: no such kind of address. DataError: the server does not give it, the checksum is another, the disk is full,
-            or the archive is refused.
+            or the archive is refused. Where the disk is full what was downloaded stays; an archive that is refused does not.
     """
     scheme = urlsplit(archive.url).scheme
     if scheme not in ("https", "http"):
@@ -91,6 +91,8 @@ def _unpack(archive: Archive, tar: Path, target: Path) -> None:
         if not (beside / archive.folder / "dataset.json").is_file():
             raise DataError(f"{archive.url} holds no {archive.folder}/dataset.json; nothing was kept")
         (beside / archive.folder).rename(target)
+    except NoRoomError as error:
+        raise NoRoomError(f"{error}. The download is kept ({tar.name}): the same command unpacks it once there is room") from None
     except DataError:
         tar.unlink(missing_ok=True)  # another try has to bring another file
         raise
