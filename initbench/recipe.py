@@ -10,15 +10,18 @@ import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from initbench import digest, spec
+from initbench import digest, registry, spec
 from initbench.errors import UsageError
+from initbench.protocols.basics import SIZES
 from initbench.recipe_files import read
 
 Budget = Literal["smoke", "short", "paper"]
+_SELECTABLE: Final[Mapping[str, tuple[str, ...]]] = {"size": SIZES, "budget": get_args(Budget)}
 Fraction = Field(ge=0.0, le=1.0)
 # Bounds far beyond any use: a slip of the hand or a hostile file is refused here, not by an allocation in the middle of a run.
 MAX_PATCH = 2**27  # 512 voxels cubed
@@ -29,6 +32,7 @@ Millimetres = Annotated[float, Field(ge=0.001, le=1000.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Size = Annotated[float, Field(ge=0.0, le=100.0)]
 Factor = Annotated[float, Field(ge=0.1, le=10.0)]
+Intensity = Annotated[float, Field(ge=-1e9, le=1e9)]
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
 N = TypeVar("N", bound=float)
 
@@ -102,7 +106,7 @@ class Preprocess(_Section):
 
     spacing: tuple[Millimetres, Millimetres, Millimetres] | Literal["median", "native"]
     intensity: Literal["window", "percentile", "case-zscore", "zscore", "nonzero-zscore"]
-    window: Rising[float] = (-175.0, 250.0)
+    window: Rising[Intensity] = (-175.0, 250.0)
     percentiles: Rising[Percent] = (0.5, 99.5)
     crop: bool | Literal["nonzero"] = True
     image_order: int = Field(ge=0, le=3)
@@ -178,9 +182,9 @@ class Augment(_Section):
     flip: float = Fraction
     rot90: float = Fraction
     scale_probability: float = Fraction
-    scale_range: float = Field(ge=0.0)
+    scale_range: Size
     shift_probability: float = Fraction
-    shift_range: float = Field(ge=0.0)
+    shift_range: Size
     family: Annotated[Literal["monai-r1", "nnunet"], LATER] = "monai-r1"
     nnunet: Annotated[NnUnetAugment, LATER] = NnUnetAugment()
 
@@ -189,13 +193,13 @@ class Optimizer(_Section):
     """One optimizer with its schedule. `warmup` is a share of the stage's steps, `plateaus` the number of its ``plateaus``."""
 
     name: Literal["adamw", "sgd"]
-    lr: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
+    lr: float = Field(gt=0, le=1e30)
+    weight_decay: float = Field(ge=0, le=1e30)
     momentum: float = Field(default=0.99, ge=0, lt=1)
     schedule: Literal["cosine", "poly", "constant", "plateaus"]
     warmup: float = Fraction
-    poly_power: float = 0.9
-    clip: float = Field(default=0.0, ge=0, description="gradient norm bound, 0 for none")
+    poly_power: Size = 0.9
+    clip: float = Field(default=0.0, ge=0, le=1e9, description="gradient norm bound, 0 for none")
     plateaus: Annotated[int, Field(ge=1, le=50), LATER] = 8
 
 
@@ -207,8 +211,8 @@ class Loss(_Section):
     squared: bool = True
     background: bool = True
     batch_dice: bool = False
-    smooth_nr: float = 0.0
-    smooth_dr: float = 1e-6
+    smooth_nr: float = Field(default=0.0, ge=0, le=1e9)
+    smooth_dr: float = Field(default=1e-6, ge=0, le=1e9)
     deep_supervision: bool = False
     coarsest: Annotated[bool, LATER] = True
 
@@ -341,7 +345,37 @@ def _overrides(name: str, table: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _matches(name: str, when: Any, selectors: Mapping[str, str]) -> bool:
     if not isinstance(when, dict) or set(when) - set(selectors):
         raise UsageError(f"recipe {name}: an override's `when` may name {', '.join(selectors)}, got {when!r}")
-    return all(selectors[key] in (value if isinstance(value, list) else [value]) for key, value in when.items())
+    wanted = {key: _wanted(name, key, value) for key, value in when.items()}
+    return all(_without_place(selectors[key]) in map(_without_place, values) for key, values in wanted.items())
+
+
+def _wanted(name: str, key: str, value: Any) -> list[str]:
+    """The values that an override asks for; there are all of them, as an override with a slip of the pen would never hold."""
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(isinstance(item, str) for item in values):
+        raise UsageError(f"recipe {name}: an override's `when` asks for {key} = {value!r:.200}; write a name, or a list of names")
+    for item in values:
+        if key == "backbone":
+            _check_backbone(name, item)
+        elif item not in _SELECTABLE[key]:
+            raise UsageError(
+                f"recipe {name}: an override asks for {key} = {item!r:.200}; there are {', '.join(_SELECTABLE[key])}"
+            )
+    return values
+
+
+def _check_backbone(name: str, backbone: str) -> None:
+    if spec.Spec(backbone).is_file:
+        return
+    try:
+        registry.check_name("backbone", backbone)
+    except UsageError as error:
+        raise UsageError(f"recipe {name}: an override's `when`: {error}") from None
+
+
+def _without_place(selector: str) -> str:
+    """A backbone in a file by the file's name: the same run may be asked for from another folder."""
+    return Path(selector).name if spec.Spec(selector).is_file else selector
 
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:

@@ -155,6 +155,13 @@ def test_order_of_the_layers(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ('[[override]]\nwhen = { gpu = "a100" }\n', r"`when` may name size, backbone, budget"),
+        ('[[override]]\nwhen = { backbone = "unter" }\n', r"own\.toml: .*unknown backbone 'unter': did you mean unetr"),
+        ('[[override]]\nwhen = { size = "tiny", backbone = ["unet", "unter"] }\n', r"unknown backbone 'unter'"),
+        ('[[override]]\nwhen = { backbone = "unetrpp(variant=lung)" }\n', r"unknown backbone 'unetrpp\(variant=lung\)': did you"),
+        ('[[override]]\nwhen = { size = "paperr" }\n', r"asks for size = 'paperr'; there are paper, tiny"),
+        ('[[override]]\nwhen = { budget = ["smoke", "sort"] }\n', r"asks for budget = 'sort'; there are smoke, short, paper"),
+        ("[[override]]\nwhen = { size = 3 }\n", r"size = 3; write a name, or a list of names"),
+        ("[[override]]\nwhen = { backbone = [] }\n", r"backbone = \[\]; write a name, or a list of names"),
         ("[patch]\nsize = [1, 2", "own.toml"),
         ("[patch]\nextra = 3\n", r"patch\.extra: Extra inputs"),
         ('[patch]\nbatch = "many"\n', r"patch\.batch: .*'many'"),
@@ -164,6 +171,37 @@ def test_mistakes_in_a_file(tmp_path: Path, text: str, says: str) -> None:
     name = write(tmp_path / "own.toml", text)
     with pytest.raises(UsageError, match=says):
         load(name, size="paper", backbone="unetr", budget="smoke")
+
+
+def test_a_backbone_in_a_file_is_known_by_its_name(tmp_path: Path) -> None:
+    """Where it lies, or from where it is asked for, is no setting."""
+    own = write(tmp_path / "own.toml", '[[override]]\nwhen = { backbone = "./net.py:build" }\npatch.batch = 9\n')
+    for backbone in ("./net.py:build", "net.py:build", "/elsewhere/net.py:build"):
+        assert load(own, size="paper", backbone=backbone, budget="smoke").patch.batch == 9
+    for backbone in ("./net.py:other", "./other.py:build", "unetr", ""):
+        assert load(own, size="paper", backbone=backbone, budget="smoke").patch.batch != 9
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "augment.scale_range",
+        "augment.shift_range",
+        "augment.nnunet.brightness_range",
+        "optimizer.lr",
+        "optimizer.weight_decay",
+        "optimizer.poly_power",
+        "optimizer.clip",
+        "pretext.optimizer.lr",
+        "loss.smooth_nr",
+        "loss.smooth_dr",
+        "preprocess.window",
+    ],
+)
+def test_numbers_beyond_any_use_are_refused_before_a_run(setting: str) -> None:
+    value = "-1e308,1e308" if setting in ("preprocess.window", "augment.nnunet.brightness_range") else "1e308"
+    with pytest.raises(UsageError, match=setting.replace(".", r"\.")):
+        tiny(f"{setting}={value}")
 
 
 def test_digest_is_of_the_values_alone(tmp_path: Path) -> None:
