@@ -7,12 +7,15 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from initbench.data import nnunet
+from initbench.data.folder import FolderDataset, check_classes
 from initbench.data.nnunet import NnunetDataset
 from initbench.data.sources import open_dataset
 from initbench.data.splits import published_splits, resolve
@@ -84,6 +87,41 @@ def test_a_table_of_cases_is_followed(root: Path) -> None:
     change(folder, dataset={"../mine": entry})
     with pytest.raises(DataError, match="cannot be the name of a case"):
         NnunetDataset(folder)
+
+
+@pytest.mark.parametrize("case", ["", ".", "..", ".a", " a", "a ", "c\0", "c\n1", "c\u2028", "a/b", "a\\b", "x" * 201, "\ud800"])
+def test_ids_that_are_no_file_names_are_refused_by_every_reader(root: Path, case: str) -> None:
+    folder = layouts.nnunet(root / "Dataset001_B", ("a",))
+    change(folder, dataset={case: {"images": ["imagesTr/a_0000.nii.gz"], "label": "labelsTr/a.nii.gz"}})
+    with pytest.raises(DataError, match="cannot be the name of a case") as caught:
+        open_dataset(str(folder))
+    assert str(folder) in str(caught.value)
+    layout = nnunet.read(layouts.nnunet(root / "Dataset002_C", ("a", "ä-1 (2).b")))
+    with pytest.raises(DataError, match="cannot be the name of a case"):
+        FolderDataset(root, "any", replace(layout, files={case: layout.files["a"]}))
+
+
+def test_a_name_that_a_label_without_one_gets_is_refused(root: Path) -> None:
+    folder = layouts.nnunet(root / "Dataset001_B", ("a",))
+    change(folder, labels={"background": 0, "label 2": 1, "all": [1, 2]})
+    with pytest.raises(DataError, match="'label 2' is the name of two") as caught:
+        open_dataset(str(folder))
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("labels", [{"0": "background", "1": "kidney", "2": "kidney"}, {"0": "kidney", "1": "kidney"}])
+def test_decathlon_names_that_stand_for_two_are_refused(root: Path, labels: dict[str, str]) -> None:
+    folder = make_msd(root / "Task90_B", cases=1, classes=2)
+    change(folder, labels=labels)
+    with pytest.raises(DataError, match="'kidney' is the name of two") as caught:
+        open_dataset(str(folder))
+    assert str(folder) in str(caught.value)
+
+
+def test_a_region_is_not_called_as_the_background_is() -> None:
+    assert check_classes("x", {0: "rest", 1: "a"}, ("a", "b")) == ("rest", "a"), "a region may have the name of a label"
+    with pytest.raises(DataError, match="'rest' is the name of two"):
+        check_classes("x", {0: "rest", 1: "a"}, ("rest",))
 
 
 def change(folder: Path, **values: Any) -> None:

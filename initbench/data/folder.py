@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from initbench.paths import is_file
 from initbench.protocols import Case, Split
 
 MAX_CLASSES = 256
+MAX_ID_BYTES = 200  # a file's name has 255, endings among them
 AFFINE_TOLERANCE_MM = 0.01
 
 
@@ -75,6 +77,9 @@ class FolderDataset:
         layout: what a reader found there.
         splits: published splits, the usual one first; by default those of the name.
         group: the patient of a case; by default each case is one.
+
+    Raises:
+        DataError: a case's id is no plain file name.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class FolderDataset:
         splits: Sequence[Split] | None = None,
         group: Callable[[str], str] | None = None,
     ) -> None:
+        check_ids(root, layout.files)
         self.root = root
         self.name = name
         self.channels = layout.channels
@@ -237,17 +243,43 @@ def check_files(root: Path, files: Mapping[str, Files], hint: str = "") -> None:
         )
 
 
-def check_classes(where: str, numbers: Mapping[int, str]) -> tuple[str, ...]:
+def check_classes(where: str, numbers: Mapping[int, str], regions: Sequence[str] = ()) -> tuple[str, ...]:
     """Class names by label number.
 
+    Args:
+        where: for messages.
+        numbers: name of each label.
+        regions: names of what is reported in place of the classes.
+
     Raises:
-        DataError: the numbers have gaps or do not fit a byte.
+        DataError: the numbers have gaps or do not fit a byte, or a name stands for two: results are kept by name.
     """
     if sorted(numbers) != list(range(len(numbers))) or len(numbers) < 2:
         raise DataError(f"{where}: label numbers must run from 0 (background) without gaps, got {sorted(numbers)}")
     if len(numbers) > MAX_CLASSES:
         raise DataError(f"{where}: {len(numbers)} labels; label maps are kept in bytes, which tell {MAX_CLASSES} apart")
-    return tuple(numbers[i] for i in range(len(numbers)))
+    classes = tuple(numbers[i] for i in range(len(numbers)))
+    for names in (classes, (classes[0], *regions)):
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise DataError(f"{where}: labels: {twice[0]!r} is the name of two; results are kept by name: give each its own")
+    return classes
+
+
+def check_ids(root: Path, ids: Iterable[str]) -> None:
+    """Refuses ids of cases that are no plain file names: predictions and tables are written under them.
+
+    Raises:
+        DataError: names the first one.
+    """
+    for case_id in ids:
+        # What is not printable is a control character, half of a letter, or a blank that looks like another.
+        plain = case_id.isprintable() and case_id.strip() == case_id and not set("/\\") & set(case_id)
+        if not case_id or case_id.startswith(".") or not plain or len(case_id.encode()) > MAX_ID_BYTES:
+            raise DataError(
+                f"{root}: {case_id!r:.80} cannot be the name of a case: files are named after it. Letters, digits and most signs "
+                f"do, but no / and \\, no dot in front, no blank at an end, and no more than {MAX_ID_BYTES} bytes"
+            )
 
 
 def check_order(where: Path, classes: Sequence[str], known: Mapping[str, int]) -> None:
