@@ -16,7 +16,7 @@ from initbench.stats.analysis import Analysis, analyse, verdicts
 from initbench.stats.components import Components
 from initbench.stats.design import Refused
 from initbench.stats.ranks import Ranking
-from initbench.stats.table import Narrowed, ScoreTable, case_scores, class_dice, false_positives, score_tables
+from initbench.stats.table import Narrowed, ScoreTable, case_scores, class_dice, class_scores, false_positives, score_tables
 from tests.recorded import write_block, write_run
 
 BLOCK = {
@@ -107,6 +107,32 @@ def test_a_case_is_the_mean_over_the_classes_it_holds() -> None:
     one = made.table(policy="empty-is-one")
     assert one.cases == ("x", "y", "z")
     assert one.y[0, 0] == pytest.approx([60, 25, 100])
+
+
+def test_classes_can_count_the_same_however_many_cases_hold_them() -> None:
+    """By hand: class 1 has .8 and .5, class 2 has .4 in one case alone; a table of classes prints (.65 + .4) / 2."""
+    made = Study()
+    for init, lower in (("a", 0), ("b", 10)):
+        made.run(init, 0)
+        run = made.runs[-1]
+        made.case(run, "x", 1, tp=80 - lower, fn=20 + lower, fp=20 + lower)
+        made.case(run, "x", 2, tp=40, fn=60, fp=60)
+        made.case(run, "y", 1, tp=50, fn=50, fp=50)
+        made.case(run, "y", 2, tp=0, fn=0, fp=7)
+        made.case(run, "z", 1, tp=0, fn=0, fp=0)
+        made.case(run, "z", 2, tp=0, fn=0, fp=0)
+    for row in made.rows:
+        row["class_name"] = f"class {row['class']}"
+    got = made.table(classes_alike=True)
+    assert (got.cases, got.unscored) == (("x", "y"), ("z",))
+    assert [float(got.runs(init)[0]) for init in got.inits] == pytest.approx([52.5, 50.0])
+    for run in ("cell-a", "cell-b"):
+        scores = class_scores(pd.DataFrame(made.rows), "dice").query("cell == @run")["score"]
+        assert float(got.runs(run[-1])[0]) == pytest.approx(float(scores.mean()))
+    for row in made.rows:  # all classes in all cases: either mean
+        row.update(tp=row["tp"] or 30, fn=70, fp=70)
+    alike, plain = made.table(classes_alike=True), made.table()
+    assert alike.y == pytest.approx(plain.y)
 
 
 def test_policies_class_by_class() -> None:

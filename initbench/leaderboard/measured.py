@@ -67,11 +67,13 @@ class Scores:
     """The counts of a data set's rows, their `cell` being the label, and how they are scored.
 
     Attributes:
+        classes_alike: the score is the mean of the classes' means over cases.
         as_the_paper: in words, where that differs from how runs are scored elsewhere here; empty where it does not.
     """
 
     cases: pd.DataFrame
     policy: Policy
+    classes_alike: bool = False
     as_the_paper: str = ""
 
 
@@ -89,21 +91,26 @@ def measure(
         its_own = any(dataset in dataset_names(row.dataset) for row in asked.table.row if row.dataset)
         scores[dataset] = _scores(asked.table, its_own, cases, {label: own[label] for label in labels})
         relabelled = pd.concat([_one_block(own[label], label) for label in labels], ignore_index=True)
-        (table,) = score_tables(relabelled, scores[dataset].cases, policy=scores[dataset].policy, shared=asked.shared)
+        how = scores[dataset]
+        (table,) = score_tables(relabelled, how.cases, policy=how.policy, shared=asked.shared, classes_alike=how.classes_alike)
         measured |= {label: _row(asked.table, label, own[label], table) for label in labels}
     return {label: measured[label] for label in own}, scores
 
 
 def _scores(table: Table, its_own: bool, cases: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> Scores:
-    """On the paper's data its classes, its grid where the runs were counted there, and its rule for absent classes."""
+    """On the paper's data its classes, its grid where the runs were counted there, its rule for absent classes, and the mean of
+    class means that papers print.
+    """
     native = pd.concat([_relabelled(cases, str(frame["cell"].iloc[0]), label) for label, frame in rows.items()])
     if not its_own:
         return Scores(native, "reference-mask")
     resampled = _resampled(native, rows) if table.grid == "resampled" else None
     counted = of_classes(native if resampled is None else resampled, (table.class_set,) if table.class_set else ())
     said = ["counted on the resampled grid"] if resampled is not None else []
+    # Where an absent class scores 0, all cases are scored for all classes, and either mean is the same.
     said += ["absent classes score 0"] if table.policy == "worst" else []
-    return Scores(counted, table.policy, " and ".join(said))
+    said += ["every class counts the same"] if table.policy != "worst" and table.classes else []
+    return Scores(counted, table.policy, classes_alike=True, as_the_paper=" and ".join(said))
 
 
 def _resampled(native: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame | None:

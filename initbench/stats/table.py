@@ -130,6 +130,7 @@ def score_tables(
     policy: Policy = "reference-mask",
     seeds: Sequence[int] | None = None,
     shared: bool = False,
+    classes_alike: bool = False,
 ) -> list[ScoreTable]:
     """The scores of every block; a block without a complete init has none, and says why.
 
@@ -142,12 +143,13 @@ def score_tables(
         policy: how classes without reference are scored.
         seeds: the seeds to compare; by default every seed that any init of the block was asked for.
         shared: compare the seeds of which every init of a block has a score.
+        classes_alike: every class counts the same, however many cases hold it (see `case_scores`).
 
     Raises:
         UsageError: a run is there twice.
         DataError: runs of a block were scored on different cases.
     """
-    scored = _by_run(case_scores(cases, policy))
+    scored = _by_run(case_scores(cases, policy, classes_alike=classes_alike))
     wanted = runs if seeds is None else runs[runs["seed"].isin(list(seeds))]
     found = []
     for key, frame in wanted.groupby(list(BLOCK), sort=True, dropna=False):
@@ -173,13 +175,32 @@ def of_classes(cases: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
     return cases[keep]
 
 
-def case_scores(cases: pd.DataFrame, policy: Policy = "reference-mask") -> pd.Series[float]:
-    """Dice points by cell, seed and case, mean over the classes scored; 0 in a diverged run, NaN where no class is scored."""
+def case_scores(cases: pd.DataFrame, policy: Policy = "reference-mask", *, classes_alike: bool = False) -> pd.Series[float]:
+    """Dice points by cell, seed and case, mean over the classes scored; 0 in a diverged run, NaN where no class is scored.
+
+    With `classes_alike` the mean over cases is that of the classes' own means, as in papers' tables: a class that half of the
+    cases hold weighs as much as one that all hold, so that each of them counts twice. Without absent classes both are the same.
+    """
     if cases.empty:
         return pd.Series(dtype=float, index=pd.MultiIndex.from_arrays([[], [], []], names=["cell", "seed", "case"]))
     points = POINTS * class_dice(cases, policy)
-    worst = (cases["status"] == "diverged") & points.notna()
-    return points.mask(worst, 0.0).groupby([cases["cell"], cases["seed"], cases["case"]], observed=True).mean()
+    points = points.mask((cases["status"] == "diverged") & points.notna(), 0.0)
+    keys = [cases["cell"], cases["seed"], cases["case"]]
+    if not classes_alike:
+        return points.groupby(keys, observed=True).mean()
+    return (points * _class_weights(cases, points)).groupby(keys, observed=True).sum(min_count=1)
+
+
+def _class_weights(cases: pd.DataFrame, points: pd.Series[float]) -> pd.Series[float]:
+    """Of every row: C / (K n) with C scored cases, K scored classes and n cases that are scored for its class, all of its run."""
+    run = [cases["cell"], cases["seed"]]
+    there = points.notna()
+    of_class = there.groupby([*run, cases["class_name"]], observed=True).transform("sum")
+    scored = cases[there]
+    runs = scored.groupby(["cell", "seed"], observed=True)
+    number = runs["case"].nunique() / runs["class_name"].nunique()
+    each = pd.MultiIndex.from_arrays([np.asarray(key, object) for key in run])
+    return pd.Series(number.reindex(each).to_numpy(float), points.index) / of_class.where(there)
 
 
 def class_dice(cases: pd.DataFrame, policy: Policy = "reference-mask") -> pd.Series[float]:
