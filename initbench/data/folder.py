@@ -328,9 +328,14 @@ def subfolders(place: Path) -> list[Path]:
         return []
 
 
-def _plain(name: str) -> str:
+def nnunet_name(name: str) -> str | None:
+    """NAME, lower case, of nnU-Net's ``DatasetNNN_NAME``; None where it is no such name."""
     match = _NNUNET.fullmatch(name)
-    return (match[1] if match else name).lower()
+    return match[1].lower() if match else None
+
+
+def _plain(name: str) -> str:
+    return nnunet_name(name) or name.lower()
 
 
 Reader = Callable[[Path], Layout | None]

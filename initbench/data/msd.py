@@ -5,13 +5,26 @@ Source of the format: Antonelli et al., Nature Communications 13, 4128 (2022); h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from initbench.data import nifti
-from initbench.data.folder import Files, FolderDataset, Layout, check_classes, check_files, folder_name, inside, read_json
+from initbench.data import nifti, nnunet
+from initbench.data.folder import (
+    Files,
+    FolderDataset,
+    Layout,
+    check_classes,
+    check_files,
+    check_order,
+    folder_name,
+    inside,
+    nnunet_name,
+    places,
+    read_json,
+)
 from initbench.data.known import DECATHLON, SHORT_NAMES
 from initbench.errors import DataError, MissingDataError
 from initbench.paths import is_file
@@ -121,23 +134,129 @@ def find_folder(folder: str, data_root: Path | None, search: Sequence[Path]) -> 
     looked = ", ".join(str((place / folder).absolute()) for place in places) or "nowhere: no data root was given"
     known = DECATHLON.get(folder)
     source = f"{known.url} ({known.about_size})" if known else "http://medicaldecathlon.com"
+    nnunet_too = f", and for nnU-Net's Dataset0{folder[4:]} there" if folder in SHORT_NAMES else ""
     command = f"`initbench data download {SHORT_NAMES.get(folder, folder)}` gets it, or download" if known else "Download"
     raise MissingDataError(
-        f"{folder} was not found. Looked at: {looked}. {command} {source}, unpack it, and point --data-root or INITBENCH_DATA "
-        f"at the folder that holds {folder}. Without any download: --dataset phantom-lung"
+        f"{folder} was not found. Looked at: {looked}{nnunet_too}. {command} {source}, unpack it, and point "
+        f"--data-root or INITBENCH_DATA at the folder that holds {folder}. Without any download: --dataset phantom-lung"
     )
 
 
-def lung(data_root: Path | None, search: Sequence[Path]) -> MsdDataset:
+# --- registered tasks -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a registered task looks like after nnU-Net's conversion, which keeps ids, channels and labels and splits channels.
+
+    Attributes:
+        ids: pattern of its case ids.
+        channels: names, lower case; empty for one channel, whatever it is called.
+        numbers: labels by the names that tables give them; other names are not looked at.
+    """
+
+    folder: str
+    ids: str
+    classes: int
+    channels: tuple[str, ...] = ()
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return SHORT_NAMES[self.folder]
+
+    @property
+    def converted(self) -> str:
+        """The folder's name without nnU-Net's number: ``Lung`` of ``Dataset006_Lung``."""
+        return self.folder.partition("_")[2]
+
+
+_TASKS = (
+    _Task("Task06_Lung", r"lung_\d{3}", 2, channels=("ct",)),
+    _Task(
+        "Task04_Hippocampus",
+        r"hippocampus_\d{3}",
+        3,
+        numbers={"anterior": 1, "anterior hippocampus": 1, "posterior": 2, "posterior hippocampus": 2},
+    ),
+    _Task(
+        "Task01_BrainTumour",
+        r"BRATS_\d{3}",
+        4,
+        channels=("flair", "t1w", "t1gd", "t2w"),
+        numbers={
+            "edema": 1,
+            "oedema": 1,
+            "non enhancing tumor": 2,
+            "non enhancing tumour": 2,
+            "enhancing tumor": 3,
+            "enhancing tumour": 3,
+        },
+        regions=BRATS_REGIONS,
+    ),
+)
+_BY_NAME = {task.name: task for task in _TASKS}
+
+
+def converted(root: Path) -> FolderDataset | None:
+    """A registered task that nnU-Net converted; None where the folder is none, by its name and the ids of its cases.
+
+    Raises:
+        DataError: it is one by both, and has other channels or classes than the task.
+    """
+    plain = nnunet_name(folder_name(root))
+    task = next((task for task in _TASKS if plain == task.converted.lower()), None)
+    layout = nnunet.recognized(root) if task else None
+    if task is None or layout is None or not all(re.fullmatch(task.ids, case) for case in layout.files):
+        return None
+    _check_fits(root / "dataset.json", task, layout)
+    return FolderDataset(root, task.name, replace(layout, regions=task.regions))
+
+
+def _check_fits(table: Path, task: _Task, layout: Layout) -> None:
+    wanted, found = task.channels or layout.channels[:1], tuple(name.lower() for name in layout.channels)
+    if len(found) != len(wanted) or (task.channels and found != task.channels):
+        raise DataError(
+            f"{table}: the channels of {task.folder} are {', '.join(wanted)} in this order, here are "
+            f"{', '.join(layout.channels)}. Convert the task again (nnUNetv2_convert_MSD_dataset), or rename the folder"
+        )
+    if len(layout.classes) != task.classes:
+        raise DataError(
+            f"{table}: {task.folder} has {task.classes - 1} classes, here are {len(layout.classes) - 1}. Give the folder "
+            "another name"
+        )
+    check_order(table, layout.classes, task.numbers)
+    if layout.regions and set(layout.regions.values()) != set(task.regions.values()):
+        raise DataError(
+            f"{table}: the regions of {task.folder} are {dict(task.regions)}, here are {dict(layout.regions)}. Labels may be "
+            "numbered otherwise; give the folder another name"
+        )
+
+
+def _open(name: str, data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
+    """The Decathlon's own folder, else one that nnU-Net converted."""
+    task = _BY_NAME[name]
+    try:
+        return MsdDataset(find_folder(task.folder, data_root, search))
+    except MissingDataError:
+        for folder in places((task.converted,), data_root, search):
+            found = converted(folder)
+            if found is not None:
+                return found
+        raise
+
+
+def lung(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
     """MSD Task06_Lung."""
-    return MsdDataset(find_folder("Task06_Lung", data_root, search))
+    return _open("lung", data_root, search)
 
 
-def hippocampus(data_root: Path | None, search: Sequence[Path]) -> MsdDataset:
+def hippocampus(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
     """MSD Task04_Hippocampus."""
-    return MsdDataset(find_folder("Task04_Hippocampus", data_root, search))
+    return _open("hippocampus", data_root, search)
 
 
-def brats(data_root: Path | None, search: Sequence[Path]) -> MsdDataset:
+def brats(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
     """MSD Task01_BrainTumour; its tables report the regions whole tumour, tumour core and enhancing tumour."""
-    return MsdDataset(find_folder("Task01_BrainTumour", data_root, search))
+    return _open("brats", data_root, search)

@@ -8,8 +8,8 @@ from pathlib import Path
 import platformdirs
 
 from initbench import registry
+from initbench.data import msd
 from initbench.data.folder import read_json
-from initbench.data.msd import MsdDataset, find_folder
 from initbench.data.nnunet import NnunetDataset
 from initbench.errors import DataError, UsageError
 from initbench.paths import exists, home, is_file
@@ -52,7 +52,7 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
     if is_file(path / "dataset.json"):
         return open_folder(path)
     if path.name.startswith("Task") and len(path.parts) == 1:
-        return MsdDataset(find_folder(path.name, data_root, search_path()))
+        return msd.MsdDataset(msd.find_folder(path.name, data_root, search_path()))
     if len(path.parts) > 1 or exists(path):
         raise DataError(f"{path.absolute()}: there is no dataset.json there. {_KNOWN}")
     for root in [*([data_root] if data_root else []), *search_path()]:
@@ -64,12 +64,14 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
 def open_folder(path: Path) -> Dataset:
     """The data set in a folder with a dataset.json: nnU-Net v2's or the Decathlon's, by the keys of its table.
 
+    A registered task that nnU-Net converted is that task, with its split and recipe.
+
     Raises:
         DataError: the table is neither's, or the data are unusable.
     """
     table = read_json(path / "dataset.json")
     if isinstance(table, dict) and ("channel_names" in table or "file_ending" in table):
-        return NnunetDataset(path)
+        return msd.converted(path) or NnunetDataset(path)
     if isinstance(table, dict) and table and not {"modality", "labels", "training"} & set(table):
         raise DataError(f"{path / 'dataset.json'} has the keys {', '.join(map(str, list(table)[:8]))}. {_KNOWN}")
-    return MsdDataset(path)
+    return msd.MsdDataset(path)
