@@ -371,6 +371,9 @@ def test_a_row_that_lacks_a_seed_gets_no_verdict(tmp_path: Path, capsys: pytest.
     write_rows(tmp_path, {"lwi": 0.03}, seeds=2)
     claim = rows_of(report(capsys, tmp_path), "claim")["order + masking"]
     assert (claim["verdict"], "no score for seed 2" in claim["reason"]) == ("untestable", True)
+    text = report(capsys, tmp_path, form="md")
+    assert "3 seeds hardly know their SD" in text
+    assert "One seed: no SD" not in text
     claim = rows_of(report(capsys, tmp_path, "--shared-seeds"), "claim")["order + masking"]
     assert claim["verdict"] != "untestable"
 

@@ -141,7 +141,7 @@ def _notes(asked: Asked, measured: Mapping[str, Measured], scores: Mapping[str, 
             f"Warning: measured with {', '.join(asked.overrides.words())}. The published numbers are of another question: "
             "gaps to them say nothing of the paper, and its claims are asked here, not tested there."
         )
-    seeds = sorted({item.scores.size for item in measured.values()})
+    seeds = sorted({item.scores.size for item in measured.values() if item.scores.size})  # a withheld row has none
     lines += [_of_the_sd(n) for n in seeds[:1] if n < _FEW]
     lines.append(
         "gap: measured less published, in Dice points and over the seed SD, with the bounds that the SD's own interval allows. "
