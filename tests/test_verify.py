@@ -20,14 +20,29 @@ from safetensors.torch import load_file, save_file
 import initbench
 from initbench.cli.app import main
 from initbench.harness.cell import RunRequest, as_json, from_json
+from initbench.harness.rescore import asked
 from initbench.runs import store, work
 from initbench.runs.status import Planned, read_plans, status, time_left
 from initbench.validation.checks import Check
 from initbench.validation.runs import verify
+from tests.commands import said
 from tests.crash_driver import SETTINGS
 from tests.msd_factory import make_msd
 
 LIGHT = f"{Path(__file__).parent / 'light_backbone.py'}:light"
+RECIPE = """
+name = "mine"
+version = 1
+source = "tests"
+preprocess = { spacing = "native", crop = false }
+patch = { size = [8, 16, 16], batch = 1 }
+pretext = { batch = 1, mask_patch = 4 }
+steps = { smoke = 4, short = 4, paper = 4 }
+
+[[override]]
+when = { backbone = "./net.py:light" }
+patch = { batch = 2 }
+"""
 OPTIONS: dict[str, Any] = {"budget": "smoke", "size": "tiny", "device": "cpu", "precision": "float32", "assignments": SETTINGS}
 
 
@@ -221,6 +236,103 @@ def test_the_command_says_it_and_exits_with_1(out: Path, capsys: pytest.CaptureF
     assert ended.value.code == 2
 
 
+def test_from_within_a_study(out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Folders are named as one stands: from the run's own, from the one above, from that of all runs."""
+    folder = folder_of(out)
+    monkeypatch.chdir(folder.parent)
+    assert "all 5 checks passed" in said(capsys, "verify", "seed-0", "--steps", "1")
+    said(capsys, "measure", "seed-0")
+    assert "run seed-0" in " ".join(said(capsys, "describe", "seed-0").split())
+    monkeypatch.chdir(folder)
+    assert "all 5 checks passed" in said(capsys, "verify", ".", "--steps", "1")
+    said(capsys, "measure", ".", "--nsd-tolerance", "1")
+    monkeypatch.chdir(out)
+    assert "all 5 checks passed" in said(capsys, "verify", ".", "--steps", "1")
+    said(capsys, "report", "--out", ".")
+    assert "no run is failed" in said(capsys, "retry", "--failed", "--out", ".", code=2)
+
+
+def test_a_run_that_was_copied_out_of_its_study(out: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder_of(out), tmp_path / "alone")
+    assert failed(verify(tmp_path / "alone", steps=1)) == {}
+    above = Path("/seed-0")
+    record = store.read_record(folder_of(out))
+    assert record is not None
+    assert asked(above, record).out == Path("/")
+
+
+def test_asked_with_relative_paths_and_verified_elsewhere(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Data sets, recipes, plug-ins and weights by paths as one types them: another folder is no other run, and none is lost."""
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    shutil.copytree(data, here / "Task90_Noise")
+    shutil.copy(Path(__file__).parent / "light_backbone.py", here / "net.py")
+    (here / "my.toml").write_text(RECIPE, "utf-8")
+    monkeypatch.chdir(here)
+    options = OPTIONS | {"recipe": "my.toml", "data_root": ".", "assignments": ()}
+    [first, second] = initbench.run("default,./net.py:one", "./net.py:light", "Task90_Noise", out="runs", **options)
+    assert first.folder is not None
+    weights = str(first.folder / store.WEIGHTS)
+    [third] = initbench.run(f"checkpoint(path={weights!r})", "./net.py:light", "./Task90_Noise", out="runs", **options)
+    assert [outcome.state for outcome in (first, second, third)] == ["ok", "ok", "ok"]
+    names = sorted(str(path.relative_to("runs")) for path in Path("runs").glob("*/*/*/seed-0"))
+    [broken] = initbench.run("./net.py:broken", "./net.py:light", "Task90_Noise", out="runs", **options)
+    assert broken.state == "failed"
+
+    monkeypatch.chdir(elsewhere)
+    for outcome in (first, second, third):
+        assert outcome.folder is not None
+        assert failed(verify(here / outcome.folder, steps=1)) == {}
+    said(capsys, "measure", str(here / "runs"))
+    [again] = json.loads(said_anyway(capsys, "retry", "--failed", "--out", str(here / "runs"), "--json"))
+    assert (again["state"], again["message"]) == ("failed", "RuntimeError: planted")
+    # Absolute paths are the same runs: no id and no name in a table knows where a file lies.
+    absolute = options | {"recipe": str(here / "my.toml")}
+    asked_again = initbench.run(
+        f"default,{here}/net.py:one", f"{here}/net.py:light", str(here / "Task90_Noise"), out=here / "runs", **absolute
+    )
+    assert [outcome.state for outcome in asked_again] == ["cached", "cached"]
+    assert set(names) <= {str(path.relative_to(here / "runs")) for path in (here / "runs").glob("*/*/*/seed-0")}
+
+    moved = elsewhere / "data"
+    moved.mkdir()
+    (here / "Task90_Noise").rename(moved / "Task90_Noise")
+    assert first.folder is not None
+    run = str(here / first.folder)
+    assert "cannot be made again here" in said_anyway(capsys, "verify", run, "--steps", "1")
+    assert "all 5 checks passed" in said(capsys, "verify", run, "--steps", "1", "--data-root", str(moved))
+    said(capsys, "measure", run, "--data-root", str(moved), "--nsd-tolerance", "1")
+
+
+def said_anyway(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a command prints that ends with 1."""
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments])
+    assert ended.value.code == 1
+    return capsys.readouterr().out
+
+
+def test_a_run_that_failed_without_a_place_and_has_one_now(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its data were damaged; mended, it is run from elsewhere, and no longer listed as failed."""
+    folder = Path(shutil.copytree(data, tmp_path / "Task92_Damaged"))
+    image = next((folder / "imagesTr").iterdir())
+    whole = image.read_bytes()
+    image.write_bytes(b"no image")
+    monkeypatch.chdir(tmp_path)
+    outcomes = initbench.run("default,kaiming-normal", LIGHT, "Task92_Damaged", out="runs", **OPTIONS)
+    assert [outcome.state for outcome in outcomes] == ["failed", "failed"]
+    image.write_bytes(whole)
+    monkeypatch.chdir("/")
+    again = json.loads(said(capsys, "retry", "--failed", "--out", str(tmp_path / "runs"), "--json"))
+    assert [run["state"] for run in again] == ["ok", "ok"]
+    assert [status(run).state for run in read_plans(tmp_path / "runs")] == ["done", "done"]
+
+
 # --- status and retry -------------------------------------------------------------------------------------------------
 
 
@@ -229,8 +341,8 @@ def request(out: Path, **changes: Any) -> RunRequest:
 
 
 def test_a_request_survives_json(tmp_path: Path) -> None:
-    asked = request(tmp_path, fixed=("order",), data_root=tmp_path / "data")
-    assert from_json(json.loads(json.dumps(as_json(asked)))) == asked
+    wanted = request(tmp_path, fixed=("order",), data_root=tmp_path / "data")
+    assert from_json(json.loads(json.dumps(as_json(wanted)))) == wanted
 
 
 def planned(out: Path) -> Planned:

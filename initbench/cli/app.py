@@ -296,12 +296,13 @@ def verify(
     runs: Annotated[list[Path], typer.Argument(help="Folder(s) of runs, or folders that hold some.")],
     steps: Annotated[int, typer.Option(help="First steps that are trained again and compared.", min=1)] = 20,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:i. [default: as the run had it]")] = None,
+    data_root: DataRootOption = None,
     json: JsonOption = False,
 ) -> None:
     """Check that runs are what they say: files, Dice made anew, first steps trained again. Exit code 1 if not."""
     from initbench.cli.verify import verify_command
 
-    verify_command(runs, steps=steps, device=device, json=json)
+    verify_command(runs, steps=steps, device=device, data_root=data_root, json=json)
 
 
 @app.command()
@@ -309,12 +310,13 @@ def measure(
     runs: Annotated[list[Path], typer.Argument(help="Folder(s) of runs, or folders that hold some.")],
     nsd_tolerance: ToleranceOption = 2.0,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:i. [default: as the run had it]")] = None,
+    data_root: DataRootOption = None,
     json: JsonOption = False,
 ) -> None:
     """Add HD95 and surface Dice to finished runs, from their predictions or weights. Exit code 1 if one is refused."""
     from initbench.cli.measure import measure_command
 
-    measure_command(runs, tolerance=nsd_tolerance, device=device, json=json)
+    measure_command(runs, tolerance=nsd_tolerance, device=device, data_root=data_root, json=json)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from initbench.cli.verify import runs_below
 from initbench.errors import InitbenchError
 
 
-def measure_command(folders: list[Path], *, tolerance: float, device: str | None, json: bool) -> None:
+def measure_command(folders: list[Path], *, tolerance: float, device: str | None, data_root: Path | None, json: bool) -> None:
     """Measures runs, or all runs below a folder. Exits with 1 where one was refused; the others are measured."""
     runs = [run for folder in folders for run in runs_below(folder)]
     report = Report(json)
@@ -25,7 +25,7 @@ def measure_command(folders: list[Path], *, tolerance: float, device: str | None
     for run in runs:
         with report.status(str(run)):
             try:
-                done = measure(run, tolerance_mm=tolerance, device=device)
+                done = measure(run, tolerance_mm=tolerance, device=device, data_root=data_root)
                 row = _row(run, "measured" if done.cases else "cached", done.cases, done.seconds, done.source)
             except (InitbenchError, OSError) as error:
                 row = _row(run, "refused", message=str(error))

@@ -9,7 +9,7 @@ from initbench.errors import UsageError
 from initbench.runs import store
 
 
-def verify_command(folders: list[Path], *, steps: int, device: str | None, json: bool) -> None:
+def verify_command(folders: list[Path], *, steps: int, device: str | None, data_root: Path | None, json: bool) -> None:
     """Looks at runs, or at all runs below a folder. Exits with 1 where one is not what it says."""
     runs = [run for folder in folders for run in runs_below(folder)]
     report = Report(json)
@@ -17,7 +17,7 @@ def verify_command(folders: list[Path], *, steps: int, device: str | None, json:
         from initbench.validation.runs import verify
     for run in runs:
         with report.status(str(run)):
-            checks = verify(run, steps=steps, device=device)
+            checks = verify(run, steps=steps, device=device, data_root=data_root)
         report.add(str(run), {"run": str(run)}, checks)
     report.close()
 

@@ -75,9 +75,24 @@ class Prepared:
         return PreparedCase(case_id, item.array("image"), item.array("label"), item.array("reference"), affine, placement)
 
 
-def data_digest(dataset: Dataset, split: Split) -> tuple[str, dict[str, str]]:
-    """Digest of everything a result depends on in the data: cases, their bytes, who trains; and the digest of each case."""
-    cases = {case_id: dataset.digest(case_id) for case_id in (*split.train, *split.test)}
+def case_digests(dataset: Dataset, case_ids: Sequence[str], source: str | None = None) -> dict[str, str]:
+    """What tells one content of a case from another, by case: its bytes, and what its reader makes of them.
+
+    Args:
+        dataset: whose cases they are.
+        case_ids: of them.
+        source: digest of the reader's code where that is a plug-in; built-in readers change voxels under another revision alone.
+    """
+    found = {case_id: dataset.digest(case_id) for case_id in case_ids}
+    return found if source is None else {case_id: digest.of_json([value, source]) for case_id, value in found.items()}
+
+
+def data_digest(dataset: Dataset, split: Split, source: str | None = None) -> tuple[str, dict[str, str]]:
+    """Digest of everything a result depends on in the data: cases, their bytes, who trains; and the digest of each case.
+
+    `source` is as for `case_digests`.
+    """
+    cases = case_digests(dataset, (*split.train, *split.test), source)
     table = {"cases": cases, "train": split.train, "test": split.test, "classes": dataset.classes}
     regions = _regions(dataset)
     return digest.of_json(table | ({"regions": regions} if regions else {})), cases
@@ -94,14 +109,16 @@ def _regions(dataset: Dataset) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def prepare(dataset: Dataset, split: Split, settings: Preprocess, progress: Progress | None = None) -> Prepared:
-    """Preprocesses what the cache lacks.
+def prepare(
+    dataset: Dataset, split: Split, settings: Preprocess, progress: Progress | None = None, source: str | None = None
+) -> Prepared:
+    """Preprocesses what the cache lacks. `source` is as for `case_digests`.
 
     Raises:
         DataError: a case is unusable; names it.
     """
     progress = progress or NoProgress()
-    whole, cases = data_digest(dataset, split)
+    whole, cases = data_digest(dataset, split, source)
     # Numbers of every channel are asked of the scans by one rule alone; all other scans are as they were cached before it was.
     every = settings.intensity == "percentile" and len(dataset.channels) > 1
     scans = _scans(dataset, split.train, cases, "scan-2" if every else "scan-1", progress)

@@ -11,10 +11,10 @@ from typing import Any, Literal
 from initbench import digest, registry, seeding, spec
 from initbench.data import splits
 from initbench.data.planning import planned, read_grids
-from initbench.data.prepare import Prepared, prepare
+from initbench.data.prepare import Prepared, case_digests, prepare
 from initbench.data.sources import open_dataset
 from initbench.errors import UsageError
-from initbench.harness import compose
+from initbench.harness import compose, places
 from initbench.harness.hardware import resolve_device, resolve_precision
 from initbench.protocols import (
     BackboneInfo,
@@ -26,6 +26,8 @@ from initbench.protocols import (
     Split,
     check_patch,
     check_variant,
+    group_of,
+    splits_of,
 )
 from initbench.recipe import Budget, Plan, Recipe
 from initbench.recipe import load as load_recipe
@@ -88,7 +90,18 @@ class RunRequest:
 
 
 def as_json(request: RunRequest) -> dict[str, Any]:
-    """A request as plain values."""
+    """A request as plain values, which mean the same in any folder: its paths are absolute.
+
+    `out` stays as it was written: whoever reads the request knows where it lies.
+    """
+    request = replace(
+        request,
+        init=places.component("initializer", request.init),
+        backbone=places.component("backbone", request.backbone),
+        dataset=places.dataset(request.dataset),
+        data_root=request.data_root.absolute() if request.data_root else None,
+        recipe=places.recipe(request.recipe),
+    )
     return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(request).items()}
 
 
@@ -151,18 +164,39 @@ class Cell:
         return self.total_steps - off
 
 
-def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
-    """Makes every choice of a request; preprocesses the data where the cache lacks them.
+@dataclass(frozen=True)
+class Choices:
+    """What a request says of data, network and settings; the init has no part in it.
+
+    Attributes:
+        reader: digest of the data set's code where that is a plug-in.
+        recipe: with numbers in place of its plan.
+    """
+
+    dataset: Dataset
+    reader: str | None
+    split: Split
+    backbone: Component
+    variant: str
+    recipe: Recipe
+
+    def prepare(self, progress: Progress | None = None) -> Prepared:
+        """Preprocesses what the cache lacks.
+
+        Raises:
+            DataError: a case is unusable.
+        """
+        return prepare(self.dataset, self.split, self.recipe.preprocess, progress, self.reader)
+
+
+def choose(request: RunRequest, progress: Progress | None = None) -> Choices:
+    """Makes the choices that decide how data are preprocessed; reads the training cases where the recipe leaves it to them.
 
     Raises:
         UsageError: something asked for does not exist or does not fit together. DataError: the data are unusable.
     """
-    check_streams(request.fixed)
-    check_tolerance(request.nsd_tolerance)
-    init_spec, backbone_spec = spec.parse(request.init), spec.parse(request.backbone)
-    init = registry.get("initializer", init_spec)
-    registry.resolve_params(init, skip=2)
-    dataset = open_dataset(request.dataset, request.data_root)
+    dataset, reader = open_dataset(request.dataset, request.data_root), _reader(request.dataset)
+    backbone_spec = spec.parse(request.backbone)
     recipe = load_recipe(
         request.recipe or default_name(dataset.name, dataset.modality),
         size=request.size,
@@ -171,19 +205,55 @@ def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
         assignments=request.assignments,
     )
     backbone, variant = _backbone(backbone_spec, recipe)
+    chosen = Choices(dataset, reader, _split(dataset, request), backbone, variant, recipe)
+    return replace(chosen, recipe=_planned(chosen, request.assignments, progress))
+
+
+def _reader(name: str) -> str | None:
+    """Digest of the code of a plug-in's data set: what it makes of the same files may change with it."""
+    return registry.get("dataset", spec.Spec(name)).source_digest if name in registry.names("dataset") else None
+
+
+def _split(dataset: Dataset, request: RunRequest) -> Split:
+    """The split that is asked for.
+
+    Raises:
+        UsageError: these data cannot be divided so, however they are completed or mended. DataError: they are unusable.
+    """
+    if request.split == "published" and request.fold is None and not splits_of(dataset):
+        raise UsageError(f"--split published: {dataset.name} has no published split; use --split auto")
+    if request.fold is not None and request.split is None:
+        number, of = splits.parse_fold(request.fold)
+        patients = len({group_of(dataset, case_id) for case_id in dataset.case_ids()})
+        if patients < of:
+            raise UsageError(
+                f"--fold {number}/{of}: {dataset.name} has {patients} labelled cases (or patients); ask for so many folds at most"
+            )
+    return splits.resolve(dataset, request.split, request.fold, request.train_cases)
+
+
+def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
+    """Makes every choice of a request; preprocesses the data where the cache lacks them.
+
+    Raises:
+        UsageError: something asked for does not exist or does not fit together. DataError: the data are unusable.
+    """
+    check_streams(request.fixed)
+    check_tolerance(request.nsd_tolerance)
+    init = registry.get("initializer", spec.parse(request.init))
+    registry.resolve_params(init, skip=2)
     precision = resolve_precision(request.precision, resolve_device(request.device, request.index))
-    split = splits.resolve(dataset, request.split, request.fold, request.train_cases)
-    recipe = _planned(recipe, dataset, split, backbone, variant, request, progress)
-    prepared = prepare(dataset, split, recipe.preprocess, progress)
+    chosen = choose(request, progress)
+    prepared = chosen.prepare(progress)
     cell = Cell(
         request=request,
         init=init,
         init_name=str(registry.canonical(init, skip=2, shown=True)),
         init_identity=str(registry.canonical(init, skip=2)),
         init_info=compose.info(init),
-        backbone=backbone,
-        variant=variant,
-        recipe=recipe,
+        backbone=chosen.backbone,
+        variant=chosen.variant,
+        recipe=chosen.recipe,
         prepared=prepared,
         precision=precision,
         identity={},
@@ -191,22 +261,15 @@ def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
     return replace(cell, identity=_identity(cell))
 
 
-def _planned(
-    recipe: Recipe,
-    dataset: Dataset,
-    split: Split,
-    backbone: Component,
-    variant: str,
-    request: RunRequest,
-    progress: Progress | None,
-) -> Recipe:
+def _planned(chosen: Choices, assignments: Sequence[str], progress: Progress | None) -> Recipe:
     """The recipe with what it leaves to the training cases as numbers."""
+    recipe, train = chosen.recipe, chosen.split.train
     if recipe.plan == Plan():
         return recipe
-    info: BackboneInfo | None = getattr(backbone.target, "info", None)
-    rule = (info.patches if info else {}).get(variant, PatchRule((1, 1, 1)))
-    grids = read_grids(dataset, split.train, {case: dataset.digest(case) for case in split.train}, progress)
-    return planned(recipe, grids, rule, (assignment.partition("=")[0].strip() for assignment in request.assignments))
+    info: BackboneInfo | None = getattr(chosen.backbone.target, "info", None)
+    rule = (info.patches if info else {}).get(chosen.variant, PatchRule((1, 1, 1)))
+    grids = read_grids(chosen.dataset, train, case_digests(chosen.dataset, train, chosen.reader), progress)
+    return planned(recipe, grids, rule, (assignment.partition("=")[0].strip() for assignment in assignments))
 
 
 def check_streams(fixed: Sequence[str]) -> None:

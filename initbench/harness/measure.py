@@ -11,9 +11,9 @@ from typing import Any
 from initbench import seeding
 from initbench.errors import InitbenchError
 from initbench.harness import record as records
-from initbench.harness.cell import Cell, check_tolerance, from_json, resolve
+from initbench.harness.cell import Cell, check_tolerance, resolve
 from initbench.harness.distances import CaseDistances, of_case, recorded
-from initbench.harness.rescore import difference, finished_record, other_counts, read_cases, rescore, source
+from initbench.harness.rescore import asked, difference, finished_record, other_counts, read_cases, rescore, source
 from initbench.protocols import NoProgress, Progress
 from initbench.runs import store, work
 
@@ -28,7 +28,14 @@ class Measured:
     source: str
 
 
-def measure(folder: Path, *, tolerance_mm: float = 2.0, device: str | None = None, progress: Progress | None = None) -> Measured:
+def measure(
+    folder: Path,
+    *,
+    tolerance_mm: float = 2.0,
+    device: str | None = None,
+    data_root: Path | None = None,
+    progress: Progress | None = None,
+) -> Measured:
     """Adds HD95 and surface Dice to a finished run, or replaces those of another tolerance.
 
     The reported cases are predicted again from the weights, or read where predictions were kept, and have to give the counts
@@ -38,6 +45,7 @@ def measure(folder: Path, *, tolerance_mm: float = 2.0, device: str | None = Non
         folder: a run's folder.
         tolerance_mm: of the surface Dice.
         device: where, by default as the run was asked for.
+        data_root: folder that holds the data sets, likewise.
         progress: told of progress.
 
     Raises:
@@ -47,9 +55,7 @@ def measure(folder: Path, *, tolerance_mm: float = 2.0, device: str | None = Non
     """
     check_tolerance(tolerance_mm)
     folder = folder.resolve()
-    asked = finished_record(folder)["asked"]
-    changes: dict[str, Any] = {"out": folder.parents[3], **({"device": device} if device else {})}
-    cell = resolve(from_json(asked, **changes), progress)
+    cell = resolve(asked(folder, finished_record(folder), device, data_root), progress)
     with work.claim(folder) as claim:
         if claim is None:
             raise InitbenchError(f"{folder}: another process is at it")

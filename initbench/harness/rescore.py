@@ -16,7 +16,7 @@ from initbench import dice
 from initbench.errors import InitbenchError, UsageError
 from initbench.evaluation.distances import Distances
 from initbench.evaluation.evaluate import Evaluator, Scored, score_cases, score_empty, scored
-from initbench.harness.cell import Cell
+from initbench.harness.cell import Cell, RunRequest, from_json
 from initbench.harness.coverage import state_digest
 from initbench.harness.distances import CaseDistances
 from initbench.harness.execute import folder_of
@@ -38,6 +38,30 @@ def finished_record(folder: Path) -> dict[str, Any]:
     if record["status"] not in store.FINISHED:
         raise UsageError(f"{folder} has no result: it {record['status']} ({record['reason']})")
     return record
+
+
+def asked(folder: Path, record: Mapping[str, Any], device: str | None = None, data_root: Path | None = None) -> RunRequest:
+    """The request of a run, to be made again from wherever the run lies now.
+
+    Args:
+        folder: the run's.
+        record: of it.
+        device: where, by default as the run was asked for.
+        data_root: folder that holds the data sets now, by default as the run was asked for.
+    """
+    above = folder.resolve().parents
+    changes: dict[str, Any] = {"out": above[min(3, len(above) - 1)]}  # a run may have been copied out of its study
+    if device:
+        changes["device"] = device
+    if data_root:
+        changes |= {"data_root": data_root, "dataset": _below(data_root, record["asked"]["dataset"])}
+    return from_json(record["asked"], **changes)
+
+
+def _below(data_root: Path, dataset: str) -> str:
+    """A data set that was asked for by its path, by its folder's name below `data_root` where there is such a one."""
+    moved = data_root / Path(dataset).name
+    return str(moved) if len(Path(dataset).parts) > 1 and moved.is_dir() else dataset
 
 
 def difference(cell: Cell, record: Mapping[str, Any]) -> str:

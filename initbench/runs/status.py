@@ -81,8 +81,15 @@ def read_plans(out: Path) -> list[Planned]:
     for path in sorted((out / SWEEPS).glob("*.json"), key=lambda path: path.stat().st_mtime):
         for row in (_note(path) or {"runs": ()})["runs"]:
             folder = out / row["folder"] if row["folder"] else None
-            found[row["folder"] or row["label"]] = Planned(row["label"], row["request"], folder, row["state"], row["problem"])
+            found.pop(_asked(row), None)  # it had no place yet, and has one now
+            found[row["folder"] or _asked(row)] = Planned(row["label"], row["request"], folder, row["state"], row["problem"])
     return list(found.values())
+
+
+def _asked(row: dict[str, Any]) -> str:
+    """What a run is called that has no folder: its label, with the places of files, which a label may have as they were typed."""
+    keys = ("init", "backbone", "dataset", "fold", "train_cases", "seed", "protocol")
+    return json.dumps([row["request"].get(key) for key in keys])
 
 
 def first_asked(out: Path) -> dict[Path, str]:
@@ -104,7 +111,9 @@ def _note(path: Path) -> dict[str, Any] | None:
         return None
     keys = {"label", "request", "folder", "state", "problem"}
     rows = note.get("runs") if isinstance(note, dict) else None
-    whole = isinstance(rows, list) and all(isinstance(row, dict) and keys <= set(row) for row in rows)
+    whole = isinstance(rows, list) and all(
+        isinstance(row, dict) and keys <= set(row) and isinstance(row["request"], dict) for row in rows
+    )
     return note if whole else None
 
 

@@ -13,10 +13,10 @@ from initbench import dice, seeding
 from initbench.errors import InitbenchError
 from initbench.evaluation.distances import Distances
 from initbench.harness import record as records
-from initbench.harness.cell import Cell, from_json, resolve
+from initbench.harness.cell import Cell, resolve
 from initbench.harness.distances import CaseDistances, means, of_case
 from initbench.harness.hardware import environment
-from initbench.harness.rescore import difference, finished_record, other_counts, read_cases, rescore, source
+from initbench.harness.rescore import asked, difference, finished_record, other_counts, read_cases, rescore, source
 from initbench.harness.run import Run
 from initbench.protocols import NoProgress, Progress
 from initbench.runs import store
@@ -45,13 +45,21 @@ class _Repeatable:
     progress: Progress
 
 
-def verify(folder: Path, *, steps: int = 20, device: str | None = None, progress: Progress | None = None) -> list[Check]:
+def verify(
+    folder: Path,
+    *,
+    steps: int = 20,
+    device: str | None = None,
+    data_root: Path | None = None,
+    progress: Progress | None = None,
+) -> list[Check]:
     """Looks at everything that can be made anew without training the whole run again.
 
     Args:
         folder: a run's folder.
         steps: first steps that are trained again.
         device: where, by default as the run was asked for.
+        data_root: folder that holds the data sets, likewise.
         progress: told of progress.
 
     Raises:
@@ -61,8 +69,7 @@ def verify(folder: Path, *, steps: int = 20, device: str | None = None, progress
     written = _Written(folder, record)
     checks = [run_check("files", _files, written), run_check("score", _score, written)]
     try:
-        changes: dict[str, Any] = {"out": folder.parents[3], **({"device": device} if device else {})}
-        cell = resolve(from_json(record["asked"], **changes), progress)
+        cell = resolve(asked(folder, record, device, data_root), progress)
     except InitbenchError as error:
         return [*checks, Check("settings", False, f"the run cannot be made again here: {error}", 0.0)]
     subject = _Repeatable(folder, record, cell, steps, progress or NoProgress())
