@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,16 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from initbench import plots
 from initbench.cli.app import main
 from initbench.data import cache
 from initbench.data.fingerprint import facts, fingerprint, typical
 from initbench.data.sources import open_dataset
+from initbench.errors import UsageError
+from initbench.harness.cell import RunRequest, resolve
 from initbench.protocols import Case
 from tests import layouts
+from tests.commands import said
 from tests.msd_factory import make_msd, write_nifti
 
 ACDC = ("patient001_frame01", "patient001_frame12", "patient002_frame01", "patient002_frame12")
@@ -108,6 +114,36 @@ def test_a_picture_needs_a_form(root: Path, tmp_path: Path, capsys: pytest.Captu
         assert (tmp_path / name).stat().st_size > 1000
 
 
+@pytest.mark.parametrize(("name", "says"), [("a.txt", "ends in .png, .svg, .pdf"), ("gone/a.png", "there is no folder")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["data", "info", "Dataset501_Mine"],
+        ["diagnose", "--init", "default", "--backbone", "unetr", "--dataset", "Dataset501_Mine"],
+        ["reproduce", "lwi:fig-4a", "--dataset", "Dataset501_Mine"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_picture_that_cannot_be_is_refused_before_the_work(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str], name: str, says: str
+) -> None:
+    """Its cases cannot be read, so whoever looks at one says so."""
+    layouts.nnunet(root / "Dataset501_Mine", ("a", "b"))
+    for image in (root / "Dataset501_Mine" / "imagesTr").iterdir():
+        image.write_bytes(b"no image")
+    assert says in said(capsys, *command, "--plot", str(tmp_path / name), code=2)
+
+
+def test_a_picture_may_go_where_the_runs_go(tmp_path: Path) -> None:
+    plots.check(tmp_path / "runs" / "a.png", made=tmp_path / "runs")
+    plots.check(None)
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(UsageError, match="it is a folder"):
+        plots.check(tmp_path / "a.png")
+    with pytest.raises(UsageError, match=r"b\.png cannot be written \(No space"), plots.written(tmp_path / "b.png"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_info_of_regions_has_their_volumes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels: dict[str, int | list[int]] = {"background": 0, "whole": [1, 2], "core": 2}
     layouts.nnunet(root / "Dataset501_Mine", ("a",), labels=labels)
@@ -173,6 +209,55 @@ def test_prepare_fills_the_cache(root: Path, capsys: pytest.CaptureFixture[str],
     ]
     assert data(*arguments) == 0
     assert "5 cases of split auto are ready for recipe generic-ct" in capsys.readouterr().out
+
+
+# Volumes as a recipe plans them, of other cases, of other settings: what is prepared is what the run takes.
+PREPARED: list[tuple[list[str], dict[str, Any]]] = [
+    ([], {}),
+    (["--fold", "1/2"], {"fold": "1/2"}),
+    (["--train-cases", "2"], {"train_cases": 2}),
+    (["--backbone", "unetrpp(variant=lung)"], {"backbone": "unetrpp(variant=lung)"}),
+    (["--size", "tiny"], {"size": "tiny"}),
+    (["--set", "preprocess.crop=false"], {"assignments": ("preprocess.crop=false",)}),
+    (["--recipe", "btcv", "--backbone", "swin-unetr"], {"recipe": "btcv", "backbone": "swin-unetr"}),
+    (["--recipe", "OWN", "--budget", "smoke"], {"recipe": "OWN", "budget": "smoke"}),
+]
+
+
+@pytest.mark.parametrize(("arguments", "options"), PREPARED, ids=[" ".join(arguments) for arguments, _ in PREPARED])
+def test_what_is_prepared_is_what_a_run_takes(
+    root: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    options: dict[str, Any],
+) -> None:
+    """On spacings that differ, and coarse slices, of which a plan takes a tenth percentile and no median."""
+    monkeypatch.setenv("INITBENCH_CACHE", str(root.parent / "cache"))
+    own = root / "own.toml"
+    own.write_text('name = "own"\nversion = 1\nsource = "tests"\npreprocess.crop = false\n', "utf-8")
+    with own.open("a", encoding="utf-8") as file:
+        file.write('[[override]]\nwhen = { budget = "smoke" }\npreprocess.spacing = [6.0, 2.0, 2.0]\n')
+    arguments = [str(own) if item == "OWN" else item for item in arguments]
+    options = options | ({"recipe": str(own)} if options.get("recipe") == "OWN" else {})
+    coarse(root / "Task90_Coarse")
+    told(capsys, "prepare", "Task90_Coarse", *arguments)
+    volumes = {path.name for path in (cache.root() / "volumes").iterdir()}
+    assert volumes
+    request = RunRequest("default", options.pop("backbone", "unetr"), "Task90_Coarse", 0, device="cpu")
+    cell = resolve(replace(request, **options))
+    assert {path.name for path in (cache.root() / "volumes").iterdir()} == volumes
+    assert set(cell.prepared.keys.values()) == {name.partition(".")[0] for name in volumes}
+
+
+def coarse(folder: Path) -> None:
+    """Volumes of few slices 4 to 8 mm apart."""
+    make_msd(folder, cases=5)
+    for number, image in enumerate(sorted((folder / "imagesTr").iterdir())):
+        affine = np.diag([1.0, 1.0, 4.0 + number, 1.0])
+        values = np.random.default_rng(number).normal(0, 200, (40, 40, 8)).astype(np.float32)
+        write_nifti(image, values, affine)
+        write_nifti(folder / "labelsTr" / image.name, (values > 250).astype(np.uint8), affine)
 
 
 def test_unknown_names_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:

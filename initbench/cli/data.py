@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json as json_module
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from initbench import plots
 from initbench.cli.options import (
+    Budget,
     DataRootOption,
     FoldOption,
     JsonOption,
@@ -26,6 +30,7 @@ from initbench.cli.options import (
     TrainCasesOption,
     part_options,
 )
+from initbench.cli.output import saying
 from initbench.errors import DataError, InitbenchError, MissingDataError, UsageError
 
 if TYPE_CHECKING:
@@ -68,6 +73,7 @@ def info(
     """Show what is in a data set: grids, intensities, volumes of classes, splits. Reads every case."""
     from initbench.data.fingerprint import fingerprint, typical
 
+    plots.check(plot)
     dataset = _open(name, data_root)
     with _bar(json=json) as progress:
         found = fingerprint(dataset, progress)
@@ -112,6 +118,7 @@ def prepare(
     data_root: DataRootOption = None,
     recipe: RecipeOption = None,
     backbone: Annotated[str, typer.Option(help="Backbone, where the recipe depends on it.")] = "unetr",
+    budget: Annotated[Budget, typer.Option(help="Budget, likewise.")] = Budget.paper,
     size: SizeOption = NetSize.paper,
     split: SplitOption = None,
     fold: FoldOption = None,
@@ -119,29 +126,26 @@ def prepare(
     set_: SetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Preprocess a data set for a recipe into the cache, as the first run would."""
-    from initbench import spec
-    from initbench.cli.options import Budget
-    from initbench.data import cache, splits
-    from initbench.data.prepare import prepare as fill
+    """Preprocess a data set for a recipe into the cache, as the first run with the same options would."""
+    from initbench.data import cache
     from initbench.harness.names import check_names
-    from initbench.recipe import load
     from initbench.recipe_files import default_name
 
     check_names("backbone", [backbone])
     dataset = _open(name, data_root)
     parts = part_options(fold, train_cases)
     recipe = recipe or default_name(dataset.name, dataset.modality)
+    with saying(Console(stderr=True), "loading torch"):
+        from initbench.harness.cell import RunRequest, choose
     rows = []
-    for part in parts["folds"] or [None]:
-        for number in parts["train_cases"] or [None]:
-            chosen = splits.resolve(dataset, split, part, number)
-            settings = load(
-                recipe, size=size.value, backbone=spec.parse(backbone).name, budget=Budget.paper.value, assignments=set_ or []
-            )
-            with _bar(json=json) as progress:
-                made = fill(dataset, chosen, settings.preprocess, progress)
-            rows.append({"name": dataset.name, "recipe": recipe, "split": chosen.name, "cases": len(made.keys)})
+    for part, number in itertools.product(parts["folds"] or [None], parts["train_cases"] or [None]):
+        # The init is of no account here: what a run would choose of data, network and settings decides what is stored.
+        request = RunRequest("default", backbone, name, 0, budget.value, size=size.value, data_root=data_root, split=split)
+        request = replace(request, fold=part, train_cases=number, recipe=recipe, assignments=tuple(set_ or ()))
+        with _bar(json=json) as progress:
+            chosen = choose(request, progress)
+            made = chosen.prepare(progress)
+        rows.append({"name": dataset.name, "recipe": recipe, "split": chosen.split.name, "cases": len(made.keys)})
     if json:
         _write(rows)
         return

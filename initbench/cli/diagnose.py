@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from initbench import plots
+
 if TYPE_CHECKING:
     from initbench.harness.diagnose import Diagnosis
 
@@ -24,6 +26,7 @@ def diagnose_command(
 
     check_names("initializer", init)
     check_names("backbone", [backbone])
+    plots.check(plot)
     console = Console(stderr=json, highlight=False)
     with console.status("loading torch") if console.is_terminal else contextlib.nullcontext():
         from initbench.cli.progress import Display
@@ -34,7 +37,8 @@ def diagnose_command(
     with Display(requests, console) as display:
         found = [diagnose(request, OneRun(display, number)) for number, request in enumerate(requests)]
     if plot is not None:
-        draw(found, plot)
+        with plots.written(plot):
+            draw(found, plot)
     if json:
         sys.stdout.write(json_module.dumps([asdict(item) for item in found], indent=1) + "\n")
         return

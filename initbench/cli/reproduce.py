@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from initbench import plots
 from initbench.cli.output import saying, show
 from initbench.errors import InitbenchError, MissingDataError, UsageError
 from initbench.leaderboard.sheet import Sheet
@@ -72,6 +73,7 @@ def reproduce_command(
     from initbench.leaderboard.reproduction import settings_sheet
 
     table = tables.get(name)
+    plots.check(plot, made=options["out"])
     overrides = trials.against(table, overrides)
     mapped = trials.trials(table, overrides)
     asked = Asked(table, mapped, overrides, margin, shared, tuple(seeds) if seeds is not None else None)

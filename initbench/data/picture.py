@@ -11,12 +11,11 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogFormatter
 
+from initbench import plots
 from initbench.data.fingerprint import Fingerprint, slice_of
-from initbench.errors import UsageError
 from initbench.palette import COLOURS
 from initbench.protocols import Case
 
-_FORMS = (".png", ".svg", ".pdf")
 _SHADE = 0.45  # of a label over the image
 _BINS = 20
 
@@ -27,18 +26,14 @@ def draw(found: Fingerprint, case: Case, classes: tuple[str, ...], path: Path) -
     Raises:
         UsageError: the file's ending says no form, or it cannot be written.
     """
-    if path.suffix.lower() not in _FORMS:
-        raise UsageError(f"--plot {path}: the file ends in {', '.join(_FORMS)}")
+    plots.check(path)
     rows = len(found.reported)
     figure = Figure(figsize=(13, max(4.5, 0.5 * rows + 1.5)), layout="constrained")
     left, right = np.ravel(np.asarray(figure.subfigures(1, 2, width_ratios=(1.35, 1)), object))
     _slices(left, found, case, classes)
     _histograms(right, found)
-    try:
-        with matplotlib.rc_context({"svg.hashsalt": "initbench"}):
-            figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix == ".svg" else None)
-    except OSError as error:
-        raise UsageError(f"--plot {path} cannot be written ({error.strerror})") from None
+    with plots.written(path), matplotlib.rc_context({"svg.hashsalt": "initbench"}):
+        figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _slices(figure: FigureBase, found: Fingerprint, case: Case, classes: tuple[str, ...]) -> None:
