@@ -366,14 +366,20 @@ def test_seeds_that_are_asked_for_count_alone(study: Path, capsys: pytest.Captur
     assert rows_of(one)["default"]["gap_in_sds"] is None
 
 
+def test_a_row_without_a_score_says_nothing_of_the_seeds_of_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(tmp_path, {"default": 0.0})
+    write_run(tmp_path, "lwi", None, status="failed", protocol="equal-finetune", **resolved())
+    text = report(capsys, tmp_path, form="md")
+    assert "order + masking is withheld" in text
+    assert "3 seeds hardly know their SD" in text
+    assert "One seed: no SD" not in text
+
+
 def test_a_row_that_lacks_a_seed_gets_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_rows(tmp_path, {"default": 0.0})
     write_rows(tmp_path, {"lwi": 0.03}, seeds=2)
     claim = rows_of(report(capsys, tmp_path), "claim")["order + masking"]
     assert (claim["verdict"], "no score for seed 2" in claim["reason"]) == ("untestable", True)
-    text = report(capsys, tmp_path, form="md")
-    assert "3 seeds hardly know their SD" in text
-    assert "One seed: no SD" not in text
     claim = rows_of(report(capsys, tmp_path, "--shared-seeds"), "claim")["order + masking"]
     assert claim["verdict"] != "untestable"
 
