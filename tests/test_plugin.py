@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import importlib
 import json
 import math
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from scipy import stats
 
+from initbench import registry
+from initbench import run as initbench_run
+from initbench.data.prepare import data_digest
+from initbench.data.sources import open_folder
+from initbench.harness.cell import RunRequest, resolve
+from initbench.harness.execute import look_up
+from initbench.runs.status import read_plans, status
 from tests.msd_factory import make_msd
 
 PLUGIN = Path(__file__).parent / "plugin"
@@ -131,3 +143,137 @@ def test_a_broken_package_is_a_warning_and_an_error_only_when_asked_for(
     assert "Traceback" not in used.stderr
     other = initbench("run", "--init", "lwl", "--backbone", "unetr", "--out", str(tmp_path / "runs"), path=path)
     assert "error: unknown initializer 'lwl'" in other.stderr
+
+
+# --- a data set of others -----------------------------------------------------------------------------------------------
+
+READER = """
+from dataclasses import replace
+from pathlib import Path
+
+from initbench.data.sources import open_folder
+
+
+def own(data_root, search):
+    dataset = open_folder(Path({folder!r}))
+    plain = dataset.load
+
+    def load(case_id):
+        {before}
+        case = plain(case_id)
+        return replace(case, image={factor} * case.image)
+
+    dataset.load = load
+    return dataset
+"""
+
+
+class Reader:
+    """A package with a data set, whose author changes it."""
+
+    def __init__(self, site: Path, folder: Path) -> None:
+        self.site, self.folder = site, folder
+        about = site / "own_reader-0.1.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: own-reader\nVersion: 0.1\n", "utf-8")
+        (about / "entry_points.txt").write_text("[initbench.datasets]\nown-noise = own_reader:own\n", "utf-8")
+        self.write()
+
+    def write(self, *, factor: float = 1.0, before: str = "pass") -> None:
+        text = READER.format(folder=str(self.folder), factor=factor, before=before)
+        (self.site / "own_reader.py").write_text(text, "utf-8")
+        sys.modules.pop("own_reader", None)
+        importlib.invalidate_caches()
+        shutil.rmtree(self.site / "__pycache__", ignore_errors=True)
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
+    found = Reader(tmp_path / "site", make_msd(tmp_path / "Task90_Noise", cases=5))
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    registry._offered.cache_clear()
+    yield found
+    monkeypatch.undo()
+    registry._offered.cache_clear()
+    sys.modules.pop("own_reader", None)
+
+
+def test_another_reader_is_another_run_with_other_volumes(reader: Reader) -> None:
+    """The files are the same, so what tells them apart is the reader's code: in the run's id, in the cache, in the plan."""
+    request = RunRequest("default", "unetr", "own-noise", 0, "smoke", size="paper", device="cpu", recipe="generic-ct")
+    request = replace(request, assignments=("preprocess.intensity=window",))  # another factor is nothing to a z-score
+    first, again = resolve(request), resolve(request)
+    assert (again.id, again.prepared.keys) == (first.id, first.prepared.keys)
+    case = first.prepared.split.test[0]
+    image = np.array(first.prepared.case(case).image)
+
+    reader.write(factor=0.5)
+    other = resolve(request)
+    assert other.id != first.id
+    assert other.prepared.digest != first.prepared.digest
+    assert not set(other.prepared.keys.values()) & set(first.prepared.keys.values())
+    assert not np.array_equal(image, other.prepared.case(case).image)
+    assert np.array_equal(image, first.prepared.case(case).image)
+
+    reader.write()
+    assert resolve(request).id == first.id
+    built_in = resolve(replace(request, dataset=str(reader.folder)))
+    assert built_in.prepared.digest == data_digest(open_folder(reader.folder), built_in.prepared.split)[0]
+    assert built_in.prepared.digest != first.prepared.digest
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_reader_that_raises_stops_no_other_run(reader: Reader, tmp_path: Path, jobs: int) -> None:
+    reader.write(before="raise KeyError('planted')")
+    good, out = make_msd(tmp_path / "Task91_Good", cases=5), tmp_path / "runs"
+    outcomes = initbench_run(
+        "default",
+        LIGHT,
+        ["own-noise", str(good)],
+        seeds=2,
+        jobs=jobs,
+        out=out,
+        size="tiny",
+        budget="smoke",
+        device="cpu",
+        precision="float32",
+        assignments=TINY,
+    )
+    assert [outcome.state for outcome in outcomes] == ["failed", "ok", "failed", "ok"]
+    assert outcomes[0].folder is None
+    message = outcomes[0].message
+    assert message.startswith("KeyError: 'planted' (")
+    kept = Path(message.partition("(")[2].removesuffix(")"))
+    assert kept.is_file()
+    assert "own_reader.py" in kept.read_text("utf-8")
+    rows = [status(run) for run in read_plans(out)]
+    assert sorted(row.state for row in rows) == ["done", "done", "failed", "failed"]
+    assert any(row.detail == message for row in rows)
+
+
+def test_an_init_of_others_that_raises_when_it_is_tried_stops_no_other_run(
+    reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    weights = tmp_path / "weights.safetensors"
+    save_file({}, weights)
+    monkeypatch.setattr("initbench.harness.run.Run.rehearse", broken)
+    request = RunRequest(f"checkpoint(path={str(weights)!r})", LIGHT, str(reader.folder), 0, "smoke", size="tiny", device="cpu")
+    found = look_up(replace(request, out=tmp_path / "runs", assignments=TINY), set())
+    assert found.state == "failed"
+    assert found.message.startswith("ZeroDivisionError: planted (")
+
+
+def test_a_full_disk_before_a_run_begins_is_said(reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even the traceback can be kept then."""
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "volumes")
+
+    monkeypatch.setattr("initbench.data.cache.write", full)
+    monkeypatch.setattr(Path, "write_text", full)
+    request = RunRequest("default", LIGHT, str(reader.folder), 0, "smoke", size="tiny", device="cpu", out=tmp_path / "runs")
+    found = look_up(replace(request, assignments=(*TINY, "preprocess.spacing=1.3,1.7,1.9")), set())
+    assert (found.state, found.message) == ("failed", "the disk is full (volumes): free space and run the same command again")

@@ -27,8 +27,9 @@ def measure_command(folders: list[Path], *, tolerance: float, device: str | None
             try:
                 done = measure(run, tolerance_mm=tolerance, device=device, data_root=data_root)
                 row = _row(run, "measured" if done.cases else "cached", done.cases, done.seconds, done.source)
-            except (InitbenchError, OSError) as error:
-                row = _row(run, "refused", message=str(error))
+            except Exception as error:  # readers and networks of others raise what they like; the next run may be another's
+                foreseen = isinstance(error, InitbenchError | OSError)
+                row = _row(run, "refused", message=str(error) if foreseen else f"{type(error).__name__}: {error}")
         rows.append(row)
         if not json:
             _print(report.console, row)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from initbench import interrupt, seeding
+from initbench import digest, interrupt, seeding
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 from initbench.harness import reuse
 from initbench.harness.cell import Cell, RunRequest, resolve
@@ -21,6 +21,7 @@ from initbench.harness.record import header
 from initbench.harness.run import Run
 from initbench.protocols import NoProgress, Progress
 from initbench.runs import store, work
+from initbench.runs.status import SWEEPS
 
 _STATES = {"pretext": "pretraining", "train": "training", "evaluate": "evaluating"}
 State = Literal["pending", "ok", "diverged", "failed", "refused", "cached", "interrupted", "busy"]
@@ -55,8 +56,8 @@ def look_up(request: RunRequest, rehearsed: set[str], progress: Progress | None 
         return pending
     try:
         Run(found, folder_of(found), NoProgress()).rehearse()
-    except InitbenchError as error:
-        return Outcome(request, "refused" if isinstance(error, UsageError) else "failed", None, None, str(error))
+    except Exception as error:
+        return _not_begun(request, error)
     rehearsed.add(found.id)
     return pending
 
@@ -64,14 +65,27 @@ def look_up(request: RunRequest, rehearsed: set[str], progress: Progress | None 
 def _resolve(request: RunRequest, progress: Progress) -> Outcome | Cell:
     try:
         cell = resolve(request, progress)
-    except InitbenchError as error:
-        return Outcome(request, "refused" if isinstance(error, UsageError) else "failed", None, None, str(error))
+    except Exception as error:  # readers and inits of others raise what they like, and other runs do not depend on them
+        return _not_begun(request, error)
     folder = folder_of(cell)
     record = store.read_record(folder)
     if record is None or not store.is_finished(folder):
         return cell
     work.tidy(folder)
     return _cached(request, folder, record)
+
+
+def _not_begun(request: RunRequest, error: Exception) -> Outcome:
+    """The outcome of a request that has no run folder yet; the traceback of an error that nobody foresaw is kept in a file."""
+    if isinstance(error, InitbenchError):
+        return Outcome(request, "refused" if isinstance(error, UsageError) else "failed", None, None, str(error))
+    kept = request.out / SWEEPS / f"{digest.of_json(request.label)[:16]}.{store.TRACEBACK}"
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text("".join(traceback.format_exception(error)), "utf-8")
+    except OSError:  # a full disk, which the reason then says
+        return Outcome(request, "failed", None, None, _reason(error))
+    return Outcome(request, "failed", None, None, f"{_reason(error)} ({kept})")
 
 
 def execute(request: RunRequest, progress: Progress | None = None) -> Outcome:

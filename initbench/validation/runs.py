@@ -70,8 +70,9 @@ def verify(
     checks = [run_check("files", _files, written), run_check("score", _score, written)]
     try:
         cell = resolve(asked(folder, record, device, data_root), progress)
-    except InitbenchError as error:
-        return [*checks, Check("settings", False, f"the run cannot be made again here: {error}", 0.0)]
+    except Exception as error:  # readers and inits of others raise what they like
+        reason = str(error) if isinstance(error, InitbenchError) else f"{type(error).__name__}: {error}"
+        return [*checks, Check("settings", False, f"the run cannot be made again here: {reason}", 0.0)]
     subject = _Repeatable(folder, record, cell, steps, progress or NoProgress())
     checks.append(run_check("settings", _settings, subject))
     if not checks[-1].passed:
