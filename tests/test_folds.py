@@ -172,6 +172,8 @@ def test_every_part_is_a_block_of_its_own(study: tuple[Path, Path]) -> None:
         ("fold 1/2", "fold 1/2"),
         ("unetrpp-50/13 (24 of 63 cases), trained on 1 case", "trained on 1 case"),
         ("unetrpp-50/13 (24 of 63 cases)", ""),
+        ("nnunet-fold-3", "nnunet-fold-3"),
+        ("nnunet-fold-3 (24 of 63 cases), trained on 1 case", "nnunet-fold-3, trained on 1 case"),
         ("auto", ""),
     ],
 )
@@ -219,6 +221,31 @@ def ended(*arguments: str) -> int:
     with pytest.raises(SystemExit) as caught:
         main(list(arguments))
     return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--fold", "1/99"], "--fold 1/99: Task90_Noise has 5 labelled cases"),
+        (["--split", "published"], "Task90_Noise has no published split; use --split auto"),
+        (["--train-cases", "99"], "has 4 training cases; ask for 1 to that many"),
+        (["--split", "auto", "--fold", "1/2"], "exclude each other"),
+    ],
+    ids=lambda item: item[0] if isinstance(item, list) else "",
+)
+def test_what_no_data_could_give_is_refused_and_never_tried_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    data, out = make_msd(tmp_path / "Task90_Noise", cases=5), tmp_path / "runs"
+    settings = [item for value in (*SMALL, "steps.smoke=2") for item in ("--set", value)]
+    common = ["--init", "default", "--backbone", LIGHT, "--dataset", str(data), "--size", "tiny", "--budget", "smoke"]
+    assert ended("run", *common, *settings, "--device", "cpu", "--out", str(out), *arguments) == 2
+    printed = capsys.readouterr()
+    assert says in " ".join((printed.out + printed.err).split())
+    assert ended("retry", "--all", "--out", str(out)) == 2
+    assert "no run is failed" in capsys.readouterr().err
+    assert ended("data", "prepare", str(data), *arguments) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
 
 
 def test_they_are_found_again_planned_retried_and_verified(study: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
