@@ -23,7 +23,7 @@ from initbench.harness.cell import RunRequest, resolve
 from initbench.protocols import Case
 from tests import layouts
 from tests.commands import said
-from tests.msd_factory import make_msd, write_nifti
+from tests.msd_factory import affine_of, make_msd, write_nifti
 
 ACDC = ("patient001_frame01", "patient001_frame12", "patient002_frame01", "patient002_frame12")
 
@@ -103,6 +103,27 @@ def test_info_in_tables_json_and_a_picture(root: Path, tmp_path: Path, capsys: p
     assert "oblique" in said
     dataset = open_dataset("acdc")
     assert typical(fingerprint(dataset)) != "patient001_frame12", "the picture shows a case with all classes"
+
+
+def test_medians_are_by_axes_of_the_world(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two files of one grid, whose axes are stored in another order."""
+    folder = make_msd(root / "Task90_Mixed", cases=2)
+    sizes = {"L": (7, 0.8), "A": (9, 0.9), "S": (5, 4.0)}
+    for case, codes in (("case_00", "LAS"), ("case_01", "SRA")):
+        shape, spacing = zip(*(sizes["L" if code == "R" else code] for code in codes), strict=True)
+        label = np.ones(shape, np.uint8)
+        for place, array in (("imagesTr", label.astype(np.float32)), ("labelsTr", label)):
+            write_nifti(folder / place / f"{case}.nii.gz", array, affine_of(codes, spacing, shape))
+    table = told(capsys, "info", "Task90_Mixed")
+    assert table["order"] == ["left-right", "front-back", "foot-head"]
+    for of in ("median", "least", "most"):
+        assert table["spacing_mm"][of] == pytest.approx([0.8, 0.9, 4.0])
+        assert table["shape"][of] == [7, 9, 5]
+    assert [(row["axes"], row["shape"]) for row in table["per_case"]] == [("LAS", [7, 9, 5]), ("SRA", [5, 7, 9])]
+    assert data("info", "Task90_Mixed") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "sizes are left-right × front-back × foot-head; axes of files: LAS, SRA" in said
+    assert "0.8 × 0.9 × 4" in said
 
 
 def test_a_picture_needs_a_form(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

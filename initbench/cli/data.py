@@ -310,7 +310,7 @@ def _print(found: Fingerprint, console: Console) -> None:
     console.print(facts)
     oblique = table["oblique_degrees"]
     turned = f", up to {oblique:.3g}° oblique" if oblique > 0.1 else ""
-    console.print(f"axes of files: {', '.join(table['axes'])}{turned}")
+    console.print(f"sizes are {' × '.join(table['order'])}; axes of files: {', '.join(table['axes'])}{turned}")
     for channel, values in table["intensities"].items():
         spread = "  ".join(f"{share} %: {value:.4g}" for share, value in values.items())
         console.print(f"intensities, {escape(channel)}: {spread} (medians over cases)", soft_wrap=True)
@@ -330,3 +330,5 @@ def _print(found: Fingerprint, console: Console) -> None:
     for name, numbers in found.splits.items():
         splits.add_row(escape(name), *map(str, numbers))
     console.print(splits)
+    if found.caveat:
+        console.print(f"[yellow]note[/] {escape(found.caveat)}", soft_wrap=True)

@@ -124,7 +124,11 @@ DataRootOption = Annotated[
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of run directories.")]
 SplitOption = Annotated[
     str | None,
-    typer.Option("--split", help="auto, published or the name of a published one. [default: published where there is one]"),
+    typer.Option(
+        "--split",
+        help="auto, published, the name of a published one, or of one beside the data: nnunet-fold-0, a name of splits.json. "
+        "[default: published where there is one]",
+    ),
 ]
 FoldOption = Annotated[
     list[str] | None,

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from initbench.data.archives import NoRoomError, extract
-from initbench.data.folder import read_json
+from initbench.data.tables import read_json
 from initbench.errors import DataError, InitbenchError, UsageError
 from initbench.protocols import NoProgress, Progress
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from initbench import digest
-from initbench.data.folder import read_json
 from initbench.data.splits import resolve
+from initbench.data.tables import read_json
 from initbench.errors import DataError, InitbenchError
-from initbench.protocols import Dataset, NoProgress, Progress, splits_of
+from initbench.protocols import Dataset, NoProgress, Progress, caveat_of, splits_of, stated_of
 
 SUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-fA-F]{64})[ \t][ *](.+)")
@@ -103,7 +103,13 @@ def _announced(dataset: Dataset, root: Path) -> list[Problem]:
 
 
 def _notes(dataset: Dataset, problems: list[Problem]) -> Iterator[str]:
-    """The published splits of which this copy holds a part. That the usual one does not fit is a problem."""
+    """The published splits of which this copy holds a part, and doubts about patients.
+
+    That the usual published split does not fit, or one that lies beside the data, is a problem.
+    """
+    if caveat_of(dataset):
+        yield caveat_of(dataset)
+    problems += _stated(dataset)
     for number, split in enumerate(splits_of(dataset)):
         try:
             name = resolve(dataset, split.name).name
@@ -115,3 +121,18 @@ def _notes(dataset: Dataset, problems: list[Problem]) -> Iterator[str]:
         else:
             if name != split.name:
                 yield f"split {name}"
+
+
+def _stated(dataset: Dataset) -> list[Problem]:
+    """What is wrong with the splits that lie beside the data."""
+    problems = []
+    try:
+        names = [split.name for split in stated_of(dataset)]
+    except DataError as error:
+        return [Problem("splits", str(error))]
+    for name in names:
+        try:
+            resolve(dataset, name)
+        except InitbenchError as error:
+            problems.append(Problem(name, str(error)))
+    return problems

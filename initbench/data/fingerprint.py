@@ -13,11 +13,23 @@ from numpy.typing import NDArray
 
 from initbench.data.geometry import bind_axes
 from initbench.data.splits import automatic
-from initbench.protocols import Case, Dataset, NoProgress, Progress, group_of, regions_of, splits_of
+from initbench.protocols import (
+    Case,
+    Dataset,
+    NoProgress,
+    Progress,
+    caveat_of,
+    group_of,
+    regions_of,
+    splits_of,
+    stated_of,
+)
 
 PERCENTILES = (0.5, 5.0, 50.0, 95.0, 99.5)
 _SAMPLES = 1_000_000  # voxels of a channel that its percentiles are taken of
 _ML = 1000.0  # cubic mm
+# Axes of the world in the order of tables, and the letters of a file's axis along each.
+WORLD = {"left-right": "LR", "front-back": "AP", "foot-head": "IS"}
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,7 @@ class Fingerprint:
     Attributes:
         reported: names of classes, or of regions where some are reported in their place.
         splits: cases that train, are reported and are left out, by split.
+        caveat: what is doubtful about whose the cases are.
     """
 
     name: str
@@ -88,10 +101,18 @@ class Fingerprint:
     patients: int
     splits: dict[str, tuple[int, int, int]]
     cases: tuple[CaseFacts, ...]
+    caveat: str = ""
+
+    def _in_world(self, key: str) -> NDArray[Any]:
+        """`shape` or `spacing` of every case ``(N, 3)`` along the axes of `WORLD`: files may differ in the order of theirs."""
+        rows = []
+        for case in self.cases:
+            order = [next(i for i, letter in enumerate(case.axes) if letter in pair) for pair in WORLD.values()]
+            rows.append([getattr(case, key)[axis] for axis in order])
+        return np.array(rows)
 
     def table(self) -> dict[str, Any]:
-        """Plain values: medians and ranges over the cases, and the cases themselves."""
-        shapes, spacings = (np.array([getattr(case, key) for case in self.cases]) for key in ("shape", "spacing"))
+        """Plain values: medians and ranges over the cases, by axes of the world, and the cases themselves, by their own."""
         volumes = np.array([case.volumes_ml for case in self.cases])
         return {
             "name": self.name,
@@ -104,8 +125,10 @@ class Fingerprint:
             "splits": {
                 name: dict(zip(("train", "reported", "unused"), sizes, strict=True)) for name, sizes in self.splits.items()
             },
-            "shape": _spread(shapes),
-            "spacing_mm": _spread(spacings),
+            "caveat": self.caveat,
+            "order": list(WORLD),
+            "shape": _spread(self._in_world("shape")),
+            "spacing_mm": _spread(self._in_world("spacing")),
             "axes": sorted({case.axes for case in self.cases}),
             "oblique_degrees": max(case.oblique for case in self.cases),
             "intensities": {
@@ -176,13 +199,14 @@ def fingerprint(dataset: Dataset, progress: Progress | None = None) -> Fingerpri
         patients=len({group_of(dataset, case_id) for case_id in ids}),
         splits=split_sizes(dataset),
         cases=tuple(found),
+        caveat=caveat_of(dataset),
     )
 
 
 def split_sizes(dataset: Dataset) -> dict[str, tuple[int, int, int]]:
     """Cases of this copy that train, are reported and are left out, by split; the usual split first."""
     here = set(dataset.case_ids())
-    splits = list(splits_of(dataset))
+    splits = [*splits_of(dataset), *stated_of(dataset)]
     if len(here) > 1:
         splits.append(automatic(dataset.case_ids(), lambda case_id: group_of(dataset, case_id)))
     return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections import Counter
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from initbench.data import cache
+from initbench.data import cache, stated
 from initbench.data.splits import published_splits
 from initbench.errors import DataError, MissingDataError
 from initbench.paths import is_file
@@ -76,10 +75,15 @@ class FolderDataset:
         name: in tables; recipe and published splits go by it.
         layout: what a reader found there.
         splits: published splits, the usual one first; by default those of the name.
-        group: the patient of a case; by default each case is one.
+        group: the patient of a case, where the layout says it.
+
+    Whose a case is: as ``patients.json`` in the folder has it, else the layout, else the ids where they say it.
+
+    Attributes:
+        caveat: the doubt that is left where none of them says it.
 
     Raises:
-        DataError: a case's id is no plain file name.
+        DataError: a case's id is no plain file name, or ``patients.json`` is no table of all cases.
     """
 
     def __init__(
@@ -100,7 +104,12 @@ class FolderDataset:
         self.regions = dict(layout.regions)
         self._layout = layout
         self._splits = published_splits(name) if splits is None else tuple(splits)
-        self._group = group
+        said = stated.patients(root, self.case_ids())
+        own = stated.inferred(self.case_ids())
+        self._patients = own if said is None else said
+        self._group = group if said is None else None
+        unsaid = said is None and group is None and len(set(own.values())) == len(own)
+        self.caveat = stated.caveat(self.case_ids()) if unsaid else ""
 
     def case_ids(self) -> tuple[str, ...]:
         """All labelled cases, sorted."""
@@ -114,9 +123,17 @@ class FolderDataset:
         """The usual split of the papers, where they state one."""
         return self._splits[0] if self._splits else None
 
+    def stated_splits(self) -> tuple[Split, ...]:
+        """The splits that lie in the folder, or where nnU-Net keeps them.
+
+        Raises:
+            DataError: one of their files is not as it has to be.
+        """
+        return stated.splits(self.root)
+
     def group(self, case_id: str) -> str:
         """The patient of a case."""
-        return case_id if self._group is None else self._group(case_id)
+        return self._group(case_id) if self._group else self._patients.get(case_id, case_id)
 
     def files(self, case_id: str) -> tuple[Path, ...]:
         """The files of a case, images first."""
@@ -193,18 +210,6 @@ class FolderDataset:
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # also numbers of thousands of digits, brackets in thousands
-        raise DataError(f"{path} is not valid JSON: {error}") from None
 
 
 def inside(root: Path, path: Path) -> Path:

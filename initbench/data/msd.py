@@ -23,9 +23,9 @@ from initbench.data.folder import (
     inside,
     nnunet_name,
     places,
-    read_json,
 )
 from initbench.data.known import DECATHLON, SHORT_NAMES
+from initbench.data.tables import read_json
 from initbench.errors import DataError, MissingDataError
 from initbench.paths import is_file
 

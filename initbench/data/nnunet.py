@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from initbench.data.folder import Files, FolderDataset, Layout, check_classes, check_files, folder_name, inside, read_json
+from initbench.data.folder import Files, FolderDataset, Layout, check_classes, check_files, folder_name, inside
 from initbench.data.nifti import ENDINGS, File
+from initbench.data.tables import read_json
 from initbench.errors import DataError
 from initbench.paths import is_file
 

@@ -9,8 +9,8 @@ import platformdirs
 
 from initbench import registry
 from initbench.data import msd
-from initbench.data.folder import read_json
 from initbench.data.nnunet import NnunetDataset
+from initbench.data.tables import read_json
 from initbench.errors import DataError, UsageError
 from initbench.paths import exists, home, is_file
 from initbench.protocols import Dataset

@@ -6,14 +6,17 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import resources
 
+from initbench.data.tables import some
 from initbench.errors import DataError, UsageError
-from initbench.protocols import Dataset, Split, group_of, splits_of
+from initbench.paths import is_file
+from initbench.protocols import Dataset, Split, caveat_of, group_of, splits_of, stated_of
 
-SplitName = str  # auto, published, or the name of a published split
+SplitName = str  # auto, published, or the name of a published split or of one beside the data
 REPORTED_SHARE = 0.2
 _FOLD = re.compile(r"(\d{1,6})/(\d{1,6})")
 
@@ -27,13 +30,17 @@ def published(dataset: str) -> Split | None:
 def published_splits(dataset: str) -> tuple[Split, ...]:
     """Every split of the papers for a data set's name, the usual one first."""
     file = resources.files("initbench.data") / "published_splits" / f"{dataset}.json"
-    if not file.is_file():
+    if not is_file(file):
         return ()
-    keys = ("train", "test", "unused")
+    tables = json.loads(file.read_text("utf-8"))["splits"]
     return tuple(
-        Split(table["name"], *(tuple(sorted(table.get(key, ()))) for key in keys))
-        for table in json.loads(file.read_text("utf-8"))["splits"]
+        Split(table["name"], _sorted(table["train"]), _sorted(table["test"]), _sorted(table.get("unused", ())))
+        for table in tables
     )
+
+
+def _sorted(ids: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted(ids))
 
 
 def automatic(case_ids: Sequence[str], group: Callable[[str], str] = str) -> Split:
@@ -107,13 +114,13 @@ def resolve(dataset: Dataset, name: SplitName | None, fold_: str | None = None, 
 
     Args:
         dataset: whose cases are divided.
-        name: ``auto``, ``published`` (the usual one), or the name of a published split.
+        name: ``auto``, ``published`` (the usual one), or the name of a published split or of one that lies beside the data.
         fold_: ``k/K``.
         train_cases: how many of the training cases are used; all by default.
 
     Raises:
-        UsageError: no such split or fold, or more training cases than it has. DataError: ids outside the published split, or
-            one side of it empty.
+        UsageError: no such split or fold, or more training cases than it has. DataError: ids outside the split, one side of it
+            empty, or a patient on both.
     """
     split = _whole(dataset, name, fold_)
     return split if train_cases is None else subset(split, train_cases)
@@ -126,32 +133,56 @@ def _whole(dataset: Dataset, name: SplitName | None, fold_: str | None) -> Split
     if fold_ is not None:
         if name is not None:
             raise UsageError(f"--split {name} and --fold {fold_} exclude each other: folds divide all cases anew")
-        return fold(dataset.case_ids(), *parse_fold(fold_), group)
+        return _doubted(dataset, fold(dataset.case_ids(), *parse_fold(fold_), group))
     known = {split.name: split for split in splits_of(dataset)}
     if name == "auto" or (name is None and not known):
-        return automatic(dataset.case_ids(), group)
+        return _doubted(dataset, automatic(dataset.case_ids(), group))
     if name in (None, "published"):
         if not known:
             raise DataError(f"{dataset.name} has no published split; use --split auto")
         return _present(dataset, next(iter(known.values())))
-    if name not in known:
-        raise UsageError(f"{dataset.name} has no split {name!r}; it has {', '.join([*known, 'auto'])}")
-    return _present(dataset, known[name])
+    if name in known:
+        return _present(dataset, known[name])
+    stated = {split.name: split for split in stated_of(dataset)}
+    if name not in stated:
+        raise UsageError(f"{dataset.name} has no split {name!r}; it has {', '.join([*known, *stated, 'auto'])}")
+    return _present(dataset, stated[name], kind="split")
 
 
-def _present(dataset: Dataset, split: Split) -> Split:
-    """The part of a published split that is here."""
+def _doubted(dataset: Dataset, split: Split) -> Split:
+    """A split made here, with what is doubtful about whose the cases are: it rests on that."""
+    return replace(split, caveat=caveat_of(dataset))
+
+
+def _check_sides(dataset: Dataset, split: Split) -> None:
+    """Refuses a split that reports what it trained on: a case in two of its lists, or a patient on both sides."""
+    listed = Counter((*split.train, *split.test, *split.unused))
+    twice = sorted(case for case, count in listed.items() if count > 1)
+    if twice:
+        raise DataError(f"{dataset.name}: split {split.name} lists case(s) {some(twice)} twice; a case is on one side of it")
+    here = set(dataset.case_ids())
+    train, test = ({group_of(dataset, case) for case in side if case in here} for side in (split.train, split.test))
+    both = sorted(train & test)
+    if both:
+        raise DataError(
+            f"{dataset.name}: split {split.name} has patient(s) {some(both)} on both sides, so it would report what it trained "
+            "on. Divide by patient, or pass --split auto or --fold k/K, which do"
+        )
+
+
+def _present(dataset: Dataset, split: Split, kind: str = "published split") -> Split:
+    """The part of a split of known cases that is here."""
+    _check_sides(dataset, split)
     ids = set(dataset.case_ids())
     strange = sorted(ids - set(split.train) - set(split.test) - set(split.unused))
     if strange:
-        shown = ", ".join(strange[:5]) + (f" and {len(strange) - 5} more" if len(strange) > 5 else "")
         raise DataError(
-            f"{dataset.name}: case(s) {shown} are not in the published split {split.name}. Remove them, or pass --split auto"
+            f"{dataset.name}: case(s) {some(strange)} are not in the {kind} {split.name}. Remove them, or pass --split auto"
         )
     train, test, unused = (tuple(case for case in side if case in ids) for side in (split.train, split.test, split.unused))
     if not train or not test:
         raise DataError(
-            f"{dataset.name}: of the published split {split.name}, {len(train)} training and {len(test)} reported cases are "
+            f"{dataset.name}: of the {kind} {split.name}, {len(train)} training and {len(test)} reported cases are "
             "here; each side needs one. Complete the data, or pass --split auto"
         )
     total = len(split.train) + len(split.test)

@@ -58,6 +58,7 @@ def header(cell: Cell, status: str, env: dict[str, Any]) -> dict[str, Any]:
             "data_digest": cell.prepared.digest,
             "preprocess": asdict(cell.prepared.parameters),
             "split": cell.prepared.split.name,
+            **({"split_caveat": cell.prepared.split.caveat} if cell.prepared.split.caveat else {}),
             "train_cases": list(cell.prepared.split.train),
             "reported_cases": list(cell.prepared.split.test),
             "classes": list(cell.prepared.reported),

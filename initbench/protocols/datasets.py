@@ -30,21 +30,29 @@ class Case:
 
 @dataclass(frozen=True)
 class Split:
-    """Named division of the case ids. `test` are the reported cases, `unused` those that the split leaves out of both."""
+    """Named division of the case ids.
+
+    Attributes:
+        test: the reported cases.
+        unused: those that the split leaves out of both.
+        caveat: what whoever reads results should know of it; empty as a rule.
+    """
 
     name: str
     train: tuple[str, ...]
     test: tuple[str, ...]
     unused: tuple[str, ...] = ()
+    caveat: str = ""
 
 
 @runtime_checkable
 class Dataset(Protocol):
     """A labelled set of volumes.
 
-    What a data set may have beside it, and is asked for through `splits_of`, `group_of` and `regions_of`:
-    ``published_splits() -> Sequence[Split]`` where papers use several, the usual one first; ``group(case_id) -> str``, the
-    patient of a case, where one has several; ``regions``, a mapping of names to labels, where unions of labels are reported.
+    What a data set may have beside it, and is asked for through `splits_of`, `stated_of`, `group_of`, `caveat_of`, `regions_of`:
+    ``published_splits() -> Sequence[Split]`` where papers use several, the usual one first; ``stated_splits()``, those that are
+    used where they are asked for by name; ``group(case_id) -> str``, the patient of a case, where one has several; ``caveat``, a
+    doubt about that; ``regions``, a mapping of names to labels, where unions of labels are reported.
     """
 
     name: str
@@ -77,6 +85,17 @@ def splits_of(dataset: Dataset) -> tuple[Split, ...]:
         return tuple(several())
     split = dataset.published_split()
     return () if split is None else (split,)
+
+
+def stated_of(dataset: Dataset) -> tuple[Split, ...]:
+    """The splits that lie beside the data, and are used where they are asked for by name."""
+    stated = getattr(dataset, "stated_splits", None)
+    return () if stated is None else tuple(stated())
+
+
+def caveat_of(dataset: Dataset) -> str:
+    """What is doubtful about whose its cases are; empty where nothing is."""
+    return str(getattr(dataset, "caveat", "") or "")
 
 
 def group_of(dataset: Dataset, case_id: str) -> str:

@@ -14,7 +14,7 @@ POINTS = 100.0  # Dice points
 BLOCK = ("dataset", "split", "backbone", "variant", "size", "budget", "steps", "precision", "recipe", "fixed_streams")
 
 
-_PART = re.compile(r"(?P<fold>fold \d+/\d+)?.*?(?:, (?P<cases>trained on \d+ cases?))?")
+_PART = re.compile(r"(?P<fold>fold \d+/\d+|nnunet-fold-\d+)?.*?(?:, (?P<cases>trained on \d+ cases?))?")
 
 
 def part(split: str) -> str:
