@@ -378,6 +378,7 @@ def test_tasks_that_nnunet_converted_are_found_by_name_and_by_folder(root: Path,
         for said in (name, str(root / below / dataset_name)):
             dataset = open_dataset(said)
             assert (dataset.name, dataset.root.name) == (name, dataset_name)  # type: ignore[attr-defined]
+    assert open_dataset("Task06_Lung").name == "lung"
     split = resolve(open_dataset("lung"), None)
     assert (split.name, split.train, split.test) == ("unetrpp-50/13 (2 of 63 cases)", ("lung_004",), ("lung_001",))
     dataset = open_dataset("brats")

@@ -196,7 +196,6 @@ _TASKS = (
         regions=BRATS_REGIONS,
     ),
 )
-_BY_NAME = {task.name: task for task in _TASKS}
 
 
 def converted(root: Path) -> FolderDataset | None:
@@ -234,14 +233,18 @@ def _check_fits(table: Path, task: _Task, layout: Layout) -> None:
         )
 
 
-def _open(name: str, data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
-    """The Decathlon's own folder, else one that nnU-Net converted."""
-    task = _BY_NAME[name]
+def open_task(folder: str, data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
+    """A task by the name of its folder: the Decathlon's own, else of a registered one what nnU-Net converted.
+
+    Raises:
+        MissingDataError: neither is there. DataError: there is one that is damaged, or is not the task.
+    """
     try:
-        return MsdDataset(find_folder(task.folder, data_root, search))
+        return MsdDataset(find_folder(folder, data_root, search))
     except MissingDataError:
-        for folder in places((task.converted,), data_root, search):
-            found = converted(folder)
+        names = [task.converted for task in _TASKS if task.folder == folder]
+        for place in places(names, data_root, search):
+            found = converted(place)
             if found is not None:
                 return found
         raise
@@ -249,14 +252,14 @@ def _open(name: str, data_root: Path | None, search: Sequence[Path]) -> FolderDa
 
 def lung(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
     """MSD Task06_Lung."""
-    return _open("lung", data_root, search)
+    return open_task("Task06_Lung", data_root, search)
 
 
 def hippocampus(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
     """MSD Task04_Hippocampus."""
-    return _open("hippocampus", data_root, search)
+    return open_task("Task04_Hippocampus", data_root, search)
 
 
 def brats(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
     """MSD Task01_BrainTumour; its tables report the regions whole tumour, tumour core and enhancing tumour."""
-    return _open("brats", data_root, search)
+    return open_task("Task01_BrainTumour", data_root, search)

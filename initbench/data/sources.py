@@ -52,7 +52,7 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
     if is_file(path / "dataset.json"):
         return open_folder(path)
     if path.name.startswith("Task") and len(path.parts) == 1:
-        return msd.MsdDataset(msd.find_folder(path.name, data_root, search_path()))
+        return msd.open_task(path.name, data_root, search_path())
     if len(path.parts) > 1 or exists(path):
         raise DataError(f"{path.absolute()}: there is no dataset.json there. {_KNOWN}")
     for root in [*([data_root] if data_root else []), *search_path()]:
