@@ -204,8 +204,8 @@ class Optimizer(_Section):
 
 
 class Loss(_Section):
-    """Dice + cross-entropy. The defaults are eq. 11 as MONAI computes it. `coarsest`: under deep supervision the coarsest of two or
-    more outputs counts, which nnU-Net leaves out.
+    """Dice + cross-entropy. The defaults are eq. 11 as MONAI computes it. `coarsest`: under deep supervision the coarsest of two
+    outputs or more counts, which nnU-Net leaves out.
     """
 
     squared: bool = True
