@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 
 from initbench import recipe
 from initbench.cli.app import main
+from initbench.harness.cell import RunRequest
+from initbench.harness.execute import Outcome
 from initbench.harness.reproduce import requests
 from initbench.harness.sweep import run_planned
 from initbench.leaderboard import claims, reproduction
@@ -512,7 +515,7 @@ def test_a_figure_is_drawn_against_its_parameter(tmp_path: Path, capsys: pytest.
         *["reproduce", "lwi:fig-4a", *PHANTOM, "--report-only", "--out", str(tmp_path / "runs")],
         "--plot",
         "a.xyz",
-        code=1,
+        code=2,
     )
 
 
@@ -632,6 +635,21 @@ def test_a_table_is_run_and_shown(data: Path, made: Path, capsys: pytest.Capture
         assert found[label]["seed_sd"] == pytest.approx(100 * own["dice"].std())
     assert len(rows_of(again, "claim")) == len(TABLE.claims)
     assert found["order + masking as released"]["reason"] == "means something on unetr alone"
+
+
+def test_a_stop_ends_as_a_stop(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(requests: Sequence[RunRequest], jobs: int, console: Any) -> list[Outcome]:
+        return [Outcome(request, "interrupted", None, None) for request in requests]
+
+    monkeypatch.setattr("initbench.cli.run.perform", stopped)
+    with pytest.raises(SystemExit) as ended:
+        main(["reproduce", "lwi:table-6", *asked_for(data, tmp_path)])
+    assert ended.value.code == 130
+    said = " ".join(capsys.readouterr().err.split())
+    assert "stopped when asked to; finished runs and checkpoints are kept, and the same command goes on" in said
+    assert "--report-only shows what is there" in said
 
 
 def test_longer_rows_are_run_with_their_steps(data: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from initbench import plots
 from initbench.cli.output import saying, show
-from initbench.errors import InitbenchError, MissingDataError, UsageError
+from initbench.errors import InitbenchError, InterruptedRunError, MissingDataError, UsageError
 from initbench.leaderboard.sheet import Sheet
 from initbench.published import tables, trials
 from initbench.published.tables import Table
@@ -112,8 +112,12 @@ def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | 
 def _run(
     asked: Asked, seeds: Sequence[int], placebo: bool, jobs: int, form: str, options: dict[str, Any]
 ) -> tuple[frozenset[str], Counter[str]]:
-    """The cells of what was asked for, and how the runs ended."""
-    from initbench.cli.run import perform
+    """The cells of what was asked for, and how the runs ended.
+
+    Raises:
+        InterruptedRunError: somebody asked to stop.
+    """
+    from initbench.cli.run import GO_ON, perform
 
     console = Console(stderr=form != "table", highlight=False)
     with saying(console, "loading torch"):
@@ -123,6 +127,8 @@ def _run(
     if lacking:
         raise MissingDataError(_lacking(asked.table, lacking))
     outcomes = perform(_requests(asked, seeds, placebo, options), jobs, console)
+    if any(outcome.state == "interrupted" for outcome in outcomes):
+        raise InterruptedRunError(f"stopped when asked to; {GO_ON}; --report-only shows what is there")
     folders = [outcome.folder for outcome in outcomes if outcome.folder is not None]
     if not folders:  # all for the same reason, as a setting that is none
         raise (UsageError if outcomes[0].state == "refused" else InitbenchError)(outcomes[0].message)

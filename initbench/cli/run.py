@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from initbench.harness.execute import Outcome
 
 
-_GO_ON = "finished runs and checkpoints are kept, and the same command goes on"
+GO_ON = "finished runs and checkpoints are kept, and the same command goes on"
 
 
 def run_command(
@@ -79,7 +79,7 @@ def perform(requests: Sequence[RunRequest], jobs: int, console: Console) -> list
         with interrupt.handled(), Display(requests, console) as display:
             return run_planned(requests, jobs, display)
     except KeyboardInterrupt:
-        raise InterruptedRunError(f"stopped at once; {_GO_ON}") from None
+        raise InterruptedRunError(f"stopped at once; {GO_ON}") from None
 
 
 def _run(requests: Sequence[RunRequest], jobs: int, console: Console, *, json: bool) -> None:
@@ -95,7 +95,7 @@ def _run(requests: Sequence[RunRequest], jobs: int, console: Console, *, json: b
         if states.keys() & {"ok", "cached", "diverged"}:
             console.print(f"initbench leaderboard --out {out}", style="bold", highlight=False)
     if states["interrupted"]:
-        raise InterruptedRunError(f"stopped when asked to; {_GO_ON}")
+        raise InterruptedRunError(f"stopped when asked to; {GO_ON}")
     if states["refused"]:
         sys.exit(2)
     if states["failed"]:
