@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # at run time it costs every command 20 ms
+    from importlib.resources.abc import Traversable
 
 
 def is_file(path: Traversable) -> bool:
