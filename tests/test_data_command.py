@@ -62,7 +62,12 @@ def test_list_says_where_things_are_and_how_to_get_the_others(root: Path, capsys
     assert "this is not how acdc looks" in rows["acdc"]["problem"]
     assert rows["phantom-lung"]["found"] == "comes with initbench"
     assert data("list") == 0
-    assert "Dataset501_Mine" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "Dataset501_Mine" in text
+    told_of = " ".join(text.partition("licence:")[0].split()), " ".join(text.split())
+    assert "synapse, btcv register at synapse.org" in told_of[1]
+    assert "initbench data download NAME" in told_of[0]
+    assert "hippocampus" not in text[text.index("Task10_Colon") + 20 :], "what is here need not be got"
 
 
 def test_facts_by_hand() -> None:

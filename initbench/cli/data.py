@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json as json_module
+import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from initbench import plots
@@ -53,12 +55,26 @@ def list_(data_root: DataRootOption = None, json: JsonOption = False) -> None:
         return
     console = Console(highlight=False)
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for header in ("data set", "cases", "found", "licence", "how to get it"):
-        table.add_column(header, overflow="fold", no_wrap=header in ("data set", "cases"))
+    table.add_column("data set", no_wrap=True)
+    table.add_column("cases", no_wrap=True, justify="right")
+    table.add_column("found", overflow="fold")
     for row in rows:
         found = escape(row["found"] or "") if not row["problem"] else f"[red]{escape(row['problem'])}[/]"
-        table.add_row(row["name"], str(row["cases"] or ""), found or "–", escape(row["licence"]), escape(row["get"]))
+        table.add_row(escape(row["name"]), str(row["cases"] or ""), found or "–")
     console.print(table)
+    for (get, licence), names in _sources(rows).items():
+        console.print(f"\n[bold]{escape(', '.join(names))}[/]")
+        console.print(Padding(f"{escape(get)}\nlicence: {escape(licence)}", (0, 0, 0, 2), expand=False))
+
+
+def _sources(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[str]]:
+    """Names of data sets that are not here, by where to get them and under which licence: many come from one place."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["get"] and not row["found"]:
+            get = row["get"].removesuffix(row["name"]) + "NAME" if row["get"].endswith(f" {row['name']}") else row["get"]
+            found.setdefault((get, row["licence"]), []).append(row["name"])
+    return found
 
 
 @data_app.command()
@@ -228,7 +244,7 @@ def _found(name: str, data_root: Path | None) -> dict[str, Any]:
     root = getattr(dataset, "root", None)
     cases = {"cases": len(dataset.case_ids())}
     licence = {"licence": dataset.licence} if dataset.licence not in ("", "not stated") else {}
-    return {"found": str(Path(root).absolute()) if root else "comes with initbench", "problem": None} | cases | licence
+    return {"found": os.path.abspath(root) if root else "comes with initbench", "problem": None} | cases | licence
 
 
 def _open(name: str, data_root: Path | None) -> Dataset:
