@@ -52,6 +52,9 @@ DECATHLON = {
 # What tables call the tasks that are registered.
 SHORT_NAMES = {"Task01_BrainTumour": "brats", "Task04_Hippocampus": "hippocampus", "Task06_Lung": "lung"}
 
+# Data sets of the patients of another one: other splits or other images of them.
+PATIENTS_OF = {"btcv": "synapse", "chaos-t1": "chaos"}
+
 
 @dataclass(frozen=True)
 class Registered:

@@ -6,7 +6,7 @@ import re
 
 import pandas as pd
 
-from initbench.data.known import SHORT_NAMES
+from initbench.data.known import PATIENTS_OF, SHORT_NAMES
 
 BASELINE = "default"
 PLACEBO = "default(construct='other')"  # the one that `run` adds to a study
@@ -26,14 +26,10 @@ def part(split: str) -> str:
     return ", ".join(filter(None, match.groups())) if match else ""
 
 
-# Data sets of the patients of another one: other splits or other images of them.
-_PATIENTS_OF = {"btcv": "synapse", "chaos-t1": "chaos"}
-
-
 def patients(dataset: str) -> str:
     """A name for the patients of a data set, which several data sets may share: to anybody who pools these are one."""
     name = SHORT_NAMES.get(dataset, dataset)
-    return _PATIENTS_OF.get(name, name)
+    return PATIENTS_OF.get(name, name)
 
 
 def is_placebo(init: str) -> bool:
