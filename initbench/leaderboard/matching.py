@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from initbench import spec
 from initbench.data.known import SHORT_NAMES
 from initbench.errors import UsageError
+from initbench.paths import is_file
 from initbench.published import trials
 from initbench.published.trials import Overrides, Trial
 from initbench.recipe import Plan, Recipe
@@ -122,7 +123,7 @@ def _same_split(resolved: Mapping[str, Any], trial: Trial, overrides: Overrides)
 def _usual_split(dataset: str) -> str:
     """The first of its published splits, else the automatic one; from the file, as the room that reads it knows torch."""
     file = resources.files("initbench.data") / "published_splits" / f"{dataset}.json"
-    return str(json.loads(file.read_text("utf-8"))["splits"][0]["name"]) if file.is_file() else "auto"
+    return str(json.loads(file.read_text("utf-8"))["splits"][0]["name"]) if is_file(file) else "auto"
 
 
 def _same_backbone(resolved: Mapping[str, Any], trial: Trial) -> bool:
