@@ -565,6 +565,7 @@ def test_no_run_of_a_table_is_said_with_the_way_to_some(study: Path, capsys: pyt
     [
         (["lwi:tabel-6"], 2, "did you mean lwi:table-6"),
         (["lwi:table-6", "--dry-run", "--report-only"], 2, "exclude each other"),
+        (["lwi:table-6", "--measure"], 2, "--measure goes with --dry-run"),
         (["lwi:table-6", "--seeds", "2", "--seed", "1"], 2, "exclude each other"),
         (["lwi:table-6", "--set", "init.mask_ratio=0.6"], 2, "a published row states its init"),
         (["lwi:table-5", "--plot", "a.png"], 2, "a table of settings"),
@@ -687,6 +688,9 @@ def test_a_dry_run_says_what_would_run_and_leaves_nothing(data: Path, tmp_path: 
     assert {row["init"] for row in rows_of(text, "planned row").values()} == {"default", "mae", "tube", "order", "lwi"}
     whole = next(row for row in json.loads(text) if row["of"] == "study")
     assert whole["new"] == 2 * 6  # with the placebo
+    assert whole["wall_seconds"] is None  # nothing was run here
+    timed = said(capsys, "reproduce", "lwi:table-6", *asked_for(data, out), "--dry-run", "--measure", "--json")
+    assert next(row for row in json.loads(timed) if row["of"] == "study")["wall_seconds"] > 0
     assert not out.exists()
 
 

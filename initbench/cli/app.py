@@ -27,6 +27,7 @@ from initbench.cli.options import (
     GridOption,
     JsonOption,
     MarginOption,
+    MeasureOption,
     Metric,
     NetSize,
     OutOption,
@@ -175,9 +176,7 @@ def plan(
     recipe: RecipeOption = None,
     set_: SetOption = None,
     fix: Annotated[list[str] | None, typer.Option(help="Stream that every seed draws as seed 0 does (repeatable).")] = None,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="Time a few steps where no run below --out says how long one takes.")
-    ] = False,
+    measure: MeasureOption = False,
     sd: Annotated[
         str | None, typer.Option(help="Instead of pilot runs: SDs of seed, init × case and residual in Dice points, as 1.5,3,10.")
     ] = None,
@@ -228,6 +227,7 @@ def reproduce(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, for how long, and which data are missing.")
     ] = False,
+    measure: MeasureOption = False,
     report_only: Annotated[bool, typer.Option("--report-only", help="From the runs that are there.")] = False,
     shared_seeds: SharedOption = False,
     margin: MarginOption = 0.5,
@@ -247,12 +247,15 @@ def reproduce(
         raise UsageError("--seeds N (0 to N-1) and --seed I exclude each other")
     if dry_run and report_only:
         raise UsageError("--dry-run and --report-only exclude each other")
+    if measure and not dry_run:
+        raise UsageError("--measure goes with --dry-run, which says how long runs will take")
     reproduce_command(
         name,
         overrides=Overrides(dataset, backbone, size.value, budget.value, recipe, tuple(set_ or ()), split),
         seeds=sorted(set(seed)) if seed else None if seeds is None else range(seeds),
         placebo=placebo,
         dry_run=dry_run,
+        measure=measure,
         report_only=report_only,
         shared=shared_seeds,
         margin=margin,

@@ -167,6 +167,9 @@ MarginOption = Annotated[
     float,
     typer.Option("--margin", help="Dice points within which two inits are equivalent, above 0.", callback=margin),
 ]
+MeasureOption = Annotated[
+    bool, typer.Option("--measure", help="Time a few steps where no run below --out says how long one takes.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 

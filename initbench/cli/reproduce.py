@@ -57,6 +57,7 @@ def reproduce_command(
     seeds: Sequence[int] | None,
     placebo: bool,
     dry_run: bool,
+    measure: bool,
     report_only: bool,
     shared: bool,
     margin: float,
@@ -85,7 +86,7 @@ def reproduce_command(
     if not mapped.trials:
         raise UsageError(f"{name}: none of its rows can run; " + "; ".join(f"{k}: {v}" for k, v in mapped.reasons.items()))
     if dry_run:
-        _dry_run(asked, seeds or range(3), placebo, jobs, form, options)
+        _dry_run(asked, seeds or range(3), placebo, jobs, form, options, measure=measure)
         return
     states: Counter[str] = Counter()
     cells: frozenset[str] | None = None
@@ -149,7 +150,9 @@ def _lacking(table: Table, lacking: Mapping[str, str]) -> str:
     return f"{table.full_name} needs {' and '.join(lacking)}. {said}. With other data: --dataset NAME, and the output says so"
 
 
-def _dry_run(asked: Asked, seeds: Sequence[int], placebo: bool, jobs: int, form: str, options: dict[str, Any]) -> None:
+def _dry_run(
+    asked: Asked, seeds: Sequence[int], placebo: bool, jobs: int, form: str, options: dict[str, Any], *, measure: bool
+) -> None:
     """Prints what would run: cells, hours and disk of rows whose data are here, and what the others lack."""
     console = Console(stderr=True, highlight=False)
     with saying(console, "loading torch"):
@@ -162,7 +165,9 @@ def _dry_run(asked: Asked, seeds: Sequence[int], placebo: bool, jobs: int, form:
     found = [_wanted(asked, seeds, lacking)]
     if here:
         planned = requests(here, asked.overrides, list(seeds), control(here) if placebo else None, options)
-        study = plan_study(planned, " and ".join(dict.fromkeys(trial.protocol for trial in here)), jobs)
+        protocols = " and ".join(dict.fromkeys(trial.protocol for trial in here))
+        with saying(console, "timing a few steps" if measure else "resolving"):
+            study = plan_study(planned, protocols, jobs, measure=measure)
         found += forecast.sheets(study, [])
     show(found, form)
 
