@@ -340,6 +340,8 @@ def test_what_has_to_be_known_is_below_the_table(study: Path, capsys: pytest.Cap
     assert "3 seeds hardly know their SD: the true one may be 0.5 to 6.3 times as large" in text
     assert "Deviation: The release has no switch for these rows" in text
     assert "arXiv:2306.09320; Table VI; code ShahinaKK/LWI-VMS@7f21654" in text
+    ramp = "optimizer.schedule=plateaus, optimizer.plateaus=50"
+    assert f"default as released, order + masking as released: with {ramp}." in text
     assert "Not run: default as released, order + masking as released." in text
 
 

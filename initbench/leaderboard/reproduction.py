@@ -148,6 +148,7 @@ def _notes(asked: Asked, measured: Mapping[str, Measured], scores: Mapping[str, 
         "one run: whether one more run like these could give the paper's number (95 %)."
     )
     lines += _scoring(asked, scores)
+    lines += _set(asked)
     lines += [f"{label}: {reason}." for label, reason in asked.mapped.reasons.items()]
     missing = [trial.label for trial in asked.mapped.trials if trial.label not in measured]
     lines += [f"Not run: {', '.join(missing)}."] if missing else []
@@ -162,6 +163,15 @@ def _notes(asked: Asked, measured: Mapping[str, Measured], scores: Mapping[str, 
             f"Warning: {', '.join(found.other)}: there are runs of several cells (other data or code); the most are shown."
         )
     return lines
+
+
+def _set(asked: Asked) -> list[str]:
+    """What rows set over the recipe for themselves, beside what was asked for all of them."""
+    found: dict[str, list[str]] = {}
+    for trial in asked.mapped.trials:
+        own = ", ".join(text for text in trial.assignments if text not in asked.overrides.assignments)
+        found.setdefault(own, []).append(trial.label)
+    return [f"{', '.join(labels)}: with {own}." for own, labels in found.items() if own]
 
 
 def _scoring(asked: Asked, scores: Mapping[str, Scores]) -> list[str]:
