@@ -25,7 +25,7 @@ def tiny(*assignments: str, name: str = "phantom-lung", backbone: str = "unetr")
 
 
 def test_recipes_there_are() -> None:
-    published = {"acdc", "brats", "btcv", "lung", "synapse"}
+    published = {"acdc", "brats", "btcv", "camus", "lung", "synapse"}
     assert set(NAMES) == published | {"base", "generic-ct", "generic-mr", "hippocampus", "phantom-lung"}
     assert all(recipe_files.default_name(name, "CT") == name for name in published)
     assert recipe_files.default_name("lung", "CT") == "lung"
