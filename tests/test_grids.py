@@ -160,7 +160,9 @@ def test_a_changed_second_table_is_kept_off_the_tables(data: Path, both: Path, t
     text = (folder / store.CASES_RESAMPLED).read_text()
     digit = next(letter for letter in text[::-1] if letter.isdecimal())
     (folder / store.CASES_RESAMPLED).write_text(text[::-1].replace(digit, "7" if digit != "7" else "6", 1)[::-1])
-    assert list(load(tmp_path, "resampled").runs["status"]) == ["invalid"]
+    runs = load(tmp_path, "resampled").runs
+    assert list(runs["status"]) == ["invalid"]
+    assert runs["dice"].isna().all()
 
 
 def test_a_diverged_run_scores_worst_on_both(data: Path, tmp_path: Path) -> None:

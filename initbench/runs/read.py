@@ -28,6 +28,7 @@ _COLUMNS = (
 # Where predictions are counted: on the image's own grid, or on the one that networks see, as some released code does.
 Grid = Literal["native", "resampled"]
 _COUNTS: dict[Grid, tuple[str, str]] = {"native": (store.CASES, "dice"), "resampled": (store.CASES_RESAMPLED, "dice_resampled")}
+_SCORES = tuple(key for _, key in _COUNTS.values())
 UNCOUNTED = "native grid only"  # the status of a run that has no counts on the grid asked for
 _CASE_KEYS = ("init", "backbone", "dataset", "seed", "protocol")
 _FLOATS = ("dice", "changed_share", "init_seconds", "train_seconds", "total_seconds")  # also where no run has any
@@ -169,7 +170,7 @@ def load_slice(run: str | Path, case: str) -> NDArray[np.uint8] | None:
 def _checked(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The record; without a score, and as ``invalid``, where the run is not what was written."""
     problem = store.problem(folder, record) if record["status"] in store.FINISHED else ""
-    return record | {"status": "invalid", "dice": None, "reason": problem} if problem else record
+    return record | {"status": "invalid", "reason": problem, **dict.fromkeys(_SCORES)} if problem else record
 
 
 def _folder(path: str | Path) -> Path:
