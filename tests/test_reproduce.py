@@ -22,7 +22,7 @@ from initbench.harness.reproduce import requests
 from initbench.harness.sweep import run_planned
 from initbench.leaderboard import claims, reproduction
 from initbench.leaderboard.matching import find
-from initbench.leaderboard.measured import Asked
+from initbench.leaderboard.measured import Asked, answers
 from initbench.leaderboard.reproduction import gap
 from initbench.published import tables, trials
 from initbench.published.tables import Claim
@@ -186,7 +186,7 @@ def test_of_two_cells_of_a_row_that_with_more_runs_counts_and_it_is_said(tmp_pat
     write_rows(tmp_path, {"default": 0.0, "lwi": 0.0})
     write_rows(tmp_path, {"lwi": 0.1}, 1, data_digest="e" * 64)
     asked = Asked(TABLE, trials.trials(TABLE, TINY), TINY)
-    sheet = reproduction.sheets(asked, load(tmp_path))[0]
+    sheet = reproduction.sheets(asked, answers(asked, load(tmp_path)))[0]
     assert any("order + masking: there are runs of several cells" in note for note in sheet.notes)
     assert next(row["dice"] for row in sheet.values if row["row"] == "order + masking") == pytest.approx(72, abs=0.2)
 
@@ -522,14 +522,11 @@ def test_a_figure_is_drawn_against_its_parameter(tmp_path: Path, capsys: pytest.
 
 
 def test_points_are_the_papers_and_the_measured_ones(study: Path) -> None:
-    from initbench.leaderboard.measured import measure
     from initbench.leaderboard.reproduction_plot import series
 
     asked = Asked(TABLE, trials.trials(TABLE, TINY), TINY)
-    loaded = load(study)
-    (found,) = find(loaded.runs, asked.mapped.trials, TINY)
-    measured, _ = measure(asked, loaded.runs, loaded.cases, found)
-    points = series(asked, measured)[""]
+    (answer,) = answers(asked, load(study))
+    points = series(asked, answer.rows)[""]
     assert [point.published for point in points] == [row.value for row in TABLE.row]
     assert [point.measured is None for point in points] == [False] * 5 + [True] * 2
     assert points[4].measured.mean.value == pytest.approx(75, abs=0.2)  # type: ignore[union-attr]

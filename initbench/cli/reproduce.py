@@ -98,15 +98,16 @@ def reproduce_command(
 
 
 def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | None, form: str) -> None:
+    from initbench.leaderboard.measured import answers
     from initbench.leaderboard.reproduction import sheets
     from initbench.runs.read import load
 
-    loaded = load(out)
-    show(sheets(asked, loaded, cells), form)
+    found = answers(asked, load(out), cells)
+    show(sheets(asked, found), form)
     if plot is not None:
         from initbench.leaderboard.reproduction_plot import draw
 
-        draw(asked, loaded, cells, plot)
+        draw(asked, found, plot)
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"{plot}: the same, drawn", style="dim")
 
 

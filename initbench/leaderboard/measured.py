@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from initbench.errors import UsageError
 from initbench.leaderboard import words
-from initbench.leaderboard.matching import PLACEBO_LABEL, Found, dataset_names
+from initbench.leaderboard.matching import PLACEBO_LABEL, Found, dataset_names, find
 from initbench.published.tables import Table
 from initbench.published.trials import Mapped, Overrides
 from initbench.runs import store
+from initbench.runs.read import Loaded, read_cases
 from initbench.stats.blocks import BLOCK, PLACEBO
 from initbench.stats.compare import MARGIN
 from initbench.stats.design import Array
@@ -77,10 +79,38 @@ class Scores:
     as_the_paper: str = ""
 
 
-def measure(
-    asked: Asked, runs: pd.DataFrame, cases: pd.DataFrame, found: Found
-) -> tuple[dict[str, Measured], Mapping[str, Scores]]:
-    """The rows by label, the placebo last; and what they are scored from, by data set."""
+@dataclass(frozen=True)
+class Answer:
+    """What the runs of one precision say to a table.
+
+    Attributes:
+        rows: by label, the placebo last.
+        scores: what they are scored from, by data set.
+    """
+
+    found: Found
+    rows: Mapping[str, Measured]
+    scores: Mapping[str, Scores]
+
+
+def answers(asked: Asked, loaded: Loaded, cells: frozenset[str] | None = None) -> list[Answer]:
+    """One for every precision of the runs; of these cells, or of all.
+
+    Raises:
+        UsageError: no run answers any of the rows.
+    """
+    runs = loaded.runs if asked.seeds is None else loaded.runs[loaded.runs["seed"].isin(list(asked.seeds))]
+    found = find(runs, asked.mapped.trials, asked.overrides, cells) if not runs.empty else []
+    if not found:
+        instead = ", ".join(asked.overrides.words())
+        raise UsageError(
+            f"no run is of {asked.table.full_name}{' with ' if instead else ''}{instead}: "
+            f"`initbench reproduce {asked.table.full_name}` with the same options and without --report-only runs what is missing"
+        )
+    return [_answer(asked, runs, loaded.cases, each) for each in found]
+
+
+def _answer(asked: Asked, runs: pd.DataFrame, cases: pd.DataFrame, found: Found) -> Answer:
     own = {label: runs[runs["cell"] == cell] for label, cell in _ordered(asked, found)}
     by_dataset: dict[str, list[str]] = {}
     for label, frame in own.items():
@@ -94,7 +124,7 @@ def measure(
         how = scores[dataset]
         (table,) = score_tables(relabelled, how.cases, policy=how.policy, shared=asked.shared, classes_alike=how.classes_alike)
         measured |= {label: _row(asked.table, label, own[label], table) for label in labels}
-    return {label: measured[label] for label in own}, scores
+    return Answer(found, {label: measured[label] for label in own}, scores)
 
 
 def _scores(table: Table, its_own: bool, cases: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> Scores:
@@ -120,10 +150,9 @@ def _resampled(native: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> pd.Dat
         for path, seed, status in zip(runs["path"], runs["seed"], runs["status"], strict=True):
             if status not in SCORED:
                 continue
-            file = Path(path) / store.CASES_RESAMPLED
-            if not file.is_file():
+            counts = read_cases(Path(path), "resampled")
+            if counts is None:
                 return None
-            counts = pd.read_csv(file, dtype={"case": str, "class_name": str}, keep_default_na=False)
             dataset = str(native["dataset"].iloc[0])
             found.append(counts.assign(cell=label, seed=int(seed), status=str(status), dataset=dataset))
     return pd.concat(found, ignore_index=True) if found else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,14 +11,13 @@ import pandas as pd
 
 from initbench.errors import UsageError
 from initbench.leaderboard import claims, words
-from initbench.leaderboard.matching import PLACEBO_LABEL, Found, find
-from initbench.leaderboard.measured import Asked, Measured, Scores, measure
+from initbench.leaderboard.matching import PLACEBO_LABEL
+from initbench.leaderboard.measured import Answer, Asked, Measured
 from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.titles import variant
 from initbench.published import trials
 from initbench.published.tables import Row
 from initbench.published.trials import Trial
-from initbench.runs.read import Loaded
 from initbench.stats.classes import choose
 from initbench.stats.design import Array
 from initbench.stats.summary import LEVEL, Interval, sd_interval, t_quantile
@@ -58,39 +57,22 @@ def gap(scores: Array, published: float) -> Gap:
     return Gap(points, Interval(points / sd.value, low, high), reach)
 
 
-def sheets(asked: Asked, loaded: Loaded, cells: frozenset[str] | None = None) -> list[Sheet]:
-    """The table beside the runs, its claims, and its classes where the paper has them; once for every precision of the runs.
-
-    Raises:
-        UsageError: no run answers any of its rows.
-    """
-    runs = loaded.runs if asked.seeds is None else loaded.runs[loaded.runs["seed"].isin(list(asked.seeds))]
-    found = find(runs, asked.mapped.trials, asked.overrides, cells) if not runs.empty else []
-    if not found:
-        raise UsageError(
-            f"no run is of {asked.table.full_name}{_instead(asked)}: `initbench reproduce {asked.table.full_name}` with the same "
-            "options and without --report-only runs what is missing"
-        )
+def sheets(asked: Asked, answers: Sequence[Answer]) -> list[Sheet]:
+    """The table beside the runs, its claims, and its classes where the paper has them; once for every answer."""
     made: list[Sheet] = []
-    for each in found:
-        measured, scores = measure(asked, runs, loaded.cases, each)
-        made += [_main(asked, measured, scores, each)]
-        made += [claims.sheet(asked, measured)] if asked.table.claims else []
-        made += _classes(asked, measured, scores)
+    for answer in answers:
+        made += [_main(asked, answer)]
+        made += [claims.sheet(asked, answer.rows)] if asked.table.claims else []
+        made += _classes(asked, answer)
     made[-1] = replace(made[-1], notes=(*made[-1].notes, *sources(asked)))
     return made
-
-
-def _instead(asked: Asked) -> str:
-    said = asked.overrides.words()
-    return f" with {', '.join(said)}" if said else ""
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
-def _main(asked: Asked, measured: Mapping[str, Measured], scores: Mapping[str, Scores], found: Found) -> Sheet:
-    table = asked.table
+def _main(asked: Asked, answer: Answer) -> Sheet:
+    table, measured = asked.table, answer.rows
     labels = [*(row.label for row in table.row), *([PLACEBO_LABEL] if PLACEBO_LABEL in measured else [])]
     published = {row.label: row for row in table.row}
     networks = {(item.block["dataset"], variant(item.block)) for item in measured.values()}
@@ -99,7 +81,7 @@ def _main(asked: Asked, measured: Mapping[str, Measured], scores: Mapping[str, S
         subtitle=_subtitle(measured.values(), networks),
         columns=_COLUMNS,
         rows=tuple(_cells(label, published.get(label), measured.get(label), len(networks) > 1) for label in labels),
-        notes=tuple(_notes(asked, measured, scores, found)),
+        notes=tuple(_notes(asked, answer)),
         values=tuple(_values(asked, label, published.get(label), measured.get(label)) for label in labels),
         names=2,
     )
@@ -134,8 +116,8 @@ def _cells(label: str, row: Row | None, item: Measured | None, several: bool) ->
     return (*cells, f"{apart.points:+.1f}", words.interval(apart.sds, signed=True, digits=1), one)
 
 
-def _notes(asked: Asked, measured: Mapping[str, Measured], scores: Mapping[str, Scores], found: Found) -> list[str]:
-    lines = []
+def _notes(asked: Asked, answer: Answer) -> list[str]:
+    lines, measured = [], answer.rows
     if asked.overrides.words():
         lines.append(
             f"Warning: measured with {', '.join(asked.overrides.words())}. The published numbers are of another question: "
@@ -147,7 +129,7 @@ def _notes(asked: Asked, measured: Mapping[str, Measured], scores: Mapping[str, 
         "gap: measured less published, in Dice points and over the seed SD, with the bounds that the SD's own interval allows. "
         "one run: whether one more run like these could give the paper's number (95 %)."
     )
-    lines += _scoring(asked, scores)
+    lines += _scoring(asked, answer)
     lines += _set(asked)
     lines += [f"{label}: {reason}." for label, reason in asked.mapped.reasons.items()]
     missing = [trial.label for trial in asked.mapped.trials if trial.label not in measured]
@@ -158,9 +140,9 @@ def _notes(asked: Asked, measured: Mapping[str, Measured], scores: Mapping[str, 
         lines += [f"{item.label}: conditional on these weights; external data."] if item.external else []
     for table in {id(item.table): item.table for item in measured.values()}.values():
         lines += words.narrowed(table.narrowed)
-    if found.other:
+    if answer.found.other:
         lines.append(
-            f"Warning: {', '.join(found.other)}: there are runs of several cells (other data or code); the most are shown."
+            f"Warning: {', '.join(answer.found.other)}: there are runs of several cells (other data or code); the most are shown."
         )
     return lines
 
@@ -174,11 +156,12 @@ def _set(asked: Asked) -> list[str]:
     return [f"{', '.join(labels)}: with {own}." for own, labels in found.items() if own]
 
 
-def _scoring(asked: Asked, scores: Mapping[str, Scores]) -> list[str]:
+def _scoring(asked: Asked, answer: Answer) -> list[str]:
     """What is scored otherwise than on the leaderboard, and what the paper scores otherwise than here."""
-    said = [f"Scored as the paper does: {how}." for how in dict.fromkeys(item.as_the_paper for item in scores.values()) if how]
+    ways = dict.fromkeys(item.as_the_paper for item in answer.scores.values() if item.as_the_paper)
+    said = [f"Scored as the paper does: {how}." for how in ways]
     own = asked.overrides.dataset is None
-    lacking = own and asked.table.grid == "resampled" and not any("resampled" in item.as_the_paper for item in scores.values())
+    lacking = own and asked.table.grid == "resampled" and not any("resampled" in how for how in ways)
     return [*said, *(["Counted on the native grid; the paper counts on its resampled one."] if lacking else [])]
 
 
@@ -243,11 +226,11 @@ def sources(asked: Asked) -> list[str]:
 # --- its classes ------------------------------------------------------------------------------------------------------
 
 
-def _classes(asked: Asked, measured: Mapping[str, Measured], scores: Mapping[str, Scores]) -> list[Sheet]:
+def _classes(asked: Asked, answer: Answer) -> list[Sheet]:
     """Published and measured per class, where the data have the paper's classes."""
-    table = asked.table
+    table, measured = asked.table, answer.rows
     made = []
-    for dataset, own in scores.items():
+    for dataset, own in answer.scores.items():
         rows = [row for row in table.row if row.values and row.label in measured]
         rows = [row for row in rows if measured[row.label].block["dataset"] == dataset]
         present = [str(name) for name in own.cases["class_name"].unique()]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from initbench.errors import InitbenchError
-from initbench.leaderboard.matching import find
-from initbench.leaderboard.measured import Asked, Measured, measure
+from initbench.leaderboard.measured import Answer, Asked, Measured
 from initbench.palette import COLOURS
 from initbench.published.tables import Row
-from initbench.runs.read import Loaded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +30,7 @@ class Point:
     measured: Measured | None
 
 
-def draw(asked: Asked, loaded: Loaded, cells: frozenset[str] | None, path: Path) -> None:
+def draw(asked: Asked, answers: Sequence[Answer], path: Path) -> None:
     """Writes the picture: measured means with their intervals for new seeds and new cases, and published values, as crosses.
 
     Raises:
@@ -40,14 +38,11 @@ def draw(asked: Asked, loaded: Loaded, cells: frozenset[str] | None, path: Path)
     """
     from matplotlib.figure import Figure
 
-    runs = loaded.runs if asked.seeds is None else loaded.runs[loaded.runs["seed"].isin(list(asked.seeds))]
-    found = find(runs, asked.mapped.trials, asked.overrides, cells)
-    figure = Figure(figsize=(7, 4.5 * len(found)), layout="constrained")
-    for place, each in enumerate(found):
-        measured, _ = measure(asked, runs, loaded.cases, each)
-        axes = figure.add_subplot(len(found), 1, place + 1)
-        _panel(axes, asked, measured)
-        axes.set_title(_title(asked, each.precision), fontsize="medium", loc="left")
+    figure = Figure(figsize=(7, 4.5 * len(answers)), layout="constrained")
+    for place, answer in enumerate(answers):
+        axes = figure.add_subplot(len(answers), 1, place + 1)
+        _panel(axes, asked, answer.rows)
+        axes.set_title(_title(asked, answer.found.precision), fontsize="medium", loc="left")
     figure.legend(*axes.get_legend_handles_labels(), fontsize="small", frameon=False, ncols=2, loc="outside lower center")
     try:
         figure.savefig(path, dpi=150)
@@ -55,7 +50,7 @@ def draw(asked: Asked, loaded: Loaded, cells: frozenset[str] | None, path: Path)
         raise InitbenchError(f"--plot {path} cannot be written ({error})") from None
 
 
-def series(asked: Asked, measured: dict[str, Measured]) -> dict[str, list[Point]]:
+def series(asked: Asked, measured: Mapping[str, Measured]) -> dict[str, list[Point]]:
     """The points of each line."""
     found: dict[str, list[Point]] = {}
     for place, row in enumerate(asked.table.row):
@@ -66,7 +61,7 @@ def series(asked: Asked, measured: dict[str, Measured]) -> dict[str, list[Point]
     return found
 
 
-def _panel(axes: Axes, asked: Asked, measured: dict[str, Measured]) -> None:
+def _panel(axes: Axes, asked: Asked, measured: Mapping[str, Measured]) -> None:
     for place, (name, points) in enumerate(series(asked, measured).items()):
         colour, shift = COLOURS[(4, 5, 2)[place % 3]], _APART * place if _categorical(asked.table.row) else 0.0
         known = [point for point in points if point.measured is not None and math.isfinite(point.measured.mean.value)]

@@ -158,6 +158,12 @@ def _categorical(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name, kind in frame.dtypes.items() if isinstance(kind, pd.CategoricalDtype)]
 
 
+def read_cases(run: Path, grid: Grid = "native") -> pd.DataFrame | None:
+    """The table of cases of one run as it stands in its folder; None where the run was not counted on the grid."""
+    file = run / _COUNTS[grid][0]
+    return pd.read_csv(file, **_CSV | {"dtype": {"case": str, "class_name": str}}) if file.is_file() else None
+
+
 def load_slice(run: str | Path, case: str) -> NDArray[np.uint8] | None:
     """Image, reference and prediction ``(3, H, W)`` of a case in a slice; None where the run has none."""
     try:
