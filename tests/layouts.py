@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.dicom_factory import dicom_series, ground
-from tests.msd_factory import affine_of, write_nifti
+from tests.msd_factory import affine_of, write_nifti, write_table
 
 ORIENTATIONS = ("RAS", "LPS", "PIR", "oblique")
 
@@ -72,6 +72,36 @@ def nnunet(
         write_nifti(root / "labelsTr" / f"{case}{ending}", label, affine)
     base = {"channel_names": {str(i): name for i, name in enumerate(channels)}, "labels": labels, "file_ending": ending}
     (root / "dataset.json").write_text(json.dumps({**base, "numTraining": len(ids), **table}), "utf-8")
+    return root
+
+
+def prescribed(
+    root: Path,
+    ids: Sequence[str],
+    reported: Sequence[str] = (),
+    *,
+    channels: Sequence[str] = ("CT",),
+    labels: Sequence[str],
+    masks: Callable[[str], str] = str,
+) -> Path:
+    """A Decathlon folder as nnFormer and UNETR++ ask for it: the table lists reported cases without their labels.
+
+    `masks` gives the name of a case's label map.
+    """
+    for index, case in enumerate((*ids, *reported)):
+        kind = "Ts" if case in reported else "Tr"
+        voxels, label, affine = volume(index, len(labels), len(channels))
+        write_nifti(root / f"images{kind}" / f"{case}.nii.gz", np.moveaxis(voxels, 0, -1).squeeze(), affine)
+        write_nifti(root / f"labels{kind}" / f"{masks(case)}.nii.gz", label, affine)
+    write_table(
+        root,
+        modality=dict(enumerate(channels)),
+        labels=dict(enumerate(labels)),
+        training=[{"image": f"./imagesTr/{case}.nii.gz", "label": f"./labelsTr/{masks(case)}.nii.gz"} for case in ids],
+        test=[f"./imagesTs/{case}.nii.gz" for case in reported],
+        numTraining=len(ids),
+        numTest=len(reported),
+    )
     return root
 
 

@@ -110,6 +110,17 @@ def test_info_in_tables_json_and_a_picture(root: Path, tmp_path: Path, capsys: p
     assert typical(fingerprint(dataset)) != "patient001_frame12", "the picture shows a case with all classes"
 
 
+def test_info_of_one_case_says_that_there_is_no_split(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_msd(root / "Task90_One", cases=1)
+    layouts.nnunet(root / "Dataset501_Mine", ("patient001_frame01", "patient001_frame12"))
+    for name, kind in (("Task90_One", "cases"), ("Dataset501_Mine", "patients")):
+        assert told(capsys, "info", name)["splits"] == {}
+        assert data("info", name) == 0
+        text = capsys.readouterr().out
+        assert f"note there is no split: it needs two {kind}, one to train on" in text
+        assert "reported" not in text, "no empty table"
+
+
 def test_medians_are_by_axes_of_the_world(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two files of one grid, whose axes are stored in another order."""
     folder = make_msd(root / "Task90_Mixed", cases=2)

@@ -340,11 +340,21 @@ def _print(found: Fingerprint, console: Console) -> None:
         classes.add_row(escape(name), str(row["cases"]), *sizes, escape(absent))
     console.print(classes)
     console.print()
+    _print_splits(found, console)
+    if found.caveat:
+        console.print(f"[yellow]note[/] {escape(found.caveat)}", soft_wrap=True)
+
+
+def _print_splits(found: Fingerprint, console: Console) -> None:
+    if not found.splits:
+        kind = "cases" if found.patients == len(found.cases) else "patients"
+        console.print(
+            f"[yellow]note[/] there is no split: it needs two {kind}, one to train on and one to report", soft_wrap=True
+        )
+        return
     splits = Table(box=None, padding=(0, 2, 0, 0))
     for header in ("split", "train", "reported", "left out"):
         splits.add_column(header, justify="left" if header == "split" else "right")
     for name, numbers in found.splits.items():
         splits.add_row(escape(name), *map(str, numbers))
     console.print(splits)
-    if found.caveat:
-        console.print(f"[yellow]note[/] {escape(found.caveat)}", soft_wrap=True)

@@ -12,13 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from initbench.data import msd, nifti, nnunet
-from initbench.data.folder import Files, FolderDataset, Layout, check_files, check_order, find
+from initbench.data.folder import AS_IT_IS, Files, FolderDataset, Layout, check_files, check_order, find
 from initbench.data.known import REGISTERED
 from initbench.errors import DataError
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
 # Names of the classes in tables of others; of other heart data sets 1 is the left ventricle.
-_NUMBERS = {"rv": 1, "right ventricle": 1, "myo": 2, "mlv": 2, "myocardium": 2, "lv": 3, "lvc": 3, "left ventricle": 3}
+_NAMES: dict[int, tuple[str, ...]] = {
+    1: ("rv", "right ventricle", "right ventricular cavity", "the right ventricular cavity"),
+    2: ("myo", "mlv", "myocardium"),
+    3: ("lv", "lvc", "left ventricle", "left ventricular cavity", "the left ventricular cavity"),
+}
+_NUMBERS = {name: number for number, names in _NAMES.items() for name in names}
 PATIENTS = 100
 _FRAME = re.compile(r"(patient(\d{3}))_frame\d{2}")
 _ABOVE = ("", "training/", "testing/", "database/", "database/training/", "database/testing/")
@@ -55,20 +60,18 @@ def _labelled(name: str) -> bool:
 
 
 def _tabled(root: Path) -> Layout | None:
-    layout = nnunet.recognized(root) or msd.recognized(root)
+    layout = nnunet.recognized(root) or msd.with_reported(root)
     if layout is None:
         return None
     if len(layout.classes) != len(CLASSES) or len(layout.channels) != 1:
         raise DataError(
             f"{root / 'dataset.json'}: ACDC has one channel and {len(CLASSES) - 1} classes, here are {len(layout.channels)} and "
-            f"{len(layout.classes) - 1}. To use the folder as it is, pass its path"
+            f"{len(layout.classes) - 1}. {AS_IT_IS}"
         )
     check_order(root / "dataset.json", layout.classes, _NUMBERS)
     strange = sorted(case for case in layout.files if not _FRAME.fullmatch(case))
     if strange:
-        raise DataError(
-            f"{root}: {', '.join(strange[:5])}: a case of ACDC is patientNNN_frameNN. To use the folder as it is, pass its path"
-        )
+        raise DataError(f"{root}: {', '.join(strange[:5])}: a case of ACDC is patientNNN_frameNN. {AS_IT_IS}")
     kept = {case: files for case, files in layout.files.items() if _labelled(case)}
     return replace(layout, classes=CLASSES, files=kept)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from initbench import digest
+from initbench.data.folder import FolderDataset
 from initbench.data.splits import resolve
 from initbench.data.tables import read_json
 from initbench.errors import DataError, InitbenchError
@@ -94,12 +95,17 @@ def _announced(dataset: Dataset, root: Path) -> list[Problem]:
     path = root / "dataset.json"
     table = read_json(path) if path.is_file() else {}
     said = table.get("numTraining") if isinstance(table, dict) else None
-    here = len(dataset.case_ids())
+    here = sum(not _is_reported(dataset, case_id) for case_id in dataset.case_ids())
     if not isinstance(said, int) or said == here:
         return []
     return [
         Problem("dataset.json", f"{path} announces {said} cases, {here} are here; complete the folder or correct numTraining")
     ]
+
+
+def _is_reported(dataset: Dataset, case_id: str) -> bool:
+    """Whether a case is of those that nnFormer keeps apart, which numTraining does not count."""
+    return isinstance(dataset, FolderDataset) and dataset.files(case_id)[0].parent.name == "imagesTs"
 
 
 def _notes(dataset: Dataset, problems: list[Problem]) -> Iterator[str]:

@@ -207,7 +207,7 @@ def split_sizes(dataset: Dataset) -> dict[str, tuple[int, int, int]]:
     """Cases of this copy that train, are reported and are left out, by split; the usual split first."""
     here = set(dataset.case_ids())
     splits = [*splits_of(dataset), *stated_of(dataset)]
-    if len(here) > 1:
+    if len({group_of(dataset, case_id) for case_id in here}) > 1:  # all cases of a patient are on one side
         splits.append(automatic(dataset.case_ids(), lambda case_id: group_of(dataset, case_id)))
     return {
         split.name: (len(here & set(split.train)), len(here & set(split.test)), len(here & set(split.unused))) for split in splits

@@ -23,6 +23,7 @@ from initbench.protocols import Case, Split
 MAX_CLASSES = 256
 MAX_ID_BYTES = 200  # a file's name has 255, endings among them
 AFFINE_TOLERANCE_MM = 0.01
+AS_IT_IS = "To use the folder as it is, rename it and pass its path"  # by some names a path is the data set, too
 
 
 class Stored(Protocol):
@@ -296,10 +297,7 @@ def check_order(where: Path, classes: Sequence[str], known: Mapping[str, int]) -
     for number, name in enumerate(classes):
         plain = " ".join(name.lower().replace("_", " ").replace("-", " ").split())
         if known.get(plain, number) != number:
-            raise DataError(
-                f"{where}: {name!r} has number {number}, and {known[plain]} in the data set of this name. To use the folder as "
-                "it is, pass its path"
-            )
+            raise DataError(f"{where}: {name!r} has number {number}, and {known[plain]} in the data set of this name. {AS_IT_IS}")
 
 
 # --- places -----------------------------------------------------------------------------------------------------------
@@ -311,6 +309,17 @@ def folder_name(path: Path) -> str:
 
 
 _NNUNET = re.compile(r"Dataset\d{3}_(.+)")
+# Where nnU-Net, nnFormer and UNETR++ keep their raw data, from each folder on the way.
+_LEVELS = (
+    "",
+    "nnUNet_raw",
+    *(f"{above}{name}_raw_data" for name in ("nnFormer", "unetr_pp") for above in ("", f"{name}_raw/")),
+)
+
+
+def levels(place: Path) -> list[Path]:
+    """A data root, and the folders known to hold data sets below one."""
+    return [place / level for level in _LEVELS]
 
 
 def places(names: Sequence[str], data_root: Path | None, search: Sequence[Path]) -> Iterator[Path]:
@@ -321,7 +330,7 @@ def places(names: Sequence[str], data_root: Path | None, search: Sequence[Path])
             continue
         if _plain(folder_name(place)) in wanted:
             yield place
-        for parent in (place, place / "nnUNet_raw"):
+        for parent in levels(place):
             yield from (child for child in subfolders(parent) if _plain(child.name) in wanted)
 
 

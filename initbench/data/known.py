@@ -57,6 +57,32 @@ PATIENTS_OF = {"btcv": "synapse", "chaos-t1": "chaos"}
 
 
 @dataclass(frozen=True)
+class Prescribed:
+    """A registered data set as nnFormer and UNETR++ ask for it: a Decathlon folder of a name of theirs.
+
+    Attributes:
+        ids: pattern of its case ids.
+    """
+
+    dataset: str
+    ids: str
+
+
+# 282857341/nnFormer@d48aaeb:README.md and nnformer/dataset_json; Amshaker/unetr_plus_plus@dcba1c6:README.md. Their Task06_Lung is
+# the Decathlon's.
+PRESCRIBED = {
+    "Task01_ACDC": Prescribed("acdc", r"patient\d{3}_frame\d{2}"),
+    "Task02_Synapse": Prescribed("synapse", r"img\d{4}"),
+    "Task03_tumor": Prescribed("brats", r"BRATS_\d{3}"),
+}
+
+
+def prescribed(folder: str) -> Prescribed | None:
+    """The data set of a folder's name, in any case."""
+    return next((task for name, task in PRESCRIBED.items() if name.lower() == folder.lower()), None)
+
+
+@dataclass(frozen=True)
 class Registered:
     """A data set that is got by hand, most of them after a registration: never downloaded here.
 
@@ -79,14 +105,14 @@ class Registered:
 
 
 _ABDOMEN = Registered(
-    folders=("Synapse", "BTCV", "Abdomen", "RawData"),
+    folders=("Synapse", "BTCV", "Abdomen", "RawData", "Task02_Synapse"),
     cases=30,
     licence="data use agreement of syn3193805; no redistribution",
     get="register at synapse.org, project syn3193805, accept the terms, and unpack Abdomen/RawData.zip",
     layout=(
         "Training/img/img0001.nii.gz and Training/label/label0001.nii.gz (also below RawData/ or Abdomen/RawData/), or "
-        "averaged-training-images/ and averaged-training-labels/, or imagesTr/img0001.nii.gz and labelsTr/label0001.nii.gz, or "
-        "it is an nnU-Net raw folder with these ids"
+        "averaged-training-images/ and averaged-training-labels/, or imagesTr/img0001.nii.gz and labelsTr/label0001.nii.gz (as "
+        "Task02_Synapse of nnFormer and UNETR++), or it is an nnU-Net raw folder with these ids"
     ),
 )
 _CHAOS = "https://zenodo.org/records/3431873 (CHAOS_Train_Sets.zip, 0.9 GB; no registration)"
@@ -94,13 +120,14 @@ REGISTERED = {
     "synapse": _ABDOMEN,
     "btcv": _ABDOMEN,
     "acdc": Registered(
-        folders=("ACDC",),
+        folders=("ACDC", "Task01_ACDC"),
         cases=200,
         licence="CC BY-NC-SA 4.0 (the challenge's terms)",
         get="https://www.creatis.insa-lyon.fr/Challenge/acdc/databases.html (human heart project, after registration)",
         layout=(
             "patient001/patient001_frame01.nii.gz with patient001_frame01_gt.nii.gz beside it, directly or below training/, "
-            "testing/ or database/, or it is an nnU-Net raw folder with these ids"
+            "testing/ or database/, or it is an nnU-Net raw folder with these ids, or one of the Decathlon (as Task01_ACDC of "
+            "nnFormer and UNETR++: reported frames in imagesTs/, their labels in labelsTs/)"
         ),
     ),
     "chaos": Registered(

@@ -21,10 +21,11 @@ from initbench.data.folder import (
     check_order,
     folder_name,
     inside,
+    levels,
     nnunet_name,
     places,
 )
-from initbench.data.known import DECATHLON, SHORT_NAMES
+from initbench.data.known import DECATHLON, PRESCRIBED, SHORT_NAMES, prescribed
 from initbench.data.tables import read_json
 from initbench.errors import DataError, MissingDataError
 from initbench.paths import is_file
@@ -72,6 +73,40 @@ def recognized(root: Path) -> Layout | None:
     path = root / "dataset.json"
     table = read_json(path) if is_file(path) else None
     return read(root) if isinstance(table, dict) and {"modality", "training"} <= set(table) else None
+
+
+def with_reported(root: Path) -> Layout | None:
+    """`recognized`, with the labelled cases of imagesTs: nnFormer and UNETR++ keep those there that they report.
+
+    Their labels are in labelsTs, which the Decathlon has not, as NAME or NAME_gt. No table lists them.
+    """
+    layout = recognized(root)
+    return layout and replace(layout, files={**_reported(root), **layout.files})
+
+
+def _reported(root: Path) -> dict[str, Files]:
+    images, labels = (_nifti_files(root / folder) for folder in ("imagesTs", "labelsTs"))
+    masks = {case.removesuffix("_gt"): path for case, path in labels.items()}
+    return {case: Files((nifti.File(path),), nifti.File(masks[case])) for case, path in images.items() if case in masks}
+
+
+def _nifti_files(folder: Path) -> dict[str, Path]:
+    """Files directly in a folder by their names without ending; none where there is no folder."""
+    found = (path for ending in nifti.ENDINGS for path in sorted(folder.glob(f"[!.]*{ending}")))
+    return {nifti.stem(path.name): path for path in found}
+
+
+def announced(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Channels and classes of a Decathlon's table, whatever files there are; None where it is none, or does not say.
+
+    Raises:
+        DataError: they are no tables of names.
+    """
+    path = root / "dataset.json"
+    table = read_json(path) if is_file(path) else None
+    if not isinstance(table, dict) or not table.get("modality") or not table.get("labels"):
+        return None
+    return _channels(path, table["modality"]), _classes(path, table["labels"])
 
 
 def _read_table(path: Path) -> dict[str, Any]:
@@ -128,18 +163,24 @@ def find_folder(folder: str, data_root: Path | None, search: Sequence[Path]) -> 
     """
     places = [*([data_root] if data_root else []), *search]
     for place in places:
-        for candidate in (place / folder, place):
+        for candidate in (*(level / folder for level in levels(place)), place):
             if folder_name(candidate) == folder and is_file(candidate / "dataset.json"):
                 return candidate
     looked = ", ".join(str((place / folder).absolute()) for place in places) or "nowhere: no data root was given"
     known = DECATHLON.get(folder)
     source = f"{known.url} ({known.about_size})" if known else "http://medicaldecathlon.com"
-    nnunet_too = f", and for nnU-Net's Dataset0{folder[4:]} there" if folder in SHORT_NAMES else ""
+    other_names = [f"nnU-Net's Dataset0{folder[4:]}", *(f"nnFormer's {name}" for name in _prescribed_folders(folder))]
+    others = f", and for {' and '.join(other_names)} there" if folder in SHORT_NAMES else ""
     command = f"`initbench data download {SHORT_NAMES.get(folder, folder)}` gets it, or download" if known else "Download"
     raise MissingDataError(
-        f"{folder} was not found. Looked at: {looked}{nnunet_too}. {command} {source}, unpack it, and point "
+        f"{folder} was not found. Looked at: {looked}{others}. {command} {source}, unpack it, and point "
         f"--data-root or INITBENCH_DATA at the folder that holds {folder}. Without any download: --dataset phantom-lung"
     )
+
+
+def _prescribed_folders(folder: str) -> list[str]:
+    """What others ask to call the folder of a task."""
+    return [name for name, task in PRESCRIBED.items() if task.dataset == SHORT_NAMES.get(folder)]
 
 
 # --- registered tasks -------------------------------------------------------------------------------------------------
@@ -147,7 +188,7 @@ def find_folder(folder: str, data_root: Path | None, search: Sequence[Path]) -> 
 
 @dataclass(frozen=True)
 class _Task:
-    """What a registered task looks like after nnU-Net's conversion, which keeps ids, channels and labels and splits channels.
+    """What a registered task looks like in folders of others: all keep ids, channels and labels; nnU-Net splits channels.
 
     Attributes:
         ids: pattern of its case ids.
@@ -192,6 +233,10 @@ _TASKS = (
             "non enhancing tumour": 2,
             "enhancing tumor": 3,
             "enhancing tumour": 3,
+            "ed": 1,
+            "ncr": 2,
+            "net": 2,
+            "et": 3,
         },
         regions=BRATS_REGIONS,
     ),
@@ -199,14 +244,17 @@ _TASKS = (
 
 
 def converted(root: Path) -> FolderDataset | None:
-    """A registered task that nnU-Net converted; None where the folder is none, by its name and the ids of its cases.
+    """A registered task that nnU-Net converted, or in the folder that nnFormer and UNETR++ ask for.
+
+    None where the folder is none, by its name and the ids of its cases.
 
     Raises:
         DataError: it is one by both, and has other channels or classes than the task.
     """
-    plain = nnunet_name(folder_name(root))
-    task = next((task for task in _TASKS if plain == task.converted.lower()), None)
-    layout = nnunet.recognized(root) if task else None
+    plain, theirs = nnunet_name(folder_name(root)), prescribed(folder_name(root))
+    task = next((t for t in _TASKS if plain == t.converted.lower() or (theirs and theirs.dataset == t.name)), None)
+    read_as = with_reported if theirs else nnunet.recognized
+    layout = read_as(root) if task else None
     if task is None or layout is None or not all(re.fullmatch(task.ids, case) for case in layout.files):
         return None
     _check_fits(root / "dataset.json", task, layout)
@@ -218,7 +266,7 @@ def _check_fits(table: Path, task: _Task, layout: Layout) -> None:
     if len(found) != len(wanted) or (task.channels and found != task.channels):
         raise DataError(
             f"{table}: the channels of {task.folder} are {', '.join(wanted)} in this order, here are "
-            f"{', '.join(layout.channels)}. Convert the task again (nnUNetv2_convert_MSD_dataset), or rename the folder"
+            f"{', '.join(layout.channels)}. Convert the task again (nnU-Net: nnUNetv2_convert_MSD_dataset), or rename the folder"
         )
     if len(layout.classes) != task.classes:
         raise DataError(
@@ -234,7 +282,7 @@ def _check_fits(table: Path, task: _Task, layout: Layout) -> None:
 
 
 def open_task(folder: str, data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
-    """A task by the name of its folder: the Decathlon's own, else of a registered one what nnU-Net converted.
+    """A task by the name of its folder: the Decathlon's own, else of a registered one what others made of it.
 
     Raises:
         MissingDataError: neither is there. DataError: there is one that is damaged, or is not the task.
@@ -242,7 +290,7 @@ def open_task(folder: str, data_root: Path | None, search: Sequence[Path]) -> Fo
     try:
         return MsdDataset(find_folder(folder, data_root, search))
     except MissingDataError:
-        names = [task.converted for task in _TASKS if task.folder == folder]
+        names = [*(task.converted for task in _TASKS if task.folder == folder), *_prescribed_folders(folder)]
         for place in places(names, data_root, search):
             found = converted(place)
             if found is not None:

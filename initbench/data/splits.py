@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib import resources
 
+from initbench.data import split_tables
 from initbench.data.tables import some
 from initbench.errors import DataError, UsageError
-from initbench.paths import is_file
 from initbench.protocols import Dataset, Split, caveat_of, group_of, splits_of, stated_of
 
 SplitName = str  # auto, published, or the name of a published split or of one beside the data
@@ -29,13 +27,9 @@ def published(dataset: str) -> Split | None:
 
 def published_splits(dataset: str) -> tuple[Split, ...]:
     """Every split of the papers for a data set's name, the usual one first."""
-    file = resources.files("initbench.data") / "published_splits" / f"{dataset}.json"
-    if not is_file(file):
-        return ()
-    tables = json.loads(file.read_text("utf-8"))["splits"]
     return tuple(
         Split(table["name"], _sorted(table["train"]), _sorted(table["test"]), _sorted(table.get("unused", ())))
-        for table in tables
+        for table in split_tables.published(dataset)
     )
 
 

@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from initbench.data import msd, nifti, nnunet
-from initbench.data.folder import Files, FolderDataset, Layout, check_files, check_order, find
+from initbench.data.folder import AS_IT_IS, Files, FolderDataset, Layout, check_files, check_order, find
 from initbench.data.known import REGISTERED
-from initbench.data.splits import published_splits
 from initbench.errors import DataError
 
 ORGANS = (
@@ -46,7 +45,7 @@ def raw(root: Path) -> Layout | None:
     """The download as it is: images and labels that share a number; None where there are no such folders.
 
     Raises:
-        DataError: an image has no label.
+        DataError: an image has no label, or a dataset.json has other organs.
     """
     for images, labels in _FOLDERS:
         found = {_id(path): path for path in _numbered(root / images, "img")}
@@ -59,6 +58,8 @@ def raw(root: Path) -> Layout | None:
             raise DataError(
                 f"{root}: {', '.join(alone[:5])} without image or without label in {images}/ and {labels}/; complete the download"
             )
+        if images == "imagesTr":
+            _check_announced(root)
         files = {case: Files((nifti.File(path),), nifti.File(masks[case])) for case, path in found.items()}
         check_files(root, files)
         return Layout(("CT",), ORGANS, REGISTERED["synapse"].licence, files, said_by="the Synapse layout")
@@ -81,27 +82,37 @@ def _tabled(root: Path) -> Layout | None:
     layout = nnunet.recognized(root) or msd.recognized(root)
     if layout is None:
         return None
-    if len(layout.classes) != len(ORGANS) or len(layout.channels) != 1:
-        raise DataError(
-            f"{root / 'dataset.json'}: Synapse has one channel and {len(ORGANS) - 1} organs, here are {len(layout.channels)} and "
-            f"{len(layout.classes) - 1}. To use the folder as it is, pass its path"
-        )
-    check_order(root / "dataset.json", layout.classes, {name: number for number, name in enumerate(ORGANS)})
+    _check_fits(root / "dataset.json", layout.channels, layout.classes)
     return replace(layout, channels=("CT",), classes=ORGANS)
 
 
-def _open(name: str, first: str, data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
+def _check_announced(root: Path) -> None:
+    """Refuses other organs under these names of files, as the eight of TransUNet numbered anew."""
+    said = msd.announced(root)
+    if said is not None:
+        _check_fits(root / "dataset.json", *said)
+
+
+def _check_fits(table: Path, channels: Sequence[str], classes: Sequence[str]) -> None:
+    if len(classes) != len(ORGANS) or len(channels) != 1:
+        raise DataError(
+            f"{table}: Synapse has one channel and {len(ORGANS) - 1} organs, here are {len(channels)} and {len(classes) - 1}. "
+            f"{AS_IT_IS}"
+        )
+    check_order(table, classes, {name: number for number, name in enumerate(ORGANS)})
+
+
+def _open(name: str, data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
     known = REGISTERED[name]
     root, layout = find(name, known.folders, (raw, _tabled), known.how, data_root, search)
-    splits = sorted(published_splits("synapse"), key=lambda split: split.name != first)
-    return FolderDataset(root, name, layout, splits)
+    return FolderDataset(root, name, layout)
 
 
 def synapse(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
     """The 30 scans, split 18/12 as TransUNet and its successors do."""
-    return _open("synapse", "transunet-18/12", data_root, search)
+    return _open("synapse", data_root, search)
 
 
 def btcv(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
     """The same 30 scans, split 24/6 as MONAI's UNETR and Swin-UNETR do."""
-    return _open("btcv", "monai-24/6", data_root, search)
+    return _open("btcv", data_root, search)
