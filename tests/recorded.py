@@ -25,6 +25,7 @@ def write_run(
     weights: str | None = None,
     seconds: tuple[float, float] = (0.0, 100.0),
     changed: float = 0.0,
+    asked: dict[str, Any] | None = None,
     **resolved: Any,
 ) -> Path:
     """Writes a run directory as a run leaves it (without weights and pictures). `seconds`: of the init, and of all."""
@@ -64,7 +65,7 @@ def write_run(
         "status": status,
         "cell": cell,
         "finished": "2025-01-01T00:00:00+00:00",
-        "asked": {},
+        "asked": asked or {},
         "resolved": own,
         "environment": {"cpu": "a CPU", "accelerator": None, "fingerprint": environment},
     }

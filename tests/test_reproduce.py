@@ -16,6 +16,7 @@ import pytest
 
 from initbench import recipe
 from initbench.cli.app import main
+from initbench.errors import UsageError
 from initbench.harness.cell import RunRequest
 from initbench.harness.execute import Outcome
 from initbench.harness.reproduce import requests
@@ -176,10 +177,12 @@ def test_taps_are_a_tuple_in_one_place_and_a_list_in_the_other(tmp_path: Path) -
     assert matched(tmp_path, tables.get("lwi:table-8")) == [{"t3 and t4"}]
 
 
-def test_runs_of_two_precisions_are_two_tables(study: Path, tmp_path: Path) -> None:
+def test_runs_of_two_precisions_are_two_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for precision in ("float32", "bf16"):
         write_rows(tmp_path, {"default": 0.0, "lwi": 0.01}, precision=precision)
     assert matched(tmp_path) == [{"default", "order + masking"}] * 2
+    found = json.loads(report(capsys, tmp_path, "--precision", "float32"))
+    assert {row["precision"] for row in found if row.get("seeds")} == {"float32"}
 
 
 def test_of_two_cells_of_a_row_that_with_more_runs_counts_and_it_is_said(tmp_path: Path) -> None:
@@ -187,8 +190,72 @@ def test_of_two_cells_of_a_row_that_with_more_runs_counts_and_it_is_said(tmp_pat
     write_rows(tmp_path, {"lwi": 0.1}, 1, data_digest="e" * 64)
     asked = Asked(TABLE, trials.trials(TABLE, TINY), TINY)
     sheet = reproduction.sheets(asked, answers(asked, load(tmp_path)))[0]
-    assert any("order + masking: there are runs of several cells" in note for note in sheet.notes)
+    assert any("order + masking: there are runs of other data, code or variants, too" in note for note in sheet.notes)
     assert next(row["dice"] for row in sheet.values if row["row"] == "order + masking") == pytest.approx(72, abs=0.2)
+
+
+def test_rows_are_of_one_state_of_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each row has as many runs on either; five points lie between the states, and none between the inits."""
+    inits = ("default", "mae", "tube", "order", "lwi")
+    for digit, shift in (("d", 0.0), ("e", 0.05)):
+        write_rows(tmp_path, dict.fromkeys(inits, shift), data_digest=digit * 64)
+    claims_ = rows_of(report(capsys, tmp_path), "claim")
+    assert all(abs(row["difference"]) < 1 for row in claims_.values() if row["verdict"] != "untestable")
+    assert sum(row["verdict"] != "untestable" for row in claims_.values()) == 4
+
+
+def test_rows_of_a_network_are_of_one_variant(tmp_path: Path) -> None:
+    write_rows(tmp_path, {"default": 0.0}, variant="conv")
+    write_rows(tmp_path, {"lwi": 0.0, "mae": 0.0}, variant="perceptron")
+    asked = Asked(TABLE, trials.trials(TABLE, TINY), TINY)
+    (answer,) = answers(asked, load(tmp_path))
+    assert set(answer.rows) == {"order + masking", "masking"}
+    assert answer.found.other == ("default",)
+
+
+def test_a_cell_with_results_comes_before_one_without(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(4):
+        write_run(tmp_path, "default", None, seed=seed, status="failed", init_source="revision 0", **resolved())
+    write_rows(tmp_path, {"default": 0.0, "lwi": 0.0})
+    assert rows_of(report(capsys, tmp_path, "--seeds", "3"))["default"]["seeds"] == 3
+
+
+@pytest.mark.parametrize(
+    ("dataset", "split", "asked", "fits"),
+    [
+        ("btcv", "monai-24/6", {}, True),
+        ("btcv", "transunet-18/12", {}, False),
+        ("camus", "camus-400/50/50", {"split": None, "fold": None}, True),
+        ("camus", "camus-400/50/50", {}, False),
+        ("camus", "fold 1/5", {"split": None, "fold": "1/5"}, False),
+        ("lung", "unetrpp-50/13", {"split": "unetrpp-50/13", "fold": None}, True),
+    ],
+    ids=str,
+)
+def test_the_usual_split_is_that_of_the_data_set(
+    tmp_path: Path, dataset: str, split: str, asked: dict[str, Any], fits: bool
+) -> None:
+    overrides = Overrides(dataset, "unetr", "tiny", "smoke")
+    write_rows(tmp_path, {"lwi": 0.0}, 1, dataset=dataset, split=split, asked=asked, **resolved(overrides))
+    assert matched(tmp_path, overrides=overrides) == ([{"order + masking"}] if fits else [])
+
+
+def test_a_data_set_of_another_name_is_known_by_its_folder(tmp_path: Path) -> None:
+    folder = str(tmp_path / "Dataset123_Mine")
+    overrides = Overrides(folder, "unetr", "tiny", "smoke")
+    generic = recipe.load("generic-ct", size="tiny", backbone="unetr", budget="smoke").model_dump(mode="json")
+    own = {**resolved(), "asked": {"dataset": folder, "split": None}, "recipe": generic, "steps": generic["steps"]["smoke"]}
+    write_rows(tmp_path / "runs", {"lwi": 0.0}, 1, dataset="mine", **own)
+    assert matched(tmp_path / "runs", overrides=overrides) == [{"order + masking"}]
+
+
+@pytest.mark.parametrize(("given", "fits"), [("/x/mine.pt", True), ("/x/other.pt", False)])
+def test_weights_answer_the_row_that_names_them(tmp_path: Path, given: str, fits: bool) -> None:
+    overrides = Overrides("phantom-lung", "unetr", "tiny", "smoke", assignments=(f"init.path={given}",))
+    own = {"init_params": {"path": "c" * 64}, "external": True, **resolved()}
+    write_run(tmp_path, "swin-ssl(path='mine.pt@cccccccc')", 0.6, **own)
+    found = matched(tmp_path, tables.get("lwi:table-9"), overrides)
+    assert found == ([{"SSL, Synapse", "SSL, BTCV"}] if fits else [])
 
 
 def test_training_on_fewer_cases_is_another_row(tmp_path: Path) -> None:
@@ -225,29 +292,31 @@ def test_one_seed_has_a_gap_and_no_sd() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "estimate", "answer"),
+    ("verdict", "estimate", "answer", "margin"),
     [
-        ("better", Interval(2.0, 1.0, 3.0), "holds"),
-        ("better", Interval(1.0, 0.5, 1.5), "holds; not of its size"),
-        ("worse", Interval(-1.0, -1.5, -0.5), "the other way round; not of its size"),
-        ("undecided", Interval(1.0, -1.0, 3.0), "undecided"),
-        ("undecided", Interval(0.0, -1.0, 1.0), "undecided; not of its size"),
-        ("equivalent", Interval(0.0, -0.1, 0.1), "not here: no difference that matters"),
-        ("untestable", Interval(2.0, math.nan, math.nan), "cannot be tested"),
+        ("equivalent", Interval(2.5, 2.4, 2.6), "a difference too small to matter, as in the paper", 3.0),
+        ("better", Interval(2.0, 1.0, 3.0), "holds", 0.5),
+        ("better", Interval(1.0, 0.5, 1.5), "holds; not of its size", 0.5),
+        ("worse", Interval(-1.0, -1.5, -0.5), "the other way round; not of its size", 0.5),
+        ("undecided", Interval(1.0, -1.0, 3.0), "undecided", 0.5),
+        ("undecided", Interval(0.0, -1.0, 1.0), "undecided; not of its size", 0.5),
+        ("equivalent", Interval(0.0, -0.1, 0.1), "not here: no difference that matters", 0.5),
+        ("untestable", Interval(2.0, math.nan, math.nan), "cannot be tested", 0.5),
     ],
 )
-def test_what_becomes_of_a_claim(verdict: Any, estimate: Interval, answer: str) -> None:
+def test_what_becomes_of_a_claim(verdict: Any, estimate: Interval, answer: str, margin: float) -> None:
     table = tables.get("lwi:table-1")  # LWI is 2.56 better
     item = Difference("LWI", "UNETR", "A", estimate, 1.0, 2.0, 0.1, 0.1, 0.1, verdict)
-    assert claims.answer(table, table.claims[0], item) == answer
+    assert claims.answer(table, table.claims[0], item, margin) == answer
 
 
 def test_a_claim_in_words_has_a_direction() -> None:
     table = tables.get("lwi:fig-1")
     worse = Difference("Kaiming normal", "default", "A", Interval(-2.0, -3.0, -1.0), 1.0, 2.0, 0.0, 0.0, 1.0, "worse")
     (claim,) = (claim for claim in table.claims if claim.first == "Kaiming normal")
-    assert claims.answer(table, claim, worse) == "holds"
-    assert claims.answer(table, Claim(first="Kaiming normal", second="default", says="better"), worse) == "the other way round"
+    assert claims.answer(table, claim, worse, 0.5) == "holds"
+    other = Claim(first="Kaiming normal", second="default", says="better")
+    assert claims.answer(table, other, worse, 0.5) == "the other way round"
 
 
 # --- from runs that are there ---------------------------------------------------------------------------------------------
@@ -311,8 +380,11 @@ def test_the_placebo_stands_beside_the_default_of_its_own_setting(tmp_path: Path
     write_rows(tmp_path, {"default(construct='other')": 0.0}, **placebo)
     text = report(capsys, tmp_path, table="lwi:table-7", form="md")
     assert "beside UNETR, 5800 epochs" not in text
+    assert "beside UNETR, 5000 epochs: untestable" in text
     write_rows(tmp_path, {"default": 0.0})
-    assert "beside UNETR, 5000 epochs" in report(capsys, tmp_path, table="lwi:table-7", form="md")
+    text = report(capsys, tmp_path, table="lwi:table-7", form="md")
+    assert "beside UNETR, 5000 epochs: " in text
+    assert "untestable" not in text.partition("beside UNETR, 5000 epochs: ")[2][:12]
 
 
 def test_runs_outside_the_shared_seeds_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -325,6 +397,7 @@ def test_runs_outside_the_shared_seeds_are_said(tmp_path: Path, capsys: pytest.C
     store.write_json(folder / store.RECORD, store.seal(own, folder))
     text = " ".join(report(capsys, tmp_path, "--shared-seeds", form="md").split())
     assert "1 diverged run lies outside the shared seeds, where nothing is counted: order + masking (seed 2)." in text
+    assert "diverged, scored 0" not in text
 
 
 def test_what_a_row_needs_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -378,6 +451,57 @@ def test_a_row_without_a_score_says_nothing_of_the_seeds_of_others(tmp_path: Pat
     assert "order + masking is withheld" in text
     assert "3 seeds hardly know their SD" in text
     assert "One seed: no SD" not in text
+
+
+def test_runs_without_any_score_are_rows_without_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for init in ("default", "lwi"):
+        own = {"protocol": "equal-finetune" if init == "lwi" else "any", **resolved()}
+        write_run(tmp_path, init, None, status="failed", **own)
+    text = report(capsys, tmp_path, form="md")
+    assert "default is withheld: no score for seed 0 (failed)" in text
+    assert "nan" not in text
+
+
+def test_seeds_that_are_there_beside_those_that_were_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of rows with other numbers of seeds: what is said of SDs is said of whom it is true."""
+    write_rows(tmp_path, {"default": 0.0})
+    write_rows(tmp_path, {"lwi": 0.0}, 1)
+    text = report(capsys, tmp_path, form="md")
+    assert "One seed of order + masking: no SD" in text
+    assert "3 seeds hardly know their SD" in text
+
+
+def test_what_the_leaderboard_warns_of_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(tmp_path, {"default": 0.0})
+    write_rows(tmp_path, {"lwi": 0.0}, environment="e1")
+    (broken,) = tmp_path.glob("*/*/default-*/seed-2")
+    (broken / store.RECORD).write_text("{")
+    (changed,) = tmp_path.glob("*/*/lwi-*/seed-2")
+    (changed / store.CASES).write_text("case\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["reproduce", "lwi:table-6", *PHANTOM, "--report-only", "--out", str(tmp_path), "--format", "md"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr()
+    assert f"{broken}: its record cannot be read; it is kept off" in " ".join(printed.err.split())
+    assert "rows come from different environments" in printed.out
+    assert f"order + masking: {changed} is kept off, see `initbench verify {changed}`" in printed.out
+
+
+def test_claims_about_the_same_runs_are_one_of_the_family(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Table IX asks the same of Synapse and of BTCV: of other data that is one question."""
+    overrides = Overrides("phantom-lung", "unetr", "tiny", "smoke")
+    write_rows(tmp_path, {"default": 0.0, "lwi": 0.03}, **resolved(overrides))
+    found = [row for row in json.loads(report(capsys, tmp_path, table="lwi:table-9")) if row["of"] == "claim"]
+    tested = [row for row in found if row["verdict"] != "untestable"]
+    assert len(tested) == 2
+    assert tested[0]["p_holm"] == tested[1]["p_holm"] == claims_alone(tmp_path, capsys)
+    assert {row["second"] for row in tested} == {"scratch, Synapse", "scratch, BTCV"}
+
+
+def claims_alone(out: Path, capsys: pytest.CaptureFixture[str]) -> float:
+    """The p of order + masking beside the default, where a table asks for nothing else."""
+    text = report(capsys, out, table="lwi:table-6")
+    return float(rows_of(text, "claim")["order + masking"]["p_holm"])
 
 
 def test_a_row_that_lacks_a_seed_gets_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -492,6 +616,22 @@ def test_every_class_counts_the_same_as_in_the_papers_tables(tmp_path: Path, cap
     assert "Scored as the paper does: every class counts the same." in said(capsys, *arguments, "--format", "md")
 
 
+def test_classes_are_of_the_runs_of_the_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the seeds that are asked for, and of rows that have a score."""
+    write_organs(tmp_path, "default", 0)
+    write_run(
+        tmp_path, "lwi", None, status="failed", dataset="synapse", split="transunet-18/12", protocol="equal-finetune",
+        **resolved(Overrides("synapse")),
+    )  # fmt: skip
+    arguments = ["reproduce", "lwi:table-1", "--report-only", "--out", str(tmp_path), "--seed", "0", "--format", "json"]
+    classes = [row for row in json.loads(said(capsys, *arguments)) if row["of"] == "class"]
+    assert {row["row"] for row in classes} == {"UNETR"}
+    assert {row["seed_sd"] for row in classes} == {None}
+    cases = load(tmp_path).cases
+    spleen = cases[(cases["class_name"] == "spleen") & (cases["seed"] == 0)]["dice"].astype(float)
+    assert classes[0]["dice"] == pytest.approx(100 * spleen.mean())
+
+
 def test_without_the_papers_grid_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_organs(tmp_path, "default", 0, resampled=50)
     write_organs(tmp_path, "lwi", 30)
@@ -568,6 +708,16 @@ def test_no_run_of_a_table_is_said_with_the_way_to_some(study: Path, capsys: pyt
         (["lwi:table-6", "--seeds", "2", "--seed", "1"], 2, "exclude each other"),
         (["lwi:table-6", "--set", "init.mask_ratio=0.6"], 2, "a published row states its init"),
         (["lwi:table-5", "--plot", "a.png"], 2, "a table of settings"),
+        (["lwi:table-5", "--dataset", "lung"], 2, "a table of settings"),
+        (["lwi:table-5", "--backbone", "unetr"], 2, "a table of settings"),
+        (["lwi:table-6", "--backbone", "unter"], 2, "did you mean unetr"),
+        (["lwi:table-6", "--backbone", "unter", "--report-only"], 2, "did you mean unetr"),
+        (["lwi:table-6", "--set", "patch.sise=8", "--report-only"], 2, "patch.sise: Extra inputs"),
+        (["lwi:table-6", "--dry-run", "--plot", "a.png"], 2, "--dry-run runs nothing"),
+        (["lwi:table-6", "--dry-run", "--shared-seeds"], 2, "--dry-run runs nothing"),
+        (["lwi:table-6", "--report-only", "--no-placebo"], 2, "--report-only runs nothing"),
+        (["--seeds", "2"], 2, "--seeds: say which table or figure"),
+        (["lwi:table-9", "--set", "init.path"], 2, "--set init.path: an assignment is section.field=value"),
         (["lwi:table-6", *PHANTOM, "--set", "patch.sise=8"], 2, "patch.sise: Extra inputs"),
         (["lwi:table-6"], 1, "lwi:table-6 needs synapse."),
         (["lwi:table-9"], 1, "lwi:table-9 needs synapse and btcv."),
@@ -691,6 +841,69 @@ def test_a_dry_run_says_what_would_run_and_leaves_nothing(data: Path, tmp_path: 
     timed = said(capsys, "reproduce", "lwi:table-6", *asked_for(data, out), "--dry-run", "--measure", "--json")
     assert next(row for row in json.loads(timed) if row["of"] == "study")["wall_seconds"] > 0
     assert not out.exists()
+
+
+def test_a_dry_run_counts_what_it_cannot_look_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the data there are no hours, but cells and steps: of Table I four rows, and a placebo for the first default."""
+    monkeypatch.setenv("INITBENCH_DATA", "")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    options = ["--dry-run", "--out", str(tmp_path / "runs")]
+    text = " ".join(said(capsys, "reproduce", "lwi:table-1", *options).split())
+    assert "5 cells and 15 runs of them with these seeds, each made once: 1,436,400 steps" in text
+    rows = rows_of(said(capsys, "reproduce", "lwi:table-1", *options, "--json"), "planned row")
+    assert (rows["LWI"]["pretext_steps"], rows["LWI"]["train_steps"]) == (14_400, 90_000)
+    assert (rows["UNETR"]["pretext_steps"], rows["UNETR"]["train_steps"]) == (0, 90_000)
+
+
+def test_a_dry_run_of_what_is_refused_ends_as_plan_does(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Figure 7 trains on 12 cases, too, and ten are there."""
+    said(capsys, "reproduce", "lwi:fig-7", *asked_for(data, tmp_path / "runs"), "--dry-run", "--json", code=2)
+
+
+def test_networks_other_than_the_first_have_a_placebo(tmp_path: Path) -> None:
+    """The first default of Table II is Swin-UNETR's, with which no other init is compared."""
+    from initbench.leaderboard.matching import control
+
+    for name, label in (("table-2", "UNETR++"), ("table-3", "UNETR++"), ("table-1", "UNETR")):
+        own = control(trials.trials(tables.get(f"lwi:{name}"), Overrides()).trials)
+        assert own is not None
+        assert own.label == label
+
+
+def test_steps_of_another_budget_say_nothing_of_those_of_the_paper() -> None:
+    """How much longer a row trains is not known where its steps are left to the training cases."""
+    table = tables.get("lwi:table-7")
+    for given, refused in (("steps.smoke=100", True), ("steps.paper=100", False)):
+        overrides = Overrides("Task90_Noise", "unetr", assignments=(given,))
+        longer = next(trial for trial in trials.trials(table, overrides).trials if trial.length != 1)
+        if refused:
+            with pytest.raises(UsageError, match="takes its steps from the training cases"):
+                trials.assignments(longer, "generic-ct", overrides)
+        else:
+            assert "steps.paper=116" in trials.assignments(longer, "generic-ct", overrides)
+
+
+def test_the_papers_data_and_settings_by_another_name_are_no_other_question() -> None:
+    table = tables.get("lwi:table-4")
+    for given in (
+        {"dataset": "Task06_Lung"},
+        {"dataset": "/data/Task06_Lung"},
+        {"recipe": "lung", "split": "unetrpp-50/13"},
+        {"dataset": "lung", "backbone": "unetr(variant=perceptron)"},
+    ):
+        assert trials.against(table, Overrides(**given)).words() == ()  # type: ignore[arg-type]
+    assert trials.against(table, Overrides("hippocampus", recipe="lung")).words() == ("data set hippocampus", "recipe lung")
+
+
+def test_classes_of_a_table_are_those_of_its_set() -> None:
+    from initbench.stats.classes import SETS
+
+    found = [table for table in tables.tables() if table.classes and table.class_set]
+    assert found
+    for table in found:
+        assert table.classes == tuple(names[0] for names in SETS[table.class_set])
 
 
 def test_a_dry_run_names_missing_data_and_where_they_are(

@@ -205,6 +205,7 @@ def plan(
 
 @app.command()
 def reproduce(
+    ctx: typer.Context,
     name: Annotated[
         str | None, typer.Argument(help="Published table or figure, as lwi:table-6; all that there are without it.")
     ] = None,
@@ -241,6 +242,7 @@ def reproduce(
 
     form = "json" if json else format_.value
     if name is None:
+        _check_listing(ctx)
         list_command(form)
         return
     if seeds is not None and seed:
@@ -249,6 +251,10 @@ def reproduce(
         raise UsageError("--dry-run and --report-only exclude each other")
     if measure and not dry_run:
         raise UsageError("--measure goes with --dry-run, which says how long runs will take")
+    if dry_run and (plot is not None or shared_seeds):
+        raise UsageError("--plot and --shared-seeds are of what was measured; --dry-run runs nothing")
+    if report_only and not placebo:
+        raise UsageError("--no-placebo says what is run, and --report-only runs nothing")
     reproduce_command(
         name,
         overrides=Overrides(dataset, backbone, size.value, budget.value, recipe, tuple(set_ or ()), split),
@@ -264,6 +270,14 @@ def reproduce(
         form=form,
         options=run_options(budget, size, device, precision, threads, data_root, split, recipe, []) | {"out": out},
     )
+
+
+def _check_listing(ctx: typer.Context) -> None:
+    """Refuses options of a table where the list of them is asked for."""
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params if name not in ("format_", "json")}
+    strange = [name.strip("_").replace("_", "-") for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if strange:
+        raise UsageError(f"--{strange[0]}: say which table or figure; `initbench reproduce` lists them")
 
 
 @app.command()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 
 from initbench.leaderboard.sheet import FORMS, Sheet, terminal
 
@@ -17,6 +18,11 @@ def show(sheets: Sequence[Sheet], form: str) -> None:
         terminal(sheets, Console(highlight=False))
     else:
         sys.stdout.write(FORMS[form](sheets).rstrip("\n") + "\n")
+
+
+def warn(text: str) -> None:
+    """Says beside what is printed that something was left out of it."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold yellow]warning:[/] {escape(text)}")
 
 
 def saying(console: Console, text: str) -> contextlib.AbstractContextManager[object]:

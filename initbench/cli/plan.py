@@ -13,6 +13,7 @@ from initbench.errors import UsageError
 from initbench.stats.power import Pilot, stated
 
 if TYPE_CHECKING:
+    from initbench.runs.costs import StudyPlan
     from initbench.stats.table import ScoreTable
 
 
@@ -45,8 +46,13 @@ def plan_command(
     requests = plan(init, backbone, dataset, seeds=seeds, protocol=protocol, placebo=placebo, **options)  # type: ignore[arg-type]
     with saying(console, "timing a few steps" if measure else "resolving"):
         study = plan_study(requests, protocol, jobs, measure=measure)
-    found = forecast.sheets(study, [] if noise else _blocks(options["out"]), noise)
+    found = forecast.sheets(study, [] if noise else blocks(options["out"]), noise)
     show(found, form)
+    end(study)
+
+
+def end(study: StudyPlan) -> None:
+    """Exits with 2 where a run is refused, 1 where data are missing."""
     states = {run.state for run in study.runs}
     if states & {"refused", "failed"}:
         sys.exit(2 if "refused" in states else 1)
@@ -58,7 +64,8 @@ def _noise(sds: str | None) -> Pilot | None:
     return None if sds is None else stated(*three_sds(sds))
 
 
-def _blocks(out: Path) -> list[ScoreTable]:
+def blocks(out: Path) -> list[ScoreTable]:
+    """The blocks of runs that are there, to take the noise from."""
     from initbench.leaderboard.study import read
 
     try:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from initbench import plots
-from initbench.cli.output import saying, show
+from initbench.cli.output import saying, show, warn
 from initbench.errors import InitbenchError, InterruptedRunError, MissingDataError, UsageError
+from initbench.leaderboard import words
 from initbench.leaderboard.sheet import Sheet
 from initbench.published import tables, trials
 from initbench.published.tables import Table
 
 if TYPE_CHECKING:
     from initbench.harness.cell import RunRequest
+    from initbench.harness.reproduce import Size, Steps
     from initbench.leaderboard.measured import Asked
     from initbench.published.trials import Trial
 
@@ -70,31 +73,46 @@ def reproduce_command(
 
     Exits with 1 where a run failed, 2 where one was refused; the table is printed before, of the runs that are there.
     """
+    from initbench.harness.names import check_names
     from initbench.leaderboard.measured import Asked
     from initbench.leaderboard.reproduction import settings_sheet
 
     table = tables.get(name)
     plots.check(plot, made=options["out"])
+    if table.kind == "settings":
+        _check_settings(name, overrides, plot)
+    if overrides.backbone:
+        check_names("backbone", [overrides.backbone])
     overrides = trials.against(table, overrides)
     mapped = trials.trials(table, overrides)
-    asked = Asked(table, mapped, overrides, margin, shared, tuple(seeds) if seeds is not None else None)
+    trials.check(mapped.trials, overrides)
+    asked = Asked(
+        table, mapped, overrides, margin, shared, tuple(seeds) if seeds is not None else None, str(options["precision"])
+    )
     if table.kind == "settings":
-        if plot is not None:
-            raise UsageError(f"--plot: {name} is a table of settings")
         show([settings_sheet(asked)], form)
         return
     if not mapped.trials:
         raise UsageError(f"{name}: none of its rows can run; " + "; ".join(f"{k}: {v}" for k, v in mapped.reasons.items()))
-    if dry_run:
-        _dry_run(asked, seeds or range(3), placebo, jobs, form, options, measure=measure)
+    if report_only:
+        _report(asked, None, options["out"], plot, form)
         return
-    states: Counter[str] = Counter()
-    cells: frozenset[str] | None = None
-    if not report_only:
-        cells, states = _run(asked, seeds or range(3), placebo, jobs, form, options)
-    _report(asked, cells, options["out"], plot, form)
+    seeds = seeds or range(3)
+    if dry_run:
+        _dry_run(asked, seeds, placebo, jobs, form, options, measure=measure)
+        return
+    cells, states = _run(asked, seeds, placebo, jobs, form, options)
+    _report(replace(asked, seeds=tuple(seeds)), cells, options["out"], plot, form)
     if states["refused"] or states["failed"]:
         sys.exit(2 if states["refused"] else 1)
+
+
+def _check_settings(name: str, overrides: trials.Overrides, plot: Path | None) -> None:
+    """Refuses what says nothing to a table of settings: its rows are of the recipes of their own data."""
+    given = {"--plot": plot, "--dataset": overrides.dataset, "--backbone": overrides.backbone, "--split": overrides.split}
+    strange = [option for option, value in given.items() if value is not None]
+    if strange:
+        raise UsageError(f"{strange[0]}: {name} is a table of settings; its rows are of their own data and networks")
 
 
 def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | None, form: str) -> None:
@@ -102,7 +120,10 @@ def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | 
     from initbench.leaderboard.reproduction import sheets
     from initbench.runs.read import load
 
-    found = answers(asked, load(out), cells)
+    loaded = load(out)
+    for folder in loaded.unreadable:
+        warn(f"{folder}: its record cannot be read; it is kept off")
+    found = answers(asked, loaded, cells)
     show(sheets(asked, found), form)
     if plot is not None:
         from initbench.leaderboard.reproduction_plot import draw
@@ -154,27 +175,39 @@ def _lacking(table: Table, lacking: Mapping[str, str]) -> str:
 def _dry_run(
     asked: Asked, seeds: Sequence[int], placebo: bool, jobs: int, form: str, options: dict[str, Any], *, measure: bool
 ) -> None:
-    """Prints what would run: cells, hours and disk of rows whose data are here, and what the others lack."""
+    """Prints what would run: cells, hours and disk of rows whose data are here, and what the others lack.
+
+    Exits as `plan` does.
+    """
     console = Console(stderr=True, highlight=False)
     with saying(console, "loading torch"):
+        from initbench.cli import plan
         from initbench.harness.plan import plan_study
         from initbench.harness.reproduce import missing, requests
         from initbench.leaderboard import forecast
         from initbench.leaderboard.matching import control
     lacking = missing(asked.mapped.trials, asked.overrides, options["data_root"])
     here = [trial for trial in asked.mapped.trials if trial.dataset not in lacking]
-    found = [_wanted(asked, seeds, lacking)]
-    if here:
-        planned = requests(here, asked.overrides, list(seeds), control(here) if placebo else None, options)
-        protocols = " and ".join(dict.fromkeys(trial.protocol for trial in here))
-        with saying(console, "timing a few steps" if measure else "resolving"):
-            study = plan_study(planned, protocols, jobs, measure=measure)
-        found += forecast.sheets(study, [])
-    show(found, form)
+    found = [_wanted(asked, seeds, lacking, placebo=placebo)]
+    if not here:
+        show(found, form)
+        return
+    planned = requests(here, asked.overrides, list(seeds), control(here) if placebo else None, options)
+    protocols = " and ".join(dict.fromkeys(trial.protocol for trial in here))
+    with saying(console, "timing a few steps" if measure else "resolving"):
+        study = plan_study(planned, protocols, jobs, measure=measure)
+    show([*found, *forecast.sheets(study, plan.blocks(options["out"]))], form)
+    plan.end(study)
 
 
-def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str]) -> Sheet:
+def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str], *, placebo: bool) -> Sheet:
     """The rows as they would run."""
+    from initbench.harness.reproduce import size_of, steps_of
+    from initbench.leaderboard.matching import control
+
+    steps = {trial.label: steps_of(trial, asked.overrides) for trial in asked.mapped.trials}
+    found = asked.mapped.trials
+    size = size_of(found, asked.overrides, len(seeds), control(found) if placebo else None)
     values = [
         {
             "of": "planned row",
@@ -183,25 +216,44 @@ def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str]) -> S
             "backbone": trial.backbone,
             "dataset": trial.dataset,
             "protocol": trial.protocol,
+            "pretext_steps": own.pretext if own else None,
+            "train_steps": own.train if own else None,
             "settings": ", ".join(_special(trial)),
             "here": trial.dataset not in lacking,
         }
-        for trial in asked.mapped.trials
+        for trial, own in ((trial, steps[trial.label]) for trial in asked.mapped.trials)
     ]
     keys = ("row", "init", "backbone", "dataset", "protocol", "settings")
-    notes = [f"Data are missing: {name}: {reason}" for name, reason in lacking.items()]
+    notes = [_size_in_words(size)]
+    notes += [f"Data are missing: {name}: {reason}" for name, reason in lacking.items()]
     notes += [f"{label}: {reason}." for label, reason in asked.mapped.reasons.items()]
     words = asked.overrides.words()
     notes += [f"Asked with {', '.join(words)}: published numbers are of another question."] if words else []
     return Sheet(
         title=f"{asked.table.full_name} would run {len(values)} rows × {len(seeds)} seeds",
         subtitle=f"{asked.table.title} · {asked.overrides.size} size, {asked.overrides.budget} budget",
-        columns=keys,
-        rows=tuple(tuple(str(value[key]) for key in keys) for value in values),
+        columns=(*keys, "steps"),
+        rows=tuple(
+            (*(str(value[key]) for key in keys), _steps_in_words(steps[trial.label]))
+            for value, trial in zip(values, asked.mapped.trials, strict=True)
+        ),
         notes=tuple(notes),
         values=tuple(values),
         names=len(keys),
     )
+
+
+def _steps_in_words(steps: Steps | None) -> str:
+    if steps is None:
+        return "by cases"
+    return f"{steps.pretext:,} + {steps.train:,}" if steps.pretext else f"{steps.train:,}"
+
+
+def _size_in_words(size: Size) -> str:
+    runs = f"{words.count(size.cells, 'cell')} and {words.count(size.runs, 'run')} of them with these seeds, each made once"
+    if size.steps is None:
+        return f"{runs}; the training cases decide how many steps a run has."
+    return f"{runs}: {size.steps:,} steps, those of a pretext (the first of two numbers) among them."
 
 
 def _special(trial: Trial) -> list[str]:

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-from rich.markup import escape
-
-from initbench.cli.output import show
+from initbench.cli.output import show, warn
 from initbench.errors import UsageError
 from initbench.leaderboard import board, comparison, per_class, planning, pooling, sides, spread, words
 from initbench.leaderboard.study import Study
@@ -96,11 +93,7 @@ def read(
     chosen = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
     found = study.read(out, datasets, backbones, study.Scoring(study.policy_of(policy), chosen, shared, grid))
     for folder in found.unreadable:
-        _warn(f"{folder}: its record cannot be read; it is kept off")
+        warn(f"{folder}: its record cannot be read; it is kept off")
     if found.uncounted:
-        _warn(f"runs without counts on the {grid} grid are kept off: {found.uncounted}")
+        warn(f"runs without counts on the {grid} grid are kept off: {found.uncounted}")
     return found
-
-
-def _warn(text: str) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold yellow]warning:[/] {escape(text)}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from initbench.data.sources import open_dataset
 from initbench.errors import DataError, UsageError
 from initbench.harness.cell import RunRequest
-from initbench.harness.sweep import plan
+from initbench.harness.sweep import learned, plan
 from initbench.protocols import Dataset
 from initbench.published import trials
 from initbench.published.trials import Overrides, Trial
@@ -64,6 +64,76 @@ def requests(
         found |= dict.fromkeys(replace(request, index=0) for request in made)
     ordered = sorted(found, key=lambda request: request.seed)
     return [replace(request, index=index) for index, request in enumerate(ordered)]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Of one run of a row.
+
+    Attributes:
+        pretext: of its init.
+        train: after it.
+    """
+
+    pretext: int
+    train: int
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.pretext + self.train
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of all runs of a table; `steps` is None where training cases decide about any."""
+
+    cells: int
+    runs: int
+    steps: int | None
+
+
+def size_of(asked: Sequence[Trial], overrides: Overrides, seeds: int, control: Trial | None) -> Size:
+    """What all rows come to, whether their data are here or not; rows that are one cell count once.
+
+    Args:
+        asked: the rows.
+        overrides: as for `requests`.
+        seeds: how many.
+        control: as for `requests`; a sweep of one init or one seed has no placebo.
+
+    Raises:
+        UsageError: an init or setting is not valid.
+    """
+    cells: dict[object, Trial] = {}
+    for trial in asked:
+        protocol = trial.protocol if learned(trial.init) else None
+        cells.setdefault(
+            (trial.init, trial.backbone, trial.dataset, protocol, trial.assignments, trial.length, trial.train_cases), trial
+        )
+    compared = control is not None and seeds > 1 and any(_beside(trial, control) for trial in asked)
+    steps = [steps_of(trial, overrides) for trial in (*cells.values(), *([control] if control and compared else []))]
+    known = [item.total for item in steps if item is not None]
+    return Size(len(steps), len(steps) * seeds, sum(known) * seeds if len(known) == len(steps) else None)
+
+
+def steps_of(trial: Trial, overrides: Overrides) -> Steps | None:
+    """The steps of a row, whose data need not be here; None where the recipe leaves them to the training cases.
+
+    Raises:
+        UsageError: an init or setting is not valid.
+    """
+    recipe = trials.resolved(trial, trials.recipe_names(trial.dataset, overrides)[0], overrides)
+    if trials.counted(recipe, trial, overrides):
+        return None
+    whole = int(getattr(recipe.steps, overrides.budget))
+    pretext = max(1, round(recipe.pretext.share * whole)) if learned(trial.init) else 0
+    return Steps(pretext, whole - pretext if trial.protocol == "equal-total" else whole)
+
+
+def _beside(trial: Trial, control: Trial) -> bool:
+    """Whether a row is of the control's sweep, with another init."""
+    return trial.init != control.init and replace(trial, label=control.label, init=control.init) == control
 
 
 def _setting(trial: Trial, dataset: Dataset, overrides: Overrides) -> _Setting:

@@ -93,7 +93,7 @@ def plan(
     inits, assignments = names.assign(inits, options.get("assignments", ()))
     if placebo:
         inits = _with_placebo(inits, seeds if isinstance(seeds, int) else len(seeds))
-    learned = {text: _learned(text) for text in inits}
+    pays = {text: learned(text) for text in inits}
     for text in backbones:
         registry.get("backbone", spec.parse(text))
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
@@ -115,7 +115,7 @@ def plan(
                 datasets,
                 backbones,
                 # An init that learns nothing has the same run under every protocol.
-                [(text, chosen) for text in inits for chosen in (protocols if learned[text] else protocols[:1])],
+                [(text, chosen) for text in inits for chosen in (protocols if pays[text] else protocols[:1])],
             )
         )
     ]
@@ -151,7 +151,12 @@ def _base(options: RunOptions) -> RunRequest:
     return RunRequest(init="", backbone="", dataset="", seed=0, **values)
 
 
-def _learned(text: str) -> bool:
+def learned(text: str) -> bool:
+    """Whether an initializer takes steps.
+
+    Raises:
+        UsageError: there is none, or it takes no such parameter.
+    """
     component = registry.get("initializer", spec.parse(text))
     registry.resolve_params(component, skip=2)
     registry.file_digests(component)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from initbench.leaderboard import words
 from initbench.leaderboard.matching import PLACEBO_LABEL, control
@@ -21,7 +22,7 @@ def sheet(asked: Asked, measured: Mapping[str, Measured]) -> Sheet:
     """The claims of a table with what becomes of them."""
     table = asked.table
     found = judged(table.claims, measured, asked.margin)
-    rows = tuple(_claim_cells(table, claim, item) for claim, item in zip(table.claims, found, strict=True))
+    rows = tuple(_claim_cells(table, claim, item, asked.margin) for claim, item in zip(table.claims, found, strict=True))
     reasons = dict.fromkeys(item.reason for item in found if item.reason)
     testable = sum(not item.reason for item in found)
     notes = [
@@ -42,8 +43,15 @@ def sheet(asked: Asked, measured: Mapping[str, Measured]) -> Sheet:
 
 
 def judged(claims: Sequence[Claim], measured: Mapping[str, Measured], margin: float) -> list[Difference]:
-    """The differences that a table is there to show, judged as one family; under crossed seeds."""
-    return judge([_difference(measured.get(claim.first), measured.get(claim.second), claim, margin) for claim in claims])
+    """The differences that a table is there to show, judged as one family; under crossed seeds.
+
+    Claims about the same runs, as those of two data sets that both are asked of another one, are one member of it.
+    """
+    pairs = [(measured.get(claim.first), measured.get(claim.second)) for claim in claims]
+    keys = [tuple(item.cell if item else claim for item in pair) for pair, claim in zip(pairs, claims, strict=True)]
+    once = {key: _difference(*pair, claim, margin) for key, pair, claim in zip(keys, pairs, claims, strict=True)}
+    found = dict(zip(once, judge(list(once.values())), strict=True))
+    return [replace(found[key], first=claim.first, second=claim.second) for key, claim in zip(keys, claims, strict=True)]
 
 
 def _difference(first: Measured | None, second: Measured | None, claim: Claim, margin: float) -> Difference:
@@ -65,7 +73,7 @@ def _difference(first: Measured | None, second: Measured | None, claim: Claim, m
     return difference(a, b, names=names, scope="A", seeds=table.design, margin=margin)
 
 
-def _claim_cells(table: Table, claim: Claim, item: Difference) -> tuple[str, ...]:
+def _claim_cells(table: Table, claim: Claim, item: Difference, margin: float) -> tuple[str, ...]:
     published = table.published(claim)
     said = claim.says or "" if published is None else f"{published:+.2f}"
     return (
@@ -73,18 +81,19 @@ def _claim_cells(table: Table, claim: Claim, item: Difference) -> tuple[str, ...
         said,
         words.interval(item.estimate, signed=True),
         item.verdict,
-        answer(table, claim, item),
+        answer(table, claim, item, margin),
     )
 
 
-def answer(table: Table, claim: Claim, item: Difference) -> str:
+def answer(table: Table, claim: Claim, item: Difference, margin: float) -> str:
     """What becomes of a claim here, in words: its direction, then its size where the paper states one."""
     published = table.published(claim)
     rises = claim.says == "better" if published is None else published > 0
     if item.verdict == "untestable":
         return "cannot be tested"
     if item.verdict == "equivalent":
-        return "not here: no difference that matters"
+        alike = published is not None and abs(published) <= margin
+        return "a difference too small to matter, as in the paper" if alike else "not here: no difference that matters"
     found = "undecided"
     if item.verdict != "undecided":
         found = "holds" if (item.verdict == "better") == rises else "the other way round"
@@ -114,6 +123,6 @@ def _claim_values(asked: Asked, claim: Claim, item: Difference) -> dict[str, obj
         "published": _NAN if published is None else published,
         "says": claim.says or "",
         **words.tested(item),
-        "claim": answer(asked.table, claim, item),
+        "claim": answer(asked.table, claim, item, asked.margin),
         "instead": ", ".join(asked.overrides.words()),
     }

@@ -12,9 +12,9 @@ import pandas as pd
 
 from initbench.errors import UsageError
 from initbench.leaderboard import words
-from initbench.leaderboard.matching import PLACEBO_LABEL, Found, dataset_names, find
+from initbench.leaderboard.matching import PLACEBO_LABEL, Found, find
 from initbench.published.tables import Table
-from initbench.published.trials import Mapped, Overrides
+from initbench.published.trials import Mapped, Overrides, dataset_names
 from initbench.runs import store
 from initbench.runs.read import Loaded, read_cases
 from initbench.stats.blocks import BLOCK, PLACEBO
@@ -25,12 +25,13 @@ from initbench.stats.summary import Interval, sd_interval
 from initbench.stats.table import SCORED, Policy, ScoreTable, of_classes, score_tables
 
 _NAN = math.nan
+_NO_INTERVAL = Interval(_NAN, _NAN, _NAN)
 TRAINING_CASES = "training cases"  # the parameter of a figure whose last point is all of them
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A table, its rows as they are asked for here, and what was changed."""
+    """A table, its rows as they are asked for here, and what was changed; `auto` takes runs of every precision."""
 
     table: Table
     mapped: Mapped
@@ -38,6 +39,7 @@ class Asked:
     margin: float = MARGIN
     shared: bool = False
     seeds: tuple[int, ...] | None = None
+    precision: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,17 @@ class Measured:
     """The runs of one row.
 
     Attributes:
+        cell: of the runs.
         here: init, network and data as the runs have them.
         table: the scores of all rows on its data set.
         x: the parameter of a figure: the row's, or where that is all training cases, as many as there are.
         reason: why the row gets no verdict.
+        environments: fingerprints of hardware and versions.
+        invalid: folders whose files are not as they were written.
     """
 
     label: str
+    cell: str
     here: str
     block: Mapping[str, object]
     table: ScoreTable
@@ -62,6 +68,8 @@ class Measured:
     external: bool
     x: float = _NAN
     reason: str = ""
+    environments: frozenset[str] = frozenset()
+    invalid: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,12 +102,13 @@ class Answer:
 
 
 def answers(asked: Asked, loaded: Loaded, cells: frozenset[str] | None = None) -> list[Answer]:
-    """One for every precision of the runs; of these cells, or of all.
+    """One for every precision of the runs that is asked for; of these cells, or of all.
 
     Raises:
         UsageError: no run answers any of the rows.
     """
     runs = loaded.runs if asked.seeds is None else loaded.runs[loaded.runs["seed"].isin(list(asked.seeds))]
+    runs = runs if asked.precision == "auto" else runs[runs["precision"] == asked.precision]
     found = find(runs, asked.mapped.trials, asked.overrides, cells) if not runs.empty else []
     if not found:
         instead = ", ".join(asked.overrides.words())
@@ -131,15 +140,18 @@ def _scores(table: Table, its_own: bool, cases: pd.DataFrame, rows: Mapping[str,
     """On the paper's data its classes, its grid where the runs were counted there, its rule for absent classes, and the mean of
     class means that papers print.
     """
-    native = pd.concat([_relabelled(cases, str(frame["cell"].iloc[0]), label) for label, frame in rows.items()])
-    if not its_own:
+    native = pd.concat([_relabelled(cases, frame, label) for label, frame in rows.items()])
+    if not its_own or native.empty:
         return Scores(native, "reference-mask")
     resampled = _resampled(native, rows) if table.grid == "resampled" else None
-    counted = of_classes(native if resampled is None else resampled, (table.class_set,) if table.class_set else ())
+    try:
+        counted = of_classes(native if resampled is None else resampled, (table.class_set,) if table.class_set else ())
+    except UsageError:  # other data of the same name
+        return Scores(native, "reference-mask")
     said = ["counted on the resampled grid"] if resampled is not None else []
     # Where an absent class scores 0, all cases are scored for all classes, and either mean is the same.
     said += ["absent classes score 0"] if table.policy == "worst" else []
-    said += ["every class counts the same"] if table.policy != "worst" and table.classes else []
+    said += ["every class counts the same"] if table.policy != "worst" and counted["class_name"].nunique() > 1 else []
     return Scores(counted, table.policy, classes_alike=True, as_the_paper=" and ".join(said))
 
 
@@ -174,8 +186,8 @@ def name_of(label: str) -> str:
     return PLACEBO if label == PLACEBO_LABEL else label
 
 
-def _relabelled(cases: pd.DataFrame, cell: str, label: str) -> pd.DataFrame:
-    frame = cases[cases["cell"] == cell]
+def _relabelled(cases: pd.DataFrame, runs: pd.DataFrame, label: str) -> pd.DataFrame:
+    frame: pd.DataFrame = cases[(cases["cell"] == runs["cell"].iloc[0]) & cases["seed"].isin(runs["seed"])]
     return frame.assign(cell=label, **{name: frame[name].astype(str) for name in ("case", "class_name", "dataset")})
 
 
@@ -183,27 +195,34 @@ def _row(paper: Table, label: str, runs: pd.DataFrame, table: ScoreTable) -> Mea
     first = runs.iloc[0]
     block = {key: _plain(first[key]) for key in (*BLOCK, "init", "protocol")}
     name = name_of(label)
-    if name in table.inits:
+    if name in table.inits and table.refused:  # nothing of it is scored
+        scores, mean, sd, reason, diverged = np.empty(0), _NO_INTERVAL, _NO_INTERVAL, table.refused, 0
+    elif name in table.inits:
         place = table.inits.index(name)
         summary = summarize(table.y[place], name, table.diverged[place])
         scores, mean, sd, reason = table.runs(name), summary.mean_new_cases, summary.run_sd, ""
+        diverged = int(table.diverged[place].sum())
     else:
         (withheld,) = (item for item in table.withheld if item.init == name)
         scores = np.array(withheld.scores, np.float64)
         mean = Interval(float(scores.mean()) if scores.size else _NAN, _NAN, _NAN)
         sd, reason = sd_interval(scores), withheld.reason
+        diverged = int((runs["status"] == "diverged").sum())
     return Measured(
         label=label,
+        cell=str(first["cell"]),
         here=words.label(str(block["init"])),
         block=block,
         table=table,
         scores=scores,
         mean=mean,
         sd=sd,
-        diverged=int((runs["status"] == "diverged").sum()),
+        diverged=diverged,
         external=bool((runs["external"] == True).any()),  # noqa: E712 - missing in records without it
         x=_x(paper, label, Path(str(first["path"]))),
         reason=reason,
+        environments=frozenset(map(str, runs["environment"].dropna())),
+        invalid=tuple(map(str, runs.loc[runs["status"] == "invalid", "path"])),
     )
 
 

@@ -113,7 +113,7 @@ def _cells(label: str, row: Row | None, item: Measured | None, several: bool) ->
         return (*cells, "–", "–", "–")
     apart = gap(item.scores, row.value)
     one = {None: "–", True: "possible", False: "unlikely"}[apart.likely]
-    return (*cells, f"{apart.points:+.1f}", words.interval(apart.sds, signed=True, digits=1), one)
+    return (*cells, words.number(apart.points, 1, signed=True), words.interval(apart.sds, signed=True, digits=1), one)
 
 
 def _notes(asked: Asked, answer: Answer) -> list[str]:
@@ -123,8 +123,7 @@ def _notes(asked: Asked, answer: Answer) -> list[str]:
             f"Warning: measured with {', '.join(asked.overrides.words())}. The published numbers are of another question: "
             "gaps to them say nothing of the paper, and its claims are asked here, not tested there."
         )
-    seeds = sorted({item.scores.size for item in measured.values() if item.scores.size})  # a withheld row has none
-    lines += [_of_the_sd(n) for n in seeds[:1] if n < _FEW]
+    lines += _of_the_sds(measured.values())
     lines.append(
         "gap: measured less published, in Dice points and over the seed SD, with the bounds that the SD's own interval allows. "
         "one run: whether one more run like these could give the paper's number (95 %)."
@@ -138,11 +137,15 @@ def _notes(asked: Asked, answer: Answer) -> list[str]:
         lines += [f"{item.label} is withheld: {item.reason}."] if item.reason else []
         lines += [f"{item.label}: {words.count(item.diverged, 'run')} diverged, scored 0."] if item.diverged else []
         lines += [f"{item.label}: conditional on these weights; external data."] if item.external else []
+        lines += [f"Warning: {item.label}: {path} is kept off, see `initbench verify {path}`." for path in item.invalid]
+    if len({name for item in measured.values() for name in item.environments}) > 1:
+        lines.append("Warning: rows come from different environments (hardware or package versions).")
     for table in {id(item.table): item.table for item in measured.values()}.values():
         lines += words.narrowed(table.narrowed)
     if answer.found.other:
         lines.append(
-            f"Warning: {', '.join(answer.found.other)}: there are runs of several cells (other data or code); the most are shown."
+            f"Warning: {', '.join(answer.found.other)}: there are runs of other data, code or variants, too; shown are those of "
+            "one state, in which most rows have results."
         )
     return lines
 
@@ -160,15 +163,22 @@ def _scoring(asked: Asked, answer: Answer) -> list[str]:
     """What is scored otherwise than on the leaderboard, and what the paper scores otherwise than here."""
     ways = dict.fromkeys(item.as_the_paper for item in answer.scores.values() if item.as_the_paper)
     said = [f"Scored as the paper does: {how}." for how in ways]
-    own = asked.overrides.dataset is None
-    lacking = own and asked.table.grid == "resampled" and not any("resampled" in how for how in ways)
+    lacking = asked.overrides.own_data and asked.table.grid == "resampled" and not any("resampled" in how for how in ways)
     return [*said, *(["Counted on the native grid; the paper counts on its resampled one."] if lacking else [])]
+
+
+def _of_the_sds(rows: Iterable[Measured]) -> list[str]:
+    """What the SDs of rows with few seeds are worth; a withheld row may have none."""
+    seeds = {item.label: item.scores.size for item in rows if item.scores.size}
+    alone = [label for label, n in seeds.items() if n == 1]
+    few = [n for n in seeds.values() if 1 < n < _FEW]
+    whose = f" of {', '.join(alone)}" if len(alone) < len(seeds) else ""
+    lines = [f"One seed{whose}: no SD, so nothing says whether a gap is more than luck."] if alone else []
+    return [*lines, *([_of_the_sd(min(few))] if few else [])]
 
 
 def _of_the_sd(seeds: int) -> str:
     """How little few seeds know of their SD, in words."""
-    if seeds < 2:
-        return "One seed: no SD, so nothing says whether a gap is more than luck."
     spread = sd_interval(np.array([0.0, *[1.0] * (seeds - 1)]))
     low, high = spread.low / spread.value, spread.high / spread.value
     return (
@@ -231,34 +241,43 @@ def _classes(asked: Asked, answer: Answer) -> list[Sheet]:
     table, measured = asked.table, answer.rows
     made = []
     for dataset, own in answer.scores.items():
-        rows = [row for row in table.row if row.values and row.label in measured]
-        rows = [row for row in rows if measured[row.label].block["dataset"] == dataset]
-        present = [str(name) for name in own.cases["class_name"].unique()]
+        known = {label: item for label, item in measured.items() if item.scores.size and item.block["dataset"] == dataset}
+        rows = [row for row in table.row if row.values and row.label in known]
+        cases = _shared(own.cases, known.values())
+        present = [str(name) for name in cases["class_name"].unique()]
         try:
             names = choose((table.class_set,), present, dataset) if table.class_set and table.classes else ()
         except UsageError:  # other data than the paper's
             continue
         if rows and len(names) == len(table.classes):
-            made.append(_class_sheet(asked, rows, names, class_scores(own.cases, "dice", own.policy)))
+            made.append(_class_sheet(asked, rows, names, class_scores(cases, "dice", own.policy)))
     return made
+
+
+def _shared(cases: pd.DataFrame, rows: Iterable[Measured]) -> pd.DataFrame:
+    """Under ``--shared-seeds`` the cases of those; the rows are of one data set, and so of one table."""
+    narrowed = next((item.table.narrowed for item in rows), None)
+    return cases[cases["seed"].isin(narrowed.seeds)] if narrowed and narrowed.seeds else cases
 
 
 def _class_sheet(asked: Asked, rows: Sequence[Row], names: Sequence[str], scores: pd.DataFrame) -> Sheet:
     means = scores.groupby(["cell", "class_name"], observed=True)["score"].agg(["mean", "std"])
+    keys = [(row.label, name) for row in rows for name in names]
+    dice, sds = ([float(means.loc[key, column]) for key in keys] for column in ("mean", "std"))  # type: ignore[arg-type]
+    published = [value for row in rows for value in row.values]
     values = [
         {
             "of": "class",
             "table": asked.table.full_name,
-            "row": row.label,
+            "row": label,
             "class": name,
-            "published": published,
-            "dice": float(means.loc[(row.label, name), "mean"]),  # type: ignore[arg-type]
-            "seed_sd": float(means.loc[(row.label, name), "std"]),  # type: ignore[arg-type]
+            "published": paper,
+            "dice": mean,
+            "seed_sd": sd,
         }
-        for row in rows
-        for name, published in zip(names, row.values, strict=True)
+        for (label, name), paper, mean, sd in zip(keys, published, dice, sds, strict=True)
     ]
-    cells = [f"{item['published']:.1f} → {item['dice']:.1f}" for item in values]
+    cells = [f"{paper:.1f} → {words.number(mean, 1)}" for paper, mean in zip(published, dice, strict=True)]
     width = len(names)
     return Sheet(
         title=f"{asked.table.full_name} · per class",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from pathlib import Path
 
 from initbench import recipe_files, spec
+from initbench.data import split_tables
+from initbench.data.known import SHORT_NAMES, prescribed
 from initbench.errors import UsageError
 from initbench.published.tables import Protocol, Row, Table
 from initbench.recipe import Budget, Recipe, load
@@ -20,6 +22,7 @@ class Overrides:
         recipe: name or file; by default the data set's.
         assignments: ``section.field=value`` over it; ``init.path=...`` for rows that need it.
         split: `auto`, `published` or the name of a published one; by default the published one where there is one.
+        elsewhere: whether `dataset` is the published one, by another name or in a folder.
     """
 
     dataset: str | None = None
@@ -29,10 +32,17 @@ class Overrides:
     recipe: str | None = None
     assignments: tuple[str, ...] = ()
     split: str | None = None
+    elsewhere: bool = False
+
+    @property
+    def own_data(self) -> bool:
+        """Whether the data are the published ones."""
+        return self.dataset is None or self.elsewhere
 
     def words(self) -> tuple[str, ...]:
         """What differs from the published setting."""
-        found = [f"{name} {value}" for name, value in (("data set", self.dataset), ("network", self.backbone)) if value]
+        found = [] if self.own_data else [f"data set {self.dataset}"]
+        found += [f"network {self.backbone}"] if self.backbone else []
         found += [f"{self.size} size"] if self.size != "paper" else []
         found += [f"{self.budget} budget"] if self.budget != "paper" else []
         found += [f"recipe {self.recipe}"] if self.recipe else []
@@ -88,15 +98,41 @@ def trials(table: Table, overrides: Overrides) -> Mapped:
 def against(table: Table, overrides: Overrides) -> Overrides:
     """The overrides without those that say what the rows of the table say themselves."""
     rows = [row for row in table.row if row.init]
-    if overrides.dataset and all(row.dataset == overrides.dataset for row in rows):
+    published = {row.dataset for row in rows}
+    if overrides.dataset and published <= {overrides.dataset}:
         overrides = replace(overrides, dataset=None)
+    if overrides.dataset and published <= dataset_names(overrides.dataset):
+        overrides = replace(overrides, elsewhere=True)
     if overrides.backbone and all(row.backbone == overrides.backbone for row in rows):
         overrides = replace(overrides, backbone=None)
+    if overrides.own_data and published <= {overrides.recipe}:
+        overrides = replace(overrides, recipe=None)
+    if overrides.own_data and all(usual_split(name) == overrides.split for name in published):
+        overrides = replace(overrides, split=None)
     return overrides
 
 
+def dataset_names(text: str) -> set[str]:
+    """What a data set that is asked for by this text may be called in records: folders of tasks have short names."""
+    folder = Path(text).name or Path(text).absolute().name
+    known = prescribed(folder)
+    return {text, folder, SHORT_NAMES.get(folder, folder), *([known.dataset] if known else [])}
+
+
+def usual_split(dataset: str) -> str:
+    """The name of the first published split of a data set's name, else of the automatic one."""
+    return next((str(table["name"]) for table in split_tables.published(dataset)), "auto")
+
+
+def by_hand(assignments: Iterable[str]) -> set[str]:
+    """The settings that assignments are about."""
+    return {_pair(text)[0] for text in assignments}
+
+
 def _pair(text: str) -> tuple[str, str]:
-    key, _, value = text.partition("=")
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text}: an assignment is section.field=value")
     return key.strip(), value.strip()
 
 
@@ -141,12 +177,35 @@ def assignments(trial: Trial, recipe: str, overrides: Overrides) -> tuple[str, .
     if trial.length == 1.0:
         return trial.assignments
     found = _load(recipe, trial, overrides, trial.assignments)
-    if found.plan.epochs and overrides.budget == "paper" and not any(text.startswith("steps.") for text in trial.assignments):
+    if counted(found, trial, overrides):
         raise UsageError(
             f"{trial.label}: recipe {recipe} takes its steps from the training cases; say how many with --set steps.paper=N"
         )
     steps = int(getattr(found.steps, overrides.budget))
     return (*trial.assignments, f"steps.{overrides.budget}={round(trial.length * steps)}")
+
+
+def counted(recipe: Recipe, trial: Trial, overrides: Overrides) -> bool:
+    """Whether the recipe leaves the number of steps to the training cases."""
+    return bool(recipe.plan.epochs) and overrides.budget == "paper" and "steps.paper" not in by_hand(trial.assignments)
+
+
+def check(trials: Iterable[Trial], overrides: Overrides) -> None:
+    """Refuses settings that no recipe takes which a trial may have.
+
+    Raises:
+        UsageError: what the first recipe says.
+    """
+    for trial in trials:
+        reasons = []
+        names = recipe_names(trial.dataset, overrides)
+        for name in names:
+            try:
+                resolved(trial, name, overrides)
+            except UsageError as error:
+                reasons.append(error)
+        if len(reasons) == len(names):
+            raise reasons[0]
 
 
 def resolved(trial: Trial, recipe: str, overrides: Overrides) -> Recipe:
@@ -161,8 +220,3 @@ def resolved(trial: Trial, recipe: str, overrides: Overrides) -> Recipe:
 def _load(recipe: str, trial: Trial, overrides: Overrides, over: Sequence[str]) -> Recipe:
     name = spec.parse(trial.backbone).name
     return load(recipe, size=overrides.size, backbone=name, budget=overrides.budget, assignments=over)
-
-
-def budget_of(name: str) -> Budget:
-    """A budget by its name; the command line has checked it."""
-    return next(budget for budget in get_args(Budget) if budget == name)

@@ -31,6 +31,7 @@ _COUNTS: dict[Grid, tuple[str, str]] = {"native": (store.CASES, "dice"), "resamp
 _SCORES = tuple(key for _, key in _COUNTS.values())
 UNCOUNTED = "native grid only"  # the status of a run that has no counts on the grid asked for
 _CASE_KEYS = ("init", "backbone", "dataset", "seed", "protocol")
+_COUNTED = ("case", "class", "class_name", "tp", "fp", "fn", "dice", "hd95_mm", "nsd")  # columns of a table of cases
 _FLOATS = ("dice", "changed_share", "init_seconds", "train_seconds", "total_seconds")  # also where no run has any
 
 # A case or class may be called "NA": only an empty number is a missing one.
@@ -132,7 +133,7 @@ def _text(folder: Path, record: dict[str, Any], file: str) -> _Text:
 def _cases(texts: Sequence[_Text]) -> pd.DataFrame:
     frames = [_parsed(header, list(group)) for header, group in groupby(texts, key=lambda item: item.header)]
     if not frames:
-        return pd.DataFrame()
+        return pd.DataFrame(columns=[*_CASE_KEYS, "status", "cell", *_COUNTED])
     return frames[0] if len(frames) == 1 else _joined(frames)
 
 
