@@ -79,6 +79,23 @@ def test_nnunet_family(name: str, backbone: str) -> None:
     assert found.inference.grids == ("native",)
 
 
+@pytest.mark.parametrize(("backbone", "epochs"), [("unetr", 800 / 5000), *((name, 200 / 1000) for name in NNUNET)])
+def test_the_pretext_is_as_long_as_the_text_has_it(backbone: str, epochs: float) -> None:
+    for name in PUBLISHED:
+        assert paper(name, backbone).pretext.share == pytest.approx(epochs)
+
+
+@pytest.mark.parametrize("name", ["generic-ct", "generic-mr", "hippocampus", "camus", "phantom-lung"])
+@pytest.mark.parametrize("backbone", NNUNET)
+def test_nnunet_family_on_other_data(name: str, backbone: str) -> None:
+    found = paper(name, backbone)
+    assert (found.preprocess.resampling, found.preprocess.image_order) == ("nnunet", 3)
+    assert (found.augment.family, found.patch.sampling, found.inference.mirror) == ("nnunet", "nnunet", True)
+    assert (found.optimizer.name, found.optimizer.schedule) == ("sgd", "poly")
+    tiny = load(name, size="tiny", backbone=backbone, budget="short")
+    assert (tiny.augment.family, tiny.optimizer.name, tiny.inference.mirror) == ("monai-r1", "adamw", False)
+
+
 @pytest.mark.parametrize("name", ["synapse", "btcv", "lung"])
 @pytest.mark.parametrize("backbone", ["unetr", "swin-unetr"])
 def test_monai_family(name: str, backbone: str) -> None:

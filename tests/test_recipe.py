@@ -228,7 +228,11 @@ DIGESTS = {
 def test_settings_that_came_later_change_no_older_digest(recipe: str) -> None:
     """Every backbone and budget of a recipe in one digest: it is in the name of every run that was made with it."""
     name, size = recipe.split()
-    meant = {"unet": ["loss.coarsest=true"]}  # its loss was changed on purpose, and its runs have other names since
+    # What was changed on purpose, so that runs have other names since: the U-Net's loss, and nnU-Net's family at paper size.
+    before = ["preprocess.resampling=half-pixel", "preprocess.image_order=1", "patch.sampling=centres", "augment.family=monai-r1"]
+    before += ["inference.mirror=false", "pretext.share=0.16"]
+    meant = {backbone: before if size == "paper" else [] for backbone in ("unetrpp", "nnformer", "unet")}
+    meant["unet"] = [*meant["unet"], "loss.coarsest=true"]
     found = [
         load(name, size=size, backbone=b, budget=c, assignments=meant.get(b, [])).digest() for b, c in product(BACKBONES, BUDGETS)
     ]
