@@ -144,7 +144,7 @@ def test_the_commands_take_it(root: Path, capsys: pytest.CaptureFixture[str]) ->
     facts = json.loads(told("data", "info", "camus", "--json"))
     assert (facts["patients"], facts["splits"]["camus-4/1/1"]) == (6, {"train": 8, "reported": 2, "unused": 2})
     assert facts["spacing_mm"]["median"][2] == FRAME_MM
-    assert "patch.size = [16, 96, 64]" in told("recipe", "new", "camus")
+    assert f"preprocess.spacing = [{FRAME_MM}, " in told("recipe", "new", "camus")
     json.loads(told("data", "verify", "camus", "--json"))
 
 

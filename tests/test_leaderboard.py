@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -245,6 +246,18 @@ def test_runs_without_a_pretext_stand_in_the_blocks_of_both_protocols(tmp_path: 
     (both,) = sides.sheets(found)
     assert [row[:3] for row in both.rows] == [("lwi", "equal-total", "72.5"), ("lwi", "equal-finetune", "82.5")]
     assert [row[3].split()[0] for row in both.rows] == ["+12.0", "+22.0"]
+
+
+def test_the_control_has_no_verdict_beside_itself(tmp_path: Path) -> None:
+    write_block(tmp_path, DEFAULTS | {"uniform": [0.61, 0.66, 0.63]})
+    for protocol in ("equal-total", "equal-finetune"):
+        write_block(tmp_path, {"lwi": [0.7, 0.75, 0.72], "mae": [0.7, 0.71, 0.74]}, protocol=protocol)
+        write_block(tmp_path, {"order": [0.7, 0.71]}, protocol=protocol)
+    (both,) = sides.sheets(study.read(tmp_path), against="lwi")
+    said = {row[0]: row[3:] for row in both.rows}
+    assert said["lwi"] == ("–", "–")
+    assert said["mae"][1] not in ("init", "–")
+    assert said["order"] == ("–", "withheld")
 
 
 def test_one_protocol_has_no_other_side(tmp_path: Path) -> None:
@@ -486,6 +499,51 @@ def test_distances_that_nobody_measured_are_refused(tmp_path: Path) -> None:
         per_class.sheets(study.read(tmp_path), "hd95")
 
 
+def with_distances(folder: Path, hd95: float | None = 3.5) -> None:
+    """As `measure` leaves a run; `hd95` None where it predicts nothing."""
+    cases = pd.read_csv(folder / store.CASES)
+    held = cases["tp"] + cases["fn"] > 0
+    cases.loc[held, "nsd"] = 0.0 if hd95 is None else 0.8
+    if hd95 is not None:
+        cases.loc[held, "hd95_mm"] = hd95
+    cases.to_csv(folder / store.CASES, index=False)
+    record = store.read_record(folder)
+    assert record is not None
+    store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+
+
+def test_inits_without_distances_are_named_with_what_adds_them(tmp_path: Path) -> None:
+    with_distances(write_run(tmp_path, "default", 0.6))
+    write_run(tmp_path, "uniform", 0.6)
+    write_run(tmp_path, PLACEBO, 0.6)
+    with_distances(write_run(tmp_path, "orthogonal", 0.0, status="diverged"), hd95=None)
+    classes, _ = per_class.sheets(study.read(tmp_path), "hd95")
+    assert classes.rows == (("default", "1", "3.5", "3.5"),)
+    assert set(classes.notes[1:]) == {
+        f"Left out without hd95: placebo, uniform; `initbench measure {tmp_path}` adds distances to finished runs.",
+        "Left out without hd95: orthogonal; predictions hold no class where the reference does.",
+    }
+    classes, _ = per_class.sheets(study.read(tmp_path), "nsd")
+    assert [row[0] for row in classes.rows] == ["default", "orthogonal"]
+    assert "over the cases in which the reference holds the class; mean" in classes.notes[0], "a prediction alone has none"
+    assert [note for note in classes.notes if "orthogonal" in note] == []
+    classes, _ = per_class.sheets(study.read(tmp_path))
+    assert len(classes.notes) == 1
+
+
+def test_a_block_without_distances_has_a_note_and_no_table(tmp_path: Path) -> None:
+    write_run(tmp_path, "default", 0.6, backbone="unet")
+    with_distances(write_run(tmp_path, "default", 0.6))
+    write_run(tmp_path, "default", 0.6, backbone="unetrpp")
+    for metric in ("hd95", "nsd"):
+        made = per_class.sheets(study.read(tmp_path), metric)  # type: ignore[arg-type]
+        assert [item.title.partition(":")[0] for item in made if "mean" in item.columns] == ["phantom-lung × unetr (perceptron)"]
+        skipped = [note for note in made[-1].notes if note.startswith("No table of ")]
+        assert ["unet (" in note for note in skipped] == [True, False]
+        assert all(f"no run has {metric}: `initbench measure {tmp_path}` adds" in note for note in skipped)
+        assert len(skipped) == 2
+
+
 def test_classes_of_runs_without_scores_are_refused_in_a_sentence(tmp_path: Path) -> None:
     write_run(tmp_path, "default", status="failed")
     for metric in ("dice", "hd95"):
@@ -606,6 +664,23 @@ def test_the_latex_table(example: Study) -> None:
     assert r"kaiming-normal(mode='fan\_out')" in text
     assert r"\begin{tabular}{llrrrrrr}" in text
     assert text.count(r"\toprule") == 2
+
+
+def _strings(path: Path) -> str:
+    """All that a module may print: its strings but for docstrings."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return "".join(node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def test_latex_knows_every_sign_that_tables_print() -> None:
+    signs = {sign for path in (ROOT / "initbench/leaderboard").glob("*.py") for sign in _strings(path) if not sign.isascii()}
+    assert {"→", "≥", "×", "±", "·", "−", "–"} <= signs
+    for sign in sorted(signs | {"≤", "²", "³"}):
+        assert sheet._tex(sign).isascii(), sign
+    assert sheet._tex("0–4 → ≥ 5 % × 3²") == r"0--4 $\to$ $\geq$ 5 \% $\times$ 3$^2$"
 
 
 def test_markdown_escapes_its_own_sign(tmp_path: Path) -> None:

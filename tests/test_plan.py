@@ -108,23 +108,67 @@ def test_an_init_stage_that_is_there_costs_nothing(data: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("state", "left"),
+    ("init", "state", "left", "begun"),
     [
-        ({"state": "pretraining", "step": 1}, (1, True, 8)),
-        ({"state": "training", "step": 3}, (0, False, 5)),
-        ({"state": "evaluating", "step": 1}, (0, False, 0)),
-        ({"state": "pending", "step": 0}, (2, True, 8)),
+        ("mae", {"state": "pending", "step": 0}, (2, True, 8), False),
+        ("mae", {"state": "pretraining", "step": 0}, (2, True, 8), False),
+        ("mae", {"state": "pretraining", "step": 1}, (1, True, 8), True),
+        ("mae", {"state": "training", "step": 0}, (0, False, 8), True),
+        ("mae", {"state": "training", "step": 3}, (0, False, 5), True),
+        ("mae", {"state": "evaluating", "step": 0}, (0, False, 0), True),
+        ("mae", {"state": "evaluating", "step": 1}, (0, False, 0), True),
+        ("default", {"state": "training", "step": 0}, (0, False, 10), False),
+        ("default", {"state": "training", "step": 4}, (0, False, 6), True),
+        ("default", {"state": "evaluating", "step": 0}, (0, False, 0), True),
     ],
 )
-def test_what_was_begun_goes_on(data: Path, tmp_path: Path, state: dict[str, Any], left: tuple[int, bool, int]) -> None:
-    (fresh,) = look(data, tmp_path, "mae").runs
+def test_what_was_begun_goes_on(
+    data: Path, tmp_path: Path, init: str, state: dict[str, Any], left: tuple[int, bool, int], begun: bool
+) -> None:
+    (fresh,) = look(data, tmp_path, init).runs
     assert fresh.folder is not None
     folder = work.work_folder(fresh.folder)
     folder.mkdir(parents=True)
     (folder / work.STATE).write_text(json.dumps(state))
-    (item,) = look(data, tmp_path, "mae").runs
+    (item,) = look(data, tmp_path, init).runs
     assert (item.init_steps, item.init_stage, item.train_steps) == left
-    assert item.begun == bool(state["step"])
+    assert item.begun is begun
+
+
+@pytest.mark.parametrize(
+    ("init", "assignments"),
+    [
+        ("mae(mask_patch=3)", ()),
+        ("lwi(mask_ratio=1.5)", ()),
+        ("lwi(crops=corners)", ()),
+        ("shuffled(order(taps=(1, 9)))", ()),
+        ("order", ("patch.size=4,16,16",)),
+        ("lwi-as-released", ()),
+    ],
+)
+def test_a_learned_init_that_refuses_its_parameters_is_refused_in_a_plan(
+    data: Path, tmp_path: Path, init: str, assignments: tuple[str, ...]
+) -> None:
+    changed: dict[str, Any] = {"assignments": [*SMALL, *assignments], "seeds": 2}
+    study = look(data, tmp_path, f"default,{init}", **changed)
+    outcomes = run(data, tmp_path, f"default,{init}", **changed)
+    states = {"new": "ok", "refused": "refused"}
+    assert [states[item.state] for item in study.runs] == [outcome.state for outcome in outcomes]
+    assert counts(study)["refused"] == 2
+    assert [(item.message, item.folder) for item in study.runs if item.state == "refused"] == [
+        (outcome.message, outcome.folder) for outcome in outcomes if outcome.state == "refused"
+    ]
+
+
+@pytest.mark.parametrize("first", ["ctx.patches(0)", "raise KeyError('of its own')"])
+def test_what_else_a_learned_init_does_is_left_to_the_run(data: Path, tmp_path: Path, first: str) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from initbench.protocols import initializer\n@initializer(learned=True)\n"
+        f"def mine(model, ctx):\n    {first}\n    raise AssertionError('a plan has no data')\n"
+    )
+    (item,) = look(data, tmp_path / "runs", f"{file}:mine").runs
+    assert item.state == "new"
 
 
 def test_disk_is_what_runs_leave(data: Path, tmp_path: Path) -> None:

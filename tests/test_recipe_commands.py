@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 
 from initbench import recipe, recipe_files, registry
 from initbench.catalog import BACKBONES
 from initbench.errors import UsageError
-from initbench.protocols import check_patch
+from initbench.protocols import Size, check_patch
 from initbench.recipe import Budget
 from initbench.recipe_origins import Selected, differences, resolve, select, settings
 from initbench.spec import Spec
 from tests.commands import said
-from tests.msd_factory import make_msd
+from tests.msd_factory import make_msd, write_nifti, write_table
 from tests.test_cli import in_one_process
 from tests.test_run import LIGHT
 
@@ -93,7 +95,53 @@ def test_show_for_people_and_for_machines(mine: str, capsys: pytest.CaptureFixtu
     assert {"setting": "steps.paper", "value": 7, "from": "--set steps.paper=7"} in rows
 
 
+def test_backbones_that_set_something_otherwise_are_named(
+    mine: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    note = said(capsys, "recipe", "show", "synapse").splitlines()[-1]
+    for name in BACKBONES:
+        count = len(differences(Selected("synapse"), Selected("synapse", backbone=name)))
+        assert count
+        assert f"{name} {count}" in note
+    assert "No installed backbone takes all that is shown." in note
+    assert note.endswith("Theirs: initbench recipe show synapse --backbone NAME")
+    assert "otherwise" not in said(capsys, "recipe", "show", "synapse", "--backbone", "unetr")
+    tiny = said(capsys, "recipe", "show", f"{mine}(size=tiny)", "--set", "optimizer.lr=0.5").splitlines()[-1]
+    assert "At tiny size" in tiny
+    assert " unetr " not in tiny, "what it sets is set by --set, to the same value"
+    assert "No installed backbone" not in tiny
+    assert tiny.endswith(f"recipe show {mine} --size tiny --set optimizer.lr=0.5 --backbone NAME")
+    assert isinstance(json.loads(said(capsys, "recipe", "show", "synapse", "--json")), list)
+
+
+def test_a_backbone_that_a_file_gets_wrong_is_no_matter_of_the_others(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(mine).write_text(MINE + '[[override]]\nwhen = { backbone = "unet" }\noptimizer.lr = -1\n')
+    assert "unetrpp " in said(capsys, "recipe", "show", mine).splitlines()[-1]
+    assert "optimizer.lr" in said(capsys, "recipe", "show", mine, "--backbone", "unet", code=2)
+
+
+@pytest.mark.parametrize("written", ["./x.py:net", "unetr(variant=conv)"])
+def test_files_and_variants_are_backbones_too(written: str, mine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(said(capsys, "recipe", "show", mine, "--size", "tiny", "--backbone", written, "--json"))
+    value = next(row["value"] for row in rows if row["setting"] == "optimizer.lr")
+    assert value == (0.5 if written.startswith("unetr") else 0.003)
+
+
 # --- diff -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_diff_names_backbones_under_which_it_is_another(
+    mine: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    changed = ["recipe", "diff", f"{mine}(size=tiny)", "--set", "optimizer.lr=0.25"]
+    note = said(capsys, *changed).splitlines()[-1]
+    assert note.startswith("With unetr, nnformer, unet they differ")
+    assert note.endswith(f"initbench recipe diff '{mine}(size=tiny)' --set optimizer.lr=0.25 --backbone NAME")
+    assert "NAME" not in said(capsys, *changed, "--backbone", "unetr")
+    assert "NAME" not in said(capsys, "recipe", "diff", "synapse", "--set", "augment.flip=0.5")
+    assert json.loads(said(capsys, *changed, "--json"))
 
 
 def test_selectors_are_written_into_the_name() -> None:
@@ -132,6 +180,11 @@ def test_a_recipe_differs_from_itself_with_settings(capsys: pytest.CaptureFixtur
         (["show", "lung(colour=red)"], "not for colour"),
         (["show", "lung(size=huge)"], "size is one of paper, tiny, got 'huge'"),
         (["show", "lung", "--set", "patch.sise=3"], "patch.sise: Extra inputs"),
+        (["show", "synapse", "--backbone", "unetr++"], "unknown backbone 'unetr++': did you mean unetr"),
+        (["show", "lung(backbone=unet_r)"], "unknown backbone 'unet_r': did you mean unetr"),
+        (["show", "lung", "--backbone", "unetr,unet"], "unknown backbone 'unetr,unet'"),
+        (["diff", "lung", "lung(backbone=unt)"], "unknown backbone 'unt': did you mean unet"),
+        (["diff", "lung", "synapse", "--backbone", "unt"], "unknown backbone 'unt': did you mean unet"),
         (["diff", "lung"], "recipe diff compares two"),
         (["new", "lungs"], "did you mean lung"),
         (["new", "phantom-lung", "--out", "a.txt"], "a recipe is a .toml file"),
@@ -165,10 +218,42 @@ def test_a_new_recipe_is_valid_for_every_network(data: Path, tmp_path: Path, cap
         found = resolve(Selected(str(file), size, backbone, budget))
         info = registry.get("backbone", Spec(backbone)).target.info
         assert check_patch(backbone, found.patch.size, info.patches[info.variants[0]]) == found.patch.size
-        assert found.preprocess.spacing == "median"
+        assert (found.preprocess.spacing == "median") == (size == "tiny")
         assert found.patch.foreground == recipe.load("generic-ct", size=size, backbone=backbone, budget=budget).patch.foreground
     assert said(capsys, "recipe", "new", str(data)) == file.read_text("utf-8")
     assert "is there already" in said(capsys, "recipe", "new", str(data), "--out", str(file), code=2)
+
+
+@pytest.fixture(scope="module", params=["CT", "MRI"])
+def thick(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Coarse slices, and more voxels than a patch holds: the plan is neither the median spacing nor a cube."""
+    root: Path = tmp_path_factory.mktemp("data") / "Task92_Thick"
+    for number in range(5):
+        affine = np.diag([0.8, 0.7, 5.0 + number % 3, 1.0])
+        image = np.random.default_rng(number).normal(100, 30, (180, 200, 20)).astype(np.float32)
+        write_nifti(root / "imagesTr" / f"case_{number}.nii.gz", image, affine)
+        write_nifti(root / "labelsTr" / f"case_{number}.nii.gz", (image > 150).astype(np.uint8), affine)
+    cases = [{key: f"./{key}sTr/case_{n}.nii.gz" for key in ("image", "label")} for n in range(5)]
+    write_table(root, modality={"0": request.param}, labels={"0": "background", "1": "part"}, training=cases, numTraining=5)
+    return root
+
+
+def test_unedited_it_gives_what_the_generic_recipe_gives(
+    thick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from initbench.harness.cell import RunRequest, choose
+
+    monkeypatch.setenv("INITBENCH_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "new.toml"
+    said(capsys, "recipe", "new", str(thick), "--out", str(file))
+    documentation = ("name", "version", "source")
+    for size, backbone, budget in product(get_args(Size), (*BACKBONES, LIGHT), get_args(Budget)):
+        generic = RunRequest("default", backbone, str(thick), 0, size=size, budget=budget, device="cpu")
+        expected = choose(generic).recipe
+        own = choose(replace(generic, recipe=str(file))).recipe
+        assert own.identity(without=documentation) == expected.identity(without=documentation), (size, backbone)
+        if size == "paper":
+            assert own.preprocess.spacing == expected.preprocess.spacing == (5.0, 0.7, 0.8)
 
 
 def test_its_numbers_are_those_of_the_training_cases(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -156,6 +156,16 @@ def test_protocols(data: Path, tmp_path: Path) -> None:
     assert steps == [("any", 10), ("equal-total", 8), ("equal-finetune", 10)]
 
 
+def test_a_pretext_that_leaves_no_step_for_training_is_refused(data: Path, tmp_path: Path) -> None:
+    changed = ["steps.smoke=2", "pretext.share=0.9"]
+    learned, plain = run(data, tmp_path, "lwi,default", assignments=changed)
+    assert (learned.state, plain.state) == ("refused", "ok")
+    for part in ("2 of the 2 steps of the budget smoke", "pretext.share = 0.9", "raise steps.smoke", "--protocol equal-finetune"):
+        assert part in learned.message
+    assert [o.state for o in run(data, tmp_path, "lwi", assignments=changed, protocol="equal-finetune")] == ["ok"]
+    assert [o.state for o in run(data, tmp_path, "lwi", assignments=["steps.smoke=2", "pretext.share=0.5"])] == ["ok"]
+
+
 def test_global_state_is_left_alone(data: Path, tmp_path: Path) -> None:
     torch.manual_seed(7)
     np.random.seed(7)

@@ -258,7 +258,20 @@ def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
         precision=precision,
         identity={},
     )
+    _check_steps(cell)
     return replace(cell, identity=_identity(cell))
+
+
+def _check_steps(cell: Cell) -> None:
+    """Refuses a budget that a pretext uses up: what would be scored is a network that never saw a label."""
+    if cell.train_steps >= 1:
+        return
+    budget = cell.request.budget
+    raise UsageError(
+        f"the pretext takes {cell.pretext_steps} of the {cell.total_steps} steps of the budget {budget} (pretext.share = "
+        f"{cell.recipe.pretext.share:g}), and under equal-total none is left for training: raise steps.{budget} or lower "
+        "pretext.share with --set, or give the pretext steps of its own with --protocol equal-finetune"
+    )
 
 
 def _planned(chosen: Choices, assignments: Sequence[str], progress: Progress | None) -> Recipe:
@@ -266,10 +279,17 @@ def _planned(chosen: Choices, assignments: Sequence[str], progress: Progress | N
     recipe, train = chosen.recipe, chosen.split.train
     if recipe.plan == Plan():
         return recipe
-    info: BackboneInfo | None = getattr(chosen.backbone.target, "info", None)
-    rule = (info.patches if info else {}).get(chosen.variant, PatchRule((1, 1, 1)))
     grids = read_grids(chosen.dataset, train, case_digests(chosen.dataset, train, chosen.reader), progress)
+    rule = patch_rule(chosen.backbone, chosen.variant)
     return planned(recipe, grids, rule, (assignment.partition("=")[0].strip() for assignment in assignments))
+
+
+def patch_rule(backbone: Component, variant: str | None = None) -> PatchRule:
+    """Which patches a network takes, its first variant by default; any where it does not say."""
+    info: BackboneInfo | None = getattr(backbone.target, "info", None)
+    if info is None:
+        return PatchRule((1, 1, 1))
+    return info.patches.get(variant or info.variants[0], PatchRule((1, 1, 1)))
 
 
 def check_streams(fixed: Sequence[str]) -> None:

@@ -1,9 +1,12 @@
-"""A commented recipe for a data set, from its training cases, for people to edit."""
+"""A commented recipe for a data set, from its training cases, for people to edit.
+
+Unedited it is the generic recipe of the modality with its plan carried out, so the same numbers come from the same rule.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,38 +17,30 @@ from initbench import registry
 from initbench.catalog import BACKBONES
 from initbench.data import splits
 from initbench.data.geometry import bind_axes
+from initbench.data.planning import Grids, median_shape, planned, target_spacing
 from initbench.data.preprocess import CaseScan, Parameters, resolve, scan
 from initbench.data.sources import open_dataset
-from initbench.errors import DataError
-from initbench.protocols import Case, Dataset, Grid, Split
-from initbench.recipe import Preprocess, load
+from initbench.harness.cell import patch_rule
+from initbench.protocols import Case, Dataset, Grid, Size, Split
+from initbench.recipe import Preprocess, Recipe, load
 from initbench.recipe_files import listing
 from initbench.spec import Spec
-
-# Edges of a patch where the volumes are larger: MONAI's at paper size, and what two CPU cores train at tiny size.
-LARGEST: dict[str, Grid] = {"paper": (96, 96, 96), "tiny": (48, 64, 64)}
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the training cases are like: spacing in mm and shape in voxels by world axis, [case, (x, y, z)]."""
+    """What the training cases are like."""
 
     split: Split
-    spacing: NDArray[np.float64]
-    shape: NDArray[np.float64]
+    grids: Grids
     foreground: float
     parameters: Parameters
 
-    def ordered(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(x, y, z) as (D, H, W)."""
-        first = "xyz".index(self.parameters.depth_axis)
-        return values[..., [first, *(axis for axis in (2, 1, 0) if axis != first)]]
-
     @property
-    def volume(self) -> NDArray[np.float64]:
-        """The median (D, H, W) at the target spacing, in voxels."""
-        extent = self.ordered(self.shape * self.spacing)
-        return np.asarray(np.median(extent, axis=0) / np.median(self.ordered(self.spacing), axis=0), np.float64)
+    def spacing(self) -> NDArray[np.float64]:
+        """In mm, [case, (D, H, W)]."""
+        first = "xyz".index(self.parameters.depth_axis)
+        return self.grids.spacings[:, [first, *(axis for axis in (2, 1, 0) if axis != first)]]
 
 
 def write(name: str, data_root: Path | None) -> str:
@@ -56,9 +51,16 @@ def write(name: str, data_root: Path | None) -> str:
     """
     dataset = open_dataset(name, data_root)
     generic = "generic-ct" if dataset.modality.upper() == "CT" else "generic-mr"
-    settings = load(generic, size="paper", backbone="", budget="paper").preprocess
+    settings = _generic(generic, "tiny").preprocess
     seen = look(dataset, settings)
-    return "\n".join([*_head(dataset, seen), *_preprocess(settings, seen), *_patches(seen), *_steps()]) + "\n"
+    made = [
+        *_head(dataset, generic, seen), *_preprocess(settings, seen), *_paper(generic, seen), *_tiny(generic), *_steps()
+    ]  # fmt: skip
+    return "\n".join(made) + "\n"
+
+
+def _generic(name: str, size: Size, backbone: str = "") -> Recipe:
+    return load(name, size=size, backbone=backbone, budget="paper")
 
 
 def look(dataset: Dataset, settings: Preprocess) -> Seen:
@@ -72,8 +74,8 @@ def look(dataset: Dataset, settings: Preprocess) -> Seen:
         shapes.append(_shape(case))
         filled.append(float((case.label > 0).mean()))
     parameters = resolve(settings, dataset.modality, scans, dataset.channels)
-    spacing = np.array([item.spacing_xyz for item in scans])
-    return Seen(split, spacing, np.array(shapes, np.float64), float(np.median(filled)), parameters)
+    grids = Grids(np.array(shapes), np.array([item.spacing_xyz for item in scans]))
+    return Seen(split, grids, float(np.median(filled)), parameters)
 
 
 def _shape(case: Case) -> tuple[int, int, int]:
@@ -82,7 +84,7 @@ def _shape(case: Case) -> tuple[int, int, int]:
     return w, h, d
 
 
-def _head(dataset: Dataset, seen: Seen) -> Iterator[str]:
+def _head(dataset: Dataset, generic: str, seen: Seen) -> Iterator[str]:
     known = f" A recipe of this name comes with initbench: initbench recipe show {dataset.name}."
     cases, classes = len(seen.split.train), dataset.classes[1:]
     text = (
@@ -90,18 +92,22 @@ def _head(dataset: Dataset, seen: Seen) -> Iterator[str]:
         f"{cases} training cases of split {seen.split.name}.{known if dataset.name in dict(listing()) else ''}"
     )
     yield "# Edit this, then: initbench run --recipe THIS_FILE --dataset ... (initbench recipe show THIS_FILE says what holds)."
-    yield "# What is not here is as in base.toml: networks, optimizers, augmentation, losses, the pretext, steps."
+    yield "# What is not here is as in base.toml: networks, optimizers, augmentation, losses, the pretext."
+    yield f"# Unedited it gives the runs of {generic} on this split. For other splits and folds {generic} plans the numbers anew,"
+    yield "# and this file keeps them."
     yield f"name = {json.dumps(dataset.name, ensure_ascii=False)}"
     yield "version = 1"
     yield f"source = {json.dumps(text, ensure_ascii=False)}"
 
 
 def _preprocess(settings: Preprocess, seen: Seen) -> Iterator[str]:
-    spacing = seen.ordered(seen.spacing)
-    median, least, most = (_row(values) for values in (np.median(spacing, axis=0), spacing.min(axis=0), spacing.max(axis=0)))
+    median, least, most = (
+        _row(values) for values in (np.median(seen.spacing, axis=0), seen.spacing.min(axis=0), seen.spacing.max(axis=0))
+    )
     yield ""
     yield "[preprocess]"
     yield f"# (D, H, W) in mm, D along {seen.parameters.depth_axis}: median {median}, from {least} to {most}."
+    yield "# At tiny size; paper size has its own below."
     yield f'# "median" is that of the training cases; or fix it: spacing = [{median}]; or "native".'
     yield 'spacing = "median"'
     if settings.intensity == "percentile" and seen.parameters.clip is not None and seen.parameters.scale is not None:
@@ -113,7 +119,7 @@ def _preprocess(settings: Preprocess, seen: Seen) -> Iterator[str]:
         yield "# Every case by its own percentiles, mean and SD: MR has no common scale."
     yield f'intensity = "{settings.intensity}"'
     yield "# Cut to the voxels above the lower clip (CT) or above zero."
-    yield f"crop = {str(settings.crop).lower()}"
+    yield f"crop = {json.dumps(settings.crop)}"
     yield ""
     yield "[patch]"
     yield f"# Share of patches around foreground, which fills {100 * seen.foreground:.2g} % of a volume (median)."
@@ -121,39 +127,62 @@ def _preprocess(settings: Preprocess, seen: Seen) -> Iterator[str]:
     yield "# foreground = 0.67"
 
 
-def _patches(seen: Seen) -> Iterator[str]:
+def _paper(generic: str, seen: Seen) -> Iterator[str]:
+    spacing = target_spacing(seen.grids)
     yield ""
-    yield f"# Patches (D, H, W) in voxels at the median spacing, where a volume has {_row(seen.volume)} (median). At most"
-    yield f"# {LARGEST['paper']} at paper and {LARGEST['tiny']} at tiny size, rounded up to what each network takes; smaller"
-    yield "# volumes are padded."
-    for size, largest in LARGEST.items():
-        wanted = [int(min(most, np.ceil(edge))) for edge, most in zip(seen.volume, largest, strict=True)]
-        for patch, names in _by_patch(wanted).items():
-            backbones = ", ".join(json.dumps(name) for name in names)
+    yield "# Paper size, planned by the rule of initbench/data/planning.py: the median spacing, finer along an axis that is much"
+    yield "# coarser than the others; patches (D, H, W) as cubic in mm as the volume, within the voxels that a network is known"
+    yield "# to train with; steps by the number of training cases where the network's authors count so."
+    yield f"# At this spacing a volume has {_row(median_shape(seen.grids, spacing))} voxels (median); smaller ones are padded."
+    yield "# For networks that are not named below, as those of plug-ins, the patch is planned when they are run."
+    yield "[[override]]"
+    yield 'when = { size = "paper" }'
+    yield f"preprocess.spacing = {list(spacing)}"
+    yield "plan.patch = true"
+    yield ""
+    yield "# Patches are what the first variant of each network takes."
+    for (patch, steps), names in _by_numbers(generic, seen.grids).items():
+        yield "[[override]]"
+        yield f'when = {{ size = "paper", backbone = {json.dumps(names)} }}'
+        yield "plan.patch = false"
+        yield f"patch.size = {list(patch)}"
+        yield f"steps.paper = {steps}"
+        yield ""
+
+
+def _by_numbers(generic: str, grids: Grids) -> dict[tuple[Grid, int], list[str]]:
+    """Networks by the patch and the steps that the generic recipe plans for them at paper size."""
+    found: dict[tuple[Grid, int], list[str]] = {}
+    for name in BACKBONES:
+        rule = patch_rule(registry.get("backbone", Spec(name)))
+        recipe = planned(_generic(generic, "paper", name), grids, rule)
+        found.setdefault((recipe.patch.size, recipe.steps.paper), []).append(name)
+    return found
+
+
+def _tiny(generic: str) -> Iterator[str]:
+    usual = _generic(generic, "tiny").patch.size
+    own: dict[Grid, list[str]] = {}
+    for name in BACKBONES:
+        own.setdefault(_generic(generic, "tiny", name).patch.size, []).append(name)
+    yield "# Tiny size: patches that two CPU cores train."
+    yield "[[override]]"
+    yield 'when = { size = "tiny" }'
+    yield f"patch.size = {list(usual)}"
+    for patch, names in own.items():
+        if patch != usual:
             yield ""
             yield "[[override]]"
-            yield f'when = {{ size = "{size}", backbone = [{backbones}] }}'
+            yield f'when = {{ size = "tiny", backbone = {json.dumps(names)} }}'
             yield f"patch.size = {list(patch)}"
-
-
-def _by_patch(wanted: Sequence[int]) -> dict[Grid, list[str]]:
-    """The smallest patch of each network's first variant that holds the one that is wanted."""
-    found: dict[Grid, list[str]] = {}
-    for name in BACKBONES:
-        info = registry.get("backbone", Spec(name)).target.info
-        rule = info.patches.get(info.variants[0])
-        if rule is None:
-            raise DataError(f"{name} does not say which patches it takes")
-        found.setdefault(rule.at_least(wanted), []).append(name)
-    return found
 
 
 def _steps() -> Iterator[str]:
     yield ""
-    yield "# Steps of each budget are those of base.toml; to change them:"
+    yield "# Steps of the budgets smoke and short, and at tiny size, are those of base.toml. To change them for all networks:"
     yield "# [steps]"
-    yield "# paper = 90000"
+    yield "# short = 2000"
 
 
-def _row(values: NDArray[np.float64]) -> str:
+def _row(values: NDArray[np.float64] | Grid) -> str:
     return ", ".join(f"{value:.4g}" for value in values)

@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from initbench.errors import InitbenchError
+from initbench.errors import InitbenchError, UsageError
 from initbench.executors.local import OneRun, Reporter
-from initbench.harness import reuse
+from initbench.harness import compose, reuse
 from initbench.harness.build import build_for
 from initbench.harness.cell import Cell, RunRequest, resolve
+from initbench.harness.context import Context
 from initbench.harness.execute import Outcome, look_up
 from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.pace import time_steps
 from initbench.harness.record import header
+from initbench.harness.sites import find_sites
 from initbench.harness.sweep import Silent
+from initbench.protocols import Crops, Patches, Task, structure_of
 from initbench.runs import costs, store, work
 from initbench.runs.costs import Expected, Measured, Sample, StudyPlan
 
@@ -81,6 +85,7 @@ class _Survey:
         self._coming: set[Path] = set()  # results
         self._stages: set[Path] = set()
         self._cells: dict[tuple[RunRequest, str], Cell] = {}
+        self._refusals: dict[str, str] = {}  # by cell, empty where the init takes it
 
     def look(self, request: RunRequest, progress: OneRun) -> _Planned:
         known = look_up(request, self._rehearsed, progress)
@@ -89,6 +94,9 @@ class _Survey:
         cell = self._cell(request)
         if known.folder in self._coming:
             return _Planned(request, "cached", "another run of this plan is the same", known.folder, cell)
+        refusal = self._refusal(cell)
+        if refusal:
+            return _Planned(request, "refused", refusal, None)
         self._coming.add(known.folder)
         return _Planned(request, "new", "", known.folder, cell, self._has_stage(cell))
 
@@ -99,6 +107,11 @@ class _Survey:
             self._cells[key] = resolve(request)
         return replace(self._cells[key], request=request)
 
+    def _refusal(self, cell: Cell) -> str:
+        if cell.id not in self._refusals:
+            self._refusals[cell.id] = _refusal(cell) if cell.init_info.learned else ""
+        return self._refusals[cell.id]
+
     def _has_stage(self, cell: Cell) -> bool:
         if not cell.init_info.learned:
             return False
@@ -106,6 +119,48 @@ class _Survey:
         known = folder in self._stages or (folder / store.WEIGHTS).is_file()
         self._stages.add(folder)
         return known
+
+
+class _AskedError(Exception):
+    """An init has come to the point where it asks for data or steps."""
+
+
+class _Rehearsed(Context):
+    """What an init sees until it asks for data or steps."""
+
+    def constructed(self, name: str) -> nn.Module:
+        raise _AskedError
+
+    def patches(self, step: int, *, slab: int = 1, crops: Crops = "uniform") -> Patches:
+        raise _AskedError
+
+    def fit(self, task: Task, *, schedule: str | None = None) -> None:
+        raise _AskedError
+
+
+def _refusal(cell: Cell) -> str:
+    """Why a learned init refuses its parameters on this network and patch, as the run would say; empty where it does not.
+
+    They look at these before anything else, so this costs a network and no training.
+    """
+    try:
+        model = build_for(cell)
+        structure = structure_of(model)
+        ctx = _Rehearsed(
+            sites=find_sites(model, structure.projections),
+            structure=structure,
+            device=torch.device("cpu"),
+            root=cell.root,
+            identity=cell.init_identity,
+            steps=cell.pretext_steps,
+            mask_patch=cell.recipe.pretext.mask_patch,
+        )
+        compose.apply(cell.init, model, ctx)
+    except UsageError as error:
+        return str(error)
+    except Exception:  # the run will say so, if it is not that there is no data here
+        return ""
+    return ""
 
 
 def _state(outcome: Outcome) -> costs.ExpectedState:
@@ -148,15 +203,20 @@ def _environment(device: str, threads: int) -> dict[str, Any]:
 
 
 def _left(cell: Cell, folder: Path | None) -> tuple[int | None, int, bool]:
-    """Steps that are left of the init stage (None where it is done) and of training, and whether any were done."""
-    state = work.read_state(folder) if folder else None
+    """Steps that are left of the init stage (None where it is done) and of training, and whether any were done.
+
+    A stage says that those before it are done, also at its own step 0.
+    """
+    state = (work.read_state(folder) if folder else None) or {}
+    stage, done = state.get("state"), int(state.get("step") or 0)
     whole = cell.pretext_steps, cell.train_steps
-    if state is None or not state.get("step"):
-        return *whole, False
-    done = int(state["step"])
-    if state.get("state") == "pretraining":
-        return max(0, whole[0] - done), whole[1], True
-    return None, max(0, whole[1] - done) if state.get("state") == "training" else 0, True
+    if stage == "evaluating":
+        return None, 0, True
+    if stage == "training":
+        return None, max(0, whole[1] - done), done > 0 or cell.init_info.learned
+    if stage == "pretraining":
+        return max(0, whole[0] - done), whole[1], done > 0
+    return *whole, False
 
 
 def _checkpoints(cell: Cell, weights: int) -> int:

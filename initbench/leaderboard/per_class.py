@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -19,7 +21,7 @@ Metric = Literal["dice", "hd95", "nsd"]
 _SAID: dict[Metric, str] = {
     "dice": "Dice points",
     "hd95": "95 % Hausdorff distance in mm, over the cases in which reference and prediction hold the class",
-    "nsd": "normalised surface Dice in points, over the cases in which the reference or the prediction holds the class",
+    "nsd": "normalised surface Dice in points, over the cases in which the reference holds the class",
 }
 _MEAN = "mean"
 
@@ -34,24 +36,52 @@ def sheets(study: Study, metric: Metric = "dice") -> list[Sheet]:
         raise UsageError(f"no run below {study.out} has a score yet: `initbench status {study.out}` says how far they are")
     scores = class_scores(study.cases, metric, study.scoring.policy)
     if scores["score"].isna().all():
-        raise UsageError(f"no run below {study.out} has {metric}: {_missing(study, metric)}")
-    made = []
+        raise UsageError(f"no run below {study.out} has {metric}: {'; '.join(_reasons(study, metric, scores['cell']))}")
+    made, skipped = [], []
     for table in study.tables:
         cells = dict(zip((*table.cells, *(item.cell for item in table.withheld)), table.names, strict=True))
-        made.append(_sheet(table, scores[scores["cell"].isin(cells)], cells, metric))
+        own = scores[scores["cell"].isin(cells)]
+        if own["score"].notna().any():
+            made.append(_sheet(table, own, cells, metric, _left_out(study, metric, own, cells)))
+        elif not own.empty:
+            why = "; ".join(_reasons(study, metric, own["cell"]))
+            skipped.append(f"No table of {title(table.block)} ({settings(table.block)}): no run has {metric}: {why}.")
         empty = false_positives(study.cases[study.cases["cell"].isin(cells)])
         if not empty.empty:
             made.append(_false_positives(table, empty, cells))
+    if skipped:
+        made[-1] = replace(made[-1], notes=(*made[-1].notes, *skipped))
     return made
 
 
-def _missing(study: Study, metric: Metric) -> str:
-    if metric == "dice":
-        return "the references of its cases hold none of the classes that count"
-    return f"`initbench measure {study.out}` adds distances to finished runs"
+def _left_out(study: Study, metric: Metric, scores: pd.DataFrame, cells: Mapping[str, str]) -> tuple[str, ...]:
+    """The inits of a block that have runs and no value, by what they lack."""
+    present = set(scores.loc[scores["score"].notna(), "cell"])
+    lacking = scores.loc[~scores["cell"].isin(present), "cell"]
+    return tuple(
+        f"Left out without {metric}: {words.listed(cells[cell] for cell in found)}; {why}."
+        for why, found in _reasons(study, metric, lacking).items()
+    )
 
 
-def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metric: Metric) -> Sheet:
+def _reasons(study: Study, metric: Metric, cells: Iterable[str]) -> dict[str, list[str]]:
+    """Cells without a value by the reason, which says what adds one where something does."""
+    cases = study.cases
+    # Of a measured run, surface Dice is missing only where the reference lacks the class; HD95 also where the prediction does.
+    measured = set(cases.loc[cases["nsd"].notna(), "cell"])
+    found: dict[str, list[str]] = {}
+    for cell in dict.fromkeys(cells):
+        if metric == "dice":
+            why = "the references of its cases hold none of the classes that count"
+        elif cell in measured:
+            why = "predictions hold no class where the reference does"
+        else:
+            why = f"`initbench measure {study.out}` adds distances to finished runs"
+        found.setdefault(why, []).append(cell)
+    return found
+
+
+def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metric: Metric, left_out: tuple[str, ...]) -> Sheet:
     """Mean and SD over seeds of each init, per class and of their mean."""
     wide = scores.pivot_table(index=["cell", "seed"], columns="class_name", values="score", observed=True, sort=False)
     wide[_MEAN] = wide.mean(axis=1)
@@ -76,6 +106,7 @@ def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metri
             f"{_SAID[metric][0].upper() + _SAID[metric][1:]}; mean ± SD over seeds of the mean over cases. {policy}"
             f"{_MEAN}: of the classes, each counting the same, as in papers' tables; the leaderboard's score is the mean over "
             "the classes of a case, then over cases, and differs where cases lack classes.",
+            *left_out,
         ),
         values=tuple(
             {

@@ -19,7 +19,8 @@ from initbench.leaderboard import words
 
 _ESCAPED = dict(zip("&%$#_{}", (r"\&", r"\%", r"\$", r"\#", r"\_", r"\{", r"\}"), strict=True))
 _WRITTEN = {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "–": "--"}
-_SIGNS = {"−": "$-$", "×": r"$\times$", "±": r"$\pm$", "·": r"$\cdot$", "<": "$<$", ">": "$>$"}
+_FORMULAS = {"×": r"\times", "±": r"\pm", "·": r"\cdot", "→": r"\to", "≤": r"\leq", "≥": r"\geq", "²": "^2", "³": "^3", "−": "-"}
+_SIGNS = {sign: f"${formula}$" for sign, formula in (_FORMULAS | {"<": "<", ">": ">"}).items()}
 _BOUNDS = re.compile(r"\[([^][ ]+), ([^][ ]+)\]")  # without the space a narrow column breaks before an interval, not in it
 _WORD = re.compile(r"\[[^]]*\]|\d[\d.]* (?:s|min|h)\b|\S+")  # what stays together
 _MANY = 7  # columns, from which on each is set narrowly

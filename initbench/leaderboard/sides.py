@@ -60,4 +60,6 @@ def _cells(row: Standing, *, compared: bool) -> tuple[str, ...]:
     if not compared:
         return (dice,)
     item = row.difference
-    return (dice, words.interval(item.estimate, signed=True) if item else "–", item.verdict if item else row.role)
+    if item:
+        return (dice, words.interval(item.estimate, signed=True), item.verdict)
+    return (dice, "–", "–" if row.role == "init" else row.role)  # the control is compared with nothing
