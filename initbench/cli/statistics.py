@@ -8,7 +8,7 @@ from typing import Literal
 
 from initbench.cli.output import show, warn
 from initbench.errors import UsageError
-from initbench.leaderboard import board, comparison, per_class, planning, pooling, sides, spread, words
+from initbench.leaderboard import board, comparison, per_class, planning, pooling, sides, spread, subsets, words
 from initbench.leaderboard.study import Study
 from initbench.runs.read import Grid
 from initbench.stats.blocks import POINTS
@@ -26,7 +26,8 @@ def leaderboard_command(
         show(pooling.sheets(study, by, against, margin), form)
         return
     made = board.sheets(study, against, margin)
-    show([*made, *sides.sheets(study, against, margin)] if form in ("table", "md", "latex") else made, form)
+    beside = [*sides.sheets(study, against, margin), *subsets.sheets(study, against, margin)]
+    show([*made, *beside] if form in ("table", "md", "latex") else made, form)
 
 
 def classes_command(study: Study, metric: per_class.Metric, form: str) -> None:

@@ -19,7 +19,7 @@ from initbench.published import trials
 from initbench.published.trials import Overrides, Trial, dataset_names, usual_split
 from initbench.recipe import Plan, Recipe
 from initbench.runs import store
-from initbench.stats.blocks import BASELINE, is_placebo
+from initbench.stats.blocks import BASELINE, is_placebo, whole_split
 from initbench.stats.table import SCORED
 
 PLACEBO_LABEL = "placebo"
@@ -185,13 +185,15 @@ def _same_dataset(record: Mapping[str, Any], trial: Trial) -> bool:
 def _same_split(record: Mapping[str, Any], trial: Trial, overrides: Overrides) -> bool:
     """The split as `data.splits` names it: a part of its cases stays it, fewer training cases and folds are others."""
     resolved = record["resolved"]
-    whole, _, fewer = str(resolved["split"]).partition(", trained on ")
+    whole = whole_split(resolved["split"])
     name = _PART.sub("", whole)
     if overrides.split in (None, "published"):
         fits = _by_default(record["asked"]) or name == _usual_split(resolved["dataset"])
     else:
         fits = name == overrides.split
-    return fits and (not fewer if trial.train_cases is None else len(resolved["train_cases"]) == trial.train_cases)
+    if trial.train_cases is not None:
+        return fits and len(resolved["train_cases"]) == trial.train_cases
+    return fits and whole == resolved["split"]
 
 
 _usual_split = cache(usual_split)

@@ -15,7 +15,6 @@ from initbench.leaderboard import words
 from initbench.leaderboard.matching import PLACEBO_LABEL, Found, find
 from initbench.published.tables import Table
 from initbench.published.trials import Mapped, Overrides, dataset_names
-from initbench.runs import store
 from initbench.runs.read import Loaded, read_cases
 from initbench.stats.blocks import BLOCK, PLACEBO
 from initbench.stats.compare import MARGIN
@@ -219,19 +218,18 @@ def _row(paper: Table, label: str, runs: pd.DataFrame, table: ScoreTable) -> Mea
         sd=sd,
         diverged=diverged,
         external=bool((runs["external"] == True).any()),  # noqa: E712 - missing in records without it
-        x=_x(paper, label, Path(str(first["path"]))),
+        x=_x(paper, label, int(first["training_cases"])),
         reason=reason,
         environments=frozenset(map(str, runs["environment"].dropna())),
         invalid=tuple(map(str, runs.loc[runs["status"] == "invalid", "path"])),
     )
 
 
-def _x(paper: Table, label: str, run: Path) -> float:
+def _x(paper: Table, label: str, training_cases: int) -> float:
     row = next((row for row in paper.row if row.label == label), None)
     if row is None or row.x is None:
         return _NAN
-    record = store.read_record(run) if paper.parameter == TRAINING_CASES and row.train_cases is None else None
-    return row.x if record is None else float(len(record["resolved"]["train_cases"]))
+    return float(training_cases) if paper.parameter == TRAINING_CASES and row.train_cases is None else row.x
 
 
 def _plain(value: object) -> object:

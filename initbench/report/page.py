@@ -25,6 +25,7 @@ from initbench.report.overlays import CASES, overlays
 from initbench.report.places import places
 from initbench.report.sources import sources
 from initbench.report.strips import strips
+from initbench.report.subsets import subsets
 from initbench.stats.blocks import BASELINE
 from initbench.stats.compare import MARGIN
 from initbench.stats.design import SCOPES
@@ -119,6 +120,7 @@ def _values(content: Content) -> dict[str, Any]:
         "facts": _facts(content),
         "charts": charts,
         "cost": cost,
+        "subsets": subsets(content),
         "sources": sources(content.blocks, list(named.values())),
         "name": lambda block: named[block.key],
         "columns": cells.columns,

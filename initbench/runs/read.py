@@ -20,9 +20,9 @@ from initbench.runs.status import first_asked
 
 _COLUMNS = (
     "init", "backbone", "dataset", "seed", "status", "dice", "variant", "size", "budget", "steps", "protocol", "precision",
-    "split", "recipe", "regimen", "fixed_streams", "dice_policy", "cell", "learned", "external", "origin", "changed_share",
-    "init_seconds", "train_seconds", "total_seconds", "init_steps", "train_steps", "peak_memory", "device", "environment",
-    "weights_digest", "reason", "path", "gpu", "commit", "labels", "asked",
+    "split", "training_cases", "recipe", "regimen", "fixed_streams", "dice_policy", "cell", "learned", "external", "origin",
+    "changed_share", "init_seconds", "train_seconds", "total_seconds", "init_steps", "train_steps", "peak_memory", "device",
+    "environment", "weights_digest", "reason", "path", "gpu", "commit", "labels", "asked",
 )  # fmt: skip
 
 # Where predictions are counted: on the image's own grid, or on the one that networks see, as some released code does.
@@ -47,8 +47,9 @@ def load_runs(path: str | Path) -> pd.DataFrame:
 
     `dice` is the run's score as a fraction: mean over scored classes, then over cases; 0 for a diverged run, missing for a failed
     one and for one whose files are not as they were written (status ``invalid``). `recipe` is the digest of the resolved recipe;
-    seconds are of the init stage, of training, and of both with evaluation. `asked` is when a command first asked
-    for the run, `commit` that of the code where it was a checkout, `labels` the names of the values in its label maps.
+    seconds are of the init stage, of training, and of both with evaluation. `training_cases` is how many it trained on, `asked`
+    when a command first asked for it, `commit` that of the code where it was a checkout, `labels` the names of the values in its
+    label maps.
 
     Raises:
         UsageError: there is no such folder.
@@ -195,6 +196,7 @@ def _row(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
         **{key: resolved.get(key) for key in _COLUMNS if key in resolved},
         "recipe": resolved["recipe_digest"],
         "fixed_streams": ", ".join(resolved.get("fixed_streams", ())),
+        "training_cases": len(resolved["train_cases"]),
         "labels": tuple(resolved.get("labels", resolved["classes"])),
         "status": record["status"],
         "dice": record.get("dice"),

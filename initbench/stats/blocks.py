@@ -26,6 +26,11 @@ def part(split: str) -> str:
     return ", ".join(filter(None, match.groups())) if match else ""
 
 
+def whole_split(split: str) -> str:
+    """The split that a subset of training cases is one of."""
+    return split.partition(", trained on ")[0]
+
+
 def patients(dataset: str) -> str:
     """A name for the patients of a data set, which several data sets may share: to anybody who pools these are one."""
     name = SHORT_NAMES.get(dataset, dataset)
