@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from initbench.harness.reproduce import Size, Steps
     from initbench.leaderboard.measured import Asked
     from initbench.published.trials import Trial
+    from initbench.runs.costs import StudyPlan
 
 
 def list_command(form: str) -> None:
@@ -177,27 +179,72 @@ def _dry_run(
 ) -> None:
     """Prints what would run: cells, hours and disk of rows whose data are here, and what the others lack.
 
-    Exits as `plan` does.
+    Where none are here, hours can still be measured, on volumes that stand in for them. Exits as `plan` does.
     """
     console = Console(stderr=True, highlight=False)
     with saying(console, "loading torch"):
         from initbench.cli import plan
-        from initbench.harness.plan import plan_study
-        from initbench.harness.reproduce import missing, requests
-        from initbench.leaderboard import forecast
-        from initbench.leaderboard.matching import control
+        from initbench.harness.reproduce import missing
     lacking = missing(asked.mapped.trials, asked.overrides, options["data_root"])
     here = [trial for trial in asked.mapped.trials if trial.dataset not in lacking]
-    found = [_wanted(asked, seeds, lacking, placebo=placebo)]
-    if not here:
-        show(found, form)
+    wanted = _wanted(asked, seeds, lacking, placebo=placebo)
+    look = partial(_study, asked, seeds, placebo, jobs, options, console, measure=measure)
+    if here:
+        study, found = look(here)
+    elif measure:
+        study, found = _on_stand_ins(look, asked.mapped.trials, lacking)
+    else:
+        show([replace(wanted, notes=(*wanted.notes, "Hours: --measure times steps on made-up volumes of the same size."))], form)
         return
-    planned = requests(here, asked.overrides, list(seeds), control(here) if placebo else None, options)
-    protocols = " and ".join(dict.fromkeys(trial.protocol for trial in here))
+    show([wanted, *found], form)
+    plan.end(study)
+
+
+def _study(
+    asked: Asked,
+    seeds: Sequence[int],
+    placebo: bool,
+    jobs: int,
+    options: dict[str, Any],
+    console: Console,
+    rows: Sequence[Trial],
+    *,
+    measure: bool,
+) -> tuple[StudyPlan, list[Sheet]]:
+    """What rows would take."""
+    from initbench.cli import plan
+    from initbench.harness.plan import plan_study
+    from initbench.harness.reproduce import requests
+    from initbench.leaderboard import forecast
+    from initbench.leaderboard.matching import control
+
+    planned = requests(rows, asked.overrides, list(seeds), control(rows) if placebo else None, options)
+    protocols = " and ".join(dict.fromkeys(trial.protocol for trial in rows))
     with saying(console, "timing a few steps" if measure else "resolving"):
         study = plan_study(planned, protocols, jobs, measure=measure)
-    show([*found, *forecast.sheets(study, plan.blocks(options["out"]))], form)
-    plan.end(study)
+    return study, forecast.sheets(study, plan.blocks(options["out"]))
+
+
+def _on_stand_ins(
+    look: Callable[[Sequence[Trial]], tuple[StudyPlan, list[Sheet]]], rows: Sequence[Trial], lacking: Iterable[str]
+) -> tuple[StudyPlan, list[Sheet]]:
+    """What rows would take whose data are not here."""
+    from initbench.data.standin import KINDS, stand_ins
+
+    with stand_ins(lacking) as folders:
+        study, sheets = look([replace(row, dataset=folders[row.dataset]) for row in rows if row.dataset in folders])
+    kinds = "; ".join(f"{name}: {KINDS[name]}" for name in folders)
+    said = f"Timed on made-up volumes ({kinds}): the data are not here. Preprocessing them comes on top."
+    first = replace(sheets[0], notes=(said, *sheets[0].notes))
+    return study, [_renamed(sheet, folders) for sheet in (first, *sheets[1:])]
+
+
+def _renamed(sheet: Sheet, folders: Mapping[str, str]) -> Sheet:
+    """With the names of data sets where it names the folders of what stood in for them."""
+    notes = sheet.notes
+    for name, folder in folders.items():
+        notes = tuple(note.replace(folder, name) for note in notes)
+    return replace(sheet, notes=notes)
 
 
 def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str], *, placebo: bool) -> Sheet:
