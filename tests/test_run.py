@@ -23,9 +23,10 @@ from initbench.errors import UsageError
 from initbench.evaluation.metrics import count
 from initbench.harness import run as run_module
 from initbench.harness.execute import Outcome
-from initbench.harness.sweep import PLACEBO, plan
+from initbench.harness.sweep import plan
 from initbench.runs import store
 from initbench.spec import Spec
+from initbench.stats.blocks import PLACEBO
 from tests.inits import runnable
 from tests.msd_factory import make_msd
 
@@ -437,7 +438,7 @@ def test_bad_data_are_named_and_the_other_data_set_goes_on(
         ("default", 2, {}, False),
         ("uniform,lwi", 2, {}, False),  # nothing to be a placebo of
         ("default,uniform,default(construct=mine)", 2, {}, False),
-        ("default,default(construct='other')", 2, {}, False),
+        ("default,default(construct=other)", 2, {}, True),  # it is there, once
     ],
 )
 def test_a_study_that_compares_has_a_placebo(inits: Any, seeds: Any, options: dict[str, Any], added: bool) -> None:

@@ -114,7 +114,7 @@ def _check_out(out: Path) -> None:
 
 def _announce(console: Console, requests: Sequence[RunRequest], protocol: str) -> None:
     from initbench.harness.hardware import resolve_device
-    from initbench.harness.sweep import PLACEBO
+    from initbench.stats.blocks import PLACEBO
 
     first = requests[0]
     counts = [len({getattr(request, field) for request in requests}) for field in ("init", "backbone", "dataset", "seed")]

@@ -21,8 +21,8 @@ from initbench.protocols import Size
 from initbench.recipe import Budget
 from initbench.runs.status import Planned, write_plan
 from initbench.seeding import Stream
+from initbench.stats.blocks import BASELINE, PLACEBO, is_placebo
 
-PLACEBO = "default(construct=other)"
 SweepProtocol = Literal["equal-total", "equal-finetune", "both"]
 
 
@@ -134,13 +134,8 @@ def _parts(folds: Sequence[str], train_cases: Sequence[int], split: str | None) 
 
 def _with_placebo(inits: Sequence[str], seeds: int) -> list[str]:
     """The inits, and the default drawn again where others are compared with it: what luck alone does in this study."""
-    compared = "default" in inits and len(inits) > 1 and seeds > 1
-    return [*inits, PLACEBO] if compared and not any(map(_is_placebo, inits)) else list(inits)
-
-
-def _is_placebo(text: str) -> bool:
-    chosen = spec.parse(text)
-    return chosen.name == "default" and "construct" in dict(chosen.params)
+    compared = BASELINE in inits and len(inits) > 1 and seeds > 1
+    return [*inits, PLACEBO] if compared and not any(is_placebo(str(spec.parse(text))) for text in inits) else list(inits)
 
 
 def _base(options: RunOptions) -> RunRequest:
