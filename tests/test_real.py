@@ -205,9 +205,12 @@ def test_reconstruction_error_falls(hippocampi: list[np.ndarray], backbone: str,
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_hippocampus_smoke_reaches_a_useful_dice(tmp_path: Path, backbone: str) -> None:
     shared("data", "Task04_Hippocampus")
+    # After the 100 steps of its budget one U-Net of three seeds has found one class alone; all have both soon after.
+    longer = ["steps.smoke=150"] if backbone == "unet" else []
     outcome = initbench.run(
-        "default", backbone, "hippocampus", data_root=shared("data"), out=tmp_path, size="tiny", budget="smoke", device="cpu"
-    )[0]
+        "default", backbone, "hippocampus", data_root=shared("data"), out=tmp_path, size="tiny", budget="smoke", device="cpu",
+        assignments=longer,
+    )[0]  # fmt: skip
     assert outcome.state == "ok"
     assert outcome.dice is not None
     assert outcome.dice > 0.4
