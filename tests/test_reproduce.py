@@ -39,6 +39,7 @@ from tests.recorded import write_run
 from tests.shared_data import shared
 from tests.test_cli import in_one_process
 from tests.test_run import LIGHT, SMALL
+from tests.test_run import TINY as RUN
 
 TABLE = tables.get("lwi:table-6")
 TINY = Overrides("phantom-lung", "unetr", "tiny", "smoke")
@@ -744,21 +745,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asked_for(data: Path, out: Path) -> list[str]:
-    fixed = [
-        "--size",
-        "tiny",
-        "--budget",
-        "smoke",
-        "--device",
-        "cpu",
-        "--precision",
-        "float32",
-        "--seeds",
-        "2",
-        "--out",
-        str(out),
-    ]
-    return ["--dataset", str(data), "--backbone", LIGHT, *fixed, *(part for item in SMALL for part in ("--set", item))]
+    settings = [part for item in SMALL for part in ("--set", item)]
+    return ["--dataset", str(data), *RUN, "--seeds", "2", "--out", str(out), *settings]
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ from tests.inits import runnable
 from tests.msd_factory import make_msd
 
 LIGHT = f"{Path(__file__).parent / 'light_backbone.py'}:light"
+TINY = ("--backbone", LIGHT, "--size", "tiny", "--budget", "smoke", "--device", "cpu", "--precision", "float32")
 # Those two need a file: test_checkpoints, test_inflation.
 INITS = runnable()
 SMALL = (

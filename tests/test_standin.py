@@ -13,8 +13,9 @@ from initbench.cli.app import main
 from initbench.data import cache, standin
 from initbench.data.sources import open_dataset
 from initbench.data.splits import published_splits, resolve
+from initbench.published import tables
 from tests.commands import said
-from tests.test_run import LIGHT, SMALL
+from tests.test_run import SMALL, TINY
 
 SMALL_KIND = standin.Kind((64, 64, 40), (4.0, 4.0, 4.0), 14)
 
@@ -43,6 +44,10 @@ def test_a_stand_in_has_name_split_and_classes_of_the_data_set(name: str, nowher
         assert 0.3 < (case.image > -500).mean() < 0.7
 
 
+def test_every_table_can_be_timed_without_its_data() -> None:
+    assert {row.dataset for table in tables.tables() for row in table.row if row.init} <= set(standin.KINDS)
+
+
 def test_nothing_is_left_of_it(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also after an error."""
     where = []
@@ -65,20 +70,7 @@ def test_nothing_is_left_of_it(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_dry_run_measures_hours_without_the_data(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of all cells, at the number of steps and of reported cases of the data set."""
-    options = [
-        "--backbone",
-        LIGHT,
-        "--size",
-        "tiny",
-        "--budget",
-        "smoke",
-        "--device",
-        "cpu",
-        "--precision",
-        "float32",
-        "--dry-run",
-    ]
-    options += [part for item in SMALL for part in ("--set", item)] + ["--out", str(nowhere / "runs")]
+    options = [*TINY, *(part for item in SMALL for part in ("--set", item)), "--dry-run", "--out", str(nowhere / "runs")]
     assert "Hours: --measure times steps on made-up volumes" in " ".join(
         said(capsys, "reproduce", "lwi:table-1", *options).split()
     )

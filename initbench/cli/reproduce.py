@@ -21,8 +21,8 @@ from initbench.published import tables, trials
 from initbench.published.tables import Table
 
 if TYPE_CHECKING:
-    from initbench.harness.cell import RunRequest
-    from initbench.harness.reproduce import Size, Steps
+    from initbench.harness.cell import RunRequest, Steps
+    from initbench.harness.reproduce import Workload
     from initbench.leaderboard.measured import Asked
     from initbench.published.trials import Trial
     from initbench.runs.costs import StudyPlan
@@ -249,12 +249,12 @@ def _renamed(sheet: Sheet, folders: Mapping[str, str]) -> Sheet:
 
 def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str], *, placebo: bool) -> Sheet:
     """The rows as they would run."""
-    from initbench.harness.reproduce import size_of, steps_of
+    from initbench.harness import reproduce
     from initbench.leaderboard.matching import control
 
-    steps = {trial.label: steps_of(trial, asked.overrides) for trial in asked.mapped.trials}
+    steps = {trial.label: reproduce.steps(trial, asked.overrides) for trial in asked.mapped.trials}
     found = asked.mapped.trials
-    size = size_of(found, asked.overrides, len(seeds), control(found) if placebo else None)
+    work = reproduce.workload_of(found, asked.overrides, len(seeds), control(found) if placebo else None)
     values = [
         {
             "of": "planned row",
@@ -271,7 +271,7 @@ def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str], *, p
         for trial, own in ((trial, steps[trial.label]) for trial in asked.mapped.trials)
     ]
     keys = ("row", "init", "backbone", "dataset", "protocol", "settings")
-    notes = [_size_in_words(size)]
+    notes = [_work_in_words(work)]
     notes += [f"Data are missing: {name}: {reason}" for name, reason in lacking.items()]
     notes += [f"{label}: {reason}." for label, reason in asked.mapped.reasons.items()]
     words = asked.overrides.words()
@@ -296,11 +296,11 @@ def _steps_in_words(steps: Steps | None) -> str:
     return f"{steps.pretext:,} + {steps.train:,}" if steps.pretext else f"{steps.train:,}"
 
 
-def _size_in_words(size: Size) -> str:
-    runs = f"{words.count(size.cells, 'cell')} and {words.count(size.runs, 'run')} of them with these seeds, each made once"
-    if size.steps is None:
+def _work_in_words(work: Workload) -> str:
+    runs = f"{words.count(work.cells, 'cell')} and {words.count(work.runs, 'run')} of them with these seeds, each made once"
+    if work.steps is None:
         return f"{runs}; the training cases decide how many steps a run has."
-    return f"{runs}: {size.steps:,} steps, those of a pretext (the first of two numbers) among them."
+    return f"{runs}: {work.steps:,} steps, those of a pretext (the first of two numbers) among them."
 
 
 def _special(trial: Trial) -> list[str]:

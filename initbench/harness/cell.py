@@ -117,6 +117,26 @@ def from_json(values: Mapping[str, Any], **changes: Any) -> RunRequest:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """Of a run: of its init stage, and of training after it."""
+
+    pretext: int
+    train: int
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.pretext + self.train
+
+
+def steps_of(recipe: Recipe, budget: Budget, protocol: Protocol, *, learned: bool) -> Steps:
+    """The steps of a budget: under ``equal-total`` those of a learned init come off them, under ``equal-finetune`` on top."""
+    whole = int(getattr(recipe.steps, budget))
+    pretext = max(1, round(recipe.pretext.share * whole)) if learned else 0
+    return Steps(pretext, whole - pretext if protocol == "equal-total" else whole)
+
+
+@dataclass(frozen=True)
 class Cell:
     """A request with every choice made. `init_name` is for people, `init_identity` for streams and folders."""
 
@@ -155,13 +175,16 @@ class Cell:
     @property
     def pretext_steps(self) -> int:
         """Steps of a learned init."""
-        return max(1, round(self.recipe.pretext.share * self.total_steps)) if self.init_info.learned else 0
+        return self._steps.pretext
 
     @property
     def train_steps(self) -> int:
-        """Supervised steps: under ``equal-total`` the pretext comes off the budget, under ``equal-finetune`` on top of it."""
-        off = self.pretext_steps if self.request.protocol == "equal-total" else 0
-        return self.total_steps - off
+        """Supervised steps."""
+        return self._steps.train
+
+    @property
+    def _steps(self) -> Steps:
+        return steps_of(self.recipe, self.request.budget, self.request.protocol, learned=self.init_info.learned)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from initbench.data.sources import open_dataset
 from initbench.errors import DataError, UsageError
-from initbench.harness.cell import RunRequest
+from initbench.harness.cell import RunRequest, Steps, steps_of
 from initbench.harness.sweep import learned, plan
 from initbench.protocols import Dataset
 from initbench.published import trials
@@ -67,25 +67,7 @@ def requests(
 
 
 @dataclass(frozen=True)
-class Steps:
-    """Of one run of a row.
-
-    Attributes:
-        pretext: of its init.
-        train: after it.
-    """
-
-    pretext: int
-    train: int
-
-    @property
-    def total(self) -> int:
-        """Both."""
-        return self.pretext + self.train
-
-
-@dataclass(frozen=True)
-class Size:
+class Workload:
     """Of all runs of a table; `steps` is None where training cases decide about any."""
 
     cells: int
@@ -93,7 +75,7 @@ class Size:
     steps: int | None
 
 
-def size_of(asked: Sequence[Trial], overrides: Overrides, seeds: int, control: Trial | None) -> Size:
+def workload_of(asked: Sequence[Trial], overrides: Overrides, seeds: int, control: Trial | None) -> Workload:
     """What all rows come to, whether their data are here or not; rows that are one cell count once.
 
     Args:
@@ -108,16 +90,14 @@ def size_of(asked: Sequence[Trial], overrides: Overrides, seeds: int, control: T
     cells: dict[object, Trial] = {}
     for trial in asked:
         protocol = trial.protocol if learned(trial.init) else None
-        cells.setdefault(
-            (trial.init, trial.backbone, trial.dataset, protocol, trial.assignments, trial.length, trial.train_cases), trial
-        )
+        cells.setdefault((trial.init, protocol, trial.setting), trial)
     compared = control is not None and seeds > 1 and any(_beside(trial, control) for trial in asked)
-    steps = [steps_of(trial, overrides) for trial in (*cells.values(), *([control] if control and compared else []))]
-    known = [item.total for item in steps if item is not None]
-    return Size(len(steps), len(steps) * seeds, sum(known) * seeds if len(known) == len(steps) else None)
+    each = [steps(trial, overrides) for trial in (*cells.values(), *([control] if control and compared else []))]
+    known = [item.total for item in each if item is not None]
+    return Workload(len(each), len(each) * seeds, sum(known) * seeds if len(known) == len(each) else None)
 
 
-def steps_of(trial: Trial, overrides: Overrides) -> Steps | None:
+def steps(trial: Trial, overrides: Overrides) -> Steps | None:
     """The steps of a row, whose data need not be here; None where the recipe leaves them to the training cases.
 
     Raises:
@@ -126,14 +106,12 @@ def steps_of(trial: Trial, overrides: Overrides) -> Steps | None:
     recipe = trials.resolved(trial, trials.recipe_names(trial.dataset, overrides)[0], overrides)
     if trials.counted(recipe, trial, overrides):
         return None
-    whole = int(getattr(recipe.steps, overrides.budget))
-    pretext = max(1, round(recipe.pretext.share * whole)) if learned(trial.init) else 0
-    return Steps(pretext, whole - pretext if trial.protocol == "equal-total" else whole)
+    return steps_of(recipe, overrides.budget, trial.protocol, learned=learned(trial.init))
 
 
 def _beside(trial: Trial, control: Trial) -> bool:
     """Whether a row is of the control's sweep, with another init."""
-    return trial.init != control.init and replace(trial, label=control.label, init=control.init) == control
+    return trial.init != control.init and (trial.setting, trial.protocol) == (control.setting, control.protocol)
 
 
 def _setting(trial: Trial, dataset: Dataset, overrides: Overrides) -> _Setting:

@@ -89,7 +89,7 @@ def _chosen(precision: str, found: Sequence[_Candidate]) -> Found:
     of_data = _of_one_state(
         found, lambda item: (item.trial.dataset, item.trial.train_cases), lambda item: item.resolved["data_digest"]
     )
-    of_code = _of_one_state(of_data, lambda item: _setting(item.trial), _code)
+    of_code = _of_one_state(of_data, lambda item: item.trial.setting, _code)
     kept = {item.label: item.cell for item in _of_one_state(of_code, lambda item: item.label, lambda item: item.cell)}
     return Found(precision, kept, tuple(dict.fromkeys(item.label for item in found if kept.get(item.label) != item.cell)))
 
@@ -114,11 +114,6 @@ def _weight(members: Sequence[_Candidate]) -> tuple[int, int, str, str]:
     )
 
 
-def _setting(trial: Trial) -> Hashable:
-    """What rows share that differ in the init alone."""
-    return trial.backbone, trial.dataset, trial.assignments, trial.length, trial.train_cases
-
-
 def _code(item: _Candidate) -> Hashable:
     return item.resolved["variant"], item.resolved["backbone_source"], item.resolved["recipe_digest"]
 
@@ -138,8 +133,8 @@ def _answered(record: Mapping[str, Any], asked: Sequence[Trial], overrides: Over
 def control(asked: Sequence[Trial]) -> Trial | None:
     """The row whose placebo is run: the first that takes the network as it is constructed, beside another init where one has."""
     plain = [trial for trial in asked if trial.init == BASELINE]
-    compared = {_setting(trial) for trial in asked if trial.init != BASELINE}
-    return next((trial for trial in plain if _setting(trial) in compared), plain[0] if plain else None)
+    compared = {trial.setting for trial in asked if trial.init != BASELINE}
+    return next((trial for trial in plain if trial.setting in compared), plain[0] if plain else None)
 
 
 def _same_init(resolved: Mapping[str, Any], trial: Trial) -> bool:

@@ -15,7 +15,7 @@ from initbench.leaderboard import words
 from initbench.leaderboard.matching import PLACEBO_LABEL, Found, find
 from initbench.published.tables import Table
 from initbench.published.trials import Mapped, Overrides, dataset_names
-from initbench.runs.read import Loaded, read_cases
+from initbench.runs.read import Loaded, cases_of
 from initbench.stats.blocks import BLOCK, PLACEBO
 from initbench.stats.compare import MARGIN
 from initbench.stats.design import Array
@@ -161,7 +161,7 @@ def _resampled(native: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> pd.Dat
         for path, seed, status in zip(runs["path"], runs["seed"], runs["status"], strict=True):
             if status not in SCORED:
                 continue
-            counts = read_cases(Path(path), "resampled")
+            counts = cases_of(Path(path), "resampled")
             if counts is None:
                 return None
             dataset = str(native["dataset"].iloc[0])

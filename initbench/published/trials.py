@@ -63,6 +63,11 @@ class Trial:
     length: float = 1.0
     train_cases: int | None = None
 
+    @property
+    def setting(self) -> tuple[object, ...]:
+        """What rows share that differ in the init, and in who pays for it, alone."""
+        return self.backbone, self.dataset, self.assignments, self.length, self.train_cases
+
 
 @dataclass(frozen=True)
 class Mapped:
@@ -190,13 +195,13 @@ def counted(recipe: Recipe, trial: Trial, overrides: Overrides) -> bool:
     return bool(recipe.plan.epochs) and overrides.budget == "paper" and "steps.paper" not in by_hand(trial.assignments)
 
 
-def check(trials: Iterable[Trial], overrides: Overrides) -> None:
+def check(asked: Iterable[Trial], overrides: Overrides) -> None:
     """Refuses settings that no recipe takes which a trial may have.
 
     Raises:
         UsageError: what the first recipe says.
     """
-    for trial in trials:
+    for trial in asked:
         reasons = []
         names = recipe_names(trial.dataset, overrides)
         for name in names:

@@ -160,7 +160,7 @@ def _categorical(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name, kind in frame.dtypes.items() if isinstance(kind, pd.CategoricalDtype)]
 
 
-def read_cases(run: Path, grid: Grid = "native") -> pd.DataFrame | None:
+def cases_of(run: Path, grid: Grid = "native") -> pd.DataFrame | None:
     """The table of cases of one run as it stands in its folder; None where the run was not counted on the grid."""
     file = run / _COUNTS[grid][0]
     return pd.read_csv(file, **_CSV | {"dtype": {"case": str, "class_name": str}}) if file.is_file() else None
