@@ -7,7 +7,8 @@ Sealed records of realistic size, counts, coverage and a short learning curve; n
     Dice = level + init + block x init + seed + seed x init + case + init x case + residual     (points, cut to 0 to 100)
 
 with Gaussian effects of the SDs in `Effects`. The placebo shares every effect of `default` but the seed's. Some classes are
-missing from some references, some runs diverged. The same arguments give the same files, byte for byte.
+missing from some references, some runs diverged. With --cases-per-patient N so many cases in a row are of one patient, and have
+most of their own effects (case, init x case) in common. The same arguments give the same files, byte for byte.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _BACKBONES = ("unetr", "unetrpp", "unet", "nnformer", "swin-unetr")
 _DATASETS = ("lung", "hippocampus", "phantom-lung")
 _CLASSES = ("Anterior", "Posterior", "Left", "Right")
 _STEPS, _PRETEXT_STEPS, _CURVE_ROWS = 1200, 192, 40
+_SHARED = 0.8  # of the variances of case and init x case, what the cases of a patient have in common
 _DIVERGED = "training diverged at step 311: the loss was not finite"
 
 
@@ -77,6 +79,12 @@ class Plan:
     failed: float = 0.0
     missing_class: float = 0.03
     key: int = 0
+    cases_per_patient: int = 1
+
+    @property
+    def patients(self) -> NDArray[np.int64]:
+        """Number of the patient of each case."""
+        return np.arange(self.cases) // self.cases_per_patient
 
 
 def names(known: tuple[str, ...], count: int, more: str) -> list[str]:
@@ -114,14 +122,24 @@ def _scores(rng: np.random.Generator, plan: Plan, common: NDArray[np.float64], i
     """Dice points [init, seed, case] of a block."""
     sd, shape = plan.effects, (len(inits), plan.seeds, plan.cases)
     of_init = common + rng.normal(0, sd.block_init, shape[0])
-    of_init_case = rng.normal(0, sd.init_case, (shape[0], plan.cases))
+    of_init_case = _of_cases(rng, plan, sd.init_case, shape[0])
     if PLACEBO in inits:  # the same law
         of_init[inits.index(PLACEBO)] = of_init[inits.index(BASELINE)]
         of_init_case[inits.index(PLACEBO)] = of_init_case[inits.index(BASELINE)]
     y = sd.level + of_init[:, None, None] + of_init_case[:, None, :]
     y = y + rng.normal(0, sd.seed, (1, plan.seeds, 1)) + rng.normal(0, sd.seed_init, (*shape[:2], 1))
-    y = y + rng.normal(0, sd.case, (1, 1, plan.cases)) + rng.normal(0, sd.residual, shape)
+    y = y + _of_cases(rng, plan, sd.case, 1) + rng.normal(0, sd.residual, shape)
     return np.asarray(y.clip(0, 100), np.float64)
+
+
+def _of_cases(rng: np.random.Generator, plan: Plan, sd: float, rows: int) -> NDArray[np.float64]:
+    """Effects [row, case] of one SD; those of a patient's cases correlate by `_SHARED`."""
+    own = rng.normal(0, sd, (rows, plan.cases))
+    if plan.cases_per_patient == 1:
+        return own
+    patients = plan.patients
+    common = rng.normal(0, sd, (rows, patients[-1] + 1))
+    return np.asarray(math.sqrt(_SHARED) * common[:, patients] + math.sqrt(1 - _SHARED) * own, np.float64)
 
 
 _Tables = dict[str, str]
@@ -139,6 +157,7 @@ def _runs(
     cases = [f"{dataset}_{number:03d}" for number in range(plan.cases)]
     classes = ["background", *names(_CLASSES, plan.classes, "organ")]
     block = _resolved(dataset, backbone, cases, classes)
+    patients = _patients(plan, dataset, cases)
     for number, init in enumerate(inits):
         own = block | _of_init(init)
         cell = digest.of_json(own)
@@ -146,7 +165,7 @@ def _runs(
             fate = rng.random()
             state = "diverged" if fate < plan.diverged else "failed" if fate < plan.diverged + plan.failed else "ok"
             folder = store.run_folder(Path(), dataset, backbone, init, cell, seed)
-            record = _record(state, cell, own | {"seed": seed}, backbone, rng)
+            record = _record(state, cell, own | {"seed": seed, "patients": patients}, backbone, rng)
             if state == "failed":
                 yield folder, record | {"reason": "planted", "traceback": store.TRACEBACK}, {}
                 continue
@@ -156,6 +175,13 @@ def _runs(
             record["reason"] = _DIVERGED if state == "diverged" else None
             tables = {store.CASES: _cases_csv(counts, cases, classes), store.CURVE: _curve_csv(rng, own["learned"])}
             yield folder, record, tables | {store.COVERAGE: _json({"init": init, "parameters": {}, **record["coverage"]})}
+
+
+def _patients(plan: Plan, dataset: str, cases: list[str]) -> dict[str, str]:
+    """The patient of each case; of one that has no other, its own name."""
+    if plan.cases_per_patient == 1:
+        return dict(zip(cases, cases, strict=True))
+    return {case: f"{dataset}_p{number:03d}" for case, number in zip(cases, plan.patients.tolist(), strict=True)}
 
 
 def _counts(share: NDArray[np.float64], references: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -301,8 +327,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     standard = Plan()
-    for option in ("datasets", "backbones", "inits", "seeds", "cases", "classes", "key"):
-        parser.add_argument(f"--{option}", type=int, default=getattr(standard, option))
+    for option in ("datasets", "backbones", "inits", "seeds", "cases", "classes", "key", "cases_per_patient"):
+        parser.add_argument(f"--{option.replace('_', '-')}", type=int, default=getattr(standard, option))
     for option in ("diverged", "failed", "missing_class"):
         parser.add_argument(f"--{option.replace('_', '-')}", type=float, default=getattr(standard, option))
     given = vars(parser.parse_args())

@@ -26,9 +26,14 @@ def write_run(
     seconds: tuple[float, float] = (0.0, 100.0),
     changed: float = 0.0,
     asked: dict[str, Any] | None = None,
+    patients: dict[str, str] | None = None,
+    finished: str = "2025-01-01T00:00:00+00:00",
     **resolved: Any,
 ) -> Path:
-    """Writes a run directory as a run leaves it (without weights and pictures). `seconds`: of the init, and of all."""
+    """Writes a run directory as a run leaves it (without weights and pictures). `seconds`: of the init, and of all.
+
+    `patients`: of each reported case; by default each case is its own, and an empty map makes an older record, which has none.
+    """
     own = {
         "init": init,
         "init_params": {},
@@ -60,11 +65,15 @@ def write_run(
         **resolved,
     }
     cell = digest.of_json({key: value for key, value in own.items() if key != "seed"})
+    if patients is None:
+        patients = {case: case for case in own["reported_cases"]}
+    if patients:  # after the digest: they are no part of what a cell is
+        own["patients"] = patients
     record = {
         "schema": store.SCHEMA,
         "status": status,
         "cell": cell,
-        "finished": "2025-01-01T00:00:00+00:00",
+        "finished": finished,
         "asked": asked or {},
         "resolved": own,
         "environment": {"cpu": "a CPU", "accelerator": None, "fingerprint": environment},

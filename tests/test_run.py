@@ -91,6 +91,7 @@ def test_record_is_whole(every_init: dict[str, Outcome], init: str) -> None:
     assert found["cost"]["init"]["steps"] == (2 if learned else 0)  # 16 % of 10
     assert found["cost"]["train"]["steps"] == (8 if learned else 10)  # equal-total
     assert found["resolved"]["protocol"] == ("equal-total" if learned else "any")
+    assert found["resolved"]["patients"] == {case: case for case in found["resolved"]["reported_cases"]}
     changed = found["coverage"]["changed_share"]
     assert changed == 0 if init == "default" else 0 < changed <= 1
     assert set(found["files"]) == set(store.SEALED) - {store.CASES_RESAMPLED}, "that one only where the recipe asks"

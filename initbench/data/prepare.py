@@ -13,7 +13,7 @@ from initbench import digest
 from initbench.data import cache
 from initbench.data.preprocess import CaseScan, Parameters, Placement, preprocess, resolve, scan
 from initbench.errors import DataError
-from initbench.protocols import Case, Dataset, NoProgress, Progress, Split, regions_of
+from initbench.protocols import Case, Dataset, NoProgress, Progress, Split, group_of, regions_of
 from initbench.recipe import Preprocess
 
 
@@ -40,6 +40,7 @@ class Prepared:
     Attributes:
         classes: what networks tell apart, the background first.
         regions: label numbers by region, where unions of labels are reported in place of the classes.
+        patients: the patient of each reported case. They decide no number of a run, so no digest holds them.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Prepared:
     digest: str
     keys: dict[str, str]
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    patients: dict[str, str] = field(default_factory=dict)
 
     @property
     def reported(self) -> tuple[str, ...]:
@@ -131,7 +133,9 @@ def prepare(
     for done, case_id in enumerate(missing, start=1):
         _store(dataset.load(case_id), keys[case_id], parameters)
         progress.advance(done, {})
-    return Prepared(dataset.name, dataset.classes, len(dataset.channels), split, parameters, whole, keys, _regions(dataset))
+    patients = {case_id: group_of(dataset, case_id) for case_id in split.test}
+    channels = len(dataset.channels)
+    return Prepared(dataset.name, dataset.classes, channels, split, parameters, whole, keys, _regions(dataset), patients)
 
 
 def _store(case: Case, key: str, parameters: Parameters) -> None:

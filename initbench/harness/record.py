@@ -61,6 +61,7 @@ def header(cell: Cell, status: str, env: dict[str, Any]) -> dict[str, Any]:
             **({"split_caveat": cell.prepared.split.caveat} if cell.prepared.split.caveat else {}),
             "train_cases": list(cell.prepared.split.train),
             "reported_cases": list(cell.prepared.split.test),
+            "patients": dict(cell.prepared.patients),
             "classes": list(cell.prepared.reported),
             **({"labels": list(cell.prepared.classes), "regions": cell.prepared.regions} if cell.prepared.regions else {}),
             "seed": request.seed,
