@@ -13,6 +13,7 @@ import pytest
 
 import initbench
 from initbench.runs import store
+from initbench.runs.read import load
 from initbench.stats.components import Components, components
 from initbench.stats.table import score_tables
 from tests.msd_factory import make_msd
@@ -92,3 +93,24 @@ def test_scores_follow_the_effects(tmp_path: Path) -> None:
     assert table.y.mean() == pytest.approx(60, abs=2.5)
     placebo, default = (table.y[table.inits.index(name)].mean(0) for name in (synthetic.PLACEBO, "default"))
     assert np.std(placebo - default) == pytest.approx(4 * np.sqrt(2 / 20), rel=0.35)  # the residual alone
+
+
+def test_cases_of_a_patient_share_most_of_their_effects(tmp_path: Path) -> None:
+    effects = synthetic.Effects(level=60, init=0, block_init=0, seed=0, seed_init=0, case=6, init_case=3, residual=0)
+    plan = synthetic.Plan(1, 1, 10, 1, 900, 1, effects, diverged=0.0, missing_class=0.0, cases_per_patient=3)
+    synthetic.write_study(tmp_path, plan)
+    loaded = load(tmp_path)
+    maps = list(loaded.patients.values())
+    assert len(maps) == 10
+    assert all(item == maps[0] for item in maps)
+    patients = list(maps[0].values())
+    assert [patients[place] for place in (0, 2, 3, -1)] == ["lung_p000", "lung_p000", "lung_p001", "lung_p299"]
+    (table,) = score_tables(loaded.runs, loaded.cases)
+    own = [number for number, init in enumerate(table.inits) if init != synthetic.PLACEBO]
+    y = table.y[own, 0].reshape(len(own), 300, 3)
+    whole = y - y.mean(axis=1, keepdims=True)
+    of_case = whole.mean(axis=0)
+    of_init_case = whole - of_case
+    for part, sd in ((of_case, np.hypot(6, 3 / np.sqrt(len(own)))), (of_init_case, 3 * np.sqrt(1 - 1 / len(own)))):
+        assert part.std() == pytest.approx(sd, rel=0.1)
+        assert (part[..., 0] * part[..., 1]).mean() / part.var() == pytest.approx(0.8, abs=0.08)

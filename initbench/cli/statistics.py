@@ -97,4 +97,6 @@ def read(
         warn(f"{folder}: its record cannot be read; it is kept off")
     if found.uncounted:
         warn(f"runs without counts on the {grid} grid are kept off: {found.uncounted}")
+    for doubt in found.doubts:
+        warn(doubt)
     return found

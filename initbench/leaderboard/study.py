@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
 import pandas as pd
 
 from initbench.errors import UsageError
+from initbench.leaderboard.patients import patients_of
 from initbench.runs.read import UNCOUNTED, Grid, load
 from initbench.stats.table import Policy, ScoreTable, of_classes, score_tables
 
@@ -43,6 +44,9 @@ class Study:
         tables: the scores of every block.
         unreadable: folders whose record cannot be read; their runs are in no table.
         uncounted: number of runs without counts on the grid that is asked for; they are left out.
+        patients: the patient of each reported case, by cell, as records name it, else as the data set does; a cell of which
+            neither is known is left out.
+        doubts: what is to be said of patients: runs of a cell that name different ones.
     """
 
     out: Path
@@ -52,6 +56,8 @@ class Study:
     tables: tuple[ScoreTable, ...]
     unreadable: tuple[Path, ...]
     uncounted: int = 0
+    patients: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
 
 def policy_of(name: str) -> Policy:
@@ -91,4 +97,15 @@ def read(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = (),
         )
     cases = of_classes(cases, scoring.classes)
     tables = score_tables(counted, cases, policy=scoring.policy, shared=scoring.shared)
-    return Study(out, scoring, counted, cases, tuple(tables), found.unreadable, len(runs) - len(counted))
+    cells = counted["cell"].unique().tolist()
+    return Study(
+        out,
+        scoring,
+        counted,
+        cases,
+        tuple(tables),
+        found.unreadable,
+        len(runs) - len(counted),
+        patients_of(found, cells),
+        tuple(str(found.disagreements[cell]) for cell in cells if cell in found.disagreements),
+    )

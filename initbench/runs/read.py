@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from initbench.errors import UsageError
 from initbench.runs import store
+from initbench.runs.patients import Collected, Disagreement, Unsaid
 from initbench.runs.status import first_asked
 
 _COLUMNS = (
@@ -72,11 +73,20 @@ def load_cases(path: str | Path) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What lies below a folder: the tables of `load_runs` and `load_cases`, and the runs whose record cannot be read."""
+    """What lies below a folder: the tables of `load_runs` and `load_cases`, and the runs whose record cannot be read.
+
+    Attributes:
+        patients: the patient of each reported case, by cell; of cells of which a finished run's record says it.
+        unsaid: the other cells with finished runs, and where their data sets were.
+        disagreements: cells whose runs name different patients; `patients` has those of the run that finished last.
+    """
 
     runs: pd.DataFrame
     cases: pd.DataFrame
     unreadable: tuple[Path, ...]
+    patients: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    unsaid: Mapping[str, Unsaid] = field(default_factory=dict)
+    disagreements: Mapping[str, Disagreement] = field(default_factory=dict)
 
 
 def load(path: str | Path, grid: Grid = "native") -> Loaded:
@@ -86,17 +96,19 @@ def load(path: str | Path, grid: Grid = "native") -> Loaded:
         UsageError: there is no such folder.
     """
     file, key = _COUNTS[grid]
-    rows, texts, unreadable = [], [], []
+    rows, texts, unreadable, seen = [], [], [], Collected()
     for folder, record in _found(path):
         if record is None:
             unreadable.append(folder)
             continue
+        seen.see(folder, record)
         if record["status"] in store.FINISHED and file not in record["files"]:
             record |= {"status": UNCOUNTED}
         rows.append(_row(folder, record | {"dice": record.get(key)}))
         if record["status"] in store.FINISHED:
             texts.append(_text(folder, record, file))
-    return Loaded(_runs(path, rows), _cases(texts), tuple(unreadable))
+    tables = _runs(path, rows), _cases(texts)
+    return Loaded(*tables, tuple(unreadable), seen.patients, seen.unsaid, seen.disagreements)
 
 
 def _found(path: str | Path) -> Iterator[tuple[Path, dict[str, Any] | None]]:

@@ -1,0 +1,116 @@
+"""Whose the reported cases of a cell are, as the records of its runs say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from initbench.runs import store
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A data set as a run asked for it.
+
+    Attributes:
+        dataset: registered name, path, or the name of a folder below a data root.
+        data_root: folder that holds the data sets; None where none was given.
+        name: what tables call it.
+    """
+
+    dataset: str
+    data_root: str | None
+    name: str
+
+
+@dataclass(frozen=True)
+class Unsaid:
+    """A cell whose records say nothing of patients: where its data sets were, and the reported cases."""
+
+    asked: tuple[Asked, ...]
+    cases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """Two runs of a cell that name different patients; the one that finished last counts."""
+
+    counted: Path
+    other: Path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.counted} and {self.other} are of one cell and name different patients; the first finished last, so what it "
+            "names counts"
+        )
+
+
+@dataclass
+class _Said:
+    """What counts for a cell so far."""
+
+    patients: Mapping[str, str]
+    finished: str
+    folder: Path
+
+
+class Collected:
+    """What records say, one after another. Equal maps are kept once: ten thousand runs are of a few splits."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, _Said] = {}
+        self._others: dict[str, Path] = {}
+        self._unsaid: dict[str, dict[Asked, None]] = {}
+        self._cases: dict[str, tuple[str, ...]] = {}
+        self._maps: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
+        self._lists: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def see(self, folder: Path, record: Mapping[str, Any]) -> None:
+        """Takes the record of a run into account; one without a result has no case that would count."""
+        if record["status"] not in store.FINISHED:
+            return
+        patients = record["resolved"].get("patients")
+        if patients:
+            self._take(folder, record["cell"], patients, record.get("finished", ""))
+        else:
+            self._miss(record)
+
+    def _take(self, folder: Path, cell: str, patients: dict[str, str], finished: str) -> None:
+        known = self._said.get(cell)
+        if known is None:
+            self._said[cell] = _Said(self._shared(patients), finished, folder)
+            return
+        newer, other = finished > known.finished, known.patients != patients
+        if other:
+            self._others[cell] = known.folder if newer else folder
+        if newer:
+            self._said[cell] = _Said(self._shared(patients) if other else known.patients, finished, folder)
+
+    def _shared(self, patients: dict[str, str]) -> Mapping[str, str]:
+        return self._maps.setdefault(tuple(patients.items()), patients)
+
+    def _miss(self, record: Mapping[str, Any]) -> None:
+        cell, asked, resolved = record["cell"], record.get("asked") or {}, record["resolved"]
+        places = self._unsaid.setdefault(cell, {})
+        if cell not in self._cases:
+            cases = tuple(resolved.get("reported_cases", ()))
+            self._cases[cell] = self._lists.setdefault(cases, cases)
+        if asked.get("dataset"):
+            places[Asked(asked["dataset"], asked.get("data_root"), resolved["dataset"])] = None
+
+    @property
+    def patients(self) -> dict[str, Mapping[str, str]]:
+        """The patient of each reported case, by cell; of cells of which a record says it."""
+        return {cell: said.patients for cell, said in self._said.items()}
+
+    @property
+    def unsaid(self) -> dict[str, Unsaid]:
+        """The other cells."""
+        return {cell: Unsaid(tuple(places), self._cases[cell]) for cell, places in self._unsaid.items() if cell not in self._said}
+
+    @property
+    def disagreements(self) -> dict[str, Disagreement]:
+        """Cells whose runs name different patients."""
+        return {cell: Disagreement(self._said[cell].folder, other) for cell, other in self._others.items()}
