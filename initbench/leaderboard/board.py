@@ -12,21 +12,25 @@ from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.standings import Runs, Standing, standings, summaries
 from initbench.leaderboard.study import Study
 from initbench.leaderboard.titles import settings, title
-from initbench.stats.analysis import Analysis, analyse
+from initbench.stats.analysis import Analysis, analyse, verdicts
 from initbench.stats.blocks import BASELINE
 from initbench.stats.compare import MARGIN
+from initbench.stats.components import Component, Components
 from initbench.stats.design import Refused
-from initbench.stats.summary import Spread, spread
+from initbench.stats.power import POWER, detectable, stated_by
+from initbench.stats.ranks import tie_letters
 from initbench.stats.table import ScoreTable
 
 
-def sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
-    """A sheet for every block, and what their columns mean below the last."""
+def sheets(study: Study, against: str = BASELINE, margin: float = MARGIN, *, letters: bool = False) -> list[Sheet]:
+    """A sheet for every block, and what their columns mean below the last; `letters` adds those of all pairs."""
     check_control(study, against)
     of_cell = summaries(study.runs)
-    made = [sheet(table, of_cell, analyse(table, against=against, margin=margin)) for table in study.tables]
+    made = [sheet(table, of_cell, analyse(table, against=against, margin=margin), letters=letters) for table in study.tables]
     if made:
-        made[-1] = replace(made[-1], notes=(*made[-1].notes, *legend(study, against, margin)))
+        cells = [cell for each in made for row in each.rows for cell in row]
+        notes = [*made[-1].notes, *words.marked(cells), *legend(study, against, margin, letters=letters)]
+        made[-1] = replace(made[-1], notes=tuple(notes))
     return made
 
 
@@ -41,82 +45,133 @@ def check_control(study: Study, against: str) -> None:
         raise UsageError(f"--against {words.label(against)}: the inits of these runs are {words.listed(names)}")
 
 
-def legend(study: Study, against: str, margin: float) -> tuple[str, ...]:
+def legend(study: Study, against: str, margin: float, *, letters: bool = False) -> tuple[str, ...]:
     """What the columns mean."""
     classes = f" of {', '.join(study.scoring.classes)}" if study.scoring.classes else ""
-    compared = (
-        f"vs {words.label(against)}: for new seeds and new cases, for this training set. The verdict holds for all inits of the "
-        f"table at once (Holm); equivalent: within ±{margin:g} points. "
+    lines = [
+        f"Dice: in points, at the {study.scoring.grid} grid, the mean over classes{classes}, cases of a patient, patients and "
+        f"seeds; last checkpoint; policy {study.scoring.policy}. The intervals of a table hold for all of its inits at once, for "
+        "new seeds and new cases.",
+        "seed SD: how much the score of an init varies when it is trained again with other seeds, on these cases.",
+    ]
+    if any(against in table.names and not table.refused for table in study.tables):
+        lines.append(_compared_legend(against, margin))
+    lines.append(
+        "may be best: no other init is surely ahead of it, each compared with all others; the truly best init is called so in at "
+        "least 95 % of studies. rank: by Dice, with the places that an init may have by the same comparisons."
     )
-    has_control = any(against in table.names and not table.refused for table in study.tables)
+    if letters:
+        lines.append("tie: two inits share a letter if their difference is not told from 0, each pair judged as in every table.")
+    lines.append("div.: diverged runs, which score 0. cost: a run's mean time, and the init stage's share of it.")
+    return tuple(lines)
+
+
+def _compared_legend(against: str, margin: float) -> str:
+    name = words.label(against)
+    if against == BASELINE:
+        together = (
+            "Intervals and verdicts hold for the differences of all inits to default at once; the placebo is judged by itself."
+        )
+    else:
+        together = (
+            "Intervals and verdicts hold for all pairs of inits at once, but for a difference to default, which is judged with "
+            "the other differences to default."
+        )
     return (
-        f"tie: inits that share a letter are not told apart. Dice: points at the {study.scoring.grid} grid, mean over classes"
-        f"{classes}, cases, seeds; last checkpoint; policy {study.scoring.policy}; its interval: new seeds and new cases.",
-        f"{compared if has_control else ''}rank: with its interval over other seeds and cases.",
-        "seed SD: over retraining, on these cases. div.: diverged runs, which score 0. cost: a run's mean time, and the init "
-        "stage's share of it.",
+        f"vs {name}: the difference to {name}, for new seeds and new cases, for this training set. {together} equivalent: the "
+        f"interval lies within ±{margin:g} points."
     )
 
 
-def sheet(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | Refused) -> Sheet:
+def sheet(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | Refused, *, letters: bool = False) -> Sheet:
     """One block."""
     rows = standings(table, of_cell, found)
     against = found.against if isinstance(found, Analysis) else None
-    headers = ["tie", "initializer", "Dice [95 %]", "seed SD [95 %]", "div.", "cost"]
-    if against is not None:
-        headers[4:4] = [f"vs {words.label(against)} [95 %]"]
-    headers[-2:-2] = ["rank"]
-    seeds, whole = len(table.seeds[0]) if table.seeds else 0, scores(table)
+    ties = _ties(table, found) if letters else None
+    compared = [] if against is None else [f"vs {words.label(against)} [95 %]"]
+    headers = ["initializer", "Dice [95 %]", "seed SD [95 %]", *compared, "may be best", "rank", "div.", "cost"]
+    if ties is not None:
+        headers.insert(0, "tie")
+    seeds = len(table.seeds[0]) if table.seeds else 0
+    cells = []
+    for row in rows:
+        own = _cells(row, against)
+        cells.append(own if ties is None else (ties.get(row.init, ""), *own))
     return Sheet(
         title=title(table.block),
-        subtitle=f"{settings(table.block)} · {words.count(seeds, 'seed')} × {words.count(len(table.cases), 'case')}",
+        subtitle=f"{settings(table.block)} · {words.count(seeds, 'seed')} × {words.cases(table)}",
         columns=tuple(headers),
-        rows=tuple(_cells(row, against) for row in rows),
-        notes=(headline(table), *notes(table, found, rows)),
-        values=tuple(_values(place, row, table, whole) for place, row in enumerate(rows, start=1)),
-        names=2,
+        rows=tuple(cells),
+        notes=(headline(table, found), *notes(table, found, rows)),
+        values=tuple(_values(place, row, table, found, ties) for place, row in enumerate(rows, start=1)),
+        names=1 if ties is None else 2,
     )
+
+
+def _ties(table: ScoreTable, found: Analysis | Refused) -> dict[str, str]:
+    """Letters over all pairs of schemes; none where nothing is compared."""
+    if isinstance(found, Refused) or isinstance(found.ranking, Refused):
+        return {}
+    return tie_letters(verdicts(table.schemes(), against=None), [row.init for row in found.ranking])
 
 
 def _cells(row: Standing, against: str | None) -> tuple[str, ...]:
     share = "" if math.isnan(row.runs.init_share) or row.runs.init_share < 0.005 else f" ({100 * row.runs.init_share:.0f} % init)"
+    compared = () if against is None else (_compared(row),)
     return (
-        row.rank.letters if row.rank else "",
         words.label(row.init),
-        words.interval(row.dice, digits=1),
-        words.interval(row.sd),
-        *([] if against is None else [_compared(row)]),
-        words.places(row.rank.rank, row.rank.low, row.rank.high) if row.rank else "–",
+        words.dice(row.dice),
+        words.sd(row.sd),
+        *compared,
+        best(row),
+        words.place(row.rank.rank, row.rank.low, row.rank.high) if row.rank else "–",
         f"{row.diverged}/{row.seeds}",
         f"{words.duration(row.runs.seconds)}{share}",
     )
+
+
+def best(row: Standing) -> str:
+    """Whether an init may be the best of its block, in a word."""
+    if row.rank is None:
+        return "–"
+    return "yes" if row.rank.may_be_best else "no"
 
 
 def _compared(row: Standing) -> str:
     if row.role == "withheld":
         return "withheld"
     item = row.difference
-    return f"{words.interval(item.estimate, signed=True)} {item.verdict}" if item else "–"
+    return f"{words.difference(item.estimate)} {item.verdict}" if item else "–"
 
 
-def scores(table: ScoreTable) -> Spread | None:
-    """What the inits do beside what the seeds do, in the run scores of a block; None where nothing may be compared."""
-    own = table.schemes()
-    return None if table.refused else spread([own.runs(init) for init in own.inits])
-
-
-def headline(table: ScoreTable) -> str:
-    """The answer of a block: how much the inits move Dice, beside what the seed alone does."""
-    if table.inits and table.refused:
-        return "Spread: not told, as the runs may not be compared."
-    found = scores(table)
-    if found is None:
-        return "Spread: needs two inits and two seeds of one of them."
-    note = " (the seed noise explains all of the difference)" if found.between_variance <= 0 else ""
+def headline(table: ScoreTable, found: Analysis | Refused) -> str:
+    """The answer of a block: how much the choice of the init moves Dice, beside what another seed does."""
+    if isinstance(found, Refused):
+        return f"How much the init moves Dice cannot be told: {found.reason}."
+    parts = found.components
+    if isinstance(parts, Refused):
+        return f"How much the init moves Dice cannot be told: {parts.reason}."
+    seed = f"retraining with another seed moves it by {words.sd(parts.retraining.sd)}"
+    if parts.init is None or parts.wins is None:
+        return f"How much the init moves Dice cannot be told from one init; {seed}."
+    schemes = table.schemes().inits
+    told = any(item.told_from_0 for item in found.comparison.differences if item.first in schemes and item.second in schemes)
+    wins = parts.wins
     return (
-        f"Between-init SD {found.between:.2f} Dice points with the seed noise removed{note}; seed SD {found.seed:.2f} "
-        f"({found.inits} inits, {words.count(table.y.shape[1], 'seed')} each)."
+        f"Choosing the init moves Dice by an SD of {_between(parts.init, parts.inits, told=told)}; {seed}. Of two inits trained "
+        f"once each, with seeds of their own, the truly better one wins in {100 * wins.value:.0f} % of pairs "
+        f"({100 * wins.low:.0f} to {100 * wins.high:.0f})."
     )
+
+
+def _between(part: Component, inits: int, *, told: bool) -> str:
+    """The between-init SD in words; `told`: whether some difference of two of the inits is told from 0."""
+    found = part.sd
+    if found.low > 0 or told:
+        return f"{words.sd(found)} points"
+    value = words.number(found.value, 1)
+    with_two = f"with {inits} inits " if inits == 2 else ""
+    return f"{value} points (not told from 0; {with_two}it may be anything up to {words.number(found.high, 1)})"
 
 
 def notes(table: ScoreTable, found: Analysis | Refused, rows: Sequence[Standing]) -> list[str]:
@@ -130,7 +185,13 @@ def notes(table: ScoreTable, found: Analysis | Refused, rows: Sequence[Standing]
         reasons = dict.fromkeys(item.reason for item in found.comparison.differences if item.reason)
         withheld = {f"{item.init}: {item.reason}" for item in table.withheld}
         lines += [f"Untestable: {reason}." for reason in reasons if reason not in withheld]
-        lines += _placebo(rows)
+        lines += _unranked(found)
+        lines += _placebo(found, rows)
+    if table.patients is None and table.cases:
+        lines.append(
+            "These runs do not say which patient a case is of, so each case counts as one. Where patients have several cases the "
+            "intervals are too short and verdicts come too easily."
+        )
     lines += words.narrowed(table.narrowed)
     if len({name for row in rows for name in row.runs.environments}) > 1:
         lines.append("Warning: rows come from different environments (hardware or package versions).")
@@ -139,6 +200,12 @@ def notes(table: ScoreTable, found: Analysis | Refused, rows: Sequence[Standing]
     for row in rows:
         lines += _of_row(row, control)
     return lines
+
+
+def _unranked(found: Analysis) -> list[str]:
+    """Why there are no ranks, where several inits could have some."""
+    several = isinstance(found.components, Components) and found.components.inits > 1
+    return [f"No ranks: {found.ranking.reason}."] if several and isinstance(found.ranking, Refused) else []
 
 
 def _added_seeds(rows: Sequence[Standing]) -> list[str]:
@@ -172,24 +239,41 @@ def _of_row(row: Standing, control: str | None) -> list[str]:
     return lines
 
 
-def _placebo(rows: Sequence[Standing]) -> list[str]:
+def _placebo(found: Analysis, rows: Sequence[Standing]) -> list[str]:
     """What the placebo shows of the study itself."""
     lines = []
     for row in rows:
         if row.role != "placebo" or row.difference is None or row.difference.second != BASELINE:
             continue
         verdict = row.difference.verdict
-        if verdict in ("better", "worse"):
+        if row.difference.told_from_0:
             lines.append(
                 f"Warning: the placebo ({row.init}) comes out {verdict}. It differs from default by luck alone: 1 study in 20 "
                 "shows this; if more of yours do, something else than the init differs between their runs."
             )
         elif verdict != "untestable":
-            lines.append(f"The placebo, default drawn again ({row.init}), comes out {verdict}, as it should.")
+            lines.append(f"The placebo, default drawn again ({row.init}), comes out {verdict}.{_fault_found(found)}")
     return lines
 
 
-def _values(place: int, row: Standing, table: ScoreTable, whole: Spread | None) -> dict[str, object]:
+def _fault_found(found: Analysis) -> str:
+    """What fault of a study its placebo would have shown; a quiet placebo says nothing of smaller ones."""
+    parts = found.components
+    own = stated_by(parts) if isinstance(parts, Components) else Refused("")
+    if isinstance(own, Refused) or isinstance(parts, Refused):
+        return ""
+    least = detectable(own, parts.seeds, parts.cases)
+    if isinstance(least, Refused):
+        return ""
+    return (
+        f" A fault that moves Dice by {least.value:.1f} points would have shown in {100 * POWER:.0f} % of such studies; smaller "
+        "ones mostly stay hidden."
+    )
+
+
+def _values(
+    place: int, row: Standing, table: ScoreTable, found: Analysis | Refused, ties: Mapping[str, str] | None
+) -> dict[str, object]:
     nan = math.nan
     item, rank = row.difference, row.rank
     block = {key: table.block[key] for key in ("dataset", "split", "backbone", "variant", "size", "budget", "steps")}
@@ -200,28 +284,39 @@ def _values(place: int, row: Standing, table: ScoreTable, whole: Spread | None) 
         "place": place,
         "init": row.init,
         "role": row.role,
-        "tie": rank.letters if rank else "",
+        **({} if ties is None else {"tie": ties.get(row.init, "")}),
         "dice": row.dice.value,
         "dice_low": row.dice.low,
         "dice_high": row.dice.high,
         "seeds": row.seeds,
         "cases": len(table.cases),
+        "patients": nan if table.patients is None else table.patient_count,
         "seed_sd": row.sd.value,
         "seed_sd_low": row.sd.low,
         "seed_sd_high": row.sd.high,
         "against": item.second if item else "",
         **words.tested(item),
+        "may_be_best": rank.may_be_best if rank else "",
         "rank": rank.rank if rank else nan,
         "rank_low": rank.low if rank else nan,
         "rank_high": rank.high if rank else nan,
-        "best": rank.best if rank else nan,
         "diverged": row.diverged,
         "failed": row.runs.failed,
         "seconds": row.runs.seconds,
         "init_share_of_seconds": row.runs.init_share,
         "changed_share": row.runs.changed_share,
-        "between_init_sd": whole.between if whole else nan,
-        "block_seed_sd": whole.seed if whole else nan,
+        **spread_values(found.components if isinstance(found, Analysis) else found),
         "policy": table.policy,
         **({"reason": row.reason} if row.reason else {}),
     }
+
+
+def spread_values(parts: Components | Refused) -> dict[str, object]:
+    """The headline of a block for machines; NaN where it is not told."""
+    names = ("between_init_sd", "retraining_sd", "better_wins")
+    if isinstance(parts, Refused) or parts.init is None or parts.wins is None:
+        return {f"{name}{end}": math.nan for name in names for end in ("", "_low", "_high")}
+    values: dict[str, object] = {}
+    for name, found in zip(names, (parts.init.sd, parts.retraining.sd, parts.wins), strict=True):
+        values |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    return values

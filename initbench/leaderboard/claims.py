@@ -11,7 +11,10 @@ from initbench.leaderboard.matching import PLACEBO_LABEL, control
 from initbench.leaderboard.measured import Asked, Measured, name_of
 from initbench.leaderboard.sheet import Sheet
 from initbench.published.tables import Claim, Table
-from initbench.stats.compare import Difference, difference, judge, untestable_difference
+from initbench.stats.compare import Difference, difference, untestable_difference
+from initbench.stats.design import Array
+from initbench.stats.families import Family
+from initbench.stats.table import ScoreTable
 from initbench.stats.testable import untestable
 
 _COLUMNS = ("claim", "paper", "measured [95 %]", "verdict", "the claim here")
@@ -26,9 +29,9 @@ def sheet(asked: Asked, measured: Mapping[str, Measured]) -> Sheet:
     reasons = dict.fromkeys(item.reason for item in found if item.reason)
     testable = sum(not item.reason for item in found)
     notes = [
-        "Claims: differences in Dice points, for new seeds and new cases, for this training set; verdicts adjusted over "
-        f"{words.count(testable, 'testable claim')} (Holm); equivalent: within ±{asked.margin:g} points. Not of its size: the "
-        "paper's difference is outside the interval.",
+        "Claims: differences in Dice points, for new seeds and new cases, for this training set; intervals and verdicts hold for "
+        f"{words.count(testable, 'testable claim')} at once; equivalent: the interval lies within ±{asked.margin:g} points. "
+        "Not of its size: the paper's difference is outside the interval.",
         *(f"Untestable: {reason}." for reason in reasons),
         *_placebo(asked, measured),
     ]
@@ -47,30 +50,48 @@ def judged(claims: Sequence[Claim], measured: Mapping[str, Measured], margin: fl
 
     Claims about the same runs, as those of two data sets that both are asked of another one, are one member of it.
     """
-    pairs = [(measured.get(claim.first), measured.get(claim.second)) for claim in claims]
-    keys = [tuple(item.cell if item else claim for item in pair) for pair, claim in zip(pairs, claims, strict=True)]
-    once = {key: _difference(*pair, claim, margin) for key, pair, claim in zip(keys, pairs, claims, strict=True)}
-    found = dict(zip(once, judge(list(once.values())), strict=True))
-    return [replace(found[key], first=claim.first, second=claim.second) for key, claim in zip(keys, claims, strict=True)]
+    pairs = {}
+    keys = []
+    for claim in claims:
+        rows = (measured.get(claim.first), measured.get(claim.second))
+        key = tuple(row.cell if row else claim for row in rows)
+        keys.append(key)
+        pairs[key] = (*rows, claim)
+    reasons = {key: _untestable(*pair) for key, pair in pairs.items()}
+    family = Family("claims", max(1, sum(not reason for reason in reasons.values())))
+    once = {key: _difference(*pair, reasons[key], margin, family) for key, pair in pairs.items()}
+    return [replace(once[key], first=claim.first, second=claim.second) for key, claim in zip(keys, claims, strict=True)]
 
 
-def _difference(first: Measured | None, second: Measured | None, claim: Claim, margin: float) -> Difference:
-    names = (claim.first, claim.second)
+def _untestable(first: Measured | None, second: Measured | None, claim: Claim) -> str:
+    """Why a claim cannot be tested; empty where it can."""
     if first is None or second is None:
-        missing = [name for name, item in zip(names, (first, second), strict=True) if item is None]
-        return untestable_difference(names, "A", _NAN, f"no run of {' and of '.join(missing)}")
-    value = first.mean.value - second.mean.value
+        missing = [name for name, item in ((claim.first, first), (claim.second, second)) if item is None]
+        return f"no run of {' and of '.join(missing)}"
     reason = first.reason or second.reason
     if reason:
-        return untestable_difference(names, "A", value, reason)
+        return reason
     if first.table is not second.table:
-        return untestable_difference(names, "A", value, "the rows are of different data sets")
-    table = first.table
-    a, b = (table.y[table.inits.index(name)] for name in map(name_of, names))
-    reason = untestable(a, b, "A", table.design)
+        return "the rows are of different data sets"
+    return untestable(*_scores(first.table, claim), "A", first.table.design)
+
+
+def _scores(table: ScoreTable, claim: Claim) -> tuple[Array, Array]:
+    """Dice points [seed, patient] of the two rows of a claim."""
+    a, b = (table.by_patient[table.inits.index(name_of(label))] for label in (claim.first, claim.second))
+    return a, b
+
+
+def _difference(
+    first: Measured | None, second: Measured | None, claim: Claim, reason: str, margin: float, family: Family
+) -> Difference:
+    names = (claim.first, claim.second)
+    if first is None or second is None:
+        return untestable_difference(names, "A", _NAN, reason, family)
     if reason:
-        return untestable_difference(names, "A", value, reason)
-    return difference(a, b, names=names, scope="A", seeds=table.design, margin=margin)
+        return untestable_difference(names, "A", first.mean.value - second.mean.value, reason, family)
+    a, b = _scores(first.table, claim)
+    return difference(a, b, names=names, scope="A", seeds=first.table.design, margin=margin, judged_with=family)
 
 
 def _claim_cells(table: Table, claim: Claim, item: Difference, margin: float) -> tuple[str, ...]:
@@ -79,7 +100,7 @@ def _claim_cells(table: Table, claim: Claim, item: Difference, margin: float) ->
     return (
         f"{claim.first} − {claim.second}",
         said,
-        words.interval(item.estimate, signed=True),
+        words.difference(item.estimate),
         item.verdict,
         answer(table, claim, item, margin),
     )
@@ -91,7 +112,7 @@ def answer(table: Table, claim: Claim, item: Difference, margin: float) -> str:
     rises = claim.says == "better" if published is None else published > 0
     if item.verdict == "untestable":
         return "cannot be tested"
-    if item.verdict == "equivalent":
+    if item.verdict.startswith("equivalent"):
         alike = published is not None and abs(published) <= margin
         return "a difference too small to matter, as in the paper" if alike else "not here: no difference that matters"
     found = "undecided"
@@ -108,9 +129,11 @@ def _placebo(asked: Asked, measured: Mapping[str, Measured]) -> list[str]:
     if PLACEBO_LABEL not in measured or own is None:
         return []
     (found,) = judged([Claim(first=PLACEBO_LABEL, second=own.label, says="better")], measured, asked.margin)
-    estimate = words.interval(found.estimate, signed=True)
-    as_it_should = ", as it should" if found.verdict in ("undecided", "equivalent") else ""
-    return [f"The placebo, default drawn again, is {estimate} beside {own.label}: {found.verdict}{as_it_should}."]
+    estimate = words.difference(found.estimate)
+    warning = ""
+    if found.told_from_0:
+        warning = " It differs by luck alone: 1 study in 20 shows this; if more do, something else than the init differs."
+    return [f"The placebo, default drawn again, is {estimate} beside {own.label}: {found.verdict}.{warning}"]
 
 
 def _claim_values(asked: Asked, claim: Claim, item: Difference) -> dict[str, object]:

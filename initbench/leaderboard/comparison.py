@@ -11,13 +11,13 @@ from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.standings import summaries
 from initbench.leaderboard.study import Study
 from initbench.leaderboard.titles import settings, title
-from initbench.stats.analysis import verdicts
+from initbench.stats.analysis import pair
 from initbench.stats.compare import MARGIN, Difference
 from initbench.stats.design import SCOPES, Refused, Scope
 from initbench.stats.superiority import superiority
 from initbench.stats.table import ScoreTable
 
-_COLUMNS = ("holds for", "difference [95 %]", "p", "Holm", "within ±{margin:g}", "verdict")
+_COLUMNS = ("holds for", "difference [95 %]", "p alone", "p adjusted", "within ±{margin:g}", "verdict")
 _SCOPES: tuple[Scope, ...] = ("A", "B", "C")
 
 
@@ -39,15 +39,18 @@ def sheets(study: Study, first: str, second: str, margin: float = MARGIN) -> lis
 
 
 def _sheet(table: ScoreTable, first: str, second: str, margin: float, frozen: Collection[str]) -> Sheet:
-    differences = {scope: _difference(table, first, second, scope, margin) for scope in _SCOPES}
+    differences = {scope: pair(table, first, second, scope=scope, margin=margin) for scope in _SCOPES}
+    seeds = len(table.seeds[0]) if table.seeds else 0
+    rows = tuple(_row(scope, item) for scope, item in differences.items())
     return Sheet(
         title=f"{words.label(first)} − {words.label(second)}: {title(table.block)}",
-        subtitle=f"{settings(table.block)} · {len(table.seeds[0]) if table.seeds else 0} seeds × {len(table.cases)} cases",
+        subtitle=f"{settings(table.block)} · {words.count(seeds, 'seed')} × {words.cases(table)}",
         columns=tuple(column.format(margin=margin) for column in _COLUMNS),
-        rows=tuple(_row(scope, item) for scope, item in differences.items()),
+        rows=rows,
         notes=(
             *_conditions(table, (first, second), frozen),
             *_notes(table, first, second, differences),
+            *words.marked(row[1] for row in rows),
             *words.narrowed(table.narrowed),
         ),
         values=tuple(_values(table, item) for item in differences.values()),
@@ -63,17 +66,12 @@ def _conditions(table: ScoreTable, names: tuple[str, str], frozen: Collection[st
     ]
 
 
-def _difference(table: ScoreTable, first: str, second: str, scope: Scope, margin: float) -> Difference:
-    found = verdicts(table, scope=scope, against=second, margin=margin).differences
-    return next(item for item in found if {item.first, item.second} == {first, second})
-
-
 def _row(scope: Scope, item: Difference) -> tuple[str, ...]:
     return (
         SCOPES[scope],
-        words.interval(item.estimate, signed=True),
+        words.difference(item.estimate),
         words.chance(item.p),
-        words.chance(item.p_holm),
+        words.chance(item.p_adjusted),
         words.chance(item.p_equivalence),
         item.verdict,
     )
@@ -90,10 +88,10 @@ def _notes(table: ScoreTable, first: str, second: str, differences: dict[Scope, 
             share = "–".join(f"{100 * bound:.0f}" for bound in (found.chance.low, found.chance.high))
             wins = f"{100 * found.chance.value:.0f} % of {found.pairs} pairs [{share} %]"
             notes.append(f"A run of {words.label(first)} beats one of {words.label(second)} in {wins}.")
+    together = words.family(differences["A"].family)
     notes.append(
-        "Differences in Dice points; the first line is the answer. p: of no difference; Holm: adjusted for all inits that these "
-        f"runs compare with {words.label(second)}, which decides the verdict; the last p: of a difference beyond the margin, "
-        "likewise."
+        f"Differences in Dice points; the first line is the answer. Interval, p adjusted and verdict: judged {together}, as in "
+        "every table. p alone: as if this were the only difference. The last p: of a difference beyond the margin."
     )
     return tuple(notes)
 

@@ -13,14 +13,16 @@ from initbench.leaderboard.planning import from_runs
 from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.titles import title
 from initbench.runs.costs import Expected, Measured, Sample, StudyPlan, init_of, network_of, pace_of
-from initbench.stats.blocks import is_placebo, part
+from initbench.stats.blocks import BASELINE, is_placebo, part
 from initbench.stats.design import Refused
-from initbench.stats.power import Pilot, detectable, detectable_ratio, floor
-from initbench.stats.summary import t_quantile
+from initbench.stats.power import Pilot, detectable, detectable_ratio, floor, power_of
+from initbench.stats.summary import Interval, t_quantile
 from initbench.stats.table import ScoreTable
+from initbench.stats.testable import undecidable
 from initbench.stats.variances import SEEDS_TO_TEST
 
 _STATED = "stated SDs"
+_NOTHING = Interval(math.nan, math.nan, math.nan)
 _VAST = 10  # a ratio of seed SDs that no two inits have
 _OVERLAY, _CURVE_ROW, _SLICE = 250_000, 100, 20_000  # bytes of a run's small files where no run says: per run, step and case
 _NONE_YET = "no run of this backbone at this size on this device yet; run one seed first, or add --measure"
@@ -194,13 +196,26 @@ class _Block:
         self.bytes = sum(bytes_of(run, plan.measured) for run in runs if run.state == "new")
         self.seeds = len({run.resolved["seed"] for run in runs})
         self.cases = len(resolved["reported_cases"])
+        whose = resolved.get("patients") or {}
+        self.patients = len({whose.get(case, case) for case in resolved["reported_cases"]})
         self.inits = len({init_of(run.resolved) for run in runs if not is_placebo(run.resolved["init"])})
+        # As the tables judge them: with `default` in the study the differences to it, else all pairs.
+        with_default = any(run.resolved["init"] == BASELINE for run in runs)
+        self.pairs = self.inits - 1 if with_default else self.inits * (self.inits - 1) // 2
         self.pilot = Borrowed(stated, _STATED, True) if stated else nearest(resolved, tables)
-        self.finds, self.floor, self.finds_among = math.nan, math.nan, math.nan
+        self.finds, self.power, self.floor = _NOTHING, _NOTHING, math.nan
         if self.pilot:
-            pairs = max(1, self.inits - 1)
-            self.finds, self.finds_among = (_points(detectable(self.pilot.pilot, self.seeds, self.cases, n)) for n in (1, pairs))
-            self.floor = floor(self.pilot.pilot, self.cases)
+            pairs, own = max(1, self.pairs), self.pilot.pilot
+            found = detectable(own, self.seeds, self.patients, pairs)
+            if isinstance(found, Interval):
+                self.finds = found
+                self.power = power_of(own, self.seeds, self.patients, found.value, pairs)
+            self.floor = floor(own, self.patients, pairs)
+
+    @property
+    def undecidable(self) -> str:
+        """Why nothing can come of it; empty where something can."""
+        return undecidable(self.inits, self.seeds, self.patients)
 
     def count(self, state: str) -> int:
         return sum(run.state == state for run in self.runs)
@@ -213,7 +228,7 @@ class _Block:
 
     def row(self) -> tuple[str, ...]:
         hours = _span(self.time.seconds) if self.time.known or not self.count("new") else "unknown"
-        found = "not testable" if self.seeds < 2 else _dice(self.finds)
+        found = "not testable" if self.undecidable else _found(self.finds)
         counts = (str(self.count("new")), str(self.count("cached")))
         return (
             self.name,
@@ -235,15 +250,17 @@ class _Block:
             "bytes": self.bytes,
             "seeds": self.seeds,
             "cases": self.cases,
-            "detectable": self.finds,
-            "detectable_among_all": self.finds_among,
+            "patients": self.patients,
+            "differences": self.pairs,
+            "detectable": self.finds.value,
+            "detectable_low": self.finds.low,
+            "detectable_high": self.finds.high,
+            "power_low": self.power.low,
+            "power_high": self.power.high,
+            "undecidable": self.undecidable,
             "floor": self.floor,
             "pilot": self.source,
         }
-
-
-def _points(found: float | Refused) -> float:
-    return math.nan if isinstance(found, Refused) else found
 
 
 def _counted(runs: Sequence[Expected]) -> dict[str, int]:
@@ -344,26 +361,47 @@ def _notes(plan: StudyPlan, blocks: Sequence[_Block], time: Time, stays: int, pa
 def _finds(blocks: Sequence[_Block]) -> Iterator[str]:
     if not blocks:
         return
-    seeds = max(block.seeds for block in blocks)
-    if seeds < 2:
-        yield "Not testable with one seed: no difference between inits, and no seed SD, can be told from chance. 5 are a start."
+    reasons: dict[str, list[str]] = {}
+    for block in blocks:
+        if block.undecidable:
+            reasons.setdefault(block.undecidable, []).append(block.name)
+    for reason, names in reasons.items():
+        which = "" if len(names) == len(blocks) else f" of {', '.join(names)}"
+        yield f"Warning: this study{which} can decide nothing: {reason}."
+    able = [block for block in blocks if not block.undecidable]
+    if not able:
         return
-    with_pilot = [block for block in blocks if block.pilot]
-    if not with_pilot:
+    seeds = max(block.seeds for block in able)
+    if not any(block.pilot for block in able):
         yield "What this can find is unknown: no runs to take the noise from; run a few seeds of two inits first, or state --sd."
     elif len(blocks) == 1:
-        block = blocks[0]
-        yield (
-            f"With these {seeds} seeds × {block.cases} cases you can detect ≥ {block.finds:.1f} Dice points between two inits "
-            f"(80 % power at 5 %, new seeds and cases; pilot: {block.source}); ≥ {block.finds_among:.1f} for the first of "
-            f"{_count(max(1, block.inits - 1), 'pair')}. {_least(block.floor)}"
-        )
+        yield _finds_alone(able[0])
     else:
         yield (
-            f"finds ≥: the true difference of two inits in Dice points that {seeds} seeds × the reported cases find with 80 % "
-            "power at 5 %, for new seeds and cases. floor: what more seeds never get below (case noise)."
+            f"finds ≥: the true difference in Dice points that {seeds} seeds × the reported cases tell from 0 in 80 % of "
+            "studies, for new seeds and cases, judged with the other differences of its table; in brackets what it may be, as "
+            "the pilot's few runs tell their own noise only roughly. floor: what more seeds never get below (case noise)."
         )
     yield _ratio(seeds, len(blocks))
+
+
+def _finds_alone(block: _Block) -> str:
+    """What a study of one block finds."""
+    finds, power = block.finds, block.power
+    unsure = ""
+    if not math.isnan(finds.low):
+        unsure = (
+            f" The pilot's few runs tell their own noise only roughly: it may be {finds.low:.1f} to {finds.high:.1f} points, and "
+            f"{finds.value:.1f} are found in {100 * power.low:.0f} to {100 * power.high:.0f} % of studies."
+        )
+    judged = _count(max(1, block.pairs), "difference")
+    cases = _count(block.cases, "case")
+    if block.patients < block.cases:
+        cases = f"{cases} of {_count(block.patients, 'patient')}"
+    return (
+        f"With these {block.seeds} seeds × {cases} you can detect ≥ {finds.value:.1f} Dice points (80 % power at 5 % for "
+        f"{judged} judged at once, new seeds and cases; pilot: {block.source}).{unsure} {_least(block.floor)}"
+    )
 
 
 def _least(points: float) -> str:
@@ -426,6 +464,13 @@ def _size(count: float) -> str:
         if count < 1000:
             return f"{count:.0f} {unit}"
     return f"{count / 1000:.0f} GB" if count >= 10_000 else f"{count / 1000:.1f} GB"
+
+
+def _found(finds: Interval) -> str:
+    """A detectable difference, with what it may be."""
+    if math.isnan(finds.low):
+        return _dice(finds.value)
+    return f"{finds.value:.1f} [{finds.low:.1f}, {finds.high:.1f}]"
 
 
 def _dice(value: float) -> str:

@@ -20,6 +20,7 @@ from initbench.stats.blocks import BLOCK, PLACEBO
 from initbench.stats.compare import MARGIN
 from initbench.stats.design import Array
 from initbench.stats.inits import summarize
+from initbench.stats.scale import SD, cut
 from initbench.stats.summary import Interval, sd_interval
 from initbench.stats.table import SCORED, Policy, ScoreTable, of_classes, score_tables
 
@@ -198,14 +199,14 @@ def _row(paper: Table, label: str, runs: pd.DataFrame, table: ScoreTable) -> Mea
         scores, mean, sd, reason, diverged = np.empty(0), _NO_INTERVAL, _NO_INTERVAL, table.refused, 0
     elif name in table.inits:
         place = table.inits.index(name)
-        summary = summarize(table.y[place], name, table.diverged[place])
-        scores, mean, sd, reason = table.runs(name), summary.mean_new_cases, summary.run_sd, ""
+        summary = summarize(table.by_patient, table.inits, table.design, table.diverged)[place]
+        scores, mean, sd, reason = table.runs(name), summary.mean, summary.run_sd, ""
         diverged = int(table.diverged[place].sum())
     else:
         (withheld,) = (item for item in table.withheld if item.init == name)
         scores = np.array(withheld.scores, np.float64)
         mean = Interval(float(scores.mean()) if scores.size else _NAN, _NAN, _NAN)
-        sd, reason = sd_interval(scores), withheld.reason
+        sd, reason = cut(sd_interval(scores), SD), withheld.reason
         diverged = int((runs["status"] == "diverged").sum())
     return Measured(
         label=label,

@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from initbench.leaderboard import words
 from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.titles import settings, title
-from initbench.stats.components import components
 from initbench.stats.design import Refused
-from initbench.stats.power import Pilot, detectable, floor, pilot
+from initbench.stats.power import Pilot, detectable, floor, pilot, power_of
+from initbench.stats.summary import Interval
 from initbench.stats.table import ScoreTable
 
 SEEDS = (2, 3, 5, 10, 20)
 
 
 def from_runs(table: ScoreTable) -> Pilot | Refused:
-    """The components of a difference in the runs of a block."""
-    table = table.schemes()
-    found = Refused(table.refused) if table.refused else components(table.y, table.design)
-    return found if isinstance(found, Refused) else pilot(found)
+    """The components of a difference in the runs of a block, with what they may be as well."""
+    own = table.schemes()
+    return Refused(table.refused) if table.refused else pilot(own.by_patient, own.design)
 
 
 def sheet(name: str, subtitle: str, found: Pilot, cases: Sequence[int], comparisons: int) -> Sheet:
@@ -28,27 +28,47 @@ def sheet(name: str, subtitle: str, found: Pilot, cases: Sequence[int], comparis
     for number in cases:
         points = [_points(detectable(found, seeds, number, comparisons)) for seeds in SEEDS]
         least = floor(found, number, comparisons)
-        rows.append((f"{number} cases", *(f"{value:.2f}" for value in points), f"{least:.2f}"))
-        values += [
-            {"name": name, "cases": number, "seeds": seeds, "detectable": value, "floor": least, "comparisons": comparisons}
-            for seeds, value in zip(SEEDS, points, strict=True)
-        ]
-    family = "one pair" if comparisons == 1 else f"the first of {comparisons} pairs"
+        rows.append((words.count(number, "case"), *map(_cell, points), words.number(least, 2)))
+        for seeds, value in zip(SEEDS, points, strict=True):
+            sure = power_of(found, seeds, number, value.value, comparisons)
+            values.append(
+                {
+                    "name": name,
+                    "cases": number,
+                    "seeds": seeds,
+                    "detectable": value.value,
+                    "detectable_low": value.low,
+                    "detectable_high": value.high,
+                    "power": sure.value,
+                    "power_low": sure.low,
+                    "power_high": sure.high,
+                    "floor": least,
+                    "comparisons": comparisons,
+                }
+            )
+    notes = [
+        "Smallest true difference in Dice points that is told from 0 in 80 % of studies, for new seeds and new cases, where "
+        f"{words.count(comparisons, 'difference')} {'is' if comparisons == 1 else 'are'} judged at once, as in the tables.",
+        "ever more: what the noise of the cases hides from any number of seeds; only more cases get below it.",
+    ]
+    if found.may_be is not None:
+        notes.insert(1, "In brackets: what it may be, as the pilot's few runs tell their own noise only roughly (95 %).")
     return Sheet(
         title=name,
         subtitle=subtitle,
         columns=("", *(f"{seeds} seeds" for seeds in SEEDS), "ever more"),
         rows=tuple(rows),
-        notes=(
-            f"Smallest true difference in Dice points found with 80 % power at 5 %, for new seeds and new cases, {family}.",
-            "The last column is what the noise of the cases hides from any number of seeds: only more cases get below it.",
-        ),
+        notes=tuple(notes),
         values=tuple(values),
     )
 
 
-def _points(found: float | Refused) -> float:
-    return math.nan if isinstance(found, Refused) else found
+def _points(found: Interval | Refused) -> Interval:
+    return Interval(math.nan, math.nan, math.nan) if isinstance(found, Refused) else found
+
+
+def _cell(found: Interval) -> str:
+    return words.interval(found, digits=1 if found.value >= 1 else 2)
 
 
 def sheets(tables: Sequence[ScoreTable], cases: Sequence[int]) -> list[Sheet]:
@@ -60,5 +80,5 @@ def sheets(tables: Sequence[ScoreTable], cases: Sequence[int]) -> list[Sheet]:
         if isinstance(found, Refused):
             made.append(Sheet(name, text, ("",), (), (f"No pilot: {found.reason}.",), ()))
         else:
-            made.append(sheet(name, text, found, cases or (len(table.cases),), max(1, len(table.schemes().inits) - 1)))
+            made.append(sheet(name, text, found, cases or (table.patient_count,), max(1, len(table.schemes().inits) - 1)))
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from initbench.leaderboard import words
@@ -10,7 +11,7 @@ from initbench.leaderboard.board import check_control
 from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.study import Study
 from initbench.leaderboard.titles import title, variant
-from initbench.stats.blocks import BASELINE, part
+from initbench.stats.blocks import BASELINE, is_placebo, part
 from initbench.stats.compare import MARGIN
 from initbench.stats.design import Refused
 from initbench.stats.pooled import CLAIM, Pooled, PooledInit, pool
@@ -30,7 +31,11 @@ _KEYS: dict[Grouping, tuple[str, ...]] = {
 def sheets(study: Study, by: Grouping, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
     """A sheet for every group of blocks that share backbone or data set, or for all that share their settings."""
     check_control(study, against)
-    return [_sheet(tables, by, against, margin) for tables in grouped(study.tables, by)]
+    made = [_sheet(tables, by, against, margin) for tables in grouped(study.tables, by)]
+    if made:
+        marks = words.marked(cell for each in made for row in each.rows for cell in row)
+        made[-1] = replace(made[-1], notes=(*made[-1].notes, *marks))
+    return made
 
 
 def grouped(tables: Sequence[ScoreTable], by: Grouping) -> list[list[ScoreTable]]:
@@ -52,7 +57,7 @@ def _sheet(tables: Sequence[ScoreTable], by: Grouping, against: str, margin: flo
     return Sheet(
         title=name,
         subtitle=subtitle,
-        columns=("initializer", "Dice", *compared, "mean rank", "first in"),
+        columns=("initializer", "Dice", *compared, "mean rank", "first in", "div."),
         rows=tuple(_row(row, found) for row in found.inits),
         notes=(*_notes(found), *narrowed(tables)),
         values=tuple(_values(row, found, block, by) for row in found.inits),
@@ -85,13 +90,14 @@ def narrowed(tables: Sequence[ScoreTable]) -> list[str]:
 
 def _row(row: PooledInit, found: Pooled) -> tuple[str, ...]:
     item = row.difference
-    compared = (words.interval(item.estimate, signed=True), item.verdict) if item else ("–", "–")
+    compared = (words.difference(item.estimate), item.verdict) if item else ("–", "–")
     return (
         words.label(row.init),
         words.number(row.mean, 1),
         *(compared if found.against else ()),
         "–" if row.rank is None else f"{row.rank:.1f}",
         "–" if row.won is None else f"{row.won}/{found.blocks}",
+        f"{row.diverged}/{row.runs}",
     )
 
 
@@ -103,8 +109,8 @@ def _notes(found: Pooled) -> tuple[str, ...]:
         notes.append(f"Left out, as not complete in every block: {words.listed(found.left_out)}.")
     if found.against:
         notes.append(
-            f"Differences to {words.label(found.against)} in Dice points, averaged over the blocks, for {CLAIM}; verdicts hold "
-            "for all inits of the table at once (Holm)."
+            f"Differences to {words.label(found.against)} in Dice points, averaged over the blocks, for {CLAIM}. "
+            f"{_judged(found)} div.: diverged runs, which score 0."
         )
     test = found.friedman
     if isinstance(test, Refused):
@@ -114,6 +120,13 @@ def _notes(found: Pooled) -> tuple[str, ...]:
         p = f"Friedman's test in Iman and Davenport's form, p {words.chance(test.p)}"
         notes.append(f"Other data sets: over {len(test.datasets)} of them {told} ({p}).")
     return tuple(notes)
+
+
+def _judged(found: Pooled) -> str:
+    """With what each difference is judged."""
+    sizes = {row.difference.family for row in found.inits if row.difference and not is_placebo(row.init)}
+    said = " or ".join(sorted({words.family(of) for of in sizes}))
+    return f"Intervals and verdicts: each judged {said}, in every such table alike." if said else ""
 
 
 def _values(row: PooledInit, found: Pooled, block: Mapping[str, Any], by: Grouping) -> dict[str, object]:
@@ -126,4 +139,6 @@ def _values(row: PooledInit, found: Pooled, block: Mapping[str, Any], by: Groupi
         **words.tested(row.difference),
         "mean_rank": row.rank,
         "first_in": row.won,
+        "diverged": row.diverged,
+        "runs": row.runs,
     }

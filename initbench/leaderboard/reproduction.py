@@ -108,7 +108,7 @@ def _cells(label: str, row: Row | None, item: Measured | None, several: bool) ->
     if item is None:
         return (label, "–", paper, *["–"] * (len(_COLUMNS) - 3))
     here = f"{item.here} × {variant(item.block)} × {item.block['dataset']}" if several else item.here
-    cells = (label, here, paper, words.interval(item.mean, digits=1), words.interval(item.sd), str(item.scores.size))
+    cells = (label, here, paper, words.dice(item.mean), words.sd(item.sd), str(item.scores.size))
     if row is None or row.value is None or not item.scores.size:
         return (*cells, "–", "–", "–")
     apart = gap(item.scores, row.value)

@@ -61,7 +61,8 @@ def terminal(sheets: Sequence[Sheet], console: Console) -> None:
         for row in rows:
             table.add_row(*map(Text, row))
         heading = Text(sheet.title, style="bold").append(f"\n{sheet.subtitle}", style="not bold dim")
-        console.print(Group(heading, table, *(Text(note, style=_style(note)) for note in sheet.notes)))
+        shown = [table] if rows else []  # a header alone says nothing; the notes say why there is no row
+        console.print(Group(heading, *shown, *(Text(note, style=_style(note)) for note in sheet.notes)))
         console.print()
 
 
@@ -90,16 +91,26 @@ def markdown(sheets: Sequence[Sheet]) -> str:
     lines: list[str] = []
     for sheet in sheets:
         lines += [f"### {sheet.title}", "", sheet.subtitle, ""]
-        lines += ["| " + " | ".join(sheet.columns) + " |", "|" + " --- |" * len(sheet.columns)]
-        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in sheet.rows]
-        lines += ["", *(f"- {note}" for note in sheet.notes), ""]
+        if sheet.rows:
+            lines += ["| " + " | ".join(sheet.columns) + " |", "|" + " --- |" * len(sheet.columns)]
+            lines += ["| " + " | ".join(map(_md, row)) + " |" for row in sheet.rows]
+            lines.append("")
+        lines += [*(f"- {note}" for note in sheet.notes), ""]
     return "\n".join(lines)
+
+
+def _md(text: str) -> str:
+    """Without what Markdown takes for the end of a cell or for emphasis."""
+    return text.replace("|", "\\|").replace("*", "\\*")
 
 
 def latex(sheets: Sequence[Sheet]) -> str:
     """LaTeX tables for the package booktabs; notes as comments."""
     lines: list[str] = []
     for sheet in sheets:
+        if not sheet.rows:
+            lines += [f"% {sheet.title}: {sheet.subtitle}", *(f"% {note}" for note in sheet.notes), ""]
+            continue
         lines += [r"\begin{table}", r"\centering", rf"\caption{{{_tex(f'{sheet.title}: {sheet.subtitle}')}}}"]
         lines += [rf"\begin{{tabular}}{{{'l' * sheet.names}{'r' * (len(sheet.columns) - sheet.names)}}}", r"\toprule"]
         lines += [" & ".join(map(_tex, sheet.columns)) + r" \\", r"\midrule"]

@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 
 from initbench.errors import UsageError
-from initbench.leaderboard import pooling, words
+from initbench.leaderboard import board, pooling, words
 from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.titles import settings, title
+from initbench.stats.analysis import Analysis, analyse
 from initbench.stats.blocks import BASELINE
-from initbench.stats.components import Component, Components, components
+from initbench.stats.components import Component, Components
 from initbench.stats.design import Array, Refused
 from initbench.stats.table import ScoreTable
 from initbench.stats.variances import PooledRatio, pooled_ratio
@@ -28,26 +29,35 @@ SOURCES = {
 
 def sheets(tables: Sequence[ScoreTable]) -> list[Sheet]:
     """The components of every block."""
-    return [_sheet(table.schemes()) for table in tables]
+    return [_sheet(table) for table in tables]
 
 
 def _sheet(table: ScoreTable) -> Sheet:
-    shape = f"{len(table.inits)} inits × {len(table.seeds[0]) if table.seeds else 0} seeds × {len(table.cases)} cases"
+    inits, seeds = len(table.schemes().inits), len(table.seeds[0]) if table.seeds else 0
+    shape = f"{words.count(inits, 'init')} × {words.count(seeds, 'seed')} × {words.cases(table)}"
     subtitle = f"{settings(table.block)} · {shape}"
-    found = Refused(table.refused) if table.refused else components(table.y, table.design)
+    analysis = analyse(table)
+    found = analysis.components if isinstance(analysis, Analysis) else analysis
     notes = words.narrowed(table.narrowed)
     if isinstance(found, Refused):
         return Sheet(title(table.block), subtitle, ("source",), (), (f"No components: {found.reason}.", *notes), ())
-    parts = {name: part for name in SOURCES if (part := getattr(found, name)) is not None}
+    parts = parts_of(found)
     whole = sum(part.value for part in parts.values())
+    rows = tuple((SOURCES[name], words.sd(part.sd), _share(part, whole)) for name, part in parts.items())
     return Sheet(
         title=title(table.block),
         subtitle=subtitle,
         columns=("source", "SD [95 %]", "share of one case's variance"),
-        rows=tuple((SOURCES[name], words.interval(part.sd), _share(part, whole)) for name, part in parts.items()),
-        notes=(*_notes(found), *notes),
-        values=tuple(_values(table, name, part, whole) for name, part in parts.items()),
+        rows=rows,
+        notes=(board.headline(table, analysis), *_notes(found), *words.marked(row[1] for row in rows), *notes),
+        values=tuple(_values(table, found, name, part, whole) for name, part in parts.items()),
     )
+
+
+def parts_of(found: Components) -> dict[str, Component]:
+    """The components that a design has, in the order of `SOURCES`."""
+    parts = {name: getattr(found, name) for name in SOURCES}
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def _share(part: Component, whole: float) -> str:
@@ -55,11 +65,13 @@ def _share(part: Component, whole: float) -> str:
 
 
 def _notes(found: Components) -> tuple[str, ...]:
-    notes = ["SD in Dice points of what each source adds to the Dice of one case in one run; estimates below 0 are shown as 0."]
-    return (*notes, found.pairing[0].upper() + found.pairing[1:] + ".")
+    return (
+        "SD in Dice points of what each source adds to the Dice of one case in one run; estimates below 0 are shown as 0.",
+        found.pairing[0].upper() + found.pairing[1:] + ".",
+    )
 
 
-def _values(table: ScoreTable, name: str, part: Component, whole: float) -> dict[str, object]:
+def _values(table: ScoreTable, found: Components, name: str, part: Component, whole: float) -> dict[str, object]:
     return {
         **{key: table.block[key] for key in ("dataset", "backbone", "variant", "size", "budget", "protocol")},
         "source": name,
@@ -68,6 +80,7 @@ def _values(table: ScoreTable, name: str, part: Component, whole: float) -> dict
         "sd_high": part.sd.high,
         "variance": part.raw,
         "share": part.value / whole if whole > 0 else math.nan,
+        **board.spread_values(found),
     }
 
 
@@ -88,7 +101,7 @@ def across(tables: Sequence[ScoreTable], against: str = BASELINE) -> list[Sheet]
 def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
     having = [table for table in tables if not _why_out(table, against)]
     inits = sorted({init for table in having for init in table.inits if init != against})
-    found = {init: pooled_ratio(_runs(having, init, against)) for init in inits}
+    found = {init: pooled_ratio(_runs(having, init, against), len(inits)) for init in inits}
     blocks = {init: len(_runs(having, init, against)) for init in inits}
     return Sheet(
         title=f"Seed SD against {words.label(against)}",
@@ -97,7 +110,7 @@ def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
         rows=tuple(_ratio_cells(init, blocks[init], ratio) for init, ratio in found.items()),
         notes=(
             "Ratio below 1: the init makes Dice depend less on the seed. Pooled over blocks, as in one block an SD of few seeds "
-            "says next to nothing.",
+            f"says next to nothing. Intervals and p hold for {words.count(len(inits), 'ratio')} at once.",
             *(f"{title(table.block)} is left out: {why}." for table in tables if (why := _why_out(table, against))),
             *pooling.narrowed(tables),
         ),

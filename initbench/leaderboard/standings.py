@@ -15,6 +15,7 @@ from initbench.stats.blocks import is_placebo
 from initbench.stats.compare import Difference
 from initbench.stats.design import Array, Flags, Refused
 from initbench.stats.ranks import InitRank
+from initbench.stats.scale import SD, cut
 from initbench.stats.summary import Interval, sd_interval
 from initbench.stats.table import ScoreTable, Withheld
 
@@ -59,7 +60,7 @@ class Standing:
         seeds: number of scored runs that are compared; where seeds were chosen, fewer than there are.
         diverged: how many of these diverged.
         without_diverged: mean of the runs that did not diverge, where some did; else NaN.
-        rank: among the complete inits; None with one seed, for a placebo, or where withheld.
+        rank: among the complete inits; None with fewer than three seeds, for a placebo, or where withheld.
         reason: why it is withheld.
     """
 
@@ -80,11 +81,13 @@ class Standing:
 def standings(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | Refused) -> list[Standing]:
     """The inits of a block by falling Dice, the withheld ones last; `of_cell` as `summaries` gives."""
     if isinstance(found, Analysis):
-        scores = [(item.mean_new_cases, item.run_sd) for item in found.inits]
+        scores = [(item.mean, item.run_sd) for item in found.inits]
     else:
-        scores = [(_mean(runs), sd_interval(runs)) for runs in map(table.runs, table.inits)]
+        scores = [(_mean(runs), cut(sd_interval(runs), SD)) for runs in map(table.runs, table.inits)]
     differences = _differences(found)
-    ranks = {} if isinstance(found, Refused) or isinstance(found.ranking, Refused) else {r.init: r for r in found.ranking.inits}
+    ranks: dict[str, InitRank] = {}
+    if isinstance(found, Analysis) and not isinstance(found.ranking, Refused):
+        ranks = {row.init: row for row in found.ranking}
     complete = [
         Standing(
             init=init,
@@ -134,7 +137,7 @@ def _withheld(item: Withheld, runs: Runs) -> Standing:
         cell=item.cell,
         role="withheld",
         dice=Interval(dice, math.nan, math.nan),
-        sd=sd_interval(scores) if item.kind == "incomplete" and scores.size else unknown,
+        sd=cut(sd_interval(scores), SD) if item.kind == "incomplete" and scores.size else unknown,
         difference=None,
         rank=None,
         runs=runs,

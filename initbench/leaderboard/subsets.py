@@ -56,9 +56,7 @@ def _sheet(group: Subsets, of_cell: Mapping[str, Runs], against: str, margin: fl
         title=f"{title(group.block)}: by the number of training cases",
         subtitle=settings(group.block),
         columns=("initializer", "training cases", "Dice [95 %]", f"vs {words.label(against)} [95 %]", "verdict"),
-        rows=tuple(
-            (words.label(row.init), str(cases), words.interval(row.dice, digits=1), *_compared(row)) for cases, row in rows
-        ),
+        rows=tuple((words.label(row.init), str(cases), words.dice(row.dice), *_compared(row)) for cases, row in rows),
         notes=(
             "Subsets lie in each other, and all are reported on the same cases. Each number is a block of its own: its verdicts "
             "hold for the inits at that number, and say nothing of a trend over numbers.",
@@ -77,4 +75,4 @@ def _compared(row: Standing) -> tuple[str, str]:
     if row.role == "withheld":
         return "–", "withheld"
     item = row.difference
-    return (words.interval(item.estimate, signed=True), item.verdict) if item else ("–", "–")
+    return (words.difference(item.estimate), item.verdict) if item else ("–", "–")

@@ -9,8 +9,10 @@ from initbench import spec
 from initbench.errors import UsageError
 from initbench.stats.blocks import PLACEBO, is_placebo
 from initbench.stats.compare import Difference
+from initbench.stats.families import Family
+from initbench.stats.scale import DICE, DIFFERENCE, SD, Scale
 from initbench.stats.summary import Interval
-from initbench.stats.table import Narrowed
+from initbench.stats.table import Narrowed, ScoreTable
 
 
 def number(value: float, digits: int, *, signed: bool = False) -> str:
@@ -69,38 +71,96 @@ def seeds(numbers: Sequence[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
 
 
+def cases(table: ScoreTable) -> str:
+    """What a block reports: `20 patients, 40 cases`; `8 cases` where each is a patient of its own."""
+    reported = count(len(table.cases), "case")
+    if not table.cases:
+        return reported
+    if table.patients is None:
+        return f"{reported} (patients unknown)"
+    if table.patient_count < len(table.cases):
+        return f"{count(table.patient_count, 'patient')}, {reported}"
+    return reported
+
+
 def tested(item: Difference | None) -> dict[str, object]:
     """A difference with its p values for machines; NaN and empty where there is none."""
     nan = math.nan
     if item is None:
-        names = ("difference", "difference_low", "difference_high", "p", "p_holm", "p_equivalence")
-        return dict.fromkeys(names, nan) | {"verdict": "", "reason": ""}
+        names = ("difference", "difference_low", "difference_high", "p", "p_adjusted", "p_equivalence")
+        return dict.fromkeys(names, nan) | {"verdict": "", "family": "", "family_size": nan, "reason": ""}
     return {
         "difference": item.estimate.value,
         "difference_low": item.estimate.low,
         "difference_high": item.estimate.high,
         "p": item.p,
-        "p_holm": item.p_holm,
+        "p_adjusted": item.p_adjusted,
         "p_equivalence": item.p_equivalence,
         "verdict": item.verdict,
+        "family": item.family.kind,
+        "family_size": item.family.size,
         "reason": item.reason,
     }
 
 
-def places(rank: float, low: float, high: float) -> str:
-    """A rank with its interval."""
-    return f"{rank:g} [{low:g}, {high:g}]"
+def family(of: Family) -> str:
+    """With what a difference is judged, as the end of a sentence."""
+    if of.size == 1:
+        return "by itself"
+    together = {
+        "baseline": f"with all {of.size} differences to default",
+        "pairs": f"with all {of.size} pairs of inits",
+        "placebo": f"with the {of.size} differences of the placebo to the inits",
+        "claims": f"with all {of.size} claims",
+    }
+    return together[of.kind]
 
 
-def interval(found: Interval, *, signed: bool = False, digits: int | None = None) -> str:
-    """A value with its bounds. Two decimals where they say something; one where a bound has two figures before the point."""
+def place(rank: float, low: int, high: int) -> str:
+    """A rank with the places that an init may have."""
+    return f"{rank:g} [{low}, {high}]"
+
+
+def interval(found: Interval, *, signed: bool = False, digits: int | None = None, scale: Scale | None = None) -> str:
+    """A value with its bounds. Two decimals where they say something; one where a bound has two figures before the point.
+
+    A bound that lies at an end of the `scale`, where it was cut, is marked with an asterisk.
+    """
     if digits is None:
         digits = 1 if max(abs(found.low), abs(found.high)) >= 10 else 2
     value = number(found.value, digits, signed=signed)
     if math.isnan(found.low):
         return value
+    # A difference that is told from 0 has no bound that reads as 0.
+    while signed and digits < 4 and any(0 < abs(bound) < 0.5 / 10**digits for bound in (found.low, found.high)):
+        digits += 1
     low, high = (number(bound, digits, signed=signed) for bound in (found.low, found.high))
+    if scale is not None:
+        low += "*" if found.low <= scale.low else ""
+        high += "*" if found.high >= scale.high else ""
     return f"{value} [{low}, {high}]"
+
+
+def dice(found: Interval) -> str:
+    """A mean Dice with its interval."""
+    return interval(found, digits=1, scale=DICE)
+
+
+def sd(found: Interval) -> str:
+    """An SD with its interval."""
+    return interval(found, scale=SD)
+
+
+def difference(found: Interval) -> str:
+    """A difference with its interval."""
+    return interval(found, signed=True, scale=DIFFERENCE)
+
+
+def marked(texts: Iterable[str]) -> list[str]:
+    """What an asterisk means, where there is one."""
+    if not any("*" in text for text in texts):
+        return []
+    return ["*: the interval goes on to where no Dice (0 to 100), no difference of two (±100) and no SD (at most 50) can be."]
 
 
 def duration(seconds: float) -> str:
@@ -112,7 +172,12 @@ def duration(seconds: float) -> str:
 
 def chance(p: float) -> str:
     """A p value; a small one as a bound that no line break can cut, – for none."""
-    return "–" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+    if math.isnan(p):
+        return "–"
+    if p < 0.001:
+        return "<0.001"
+    # Four digits near 0.05, where three would not say on which side of it a p lies.
+    return f"{p:.4f}" if 0.0495 <= p < 0.0505 else f"{p:.3f}"
 
 
 def plain(value: object) -> object:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from initbench.leaderboard import words
+from initbench.leaderboard import board, words
 from initbench.report.content import Block, Row
+from initbench.stats.compare import Verdict
 from initbench.stats.summary import Interval
 
 
@@ -43,17 +44,16 @@ def columns(block: Block) -> list[Column]:
     against = words.label(block.against) if block.against else None
     compared = [
         Column("difference", f"vs {against} [95 %]", "Difference in Dice points, with its interval for new seeds and new cases"),
-        Column("verdict", "verdict", "At 5 % over all inits of the table (Holm); equivalent: within the margin", text=True),
+        Column("verdict", "verdict", "What the interval says, judged at 5 % over its family", text=True),
     ]
     return [
-        Column("tie", "tie", "Inits that share a letter are not told apart", text=True),
         Column("init", "initializer", "A click shows cell, recipe, runs, devices and weights", text=True),
         Column("dice", "Dice", "Points: mean over classes, cases and seeds"),
-        Column("interval", "[95 %]", "Interval of the mean for new seeds and new cases"),
+        Column("interval", "[95 %]", "For new seeds and new cases; the intervals of all inits hold at once"),
         Column("sd", "seed SD [95 %]", "Over the scores of runs: what retraining shows on these cases"),
         *(compared if against is not None else ()),
-        Column("rank", "rank [95 %]", "Over other draws of seeds and cases (bootstrap)"),
-        Column("best", "P(best)", "Share of those draws in which the init is first"),
+        Column("best", "may be best", "No other init is surely ahead of it", text=True),
+        Column("rank", "rank [95 %]", "The places that it may have, from its differences to all others"),
         Column("diverged", "div.", "Diverged runs of those with a score; they score 0"),
         Column("cost", "cost", "A run's mean time; in brackets the init stage's share"),
     ]
@@ -64,18 +64,17 @@ def cells(block: Block, row: Row) -> dict[str, Cell]:
     found = row.standing
     rank, item = found.rank, found.difference
     made = [
-        Cell("tie", rank.letters if rank else "", rank.letters if rank else None),
         Cell("dice", words.number(found.dice.value, 1), number(found.dice.value), "strong"),
         Cell("interval", bounds(found.dice), number(found.dice.low)),
-        Cell("sd", words.interval(found.sd), number(found.sd.value)),
-        Cell("rank", words.places(rank.rank, rank.low, rank.high) if rank else "–", rank.rank if rank else None),
-        Cell("best", f"{100 * rank.best:.0f} %" if rank else "–", rank.best if rank else None),
+        Cell("sd", words.sd(found.sd), number(found.sd.value)),
+        Cell("best", board.best(found), board.best(found) if rank else None),
+        Cell("rank", words.place(rank.rank, rank.low, rank.high) if rank else "–", rank.rank if rank else None),
         Cell("diverged", f"{found.diverged}/{found.seeds}", found.diverged),
         Cell("cost", cost(row), number(found.runs.seconds)),
     ]
     if item is not None:
-        made.append(Cell("difference", words.interval(item.estimate, signed=True), number(item.estimate.value)))
-        made.append(Cell("verdict", item.verdict, item.verdict, item.verdict))
+        made.append(Cell("difference", words.difference(item.estimate), number(item.estimate.value)))
+        made.append(Cell("verdict", item.verdict, item.verdict, kind(item.verdict)))
     elif block.against is not None:
         made += [Cell("difference", "–", None), Cell("verdict", "–", None)]
     return {cell.key: cell for cell in made}
@@ -87,8 +86,13 @@ def number(value: float) -> float | None:
 
 
 def bounds(found: Interval) -> str:
-    """An interval alone."""
-    return "–" if math.isnan(found.low) else f"[{found.low:.1f}, {found.high:.1f}]"
+    """The interval of a mean Dice alone."""
+    return "–" if math.isnan(found.low) else words.dice(found).partition(" ")[2]
+
+
+def kind(verdict: Verdict) -> str:
+    """The class of a verdict for colours and shapes: a difference that is equivalent but not 0 is drawn as equivalent."""
+    return verdict.partition(",")[0]
 
 
 def cost(row: Row) -> str:

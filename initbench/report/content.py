@@ -205,7 +205,7 @@ def assemble(study: Study, against: str, margin: float, now: datetime | None = N
                 table=table,
                 found=found,
                 rows=tuple(sources.row(item, _scores(table, item), own=own) for item in standing),
-                headline=board.headline(table),
+                headline=board.headline(table, found),
                 notes=tuple(board.notes(table, found, standing)),
             )
         )

@@ -11,22 +11,17 @@ from markupsafe import Markup
 
 from initbench.leaderboard import words
 from initbench.report import svg
+from initbench.report.cells import kind
 from initbench.report.content import Block, Row
 from initbench.report.figure import TOP, Figure, Lines, group, together
 from initbench.report.svg import Scale
 from initbench.stats.analysis import Analysis
-from initbench.stats.compare import Difference, Verdict
+from initbench.stats.compare import Verdict
 from initbench.stats.design import Refused
 from initbench.stats.summary import Interval
 
-_SHAPES: dict[Verdict, str] = {
-    "better": "up",
-    "worse": "down",
-    "equivalent": "square",
-    "undecided": "circle",
-    "untestable": "circle",
-}
-_OPPOSITE: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
+# By the kind of a verdict (see cells.py).
+_SHAPES = {"better": "up", "worse": "down", "equivalent": "square", "undecided": "circle", "untestable": "circle"}
 _TITLE = "Differences"
 
 
@@ -50,7 +45,8 @@ def forest(block: Block, margin: float) -> Figure:
     name = words.label(reference)
     caption = f"Dice points above or below {name}, with 95 % intervals for {block.found.comparison.claim}. "
     caption += (
-        f"Shaded: within ±{margin:g} points, where two inits count as equivalent. Verdicts hold for all lines at once (Holm)."
+        f"Shaded: within ±{margin:g} points, where two inits count as equivalent. An interval and its verdict hold for all of "
+        "its family at once: the differences to default, or all pairs of inits; the placebo is judged by itself."
     )
     if reference != block.against:
         caption = f"The block has no default: compared with its best init, {name}, over all pairs. {caption}"
@@ -61,22 +57,15 @@ def differences(block: Block, found: Analysis) -> tuple[str, list[Item]]:
     """The init that is compared with, and the others, best first."""
     rows = {row.init: row for row in block.complete}
     reference = block.against or next(iter(rows))
-    items = [
-        Item(rows[item.first], item.estimate, item.verdict)
-        if item.second == reference
-        else Item(rows[item.second], _turned(item.estimate), _OPPOSITE.get(item.verdict, item.verdict))
-        for item in found.comparison.differences
-        if reference in (item.first, item.second) and {item.first, item.second} <= set(rows) and _drawable(item)
-    ]
+    items = []
+    for item in found.comparison.differences:
+        if reference not in (item.first, item.second) or not {item.first, item.second} <= set(rows):
+            continue
+        if not math.isfinite(item.estimate.value):
+            continue
+        own = item if item.second == reference else item.turned()
+        items.append(Item(rows[own.first], own.estimate, own.verdict))
     return reference, sorted(items, key=lambda item: -item.estimate.value)
-
-
-def _drawable(item: Difference) -> bool:
-    return math.isfinite(item.estimate.value)
-
-
-def _turned(found: Interval) -> Interval:
-    return Interval(-found.value, -found.high, -found.low)
 
 
 def _drawn(items: Sequence[Item], reference: str, margin: float) -> Markup:
@@ -94,15 +83,23 @@ def _drawn(items: Sequence[Item], reference: str, margin: float) -> Markup:
 
 def _line(item: Item, number: int, frame: Lines, scale: Scale) -> list[Markup]:
     y, found = frame.y(number), item.estimate
-    said = words.interval(found, signed=True)
+    said = words.difference(found)
     parts = [frame.name(number, full=item.row.init), *_whiskers(found, y, scale)]
     inside = min(max(found.value, scale.low), scale.high)
-    hollow = " hollow" if item.verdict == "untestable" else ""
+    of = kind(item.verdict)
+    hollow = " hollow" if of == "untestable" else ""
     tip = f"{item.row.init}: {said}, {item.verdict}"
-    parts.append(svg.mark(_SHAPES[item.verdict], scale(inside), y, 5, f"verdict {item.verdict}{hollow}", tip))
+    parts.append(svg.mark(_SHAPES[of], scale(inside), y, 5, f"verdict {of}{hollow}", tip))
     parts.append(svg.text(frame.width - 78, y + 4, said, "value", text_anchor="end"))
-    parts.append(svg.text(frame.width - 70, y + 4, item.verdict, f"word {item.verdict}"))
+    parts.append(svg.text(frame.width - 70, y + 4, _word(item), f"word {of}"))
     return parts
+
+
+def _word(item: Item) -> str:
+    """The verdict where there is little room: `equivalent +` is equivalent, but above 0."""
+    if item.verdict == "equivalent, but above 0":
+        return "equivalent +"
+    return "equivalent −" if item.verdict == "equivalent, but below 0" else item.verdict
 
 
 def _whiskers(found: Interval, y: float, scale: Scale) -> list[Markup]:

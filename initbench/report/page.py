@@ -126,7 +126,7 @@ def _values(content: Content) -> dict[str, Any]:
         "columns": cells.columns,
         "cells": cells.cells,
         "badges": cells.badges,
-        "interval": words.interval,
+        "dice": words.dice,
         "label": words.label,
         "protocols": protocols.names,
         "pairs": protocols.pairs,

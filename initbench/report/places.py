@@ -1,6 +1,8 @@
-"""How sure the order of the inits is: the share of bootstrap draws in which each has each rank."""
+"""Which places the inits may have: a line per init, from the best place that it may have to the worst."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
@@ -8,52 +10,45 @@ from initbench.report import svg
 from initbench.report.content import Block
 from initbench.report.figure import TOP, Figure, Lines, group, together
 from initbench.stats.design import Refused
-from initbench.stats.ranks import Ranking
+from initbench.stats.ranks import InitRank
 
-_TITLE = "Rank distribution"
+_TITLE = "Places"
 
 
 def places(block: Block) -> Figure:
-    """A line per init, a column per rank."""
+    """A line per init over the places that it may have, with a mark at its rank by Dice."""
     if isinstance(block.found, Refused):
         return Figure("places", _TITLE, f"No ranks: {block.found.reason}.")
     if isinstance(block.found.ranking, Refused):
         return Figure("places", _TITLE, f"No ranks: {block.found.ranking.reason}.")
-    ranking = block.found.ranking
     caption = (
-        f"Share of {ranking.draws} draws of other seeds and cases (bootstrap) in which an init has a rank, in %. "
-        "Descriptive: verdicts come from the differences."
+        "The places that an init may have (95 %), for new seeds and new cases, from its differences to all other inits; the mark is "
+        "its rank by Dice. A line that reaches 1: the init may be the best."
     )
-    return Figure("places", _TITLE, caption, _drawn(block, ranking))
+    return Figure("places", _TITLE, caption, _drawn(block, block.found.ranking))
 
 
-def _drawn(block: Block, ranking: Ranking) -> Markup:
+def _drawn(block: Block, ranking: Sequence[InitRank]) -> Markup:
     rows = {row.init: row for row in block.rows}
-    frame = Lines(tuple(rows[item.init].label for item in ranking.inits))
-    count = len(ranking.inits)
-    size = min(64.0, (frame.end - frame.left) / count)
+    frame = Lines(tuple(rows[item.init].label for item in ranking), right=72)
+    count = len(ranking)
+    scale = frame.scale(0.5, count + 0.5)
     parts = []
-    for number, item in enumerate(ranking.inits):
-        y = frame.y(number) - frame.row / 2 + 1
-        cells = [frame.name(number, full=item.init)]
-        for place, share in enumerate(item.places):
-            x = frame.left + place * size
-            tip = f"{item.init}: rank {place + 1} in {100 * share:.1f} % of draws"
-            cells.append(cell(x, y, size - 2, frame.row - 2, share, _percent(share, size), tip))
-        parts.append(group(item.init, rows[item.init].style, *cells))
-    for place in range(count):
-        x = frame.left + (place + 0.5) * size - 1
-        parts.append(svg.text(x, frame.bottom + 15, str(place + 1), "tick", text_anchor="middle"))
-    parts.append(
-        svg.text(frame.left + count * size / 2, frame.bottom + 32, "rank (1: highest Dice)", "axis", text_anchor="middle")
-    )
-    return together([svg.line(0, TOP - 6, 0, TOP - 6, "grid"), *parts], frame.width, frame.height, "Rank distribution")
-
-
-def _percent(share: float, size: float) -> str:
-    if share == 0 or size < 22:
-        return ""
-    return "<1" if share < 0.005 else f"{100 * share:.0f}"
+    for place in range(1, count + 1):
+        parts.append(svg.line(scale(place), TOP - 4, scale(place), frame.bottom, "grid"))
+        parts.append(svg.text(scale(place), frame.bottom + 15, str(place), "tick", text_anchor="middle"))
+    for number, item in enumerate(ranking):
+        y = frame.y(number)
+        said = f"{item.low}" if item.low == item.high else f"{item.low} to {item.high}"
+        tip = f"{item.init}: rank {item.rank:g} by Dice, may have place {said}"
+        line = svg.line(scale(item.low), y, scale(item.high), y, "whisker")
+        mark = svg.mark("circle", scale(item.rank), y, 5, "dot", tip)
+        parts.append(
+            group(item.init, rows[item.init].style, frame.name(number, full=item.init), line, mark, frame.words(number, said))
+        )
+    middle = (scale(1) + scale(count)) / 2
+    parts.append(svg.text(middle, frame.bottom + 32, "place (1: highest Dice)", "axis", text_anchor="middle"))
+    return together(parts, frame.width, frame.height, "Places that inits may have")
 
 
 def cell(x: float, y: float, width: float, height: float, share: float, content: str, tip: str) -> Markup:

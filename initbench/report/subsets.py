@@ -80,7 +80,7 @@ def _line(line: Sequence[tuple[int, Row]], x: Scale, y: Scale, shift: float, lab
         dice = row.standing.dice
         if dice.low == dice.low:  # one seed has no interval
             parts.append(svg.line(at, y(dice.low), at, y(dice.high), "thin"))
-        tip = f"{row.init}, {cases} training cases: {words.interval(dice, digits=1)}, {words.count(row.standing.seeds, 'seed')}"
+        tip = f"{row.init}, {cases} training cases: {words.dice(dice)}, {words.count(row.standing.seeds, 'seed')}"
         parts.append(svg.mark("circle", at, height, 4, "dot large", tip))
     row, (at, height) = line[-1][1], points[-1]
     parts.append(svg.path([(at + 6, height), (x.end + 4, label), (x.end + 26, label)], "leader"))

@@ -1,16 +1,17 @@
-"""Everything that is said of a block, in one call: summaries, components, verdicts against `default`, ranks."""
+"""Everything that is said of a block, in one call: summaries, components, verdicts, ranks. Every table and picture reads it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
 
-from initbench.stats.blocks import BASELINE, is_placebo
-from initbench.stats.compare import MARGIN, Comparison, compare, untestable_difference
+from initbench.stats.blocks import BASELINE
+from initbench.stats.compare import MARGIN, Comparison, Difference, compare, difference, untestable_difference
 from initbench.stats.components import Components, components
 from initbench.stats.design import SCOPES, Refused, Scope, SeedDesign
+from initbench.stats.families import family
 from initbench.stats.inits import InitSummary, summarize
-from initbench.stats.ranks import Ranking, ranking
+from initbench.stats.ranks import InitRank, ranking
 from initbench.stats.table import ScoreTable
 
 
@@ -22,8 +23,8 @@ class Analysis:
         inits: of every complete init, placebos among them.
         against: the init that all others are compared with, None where all pairs are. Where it is withheld nothing is compared.
         components: without placebos, which are no other init.
-        comparison: a placebo is compared with the control in a family of its own.
-        ranking: without placebos.
+        comparison: of all inits with `against`, or of all pairs; each difference in its own family.
+        ranking: by falling mean, without placebos.
     """
 
     table: ScoreTable
@@ -31,7 +32,7 @@ class Analysis:
     against: str | None
     components: Components | Refused
     comparison: Comparison
-    ranking: Ranking | Refused
+    ranking: tuple[InitRank, ...] | Refused
 
 
 def analyse(
@@ -46,12 +47,20 @@ def analyse(
     own = table.schemes()
     return Analysis(
         table=table,
-        inits=tuple(summarize(y, init, diverged) for init, y, diverged in zip(table.inits, table.y, table.diverged, strict=True)),
+        inits=summarize(table.by_patient, table.inits, table.design, table.diverged),
         against=against if against in table.names else None,
-        components=components(own.y, own.design),
+        components=spread(table),
         comparison=verdicts(table, scope=scope, against=against, margin=margin),
-        ranking=ranking(own.y, own.inits, own.design),
+        ranking=ranking(own.by_patient, own.inits, own.design),
     )
+
+
+def spread(table: ScoreTable) -> Components | Refused:
+    """Where the spread of Dice in a block comes from, its headline with it; placebos are left out."""
+    if table.refused:
+        return Refused(table.refused)
+    own = table.schemes()
+    return components(own.by_patient, own.design)
 
 
 def verdicts(
@@ -63,8 +72,6 @@ def verdicts(
     margin: float = MARGIN,
 ) -> Comparison:
     """`compare` of a block, with its withheld inits as untestable.
-
-    Where all are compared with one control, a placebo is a family of its own: asked of no scheme, it costs the others nothing.
 
     Args:
         table: the scores.
@@ -79,21 +86,19 @@ def verdicts(
     if everything:
         others = [init for init in table.names if init != against]
         differences = tuple(untestable_difference((init, against or ""), scope, math.nan, everything) for init in others)
-        return Comparison(scope, SCOPES[scope], design, margin, differences, 0, Refused(everything))
+        return Comparison(scope, SCOPES[scope], design, margin, differences, Refused(everything))
     control = against if against in table.inits else None
-    first, *apart = _families(table, control)
-    found, *placebos = (
-        compare(part.y, part.inits, scope=scope, seeds=design, against=control, margin=margin) for part in (first, *apart)
-    )
-    more = [item for family in placebos for item in family.differences]
+    found = compare(table.by_patient, table.inits, scope=scope, seeds=design, against=control, margin=margin)
     missing = [untestable_difference((init, control or ""), scope, math.nan, reason) for init, reason in reasons.items()]
-    return replace(found, differences=(*found.differences, *more, *missing))
+    return replace(found, differences=(*found.differences, *missing))
 
 
-def _families(table: ScoreTable, control: str | None) -> list[ScoreTable]:
-    """The inits that are judged together, then every placebo beside the control."""
-    placebos = [init for init in table.inits if is_placebo(init)]
-    if control is None or control in placebos or not placebos:
-        return [table]
-    others = [init for init in table.inits if init not in placebos]
-    return [table.only(others), *(table.only([control, init]) for init in placebos)]
+def pair(table: ScoreTable, first: str, second: str, *, scope: Scope = "A", margin: float = MARGIN) -> Difference:
+    """`first` minus `second` of a block, in the family that the pair belongs to in every table."""
+    reasons = {item.init: f"{item.init}: {item.reason}" for item in table.withheld}
+    reason = reasons.get(first) or reasons.get(second) or table.refused
+    if reason:
+        return untestable_difference((first, second), scope, math.nan, reason)
+    a, b = (table.by_patient[table.inits.index(name)] for name in (first, second))
+    own = family(first, second, table.inits)
+    return difference(a, b, names=(first, second), scope=scope, seeds=table.design, margin=margin, judged_with=own)

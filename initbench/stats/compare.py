@@ -1,6 +1,8 @@
-"""Verdicts on inits, tested for what is claimed: new seeds and new cases (A), new seeds (B), or new cases alone (C).
+"""Verdicts on inits, for what is claimed: new seeds and new cases (A), new seeds (B), or new cases alone (C).
 
-A is the multi-reader multi-case analysis of `mrmc`. The two simpler ones answer smaller questions and say so.
+A is the multi-reader multi-case analysis of `mrmc`. The two simpler ones answer smaller questions and say so. One procedure gives
+the p value, the interval and the verdict of a difference: its quantile in `tails`, at 5 % divided by the number of differences
+that are judged together (Bonferroni). Holm's procedure finds more and has no intervals that belong to it (arXiv:2402.13719).
 """
 
 from __future__ import annotations
@@ -12,25 +14,26 @@ from itertools import combinations
 from typing import Literal
 
 import numpy as np
-from scipy import special
 
 from initbench.stats.design import SCOPES, Array, Refused, Scope, SeedDesign, checked
-from initbench.stats.mrmc import (
-    Estimate,
-    crossed_difference,
-    equivalence,
-    nested_difference,
-    stacked,
-    two_sided,
-    two_sided_among_many,
-)
-from initbench.stats.multiplicity import holm
+from initbench.stats.families import Family, family
+from initbench.stats.mrmc import crossed_difference, nested_difference
 from initbench.stats.omnibus import Omnibus, omnibus
+from initbench.stats.scale import DIFFERENCE, cut
 from initbench.stats.summary import LEVEL, Interval
+from initbench.stats.tails import Estimate, equivalence, one_source, quantile, two_sided
 from initbench.stats.testable import untestable
 
 MARGIN = 0.5  # Dice points within which two inits count as equivalent
-Verdict = Literal["better", "worse", "equivalent", "undecided", "untestable"]
+Verdict = Literal[
+    "better", "worse", "equivalent", "equivalent, but above 0", "equivalent, but below 0", "undecided", "untestable"
+]
+_TURNED: dict[Verdict, Verdict] = {
+    "better": "worse",
+    "worse": "better",
+    "equivalent, but above 0": "equivalent, but below 0",
+    "equivalent, but below 0": "equivalent, but above 0",
+}
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,13 @@ class Difference:
     """`first` minus `second`, in Dice points.
 
     Attributes:
-        estimate: with its 95 % interval, not adjusted for other pairs.
-        p: two-sided p of no difference, of this pair alone; NaN where untestable.
-        p_holm: adjusted for all pairs of its family; at scope A from p values that hold in the tail (`two_sided_among_many`),
-            so that it may be above `p` with one pair, too.
-        p_equivalence: p of the two one-sided tests against ±margin, adjusted likewise.
-        verdict: `better` and `worse` by `p_holm`; `equivalent` by `p_equivalence`, also where the small difference is not 0.
+        estimate: with the interval that holds for all differences of the family at once, in 95 % of studies.
+        error: standard error of the estimate.
+        p: two-sided p of no difference, as if this were the only one; NaN where untestable.
+        p_adjusted: the same for the whole family: p times its size, at most 1. Below 0.05 where the interval excludes 0.
+        p_equivalence: of a difference beyond ±margin, for the whole family. Below 0.05 where the interval lies within ±margin.
+        verdict: what the interval says.
+        family: the differences that are judged together with this one.
         reason: why it is untestable, else empty.
     """
 
@@ -52,21 +56,31 @@ class Difference:
     scope: Scope
     estimate: Interval
     error: float
-    df: float
     p: float
-    p_holm: float
+    p_adjusted: float
     p_equivalence: float
     verdict: Verdict
+    family: Family
     reason: str = ""
+
+    @property
+    def told_from_0(self) -> bool:
+        """Whether the difference is not 0."""
+        return self.verdict in _TURNED
+
+    def turned(self) -> Difference:
+        """`second` minus `first`: the same numbers with the other sign."""
+        estimate = Interval(-self.estimate.value, -self.estimate.high, -self.estimate.low)
+        verdict = _TURNED.get(self.verdict, self.verdict)
+        return replace(self, first=self.second, second=self.first, estimate=estimate, verdict=verdict)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All differences of a family under one scope.
+    """Differences of a block under one scope.
 
     Attributes:
         claim: the scope in words.
-        compared: number of testable pairs, over which Holm's adjustment went.
     """
 
     scope: Scope
@@ -74,7 +88,6 @@ class Comparison:
     design: SeedDesign
     margin: float
     differences: tuple[Difference, ...]
-    compared: int
     omnibus: Omnibus | Refused
 
 
@@ -86,13 +99,16 @@ def difference(
     scope: Scope = "A",
     seeds: SeedDesign = "crossed",
     margin: float = MARGIN,
+    judged_with: Family | None = None,
 ) -> Difference:
-    """`a` minus `b`, both [seed, case] in Dice points, as a family of its own.
+    """`a` minus `b`, both [seed, case] in Dice points, in the family `judged_with` or as the only one.
 
     Raises:
         ValueError: shapes differ, a score is not finite, or the margin is not above 0.
     """
-    return compare(np.stack([a, b]), names, scope=scope, seeds=seeds, margin=margin).differences[0]
+    y = checked(np.stack([a, b]), "init, seed, case")
+    _check_margin(margin)
+    return _tested([(y[0], y[1], names, judged_with or Family("claims", 1))], scope, seeds, margin)[0]
 
 
 def compare(
@@ -104,9 +120,7 @@ def compare(
     against: str | None = None,
     margin: float = MARGIN,
 ) -> Comparison:
-    """Every pair of inits, or every init minus one of them, with verdicts at 5 % over the whole family.
-
-    Of the two kinds of claims, a difference and equivalence, each is wrong somewhere in the family with at most 5 %.
+    """Every pair of inits, or every init minus one of them; each is judged in its own family, whichever others are asked for.
 
     Args:
         y: Dice points [init, seed, case].
@@ -122,19 +136,24 @@ def compare(
     y = checked(y, "init, seed, case")
     if len(inits) != len(y) or (against is not None and against not in inits):
         raise ValueError(f"{len(y)} inits in the scores, names {list(inits)}, compared with {against}")
-    if not margin > 0:
-        raise ValueError(f"margin {margin}: equivalence needs one above 0")
-    pairs = _pairs(inits, against)
-    found = _tested([(y[i], y[j], (inits[i], inits[j])) for i, j in pairs], scope, seeds, margin)
+    _check_margin(margin)
+    pairs = []
+    for i, j in _pairs(inits, against):
+        names = (inits[i], inits[j])
+        pairs.append((y[i], y[j], names, family(*names, inits)))
     return Comparison(
         scope=scope,
         claim=SCOPES[scope],
         design=seeds,
         margin=margin,
-        differences=tuple(judge(found)),
-        compared=sum(not item.reason for item in found),
+        differences=tuple(_tested(pairs, scope, seeds, margin)),
         omnibus=omnibus(y, scope, seeds),
     )
+
+
+def _check_margin(margin: float) -> None:
+    if not margin > 0:
+        raise ValueError(f"margin {margin}: equivalence needs one above 0")
 
 
 def _pairs(inits: Sequence[str], against: str | None) -> list[tuple[int, int]]:
@@ -144,93 +163,80 @@ def _pairs(inits: Sequence[str], against: str | None) -> list[tuple[int, int]]:
     return [(i, control) for i in range(len(inits)) if i != control]
 
 
-def judge(found: Sequence[Difference]) -> list[Difference]:
-    """Verdicts over a family of differences, from p values that are of each alone (Holm)."""
-    adjusted = zip(holm([item.p_holm for item in found]), holm([item.p_equivalence for item in found]), found, strict=True)
-    return [
-        item if item.reason else replace(item, p_holm=float(p), p_equivalence=float(q), verdict=_verdict(item, p, q))
-        for p, q, item in adjusted
-    ]
-
-
-def _verdict(item: Difference, p: float, q: float) -> Verdict:
-    if q <= 1 - LEVEL:
-        return "equivalent"
-    if p <= 1 - LEVEL:
-        return "better" if item.estimate.value > 0 else "worse"
-    return "undecided"
-
-
-_Pair = tuple[Array, Array, tuple[str, str]]
+_Pair = tuple[Array, Array, tuple[str, str], Family]
 
 
 def _tested(pairs: Sequence[_Pair], scope: Scope, seeds: SeedDesign, margin: float) -> list[Difference]:
-    reasons = [untestable(a, b, scope, seeds, len(pairs)) for a, b, _ in pairs]
+    """Differences in the order of the pairs; those that can be tested are computed at once, as numpy is quick at many."""
+    reasons = [untestable(a, b, scope, seeds) for a, b, *_ in pairs]
     testable = [pair for pair, reason in zip(pairs, reasons, strict=True) if not reason]
     whole = _estimates(testable, scope, seeds) if testable else None
-    p = np.array([_signed_rank(a, b) for a, b, _ in testable]) if scope == "C" else None
-    found = iter(evaluated([names for *_, names in testable], scope, whole, margin, p) if whole else ())
-    return [
-        untestable_difference(names, scope, float(a.mean() - b.mean()), reason) if reason else next(found)
-        for (a, b, names), reason in zip(pairs, reasons, strict=True)
-    ]
+    names, families = [pair[2] for pair in testable], [pair[3] for pair in testable]
+    found = iter(evaluated(names, families, scope, whole, margin) if whole else ())
+    result = []
+    for (a, b, pair_names, of), reason in zip(pairs, reasons, strict=True):
+        if reason:
+            result.append(untestable_difference(pair_names, scope, float(a.mean() - b.mean()), reason, of))
+        else:
+            result.append(next(found))
+    return result
 
 
-def untestable_difference(names: tuple[str, str], scope: Scope, value: float, reason: str) -> Difference:
+def untestable_difference(
+    names: tuple[str, str], scope: Scope, value: float, reason: str, of: Family | None = None
+) -> Difference:
     """A difference that the runs at hand cannot decide."""
     nan = math.nan
-    return Difference(*names, scope, Interval(value, nan, nan), nan, nan, nan, nan, nan, "untestable", reason)
+    nothing = Interval(value, nan, nan)
+    return Difference(*names, scope, nothing, nan, nan, nan, nan, "untestable", of or Family("claims", 1), reason)
 
 
 def evaluated(
-    pairs: Sequence[tuple[str, str]], scope: Scope, whole: Estimate, margin: float, p: Array | None
+    pairs: Sequence[tuple[str, str]], families: Sequence[Family], scope: Scope, whole: Estimate, margin: float
 ) -> list[Difference]:
-    """Differences with the p values of each alone, not judged yet; `whole` [pair], and `p` where another test than t gives it."""
-    alone = two_sided(whole) if p is None else p
-    among_many = two_sided_among_many(whole) if p is None else alone
-    half = special.stdtrit(whole.df, 0.5 + LEVEL / 2) * whole.error
-    columns = (whole.value, half, whole.error, whole.df, alone, among_many, equivalence(whole, margin))
-    return [
-        Difference(*names, scope, Interval(value, value - reach, value + reach), error, df, own, many, equal, "undecided")
-        for names, (value, reach, error, df, own, many, equal) in zip(pairs, np.stack(columns, axis=1).tolist(), strict=True)
-    ]
+    """Differences with interval, p values and verdict, from their estimates `whole` [pair]."""
+    sizes = np.array([float(of.size) for of in families])
+    reach = quantile(whole, (1 - LEVEL) / sizes) * whole.error
+    alone = two_sided(whole)
+    adjusted = np.minimum(alone * sizes, 1.0)
+    equal = np.minimum(equivalence(whole, margin) * sizes, 1.0)
+    columns = np.stack([whole.value, reach, whole.error, alone, adjusted, equal], axis=1).tolist()
+    found = []
+    for names, of, (value, half, error, p, p_adjusted, p_equivalence) in zip(pairs, families, columns, strict=True):
+        estimate = cut(Interval(value, value - half, value + half), DIFFERENCE)
+        says = verdict(estimate, margin)
+        found.append(Difference(*names, scope, estimate, error, p, p_adjusted, p_equivalence, says, of))
+    return found
+
+
+def verdict(estimate: Interval, margin: float) -> Verdict:
+    """What the interval of a difference says of two inits."""
+    if -margin <= estimate.low and estimate.high <= margin:
+        if estimate.low > 0:
+            return "equivalent, but above 0"
+        return "equivalent, but below 0" if estimate.high < 0 else "equivalent"
+    if estimate.low > 0:
+        return "better"
+    return "worse" if estimate.high < 0 else "undecided"
 
 
 def _estimates(pairs: Sequence[_Pair], scope: Scope, seeds: SeedDesign) -> Estimate:
     """Of all pairs at once."""
+    a, b = np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
     if scope == "A":
-        a, b = np.stack([a for a, *_ in pairs]), np.stack([b for _, b, _ in pairs])
         found = crossed_difference(a - b) if seeds == "crossed" else nested_difference(a, b)
         return found.spread(len(pairs))
-    return stacked([_estimate(a, b, scope, seeds) for a, b, _ in pairs])
-
-
-def _estimate(a: Array, b: Array, scope: Scope, seeds: SeedDesign) -> Estimate:
-    """At scope B or C, from one mean per run or per case."""
     if scope == "B" and seeds == "nested":
         return _welch(a.mean(-1), b.mean(-1))
     # One mean per seed, or per case: a paired t.
-    return _one_sample((a - b).mean(-1 if scope == "B" else -2))
-
-
-def _one_sample(d: Array) -> Estimate:
-    error = d.std(ddof=1) / math.sqrt(d.size)
-    return _one_source(d.mean(), error, d.size - 1)
+    d = (a - b).mean(-1 if scope == "B" else -2)
+    count = d.shape[-1]
+    return one_source(d.mean(-1), d.std(-1, ddof=1) / math.sqrt(count), np.full(len(pairs), count - 1.0))
 
 
 def _welch(a: Array, b: Array) -> Estimate:
-    va, vb = a.var(ddof=1) / a.size, b.var(ddof=1) / b.size
-    df = (va + vb) ** 2 / (va**2 / (a.size - 1) + vb**2 / (b.size - 1))
-    return _one_source(a.mean() - b.mean(), np.sqrt(va + vb), df)
-
-
-def _one_source(value: float, error: float, df: float) -> Estimate:
-    """An estimate with noise of one kind alone."""
-    freedom = np.asarray(df, float)
-    return Estimate(np.asarray(value), np.asarray(error), freedom, np.asarray(1.0), freedom, freedom)
-
-
-def _signed_rank(a: Array, b: Array) -> float:
-    from scipy.stats import wilcoxon  # scipy.stats takes long to import
-
-    return float(wilcoxon((a - b).mean(0), zero_method="pratt").pvalue)
+    """Means of run scores [pair, seed] of inits with seeds of their own (Welch 1947)."""
+    count = a.shape[-1]
+    va, vb = a.var(-1, ddof=1) / count, b.var(-1, ddof=1) / count
+    df = (va + vb) ** 2 / ((va**2 + vb**2) / (count - 1))
+    return one_source(a.mean(-1) - b.mean(-1), np.sqrt(va + vb), df)

@@ -5,7 +5,7 @@ Searle, Casella & McCulloch, Variance Components (1992), chapter 4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,10 +14,17 @@ from initbench.stats.design import Array
 
 @dataclass(frozen=True)
 class Square:
-    """A mean square and its degrees of freedom; NaN where there are none."""
+    """A mean square and its degrees of freedom; NaN where there are none.
+
+    Attributes:
+        by_case: the sum of squares of each case [..., case]; None where the effect has no case.
+        over_inits: whether it is a mean over inits, whose own values may differ: the effect of seeds within inits.
+    """
 
     value: Array
     df: int
+    by_case: Array | None = None
+    over_inits: bool = False
 
     @property
     def sum(self) -> Array:
@@ -34,8 +41,8 @@ def two_way(d: Array) -> tuple[Square, Square, Square]:
     rest = d - grand - seeds - cases
     return (
         _square(C * _total(seeds, 2), S - 1),
-        _square(S * _total(cases, 2), C - 1),
-        _square(_total(rest, 2), (S - 1) * (C - 1)),
+        _by_case(S * _per_case(cases, 2), C - 1),
+        _by_case(_per_case(rest, 2), (S - 1) * (C - 1)),
     )
 
 
@@ -54,7 +61,7 @@ class MeanSquares:
     @property
     def seed_in_init(self) -> Square:
         """Seeds within inits: C Σ (m_is − ȳ_i)² / [I (S − 1)], for seeds that are nested."""
-        return _pooled(self.seed, self.init_seed)
+        return replace(_pooled(self.seed, self.init_seed), over_inits=True)
 
     @property
     def nested_residual(self) -> Square:
@@ -76,11 +83,11 @@ def mean_squares(y: Array) -> MeanSquares:
     return MeanSquares(
         init=_square(S * C * _total(t, 3), I - 1),
         seed=_square(I * C * _total(r, 3), S - 1),
-        case=_square(I * S * _total(c, 3), C - 1),
-        init_seed=_square(C * _total(tr, 3), (I - 1) * (S - 1)),
-        init_case=_square(S * _total(tc, 3), (I - 1) * (C - 1)),
-        seed_case=_square(I * _total(rc, 3), (S - 1) * (C - 1)),
-        residual=_square(_total(rest, 3), (I - 1) * (S - 1) * (C - 1)),
+        case=_by_case(I * S * _per_case(c, 3), C - 1),
+        init_seed=replace(_square(C * _total(tr, 3), (I - 1) * (S - 1)), over_inits=True),
+        init_case=_by_case(S * _per_case(tc, 3), (I - 1) * (C - 1)),
+        seed_case=_by_case(I * _per_case(rc, 3), (S - 1) * (C - 1)),
+        residual=_by_case(_per_case(rest, 3), (I - 1) * (S - 1) * (C - 1)),
     )
 
 
@@ -88,9 +95,21 @@ def _total(values: Array, axes: int) -> Array:
     return np.asarray((values**2).sum(tuple(range(-axes, 0))), np.float64)
 
 
+def _per_case(values: Array, axes: int) -> Array:
+    """Sums of squares over the last axes but that of the cases."""
+    return np.asarray((values**2).sum(tuple(range(-axes, -1))), np.float64)
+
+
+def _by_case(sums: Array, df: int) -> Square:
+    return Square(_square(sums.sum(-1), df).value, df, sums)
+
+
 def _square(total: Array, df: int) -> Square:
     return Square(total / df if df else np.full_like(total, np.nan), df)
 
 
 def _pooled(first: Square, second: Square) -> Square:
-    return _square(np.asarray(first.sum + second.sum, np.float64), first.df + second.df)
+    whole = _square(np.asarray(first.sum + second.sum, np.float64), first.df + second.df)
+    if first.by_case is None or second.by_case is None:
+        return whole
+    return Square(whole.value, whole.df, first.by_case + second.by_case)

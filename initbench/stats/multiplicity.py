@@ -1,27 +1,9 @@
-"""Many comparisons at once: Holm's adjustment, and the letters that show its result."""
+"""Letters that show which of many inits are told apart."""
 
 from __future__ import annotations
 
 import string
-from collections.abc import Collection, Sequence
-
-import numpy as np
-
-from initbench.stats.design import Array
-
-
-def holm(p: Sequence[float] | Array) -> Array:
-    """Holm's adjusted p values: sorted, times m − k + 1, running maximum, at most 1 (Holm 1979).
-
-    NaN, a comparison that cannot be tested, stays NaN and does not count in m: it can never be rejected.
-    """
-    values = np.asarray(p, np.float64)
-    adjusted = np.full(values.shape, np.nan)
-    order = np.argsort(values, kind="stable")
-    order = order[~np.isnan(values[order])]
-    factors = np.arange(order.size, 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1.0)
-    return adjusted
+from collections.abc import Collection
 
 
 def compact_letters(count: int, different: Collection[tuple[int, int]]) -> list[str]:

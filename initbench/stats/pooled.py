@@ -12,11 +12,13 @@ import numpy as np
 
 from initbench.stats.across import Friedman, friedman
 from initbench.stats.blocks import BASELINE, is_placebo, patients
-from initbench.stats.compare import MARGIN, Difference, evaluated, judge, untestable_difference
-from initbench.stats.design import SCOPES, Array, Refused, SeedDesign
-from initbench.stats.mrmc import Estimate, crossed_difference, nested_difference
+from initbench.stats.compare import MARGIN, Difference, evaluated, untestable_difference
+from initbench.stats.design import SCOPES, Array, Flags, Refused, SeedDesign
+from initbench.stats.families import family
+from initbench.stats.mrmc import crossed_difference, nested_difference
 from initbench.stats.ranks import ranks
 from initbench.stats.table import ScoreTable
+from initbench.stats.tails import Estimate
 from initbench.stats.testable import untestable
 
 CLAIM = SCOPES["A"].replace("this training set", "these data sets and backbones")
@@ -27,9 +29,10 @@ class PooledInit:
     """An init over all blocks of a group, in Dice points.
 
     Attributes:
-        mean: over blocks, each counting the same.
+        mean: over data sets, each counting the same, and within them over backbones.
         rank: mean of its ranks in the blocks, 1 the best; None for a placebo, which is no scheme.
         won: number of blocks in which it has the highest mean; likewise.
+        diverged: number of its runs that diverged, which score 0; `runs`: of how many.
         difference: to the control; None for the control itself, and without one.
     """
 
@@ -37,6 +40,8 @@ class PooledInit:
     mean: float
     rank: float | None
     won: int | None
+    diverged: int
+    runs: int
     difference: Difference | None
 
 
@@ -76,7 +81,7 @@ def pool(tables: Sequence[ScoreTable], against: str = BASELINE, margin: float = 
     groups = [_averaged(group) for group in _by_dataset(parts)]
     problem = next((found.reason for found in groups if isinstance(found, Refused)), "")
     studies = [found for found in groups if not isinstance(found, Refused)]
-    means = np.stack([table.y.mean((-2, -1)) for table in parts])
+    means = np.stack([table.by_patient.mean((-2, -1)) for table in parts])
     differences = {}
     if against in common:
         differences = _differences(studies, common, against, margin, problem)
@@ -85,8 +90,12 @@ def pool(tables: Sequence[ScoreTable], against: str = BASELINE, margin: float = 
         differences = {init: untestable_difference((init, against), "A", math.nan, reason) for init in common}
     schemes = [k for k, init in enumerate(common) if not is_placebo(init)]
     own = {common[k]: places for k, places in zip(schemes, ranks(means[:, schemes]).T, strict=True)}
-    rows = [_row(init, mean, own, differences.get(init)) for init, mean in zip(common, means.mean(0), strict=True)]
     sets = [str(table.block["dataset"]) for table in tables]
+    overall = _weights(parts) @ means
+    rows = []
+    for k, init in enumerate(common):
+        lost = np.concatenate([table.diverged[k] for table in parts])
+        rows.append(_row(init, float(overall[k]), own, lost, differences.get(init)))
     return Pooled(
         inits=tuple(sorted(rows, key=lambda row: (-row.mean, row.init))),
         against=against if against in names else None,
@@ -97,12 +106,19 @@ def pool(tables: Sequence[ScoreTable], against: str = BASELINE, margin: float = 
     )
 
 
-def _row(init: str, mean: float, places: Mapping[str, Array], difference: Difference | None) -> PooledInit:
-    """`places`: the ranks of every scheme in the blocks."""
-    if init not in places:
-        return PooledInit(init, float(mean), None, None, difference)
-    first = np.min(list(places.values()), axis=0)
-    return PooledInit(init, float(mean), float(places[init].mean()), int((places[init] == first).sum()), difference)
+def _weights(tables: Sequence[ScoreTable]) -> Array:
+    """The weight of each block: every data set counts the same, and every backbone of a data set, as in the differences."""
+    sets = [(table.block["dataset"], table.block["split"]) for table in tables]
+    return np.array([1 / (len(set(sets)) * sets.count(name)) for name in sets])
+
+
+def _row(init: str, mean: float, places: Mapping[str, Array], lost: Flags, difference: Difference | None) -> PooledInit:
+    """`places`: the ranks of every scheme in the blocks; `lost`: which of the init's runs diverged."""
+    rank, won = None, None
+    if init in places:
+        first = np.min(list(places.values()), axis=0)
+        rank, won = float(places[init].mean()), int((places[init] == first).sum())
+    return PooledInit(init, mean, rank, won, int(lost.sum()), lost.size, difference)
 
 
 def _lacking(tables: Sequence[ScoreTable], against: str) -> str:
@@ -155,52 +171,66 @@ def _averaged(tables: Sequence[ScoreTable]) -> _Study | Refused:
         return Refused(f"{name}: the blocks have other cases")
     if any(table.seeds != first.seeds or table.design != first.design for table in tables):
         return Refused(f"{name}: the blocks have other seeds; compare those that all have")
-    return _Study(np.mean([table.y for table in tables], axis=0), first.design)
+    return _Study(np.mean([table.by_patient for table in tables], axis=0), first.design)
 
 
 def _differences(
     studies: Sequence[_Study], inits: Sequence[str], control: str, margin: float, problem: str
 ) -> dict[str, Difference]:
-    """Of every init to the control; placebos in a family of their own each."""
-    others = [init for init in inits if init != control]
-    families = [[init for init in others if not is_placebo(init)], *([init] for init in others if is_placebo(init))]
+    """Of every init to the control, each judged in its family."""
     found = {}
-    for family in families:
-        items = [_difference(studies, inits, init, control, margin, problem, len(family)) for init in family]
-        found.update({item.first: item for item in judge(items)})
+    for init in inits:
+        if init != control:
+            found[init] = _difference(studies, inits, (init, control), margin, problem)
     return found
 
 
 def _difference(
-    studies: Sequence[_Study], inits: Sequence[str], init: str, control: str, margin: float, problem: str, family: int
+    studies: Sequence[_Study], inits: Sequence[str], names: tuple[str, str], margin: float, problem: str
 ) -> Difference:
-    i, j = list(inits).index(init), list(inits).index(control)
-    reasons = [problem, *(untestable(study.y[i], study.y[j], "A", study.design, family) for study in studies)]
+    i, j = (list(inits).index(name) for name in names)
+    of = family(*names, inits)
+    reasons = [problem, *(untestable(study.y[i], study.y[j], "A", study.design) for study in studies)]
     value = float(np.mean([study.y[i].mean() - study.y[j].mean() for study in studies])) if studies else math.nan
     reason = next(filter(None, reasons), "")
     if reason:
-        return untestable_difference((init, control), "A", value, reason)
-    estimates = [
-        crossed_difference(study.y[i] - study.y[j]) if study.design == "crossed" else nested_difference(study.y[i], study.y[j])
-        for study in studies
-    ]
-    return evaluated([(init, control)], "A", combined(estimates).spread(1), margin, None)[0]
+        return untestable_difference(names, "A", value, reason, of)
+    estimates = []
+    for study in studies:
+        crossed = study.design == "crossed"
+        a, b = study.y[i], study.y[j]
+        estimates.append(crossed_difference(a - b) if crossed else nested_difference(a, b))
+    return evaluated([names], [of], "A", combined(estimates).spread(1), margin)[0]
 
 
 def combined(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of independent estimates; degrees of freedom of Satterthwaite, and the fewest of any for the tails."""
+    """The mean of independent estimates of one difference each.
+
+    Their squared errors add up; those of the seeds and of the cases each have the degrees of freedom of a sum (Satterthwaite).
+    """
     variances = np.array([float(item.error) ** 2 for item in estimates])
-    whole = variances.sum()
-    if whole == 0:
-        df = share = 1.0
-    else:
-        df = float(whole**2 / sum(v**2 / float(item.df) for v, item in zip(variances, estimates, strict=True)))
-        share = float(sum(v * float(item.share) for v, item in zip(variances, estimates, strict=True)) / whole)
+    whole = float(variances.sum())
+    seeds = variances * np.array([float(item.share) for item in estimates])
+    # The cases of each study with their least share, as they count in the tails.
+    tail_shares = np.array([float(item.tail_share) for item in estimates])
+    cases = np.array([_others(own, part) for own, part in zip(seeds, tail_shares, strict=True)])
     return Estimate(
         value=np.mean([item.value for item in estimates], axis=0),
         error=np.asarray(math.sqrt(whole) / len(estimates)),
-        df=np.asarray(df),
-        share=np.asarray(share),
-        df_seeds=np.min([item.df_seeds for item in estimates]),
-        df_cases=np.min([item.df_cases for item in estimates]),
+        share=np.asarray(seeds.sum() / whole if whole > 0 else 1.0),
+        tail_share=np.asarray(seeds.sum() / (seeds.sum() + cases.sum()) if whole > 0 else 1.0),
+        df_seeds=np.asarray(_summed_freedom(seeds, [float(item.df_seeds) for item in estimates])),
+        df_cases=np.asarray(_summed_freedom(cases, [float(item.df_cases) for item in estimates])),
     )
+
+
+def _others(own: float, share: float) -> float:
+    """The rest of a whole of which `own` is the `share`."""
+    return own * (1 - share) / share if share > 0 else 0.0
+
+
+def _summed_freedom(parts: Array, freedoms: Sequence[float]) -> float:
+    """Degrees of freedom of a sum of variances: (Σ v)² / Σ (v² / df); the fewest of any where all are 0."""
+    if not parts.any():
+        return min(freedoms)
+    return float(parts.sum() ** 2 / (parts**2 / np.array(freedoms)).sum())

@@ -1,18 +1,30 @@
-"""What a study could find: power and smallest detectable difference of two inits for S seeds × C cases, at scope A."""
+"""What a study could find: power and smallest detectable difference of two inits for S seeds × C cases, at scope A.
+
+The power is that of the verdicts themselves: the quantiles of `tails`, averaged over what the mean squares of such a study may
+be.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from initbench.stats.components import Components
-from initbench.stats.design import Refused, SeedDesign
-from initbench.stats.summary import LEVEL, t_quantile
+import numpy as np
+from scipy import special
+
+from initbench.stats.components import Components, components, difference_draws
+from initbench.stats.design import Array, Refused, SeedDesign, generator
+from initbench.stats.mrmc import shares
+from initbench.stats.summary import LEVEL, Interval
+from initbench.stats.tails import Estimate, quantile
 from initbench.stats.variances import log_sd_variance
 
 POWER = 0.8
-MOST_SEEDS = 10_000
-_NORMAL = 1e6  # degrees of freedom as good as infinite, which the noncentral t of scipy has not
+_STUDIES = 2000  # made-up mean squares for each power: its error is below 0.005
+_PILOTS = 200  # draws of what the pilot's components may be
+_STUDIES_OF_A_PILOT = 200  # for each of these
+_HALVINGS = 40  # of the interval in which a detectable difference lies
 
 
 @dataclass(frozen=True)
@@ -24,24 +36,45 @@ class Pilot:
         case: σ²_Dc, of what a case does to it for all seeds.
         residual: σ²_De, of one case of one seed.
         design: whether the two inits share seeds.
+        may_be: what the three may be as well, [draw, component], as likely as the pilot's scores make it; None where the
+            components were stated and not measured.
     """
 
     seed: float
     case: float
     residual: float
     design: SeedDesign = "crossed"
+    may_be: Array | None = None
 
     def __post_init__(self) -> None:
         if min(self.seed, self.case, self.residual) < 0 or not math.isfinite(self.seed + self.case + self.residual):
             raise ValueError(f"{self}: variances are 0 or more")
 
+    @property
+    def own(self) -> Array:
+        """The three components, [1, component]."""
+        return np.array([[self.seed, self.case, self.residual]])
 
-def pilot(components: Components) -> Pilot | Refused:
-    """The components of a difference from those of a block: the parts that two inits do not share, twice."""
-    own = components.seed if components.design == "nested" else components.seed_init
-    if own is None or components.init_case is None:
+
+def pilot(y: Array, design: SeedDesign = "crossed") -> Pilot | Refused:
+    """The components of a difference from the scores y [init, seed, case] of a block, with what they may be as well."""
+    found = components(y, design)
+    own = found if isinstance(found, Refused) else stated_by(found)
+    drawn = difference_draws(y, design, _PILOTS)
+    if isinstance(own, Refused):
+        return own
+    if isinstance(drawn, Refused):
+        return drawn
+    may_be = 2 * np.stack([drawn["own"], drawn["init_case"], drawn["residual"]], axis=-1)
+    return replace(own, may_be=may_be)
+
+
+def stated_by(found: Components) -> Pilot | Refused:
+    """The components of a difference: those parts of a block's that two inits do not share, twice."""
+    own = found.seed if found.design == "nested" else found.seed_init
+    if own is None or found.init_case is None:
         return Refused("one init in the pilot: how cases differ between inits is not known")
-    return Pilot(2 * own.value, 2 * components.init_case.value, 2 * components.residual.value, components.design)
+    return Pilot(2 * own.value, 2 * found.init_case.value, 2 * found.residual.value, found.design)
 
 
 def stated(seed_sd: float, init_case_sd: float, residual_sd: float, design: SeedDesign = "crossed") -> Pilot:
@@ -54,88 +87,128 @@ def error(pilot: Pilot, seeds: int, cases: int) -> float:
     return math.sqrt((pilot.seed + pilot.residual / cases) / seeds + pilot.case / cases)
 
 
-def freedom(pilot: Pilot, seeds: int, cases: int) -> float:
-    """Degrees of freedom of scope A at the expected mean squares; scope A counts the seeds alone."""
-    per_seed = cases * pilot.seed + pilot.residual
-    inits = 1 if pilot.design == "crossed" else 2
-    if per_seed == 0:
-        return _NORMAL
-    ratio = min(_NORMAL, (per_seed + seeds * pilot.case) / per_seed)  # its square is a float, too
-    return min(_NORMAL, inits * (seeds - 1) * ratio**2)
-
-
 def power(pilot: Pilot, seeds: int, cases: int, difference: float, comparisons: int = 1) -> float:
-    """Chance to find a true `difference` in Dice points at 5 %, with Bonferroni over `comparisons` (Holm's first step).
+    """Chance that the verdict on a true `difference` in Dice points is that it is not 0, among so many `comparisons`.
 
-    From the noncentral t distribution with Hillis' degrees of freedom; NaN with one seed. Verdicts are a little more careful: in
-    simulations with 3 to 10 seeds they find a difference up to 6 percentage points less often, with 15 pairs up to 9.
+    NaN with one seed or one case.
+    """
+    if seeds < 2 or cases < 2:
+        return math.nan
+    return float(_power(_Studies(pilot.own, pilot.design, seeds, cases, comparisons, _STUDIES), np.array([difference]))[0])
+
+
+def detectable(pilot: Pilot, seeds: int, cases: int, comparisons: int = 1) -> Interval | Refused:
+    """Smallest true difference in Dice points that is found with 80 % power, among so many `comparisons`.
+
+    The interval says what it may be, as the pilot's components are uncertain; NaN for stated ones.
     """
     if seeds < 2:
-        return math.nan
-    return _power(difference / error(pilot, seeds, cases), freedom(pilot, seeds, cases), comparisons)
-
-
-def _power(shift: float, df: float, comparisons: int) -> float:
-    from scipy.stats import nct  # scipy.stats takes long to import
-
-    limit = t_quantile(1 - (1 - LEVEL) / (2 * comparisons), df)
-    # The far tail is left out where scipy cannot compute it: it is 0 to all digits there.
-    far = float(nct.cdf(-limit, df, abs(shift))) if abs(shift) < 5 else 0.0
-    return float(nct.sf(limit, df, abs(shift))) + far
-
-
-def detectable(pilot: Pilot, seeds: int, cases: int, comparisons: int = 1) -> float | Refused:
-    """Smallest true difference in Dice points that is found with 80 % power: (t_{1−α/2} + t_{.8}) √V, with `nct`."""
-    if seeds < 2:
         return Refused("one seed finds nothing: 2 or more are needed, 5 are better")
-    from scipy.optimize import brentq
-
-    df = freedom(pilot, seeds, cases)
-    upper = 4.0
-    while _power(upper, df, comparisons) < POWER:
-        upper *= 2
-    return error(pilot, seeds, cases) * float(brentq(lambda shift: _power(shift, df, comparisons) - POWER, 0.0, upper))
-
-
-def floor(pilot: Pilot, cases: int, comparisons: int = 1) -> float:
-    """What `detectable` falls to with ever more seeds: (z_{1−α/2} + z_{.8}) √(σ²_Dc / C). Only more cases get below it."""
-    from scipy.special import ndtri
-
-    z = float(ndtri(1 - (1 - LEVEL) / (2 * comparisons)) + ndtri(POWER))
-    return z * math.sqrt(pilot.case / cases)
+    if cases < 2:
+        return Refused("one reported case (or patient) finds nothing: 2 or more are needed")
+    value = float(_detectable(_Studies(pilot.own, pilot.design, seeds, cases, comparisons, _STUDIES))[0])
+    if pilot.may_be is None:
+        return Interval(value, math.nan, math.nan)
+    drawn = _detectable(_Studies(pilot.may_be, pilot.design, seeds, cases, comparisons, _STUDIES_OF_A_PILOT))
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, min(float(low), value), max(float(high), value))
 
 
-def seeds_needed(pilot: Pilot, cases: int, difference: float, comparisons: int = 1) -> int | Refused:
-    """Fewest seeds that find a true `difference` with 80 % power; refused where no number of seeds does."""
-    least = floor(pilot, cases, comparisons)
-    if abs(difference) <= least:
-        return Refused(
-            f"no number of seeds finds {difference:g} points: the noise of {cases} cases alone hides up to {least:.2g}"
+def power_of(pilot: Pilot, seeds: int, cases: int, difference: float, comparisons: int = 1) -> Interval:
+    """The `power` for a true difference, with what it may be as the pilot is uncertain; NaN bounds for stated components."""
+    value = power(pilot, seeds, cases, difference, comparisons)
+    if pilot.may_be is None or math.isnan(value):
+        return Interval(value, math.nan, math.nan)
+    studies = _Studies(pilot.may_be, pilot.design, seeds, cases, comparisons, _STUDIES_OF_A_PILOT)
+    drawn = _power(studies, np.full(len(pilot.may_be), difference))
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, min(float(low), value), max(float(high), value))
+
+
+class _Studies:
+    """Studies of given components: the true error of a difference, and the distances at which it is told from 0.
+
+    Attributes:
+        error: true standard error, [pilot].
+        limits: what |difference| has to exceed, [pilot, study].
+    """
+
+    def __init__(self, components: Array, design: SeedDesign, seeds: int, cases: int, comparisons: int, count: int) -> None:
+        of_seed, of_case, residual = components.T
+        inits = 1 if design == "crossed" else 2  # with seeds of their own both inits tell of the noise of the seeds
+        df_seeds, df_cases = inits * (seeds - 1), cases - 1
+        drawn = _mean_squares(df_seeds, df_cases, df_seeds * df_cases, count)
+        ms_seeds = (cases * of_seed + residual)[:, None] * drawn[0]
+        ms_cases = (seeds * of_case + residual)[:, None] * drawn[1]
+        ms_rest = residual[:, None] * drawn[2]
+        noise, share, tail_share = shares(ms_seeds, ms_cases, ms_rest)
+        of_error = np.sqrt(noise / (seeds * cases))
+        law = Estimate(
+            np.zeros_like(noise), of_error, share, tail_share, np.asarray(float(df_seeds)), np.asarray(float(df_cases))
         )
-    low, high = 1, 2
-    while power(pilot, high, cases, difference, comparisons) < POWER:
-        low, high = high, 2 * high
-        if low > MOST_SEEDS:
-            return Refused(f"more than {MOST_SEEDS} seeds would be needed to find {difference:g} points with {cases} cases")
-    while high - low > 1:
-        middle = (low + high) // 2
-        enough = power(pilot, middle, cases, difference, comparisons) >= POWER
-        low, high = (low, middle) if enough else (middle, high)
+        self.error = np.sqrt((of_seed + residual / cases) / seeds + of_case / cases)
+        self.limits = quantile(law, (1 - LEVEL) / comparisons) * of_error
+
+
+@lru_cache(maxsize=32)
+def _mean_squares(df_seeds: int, df_cases: int, df_rest: int, count: int) -> tuple[Array, Array, Array]:
+    """Mean squares of expectation 1, [study]: the same in every call, so that a plan says the same twice."""
+    rng = generator("power")
+    seeds, cases, rest = (rng.chisquare(df, count) / df for df in (df_seeds, df_cases, df_rest))
+    return seeds, cases, rest
+
+
+def _power(studies: _Studies, differences: Array) -> Array:
+    """Chance to find each of the `differences` [pilot]."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        above = special.ndtr((np.abs(differences)[:, None] - studies.limits) / studies.error[:, None])
+        below = special.ndtr((-np.abs(differences)[:, None] - studies.limits) / studies.error[:, None])
+    # Without any noise every difference is found, and 0 over 0 is not a number.
+    found: Array = np.where(studies.error > 0, np.nan_to_num(above + below).mean(-1), 1.0)
+    return found
+
+
+def _detectable(studies: _Studies) -> Array:
+    """The differences [pilot] that are found with 80 % power, by halving."""
+    low = np.zeros_like(studies.error)
+    high = np.quantile(studies.limits, 0.9, axis=-1) + 4 * studies.error  # found in at least 0.9 of studies, nearly always
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        enough = _power(studies, middle) >= POWER
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     return high
 
 
-def detectable_ratio(seeds: int, blocks: int, *, weighted: bool = False) -> float | Refused:
+def floor(pilot: Pilot, cases: int, comparisons: int = 1) -> float:
+    """What `detectable` falls to with ever more seeds: (t_{1−α/2} + z_{.8}) √(σ²_Dc / C), t of C − 1 degrees of freedom.
+
+    Only more cases get below it.
+    """
+    if cases < 2:
+        return math.nan
+    told = -float(special.stdtrit(cases - 1, (1 - LEVEL) / (2 * comparisons)))
+    return (told + float(special.ndtri(POWER))) * math.sqrt(pilot.case / cases)
+
+
+def detectable_ratio(seeds: int, blocks: int) -> float | Refused:
     """Smallest true ratio of two seed SDs that the pooled log ratio over `blocks` finds with 80 % power.
 
-    By the paired t over blocks, which with two or three of them finds next to nothing; `weighted` by z, which takes the scores
-    for normal and the ratio for the same in all blocks.
+    By the paired t over blocks, which with two or three of them finds next to nothing.
     """
     if seeds < 2 or blocks < 2:
         return Refused("seed variances of two inits are compared with two or more seeds in two or more blocks")
-    from scipy.optimize import brentq
+    from scipy.optimize import brentq  # scipy.optimize and scipy.stats take long to import
+    from scipy.stats import nct
 
-    df, noise = (_NORMAL if weighted else blocks - 1), math.sqrt(2 * log_sd_variance(seeds) / blocks)
+    df, noise = blocks - 1, math.sqrt(2 * log_sd_variance(seeds) / blocks)
+    limit = -float(special.stdtrit(df, (1 - LEVEL) / 2))
+
+    def found(shift: float) -> float:
+        # The far tail is left out where scipy cannot compute it: it is 0 to all digits there.
+        far = float(nct.cdf(-limit, df, shift)) if shift < 5 else 0.0
+        return float(nct.sf(limit, df, shift)) + far
+
     upper = 4.0
-    while _power(upper, df, 1) < POWER:
+    while found(upper) < POWER:
         upper *= 2
-    return math.exp(noise * float(brentq(lambda shift: _power(shift, df, 1) - POWER, 0.0, upper)))
+    return math.exp(noise * float(brentq(lambda shift: found(shift) - POWER, 0.0, upper)))

@@ -1,4 +1,4 @@
-"""First statistics of a block: seed SD with interval, differences paired by seed, between-init SD with the seed noise removed.
+"""An estimate with its interval, and those of a mean and of an SD over seeds.
 
 scipy.special instead of scipy.stats: the same quantiles at a tenth of the import time.
 """
@@ -51,32 +51,3 @@ def sd_interval(values: NDArray[np.float64]) -> Interval:
     low = sd * math.sqrt(df / chi2_quantile(0.5 + LEVEL / 2, df))
     high = sd * math.sqrt(df / chi2_quantile(0.5 - LEVEL / 2, df))
     return Interval(sd, low, high)
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A block's headline: what the inits do beside what the seeds do, in the unit of the scores.
-
-    Attributes:
-        between: SD of the init means with the seed noise removed, 0 where the noise explains all of it.
-        between_variance: the unclipped estimate of its square, which may be negative.
-        seed: SD over seeds, pooled over the inits.
-    """
-
-    between: float
-    between_variance: float
-    seed: float
-    inits: int
-
-
-def spread(scores: list[NDArray[np.float64]]) -> Spread | None:
-    """Between-init and seed SD of a block from the run scores of each init; None without two inits or a replicated one."""
-    replicated = [values for values in scores if values.size > 1]
-    if len(scores) < 2 or not replicated:
-        return None
-    df = sum(values.size - 1 for values in replicated)
-    seed_variance = sum(float(values.var(ddof=1)) * (values.size - 1) for values in replicated) / df
-    means = np.array([values.mean() for values in scores])
-    noise = seed_variance * float(np.mean([1 / values.size for values in scores]))
-    raw = float(means.var(ddof=1)) - noise
-    return Spread(math.sqrt(max(0.0, raw)), raw, math.sqrt(seed_variance), len(scores))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
@@ -63,6 +64,7 @@ class ScoreTable:
         seeds: seeds of every init along the second axis, [init][seed].
         design: `crossed` where all inits have the same seeds, `nested` where no two share one.
         cases: names along the third axis, in order.
+        patients: the patient of every case; None where nothing says whose the cases are: each then counts as a patient.
         y: Dice points [init, seed, case], mean over the classes scored for the case; 0 for all of a diverged run. NaN only under
             the policy `nnunet`, under which runs are not scored on the same cases and no comparison is made.
         diverged: which runs diverged, [init, seed].
@@ -82,7 +84,22 @@ class ScoreTable:
     diverged: Flags
     withheld: tuple[Withheld, ...]
     unscored: tuple[str, ...]
+    patients: tuple[str, ...] | None = None
     narrowed: Narrowed | None = None
+
+    @cached_property
+    def by_patient(self) -> Array:
+        """Dice points [init, seed, patient]: cases of one patient are averaged first, as they are alike.
+
+        This is what every interval and test is made of. With cases in their place a difference of equal inits is found in 9 to
+        36 % of studies where patients have two to four.
+        """
+        return averaged_by_patient(self.y, self.patients)
+
+    @property
+    def patient_count(self) -> int:
+        """Number of patients with a score, which is that of cases where nothing says whose they are."""
+        return int(self.by_patient.shape[-1])
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -99,8 +116,8 @@ class ScoreTable:
         return _UNLIKE if np.isnan(self.y).any() else ""
 
     def runs(self, init: str) -> Array:
-        """Run scores [seed] of an init in Dice points, NaN where no case is scored."""
-        y = self.y[self.inits.index(init)]
+        """Run scores [seed] of an init in Dice points, the mean over patients; NaN where no case is scored."""
+        y = self.by_patient[self.inits.index(init)]
         found, scored = np.full(len(y), np.nan), ~np.isnan(y).all(-1)
         found[scored] = np.nanmean(y[scored], axis=-1)
         return found
@@ -123,6 +140,25 @@ class ScoreTable:
         return self.only(kept) if kept else self
 
 
+def averaged_by_patient(y: Array, patients: Sequence[str] | None) -> Array:
+    """Scores [..., case] averaged over the cases of each patient: [..., patient], in the order of their first cases.
+
+    NaN, a case that is not scored, is left out of the mean of its patient.
+    """
+    if patients is None or len(set(patients)) == len(patients):
+        return y
+    places: dict[str, list[int]] = {}
+    for place, patient in enumerate(patients):
+        places.setdefault(patient, []).append(place)
+    found = np.full((*y.shape[:-1], len(places)), np.nan)
+    for number, own in enumerate(places.values()):
+        there = ~np.isnan(y[..., own])
+        count = there.sum(-1)
+        total = np.where(there, y[..., own], 0.0).sum(-1)
+        found[..., number] = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return found
+
+
 def score_tables(
     runs: pd.DataFrame,
     cases: pd.DataFrame,
@@ -131,6 +167,7 @@ def score_tables(
     seeds: Sequence[int] | None = None,
     shared: bool = False,
     classes_alike: bool = False,
+    patients: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[ScoreTable]:
     """The scores of every block; a block without a complete init has none, and says why.
 
@@ -144,6 +181,7 @@ def score_tables(
         seeds: the seeds to compare; by default every seed that any init of the block was asked for.
         shared: compare the seeds of which every init of a block has a score.
         classes_alike: every class counts the same, however many cases hold it (see `case_scores`).
+        patients: by cell, the patient of each reported case; cells of which nothing is known are not in it.
 
     Raises:
         UsageError: a run is there twice.
@@ -160,7 +198,7 @@ def score_tables(
             narrowed = _narrowed(runs_of) if shared else None
             if narrowed and narrowed.seeds:
                 runs_of = {init: {seed: of_init[seed] for seed in narrowed.seeds} for init, of_init in runs_of.items()}
-            found.append(replace(_table(block, runs_of, policy, seeds), narrowed=narrowed))
+            found.append(replace(_table(block, runs_of, policy, seeds, patients or {}), narrowed=narrowed))
     return found
 
 
@@ -217,9 +255,10 @@ class _Scores:
     cases: tuple[str, ...]
     points: Array
 
-    @property
-    def mean(self) -> float:
-        return math.nan if np.isnan(self.points).all() else float(np.nanmean(self.points))
+    def mean(self, patient_of: Mapping[str, str] | None) -> float:
+        """Mean over patients, or over cases where nothing says whose they are."""
+        points = averaged_by_patient(self.points, _patients(self.cases, patient_of))
+        return math.nan if np.isnan(points).all() else float(np.nanmean(points))
 
 
 def _by_run(scores: pd.Series[float]) -> dict[tuple[str, int], _Scores]:
@@ -279,9 +318,16 @@ class _Run:
 _Runs = dict[int, _Run]  # by seed
 
 
-def _table(block: dict[str, object], by_init: dict[str, _Runs], policy: Policy, seeds: Sequence[int] | None) -> ScoreTable:
+def _table(
+    block: dict[str, object],
+    by_init: dict[str, _Runs],
+    policy: Policy,
+    seeds: Sequence[int] | None,
+    patients: Mapping[str, Mapping[str, str]],
+) -> ScoreTable:
     design, asked = _design(by_init, seeds)
-    withheld = [item for init, runs in by_init.items() for item in _withheld(init, runs, asked[init])]
+    patient_of = _patient_of(by_init, patients)
+    withheld = [item for init, runs in by_init.items() for item in _withheld(init, runs, asked[init], patient_of)]
     complete = [init for init in by_init if init not in {item.init for item in withheld}]
     chosen = {init: [by_init[init][seed] for seed in asked[init]] for init in complete}
     y, names, unscored = _stacked(chosen, policy)
@@ -297,7 +343,26 @@ def _table(block: dict[str, object], by_init: dict[str, _Runs], policy: Policy, 
         diverged=np.array([[run.status == "diverged" for run in runs] for runs in chosen.values()], bool),
         withheld=tuple(withheld),
         unscored=unscored,
+        patients=_patients(names, patient_of),
     )
+
+
+def _patient_of(by_init: dict[str, _Runs], patients: Mapping[str, Mapping[str, str]]) -> Mapping[str, str] | None:
+    """The patient of each case of a block; None where no run knows it.
+
+    All runs of a block have the same cases. Where they know differently whose these are, as when a `patients.json` was added
+    between them, the one with the fewest patients is taken: to take two patients for one is the safe mistake.
+    """
+    cells = {run.cell for runs in by_init.values() for run in runs.values()}
+    known = [patients[cell] for cell in sorted(cells) if cell in patients]
+    return min(known, key=lambda found: len(set(found.values())), default=None)
+
+
+def _patients(cases: Sequence[str], patient_of: Mapping[str, str] | None) -> tuple[str, ...] | None:
+    """The patient of every case; None where one of them is not known."""
+    if patient_of is None or any(case not in patient_of for case in cases):
+        return None
+    return tuple(patient_of[case] for case in cases)
 
 
 def _by_seed(init: str, group: pd.DataFrame, scored: dict[tuple[str, int], _Scores]) -> _Runs:
@@ -320,9 +385,9 @@ def _design(by_init: dict[str, _Runs], seeds: Sequence[int] | None) -> tuple[See
     return ("nested", own) if apart else ("crossed", dict.fromkeys(own, tuple(union)))
 
 
-def _withheld(init: str, runs: _Runs, asked: tuple[int, ...]) -> Iterator[Withheld]:
+def _withheld(init: str, runs: _Runs, asked: tuple[int, ...], patient_of: Mapping[str, str] | None) -> Iterator[Withheld]:
     cell = next(iter(runs.values())).cell
-    scores = tuple(run.scores.mean for _, run in sorted(runs.items()) if run.scores is not None)
+    scores = tuple(run.scores.mean(patient_of) for _, run in sorted(runs.items()) if run.scores is not None)
     missing = [seed for seed in asked if seed not in runs or runs[seed].scores is None]
     if missing:
         states = ", ".join(f"{seed} ({runs[seed].status if seed in runs else 'not run'})" for seed in missing)

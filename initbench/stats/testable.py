@@ -5,22 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from initbench.stats.design import Array, Scope, SeedDesign
-from initbench.stats.exact import smallest_sign_flip
-from initbench.stats.summary import LEVEL
+
+_ONE_SEED = "one seed: a difference of inits cannot be told from one of seeds"
+_ONE_CASE = "one reported case (or patient): nothing can be said of new ones"
 
 
-def untestable(a: Array, b: Array, scope: Scope, seeds: SeedDesign, family: int = 1) -> str:
-    """Why two inits [seed, case] cannot be compared under a scope; empty where they can.
-
-    `family` is the number of pairs that Holm's adjustment goes over.
-    """
+def untestable(a: Array, b: Array, scope: Scope, seeds: SeedDesign) -> str:
+    """Why two inits [seed, case] cannot be compared under a scope; empty where they can."""
     S, C = a.shape
     if scope != "C" and S < 2:
-        return "one seed: a difference of inits cannot be told from one of seeds (S = 1)"
+        return _ONE_SEED
     if scope != "B" and C < 2:
-        return "one case: nothing can be said of new cases (C = 1); new seeds on this case are scope B"
+        return f"{_ONE_CASE}; new seeds on this one are another question, which `initbench compare` answers"
     if scope == "C":
-        return _too_few_cases((a - b).mean(0), family)
+        d = (a - b).mean(0)
+        return "the difference is the same on every case" if tiny(d - d.mean(), np.stack([a, b])) else ""
     if _same_runs(a) or _same_runs(b):
         return "all runs of an init score the same on every case: its seed is not in effect, or all of them diverged"
     both = np.stack([a, b])
@@ -29,17 +28,19 @@ def untestable(a: Array, b: Array, scope: Scope, seeds: SeedDesign, family: int 
     return ""
 
 
+def undecidable(inits: int, seeds: int, patients: int) -> str:
+    """Why a study of so many inits, seeds and reported patients can decide nothing, before it is run; empty where it can."""
+    if inits < 2:
+        return ""  # nothing is asked of it
+    if seeds < 2:
+        return f"{_ONE_SEED}; run 5 (--seeds 5), or 3 at the least"
+    if patients < 2:
+        return f"{_ONE_CASE}; report more, as with --fold 1/2, which reports half of the cases"
+    return ""
+
+
 def _same_runs(runs: Array) -> bool:
     return bool((runs == runs[0]).all())
-
-
-def _too_few_cases(d: Array, family: int) -> str:
-    if not d.any():
-        return "no difference on any case"
-    smallest = family * smallest_sign_flip(d.size)
-    if smallest > 1 - LEVEL:
-        return f"cannot reach significance with {d.size} cases: the smallest p is {smallest:.3g} over {family} comparison(s)"
-    return ""
 
 
 def seed_effects(m: Array, seeds: SeedDesign) -> Array:

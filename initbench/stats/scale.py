@@ -1,0 +1,32 @@
+"""What a number in Dice points can be: intervals are cut there, and tables mark an end that was cut."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from initbench.stats.summary import Interval
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The smallest and the largest value that a number can have."""
+
+    low: float
+    high: float
+
+
+DICE = Scale(0.0, 100.0)
+DIFFERENCE = Scale(-100.0, 100.0)
+# No values between 0 and 100 have a larger SD: half of them would be 0 and half 100 (Popoviciu 1935). Its lower end is 0 by
+# itself, so only the upper one is ever cut.
+SD = Scale(-math.inf, 50.0)
+
+
+def cut(found: Interval, scale: Scale) -> Interval:
+    """The interval without what the scale does not allow; NaN stays NaN."""
+    return Interval(*(_within(value, scale) for value in (found.value, found.low, found.high)))
+
+
+def _within(value: float, scale: Scale) -> float:
+    return value if math.isnan(value) else min(max(value, scale.low), scale.high)
