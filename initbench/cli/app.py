@@ -441,14 +441,17 @@ def leaderboard(
     classes: ClassesOption = None,
     grid: GridOption = CountedOn.native,
     shared_seeds: SharedOption = False,
+    letters: Annotated[
+        bool, typer.Option("--letters", help="Letters over all pairs: inits that share one are not told apart.")
+    ] = False,
     format_: FormatOption = SheetFormat.table,
     json: JsonOption = False,
 ) -> None:
-    """Show, per backbone and data set, each init's Dice, its seed SD, its rank, and the verdict against default."""
+    """Show, per backbone and data set, each init's Dice, its seed SD, the verdict against default, and its rank."""
     from initbench.cli.statistics import leaderboard_command, read
 
     study = read(out, dataset or [], backbone or [], dice_policy.value, classes, shared=shared_seeds, grid=grid.value)
-    leaderboard_command(study, by.value, against, margin, "json" if json else format_.value)
+    leaderboard_command(study, by.value, against, margin, "json" if json else format_.value, letters=letters)
 
 
 @app.command("classes")

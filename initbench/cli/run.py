@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from initbench import interrupt
 from initbench.cli.output import saying
@@ -129,11 +130,33 @@ def _announce(console: Console, requests: Sequence[RunRequest], protocol: str) -
     )
     if len({request.seed for request in requests}) > 1 and any(request.init == PLACEBO for request in requests):
         console.print(f"{PLACEBO} is the placebo: what luck alone does; --no-placebo leaves it out", style="dim", soft_wrap=True)
+    _warn_if_nothing_can_be_decided(console, requests)
     if resolve_device(first.device).type == "cpu" and "paper" in (first.size, first.budget):
         console.print(
             "[yellow]note:[/] paper size or budget on a CPU takes days; --size tiny --budget short takes ten minutes a run",
             soft_wrap=True,
         )
+
+
+def _warn_if_nothing_can_be_decided(console: Console, requests: Sequence[RunRequest]) -> None:
+    """Says before hours are spent that no verdict can come of a study, for which data set and why."""
+    from initbench.harness.cell import reported_patients
+    from initbench.stats.blocks import is_placebo
+    from initbench.stats.testable import undecidable
+
+    blocks: dict[tuple[object, ...], list[RunRequest]] = {}
+    for request in requests:
+        blocks.setdefault((request.dataset, request.split, request.fold), []).append(request)
+    for members in blocks.values():
+        patients = reported_patients(members[0])
+        if patients is None:  # the run itself says what is wrong with its data
+            continue
+        inits = len({request.init for request in members if not is_placebo(request.init)})
+        reason = undecidable(inits, len({request.seed for request in members}), patients)
+        if reason:
+            console.print(
+                f"[yellow]warning:[/] this study can decide nothing on {escape(members[0].dataset)}: {reason}", soft_wrap=True
+            )
 
 
 def _plain(outcome: Any) -> dict[str, Any]:

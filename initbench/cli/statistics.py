@@ -18,14 +18,14 @@ _MOST_CASES = 1_000_000
 
 
 def leaderboard_command(
-    study: Study, by: Literal["block", "backbone", "dataset", "all"], against: str, margin: float, form: str
+    study: Study, by: Literal["block", "backbone", "dataset", "all"], against: str, margin: float, form: str, *, letters: bool
 ) -> None:
     """Prints the leaderboard of a study: per block, or pooled over blocks."""
     against = words.meant(against)
     if by != "block":
         show(pooling.sheets(study, by, against, margin), form)
         return
-    made = board.sheets(study, against, margin)
+    made = board.sheets(study, against, margin, letters=letters)
     beside = [*sides.sheets(study, against, margin), *subsets.sheets(study, against, margin)]
     show([*made, *beside] if form in ("table", "md", "latex") else made, form)
 

@@ -13,7 +13,7 @@ from initbench.data import splits
 from initbench.data.planning import planned, read_grids
 from initbench.data.prepare import Prepared, case_digests, prepare
 from initbench.data.sources import open_dataset
-from initbench.errors import UsageError
+from initbench.errors import InitbenchError, UsageError
 from initbench.harness import compose, places
 from initbench.harness.hardware import resolve_device, resolve_precision
 from initbench.protocols import (
@@ -253,6 +253,15 @@ def _split(dataset: Dataset, request: RunRequest) -> Split:
                 f"--fold {number}/{of}: {dataset.name} has {patients} labelled cases (or patients); ask for so many folds at most"
             )
     return splits.resolve(dataset, request.split, request.fold, request.train_cases)
+
+
+def reported_patients(request: RunRequest) -> int | None:
+    """How many patients a run would report, from the names of its cases alone; None where its data cannot be read or divided."""
+    try:
+        dataset = open_dataset(request.dataset, request.data_root)
+        return len({group_of(dataset, case_id) for case_id in _split(dataset, request).test})
+    except InitbenchError:
+        return None
 
 
 def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:

@@ -17,7 +17,6 @@ from initbench.stats.blocks import BASELINE
 from initbench.stats.compare import MARGIN
 from initbench.stats.components import Component, Components
 from initbench.stats.design import Refused
-from initbench.stats.power import POWER, detectable, stated_by
 from initbench.stats.ranks import tie_letters
 from initbench.stats.table import ScoreTable
 
@@ -186,7 +185,7 @@ def notes(table: ScoreTable, found: Analysis | Refused, rows: Sequence[Standing]
         withheld = {f"{item.init}: {item.reason}" for item in table.withheld}
         lines += [f"Untestable: {reason}." for reason in reasons if reason not in withheld]
         lines += _unranked(found)
-        lines += _placebo(found, rows)
+        lines += _placebo(rows)
     if table.patients is None and table.cases:
         lines.append(
             "These runs do not say which patient a case is of, so each case counts as one. Where patients have several cases the "
@@ -239,7 +238,7 @@ def _of_row(row: Standing, control: str | None) -> list[str]:
     return lines
 
 
-def _placebo(found: Analysis, rows: Sequence[Standing]) -> list[str]:
+def _placebo(rows: Sequence[Standing]) -> list[str]:
     """What the placebo shows of the study itself."""
     lines = []
     for row in rows:
@@ -252,23 +251,12 @@ def _placebo(found: Analysis, rows: Sequence[Standing]) -> list[str]:
                 "shows this; if more of yours do, something else than the init differs between their runs."
             )
         elif verdict != "untestable":
-            lines.append(f"The placebo, default drawn again ({row.init}), comes out {verdict}.{_fault_found(found)}")
+            hidden = row.difference.estimate.high - row.difference.estimate.value
+            lines.append(
+                f"The placebo, default drawn again ({row.init}), comes out {verdict}. From these runs no difference below "
+                f"{words.number(hidden, 1)} points could have been told, so a smaller fault of the study would stay hidden."
+            )
     return lines
-
-
-def _fault_found(found: Analysis) -> str:
-    """What fault of a study its placebo would have shown; a quiet placebo says nothing of smaller ones."""
-    parts = found.components
-    own = stated_by(parts) if isinstance(parts, Components) else Refused("")
-    if isinstance(own, Refused) or isinstance(parts, Refused):
-        return ""
-    least = detectable(own, parts.seeds, parts.cases)
-    if isinstance(least, Refused):
-        return ""
-    return (
-        f" A fault that moves Dice by {least.value:.1f} points would have shown in {100 * POWER:.0f} % of such studies; smaller "
-        "ones mostly stay hidden."
-    )
 
 
 def _values(

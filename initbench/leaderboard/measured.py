@@ -13,6 +13,7 @@ import pandas as pd
 from initbench.errors import UsageError
 from initbench.leaderboard import words
 from initbench.leaderboard.matching import PLACEBO_LABEL, Found, find
+from initbench.leaderboard.patients import patients_of
 from initbench.published.tables import Table
 from initbench.published.trials import Mapped, Overrides, dataset_names
 from initbench.runs.read import Loaded, cases_of
@@ -116,11 +117,14 @@ def answers(asked: Asked, loaded: Loaded, cells: frozenset[str] | None = None) -
             f"no run is of {asked.table.full_name}{' with ' if instead else ''}{instead}: "
             f"`initbench reproduce {asked.table.full_name}` with the same options and without --report-only runs what is missing"
         )
-    return [_answer(asked, runs, loaded.cases, each) for each in found]
+    return [_answer(asked, runs, loaded, each) for each in found]
 
 
-def _answer(asked: Asked, runs: pd.DataFrame, cases: pd.DataFrame, found: Found) -> Answer:
+def _answer(asked: Asked, runs: pd.DataFrame, loaded: Loaded, found: Found) -> Answer:
     own = {label: runs[runs["cell"] == cell] for label, cell in _ordered(asked, found)}
+    # Below, the cell of a row is its label.
+    of_cell = patients_of(loaded, set(found.cells.values()))
+    patients = {label: of_cell[cell] for label, cell in found.cells.items() if cell in of_cell}
     by_dataset: dict[str, list[str]] = {}
     for label, frame in own.items():
         by_dataset.setdefault(str(frame["dataset"].iloc[0]), []).append(label)
@@ -128,10 +132,17 @@ def _answer(asked: Asked, runs: pd.DataFrame, cases: pd.DataFrame, found: Found)
     scores: dict[str, Scores] = {}
     for dataset, labels in by_dataset.items():
         its_own = any(dataset in dataset_names(row.dataset) for row in asked.table.row if row.dataset)
-        scores[dataset] = _scores(asked.table, its_own, cases, {label: own[label] for label in labels})
+        scores[dataset] = _scores(asked.table, its_own, loaded.cases, {label: own[label] for label in labels})
         relabelled = pd.concat([_one_block(own[label], label) for label in labels], ignore_index=True)
         how = scores[dataset]
-        (table,) = score_tables(relabelled, how.cases, policy=how.policy, shared=asked.shared, classes_alike=how.classes_alike)
+        (table,) = score_tables(
+            relabelled,
+            how.cases,
+            policy=how.policy,
+            shared=asked.shared,
+            classes_alike=how.classes_alike,
+            patients=patients,
+        )
         measured |= {label: _row(asked.table, label, own[label], table) for label in labels}
     return Answer(found, {label: measured[label] for label in own}, scores)
 

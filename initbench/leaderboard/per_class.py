@@ -103,9 +103,9 @@ def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metri
             for cell in order
         ),
         notes=(
-            f"{_SAID[metric][0].upper() + _SAID[metric][1:]}; mean ± SD over seeds of the mean over cases. {policy}"
-            f"{_MEAN}: of the classes, each counting the same, as in papers' tables; the leaderboard's score is the mean over "
-            "the classes of a case, then over cases, and differs where cases lack classes.",
+            f"{_SAID[metric][0].upper() + _SAID[metric][1:]}; mean ± SD over seeds of the mean over patients. {policy}"
+            f"{_MEAN}: of the classes, each counting the same, as in papers' tables; the leaderboard's Dice is the mean over the "
+            "classes of a case first, and differs where cases lack classes.",
             *left_out,
         ),
         values=tuple(

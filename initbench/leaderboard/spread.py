@@ -43,13 +43,14 @@ def _sheet(table: ScoreTable) -> Sheet:
         return Sheet(title(table.block), subtitle, ("source",), (), (f"No components: {found.reason}.", *notes), ())
     parts = parts_of(found)
     whole = sum(part.value for part in parts.values())
-    rows = tuple((SOURCES[name], words.sd(part.sd), _share(part, whole)) for name, part in parts.items())
+    left = found.left_in_mean()
+    rows = tuple((SOURCES[name], words.sd(part.sd), _share(part, whole), words.sd(left[name])) for name, part in parts.items())
     return Sheet(
         title=title(table.block),
         subtitle=subtitle,
-        columns=("source", "SD [95 %]", "share of one case's variance"),
+        columns=("source", "SD of one case [95 %]", "share", "SD left in a mean [95 %]"),
         rows=rows,
-        notes=(board.headline(table, analysis), *_notes(found), *words.marked(row[1] for row in rows), *notes),
+        notes=(board.headline(table, analysis), *_notes(found), *words.marked(cell for row in rows for cell in row), *notes),
         values=tuple(_values(table, found, name, part, whole) for name, part in parts.items()),
     )
 
@@ -66,12 +67,15 @@ def _share(part: Component, whole: float) -> str:
 
 def _notes(found: Components) -> tuple[str, ...]:
     return (
-        "SD in Dice points of what each source adds to the Dice of one case in one run; estimates below 0 are shown as 0.",
+        "SD of one case: what each source adds to the Dice of one case in one run, in points; estimates below 0 are shown as 0. "
+        f"SD left in a mean: what is left of it in the mean of an init over {words.count(found.seeds, 'seed')} and "
+        f"{words.count(found.cases, 'case')}, which the table of the leaderboard shows.",
         found.pairing[0].upper() + found.pairing[1:] + ".",
     )
 
 
 def _values(table: ScoreTable, found: Components, name: str, part: Component, whole: float) -> dict[str, object]:
+    left = found.left_in_mean()[name]
     return {
         **{key: table.block[key] for key in ("dataset", "backbone", "variant", "size", "budget", "protocol")},
         "source": name,
@@ -80,6 +84,9 @@ def _values(table: ScoreTable, found: Components, name: str, part: Component, wh
         "sd_high": part.sd.high,
         "variance": part.raw,
         "share": part.value / whole if whole > 0 else math.nan,
+        "sd_left": left.value,
+        "sd_left_low": left.low,
+        "sd_left_high": left.high,
         **board.spread_values(found),
     }
 

@@ -12,7 +12,7 @@ import pandas as pd
 from initbench.errors import UsageError
 from initbench.leaderboard.patients import patients_of
 from initbench.runs.read import UNCOUNTED, Grid, load
-from initbench.stats.table import Policy, ScoreTable, of_classes, score_tables
+from initbench.stats.table import Policy, ScoreTable, of_classes, score_tables, with_patients
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,10 @@ def read(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = (),
             f"{out}: no run was counted on the resampled grid. The recipes synapse, btcv and lung ask for it at paper size for "
             "UNETR; elsewhere run with --set inference.grids=native,resampled"
         )
-    cases = of_classes(cases, scoring.classes)
-    tables = score_tables(counted, cases, policy=scoring.policy, shared=scoring.shared)
     cells = counted["cell"].unique().tolist()
+    patients = patients_of(found, cells)
+    cases = with_patients(of_classes(cases, scoring.classes), patients)
+    tables = score_tables(counted, cases, policy=scoring.policy, shared=scoring.shared, patients=patients)
     return Study(
         out,
         scoring,
@@ -106,6 +107,6 @@ def read(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = (),
         tuple(tables),
         found.unreadable,
         len(runs) - len(counted),
-        patients_of(found, cells),
+        patients,
         tuple(str(found.disagreements[cell]) for cell in cells if cell in found.disagreements),
     )

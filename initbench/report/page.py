@@ -127,6 +127,8 @@ def _values(content: Content) -> dict[str, Any]:
         "cells": cells.cells,
         "badges": cells.badges,
         "dice": words.dice,
+        "difference": words.difference,
+        "kind": cells.kind,
         "label": words.label,
         "protocols": protocols.names,
         "pairs": protocols.pairs,

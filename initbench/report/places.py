@@ -22,8 +22,8 @@ def places(block: Block) -> Figure:
     if isinstance(block.found.ranking, Refused):
         return Figure("places", _TITLE, f"No ranks: {block.found.ranking.reason}.")
     caption = (
-        "The places that an init may have (95 %), for new seeds and new cases, from its differences to all other inits; the mark is "
-        "its rank by Dice. A line that reaches 1: the init may be the best."
+        "The places that an init may have (95 %), for new seeds and new cases, from its differences to all other inits; the mark "
+        "is its rank by Dice. A line that reaches 1: the init may be the best."
     )
     return Figure("places", _TITLE, caption, _drawn(block, block.found.ranking))
 

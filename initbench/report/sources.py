@@ -1,4 +1,4 @@
-"""Where the spread of Dice comes from: variance components as bars, a bar a block."""
+"""Where the spread of Dice comes from: what each source leaves in the mean of an init, a line a block."""
 
 from __future__ import annotations
 
@@ -12,108 +12,87 @@ from initbench.report import svg
 from initbench.report.content import Block
 from initbench.report.figure import Figure, together
 from initbench.stats.analysis import Analysis
-from initbench.stats.components import Component, Components
+from initbench.stats.components import Components
+from initbench.stats.summary import Interval
 
-_LARGE = ("case", "residual")  # of one case in one run: beside them the others are slivers
-_ROW, _BAR, _TOP = 30.0, 18.0, 52.0
+_ROW, _TOP = 30.0, 40.0
 _WIDTH = 1216.0
-_GAP = 64.0
+_GAP = 14.0
+_REACH = 4.0  # the axis ends at so many times the median SD, beyond which an interval goes on as an arrow
+_TITLE = "Where the spread of Dice comes from"
 
 
 def sources(blocks: Sequence[Block], named: Sequence[str]) -> Figure:
-    """All blocks in one chart: all sources at the left, those that move an init's mean at the right."""
-    title = "Where the spread of Dice comes from"
-    found = [(name, block, _components(block)) for name, block in zip(named, blocks, strict=True)]
+    """All blocks in one chart: a column per source, a line per block, an SD with its interval in each."""
+    found = [(name, block, _left(block)) for name, block in zip(named, blocks, strict=True)]
     if not any(parts for _, _, parts in found):
-        return Figure("sources", title, "No variance components: they need two seeds and two cases.", wide=True)
+        return Figure("sources", _TITLE, "No variance components: they need two seeds and two cases.", wide=True)
     caption = (
-        "Shares of the variance of one case in one run (left), and the same without the differences between cases and the "
-        "residual, which averaging over cases makes small (right). Estimates below 0 count as 0; initbench variance says how "
-        "uncertain they are."
+        "SD in Dice points, with 95 % intervals, that each source leaves in the mean of an init over the seeds and cases of its "
+        "block. The choice of the init (first column) shows in a table as far as it stands out from the others; what a seed or a "
+        "case does to all inits alike (seed, case) moves all means together and no difference. Estimates below 0 are shown as 0."
     )
-    return Figure("sources", title, caption, _drawn(found), wide=True)
+    return Figure("sources", _TITLE, caption, _drawn(found), wide=True)
 
 
-def _components(block: Block) -> dict[str, Component]:
+def _left(block: Block) -> dict[str, Interval]:
     if not isinstance(block.found, Analysis) or not isinstance(block.found.components, Components):
         return {}
-    return {name: part for name in SOURCES if (part := getattr(block.found.components, name)) is not None}
+    return block.found.components.left_in_mean()
 
 
-def _drawn(found: Sequence[tuple[str, Block, dict[str, Component]]]) -> Markup:
-    left = svg.label_width((name for name, _, _ in found), 340) + 10
-    half = (_WIDTH - left - _GAP - 20) / 2
-    panels = (
-        (left, tuple(SOURCES), "all sources"),
-        (left + half + _GAP, tuple(n for n in SOURCES if n not in _LARGE), "without case and residual"),
-    )
-    height = _TOP + _ROW * len(found) + 40
-    parts = [_patterns(), _legend([name for name in SOURCES if any(name in shown for _, _, shown in found)])]
-    for x, _, title in panels:
-        scale = svg.Scale(0, 100, x, x + half)
-        parts.append(svg.x_axis(scale, _TOP - 6, height - 40, f"share of variance, {title}", " %"))
+def _drawn(found: Sequence[tuple[str, Block, dict[str, Interval]]]) -> Markup:
+    left = svg.label_width((name for name, _, _ in found), 300) + 10
+    names = [name for name in SOURCES if any(name in parts for _, _, parts in found)]
+    width = (_WIDTH - left - _GAP * len(names)) / len(names)
+    bottom = _TOP + _ROW * len(found)
+    end = _end([part for _, _, parts in found for part in parts.values()])
+    scales = {}
+    parts = []
+    for number, name in enumerate(names):
+        start = left + number * (width + _GAP)
+        scales[name] = svg.Scale(0.0, end, start + 4, start + width - 8)
+        parts.append(svg.text(start + width / 2, 16, svg.short(SOURCES[name], width), "label", text_anchor="middle"))
+        parts.append(_axis(scales[name], bottom))
     for number, (name, block, shown) in enumerate(found):
-        y = _TOP + _ROW * number
-        label = svg.text(left - 10, y + _BAR / 2 + 4, svg.short(name, left - 12), "label", text_anchor="end", data_tip=name)
-        bars = [_bar(shown, names, x, half, y) for x, names, _ in panels] if shown else [_none(block, left, y)]
+        y = _TOP + _ROW * (number + 0.5)
+        label = svg.text(left - 10, y + 4, svg.short(name, left - 12), "label", text_anchor="end", data_tip=name)
+        drawn = [_mark(SOURCES[source], shown[source], scales[source], y) for source in names if source in shown]
         about = block.table.block
-        parts.append(svg.tag("g", label, *bars, data_dataset=str(about["dataset"]), data_backbone=str(about["backbone"])))
-    return together(parts, _WIDTH, height, "Variance components of every block")
+        inside = drawn or [_none(block, left, y)]
+        parts.append(svg.tag("g", label, *inside, data_dataset=str(about["dataset"]), data_backbone=str(about["backbone"])))
+    return together(parts, _WIDTH, bottom + 40, "SD that every source leaves in the mean of an init, by block")
+
+
+def _end(shown: Sequence[Interval]) -> float:
+    """Where the axis ends: behind every SD, and behind most ends of intervals."""
+    values = sorted(part.value for part in shown)
+    highs = sorted(part.high for part in shown)
+    usual = _REACH * max(values[len(values) // 2], 0.25)
+    return max(1.1 * values[-1], min(highs[-1], usual), 1.0)
+
+
+def _axis(scale: svg.Scale, bottom: float) -> Markup:
+    """Grid lines with few labels, as the columns are narrow."""
+    parts = []
+    for value in scale.ticks(3):
+        x = scale(value)
+        parts.append(svg.line(x, _TOP - 6, x, bottom, "grid"))
+        parts.append(svg.text(x, bottom + 15, scale.label(value), "tick", text_anchor="middle"))
+    return svg.joined([*parts, svg.text((scale.start + scale.end) / 2, bottom + 32, "points", "axis", text_anchor="middle")])
+
+
+def _mark(source: str, part: Interval, scale: svg.Scale, y: float) -> Markup:
+    """A dot with its interval; an arrow where that goes on."""
+    low, high = scale(min(part.low, scale.high)), scale(min(part.high, scale.high))
+    parts = [svg.line(low, y, high, y, "whisker")]
+    if part.high > scale.high:
+        parts.append(svg.path([(high - 5, y - 4), (high, y), (high - 5, y + 4)], "whisker"))
+    tip = f"{source}: SD {words.sd(part)} points in the mean of an init"
+    return svg.joined([*parts, svg.mark("circle", scale(part.value), y, 4.5, "dot kd", tip)])
 
 
 def _none(block: Block, x: float, y: float) -> Markup:
     found = block.found.components if isinstance(block.found, Analysis) else block.found
     reason = getattr(found, "reason", "")
-    return svg.text(x + 4, y + _BAR / 2 + 4, svg.short(f"none: {reason}", _WIDTH - x), "value")
-
-
-def _bar(shown: dict[str, Component], names: Sequence[str], x: float, width: float, y: float) -> Markup:
-    whole = sum(shown[name].value for name in names if name in shown)
-    if whole <= 0:
-        return svg.text(x + 4, y + _BAR / 2 + 4, "no variance found", "value")
-    parts = []
-    for name in names:
-        if name not in shown or shown[name].value <= 0:
-            continue
-        share = shown[name].value / whole
-        size = share * width
-        tip = f"{SOURCES[name]}: {100 * share:.1f} %, SD {words.interval(shown[name].sd)} points"
-        parts.append(svg.tag("rect", x=x, y=y, width=size, height=_BAR, class_=f"source {name}", data_tip=tip))
-        if size > 34:
-            parts.append(svg.text(x + size / 2, y + _BAR / 2 + 4, f"{100 * share:.0f} %", f"inside {name}", text_anchor="middle"))
-        x += size
-    return svg.joined(parts)
-
-
-def _legend(names: Sequence[str]) -> Markup:
-    x, parts = 0.0, []
-    for name in names:
-        parts.append(svg.tag("rect", x=x, y=4, width=22, height=14, class_=f"source {name}"))
-        parts.append(svg.text(x + 28, 15, SOURCES[name], "label"))
-        x += 28 + len(SOURCES[name]) * svg.CHARACTER + 22
-    return svg.joined(parts)
-
-
-def _patterns() -> Markup:
-    """Hatches, so that no source depends on its colour. Fills name them by the class of the source."""
-    marks = {
-        "p-seed": svg.line(0, 0, 0, 7, "hatch", stroke_width=2.5),
-        "p-seed_init": svg.joined([svg.line(0, 0, 0, 7, "hatch", stroke_width=2), svg.line(0, 0, 7, 0, "hatch", stroke_width=2)]),
-        "p-init_case": svg.tag("circle", cx=3.5, cy=3.5, r=1.5, class_="hatched"),
-        "p-seed_case": svg.line(0, 0, 0, 7, "hatch", stroke_width=1.5),
-    }
-    turned = {"p-seed": "rotate(45)", "p-seed_init": "rotate(45)", "p-seed_case": "rotate(90)"}
-    made = [
-        svg.tag(
-            "pattern",
-            svg.tag("rect", width=7, height=7, class_=f"ground {key[2:]}"),
-            drawn,
-            id=key,
-            width=7,
-            height=7,
-            patternUnits="userSpaceOnUse",
-            patternTransform=turned.get(key),
-        )
-        for key, drawn in marks.items()
-    ]
-    return svg.tag("defs", *made)
+    return svg.text(x + 4, y + 4, svg.short(f"none: {reason}", _WIDTH - x), "value")

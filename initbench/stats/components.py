@@ -85,6 +85,27 @@ class Components:
     wins: Interval | None = None
     pairing_gain: Interval | None = None
 
+    def left_in_mean(self) -> dict[str, Interval]:
+        """SD in Dice points that each source leaves in the mean of an init over the seeds and cases of this study, with interval.
+
+        Its variance over the number of seeds, of cases, or of both that the mean averages it over; `init` is averaged over none.
+        """
+        over = {
+            "init": 1,
+            "seed": self.seeds,
+            "seed_init": self.seeds,
+            "case": self.cases,
+            "init_case": self.cases,
+            "seed_case": self.seeds * self.cases,
+            "residual": self.seeds * self.cases,
+        }
+        found = {}
+        for name, count in over.items():
+            part: Component | None = getattr(self, name)
+            if part is not None:
+                found[name] = Component(part.raw / count, part.low / count, part.high / count).sd
+        return found
+
     @property
     def pairing(self) -> str:
         """The pairing gain in words."""

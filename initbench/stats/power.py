@@ -23,8 +23,8 @@ from initbench.stats.variances import log_sd_variance
 POWER = 0.8
 _STUDIES = 2000  # made-up mean squares for each power: its error is below 0.005
 _PILOTS = 200  # draws of what the pilot's components may be
-_STUDIES_OF_A_PILOT = 200  # for each of these
-_HALVINGS = 40  # of the interval in which a detectable difference lies
+_STUDIES_OF_A_PILOT = 128  # for each of these
+_HALVINGS = 24  # of the interval in which a detectable difference lies
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,7 @@ def _power(studies: _Studies, differences: Array) -> Array:
         above = special.ndtr((np.abs(differences)[:, None] - studies.limits) / studies.error[:, None])
         below = special.ndtr((-np.abs(differences)[:, None] - studies.limits) / studies.error[:, None])
     # Without any noise every difference is found, and 0 over 0 is not a number.
-    found: Array = np.where(studies.error > 0, np.nan_to_num(above + below).mean(-1), 1.0)
-    return found
+    return np.asarray(np.where(studies.error > 0, np.nan_to_num(above + below).mean(-1), 1.0), np.float64)
 
 
 def _detectable(studies: _Studies) -> Array:
@@ -176,7 +175,7 @@ def _detectable(studies: _Studies) -> Array:
         middle = (low + high) / 2
         enough = _power(studies, middle) >= POWER
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return high
+    return np.asarray(high, np.float64)
 
 
 def floor(pilot: Pilot, cases: int, comparisons: int = 1) -> float:

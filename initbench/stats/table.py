@@ -213,6 +213,22 @@ def of_classes(cases: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
     return cases[keep]
 
 
+def with_patients(cases: pd.DataFrame, patients: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """`cases` with a column `patient`, where some patient has several cases; as it is elsewhere.
+
+    Args:
+        cases: as `load_cases` gives.
+        patients: by cell, the patient of each case; a case of which nothing is known counts as its own patient.
+    """
+    several = any(len(set(found.values())) < len(found) for found in patients.values())
+    if cases.empty or not several:
+        return cases
+    # One look-up for each pair of cell and case that there is, not for each of the many rows.
+    pairs = cases[["cell", "case"]].drop_duplicates()
+    names = [patients.get(str(cell), {}).get(str(case), str(case)) for cell, case in zip(*pairs.to_numpy().T, strict=True)]
+    return cases.merge(pairs.assign(patient=names), on=["cell", "case"], how="left")
+
+
 def case_scores(cases: pd.DataFrame, policy: Policy = "reference-mask", *, classes_alike: bool = False) -> pd.Series[float]:
     """Dice points by cell, seed and case, mean over the classes scored; 0 in a diverged run, NaN where no class is scored.
 
@@ -278,9 +294,10 @@ def _by_run(scores: pd.Series[float]) -> dict[tuple[str, int], _Scores]:
 
 
 def class_scores(cases: pd.DataFrame, metric: str, policy: Policy = "reference-mask") -> pd.DataFrame:
-    """Mean over cases per run and class: columns `cell`, `seed`, `class_name`, `score`.
+    """Mean over patients per run and class: columns `cell`, `seed`, `class_name`, `score`.
 
-    Dice and surface Dice in points, 0 in a diverged run; HD95 in mm, missing there.
+    Cases of one patient are averaged first, where `cases` names patients. Dice and surface Dice in points, 0 in a diverged run;
+    HD95 in mm, missing there.
     """
     values = {
         "dice": lambda: POINTS * class_dice(cases, policy),
@@ -290,7 +307,10 @@ def class_scores(cases: pd.DataFrame, metric: str, policy: Policy = "reference-m
     if metric != "hd95":
         values = values.mask((cases["status"] == "diverged") & values.notna(), 0.0)
     keys = ["cell", "seed", "class_name"]
-    return values.groupby([cases[key] for key in keys], observed=True, sort=False).mean().rename("score").reset_index()
+    if "patient" not in cases:
+        return values.groupby([cases[key] for key in keys], observed=True, sort=False).mean().rename("score").reset_index()
+    by_patient = values.groupby([cases[key] for key in (*keys, "patient")], observed=True, sort=False).mean()
+    return by_patient.groupby(level=keys, observed=True, sort=False).mean().rename("score").reset_index()
 
 
 def false_positives(cases: pd.DataFrame) -> pd.DataFrame:
