@@ -115,15 +115,16 @@ def _check_out(out: Path) -> None:
 
 def _announce(console: Console, requests: Sequence[RunRequest], protocol: str) -> None:
     from initbench.harness.hardware import resolve_device
+    from initbench.leaderboard.words import count
     from initbench.stats.blocks import PLACEBO
 
     first = requests[0]
     counts = [len({getattr(request, field) for request in requests}) for field in ("init", "backbone", "dataset", "seed")]
     parts = len({(request.fold, request.train_cases) for request in requests})
-    shares = f" × {parts} fold(s) or numbers of training cases" if parts > 1 else ""
+    shares = f" × {parts} folds or numbers of training cases" if parts > 1 else ""
+    crossed = [count(number, what) for number, what in zip(counts, ("init", "backbone", "data set", "seed"), strict=True)]
     console.print(
-        f"{len(requests)} runs: {counts[0]} init(s) × {counts[1]} backbone(s) × {counts[2]} data set(s){shares} × {counts[3]} "
-        "seed(s); "
+        f"{count(len(requests), 'run')}: {' × '.join(crossed[:3])}{shares} × {crossed[3]}; "
         f"{first.size} size, {first.budget} budget, {protocol}, out {first.out}",
         highlight=False,
         soft_wrap=True,

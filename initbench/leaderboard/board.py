@@ -231,7 +231,8 @@ def _of_row(row: Standing, control: str | None) -> list[str]:
         zeros = f"{words.count(row.diverged, 'run')} diverged and {'scores' if row.diverged == 1 else 'score'} 0"
         lines.append(f"{name}: {zeros}; the others have a mean of {row.without_diverged:.1f}.")
     if row.runs.failed:
-        lines.append(f"{name}: {row.runs.failed} failed run(s) are missing; the same run command tries them again.")
+        failed = f"{words.count(row.runs.failed, 'failed run')} {'is' if row.runs.failed == 1 else 'are'} missing"
+        lines.append(f"{name}: {failed}; the same run command tries {'it' if row.runs.failed == 1 else 'them'} again.")
     lines += [f"Warning: {name}: {path} is kept off, see `initbench verify {path}`." for path in row.runs.invalid]
     if row.runs.external:
         lines.append(f"{name}: conditional on these weights, one draw for all seeds; external data.")

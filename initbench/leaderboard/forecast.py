@@ -228,7 +228,7 @@ class _Block:
 
     def row(self) -> tuple[str, ...]:
         hours = _span(self.time.seconds) if self.time.known or not self.count("new") else "unknown"
-        found = "not testable" if self.undecidable else _found(self.finds)
+        found = "not testable" if self.undecidable else _found(self.finds, known=self.pilot is not None)
         counts = (str(self.count("new")), str(self.count("cached")))
         return (
             self.name,
@@ -387,6 +387,11 @@ def _finds(blocks: Sequence[_Block]) -> Iterator[str]:
 
 def _finds_alone(block: _Block) -> str:
     """What a study of one block finds."""
+    if math.isnan(block.finds.value) and block.pilot:
+        return (
+            f"With these {block.seeds} seeds not even a difference of 100 points is found in 80 % of studies (pilot: "
+            f"{block.source}): take more seeds."
+        )
     finds, power = block.finds, block.power
     unsure = ""
     if not math.isnan(finds.low):
@@ -466,8 +471,10 @@ def _size(count: float) -> str:
     return f"{count / 1000:.0f} GB" if count >= 10_000 else f"{count / 1000:.1f} GB"
 
 
-def _found(finds: Interval) -> str:
-    """A detectable difference, with what it may be."""
+def _found(finds: Interval, *, known: bool) -> str:
+    """A detectable difference, with what it may be; `known`: whether there is a pilot to say it."""
+    if math.isnan(finds.value) and known:
+        return "none"
     if math.isnan(finds.low):
         return _dice(finds.value)
     return f"{finds.value:.1f} [{finds.low:.1f}, {finds.high:.1f}]"

@@ -10,6 +10,7 @@ from initbench.leaderboard.sheet import Sheet
 from initbench.leaderboard.titles import settings, title
 from initbench.stats.design import Refused
 from initbench.stats.power import Pilot, detectable, floor, pilot, power_of
+from initbench.stats.scale import DIFFERENCE
 from initbench.stats.summary import Interval
 from initbench.stats.table import ScoreTable
 
@@ -24,9 +25,10 @@ def from_runs(table: ScoreTable) -> Pilot | Refused:
 
 def sheet(name: str, subtitle: str, found: Pilot, cases: Sequence[int], comparisons: int) -> Sheet:
     """Smallest differences that S seeds x C cases find, and what is left with ever more seeds."""
-    rows, values = [], []
+    rows, values, nothing = [], [], False
     for number in cases:
         points = [_points(detectable(found, seeds, number, comparisons)) for seeds in SEEDS]
+        nothing = nothing or any(math.isnan(value.value) for value in points)
         least = floor(found, number, comparisons)
         rows.append((words.count(number, "case"), *map(_cell, points), words.number(least, 2)))
         for seeds, value in zip(SEEDS, points, strict=True):
@@ -51,8 +53,11 @@ def sheet(name: str, subtitle: str, found: Pilot, cases: Sequence[int], comparis
         f"{words.count(comparisons, 'difference')} {'is' if comparisons == 1 else 'are'} judged at once, as in the tables.",
         "ever more: what the noise of the cases hides from any number of seeds; only more cases get below it.",
     ]
+    if nothing:
+        notes.append("none: not even a difference of 100 points is found in 80 % of such studies.")
     if found.may_be is not None:
         notes.insert(1, "In brackets: what it may be, as the pilot's few runs tell their own noise only roughly (95 %).")
+    notes += words.marked(cell for row in rows for cell in row)
     return Sheet(
         title=name,
         subtitle=subtitle,
@@ -68,7 +73,10 @@ def _points(found: Interval | Refused) -> Interval:
 
 
 def _cell(found: Interval) -> str:
-    return words.interval(found, digits=1 if found.value >= 1 else 2)
+    """A detectable difference."""
+    if math.isnan(found.value):
+        return "none"
+    return words.interval(found, digits=1 if found.value >= 1 else 2, scale=DIFFERENCE)
 
 
 def sheets(tables: Sequence[ScoreTable], cases: Sequence[int]) -> list[Sheet]:

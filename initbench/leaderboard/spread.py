@@ -18,7 +18,7 @@ from initbench.stats.variances import PooledRatio, pooled_ratio
 
 SOURCES = {
     "init": "init",
-    "seed": "seed, in all inits alike",
+    "seed": "seed, all inits",
     "seed_init": "seed × init",
     "case": "case",
     "init_case": "init × case",

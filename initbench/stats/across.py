@@ -66,7 +66,8 @@ def friedman(scores: Array, datasets: Sequence[str]) -> Friedman | Refused:
         return Refused("two inits: Friedman's test needs three; pairs are compared within blocks")
     smallest = _smallest(n, k)
     if n < 2 or smallest > 1 - LEVEL:
-        return Refused(f"cannot reach significance with {n} data set(s) and {k} inits: the claim is about these data sets")
+        sets = "1 data set" if n == 1 else f"{n} data sets"
+        return Refused(f"with {sets} and {k} inits nothing can be told of others: the claim is about these")
     if np.ptp(table, axis=1).max() == 0:
         return Refused("all inits rank alike in every data set")
     from scipy.stats import friedmanchisquare  # scipy.stats takes long to import

@@ -16,6 +16,7 @@ from scipy import special
 from initbench.stats.components import Components, components, difference_draws
 from initbench.stats.design import Array, Refused, SeedDesign, generator
 from initbench.stats.mrmc import shares
+from initbench.stats.scale import DIFFERENCE, cut
 from initbench.stats.summary import LEVEL, Interval
 from initbench.stats.tails import Estimate, quantile
 from initbench.stats.variances import log_sd_variance
@@ -107,11 +108,13 @@ def detectable(pilot: Pilot, seeds: int, cases: int, comparisons: int = 1) -> In
     if cases < 2:
         return Refused("one reported case (or patient) finds nothing: 2 or more are needed")
     value = float(_detectable(_Studies(pilot.own, pilot.design, seeds, cases, comparisons, _STUDIES))[0])
+    if value > DIFFERENCE.high:
+        return Refused("not even a difference of 100 points would be found")
     if pilot.may_be is None:
         return Interval(value, math.nan, math.nan)
     drawn = _detectable(_Studies(pilot.may_be, pilot.design, seeds, cases, comparisons, _STUDIES_OF_A_PILOT))
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(value, min(float(low), value), max(float(high), value))
+    return cut(Interval(value, min(float(low), value), max(float(high), value)), DIFFERENCE)
 
 
 def power_of(pilot: Pilot, seeds: int, cases: int, difference: float, comparisons: int = 1) -> Interval:
