@@ -9,7 +9,7 @@ from dataclasses import replace
 from initbench.errors import UsageError
 from initbench.leaderboard import words
 from initbench.leaderboard.sheet import Sheet
-from initbench.leaderboard.standings import Runs, Standing, standings, summaries
+from initbench.leaderboard.standings import Runs, Standing, standings
 from initbench.leaderboard.study import Study
 from initbench.leaderboard.titles import settings, title
 from initbench.stats.analysis import Analysis, analyse, verdicts
@@ -24,7 +24,7 @@ from initbench.stats.table import ScoreTable
 def sheets(study: Study, against: str = BASELINE, margin: float = MARGIN, *, letters: bool = False) -> list[Sheet]:
     """A sheet for every block, and what their columns mean below the last; `letters` adds those of all pairs."""
     check_control(study, against)
-    of_cell = summaries(study.runs)
+    of_cell = study.of_cell
     made = [sheet(table, of_cell, analyse(table, against=against, margin=margin), letters=letters) for table in study.tables]
     if made:
         cells = [cell for each in made for row in each.rows for cell in row]

@@ -8,7 +8,6 @@ from collections.abc import Collection
 from initbench.errors import UsageError
 from initbench.leaderboard import words
 from initbench.leaderboard.sheet import Sheet
-from initbench.leaderboard.standings import summaries
 from initbench.leaderboard.study import Study
 from initbench.leaderboard.titles import settings, title
 from initbench.stats.analysis import pair
@@ -31,7 +30,7 @@ def sheets(study: Study, first: str, second: str, margin: float = MARGIN) -> lis
     a, b = words.label(first), words.label(second)
     if first == second:
         raise UsageError(f"{a} is compared with itself: name another init, as in `initbench compare lwi default`; {there}")
-    frozen = {cell for cell, runs in summaries(study.runs).items() if runs.external}
+    frozen = {cell for cell, runs in study.of_cell.items() if runs.external}
     found = [_sheet(table, first, second, margin, frozen) for table in study.tables if {first, second} <= set(table.names)]
     if not found:
         raise UsageError(f"no block has both {a} and {b}; {there}")

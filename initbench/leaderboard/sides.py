@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from initbench.leaderboard import words
 from initbench.leaderboard.sheet import Sheet
-from initbench.leaderboard.standings import Runs, Standing, standings, summaries
+from initbench.leaderboard.standings import Runs, Standing, standings
 from initbench.leaderboard.study import Study
 from initbench.leaderboard.titles import settings, title
 from initbench.stats.analysis import Analysis, analyse
@@ -27,7 +27,7 @@ def pairs(tables: Sequence[ScoreTable]) -> list[tuple[ScoreTable, ScoreTable]]:
 
 def sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
     """A sheet for every block that was run under both."""
-    of_cell = summaries(study.runs)
+    of_cell = study.of_cell
     return [_sheet(pair, of_cell, against, margin) for pair in pairs(study.tables)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from initbench.errors import UsageError
 from initbench.leaderboard.patients import patients_of
+from initbench.leaderboard.standings import Runs, summaries
 from initbench.runs.read import UNCOUNTED, Grid, load
 from initbench.stats.table import Policy, ScoreTable, of_classes, score_tables, with_patients
 
@@ -58,6 +60,11 @@ class Study:
     uncounted: int = 0
     patients: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
+
+    @cached_property
+    def of_cell(self) -> dict[str, Runs]:
+        """What the runs of each cell came to."""
+        return summaries(self.runs)
 
 
 def policy_of(name: str) -> Policy:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from initbench.leaderboard import words
 from initbench.leaderboard.sheet import Sheet
-from initbench.leaderboard.standings import Runs, Standing, standings, summaries
+from initbench.leaderboard.standings import Runs, Standing, standings
 from initbench.leaderboard.study import Study
 from initbench.leaderboard.titles import settings, title
 from initbench.stats.analysis import analyse
@@ -46,7 +46,7 @@ def _shared(table: ScoreTable) -> dict[str, object]:
 
 def sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
     """A sheet for every such group."""
-    of_cell = summaries(study.runs)
+    of_cell = study.of_cell
     return [_sheet(group, of_cell, against, margin) for group in groups(study)]
 
 

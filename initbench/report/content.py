@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from initbench.leaderboard import board, words
-from initbench.leaderboard.standings import Runs, Standing, standings, summaries
+from initbench.leaderboard.standings import Runs, Standing, standings
 from initbench.leaderboard.study import Study
 from initbench.leaderboard.titles import settings, title
 from initbench.stats.analysis import Analysis, analyse
@@ -189,7 +189,7 @@ class Content:
 def assemble(study: Study, against: str, margin: float, now: datetime | None = None) -> Content:
     """The content of a report of a study."""
     sources = _Sources(
-        summaries(study.runs),
+        study.of_cell,
         _runs_by_cell(study.runs),
         {str(row["cell"]): row for row in study.runs.drop_duplicates("cell").to_dict("records")},
         _styles(study.tables),

@@ -16,7 +16,7 @@ from initbench.stats.meansquares import MeanSquares, Square, mean_squares, two_w
 from initbench.stats.scale import SD, cut
 from initbench.stats.summary import LEVEL, Interval
 
-DRAWS = 20_000
+DRAWS = 8_000
 # Degrees of freedom of a mean square over cases, beside those that its cases show: scores of cases are skewed and have heavy
 # tails (public tables of 19 methods: kurtosis 16), and a sample shows less of a tail than there is. With all of them intervals of
 # 95 % hold in 55 to 85 % of studies with such cases, with these in 94 % or more (benchmarks/coverage.py).

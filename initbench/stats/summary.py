@@ -1,4 +1,4 @@
-"""An estimate with its interval, and those of a mean and of an SD over seeds.
+"""An estimate with its interval, and that of an SD over seeds.
 
 scipy.special instead of scipy.stats: the same quantiles at a tenth of the import time.
 """
@@ -32,15 +32,6 @@ def t_quantile(probability: float, df: float) -> float:
 def chi2_quantile(probability: float, df: float) -> float:
     """Quantile of chi-square."""
     return float(special.chdtri(df, 1 - probability))
-
-
-def mean_interval(values: NDArray[np.float64]) -> Interval:
-    """Mean with a t interval over seeds (fixed test cases)."""
-    mean = float(values.mean())
-    if values.size < 2:
-        return Interval(mean, math.nan, math.nan)
-    half = t_quantile(0.5 + LEVEL / 2, values.size - 1) * float(values.std(ddof=1)) / math.sqrt(values.size)
-    return Interval(mean, mean - half, mean + half)
 
 
 def sd_interval(values: NDArray[np.float64]) -> Interval:
