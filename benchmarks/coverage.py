@@ -460,6 +460,25 @@ def _former_shift(parts: Estimate, wholes: Sequence[Estimate]) -> float:
 # --- printing -----------------------------------------------------------------------------------------------------------
 
 
+def condensed(row: dict[str, float]) -> dict[str, float]:
+    """The row of `measure` as docs/statistics.md has it: of the SDs of the sources of spread, the one that is held least often."""
+    sds = [value for key, value in row.items() if key.startswith("SD of ")]
+    return {
+        "differences to default": row["differences to default, all at once"],
+        "other pairs": row["all other pairs, all at once"],
+        "one pair alone": row["one pair alone"],
+        "Dice": row["Dice, all inits at once"],
+        "seed SD": row["seed SD of one init"],
+        "any other SD": min(sds),
+        "between-init variance": row["between-init variance"],
+        "places": row["places of an init"],
+        "width of a difference": row["width of a difference"],
+        "width, a3d907f": row["width of a difference, a3d907f"],
+        "width of Dice": row["width of Dice"],
+        "width of Dice, a3d907f": row["width of Dice, a3d907f"],
+    }
+
+
 def table(rows: Sequence[tuple[str, dict[str, float]]], first: str) -> str:
     """A Markdown table, a line a row."""
     keys = list(dict.fromkeys(key for _, row in rows for key in row))
@@ -481,13 +500,15 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=2500, help="made up for each row")
     parser.add_argument("--quick", action="store_true", help="200 studies a row")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--whole", action="store_true", help="every SD of the table of intervals in a column of its own")
     parser.add_argument("--only", choices=("intervals", "power", "forecasts", "pooled"), help="one table")
     given = parser.parse_args()
     count = 200 if given.quick else given.studies
     started = time.perf_counter()
     with ProcessPoolExecutor(given.jobs) as pool:
         if given.only in (None, "intervals"):
-            _print(pool, partial(measure, count=count), cover(), lambda setting: setting.name)
+            ask = partial(measure, count=count) if given.whole else partial(_condensed_row, count=count)
+            _print(pool, ask, cover(), lambda setting: setting.name)
         if given.only in (None, "power"):
             _print(pool, partial(powers, count=count), POWER_SETTINGS, lambda setting: setting.name)
         if given.only in (None, "forecasts"):
@@ -496,6 +517,10 @@ def main() -> None:
         if given.only in (None, "pooled"):
             _print(pool, partial(_pooled_row, count=min(count, 1500)), POOLED, lambda row: f"{row[1]} data sets: {row[0].name}")
     print(f"{count} studies a row, {time.perf_counter() - started:.0f} s")
+
+
+def _condensed_row(setting: Setting, count: int) -> dict[str, float]:
+    return condensed(measure(setting, count))
 
 
 def _pooled_row(row: tuple[Setting, int], count: int) -> dict[str, float]:
