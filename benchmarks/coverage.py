@@ -461,7 +461,7 @@ def _former_shift(parts: Estimate, wholes: Sequence[Estimate]) -> float:
 
 
 def condensed(row: dict[str, float]) -> dict[str, float]:
-    """The row of `measure` as docs/statistics.md has it: of the SDs of the sources of spread, the one that is held least often."""
+    """The row of `measure` as docs/statistics.md has it, with the least of the shares of the SDs of all sources of spread."""
     sds = [value for key, value in row.items() if key.startswith("SD of ")]
     return {
         "differences to default": row["differences to default, all at once"],
