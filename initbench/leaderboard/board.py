@@ -183,7 +183,8 @@ def notes(table: ScoreTable, found: Analysis | Refused, rows: Sequence[Standing]
     else:
         reasons = dict.fromkeys(item.reason for item in found.comparison.differences if item.reason)
         withheld = {f"{item.init}: {item.reason}" for item in table.withheld}
-        lines += [f"Untestable: {reason}." for reason in reasons if reason not in withheld]
+        one_seed = bool(table.seeds) and len(table.seeds[0]) < 2  # said above
+        lines += [f"Untestable: {reason}." for reason in reasons if reason not in withheld and not one_seed]
         lines += _unranked(found)
         lines += _placebo(rows)
     if table.patients is None and table.cases:

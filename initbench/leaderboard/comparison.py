@@ -82,7 +82,7 @@ def _notes(table: ScoreTable, first: str, second: str, differences: dict[Scope, 
     if first in table.inits and second in table.inits and not table.refused:
         found = superiority(table.runs(first), table.runs(second), table.design)
         if isinstance(found, Refused):
-            notes.append(found.reason + ".")
+            notes.append(f"{found.reason[0].upper()}{found.reason[1:]}.")
         else:
             share = "–".join(f"{100 * bound:.0f}" for bound in (found.chance.low, found.chance.high))
             wins = f"{100 * found.chance.value:.0f} % of {found.pairs} pairs [{share} %]"
