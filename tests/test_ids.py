@@ -1,7 +1,7 @@
 """Ids of runs stay: 30 requests of many kinds still have the cell ids and block digests that earlier versions gave them.
 
-A run is found again by its id, so an id that changes without a change of numbers runs a study of every user again. Where numbers change
-on purpose, `python -m tests.test_ids` writes the file anew; the changelog says which runs that concerns.
+A run is found again by its id, so an id that changes without a change of numbers runs a study of every user again. Where numbers
+change on purpose, `python -m tests.test_ids` writes the file anew; the changelog says which runs that concerns.
 """
 
 from __future__ import annotations
