@@ -17,12 +17,19 @@ from initbench.stats.blocks import BASELINE
 from initbench.stats.compare import MARGIN
 from initbench.stats.components import Component, Components
 from initbench.stats.design import Refused
-from initbench.stats.ranks import tie_letters
+from initbench.stats.ranks import InitRank, tie_letters
 from initbench.stats.table import ScoreTable
 
 
 def sheets(study: Study, against: str = BASELINE, margin: float = MARGIN, *, letters: bool = False) -> list[Sheet]:
-    """A sheet for every block, and what their columns mean below the last; `letters` adds those of all pairs."""
+    """A sheet for every block, and below the last one what the columns mean.
+
+    Args:
+        study: the runs and their scores.
+        against: the init that the others are compared with.
+        margin: Dice points within which two inits are equivalent.
+        letters: whether a column of letters shows which inits are told apart.
+    """
     check_control(study, against)
     of_cell = study.of_cell
     made = [sheet(table, of_cell, analyse(table, against=against, margin=margin), letters=letters) for table in study.tables]
@@ -264,32 +271,32 @@ def _placebo(rows: Sequence[Standing]) -> list[str]:
 def _values(
     place: int, row: Standing, table: ScoreTable, found: Analysis | Refused, ties: Mapping[str, str] | None
 ) -> dict[str, object]:
-    nan = math.nan
-    item, rank = row.difference, row.rank
-    block = {key: table.block[key] for key in ("dataset", "split", "backbone", "variant", "size", "budget", "steps")}
-    return {
-        **block,
-        "protocol": row.runs.protocol if row.runs.protocol == "any" else table.block["protocol"],
+    """The row of an init for machines."""
+    names = ("dataset", "split", "backbone", "variant", "size", "budget", "steps")
+    own_protocol = row.runs.protocol == "any"
+    values: dict[str, object] = {
+        **{name: table.block[name] for name in names},
+        "protocol": "any" if own_protocol else table.block["protocol"],
         "precision": table.block["precision"],
         "place": place,
         "init": row.init,
         "role": row.role,
-        **({} if ties is None else {"tie": ties.get(row.init, "")}),
+    }
+    if ties is not None:
+        values["tie"] = ties.get(row.init, "")
+    values |= {
         "dice": row.dice.value,
         "dice_low": row.dice.low,
         "dice_high": row.dice.high,
         "seeds": row.seeds,
         "cases": len(table.cases),
-        "patients": nan if table.patients is None else table.patient_count,
+        "patients": math.nan if table.patients is None else table.patient_count,
         "seed_sd": row.sd.value,
         "seed_sd_low": row.sd.low,
         "seed_sd_high": row.sd.high,
-        "against": item.second if item else "",
-        **words.tested(item),
-        "may_be_best": rank.may_be_best if rank else "",
-        "rank": rank.rank if rank else nan,
-        "rank_low": rank.low if rank else nan,
-        "rank_high": rank.high if rank else nan,
+        "against": row.difference.second if row.difference else "",
+        **words.tested(row.difference),
+        **_place_values(row.rank),
         "diverged": row.diverged,
         "failed": row.runs.failed,
         "seconds": row.runs.seconds,
@@ -297,12 +304,21 @@ def _values(
         "changed_share": row.runs.changed_share,
         **spread_values(found.components if isinstance(found, Analysis) else found),
         "policy": table.policy,
-        **({"reason": row.reason} if row.reason else {}),
     }
+    if row.reason:
+        values["reason"] = row.reason
+    return values
+
+
+def _place_values(rank: InitRank | None) -> dict[str, object]:
+    """The rank of an init for machines; NaN where it has none."""
+    if rank is None:
+        return {"may_be_best": "", "rank": math.nan, "rank_low": math.nan, "rank_high": math.nan}
+    return {"may_be_best": rank.may_be_best, "rank": rank.rank, "rank_low": rank.low, "rank_high": rank.high}
 
 
 def spread_values(parts: Components | Refused) -> dict[str, object]:
-    """The headline of a block for machines; NaN where it is not told."""
+    """The three numbers of a block's headline with their intervals, as JSON and CSV have them; NaN where there are none."""
     names = ("between_init_sd", "retraining_sd", "better_wins")
     if isinstance(parts, Refused) or parts.init is None or parts.wins is None:
         return {f"{name}{end}": math.nan for name in names for end in ("", "_low", "_high")}

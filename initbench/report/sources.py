@@ -18,7 +18,7 @@ from initbench.stats.summary import Interval
 _ROW, _TOP = 30.0, 40.0
 _WIDTH = 1216.0
 _GAP = 14.0
-_REACH = 4.0  # the axis ends at so many times the median SD, beyond which an interval goes on as an arrow
+_REACH = 4.0  # The axis ends at this many times the median SD. An interval that goes on beyond it ends in an arrow.
 _TITLE = "Where the spread of Dice comes from"
 
 

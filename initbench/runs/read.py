@@ -78,7 +78,7 @@ class Loaded:
     Attributes:
         patients: the patient of each reported case, by cell; of cells of which a finished run's record says it.
         unsaid: the other cells with finished runs, and where their data sets were.
-        disagreements: cells whose runs name different patients; `patients` has those of the run that finished last.
+        disagreements: cells whose runs name different patients; the run that finished last says whose its cases are.
     """
 
     runs: pd.DataFrame

@@ -16,9 +16,9 @@ class Family:
     """Differences of which one wrong verdict may happen in 5 % of studies, over all of them together.
 
     Attributes:
-        kind: `baseline`: every init against `default`; `pairs`: all pairs of inits; `placebo`: those of a placebo; `claims`: a
-            list that somebody wrote, as the claims of a published table.
-        size: how many differences it has.
+        kind: `baseline` is every init against `default`, `pairs` all pairs of inits, `placebo` a placebo against the inits,
+            `claims` a list that somebody wrote, as the claims of a published table.
+        size: number of differences in it.
     """
 
     kind: Kind

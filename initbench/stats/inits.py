@@ -66,10 +66,10 @@ def summarize(
 
 
 def means(y: Array, seeds: SeedDesign) -> list[Interval]:
-    """Mean of each init of y [init, seed, case], with intervals that hold for all of them at once, for new seeds and new cases.
+    """Returns the mean of each init of y [init, seed, case], with intervals that hold for all of them at once (scope A).
 
-    V = (MS_S + max(MS_C − MS_E, 0)) / (S C), where MS_S is the init's own or that of the inits together, whichever is larger: an
-    own one from three seeds is often far too small. Degrees of freedom by Satterthwaite.
+    The squared error is V = (MS_S + max(MS_C − MS_E, 0)) / (S C), with degrees of freedom by Satterthwaite. An init's own MS_S
+    from three seeds is often far too small, so the MS_S of the inits together is taken where it is larger.
     """
     values = y.mean((-2, -1))
     S, C = y.shape[1:]
@@ -90,11 +90,11 @@ def means(y: Array, seeds: SeedDesign) -> list[Interval]:
 
 
 def _pooled_seeds(y: Array, seeds: SeedDesign) -> tuple[float, float]:
-    """Mean square of the seeds within inits, over all inits but that of the largest, and its degrees of freedom.
+    """Returns the mean square of seeds of all inits together, and its degrees of freedom.
 
-    One init whose training collapsed must not widen the intervals of all others, so the largest is left out, and the mean of the
-    others is divided by what leaving it out makes of it where all inits are alike. Fewer degrees of freedom where inits share the
-    effect of a seed, and where their seed variances differ (Welch 1947).
+    One init whose training collapsed must not widen the intervals of all others. So the init with the largest mean square is left
+    out, and the mean of the others is divided by the mean that is expected without the largest of equal inits. The degrees of
+    freedom are fewer where inits share the effect of a seed, and where their seed variances differ (Welch 1947).
     """
     inits, number = y.shape[:2]
     others = np.sort(two_way(y)[0].value)[: max(1, inits - 1)]
@@ -112,7 +112,12 @@ def _pooled_seeds(y: Array, seeds: SeedDesign) -> tuple[float, float]:
 
 @lru_cache(maxsize=1024)
 def _without_largest(inits: int, df: int) -> float:
-    """Expected mean of `inits` mean squares of expectation 1 but the largest, with so many degrees of freedom each."""
+    """Returns the expected mean of all but the largest of several mean squares, each with the expectation 1.
+
+    Args:
+        inits: number of mean squares.
+        df: degrees of freedom of each.
+    """
     if inits == 1:
         return 1.0
     drawn = generator("without largest").chisquare(df, (_DRAWN, inits)) / df
@@ -120,9 +125,10 @@ def _without_largest(inits: int, df: int) -> float:
 
 
 def effective_inits(y: Array) -> float:
-    """How many inits of equal seed variance would tell as much of the mean seed variance as those of y [init, seed, case] do.
+    """Returns the number of inits that count for the mean seed variance of y [init, seed, case].
 
-    (Σ MS)² / Σ MS² over the inits, by Satterthwaite: between 1, where one init has all of the variance, and their number.
+    It is 1 where one init has all of the seed variance, and the number of inits where all have the same: (Σ MS)² / Σ MS², by
+    Satterthwaite.
     """
     return _satterthwaite(two_way(y)[0].value)
 
@@ -151,10 +157,14 @@ def _shared(y: Array, seeds: SeedDesign) -> float:
 
 
 def effective_number(inits: int, shared: float) -> float:
-    """How many independent intervals those of `inits` means are worth, whose errors have the share `shared` in common.
+    """Returns how many independent intervals the intervals of several means are worth.
 
-    1 where they have all of it in common, their number where they have nothing. From the joint normal law: the mean over the
-    common part of the chance that all own parts lie within q, solved for 95 %.
+    Means whose errors are the same are worth one interval, means with nothing in common are worth their number. The joint normal
+    law gives what lies between: the chance that all means lie within q, averaged over the common part of their errors, is 95 %.
+
+    Args:
+        inits: number of means.
+        shared: share of their squared errors that they have in common, 0 to 1.
     """
     if inits == 1:
         return 1.0

@@ -96,7 +96,7 @@ def _total(values: Array, axes: int) -> Array:
 
 
 def _per_case(values: Array, axes: int) -> Array:
-    """Sums of squares over the last axes but that of the cases."""
+    """Returns the sum of squares of each case: over all of the last axes except the one of the cases."""
     return np.asarray((values**2).sum(tuple(range(-axes, -1))), np.float64)
 
 

@@ -113,7 +113,15 @@ def _weights(tables: Sequence[ScoreTable]) -> Array:
 
 
 def _row(init: str, mean: float, places: Mapping[str, Array], lost: Flags, difference: Difference | None) -> PooledInit:
-    """`places`: the ranks of every scheme in the blocks; `lost`: which of the init's runs diverged."""
+    """The row of an init.
+
+    Args:
+        init: its name.
+        mean: its Dice points over the blocks.
+        places: ranks of every scheme in the blocks.
+        lost: which of its runs diverged.
+        difference: to the control, if there is one.
+    """
     rank, won = None, None
     if init in places:
         first = np.min(list(places.values()), axis=0)
@@ -204,23 +212,30 @@ def _difference(
 
 
 def combined(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of independent estimates of one difference each.
+    """Returns the mean of independent estimates.
 
-    Their squared errors add up; those of the seeds and of the cases each have the degrees of freedom of a sum (Satterthwaite).
+    Squared errors add up. The parts of the seeds and of the cases each get the degrees of freedom of a sum (Satterthwaite).
     """
     variances = np.array([float(item.error) ** 2 for item in estimates])
-    whole = float(variances.sum())
-    seeds = variances * np.array([float(item.share) for item in estimates])
-    # The cases of each study with their least share, as they count in the tails.
+    own_shares = np.array([float(item.share) for item in estimates])
     tail_shares = np.array([float(item.tail_share) for item in estimates])
-    cases = np.array([_others(own, part) for own, part in zip(seeds, tail_shares, strict=True)])
+    seeds = variances * own_shares
+    # The cases of each study with their least share, as they count in the tails.
+    cases = np.array([_others(own, share) for own, share in zip(seeds, tail_shares, strict=True)])
+    whole = float(variances.sum())
+    share, tail_share = 1.0, 1.0
+    if whole > 0:
+        share = float(seeds.sum()) / whole
+        tail_share = float(seeds.sum() / (seeds.sum() + cases.sum()))
+    freedoms_of_seeds = [float(item.df_seeds) for item in estimates]
+    freedoms_of_cases = [float(item.df_cases) for item in estimates]
     return Estimate(
         value=np.mean([item.value for item in estimates], axis=0),
         error=np.asarray(math.sqrt(whole) / len(estimates)),
-        share=np.asarray(seeds.sum() / whole if whole > 0 else 1.0),
-        tail_share=np.asarray(seeds.sum() / (seeds.sum() + cases.sum()) if whole > 0 else 1.0),
-        df_seeds=np.asarray(_summed_freedom(seeds, [float(item.df_seeds) for item in estimates])),
-        df_cases=np.asarray(_summed_freedom(cases, [float(item.df_cases) for item in estimates])),
+        share=np.asarray(share),
+        tail_share=np.asarray(tail_share),
+        df_seeds=np.asarray(_summed_freedom(seeds, freedoms_of_seeds)),
+        df_cases=np.asarray(_summed_freedom(cases, freedoms_of_cases)),
     )
 
 

@@ -1,7 +1,7 @@
-"""What a study could find: power and smallest detectable difference of two inits for S seeds × C cases, at scope A.
+"""Power and smallest detectable difference of two inits in a study of S seeds × C cases, at scope A.
 
-The power is that of the verdicts themselves: the quantiles of `tails`, averaged over what the mean squares of such a study may
-be.
+A difference is found when its verdict says that it is not 0. The chance of that is computed with the quantiles of `tails`,
+averaged over many made-up mean squares of such a study.
 """
 
 from __future__ import annotations
@@ -89,9 +89,14 @@ def error(pilot: Pilot, seeds: int, cases: int) -> float:
 
 
 def power(pilot: Pilot, seeds: int, cases: int, difference: float, comparisons: int = 1) -> float:
-    """Chance that the verdict on a true `difference` in Dice points is that it is not 0, among so many `comparisons`.
+    """Returns the chance that a true difference is told from 0; NaN with one seed or one case.
 
-    NaN with one seed or one case.
+    Args:
+        pilot: how noisy differences are.
+        seeds: of the study.
+        cases: reported cases of the study, or patients.
+        difference: the true one, in Dice points.
+        comparisons: number of differences that are judged together.
     """
     if seeds < 2 or cases < 2:
         return math.nan
@@ -99,9 +104,10 @@ def power(pilot: Pilot, seeds: int, cases: int, difference: float, comparisons: 
 
 
 def detectable(pilot: Pilot, seeds: int, cases: int, comparisons: int = 1) -> Interval | Refused:
-    """Smallest true difference in Dice points that is found with 80 % power, among so many `comparisons`.
+    """Returns the smallest true difference, in Dice points, that is told from 0 in 80 % of studies.
 
-    The interval says what it may be, as the pilot's components are uncertain; NaN for stated ones.
+    Its interval is what it may be, because the pilot's own components are uncertain; NaN for stated components. Arguments as in
+    `power`.
     """
     if seeds < 2:
         return Refused("one seed finds nothing: 2 or more are needed, 5 are better")
@@ -118,7 +124,7 @@ def detectable(pilot: Pilot, seeds: int, cases: int, comparisons: int = 1) -> In
 
 
 def power_of(pilot: Pilot, seeds: int, cases: int, difference: float, comparisons: int = 1) -> Interval:
-    """The `power` for a true difference, with what it may be as the pilot is uncertain; NaN bounds for stated components."""
+    """Returns the `power`, with an interval for the uncertainty of the pilot; its bounds are NaN for stated components."""
     value = power(pilot, seeds, cases, difference, comparisons)
     if pilot.may_be is None or math.isnan(value):
         return Interval(value, math.nan, math.nan)

@@ -94,11 +94,11 @@ def surely_ahead(y: Array, seeds: SeedDesign) -> Array:
 
 
 def tie_letters(comparison: Comparison, inits: Sequence[str]) -> dict[str, str]:
-    """Letters of the inits, given best first: two share one exactly if their difference is not told from 0.
+    """Returns letters by init. Two inits share a letter exactly where their difference is not told from 0.
 
     Args:
         comparison: of all pairs.
-        inits: their names.
+        inits: their names, the best first.
     """
     place = {name: k for k, name in enumerate(inits)}
     told = [(place[item.first], place[item.second]) for item in comparison.differences if item.told_from_0]

@@ -1,4 +1,4 @@
-"""An estimate with its interval, and that of an SD over seeds.
+"""Intervals: the type that all estimates have, and the interval of an SD over seeds.
 
 scipy.special instead of scipy.stats: the same quantiles at a tenth of the import time.
 """

@@ -98,7 +98,7 @@ class ScoreTable:
 
     @property
     def patient_count(self) -> int:
-        """Number of patients with a score, which is that of cases where nothing says whose they are."""
+        """Number of patients with a score. Where nothing says whose the cases are, each case counts as a patient."""
         return int(self.by_patient.shape[-1])
 
     @property
@@ -379,7 +379,7 @@ def _patient_of(by_init: dict[str, _Runs], patients: Mapping[str, Mapping[str, s
 
 
 def _patients(cases: Sequence[str], patient_of: Mapping[str, str] | None) -> tuple[str, ...] | None:
-    """The patient of every case; None where one of them is not known."""
+    """Returns the patient of every case, or None if the patient of some case is not known."""
     if patient_of is None or any(case not in patient_of for case in cases):
         return None
     return tuple(patient_of[case] for case in cases)

@@ -1,8 +1,9 @@
 """Quantiles and tail probabilities of an estimate whose error comes from few seeds and from few cases.
 
-Neither source alone gives the law of value / error: that of the seeds has S - 1 degrees of freedom, that of the cases C - 1. The
-quantile taken here lies between the two, by the share that each has in the squared error (Cochran 1964, Biometrics 20:191). Two
-things are added, because Cochran's rule finds too much where one source is known badly; `benchmarks/coverage.py` measures both:
+With noise of the seeds alone, value / error would follow Student's t with S - 1 degrees of freedom; with noise of the cases
+alone, t with C - 1. The quantile taken here lies between the quantiles of the two, by the share that each source has in the
+squared error (Cochran 1964, Biometrics 20:191). Cochran's rule finds too much where one source is known badly, so two things are
+added. `benchmarks/coverage.py` measures both:
 
 * with two or three seeds the share of the seeds is itself an accident. The quantiles are averaged as powers, which gives the
   larger one more weight the fewer seeds there are;
@@ -32,10 +33,10 @@ class Estimate:
     Attributes:
         value: the estimates, in the unit of the scores.
         error: their standard errors.
-        share: share of the seeds in the squared error; the rest is that of the cases.
-        tail_share: the same where the share of the cases is not let fall to 0.
-        df_seeds: degrees of freedom of the seeds' share.
-        df_cases: those of the cases' share.
+        share: share of the seeds in the squared error. The cases have the rest.
+        tail_share: the same with at least a quarter of the mean square of the cases in it.
+        df_seeds: degrees of freedom of the mean square of the seeds.
+        df_cases: degrees of freedom of the mean square of the cases.
     """
 
     value: Array

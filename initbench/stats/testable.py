@@ -29,7 +29,13 @@ def untestable(a: Array, b: Array, scope: Scope, seeds: SeedDesign) -> str:
 
 
 def undecidable(inits: int, seeds: int, patients: int) -> str:
-    """Why a study of so many inits, seeds and reported patients can decide nothing, before it is run; empty where it can."""
+    """Returns why a planned study can decide nothing; empty where it can decide something.
+
+    Args:
+        inits: number of inits, placebos not counted.
+        seeds: number of seeds.
+        patients: number of reported patients.
+    """
     if inits < 2:
         return ""  # nothing is asked of it
     if seeds < 2:
