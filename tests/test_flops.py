@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from initbench.harness.describe import describe
 from initbench.harness.flops import multiply_adds
 from initbench.protocols import Size
 from initbench.spec import parse
-from tests.shared_data import shared
+from tests import recordings
 
 LIGHT = f"{Path(__file__).parent / 'light_backbone.py'}:light"
 COUNTED = ("conv", "linear", "matmul", "einsum", "addmm")  # of fvcore's; it counts norms too
@@ -27,7 +26,7 @@ PUBLISHED += [("nnformer", f"nnformer_{variant}", variant) for variant in ("syna
 
 @pytest.mark.parametrize(("backbone", "recording", "variant"), PUBLISHED, ids=[name for _, name, _ in PUBLISHED])
 def test_the_published_networks_have_fvcores_count(backbone: str, recording: str, variant: str) -> None:
-    measured = json.loads(shared("parity", "measured.json").read_text())[recording]
+    measured = recordings.measured(recording)
     patch, channels = tuple(measured["crop"]), measured["in_channels"]
     # MONAI reads numbers from tensors while it builds Swin UNETR; the others need no memory.
     with torch.device("cpu" if backbone == "swin-unetr" else "meta"):
