@@ -2,6 +2,15 @@
 
 A process of its own, because a child forked from it has torch loaded: a trial costs a second and not five. Read by
 tests/test_resume.py; ``python -m tests.crash_driver '{"data": ..., "out": ..., "trials": [...]}'``.
+
+A trial says what happens and at which event of the child: ``{"kind": "kill", "of": "file", "share": 0.5}`` kills it before the
+middle one of its changes of files, ``"of": "pass"`` after the middle one of its modules' forward passes. The child does it to
+itself, and its events do not depend on the clock, so a busy machine sees the same trials as a quiet one.
+
+kill, int, term     the child gets the signal; with ``"twice"`` two of them
+torn                the file that it wrote last is cut in half, then it is killed
+full                from there on every new file or folder finds the disk full
+stop                the child stops until somebody lets it go on
 """
 
 from __future__ import annotations
@@ -11,10 +20,11 @@ import errno
 import hashlib
 import json
 import os
+import select
 import signal
 import sys
-import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +46,13 @@ SETTINGS = (
     "preprocess.crop=False",
 )
 RESULTS = ("weights.safetensors", "curve.csv", "cases.csv", "coverage.json")
-_SIGNALS = {"kill": signal.SIGKILL, "int": signal.SIGINT, "term": signal.SIGTERM}
+_SIGNALS = {
+    "kill": signal.SIGKILL,
+    "torn": signal.SIGKILL,
+    "int": signal.SIGINT,
+    "term": signal.SIGTERM,
+    "stop": signal.SIGSTOP,
+}
 _MAKING = ("open", "os.mkdir", "os.rename", "tempfile.mkdtemp")
 _CLEARING = ("os.remove", "os.rmdir", "shutil.rmtree")
 
@@ -58,37 +74,68 @@ def study(settings: dict[str, Any], out: Path, jobs: int = 1) -> list[Outcome]:
 
 
 class Fault:
-    """What happens at the n-th thing that the process does to files below a folder."""
+    """What happens to the process at the n-th of its events below a folder, and how many there were of each.
 
-    def __init__(self, folder: Path, kind: str, at: int) -> None:
-        self.folder, self.kind, self.at = str(folder), kind, at
-        self.count = 0
+    Attributes:
+        counts: of ``file``, the things that it does to files; of ``pass``, its modules' forward passes.
+    """
 
-    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def __init__(self, folder: Path, kind: str = "", of: str = "file", at: int = 0, *, twice: bool = False) -> None:
+        self.folder, self.kind, self.of, self.at, self.twice = str(folder), kind, of, at, twice
+        self.counts = {"file": 0, "pass": 0}
+        self._written: str | None = None
+
+    def install(self) -> None:
+        """Counts from here on; for a process that ends with its fault."""
+        sys.addaudithook(self._file)
+        torch.nn.modules.module.register_module_forward_hook(lambda *arguments: self._happened("pass"))
+
+    def _file(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event not in _MAKING + _CLEARING or not str(arguments[0]).startswith(self.folder):
             return
         if event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             return
-        self.count += 1
-        if self.kind in _SIGNALS and self.count == self.at:
-            os.kill(os.getpid(), _SIGNALS[self.kind])
-        if self.kind == "full" and self.count >= self.at and event in _MAKING:
+        self._happened("file")
+        if self.kind == "full" and self.counts["file"] >= self.at and event in _MAKING:
             raise OSError(errno.ENOSPC, "No space left on device", str(arguments[0]))
+        if event == "open":
+            self._written = str(arguments[0])
+
+    def _happened(self, what: str) -> None:
+        self.counts[what] += 1
+        if self.kind not in _SIGNALS or what != self.of or self.counts[what] != self.at:
+            return
+        if self.kind == "torn" and self._written is not None:
+            with contextlib.suppress(FileNotFoundError):  # it may have been moved or removed since
+                os.truncate(self._written, os.path.getsize(self._written) // 2)
+        for _ in range(2 if self.twice else 1):
+            os.kill(os.getpid(), _SIGNALS[self.kind])
 
 
-def child(settings: dict[str, Any], out: Path, trial: dict[str, Any]) -> int:
-    """Runs the study in a forked process; its process id."""
+def child(settings: dict[str, Any], out: Path, trial: dict[str, Any], tell: int | None = None) -> int:
+    """Runs the study in a forked process; its process id.
+
+    Args:
+        settings: of the study.
+        out: of the study.
+        trial: what happens to it.
+        tell: a pipe that gets the trial's name, a number, whenever the process meets a run that another one holds.
+    """
     pid = os.fork()
     if pid:
         return pid
     status = 3
     try:
-        fault = Fault(out, trial.get("kind", ""), trial.get("at", 0))
-        sys.addaudithook(fault)
+        work.BEAT = 1e6  # a state that is written by the clock would be one more file event on a slow machine
+        interrupt._TOGETHER = -1.0  # two signals are two, however fast
+        if tell is not None:
+            work.claim = _telling(tell, int(trial["name"]))
+        fault = Fault(out, **{name: trial[name] for name in ("kind", "of", "at", "twice") if name in trial})
+        fault.install()
         with interrupt.handled():
             outcomes = study(settings, out)
         told = [[outcome.state, outcome.message] for outcome in outcomes]
-        report = {"told": told, "events": fault.count}
+        report = {"told": told, "events": fault.counts}
         status = 0 if {outcome.state for outcome in outcomes} <= {"ok", "cached", "diverged"} else 4
         fault.kind = ""
         (out.parent / f"{out.name}.{trial.get('name', '')}told").write_text(json.dumps(report))
@@ -96,6 +143,19 @@ def child(settings: dict[str, Any], out: Path, trial: dict[str, Any]) -> int:
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def _telling(pipe: int, name: int) -> Any:
+    before = work.claim
+
+    @contextlib.contextmanager
+    def claim(folder: Path) -> Iterator[work.Claim | None]:
+        with before(folder) as held:
+            if held is None:
+                os.write(pipe, bytes([name]))
+            yield held
+
+    return claim
 
 
 def wait(pid: int) -> int:
@@ -126,15 +186,7 @@ def doing(out: Path) -> str:
 def attempt(settings: dict[str, Any], out: Path, trial: dict[str, Any]) -> dict[str, Any]:
     """One trial: a run with a fault, then runs without one until the study is done."""
     told = out.parent / f"{out.name}.told"
-    pid = child(settings, out, trial)
-    if "after" in trial:
-        time.sleep(trial["after"])
-        os.kill(pid, trial["signal"])
-        if trial.get("twice"):
-            time.sleep(1.1)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, trial["signal"])
-    first = wait(pid)
+    first = wait(child(settings, out, trial))
     said = json.loads(told.read_text()) if told.exists() else {}
     left = doing(out)
     last, tries = first, 0
@@ -144,14 +196,50 @@ def attempt(settings: dict[str, Any], out: Path, trial: dict[str, Any]) -> dict[
     return {"first": first, "said": said, "doing": left, "last": last, "digests": digests(out), "left": leftovers(out)}
 
 
-def together(settings: dict[str, Any], out: Path, count: int, kill_after: float) -> dict[str, Any]:
-    """Several processes on one study, one of which is killed; what each says of every run."""
-    pids = [child(settings, out, {"name": str(number)}) for number in range(count)]
-    time.sleep(kill_after)
-    os.kill(pids[0], signal.SIGKILL)
-    ended = [wait(pid) for pid in pids]
+def together(settings: dict[str, Any], out: Path, count: int, passes: int) -> dict[str, Any]:
+    """Several processes on one study, one of which is killed; what each of the others says of every run.
+
+    The first stops in the middle of a run. The others stop with a run in hand each, go on together, and meet the run that the
+    first holds. Then it is killed.
+    """
+    first = child(settings, out, {"kind": "stop", "of": "pass", "at": passes})
+    _stopped(first)
+    finished = len(list(out.glob(f"*/*/*/seed-*/{RESULTS[0]}")))
+    met, tell = os.pipe()
+    others = []
+    for number in range(1, count):
+        others.append(child(settings, out, {"kind": "stop", "of": "pass", "at": 1, "name": str(number)}, tell))
+        _stopped(others[-1])
+    for pid in others:
+        os.kill(pid, signal.SIGCONT)
+    _all_heard(met, set(range(1, count)))
+    os.kill(first, signal.SIGKILL)
+    ended = [wait(pid) for pid in (first, *others)]
     told = [json.loads((out.parent / f"{out.name}.{number}told").read_text())["told"] for number in range(1, count)]
-    return {"ended": ended, "told": told, "digests": digests(out), "left": leftovers(out)}
+    return {"ended": ended, "told": told, "finished": finished, "digests": digests(out), "left": leftovers(out)}
+
+
+def _stopped(pid: int) -> None:
+    """Waits until a child has stopped.
+
+    Raises:
+        RuntimeError: it ended before.
+    """
+    status = os.waitpid(pid, os.WUNTRACED)[1]
+    if not os.WIFSTOPPED(status):
+        raise RuntimeError(f"a process ended with {os.waitstatus_to_exitcode(status)} before it stopped")
+
+
+def _all_heard(pipe: int, wanted: set[int]) -> None:
+    """Waits until every wanted number has come.
+
+    Raises:
+        TimeoutError: none comes any more.
+    """
+    while wanted:
+        if not select.select([pipe], [], [], 600)[0]:
+            raise TimeoutError("a process did not meet the run that another one holds")
+        wanted -= set(os.read(pipe, 1))
 
 
 def main() -> None:
@@ -159,22 +247,20 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     torch.set_num_threads(1)
     out = Path(settings["out"])
-    study(settings, out / "warm")  # the cache is filled and everything imported before anything is timed
-    began = time.perf_counter()
+    study(settings, out / "warm")  # the cache is filled and everything imported before anything is counted
     assert wait(child(settings, out / "whole", {})) == 0
-    seconds = time.perf_counter() - began
     events = json.loads((out / "whole.told").read_text())["events"]
     results: list[dict[str, Any]] = []
-    trials = settings["trials"] + [{"kind": kind, "at": at + 1} for kind in settings.get("every", ()) for at in range(events)]
+    trials = list(settings["trials"])
+    trials += [{"kind": kind, "at": at + 1} for kind in settings.get("every", ()) for at in range(events["file"])]
     for number, trial in enumerate(trials):
         plan = dict(trial)
-        if "share" in plan:  # of the whole run's time or file events
-            share = plan.pop("share")
-            plan |= {"at": max(1, round(share * events))} if plan["kind"] in ("full", *_SIGNALS) else {"after": share * seconds}
+        if "share" in plan:  # of the events of a run that nothing happens to
+            plan["at"] = max(1, round(plan.pop("share") * events[plan.get("of", "file")]))
         results.append({"trial": plan, **attempt(settings, out / f"trial-{number}", plan)})
     if "together" in settings:
-        results.append(together(settings, out / "together", settings["together"], 0.4 * seconds))
-    sys.stdout.write(json.dumps({"seconds": seconds, "events": events, "whole": digests(out / "whole"), "results": results}))
+        results.append(together(settings, out / "together", settings["together"], round(0.4 * events["pass"])))
+    sys.stdout.write(json.dumps({"events": events, "whole": digests(out / "whole"), "results": results}))
 
 
 if __name__ == "__main__":
