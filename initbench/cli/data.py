@@ -32,7 +32,6 @@ from initbench.cli.options import (
     TrainCasesOption,
     part_options,
 )
-from initbench.cli.output import saying
 from initbench.errors import DataError, InitbenchError, MissingDataError, UsageError
 
 if TYPE_CHECKING:
@@ -143,6 +142,7 @@ def prepare(
     json: JsonOption = False,
 ) -> None:
     """Preprocess a data set for a recipe into the cache, as the first run with the same options would."""
+    from initbench.cli.output import saying
     from initbench.data import cache
     from initbench.harness.names import check_names
     from initbench.recipe_files import default_name
