@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes is the machine's business and no fault of what is tested.
+settings.register_profile("initbench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("initbench")
 
 
 @pytest.fixture(scope="session", autouse=True)

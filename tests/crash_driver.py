@@ -20,7 +20,6 @@ import errno
 import hashlib
 import json
 import os
-import select
 import signal
 import sys
 import traceback
@@ -203,17 +202,20 @@ def together(settings: dict[str, Any], out: Path, count: int, passes: int) -> di
     first holds. Then it is killed.
     """
     first = child(settings, out, {"kind": "stop", "of": "pass", "at": passes})
-    _stopped(first)
-    finished = len(list(out.glob(f"*/*/*/seed-*/{RESULTS[0]}")))
-    met, tell = os.pipe()
-    others = []
-    for number in range(1, count):
-        others.append(child(settings, out, {"kind": "stop", "of": "pass", "at": 1, "name": str(number)}, tell))
-        _stopped(others[-1])
-    for pid in others:
-        os.kill(pid, signal.SIGCONT)
-    _all_heard(met, set(range(1, count)))
-    os.kill(first, signal.SIGKILL)
+    try:
+        _stopped(first)
+        finished = len(list(out.glob(f"*/*/*/seed-*/{RESULTS[0]}")))
+        met, tell = os.pipe()
+        others = []
+        for number in range(1, count):
+            others.append(child(settings, out, {"kind": "stop", "of": "pass", "at": 1, "name": str(number)}, tell))
+            _stopped(others[-1])
+        os.close(tell)
+        for pid in others:
+            os.kill(pid, signal.SIGCONT)
+        _all_heard(met, set(range(1, count)))
+    finally:
+        os.kill(first, signal.SIGKILL)
     ended = [wait(pid) for pid in (first, *others)]
     told = [json.loads((out.parent / f"{out.name}.{number}told").read_text())["told"] for number in range(1, count)]
     return {"ended": ended, "told": told, "finished": finished, "digests": digests(out), "left": leftovers(out)}
@@ -234,12 +236,13 @@ def _all_heard(pipe: int, wanted: set[int]) -> None:
     """Waits until every wanted number has come.
 
     Raises:
-        TimeoutError: none comes any more.
+        RuntimeError: all who could send one have ended.
     """
     while wanted:
-        if not select.select([pipe], [], [], 600)[0]:
-            raise TimeoutError("a process did not meet the run that another one holds")
-        wanted -= set(os.read(pipe, 1))
+        came = os.read(pipe, 1)
+        if not came:
+            raise RuntimeError(f"processes {sorted(wanted)} did not meet the run that another one holds")
+        wanted -= set(came)
 
 
 def main() -> None:

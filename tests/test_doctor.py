@@ -115,7 +115,7 @@ def planted(folder: Path, line: str, head: str = "") -> str:
     ("line", "head"),
     [
         ("out = out * (1 + random.random())", ""),  # a sum with all logits would hardly move a softmax
-        ("out = out * (1 + 1e-3 * (time.perf_counter_ns() % 1000))", ""),
+        ("out = out * (1 + 1e-10 * (time.perf_counter_ns() % 10**10))", ""),
         ("out = out + 1e-3 * torch.randn(out.shape, generator=noise)", "noise = torch.Generator()\n"),
     ],
     ids=["global generator", "time", "own generator"],

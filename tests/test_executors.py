@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,8 +24,17 @@ WORK = '''
 
 import os
 import time
+from pathlib import Path
 
 from initbench.executors import local
+
+
+def note(what, text=""):
+    """Says to the test, in a file that is there at once and whole, what this process does."""
+    folder = Path(os.environ["INITBENCH_FAKE_NOTES"])
+    part = folder / f".{what}-{os.getpid()}"
+    part.write_text(text or str(os.getpid()))
+    part.rename(folder / f"{what}-{os.getpid()}")
 
 
 def work(request, progress):
@@ -34,10 +44,13 @@ def work(request, progress):
         local._worker_queue._wlock.acquire()
     if kind.startswith("kill"):
         os._exit(9)
-    if kind == "wait":
-        time.sleep(0.3)
-    if kind == "long":
-        time.sleep(6)
+    if kind == "gate":
+        note("waits")
+        while not (Path(os.environ["INITBENCH_FAKE_NOTES"]) / "open").exists():
+            time.sleep(0.01)
+        note("passed")
+    if kind == "quick":
+        note("quick")
     for done in range(value):
         progress.advance(done + 1, {"loss": 1 / (done + 1)})
     return ("failed" if kind == "fail" else "ok", kind, value, os.getpid(), os.environ.get("OMP_NUM_THREADS"))
@@ -74,8 +87,11 @@ def lost(request: Any, message: str) -> tuple[str, Any, str]:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_outcomes_keep_their_order_and_failures_stop_nothing(fake: ModuleType, jobs: int) -> None:
-    requests = [("wait", 1), ("fail", 2), ("go", 0), ("go", 3)]
+def test_outcomes_keep_their_order_and_failures_stop_nothing(
+    fake: ModuleType, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    monkeypatch.setattr(local, "_PATIENCE", 600.0)  # the last progress of a slow worker counts, too
+    requests = [("go", 1), ("fail", 2), ("go", 0), ("go", 3)]
     heard = Heard()
     outcomes: list[Any] = run_all(requests, fake.work, lost, jobs, heard)
     assert [(kind, value) for _, kind, value, *_ in outcomes] == requests
@@ -102,8 +118,18 @@ def has_ended(process: psutil.Process) -> bool:
         return True
 
 
-@pytest.mark.parametrize("requests", ["[('wait', 1)] * 400", "[('long', 1), ('quick', 1)]"], ids=["busy", "one idle"])
-def test_workers_do_not_outlive_a_parent_that_was_killed(fake: ModuleType, tmp_path: Path, requests: str) -> None:
+def until(happened: Callable[[], bool]) -> None:
+    """Waits for an event. The bound is for a test that fails; a slow machine does not reach it."""
+    bound = time.monotonic() + 300
+    while not happened():
+        assert time.monotonic() < bound, "it never happened"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("idle", [False, True], ids=["busy", "one idle"])
+def test_workers_do_not_outlive_a_parent_that_was_killed(fake: ModuleType, tmp_path: Path, idle: bool) -> None:
+    """A worker finishes the run that it has in hand first; one without a run ends at once."""
+    requests = [("gate", 1), ("quick", 1)] if idle else [("gate", 1)] * 8
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import initbench_fake_work as fake\n"
         "from initbench.executors.local import run_all\n"
@@ -111,29 +137,40 @@ def test_workers_do_not_outlive_a_parent_that_was_killed(fake: ModuleType, tmp_p
         "if __name__ == '__main__':\n"
         f"    run_all({requests}, fake.work, None, 2, Silent())\n"
     )
-    script = tmp_path / "parent.py"
+    script, notes = tmp_path / "parent.py", tmp_path / "notes"
     script.write_text(code, "utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(Path(fake.__file__).parent)}
-    parent = subprocess.Popen([sys.executable, str(script), str(Path(fake.__file__).parent)], env=environment)
-    own = psutil.Process(parent.pid)
-    until = time.monotonic() + 60
-    while len(workers := [child for child in own.children() if "spawn_main" in " ".join(child.cmdline())]) < 2:
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    time.sleep(3)
-    parent.kill()
-    parent.wait()
-    until = time.monotonic() + 20
-    while not all(map(has_ended, workers)):
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    notes.mkdir()
+
+    def noted(what: str) -> set[int]:
+        return {int(path.read_text()) for path in notes.glob(f"{what}-*")}
+
+    folder = str(Path(fake.__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": folder, "INITBENCH_FAKE_NOTES": str(notes)}
+    parent = subprocess.Popen([sys.executable, str(script), folder], env=environment)
+    workers: dict[int, psutil.Process] = {}
+    try:
+        until(lambda: len(noted("waits")) == (1 if idle else 2) and len(noted("quick")) == (1 if idle else 0))
+        workers = {pid: psutil.Process(pid) for pid in noted("waits") | noted("quick")}
+        assert len(workers) == 2
+        parent.kill()
+        parent.wait()
+        for pid in noted("quick"):
+            until(lambda pid=pid: has_ended(workers[pid]))  # type: ignore[misc]
+        assert not any(has_ended(workers[pid]) for pid in noted("waits")), "a run in hand is finished"
+        (notes / "open").touch()
+        until(lambda: all(map(has_ended, workers.values())))
+        assert noted("passed") == noted("waits")
+    finally:
+        for process in (parent, *workers.values()):
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                process.kill()
 
 
 @pytest.mark.parametrize("kind", ["kill", "kill in a write"])
 def test_a_killed_process_loses_its_runs_with_a_message(fake: ModuleType, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_PATIENCE", 0.5)
     heard = Heard()
-    requests = [(kind, 1), ("wait", 1), ("wait", 1)]
+    requests = [(kind, 1), ("go", 1), ("go", 1)]
     outcomes: list[Any] = run_all(requests, fake.work, lost, 2, heard)
     assert len(outcomes) == 3
     assert outcomes[0][:2] == ("lost", (kind, 1))

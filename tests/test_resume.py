@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -282,11 +283,11 @@ def test_a_clock_that_goes_backwards_changes_nothing(data: Path, tmp_path: Path,
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_asks_and_a_later_one_stops(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     with interrupt.handled(), interrupt.deferred():
+        now = iter([10.0, 10.9, 12.0])  # as each of them comes
+        monkeypatch.setattr(interrupt, "time", SimpleNamespace(monotonic=lambda: next(now)))
         os.kill(os.getpid(), number)
         os.kill(os.getpid(), number)  # `make` sends its own beside the terminal's
         assert interrupt.asked()
-        later = time.monotonic() + 2
-        monkeypatch.setattr(time, "monotonic", lambda: later)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
 
@@ -306,12 +307,6 @@ def test_a_worker_never_stops_by_itself() -> None:
 # --- two machines, one folder -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "BEAT", 0.1)
-    monkeypatch.setattr(work, "PATIENCE", 0.5)
-
-
 def other_machine(folder: Path, beats: int) -> None:
     state = work.work_folder(folder) / work.STATE
     state.parent.mkdir(parents=True, exist_ok=True)
@@ -320,28 +315,45 @@ def other_machine(folder: Path, beats: int) -> None:
     temporary.replace(state)
 
 
-@pytest.mark.usefixtures("quick_beats")
-def test_a_run_that_another_machine_works_on_is_left_to_it(tmp_path: Path) -> None:
+class Clock:
+    """Stands for the module `time`: time passes only while somebody sleeps, and every so often something happens in it."""
+
+    def __init__(self, every: float, happens: Callable[[int], None]) -> None:
+        self.now, self.every, self.happens, self.count = 0.0, every, happens, 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        while self.every * (self.count + 1) <= self.now:
+            self.count += 1
+            self.happens(self.count)
+
+
+@pytest.mark.parametrize("late", [1, 3])
+def test_a_run_that_another_machine_works_on_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: int) -> None:
+    """Also where it is busy, and its state comes with two beats missed."""
     folder = tmp_path / "runs" / "data" / "net" / "init-0123456789" / "seed-0"
-    done = threading.Event()
-
-    def beat() -> None:
-        beats = 0
-        while not done.wait(0.05):
-            beats += 1
-            other_machine(folder, beats)
-
     other_machine(folder, 0)
-    thread = threading.Thread(target=beat)
-    thread.start()
-    try:
-        with work.claim(folder) as claim:
-            assert claim is None
-    finally:
-        done.set()
-        thread.join()
-    with work.claim(folder) as claim:  # it has stopped
+    clock = Clock(late * work.BEAT, lambda count: other_machine(folder, count))
+    monkeypatch.setattr(work, "time", clock)
+    with work.claim(folder) as claim:
+        assert claim is None
+    assert clock.now == pytest.approx(late * work.BEAT), "it watched no longer than it had to"
+
+
+def test_a_run_that_another_machine_has_left_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "runs" / "data" / "net" / "init-0123456789" / "seed-0"
+    other_machine(folder, 0)
+    clock = Clock(math.inf, lambda count: None)
+    monkeypatch.setattr(work, "time", clock)
+    with work.claim(folder) as claim:
         assert claim is not None
+    assert clock.now >= work.PATIENCE
 
 
 def test_a_run_is_held_by_one_process(tmp_path: Path) -> None:

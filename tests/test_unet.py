@@ -129,7 +129,7 @@ def test_the_plan_knows_no_axis_by_name(patch: Grid, order: list[int]) -> None:
     assert other == Plan(tuple(turned(stride) for stride in own.strides), tuple(turned(kernel) for kernel in own.kernels))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(patches, st.booleans(), st.sampled_from(["tiny", "paper"]))
 def test_every_patch_of_the_rule_works(patch: Grid, deep_supervision: bool, size: Any) -> None:
     with torch.device("meta"):
