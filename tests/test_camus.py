@@ -148,7 +148,9 @@ def test_the_commands_take_it(root: Path, capsys: pytest.CaptureFixture[str]) ->
     json.loads(told("data", "verify", "camus", "--json"))
 
 
-@pytest.mark.parametrize("backbone", ["unetr", "unetrpp", "swin-unetr", "nnformer", "unet"])
+@pytest.mark.parametrize(
+    "backbone", ["unetr", *(pytest.param(name, marks=pytest.mark.full) for name in ("unetrpp", "swin-unetr", "nnformer", "unet"))]
+)
 def test_tiny_networks_train_on_frames(root: Path, backbone: str) -> None:
     """With the recipe as it is: patches of as many frames as most sequences have."""
     layouts.camus(root / "CAMUS", range(1, 7), split=SPLIT, shape=(61, 85))

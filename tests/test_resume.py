@@ -28,14 +28,14 @@ from tests.msd_factory import make_msd
 ROOT = Path(__file__).parents[1]
 LIGHT = f"{Path(__file__).parent / 'light_backbone.py'}:light"
 # In the middle of a step, before a change of a file, and with a file half-written: each over the whole of a run.
-KILLS = [{"kind": "kill", "of": "pass", "share": share} for share in (0.05, 0.15, 0.3, 0.45, 0.55, 0.7, 0.8, 0.95, 0.99)]
-KILLS += [{"kind": "kill", "of": "file", "share": (n + 0.5) / 10} for n in range(10)]
+KILLS = [{"kind": "kill", "of": "pass", "share": share} for share in (0.05, 0.2, 0.35, 0.5, 0.7, 0.95, 0.99)]
+KILLS += [{"kind": "kill", "of": "file", "share": (n + 0.5) / 8} for n in range(8)]
 KILLS += [{"kind": "torn", "of": "file", "share": (n + 0.5) / 5} for n in range(5)]
 STOPS = [{"kind": kind, "of": "pass", "share": share} for kind in ("int", "term") for share in (0.2, 0.6, 0.9)]
 STOPS += [{"kind": kind, "of": "file", "share": share} for kind in ("int", "term") for share in (0.3, 0.6)]
-STOPS += [{"kind": "term", "of": "file", "share": 0.91 + 0.01 * n} for n in range(5)]  # its evaluation begins there
+STOPS += [{"kind": "term", "of": "file", "share": share} for share in (0.91, 0.93, 0.95)]  # its evaluation begins there
 STOPS += [{"kind": "int", "of": "pass", "share": 0.5, "twice": True}]
-FULL = [{"kind": "full", "share": (n + 0.5) / 12} for n in range(12)]
+FULL = [{"kind": "full", "share": (n + 0.5) / 9} for n in range(9)]
 
 
 @pytest.fixture(scope="module")

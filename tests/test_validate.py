@@ -198,7 +198,9 @@ def failed(checks: list[Check]) -> dict[str, str]:
     return {check.name: check.detail for check in checks if not check.passed}
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ("unetr", "unet") else pytest.mark.full) for name in BACKBONES]
+)
 def test_built_in_backbones_keep_every_promise(name: str) -> None:
     first = subjects(parse(name), patch=PATCHES.get(name))[0]
     checks = validate(first)
