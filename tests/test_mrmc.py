@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from scipy import special, stats
 
-from initbench.stats.compare import Difference, compare, difference
+from initbench.stats.compare import Difference, Verdict, compare, difference, verdict
 from initbench.stats.design import Refused
-from initbench.stats.exact import ExactTest, exact_test, seeds_for_sign_flip, smallest_permutation, smallest_sign_flip
-from initbench.stats.mrmc import (
-    Estimate,
-    crossed_difference,
-    equivalence,
-    nested_difference,
-    omnibus_crossed,
-    omnibus_nested,
-    two_sided,
-    two_sided_among_many,
-)
-from initbench.stats.multiplicity import compact_letters, holm
+from initbench.stats.families import Family
+from initbench.stats.mrmc import crossed_difference, nested_difference, omnibus_crossed, omnibus_nested, shares
+from initbench.stats.multiplicity import compact_letters
 from initbench.stats.omnibus import Omnibus
+from initbench.stats.summary import Interval
 from initbench.stats.superiority import Superiority, superiority
+from initbench.stats.tails import Estimate, equivalence, quantile, two_sided
+from initbench.stats.testable import undecidable
 from tests.simulated import LUNG, ORGANS, scores
 
 RNG = np.random.default_rng
 STUDIES = 4000
+SCOPES = ("A", "B", "C")
+DESIGNS = ("crossed", "nested")
+
+
+def hillis(estimate: Estimate) -> np.ndarray:
+    """Two-sided p of each pair alone by the degrees of freedom of Hillis 2007, which count the seeds alone."""
+    df = np.minimum(estimate.df_seeds / estimate.share**2, 1e9)
+    return np.asarray(2 * stats.t.sf(np.abs(estimate.value) / estimate.error, df))
 
 
 # --- scope A ----------------------------------------------------------------------------------------------------------
@@ -43,7 +44,9 @@ def test_a_crossed_difference_by_hand() -> None:
     got = crossed_difference(d)
     assert float(got.value) == 3.5
     assert float(got.error) == pytest.approx(math.sqrt(noise / 6))
-    assert float(got.df) == pytest.approx(noise**2 / (ms_s**2 / 1))
+    assert float(got.share) == pytest.approx(ms_s / noise)
+    assert float(got.tail_share) == pytest.approx(ms_s / (ms_s + max(ms_c - ms_e, ms_c / 4)))
+    assert (float(got.df_seeds), float(got.df_cases)) == (1, 2)
 
 
 def test_a_nested_difference_by_the_formulas() -> None:
@@ -56,7 +59,8 @@ def test_a_nested_difference_by_the_formulas() -> None:
     noise = ms_r + max(ms_tc - ms_e, 0)
     got = nested_difference(a, b)
     assert float(got.error) == pytest.approx(math.sqrt(2 * noise / (S * C)))
-    assert float(got.df) == pytest.approx(noise**2 / (ms_r**2 / (2 * (S - 1))))
+    assert float(got.share) == pytest.approx(ms_r / noise)
+    assert (float(got.df_seeds), float(got.df_cases)) == (2 * (S - 1), C - 1)
 
 
 @pytest.mark.parametrize("seeds", ["crossed", "nested"])
@@ -68,7 +72,6 @@ def test_without_noise_of_the_cases_scope_a_is_the_t_test_of_the_runs(seeds: Any
     got = difference(a[:, None] + cases, b[:, None] + cases, seeds=seeds)
     expected = stats.ttest_rel(a, b) if seeds == "crossed" else stats.ttest_ind(a, b)
     assert got.p == pytest.approx(expected.pvalue)
-    assert got.df == pytest.approx(4 if seeds == "crossed" else 8)
     interval = expected.confidence_interval(0.95)
     assert (got.estimate.low, got.estimate.high) == pytest.approx((interval.low, interval.high))
 
@@ -78,50 +81,38 @@ def test_a_case_noise_below_0_is_not_taken_off() -> None:
     seeds = 2 * d.mean(1).var(ddof=1)
     got = crossed_difference(d)
     assert float(got.error) == pytest.approx(math.sqrt(seeds / 6))
-    assert float(got.df) == pytest.approx(2)
+    assert float(got.share) == 1
+    # In the tails the cases count as a quarter of their mean square all the same.
+    cases = 3 * d.mean(0).var(ddof=1)
+    assert float(got.tail_share) == pytest.approx(seeds / (seeds + cases / 4))
+
+
+def test_shares_by_hand() -> None:
+    noise, share, tail_share = shares(np.array([6.0, 6.0, 0.0]), np.array([8.0, 8.0, 8.0]), np.array([4.0, 9.0, 4.0]))
+    assert noise == pytest.approx([10, 6, 4])
+    assert share == pytest.approx([0.6, 1, 0])
+    assert tail_share == pytest.approx([0.6, 0.75, 0])
 
 
 @pytest.mark.parametrize("kind", [LUNG, ORGANS])
-@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
 def test_size_and_coverage_of_scope_a(kind: dict[str, float], seeds: int) -> None:
-    y = scores(RNG(seeds), STUDIES, 2, seeds, 63 if kind is LUNG else 30, **kind)
+    y = scores(RNG(50 + seeds), STUDIES, 2, seeds, 63 if kind is LUNG else 30, **kind)
     for estimate in (crossed_difference(y[:, 0] - y[:, 1]), nested_difference(y[:, 0], y[:, 1])):
         size = float((two_sided(estimate) < 0.05).mean())
-        assert 0.03 <= size <= 0.08
-        half = stats.t.ppf(0.975, estimate.df) * estimate.error
-        coverage = float((np.abs(estimate.value) <= half).mean())
-        assert 0.92 <= coverage <= 0.97
+        assert 0.025 <= size <= 0.075
+        coverage = float((np.abs(estimate.value) <= quantile(estimate, 0.05) * estimate.error).mean())
         assert coverage == pytest.approx(1 - size, abs=1e-3)
 
 
-def test_tails_by_weighted_quantiles() -> None:
-    y = scores(RNG(21), 20, 2, 3, 12)
-    estimate = crossed_difference(y[:, 0] - y[:, 1])
-    p = two_sided_among_many(estimate)
-    seeds, cases = stats.t.isf(p / 2, 2), stats.t.isf(p / 2, 11)
-    assert np.abs(estimate.value) / estimate.error == pytest.approx(estimate.share * seeds + (1 - estimate.share) * cases)
-    one = difference(*y[0], scope="B")  # one source of noise: t itself
-    assert one.p_holm == pytest.approx(one.p)
-
-
-@pytest.mark.parametrize(("seeds", "hillis"), [(3, 0.215), (5, 0.095), (10, 0.06)])
-def test_a_family_of_pairs_has_5_percent_of_false_verdicts(seeds: int, hillis: float) -> None:
+@pytest.mark.parametrize(("seeds", "alone"), [(3, 0.215), (5, 0.095), (10, 0.06)])
+def test_a_family_of_pairs_has_5_percent_of_false_verdicts(seeds: int, alone: float) -> None:
     y = scores(RNG(22), 1500, 6, seeds, 63)
     estimates = [crossed_difference(y[:, i] - y[:, j]) for i in range(6) for j in range(i)]
-
-    def false(p: Callable[[Estimate], np.ndarray]) -> float:
-        return float(np.mean([holm(row).min() < 0.05 for row in np.stack([p(one) for one in estimates], axis=-1)]))
-
-    assert 0.02 <= false(two_sided_among_many) <= 0.08
-    assert false(two_sided) == pytest.approx(hillis, abs=0.035)  # why Holm does not go over Hillis' p
-
-
-@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
-@pytest.mark.parametrize("kind", [LUNG, ORGANS])
-def test_size_of_the_p_that_verdicts_come_from(seeds: int, kind: dict[str, float]) -> None:
-    y = scores(RNG(50 + seeds), STUDIES, 2, seeds, 30, **kind)
-    for estimate in (crossed_difference(y[:, 0] - y[:, 1]), nested_difference(y[:, 0], y[:, 1])):
-        assert 0.025 <= float((two_sided_among_many(estimate) < 0.05).mean()) <= 0.075
+    ours = np.stack([two_sided(one) for one in estimates]).min(0) * 15
+    by_seeds = np.stack([hillis(one) for one in estimates]).min(0) * 15
+    assert 0.02 <= float((ours < 0.05).mean()) <= 0.08
+    assert float((by_seeds < 0.05).mean()) == pytest.approx(alone, abs=0.035)  # why Hillis' p is not used for pairs
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
@@ -168,11 +159,11 @@ def test_the_omnibus_of_two_inits_is_the_square_of_t() -> None:
     f, df1, df2 = omnibus_crossed(y)
     pair = crossed_difference(y[:, 0] - y[:, 1])
     assert f == pytest.approx((pair.value / pair.error) ** 2)
-    assert df2 == pytest.approx(pair.df)
-    assert special.fdtrc(df1, df2, f) == pytest.approx(two_sided(pair))
+    assert df2 == pytest.approx(pair.df_seeds / pair.share**2)
+    assert special.fdtrc(df1, df2, f) == pytest.approx(hillis(pair))
     f, df1, df2 = omnibus_nested(y)
     pair = nested_difference(y[:, 0], y[:, 1])
-    assert special.fdtrc(df1, df2, f) == pytest.approx(two_sided(pair))
+    assert special.fdtrc(df1, df2, f) == pytest.approx(hillis(pair))
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
@@ -211,12 +202,14 @@ def test_scope_b_is_scipys_t_test_of_the_runs() -> None:
     assert (welch.estimate.low, welch.estimate.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
 
 
-def test_scope_c_is_scipys_signed_rank_test_of_the_cases() -> None:
+@pytest.mark.parametrize("seeds", DESIGNS)
+def test_scope_c_is_scipys_t_test_of_the_cases(seeds: Any) -> None:
     a, b = scores(RNG(6), 1, 2, 3, 20)[0]
-    got = difference(a, b, scope="C")
-    assert got.p == pytest.approx(stats.wilcoxon((a - b).mean(0), zero_method="pratt").pvalue)
-    expected = stats.ttest_1samp((a - b).mean(0), 0).confidence_interval(0.95)
-    assert (got.estimate.low, got.estimate.high) == pytest.approx(tuple(expected))
+    got = difference(a, b, scope="C", seeds=seeds)
+    expected = stats.ttest_rel(a.mean(0), b.mean(0))
+    assert got.p == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval(0.95)
+    assert (got.estimate.low, got.estimate.high) == pytest.approx((interval.low, interval.high))
 
 
 def test_scope_c_needs_no_second_seed_and_one_case_is_scope_b() -> None:
@@ -228,7 +221,7 @@ def test_scope_c_needs_no_second_seed_and_one_case_is_scope_b() -> None:
 
 def test_scopes_are_said_in_words() -> None:
     y = scores(RNG(9), 1, 2, 3, 8)[0]
-    claims = {scope: compare(y, "ab", scope=scope).claim for scope in ("A", "B", "C")}  # type: ignore[arg-type]
+    claims = {scope: compare(y, "ab", scope=scope).claim for scope in SCOPES}  # type: ignore[arg-type]
     assert "new seeds and new cases" in claims["A"]
     assert "these test cases" in claims["B"]
     assert "these trained weights" in claims["C"]
@@ -243,20 +236,60 @@ def runs_of(means: list[float], cases: int = 8) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("a", "verdict"),
+    ("a", "says"),
     [
         ([75.0, 75.1, 75.2], "better"),
         ([65.0, 65.1, 65.2], "worse"),
         ([70.0, 70.11, 70.18], "equivalent"),
-        ([70.2, 70.31, 70.4], "equivalent"),  # not 0, but within the margin
+        ([70.2, 70.32, 70.38], "equivalent, but above 0"),
+        ([69.8, 69.92, 70.0], "equivalent, but below 0"),
         ([65.0, 70.0, 77.0], "undecided"),
     ],
 )
-def test_the_four_verdicts(a: list[float], verdict: str) -> None:
+def test_the_verdicts_on_runs(a: list[float], says: str) -> None:
     got = difference(runs_of(a), runs_of([70.0, 70.12, 70.19]))
-    assert got.verdict == verdict
+    assert got.verdict == says
+    assert got.told_from_0 == (says not in {"equivalent", "undecided"})
     assert got.reason == ""
     assert got.estimate.low < got.estimate.value < got.estimate.high
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"),
+    [
+        (0.1, 0.6, "better"),
+        (0.6, 2.0, "better"),
+        (-0.6, -0.1, "worse"),
+        (-2.0, -0.6, "worse"),
+        (-0.4, 0.4, "equivalent"),
+        (0.1, 0.4, "equivalent, but above 0"),
+        (-0.4, -0.1, "equivalent, but below 0"),
+        (-0.1, 0.6, "undecided"),
+        (-3.0, 3.0, "undecided"),
+        # Edges: an interval that touches the margin lies within it, and one that touches 0 holds 0.
+        (-0.5, 0.5, "equivalent"),
+        (0.0, 0.5, "equivalent"),
+        (-0.5, 0.0, "equivalent"),
+        (0.0, 0.0, "equivalent"),
+        (5e-324, 0.5, "equivalent, but above 0"),
+        (-0.5, -5e-324, "equivalent, but below 0"),
+        (0.0, np.nextafter(0.5, 1), "undecided"),
+        (np.nextafter(-0.5, -1), 0.0, "undecided"),
+        (5e-324, np.nextafter(0.5, 1), "better"),
+        (np.nextafter(-0.5, -1), -5e-324, "worse"),
+        (0.5, 0.5, "equivalent, but above 0"),
+    ],
+)
+def test_an_interval_has_one_verdict(low: float, high: float, says: str) -> None:
+    assert verdict(Interval((low + high) / 2, low, high), 0.5) == says
+
+
+def test_every_word_has_an_example() -> None:
+    words = {
+        verdict(Interval(0.0, low, high), 0.5) for low in (-1, -0.4, 0.1, 0.7) for high in (-0.7, -0.2, 0.4, 1) if low < high
+    }
+    untestable = difference(np.zeros((3, 4)), np.ones((3, 4))).verdict
+    assert words | {untestable} == set(get_args(Verdict))
 
 
 def test_equivalence_by_two_one_sided_tests() -> None:
@@ -264,37 +297,53 @@ def test_equivalence_by_two_one_sided_tests() -> None:
     got = difference(runs_of(list(a)), runs_of(list(b)), margin=1.0)
     lower = stats.ttest_1samp(a - b, -1.0, alternative="greater").pvalue
     upper = stats.ttest_1samp(a - b, 1.0, alternative="less").pvalue
-    assert got.p_equivalence == pytest.approx(max(lower, upper))
+    # Each at half of p: "equivalent" is what the printed two-sided interval shows.
+    assert got.p_equivalence == pytest.approx(2 * max(lower, upper))
 
 
-def test_equivalence_is_wrongly_claimed_in_5_percent_at_most() -> None:
+def test_equivalence_is_wrongly_claimed_in_2_5_percent_at_most() -> None:
     y = scores(RNG(10), STUDIES, 2, 5, 63, seed=0.2, init_case=0.2, residual=0.5)
     at_the_margin = y[:, 0] - y[:, 1] + 0.5
-    assert 0.02 <= float((equivalence(crossed_difference(at_the_margin), 0.5) < 0.05).mean()) <= 0.08
+    # The interval of 95 % has to lie within the margin, not that of 90 %: half of what it was.
+    assert 0.01 <= float((equivalence(crossed_difference(at_the_margin), 0.5) < 0.05).mean()) <= 0.04
 
 
 def untestable(got: Difference, word: str) -> None:
     assert got.verdict == "untestable"
     assert word in got.reason
-    assert all(math.isnan(p) for p in (got.p, got.p_holm, got.p_equivalence, got.estimate.low, got.estimate.high))
+    assert all(math.isnan(p) for p in (got.p, got.p_adjusted, got.p_equivalence, got.estimate.low, got.estimate.high))
 
 
 def test_what_cannot_be_decided_gets_no_p() -> None:
     rng = RNG(11)
     a, b = scores(rng, 1, 2, 4, 9)[0]
     untestable(difference(a[:1], b[:1]), "one seed")
-    untestable(difference(a[:1], b[:1], scope="B"), "S = 1")
-    untestable(difference(a[:, :1], b[:, :1]), "scope B")
+    untestable(difference(a[:1], b[:1], scope="B"), "one seed")
+    untestable(difference(a[:, :1], b[:, :1]), "one reported case")
     untestable(difference(a, np.repeat(b[:1], 4, axis=0)), "its seed is not in effect")
     untestable(difference(a, np.zeros_like(b)), "diverged")
     untestable(difference(a, a), "the same for every seed")
     untestable(difference(a, a + 1), "the same for every seed")
-    untestable(difference(a[:, :5], b[:, :5], scope="C"), "cannot reach significance with 5 cases")
-    untestable(difference(a, a, scope="C"), "no difference on any case")
+    untestable(difference(a[:, :1], b[:, :1], scope="C"), "one reported case")
+    untestable(difference(a, a, scope="C"), "the same on every case")
+    untestable(difference(a, a + 1, scope="C"), "the same on every case")
     for scope in ("A", "B"):
         omnibus = compare(np.stack([a, b])[:, :1], "ab", scope=scope).omnibus  # type: ignore[arg-type]
         assert isinstance(omnibus, Refused)
         assert "one seed" in omnibus.reason
+
+
+def test_what_a_study_cannot_decide_is_known_before_it_is_run() -> None:
+    assert "one seed" in undecidable(8, 1, 20)
+    assert "one reported case" in undecidable(8, 3, 1)
+    assert undecidable(2, 2, 2) == undecidable(1, 1, 1) == ""
+    # The same as the comparison says afterwards.
+    y = scores(RNG(25), 1, 2, 3, 4)[0]
+    for part in (y, y[:, :1], y[..., :1]):
+        said = undecidable(*part.shape)
+        reason = difference(*part).reason
+        assert bool(said) == bool(reason)
+        assert said[:8] == reason[:8]
 
 
 def test_no_noise_gives_no_omnibus() -> None:
@@ -306,8 +355,8 @@ def test_no_noise_gives_no_omnibus() -> None:
             assert {d.verdict for d in got.differences} == {"untestable"}
 
 
-@pytest.mark.parametrize("scope", ["A", "B", "C"])
-@pytest.mark.parametrize("seeds", ["crossed", "nested"])
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("seeds", DESIGNS)
 def test_a_difference_does_not_depend_on_order_origin_or_unit(scope: Any, seeds: Any) -> None:
     a, b = scores(RNG(19), 1, 2, 4, 15)[0]
     one = difference(a, b, scope=scope, seeds=seeds)
@@ -317,7 +366,8 @@ def test_a_difference_does_not_depend_on_order_origin_or_unit(scope: Any, seeds:
     )
     scaled = difference(3 * a + 7, 3 * b + 7, scope=scope, seeds=seeds, margin=1.5)
     for other in (back, scaled):
-        assert (other.p, other.p_equivalence, other.df) == pytest.approx((one.p, one.p_equivalence, one.df))
+        assert (other.p, other.p_equivalence) == pytest.approx((one.p, one.p_equivalence))
+    assert scaled.error == pytest.approx(3 * one.error)
     assert scaled.estimate.high == pytest.approx(3 * one.estimate.high)
 
 
@@ -333,17 +383,65 @@ def test_wrong_input_is_an_error() -> None:
         compare(y, "ab", against="c")
 
 
-def test_against_a_control_the_family_is_smaller() -> None:
+def test_against_default_the_family_is_smaller_than_that_of_all_pairs() -> None:
     y = scores(RNG(13), 1, 4, 5, 12)[0]
     names = ("default", "lwi", "mae", "tube")
     every, control = compare(y, names), compare(y, names, against="default")
-    assert (every.compared, control.compared) == (6, 3)
     assert [(d.first, d.second) for d in control.differences] == [(n, "default") for n in names[1:]]
-    pair = next(d for d in every.differences if (d.first, d.second) == ("default", "lwi"))
-    assert pair.p == pytest.approx(control.differences[0].p)
-    assert pair.estimate.value == pytest.approx(-control.differences[0].estimate.value)
-    runs = compare(y, names, scope="B", against="default").differences
-    assert [d.p_holm for d in runs] == pytest.approx(holm([d.p for d in runs]))
+    assert {d.family for d in control.differences} == {Family("baseline", 3)}
+    assert [d.family.size for d in every.differences] == [3, 3, 3, 6, 6, 6]
+    for scope in SCOPES:
+        for found in compare(y, names, scope=scope).differences:  # type: ignore[arg-type]
+            assert found.p_adjusted == pytest.approx(min(1.0, found.p * found.family.size))
+
+
+def one_answer(y: np.ndarray, scope: Any, seeds: Any) -> None:
+    """A pair has the same `Difference` in all pairs, against one init, with the inits in another order, and alone."""
+    names = ["default", *(f"init-{k}" for k in range(1, len(y)))]
+    every = {(d.first, d.second): d for d in compare(y, names, scope=scope, seeds=seeds).differences}
+    back = {(d.first, d.second): d for d in compare(y[::-1], names[::-1], scope=scope, seeds=seeds).differences}
+    for (first, second), found in every.items():
+        assert back[second, first].turned() == found
+        a, b = y[names.index(first)], y[names.index(second)]
+        options = {"scope": scope, "seeds": seeds, "judged_with": found.family}
+        assert difference(a, b, names=(first, second), **options) == found
+        assert difference(b, a, names=(second, first), **options) == found.turned()
+    for control in names:
+        for found in compare(y, names, scope=scope, seeds=seeds, against=control).differences:
+            assert found.second == control
+            pair = (found.first, found.second)
+            assert found == (every[pair] if pair in every else every[pair[::-1]].turned())
+
+
+SHAPES = [(2, 3, 6), (5, 3, 7), (8, 3, 44), (8, 5, 12)]
+
+
+@pytest.mark.parametrize(
+    ("scope", "seeds"), [(scope, seeds) for seeds in DESIGNS for scope in SCOPES if scope + seeds != "Anested"]
+)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_pair_has_one_answer_in_whatever_order_it_is_asked(shape: tuple[int, int, int], scope: str, seeds: str) -> None:
+    """To the last bit."""
+    one_answer(50 + scores(RNG(sum(shape)), 1, *shape)[0], scope, seeds)
+
+
+@pytest.mark.xfail(reason="mean squares of (a, b) and of (b, a) are summed in another order: the last bits differ", strict=True)
+def test_a_pair_with_seeds_of_their_own_has_one_answer_to_the_last_bit() -> None:
+    for shape in SHAPES:
+        one_answer(50 + scores(RNG(sum(shape)), 1, *shape)[0], "A", "nested")
+
+
+def test_to_turn_a_difference_turns_its_sign_and_its_word() -> None:
+    got = difference(runs_of([70.2, 70.32, 70.38]), runs_of([70.0, 70.12, 70.19]), names=("x", "y"))
+    back = got.turned()
+    assert (back.first, back.second, back.verdict) == ("y", "x", "equivalent, but below 0")
+    assert (back.estimate.value, back.estimate.low, back.estimate.high) == (
+        -got.estimate.value,
+        -got.estimate.high,
+        -got.estimate.low,
+    )
+    assert (back.p, back.p_adjusted, back.p_equivalence, back.error) == (got.p, got.p_adjusted, got.p_equivalence, got.error)
+    assert back.turned() == got
 
 
 def test_an_untestable_init_leaves_the_others_their_verdicts() -> None:
@@ -351,8 +449,14 @@ def test_an_untestable_init_leaves_the_others_their_verdicts() -> None:
     y[2] = 0.0
     got = compare(y, ("a", "b", "dead"))
     assert [d.verdict == "untestable" for d in got.differences] == [False, True, True]
-    assert got.compared == 1
-    assert got.differences[0].p_holm == pytest.approx(compare(y[:2], "ab").differences[0].p_holm)
+    # The dead init still counts in the family: how many differences are judged does not depend on how they turn out.
+    assert {d.family.size for d in got.differences} == {3}
+    assert got.differences[0] == difference(y[0], y[1], judged_with=Family("pairs", 3))
+
+
+def test_an_interval_is_cut_where_no_difference_can_be() -> None:
+    found = difference(np.array([[99.0, 97.0], [9.0, 5.0]]), np.array([[1.0, 2.0], [90.0, 99.0]]))
+    assert (found.estimate.low, found.estimate.high) == (-100, 100)
 
 
 def test_the_order_of_cases_and_seeds_changes_nothing() -> None:
@@ -362,19 +466,6 @@ def test_the_order_of_cases_and_seeds_changes_nothing() -> None:
 
 
 # --- many comparisons -------------------------------------------------------------------------------------------------
-
-
-def test_holm_by_hand() -> None:
-    # Sorted .005 .01 .03 .04, times 4 3 2 1: .02 .03 .06 .04, running maximum .02 .03 .06 .06
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.9]) == pytest.approx([1.0, 1.0])
-    assert holm([]).size == 0
-
-
-def test_holm_passes_over_what_cannot_be_tested() -> None:
-    found = holm([0.01, math.nan, 0.04])
-    assert found[[0, 2]] == pytest.approx([0.02, 0.04])
-    assert math.isnan(found[1])
 
 
 def test_letters_by_hand() -> None:
@@ -393,46 +484,6 @@ def test_letters_are_shared_exactly_by_what_is_not_told_apart() -> None:
         for i in range(count):
             for j in range(i + 1, count):
                 assert bool(set(letters[i]) & set(letters[j])) == ((i, j) not in pairs)
-
-
-# --- exact tests ------------------------------------------------------------------------------------------------------
-
-
-def test_the_smallest_p_of_exact_tests() -> None:
-    assert [smallest_sign_flip(n) for n in (1, 3, 5, 6)] == [1.0, 0.25, 0.0625, 0.03125]
-    assert smallest_permutation(3, 3) == pytest.approx(0.10)
-    assert smallest_permutation(5, 5) == pytest.approx(0.00794, abs=1e-5)
-    apart = exact_test(np.arange(4.0) + 10, np.arange(6.0), "nested")
-    assert isinstance(apart, ExactTest)
-    assert apart.p == pytest.approx(apart.smallest) == smallest_permutation(4, 6)
-    assert (seeds_for_sign_flip(), seeds_for_sign_flip(28)) == (6, 11)
-
-
-def test_exact_tests_that_cannot_decide_say_so() -> None:
-    got = exact_test(np.arange(5.0) + 10, np.arange(5.0))
-    assert isinstance(got, Refused)
-    assert got.reason == "cannot reach significance with S = 5: the smallest p is 0.0625"
-    assert isinstance(exact_test(np.arange(3.0) + 10, np.arange(3.0), "nested"), Refused)
-    assert isinstance(exact_test(np.arange(10.0) + 10, np.arange(10.0), family=28), Refused)
-
-
-def test_exact_tests_reach_what_they_can() -> None:
-    a, b = np.array([5.0, 6.5, 7.0, 8.0, 9.5, 11.0]), np.arange(6.0)
-    got = exact_test(a, b)
-    assert isinstance(got, ExactTest)
-    assert got.p == pytest.approx(2 / 64) == got.smallest
-    apart = exact_test(np.arange(5.0) + 10, np.arange(5.0), "nested")
-    assert isinstance(apart, ExactTest)
-    assert apart.p == pytest.approx(2 / 252)
-
-
-def test_a_sign_flip_test_by_hand() -> None:
-    d = np.array([3.0, 1.0, 4.0, 1.0, 5.0, -2.0])
-    signs = np.array(np.meshgrid(*[[-1, 1]] * 6)).reshape(6, -1)
-    expected = float((np.abs(d @ signs) >= abs(d.sum()) - 1e-9).mean())
-    got = exact_test(d, np.zeros(6))
-    assert isinstance(got, ExactTest)
-    assert got.p == pytest.approx(expected)
 
 
 # --- P(A > B) ---------------------------------------------------------------------------------------------------------

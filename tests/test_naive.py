@@ -49,10 +49,10 @@ def test_the_obvious_tests_find_what_is_not_there(found: tuple[Results, Results,
             assert share > (0.1 if setting == "lung-like" else 0.4)
 
 
-@pytest.mark.parametrize("name", naive_tests.OURS)
-def test_scope_a_does_not(name: str, found: tuple[Results, Results, Results]) -> None:
-    low = 0.03 if name == naive_tests.OURS[0] else 0.025
-    assert all(low <= share <= 0.08 for share in found[0][name]), found[0][name]
+def test_scope_a_does_not(found: tuple[Results, Results, Results]) -> None:
+    # There was a second row, of Hillis' p, from .03: with few seeds the one that is left errs a little less often.
+    shares = found[0][naive_tests.OURS]
+    assert all(0.025 <= share <= 0.08 for share in shares), shares
 
 
 def test_a_t_interval_covers_and_a_bootstrap_of_few_seeds_does_not(found: tuple[Results, Results, Results]) -> None:

@@ -1,26 +1,28 @@
-"""Rankings, their bootstrap, and Friedman's test over data sets."""
+"""The places that inits may have, and Friedman's test over data sets."""
 
 from __future__ import annotations
 
 import math
-import time
-from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from initbench.stats.across import Friedman, by_dataset, friedman, nemenyi
+from initbench.stats.compare import compare
 from initbench.stats.design import Refused
-from initbench.stats.ranks import Ranking, bootstrap_means, kendall, orders, place_shares, ranking, ranks, seed_curve
+from initbench.stats.mrmc import crossed_difference
+from initbench.stats.ranks import InitRank, ranking, ranks, surely_ahead, tie_letters
+from initbench.stats.tails import quantile
 from tests.simulated import LUNG, scores
 
 RNG = np.random.default_rng
 
 
-def ranked(y: np.ndarray, names: tuple[str, ...] | None = None) -> Ranking:
-    got = ranking(y, names or tuple(f"i{k}" for k in range(len(y))))
-    assert isinstance(got, Ranking)
+def ranked(y: np.ndarray, names: tuple[str, ...] | None = None, seeds: Any = "crossed") -> tuple[InitRank, ...]:
+    got = ranking(y, names or tuple(f"i{k}" for k in range(len(y))), seeds)
+    assert not isinstance(got, Refused)
     return got
 
 
@@ -32,109 +34,124 @@ def test_ranks_are_scipys_with_the_highest_first() -> None:
     assert ranks(values) == pytest.approx(stats.rankdata(-values, axis=-1))
 
 
-def test_kendall_is_scipys() -> None:
-    values = RNG(1).integers(0, 5, (40, 6)).astype(float)
-    reference = RNG(2).integers(0, 5, 6).astype(float)
-    expected = [stats.kendalltau(row, reference).statistic for row in values]
-    assert kendall(values, reference) == pytest.approx(expected)
-    assert np.isnan(kendall(np.ones((2, 4)), np.arange(4.0))).all()
-
-
-def test_tied_inits_share_the_places_they_cover() -> None:
-    assert place_shares(np.array([[1.0, 2.5, 2.5], [2.0, 2.0, 2.0]])) == pytest.approx(
-        np.array([[4, 1, 1], [1, 2.5, 2.5], [1, 2.5, 2.5]]) / 6
-    )
-
-
-def test_the_places_of_a_ranking_are_shares_that_begin_with_being_best() -> None:
-    got = ranked(scores(RNG(11), 1, 5, 4, 20)[0])
-    table = np.array([row.places for row in got.inits])
-    assert table.sum(0) == pytest.approx(np.ones(5))
-    assert table.sum(1) == pytest.approx(np.ones(5))
-    assert [row.best for row in got.inits] == [row.places[0] for row in got.inits]
-    assert table @ np.arange(1, 6) == pytest.approx([_mean_rank(got, row.init) for row in got.inits])
-
-
-def _mean_rank(got: Ranking, init: str) -> float:
-    y = scores(RNG(11), 1, 5, 4, 20)[0]
-    return float(ranks(bootstrap_means(y, draws=got.draws))[:, int(init[1:])].mean())
-
-
-# --- bootstrap --------------------------------------------------------------------------------------------------------
-
-
-def test_the_bootstrap_is_the_loop_over_both_axes() -> None:
-    """Moments against an independent loop that resamples indices."""
-    y = scores(RNG(3), 1, 2, 4, 12)[0]
-    rng = RNG(4)
-    loop = np.array([y[:, rng.integers(0, 4, 4)][..., rng.integers(0, 12, 12)].mean((1, 2)) for _ in range(6000)])
-    fast = bootstrap_means(y, draws=20_000)
-    assert fast.mean(0) == pytest.approx(y.mean((1, 2)), abs=0.2)
-    assert fast.std(0) == pytest.approx(loop.std(0), rel=0.05)
-    # Cases and crossed seeds are drawn once for all inits: the difference varies less than the sum.
-    assert (fast[:, 0] - fast[:, 1]).std() == pytest.approx((loop[:, 0] - loop[:, 1]).std(), rel=0.05)
-
-
-def test_seeds_are_drawn_jointly_where_they_are_crossed() -> None:
-    y = np.broadcast_to(RNG(5).normal(0, 5, (1, 5, 1)), (2, 5, 3)).copy()  # a seed does the same to both inits
-    crossed, nested = bootstrap_means(y, "crossed"), bootstrap_means(y, "nested")
-    assert crossed[:, 0] == pytest.approx(crossed[:, 1])
-    assert np.corrcoef(nested.T)[0, 1] == pytest.approx(0, abs=0.06)
-    assert nested.std() == pytest.approx(y[0].std() / math.sqrt(5), rel=0.05)
-
-
-def test_the_bootstrap_gives_the_same_every_time_and_quickly() -> None:
-    y = scores(RNG(6), 1, 8, 10, 63)[0]
-    begin = time.process_time()
-    first = bootstrap_means(y)
-    assert time.process_time() - begin < 1
-    assert (bootstrap_means(y) == first).all()
-    np.random.default_rng().random()
-    assert ranked(y) == ranked(y)
-
-
 # --- ranking ----------------------------------------------------------------------------------------------------------
+
+CLEAR = {"seed": 0.2, "init_case": 0.2, "residual": 0.5}
 
 
 def test_a_clear_order() -> None:
-    y = scores(RNG(7), 1, 3, 5, 30, seed=0.2, init_case=0.2, residual=0.5)[0] + np.array([0.0, 20.0, 10.0])[:, None, None]
+    y = scores(RNG(7), 1, 3, 5, 30, **CLEAR)[0] + np.array([0.0, 20.0, 10.0])[:, None, None]
     got = ranked(y, ("c", "a", "b"))
-    assert [(one.init, one.rank, one.low, one.high, one.best) for one in got.inits] == [
-        ("a", 1, 1, 1, 1.0),
-        ("b", 2, 2, 2, 0.0),
-        ("c", 3, 3, 3, 0.0),
+    assert [(one.init, one.rank, one.low, one.high, one.may_be_best) for one in got] == [
+        ("a", 1, 1, 1, True),
+        ("b", 2, 2, 2, False),
+        ("c", 3, 3, 3, False),
     ]
-    assert [one.letters for one in got.inits] == ["a", "b", "c"]
-    assert [one.with_leader for one in got.inits] == [True, False, False]
-    assert got.tau == 1.0
+    assert [one.mean for one in got] == pytest.approx(sorted(y.mean((1, 2)), reverse=True))
 
 
-def test_inits_that_nothing_tells_apart_share_a_letter() -> None:
+def test_places_by_hand() -> None:
+    """One init is ahead of the last, everything else is open: places 1 to 3, 1 to 4, 1 to 4, 2 to 4."""
+    y = 50 + scores(RNG(8), 1, 4, 3, 20)[0]
+    for k, wanted in enumerate([56.0, 53.0, 52.0, 50.0]):
+        y[k] += wanted - y[k].mean()
+    found = surely_ahead(y, "crossed")
+    pairs = [(i, j) for i in range(4) for j in range(4) if i != j]
+    by_hand = np.zeros((4, 4))
+    for i, j in pairs:
+        estimate = crossed_difference(y[i] - y[j])
+        by_hand[i, j] = float(estimate.value) > float(quantile(estimate, 0.05 / 3) * estimate.error)
+    assert (found == by_hand).all()
+    for one in ranked(y):
+        own = int(one.init[1:])
+        assert one.low == 1 + sum(by_hand[:, own])
+        assert one.high == 4 - sum(by_hand[own])
+
+
+def test_places_from_a_planted_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Init 0 is ahead of 2 and 3, init 1 of 3."""
+    ahead = np.zeros((4, 4))
+    ahead[0, 2] = ahead[0, 3] = ahead[1, 3] = 1
+    monkeypatch.setattr("initbench.stats.ranks.surely_ahead", lambda y, seeds: ahead)
+    y = np.broadcast_to(np.array([4.0, 3.0, 2.0, 1.0])[:, None, None], (4, 3, 2))
+    assert [(one.init, one.low, one.high) for one in ranked(y)] == [("i0", 1, 2), ("i1", 1, 3), ("i2", 2, 4), ("i3", 3, 4)]
+    assert [one.may_be_best for one in ranked(y)] == [True, True, False, False]
+
+
+def test_inits_that_nothing_tells_apart_may_have_every_place() -> None:
     got = ranked(scores(RNG(8), 1, 4, 3, 20)[0])
-    assert {one.letters for one in got.inits} == {"a"}
-    assert all(one.with_leader for one in got.inits)
-    assert sum(one.best for one in got.inits) == pytest.approx(1)
-    assert all(1 <= one.low <= one.rank <= one.high <= 4 for one in got.inits)
+    assert all(one.may_be_best for one in got)
+    assert {(one.low, one.high) for one in got} == {(1, 4)}
+    assert all(1 <= one.low <= one.rank <= one.high <= 4 for one in got)
 
 
-def test_equal_inits_share_rank_and_first_place() -> None:
+def test_equal_inits_share_their_rank() -> None:
     y = scores(RNG(9), 1, 1, 4, 10)[0]
     got = ranked(np.concatenate([y, y]))
-    assert [one.rank for one in got.inits] == [1.5, 1.5]
-    assert [one.best for one in got.inits] == [0.5, 0.5]
+    assert [one.rank for one in got] == [1.5, 1.5]
+    # Not a difference, and no noise either: none of the two is ahead.
+    assert [(one.low, one.high) for one in got] == [(1, 2), (1, 2)]
 
 
 def test_the_order_of_the_inits_does_not_matter() -> None:
     y = scores(RNG(10), 1, 3, 4, 10)[0]
-    one, other = ranked(y, ("a", "b", "c")), ranked(y[::-1], ("c", "b", "a"))
-    assert other.inits == one.inits
+    for seeds in ("crossed", "nested"):
+        one, other = ranked(y, ("a", "b", "c"), seeds), ranked(y[::-1], ("c", "b", "a"), seeds)
+        assert other == one
 
 
 def test_too_little_to_rank() -> None:
-    for shape, word in (((1, 3, 4), "one init"), ((3, 1, 4), "one seed")):
-        got = ranking(np.zeros(shape), tuple("abc"[: shape[0]]))
+    for shape, word in (
+        ((1, 3, 4), "one init"),
+        ((3, 1, 4), "with 1 nearly any init could have nearly any place"),
+        ((3, 2, 4), "places need 3 seeds; with 2"),
+        ((3, 3, 1), "one reported case"),
+    ):
+        got = ranking(RNG(1).normal(50, 1, shape), tuple("abc"[: shape[0]]))
         assert isinstance(got, Refused)
         assert word in got.reason
+
+
+@pytest.mark.parametrize("seeds", ["crossed", "nested"])
+def test_who_may_be_best_agrees_with_the_verdicts_on_default(seeds: Any) -> None:
+    """Each init is compared with all others, as default is in its family: both judge I - 1 differences at once."""
+    rng, names = RNG(12), ("default", "a", "b", "c", "d")
+    told = 0
+    for y in 50 + scores(rng, 60, 5, 3, 20) + rng.normal(0, 10, (60, 5, 1, 1)):
+        verdicts = compare(y, names, seeds=seeds, against="default").differences
+        better = [one.first for one in verdicts if one.estimate.low > 0]
+        worse = [one.first for one in verdicts if one.estimate.high < 0]
+        (place,) = (one for one in ranked(y, names, seeds) if one.init == "default")
+        assert (place.low, place.high) == (1 + len(better), 5 - len(worse))
+        assert place.may_be_best == (not better)
+        told += bool(better) + bool(worse)
+    assert told > 20
+
+
+@pytest.mark.parametrize(("seeds", "design"), [(3, "crossed"), (5, "crossed"), (3, "nested")])
+def test_places_hold_the_true_ones(seeds: int, design: Any) -> None:
+    """Of one init in 95 % of studies; and the truly best one may be best in as many."""
+    rng = RNG(100 + seeds)
+    held, best = [], []
+    shared = 3.0 if design == "crossed" else 0.0
+    for y in 50 + scores(rng, 300, 8, seeds, 20, shared=shared):
+        effects = rng.normal(0, 2, 8)
+        truth = ranks(effects)
+        found = {int(one.init[1:]): one for one in ranked(y + effects[:, None, None], None, design)}
+        held.append(np.mean([found[k].low <= truth[k] <= found[k].high for k in range(8)]))
+        best.append(found[int(effects.argmax())].may_be_best)
+    assert np.mean(held) >= 0.95
+    assert np.mean(best) >= 0.95
+
+
+def test_letters_are_those_of_the_verdicts() -> None:
+    y = scores(RNG(7), 1, 4, 5, 30, **CLEAR)[0] + np.array([20.0, 10.0, 10.0, 0.0])[:, None, None]
+    y[2] += y[1].mean() - y[2].mean() + 0.01
+    names = ("a", "b", "c", "d")
+    every = compare(y, names)
+    assert tie_letters(every, ("a", "c", "b", "d")) == {"a": "a", "c": "b", "b": "b", "d": "c"}
+    open_pairs = {(one.first, one.second) for one in every.differences if not one.told_from_0}
+    assert open_pairs == {("b", "c")}
 
 
 @pytest.mark.parametrize(("lead", "shares"), [(1.0, (0.22, 0.33, 0.40, 0.52, 0.62)), (2.0, (0.38, 0.61, 0.75, 0.89, 0.96))])
@@ -143,34 +160,6 @@ def test_how_often_a_leader_is_ranked_first(lead: float, shares: tuple[float, ..
         means = scores(RNG(seeds), 800, 8, seeds, 63, **LUNG).mean((-2, -1))
         means[:, 0] += lead
         assert float((ranks(means)[:, 0] == 1).mean()) == pytest.approx(share, abs=0.05)
-
-
-def test_three_ways_to_rank() -> None:
-    y = scores(RNG(11), 1, 3, 5, 30, seed=0.2, init_case=0.2, residual=0.5)[0] + np.array([0.0, 20.0, 10.0])[:, None, None]
-    got = orders(y)
-    assert got.mean_then_rank == got.rank_then_mean == got.test_then_rank == (3, 1, 2)
-    assert (got.tau_mean_rank, got.tau_mean_test, got.tau_rank_test) == (1, 1, 1)
-    # One case that goes very wrong: the mean falls, the ranks hardly.
-    y[1, :, 0] -= 2000
-    assert (orders(y).mean_then_rank[1], orders(y).rank_then_mean[1]) == (3, 1)
-    assert math.isnan(orders(scores(RNG(12), 1, 3, 3, 8)[0]).tau_mean_test)
-
-
-def test_the_seed_curve_is_over_all_subsets() -> None:
-    y = scores(RNG(13), 1, 3, 5, 10)[0]
-    m = y.mean(-1)
-    winner = m.mean(1).argmax()
-    for size, share in seed_curve(y).items():
-        subsets = [list(chosen) for chosen in combinations(range(5), size)]
-        assert share == pytest.approx(np.mean([m[:, chosen].mean(1).argmax() == winner for chosen in subsets]))
-    assert list(seed_curve(y)) == [1, 2, 3, 4]
-    assert set(seed_curve(y + np.array([0, 500, 0])[:, None, None]).values()) == {1.0}
-
-
-def test_a_long_seed_curve_is_drawn() -> None:
-    curve = seed_curve(scores(RNG(14), 1, 3, 20, 5)[0])
-    assert list(curve) == list(range(1, 20))
-    assert curve[19] >= curve[1]
 
 
 # --- over data sets ---------------------------------------------------------------------------------------------------

@@ -156,7 +156,7 @@ class _Studies:
             np.zeros_like(noise), of_error, share, tail_share, np.asarray(float(df_seeds)), np.asarray(float(df_cases))
         )
         self.error = np.sqrt((of_seed + residual / cases) / seeds + of_case / cases)
-        self.limits = quantile(law, (1 - LEVEL) / comparisons) * of_error
+        self.limits = np.where(noise > 0, quantile(law, (1 - LEVEL) / comparisons) * of_error, 0.0)
 
 
 @lru_cache(maxsize=32)
