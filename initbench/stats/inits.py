@@ -159,8 +159,9 @@ def _shared(y: Array, seeds: SeedDesign) -> float:
 def effective_number(inits: int, shared: float) -> float:
     """Returns how many independent intervals the intervals of several means are worth.
 
-    Means whose errors are the same are worth one interval, means with nothing in common are worth their number. The joint normal
-    law gives what lies between: the chance that all means lie within q, averaged over the common part of their errors, is 95 %.
+    Means whose errors are nearly the same are worth one interval, means with nothing in common are worth their number. The joint
+    normal law gives what lies between: the chance that all means lie within q, averaged over the common part of their errors, is
+    95 %.
 
     Args:
         inits: number of means.

@@ -32,11 +32,15 @@ def nested_difference(a: Array, b: Array) -> Estimate:
     V = 2 (MS_R(T) + max(MS_TC − MS_E, 0)) / (S C), with 2 (S − 1) degrees of freedom of the seeds.
     """
     S, C = a.shape[-2:]
-    squares = mean_squares(np.stack([a, b], axis=-3))
-    own = squares.seed_in_init
-    noise, share, tail_share = shares(own.value, squares.init_case.value, squares.nested_residual.value)
+    # Sums of two numbers, which do not depend on their order: `b` minus `a` is the same to the last bit.
+    of_a, of_b = two_way(a), two_way(b)
+    seeds = (of_a[0].value + of_b[0].value) / 2
+    rest = (of_a[2].value + of_b[2].value) / 2
+    cases = two_way(a - b)[1].value / 2
+    noise, share, tail_share = shares(seeds, cases, rest)
     error = np.sqrt(2 * noise / (S * C))
-    return Estimate(a.mean((-2, -1)) - b.mean((-2, -1)), error, share, tail_share, np.asarray(float(own.df)), np.asarray(C - 1.0))
+    value = a.mean((-2, -1)) - b.mean((-2, -1))
+    return Estimate(value, error, share, tail_share, np.asarray(2.0 * (S - 1)), np.asarray(C - 1.0))
 
 
 def shares(seeds: Array, cases: Array, rest: Array) -> tuple[Array, Array, Array]:
