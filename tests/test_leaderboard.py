@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ from initbench.leaderboard.study import Scoring, Study
 from initbench.runs import store
 from initbench.runs.read import load
 from initbench.runs.status import Planned, write_plan
-from initbench.stats.analysis import Analysis, analyse
+from initbench.stats.analysis import Analysis, analyse, verdicts
+from initbench.stats.components import Components
+from initbench.stats.design import Refused
+from initbench.stats.summary import Interval
 from tests.recorded import CASES, write_block, write_run
 
 ROOT = Path(__file__).parent.parent
@@ -41,6 +45,12 @@ def rows(found: Study, protocol: str | None = None) -> dict[str, Standing]:
 
 def notes(out: Path) -> list[str]:
     return list(board.sheets(study.read(out))[0].notes)
+
+
+def column(made: Sheet, name: str) -> dict[str, str]:
+    """The cells of a column by the name of their row."""
+    names, place = made.columns.index("initializer"), made.columns.index(name)
+    return {row[names]: row[place] for row in made.rows}
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -166,10 +176,13 @@ def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
     assert row.sd.value == pytest.approx(math.sqrt(7))  # 65, 66, 70
     assert (row.seeds, row.diverged, row.role) == (3, 0, "init")
     assert got["default"].difference is None
-    spread = board.scores(found.tables[0])
-    assert spread is not None
-    assert spread.seed == pytest.approx(math.sqrt((4 + 7) / 2))
-    assert spread.between_variance == pytest.approx(12.5 - 5.5 / 3)
+    whole = analyse(found.tables[0])
+    assert isinstance(whole, Analysis)
+    assert isinstance(whole.components, Components)
+    assert whole.components.retraining.raw == pytest.approx((4 + 7) / 2)
+    # Runs of equal seeds differ by 5, 4 and 6 points: what seeds share cancels, and a variance of 1 over 3 seeds is left.
+    assert whole.components.init is not None
+    assert whole.components.init.raw == pytest.approx(25 / 2 - (1 / 2) / 3)
 
 
 def test_the_numbers_are_those_of_the_analysis(tmp_path: Path) -> None:
@@ -181,10 +194,18 @@ def test_the_numbers_are_those_of_the_analysis(tmp_path: Path) -> None:
     for item in whole.comparison.differences:
         assert got[item.first].difference == item
     for summary in whole.inits:
-        assert (got[summary.init].dice, got[summary.init].sd) == (summary.mean_new_cases, summary.run_sd)
+        assert (got[summary.init].dice, got[summary.init].sd) == (summary.mean, summary.run_sd)
     values = {row["init"]: row for row in board.sheets(found)[0].values}
-    assert values["uniform"]["p_holm"] == got["uniform"].difference.p_holm  # type: ignore[union-attr]
+    item = got["uniform"].difference
+    assert item is not None
+    assert values["uniform"]["p_adjusted"] == item.p_adjusted == min(1.0, 2 * item.p)
+    assert (values["uniform"]["family"], values["uniform"]["family_size"]) == ("baseline", 2)
     assert values["uniform"]["dice_low"] == got["uniform"].dice.low
+    assert isinstance(whole.components, Components)
+    assert whole.components.init is not None
+    for row in values.values():
+        assert row["between_init_sd"] == whole.components.init.sd.value
+        assert row["between_init_sd_high"] == whole.components.init.sd.high
 
 
 def test_an_init_that_lacks_a_run_gets_no_verdict(tmp_path: Path) -> None:
@@ -217,12 +238,99 @@ def test_an_init_that_only_failed_stands_last(tmp_path: Path) -> None:
 def test_without_default_all_pairs_are_compared_and_no_column_is_empty(tmp_path: Path) -> None:
     write_block(tmp_path, {"uniform": [0.60, 0.62, 0.64], "xavier-normal": [0.65, 0.66, 0.70]})
     (made,) = board.sheets(study.read(tmp_path))
-    assert made.columns == ("tie", "initializer", "Dice [95 %]", "seed SD [95 %]", "rank", "div.", "cost")
+    assert made.columns == ("initializer", "Dice [95 %]", "seed SD [95 %]", "may be best", "rank", "div.", "cost")
     (other,) = board.sheets(study.read(tmp_path), against="uniform")
     assert "vs uniform [95 %]" in other.columns
     for make in (board.sheets, lambda found, against: pooling.sheets(found, "all", against)):
         with pytest.raises(UsageError, match="--against unifrom: the inits of these runs are uniform, xavier-normal"):
             make(study.read(tmp_path), "unifrom")  # type: ignore[operator]
+
+
+def test_letters_are_there_for_those_who_ask(tmp_path: Path) -> None:
+    """Two inits share one exactly if their difference is not told from 0, each pair judged in its own family."""
+    scores = DEFAULTS | {"uniform": [0.60, 0.65, 0.63], "xavier-normal": [0.80, 0.83, 0.84], PLACEBO: [0.61, 0.61, 0.64]}
+    write_block(tmp_path, scores)
+    found = study.read(tmp_path)
+    (plain,) = board.sheets(found)
+    assert "tie" not in plain.columns
+    assert "tie" not in plain.values[0]
+    assert not any(note.startswith("tie:") for note in plain.notes)
+    (made,) = board.sheets(found, letters=True)
+    assert made.columns == ("tie", *plain.columns)
+    letters = column(made, "tie")
+    assert letters.pop("placebo") == ""
+    assert {row["init"]: row["tie"] for row in made.values if row["role"] == "init"} == letters
+    told = set()
+    for item in verdicts(found.tables[0].schemes(), against=None).differences:
+        if item.told_from_0:
+            told.add(frozenset((item.first, item.second)))
+    assert told
+    for first, second in combinations(letters, 2):
+        assert bool(set(letters[first]) & set(letters[second])) == (frozenset((first, second)) not in told)
+    assert any(note.startswith("tie: two inits share a letter if") for note in made.notes)
+
+
+def test_the_headline_says_what_init_and_seed_do(tmp_path: Path) -> None:
+    write_block(tmp_path / "two", DEFAULTS | {"uniform": [0.61, 0.66, 0.63]})
+    unknown = "Choosing the init moves Dice by an SD of 0.0 points (not told from 0; with 2 inits it may be anything up to "
+    assert notes(tmp_path / "two")[0].startswith(unknown)
+    write_block(tmp_path / "told", DEFAULTS | {"uniform": [0.80, 0.83, 0.84], "xavier-normal": [0.70, 0.71, 0.74]})
+    found = study.read(tmp_path / "told")
+    whole = analyse(found.tables[0])
+    assert isinstance(whole, Analysis)
+    assert isinstance(whole.components, Components)
+    assert whole.components.init is not None
+    assert whole.components.wins is not None
+    wins = whole.components.wins
+    assert notes(tmp_path / "told")[0] == (
+        f"Choosing the init moves Dice by an SD of {words.sd(whole.components.init.sd)} points; retraining with another seed "
+        f"moves it by {words.sd(whole.components.retraining.sd)}. Of two inits trained once each, with seeds of their own, the "
+        f"truly better one wins in {100 * wins.value:.0f} % of pairs ({100 * wins.low:.0f} to {100 * wins.high:.0f})."
+    )
+    write_block(tmp_path / "one", DEFAULTS)
+    assert notes(tmp_path / "one")[0].startswith("How much the init moves Dice cannot be told from one init; retraining with")
+    write_block(tmp_path / "seed", {"default": [0.6], "uniform": [0.6]})
+    assert notes(tmp_path / "seed")[0].startswith("How much the init moves Dice cannot be told: one seed:")
+
+
+def test_ends_that_no_scale_allows_are_cut_and_marked(tmp_path: Path) -> None:
+    write_block(tmp_path, {"default": [0.10, 0.80, 0.95], "uniform": [0.05, 0.90, 0.80]})
+    (made,) = board.sheets(study.read(tmp_path))
+    assert column(made, "Dice [95 %]")["default"].endswith(" [0.0*, 100.0*]")
+    (own,) = (row for row in made.values if row["init"] == "default")
+    assert (own["dice_low"], own["dice_high"], own["seed_sd_high"]) == (0.0, 100.0, 50.0)
+    assert [note.startswith("*: the interval goes on to where no Dice") for note in made.notes].count(True) == 1
+    assert words.dice(Interval(62.0, 55.0, 69.0)) == "62.0 [55.0, 69.0]"
+    assert words.difference(Interval(62.0, -5.0, 100.0)) == "+62.0 [-5.0, +100.0*]"
+    assert words.marked(["62.0 [55.0, 69.0]"]) == []
+
+
+def test_a_table_without_rows_prints_no_header(tmp_path: Path) -> None:
+    write_block(tmp_path, {"default": [0.6], "uniform": [0.6]})
+    (made,) = spread.sheets(study.read(tmp_path).tables)
+    assert made.rows == ()
+    assert "source" not in show([made]).replace("No components", "")
+    assert "| source |" not in sheet.markdown([made])
+    assert "tabular" not in sheet.latex([made])
+    assert all(made.notes[0] in form for form in (show([made], 200), sheet.markdown([made]), sheet.latex([made])))
+
+
+def test_who_has_several_cases_is_said(tmp_path: Path) -> None:
+    twins = {"case_01": "a", "case_02": "a", "case_03": "b", "case_04": "b"}
+    unknown: dict[str, str] = {}
+    studies = (("own", None, "3 cases"), ("twins", twins, "2 patients, 3 cases"), ("old", unknown, "3 cases (patients unknown)"))
+    for name, patients, shape in studies:
+        write_block(tmp_path / name, DEFAULTS | {"uniform": [0.61, 0.66, 0.63]}, patients=patients)
+        found = study.read(tmp_path / name)
+        (made,) = board.sheets(found)
+        assert f" · 3 seeds × {shape}" in made.subtitle
+        unsure = "These runs do not say which patient a case is of"
+        assert any(note.startswith(unsure) for note in made.notes) == (name == "old")
+        assert [row["patients"] for row in json.loads(sheet.as_json([made]))] == [{"own": 3, "twins": 2, "old": None}[name]] * 2
+        (pair,) = comparison.sheets(found, "uniform", "default")
+        (parts,) = spread.sheets(found.tables)
+        assert f"× {shape}" in pair.subtitle
+        assert f"× {shape}" in parts.subtitle
 
 
 def test_a_diverged_run_is_said_beside_what_the_others_have(tmp_path: Path) -> None:
@@ -329,8 +437,7 @@ def test_equal_weights_under_two_seeds_are_withheld(tmp_path: Path) -> None:
 def test_a_withheld_control_is_said_in_every_row(tmp_path: Path) -> None:
     write_block(tmp_path, {"default": [0.60, 0.62], "uniform": [0.60, 0.65, 0.61], PLACEBO: [0.61, 0.61, 0.64]})
     (made,) = board.sheets(study.read(tmp_path))
-    column = made.columns.index("vs default [95 %]")
-    assert {row[1]: row[column] for row in made.rows} == {
+    assert column(made, "vs default [95 %]") == {
         "uniform": "– untestable", "placebo": "– untestable", "default": "withheld"
     }  # fmt: skip
     assert any(note.startswith("Nothing is compared: default is withheld: no score for seed 2 (not run)") for note in made.notes)
@@ -343,7 +450,7 @@ def test_no_legend_of_a_column_that_no_table_has(tmp_path: Path) -> None:
     write_block(tmp_path, {"uniform": [0.60, 0.62, 0.64], "xavier-normal": [0.65, 0.66, 0.70]})
     assert not any("vs default" in note for note in notes(tmp_path))
     (pooled,) = pooling.sheets(study.read(tmp_path), "all")
-    assert pooled.columns == ("initializer", "Dice", "mean rank", "first in")
+    assert pooled.columns == ("initializer", "Dice", "mean rank", "first in", "div.")
     assert not any("Differences to" in note for note in pooled.notes)
     write_run(tmp_path, "default", 0.6)
     assert any(note.startswith("vs default: ") for note in notes(tmp_path))
@@ -425,12 +532,22 @@ def test_a_placebo_is_a_row_that_costs_the_others_nothing(tmp_path: Path) -> Non
     write_block(tmp_path / "without", scores)
     write_block(tmp_path / "with", scores | {PLACEBO: [0.61, 0.61, 0.64]})
     without, with_ = rows(study.read(tmp_path / "without")), rows(study.read(tmp_path / "with"))
-    assert {init: row for init, row in with_.items() if init != PLACEBO} == without
+    for init, row in without.items():
+        own = with_[init]
+        assert (own.difference, own.rank, own.sd, own.dice.value) == (row.difference, row.rank, row.sd, row.dice.value)
     assert (with_[PLACEBO].role, with_[PLACEBO].rank) == ("placebo", None)
-    assert with_[PLACEBO].difference is not None
+    item = with_[PLACEBO].difference
+    assert item is not None
+    assert (item.family.kind, item.family.size, item.p_adjusted) == ("placebo", 1, item.p)
     (made,) = board.sheets(study.read(tmp_path / "with"))
-    assert "placebo" in [row[1] for row in made.rows]
-    assert f"The placebo, default drawn again ({PLACEBO}), comes out undecided, as it should." in made.notes
+    assert column(made, "may be best")["placebo"] == column(made, "rank")["placebo"] == "–"
+    (headline,) = (note for note in made.notes if note.startswith("Choosing the init"))
+    assert headline in notes(tmp_path / "without")
+    hidden = f"{item.estimate.high - item.estimate.value:.1f}"
+    assert (
+        f"The placebo, default drawn again ({PLACEBO}), comes out undecided. From these runs no difference below {hidden} points "
+        "could have been told, so a smaller fault of the study would stay hidden."
+    ) in made.notes
 
 
 def test_a_placebo_that_wins_is_a_warning(tmp_path: Path) -> None:
@@ -481,7 +598,9 @@ def test_runs_on_different_cases_have_means_and_nothing_else(tmp_path: Path) -> 
         assert "not scored on the same cases" in " ".join(refusal.notes)
     (across,) = spread.across(found.tables)
     assert any("is left out: under the policy nnunet" in note for note in across.notes)
-    assert "Spread: not told" in board.headline(table)
+    refusal = analyse(table)
+    assert isinstance(refusal, Refused)
+    assert board.headline(table, refusal).startswith("How much the init moves Dice cannot be told: under the policy nnunet")
 
 
 def test_false_positives_are_counted_where_the_reference_has_nothing(tmp_path: Path) -> None:
@@ -613,11 +732,22 @@ def test_seed_sds_are_pooled_by_what_blocks_share(tmp_path: Path) -> None:
 def test_a_placebo_has_no_place_among_pooled_schemes(tmp_path: Path) -> None:
     write_block(tmp_path, DEFAULTS | {"uniform": [0.60, 0.65, 0.63], PLACEBO: [0.81, 0.81, 0.84]})
     (made,) = pooling.sheets(study.read(tmp_path), "all")
-    assert {row[0]: row[-2:] for row in made.rows} == {
-        "placebo": ("–", "–"),
-        "default": ("2.0", "0/1"),
-        "uniform": ("1.0", "1/1"),
+    assert made.columns[-3:] == ("mean rank", "first in", "div.")
+    assert {row[0]: row[-3:] for row in made.rows} == {
+        "placebo": ("–", "–", "0/3"),
+        "default": ("2.0", "0/1", "0/3"),
+        "uniform": ("1.0", "1/1", "0/3"),
     }
+
+
+def test_pooled_tables_say_which_runs_diverged(tmp_path: Path) -> None:
+    for backbone in ("unetr", "unetrpp"):
+        write_block(tmp_path, DEFAULTS | {"uniform": [0.60, 0.65]}, backbone=backbone)
+        write_run(tmp_path, "uniform", 0.0, seed=2, status="diverged", backbone=backbone)
+    (made,) = pooling.sheets(study.read(tmp_path), "all")
+    assert column(made, "div.") == {"default": "0/6", "uniform": "2/6"}
+    assert {row["init"]: (row["diverged"], row["runs"]) for row in made.values} == {"default": (0, 6), "uniform": (2, 6)}
+    assert any("div.: diverged runs, which score 0." in note for note in made.notes)
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------
@@ -647,7 +777,7 @@ def test_no_number_is_cut_where_there_is_little_room(example: Study) -> None:
     for width in (80, 100, 200):
         text = show(board.sheets(example), width)
         assert max(map(len, text.splitlines())) <= width
-        for bounds in ("lwi", "[52.2,100.4]", "30 min", "[0.80,9.60]", "[+12.9,+15.8]", "better"):
+        for bounds in ("lwi", "[5.7,100.0*]", "30 min", "[0.80,9.60]", "[+12.3,+16.4]", "better"):
             assert bounds in text, width
 
 
@@ -662,7 +792,8 @@ def test_the_markdown_table(example: Study) -> None:
 def test_the_latex_table(example: Study) -> None:
     text = sheet.latex(board.sheets(example))
     assert r"kaiming-normal(mode='fan\_out')" in text
-    assert r"\begin{tabular}{llrrrrrr}" in text
+    assert r"\begin{tabular}{lrrrrrrr}" in text
+    assert r"\begin{tabular}{llrrrrrrr}" in sheet.latex(board.sheets(example, letters=True))
     assert text.count(r"\toprule") == 2
 
 
@@ -701,9 +832,12 @@ def test_csv_and_json_hold_the_same_rows(example: Study) -> None:
 def test_json_has_null_where_there_is_no_value(example: Study) -> None:
     found = {(item["backbone"], item["init"]): item for item in json.loads(sheet.as_json(board.sheets(example)))}
     default, lwi = found["unetr", "default"], found["unetr", "lwi"]
-    assert default["difference"] is default["difference_low"] is default["p_holm"] is None
+    assert default["difference"] is default["difference_low"] is default["p_adjusted"] is None
     assert (default["verdict"], default["seeds"], default["protocol"]) == ("", 3, "any")
     assert (lwi["place"], lwi["rank"], lwi["protocol"], lwi["changed_share"]) == (1, 1, "equal-total", 1.0)
+    assert (lwi["may_be_best"], lwi["rank_low"], lwi["rank_high"]) == (True, 1, 1)
+    assert (default["may_be_best"], default["rank_low"], default["rank_high"]) == (False, 2, 3)
+    assert not {"tie", "best", "p_holm", "probability_best"} & set(lwi)
     assert lwi["difference"] == pytest.approx(14 + 1 / 3)
     assert lwi["init_share_of_seconds"] == pytest.approx(0.5)
     uniform = found["unetr", "uniform"]

@@ -17,11 +17,14 @@ import initbench
 from initbench.cli.app import main
 from initbench.harness.plan import plan_study
 from initbench.harness.sweep import plan
-from initbench.leaderboard import forecast
+from initbench.leaderboard import forecast, planning
 from initbench.leaderboard.sheet import FORMS
 from initbench.runs import costs, store, work
 from initbench.runs.costs import Expected, Measured, Sample, StudyPlan
-from initbench.stats.power import detectable, detectable_ratio, floor, stated
+from initbench.stats.blocks import PLACEBO
+from initbench.stats.design import Refused
+from initbench.stats.power import detectable, detectable_ratio, floor, power_of, stated
+from initbench.stats.summary import Interval
 from initbench.stats.table import score_tables
 from tests.msd_factory import make_msd
 from tests.test_leaderboard import write_run
@@ -376,12 +379,48 @@ def many(seeds: int, **resolved: Any) -> tuple[Expected, ...]:
 def test_what_it_finds_is_what_power_says() -> None:
     study = StudyPlan(many(5), Measured(), "equal-total", 1, 1, False, 10**12)
     (block,) = [row for sheet in forecast.sheets(study, [], NOISE) for row in sheet.values if row["of"] == "block"]
-    assert block["detectable"] == pytest.approx(detectable(NOISE, 5, 2))
-    assert block["detectable_among_all"] == pytest.approx(detectable(NOISE, 5, 2, 2))
-    assert block["floor"] == pytest.approx(floor(NOISE, 2))
+    found = detectable(NOISE, 5, 2, 2)  # of three inits, two differences to default
+    assert isinstance(found, Interval)
+    assert block["detectable"] == pytest.approx(found.value)
+    assert math.isnan(block["detectable_low"])  # stated SDs are as they are
+    assert block["floor"] == pytest.approx(floor(NOISE, 2, 2))
+    assert (block["differences"], block["undecidable"]) == (2, "")
     said = notes(study, [], NOISE)
     assert f"With these 5 seeds × 2 cases you can detect ≥ {block['detectable']:.1f} Dice points" in said
+    assert "for 2 differences judged at once" in said
+    assert "it may be" not in said
     assert "not testable below 8 seeds" in said
+
+
+def test_without_default_all_pairs_are_judged_at_once() -> None:
+    runs = tuple(expected(init, resolved={"seed": seed}) for seed in range(5) for init in ("mae", "lwi", "tube", PLACEBO))
+    study = StudyPlan(runs, Measured(), "equal-total", 1, 1, False, 10**12)
+    assert "for 3 differences judged at once" in notes(study, [], NOISE)
+
+
+def test_what_the_pilot_does_not_know_is_said(tmp_path: Path) -> None:
+    """A measured pilot gives a detectable difference with an interval, in words, cells and numbers."""
+    rng = np.random.default_rng(0)
+    for init in ("default", "mae"):
+        for seed in range(3):
+            write_two_cases(tmp_path, rng, init, seed, backbone="unetr", dataset="phantom-lung")
+    tables = score_tables(initbench.load_runs(tmp_path), initbench.load_cases(tmp_path))
+    study = StudyPlan(many(5, backbone="unetr"), Measured(), "equal-total", 1, 1, False, 10**12)
+    (sheet, _) = forecast.sheets(study, tables)
+    (block,) = (row for row in sheet.values if row["of"] == "block")
+    pilot = planning.from_runs(tables[0])
+    assert not isinstance(pilot, Refused)
+    found = detectable(pilot, 5, 2, 2)
+    assert isinstance(found, Interval)
+    assert (block["detectable"], block["detectable_low"], block["detectable_high"]) == (found.value, found.low, found.high)
+    assert found.low < found.value < found.high
+    shown = f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
+    assert sheet.rows[0][sheet.columns.index("finds ≥")] == shown
+    sure = power_of(pilot, 5, 2, found.value, 2)
+    assert (
+        f"it may be {found.low:.1f} to {found.high:.1f} points, and {found.value:.1f} are found in {100 * sure.low:.0f} to "
+        f"{100 * sure.high:.0f} % of studies."
+    ) in "\n".join(sheet.notes)
 
 
 @pytest.mark.parametrize(("networks", "said"), [(2, "no ratio below 10"), (8, "a ratio of ≥ ")])
@@ -393,11 +432,34 @@ def test_seed_sds_are_found_over_blocks(networks: int, said: str) -> None:
         assert f"≥ {detectable_ratio(5, 8):.1f} is found" in notes(study, [], NOISE)
 
 
-def test_one_seed_is_not_testable() -> None:
-    study = StudyPlan(many(1), Measured(), "equal-total", 1, 1, False, 10**12)
+@pytest.mark.parametrize(
+    ("seeds", "changes", "reason"),
+    [
+        (1, {}, "one seed: a difference of inits cannot be told from one of seeds; run 5 (--seeds 5), or 3 at the least."),
+        (5, {"reported_cases": ["a"]}, "one reported case (or patient): nothing can be said of new ones; report more, as with"),
+        (5, {"patients": {"a": "p", "b": "p"}, "reported_cases": ["a", "b"]}, "one reported case (or patient): nothing can be"),
+    ],
+)
+def test_a_study_that_can_decide_nothing_is_warned_of(seeds: int, changes: dict[str, Any], reason: str) -> None:
+    study = StudyPlan(many(seeds, **changes), Measured(), "equal-total", 1, 1, False, 10**12)
     sheet = forecast.sheets(study, [], NOISE)[0]
     assert "not testable" in sheet.rows[0]
-    assert "Not testable with one seed" in "\n".join(sheet.notes)
+    said = "\n".join(sheet.notes)
+    assert f"Warning: this study can decide nothing: {reason}" in said
+    assert "you can detect" not in said
+    (block,) = (row for row in sheet.values if row["of"] == "block")
+    assert block["undecidable"].startswith(reason.partition(";")[0][:45])
+
+
+def test_the_warning_names_the_part_that_decides_nothing() -> None:
+    runs = (*many(5), *many(5, backbone="unet", reported_cases=["a"]))
+    study = StudyPlan(runs, Measured(), "equal-total", 1, 1, False, 10**12)
+    blocks = [row for row in forecast.sheets(study, [], NOISE)[0].values if row["of"] == "block"]
+    assert [bool(block["undecidable"]) for block in blocks] == [False, True]
+    (warning,) = (line for line in notes(study, [], NOISE).splitlines() if line.startswith("Warning: this study"))
+    assert warning.startswith("Warning: this study of lung × unet can decide nothing: one reported case")
+    alone = tuple(run for run in many(1) if run.resolved["init"] == "default")
+    assert "can decide nothing" not in notes(replace(study, runs=alone), [], NOISE)  # nothing is asked of it
 
 
 def test_the_nearest_pilot_is_named(tmp_path: Path) -> None:

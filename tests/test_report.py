@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from initbench.leaderboard import board, study, words
+from initbench.leaderboard import board, spread, study, words
 from initbench.leaderboard.spread import SOURCES
 from initbench.report import curves, page, svg
 from initbench.report.content import Block, Content, assemble
@@ -32,6 +32,7 @@ from initbench.report.protocols import pairs
 from initbench.report.strips import strips, swarm
 from initbench.runs import store
 from initbench.stats.analysis import Analysis, analyse
+from initbench.stats.components import Components
 from tests.commands import said
 from tests.recorded import write_run
 
@@ -61,7 +62,8 @@ def write(
     """A run with cases of known Dice, a curve, slices, and where asked for an init stage of so many seconds."""
     rng = np.random.default_rng([seed, cases, *init.encode()])
     total = 100.0 + seed + pretext
-    folder = write_run(out, init, 0.7 + shift, seed=seed, seconds=(pretext, total), **options)
+    reported = [names.format(k) for k in range(cases)]
+    folder = write_run(out, init, 0.7 + shift, seed=seed, seconds=(pretext, total), reported_cases=reported, **options)
     record = store.read_record(folder)
     assert record is not None
     if record["status"] == "failed":
@@ -71,7 +73,7 @@ def write(
     if record["status"] == "diverged":
         found = np.zeros(cases)
     tp = np.round(1000 * found).astype(int)
-    table = pd.DataFrame({"case": [names.format(k) for k in range(cases)], "class": 1, "class_name": "nodule", "tp": tp})
+    table = pd.DataFrame({"case": reported, "class": 1, "class_name": "nodule", "tp": tp})
     table.assign(fp=1000 - tp, fn=1000 - tp, dice=tp / 1000, hd95_mm=None, nsd=None).to_csv(folder / store.CASES, index=False)
     record["dice"] = float(np.mean(tp / 1000))
     record["cost"]["init"]["steps"] = 20 if pretext else 0
@@ -87,10 +89,15 @@ def write(
 def change_cases(out: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     """Other counts in all runs, sealed again."""
     for folder in store.find_runs(out):
-        change(pd.read_csv(folder / store.CASES)).to_csv(folder / store.CASES, index=False)
-        record = store.read_record(folder)
-        assert record is not None
-        store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+        change_run(folder, change)
+
+
+def change_run(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Other counts in one run, sealed again."""
+    change(pd.read_csv(folder / store.CASES)).to_csv(folder / store.CASES, index=False)
+    record = store.read_record(folder)
+    assert record is not None
+    store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
 
 
 def write_curve(path: Path, steps: int, pretext: int = 0) -> None:
@@ -242,24 +249,44 @@ def test_the_leaderboards_hold_the_numbers_of_the_statistics(whole: Path, html: 
         assert set(shown) == {*table.inits, *(item.init for item in table.withheld)}
         differences = {item.first: item for item in found.comparison.differences}
         assert not isinstance(found.ranking, board.Refused)
-        ranks = {item.init: item for item in found.ranking.inits}
+        ranks = {item.init: item for item in found.ranking}
         for item in found.inits:
             cells = shown[item.init]
-            assert float(cells["dice"].attributes["data-v"]) == item.mean_new_cases.value
-            assert cells["dice"].text == f"{item.mean_new_cases.value:.1f}"
-            assert cells["interval"].text == f"[{item.mean_new_cases.low:.1f}, {item.mean_new_cases.high:.1f}]"
+            assert float(cells["dice"].attributes["data-v"]) == item.mean.value
+            assert cells["dice"].text == f"{item.mean.value:.1f}"
+            assert f"{item.mean.value:.1f} {cells['interval'].text}" == words.dice(item.mean)
             assert float(cells["sd"].attributes["data-v"]) == item.run_sd.value
-            assert cells["sd"].text == words.interval(item.run_sd)
+            assert cells["sd"].text == words.sd(item.run_sd)
             assert cells["diverged"].text == f"{item.diverged}/{item.seeds}"
             if item.init in differences:
                 one = differences[item.init]
                 assert float(cells["difference"].attributes["data-v"]) == one.estimate.value
-                assert cells["difference"].text == words.interval(one.estimate, signed=True)
+                assert cells["difference"].text == words.difference(one.estimate)
                 assert cells["verdict"].text == one.verdict
+            assert ("difference" in cells) == ("verdict" in cells)
             if item.init in ranks:
-                assert cells["tie"].text == ranks[item.init].letters
-                assert cells["rank"].text == words.places(ranks[item.init].rank, ranks[item.init].low, ranks[item.init].high)
-                assert float(cells["best"].attributes["data-v"]) == ranks[item.init].best
+                rank = ranks[item.init]
+                assert cells["rank"].text == words.place(rank.rank, rank.low, rank.high)
+                assert float(cells["rank"].attributes["data-v"]) == rank.rank
+                assert cells["best"].text == ("yes" if rank.low == 1 else "no")
+            else:
+                assert cells["best"].text == cells["rank"].text == "–"
+
+
+def test_the_headline_of_a_block_is_that_of_the_leaderboard(whole: Path, html: str) -> None:
+    said = [item.text for item in read(html).all("p", "headline")]
+    assert said == [made.notes[0] for made in board.sheets(study.read(whole))]
+    assert all("an SD of " in line for line in said)
+
+
+def test_the_overview_counts_who_may_be_best(whole: Path, html: str) -> None:
+    (table,) = (item for item in read(html).all("table") if item.attributes.get("id") == "overview")
+    shown = [[cell.text for cell in row.children] for row in next(table.all("tbody")).all("tr")]
+    for cells, block in zip(shown, content_of(whole).blocks, strict=True):
+        places_ = [row.standing.rank for row in block.rows if row.standing.rank is not None]
+        able = [place for place in places_ if place.may_be_best]
+        assert cells[-1] == f"{len(able)} of {len(places_)}"
+        assert cells[-2] == words.dice(block.rows[0].standing.dice)
 
 
 def test_rows_come_best_first_and_withheld_ones_say_why(whole: Path, html: str) -> None:
@@ -337,8 +364,8 @@ def test_the_learned_init_stands_under_both_protocols(whole: Path, html: str) ->
     for number, side in enumerate(pair.rows):
         assert side is not None
         assert side.standing.difference is not None
-        assert told[1 + 4 * number] == words.interval(side.standing.dice, digits=1)
-        assert told[2 + 4 * number] == words.interval(side.standing.difference.estimate, signed=True)
+        assert told[1 + 4 * number] == words.dice(side.standing.dice)
+        assert told[2 + 4 * number] == words.difference(side.standing.difference.estimate)
         assert told[3 + 4 * number] == side.standing.difference.verdict
     assert figures(section, "cost")
 
@@ -372,7 +399,7 @@ def test_the_page_asks_for_nothing(html: str) -> None:
         for name in ("href", "src", "xlink:href", "action", "data", "poster", "srcset"):
             assert item.attributes.get(name, "#").startswith(("#", "data:image/png;base64,")), item
     assert not re.search(r"https?://|@import|eval\(|innerHTML|document\.write", html)
-    assert {match[:5] for match in re.findall(r"url\((.*?)\)", html)} == {"#p-se", "#p-in"}
+    assert "url(" not in html
 
 
 def test_every_id_is_there_once_and_every_reference_leads_somewhere(html: str) -> None:
@@ -412,10 +439,27 @@ def test_the_forest_has_the_intervals_and_verdicts(whole: Path) -> None:
     tips = {item.attributes.get("data-tip") for item in drawn}
     texts = [item.text for item in drawn if item.tag == "text"]
     for item in items:
-        told = words.interval(item.estimate, signed=True)
+        told = words.difference(item.estimate)
         assert f"{item.row.init}: {told}, {item.verdict}" in tips
+        assert item.verdict in ("better", "worse", "undecided", "equivalent")
         assert texts[texts.index(told) + 1] == item.verdict
     assert [item.estimate.value for item in items] == sorted((item.estimate.value for item in items), reverse=True)
+
+
+@pytest.mark.parametrize(("shift", "word"), [(0.003, "equivalent +"), (-0.003, "equivalent −")])
+def test_equivalent_but_not_0_has_a_short_word_beside_its_mark(tmp_path: Path, shift: float, word: str) -> None:
+    for seed in range(4):  # one voxel of a thousand more or less, by the seed
+        for init, more in (("default", seed % 2), ("mae", seed // 2 + round(1000 * shift))):
+            tp = np.arange(600, 612) + more
+            own = {"tp": tp, "fp": 1000 - tp, "fn": 1000 - tp, "dice": tp / 1000}
+            change_run(write(tmp_path, init, seed=seed), lambda table, own=own: table.assign(**own))
+    block = only(tmp_path)
+    assert isinstance(block.found, Analysis)
+    _, (item,) = differences(block, block.found)
+    drawing = str(forest(block, 0.5).drawing)
+    assert item.verdict == ("equivalent, but above 0" if shift > 0 else "equivalent, but below 0")
+    assert f">{word}</text>" in drawing
+    assert item.verdict in drawing  # in full where the pointer is
 
 
 def test_a_block_without_default_is_compared_with_its_best(tmp_path: Path) -> None:
@@ -482,27 +526,38 @@ def test_dots_of_equal_runs_do_not_hide_each_other() -> None:
     assert max(map(abs, shifts)) <= 9.0
 
 
-def test_sources_are_told_by_name_and_share(whole: Path, html: str) -> None:
+def test_sources_are_told_by_name_with_what_they_leave_in_a_mean(whole: Path, html: str) -> None:
+    """A column per source, a line per block; the numbers are those of `variance`."""
     (figure,) = figures(read(html), "sources")
-    assert all(name in figure.text for name in SOURCES.values())
-    block = content_of(whole).blocks[1]
-    assert isinstance(block.found, Analysis)
-    parts = {name: getattr(block.found.components, name) for name in SOURCES}
-    total = sum(part.value for part in parts.values())
-    tips = [item.attributes.get("data-tip", "") for item in _everything(figure)]
-    for name, part in parts.items():
-        if part.value > 0:
-            assert any(tip.startswith(f"{SOURCES[name]}: {100 * part.value / total:.1f} %") for tip in tips), name
+    for name in SOURCES.values():
+        assert name[:12] in figure.text
+    lines = [item for item in figure.all("g") if "data-dataset" in item.attributes]
+    blocks = content_of(whole).blocks
+    for line, block, made in zip(lines, blocks, spread.sheets(study.read(whole).tables), strict=True):
+        assert isinstance(block.found, Analysis)
+        assert isinstance(block.found.components, Components)
+        left = block.found.components.left_in_mean()
+        tips = [item.attributes["data-tip"] for item in line.all("circle")]
+        assert tips == [f"{SOURCES[name]}: SD {words.sd(part)} points in the mean of an init" for name, part in left.items()]
+        assert [row[-1] for row in made.rows] == [words.sd(part) for part in left.values()]
 
 
-def test_the_rank_chart_holds_the_shares(whole: Path) -> None:
+def test_the_chart_of_places_holds_the_ranks(whole: Path) -> None:
     block = content_of(whole).blocks[1]
     assert isinstance(block.found, Analysis)
     assert not isinstance(block.found.ranking, board.Refused)
-    said = str(places(block).drawing)
-    for item in block.found.ranking.inits:
-        for place, share in enumerate(item.places, start=1):
-            assert f"{item.init}: rank {place} in {100 * share:.1f} % of draws" in said
+    drawn = elements(places(block).drawing)
+    tips = [item.attributes["data-tip"] for item in drawn if item.tag == "circle"]
+    expected = []
+    for item in block.found.ranking:
+        said = f"{item.low}" if item.low == item.high else f"{item.low} to {item.high}"
+        expected.append(f"{item.init}: rank {item.rank:g} by Dice, may have place {said}")
+    assert tips == expected
+    lines = [item for item in drawn if item.attributes.get("class") == "whisker"]
+    ticks = {item.text: float(item.attributes["x"]) for item in drawn if item.attributes.get("class") == "tick"}
+    for line, item in zip(lines, block.found.ranking, strict=True):
+        assert float(line.attributes["x1"]) == pytest.approx(ticks[str(item.low)], abs=0.1)
+        assert float(line.attributes["x2"]) == pytest.approx(ticks[str(item.high)], abs=0.1)
 
 
 def test_training_begins_on_the_clock_where_the_init_stage_ends(whole: Path) -> None:
@@ -797,16 +852,17 @@ def test_a_study_whose_runs_are_scored_on_different_cases_has_no_verdicts(tmp_pa
         _check_drawing(drawing)
 
 
-def test_where_nothing_varies_the_bars_say_so(tmp_path: Path) -> None:
+def test_where_nothing_varies_the_marks_say_so(tmp_path: Path) -> None:
     all_diverged(tmp_path / "runs")
     (figure,) = figures(read(html_of(tmp_path / "runs")), "sources")
-    assert "no variance found" in figure.text
+    tips = [item.attributes["data-tip"] for item in figure.all("circle")]
+    assert tips == [f"{name}: SD 0.00 [0.00, 0.00] points in the mean of an init" for name in SOURCES.values()]
 
 
 def test_a_study_of_one_seed_says_that_it_shows_nothing(tmp_path: Path) -> None:
     one_seed(tmp_path)
     block = only(tmp_path)
-    assert "No ranks: one seed" in places(block).caption
+    assert "No ranks: places need 3 seeds" in places(block).caption
     assert "One seed" in heat(block).caption
     assert "untestable" in str(forest(block, 0.5).drawing)
 

@@ -31,7 +31,7 @@ from initbench.published.trials import Overrides
 from initbench.runs import store
 from initbench.runs.read import load
 from initbench.stats.compare import Difference, difference
-from initbench.stats.multiplicity import holm
+from initbench.stats.families import Family
 from initbench.stats.summary import Interval
 from tests.commands import said
 from tests.msd_factory import make_msd
@@ -302,18 +302,21 @@ def test_one_seed_has_a_gap_and_no_sd() -> None:
         ("undecided", Interval(1.0, -1.0, 3.0), "undecided", 0.5),
         ("undecided", Interval(0.0, -1.0, 1.0), "undecided; not of its size", 0.5),
         ("equivalent", Interval(0.0, -0.1, 0.1), "not here: no difference that matters", 0.5),
+        ("equivalent, but above 0", Interval(0.2, 0.1, 0.3), "not here: no difference that matters", 0.5),
+        ("equivalent, but below 0", Interval(-0.2, -0.3, -0.1), "not here: no difference that matters", 0.5),
         ("untestable", Interval(2.0, math.nan, math.nan), "cannot be tested", 0.5),
     ],
 )
 def test_what_becomes_of_a_claim(verdict: Any, estimate: Interval, answer: str, margin: float) -> None:
     table = tables.get("lwi:table-1")  # LWI is 2.56 better
-    item = Difference("LWI", "UNETR", "A", estimate, 1.0, 2.0, 0.1, 0.1, 0.1, verdict)
+    item = Difference("LWI", "UNETR", "A", estimate, 1.0, 0.1, 0.1, 0.1, verdict, Family("claims", 1))
     assert claims.answer(table, table.claims[0], item, margin) == answer
 
 
 def test_a_claim_in_words_has_a_direction() -> None:
     table = tables.get("lwi:fig-1")
-    worse = Difference("Kaiming normal", "default", "A", Interval(-2.0, -3.0, -1.0), 1.0, 2.0, 0.0, 0.0, 1.0, "worse")
+    found = Interval(-2.0, -3.0, -1.0)
+    worse = Difference("Kaiming normal", "default", "A", found, 1.0, 0.0, 0.0, 1.0, "worse", Family("claims", 1))
     (claim,) = (claim for claim in table.claims if claim.first == "Kaiming normal")
     assert claims.answer(table, claim, worse, 0.5) == "holds"
     other = Claim(first="Kaiming normal", second="default", says="better")
@@ -359,19 +362,23 @@ def test_claims_are_those_of_the_statistics(study: Path, capsys: pytest.CaptureF
         for init, frame in loaded.cases.groupby("init", observed=True)
     }
     rows = [found[label] for label in ("order + masking", "masking", "tube masking", "order prediction")]
-    alone = [difference(y[init], y["default"]) for init in ("lwi", "mae", "tube", "order")]
-    for row, item in zip(rows, alone, strict=True):
-        assert (row["difference"], row["difference_low"], row["p"]) == pytest.approx(
-            (item.estimate.value, item.estimate.low, item.p)
+    for row, init in zip(rows, ("lwi", "mae", "tube", "order"), strict=True):
+        item = difference(y[init], y["default"], judged_with=Family("claims", 4))
+        assert (row["family"], row["family_size"], row["verdict"]) == ("claims", 4, item.verdict)
+        assert (row["difference"], row["difference_low"], row["p"], row["p_adjusted"]) == pytest.approx(
+            (item.estimate.value, item.estimate.low, item.p, item.p_adjusted)
         )
-    adjusted = holm([item.p_holm for item in alone])
-    assert [row["p_holm"] for row in rows] == pytest.approx(list(adjusted))
-    assert any(row["p_holm"] > 1.5 * item.p_holm for row, item in zip(rows, alone, strict=True))  # so that Holm shows
+        assert item.p_adjusted == pytest.approx(min(1.0, 4 * item.p))
+        alone = difference(y[init], y["default"])
+        assert alone.estimate.low > item.estimate.low  # so that the others show
 
 
 def test_only_testable_claims_are_adjusted_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_rows(tmp_path, {"default": 0.0, "lwi": 0.03, "mae": 0.01})
-    assert "adjusted over 2 testable claims (Holm)" in " ".join(report(capsys, tmp_path, form="md").split())
+    said_ = " ".join(report(capsys, tmp_path, form="md").split())
+    assert "intervals and verdicts hold for 2 testable claims at once" in said_
+    sizes = {row["family_size"] for row in rows_of(report(capsys, tmp_path), "claim").values() if row["verdict"] != "untestable"}
+    assert sizes == {2}
 
 
 def test_the_placebo_stands_beside_the_default_of_its_own_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -495,14 +502,14 @@ def test_claims_about_the_same_runs_are_one_of_the_family(tmp_path: Path, capsys
     found = [row for row in json.loads(report(capsys, tmp_path, table="lwi:table-9")) if row["of"] == "claim"]
     tested = [row for row in found if row["verdict"] != "untestable"]
     assert len(tested) == 2
-    assert tested[0]["p_holm"] == tested[1]["p_holm"] == claims_alone(tmp_path, capsys)
+    assert tested[0]["p_adjusted"] == tested[1]["p_adjusted"] == claims_alone(tmp_path, capsys)
     assert {row["second"] for row in tested} == {"scratch, Synapse", "scratch, BTCV"}
 
 
 def claims_alone(out: Path, capsys: pytest.CaptureFixture[str]) -> float:
     """The p of order + masking beside the default, where a table asks for nothing else."""
     text = report(capsys, out, table="lwi:table-6")
-    return float(rows_of(text, "claim")["order + masking"]["p_holm"])
+    return float(rows_of(text, "claim")["order + masking"]["p_adjusted"])
 
 
 def test_a_row_that_lacks_a_seed_gets_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

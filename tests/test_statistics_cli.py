@@ -23,12 +23,13 @@ def write_study(out: Path, shifts: dict[str, float], backbone: str = "unetr", sp
     """Runs whose Dice is 0.7 + shift + seed + case + noise."""
     rng = np.random.default_rng(len(backbone))
     hard, seeds = rng.normal(0, 0.05, CASES), rng.normal(0, 0.002, SEEDS)
+    names = [f"c{i:02d}" for i in range(CASES)]
     for init, shift in shifts.items():
         for seed in range(SEEDS):
-            folder = write_run(out, init, 0.7, seed=seed, backbone=backbone)
+            folder = write_run(out, init, 0.7, seed=seed, backbone=backbone, reported_cases=names)
             found = np.clip(0.7 + shift + seeds[seed] + hard + rng.normal(0, spread, CASES), 0, 1)
             tp = np.round(1000 * found).astype(int)
-            table = pd.DataFrame({"case": [f"c{i:02d}" for i in range(CASES)], "class": 1, "class_name": "nodule", "tp": tp})
+            table = pd.DataFrame({"case": names, "class": 1, "class_name": "nodule", "tp": tp})
             table = table.assign(fp=1000 - tp, fn=1000 - tp, dice=tp / 1000, hd95_mm=None, nsd=None)
             table.to_csv(folder / store.CASES, index=False)
             record = store.read_record(folder)
@@ -51,13 +52,20 @@ def test_compare_says_for_what_its_answer_holds(out: Path, capsys: pytest.Captur
     assert {row["verdict"] for row in rows} == {"better"}
     for row in rows:
         assert row["difference_low"] < 3.0 < row["difference_high"]
-        assert row["p"] <= row["p_holm"]
+        assert row["p_adjusted"] == min(1.0, 2 * row["p"])
+        assert (row["family"], row["family_size"]) == ("baseline", 2)
         assert (row["seeds"], row["cases"]) == (SEEDS, CASES)
     other = json.loads(said(capsys, "compare", "default", "lwi", "--out", str(out), "--backbone", "unetr", "--format", "json"))
     assert other[0]["verdict"] == "worse"
     assert other[0]["difference"] == pytest.approx(-rows[0]["difference"])
+    assert (other[0]["difference_low"], other[0]["difference_high"]) == (-rows[0]["difference_high"], -rows[0]["difference_low"])
     same = json.loads(said(capsys, "compare", "mae", "--out", str(out), "--format", "json"))
     assert [row["verdict"] for row in same if row["scope"] == "A"] == ["equivalent", "equivalent"]
+    pair = json.loads(said(capsys, "compare", "mae", "lwi", "--out", str(out), "--backbone", "unetr", "--format", "json"))
+    assert {(row["family"], row["family_size"]) for row in pair} == {("pairs", 3)}
+    text = said(capsys, "compare", "mae", "lwi", "--out", str(out), "--backbone", "unetr", "--format", "md")
+    assert "| holds for | difference [95 %] | p alone | p adjusted | within ±0.5 | verdict |" in text
+    assert "judged with all 3 pairs of inits, as in every table" in text
 
 
 def test_compare_names_what_is_missing(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,6 +137,16 @@ def test_variance_finds_what_was_put_in(out: Path, capsys: pytest.CaptureFixture
     assert found["case"]["sd_low"] < 5 < found["case"]["sd_high"]
     assert found["residual"]["sd"] == pytest.approx(0.4, abs=0.08)
     assert sum(row["share"] for row in rows) == pytest.approx(1)
+    for row in rows:
+        assert row["sd_low"] <= row["sd"] <= row["sd_high"]
+        over = {"init": 1, "seed": SEEDS, "seed_init": SEEDS, "case": CASES, "init_case": CASES}.get(row["source"], SEEDS * CASES)
+        assert row["sd_left"] == pytest.approx(row["sd"] / np.sqrt(over))
+        assert row["between_init_sd"] == found["init"]["sd"]
+        assert row["between_init_sd_high"] == found["init"]["sd_high"]
+    text = said(capsys, "variance", "--out", str(out), "--backbone", "unetr", "--format", "md")
+    assert "| source | SD of one case [95 %] | share | SD left in a mean [95 %] |" in text
+    (headline,) = (line for line in text.splitlines() if line.startswith("- Choosing the init"))
+    assert headline in said(capsys, "leaderboard", "--out", str(out), "--backbone", "unetr", "--format", "md").splitlines()
     across = json.loads(said(capsys, "variance", "--across", "--out", str(out), "--format", "json"))
     assert [(row["init"], row["blocks"]) for row in across] == [("lwi", 2), ("mae", 2)]
 
@@ -139,7 +157,17 @@ def test_power_from_runs_and_from_stated_sds(out: Path, capsys: pytest.CaptureFi
     assert points == sorted(points, reverse=True)
     assert all(row["floor"] <= row["detectable"] for row in rows)
     stated = json.loads(said(capsys, "power", "--sd", "1.5,3,10", "--cases", "63", "--format", "json"))
-    assert [row["floor"] for row in stated] == pytest.approx([2.8015852 * np.sqrt(2 * 9 / 63)] * len(stated))
+    told = 1.9989715 + 0.8416212  # of t with 62 degrees of freedom at 97.5 %, of the normal law at 80 %
+    assert [row["floor"] for row in stated] == pytest.approx([told * np.sqrt(2 * 9 / 63)] * len(stated))
+    assert {row["detectable_low"] for row in stated} == {None}  # stated SDs are as they are
+    for row in rows:
+        assert row["detectable_low"] <= row["detectable"] <= row["detectable_high"]
+        assert row["power"] == pytest.approx(0.8, abs=0.001)
+        assert row["power_low"] <= row["power"] <= row["power_high"]
+        assert row["comparisons"] == 2
+    text = said(capsys, "power", "--out", str(out), "--backbone", "unetr", "--cases", "30", "--format", "md")
+    assert "2 differences are judged at once" in text
+    assert f"{rows[2]['detectable']:.2f} [{rows[2]['detectable_low']:.2f}, {rows[2]['detectable_high']:.2f}]" in text
     for wrong in ("1,2", "a,b,c", "-1,2,3", "1,nan,2", "1e300,1,1", "1,1,inf"):
         assert "--sd" in said(capsys, "power", f"--sd={wrong}", "--cases", "63", code=2)
     assert "add --cases" in said(capsys, "power", "--sd", "1,2,3", code=2)
