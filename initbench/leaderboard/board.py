@@ -160,8 +160,7 @@ def headline(table: ScoreTable, found: Analysis | Refused) -> str:
     seed = f"retraining with another seed moves it by {words.sd(parts.retraining.sd)}"
     if parts.init is None or parts.wins is None:
         return f"How much the init moves Dice cannot be told from one init; {seed}."
-    schemes = table.schemes().inits
-    told = any(item.told_from_0 for item in found.comparison.differences if item.first in schemes and item.second in schemes)
+    told = any(item.told_from_0 for item in verdicts(table.schemes(), against=None).differences)
     wins = parts.wins
     return (
         f"Choosing the init moves Dice by an SD of {_between(parts.init, parts.inits, told=told)}; {seed}. Of two inits trained "
