@@ -222,7 +222,8 @@ def test_the_leaderboard_in_every_form(folder: Path) -> None:
     commands += [["leaderboard", "--json"], ["leaderboard", "--backbone", "unetr", "--dataset", "phantom-lung", "--json"]]
     table, markdown, text, plain, option, chosen = in_one_process(folder, *commands)
     assert all(ended.code == 0 for ended in (table, markdown, text, plain, option, chosen))
-    assert "Between-init SD" in table.out
+    assert "Choosing the init moves Dice by an SD of " in table.out
+    assert "may be best" in table.out
     assert markdown.out.startswith("### phantom-lung × unetr (perceptron)\n")
     assert text.out.startswith("dataset,split,backbone,")
     assert [row["init"] for row in json.loads(plain.out)] == ["xavier-normal", "default"]

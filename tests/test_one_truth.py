@@ -572,7 +572,7 @@ def test_the_headline_is_the_same_whatever_the_others_are_compared_with(tmp_path
     assert [text for text in contradictions(into.all) if "headline" in text] == []
 
 
-@pytest.mark.xfail(reason="the headline looks at the differences to the control alone, the ranks at all pairs")
+@pytest.mark.xfail(reason="the headline judges each pair among all pairs, the ranks each init among its own pairs")
 def test_the_headline_tells_inits_apart_where_the_ranks_do(tmp_path: Path) -> None:
     study, _ = made_up(tmp_path, 0)
     for made in board.sheets(study):

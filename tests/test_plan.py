@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import initbench
 from initbench.cli.app import main
+from initbench.cli.run import _warn_if_nothing_can_be_decided
 from initbench.harness.plan import plan_study
 from initbench.harness.sweep import plan
 from initbench.leaderboard import forecast, planning
@@ -460,6 +462,28 @@ def test_the_warning_names_the_part_that_decides_nothing() -> None:
     assert warning.startswith("Warning: this study of lung × unet can decide nothing: one reported case")
     alone = tuple(run for run in many(1) if run.resolved["init"] == "default")
     assert "can decide nothing" not in notes(replace(study, runs=alone), [], NOISE)  # nothing is asked of it
+
+
+def warned(requests_: list[Any]) -> str:
+    """What `run` says of a sweep before it begins."""
+    out = io.StringIO()
+    _warn_if_nothing_can_be_decided(Console(file=out, width=400), requests_)
+    return out.getvalue()
+
+
+def test_run_warns_as_plan_does_before_hours_are_spent(data: Path, tmp_path: Path) -> None:
+    """Of six cases the usual split reports one, half of them are three."""
+    start = f"warning: this study can decide nothing on {data}: "
+    half = {"folds": ["1/2"]}
+    assert warned(requests(data, tmp_path, "default,mae", seeds=3, **half)) == ""
+    assert warned(requests(data, tmp_path, "default")) == ""  # nothing is asked of it
+    for init in ("default,mae", "default,mae,default(construct=other)"):
+        assert warned(requests(data, tmp_path, init, seeds=[7], **half)).startswith(f"{start}one seed: a difference of inits")
+        assert warned(requests(data, tmp_path, init, seeds=3)).startswith(f"{start}one reported case (or patient): nothing")
+    for options in ({"seeds": [0], **half}, {"seeds": 3}):
+        study = look(data, tmp_path, "default,mae", **options)
+        (said,) = (note for note in forecast.sheets(study, [])[0].notes if "decide nothing" in note)
+        assert said.partition("nothing: ")[2].rstrip(".") in warned(requests(data, tmp_path, "default,mae", **options))
 
 
 def test_the_nearest_pilot_is_named(tmp_path: Path) -> None:
