@@ -160,13 +160,20 @@ def headline(table: ScoreTable, found: Analysis | Refused) -> str:
     seed = f"retraining with another seed moves it by {words.sd(parts.retraining.sd)}"
     if parts.init is None or parts.wins is None:
         return f"How much the init moves Dice cannot be told from one init; {seed}."
-    told = any(item.told_from_0 for item in verdicts(table.schemes(), against=None).differences)
+    told = _told_apart(table, found)
     wins = parts.wins
     return (
         f"Choosing the init moves Dice by an SD of {_between(parts.init, parts.inits, told=told)}; {seed}. Of two inits trained "
         f"once each, with seeds of their own, the truly better one wins in {100 * wins.value:.0f} % of pairs "
         f"({100 * wins.low:.0f} to {100 * wins.high:.0f})."
     )
+
+
+def _told_apart(table: ScoreTable, found: Analysis) -> bool:
+    """Whether some init of the block is surely ahead of another, whichever init the table compares with."""
+    if isinstance(found.ranking, Refused):  # two seeds
+        return any(item.told_from_0 for item in verdicts(table.schemes(), against=None).differences)
+    return any(row.low > 1 for row in found.ranking)
 
 
 def _between(part: Component, inits: int, *, told: bool) -> str:

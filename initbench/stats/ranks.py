@@ -19,6 +19,7 @@ from initbench.stats.mrmc import crossed_difference, nested_difference
 from initbench.stats.multiplicity import compact_letters
 from initbench.stats.summary import LEVEL
 from initbench.stats.tails import quantile
+from initbench.stats.testable import untestable
 
 SEEDS_TO_RANK = 3
 
@@ -88,8 +89,10 @@ def surely_ahead(y: Array, seeds: SeedDesign) -> Array:
     # Each init is compared with all others: as many differences as there are other inits are judged at once.
     reach = quantile(estimate, (1 - LEVEL) / (len(y) - 1)) * estimate.error
     ahead = np.zeros((len(y), len(y)))
-    ahead[i, j] = estimate.value > reach
-    ahead[j, i] = estimate.value < -reach
+    for k in np.flatnonzero(np.abs(estimate.value) > reach):
+        first, second = (i[k], j[k]) if estimate.value[k] > 0 else (j[k], i[k])
+        if not untestable(y[first], y[second], "A", seeds):
+            ahead[first, second] = 1.0
     return ahead
 
 
