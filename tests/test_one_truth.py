@@ -50,7 +50,8 @@ TURNED = {
 }
 HEADLINE = re.compile(
     r"Choosing the init moves Dice by an SD of (?P<init>[\d.]+)"
-    r"(?: \[(?P<low>[\d.*]+), (?P<high>[\d.*]+)\] points| points \(not told from 0; .*up to (?P<most>[\d.*]+)\)); "
+    r"(?: \[(?P<low>[\d.*]+), (?P<high>[\d.*]+)\] points|"
+    r" points \((?:not told from 0|some inits differ); .*up to (?P<most>[\d.*]+)\)); "
     r"retraining with another seed moves it by (?P<seed>[\d.]+) \[(?P<seed_low>[\d.*]+), (?P<seed_high>[\d.*]+)\]\. "
     r"Of two inits .* wins in (?P<wins>\d+) % of pairs \((?P<wins_low>\d+) to (?P<wins_high>\d+)\)\."
 )
@@ -197,7 +198,7 @@ def _tell_leaderboard_row(into: Statements, where: str, row: dict[str, Any], aga
     into.interval(where, (block, init, "seed SD"), cell_of(row, "seed_sd"))
     for name in ("rank", "rank_low", "rank_high"):
         into.say(where, (block, init, name), printed.exact(row[name]))
-    words = {"True": "yes", "False": "no", "": None}
+    words = {"True": "yes", "False": "no", "": None, "None": None}
     into.say(where, (block, init, "may be best"), words[str(row["may_be_best"])])
     if row["against"]:
         _tell_tested(into, where, block, (init, label(row["against"])), row)
@@ -291,9 +292,9 @@ def tell_compare(into: Statements, study: Study, first: str, second: str) -> Non
                 block = title(study.tables[tables.index(table)].block)
             own = replace(printed.cell(answer["difference [95 %]"]), word=answer["verdict"])
             into.difference(f"{where} --format {form}", block, *pair, own)
-            for name, column in (("p", "p alone"), ("p_adjusted", "p adjusted"), ("p_equivalence", f"within ±{MARGIN}")):
+            for name, column in (("p", "p alone"), ("p_adjusted", "p adjusted"), ("p_equivalence", f"p beyond ±{MARGIN}")):
                 into.p(f"{where} --format {form}", block, *pair, name, printed.shown(_tex_sign(answer, column)))
-            judged = re.search(r"judged (?:by itself|with (?:all|the) (\d+))", " ".join(table.notes))
+            judged = re.search(r"judged (?:by itself|together with .*?\((\d+) in all\))", " ".join(table.notes))
             assert judged
             into.p(f"{where} --format {form}", block, *pair, "family_size", printed.exact(judged[1] or 1))
 

@@ -370,6 +370,7 @@ def test_costs_are_read_from_records(tmp_path: Path) -> None:
 # --- what it could find -----------------------------------------------------------------------------------------------
 
 NOISE = stated(1.5, 3.0, 10.0)
+QUIET = stated(0.1, 0.2, 0.5)  # two cases find something under it
 
 
 def many(seeds: int, **resolved: Any) -> tuple[Expected, ...]:
@@ -380,14 +381,14 @@ def many(seeds: int, **resolved: Any) -> tuple[Expected, ...]:
 
 def test_what_it_finds_is_what_power_says() -> None:
     study = StudyPlan(many(5), Measured(), "equal-total", 1, 1, False, 10**12)
-    (block,) = [row for sheet in forecast.sheets(study, [], NOISE) for row in sheet.values if row["of"] == "block"]
-    found = detectable(NOISE, 5, 2, 2)  # of three inits, two differences to default
+    (block,) = [row for sheet in forecast.sheets(study, [], QUIET) for row in sheet.values if row["of"] == "block"]
+    found = detectable(QUIET, 5, 2, 2)  # of three inits, two differences to default
     assert isinstance(found, Interval)
     assert block["detectable"] == pytest.approx(found.value)
     assert math.isnan(block["detectable_low"])  # stated SDs are as they are
-    assert block["floor"] == pytest.approx(floor(NOISE, 2, 2))
+    assert block["floor"] == pytest.approx(floor(QUIET, 2, 2))
     assert (block["differences"], block["undecidable"]) == (2, "")
-    said = notes(study, [], NOISE)
+    said = notes(study, [], QUIET)
     assert f"With these 5 seeds × 2 cases you can detect ≥ {block['detectable']:.1f} Dice points" in said
     assert "for 2 differences judged at once" in said
     assert "it may be" not in said
@@ -397,7 +398,12 @@ def test_what_it_finds_is_what_power_says() -> None:
 def test_without_default_all_pairs_are_judged_at_once() -> None:
     runs = tuple(expected(init, resolved={"seed": seed}) for seed in range(5) for init in ("mae", "lwi", "tube", PLACEBO))
     study = StudyPlan(runs, Measured(), "equal-total", 1, 1, False, 10**12)
-    assert "for 3 differences judged at once" in notes(study, [], NOISE)
+    assert "for 3 differences judged at once" in notes(study, [], QUIET)
+
+
+def test_noise_that_hides_every_difference_is_said() -> None:
+    study = StudyPlan(many(5), Measured(), "equal-total", 1, 1, False, 10**12)
+    assert "With these 5 seeds not even a difference of 100 points is found in 80 % of studies" in notes(study, [], NOISE)
 
 
 def test_what_the_pilot_does_not_know_is_said(tmp_path: Path) -> None:
@@ -437,9 +443,17 @@ def test_seed_sds_are_found_over_blocks(networks: int, said: str) -> None:
 @pytest.mark.parametrize(
     ("seeds", "changes", "reason"),
     [
-        (1, {}, "one seed: a difference of inits cannot be told from one of seeds; run 5 (--seeds 5), or 3 at the least."),
-        (5, {"reported_cases": ["a"]}, "one reported case (or patient): nothing can be said of new ones; report more, as with"),
-        (5, {"patients": {"a": "p", "b": "p"}, "reported_cases": ["a", "b"]}, "one reported case (or patient): nothing can be"),
+        (1, {}, "with one seed a difference of inits cannot be told from one of seeds; run 5 (--seeds 5), or 3 at the least."),
+        (
+            5,
+            {"reported_cases": ["a"]},
+            "with one reported case (or patient) nothing can be said of new ones; report more, as with",
+        ),
+        (
+            5,
+            {"patients": {"a": "p", "b": "p"}, "reported_cases": ["a", "b"]},
+            "with one reported case (or patient) nothing can be",
+        ),
     ],
 )
 def test_a_study_that_can_decide_nothing_is_warned_of(seeds: int, changes: dict[str, Any], reason: str) -> None:
@@ -459,7 +473,7 @@ def test_the_warning_names_the_part_that_decides_nothing() -> None:
     blocks = [row for row in forecast.sheets(study, [], NOISE)[0].values if row["of"] == "block"]
     assert [bool(block["undecidable"]) for block in blocks] == [False, True]
     (warning,) = (line for line in notes(study, [], NOISE).splitlines() if line.startswith("Warning: this study"))
-    assert warning.startswith("Warning: this study of lung × unet can decide nothing: one reported case")
+    assert warning.startswith("Warning: this study of lung × unet can decide nothing: with one reported case")
     alone = tuple(run for run in many(1) if run.resolved["init"] == "default")
     assert "can decide nothing" not in notes(replace(study, runs=alone), [], NOISE)  # nothing is asked of it
 
@@ -478,8 +492,8 @@ def test_run_warns_as_plan_does_before_hours_are_spent(data: Path, tmp_path: Pat
     assert warned(requests(data, tmp_path, "default,mae", seeds=3, **half)) == ""
     assert warned(requests(data, tmp_path, "default")) == ""  # nothing is asked of it
     for init in ("default,mae", "default,mae,default(construct=other)"):
-        assert warned(requests(data, tmp_path, init, seeds=[7], **half)).startswith(f"{start}one seed: a difference of inits")
-        assert warned(requests(data, tmp_path, init, seeds=3)).startswith(f"{start}one reported case (or patient): nothing")
+        assert warned(requests(data, tmp_path, init, seeds=[7], **half)).startswith(f"{start}with one seed a difference of inits")
+        assert warned(requests(data, tmp_path, init, seeds=3)).startswith(f"{start}with one reported case (or patient) nothing")
     for options in ({"seeds": [0], **half}, {"seeds": 3}):
         study = look(data, tmp_path, "default,mae", **options)
         (said,) = (note for note in forecast.sheets(study, [])[0].notes if "decide nothing" in note)

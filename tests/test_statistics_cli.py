@@ -64,8 +64,8 @@ def test_compare_says_for_what_its_answer_holds(out: Path, capsys: pytest.Captur
     pair = json.loads(said(capsys, "compare", "mae", "lwi", "--out", str(out), "--backbone", "unetr", "--format", "json"))
     assert {(row["family"], row["family_size"]) for row in pair} == {("pairs", 3)}
     text = said(capsys, "compare", "mae", "lwi", "--out", str(out), "--backbone", "unetr", "--format", "md")
-    assert "| holds for | difference [95 %] | p alone | p adjusted | within ±0.5 | verdict |" in text
-    assert "judged with all 3 pairs of inits, as in every table" in text
+    assert "| holds for | difference [95 %] | p alone | p adjusted | p beyond ±0.5 | verdict |" in text
+    assert "judged together with all other pairs of inits (3 in all), as in every table" in text
 
 
 def test_compare_names_what_is_missing(out: Path, capsys: pytest.CaptureFixture[str]) -> None:

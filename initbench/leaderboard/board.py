@@ -80,8 +80,8 @@ def _compared_legend(against: str, margin: float) -> str:
         )
     else:
         together = (
-            "Intervals and verdicts hold for all pairs of inits at once, but for a difference to default, which is judged with "
-            "the other differences to default."
+            "Intervals and verdicts hold for all pairs of inits at once. A difference to default is judged with the other "
+            "differences to default, one to a placebo with the other differences of the placebo."
         )
     return (
         f"vs {name}: the difference to {name}, for new seeds and new cases, for this training set. {together} equivalent: the "
@@ -179,11 +179,11 @@ def _told_apart(table: ScoreTable, found: Analysis) -> bool:
 def _between(part: Component, inits: int, *, told: bool) -> str:
     """The between-init SD in words; `told`: whether some difference of two of the inits is told from 0."""
     found = part.sd
-    if found.low > 0 or told:
+    if found.low > 0:
         return f"{words.sd(found)} points"
-    value = words.number(found.value, 1)
+    known = "some inits differ" if told else "not told from 0"
     with_two = f"with {inits} inits " if inits == 2 else ""
-    return f"{value} points (not told from 0; {with_two}it may be anything up to {words.number(found.high, 1)})"
+    return f"{words.number(found.value, 1)} points ({known}; {with_two}it may be anything up to {words.number(found.high, 1)})"
 
 
 def notes(table: ScoreTable, found: Analysis | Refused, rows: Sequence[Standing]) -> list[str]:
@@ -319,7 +319,7 @@ def _values(
 def _place_values(rank: InitRank | None) -> dict[str, object]:
     """The rank of an init for machines; NaN where it has none."""
     if rank is None:
-        return {"may_be_best": "", "rank": math.nan, "rank_low": math.nan, "rank_high": math.nan}
+        return {"may_be_best": None, "rank": math.nan, "rank_low": math.nan, "rank_high": math.nan}
     return {"may_be_best": rank.may_be_best, "rank": rank.rank, "rank_low": rank.low, "rank_high": rank.high}
 
 

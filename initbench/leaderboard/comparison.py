@@ -16,7 +16,7 @@ from initbench.stats.design import SCOPES, Refused, Scope
 from initbench.stats.superiority import superiority
 from initbench.stats.table import ScoreTable
 
-_COLUMNS = ("holds for", "difference [95 %]", "p alone", "p adjusted", "within ±{margin:g}", "verdict")
+_COLUMNS = ("holds for", "difference [95 %]", "p alone", "p adjusted", "p beyond ±{margin:g}", "verdict")
 _SCOPES: tuple[Scope, ...] = ("A", "B", "C")
 
 
@@ -90,7 +90,7 @@ def _notes(table: ScoreTable, first: str, second: str, differences: dict[Scope, 
     together = words.family(differences["A"].family)
     notes.append(
         f"Differences in Dice points; the first line is the answer. Interval, p adjusted and verdict: judged {together}, as in "
-        "every table. p alone: as if this were the only difference. The last p: of a difference beyond the margin."
+        "every table. p alone: as if this were the only difference. p beyond: of a true difference outside the margin."
     )
     return tuple(notes)
 
@@ -105,4 +105,5 @@ def _values(table: ScoreTable, item: Difference) -> dict[str, object]:
         **words.tested(item),
         "seeds": len(table.seeds[0]) if table.seeds else math.nan,
         "cases": len(table.cases),
+        "patients": math.nan if table.patients is None else table.patient_count,
     }

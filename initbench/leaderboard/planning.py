@@ -23,20 +23,29 @@ def from_runs(table: ScoreTable) -> Pilot | Refused:
     return Refused(table.refused) if table.refused else pilot(own.by_patient, own.design)
 
 
-def sheet(name: str, subtitle: str, found: Pilot, cases: Sequence[int], comparisons: int) -> Sheet:
-    """Smallest differences that S seeds x C cases find, and what is left with ever more seeds."""
+def sheet(name: str, subtitle: str, found: Pilot, cases: Sequence[int], comparisons: int, unit: str = "case") -> Sheet:
+    """Smallest differences that S seeds × C cases find, and what is left with ever more seeds.
+
+    Args:
+        name: title of the sheet.
+        subtitle: what the pilot is.
+        found: the noise of a difference.
+        cases: numbers of reported cases, a row each.
+        comparisons: differences that are judged together.
+        unit: `patient` where several cases are of one patient: then the numbers are of patients.
+    """
     rows, values, nothing = [], [], False
     for number in cases:
         points = [_points(detectable(found, seeds, number, comparisons)) for seeds in SEEDS]
         nothing = nothing or any(math.isnan(value.value) for value in points)
         least = floor(found, number, comparisons)
-        rows.append((words.count(number, "case"), *map(_cell, points), words.number(least, 2)))
+        rows.append((words.count(number, unit), *map(_cell, points), words.number(least, 2)))
         for seeds, value in zip(SEEDS, points, strict=True):
             sure = power_of(found, seeds, number, value.value, comparisons)
             values.append(
                 {
                     "name": name,
-                    "cases": number,
+                    f"{unit}s": number,
                     "seeds": seeds,
                     "detectable": value.value,
                     "detectable_low": value.low,
@@ -88,5 +97,8 @@ def sheets(tables: Sequence[ScoreTable], cases: Sequence[int]) -> list[Sheet]:
         if isinstance(found, Refused):
             made.append(Sheet(name, text, ("",), (), (f"No pilot: {found.reason}.",), ()))
         else:
-            made.append(sheet(name, text, found, cases or (table.patient_count,), max(1, len(table.schemes().inits) - 1)))
+            several = table.patient_count < len(table.cases)
+            numbers = cases or (table.patient_count,)
+            pairs = max(1, len(table.schemes().inits) - 1)
+            made.append(sheet(name, text, found, numbers, pairs, "patient" if several else "case"))
     return made

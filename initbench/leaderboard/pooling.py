@@ -110,7 +110,7 @@ def _notes(found: Pooled) -> tuple[str, ...]:
     if found.against:
         notes.append(
             f"Differences to {words.label(found.against)} in Dice points, averaged over backbones, then over data sets, for "
-            f"{CLAIM}. {_judged(found)} div.: diverged runs, which score 0."
+            f"{CLAIM}.{_judged(found)} div.: diverged runs, which score 0."
         )
     test = found.friedman
     if isinstance(test, Refused):
@@ -126,7 +126,10 @@ def _judged(found: Pooled) -> str:
     """With what each difference is judged."""
     sizes = {row.difference.family for row in found.inits if row.difference and not is_placebo(row.init)}
     said = " or ".join(sorted({words.family(of) for of in sizes}))
-    return f"Intervals and verdicts: judged {said}." if said else ""
+    if not said:
+        return ""
+    placebo = ", the placebo by itself" if any(is_placebo(row.init) and row.difference for row in found.inits) else ""
+    return f" Intervals and verdicts: judged {said}{placebo}."
 
 
 def _values(row: PooledInit, found: Pooled, block: Mapping[str, Any], by: Grouping) -> dict[str, object]:

@@ -57,7 +57,9 @@ def terminal(sheets: Sequence[Sheet], console: Console) -> None:
         rows = [[_BOUNDS.sub(r"[\1,\2]", cell) for cell in row] for row in sheet.rows]
         for number, (header, width) in enumerate(zip(sheet.columns, _widths(sheet, rows, console.width), strict=True)):
             justify: JustifyMethod = "left" if number < sheet.names else "right"
-            table.add_column(Text(header), justify=justify, overflow="fold", width=width)
+            # Names may be folded, but not the header above them.
+            least = len(header) if number < sheet.names else None
+            table.add_column(Text(header), justify=justify, overflow="fold", width=width, min_width=least)
         for row in rows:
             table.add_row(*map(Text, row))
         heading = Text(sheet.title, style="bold").append(f"\n{sheet.subtitle}", style="not bold dim")

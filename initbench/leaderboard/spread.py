@@ -50,7 +50,12 @@ def _sheet(table: ScoreTable) -> Sheet:
         subtitle=subtitle,
         columns=("source", "SD of one case [95 %]", "share", "SD left in a mean [95 %]"),
         rows=rows,
-        notes=(board.headline(table, analysis), *_notes(found), *words.marked(cell for row in rows for cell in row), *notes),
+        notes=(
+            board.headline(table, analysis),
+            *_notes(found, table),
+            *words.marked(cell for row in rows for cell in row),
+            *notes,
+        ),
         values=tuple(_values(table, found, name, part, whole) for name, part in parts.items()),
     )
 
@@ -65,11 +70,12 @@ def _share(part: Component, whole: float) -> str:
     return f"{100 * part.value / whole:.1f} %" if whole > 0 else "–"
 
 
-def _notes(found: Components) -> tuple[str, ...]:
+def _notes(found: Components, table: ScoreTable) -> tuple[str, ...]:
+    unit = "patient" if table.patient_count < len(table.cases) else "case"
     return (
         "SD of one case: what each source adds to the Dice of one case in one run, in points; estimates below 0 are shown as 0. "
         f"SD left in a mean: what is left of it in the mean of an init over {words.count(found.seeds, 'seed')} and "
-        f"{words.count(found.cases, 'case')}, which the table of the leaderboard shows.",
+        f"{words.count(found.cases, unit)}, which the table of the leaderboard shows.",
         found.pairing[0].upper() + found.pairing[1:] + ".",
     )
 

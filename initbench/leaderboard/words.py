@@ -108,10 +108,10 @@ def family(of: Family) -> str:
     if of.size == 1:
         return "by itself"
     together = {
-        "baseline": f"with all {of.size} differences to default",
-        "pairs": f"with all {of.size} pairs of inits",
-        "placebo": f"with the {of.size} differences of the placebo to the inits",
-        "claims": f"with all {of.size} claims",
+        "baseline": f"together with the other differences to default ({of.size} in all)",
+        "pairs": f"together with all other pairs of inits ({of.size} in all)",
+        "placebo": f"together with the other differences of the placebo to the inits ({of.size} in all)",
+        "claims": f"together with the other claims ({of.size} in all)",
     }
     return together[of.kind]
 
@@ -147,7 +147,9 @@ def dice(found: Interval) -> str:
 
 
 def sd(found: Interval) -> str:
-    """An SD with its interval."""
+    """An SD with its interval; of one whose whole interval is 0 it is said why."""
+    if found.high == 0:
+        return "0.00 (below its noise)"
     return interval(found, scale=SD)
 
 
@@ -160,7 +162,7 @@ def marked(texts: Iterable[str]) -> list[str]:
     """What an asterisk means, where there is one."""
     if not any("*" in text for text in texts):
         return []
-    return ["*: the interval goes on to where no Dice (0 to 100), no difference of two (±100) and no SD (at most 50) can be."]
+    return ["*: cut here, as beyond it there can be no Dice (0 to 100), no difference of two (±100) and no SD (at most 50)."]
 
 
 def duration(seconds: float) -> str:

@@ -63,7 +63,7 @@ def friedman(scores: Array, datasets: Sequence[str]) -> Friedman | Refused:
     table, names = by_dataset(scores, datasets)
     n = len(names)
     if k < 3:
-        return Refused("two inits: Friedman's test needs three; pairs are compared within blocks")
+        return Refused("Friedman's test needs three inits; two are compared within blocks")
     smallest = _smallest(n, k)
     if n < 2 or smallest > 1 - LEVEL:
         sets = "1 data set" if n == 1 else f"{n} data sets"

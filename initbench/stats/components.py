@@ -164,9 +164,9 @@ def components(y: Array, seeds: SeedDesign = "crossed") -> Components | Refused:
 
 def _refusal(y: Array) -> Refused | None:
     if y.shape[1] < 2:
-        return Refused("one seed: the seed variance needs two or more")
+        return Refused("with one seed there is no seed variance")
     if y.shape[2] < 2:
-        return Refused("one reported case (or patient): what the seed does cannot be told from what is left of one case")
+        return Refused("with one reported case (or patient) what the seed does cannot be told from what is left of the case")
     return None
 
 

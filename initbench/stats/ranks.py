@@ -77,7 +77,7 @@ def _refusal(y: Array) -> Refused | None:
     if seeds < SEEDS_TO_RANK:
         return Refused(f"places need {SEEDS_TO_RANK} seeds; with {seeds} nearly any init could have nearly any place")
     if cases < 2:
-        return Refused("one reported case (or patient): nothing can be said of new ones")
+        return Refused("with one reported case (or patient) nothing can be said of new ones")
     return None
 
 

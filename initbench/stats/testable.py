@@ -6,8 +6,8 @@ import numpy as np
 
 from initbench.stats.design import Array, Scope, SeedDesign
 
-_ONE_SEED = "one seed: a difference of inits cannot be told from one of seeds"
-_ONE_CASE = "one reported case (or patient): nothing can be said of new ones"
+_ONE_SEED = "with one seed a difference of inits cannot be told from one of seeds"
+_ONE_CASE = "with one reported case (or patient) nothing can be said of new ones"
 
 
 def untestable(a: Array, b: Array, scope: Scope, seeds: SeedDesign) -> str:
