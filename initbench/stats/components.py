@@ -19,7 +19,7 @@ from initbench.stats.summary import LEVEL, Interval
 DRAWS = 8_000
 # Degrees of freedom of a mean square over cases, beside those that its cases show: scores of cases are skewed and have heavy
 # tails (public tables of 19 methods: kurtosis 16), and a sample shows less of a tail than there is. With all of them intervals of
-# 95 % hold in 55 to 85 % of studies with such cases, with these in 94 % or more (benchmarks/coverage.py).
+# 95 % hold in 55 to 85 % of studies with such cases, with these in 93 % or more (benchmarks/coverage.py).
 _OF_CASES = 0.4
 _Contrast = tuple[tuple[Square, float], ...]  # Σ coefficient · mean square
 
