@@ -201,22 +201,25 @@ def together(settings: dict[str, Any], out: Path, count: int, passes: int) -> di
     The first stops in the middle of a run. The others stop with a run in hand each, go on together, and meet the run that the
     first holds. Then it is killed.
     """
-    first = child(settings, out, {"kind": "stop", "of": "pass", "at": passes})
+    pids = [child(settings, out, {"kind": "stop", "of": "pass", "at": passes})]
     try:
-        _stopped(first)
+        _stopped(pids[0])
         finished = len(list(out.glob(f"*/*/*/seed-*/{RESULTS[0]}")))
         met, tell = os.pipe()
-        others = []
         for number in range(1, count):
-            others.append(child(settings, out, {"kind": "stop", "of": "pass", "at": 1, "name": str(number)}, tell))
-            _stopped(others[-1])
-        os.close(tell)
-        for pid in others:
+            pids.append(child(settings, out, {"kind": "stop", "of": "pass", "at": 1, "name": str(number)}, tell))
+            _stopped(pids[-1])
+        os.close(tell)  # the others alone hold it now: when all of them have ended, the pipe ends
+        for pid in pids[1:]:
             os.kill(pid, signal.SIGCONT)
         _all_heard(met, set(range(1, count)))
-    finally:
-        os.kill(first, signal.SIGKILL)
-    ended = [wait(pid) for pid in (first, *others)]
+    except BaseException:
+        for pid in pids:  # a stopped process would stay for ever
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        raise
+    os.kill(pids[0], signal.SIGKILL)
+    ended = [wait(pid) for pid in pids]
     told = [json.loads((out.parent / f"{out.name}.{number}told").read_text())["told"] for number in range(1, count)]
     return {"ended": ended, "told": told, "finished": finished, "digests": digests(out), "left": leftovers(out)}
 
