@@ -47,12 +47,23 @@ def cover() -> list[Row]:
 COVER = cover()
 
 
+def sample() -> list[Row]:
+    """Two of the five backbones for every init, in turns: the quick suite has no time for all of them."""
+    inits, backbones = list(INITS), list(BACKBONES)
+    return [row for row in COVER if (inits.index(row[2]) + backbones.index(row[0])) % len(backbones) in (0, 2)]
+
+
+SAMPLE = sample()
+
+
 def test_the_cover_covers() -> None:
     variants = {(name, variant) for name, info in BACKBONES.items() for variant in info.variants}
     assert {(name, variant) for name, variant, _, _ in COVER} == variants
     assert {(name, init) for name, _, init, _ in COVER} == set(product(BACKBONES, INITS))
     assert {(name, dataset) for name, _, _, dataset in COVER} == set(product(BACKBONES, DATASETS))
     assert {(init, dataset) for _, _, init, dataset in COVER} == set(product(INITS, DATASETS))
+    assert {init for _, _, init, _ in SAMPLE} == set(INITS)
+    assert {(name, dataset) for name, _, _, dataset in SAMPLE} == set(product(BACKBONES, DATASETS))
 
 
 @pytest.fixture(scope="session")
@@ -147,12 +158,12 @@ def run(row: Row, root: Path, folder: Path) -> None:
     assert outcome.dice is not None
 
 
-@pytest.mark.parametrize("row", COVER, ids="-".join)
+@pytest.mark.parametrize("row", SAMPLE, ids="-".join)
 def test_a_step_and_a_sliding_window(row: Row, root: Path, tmp_path: Path) -> None:
     run(row, root, tmp_path)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("row", [row for row in EVERYTHING if row not in COVER], ids="-".join)
+@pytest.mark.parametrize("row", [row for row in EVERYTHING if row not in SAMPLE], ids="-".join)
 def test_the_whole_cross(row: Row, root: Path, tmp_path: Path) -> None:
     run(row, root, tmp_path)
