@@ -136,7 +136,7 @@ def test_tables_are_of_the_grid_that_is_asked_for(data: Path, both: Path, capsys
     study = read(out, scoring=Scoring(grid="resampled"))
     assert list(study.runs["dice"]) == [record["dice_resampled"]]
     assert int(study.cases["tp"].sum()) == int(pd.read_csv(both / store.CASES_RESAMPLED)["tp"].sum())
-    assert "points at the resampled grid" in " ".join(sheets(study)[-1].notes)
+    assert "in points, at the resampled grid" in " ".join(sheets(study)[-1].notes)
 
 
 def test_runs_without_counts_on_the_grid_are_kept_off(
