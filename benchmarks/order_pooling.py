@@ -18,10 +18,10 @@ import torch
 from matplotlib.figure import Figure
 
 import initbench
-from initbench import recipe
-from initbench.data import splits
-from initbench.data.prepare import prepare
-from initbench.data.sources import open_dataset
+from initbench.datasets import splits
+from initbench.datasets.open import open_dataset
+from initbench.preprocessing.prepare import prepare
+from initbench.recipes import settings as recipe
 
 PATCH = (48, 96, 96)
 SLABS = 3

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 
 import initbench
-from initbench import recipe, seeding
+from initbench import seeding
 from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.memory import estimate_bytes
 from initbench.protocols import Grid
+from initbench.recipes import settings as recipe
 from initbench.training.loop import make_optimizer
 from initbench.training.losses import supervised_loss
 from initbench.training.precision import autocast

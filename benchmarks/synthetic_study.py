@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initbench import dice, digest, recipe, spec
+from initbench import dice, digest, spec
+from initbench.recipes import settings as recipe
 from initbench.runs import store
 
 BASELINE, PLACEBO = "default", "default(construct='other')"

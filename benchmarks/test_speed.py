@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import initbench
-from initbench import recipe
-from initbench.data.volumes import PatchSampler, UnlabelledSampler, make_volume
 from initbench.evaluation.inference import predict_probabilities
+from initbench.recipes import settings as recipe
+from initbench.sampling.volumes import PatchSampler, UnlabelledSampler, make_volume
 from initbench.training.losses import supervised_loss
 from initbench.training.precision import autocast
 

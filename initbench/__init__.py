@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from initbench.harness.build import build
     from initbench.harness.initialize import initialize
-    from initbench.harness.pretrain import pretrain
-    from initbench.harness.sweep import run
     from initbench.runs.read import load_cases, load_runs
+    from initbench.studies.pretrain import pretrain
+    from initbench.studies.sweep import run
 
 __all__ = ["build", "initialize", "load_cases", "load_runs", "pretrain", "run"]
 
 _WHERE = {
     "build": "initbench.harness.build",
     "initialize": "initbench.harness.initialize",
-    "pretrain": "initbench.harness.pretrain",
-    "run": "initbench.harness.sweep",
+    "pretrain": "initbench.studies.pretrain",
+    "run": "initbench.studies.sweep",
     "load_runs": "initbench.runs.read",
     "load_cases": "initbench.runs.read",
 }

@@ -53,7 +53,7 @@ BACKBONES = {
     "unet": Entry(f"{_B}.unet:unet", "the plain U-Net of nnU-Net, the convolutional control"),
 }
 
-_D = "initbench.data"
+_D = "initbench.datasets"
 DATASETS = {
     "phantom-lung": Entry(f"{_D}.phantom:phantom_lung", "procedural chest CT with nodules, no download"),
     "lung": Entry(f"{_D}.msd:lung", "MSD Task06_Lung: lung cancer on CT, 63 cases, published 50/13 split"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from initbench.data import cache
+from initbench import cache
 
 ARRAYS = {"a": np.arange(2000.0).reshape(20, 100), "b": np.ones(3, np.uint8)}
 

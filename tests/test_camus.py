@@ -11,16 +11,16 @@ import pytest
 
 import initbench
 from initbench.cli.app import main
-from initbench.data.camus import FRAME_MM
-from initbench.data.geometry import bind_axes
-from initbench.data.planning import median_shape, patch_for, read_grids, target_spacing
-from initbench.data.preprocess import preprocess, scan
-from initbench.data.preprocess import resolve as parameters_of
-from initbench.data.sources import open_dataset
-from initbench.data.splits import resolve
+from initbench.datasets.camus import FRAME_MM
+from initbench.datasets.geometry import bind_axes
+from initbench.datasets.open import open_dataset
+from initbench.datasets.splits import resolve
 from initbench.errors import DataError, MissingDataError
+from initbench.preprocessing.auto_settings import median_shape, patch_for, read_grids, target_spacing
+from initbench.preprocessing.preprocess import preprocess, scan
+from initbench.preprocessing.preprocess import resolve as parameters_of
 from initbench.protocols import PatchRule, group_of
-from initbench.recipe import load
+from initbench.recipes.settings import load
 from initbench.runs import store
 from tests import layouts
 from tests.msd_factory import write_nifti

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from initbench.data.sources import open_dataset
-from initbench.data.splits import resolve
+from initbench.datasets.open import open_dataset
+from initbench.datasets.splits import resolve
 from initbench.errors import DataError, MissingDataError
 from initbench.protocols import group_of
 from tests import layouts

@@ -14,14 +14,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import initbench
-from initbench.data.volumes import GuidedSampler, PatchSampler, make_volume
 from initbench.errors import UsageError
 from initbench.harness import compose
 from initbench.harness.execute import Outcome
-from initbench.recipe import Augment
-from initbench.recipe import Patch as PatchSettings
+from initbench.recipes.settings import Augment
+from initbench.recipes.settings import Patch as PatchSettings
 from initbench.registry import get
 from initbench.runs import store
+from initbench.sampling.volumes import GuidedSampler, PatchSampler, make_volume
 from initbench.spec import parse
 from initbench.training.loop import learning_rate
 from tests.msd_factory import make_msd
@@ -190,7 +190,7 @@ def test_guided_crops_hold_labelled_voxels_and_are_flipped_in_depth() -> None:
 
 def test_plateaus_are_those_of_the_release() -> None:
     """Warm-up of 50 epochs from 0, stepped once per 100 of 800: epochs 700 to 799 have 7/49 of 1e-4."""
-    from initbench.recipe import Optimizer
+    from initbench.recipes.settings import Optimizer
 
     settings = Optimizer(name="adamw", lr=1e-4, weight_decay=0, schedule="plateaus", warmup=0.1)
     rates = [learning_rate(step, 800, settings) for step in range(800)]
@@ -203,7 +203,7 @@ def test_plateaus_are_those_of_the_release() -> None:
 
 def test_plateaus_of_the_supervised_stage() -> None:
     """5000 epochs are 50 plateaus: nothing is learned on the first, the last has the whole rate; 4200 end at 41/49 of it."""
-    from initbench.recipe import Optimizer
+    from initbench.recipes.settings import Optimizer
 
     settings = Optimizer(name="adamw", lr=1e-4, weight_decay=0, schedule="plateaus", warmup=0.01, plateaus=50)
     rates = [learning_rate(step, 5000, settings) for step in range(5000)]

@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from initbench import plots
+from initbench import cache, plots
 from initbench.cli.app import main
-from initbench.data import cache
-from initbench.data.fingerprint import facts, fingerprint, typical
-from initbench.data.sources import open_dataset
+from initbench.datasets.inspect.fingerprint import facts, fingerprint, typical
+from initbench.datasets.open import open_dataset
 from initbench.errors import UsageError
 from initbench.harness.cell import RunRequest, resolve
 from initbench.protocols import Case

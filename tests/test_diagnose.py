@@ -13,8 +13,8 @@ from matplotlib.image import imread
 from torch import Tensor, nn
 
 from initbench.cli.app import main
-from initbench.harness.diagnose import effective_rank, look
 from initbench.protocols import Structure
+from initbench.tools.diagnose import effective_rank, look
 from tests.msd_factory import make_msd
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from initbench.data import dicom
-from initbench.data.dicom import Series, by_number
+from initbench.datasets.files import dicom
+from initbench.datasets.files.dicom import Series, by_number
 from initbench.errors import DataError
 from tests import layouts
 from tests.dicom_factory import INTERCEPT, SLOPE, change, dicom_series

@@ -23,19 +23,19 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import initbench
+from initbench.audit.add_distances import measure as measure_run
+from initbench.audit.rescore import read_cases
+from initbench.audit.verify import verify
 from initbench.cli.app import main
-from initbench.data.prepare import PreparedCase
 from initbench.errors import InitbenchError, UsageError
 from initbench.evaluation import distances as distances_module
 from initbench.evaluation.distances import Distances, bounding_box, measure, of_masks, voxel_size
 from initbench.harness import score as score_module
 from initbench.harness.cell import RunRequest, from_json, resolve
 from initbench.harness.distances import means, of_case
-from initbench.harness.measure import measure as measure_run
-from initbench.harness.rescore import read_cases
+from initbench.preprocessing.prepare import PreparedCase
 from initbench.runs import store, work
 from initbench.validation.checks import Check
-from initbench.validation.runs import verify
 from tests.crash_driver import SETTINGS
 from tests.msd_factory import make_msd
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from initbench import recipe, registry
+from initbench import registry
 from initbench.catalog import CATALOG
 from initbench.cli.app import app
+from initbench.recipes import settings as recipe
 from initbench.spec import Spec
 
 ROOT = Path(__file__).parents[1]

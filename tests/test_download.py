@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from initbench.cli.app import main
-from initbench.data import archives, download
-from initbench.data.download import Archive, fetch
-from initbench.data.known import DECATHLON
-from initbench.data.sources import open_dataset
+from initbench.datasets.download import archives, download
+from initbench.datasets.download.download import Archive, fetch
+from initbench.datasets.known import DECATHLON
+from initbench.datasets.open import open_dataset
 from initbench.errors import DataError, InitbenchError, UsageError
 from tests.msd_factory import make_msd
 from tests.test_hostile import everything

@@ -14,12 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 import initbench
-from initbench.data.geometry import bind_axes, resample
-from initbench.data.preprocess import preprocess, resolve, scan
-from initbench.data.sources import open_dataset
+from initbench.datasets.geometry import bind_axes, resample
+from initbench.datasets.open import open_dataset
 from initbench.evaluation.inference import to_native
+from initbench.preprocessing.preprocess import preprocess, resolve, scan
 from initbench.protocols import Dataset
-from initbench.recipe import load
+from initbench.recipes.settings import load
 from initbench.runs import store
 from tests import layouts
 from tests.msd_factory import affine_of, make_msd, write_nifti
@@ -197,7 +197,7 @@ def test_simpleitk_sees_the_same_points_axes_and_volumes(root: Path, codes: str)
     assert np.allclose(axes.spacing(case.affine), upright.GetSpacing()[::-1], atol=1e-5)
     shapes = sitk.LabelShapeStatisticsImageFilter()
     shapes.Execute(theirs)
-    from initbench.data.fingerprint import facts
+    from initbench.datasets.inspect.fingerprint import facts
 
     volumes = facts(case, [(1,), (2,)]).volumes_ml
     present = [k for k in (1, 2) if (case.label == k).any()]
@@ -297,7 +297,7 @@ def test_real_volumes_go_all_the_way(root: Path, build: Callable[[Path], str]) -
 
 
 def test_sarcomas_as_lung_keep_to_the_published_split(root: Path) -> None:
-    from initbench.data import splits
+    from initbench.datasets import splits
 
     split = splits.resolve(open_dataset(sarcomas_as_lung(root)), None)
     assert (split.name, split.test) == ("unetrpp-50/13 (4 of 63 cases)", ("lung_001",))

@@ -133,7 +133,7 @@ def test_workers_do_not_outlive_a_parent_that_was_killed(fake: ModuleType, tmp_p
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import initbench_fake_work as fake\n"
         "from initbench.executors.local import run_all\n"
-        "from initbench.harness.sweep import Silent\n"
+        "from initbench.studies.sweep import Silent\n"
         "if __name__ == '__main__':\n"
         f"    run_all({requests}, fake.work, None, 2, Silent())\n"
     )

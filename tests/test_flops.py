@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from initbench.cli.show import _describe, _reflow
 from initbench.harness.build import build
-from initbench.harness.describe import describe
-from initbench.harness.flops import multiply_adds
 from initbench.protocols import Size
 from initbench.spec import parse
+from initbench.tools.describe import describe
+from initbench.tools.flops import multiply_adds
 from tests import recordings
 
 LIGHT = f"{Path(__file__).parent / 'light_backbone.py'}:light"

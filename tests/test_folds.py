@@ -10,24 +10,25 @@ from typing import Any
 import pytest
 
 import initbench
+from initbench.audit.verify import verify
 from initbench.cli.app import main
 from initbench.cli.options import part_options
-from initbench.data import splits
-from initbench.data.phantom import PhantomLung
-from initbench.data.prepare import data_digest
+from initbench.datasets import splits
+from initbench.datasets.phantom import PhantomLung
 from initbench.errors import DataError, UsageError
 from initbench.harness.cell import as_json, from_json, resolve
-from initbench.harness.plan import plan_study
-from initbench.harness.sweep import plan
-from initbench.leaderboard import board, pooling
-from initbench.leaderboard.forecast import sheets
-from initbench.leaderboard.study import read
-from initbench.leaderboard.titles import settings
+from initbench.preprocessing.prepare import data_digest
 from initbench.protocols import Split
 from initbench.runs import store
 from initbench.runs.status import read_plans
 from initbench.stats.blocks import part
-from initbench.validation.runs import verify
+from initbench.studies.forecast import plan_study
+from initbench.studies.sweep import plan
+from initbench.tables import leaderboard as board
+from initbench.tables import leaderboard_pooled as pooling
+from initbench.tables.plan import sheets
+from initbench.tables.study import read
+from initbench.tables.titles import settings
 from tests.msd_factory import make_msd
 from tests.test_run import LIGHT, SMALL
 from tests.test_splits import Listed

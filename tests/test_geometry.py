@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from initbench.data.geometry import Axes, bind_axes, choose_depth, resample, resampled_shape
+from initbench.datasets.geometry import Axes, bind_axes, choose_depth, resample, resampled_shape
 from tests.msd_factory import affine_of
 
 ORIENTATIONS = ["".join(codes) for pairs in permutations(("RL", "AP", "SI")) for codes in product(*pairs)]

@@ -14,19 +14,19 @@ import torch
 from safetensors.torch import load_model
 
 import initbench
+from initbench.audit.add_distances import measure
+from initbench.audit.rescore import read_cases
+from initbench.audit.verify import verify
 from initbench.cli.app import main
 from initbench.dice import run_dice
 from initbench.errors import UsageError
 from initbench.harness.cell import from_json, resolve
-from initbench.harness.measure import measure
-from initbench.harness.rescore import read_cases
 from initbench.harness.run import Run
-from initbench.leaderboard.board import sheets
-from initbench.leaderboard.study import Scoring, read
 from initbench.protocols import NoProgress
 from initbench.runs import store
 from initbench.runs.read import load
-from initbench.validation.runs import verify
+from initbench.tables.leaderboard import sheets
+from initbench.tables.study import Scoring, read
 from tests.crash_driver import SETTINGS
 from tests.msd_factory import make_msd
 

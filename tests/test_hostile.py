@@ -21,13 +21,14 @@ import numpy as np
 import pytest
 import torch
 
-from initbench import recipe
-from initbench.data import archives, limits
-from initbench.data.archives import extract
-from initbench.data.examine import examine
-from initbench.data.msd import MsdDataset
-from initbench.data.preprocess import preprocess, resolve, scan
+from initbench import limits
+from initbench.datasets.download import archives
+from initbench.datasets.download.archives import extract
+from initbench.datasets.inspect.examine import examine
+from initbench.datasets.msd import MsdDataset
 from initbench.errors import DataError, UsageError
+from initbench.preprocessing.preprocess import preprocess, resolve, scan
+from initbench.recipes import settings as recipe
 from tests.msd_factory import make_msd
 from tests.test_checkpoints import Hostile
 from tests.test_cli import Ended, in_one_process

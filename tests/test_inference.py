@@ -15,17 +15,17 @@ from monai.metrics import DiceMetric
 from torch import Tensor, nn
 from torch.nn import functional
 
-from initbench.data.geometry import bind_axes
-from initbench.data.msd import MsdDataset
-from initbench.data.prepare import prepare
-from initbench.data.preprocess import Placement
-from initbench.data.splits import automatic
+from initbench.datasets.geometry import bind_axes
+from initbench.datasets.msd import MsdDataset
+from initbench.datasets.splits import automatic
 from initbench.dice import Counts, case_dice, run_dice
 from initbench.evaluation.evaluate import Evaluator, score_cases, score_empty
 from initbench.evaluation.inference import predict_probabilities, to_native, window_starts
 from initbench.evaluation.metrics import count
+from initbench.preprocessing.prepare import prepare
+from initbench.preprocessing.preprocess import Placement
 from initbench.protocols import Grid
-from initbench.recipe import Inference, Preprocess
+from initbench.recipes.settings import Inference, Preprocess
 from tests.msd_factory import affine_of, make_msd
 
 PATCH: Grid = (8, 10, 6)

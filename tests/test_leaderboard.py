@@ -19,10 +19,6 @@ from rich.console import Console
 import initbench
 from initbench import dice
 from initbench.errors import UsageError
-from initbench.leaderboard import board, comparison, per_class, planning, pooling, sheet, sides, spread, study, words
-from initbench.leaderboard.sheet import Sheet
-from initbench.leaderboard.standings import Standing, standings, summaries
-from initbench.leaderboard.study import Scoring, Study
 from initbench.runs import store
 from initbench.runs.read import load
 from initbench.runs.status import Planned, write_plan
@@ -30,6 +26,17 @@ from initbench.stats.analysis import Analysis, analyse, verdicts
 from initbench.stats.components import Components
 from initbench.stats.design import Refused
 from initbench.stats.summary import Interval
+from initbench.tables import classes as per_class
+from initbench.tables import compare as comparison
+from initbench.tables import leaderboard as board
+from initbench.tables import leaderboard_pooled as pooling
+from initbench.tables import leaderboard_protocols as sides
+from initbench.tables import power as planning
+from initbench.tables import sheet, study, words
+from initbench.tables import variance as spread
+from initbench.tables.sheet import Sheet
+from initbench.tables.standings import Standing, standings, summaries
+from initbench.tables.study import Scoring, Study
 from tests.recorded import CASES, write_block, write_run
 
 ROOT = Path(__file__).parent.parent

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from initbench import seeding
-from initbench.recipe import Optimizer
+from initbench.recipes.settings import Optimizer
 from initbench.training.loop import Fit, FitSettings, fit, learning_rate, make_optimizer, parameters_finite
 
 

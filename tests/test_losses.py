@@ -9,7 +9,7 @@ from monai.losses import DiceCELoss
 from torch import Tensor
 from torch.nn import functional
 
-from initbench.recipe import Loss
+from initbench.recipes.settings import Loss
 from initbench.training.losses import deep_supervision_weights, dice_ce, supervised_loss
 
 MONAI = Loss()

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
 import initbench
-from initbench.data.volumes import UnlabelledSampler, make_volume
 from initbench.errors import UsageError
 from initbench.protocols import Grid, Structure
-from initbench.recipe import load
+from initbench.recipes.settings import load
 from initbench.runs import store
+from initbench.sampling.volumes import UnlabelledSampler, make_volume
 from tests.msd_factory import make_msd
 
 PATCH: Grid = (8, 16, 16)

@@ -13,8 +13,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from initbench.data.msd import MsdDataset, find_folder
-from initbench.data.sources import open_dataset
+from initbench.datasets.msd import MsdDataset, find_folder
+from initbench.datasets.open import open_dataset
 from initbench.errors import DataError, UsageError
 from initbench.protocols import Dataset
 from tests.msd_factory import make_msd, write_nifti, write_table

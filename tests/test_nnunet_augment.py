@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from initbench.data import nnunet_augment as moreda
-from initbench.data.volumes import GuidedSampler, PatchSampler, Volume, make_volume
 from initbench.protocols import Grid
-from initbench.recipe import Augment, NnUnetAugment, Patch
+from initbench.recipes.settings import Augment, NnUnetAugment, Patch
+from initbench.sampling import augment_nnunet as moreda
+from initbench.sampling.volumes import GuidedSampler, PatchSampler, Volume, make_volume
 
 CPU = torch.device("cpu")
 QUIET = dict.fromkeys(

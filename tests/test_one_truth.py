@@ -21,11 +21,6 @@ import pytest
 
 from initbench.cli import statistics
 from initbench.cli.output import show
-from initbench.leaderboard import board, comparison, spread
-from initbench.leaderboard.sheet import Sheet
-from initbench.leaderboard.study import Study, read
-from initbench.leaderboard.titles import title
-from initbench.leaderboard.words import label
 from initbench.report import cells, page
 from initbench.report.content import assemble
 from initbench.stats.analysis import Analysis
@@ -33,6 +28,13 @@ from initbench.stats.compare import Difference, difference
 from initbench.stats.design import Refused, Scope
 from initbench.stats.families import Family
 from initbench.stats.table import ScoreTable
+from initbench.tables import compare as comparison
+from initbench.tables import leaderboard as board
+from initbench.tables import variance as spread
+from initbench.tables.sheet import Sheet
+from initbench.tables.study import Study, read
+from initbench.tables.titles import title
+from initbench.tables.words import label
 from tests import printed
 from tests.printed import Cell, Range, Table
 from tests.recorded import write_block, write_run

@@ -173,5 +173,12 @@ def test_the_wheel_holds_everything(project: dict[str, Any], tmp_path: Path) -> 
     }
     shipped = {name for name in names if ".dist-info/" not in name}
     assert shipped == expected
-    assert {"initbench/py.typed", "initbench/recipes/base.toml", "initbench/data/published_splits/lung.json"} <= shipped
+    assert {"initbench/py.typed", "initbench/recipes/base.toml", "initbench/datasets/published_splits/lung.json"} <= shipped
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_former_name_that_plugins_use_still_is_one() -> None:
+    from initbench.data.folder import Layout as Former
+    from initbench.datasets.folder import Layout
+
+    assert Former is Layout

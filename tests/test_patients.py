@@ -14,13 +14,13 @@ import pytest
 
 from initbench import registry
 from initbench.cli.app import main
-from initbench.data import sources
+from initbench.datasets import open as sources
 from initbench.harness.cell import Cell, RunRequest, resolve
 from initbench.harness.execute import folder_of
 from initbench.harness.record import block_digest, header
-from initbench.leaderboard import study
 from initbench.runs import store
 from initbench.runs.read import load
+from initbench.tables import study
 from tests import layouts
 from tests.msd_factory import make_msd
 from tests.recorded import CASES, write_run
@@ -246,7 +246,7 @@ def test_a_plug_in_is_not_imported_for_it(root: Path, plugin: str) -> None:
 def test_asking_a_data_set_needs_no_torch(root: Path) -> None:
     cell = older(root, {"dataset": "phantom-lung"}, ("phantom_000",))
     code = (
-        "import sys; from pathlib import Path; from initbench.leaderboard import study;"
+        "import sys; from pathlib import Path; from initbench.tables import study;"
         "print(*study.read(Path(sys.argv[1])).patients); assert not {'torch', 'monai'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=False)

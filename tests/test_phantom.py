@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from initbench.data import phantom
-from initbench.data.phantom import PhantomLung
+from initbench.datasets import phantom
+from initbench.datasets.phantom import PhantomLung
 from initbench.errors import DataError
 from initbench.protocols import Case, Dataset
 
@@ -91,7 +91,7 @@ def test_same_bytes_whatever_the_global_generator_and_the_order() -> None:
 
 def test_same_bytes_in_another_process_without_torch() -> None:
     code = (
-        "import hashlib, sys; from initbench.data.phantom import PhantomLung; c = PhantomLung().load('phantom_003');"
+        "import hashlib, sys; from initbench.datasets.phantom import PhantomLung; c = PhantomLung().load('phantom_003');"
         "assert 'torch' not in sys.modules;"
         "print(hashlib.sha256(c.image.tobytes() + c.label.tobytes() + c.affine.tobytes()).hexdigest())"
     )

@@ -9,12 +9,12 @@ import pytest
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from initbench.data.prepare import PreparedCase
-from initbench.data.preprocess import preprocess, resolve, scan
 from initbench.evaluation import overlay, slices
 from initbench.evaluation.grid import positions
+from initbench.preprocessing.prepare import PreparedCase
+from initbench.preprocessing.preprocess import preprocess, resolve, scan
 from initbench.protocols import Case, Spacing
-from initbench.recipe import Preprocess
+from initbench.recipes.settings import Preprocess
 from tests.msd_factory import affine_of
 
 SHAPE = (60, 56, 40)

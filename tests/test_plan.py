@@ -17,10 +17,6 @@ from rich.console import Console
 import initbench
 from initbench.cli.app import main
 from initbench.cli.run import _warn_if_nothing_can_be_decided
-from initbench.harness.plan import plan_study
-from initbench.harness.sweep import plan
-from initbench.leaderboard import forecast, planning
-from initbench.leaderboard.sheet import FORMS
 from initbench.runs import costs, store, work
 from initbench.runs.costs import Expected, Measured, Sample, StudyPlan
 from initbench.stats.blocks import PLACEBO
@@ -28,6 +24,11 @@ from initbench.stats.design import Refused
 from initbench.stats.power import detectable, detectable_ratio, floor, power_of, stated
 from initbench.stats.summary import Interval
 from initbench.stats.table import score_tables
+from initbench.studies.forecast import plan_study
+from initbench.studies.sweep import plan
+from initbench.tables import plan as forecast
+from initbench.tables import power as planning
+from initbench.tables.sheet import FORMS
 from tests.msd_factory import make_msd
 from tests.test_leaderboard import write_run
 from tests.test_run import LIGHT, SMALL

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from initbench import registry
+from initbench import cache, registry
 from initbench.catalog import BACKBONES
-from initbench.data import cache
-from initbench.data.msd import MsdDataset
-from initbench.data.planning import Grids, median_shape, patch_for, planned, read_grids, target_spacing
+from initbench.datasets.msd import MsdDataset
 from initbench.harness.cell import RunRequest, resolve
+from initbench.preprocessing.auto_settings import Grids, median_shape, patch_for, planned, read_grids, target_spacing
 from initbench.protocols import Grid, PatchRule, check_patch
-from initbench.recipe import Plan, Recipe, load
+from initbench.recipes.settings import Plan, Recipe, load
 from initbench.spec import Spec
 from tests.msd_factory import make_msd
 

@@ -22,10 +22,10 @@ from scipy import stats
 
 from initbench import registry
 from initbench import run as initbench_run
-from initbench.data.prepare import data_digest
-from initbench.data.sources import open_folder
+from initbench.datasets.open import open_folder
 from initbench.harness.cell import RunRequest, resolve
 from initbench.harness.execute import look_up
+from initbench.preprocessing.prepare import data_digest
 from initbench.runs.status import read_plans, status
 from tests.msd_factory import make_msd
 
@@ -151,7 +151,7 @@ READER = """
 from dataclasses import replace
 from pathlib import Path
 
-from initbench.data.sources import open_folder
+from initbench.datasets.open import open_folder
 
 
 def own(data_root, search):
@@ -272,7 +272,7 @@ def test_a_full_disk_before_a_run_begins_is_said(reader: Reader, tmp_path: Path,
     def full(*arguments: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "volumes")
 
-    monkeypatch.setattr("initbench.data.cache.write", full)
+    monkeypatch.setattr("initbench.cache.write", full)
     monkeypatch.setattr(Path, "write_text", full)
     request = RunRequest("default", LIGHT, str(reader.folder), 0, "smoke", size="tiny", device="cpu", out=tmp_path / "runs")
     found = look_up(replace(request, assignments=(*TINY, "preprocess.spacing=1.3,1.7,1.9")), set())

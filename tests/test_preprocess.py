@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from initbench import digest
-from initbench.data import cache, prepare
-from initbench.data.msd import MsdDataset
-from initbench.data.nnunet import NnunetDataset
-from initbench.data.preprocess import CaseScan, Channel, Parameters, Placement, preprocess, resolve, scan
+from initbench import cache, digest
+from initbench.datasets.msd import MsdDataset
+from initbench.datasets.nnunet import NnunetDataset
 from initbench.errors import DataError
+from initbench.preprocessing import prepare
+from initbench.preprocessing.preprocess import CaseScan, Channel, Parameters, Placement, preprocess, resolve, scan
 from initbench.protocols import Case, Split
-from initbench.recipe import Preprocess
+from initbench.recipes.settings import Preprocess
 from tests.msd_factory import affine_of, make_msd, write_nifti
 
 SHAPE = (7, 9, 8)

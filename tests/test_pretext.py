@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from initbench.data.volumes import UnlabelledSampler, make_volume
 from initbench.errors import UsageError
 from initbench.harness.context import Context
 from initbench.pretext.engine import Order, Pretext, PretextTask, Reconstruction, _order_heads, output_channels, pretrain
 from initbench.pretext.objectives import OrderHeads, Taps, order_losses, pool_slabs, reconstruction_loss, to_channels_first
 from initbench.pretext.transforms import PADDING, Mask, Shuffle, slab_count
 from initbench.protocols import Grid, Layout, Level, Structure
-from initbench.recipe import Augment, Optimizer
+from initbench.recipes.settings import Augment, Optimizer
+from initbench.sampling.volumes import UnlabelledSampler, make_volume
 from initbench.spec import parse
 from initbench.training.loop import FitSettings
 

@@ -19,13 +19,13 @@ import initbench
 from initbench.checkpoints.matching import Request, load
 from initbench.checkpoints.reading import read
 from initbench.cli.app import main
-from initbench.data import splits
-from initbench.data.sources import open_dataset
+from initbench.datasets import splits
+from initbench.datasets.open import open_dataset
 from initbench.errors import UsageError
 from initbench.harness import run as run_module
-from initbench.harness.pretrain import Export
 from initbench.protocols import structure_of
 from initbench.runs import store
+from initbench.studies.pretrain import Export
 from tests.msd_factory import make_msd
 
 SMALL = (

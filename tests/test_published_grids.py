@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from initbench.data import published
-from initbench.data.geometry import bind_axes, resampled_shape
-from initbench.data.msd import MsdDataset
-from initbench.data.preprocess import CaseScan, Parameters, Placement, preprocess, resolve, scan
+from initbench.datasets.geometry import bind_axes, resampled_shape
+from initbench.datasets.msd import MsdDataset
 from initbench.errors import UsageError
 from initbench.evaluation.inference import to_native
+from initbench.preprocessing import published_grids as published
+from initbench.preprocessing.preprocess import CaseScan, Parameters, Placement, preprocess, resolve, scan
 from initbench.protocols import Case, Spacing
-from initbench.recipe import Preprocess, load
+from initbench.recipes.settings import Preprocess, load
 from tests.msd_factory import affine_of
 from tests.shared_data import shared
 

@@ -12,10 +12,10 @@ from scipy import ndimage
 import initbench
 from initbench import registry
 from initbench.catalog import BACKBONES
-from initbench.data.preprocess import preprocess, resolve, scan
-from initbench.data.volumes import PatchSampler, make_volume
+from initbench.preprocessing.preprocess import preprocess, resolve, scan
 from initbench.protocols import Case, Grid
-from initbench.recipe import Recipe, load
+from initbench.recipes.settings import Recipe, load
+from initbench.sampling.volumes import PatchSampler, make_volume
 from initbench.spec import Spec
 from initbench.training.loop import FitSettings, fit
 from initbench.training.supervised import SupervisedTask

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from initbench.data import nnunet
-from initbench.data.examine import examine
-from initbench.data.folder import FolderDataset, check_classes
-from initbench.data.nnunet import NnunetDataset
-from initbench.data.sources import open_dataset
-from initbench.data.splits import published_splits, resolve
-from initbench.data.synapse import ORGANS
+from initbench.datasets import nnunet
+from initbench.datasets.folder import FolderDataset, check_classes
+from initbench.datasets.inspect.examine import examine
+from initbench.datasets.nnunet import NnunetDataset
+from initbench.datasets.open import open_dataset
+from initbench.datasets.splits import published_splits, resolve
+from initbench.datasets.synapse import ORGANS
 from initbench.errors import DataError, MissingDataError, UsageError
 from initbench.protocols import Dataset, group_of, regions_of, splits_of
-from initbench.recipe_files import default_name
+from initbench.recipes.files import default_name
 from initbench.stats.classes import choose
 from tests import layouts
 from tests.msd_factory import make_msd, write_nifti
@@ -593,7 +593,7 @@ def test_published_lists_are_complete_and_disjoint(name: str) -> None:
         patients = [{case.partition("_frame")[0] for case in side} for side in sides]
         assert not patients[0] & patients[1]
         assert not patients[1] & patients[2]
-    text = (Path(__file__).parents[1] / "initbench" / "data" / "published_splits" / f"{name}.json").read_text("utf-8")
+    text = (Path(__file__).parents[1] / "initbench" / "datasets" / "published_splits" / f"{name}.json").read_text("utf-8")
     assert all(re.search(r"@[0-9a-f]{7}|:|dataset_0", table["source"]) for table in json.loads(text)["splits"])
 
 

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 import initbench
-from initbench import recipe, registry
-from initbench.data import splits
-from initbench.data.prepare import prepare
-from initbench.data.sources import open_dataset
+from initbench import registry
+from initbench.datasets import splits
+from initbench.datasets.open import open_dataset
 from initbench.harness.execute import Outcome
+from initbench.preprocessing.prepare import prepare
 from initbench.protocols import Grid
+from initbench.recipes import settings as recipe
 from tests.inits import runnable
 from tests.shared_data import shared
 

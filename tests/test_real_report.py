@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import initbench
-from initbench.leaderboard import study
 from initbench.report.page import write
 from initbench.runs import store
+from initbench.tables import study
 from tests.shared_data import shared
 from tests.test_report import Opened, browser, visit
 

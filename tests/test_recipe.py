@@ -9,11 +9,12 @@ from typing import Any, get_args
 
 import pytest
 
-from initbench import digest, recipe_files, registry
+from initbench import digest, registry
 from initbench.catalog import BACKBONES
 from initbench.errors import UsageError
 from initbench.protocols import check_patch
-from initbench.recipe import Budget, Recipe, load
+from initbench.recipes import files as recipe_files
+from initbench.recipes.settings import Budget, Recipe, load
 from initbench.spec import Spec
 
 NAMES = [name for name, _ in recipe_files.listing()]

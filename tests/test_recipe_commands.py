@@ -12,12 +12,14 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from initbench import recipe, recipe_files, registry
+from initbench import registry
 from initbench.catalog import BACKBONES
 from initbench.errors import UsageError
 from initbench.protocols import Size, check_patch
-from initbench.recipe import Budget
-from initbench.recipe_origins import Selected, differences, resolve, select, settings
+from initbench.recipes import files as recipe_files
+from initbench.recipes import settings as recipe
+from initbench.recipes.origins import Selected, differences, resolve, select, settings
+from initbench.recipes.settings import Budget
 from initbench.spec import Spec
 from tests.commands import said
 from tests.msd_factory import make_msd, write_nifti, write_table
@@ -257,10 +259,10 @@ def test_unedited_it_gives_what_the_generic_recipe_gives(
 
 
 def test_its_numbers_are_those_of_the_training_cases(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from initbench.data import splits
-    from initbench.data.preprocess import resolve as numbers
-    from initbench.data.preprocess import scan
-    from initbench.data.sources import open_dataset
+    from initbench.datasets import splits
+    from initbench.datasets.open import open_dataset
+    from initbench.preprocessing.preprocess import resolve as numbers
+    from initbench.preprocessing.preprocess import scan
 
     dataset = open_dataset(str(data))
     own = recipe.load("generic-ct", size="paper", backbone="", budget="paper").preprocess

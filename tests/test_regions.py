@@ -12,20 +12,20 @@ import pandas as pd
 import pytest
 
 import initbench
-from initbench.data.folder import FolderDataset
-from initbench.data.nnunet import NnunetDataset
-from initbench.data.prepare import data_digest
-from initbench.data.splits import resolve
+from initbench.audit.add_distances import measure
+from initbench.audit.verify import verify
+from initbench.datasets.folder import FolderDataset
+from initbench.datasets.nnunet import NnunetDataset
+from initbench.datasets.splits import resolve
 from initbench.dice import Counts
 from initbench.errors import DataError
 from initbench.evaluation.distances import measure as distances_of
 from initbench.evaluation.metrics import count
-from initbench.harness.measure import measure
-from initbench.leaderboard.study import Scoring, read
+from initbench.preprocessing.prepare import data_digest
 from initbench.report.page import write
 from initbench.runs import store
 from initbench.stats.table import of_classes
-from initbench.validation.runs import verify
+from initbench.tables.study import Scoring, read
 from tests import layouts
 from tests.test_run import LIGHT, SMALL
 

@@ -18,8 +18,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from initbench.leaderboard import board, spread, study, words
-from initbench.leaderboard.spread import SOURCES
 from initbench.report import curves, page, svg
 from initbench.report.content import Block, Content, assemble
 from initbench.report.cost import cost
@@ -33,6 +31,10 @@ from initbench.report.strips import strips, swarm
 from initbench.runs import store
 from initbench.stats.analysis import Analysis, analyse
 from initbench.stats.components import Components
+from initbench.tables import leaderboard as board
+from initbench.tables import study, words
+from initbench.tables import variance as spread
+from initbench.tables.variance import SOURCES
 from tests.commands import said
 from tests.recorded import write_run
 

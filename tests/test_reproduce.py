@@ -14,25 +14,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from initbench import recipe
 from initbench.cli.app import main
 from initbench.errors import UsageError
 from initbench.harness.cell import RunRequest
 from initbench.harness.execute import Outcome
-from initbench.harness.reproduce import requests
-from initbench.harness.sweep import run_planned
-from initbench.leaderboard import claims, reproduction
-from initbench.leaderboard.matching import find
-from initbench.leaderboard.measured import Asked, answers
-from initbench.leaderboard.reproduction import gap
 from initbench.published import tables, trials
 from initbench.published.tables import Claim
 from initbench.published.trials import Overrides
+from initbench.recipes import settings as recipe
 from initbench.runs import store
 from initbench.runs.read import load
 from initbench.stats.compare import Difference, difference
 from initbench.stats.families import Family
 from initbench.stats.summary import Interval
+from initbench.studies.reproduce import requests
+from initbench.studies.sweep import run_planned
+from initbench.tables.reproduce import claims
+from initbench.tables.reproduce import sheets as reproduction
+from initbench.tables.reproduce.matching import find
+from initbench.tables.reproduce.measured import Asked, answers
+from initbench.tables.reproduce.sheets import gap
 from tests.commands import said
 from tests.msd_factory import make_msd
 from tests.recorded import write_run
@@ -579,7 +580,7 @@ def write_organs(
 
 
 def test_the_papers_classes_count_and_stand_beside_theirs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from initbench.data.splits import published_splits
+    from initbench.datasets.splits import published_splits
 
     assert published_splits("synapse")[0].name == "transunet-18/12"
     write_organs(tmp_path, "default", 0)
@@ -670,7 +671,7 @@ def test_a_figure_is_drawn_against_its_parameter(tmp_path: Path, capsys: pytest.
 
 
 def test_points_are_the_papers_and_the_measured_ones(study: Path) -> None:
-    from initbench.leaderboard.reproduction_plot import series
+    from initbench.tables.reproduce.plot import series
 
     asked = Asked(TABLE, trials.trials(TABLE, TINY), TINY)
     (answer,) = answers(asked, load(study))
@@ -859,7 +860,7 @@ def test_a_dry_run_of_what_is_refused_ends_as_plan_does(data: Path, tmp_path: Pa
 
 def test_networks_other_than_the_first_have_a_placebo(tmp_path: Path) -> None:
     """The first default of Table II is Swin-UNETR's, with which no other init is compared."""
-    from initbench.leaderboard.matching import control
+    from initbench.tables.reproduce.matching import control
 
     for name, label in (("table-2", "UNETR++"), ("table-3", "UNETR++"), ("table-1", "UNETR")):
         own = control(trials.trials(tables.get(f"lwi:{name}"), Overrides()).trials)

@@ -23,10 +23,10 @@ from initbench.errors import UsageError
 from initbench.evaluation.metrics import count
 from initbench.harness import run as run_module
 from initbench.harness.execute import Outcome
-from initbench.harness.sweep import plan
 from initbench.runs import store
 from initbench.spec import Spec
 from initbench.stats.blocks import PLACEBO
+from initbench.studies.sweep import plan
 from tests.inits import runnable
 from tests.msd_factory import make_msd
 

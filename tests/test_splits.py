@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from initbench.data.splits import automatic, published, resolve
+from initbench.datasets.splits import automatic, published, resolve
 from initbench.errors import DataError
 from initbench.protocols import Case, Split
 

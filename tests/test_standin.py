@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from initbench import cache
 from initbench.cli.app import main
-from initbench.data import cache, standin
-from initbench.data.sources import open_dataset
-from initbench.data.splits import published_splits, resolve
+from initbench.datasets.open import open_dataset
+from initbench.datasets.splits import published_splits, resolve
 from initbench.published import tables
+from initbench.studies import standin
 from tests.commands import said
 from tests.test_run import SMALL, TINY
 

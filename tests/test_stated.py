@@ -10,9 +10,9 @@ import pytest
 
 import initbench
 from initbench.cli.app import main
-from initbench.data import splits, stated
-from initbench.data.nnunet import NnunetDataset
-from initbench.data.sources import open_dataset
+from initbench.datasets import splits, stated
+from initbench.datasets.nnunet import NnunetDataset
+from initbench.datasets.open import open_dataset
 from initbench.errors import DataError, UsageError
 from initbench.protocols import Dataset, Split, caveat_of, group_of, stated_of
 from initbench.runs import store

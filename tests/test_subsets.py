@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from initbench.leaderboard.study import read
-from initbench.leaderboard.subsets import groups, sheets
 from initbench.report.page import write
+from initbench.tables.leaderboard_subsets import groups, sheets
+from initbench.tables.study import read
 from tests.commands import said
 from tests.recorded import write_block, write_run
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_model
 from torch import Tensor, nn
 
-from initbench import recipe
 from initbench.backbones.unet import LEAST, Plan, plan, unet
 from initbench.harness.coverage import Coverage, state_digest
 from initbench.harness.weights import save_weights
 from initbench.protocols import Grid, PatchError, structure_of
+from initbench.recipes import settings as recipe
 
 ONE, TWO, IN_PLANE, DEPTH = (1, 1, 1), (2, 2, 2), (1, 2, 2), (2, 1, 1)
 CUBE, FLAT = (3, 3, 3), (1, 3, 3)

@@ -15,11 +15,11 @@ from initbench.cli.app import main
 from initbench.errors import UsageError
 from initbench.protocols import Grid, PatchRule
 from initbench.spec import parse
-from initbench.validation import suite
-from initbench.validation import training as module
+from initbench.validation.backbones import suite
+from initbench.validation.backbones import training as module
+from initbench.validation.backbones.subject import Subject, default_patch, subjects
+from initbench.validation.backbones.suite import validate
 from initbench.validation.checks import Check
-from initbench.validation.subject import Subject, default_patch, subjects
-from initbench.validation.suite import validate
 
 # The windows of this one make every check of the default patch take three times as long.
 PATCHES: dict[str, Grid] = {"swin-unetr": (32, 64, 32)}

@@ -19,13 +19,13 @@ from initbench.cli.app import main
 from initbench.errors import InitbenchError, UsageError
 from initbench.protocols import PatchRule
 from initbench.spec import parse
+from initbench.validation.backbones.subject import subjects
+from initbench.validation.backbones.suite import validate
 from initbench.validation.checks import Check
 from initbench.validation.inits import probe, suite
 from initbench.validation.inits.subject import BACKBONES, PROBE, InitSubject, init_subjects, network, small_patch
 from initbench.validation.inits.suite import RefusedError, validate_init
 from initbench.validation.inits.trials import trial, turn
-from initbench.validation.subject import subjects
-from initbench.validation.suite import validate
 from tests.inits import runnable
 
 EVERYTHING = [*suite.FIRST_OF_ALL, *suite.NETWORK_KEPT, *suite.THE_REST]

@@ -18,13 +18,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import initbench
+from initbench.audit.rescore import asked
+from initbench.audit.verify import verify
 from initbench.cli.app import main
 from initbench.harness.cell import RunRequest, as_json, from_json
-from initbench.harness.rescore import asked
 from initbench.runs import store, work
 from initbench.runs.status import Planned, read_plans, status, time_left
 from initbench.validation.checks import Check
-from initbench.validation.runs import verify
 from tests.commands import said
 from tests.crash_driver import SETTINGS
 from tests.msd_factory import make_msd

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from initbench.data import augment
-from initbench.data.volumes import PatchSampler, UnlabelledSampler, Volume, clamp_start, cut, make_volume
 from initbench.errors import DataError
 from initbench.protocols import Grid
-from initbench.recipe import Augment, Patch
+from initbench.recipes.settings import Augment, Patch
+from initbench.sampling import augment_monai as augment
+from initbench.sampling.volumes import PatchSampler, UnlabelledSampler, Volume, clamp_start, cut, make_volume
 
 CPU = torch.device("cpu")
 NEVER = Augment(flip=0, rot90=0, scale_probability=0, scale_range=0, shift_probability=0, shift_range=0)

@@ -605,7 +605,7 @@ def recipe_show(
 ) -> None:
     """Show every setting of a recipe and where it comes from: file, override, --set or default."""
     from initbench.cli.recipe import show_command
-    from initbench.recipe_origins import Selected
+    from initbench.recipes.origins import Selected
 
     show_command(name, Selected("", size.value, backbone, budget.value, tuple(set_ or ())), json=json)
 
@@ -622,7 +622,7 @@ def recipe_diff(
 ) -> None:
     """Show where two recipes differ, setting by setting, as "lung(size=paper)" and "lung(size=tiny)"."""
     from initbench.cli.recipe import diff_command
-    from initbench.recipe_origins import Selected
+    from initbench.recipes.origins import Selected
 
     diff_command(first, second, Selected("", size.value, backbone, budget.value, tuple(set_ or ())), json=json)
 

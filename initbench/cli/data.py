@@ -35,7 +35,7 @@ from initbench.cli.options import (
 from initbench.errors import DataError, InitbenchError, MissingDataError, UsageError
 
 if TYPE_CHECKING:
-    from initbench.data.fingerprint import Fingerprint
+    from initbench.datasets.inspect.fingerprint import Fingerprint
     from initbench.protocols import Dataset, Progress
 
 data_app = typer.Typer(
@@ -86,14 +86,14 @@ def info(
     json: JsonOption = False,
 ) -> None:
     """Show what is in a data set: grids, intensities, volumes of classes, splits. Reads every case."""
-    from initbench.data.fingerprint import fingerprint, typical
+    from initbench.datasets.inspect.fingerprint import fingerprint, typical
 
     plots.check(plot)
     dataset = _open(name, data_root)
     with _bar(json=json) as progress:
         found = fingerprint(dataset, progress)
     if plot is not None:
-        from initbench.data.picture import draw
+        from initbench.datasets.inspect.picture import draw
 
         draw(found, dataset.load(typical(found)), dataset.classes, plot)
     if json:
@@ -105,7 +105,7 @@ def info(
 @data_app.command()
 def verify(name: NameArgument, data_root: DataRootOption = None, json: JsonOption = False) -> None:
     """Check every case and file of a data set, and SHA256SUMS where there is one. Exit code 1 if something is wrong."""
-    from initbench.data.examine import examine
+    from initbench.datasets.inspect.examine import examine
 
     dataset = _open(name, data_root)
     with _bar(json=json) as progress:
@@ -142,10 +142,10 @@ def prepare(
     json: JsonOption = False,
 ) -> None:
     """Preprocess a data set for a recipe into the cache, as the first run with the same options would."""
+    from initbench import cache
     from initbench.cli.output import saying
-    from initbench.data import cache
     from initbench.harness.names import check_names
-    from initbench.recipe_files import default_name
+    from initbench.recipes.files import default_name
 
     check_names("backbone", [backbone])
     dataset = _open(name, data_root)
@@ -181,7 +181,7 @@ def download(
     json: JsonOption = False,
 ) -> None:
     """Download a task of the Medical Segmentation Decathlon. A download that was stopped goes on; checked by its md5."""
-    from initbench.data.download import Archive, fetch
+    from initbench.datasets.download.download import Archive, fetch
 
     task = _task(name)
     root = _home(data_root)
@@ -206,9 +206,9 @@ def download(
 def _rows(data_root: Path | None) -> list[dict[str, Any]]:
     """Registered data sets, the other tasks of the Decathlon, and folders that lie below the data roots."""
     from initbench import registry
-    from initbench.data.folder import subfolders
-    from initbench.data.known import DECATHLON, REGISTERED, SHORT_NAMES
-    from initbench.data.sources import search_path
+    from initbench.datasets.folder import subfolders
+    from initbench.datasets.known import DECATHLON, REGISTERED, SHORT_NAMES
+    from initbench.datasets.open import search_path
 
     tasks = {SHORT_NAMES.get(folder, folder): task for folder, task in DECATHLON.items()}
     names = list(dict.fromkeys([*registry.names("dataset"), *tasks]))
@@ -231,7 +231,7 @@ def _rows(data_root: Path | None) -> list[dict[str, Any]]:
 
 def _found(name: str, data_root: Path | None) -> dict[str, Any]:
     """What of a row is known when the data set is here, or why it cannot be used."""
-    from initbench.data.sources import open_dataset
+    from initbench.datasets.open import open_dataset
 
     try:
         dataset = open_dataset(name, data_root)
@@ -248,13 +248,13 @@ def _found(name: str, data_root: Path | None) -> dict[str, Any]:
 
 
 def _open(name: str, data_root: Path | None) -> Dataset:
-    from initbench.data.sources import open_dataset
+    from initbench.datasets.open import open_dataset
 
     return open_dataset(name, data_root)
 
 
 def _task(name: str) -> Any:
-    from initbench.data.known import DECATHLON, REGISTERED, SHORT_NAMES
+    from initbench.datasets.known import DECATHLON, REGISTERED, SHORT_NAMES
 
     folders = {short: folder for folder, short in SHORT_NAMES.items()}
     folder = folders.get(name, name)
@@ -268,7 +268,7 @@ def _task(name: str) -> Any:
 
 def _home(data_root: Path | None) -> Path:
     """Where downloads go: ``--data-root``, else the first place that is looked at."""
-    from initbench.data.sources import search_path
+    from initbench.datasets.open import search_path
 
     if data_root is not None and not data_root.is_dir():
         raise DataError(f"--data-root {data_root} is no folder")

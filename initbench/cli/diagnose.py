@@ -15,7 +15,7 @@ from rich.table import Table
 from initbench import plots
 
 if TYPE_CHECKING:
-    from initbench.harness.diagnose import Diagnosis
+    from initbench.tools.diagnose import Diagnosis
 
 
 def diagnose_command(
@@ -31,8 +31,8 @@ def diagnose_command(
     with console.status("loading torch") if console.is_terminal else contextlib.nullcontext():
         from initbench.cli.progress import Display
         from initbench.executors.local import OneRun
-        from initbench.harness.diagnose import diagnose, draw
-        from initbench.harness.sweep import plan
+        from initbench.studies.sweep import plan
+        from initbench.tools.diagnose import diagnose, draw
     requests = plan(init, [backbone], [dataset], seeds=[seed], **options)
     with Display(requests, console) as display:
         found = [diagnose(request, OneRun(display, number)) for number, request in enumerate(requests)]

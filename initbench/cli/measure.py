@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from initbench.cli.report import Report
+from initbench.cli.checks import Report
 from initbench.cli.verify import runs_below
 from initbench.errors import InitbenchError
 
@@ -20,7 +20,7 @@ def measure_command(folders: list[Path], *, tolerance: float, device: str | None
     runs = [run for folder in folders for run in runs_below(folder)]
     report = Report(json)
     with report.status("loading torch"):
-        from initbench.harness.measure import measure
+        from initbench.audit.add_distances import measure
     rows = []
     for run in runs:
         with report.status(str(run)):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 
-from initbench.leaderboard.sheet import FORMS, Sheet, terminal
+from initbench.tables.sheet import FORMS, Sheet, terminal
 
 
 def show(sheets: Sequence[Sheet], form: str) -> None:

@@ -39,9 +39,9 @@ def plan_command(
     noise = _noise(sds)
     console = Console(stderr=True, highlight=False)
     with saying(console, "loading torch"):
-        from initbench.harness.plan import plan_study
-        from initbench.harness.sweep import plan
-    from initbench.leaderboard import forecast
+        from initbench.studies.forecast import plan_study
+        from initbench.studies.sweep import plan
+    from initbench.tables import plan as forecast
 
     requests = plan(init, backbone, dataset, seeds=seeds, protocol=protocol, placebo=placebo, **options)  # type: ignore[arg-type]
     with saying(console, "timing a few steps" if measure else "resolving"):
@@ -66,7 +66,7 @@ def _noise(sds: str | None) -> Pilot | None:
 
 def blocks(out: Path) -> list[ScoreTable]:
     """The blocks of runs that are there, to take the noise from."""
-    from initbench.leaderboard.study import read
+    from initbench.tables.study import read
 
     try:
         return list(read(out).tables)

@@ -23,7 +23,7 @@ def pretrain_command(
     with console.status("loading torch") if console.is_terminal else contextlib.nullcontext():
         from initbench.cli.progress import Display
         from initbench.executors.local import OneRun
-        from initbench.harness.pretrain import export, plan_one
+        from initbench.studies.pretrain import export, plan_one
     request = plan_one(init, backbone, dataset, seed, weights, **options)
     with Display([request], console) as display:
         written = export(request, weights, OneRun(display, 0))

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from initbench import recipe_origins, registry, spec
+from initbench import registry, spec
 from initbench.errors import UsageError
-from initbench.recipe_origins import Selected, Setting
+from initbench.recipes import origins as recipe_origins
+from initbench.recipes.origins import Selected, Setting
 
 
 def show_command(text: str, otherwise: Selected, *, json: bool) -> None:
@@ -59,7 +60,7 @@ def new_command(dataset: str, data_root: Path | None, out: Path | None, *, json:
         raise UsageError(f"--out {out}: " + ("it is there already" if out.exists() else "a recipe is a .toml file"))
     console = Console(stderr=True, highlight=False)
     with console.status("reading the cases") if console.is_terminal else contextlib.nullcontext():
-        from initbench.harness.new_recipe import write
+        from initbench.tools.new_recipe import write
 
         text = write(dataset, data_root)
     if out is not None:

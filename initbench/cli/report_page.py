@@ -7,10 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from initbench.errors import UsageError
-from initbench.leaderboard import words
-from initbench.leaderboard.board import check_control
-from initbench.leaderboard.study import Study
 from initbench.report import page
+from initbench.tables import words
+from initbench.tables.leaderboard import check_control
+from initbench.tables.study import Study
 
 
 def report_command(study: Study, file: Path, against: str, margin: float) -> None:

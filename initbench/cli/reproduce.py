@@ -15,17 +15,17 @@ from rich.console import Console
 from initbench import plots
 from initbench.cli.output import saying, show, warn
 from initbench.errors import InitbenchError, InterruptedRunError, MissingDataError, UsageError
-from initbench.leaderboard import words
-from initbench.leaderboard.sheet import Sheet
 from initbench.published import tables, trials
 from initbench.published.tables import Table
+from initbench.tables import words
+from initbench.tables.sheet import Sheet
 
 if TYPE_CHECKING:
     from initbench.harness.cell import RunRequest, Steps
-    from initbench.harness.reproduce import Workload
-    from initbench.leaderboard.measured import Asked
     from initbench.published.trials import Trial
     from initbench.runs.costs import StudyPlan
+    from initbench.studies.reproduce import Workload
+    from initbench.tables.reproduce.measured import Asked
 
 
 def list_command(form: str) -> None:
@@ -76,8 +76,8 @@ def reproduce_command(
     Exits with 1 where a run failed, 2 where one was refused; the table is printed before, of the runs that are there.
     """
     from initbench.harness.names import check_names
-    from initbench.leaderboard.measured import Asked
-    from initbench.leaderboard.reproduction import settings_sheet
+    from initbench.tables.reproduce.measured import Asked
+    from initbench.tables.reproduce.sheets import settings_sheet
 
     table = tables.get(name)
     plots.check(plot, made=options["out"])
@@ -118,9 +118,9 @@ def _check_settings(name: str, overrides: trials.Overrides, plot: Path | None) -
 
 
 def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | None, form: str) -> None:
-    from initbench.leaderboard.measured import answers
-    from initbench.leaderboard.reproduction import sheets
     from initbench.runs.read import load
+    from initbench.tables.reproduce.measured import answers
+    from initbench.tables.reproduce.sheets import sheets
 
     loaded = load(out)
     for folder in loaded.unreadable:
@@ -128,7 +128,7 @@ def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | 
     found = answers(asked, loaded, cells)
     show(sheets(asked, found), form)
     if plot is not None:
-        from initbench.leaderboard.reproduction_plot import draw
+        from initbench.tables.reproduce.plot import draw
 
         draw(asked, found, plot)
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"{plot}: the same, drawn", style="dim")
@@ -146,8 +146,8 @@ def _run(
 
     console = Console(stderr=form != "table", highlight=False)
     with saying(console, "loading torch"):
-        from initbench.harness.reproduce import missing
         from initbench.runs import store
+        from initbench.studies.reproduce import missing
     lacking = missing(asked.mapped.trials, asked.overrides, options["data_root"])
     if lacking:
         raise MissingDataError(_lacking(asked.table, lacking))
@@ -162,8 +162,8 @@ def _run(
 
 
 def _requests(asked: Asked, seeds: Sequence[int], placebo: bool, options: dict[str, Any]) -> list[RunRequest]:
-    from initbench.harness.reproduce import requests
-    from initbench.leaderboard.matching import control
+    from initbench.studies.reproduce import requests
+    from initbench.tables.reproduce.matching import control
 
     found = asked.mapped.trials
     return requests(found, asked.overrides, list(seeds), control(found) if placebo else None, options)
@@ -184,7 +184,7 @@ def _dry_run(
     console = Console(stderr=True, highlight=False)
     with saying(console, "loading torch"):
         from initbench.cli import plan
-        from initbench.harness.reproduce import missing
+        from initbench.studies.reproduce import missing
     lacking = missing(asked.mapped.trials, asked.overrides, options["data_root"])
     here = [trial for trial in asked.mapped.trials if trial.dataset not in lacking]
     wanted = _wanted(asked, seeds, lacking, placebo=placebo)
@@ -213,10 +213,10 @@ def _study(
 ) -> tuple[StudyPlan, list[Sheet]]:
     """What rows would take."""
     from initbench.cli import plan
-    from initbench.harness.plan import plan_study
-    from initbench.harness.reproduce import requests
-    from initbench.leaderboard import forecast
-    from initbench.leaderboard.matching import control
+    from initbench.studies.forecast import plan_study
+    from initbench.studies.reproduce import requests
+    from initbench.tables import plan as forecast
+    from initbench.tables.reproduce.matching import control
 
     planned = requests(rows, asked.overrides, list(seeds), control(rows) if placebo else None, options)
     protocols = " and ".join(dict.fromkeys(trial.protocol for trial in rows))
@@ -229,7 +229,7 @@ def _on_stand_ins(
     look: Callable[[Sequence[Trial]], tuple[StudyPlan, list[Sheet]]], rows: Sequence[Trial], lacking: Iterable[str]
 ) -> tuple[StudyPlan, list[Sheet]]:
     """What rows would take whose data are not here."""
-    from initbench.data.standin import KINDS, stand_ins
+    from initbench.studies.standin import KINDS, stand_ins
 
     with stand_ins(lacking) as folders:
         study, sheets = look([replace(row, dataset=folders[row.dataset]) for row in rows if row.dataset in folders])
@@ -249,8 +249,8 @@ def _renamed(sheet: Sheet, folders: Mapping[str, str]) -> Sheet:
 
 def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str], *, placebo: bool) -> Sheet:
     """The rows as they would run."""
-    from initbench.harness import reproduce
-    from initbench.leaderboard.matching import control
+    from initbench.studies import reproduce
+    from initbench.tables.reproduce.matching import control
 
     steps = {trial.label: reproduce.steps(trial, asked.overrides) for trial in asked.mapped.trials}
     found = asked.mapped.trials

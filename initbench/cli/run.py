@@ -45,7 +45,7 @@ def run_command(
     console = Console(stderr=json)
     _check_out(options["out"])
     with saying(console, "loading torch"):
-        from initbench.harness.sweep import plan
+        from initbench.studies.sweep import plan
     requests = plan(init, backbone, dataset, seeds=seeds, protocol=protocol, placebo=placebo, **options)  # type: ignore[arg-type]
     _announce(console, requests, protocol)
     _run(requests, jobs, console, json=json)
@@ -73,7 +73,7 @@ def perform(requests: Sequence[RunRequest], jobs: int, console: Console) -> list
         InterruptedRunError: Ctrl-C twice: runs in hand were stopped at once.
     """
     from initbench.cli.progress import Display
-    from initbench.harness.sweep import run_planned
+    from initbench.studies.sweep import run_planned
 
     _check_out(requests[0].out)
     try:
@@ -115,8 +115,8 @@ def _check_out(out: Path) -> None:
 
 def _announce(console: Console, requests: Sequence[RunRequest], protocol: str) -> None:
     from initbench.harness.hardware import resolve_device
-    from initbench.leaderboard.words import count
     from initbench.stats.blocks import PLACEBO
+    from initbench.tables.words import count
 
     first = requests[0]
     counts = [len({getattr(request, field) for request in requests}) for field in ("init", "backbone", "dataset", "seed")]

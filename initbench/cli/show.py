@@ -45,7 +45,7 @@ def _rows(what: str) -> list[dict[str, Any]]:
     if what in _KINDS:
         rows = [asdict(row) for row in registry.listing(_KINDS[what])]
         return [{**row, "summary": row["summary"] + (" [learned]" if row["learned"] else "")} for row in rows]
-    from initbench.recipe_files import listing
+    from initbench.recipes.files import listing
 
     return [{"name": name, "kind": "recipe", "summary": source, "origin": "initbench"} for name, source in listing()]
 
@@ -125,7 +125,7 @@ def _averaged(item: dict[str, Any]) -> str:
 
 
 def _describe(name: str) -> dict[str, Any]:
-    from initbench import recipe_files
+    from initbench.recipes import files as recipe_files
     from initbench.runs import store
 
     record = store.read_record(Path(name)) if Path(name).is_dir() else None
@@ -137,7 +137,7 @@ def _describe(name: str) -> dict[str, Any]:
         info = getattr(registry.get("backbone", spec).target, "info", None)
         kinds = ["backbone" if isinstance(info, BackboneInfo) else "initializer"]
     if kinds:
-        from initbench.harness.describe import describe
+        from initbench.tools.describe import describe
 
         table = describe(kinds[0], spec)
         if kinds[0] == "dataset" and spec.name in dict(recipe_files.listing()):

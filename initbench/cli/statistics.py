@@ -8,11 +8,19 @@ from typing import Literal
 
 from initbench.cli.output import show, warn
 from initbench.errors import UsageError
-from initbench.leaderboard import board, comparison, per_class, planning, pooling, sides, spread, subsets, words
-from initbench.leaderboard.study import Study
 from initbench.runs.read import Grid
 from initbench.stats.blocks import POINTS
 from initbench.stats.power import stated
+from initbench.tables import classes as per_class
+from initbench.tables import compare as comparison
+from initbench.tables import leaderboard as board
+from initbench.tables import leaderboard_pooled as pooling
+from initbench.tables import leaderboard_protocols as sides
+from initbench.tables import leaderboard_subsets as subsets
+from initbench.tables import power as planning
+from initbench.tables import variance as spread
+from initbench.tables import words
+from initbench.tables.study import Study
 
 _MOST_CASES = 1_000_000
 
@@ -89,7 +97,7 @@ def read(
     out: Path, datasets: Sequence[str], backbones: Sequence[str], policy: str, classes: str | None, *, shared: bool, grid: Grid
 ) -> Study:
     """The study that the options of a command name; warns of runs that are kept off."""
-    from initbench.leaderboard import study
+    from initbench.tables import study
 
     chosen = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
     found = study.read(out, datasets, backbones, study.Scoring(study.policy_of(policy), chosen, shared, grid))

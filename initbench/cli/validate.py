@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from initbench.cli.report import Report
+from initbench.cli.checks import Report
 from initbench.errors import UsageError
 from initbench.spec import parse
 
 if TYPE_CHECKING:
     from initbench.protocols import Grid, Size
-    from initbench.validation.subject import Subject
+    from initbench.validation.backbones.subject import Subject
 
 
 def validate_backbone_command(name: str, size: Size, patch: str | None, in_channels: list[int] | None, *, json: bool) -> None:
@@ -22,8 +22,8 @@ def validate_backbone_command(name: str, size: Size, patch: str | None, in_chann
     grid = _grid(patch) if patch else None
     report = Report(json)
     with report.status("loading torch"):
-        from initbench.validation.subject import CHANNELS, subjects
-        from initbench.validation.suite import validate
+        from initbench.validation.backbones.subject import CHANNELS, subjects
+        from initbench.validation.backbones.suite import validate
     for subject in subjects(parse(name), size=size, patch=grid, channels=in_channels or CHANNELS):
         title = _title(subject)
         with report.status(title):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from initbench.cli.report import Report
+from initbench.cli.checks import Report
 from initbench.errors import UsageError
 from initbench.runs import store
 
@@ -14,7 +14,7 @@ def verify_command(folders: list[Path], *, steps: int, device: str | None, data_
     runs = [run for folder in folders for run in runs_below(folder)]
     report = Report(json)
     with report.status("loading torch"):
-        from initbench.validation.runs import verify
+        from initbench.audit.verify import verify
     for run in runs:
         with report.status(str(run)):
             checks = verify(run, steps=steps, device=device, data_root=data_root)

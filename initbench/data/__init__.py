@@ -1,1 +1,1 @@
-"""Readers, preprocessing, cache, and batches cut on the device."""
+"""The former name of `initbench.datasets`, for plug-ins written when it was so called."""

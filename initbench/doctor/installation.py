@@ -7,8 +7,9 @@ from pathlib import Path
 
 from initbench import registry
 from initbench.catalog import CATALOG, Kind
-from initbench.data import sources, splits
-from initbench.data.sources import open_dataset
+from initbench.datasets import open as sources
+from initbench.datasets import splits
+from initbench.datasets.open import open_dataset
 from initbench.doctor.findings import Finding
 from initbench.errors import InitbenchError, MissingDataError
 from initbench.spec import Spec

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import torch
 
-from initbench.data import cache
+from initbench import cache
 from initbench.doctor.findings import Finding, State
 from initbench.harness.hardware import available_memory, environment, resolve_precision
 

@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from initbench import recipe, registry, seeding
-from initbench.data.phantom import PhantomLung
-from initbench.data.preprocess import preprocess, resolve, scan
-from initbench.data.volumes import Batch, PatchSampler, make_volume
+from initbench import registry, seeding
+from initbench.datasets.phantom import PhantomLung
 from initbench.doctor.findings import Finding
 from initbench.harness.build import build
 from initbench.harness.coverage import tensor_digest
 from initbench.harness.hardware import resolve_precision
+from initbench.preprocessing.preprocess import preprocess, resolve, scan
 from initbench.protocols import BackboneInfo, Grid, PatchRule
-from initbench.recipe import Recipe
+from initbench.recipes import settings as recipe
+from initbench.recipes.settings import Recipe
+from initbench.sampling.volumes import Batch, PatchSampler, make_volume
 from initbench.spec import Spec, parse
 from initbench.training.loop import FitSettings, fit
 from initbench.training.precision import Precision

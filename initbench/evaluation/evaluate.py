@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from initbench import dice
-from initbench.data.prepare import Prepared, PreparedCase
 from initbench.evaluation.inference import predict_probabilities, to_native
 from initbench.evaluation.metrics import count
+from initbench.preprocessing.prepare import Prepared, PreparedCase
 from initbench.protocols import Grid
-from initbench.recipe import Inference
+from initbench.recipes.settings import Inference
 from initbench.training.precision import Precision
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initbench.data.preprocess import Placement
+from initbench.preprocessing.preprocess import Placement
 
 Positions = NDArray[np.float64]
 

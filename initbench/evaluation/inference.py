@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from initbench.data.preprocess import Placement
 from initbench.evaluation.grid import positions, reached
+from initbench.preprocessing.preprocess import Placement
 from initbench.protocols import Grid
-from initbench.recipe import Inference
+from initbench.recipes.settings import Inference
 from initbench.training.precision import Precision, autocast
 
 _SIGMA = 0.125  # of the window's edge, for the Gaussian blending

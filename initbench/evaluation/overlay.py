@@ -12,9 +12,9 @@ from matplotlib.axes import Axes as Plot
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from initbench.data.preprocess import Placement
 from initbench.evaluation.grid import plane
 from initbench.palette import COLOURS
+from initbench.preprocessing.preprocess import Placement
 
 
 @dataclass(frozen=True)

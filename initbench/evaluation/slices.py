@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initbench.data.prepare import PreparedCase
 from initbench.evaluation.grid import plane
+from initbench.preprocessing.prepare import PreparedCase
 from initbench.runs.store import SLICE_KEY
 
 Bytes = NDArray[np.uint8]

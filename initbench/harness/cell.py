@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from initbench import digest, registry, seeding, spec
-from initbench.data import splits
-from initbench.data.planning import planned, read_grids
-from initbench.data.prepare import Prepared, case_digests, prepare
-from initbench.data.sources import open_dataset
+from initbench.datasets import splits
+from initbench.datasets.open import open_dataset
 from initbench.errors import InitbenchError, UsageError
 from initbench.harness import compose, places
 from initbench.harness.hardware import resolve_device, resolve_precision
+from initbench.preprocessing.auto_settings import planned, read_grids
+from initbench.preprocessing.prepare import Prepared, case_digests, prepare
 from initbench.protocols import (
     BackboneInfo,
     Dataset,
@@ -29,9 +29,9 @@ from initbench.protocols import (
     group_of,
     splits_of,
 )
-from initbench.recipe import Budget, Plan, Recipe
-from initbench.recipe import load as load_recipe
-from initbench.recipe_files import default_name
+from initbench.recipes.files import default_name
+from initbench.recipes.settings import Budget, Plan, Recipe
+from initbench.recipes.settings import load as load_recipe
 from initbench.registry import Component
 from initbench.training.precision import Precision
 

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from initbench import seeding
-from initbench.data.volumes import GuidedSampler, UnlabelledSampler
 from initbench.errors import InitbenchError, UsageError
 from initbench.protocols import Crops, Patches, Progress, Site, Structure, Task
+from initbench.sampling.volumes import GuidedSampler, UnlabelledSampler
 from initbench.training.checkpoints import Checkpoints
 from initbench.training.loop import Fit, FitSettings, fit
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from initbench import registry, seeding, spec
-from initbench.data.volumes import UnlabelledSampler, make_volume
 from initbench.errors import UsageError
 from initbench.harness import compose, names
 from initbench.harness.build import redraw_heads
@@ -23,7 +22,8 @@ from initbench.harness.hardware import resolve_device, resolve_precision
 from initbench.harness.levels import measure
 from initbench.harness.sites import find_sites
 from initbench.protocols import Grid, Level, Progress, Structure
-from initbench.recipe import load as load_recipe
+from initbench.recipes.settings import load as load_recipe
+from initbench.sampling.volumes import UnlabelledSampler, make_volume
 from initbench.training.loop import FitSettings
 
 

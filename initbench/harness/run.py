@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from torch import nn
 
-from initbench.data.volumes import GuidedSampler, PatchSampler, UnlabelledSampler, Volume, load_volumes
 from initbench.evaluation.evaluate import Evaluator
 from initbench.harness import compose, reuse
 from initbench.harness import record as records
@@ -26,8 +25,9 @@ from initbench.harness.score import Scores, draw, score
 from initbench.harness.sites import find_sites
 from initbench.harness.weights import save_weights
 from initbench.protocols import Progress, structure_of
-from initbench.recipe import Optimizer
+from initbench.recipes.settings import Optimizer
 from initbench.runs import store, work
+from initbench.sampling.volumes import GuidedSampler, PatchSampler, UnlabelledSampler, Volume, load_volumes
 from initbench.training.checkpoints import Checkpoints
 from initbench.training.loop import Fit, FitSettings, fit, parameters_finite
 from initbench.training.supervised import SupervisedTask

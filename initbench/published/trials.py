@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from initbench import recipe_files, spec
-from initbench.data import split_tables
-from initbench.data.known import SHORT_NAMES, prescribed
+from initbench import spec
+from initbench.datasets import split_tables
+from initbench.datasets.known import SHORT_NAMES, prescribed
 from initbench.errors import UsageError
 from initbench.published.tables import Protocol, Row, Table
-from initbench.recipe import Budget, Recipe, load
+from initbench.recipes import files as recipe_files
+from initbench.recipes.settings import Budget, Recipe, load
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from initbench.leaderboard import board, words
 from initbench.report.content import Block, Row
 from initbench.stats.compare import Verdict
 from initbench.stats.summary import Interval
+from initbench.tables import leaderboard as board
+from initbench.tables import words
 
 
 @dataclass(frozen=True)

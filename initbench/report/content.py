@@ -11,14 +11,15 @@ from typing import Any
 
 import pandas as pd
 
-from initbench.leaderboard import board, words
-from initbench.leaderboard.standings import Runs, Standing, standings
-from initbench.leaderboard.study import Study
-from initbench.leaderboard.titles import settings, title
 from initbench.stats.analysis import Analysis, analyse
 from initbench.stats.blocks import BASELINE, POINTS, is_placebo
 from initbench.stats.design import Refused
 from initbench.stats.table import ScoreTable
+from initbench.tables import leaderboard as board
+from initbench.tables import words
+from initbench.tables.standings import Runs, Standing, standings
+from initbench.tables.study import Study
+from initbench.tables.titles import settings, title
 
 _RECORDED = "reference-mask"  # the policy of the Dice in a record
 _HUES = 6

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from initbench.leaderboard import words
 from initbench.report import svg
 from initbench.report.content import Family, Row, Run
 from initbench.report.curves import time_unit
 from initbench.report.figure import Figure, group, together
 from initbench.report.svg import Scale
+from initbench.tables import words
 
 SHAPES = {"any": "circle", "equal-total": "up", "equal-finetune": "square"}
 _TITLE = "Dice against cost"

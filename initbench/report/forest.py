@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from initbench.leaderboard import words
 from initbench.report import svg
 from initbench.report.cells import kind
 from initbench.report.content import Block, Row
@@ -19,6 +18,7 @@ from initbench.stats.analysis import Analysis
 from initbench.stats.compare import Verdict
 from initbench.stats.design import Refused
 from initbench.stats.summary import Interval
+from initbench.tables import words
 
 # By the kind of a verdict (see cells.py).
 _SHAPES = {"better": "up", "worse": "down", "equivalent": "square", "undecided": "circle", "untestable": "circle"}

@@ -9,12 +9,12 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from initbench.leaderboard import words
 from initbench.report import svg
 from initbench.report.content import Block, Row
 from initbench.report.figure import Figure, together
 from initbench.report.places import cell
 from initbench.stats.components import case_instability
+from initbench.tables import words
 
 SHOWN = 60
 _TITLE = "Cases"

@@ -13,13 +13,13 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from initbench.leaderboard import words
 from initbench.palette import COLOURS
 from initbench.report import svg
 from initbench.report.content import Block, Row
 from initbench.report.figure import Figure, together
 from initbench.report.heat import Cases, telling
 from initbench.runs.read import load_slice
+from initbench.tables import words
 
 CASES = 3
 _PANEL, _GAP, _HEAD = 190.0, 12.0, 22.0

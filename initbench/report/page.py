@@ -12,8 +12,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from initbench.errors import DataError
-from initbench.leaderboard import board, words
-from initbench.leaderboard.study import Study
 from initbench.report import cells, protocols
 from initbench.report.content import Block, Content, assemble
 from initbench.report.cost import cost
@@ -29,6 +27,9 @@ from initbench.report.subsets import subsets
 from initbench.stats.blocks import BASELINE
 from initbench.stats.compare import MARGIN
 from initbench.stats.design import SCOPES
+from initbench.tables import leaderboard as board
+from initbench.tables import words
+from initbench.tables.study import Study
 
 _NAMED = 3  # above which a title has a number in place of names
 _MANY_BLOCKS = 12  # from which on pictures of cases are shown for the first ones alone

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from initbench.leaderboard import words
-from initbench.leaderboard.spread import SOURCES
 from initbench.report import svg
 from initbench.report.content import Block
 from initbench.report.figure import Figure, together
 from initbench.stats.analysis import Analysis
 from initbench.stats.components import Components
 from initbench.stats.summary import Interval
+from initbench.tables import words
+from initbench.tables.variance import SOURCES
 
 _ROW, _TOP = 30.0, 40.0
 _WIDTH = 1216.0

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from initbench.leaderboard import words
 from initbench.report import svg
 from initbench.report.content import Block, Row, Run
 from initbench.report.figure import TOP, Figure, Lines, group, together
 from initbench.report.svg import Scale
+from initbench.tables import words
 
 _GUTTER = 64.0
 _R = 4.0

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from initbench.leaderboard import words
-from initbench.leaderboard.subsets import Subsets, groups
-from initbench.leaderboard.titles import settings, title
 from initbench.report import svg
 from initbench.report.content import Block, Content, Row
 from initbench.report.figure import Figure, group, together
 from initbench.report.svg import Scale
+from initbench.tables import words
+from initbench.tables.leaderboard_subsets import Subsets, groups
+from initbench.tables.titles import settings, title
 
 _LABELS = 190.0
 _WIDE = 900.0

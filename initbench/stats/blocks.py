@@ -6,7 +6,7 @@ import re
 
 import pandas as pd
 
-from initbench.data.known import PATIENTS_OF, SHORT_NAMES
+from initbench.datasets.known import PATIENTS_OF, SHORT_NAMES
 
 BASELINE = "default"
 PLACEBO = "default(construct='other')"  # the one that `run` adds to a study

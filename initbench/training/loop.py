@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from initbench import interrupt, seeding
 from initbench.errors import InterruptedRunError
 from initbench.protocols import NoProgress, Progress, Task
-from initbench.recipe import Optimizer
+from initbench.recipes.settings import Optimizer
 from initbench.training.checkpoints import Checkpoints
 from initbench.training.precision import Precision, autocast
 

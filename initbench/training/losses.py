@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from initbench.recipe import Loss
+from initbench.recipes.settings import Loss
 
 
 def dice_ce(logits: Tensor, label: Tensor, settings: Loss) -> tuple[Tensor, dict[str, Tensor]]:

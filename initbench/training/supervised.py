@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from initbench.data.volumes import Batch, PatchSampler
-from initbench.recipe import Loss
+from initbench.recipes.settings import Loss
+from initbench.sampling.volumes import Batch, PatchSampler
 from initbench.training.losses import supervised_loss
 
 

@@ -15,11 +15,11 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from initbench import registry
-from initbench.data.volumes import GuidedSampler, UnlabelledSampler
 from initbench.harness.context import Context
 from initbench.protocols import Site, Structure, Task
-from initbench.recipe import Recipe
-from initbench.recipe import load as load_recipe
+from initbench.recipes.settings import Recipe
+from initbench.recipes.settings import load as load_recipe
+from initbench.sampling.volumes import GuidedSampler, UnlabelledSampler
 from initbench.training.loop import FitSettings
 from initbench.validation.inits.subject import InitSubject
 

@@ -6,11 +6,11 @@ import copy
 from typing import Any
 
 from initbench.harness.build import redraw_heads
+from initbench.validation.backbones.training import training_step
 from initbench.validation.checks import BrokenPromiseError
 from initbench.validation.inits.snapshot import differing
 from initbench.validation.inits.subject import InitSubject
 from initbench.validation.inits.trials import Trial, trial
-from initbench.validation.training import training_step
 from initbench.validation.wording import names, no
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from initbench import registry, seeding
-from initbench.data.volumes import Volume, make_volume
 from initbench.errors import UsageError
 from initbench.harness import compose
 from initbench.protocols import Grid, InitializerInfo, PatchRule
 from initbench.registry import Component
+from initbench.sampling.volumes import Volume, make_volume
 from initbench.spec import Spec, parse
+from initbench.validation.backbones.subject import Subject, rule_of, subjects
 from initbench.validation.inits import probe
-from initbench.validation.subject import Subject, rule_of, subjects
 
 PROBE = "probe"
 BACKBONES = (PROBE, "unetr", "unetrpp")

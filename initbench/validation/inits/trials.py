@@ -17,7 +17,7 @@ from initbench.harness import compose
 from initbench.harness.coverage import Coverage
 from initbench.harness.sites import find_sites
 from initbench.protocols import Structure, structure_of
-from initbench.validation.construction import global_generators
+from initbench.validation.backbones.construction import global_generators
 from initbench.validation.inits.context import WatchedContext, watched_context
 from initbench.validation.inits.snapshot import Snapshot, snapshot
 from initbench.validation.inits.subject import InitSubject

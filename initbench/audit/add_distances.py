@@ -1,0 +1,105 @@
+"""Distances of runs that are finished: measured without training, and added to what a run left."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from initbench import seeding
+from initbench.audit.rescore import asked, difference, finished_record, other_counts, read_cases, rescore, source
+from initbench.errors import InitbenchError
+from initbench.harness import record as records
+from initbench.harness.cell import Cell, check_tolerance, resolve
+from initbench.harness.distances import CaseDistances, of_case, recorded
+from initbench.protocols import NoProgress, Progress
+from initbench.runs import store, work
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was done for a run: `cases` measured in `seconds` from `source`; no cases where the distances were there."""
+
+    folder: Path
+    cases: int
+    seconds: float
+    source: str
+
+
+def measure(
+    folder: Path,
+    *,
+    tolerance_mm: float = 2.0,
+    device: str | None = None,
+    data_root: Path | None = None,
+    progress: Progress | None = None,
+) -> Measured:
+    """Adds HD95 and surface Dice to a finished run, or replaces those of another tolerance.
+
+    The reported cases are predicted again from the weights, or read where predictions were kept, and have to give the counts
+    that the run has. Whoever is stopped leaves the run whole, with the result it had.
+
+    Args:
+        folder: a run's folder.
+        tolerance_mm: of the surface Dice.
+        device: where, by default as the run was asked for.
+        data_root: folder that holds the data sets, likewise.
+        progress: told of progress.
+
+    Raises:
+        UsageError: there is no run with a result, or no such tolerance. InitbenchError: the run is not as it was written, is
+            another one today, gives other counts (names the cases), or is in the hands of another process.
+        OSError: the folder cannot be written.
+    """
+    check_tolerance(tolerance_mm)
+    folder = folder.resolve()
+    cell = resolve(asked(folder, finished_record(folder), device, data_root), progress)
+    with work.claim(folder) as claim:
+        if claim is None:
+            raise InitbenchError(f"{folder}: another process is at it")
+        claim.state |= {"state": "evaluating"}
+        try:
+            return _measure(cell, folder, tolerance_mm, progress or NoProgress())
+        finally:
+            claim.finished()
+
+
+def _measure(cell: Cell, folder: Path, tolerance_mm: float, progress: Progress) -> Measured:
+    record = finished_record(folder)
+    problem = store.problem(folder, record, thorough=True) or difference(cell, record)
+    if problem:
+        raise InitbenchError(f"{folder}: {problem}; nothing is measured on it")
+    known = record.get("distances") or {}
+    if known.get("nsd_tolerance_mm") == tolerance_mm:
+        return Measured(folder, 0, 0.0, "")
+    said, _ = read_cases(folder)
+    made, distances, seconds = _made_again(cell, folder, record, tolerance_mm, progress)
+    wrong = other_counts(said, made)
+    if wrong:
+        raise InitbenchError(
+            f"{folder}: its {source(folder, record)} give other counts than {store.CASES} holds: {', '.join(wrong)}; "
+            "nothing is measured. Another device or other packages may do that: see `initbench verify`"
+        )
+    classes = cell.prepared.reported
+    write = partial(records.write_cases, scored=said, classes=classes, distances=distances, first=cell.prepared.first)
+    changes = recorded(distances, classes, tolerance_mm) | {"cost": record["cost"] | {"distance_seconds": seconds}}
+    # Until both files are replaced the record speaks of no distances, so it never names a tolerance that cases.csv is not of.
+    store.amend(folder, record | recorded(None, classes, tolerance_mm), write, changes)
+    return Measured(folder, len(said), seconds, source(folder, record))
+
+
+def _made_again(
+    cell: Cell, folder: Path, record: dict[str, Any], tolerance_mm: float, progress: Progress
+) -> tuple[dict[str, Any], CaseDistances, float]:
+    counts: dict[str, Any] = {}
+    distances: CaseDistances = {}
+    seconds = 0.0
+    with seeding.deterministic(cell.request.threads):
+        for scored in rescore(cell, folder, record, progress):
+            counts[scored.case.id] = scored.counts
+            started = time.perf_counter()
+            distances[scored.case.id] = of_case(scored, tolerance_mm)
+            seconds += time.perf_counter() - started
+    return counts, distances, seconds

@@ -1,0 +1,197 @@
+"""Whether a finished run is what it says: its files, its Dice made anew, its first steps trained again."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from initbench import dice, seeding
+from initbench.audit.rescore import asked, difference, finished_record, other_counts, read_cases, rescore, source
+from initbench.errors import InitbenchError
+from initbench.evaluation.distances import Distances
+from initbench.harness import record as records
+from initbench.harness.cell import Cell, resolve
+from initbench.harness.distances import CaseDistances, means, of_case
+from initbench.harness.hardware import environment
+from initbench.harness.run import Run
+from initbench.protocols import NoProgress, Progress
+from initbench.runs import store
+from initbench.validation.checks import BrokenPromiseError, Check, run_check
+
+_ROUNDING = 1e-5  # relative difference of two distances that float32 explains
+_ELSEWHERE = 0.02  # relative difference of a first loss that another machine's arithmetic explains
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A run as it lies there."""
+
+    folder: Path
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Repeatable:
+    """A run that can be made again."""
+
+    folder: Path
+    record: dict[str, Any]
+    cell: Cell
+    steps: int
+    progress: Progress
+
+
+def verify(
+    folder: Path,
+    *,
+    steps: int = 20,
+    device: str | None = None,
+    data_root: Path | None = None,
+    progress: Progress | None = None,
+) -> list[Check]:
+    """Looks at everything that can be made anew without training the whole run again.
+
+    Args:
+        folder: a run's folder.
+        steps: first steps that are trained again.
+        device: where, by default as the run was asked for.
+        data_root: folder that holds the data sets, likewise.
+        progress: told of progress.
+
+    Raises:
+        UsageError: there is no run, or one without a result.
+    """
+    record = finished_record(folder)
+    written = _Written(folder, record)
+    checks = [run_check("files", _files, written), run_check("score", _score, written)]
+    try:
+        cell = resolve(asked(folder, record, device, data_root), progress)
+    except Exception as error:  # readers and inits of others raise what they like
+        reason = str(error) if isinstance(error, InitbenchError) else f"{type(error).__name__}: {error}"
+        return [*checks, Check("settings", False, f"the run cannot be made again here: {reason}", 0.0)]
+    subject = _Repeatable(folder, record, cell, steps, progress or NoProgress())
+    checks.append(run_check("settings", _settings, subject))
+    if not checks[-1].passed:
+        return checks
+    with seeding.deterministic(cell.request.threads):
+        return [*checks, run_check("Dice", _dice, subject), run_check("steps", _steps, subject)]
+
+
+def _files(run: _Written) -> str:
+    problem = store.problem(run.folder, run.record, thorough=True)
+    if problem:
+        raise BrokenPromiseError(problem)
+    return f"{', '.join([store.RECORD, *run.record['files']])} are as they were written"
+
+
+def _score(run: _Written) -> str:
+    counts, distances = read_cases(run.folder)
+    made = dice.run_dice([per_class for _, per_class in counts])
+    said = run.record["dice"]
+    _check_dice(store.CASES, made, said)
+    if "dice_resampled" in run.record:
+        beside, _ = read_cases(run.folder, store.CASES_RESAMPLED)
+        _check_dice(store.CASES_RESAMPLED, dice.run_dice([item for _, item in beside]), run.record["dice_resampled"])
+    if not run.record.get("distances"):
+        return f"the counts of {store.CASES} give the Dice of the record"
+    averaged = means(distances, run.record["resolved"]["classes"])
+    wrong = [name for name, value in averaged.items() if value != run.record[name]]
+    if wrong:
+        raise BrokenPromiseError(f"{store.CASES} gives another {' and '.join(wrong)} than the record says")
+    return f"{store.CASES} gives the Dice and the mean distances of the record"
+
+
+def _check_dice(table: str, made: float, said: float | None) -> None:
+    if (said is None) != math.isnan(made) or (said is not None and abs(made - said) > 1e-12):
+        raise BrokenPromiseError(f"{table} gives a Dice of {made:.6f}, the record says {said}")
+
+
+def _settings(subject: _Repeatable) -> str:
+    problem = difference(subject.cell, subject.record)
+    if problem:
+        raise BrokenPromiseError(problem)
+    return f"the same request is the same run today ({subject.cell.id[:10]})"
+
+
+def _dice(subject: _Repeatable) -> str:
+    """Counts, and distances where the run has some, from the stored predictions where there are some, else from the weights."""
+    if subject.record["status"] == "diverged":
+        return "not looked at: the run diverged and scores worst"
+    counts, distances, resampled = _made_again(subject)
+    said, said_distances = read_cases(subject.folder)
+    wrong = other_counts(said, counts)
+    if wrong:
+        raise BrokenPromiseError(f"other counts than in {store.CASES}: {', '.join(wrong)}")
+    wrong = sorted(case for case, made in distances.items() if not _alike(made, said_distances[case]))
+    if wrong:
+        raise BrokenPromiseError(f"other distances than in {store.CASES}: {', '.join(wrong)}")
+    if resampled:
+        wrong = other_counts(read_cases(subject.folder, store.CASES_RESAMPLED)[0], resampled)
+        if wrong:
+            raise BrokenPromiseError(f"other counts than in {store.CASES_RESAMPLED}: {', '.join(wrong)}")
+    same = "counts and distances" if distances else "counts"
+    return f"{len(counts)} cases scored again from the {source(subject.folder, subject.record)}: the same {same}"
+
+
+def _made_again(
+    subject: _Repeatable,
+) -> tuple[dict[str, list[dice.Counts]], CaseDistances, dict[str, list[dice.Counts]]]:
+    """Counts, distances, and counts on the preprocessed grid: none where stored predictions, which are native, are looked at."""
+    measured = subject.record.get("distances")
+    counts: dict[str, list[dice.Counts]] = {}
+    distances: CaseDistances = {}
+    resampled: dict[str, list[dice.Counts]] = {}
+    try:
+        for scored in rescore(subject.cell, subject.folder, subject.record, subject.progress):
+            counts[scored.case.id] = scored.counts
+            if scored.resampled is not None:
+                resampled[scored.case.id] = scored.resampled
+            if measured:
+                distances[scored.case.id] = of_case(scored, measured["nsd_tolerance_mm"])
+    except InitbenchError as error:
+        raise BrokenPromiseError(str(error)) from None
+    return counts, distances, resampled
+
+
+def _alike(made: Sequence[Distances], said: Sequence[Distances]) -> bool:
+    """The same numbers, and the same ones missing; another version of MONAI may round otherwise."""
+    pairs = [pair for one, other in zip(made, said, strict=True) for pair in ((one.hd95_mm, other.hd95_mm), (one.nsd, other.nsd))]
+    return all(
+        one is other if one is None or other is None else math.isclose(one, other, rel_tol=_ROUNDING) for one, other in pairs
+    )
+
+
+def _steps(subject: _Repeatable) -> str:
+    """Losses of the first steps, bit for bit where machine and packages are the same, else roughly and of the first alone."""
+    run = Run(subject.cell, subject.folder, subject.progress)
+    made = run.first_steps(subject.steps)
+    stage = "pretext" if subject.cell.init_info.learned else "train"
+    said = _curve(subject.folder, stage)
+    if records.fingerprint(environment(run.device, subject.cell.request.threads)) != subject.record["environment"]["fingerprint"]:
+        first, known = made[0]["loss"], said[0]["loss"]
+        if not math.isclose(first, known, rel_tol=_ELSEWHERE):
+            raise BrokenPromiseError(f"the first loss is {first:.6g} here and {known:.6g} there, more than arithmetic explains")
+        return f"another machine or other packages: the first loss agrees ({first:.6g}, {known:.6g}), bits are not compared"
+    if len(said) < len(made):
+        raise BrokenPromiseError(f"{store.CURVE} holds {len(said)} steps of the {stage} stage, the run had {len(made)} or more")
+    for ours, theirs in zip(made, said, strict=False):
+        differs = [name for name, value in ours.items() if not _same(value, theirs[name])]
+        if differs:
+            name, step = differs[0], int(ours["step"])
+            raise BrokenPromiseError(f"{name} of {stage} step {step} is {ours[name]} here and {theirs[name]} there")
+    return f"{len(made)} steps of the {stage} stage trained again: the same bits"
+
+
+def _curve(folder: Path, stage: str) -> list[dict[str, float]]:
+    """Rows of a stage's learning curve, every digit of them: pandas rounds in some of its versions."""
+    with (folder / store.CURVE).open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["stage"] == stage]
+    return [{name: float(value or "nan") for name, value in row.items() if name != "stage"} for row in rows]
+
+
+def _same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))

@@ -1,0 +1,1 @@
+"""Readers, preprocessing, cache, and batches cut on the device."""

@@ -1,0 +1,89 @@
+"""ACDC: cine MR of 100 hearts, two labelled frames each (end of diastole and of systole).
+
+Source: Bernard et al., IEEE TMI 37(11), 2018. Patients 101 to 150 are the challenge's own test set: no published split of the
+networks here knows them, so they are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from initbench.datasets import msd, nnunet
+from initbench.datasets.files import nifti
+from initbench.datasets.folder import AS_IT_IS, Files, FolderDataset, Layout, check_files, check_order, find
+from initbench.datasets.known import REGISTERED
+from initbench.errors import DataError
+
+CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
+# Names of the classes in tables of others; of other heart data sets 1 is the left ventricle.
+_NAMES: dict[int, tuple[str, ...]] = {
+    1: ("rv", "right ventricle", "right ventricular cavity", "the right ventricular cavity"),
+    2: ("myo", "mlv", "myocardium"),
+    3: ("lv", "lvc", "left ventricle", "left ventricular cavity", "the left ventricular cavity"),
+}
+_NUMBERS = {name: number for number, names in _NAMES.items() for name in names}
+PATIENTS = 100
+_FRAME = re.compile(r"(patient(\d{3}))_frame\d{2}")
+_ABOVE = ("", "training/", "testing/", "database/", "database/training/", "database/testing/")
+
+
+def raw(root: Path) -> Layout | None:
+    """The download as it is; None where there is no patient.
+
+    Raises:
+        DataError: a frame has no label map.
+    """
+    images = [
+        path
+        for above in _ABOVE
+        for ending in nifti.ENDINGS
+        for path in sorted(root.glob(f"{above}patient[0-9][0-9][0-9]/patient*_frame[0-9][0-9]{ending}"))
+        if _labelled(nifti.stem(path.name))
+    ]
+    if not images:
+        return None
+    files: dict[str, Files] = {}
+    for path in images:
+        case = nifti.stem(path.name)
+        if case in files:
+            raise DataError(f"{root}: {case} is there twice ({files[case].images[0]}, {path}); remove one")
+        files[case] = Files((nifti.File(path),), nifti.File(path.with_name(path.name.replace(case, f"{case}_gt"))))
+    check_files(root, files, "Every frame NAME.nii.gz has its labels in NAME_gt.nii.gz: complete the download")
+    return Layout(("cine MR",), CLASSES, REGISTERED["acdc"].licence, files, said_by="the ACDC layout")
+
+
+def _labelled(name: str) -> bool:
+    match = _FRAME.fullmatch(name)
+    return match is not None and 1 <= int(match[2]) <= PATIENTS
+
+
+def _tabled(root: Path) -> Layout | None:
+    layout = nnunet.recognized(root) or msd.with_reported(root)
+    if layout is None:
+        return None
+    if len(layout.classes) != len(CLASSES) or len(layout.channels) != 1:
+        raise DataError(
+            f"{root / 'dataset.json'}: ACDC has one channel and {len(CLASSES) - 1} classes, here are {len(layout.channels)} and "
+            f"{len(layout.classes) - 1}. {AS_IT_IS}"
+        )
+    check_order(root / "dataset.json", layout.classes, _NUMBERS)
+    strange = sorted(case for case in layout.files if not _FRAME.fullmatch(case))
+    if strange:
+        raise DataError(f"{root}: {', '.join(strange[:5])}: a case of ACDC is patientNNN_frameNN. {AS_IT_IS}")
+    kept = {case: files for case, files in layout.files.items() if _labelled(case)}
+    return replace(layout, classes=CLASSES, files=kept)
+
+
+def patient(case_id: str) -> str:
+    """Whose heart a frame shows."""
+    return case_id.partition("_")[0]
+
+
+def acdc(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
+    """The 100 patients, 70 to train on, 10 left out, 20 reported, as nnFormer does."""
+    known = REGISTERED["acdc"]
+    root, layout = find("acdc", known.folders, (raw, _tabled), known.how, data_root, search)
+    return FolderDataset(root, "acdc", layout, group=patient)

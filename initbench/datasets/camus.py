@@ -1,0 +1,148 @@
+"""CAMUS: ultrasound of 500 hearts in two views each, from end of diastole to end of systole, labelled in every frame.
+
+Source: Leclerc et al., IEEE TMI 38(9), 2019; the NIfTI release (``database_nifti``, ``database_split``). A case is the half
+sequence of a view, a stack of about 19 frames with time as the third axis; the single frames of the end of diastole and of
+systole are in it, and are not read. Both views of a patient are on one side of every split.
+
+Time has no mm. The release writes 1.0 there, which is three times a pixel of 0.3 mm in one file and less than that in another.
+Here frames lie `FRAME_MM` apart in every case, because then
+
+- time is the coarsest axis by far, and so D, whatever the pixels are (`geometry.choose_depth`);
+- resampling to the median spacing never makes frames of frames: the median of a constant is the constant;
+- a planned patch grows in plane first, and along time no further than it has to (`planning.patch_for`);
+- the nearest point of a surface is mostly one of its own frame, so distances are of frames;
+- millilitres are areas: the sum over frames of an area in cm².
+
+Predictions are saved with this step, so a viewer has to be told where it lays them over the original.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initbench.datasets.files import nifti
+from initbench.datasets.folder import Files, FolderDataset, Layout, check_files, find, folder_name, subfolders
+from initbench.datasets.known import REGISTERED
+from initbench.errors import DataError
+from initbench.protocols import Split
+
+CLASSES = ("background", "left ventricle", "myocardium", "left atrium")
+FRAME_MM = 10.0
+VIEWS = ("2CH", "4CH")
+_ABOVE = ("", "database_nifti", "CAMUS_public/database_nifti")
+_PATIENT = re.compile(r"patient[0-9]{4}")
+_SIDES = ("training", "validation", "testing")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A stack of frames in one NIfTI file, or their labels."""
+
+    path: Path
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self.path,)
+
+    def read(self, case_id: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """As `nifti.read`, with frames `FRAME_MM` apart.
+
+        Raises:
+            DataError: as there, or it is a single frame.
+        """
+        voxels, affine = nifti.read(case_id, self.path)
+        if voxels.ndim != 3 or voxels.shape[2] < 2:
+            raise DataError(f"case {case_id}: {self.path} has shape {voxels.shape}, and a half sequence is a stack of frames")
+        affine[:3, 2] *= FRAME_MM / np.linalg.norm(affine[:3, 2])
+        return voxels, affine
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def raw(root: Path) -> Layout | None:
+    """The half sequences of a folder; None where there is no patient.
+
+    Raises:
+        DataError: a sequence has no labels, or is there twice.
+    """
+    files: dict[str, Files] = {}
+    for folder in _patients(root):
+        for case, image in _sequences(folder):
+            if case in files:
+                raise DataError(f"{root}: {case} is there twice ({files[case].images[0]}, {image}); remove one")
+            label = image.with_name(image.name.replace("_half_sequence", "_half_sequence_gt"))
+            files[case] = Files((Frames(image),), Frames(label))
+    if not files:
+        return None
+    check_files(
+        root, files, "Every NAME_half_sequence.nii.gz has its labels in NAME_half_sequence_gt.nii.gz: complete the download"
+    )
+    licence = REGISTERED["camus"].licence
+    return Layout(("ultrasound",), CLASSES, licence, files, said_by="the CAMUS layout", modality="US")
+
+
+def _patients(root: Path) -> list[Path]:
+    return [folder for above in _ABOVE for folder in subfolders(root / above) if _PATIENT.fullmatch(folder.name)]
+
+
+def _sequences(folder: Path) -> list[tuple[str, Path]]:
+    """Case ids and images of a patient."""
+    names = [(f"{folder.name}_{view}", ending) for view in VIEWS for ending in nifti.ENDINGS]
+    found = [(case, folder / f"{case}_half_sequence{ending}") for case, ending in names]
+    return [(case, path) for case, path in found if path.is_file()]
+
+
+def published(root: Path) -> tuple[Split, ...]:
+    """The split of ``database_split``, named after its sizes in patients; none where that is not there.
+
+    Patients of the validation are in neither side, as they choose a checkpoint there, and the last one is scored here.
+
+    Raises:
+        DataError: a list is missing, names what is no patient, or shares patients with another.
+    """
+    beside = (root.parent,) if folder_name(root) == "database_nifti" else ()
+    folders = [place / "database_split" for place in (root, root / "CAMUS_public", *beside)]
+    folder = next((place for place in folders if place.is_dir()), None)
+    if folder is None:
+        return ()
+    train, unused, test = (_listed(folder / f"subgroup_{side}.txt") for side in _SIDES)
+    twice = sorted((train & test) | (train & unused) | (unused & test))
+    if twice:
+        raise DataError(f"{folder}: {', '.join(twice[:5])} in two of the lists; a patient is in one: download the folder again")
+    name = f"camus-{len(train)}/{len(unused)}/{len(test)}"
+    return (Split(name, _cases(train), _cases(test), _cases(unused)),)
+
+
+def _listed(path: Path) -> set[str]:
+    try:
+        lines = path.read_text("utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); complete the download, or remove its folder") from None
+    strange = [line for line in lines if not _PATIENT.fullmatch(line)]
+    if strange or not lines:
+        raise DataError(f"{path}: {strange[0]!r:.60} is no patient, as patient0001 is" if strange else f"{path} is empty")
+    return set(lines)
+
+
+def _cases(patients: set[str]) -> tuple[str, ...]:
+    return tuple(f"{name}_{view}" for name in sorted(patients) for view in VIEWS)
+
+
+def patient(case_id: str) -> str:
+    """Whose heart a view shows."""
+    return case_id.partition("_")[0]
+
+
+def camus(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
+    """The two views of each heart, split 400/50/50 by patient where the lists are beside it."""
+    known = REGISTERED["camus"]
+    root, layout = find("camus", known.folders, (raw,), known.how, data_root, search)
+    return FolderDataset(root, "camus", layout, published(root), group=patient)

@@ -1,0 +1,144 @@
+"""Whether a data set is whole: every case with the reader's checks, checksums where some are known, the published split."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from initbench import digest
+from initbench.datasets.folder import FolderDataset
+from initbench.datasets.splits import resolve
+from initbench.datasets.tables import read_json
+from initbench.errors import DataError, InitbenchError
+from initbench.protocols import Dataset, NoProgress, Progress, caveat_of, splits_of, stated_of
+
+SUMS = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-fA-F]{64})[ \t][ *](.+)")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a case or a file, and what to do."""
+
+    where: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was looked at, and what was found."""
+
+    cases: int
+    checksums: int
+    notes: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def examine(dataset: Dataset, progress: Progress | None = None) -> Examined:
+    """Reads every case and goes on after one that is unusable."""
+    progress = progress or NoProgress()
+    ids = dataset.case_ids()
+    problems: list[Problem] = []
+    progress.start(f"reading {dataset.name}", len(ids))
+    for done, case_id in enumerate(ids, start=1):
+        try:
+            case = dataset.load(case_id)
+        except DataError as error:
+            problems.append(Problem(case_id, str(error)))
+        else:
+            if not case.label.any():
+                problems.append(Problem(case_id, f"case {case_id}: its label map is empty; remove the case, or complete it"))
+        progress.advance(done, {})
+    root = getattr(dataset, "root", None)
+    checked = 0
+    if root is not None:
+        found = list(_sums(Path(root), progress))
+        checked = len(found)
+        problems += [problem for problem in found if problem.text]
+        problems += _announced(dataset, Path(root))
+    return Examined(len(ids), checked, tuple(_notes(dataset, problems)), tuple(problems))
+
+
+def _sums(root: Path, progress: Progress) -> Iterator[Problem]:
+    """A line for every file that SHA256SUMS names; an empty text where it is as it says."""
+    path = root / SUMS
+    if not path.is_file():
+        return
+    try:
+        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        yield Problem(SUMS, f"{path} cannot be read ({error})")
+        return
+    progress.start(f"checking {SUMS}", len(lines))
+    for done, line in enumerate(lines, start=1):
+        yield _sum(root, path, line)
+        progress.advance(done, {})
+
+
+def _sum(root: Path, path: Path, line: str) -> Problem:
+    match = _LINE.fullmatch(line)
+    name = PurePosixPath(match[2]) if match else None
+    if match is None or name is None or name.is_absolute() or ".." in name.parts:
+        return Problem(SUMS, f"{path}: {line!r:.120} is no line of sha256sum about a file below the folder")
+    file = root / name
+    if not file.is_file():
+        return Problem(str(name), f"{file} is missing; complete the download")
+    if digest.of_file(file) != match[1].lower():
+        return Problem(str(name), f"{file} is not the file that {SUMS} names; copy or download it again")
+    return Problem(str(name), "")
+
+
+def _announced(dataset: Dataset, root: Path) -> list[Problem]:
+    """Whether there are as many cases as dataset.json says."""
+    path = root / "dataset.json"
+    table = read_json(path) if path.is_file() else {}
+    said = table.get("numTraining") if isinstance(table, dict) else None
+    here = sum(not _is_reported(dataset, case_id) for case_id in dataset.case_ids())
+    if not isinstance(said, int) or said == here:
+        return []
+    return [
+        Problem("dataset.json", f"{path} announces {said} cases, {here} are here; complete the folder or correct numTraining")
+    ]
+
+
+def _is_reported(dataset: Dataset, case_id: str) -> bool:
+    """Whether a case is of those that nnFormer keeps apart, which numTraining does not count."""
+    return isinstance(dataset, FolderDataset) and dataset.files(case_id)[0].parent.name == "imagesTs"
+
+
+def _notes(dataset: Dataset, problems: list[Problem]) -> Iterator[str]:
+    """The published splits of which this copy holds a part, and doubts about patients.
+
+    That the usual published split does not fit, or one that lies beside the data, is a problem.
+    """
+    if caveat_of(dataset):
+        yield caveat_of(dataset)
+    problems += _stated(dataset)
+    for number, split in enumerate(splits_of(dataset)):
+        try:
+            name = resolve(dataset, split.name).name
+        except InitbenchError as error:
+            if number == 0:
+                problems.append(Problem(split.name, str(error)))
+            else:
+                yield str(error)
+        else:
+            if name != split.name:
+                yield f"split {name}"
+
+
+def _stated(dataset: Dataset) -> list[Problem]:
+    """What is wrong with the splits that lie beside the data."""
+    problems = []
+    try:
+        names = [split.name for split in stated_of(dataset)]
+    except DataError as error:
+        return [Problem("splits", str(error))]
+    for name in names:
+        try:
+            resolve(dataset, name)
+        except InitbenchError as error:
+            problems.append(Problem(name, str(error)))
+    return problems

@@ -1,0 +1,233 @@
+"""What a data set is like: grids, intensities, volumes of classes. Every case is read once, with all the reader's checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from initbench.datasets.geometry import bind_axes
+from initbench.datasets.splits import automatic
+from initbench.protocols import (
+    Case,
+    Dataset,
+    NoProgress,
+    Progress,
+    caveat_of,
+    group_of,
+    regions_of,
+    splits_of,
+    stated_of,
+)
+
+PERCENTILES = (0.5, 5.0, 50.0, 95.0, 99.5)
+_SAMPLES = 1_000_000  # voxels of a channel that its percentiles are taken of
+_ML = 1000.0  # cubic mm
+# Axes of the world in the order of tables, and the letters of a file's axis along each.
+WORLD = {"left-right": "LR", "front-back": "AP", "foot-head": "IS"}
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """One case.
+
+    Attributes:
+        shape: voxels along the file's own axes.
+        spacing: mm along them.
+        axes: where they point, as ``LPS``.
+        oblique: degrees between a voxel axis and the nearest axis of the world, the largest.
+        percentiles: `PERCENTILES` of the intensities, per channel.
+        volumes_ml: of every class (region) of the data set in this order, 0 where it is absent.
+    """
+
+    id: str
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    axes: str
+    oblique: float
+    percentiles: tuple[tuple[float, ...], ...]
+    volumes_ml: tuple[float, ...]
+
+
+def facts(case: Case, sets: Sequence[Sequence[int]]) -> CaseFacts:
+    """What is to be said of a case; `sets` are the labels of each class or region."""
+    affine = case.affine[:3, :3]
+    spacing = np.linalg.norm(affine, axis=0)
+    nearest = np.abs(affine / spacing).max(axis=0).clip(0, 1)
+    counts = np.bincount(case.label.ravel(), minlength=256)
+    voxel = abs(float(np.linalg.det(affine))) / _ML
+    return CaseFacts(
+        id=case.id,
+        shape=_three(case.label.shape),
+        spacing=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        axes="".join(nibabel.aff2axcodes(case.affine)),
+        oblique=float(np.degrees(np.arccos(nearest)).max()),
+        percentiles=tuple(_percentiles(channel) for channel in case.image),
+        volumes_ml=tuple(float(counts[list(labels)].sum()) * voxel for labels in sets),
+    )
+
+
+def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    x, y, z = shape
+    return x, y, z
+
+
+def _percentiles(channel: NDArray[np.float32]) -> tuple[float, ...]:
+    values = channel.ravel()
+    return tuple(float(value) for value in np.percentile(values[:: max(1, values.size // _SAMPLES)], PERCENTILES))
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """A data set.
+
+    Attributes:
+        reported: names of classes, or of regions where some are reported in their place.
+        splits: cases that train, are reported and are left out, by split.
+        caveat: what is doubtful about whose the cases are.
+    """
+
+    name: str
+    root: Path | None
+    modality: str
+    channels: tuple[str, ...]
+    licence: str
+    reported: tuple[str, ...]
+    patients: int
+    splits: dict[str, tuple[int, int, int]]
+    cases: tuple[CaseFacts, ...]
+    caveat: str = ""
+
+    def _in_world(self, key: str) -> NDArray[Any]:
+        """`shape` or `spacing` of every case ``(N, 3)`` along the axes of `WORLD`: files may differ in the order of theirs."""
+        rows = []
+        for case in self.cases:
+            order = [next(i for i, letter in enumerate(case.axes) if letter in pair) for pair in WORLD.values()]
+            rows.append([getattr(case, key)[axis] for axis in order])
+        return np.array(rows)
+
+    def table(self) -> dict[str, Any]:
+        """Plain values: medians and ranges over the cases, by axes of the world, and the cases themselves, by their own."""
+        volumes = np.array([case.volumes_ml for case in self.cases])
+        return {
+            "name": self.name,
+            "root": str(self.root) if self.root else None,
+            "modality": self.modality,
+            "channels": list(self.channels),
+            "licence": self.licence,
+            "cases": len(self.cases),
+            "patients": self.patients,
+            "splits": {
+                name: dict(zip(("train", "reported", "unused"), sizes, strict=True)) for name, sizes in self.splits.items()
+            },
+            "caveat": self.caveat,
+            "order": list(WORLD),
+            "shape": _spread(self._in_world("shape")),
+            "spacing_mm": _spread(self._in_world("spacing")),
+            "axes": sorted({case.axes for case in self.cases}),
+            "oblique_degrees": max(case.oblique for case in self.cases),
+            "intensities": {
+                channel: dict(zip(map(str, PERCENTILES), values, strict=True))
+                for channel, values in zip(
+                    self.channels, np.median([case.percentiles for case in self.cases], axis=0).tolist(), strict=True
+                )
+            },
+            "classes": {name: _of_class(volumes[:, k], [case.id for case in self.cases]) for k, name in enumerate(self.reported)},
+            "per_case": [
+                {
+                    "case": case.id,
+                    "shape": list(case.shape),
+                    "spacing_mm": list(case.spacing),
+                    "axes": case.axes,
+                    "volumes_ml": dict(zip(self.reported, case.volumes_ml, strict=True)),
+                }
+                for case in self.cases
+            ],
+        }
+
+
+def _spread(values: NDArray[Any]) -> dict[str, list[float]]:
+    return {
+        "median": np.median(values, axis=0).tolist(),
+        "least": values.min(axis=0).tolist(),
+        "most": values.max(axis=0).tolist(),
+    }
+
+
+def _of_class(volumes: NDArray[np.float64], ids: Sequence[str]) -> dict[str, Any]:
+    held = volumes[volumes > 0]
+    return {
+        "cases": int(held.size),
+        "absent_in": [case for case, volume in zip(ids, volumes, strict=True) if volume == 0],
+        "median_ml": float(np.median(held)) if held.size else None,
+        "least_ml": float(held.min()) if held.size else None,
+        "most_ml": float(held.max()) if held.size else None,
+    }
+
+
+def label_sets(dataset: Dataset) -> dict[str, tuple[int, ...]]:
+    """Labels of each class or region that is reported."""
+    return regions_of(dataset) or {name: (k,) for k, name in enumerate(dataset.classes) if k}
+
+
+def fingerprint(dataset: Dataset, progress: Progress | None = None) -> Fingerprint:
+    """Reads every case.
+
+    Raises:
+        DataError: a case is unusable; names it.
+    """
+    progress = progress or NoProgress()
+    ids, sets = dataset.case_ids(), label_sets(dataset)
+    progress.start(f"reading {dataset.name}", len(ids))
+    found = []
+    for done, case_id in enumerate(ids, start=1):
+        found.append(facts(dataset.load(case_id), list(sets.values())))
+        progress.advance(done, {})
+    root = getattr(dataset, "root", None)
+    return Fingerprint(
+        name=dataset.name,
+        root=Path(root) if root else None,
+        modality=dataset.modality,
+        channels=dataset.channels,
+        licence=dataset.licence,
+        reported=tuple(sets),
+        patients=len({group_of(dataset, case_id) for case_id in ids}),
+        splits=split_sizes(dataset),
+        cases=tuple(found),
+        caveat=caveat_of(dataset),
+    )
+
+
+def split_sizes(dataset: Dataset) -> dict[str, tuple[int, int, int]]:
+    """Cases of this copy that train, are reported and are left out, by split; the usual split first."""
+    here = set(dataset.case_ids())
+    splits = [*splits_of(dataset), *stated_of(dataset)]
+    if len({group_of(dataset, case_id) for case_id in here}) > 1:  # all cases of a patient are on one side
+        splits.append(automatic(dataset.case_ids(), lambda case_id: group_of(dataset, case_id)))
+    return {
+        split.name: (len(here & set(split.train)), len(here & set(split.test)), len(here & set(split.unused))) for split in splits
+    }
+
+
+def typical(found: Fingerprint) -> str:
+    """The case to show: among those that hold most classes, the one whose foreground is the median in size."""
+    most = max(sum(volume > 0 for volume in case.volumes_ml) for case in found.cases)
+    full = sorted(
+        (sum(case.volumes_ml), case.id) for case in found.cases if sum(volume > 0 for volume in case.volumes_ml) == most
+    )
+    return full[len(full) // 2][1]
+
+
+def slice_of(case: Case) -> tuple[NDArray[np.float32], NDArray[np.uint8], float]:
+    """The slice with most foreground, upright: image and label ``(H, W)``, and the height of a pixel by its width."""
+    axes = bind_axes(case.affine, "z")
+    image, label = axes.apply(case.image[:1])[0], axes.apply(case.label)
+    filled = np.count_nonzero(label, axis=(1, 2))
+    index = int(filled.argmax()) if filled.any() else len(label) // 2
+    _, height, width = axes.spacing(case.affine)
+    return image[index], label[index], height / width

@@ -1,0 +1,139 @@
+"""Reader of nnU-Net v2's raw folders: dataset.json, imagesTr/CASE_0000.nii.gz and so on a channel, labelsTr/CASE.nii.gz.
+
+Source of the format: MIC-DKFZ/nnUNet:documentation/dataset_format.md and region_based_training.md. Of the file endings that
+nnU-Net takes, NIfTI's are read: nibabel reads no .mha and no .nrrd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from initbench.datasets.files.nifti import ENDINGS, File
+from initbench.datasets.folder import Files, FolderDataset, Layout, check_classes, check_files, folder_name, inside
+from initbench.datasets.tables import read_json
+from initbench.errors import DataError
+from initbench.paths import is_file
+
+_NEEDED = ("channel_names", "labels", "file_ending")
+
+
+class NnunetDataset(FolderDataset):
+    """An nnU-Net v2 raw folder.
+
+    Args:
+        root: folder with dataset.json.
+        name: name in tables; the folder's own by default.
+
+    Raises:
+        DataError: dataset.json is missing or broken, files are missing, or they are in a format that is not read.
+    """
+
+    def __init__(self, root: Path, name: str | None = None) -> None:
+        super().__init__(root, name or folder_name(root), read(root))
+
+
+def recognized(root: Path) -> Layout | None:
+    """`read`, for folders whose table has nnU-Net v2's keys."""
+    path = root / "dataset.json"
+    table = read_json(path) if is_file(path) else None
+    return read(root) if isinstance(table, dict) and "channel_names" in table else None
+
+
+def read(root: Path) -> Layout:
+    """What a raw folder holds.
+
+    Raises:
+        DataError: as for `NnunetDataset`.
+    """
+    path = root / "dataset.json"
+    table = read_json(path)
+    missing = [key for key in _NEEDED if not isinstance(table, dict) or not table.get(key)]
+    if missing:
+        raise DataError(f"{path}: {', '.join(missing)} is missing or empty; nnU-Net v2 needs {', '.join(_NEEDED)}")
+    ending = str(table["file_ending"])
+    if ending not in ENDINGS:
+        raise DataError(
+            f"{path}: files end in {ending!r}, which no library of this installation reads; convert them to .nii.gz, for example "
+            "with SimpleITK, and change file_ending"
+        )
+    channels = _channels(path, table["channel_names"])
+    numbers, regions = _labels(path, table["labels"])
+    files = _files(root, table, len(channels), ending)
+    licence = str(table.get("licence") or table.get("license") or "not stated")
+    return Layout(channels, check_classes(str(path), numbers, tuple(regions)), licence, files, regions=regions)
+
+
+def _channels(path: Path, names: Any) -> tuple[str, ...]:
+    try:
+        numbers = {int(number): str(name) for number, name in names.items()}
+    except (AttributeError, ValueError):
+        raise DataError(f"{path}: channel_names must map numbers to names, as in {{'0': 'CT'}}") from None
+    if sorted(numbers) != list(range(len(numbers))):
+        raise DataError(f"{path}: channel_names must be numbered from 0 without gaps, got {sorted(numbers)}")
+    return tuple(numbers[i] for i in range(len(numbers)))
+
+
+def _labels(path: Path, labels: Any) -> tuple[dict[int, str], dict[str, tuple[int, ...]]]:
+    """Names by label number, and the regions where names stand for several numbers."""
+    if not isinstance(labels, Mapping):
+        raise DataError(f"{path}: labels must map names to numbers, as in {{'background': 0, 'tumour': 1}}")
+    if "ignore" in labels:
+        raise DataError(f"{path}: there is an ignore label ({labels['ignore']!r}), and training here has a label for every voxel")
+    sets = {str(name): _numbers(path, name, value) for name, value in labels.items()}
+    names = {numbers[0]: name for name, numbers in sets.items() if len(numbers) == 1}
+    every = sorted({number for numbers in sets.values() for number in numbers})
+    parts = {name: numbers for name, numbers in sets.items() if numbers != (0,)}
+    if any(0 in numbers for numbers in parts.values()):
+        raise DataError(f"{path}: labels: 0 is the background and part of no region")
+    nested = any(isinstance(value, list) for value in labels.values())
+    single = [numbers for numbers in parts.values() if len(numbers) == 1]
+    if not nested and len(single) != len(set(single)):
+        raise DataError(f"{path}: labels: two names have the same number")
+    return {number: names.get(number, f"label {number}") for number in every}, parts if nested else {}
+
+
+def _numbers(path: Path, name: Any, value: Any) -> tuple[int, ...]:
+    numbers = value if isinstance(value, list) else [value]
+    if not numbers or any(not isinstance(number, int) or isinstance(number, bool) or number < 0 for number in numbers):
+        raise DataError(f"{path}: labels: {name} must be a number from 0 or a list of them, got {value!r:.100}")
+    return tuple(sorted(set(numbers)))
+
+
+def _files(root: Path, table: Mapping[str, Any], channels: int, ending: str) -> dict[str, Files]:
+    if table.get("dataset"):
+        files = _listed(root, table["dataset"])
+    else:
+        cases = [path.name.removesuffix(ending) for path in sorted((root / "labelsTr").glob(f"*{ending}"))]
+        files = {
+            case: Files(
+                tuple(File(root / "imagesTr" / f"{case}_{channel:04d}{ending}") for channel in range(channels)),
+                File(root / "labelsTr" / f"{case}{ending}"),
+            )
+            for case in cases
+            if not case.startswith(".")
+        }
+    if not files:
+        raise DataError(
+            f"{root}: there is no case in labelsTr/ (CASE{ending}); nnU-Net's raw folder has a label map a case there"
+        )
+    wrong = [case for case, entry in files.items() if len(entry.images) != channels]
+    if wrong:
+        raise DataError(
+            f"{root / 'dataset.json'}: case {wrong[0]} has {len(files[wrong[0]].images)} images for {channels} channels"
+        )
+    check_files(root, files, "An image is CASE_0000, CASE_0001 and so on a channel: complete the folder or remove the label")
+    return files
+
+
+def _listed(root: Path, entries: Any) -> dict[str, Files]:
+    """The optional table of cases, for folders whose images lie elsewhere below."""
+    files = {}
+    try:
+        for case, entry in entries.items():
+            images = tuple(File(inside(root, Path(image))) for image in entry["images"])
+            files[str(case)] = Files(images, File(inside(root, Path(entry["label"]))))
+    except (AttributeError, TypeError, KeyError):
+        raise DataError(f"{root / 'dataset.json'}: dataset must map cases to images and label, got {entries!r:.200}") from None
+    return files

@@ -1,0 +1,20 @@
+"""The splits of the papers as their files have them. Light: tables of results ask for their names alone."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+from initbench.paths import is_file
+
+# Other splits of the same scans: which data set's file has them, and the usual one.
+_SHARED = {"btcv": ("synapse", "monai-24/6")}
+
+
+def published(dataset: str) -> list[dict[str, Any]]:
+    """Every published split of a data set's name (``name, source, train, test``, and ``unused``), the usual one first."""
+    name, first = _SHARED.get(dataset, (dataset, None))
+    file = resources.files("initbench.datasets") / "published_splits" / f"{name}.json"
+    found: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))["splits"] if is_file(file) else []
+    return found if first is None else sorted(found, key=lambda table: table["name"] != first)

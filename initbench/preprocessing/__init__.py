@@ -1,0 +1,1 @@
+"""From a case to a cached volume, and the way back."""

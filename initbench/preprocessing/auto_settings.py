@@ -1,0 +1,134 @@
+"""Settings of a data set without a recipe of its own, from the grids of its training cases.
+
+The rule, after nnU-Net v1's planner (MIC-DKFZ/nnUNet@4c90678:nnunet/experiment_planning/experiment_planner_baseline_3DUNet.py)
+where that does not depend on its network:
+
+1. Spacing: the median of each axis. Where one is coarser than three times the others, and has less than a third of their voxels,
+   that axis takes the tenth percentile of its spacings, but is not made finer than the others.
+2. Patch: begins at the smallest that the network takes, and grows by one step along the axis of which it sees least in mm, until
+   it holds the median volume or the voxels of the recipe's own `patch.size`, which is what the network is known to train with at
+   that size. Steps are those of the network's rule, and of 16 voxels at least along an axis of 64 or more, of 8 from 32 on: so
+   four or three halvings are left to networks that choose them by the patch.
+3. Steps: `plan.epochs` over the training cases, as MONAI's recipes count, between those of the ``short`` budget and
+   `plan.most_steps`; as written where that is 0, as nnU-Net counts.
+
+What is assigned by hand stays. The numbers replace the rule in the recipe, so runs are named by them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initbench import cache, digest
+from initbench.datasets import geometry
+from initbench.protocols import Dataset, Grid, NoProgress, PatchRule, Progress, Spacing
+from initbench.recipes.settings import Plan, Recipe
+
+_STEPS = ((64, 16), (32, 8))  # voxels of an axis, and the least step of a patch along it
+_FINER = 10.0  # percentile of the spacings of a coarse axis
+
+
+@dataclass(frozen=True)
+class Grids:
+    """Grids of training cases along the axes x, y, z of the RAS volume: voxels ``(N, 3)`` and mm ``(N, 3)``."""
+
+    shapes: NDArray[np.int64]
+    spacings: NDArray[np.float64]
+
+
+def read_grids(dataset: Dataset, cases: Sequence[str], digests: Mapping[str, str], progress: Progress | None = None) -> Grids:
+    """Grids of cases, cached each by its own bytes."""
+    progress = progress or NoProgress()
+    keys = {case_id: digest.of_json([digests[case_id], "grid-1"])[:32] for case_id in cases}
+    missing = [case_id for case_id, key in keys.items() if cache.read("grids", key) is None]
+    if missing:
+        progress.start(f"reading grids of {dataset.name}", len(missing))
+    for done, case_id in enumerate(missing, start=1):
+        case = dataset.load(case_id)
+        axes = geometry.bind_axes(case.affine, "z")
+        shape = [case.label.shape[axis] for axis in reversed(axes.permutation)]
+        cache.write("grids", keys[case_id], {}, {"shape": shape, "spacing": list(reversed(axes.spacing(case.affine)))})
+        progress.advance(done, {})
+    found = [cache.read("grids", key) for key in keys.values()]
+    tables = [item.meta for item in found if item is not None]
+    return Grids(np.array([table["shape"] for table in tables]), np.array([table["spacing"] for table in tables]))
+
+
+def target_spacing(grids: Grids) -> Spacing:
+    """(D, H, W) in mm, rounded to 0.1 µm."""
+    median, voxels = np.median(grids.spacings, axis=0), np.median(grids.shapes, axis=0)
+    worst = int(np.argmax(median))
+    others = np.delete(median, worst)
+    if median[worst] > geometry.ANISOTROPY * others.max() and 3 * voxels[worst] < np.delete(voxels, worst).min():
+        median[worst] = max(float(np.percentile(grids.spacings[:, worst], _FINER)), float(others.max()))
+    return _depth_first(grids, [round(float(size), 4) for size in median])
+
+
+def median_shape(grids: Grids, spacing: Spacing) -> Grid:
+    """(D, H, W) of the median volume at a spacing."""
+    sizes = np.median(grids.shapes * grids.spacings, axis=0)
+    d, h, w = (max(1, round(mm / target)) for mm, target in zip(_depth_first(grids, sizes), spacing, strict=True))
+    return d, h, w
+
+
+def _depth_first(grids: Grids, xyz: Sequence[float] | NDArray[np.float64]) -> tuple[float, float, float]:
+    """From x, y, z to the data set's (D, H, W), which preprocessing chooses likewise."""
+    first = "xyz".index(geometry.choose_depth(np.median(grids.spacings, axis=0)))
+    d, h, w = (float(xyz[axis]) for axis in (first, *(a for a in (2, 1, 0) if a != first)))
+    return d, h, w
+
+
+def patch_for(shape: Grid, spacing: Spacing, voxels: int, rule: PatchRule) -> Grid:
+    """The patch of a median volume: as cubic in mm as the volume and the network allow, of `voxels` at most where it can be."""
+    steps = [_step(rule, axis, shape[axis]) for axis in range(3)]
+    # Steps count from 0: 8, 24 and 40 could be halved less often than 16, 32 and 48.
+    smallest = rule.at_least((1, 1, 1))
+    patch = [math.ceil(n / step) * step if not rest else n for n, step, rest in zip(smallest, steps, rule.remainder, strict=True)]
+    while True:
+        growing = [axis for axis in range(3) if patch[axis] < shape[axis]]
+        for axis in sorted(growing, key=lambda a: (patch[a] * spacing[a], a)):
+            grown = [size + steps[a] if a == axis else size for a, size in enumerate(patch)]
+            if math.prod(grown) <= voxels:
+                patch = grown
+                break
+        else:
+            return patch[0], patch[1], patch[2]
+
+
+def _step(rule: PatchRule, axis: int, size: int) -> int:
+    multiple = rule.multiple[axis]
+    least = 1 if rule.remainder[axis] else next((step for voxels, step in _STEPS if size >= voxels), 1)
+    return multiple * math.ceil(least / multiple)
+
+
+def planned(recipe: Recipe, grids: Grids, rule: PatchRule, assigned: Iterable[str] = ()) -> Recipe:
+    """The recipe with numbers in place of its plan.
+
+    Args:
+        recipe: with a `plan`.
+        grids: of the training cases.
+        rule: which patches the network takes.
+        assigned: settings that were given by hand (``section.field``) and stay.
+    """
+    kept = set(assigned)
+    preprocess, patch, steps = recipe.preprocess, recipe.patch, recipe.steps
+    if recipe.plan.patch:
+        if preprocess.spacing == "median":
+            preprocess = preprocess.model_copy(update={"spacing": target_spacing(grids)})
+        spacing = preprocess.spacing if isinstance(preprocess.spacing, tuple) else _own_spacing(grids)
+        if "patch.size" not in kept:
+            size = patch_for(median_shape(grids, spacing), spacing, math.prod(patch.size), rule)
+            patch = patch.model_copy(update={"size": size})
+    if recipe.plan.epochs and "steps.paper" not in kept:
+        wanted = recipe.plan.epochs * len(grids.shapes)
+        steps = steps.model_copy(update={"paper": min(max(wanted, steps.short), recipe.plan.most_steps)})
+    return recipe.model_copy(update={"preprocess": preprocess, "patch": patch, "steps": steps, "plan": Plan()})
+
+
+def _own_spacing(grids: Grids) -> Spacing:
+    return _depth_first(grids, np.median(grids.spacings, axis=0))

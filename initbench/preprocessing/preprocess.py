@@ -1,0 +1,427 @@
+"""Preprocessing: numeric parameters from the training cases, then one pure function per case.
+
+Sources of the rules: LWI/MONAI recipe R1 (fixed window to [0, 1]); nnU-Net v1 (foreground percentiles and z-score for CT,
+z-score per case for MR). Where the papers' grids differ from ours, `published` has theirs. Which rule a channel takes where
+channels are not alike goes by its name, as in nnU-Net v2 (MIC-DKFZ/nnUNet:nnunetv2/preprocessing/normalization).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initbench import digest
+from initbench.datasets import geometry
+from initbench.datasets.geometry import Axes
+from initbench.errors import DataError
+from initbench.limits import check_memory
+from initbench.preprocessing import published_grids as published
+from initbench.preprocessing.published_grids import Bounds
+from initbench.protocols import Case, Grid, Spacing
+from initbench.recipes.settings import Preprocess
+
+REVISION = 1  # raised whenever the same parameters give other voxels
+SAMPLES_PER_CASE = 10_000
+_REGIONS: Final[Mapping[str, Literal["whole", "nonzero"]]] = {"zscore": "whole", "nonzero-zscore": "nonzero"}
+_WHOLE_RANGE = (0.0, 100.0)  # percentiles that clip nothing
+_WHILE_RESAMPLING = 8  # bytes per voxel and channel: the channel and the stack of all of them, float32
+
+
+@dataclass(frozen=True)
+class CaseScan:
+    """What the data-set-wide parameters need from one training case.
+
+    Attributes:
+        spacing_xyz: mm along x, y, z of the RAS volume.
+        foreground: ``(C, N)`` intensities; ``(N,)`` where it is those of the first channel alone.
+    """
+
+    spacing_xyz: NDArray[np.float64]
+    foreground: NDArray[np.float32]
+
+
+Region = Literal["clipped", "whole", "nonzero", "range"]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """How one channel is scaled and cropped, where channels differ; attributes as those of `Parameters`."""
+
+    clip: tuple[float, float] | None = None
+    scale: tuple[float, float] | None = None
+    percentiles: tuple[float, float] = _WHOLE_RANGE
+    crop_above: float | None = None
+    region: Region = "whole"
+
+
+# Channels that nnU-Net v2 tells by name (any case). CT takes the recipe's rule, others are z-scored; these say their own rule.
+_CT = "ct"
+_BY_NAME: Final[Mapping[str, Channel]] = {
+    "nonorm": Channel(scale=(0.0, 1.0)),
+    "rescale_to_0_1": Channel(region="range"),
+    "rgb_to_0_1": Channel(scale=(0.0, 255.0)),
+}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Resolved numbers: all that the voxels depend on beside the files.
+
+    Attributes:
+        spacing: (D, H, W) mm, or None for each case's own.
+        clip: intensity bounds, or None where each case has its own percentiles.
+        scale: x -> (x - scale[0]) / scale[1] after clipping, or None for each case's own mean and SD.
+        crop_above: crop to voxels above this value in any channel, None for no cropping.
+        resampling: grid and order of the steps, as `recipe.Preprocess` has them.
+        crop_nonzero: crop to voxels that differ from 0 in a channel.
+        region: where `clip` and `scale` are each case's own: those of the case clipped to its percentiles, of the whole case, or
+            of its nonzero voxels; ``range`` takes its least to 0 and its greatest to 1.
+        channels: where channels differ, the numbers of each, which then count in place of `clip`, `scale`, `percentiles`,
+            `crop_above` and `region`. These are then the first CT channel's, or the first one's.
+    """
+
+    depth_axis: str
+    spacing: Spacing | None
+    clip: tuple[float, float] | None
+    scale: tuple[float, float] | None
+    percentiles: tuple[float, float]
+    crop_above: float | None
+    image_order: int
+    resampling: Literal["half-pixel", "monai", "nnunet"] = "half-pixel"
+    crop_nonzero: bool = False
+    region: Region = "clipped"
+    channels: tuple[Channel, ...] = ()
+
+    def of_channels(self, count: int) -> tuple[Channel, ...]:
+        """The numbers of each channel of a case of so many."""
+        alike = Channel(self.clip, self.scale, self.percentiles, self.crop_above, self.region)
+        return self.channels or (alike,) * count
+
+    def digest(self) -> str:
+        """Digest of the numbers and the revision of the code that uses them; what came later is in it where it is not default."""
+        later = {item.name for item in fields(self) if item.default is not MISSING and getattr(self, item.name) == item.default}
+        return digest.of_json({k: v for k, v in asdict(self).items() if k not in later} | {"revision": REVISION})
+
+
+@dataclass(frozen=True)
+class Corners:
+    """A grid whose first voxel lies on the first native one, cut after resampling.
+
+    Attributes:
+        steps: native voxels from one voxel of the grid to the next.
+        first: (D, H, W) of the cut, in voxels of the grid.
+    """
+
+    steps: Spacing
+    first: Grid
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a preprocessed volume lies in its native array: the way back for a prediction.
+
+    Attributes:
+        bounds: of the crop, in native voxels along (D, H, W).
+        shape: (D, H, W) of the preprocessed volume.
+        coarse: the axis along which slices were repeated and not interpolated.
+        corners: where the grid is not the half-pixel one.
+    """
+
+    native_shape: Grid
+    axes: Axes
+    bounds: Bounds
+    shape: Grid
+    coarse: int | None = None
+    corners: Corners | None = None
+
+    @property
+    def cropped_shape(self) -> Grid:
+        """(D, H, W) before resampling."""
+        (d0, d1), (h0, h1), (w0, w1) = self.bounds
+        return d1 - d0, h1 - h0, w1 - w0
+
+    def restore(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A label map on the cropped grid back to the native array; outside the crop is background."""
+        d, h, w = (self.native_shape[axis] for axis in self.axes.permutation)
+        full = np.zeros((d, h, w), np.uint8)
+        full[tuple(slice(low, high) for low, high in self.bounds)] = labels
+        return np.ascontiguousarray(self.axes.invert(full))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a JSON table; without what is at its default, as it was before there was more than one grid."""
+        values = asdict(self)
+        return {key: value for key, value in values.items() if value is not None}
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Placement:
+        """The inverse of `to_json`."""
+        axes = Axes(tuple(values["axes"]["permutation"]), tuple(values["axes"]["flips"]))
+        bounds = tuple((int(low), int(high)) for low, high in values["bounds"])
+        corners = values.get("corners")
+        return Placement(
+            native_shape=tuple(values["native_shape"]),
+            axes=axes,
+            bounds=bounds,  # type: ignore[arg-type]
+            shape=tuple(values["shape"]),
+            coarse=values.get("coarse"),
+            corners=Corners(tuple(corners["steps"]), tuple(corners["first"])) if corners else None,
+        )
+
+
+@dataclass(frozen=True)
+class Preprocessed:
+    """Network input ``(C, D, H, W)`` float32, its label ``(D, H, W)`` uint8, and the way back."""
+
+    image: NDArray[np.float32]
+    label: NDArray[np.uint8]
+    placement: Placement
+
+
+def scan(case: Case) -> CaseScan:
+    """Spacing and an even sample of the foreground intensities of one case, the same voxels in every channel."""
+    axes = geometry.bind_axes(case.affine, "z")
+    d, h, w = axes.spacing(case.affine)
+    values = case.image[:, case.label > 0]
+    stride = max(1, values.shape[1] // SAMPLES_PER_CASE)
+    return CaseScan(np.array([w, h, d]), values[:, ::stride])
+
+
+def resolve(settings: Preprocess, modality: str, scans: Iterable[CaseScan], channels: Sequence[str] = ("",)) -> Parameters:
+    """The numbers of a data set from its training cases.
+
+    Args:
+        settings: the recipe's rules.
+        modality: of the data set.
+        scans: of its training cases.
+        channels: their names: where some are CT and some are not, the recipe's rule is the one for CT.
+
+    Raises:
+        DataError: percentiles of the foreground are asked for, and no training case has any.
+    """
+    scans = list(scans)
+    spacing_xyz = np.median([item.spacing_xyz for item in scans], axis=0)
+    depth = geometry.choose_depth(spacing_xyz) if settings.depth_axis == "auto" else settings.depth_axis
+    rules = _rules(settings, modality, scans, channels)
+    main = rules[next((k for k, name in enumerate(channels) if name.casefold() == _CT), 0)]
+    return Parameters(
+        depth_axis=depth,
+        spacing=_target_spacing(settings, depth, spacing_xyz),
+        clip=main.clip,
+        scale=main.scale,
+        percentiles=main.percentiles,
+        crop_above=main.crop_above,
+        image_order=settings.image_order,
+        resampling=settings.resampling,
+        crop_nonzero=settings.crop == "nonzero",
+        region=main.region,
+        channels=rules if any(rule != main for rule in rules) else (),
+    )
+
+
+def _rules(settings: Preprocess, modality: str, scans: Sequence[CaseScan], channels: Sequence[str]) -> tuple[Channel, ...]:
+    """The numbers of each channel: the one place that decides which rule a channel takes."""
+    names = [name.casefold() for name in channels]
+    mixed = _CT in names and any(name != _CT for name in names)
+    # Numbers of the data set (HU, as a rule) mean nothing on the channels that are no CT; a window set for MR is meant for all.
+    of_the_set = settings.intensity in ("window", "percentile")
+    rules = []
+    for index, name in enumerate(names):
+        if name in _BY_NAME and (mixed or settings.intensity != "window"):
+            rules.append(_BY_NAME[name])
+        elif mixed and of_the_set and name != _CT:
+            rules.append(Channel())
+        else:
+            rules.append(_recipe_rule(settings, "CT" if mixed and name == _CT else modality, scans, index))
+    if mixed and settings.crop is True:
+        # What lies above air is asked of the CT: nearly all of the others lies above any bound in HU.
+        rules = [rule if name == _CT else replace(rule, crop_above=None) for rule, name in zip(rules, names, strict=True)]
+    return tuple(rules)
+
+
+def _recipe_rule(settings: Preprocess, modality: str, scans: Sequence[CaseScan], channel: int) -> Channel:
+    """The recipe's own rule, with the numbers of a channel."""
+    clip: tuple[float, float] | None = None
+    scale: tuple[float, float] | None = None
+    if settings.intensity == "window":
+        low, high = settings.window
+        clip, scale = (low, high), (low, high - low)
+    elif settings.intensity == "percentile":
+        values = np.concatenate([np.atleast_2d(item.foreground)[channel] for item in scans]).astype(np.float64)
+        if not values.size:
+            raise DataError(
+                "no training case has a foreground voxel, so its percentiles are not known: check the labels, or set fixed "
+                "bounds (--set preprocess.intensity=window --set preprocess.window=low,high)"
+            )
+        low, high = np.percentile(values, settings.percentiles)
+        clip, scale = (float(low), float(high)), (float(values.mean()), max(float(values.std()), 1e-8))
+    crop_above = None
+    if settings.crop is True:
+        crop_above = (clip or settings.window)[0] if modality == "CT" else 0.0
+    return Channel(clip, scale, settings.percentiles, crop_above, _REGIONS.get(settings.intensity, "clipped"))
+
+
+def _target_spacing(settings: Preprocess, depth: str, spacing_xyz: NDArray[np.float64]) -> Spacing | None:
+    if settings.spacing == "native":
+        return None
+    if settings.spacing != "median":
+        return settings.spacing
+    first = "xyz".index(depth)
+    d, h, w = (round(float(spacing_xyz[axis]), 4) for axis in (first, *(a for a in (2, 1, 0) if a != first)))
+    return d, h, w
+
+
+def preprocess(case: Case, parameters: Parameters) -> Preprocessed:
+    """Orients, crops, resamples and scales one case, in the order that goes with `parameters.resampling`.
+
+    Raises:
+        DataError: at the target spacing the case does not fit into memory.
+    """
+    axes = geometry.bind_axes(case.affine, parameters.depth_axis)
+    x, y, z = case.label.shape
+    make = {"half-pixel": _half_pixel, "monai": _monai, "nnunet": _nnunet}[parameters.resampling]
+    oriented = _Oriented(
+        case.id, axes.apply(case.image), axes.apply(case.label), axes.spacing(case.affine), axes, native_shape=(x, y, z)
+    )
+    return make(oriented, parameters)
+
+
+@dataclass(frozen=True)
+class _Oriented:
+    """A case with its axes as (D, H, W)."""
+
+    id: str
+    image: NDArray[np.float32]
+    label: NDArray[np.uint8]
+    spacing: Spacing
+    axes: Axes
+    native_shape: Grid
+
+    def cut(self, bounds: Bounds) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        window = tuple(slice(low, high) for low, high in bounds)
+        return self.image[(slice(None), *window)], self.label[window]
+
+    def check(self, shape: Grid, now: Grid, target: Spacing) -> None:
+        check_memory(
+            shape,
+            _WHILE_RESAMPLING * len(self.image),
+            f"case {self.id}: resampling {now} voxels of {_mm(self.spacing)} to {_mm(target)}",
+            "check the spacing in the file's header and in the recipe (--set preprocess.spacing=D,H,W)",
+        )
+
+
+def _half_pixel(case: _Oriented, parameters: Parameters) -> Preprocessed:
+    bounds = _bounds(case.image, parameters)
+    image, label = case.cut(bounds)
+    target = parameters.spacing or case.spacing
+    shape = geometry.resampled_shape(label.shape, case.spacing, target)
+    case.check(shape, label.shape, target)
+    rules = parameters.of_channels(len(image))
+    order = parameters.image_order
+    channels = [_channel(np.ascontiguousarray(channel), shape, rule, order) for channel, rule in zip(image, rules, strict=True)]
+    label = np.ascontiguousarray(geometry.resample(label, shape, order=0))
+    return Preprocessed(np.stack(channels), label, Placement(case.native_shape, case.axes, bounds, shape))
+
+
+def _monai(case: _Oriented, parameters: Parameters) -> Preprocessed:
+    target = parameters.spacing or case.spacing
+    grid = published.corner_grid(case.label.shape, case.spacing, target)
+    case.check(grid.shape, case.label.shape, target)
+    rules = parameters.of_channels(len(case.image))
+    everywhere = np.ones(grid.shape, bool)
+    resampled = (published.at_corners(channel, grid) for channel in case.image)
+    image = np.stack([_scaled(channel, rule, everywhere) for channel, rule in zip(resampled, rules, strict=True)])
+    label = published.nearest_at_corners(case.label, grid)
+    d, h, w = case.label.shape
+    asked = [index for index, rule in enumerate(rules) if rule.crop_above is not None]
+    inner = geometry.box(np.asarray(np.any(image[asked] > 0, axis=0)) if asked else everywhere)
+    window = tuple(slice(low, high) for low, high in inner)
+    image, label = np.ascontiguousarray(image[(slice(None), *window)]), np.ascontiguousarray(label[window])
+    (d0, _), (h0, _), (w0, _) = inner
+    whole = ((0, d), (0, h), (0, w))
+    corners = Corners(grid.steps, (d0, h0, w0))
+    return Preprocessed(image, label, Placement(case.native_shape, case.axes, whole, label.shape, corners=corners))
+
+
+def _nnunet(case: _Oriented, parameters: Parameters) -> Preprocessed:
+    bounds = _bounds(case.image, parameters)
+    image, label = case.cut(bounds)
+    target = parameters.spacing or case.spacing
+    shape = geometry.resampled_shape(label.shape, case.spacing, target)
+    case.check(shape, label.shape, target)
+    coarse = published.coarse_axis(case.spacing, target)
+    rules = parameters.of_channels(len(image))
+    nonzero = any(rule.region == "nonzero" for rule in rules)
+    everywhere = np.ones(shape, bool)
+    region = _region(image, label, shape, coarse) if nonzero else everywhere
+    channels = []
+    for channel, rule in zip(image, rules, strict=True):
+        made = published.spline(np.ascontiguousarray(channel), shape, parameters.image_order, coarse)
+        channels.append(_scaled(made, rule, region if rule.region == "nonzero" else everywhere))
+    label = np.ascontiguousarray(published.one_hot(np.ascontiguousarray(label), shape, coarse))
+    return Preprocessed(np.stack(channels), label, Placement(case.native_shape, case.axes, bounds, shape, coarse=coarse))
+
+
+def _region(image: NDArray[np.float32], label: NDArray[np.uint8], shape: Grid, coarse: int | None) -> NDArray[np.bool_]:
+    """Where nnU-Net takes a case's mean and SD: what is nonzero or labelled, resampled as one more class is."""
+    marked = label.astype(np.int16)
+    marked[(label == 0) & ~published.nonzero_mask(image)] = -1
+    return published.one_hot(marked, shape, coarse) >= 0
+
+
+def _scaled(volume: NDArray[np.float32], rule: Channel, region: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Clipped and scaled by the data set's numbers, else by the case's own; a window's ends are 0 and 1 exactly."""
+    if rule.scale is None and rule.region != "range":
+        return _zscored(volume, region)
+    offset, width = rule.scale or _range(volume)
+    clipped = volume if rule.clip is None else np.clip(volume, *rule.clip)
+    scaled: NDArray[np.float32] = (clipped - np.float32(offset)) / np.float32(width)
+    return scaled.astype(np.float32, copy=False)
+
+
+def _range(volume: NDArray[np.float32]) -> tuple[float, float]:
+    """The least value, and how far the greatest is above it."""
+    low, high = float(volume.min()), float(volume.max())
+    return low, max(high - low, 1e-8)
+
+
+def _zscored(volume: NDArray[np.float32], region: NDArray[np.bool_]) -> NDArray[np.float32]:
+    inside = volume[region]
+    out = np.zeros_like(volume)
+    if inside.size:
+        out[region] = (inside - np.float32(inside.mean(dtype=np.float64))) / np.float32(inside.std(dtype=np.float64) + 1e-8)
+    return out
+
+
+def _mm(spacing: Spacing) -> str:
+    return f"{' × '.join(f'{size:.3g}' for size in spacing)} mm"
+
+
+def _bounds(image: NDArray[np.float32], parameters: Parameters) -> Bounds:
+    d, h, w = image.shape[1:]
+    if parameters.crop_nonzero:
+        return geometry.box(np.asarray(np.any(image != 0, axis=0)))
+    pairs = zip(image, parameters.of_channels(len(image)), strict=True)
+    above = [channel > rule.crop_above for channel, rule in pairs if rule.crop_above is not None]
+    return geometry.box(np.asarray(np.any(above, axis=0))) if above else ((0, d), (0, h), (0, w))
+
+
+def _channel(channel: NDArray[np.float32], shape: Grid, rule: Channel, order: int) -> NDArray[np.float32]:
+    clip = rule.clip
+    if clip is None:
+        low, high = np.percentile(channel, rule.percentiles)
+        clip = (float(low), float(high))
+    clipped = np.clip(channel, *clip)
+    # Cubic interpolation overshoots, so the bounds hold again after it.
+    resampled = np.clip(geometry.resample(clipped, shape, order), *clip)
+    if rule.scale is not None:
+        offset, width = rule.scale
+    elif rule.region == "range":
+        offset, width = _range(resampled)
+    else:
+        offset, width = float(resampled.mean(dtype=np.float64)), max(float(resampled.std(dtype=np.float64)), 1e-8)
+    scaled: NDArray[np.float32] = (resampled - np.float32(offset)) / np.float32(width)
+    return scaled.astype(np.float32, copy=False)

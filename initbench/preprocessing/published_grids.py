@@ -1,0 +1,124 @@
+"""Grids and orders of steps as the papers' code has them, where they differ from ours.
+
+- ``monai``: `LoadImaged, Orientationd(RAS), Spacingd(bilinear, nearest), ScaleIntensityRanged, CropForegroundd` of
+  ShahinaKK/LWI-VMS@7f21654:UNETR/BTCV/utils/data_utils.py, as MONAI 1.6.1 computes them.
+- ``nnunet``: `crop_to_nonzero, resample_patient, GenericPreprocessor` of nnU-Net v1
+  (MIC-DKFZ/nnUNet@078bf9c:nnunet/preprocessing), which UNETR++ and nnFormer carry along.
+
+Written from the descriptions of those rules and checked against the libraries themselves (tests/test_published_grids.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from initbench.datasets import geometry
+from initbench.protocols import Grid, Spacing
+
+Label = TypeVar("Label", bound=np.integer[Any])
+Value = TypeVar("Value", bound=np.generic)
+Bounds = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+SAME_SPACING = 1e-3  # mm: MONAI keeps a spacing that is this close to the asked one
+
+
+@dataclass(frozen=True)
+class CornerGrid:
+    """A grid whose first voxel is the native first voxel: `steps` native voxels from one of its voxels to the next."""
+
+    shape: Grid
+    steps: Spacing
+
+
+def corner_grid(shape: Grid, spacing: Spacing, target: Spacing) -> CornerGrid:
+    """MONAI's grid: from the centre of the first voxel to about that of the last."""
+    pairs = zip(spacing, target, strict=True)
+    d, h, w = (1.0 if abs(size - wanted) <= SAME_SPACING else wanted / size for size, wanted in pairs)
+    steps = (d, h, w)
+    d_, h_, w_ = (round((count - 1) / step + 1) for count, step in zip(shape, steps, strict=True))
+    return CornerGrid((d_, h_, w_), steps)
+
+
+def at_corners(volume: NDArray[np.float32], grid: CornerGrid) -> NDArray[np.float32]:
+    """Linear interpolation of ``(D, H, W)`` in float64, edges repeated."""
+    for axis, (count, step) in enumerate(zip(grid.shape, grid.steps, strict=True)):
+        if step == 1.0 and count == volume.shape[axis]:
+            continue
+        last = volume.shape[axis] - 1
+        position = np.clip(np.arange(count) * step, 0, last)
+        low = np.floor(position).astype(np.int64)
+        shape = [-1 if a == axis else 1 for a in range(3)]
+        part = (position - low).reshape(shape)
+        below, above = volume.take(low, axis), volume.take(np.minimum(low + 1, last), axis)
+        volume = below * (1 - part) + above * part
+    return volume.astype(np.float32, copy=False)
+
+
+def nearest_at_corners(labels: NDArray[np.uint8], grid: CornerGrid) -> NDArray[np.uint8]:
+    """The nearest voxel; of two that are as near, the even one (as torch rounds)."""
+    index = []
+    for size, count, step in zip(labels.shape, grid.shape, grid.steps, strict=True):
+        # The scale is a quotient of rounded numbers: what is a tie up to that rounding is one.
+        index.append(np.clip(np.rint(np.round(np.arange(count) * step, 9)).astype(np.int64), 0, size - 1))
+    return labels[np.ix_(*index)]
+
+
+def nonzero_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Voxels that differ from 0 in any channel, holes filled (``create_nonzero_mask``)."""
+    return np.asarray(ndimage.binary_fill_holes((image != 0).any(axis=0)), bool)
+
+
+def coarse_axis(spacing: Spacing, target: Spacing) -> int | None:
+    """The axis along which nnU-Net does not interpolate: the one coarsest of the file, else of the target, if above 3 : 1."""
+    for sizes in (spacing, target):
+        if max(sizes) / min(sizes) > geometry.ANISOTROPY:
+            coarsest = [axis for axis, size in enumerate(sizes) if max(sizes) / size == 1]
+            return coarsest[0] if len(coarsest) == 1 else None
+    return None
+
+
+def spline(volume: NDArray[np.float32], shape: Grid, order: int, coarse: int | None) -> NDArray[np.float32]:
+    """``resample_data_or_seg`` for images: a spline kept within the range of its input, or `coarse`: slice by slice, repeated."""
+    if volume.shape == shape:
+        return volume
+    if coarse is None:
+        return _within(volume, shape, order)
+    flat = tuple(np.delete(shape, coarse))
+    slices = [_within(np.ascontiguousarray(piece), flat, order) for piece in np.moveaxis(volume, coarse, 0)]
+    return _repeated(np.stack(slices), shape, coarse)
+
+
+def one_hot(labels: NDArray[Label], shape: Grid, coarse: int | None) -> NDArray[Label]:
+    """``resample_data_or_seg`` for labels: each class linearly; where it has one half or more of a voxel, that is its class."""
+    if labels.shape == shape:
+        return labels
+    if coarse is None:
+        return _by_class(labels, shape)
+    flat = tuple(np.delete(shape, coarse))
+    slices = [_by_class(np.ascontiguousarray(piece), flat) for piece in np.moveaxis(labels, coarse, 0)]
+    return _repeated(np.stack(slices), shape, coarse)
+
+
+def _within(volume: NDArray[np.float32], shape: Sequence[int], order: int) -> NDArray[np.float32]:
+    if volume.shape == tuple(shape):
+        return volume
+    return np.asarray(np.clip(geometry.zoom(volume, shape, order), volume.min(), volume.max()), volume.dtype)
+
+
+def _by_class(labels: NDArray[Label], shape: Sequence[int]) -> NDArray[Label]:
+    if labels.shape == tuple(shape):
+        return labels
+    out = np.zeros(shape, labels.dtype)
+    for value in np.unique(labels):
+        out[geometry.zoom((labels == value).astype(np.float64), shape, 1) >= 0.5] = value
+    return out
+
+
+def _repeated(slices: NDArray[Value], shape: Grid, coarse: int) -> NDArray[Value]:
+    """Slices, first axis first, put back in place and repeated to `shape` by the half-pixel rule."""
+    return geometry.resample(np.ascontiguousarray(np.moveaxis(slices, 0, coarse)), shape, order=0)

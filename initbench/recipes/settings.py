@@ -1,0 +1,413 @@
+"""Frozen settings of a run: TOML layers, overrides by size, backbone and budget, then ``--set``; validated, digested.
+
+Layers, each over the one before: ``base.toml`` and those of its overrides whose `when` matches (in file order), the data set's
+recipe and its matching overrides, and the user's assignments. Data, not code: a recipe holds values and no expressions.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from initbench import digest, registry, spec
+from initbench.errors import UsageError
+from initbench.protocols.basics import SIZES
+from initbench.recipes.files import read
+
+Budget = Literal["smoke", "short", "paper"]
+_SELECTABLE: Final[Mapping[str, tuple[str, ...]]] = {"size": SIZES, "budget": get_args(Budget)}
+Fraction = Field(ge=0.0, le=1.0)
+# Bounds far beyond any use: a slip of the hand or a hostile file is refused here, not by an allocation in the middle of a run.
+MAX_PATCH = 2**27  # 512 voxels cubed
+Voxels = Annotated[int, Field(ge=1, le=4096)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+StepCount = Annotated[int, Field(ge=2, le=1_000_000_000)]
+Millimetres = Annotated[float, Field(ge=0.001, le=1000.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Size = Annotated[float, Field(ge=0.0, le=100.0)]
+Factor = Annotated[float, Field(ge=0.1, le=10.0)]
+Intensity = Annotated[float, Field(ge=-1e9, le=1e9)]
+Percent = Annotated[float, Field(ge=0.0, le=100.0)]
+N = TypeVar("N", bound=float)
+
+
+def _rises(pair: tuple[float, float]) -> tuple[float, float]:
+    if not pair[0] < pair[1]:
+        raise ValueError("the first number must be below the second")
+    return pair
+
+
+def _fits(patch: tuple[int, int, int]) -> tuple[int, int, int]:
+    if math.prod(patch) > MAX_PATCH:
+        raise ValueError(f"more than {MAX_PATCH:,} voxels")
+    return patch
+
+
+def _listed(value: Any) -> Any:
+    """``a,b`` of an assignment as a list."""
+    return [item.strip() for item in value.split(",")] if isinstance(value, str) else value
+
+
+def _native(grids: tuple[str, ...]) -> tuple[str, ...]:
+    if grids not in (("native",), ("native", "resampled")):
+        raise ValueError("write native, or native,resampled: the score is always of the native grid")
+    return grids
+
+
+Rising = Annotated[tuple[N, N], AfterValidator(_rises)]
+
+
+class _Later:
+    """Marks a setting that came after results existed: left at its default, it is in no digest, so theirs stay as they were."""
+
+
+LATER = _Later()
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def identity(self, *, without: Iterable[str] = ()) -> dict[str, Any]:
+        """Plain values for digests: every setting but those `without`, and later ones that are at their default."""
+        values = self.model_dump(mode="json", exclude=set(without))
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name in values and LATER in field.metadata and value == field.get_default(call_default_factory=True):
+                del values[name]
+            elif name in values and isinstance(value, _Section):
+                values[name] = value.identity()
+        return values
+
+
+class Preprocess(_Section):
+    """From the file to the network's input.
+
+    `spacing` is (D, H, W) in mm, ``median`` of the training cases, or ``native``. `intensity` is ``window`` (fixed HU window to
+    [0, 1]), ``percentile`` (clip to foreground percentiles of the training cases, z-score with their mean and SD) or
+    ``case-zscore`` (each case by its own percentiles, mean and SD). `crop` cuts to voxels above the window's lower end (CT) or
+    above zero (other modalities), ``nonzero`` to those that differ from zero in any channel. `depth_axis` binds D: ``auto`` or
+    one of x, y, z of the RAS volume.
+
+    `resampling` names a grid, and with it the order of the steps:
+        ``half-pixel``: ours. Crop, clip, resample by spline `image_order`, scale; labels take the nearest voxel.
+        ``monai``: Orientationd(RAS), Spacingd(bilinear, nearest), intensities, CropForegroundd(> 0). Needs ``window``; its first
+            voxel lies on the first voxel of the file, so the field of view is up to one voxel smaller than ours.
+        ``nnunet``: nnU-Net v1. Crop, resample by spline `image_order` (labels linearly, class by class), along an axis that is
+            coarser than 3 times the finest by repetition alone; then intensities.
+    `intensity` may be, beside those above, ``zscore`` (each case by its own mean and SD) and ``nonzero-zscore`` (those of its
+    nonzero voxels, holes filled; 0 outside): nnU-Net's two rules for MR. They go with ``nnunet``.
+    """
+
+    spacing: tuple[Millimetres, Millimetres, Millimetres] | Literal["median", "native"]
+    intensity: Literal["window", "percentile", "case-zscore", "zscore", "nonzero-zscore"]
+    window: Rising[Intensity] = (-175.0, 250.0)
+    percentiles: Rising[Percent] = (0.5, 99.5)
+    crop: bool | Literal["nonzero"] = True
+    image_order: int = Field(ge=0, le=3)
+    depth_axis: Literal["auto", "x", "y", "z"] = "auto"
+    resampling: Annotated[Literal["half-pixel", "monai", "nnunet"], LATER] = "half-pixel"
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        if self.resampling == "monai" and self.intensity != "window":
+            raise ValueError("resampling = monai goes with intensity = window: its crop is of what lies above the window")
+        if self.intensity in ("zscore", "nonzero-zscore") and self.resampling != "nnunet":
+            raise ValueError(f"intensity = {self.intensity} goes with resampling = nnunet")
+        if self.crop == "nonzero" and self.resampling == "monai":
+            raise ValueError("resampling = monai crops to what lies above the window: crop = true or false")
+        return self
+
+
+class Patch(_Section):
+    """Training crops. `foreground` is the share of patches centred on a foreground voxel (pos:neg 1:1 is 0.5).
+
+    `sampling` is ``centres`` (MONAI's RandCropByPosNegLabel: every foreground voxel alike, the others around background) or
+    ``nnunet`` (the last of a batch hold foreground, every class alike, as many as the rounded share; the others lie anywhere).
+    `background` says around which voxels: ``any`` that are not foreground, or those where the image is ``positive`` (MONAI's
+    image_threshold of 0). `per_volume` patches of a batch are cut from one volume.
+    """
+
+    size: Annotated[tuple[Voxels, Voxels, Voxels], AfterValidator(_fits)]
+    batch: Count
+    foreground: float = Fraction
+    sampling: Annotated[Literal["centres", "nnunet"], LATER] = "centres"
+    background: Annotated[Literal["any", "positive"], LATER] = "any"
+    per_volume: Annotated[Count, LATER] = 1
+
+
+class NnUnetAugment(_Section):
+    """nnU-Net's augmentation (moreDA): probabilities per patch and ranges; `..._channel` are per channel of a chosen patch.
+
+    `dummy_2d`: whether patches are turned, by up to `degrees_in_plane`, and scaled in plane alone; ``auto`` where the longest
+    edge of a patch is more than three times its depth, as nnU-Net v1 has it.
+    """
+
+    rotate: Share = 0.2
+    degrees: float = Field(default=30.0, ge=0, le=180)
+    degrees_in_plane: float = Field(default=180.0, ge=0, le=180)
+    dummy_2d: Literal["auto", "always", "never"] = "auto"
+    scale: Share = 0.2
+    scale_range: Rising[Factor] = (0.7, 1.4)
+    noise: Share = 0.1
+    noise_sd: Rising[Size] = (0.0, 0.1)
+    blur: Share = 0.2
+    blur_channel: Share = 0.5
+    blur_sigma: Rising[Factor] = (0.5, 1.0)
+    brightness: Share = 0.15
+    brightness_range: Rising[Size] = (0.75, 1.25)
+    contrast: Share = 0.15
+    contrast_range: Rising[Size] = (0.75, 1.25)
+    lowres: Share = 0.25
+    lowres_channel: Share = 0.5
+    lowres_range: Rising[Share] = (0.5, 1.0)
+    gamma_inverted: Share = 0.1
+    gamma: Share = 0.3
+    gamma_range: Rising[Factor] = (0.7, 1.5)
+    mirror: Share = 0.5
+
+
+class Augment(_Section):
+    """Probabilities and ranges of recipe R1: flips per axis, in-plane quarter turns, intensity scale and shift.
+
+    `family` says what the patches of training get: these (``monai-r1``), or `nnunet` instead. Unlabelled patches of a pretext get
+    these always.
+    """
+
+    flip: float = Fraction
+    rot90: float = Fraction
+    scale_probability: float = Fraction
+    scale_range: Size
+    shift_probability: float = Fraction
+    shift_range: Size
+    family: Annotated[Literal["monai-r1", "nnunet"], LATER] = "monai-r1"
+    nnunet: Annotated[NnUnetAugment, LATER] = NnUnetAugment()
+
+
+class Optimizer(_Section):
+    """One optimizer with its schedule. `warmup` is a share of the stage's steps, `plateaus` the number of its ``plateaus``."""
+
+    name: Literal["adamw", "sgd"]
+    lr: float = Field(gt=0, le=1e30)
+    weight_decay: float = Field(ge=0, le=1e30)
+    momentum: float = Field(default=0.99, ge=0, lt=1)
+    schedule: Literal["cosine", "poly", "constant", "plateaus"]
+    warmup: float = Fraction
+    poly_power: Size = 0.9
+    clip: float = Field(default=0.0, ge=0, le=1e9, description="gradient norm bound, 0 for none")
+    plateaus: Annotated[int, Field(ge=1, le=50), LATER] = 8
+
+
+class Loss(_Section):
+    """Dice + cross-entropy. The defaults are eq. 11 as MONAI computes it. `coarsest`: under deep supervision the coarsest of two
+    outputs or more counts, which nnU-Net leaves out.
+    """
+
+    squared: bool = True
+    background: bool = True
+    batch_dice: bool = False
+    smooth_nr: float = Field(default=0.0, ge=0, le=1e9)
+    smooth_dr: float = Field(default=1e-6, ge=0, le=1e9)
+    deep_supervision: bool = False
+    coarsest: Annotated[bool, LATER] = True
+
+
+class PretextStage(_Section):
+    """Training of a learned init. `share` is its part of the recipe's total steps, `mask_patch` the edge of a masked cell."""
+
+    share: float = Field(gt=0, lt=1)
+    mask_patch: Voxels
+    batch: Count
+    optimizer: Optimizer
+
+
+class Inference(_Section):
+    """Sliding window over the preprocessed volume.
+
+    `mirror`: every window is predicted in its eight mirrorings and their probabilities averaged, as nnU-Net does; eight times the
+    work. `grids`: where predictions are counted. The native one always is, and its Dice is the score; ``resampled`` is counted
+    beside it, on the preprocessed volume and its labels, as UNETR's released test does.
+    """
+
+    overlap: float = Field(ge=0, lt=1)
+    blend: Literal["constant", "gaussian"]
+    batch: Count
+    mirror: Annotated[bool, LATER] = False
+    grids: Annotated[tuple[Literal["native", "resampled"], ...], BeforeValidator(_listed), AfterValidator(_native), LATER] = (
+        "native",
+    )
+
+
+class Steps(_Section):
+    """Total optimizer steps of a run per budget."""
+
+    smoke: StepCount
+    short: StepCount
+    paper: StepCount
+
+
+class Plan(_Section):
+    """What is left to the training cases of a data set without a recipe (rule: ``initbench.preprocessing.auto_settings``).
+
+    `patch`: spacing, where that is ``median``, and patch. `epochs`: steps of the ``paper`` budget are as many times the training
+    cases, `most_steps` at most; 0 for those that are written. Numbers replace the plan before a run gets its name.
+    """
+
+    patch: bool = False
+    epochs: int = Field(default=0, ge=0, le=1_000_000)
+    most_steps: StepCount = 250_000
+
+
+class Recipe(_Section):
+    """Everything that two inits of a block share."""
+
+    name: str
+    version: int
+    source: str
+    preprocess: Preprocess
+    patch: Patch
+    augment: Augment
+    optimizer: Optimizer
+    loss: Loss
+    pretext: PretextStage
+    inference: Inference
+    steps: Steps
+    variant: str | None = None
+    dice_policy: Literal["reference-mask"] = "reference-mask"
+    plan: Annotated[Plan, LATER] = Plan()
+
+    def digest(self) -> str:
+        """Digest of the resolved values; name, version and source are documentation."""
+        return digest.of_json(self.identity(without=("name", "version", "source")))
+
+
+def load(name: str, *, size: str, backbone: str, budget: Budget, assignments: Iterable[str] = ()) -> Recipe:
+    """Resolves a recipe.
+
+    Args:
+        name: of a packaged recipe, or a path to a TOML file.
+        size: ``tiny`` or ``paper``, matched by overrides.
+        backbone: name, matched by overrides.
+        budget: matched by overrides.
+        assignments: ``section.field=value``, over everything else.
+
+    Raises:
+        UsageError: unknown recipe, key or value; says which and what is allowed.
+    """
+    values: dict[str, Any] = {}
+    for layer in layers(name, size=size, backbone=backbone, budget=budget):
+        _merge(values, layer.values)
+    for assignment in assignments:
+        _assign(values, assignment)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(f"recipe {name}: {_explain(error)}") from None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings of one place: a recipe, or an override in it whose `when` matches."""
+
+    recipe: str
+    when: Mapping[str, Any]
+    values: Mapping[str, Any]
+
+
+def layers(name: str, *, size: str, backbone: str, budget: str) -> Iterator[Layer]:
+    """What `load` lays over one another, in that order; assignments come after.
+
+    Raises:
+        UsageError: unknown recipe, or an override that is none.
+    """
+    selectors = {"size": size, "backbone": backbone, "budget": budget}
+    for recipe in ("base", name):
+        table = read(recipe)
+        yield Layer(recipe, {}, {key: value for key, value in table.items() if key != "override"})
+        for override in _overrides(name, table):
+            when = override.get("when", {})
+            if _matches(name, when, selectors):
+                yield Layer(recipe, when, {key: value for key, value in override.items() if key != "when"})
+
+
+def _overrides(name: str, table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = table.get("override", [])
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise UsageError(f"recipe {name}: override must be a list of tables, as in [[override]], got {found!r:.200}")
+    return found
+
+
+def _matches(name: str, when: Any, selectors: Mapping[str, str]) -> bool:
+    if not isinstance(when, dict) or set(when) - set(selectors):
+        raise UsageError(f"recipe {name}: an override's `when` may name {', '.join(selectors)}, got {when!r}")
+    wanted = {key: _wanted(name, key, value) for key, value in when.items()}
+    return all(_without_place(selectors[key]) in map(_without_place, values) for key, values in wanted.items())
+
+
+def _wanted(name: str, key: str, value: Any) -> list[str]:
+    """The values that an override asks for; there are all of them, as an override with a slip of the pen would never hold."""
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(isinstance(item, str) for item in values):
+        raise UsageError(f"recipe {name}: an override's `when` asks for {key} = {value!r:.200}; write a name, or a list of names")
+    for item in values:
+        if key == "backbone":
+            _check_backbone(name, item)
+        elif item not in _SELECTABLE[key]:
+            raise UsageError(
+                f"recipe {name}: an override asks for {key} = {item!r:.200}; there are {', '.join(_SELECTABLE[key])}"
+            )
+    return values
+
+
+def _check_backbone(name: str, backbone: str) -> None:
+    if spec.Spec(backbone).is_file:
+        return
+    try:
+        registry.check_name("backbone", backbone)
+    except UsageError as error:
+        raise UsageError(f"recipe {name}: an override's `when`: {error}") from None
+
+
+def _without_place(selector: str) -> str:
+    """A backbone in a file by the file's name: the same run may be asked for from another folder."""
+    return Path(selector).name if spec.Spec(selector).is_file else selector
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = copy.deepcopy(value)
+
+
+def _assign(values: dict[str, Any], assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {assignment!r}: write --set section.field=value, as in --set optimizer.lr=0.001")
+    *sections, name = key.strip().split(".")
+    table = values
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"--set {assignment!r}: {section} is a value, not a section")
+    table[name] = spec.value(text.strip())
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"])
+        got = "" if item["type"] == "missing" else f" (got {_short(item['input'])})"
+        lines.append(f"{where}: {item['msg']}{got}")
+    return "; ".join(lines)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:100]} and {len(text) - 100} more characters"

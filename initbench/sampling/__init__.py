@@ -1,0 +1,1 @@
+"""Volumes on the device, and the patches cut from them."""

@@ -1,0 +1,235 @@
+"""nnU-Net's augmentation ("moreDA"): numbers drawn on the CPU, applied on the device to a batch at once.
+
+Sources: MIC-DKFZ/nnUNet@4c90678:nnunet/training/data_augmentation/data_augmentation_moreDA.py for the order, the probabilities
+and the ranges; the functions of batchgenerators 0.25 for what each does. Written anew on tensors; the tests compare each with
+numpy and scipy. What differs, for speed on the device: images are interpolated linearly and labels by the nearest voxel (there:
+splines of order 3 and 1), the low resolution comes back linearly (there: order 3; as in nnU-Net v2), what a turned patch needs
+is cut out of the volume, so its corners are real wherever the volume has them, and patches are cut inside the volume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from initbench.protocols import Grid
+from initbench.recipes.settings import NnUnetAugment
+
+DUMMY_2D_ABOVE = 3.0  # patches whose longest edge is more than this many times their depth are turned in plane alone
+_SPACE = (2, 3, 4)
+Flags = NDArray[np.bool_]
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The numbers of N patches of C channels. What has no flag of its own is neutral where nothing is done.
+
+    Attributes:
+        moved: ``(N,)``, whether `matrix` ``(N, 3, 3)`` is not the identity; it takes positions in the patch, from its centre, to
+            positions in the volume.
+        noise: ``(N,)`` standard deviations, 0 for none.
+        sigma: ``(N, C)`` of the blur in voxels, 0 for none.
+        brightness: ``(N, C)`` factors. contrast: likewise, where `contrasted` ``(N,)``.
+        sizes: ``(N, C, 3)`` voxels of the low resolution; the patch's own for none.
+        inverted_gamma: ``(N, C)``, 1 for none. gamma: likewise.
+        mirror: ``(N, 3)``.
+    """
+
+    moved: Flags
+    matrix: Numbers
+    noise: Numbers
+    sigma: Numbers
+    brightness: Numbers
+    contrasted: Flags
+    contrast: Numbers
+    sizes: NDArray[np.int64]
+    inverted_gamma: Numbers
+    gamma: Numbers
+    mirror: Flags
+
+
+def in_plane(patch: Grid, settings: NnUnetAugment) -> bool:
+    """Whether patches are turned and scaled in (H, W) alone."""
+    if settings.dummy_2d == "auto":
+        return max(patch) / patch[0] > DUMMY_2D_ABOVE
+    return settings.dummy_2d == "always"
+
+
+def draw(rng: np.random.Generator, count: int, channels: int, patch: Grid, settings: NnUnetAugment) -> Draw:
+    """Draws the numbers of one batch; the same count of them whatever comes out, so that no number shifts another."""
+    each, flat = (count, channels), in_plane(patch, settings)
+    turned, scaled = rng.random(count) < settings.rotate, rng.random(count) < settings.scale
+    angles = rng.uniform(-1, 1, (count, 3)) * (settings.degrees_in_plane if flat else settings.degrees)
+    matrix = _matrices(np.where(turned[:, None], angles, 0.0), flat)
+    factor = np.where(scaled, _around_one(rng, (count,), settings.scale_range), 1.0)
+    matrix *= np.where([[flat, False, False]], 1.0, factor[:, None])[:, :, None]
+    noisy = rng.random(count) < settings.noise
+    noise = np.where(noisy, rng.uniform(*settings.noise_sd, count), 0.0)
+    blurred = (rng.random(count) < settings.blur)[:, None] & (rng.random(each) < settings.blur_channel)
+    sigma = np.where(blurred, rng.uniform(*settings.blur_sigma, each), 0.0)
+    brighter = (rng.random(count) < settings.brightness)[:, None]
+    brightness = np.where(brighter, rng.uniform(*settings.brightness_range, each), 1.0)
+    contrasted = rng.random(count) < settings.contrast
+    contrast = _around_one(rng, each, settings.contrast_range)
+    coarse = (rng.random(count) < settings.lowres)[:, None] & (rng.random(each) < settings.lowres_channel)
+    zoom = np.where(coarse, rng.uniform(*settings.lowres_range, each), 1.0)
+    sizes = np.maximum(np.round(zoom[..., None] * np.array(patch)), 1).astype(np.int64)
+    if flat:
+        sizes[..., 0] = patch[0]
+    inverted = (rng.random(count) < settings.gamma_inverted)[:, None]
+    inverted_gamma = np.where(inverted, _around_one(rng, each, settings.gamma_range), 1.0)
+    plain = (rng.random(count) < settings.gamma)[:, None]
+    gamma = np.where(plain, _around_one(rng, each, settings.gamma_range), 1.0)
+    mirror = rng.random((count, 3)) < settings.mirror
+    return Draw(
+        turned | scaled, matrix, noise, sigma, brightness, contrasted, contrast, sizes, inverted_gamma, gamma, mirror
+    )  # fmt: skip
+
+
+def _around_one(rng: np.random.Generator, shape: tuple[int, ...], bounds: tuple[float, float]) -> Numbers:
+    """Below 1 as often as above it, uniform on each side."""
+    low, high = bounds
+    below = (rng.random(shape) < 0.5) & (low < 1)
+    return np.where(below, rng.uniform(min(low, 1.0), 1.0, shape), rng.uniform(max(low, 1.0), max(high, 1.0), shape))
+
+
+def _matrices(degrees: Numbers, flat: bool) -> Numbers:
+    """Rotations about D, H and W, one after the other; about D alone if `flat`."""
+    out = np.broadcast_to(np.eye(3), (len(degrees), 3, 3)).copy()
+    for axis in (0,) if flat else (0, 1, 2):
+        first, second = (a for a in range(3) if a != axis)
+        angle = np.deg2rad(degrees[:, axis])
+        step = np.broadcast_to(np.eye(3), out.shape).copy()
+        step[:, first, first] = step[:, second, second] = np.cos(angle)
+        step[:, first, second], step[:, second, first] = -np.sin(angle), np.sin(angle)
+        out = out @ step
+    return out
+
+
+def margins(drawn: Draw, patch: Grid) -> Grid:
+    """Voxels beyond the patch, on each side, that its turned and scaled patches reach."""
+    half = (np.array(patch) - 1) / 2
+    reach = np.abs(drawn.matrix[drawn.moved]) @ half if drawn.moved.any() else half[None]
+    d, h, w = (int(max(0, np.ceil(far - near - 1e-6)) + 1) for far, near in zip(reach.max(axis=0), half, strict=True))
+    return d, h, w
+
+
+def resample(regions: Tensor, matrix: Numbers, patch: Grid, mode: str) -> Tensor:
+    """Patches out of larger regions ``(M, C, ...)`` with the same centre; 0 beyond the region."""
+    scale = 2.0 / (np.array(regions.shape[2:]) - 1)
+    half = (np.array(patch) - 1) / 2
+    theta = np.zeros((len(matrix), 3, 4), np.float32)
+    theta[:, :, :3] = (scale[:, None] * matrix * half)[:, ::-1, ::-1]  # torch counts axes from the last
+    grid = functional.affine_grid(_to(theta, regions), [len(matrix), 1, *patch], align_corners=True)
+    return functional.grid_sample(regions, grid, mode=mode, padding_mode="zeros", align_corners=True)
+
+
+def add_noise(images: Tensor, sd: Numbers, generator: torch.Generator) -> Tensor:
+    """White noise. What batchgenerators calls its variance is its standard deviation."""
+    noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    return images + noise * _each(sd[:, None], images)
+
+
+def blur(images: Tensor, sigma: Numbers) -> Tensor:
+    """Gaussian filter as scipy has it: cut off at 4 sigma, mirrored at the borders; sigma 0 changes nothing."""
+    reach = int(4 * sigma.max() + 0.5)
+    offsets = np.arange(-reach, reach + 1)
+    safe = np.where(sigma > 0, sigma, 1.0)[..., None]
+    kernel = np.exp(-0.5 * (offsets / safe) ** 2) * (np.abs(offsets) <= np.floor(4 * safe + 0.5))
+    kernel = np.where(sigma[..., None] > 0, kernel / kernel.sum(-1, keepdims=True), offsets == 0)
+    weights = _to(kernel, images)
+    for axis in _SPACE:
+        size = images.shape[axis]
+        index = np.arange(-reach, size + reach) % (2 * size)
+        padded = images.index_select(axis, _to(np.where(index < size, index, 2 * size - 1 - index), images))
+        total = torch.zeros_like(images)
+        for k in range(len(offsets)):
+            total.addcmul_(padded.narrow(axis, k, size), weights[:, :, k, None, None, None])
+        images = total
+    return images
+
+
+def brighten(images: Tensor, factors: Numbers) -> Tensor:
+    """Multiplies each channel."""
+    return images * _each(factors, images)
+
+
+def change_contrast(images: Tensor, factors: Numbers) -> Tensor:
+    """Stretches each channel about its mean, inside the range it had."""
+    mean = images.mean(_SPACE, keepdim=True)
+    stretched = (images - mean) * _each(factors, images) + mean
+    return torch.minimum(torch.maximum(stretched, images.amin(_SPACE, keepdim=True)), images.amax(_SPACE, keepdim=True))
+
+
+def lower_resolution(images: Tensor, sizes: NDArray[np.int64]) -> Tensor:
+    """Each channel on a coarser grid by the nearest voxel, and back linearly: one axis after the other."""
+    for axis in _SPACE:
+        full, coarse = images.shape[axis], sizes[..., axis - 2, None]
+        position = np.maximum((np.arange(full) + 0.5) * coarse / full - 0.5, 0)
+        low = np.minimum(np.floor(position).astype(np.int64), coarse - 1)
+        shape = [*low.shape[:2], *(full if a == axis else 1 for a in _SPACE)]
+        below, above = (
+            images.gather(axis, _to((2 * index + 1) * full // (2 * coarse), images).view(shape).expand_as(images))
+            for index in (low, np.minimum(low + 1, coarse - 1))
+        )
+        images = torch.lerp(below, above, _to(position - low, images).view(shape))
+    return images
+
+
+def change_gamma(images: Tensor, gamma: Numbers, *, inverted: bool) -> Tensor:
+    """A power of each channel's range, upside down if `inverted`; its mean and standard deviation stay."""
+    images = -images if inverted else images
+    mean, sd = images.mean(_SPACE, keepdim=True), images.std(_SPACE, keepdim=True, correction=0)
+    low = images.amin(_SPACE, keepdim=True)
+    width = images.amax(_SPACE, keepdim=True) - low
+    bent = ((images - low) / (width + 1e-7)).pow(_each(gamma, images)) * width + low
+    bent = (bent - bent.mean(_SPACE, keepdim=True)) / (bent.std(_SPACE, keepdim=True, correction=0) + 1e-8) * sd + mean
+    return -bent if inverted else bent
+
+
+def adjust(images: list[Tensor], drawn: Draw, generator: torch.Generator) -> list[Tensor]:
+    """Everything that moves no voxel, in nnU-Net's order, on patches ``(C, D, H, W)``; each step on the patches it is for."""
+    steps: list[tuple[Flags, Callable[[Tensor, NDArray[np.intp]], Tensor]]] = [
+        (drawn.noise > 0, lambda x, of: add_noise(x, drawn.noise[of], generator)),
+        (_some(drawn.sigma > 0), lambda x, of: blur(x, drawn.sigma[of])),
+        (_some(drawn.brightness != 1), lambda x, of: brighten(x, drawn.brightness[of])),
+        (drawn.contrasted, lambda x, of: change_contrast(x, drawn.contrast[of])),
+        (_some(drawn.sizes != images[0].shape[1:]), lambda x, of: lower_resolution(x, drawn.sizes[of])),
+        (_some(drawn.inverted_gamma != 1), lambda x, of: change_gamma(x, drawn.inverted_gamma[of], inverted=True)),
+        (_some(drawn.gamma != 1), lambda x, of: change_gamma(x, drawn.gamma[of], inverted=False)),
+    ]
+    images = list(images)
+    for chosen, step in steps:
+        of = np.flatnonzero(chosen)
+        if len(of):
+            for place, made in zip(of, step(torch.stack([images[i] for i in of]), of), strict=True):
+                images[place] = made
+    return images
+
+
+def mirror(volume: Tensor, axes: Sequence[bool]) -> Tensor:
+    """Mirrors the last three axes."""
+    chosen = [axis - 3 for axis in range(3) if axes[axis]]
+    return torch.flip(volume, chosen) if chosen else volume
+
+
+def _some(flags: Flags) -> Flags:
+    """``(N,)``, whether any flag of a patch is up."""
+    return np.asarray(flags.reshape(len(flags), -1).any(axis=1))
+
+
+def _each(values: Numbers, images: Tensor) -> Tensor:
+    return _to(values, images)[:, :, None, None, None]
+
+
+def _to(values: NDArray[np.generic], like: Tensor) -> Tensor:
+    """On the device of `like`, floats in its type; the copy is queued, nobody waits for the device."""
+    made = torch.from_numpy(np.ascontiguousarray(values))
+    return made.to(like.device, like.dtype if made.is_floating_point() else made.dtype, non_blocking=True)

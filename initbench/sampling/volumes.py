@@ -1,0 +1,285 @@
+"""Training volumes that live on the device, and the batches cut from them there. No worker process, no per-patch disk access."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from initbench import seeding
+from initbench.errors import DataError
+from initbench.preprocessing.prepare import Prepared
+from initbench.protocols import Grid, Patches
+from initbench.recipes.settings import Augment
+from initbench.recipes.settings import Patch as PatchSettings
+from initbench.sampling import augment_monai as augment
+from initbench.sampling import augment_nnunet as nnunet_augment
+
+_BACKGROUND_TRIES = 64  # a background voxel is drawn by rejection; volumes are mostly background
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One training volume.
+
+    Attributes:
+        image: ``(C, D, H, W)`` float32 on the device.
+        label: ``(D, H, W)`` uint8 on the device; all zero where there is none.
+        foreground: flat indices of foreground voxels, on the host, where positions are drawn.
+        host_label: the label on the host.
+    """
+
+    image: Tensor
+    label: Tensor
+    foreground: NDArray[np.int64]
+    host_label: NDArray[np.uint8]
+
+    @property
+    def shape(self) -> Grid:
+        """(D, H, W)."""
+        d, h, w = self.host_label.shape
+        return d, h, w
+
+    @functools.cached_property
+    def by_class(self) -> tuple[NDArray[np.int64], ...]:
+        """`foreground`, a class at a time."""
+        values = self.host_label.ravel()[self.foreground]
+        return tuple(self.foreground[values == value] for value in np.unique(values))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Supervised patches: image ``(N, C, D, H, W)`` float32, label ``(N, D, H, W)`` int64."""
+
+    image: Tensor
+    label: Tensor
+
+
+def load_volumes(prepared: Prepared, device: torch.device) -> list[Volume]:
+    """Copies the training volumes to the device."""
+    volumes = []
+    for case_id in prepared.split.train:
+        case = prepared.case(case_id)
+        volumes.append(make_volume(np.array(case.image), np.array(case.label), device))
+    return volumes
+
+
+def make_volume(image: NDArray[np.float32], label: NDArray[np.uint8] | None, device: torch.device) -> Volume:
+    """A volume of arrays ``(C, D, H, W)`` and ``(D, H, W)``."""
+    host = np.zeros(image.shape[1:], np.uint8) if label is None else label
+    return Volume(torch.from_numpy(image).to(device), torch.from_numpy(host).to(device), np.flatnonzero(host), host)
+
+
+def clamp_start(centre: int, patch: int, size: int) -> int:
+    """First voxel of a patch around `centre`, inside the volume; a volume smaller than the patch lies in its middle."""
+    if size <= patch:
+        return -((patch - size) // 2)
+    return min(max(centre - patch // 2, 0), size - patch)
+
+
+def cut(volume: Tensor, start: Sequence[int], patch: Grid) -> Tensor:
+    """Cuts ``(..., D, H, W)`` at `start`, which may be negative; what lies outside the volume is 0."""
+    spans = [(max(s, 0), min(s + p, n)) for s, p, n in zip(start, patch, volume.shape[-3:], strict=True)]
+    window = [slice(low, high) for low, high in spans]
+    inside = volume[..., window[0], window[1], window[2]]
+    if inside.shape[-3:] == torch.Size(patch):
+        return inside
+    out = volume.new_zeros((*volume.shape[:-3], *patch))
+    target = [slice(low - s, high - s) for (low, high), s in zip(spans, start, strict=True)]
+    out[..., target[0], target[1], target[2]] = inside
+    return out
+
+
+class PatchSampler:
+    """Batches of the supervised stage, each a function of (root seed, step) alone."""
+
+    def __init__(self, volumes: Sequence[Volume], patch: PatchSettings, augmentation: Augment, root: int) -> None:
+        self._volumes = volumes
+        self._patch = patch
+        self._augmentation = augmentation
+        self._root = root
+        self._allowed: list[NDArray[np.bool_] | None] = [
+            (volume.image > 0).any(0).cpu().numpy() if patch.background == "positive" else None for volume in volumes
+        ]
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step: placed by the labels, augmented."""
+        order = self._rng("order", step)
+        places = self._places(order)
+        if self._augmentation.family == "nnunet":
+            return self._as_nnunet(step, places)
+        size, count = self._patch.size, self._patch.batch
+        moves = augment.draw(self._rng("augment", step), count, size, self._augmentation)
+        images, labels = [], []
+        for n, (volume, start) in enumerate(places):
+            images.append(augment.move(cut(volume.image, start, size), moves.flips[n], int(moves.turns[n])))
+            labels.append(augment.move(cut(volume.label, start, size), moves.flips[n], int(moves.turns[n])))
+        image = augment.adjust(torch.stack(images), moves.scale, moves.shift)
+        return Batch(image, torch.stack(labels).long())
+
+    def _rng(self, stream: Literal["order", "augment"], step: int) -> np.random.Generator:
+        return seeding.rng(self._root, stream, step)
+
+    def _seed(self, step: int) -> int:
+        """Of what is drawn on the device."""
+        return seeding.torch_seed(self._root, "augment", step, "device")
+
+    def _as_nnunet(self, step: int, places: Sequence[tuple[Volume, list[int]]]) -> Batch:
+        size, settings = self._patch.size, self._augmentation.nnunet
+        device = places[0][0].image.device
+        drawn = nnunet_augment.draw(self._rng("augment", step), len(places), len(places[0][0].image), size, settings)
+        images = [cut(volume.image, start, size) for volume, start in places]
+        labels = [cut(volume.label, start, size) for volume, start in places]
+        moved = [int(n) for n in np.flatnonzero(drawn.moved)]
+        if moved:
+            margin = nnunet_augment.margins(drawn, size)
+            larger = size[0] + 2 * margin[0], size[1] + 2 * margin[1], size[2] + 2 * margin[2]
+            starts = [[s - m for s, m in zip(places[n][1], margin, strict=True)] for n in moved]
+            regions = torch.stack([cut(places[n][0].image, start, larger) for n, start in zip(moved, starts, strict=True)])
+            marks = torch.stack([cut(places[n][0].label, start, larger) for n, start in zip(moved, starts, strict=True)])
+            turned = nnunet_augment.resample(regions, drawn.matrix[moved], size, "bilinear")
+            turned_labels = nnunet_augment.resample(marks[:, None].float(), drawn.matrix[moved], size, "nearest")[:, 0]
+            for k, n in enumerate(moved):
+                images[n], labels[n] = turned[k], turned_labels[k].to(labels[n].dtype)
+        images = nnunet_augment.adjust(images, drawn, torch.Generator(device).manual_seed(self._seed(step)))
+        image = torch.stack([nnunet_augment.mirror(item, drawn.mirror[n]) for n, item in enumerate(images)])
+        label = torch.stack([nnunet_augment.mirror(item, drawn.mirror[n]) for n, item in enumerate(labels)])
+        return Batch(image, label.long())
+
+    def _places(self, rng: np.random.Generator) -> list[tuple[Volume, list[int]]]:
+        """Volume and first voxel of each patch of a batch."""
+        places, index, count = [], 0, self._patch.batch
+        for n in range(count):
+            if n % self._patch.per_volume == 0:
+                index = int(rng.integers(len(self._volumes)))
+            volume = self._volumes[index]
+            if self._patch.sampling == "nnunet":
+                start = self._anywhere(rng, volume, holds_foreground=n >= round(count * (1 - self._patch.foreground)))
+            else:
+                start = self._around_a_voxel(rng, index)
+            places.append((volume, start))
+        return places
+
+    def _around_a_voxel(self, rng: np.random.Generator, index: int) -> list[int]:
+        volume = self._volumes[index]
+        positive = bool(rng.random() < self._patch.foreground) and volume.foreground.size > 0
+        centre = self._foreground(rng, volume) if positive else self._background(rng, volume, self._allowed[index])
+        return self._start(centre, volume)
+
+    def _anywhere(self, rng: np.random.Generator, volume: Volume, *, holds_foreground: bool) -> list[int]:
+        if holds_foreground and volume.foreground.size:
+            voxels = volume.by_class[int(rng.integers(len(volume.by_class)))]
+            index = voxels[int(rng.integers(voxels.size))]
+            return self._start(tuple(int(i) for i in np.unravel_index(index, volume.shape)), volume)
+        return [
+            int(rng.integers(n - p + 1)) if n > p else clamp_start(0, p, n)
+            for p, n in zip(self._patch.size, volume.shape, strict=True)
+        ]
+
+    def _start(self, centre: Sequence[int], volume: Volume) -> list[int]:
+        return [clamp_start(c, p, s) for c, p, s in zip(centre, self._patch.size, volume.shape, strict=True)]
+
+    @staticmethod
+    def _foreground(rng: np.random.Generator, volume: Volume) -> tuple[int, ...]:
+        index = volume.foreground[int(rng.integers(volume.foreground.size))]
+        return tuple(int(i) for i in np.unravel_index(index, volume.shape))
+
+    @staticmethod
+    def _background(rng: np.random.Generator, volume: Volume, allowed: NDArray[np.bool_] | None) -> tuple[int, ...]:
+        centre: tuple[int, ...] = ()
+        for candidate in rng.integers(0, volume.shape, (_BACKGROUND_TRIES, 3)):
+            centre = tuple(int(i) for i in candidate)
+            if volume.host_label[centre] == 0 and (allowed is None or allowed[centre]):
+                break
+        return centre
+
+
+class GuidedSampler(PatchSampler):
+    """Crops of a pretext as LWI's release cuts them: placed by the labels, flipped along every axis, padding not told apart."""
+
+    def patches(self, step: int) -> Patches:
+        """The images of a step's batch."""
+        image = self.batch(step).image
+        whole = np.array([(0, size) for size in image.shape[2:]], np.int64)
+        return Patches(image, np.broadcast_to(whole, (len(image), 3, 2)).copy())
+
+    def _rng(self, stream: Literal["order", "augment"], step: int) -> np.random.Generator:
+        return seeding.rng(self._root, "pretext", stream, step)
+
+    def _seed(self, step: int) -> int:
+        return seeding.torch_seed(self._root, "pretext", "augment", step, "device")
+
+
+class UnlabelledSampler:
+    """Batches of a pretext: uniform over the training volumes, no label read, no depth flip.
+
+    The depth inside the volume is a whole number of slabs and starts at the patch's first slice, so that padding is never part
+    of a slab: on padded volumes the padding alone would give the order away.
+    """
+
+    def __init__(self, volumes: Sequence[Volume], patch: Grid, batch: int, augmentation: Augment, root: int) -> None:
+        self._volumes = volumes
+        self._patch = patch
+        self._count = batch
+        self._augmentation = augmentation
+        self._root = root
+
+    def batch(self, step: int, slab: int = 1) -> Patches:
+        """The batch of a step.
+
+        Raises:
+            DataError: no training volume holds two slabs.
+        """
+        eligible = self._volumes if slab == 1 else [v for v in self._volumes if v.shape[0] >= 2 * slab]
+        if not eligible:
+            deepest = max(volume.shape[0] for volume in self._volumes)
+            raise DataError(
+                f"order prediction needs two slabs of {slab} slices inside a volume, and the deepest training volume has "
+                f"{deepest} slices. Use a finer spacing along depth (--set preprocess.spacing=...), a smaller patch depth, or "
+                "shallower levels (taps=...)"
+            )
+        rng = seeding.rng(self._root, "pretext", "patches", step)
+        moves = augment.draw(rng, self._count, self._patch, self._augmentation, flip_depth=False)
+        images, insides = [], np.zeros((self._count, 3, 2), np.int64)
+        for n in range(self._count):
+            volume = eligible[int(rng.integers(len(eligible)))]
+            image, insides[n] = self._cut(rng, volume, slab)
+            turns = int(moves.turns[n])
+            images.append(augment.move(image, moves.flips[n], turns))
+            insides[n] = _move_inside(insides[n], self._patch, moves.flips[n], turns)
+        # Padding stays 0 under a shift: scaling and shifting it would draw the volume's outline.
+        plain = Patches(torch.stack(images), insides)
+        adjusted = augment.adjust(plain.image, moves.scale, moves.shift)
+        return Patches(adjusted.masked_fill(~plain.inside_mask(), 0.0), insides)
+
+    def _cut(self, rng: np.random.Generator, volume: Volume, slab: int) -> tuple[Tensor, NDArray[np.int64]]:
+        patch, size = self._patch, volume.shape
+        depth = min(patch[0], size[0] // slab * slab)
+        first = int(rng.integers(size[0] - depth + 1))
+        start, inside = [0], [(0, depth)]
+        for p, s in zip(patch[1:], size[1:], strict=True):
+            begin = int(rng.integers(s - p + 1)) if s > p else clamp_start(0, p, s)
+            start.append(begin)
+            inside.append((max(0, -begin), min(p, s - begin)))
+        slices = volume.image[:, first : first + depth]
+        return cut(slices, start, patch), np.array(inside, np.int64)
+
+
+def _move_inside(inside: NDArray[np.int64], patch: Grid, flips: NDArray[np.bool_], turns: int) -> NDArray[np.int64]:
+    """Where the volume lies after `augment.move`."""
+    out = inside.copy()
+    for axis in range(3):
+        if flips[axis]:
+            out[axis] = patch[axis] - out[axis, ::-1]
+    height, width = patch[1:]
+    for _ in range(turns):  # a quarter turn sends (h, w) to (W - 1 - w, h), and the patch's sides change places
+        h, w = out[1].copy(), out[2].copy()
+        out[1], out[2] = width - w[::-1], h
+        height, width = width, height
+    return out

@@ -1,0 +1,273 @@
+"""What a sweep would be, without a run: its cells resolved as `run` resolves them, the work that is left, and bytes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from initbench.errors import InitbenchError, UsageError
+from initbench.executors.local import OneRun, Reporter
+from initbench.harness import compose, reuse
+from initbench.harness.build import build_for
+from initbench.harness.cell import Cell, RunRequest, resolve
+from initbench.harness.context import Context
+from initbench.harness.execute import Outcome, look_up
+from initbench.harness.hardware import environment, resolve_device
+from initbench.harness.record import header
+from initbench.harness.sites import find_sites
+from initbench.protocols import Crops, Patches, Task, structure_of
+from initbench.runs import costs, store, work
+from initbench.runs.costs import Expected, Measured, Sample, StudyPlan
+from initbench.studies.pace import time_steps
+from initbench.studies.sweep import Silent
+
+_MOMENTS = {"adamw": 2, "sgd": 1}  # tensors an optimizer keeps per weight
+_STAGE_COPIES = 2  # checkpoints that a finished stage leaves until the run ends
+_COPIES = 3  # of the stage in hand: two, and the one being written
+
+
+def plan_study(
+    requests: Sequence[RunRequest], protocol: str, jobs: int = 1, *, measure: bool = False, reporter: Reporter | None = None
+) -> StudyPlan:
+    """What `run_planned` would do with these requests. Preprocesses the data where the cache lacks them, as a run does.
+
+    Args:
+        requests: as `plan` gives.
+        protocol: for people.
+        jobs: runs at a time.
+        measure: whether a few steps are timed where no run says how long one takes.
+        reporter: told of the preprocessing.
+    """
+    survey = _Survey()
+    planned = [survey.look(request, OneRun(reporter or Silent(), number)) for number, request in enumerate(requests)]
+    out, device = requests[0].out, resolve_device(requests[0].device)
+    measured = costs.read(out)
+    new = [item for item in planned if item.state == "new" and item.cell is not None]
+    if measure:
+        measured = measured.with_samples(_timed(new, measured))
+    weights = _Weights(measured)
+    return StudyPlan(
+        runs=tuple(_expected(item, weights) for item in planned),
+        measured=measured,
+        protocol=protocol,
+        jobs=jobs,
+        lanes=_lanes(requests[0]),
+        accelerated=device.type == "cuda",
+        free=_free(out),
+    )
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A request and what is known of it; `shared`: an earlier run of the plan does its init stage."""
+
+    request: RunRequest
+    state: costs.ExpectedState
+    message: str
+    folder: Path | None
+    cell: Cell | None = None
+    shared: bool = False
+
+
+class _Survey:
+    """Looks requests up one after another; remembers what the earlier ones will leave."""
+
+    def __init__(self) -> None:
+        self._rehearsed: set[str] = set()
+        self._coming: set[Path] = set()  # results
+        self._stages: set[Path] = set()
+        self._cells: dict[tuple[RunRequest, str], Cell] = {}
+        self._refusals: dict[str, str] = {}  # by cell, empty where the init takes it
+
+    def look(self, request: RunRequest, progress: OneRun) -> _Planned:
+        known = look_up(request, self._rehearsed, progress)
+        if known.state != "pending" or known.folder is None:
+            return _Planned(request, _state(known), known.message, known.folder)
+        cell = self._cell(request)
+        if known.folder in self._coming:
+            return _Planned(request, "cached", "another run of this plan is the same", known.folder, cell)
+        refusal = self._refusal(cell)
+        if refusal:
+            return _Planned(request, "refused", refusal, None)
+        self._coming.add(known.folder)
+        return _Planned(request, "new", "", known.folder, cell, self._has_stage(cell))
+
+    def _cell(self, request: RunRequest) -> Cell:
+        """The cell of a request that could be resolved; the seeds of one have everything else in common."""
+        key = replace(request, seed=0, index=0), str(resolve_device(request.device, request.index))
+        if key not in self._cells:
+            self._cells[key] = resolve(request)
+        return replace(self._cells[key], request=request)
+
+    def _refusal(self, cell: Cell) -> str:
+        if cell.id not in self._refusals:
+            self._refusals[cell.id] = _refusal(cell) if cell.init_info.learned else ""
+        return self._refusals[cell.id]
+
+    def _has_stage(self, cell: Cell) -> bool:
+        if not cell.init_info.learned:
+            return False
+        folder = reuse.folder_of(cell)
+        known = folder in self._stages or (folder / store.WEIGHTS).is_file()
+        self._stages.add(folder)
+        return known
+
+
+class _AskedError(Exception):
+    """An init has come to the point where it asks for data or steps."""
+
+
+class _Rehearsed(Context):
+    """What an init sees until it asks for data or steps."""
+
+    def constructed(self, name: str) -> nn.Module:
+        raise _AskedError
+
+    def patches(self, step: int, *, slab: int = 1, crops: Crops = "uniform") -> Patches:
+        raise _AskedError
+
+    def fit(self, task: Task, *, schedule: str | None = None) -> None:
+        raise _AskedError
+
+
+def _refusal(cell: Cell) -> str:
+    """Why a learned init refuses its parameters on this network and patch, as the run would say; empty where it does not.
+
+    They look at these before anything else, so this costs a network and no training.
+    """
+    try:
+        model = build_for(cell)
+        structure = structure_of(model)
+        ctx = _Rehearsed(
+            sites=find_sites(model, structure.projections),
+            structure=structure,
+            device=torch.device("cpu"),
+            root=cell.root,
+            identity=cell.init_identity,
+            steps=cell.pretext_steps,
+            mask_patch=cell.recipe.pretext.mask_patch,
+        )
+        compose.apply(cell.init, model, ctx)
+    except UsageError as error:
+        return str(error)
+    except Exception:  # the run will say so, if it is not that there is no data here
+        return ""
+    return ""
+
+
+def _state(outcome: Outcome) -> costs.ExpectedState:
+    return "cached" if outcome.state == "cached" else "refused" if outcome.state == "refused" else "failed"
+
+
+def _expected(item: _Planned, weights: _Weights) -> Expected:
+    cell = item.cell
+    if cell is None:
+        record = store.read_record(item.folder) if item.folder else None
+        return Expected(item.request.label, item.state, item.message, record or {}, item.folder)
+    record = _head(cell)
+    size = weights.of(cell, record)
+    init, train, begun = _left(cell, item.folder)
+    learned = cell.init_info.learned
+    return Expected(
+        label=item.request.label,
+        state=item.state,
+        message=item.message,
+        record=record,
+        folder=item.folder,
+        init_stage=init is not None and not item.shared,
+        init_steps=0 if init is None or item.shared else init,
+        train_steps=train,
+        keeps=learned and not item.shared,
+        weights=size,
+        checkpoints=_checkpoints(cell, size),
+        begun=begun,
+    )
+
+
+def _head(cell: Cell) -> dict[str, Any]:
+    request = cell.request
+    return header(cell, "planned", _environment(str(resolve_device(request.device, request.index)), request.threads))
+
+
+@cache
+def _environment(device: str, threads: int) -> dict[str, Any]:
+    return environment(torch.device(device), threads)
+
+
+def _left(cell: Cell, folder: Path | None) -> tuple[int | None, int, bool]:
+    """Steps that are left of the init stage (None where it is done) and of training, and whether any were done.
+
+    A stage says that those before it are done, also at its own step 0.
+    """
+    state = (work.read_state(folder) if folder else None) or {}
+    stage, done = state.get("state"), int(state.get("step") or 0)
+    whole = cell.pretext_steps, cell.train_steps
+    if stage == "evaluating":
+        return None, 0, True
+    if stage == "training":
+        return None, max(0, whole[1] - done), done > 0 or cell.init_info.learned
+    if stage == "pretraining":
+        return max(0, whole[0] - done), whole[1], done > 0
+    return *whole, False
+
+
+def _checkpoints(cell: Cell, weights: int) -> int:
+    copies = _COPIES + (_STAGE_COPIES if cell.init_info.learned else 0)
+    return copies * weights * (1 + _MOMENTS.get(cell.recipe.optimizer.name, 2))
+
+
+class _Weights:
+    """Bytes of networks: as runs left them, else counted on a network that is built once."""
+
+    def __init__(self, measured: Measured) -> None:
+        self._known = dict(measured.weights)
+
+    def of(self, cell: Cell, record: dict[str, Any]) -> int:
+        key = costs.network_of(record["resolved"])
+        if key not in self._known:
+            self._known[key] = _count(cell)
+        return self._known[key]
+
+
+def _count(cell: Cell) -> int:
+    try:
+        model = build_for(cell)
+    except InitbenchError:  # the run will say so
+        return 0
+    storages = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in model.state_dict().values()}
+    return sum(storages.values())
+
+
+def _timed(items: Iterable[_Planned], measured: Measured) -> dict[str, tuple[Sample, ...]]:
+    """Steps of what no run below the folder says the pace of, each kind timed once."""
+    found: dict[str, tuple[Sample, ...]] = {}
+    for item in items:
+        if item.cell is None:
+            continue
+        record = _head(item.cell)
+        key, init = costs.pace_of(record), costs.init_of(record["resolved"])
+        known = measured.samples.get(key, ()) + found.get(key, ())
+        paced = any(sample.train is not None for sample in known)
+        staged = not item.cell.init_info.learned or any(sample.init == init for sample in known)
+        if not (paced and staged):
+            found[key] = (*found.get(key, ()), time_steps(item.cell, init, train=not paced, stage=not staged))
+    return found
+
+
+def _lanes(request: RunRequest) -> int:
+    if resolve_device(request.device).type == "cuda":
+        return 1 if ":" in request.device else torch.cuda.device_count()
+    return max(1, (os.cpu_count() or 1) // request.threads)
+
+
+def _free(out: Path) -> int:
+    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    return shutil.disk_usage(there).free

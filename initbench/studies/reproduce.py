@@ -1,0 +1,119 @@
+"""Published rows as runs: one sweep for each setting that they share, without a run of its own that the sweep would not do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from initbench.datasets.open import open_dataset
+from initbench.errors import DataError, UsageError
+from initbench.harness.cell import RunRequest, Steps, steps_of
+from initbench.protocols import Dataset
+from initbench.published import trials
+from initbench.published.trials import Overrides, Trial
+from initbench.recipes.files import default_name
+from initbench.studies.sweep import learned, plan
+
+_Setting = tuple[str, str, str, tuple[str, ...], int | None]  # backbone, data set, protocol, assignments, training cases
+
+
+def missing(asked: Iterable[Trial], overrides: Overrides, data_root: Path | None) -> dict[str, str]:
+    """Published data sets that are not here or not usable, with what to do about it.
+
+    Raises:
+        UsageError, DataError: what was asked for in their place is no data set or not here.
+    """
+    found = {}
+    for name in dict.fromkeys(trial.dataset for trial in asked):
+        try:
+            open_dataset(name, data_root)
+        except (DataError, UsageError) as error:
+            if overrides.dataset:
+                raise
+            found[name] = str(error)
+    return found
+
+
+def requests(
+    asked: Sequence[Trial], overrides: Overrides, seeds: Sequence[int], control: Trial | None, options: dict[str, Any]
+) -> list[RunRequest]:
+    """The runs behind the rows, each once, seeds slowest.
+
+    Args:
+        asked: rows whose data are here.
+        overrides: what is asked instead of the published setting.
+        seeds: of every row.
+        control: the row whose placebo is run with the others of its setting; none without one.
+        options: of every run, as `sweep.plan` takes them.
+
+    Raises:
+        UsageError: an init, network or setting is not valid.
+    """
+    data_root = options.get("data_root")
+    datasets = {name: open_dataset(name, data_root) for name in dict.fromkeys(trial.dataset for trial in asked)}
+    groups: dict[_Setting, list[Trial]] = {}
+    for trial in asked:
+        groups.setdefault(_setting(trial, datasets[trial.dataset], overrides), []).append(trial)
+    found: dict[RunRequest, None] = {}
+    for (backbone, dataset, protocol, assignments, cases), members in groups.items():
+        inits = list(dict.fromkeys(trial.init for trial in members))
+        own = {**options, "assignments": assignments, "train_cases": [] if cases is None else [cases]}
+        made = plan(inits, [backbone], [dataset], seeds=seeds, protocol=protocol, placebo=control in members, **own)  # type: ignore[arg-type]
+        found |= dict.fromkeys(replace(request, index=0) for request in made)
+    ordered = sorted(found, key=lambda request: request.seed)
+    return [replace(request, index=index) for index, request in enumerate(ordered)]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Of all runs of a table; `steps` is None where training cases decide about any."""
+
+    cells: int
+    runs: int
+    steps: int | None
+
+
+def workload_of(asked: Sequence[Trial], overrides: Overrides, seeds: int, control: Trial | None) -> Workload:
+    """What all rows come to, whether their data are here or not; rows that are one cell count once.
+
+    Args:
+        asked: the rows.
+        overrides: as for `requests`.
+        seeds: how many.
+        control: as for `requests`; a sweep of one init or one seed has no placebo.
+
+    Raises:
+        UsageError: an init or setting is not valid.
+    """
+    cells: dict[object, Trial] = {}
+    for trial in asked:
+        protocol = trial.protocol if learned(trial.init) else None
+        cells.setdefault((trial.init, protocol, trial.setting), trial)
+    compared = control is not None and seeds > 1 and any(_beside(trial, control) for trial in asked)
+    each = [steps(trial, overrides) for trial in (*cells.values(), *([control] if control and compared else []))]
+    known = [item.total for item in each if item is not None]
+    return Workload(len(each), len(each) * seeds, sum(known) * seeds if len(known) == len(each) else None)
+
+
+def steps(trial: Trial, overrides: Overrides) -> Steps | None:
+    """The steps of a row, whose data need not be here; None where the recipe leaves them to the training cases.
+
+    Raises:
+        UsageError: an init or setting is not valid.
+    """
+    recipe = trials.resolved(trial, trials.recipe_names(trial.dataset, overrides)[0], overrides)
+    if trials.counted(recipe, trial, overrides):
+        return None
+    return steps_of(recipe, overrides.budget, trial.protocol, learned=learned(trial.init))
+
+
+def _beside(trial: Trial, control: Trial) -> bool:
+    """Whether a row is of the control's sweep, with another init."""
+    return trial.init != control.init and (trial.setting, trial.protocol) == (control.setting, control.protocol)
+
+
+def _setting(trial: Trial, dataset: Dataset, overrides: Overrides) -> _Setting:
+    recipe = overrides.recipe or default_name(dataset.name, dataset.modality)
+    return trial.backbone, trial.dataset, trial.protocol, trials.assignments(trial, recipe, overrides), trial.train_cases

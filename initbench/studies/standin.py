@@ -1,0 +1,100 @@
+"""Made-up CT in place of a published data set that is not here, to measure how long a step and a case would take.
+
+That depends on the network, the patch, the classes and the size of a volume, and not on what is in it. A stand-in has the ids of
+the published split, all of them links to one volume, so splits, subsets and numbers of cases are those of the data set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from initbench import cache
+from initbench.datasets import split_tables
+
+_AIR, _TISSUE, _NOISE = -1000.0, 40.0, 20.0  # HU
+_EDGE = 12  # voxels in plane of what stands for an organ; a third of them through plane
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a volume of a data set is like: voxels and mm by (x, y, z), and classes with the background."""
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    classes: int
+
+    def __str__(self) -> str:
+        shape, spacing = (" × ".join(f"{value:g}" for value in values) for values in (self.shape, self.spacing))
+        return f"{shape} voxels of {spacing} mm, {self.classes - 1} class{'' if self.classes == 2 else 'es'}"
+
+
+# The median volumes that nnU-Net's plans for them are made of (initbench/recipes/synapse.toml and lung.toml have the spacings).
+_ABDOMEN = Kind((512, 512, 148), (0.758, 0.758, 3.0), 14)
+KINDS = {"synapse": _ABDOMEN, "btcv": _ABDOMEN, "lung": Kind((512, 512, 252), (0.785, 0.785, 1.245), 2)}
+
+
+@contextlib.contextmanager
+def stand_ins(names: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Folders by the name of the data set, for those that are known; they and what is preprocessed meanwhile are gone after."""
+    before = os.environ.get(cache.ENVIRONMENT)
+    with tempfile.TemporaryDirectory(prefix="initbench-") as folder:
+        os.environ[cache.ENVIRONMENT] = f"{folder}/cache"
+        try:
+            yield {name: str(write(name, Path(folder) / name)) for name in names if name in KINDS}
+        finally:
+            os.environ.pop(cache.ENVIRONMENT)
+            if before is not None:
+                os.environ[cache.ENVIRONMENT] = before
+
+
+def write(name: str, root: Path) -> Path:
+    """Writes a Decathlon folder of one volume under every id of the data set's usual split, and returns it."""
+    kind, split = KINDS[name], split_tables.published(name)[0]
+    for folder in ("imagesTr", "labelsTr"):
+        (root / folder).mkdir(parents=True)
+    affine = np.diag([*kind.spacing, 1.0])
+    label = _label(kind)
+    for file, array in ((root / "image.nii", _image(kind)), (root / "label.nii", label)):
+        nibabel.save(nibabel.Nifti1Image(array, affine), file)
+    ids = sorted((*split["train"], *split["test"], *split.get("unused", ())))
+    for case in ids:
+        (root / "imagesTr" / f"{case}.nii").symlink_to(root / "image.nii")
+        (root / "labelsTr" / f"{case}.nii").symlink_to(root / "label.nii")
+    table = {
+        "modality": {"0": "CT"},
+        "labels": {str(number): f"class {number}" if number else "background" for number in range(kind.classes)},
+        "training": [{"image": f"imagesTr/{case}.nii", "label": f"labelsTr/{case}.nii"} for case in ids],
+    }
+    (root / "dataset.json").write_text(json.dumps(table), "utf-8")
+    return root
+
+
+def _image(kind: Kind) -> NDArray[np.int16]:
+    """A cylinder of noisy tissue in air, as wide as a body is in its image."""
+    x, y, z = kind.shape
+    across, along = ((2 * np.arange(count) / max(count - 1, 1) - 1) for count in (x, y))
+    body = (across[:, None] / 0.9) ** 2 + (along / 0.7) ** 2 <= 1
+    noise = np.random.default_rng(0).normal(_TISSUE, _NOISE, (x, y, z)).astype(np.int16)
+    noise[~body] = _AIR
+    return noise
+
+
+def _label(kind: Kind) -> NDArray[np.uint8]:
+    """Blocks along the middle of the body, one a class."""
+    label = np.zeros(kind.shape, np.uint8)
+    middle, deep = kind.shape[1] // 2, max(1, _EDGE // 3)
+    for number in range(1, kind.classes):
+        first = [int(number / kind.classes * (count - edge)) for count, edge in ((kind.shape[0], _EDGE), (kind.shape[2], deep))]
+        x, z = slice(first[0], first[0] + _EDGE), slice(first[1], first[1] + deep)
+        label[x, middle : middle + _EDGE, z] = number
+    return label

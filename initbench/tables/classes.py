@@ -1,0 +1,160 @@
+"""Per-class tables, as papers print them, and what is predicted where the reference has nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from initbench.errors import UsageError
+from initbench.stats.table import ScoreTable, class_scores, false_positives
+from initbench.tables import words
+from initbench.tables.sheet import Sheet
+from initbench.tables.study import Study
+from initbench.tables.titles import settings, title
+
+Metric = Literal["dice", "hd95", "nsd"]
+_SAID: dict[Metric, str] = {
+    "dice": "Dice points",
+    "hd95": "95 % Hausdorff distance in mm, over the cases in which reference and prediction hold the class",
+    "nsd": "normalised surface Dice in points, over the cases in which the reference holds the class",
+}
+_MEAN = "mean"
+
+
+def sheets(study: Study, metric: Metric = "dice") -> list[Sheet]:
+    """For every block the classes, then, where a reference lacks one, what was predicted there.
+
+    Raises:
+        UsageError: no run has a score, or distances are asked for that none has.
+    """
+    if study.cases.empty:
+        raise UsageError(f"no run below {study.out} has a score yet: `initbench status {study.out}` says how far they are")
+    scores = class_scores(study.cases, metric, study.scoring.policy)
+    if scores["score"].isna().all():
+        raise UsageError(f"no run below {study.out} has {metric}: {'; '.join(_reasons(study, metric, scores['cell']))}")
+    made, skipped = [], []
+    for table in study.tables:
+        cells = dict(zip((*table.cells, *(item.cell for item in table.withheld)), table.names, strict=True))
+        own = scores[scores["cell"].isin(cells)]
+        if own["score"].notna().any():
+            made.append(_sheet(table, own, cells, metric, _left_out(study, metric, own, cells)))
+        elif not own.empty:
+            why = "; ".join(_reasons(study, metric, own["cell"]))
+            skipped.append(f"No table of {title(table.block)} ({settings(table.block)}): no run has {metric}: {why}.")
+        empty = false_positives(study.cases[study.cases["cell"].isin(cells)])
+        if not empty.empty:
+            made.append(_false_positives(table, empty, cells))
+    if skipped:
+        made[-1] = replace(made[-1], notes=(*made[-1].notes, *skipped))
+    return made
+
+
+def _left_out(study: Study, metric: Metric, scores: pd.DataFrame, cells: Mapping[str, str]) -> tuple[str, ...]:
+    """The inits of a block that have runs and no value, by what they lack."""
+    present = set(scores.loc[scores["score"].notna(), "cell"])
+    lacking = scores.loc[~scores["cell"].isin(present), "cell"]
+    return tuple(
+        f"Left out without {metric}: {words.listed(cells[cell] for cell in found)}; {why}."
+        for why, found in _reasons(study, metric, lacking).items()
+    )
+
+
+def _reasons(study: Study, metric: Metric, cells: Iterable[str]) -> dict[str, list[str]]:
+    """Cells without a value by the reason, which says what adds one where something does."""
+    cases = study.cases
+    # Of a measured run, surface Dice is missing only where the reference lacks the class; HD95 also where the prediction does.
+    measured = set(cases.loc[cases["nsd"].notna(), "cell"])
+    found: dict[str, list[str]] = {}
+    for cell in dict.fromkeys(cells):
+        if metric == "dice":
+            why = "the references of its cases hold none of the classes that count"
+        elif cell in measured:
+            why = "predictions hold no class where the reference does"
+        else:
+            why = f"`initbench measure {study.out}` adds distances to finished runs"
+        found.setdefault(why, []).append(cell)
+    return found
+
+
+def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metric: Metric, left_out: tuple[str, ...]) -> Sheet:
+    """Mean and SD over seeds of each init, per class and of their mean."""
+    wide = scores.pivot_table(index=["cell", "seed"], columns="class_name", values="score", observed=True, sort=False)
+    wide[_MEAN] = wide.mean(axis=1)
+    groups = wide.groupby(level="cell", observed=True)
+    means, spreads, seeds = groups.mean(), groups.std(ddof=1), groups.size()
+    order = means[_MEAN].sort_values(ascending=metric == "hd95", kind="stable").index
+    columns = [str(name) for name in wide.columns]
+    policy = f"Policy {table.policy}. " if metric == "dice" else ""
+    return Sheet(
+        title=f"{title(table.block)}: {_SAID[metric].split(',', maxsplit=1)[0]} per class",
+        subtitle=settings(table.block),
+        columns=("initializer", "seeds", *columns),
+        rows=tuple(
+            (
+                words.label(cells[cell]),
+                str(seeds[cell]),
+                *(_cell(means.loc[cell, name], spreads.loc[cell, name]) for name in wide.columns),
+            )
+            for cell in order
+        ),
+        notes=(
+            f"{_SAID[metric][0].upper() + _SAID[metric][1:]}; mean ± SD over seeds of the mean over patients. {policy}"
+            f"{_MEAN}: of the classes, each counting the same, as in papers' tables; the leaderboard's Dice is the mean over the "
+            "classes of a case first, and differs where cases lack classes.",
+            *left_out,
+        ),
+        values=tuple(
+            {
+                **{key: table.block[key] for key in ("dataset", "backbone", "variant", "size", "budget", "protocol")},
+                "init": cells[cell],
+                "metric": metric,
+                "class": str(name),
+                "mean": _number(means.loc[cell, name]),
+                "sd": _number(spreads.loc[cell, name]),
+                "seeds": int(seeds[cell]),
+            }
+            for cell in order
+            for name in wide.columns
+        ),
+    )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float | np.floating) else math.nan
+
+
+def _cell(mean: object, spread: object) -> str:
+    value, sd = _number(mean), _number(spread)
+    return words.number(value, 1) if math.isnan(sd) else f"{words.number(value, 1)} ± {words.number(sd, 1)}"
+
+
+def _false_positives(table: ScoreTable, found: pd.DataFrame, cells: dict[str, str]) -> Sheet:
+    rows = [(cells[str(row.cell)], int(row.empty), float(row.rate), float(row.voxels)) for row in found.itertuples()]  # type: ignore[arg-type]
+    rows.sort(key=lambda row: (row[2], row[3], row[0]))
+    return Sheet(
+        title=f"{title(table.block)}: predicted where the reference has nothing",
+        subtitle=settings(table.block),
+        columns=("initializer", "absent", "predicted", "voxels"),
+        rows=tuple(
+            (words.label(init), str(absent), f"{100 * rate:.1f} %", f"{voxels:.1f}") for init, absent, rate, voxels in rows
+        ),
+        notes=(
+            "absent: cases × classes × seeds without the class in the reference; predicted: share of them with a false positive; "
+            "voxels: mean over all of them. Diverged runs are left out.",
+        ),
+        values=tuple(
+            {
+                **{key: table.block[key] for key in ("dataset", "backbone", "variant", "size", "budget", "protocol")},
+                "init": init,
+                "absent": absent,
+                "rate": rate,
+                "voxels": voxels,
+            }
+            for init, absent, rate, voxels in rows
+        ),
+    )

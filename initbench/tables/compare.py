@@ -1,0 +1,109 @@
+"""Two inits side by side: what can be claimed of their difference, at each of the three scopes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+from initbench.errors import UsageError
+from initbench.stats.analysis import pair
+from initbench.stats.compare import MARGIN, Difference
+from initbench.stats.design import SCOPES, Refused, Scope
+from initbench.stats.superiority import superiority
+from initbench.stats.table import ScoreTable
+from initbench.tables import words
+from initbench.tables.sheet import Sheet
+from initbench.tables.study import Study
+from initbench.tables.titles import settings, title
+
+_COLUMNS = ("holds for", "difference [95 %]", "p alone", "p adjusted", "p beyond ±{margin:g}", "verdict")
+_SCOPES: tuple[Scope, ...] = ("A", "B", "C")
+
+
+def sheets(study: Study, first: str, second: str, margin: float = MARGIN) -> list[Sheet]:
+    """A sheet for every block that has both inits.
+
+    Raises:
+        UsageError: no block has, or they are one; names those there are.
+    """
+    there = f"the inits of these runs: {words.listed(init for table in study.tables for init in table.names)}"
+    a, b = words.label(first), words.label(second)
+    if first == second:
+        raise UsageError(f"{a} is compared with itself: name another init, as in `initbench compare lwi default`; {there}")
+    frozen = {cell for cell, runs in study.of_cell.items() if runs.external}
+    found = [_sheet(table, first, second, margin, frozen) for table in study.tables if {first, second} <= set(table.names)]
+    if not found:
+        raise UsageError(f"no block has both {a} and {b}; {there}")
+    return found
+
+
+def _sheet(table: ScoreTable, first: str, second: str, margin: float, frozen: Collection[str]) -> Sheet:
+    differences = {scope: pair(table, first, second, scope=scope, margin=margin) for scope in _SCOPES}
+    seeds = len(table.seeds[0]) if table.seeds else 0
+    rows = tuple(_row(scope, item) for scope, item in differences.items())
+    return Sheet(
+        title=f"{words.label(first)} − {words.label(second)}: {title(table.block)}",
+        subtitle=f"{settings(table.block)} · {words.count(seeds, 'seed')} × {words.cases(table)}",
+        columns=tuple(column.format(margin=margin) for column in _COLUMNS),
+        rows=rows,
+        notes=(
+            *_conditions(table, (first, second), frozen),
+            *_notes(table, first, second, differences),
+            *words.marked(row[1] for row in rows),
+            *words.narrowed(table.narrowed),
+        ),
+        values=tuple(_values(table, item) for item in differences.values()),
+    )
+
+
+def _conditions(table: ScoreTable, names: tuple[str, str], frozen: Collection[str]) -> list[str]:
+    cells = dict(zip(table.inits, table.cells, strict=True))
+    return [
+        f"{words.label(name)}: conditional on these weights, one draw for all seeds; another draw may do otherwise."
+        for name in names
+        if cells.get(name) in frozen
+    ]
+
+
+def _row(scope: Scope, item: Difference) -> tuple[str, ...]:
+    return (
+        SCOPES[scope],
+        words.difference(item.estimate),
+        words.chance(item.p),
+        words.chance(item.p_adjusted),
+        words.chance(item.p_equivalence),
+        item.verdict,
+    )
+
+
+def _notes(table: ScoreTable, first: str, second: str, differences: dict[Scope, Difference]) -> tuple[str, ...]:
+    reasons = dict.fromkeys(item.reason for item in differences.values() if item.reason)
+    notes = [f"Untestable: {reason}." for reason in reasons]
+    if first in table.inits and second in table.inits and not table.refused:
+        found = superiority(table.runs(first), table.runs(second), table.design)
+        if isinstance(found, Refused):
+            notes.append(f"{found.reason[0].upper()}{found.reason[1:]}.")
+        else:
+            share = "–".join(f"{100 * bound:.0f}" for bound in (found.chance.low, found.chance.high))
+            wins = f"{100 * found.chance.value:.0f} % of {found.pairs} pairs [{share} %]"
+            notes.append(f"A run of {words.label(first)} beats one of {words.label(second)} in {wins}.")
+    together = words.family(differences["A"].family)
+    notes.append(
+        f"Differences in Dice points; the first line is the answer. Interval, p adjusted and verdict: judged {together}, as in "
+        "every table. p alone: as if this were the only difference. p beyond: of a true difference outside the margin."
+    )
+    return tuple(notes)
+
+
+def _values(table: ScoreTable, item: Difference) -> dict[str, object]:
+    return {
+        **{key: table.block[key] for key in ("dataset", "backbone", "variant", "size", "budget", "protocol")},
+        "first": item.first,
+        "second": item.second,
+        "scope": item.scope,
+        "holds_for": SCOPES[item.scope],
+        **words.tested(item),
+        "seeds": len(table.seeds[0]) if table.seeds else math.nan,
+        "cases": len(table.cases),
+        "patients": math.nan if table.patients is None else table.patient_count,
+    }

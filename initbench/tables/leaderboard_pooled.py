@@ -1,0 +1,147 @@
+"""Blocks pooled: one table over the data sets of a backbone, over the backbones of a data set, or over all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from initbench.stats.blocks import BASELINE, is_placebo, part
+from initbench.stats.compare import MARGIN
+from initbench.stats.design import Refused
+from initbench.stats.pooled import CLAIM, Pooled, PooledInit, pool
+from initbench.stats.summary import LEVEL
+from initbench.stats.table import ScoreTable
+from initbench.tables import words
+from initbench.tables.leaderboard import check_control
+from initbench.tables.sheet import Sheet
+from initbench.tables.study import Study
+from initbench.tables.titles import title, variant
+
+Grouping = Literal["backbone", "dataset", "all"]
+
+_ALWAYS = ("size", "budget", "protocol", "precision", "fixed_streams")
+_KEYS: dict[Grouping, tuple[str, ...]] = {
+    "backbone": ("backbone", "variant", *_ALWAYS),
+    "dataset": ("dataset", "split", *_ALWAYS),
+    "all": _ALWAYS,
+}
+
+
+def sheets(study: Study, by: Grouping, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
+    """A sheet for every group of blocks that share backbone or data set, or for all that share their settings."""
+    check_control(study, against)
+    made = [_sheet(tables, by, against, margin) for tables in grouped(study.tables, by)]
+    if made:
+        marks = words.marked(cell for each in made for row in each.rows for cell in row)
+        made[-1] = replace(made[-1], notes=(*made[-1].notes, *marks))
+    return made
+
+
+def grouped(tables: Sequence[ScoreTable], by: Grouping) -> list[list[ScoreTable]]:
+    """The blocks that may stand in one table: they share their settings, fold and number of training cases."""
+    groups: dict[tuple[str, ...], list[ScoreTable]] = {}
+    for table in tables:
+        key = (*(str(table.block[key]) for key in _KEYS[by]), part(str(table.block["split"])))
+        groups.setdefault(key, []).append(table)
+    return list(groups.values())
+
+
+def _sheet(tables: Sequence[ScoreTable], by: Grouping, against: str, margin: float) -> Sheet:
+    block = tables[0].block
+    found = pool(tables, against, margin)
+    name, subtitle = _title(block, by), extent(tables)
+    if isinstance(found, Refused):
+        return Sheet(name, subtitle, ("initializer",), (), (f"Not pooled: {found.reason}.",), ())
+    compared = (f"vs {words.label(found.against)} [95 %]", "verdict") if found.against else ()
+    return Sheet(
+        title=name,
+        subtitle=subtitle,
+        columns=("initializer", "Dice", *compared, "mean rank", "first in", "div."),
+        rows=tuple(_row(row, found) for row in found.inits),
+        notes=(*_notes(found), *narrowed(tables)),
+        values=tuple(_values(row, found, block, by) for row in found.inits),
+    )
+
+
+def _title(block: Mapping[str, Any], by: Grouping) -> str:
+    return {"backbone": variant(block), "dataset": str(block["dataset"]), "all": "All blocks"}[by]
+
+
+def extent(tables: Sequence[ScoreTable]) -> str:
+    """What the blocks of a group share, and their names."""
+    block = tables[0].block
+    protocol = "" if block["protocol"] == "any" else f" · {block['protocol']}"
+    names = ", ".join(dict.fromkeys(f"{table.block['dataset']} × {variant(table.block)}" for table in tables))
+    of = part(str(block["split"]))
+    protocol += f" · {of}" if of else ""
+    return f"{block['size']} size · {block['budget']} budget{protocol} · {words.count(len(tables), 'block')}: {names}"
+
+
+def settings(block: Mapping[str, Any], by: Grouping = "all") -> dict[str, Any]:
+    """What the blocks of a group share, for machines."""
+    return {key: block[key] for key in _KEYS[by]}
+
+
+def narrowed(tables: Sequence[ScoreTable]) -> list[str]:
+    """What came of it that only shared seeds were asked for, where several blocks stand in one table."""
+    return [f"{title(table.block)}: {note}" for table in tables for note in words.narrowed(table.narrowed)]
+
+
+def _row(row: PooledInit, found: Pooled) -> tuple[str, ...]:
+    item = row.difference
+    compared = (words.difference(item.estimate), item.verdict) if item else ("–", "–")
+    return (
+        words.label(row.init),
+        words.number(row.mean, 1),
+        *(compared if found.against else ()),
+        "–" if row.rank is None else f"{row.rank:.1f}",
+        "–" if row.won is None else f"{row.won}/{found.blocks}",
+        f"{row.diverged}/{row.runs}",
+    )
+
+
+def _notes(found: Pooled) -> tuple[str, ...]:
+    reasons = dict.fromkeys(row.difference.reason for row in found.inits if row.difference and row.difference.reason)
+    whole = found.against in found.left_out
+    notes = [f"Nothing is compared: {reason}." if whole else f"Untestable: {reason}." for reason in reasons]
+    if found.left_out:
+        notes.append(f"Left out, as not complete in every block: {words.listed(found.left_out)}.")
+    if found.against:
+        notes.append(
+            f"Differences to {words.label(found.against)} in Dice points, averaged over backbones, then over data sets, for "
+            f"{CLAIM}.{_judged(found)} div.: diverged runs, which score 0."
+        )
+    test = found.friedman
+    if isinstance(test, Refused):
+        notes.append(f"Other data sets: {test.reason}.")
+    else:
+        told = "the inits differ in rank" if test.p <= 1 - LEVEL else "no difference in rank is shown"
+        p = f"Friedman's test in Iman and Davenport's form, p {words.chance(test.p)}"
+        notes.append(f"Other data sets: over {len(test.datasets)} of them {told} ({p}).")
+    return tuple(notes)
+
+
+def _judged(found: Pooled) -> str:
+    """With what each difference is judged."""
+    sizes = {row.difference.family for row in found.inits if row.difference and not is_placebo(row.init)}
+    said = " or ".join(sorted({words.family(of) for of in sizes}))
+    if not said:
+        return ""
+    placebo = ", the placebo by itself" if any(is_placebo(row.init) and row.difference for row in found.inits) else ""
+    return f" Intervals and verdicts: judged {said}{placebo}."
+
+
+def _values(row: PooledInit, found: Pooled, block: Mapping[str, Any], by: Grouping) -> dict[str, object]:
+    return {
+        **settings(block, by),
+        "blocks": found.blocks,
+        "datasets": " ".join(found.datasets),
+        "init": row.init,
+        "dice": row.mean,
+        **words.tested(row.difference),
+        "mean_rank": row.rank,
+        "first_in": row.won,
+        "diverged": row.diverged,
+        "runs": row.runs,
+    }

@@ -1,0 +1,484 @@
+"""What a study would cost and what it could find, as people read it: `initbench plan`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from initbench.runs.costs import Expected, Measured, Sample, StudyPlan, init_of, network_of, pace_of
+from initbench.stats.blocks import BASELINE, is_placebo, part
+from initbench.stats.design import Refused
+from initbench.stats.power import Pilot, detectable, detectable_ratio, floor, power_of
+from initbench.stats.summary import Interval, t_quantile
+from initbench.stats.table import ScoreTable
+from initbench.stats.testable import undecidable
+from initbench.stats.variances import SEEDS_TO_TEST
+from initbench.tables import words
+from initbench.tables.power import from_runs
+from initbench.tables.sheet import Sheet
+from initbench.tables.titles import title
+
+_STATED = "stated SDs"
+_NOTHING = Interval(math.nan, math.nan, math.nan)
+_VAST = 10  # a ratio of seed SDs that no two inits have
+_OVERLAY, _CURVE_ROW, _SLICE = 250_000, 100, 20_000  # bytes of a run's small files where no run says: per run, step and case
+_NONE_YET = "no run of this backbone at this size on this device yet; run one seed first, or add --measure"
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds that runs would take.
+
+    Attributes:
+        half: half the width of the 95 % interval of the sum for runs like the measured ones; NaN without two of one kind.
+        known: runs whose seconds are known; of the others nothing is.
+        behind: finished runs that say so; 0 where steps were timed.
+        borrowed: names of inits whose stage is taken to take what that of another learned init did.
+        longest: seconds of the longest run.
+        kinds: how many kinds of runs there are whose paces differ, as of several backbones.
+    """
+
+    seconds: float
+    half: float
+    known: int
+    behind: int
+    borrowed: tuple[str, ...]
+    longest: float
+    kinds: int
+
+
+def seconds_of(run: Expected, samples: Sequence[Sample]) -> float | None:
+    """Seconds of a run: steps and cases at the mean pace of the samples; None where a part of it is not known."""
+    train, cases = _mean(sample.train for sample in samples), _mean(sample.evaluate for sample in samples)
+    init = _init_seconds(run, samples)
+    if train is None or cases is None or init is None:
+        return None
+    return init + train * run.train_steps + cases * len(run.resolved["reported_cases"])
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _init_seconds(run: Expected, samples: Sequence[Sample]) -> float | None:
+    if not run.init_stage:
+        return 0.0
+    own = [sample for sample in samples if sample.init == init_of(run.resolved)]
+    if not run.resolved["learned"]:
+        return _mean(sample.init_seconds for sample in own) or 0.0
+    pace = _mean(sample.init_seconds / sample.init_steps for sample in own or samples if sample.init_steps)
+    return None if pace is None else pace * run.init_steps
+
+
+def time_of(runs: Sequence[Expected], measured: Measured) -> Time:
+    """Seconds of the new ones among `runs`."""
+    groups: dict[str, list[Expected]] = {}
+    for run in runs:
+        if run.state == "new":
+            groups.setdefault(pace_of(run.record), []).append(run)
+    each: list[float] = []
+    parts: list[tuple[float, int, list[float]]] = []  # seconds, runs, relative paces of the samples
+    behind, borrowed = 0, set()
+    for key, members in groups.items():
+        samples = measured.samples.get(key, ())
+        known = [seconds for seconds in (seconds_of(run, samples) for run in members) if seconds is not None]
+        if known:
+            whole = [sample for sample in samples if sample.whole]
+            each += known
+            behind += len(whole)
+            parts.append((sum(known), len(known), _relative(whole)))
+            borrowed |= {run.resolved["init"] for run in members if _borrows(run, samples)}
+    return Time(sum(each), _half(parts), len(each), behind, tuple(sorted(borrowed)), max(each, default=0.0), len(parts))
+
+
+def _relative(samples: Sequence[Sample]) -> list[float]:
+    paces = [sample.train for sample in samples if sample.train is not None]
+    return [pace / fmean(paces) for pace in paces] if paces else []
+
+
+def _borrows(run: Expected, samples: Sequence[Sample]) -> bool:
+    own = init_of(run.resolved)
+    return bool(run.resolved["learned"] and run.init_steps and not any(sample.init == own for sample in samples))
+
+
+def _half(parts: Sequence[tuple[float, int, list[float]]]) -> float:
+    """Half a width: t · √Σ (seconds · spread)² · (1/measured + 1/new): the noise of the mean pace, and of the runs to come.
+
+    The spread of paces is pooled over all kinds of runs, so that one of a kind has one, too.
+    """
+    df = sum(len(paces) - 1 for *_, paces in parts if paces)
+    if not df or any(not paces for *_, paces in parts):
+        return math.nan
+    variance = sum((len(paces) - 1) * stdev(paces) ** 2 for *_, paces in parts if len(paces) > 1) / df
+    total = sum(seconds**2 * variance * (1 / len(paces) + 1 / count) for seconds, count, paces in parts)
+    return t_quantile(0.975, df) * math.sqrt(total)
+
+
+def bytes_of(run: Expected, measured: Measured) -> int:
+    """What a new run leaves on the disk."""
+    resolved = run.resolved
+    rest = measured.rest.get((resolved["dataset"], resolved["backbone"]))
+    if rest is None:
+        rest = _OVERLAY + _CURVE_ROW * (run.train_steps + run.init_steps) + _SLICE * len(resolved["reported_cases"])
+    weights = measured.weights.get(network_of(resolved), run.weights)
+    return int(rest + weights * (2 if run.keeps else 1))
+
+
+def disk_of(plan: StudyPlan) -> tuple[int, int]:
+    """Bytes that stay, and those of checkpoints while runs are in hand."""
+    new = [run for run in plan.runs if run.state == "new"]
+    at_once = sorted((run.checkpoints for run in new), reverse=True)[: plan.jobs]
+    return sum(bytes_of(run, plan.measured) for run in new), sum(at_once)
+
+
+@dataclass(frozen=True)
+class Borrowed:
+    """A pilot and where it is from; `own` where that is the same data set and network."""
+
+    pilot: Pilot
+    source: str
+    own: bool
+
+
+def nearest(resolved: Mapping[str, Any], tables: Sequence[ScoreTable]) -> Borrowed | None:
+    """The pilot from the block that is most like this one: data set first, then network, then the rest."""
+    found = [(table, from_runs(table)) for table in tables]
+    usable = [(table, pilot) for table, pilot in found if isinstance(pilot, Pilot)]
+    if not usable:
+        return None
+    asked = {key: resolved[key] for key in ("dataset", "backbone", "variant", "size", "steps", "precision", "split")}
+    asked["recipe"] = resolved["recipe_digest"]
+    table, pilot = min(usable, key=lambda item: [item[0].block[key] != value for key, value in asked.items()])
+    differs = [key for key, value in asked.items() if table.block[key] != value]
+    source = [title(table.block)]
+    source += [f"{table.block['size']} size, {table.block['steps']} steps"] if {"size", "steps"} & set(differs) else []
+    source += [f"split {table.block['split']}"] if "split" in differs else []
+    source += ["another recipe"] if "recipe" in differs and "dataset" not in differs else []
+    return Borrowed(pilot, ", ".join(source), not differs)
+
+
+def sheets(plan: StudyPlan, tables: Sequence[ScoreTable], stated: Pilot | None = None) -> list[Sheet]:
+    """The study by data set and network, and by init.
+
+    Args:
+        plan: what the sweep would be.
+        tables: blocks of runs that can serve as pilot.
+        stated: a pilot in their place.
+    """
+    known = [run for run in plan.runs if run.record]
+    blocks = [_Block(tuple(runs), plan, tables, stated) for runs in _grouped(known, _block_key)]
+    return [_study(plan, blocks), _inits(plan, known)]
+
+
+def _grouped(runs: Sequence[Expected], key: Callable[[Expected], object]) -> Iterator[list[Expected]]:
+    groups: dict[object, list[Expected]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    yield from groups.values()
+
+
+def _block_key(run: Expected) -> object:
+    return tuple(run.resolved.get(key) for key in ("dataset", "backbone", "variant", "split"))
+
+
+class _Block:
+    """The runs of a data set and a network, with what they cost and can find."""
+
+    def __init__(self, runs: tuple[Expected, ...], plan: StudyPlan, tables: Sequence[ScoreTable], stated: Pilot | None) -> None:
+        resolved = runs[0].resolved
+        self.runs = runs
+        self.name = ", ".join(filter(None, (title(resolved), part(str(resolved.get("split", ""))))))
+        self.time = time_of(runs, plan.measured)
+        self.bytes = sum(bytes_of(run, plan.measured) for run in runs if run.state == "new")
+        self.seeds = len({run.resolved["seed"] for run in runs})
+        self.cases = len(resolved["reported_cases"])
+        whose = resolved.get("patients") or {}
+        self.patients = len({whose.get(case, case) for case in resolved["reported_cases"]})
+        self.inits = len({init_of(run.resolved) for run in runs if not is_placebo(run.resolved["init"])})
+        # As the tables judge them: with `default` in the study the differences to it, else all pairs.
+        with_default = any(run.resolved["init"] == BASELINE for run in runs)
+        self.pairs = self.inits - 1 if with_default else self.inits * (self.inits - 1) // 2
+        self.pilot = Borrowed(stated, _STATED, True) if stated else nearest(resolved, tables)
+        self.finds, self.power, self.floor = _NOTHING, _NOTHING, math.nan
+        if self.pilot:
+            pairs, own = max(1, self.pairs), self.pilot.pilot
+            found = detectable(own, self.seeds, self.patients, pairs)
+            if isinstance(found, Interval):
+                self.finds = found
+                self.power = power_of(own, self.seeds, self.patients, found.value, pairs)
+            self.floor = floor(own, self.patients, pairs)
+
+    @property
+    def undecidable(self) -> str:
+        """Why nothing can come of it; empty where something can."""
+        return undecidable(self.inits, self.seeds, self.patients)
+
+    def count(self, state: str) -> int:
+        return sum(run.state == state for run in self.runs)
+
+    @property
+    def source(self) -> str:
+        if self.pilot is None:
+            return "none"
+        return self.pilot.source if self.pilot.own else f"borrowed: {self.pilot.source}"
+
+    def row(self) -> tuple[str, ...]:
+        hours = _span(self.time.seconds) if self.time.known or not self.count("new") else "unknown"
+        found = "not testable" if self.undecidable else _found(self.finds, known=self.pilot is not None)
+        counts = (str(self.count("new")), str(self.count("cached")))
+        return (
+            self.name,
+            *counts,
+            hours,
+            _size(self.bytes),
+            found,
+            _dice(self.floor),
+            "own runs" if self.pilot and self.pilot.own and self.pilot.source != _STATED else self.source,
+        )
+
+    def values(self) -> dict[str, Any]:
+        resolved = self.runs[0].resolved
+        return {
+            "of": "block",
+            **{key: resolved.get(key) for key in ("dataset", "backbone", "variant", "split")},
+            **_counted(self.runs),
+            **_timed(self.time),
+            "bytes": self.bytes,
+            "seeds": self.seeds,
+            "cases": self.cases,
+            "patients": self.patients,
+            "differences": self.pairs,
+            "detectable": self.finds.value,
+            "detectable_low": self.finds.low,
+            "detectable_high": self.finds.high,
+            "power_low": self.power.low,
+            "power_high": self.power.high,
+            "undecidable": self.undecidable,
+            "floor": self.floor,
+            "pilot": self.source,
+        }
+
+
+def _counted(runs: Sequence[Expected]) -> dict[str, int]:
+    return {state: sum(run.state == state for run in runs) for state in ("new", "cached", "refused", "failed")}
+
+
+def _timed(time: Time) -> dict[str, Any]:
+    return {"seconds": time.seconds if time.known else math.nan, "seconds_half": time.half, "measured_runs": time.behind}
+
+
+def _study(plan: StudyPlan, blocks: Sequence[_Block]) -> Sheet:
+    time, (stays, passing) = time_of(plan.runs, plan.measured), disk_of(plan)
+    counts = _counted(plan.runs)
+    total = {
+        "of": "study",
+        **counts,
+        **_timed(time),
+        "wall_seconds": _wall(plan, time),
+        "bytes": stays,
+        "peak_bytes": stays + passing,
+    }
+    return Sheet(
+        title=_headline(plan, time, stays),
+        subtitle=_extent(plan),
+        columns=("data set × backbone", "new", "cached", "time", "disk", "finds ≥", "floor", "pilot"),
+        rows=tuple(block.row() for block in blocks),
+        notes=tuple(_notes(plan, blocks, time, stays, passing)),
+        values=(total | {"protocol": plan.protocol, "free_bytes": plan.free}, *(block.values() for block in blocks)),
+    )
+
+
+def _headline(plan: StudyPlan, time: Time, stays: int) -> str:
+    counts = _counted(plan.runs)
+    runs = f"{counts['new']} new + {counts['cached']} cached runs"
+    runs += "".join(f" + {counts[state]} {state}" for state in ("refused", "failed") if counts[state])
+    return f"{runs} · {_hours(plan, time)} · {_size(stays)} · protocol {plan.protocol}"
+
+
+def _hours(plan: StudyPlan, time: Time) -> str:
+    new = _counted(plan.runs)["new"]
+    if not new:
+        return "nothing to run"
+    if not time.known:
+        return f"hours unknown: {_NONE_YET}"
+    part = "" if time.known == new else f" for {time.known} of the {new} new runs, the others unknown: {_NONE_YET}"
+    return f"about {_span(time.seconds, 'GPU' if plan.accelerated else 'CPU')} ({_basis(time)}){part}"
+
+
+def _basis(time: Time) -> str:
+    if not time.behind:
+        return "measured: a few steps; spread between runs unknown"
+    networks = "this backbone" if time.kinds == 1 else "these backbones"
+    runs = f"measured: {_count(time.behind, 'run')} of {networks} and size on this device"
+    return f"{runs}; " + ("spread unknown" if math.isnan(time.half) else f"±{100 * time.half / time.seconds:.0f} %")
+
+
+def _extent(plan: StudyPlan) -> str:
+    known = [run.resolved for run in plan.runs if run.record]
+    cells = {run.record["cell"] for run in plan.runs if run.record}
+    if not known:
+        return "nothing can be run"
+    keys = (("init", "init"), ("backbone", "backbone"), ("data set", "dataset"), ("seed", "seed"))
+    crossed = " × ".join(_count(len({resolved[key] for resolved in known}), name) for name, key in keys)
+    return f"{_count(len(cells), 'cell')} · {crossed} · {known[0]['size']} size · budget {known[0]['budget']}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _wall(plan: StudyPlan, time: Time) -> float:
+    """Seconds from start to end: no shorter than the longest run, and jobs beyond devices or cores share them."""
+    return max(time.longest, time.seconds / max(1, min(plan.jobs, plan.lanes))) if time.known else math.nan
+
+
+def _notes(plan: StudyPlan, blocks: Sequence[_Block], time: Time, stays: int, passing: int) -> Iterator[str]:
+    if time.known and plan.jobs > 1:
+        at_once = min(plan.jobs, plan.lanes)
+        beyond = f"; more jobs than that share what there is ({plan.jobs} asked)" if plan.jobs > at_once else ""
+        yield f"About {_span(_wall(plan, time))} from start to end, {at_once} at a time{beyond}."
+    if time.behind > 1 and not math.isnan(time.half):
+        yield "±: 95 % of such sums, as the measured runs differ. Other work on the machine then or later is not in it."
+    if time.borrowed:
+        yield f"The init stage of {', '.join(time.borrowed)} is not measured: taken to step as fast as other learned inits."
+    begun = sum(run.begun for run in plan.runs)
+    if begun:
+        yield f"{begun} of the new runs were begun and go on: what they did is not counted again."
+    shared = sum(run.state == "new" and run.resolved["learned"] and not run.init_stage for run in plan.runs if run.record)
+    if shared:
+        yield f"{shared} of the new runs take their init stage from another run, so that it is counted once."
+    yield f"On disk {_size(stays)} stay, with checkpoints {_size(stays + passing)} at the most; {_size(plan.free)} are free."
+    if stays + passing > plan.free:
+        yield "Warning: that is more than is free."
+    yield from (f"{run.state}: {run.label}: {run.message}" for run in plan.runs if run.state in ("refused", "failed"))
+    yield from _finds(blocks)
+
+
+def _finds(blocks: Sequence[_Block]) -> Iterator[str]:
+    if not blocks:
+        return
+    reasons: dict[str, list[str]] = {}
+    for block in blocks:
+        if block.undecidable:
+            reasons.setdefault(block.undecidable, []).append(block.name)
+    for reason, names in reasons.items():
+        which = "" if len(names) == len(blocks) else f" of {', '.join(names)}"
+        yield f"Warning: this study{which} can decide nothing: {reason}."
+    able = [block for block in blocks if not block.undecidable]
+    if not able:
+        return
+    seeds = max(block.seeds for block in able)
+    if not any(block.pilot for block in able):
+        yield "What this can find is unknown: no runs to take the noise from; run a few seeds of two inits first, or state --sd."
+    elif len(blocks) == 1:
+        yield _finds_alone(able[0])
+    else:
+        yield (
+            f"finds ≥: the true difference in Dice points that {seeds} seeds × the reported cases tell from 0 in 80 % of "
+            "studies, for new seeds and cases, judged with the other differences of its table; in brackets what it may be, as "
+            "the pilot's few runs tell their own noise only roughly. floor: what more seeds never get below (case noise)."
+        )
+    yield _ratio(seeds, len(blocks))
+
+
+def _finds_alone(block: _Block) -> str:
+    """What a study of one block finds."""
+    if math.isnan(block.finds.value) and block.pilot:
+        return (
+            f"With these {block.seeds} seeds not even a difference of 100 points is found in 80 % of studies (pilot: "
+            f"{block.source}): take more seeds."
+        )
+    finds, power = block.finds, block.power
+    unsure = ""
+    if not math.isnan(finds.low):
+        unsure = (
+            f" The pilot's few runs tell their own noise only roughly: it may be {finds.low:.1f} to {finds.high:.1f} points, and "
+            f"{finds.value:.1f} are found in {100 * power.low:.0f} to {100 * power.high:.0f} % of studies."
+        )
+    judged = _count(max(1, block.pairs), "difference")
+    cases = _count(block.cases, "case")
+    if block.patients < block.cases:
+        cases = f"{cases} of {_count(block.patients, 'patient')}"
+    return (
+        f"With these {block.seeds} seeds × {cases} you can detect ≥ {finds.value:.1f} Dice points (80 % power at 5 % for "
+        f"{judged} judged at once, new seeds and cases; pilot: {block.source}).{unsure} {_least(block.floor)}"
+    )
+
+
+def _least(points: float) -> str:
+    if points < 0.05:
+        return "More seeds help on: the noise of the cases is too small to be seen in the pilot."
+    return f"More seeds stop helping below {points:.1f} points (case noise)."
+
+
+def _ratio(seeds: int, blocks: int) -> str:
+    found = detectable_ratio(seeds, blocks)
+    one = f"testable with {seeds} seeds" if seeds >= SEEDS_TO_TEST else f"not testable below {SEEDS_TO_TEST} seeds"
+    if isinstance(found, Refused):
+        return f"Seed SDs of two inits: in one block {one}."
+    pooled = f"a ratio of ≥ {found:.1f} is found" if found < _VAST else f"no ratio below {_VAST} is found, more blocks would help"
+    return f"Seed SDs of two inits: in one block {one}; pooled over {blocks} blocks, {pooled}."
+
+
+def _inits(plan: StudyPlan, runs: Sequence[Expected]) -> Sheet:
+    rows = []
+    for members in _grouped(runs, lambda run: (run.resolved["init"], run.resolved["protocol"])):
+        time, counts = time_of(members, plan.measured), _counted(members)
+        protocol = members[0].resolved["protocol"]
+        hours = _span(time.seconds) if time.known or not counts["new"] else "unknown"
+        rows.append((words.label(members[0].resolved["init"]), protocol, str(counts["new"]), str(counts["cached"]), hours))
+    return Sheet(
+        title="By init",
+        subtitle="of all data sets and backbones",
+        columns=("init", "protocol", "new", "cached", "time"),
+        rows=tuple(rows),
+        notes=(),
+        values=tuple(_cell(members, plan) for members in _grouped(runs, lambda run: run.record["cell"])),
+    )
+
+
+def _cell(members: Sequence[Expected], plan: StudyPlan) -> dict[str, Any]:
+    resolved, folder = members[0].resolved, members[0].folder
+    return {
+        "of": "cell",
+        **{key: resolved[key] for key in ("dataset", "backbone", "variant", "init", "protocol")},
+        "cell": members[0].record["cell"],
+        **_counted(members),
+        **_timed(time_of(members, plan.measured)),
+        "bytes": sum(bytes_of(run, plan.measured) for run in members if run.state == "new"),
+        "path": str(folder.parent) if folder else None,
+    }
+
+
+def _span(seconds: float, unit: str = "") -> str:
+    """A duration; with a unit in its hours."""
+    name = f"{unit}-" if unit else ""
+    hours, minutes = seconds / 3600, seconds / 60
+    if hours >= 1:
+        return f"{hours:.0f} {name}h" if hours >= 10 else f"{hours:.1f} {name}h"
+    return f"{minutes:.0f} {name}min" if minutes >= 10 else f"{minutes:.1f} {name}min"
+
+
+def _size(count: float) -> str:
+    for unit in ("kB", "MB"):
+        count /= 1000
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+    return f"{count / 1000:.0f} GB" if count >= 10_000 else f"{count / 1000:.1f} GB"
+
+
+def _found(finds: Interval, *, known: bool) -> str:
+    """A detectable difference, with what it may be; `known`: whether there is a pilot to say it."""
+    if math.isnan(finds.value) and known:
+        return "none"
+    if math.isnan(finds.low):
+        return _dice(finds.value)
+    return f"{finds.value:.1f} [{finds.low:.1f}, {finds.high:.1f}]"
+
+
+def _dice(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1f}"

@@ -1,0 +1,145 @@
+"""A table with its title and notes, as terminal table, Markdown, LaTeX, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, JustifyMethod
+from rich.table import Table
+from rich.text import Text
+
+from initbench.tables import words
+
+_ESCAPED = dict(zip("&%$#_{}", (r"\&", r"\%", r"\$", r"\#", r"\_", r"\{", r"\}"), strict=True))
+_WRITTEN = {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "–": "--"}
+_FORMULAS = {"×": r"\times", "±": r"\pm", "·": r"\cdot", "→": r"\to", "≤": r"\leq", "≥": r"\geq", "²": "^2", "³": "^3", "−": "-"}
+_SIGNS = {sign: f"${formula}$" for sign, formula in (_FORMULAS | {"<": "<", ">": ">"}).items()}
+_BOUNDS = re.compile(r"\[([^][ ]+), ([^][ ]+)\]")  # without the space a narrow column breaks before an interval, not in it
+_WORD = re.compile(r"\[[^]]*\]|\d[\d.]* (?:s|min|h)\b|\S+")  # what stays together
+_MANY = 7  # columns, from which on each is set narrowly
+_LATEX = str.maketrans(_ESCAPED | _WRITTEN | _SIGNS)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table.
+
+    Attributes:
+        title: what it is of.
+        subtitle: what its rows share.
+        columns: headers; the first are of names, the others of numbers.
+        rows: cells as people read them.
+        notes: what has to be known before believing it.
+        values: the same for machines, a mapping per row.
+        names: how many columns from the left are of names.
+    """
+
+    title: str
+    subtitle: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+    values: tuple[dict[str, Any], ...]
+    names: int = 1
+
+
+def terminal(sheets: Sequence[Sheet], console: Console) -> None:
+    """Prints tables; names and intervals take a second line where there is no room."""
+    for sheet in sheets:
+        table = Table(box=SIMPLE_HEAD, padding=(0, (_gap(sheet) - 1) // 2), pad_edge=False)
+        rows = [[_BOUNDS.sub(r"[\1,\2]", cell) for cell in row] for row in sheet.rows]
+        for number, (header, width) in enumerate(zip(sheet.columns, _widths(sheet, rows, console.width), strict=True)):
+            justify: JustifyMethod = "left" if number < sheet.names else "right"
+            # Names may be folded, but not the header above them.
+            least = len(header) if number < sheet.names else None
+            table.add_column(Text(header), justify=justify, overflow="fold", width=width, min_width=least)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        heading = Text(sheet.title, style="bold").append(f"\n{sheet.subtitle}", style="not bold dim")
+        shown = [table] if rows else []  # a header alone says nothing; the notes say why there is no row
+        console.print(Group(heading, *shown, *(Text(note, style=_style(note)) for note in sheet.notes)))
+        console.print()
+
+
+def _gap(sheet: Sheet) -> int:
+    return 3 if len(sheet.columns) < _MANY else 1
+
+
+def _widths(sheet: Sheet, rows: Sequence[Sequence[str]], room: int) -> list[int | None]:
+    """In a table that is too wide numbers break at spaces, which leaves room for the names; a cut number would be a wrong one."""
+    columns = list(zip(sheet.columns, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    found: list[int | None] = [None] * len(columns)
+    for number in sorted(range(sheet.names, len(columns)), key=lambda number: -widths[number]):
+        if sum(widths) + _gap(sheet) * len(widths) <= room:
+            break
+        found[number] = widths[number] = max(len(word) for cell in columns[number] for word in _WORD.findall(cell) or [""])
+    return found
+
+
+def _style(note: str) -> str:
+    return "yellow" if note.startswith("Warning") else ""
+
+
+def markdown(sheets: Sequence[Sheet]) -> str:
+    """Markdown tables."""
+    lines: list[str] = []
+    for sheet in sheets:
+        lines += [f"### {sheet.title}", "", sheet.subtitle, ""]
+        if sheet.rows:
+            lines += ["| " + " | ".join(sheet.columns) + " |", "|" + " --- |" * len(sheet.columns)]
+            lines += ["| " + " | ".join(map(_md, row)) + " |" for row in sheet.rows]
+            lines.append("")
+        lines += [*(f"- {note}" for note in sheet.notes), ""]
+    return "\n".join(lines)
+
+
+def _md(text: str) -> str:
+    """Without what Markdown takes for the end of a cell or for emphasis."""
+    return text.replace("|", "\\|").replace("*", "\\*")
+
+
+def latex(sheets: Sequence[Sheet]) -> str:
+    """LaTeX tables for the package booktabs; notes as comments."""
+    lines: list[str] = []
+    for sheet in sheets:
+        if not sheet.rows:
+            lines += [f"% {sheet.title}: {sheet.subtitle}", *(f"% {note}" for note in sheet.notes), ""]
+            continue
+        lines += [r"\begin{table}", r"\centering", rf"\caption{{{_tex(f'{sheet.title}: {sheet.subtitle}')}}}"]
+        lines += [rf"\begin{{tabular}}{{{'l' * sheet.names}{'r' * (len(sheet.columns) - sheet.names)}}}", r"\toprule"]
+        lines += [" & ".join(map(_tex, sheet.columns)) + r" \\", r"\midrule"]
+        lines += [" & ".join(map(_tex, row)) + r" \\" for row in sheet.rows]
+        lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in sheet.notes), r"\end{table}", ""]
+    return "\n".join(lines)
+
+
+def _tex(text: str) -> str:
+    return text.translate(_LATEX)
+
+
+def as_csv(sheets: Sequence[Sheet]) -> str:
+    """One line a row of any table; empty where there is no value."""
+    rows = [{key: words.plain(value) for key, value in row.items()} for sheet in sheets for row in sheet.values]
+    out = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(out, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return out.getvalue()
+
+
+def as_json(sheets: Sequence[Sheet]) -> str:
+    """The rows of `as_csv` as a JSON list, null where there is no value."""
+    rows = [{key: words.plain(value) for key, value in row.items()} for sheet in sheets for row in sheet.values]
+    return json.dumps(rows, indent=1, allow_nan=False, ensure_ascii=False)
+
+
+FORMS: dict[str, Callable[[Sequence[Sheet]], str]] = {"md": markdown, "latex": latex, "csv": as_csv, "json": as_json}

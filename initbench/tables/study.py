@@ -1,0 +1,119 @@
+"""The runs below a folder, and the scores of their blocks: what every table and picture starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import get_args
+
+import pandas as pd
+
+from initbench.errors import UsageError
+from initbench.runs.read import UNCOUNTED, Grid, load
+from initbench.stats.table import Policy, ScoreTable, of_classes, score_tables, with_patients
+from initbench.tables.patients import patients_of
+from initbench.tables.standings import Runs, summaries
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How runs are scored from their counts.
+
+    Attributes:
+        policy: what a class scores where the reference lacks it.
+        classes: the classes that count, or the name of a set of them; all by default.
+        shared: only the seeds that every init of a block has.
+        grid: where predictions are counted.
+    """
+
+    policy: Policy = "reference-mask"
+    classes: tuple[str, ...] = ()
+    shared: bool = False
+    grid: Grid = "native"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs and their scores.
+
+    Attributes:
+        out: the folder.
+        scoring: how the scores came about.
+        runs: as `load_runs` gives, of the chosen data sets and backbones.
+        cases: as `load_cases` gives, of the same runs and the classes that count.
+        tables: the scores of every block.
+        unreadable: folders whose record cannot be read; their runs are in no table.
+        uncounted: number of runs without counts on the grid that is asked for; they are left out.
+        patients: the patient of each reported case, by cell, as records name it, else as the data set does; a cell of which
+            neither is known is left out.
+        doubts: what is to be said of patients: runs of a cell that name different ones.
+    """
+
+    out: Path
+    scoring: Scoring
+    runs: pd.DataFrame
+    cases: pd.DataFrame
+    tables: tuple[ScoreTable, ...]
+    unreadable: tuple[Path, ...]
+    uncounted: int = 0
+    patients: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+
+    @cached_property
+    def of_cell(self) -> dict[str, Runs]:
+        """What the runs of each cell came to."""
+        return summaries(self.runs)
+
+
+def policy_of(name: str) -> Policy:
+    """The Dice policy of a name.
+
+    Raises:
+        UsageError: there is none; names those there are.
+    """
+    for policy in get_args(Policy):
+        if policy == name:
+            found: Policy = policy
+            return found
+    raise UsageError(f"--dice-policy {name!r}: there are {', '.join(get_args(Policy))}")
+
+
+def read(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = (), scoring: Scoring | None = None) -> Study:
+    """The runs below `out`, of these data sets and backbones or of all.
+
+    Raises:
+        UsageError: there is no such folder, no such run in it, or none with counts on the grid.
+    """
+    scoring = scoring or Scoring()
+    found = load(out, scoring.grid)
+    runs, cases = found.runs, found.cases
+    for column, wanted in (("dataset", datasets), ("backbone", backbones)):
+        if wanted:
+            runs = runs[runs[column].isin(list(wanted))]
+            cases = cases[cases[column].isin(list(wanted))] if not cases.empty else cases
+    if runs.empty:
+        only = f" of {', '.join([*datasets, *backbones])}" if datasets or backbones else ""
+        raise UsageError(f"{out} holds no runs{only}; `initbench run --init default,lwi --backbone unetr --out {out}` makes some")
+    counted = runs[runs["status"] != UNCOUNTED]
+    if counted.empty:
+        raise UsageError(
+            f"{out}: no run was counted on the resampled grid. The recipes synapse, btcv and lung ask for it at paper size for "
+            "UNETR; elsewhere run with --set inference.grids=native,resampled"
+        )
+    cells = counted["cell"].unique().tolist()
+    patients = patients_of(found, cells)
+    cases = with_patients(of_classes(cases, scoring.classes), patients)
+    tables = score_tables(counted, cases, policy=scoring.policy, shared=scoring.shared, patients=patients)
+    return Study(
+        out,
+        scoring,
+        counted,
+        cases,
+        tuple(tables),
+        found.unreadable,
+        len(runs) - len(counted),
+        patients,
+        tuple(str(found.disagreements[cell]) for cell in cells if cell in found.disagreements),
+    )

@@ -1,0 +1,1 @@
+"""Tools that use runs or networks, and make none of the tables."""

@@ -1,0 +1,95 @@
+"""What is known of a component, measured where it can be."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from initbench import registry
+from initbench.catalog import CATALOG, Kind
+from initbench.errors import UsageError
+from initbench.protocols import SIZES, BackboneInfo, Grid, InitializerInfo, Structure, check_variant, structure_of
+from initbench.spec import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
+    """Facts of a component: from its declaration, its signature, and for a backbone from building it."""
+    component = registry.get(kind, spec)
+    entry = CATALOG[kind].get(spec.name)
+    table: dict[str, Any] = {kind: str(spec), "origin": component.origin}
+    if component.source_digest:
+        table["source sha256"] = component.source_digest
+    if kind == "initializer":
+        table |= asdict(getattr(component.target, "info", InitializerInfo()))
+        takes = registry.parameters(component, skip=2) | dict(spec.params)
+        table["parameters"] = {key: "(required)" if value is registry.REQUIRED else value for key, value in takes.items()}
+        table["choices"] = _choices(component.target)
+    elif kind == "backbone":
+        table |= _backbone(spec, getattr(component.target, "info", None))
+    if entry is not None:
+        table["summary"] = entry.summary
+    table["about"] = "\n\n".join(filter(None, map(inspect.getdoc, (component.target, inspect.getmodule(component.target)))))
+    return table
+
+
+def _choices(target: Any) -> dict[str, str]:
+    """What a parameter may be, where its annotation lists it."""
+    try:
+        hints = typing.get_type_hints(target)
+    except (NameError, TypeError):  # a plug-in may annotate with names that exist for type checkers alone
+        return {}
+    listed = {key: [c for part in (hint, *typing.get_args(hint)) for c in _literals(part)] for key, hint in hints.items()}
+    return {key: " | ".join(values) for key, values in listed.items() if values}
+
+
+def _literals(hint: Any) -> list[str]:
+    return [str(item) for item in typing.get_args(hint)] if typing.get_origin(hint) is typing.Literal else []
+
+
+def _backbone(spec: Spec, info: BackboneInfo | None) -> dict[str, Any]:
+    from initbench.harness.build import build  # here, so that describing a data set imports no torch
+
+    if info is None:
+        return {}
+    try:
+        variant = check_variant(spec.name, str(dict(spec.params).get("variant", info.variants[0])), info)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    table = {key: value for key, value in asdict(info).items() if key != "patches"}
+    patch = info.patches[variant].at_least((48, 96, 96))
+    table |= {
+        "variant": variant,
+        "patch": str(info.patches[variant]),
+        "measured at": f"patch {patch}, batch 1, 1 channel, 2 classes",
+    }
+    for size in SIZES:
+        model = build(spec.name, in_channels=1, num_classes=2, patch_size=patch, size=size, variant=variant)
+        structure = structure_of(model)
+        unused = set(structure.unused)
+        count = sum(p.numel() for name, p in model.named_parameters() if name not in unused)
+        table[f"{size} parameters"] = f"{count:,}"
+        table[f"{size} GMACs"] = _gmacs(model, patch)
+        table[f"{size} levels"] = [f"{level.module}: {level.grid} × {level.channels}" for level in structure.levels]
+    return table | {"heads": list(structure.heads), "axes of published weights": _axes(structure)}
+
+
+def _gmacs(model: nn.Module, patch: Grid) -> str:
+    from initbench.tools.flops import multiply_adds
+
+    try:
+        return f"{multiply_adds(model, 1, patch) / 1e9:.4g}"
+    except (NotImplementedError, RuntimeError) as error:  # a plug-in may do what tensors without data cannot
+        return f"not counted: {str(error).splitlines()[0]}"
+
+
+def _axes(structure: Structure) -> str:
+    published = structure.published
+    if published.axes == structure.axes:
+        return published.axes
+    taken = f"variant {published.turned} takes" if published.turned else "no variant takes"
+    return f"{published.axes}, where this network sees {structure.axes}; {taken} them"

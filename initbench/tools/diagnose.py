@@ -1,0 +1,186 @@
+"""What an init does to signals at step 0: scale of activations and gradients per layer, dead units, effective rank."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from initbench import seeding
+from initbench.harness.cell import RunRequest, resolve
+from initbench.harness.run import Run
+from initbench.harness.sites import find_sites
+from initbench.protocols import NoProgress, Progress, Role, structure_of
+from initbench.sampling.volumes import PatchSampler
+from initbench.training.supervised import SupervisedTask
+
+_ROLES: tuple[Role, ...] = ("linear", "conv", "transposed-conv")
+_TOKENS = 4096  # of a layer's outputs, for the rank
+_DEAD = 1e-8  # of the layer's mean variance
+
+
+@dataclass(frozen=True)
+class LayerState:
+    """A layer on the first training batch, in float32 and training mode.
+
+    Attributes:
+        activation: root mean square of the outputs.
+        gradient: root mean square of the loss's gradient with respect to the outputs.
+        update: root mean square of the weight's gradient over that of the weight.
+        dead: share of output channels that do not vary over the batch, or get no gradient.
+        rank: effective rank of the outputs over their channels, 1 where all directions carry the same variance.
+    """
+
+    name: str
+    role: Role
+    activation: float
+    gradient: float
+    update: float
+    dead: float
+    rank: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """An init on a network: its layers in the order of execution, and the loss of the batch."""
+
+    init: str
+    backbone: str
+    loss: float
+    layers: tuple[LayerState, ...]
+
+
+def diagnose(request: RunRequest, progress: Progress | None = None) -> Diagnosis:
+    """Initializes the network of a request and looks at its first training batch; only a learned init's pretext is trained.
+
+    Raises:
+        UsageError: the request is wrong. InitbenchError: the pretext diverged.
+    """
+    cell = resolve(request, progress)
+    run = Run(cell, Path(), progress or NoProgress())
+    with seeding.deterministic(request.threads):
+        model, volumes = run.initialized()
+        task = SupervisedTask(
+            model.to(run.device), PatchSampler(volumes, cell.recipe.patch, cell.recipe.augment, run.root), cell.recipe.loss
+        )
+        loss, layers = look(model, task)
+    return Diagnosis(cell.init_name, cell.backbone_name, loss, layers)
+
+
+def look(model: nn.Module, task: SupervisedTask) -> tuple[float, tuple[LayerState, ...]]:
+    """One forward and backward pass over the first batch of a task."""
+    sites = {site.name: site.role for site in find_sites(model, structure_of(model).projections)}
+    watched = {name: module for name, module in model.named_modules() if sites.get(f"{name}.weight", "other") in _ROLES}
+    model.train()
+    model.zero_grad(set_to_none=True)
+    seeding.seed_step(0, "dropout", "diagnose", 0)
+    with _recorded(watched) as outputs:
+        loss, _ = task.loss(task.batch(0))
+        loss.backward()  # type: ignore[no-untyped-call]
+    states = tuple(_state(name, sites[f"{name}.weight"], watched[name], output) for name, output in outputs.items())
+    model.zero_grad(set_to_none=True)
+    return float(loss.detach()), states
+
+
+@contextlib.contextmanager
+def _recorded(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Outputs of modules in the order of their first execution, with their gradients retained."""
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            if name not in outputs:
+                output.retain_grad()
+                outputs[name] = output
+
+        return hook
+
+    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _state(name: str, role: Role, module: nn.Module, output: Tensor) -> LayerState:
+    last = role == "linear"
+    values = _by_channel(output.detach(), last)
+    gradient = torch.zeros_like(values) if output.grad is None else _by_channel(output.grad, last)
+    variance = values.var(dim=0, correction=0)
+    dead = (variance <= _DEAD * variance.mean()) | (gradient.abs().amax(dim=0) == 0)
+    weight = module.get_parameter("weight")
+    slope = 0.0 if weight.grad is None else _rms(weight.grad)
+    size = _rms(weight.detach())
+    return LayerState(
+        name,
+        role,
+        activation=_rms(values),
+        gradient=_rms(gradient),
+        update=slope / size if size else math.inf,
+        dead=float(dead.double().mean()),
+        rank=effective_rank(values) / values.shape[1],
+    )
+
+
+def _by_channel(value: Tensor, last: bool) -> Tensor:
+    """``(positions, channels)``."""
+    return (value if last else value.movedim(1, -1)).reshape(-1, value.shape[-1 if last else 1]).float()
+
+
+def _rms(value: Tensor) -> float:
+    return float(value.double().square().mean().sqrt())
+
+
+def effective_rank(values: Tensor) -> float:
+    """Exp of the entropy of the normalized eigenvalues of the channels' covariance (Roy and Vetterli, EUSIPCO 2007).
+
+    Args:
+        values: ``(positions, channels)``; evenly spaced positions are taken where there are many.
+    """
+    step = max(1, len(values) // _TOKENS)
+    sample = values[::step].double()
+    centred = sample - sample.mean(dim=0)
+    spectrum = torch.linalg.eigvalsh(centred.T @ centred).clamp(min=0)
+    total = float(spectrum.sum())
+    if total == 0:
+        return 0.0
+    share = spectrum / total
+    share = share[share > 0]
+    return float(torch.exp(-(share * share.log()).sum()))
+
+
+def draw(found: Sequence[Diagnosis], path: Path) -> None:
+    """Activation, gradient and rank along the depth of the network, a line per init."""
+    from matplotlib.figure import Figure
+
+    panels = (
+        ("activation", "activation, RMS", True),
+        ("gradient", "gradient of outputs, RMS", True),
+        ("rank", "effective rank / channels", False),
+    )
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True)
+    for axis, (field, label, log) in zip(axes, panels, strict=True):
+        for item, marker in zip(found, "osD^vPX*", strict=False):
+            values = np.array([getattr(layer, field) for layer in item.layers])
+            axis.plot(
+                np.where(values > 0, values, np.nan) if log else values, marker=marker, markersize=3, linewidth=1, label=item.init
+            )
+        axis.set_ylabel(label)
+        axis.grid(visible=True, alpha=0.3)
+        if log:
+            axis.set_yscale("log")
+    names = [layer.name for layer in found[0].layers]
+    every = max(1, len(names) // 24)
+    axes[-1].set_xticks(range(0, len(names), every), names[::every], rotation=60, ha="right", fontsize=6)
+    axes[0].legend(fontsize=8)
+    axes[0].set_title(f"{found[0].backbone}: signals at step 0, layers in the order of execution")
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,59 @@
+"""Shapes of the outputs, and deep supervision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from initbench.protocols import (
+    Grid,
+)
+from initbench.validation.backbones.subject import BATCH, CLASSES, Subject
+from initbench.validation.checks import BrokenPromiseError
+from initbench.validation.wording import no
+
+
+def check_output(subject: Subject) -> str:
+    """Logits ``(N, K, D, H, W)`` for every number of input channels."""
+    for channels in subject.channels:
+        with torch.no_grad():
+            output = subject.build(channels=channels).eval()(subject.image(channels))
+        _logits(output, f"{channels} channels", subject.patch)
+    return f"{(BATCH, CLASSES, *subject.patch)} from {' and '.join(map(str, subject.channels))} channels"
+
+
+def check_deep_supervision(subject: Subject) -> str:
+    """A list, finest first, whose first element is what the network gives without."""
+    plain, deep = subject.build().eval(), subject.build(deep=True).eval()
+    unknown = deep.load_state_dict(plain.state_dict(), strict=False).unexpected_keys
+    no(unknown, "without deep supervision there are keys that are not there with it")
+    image = subject.image()
+    with torch.no_grad():
+        expected, outputs = plain(image), deep(image)
+        in_training = deep.train()(image)
+    if not isinstance(outputs, list) or not isinstance(in_training, list):
+        raise BrokenPromiseError(
+            f"gives {type(outputs).__name__} in evaluation, {type(in_training).__name__} in training, not list"
+        )
+    _logits(outputs[0], "the first output", subject.patch)
+    grids = [tuple(output.shape[2:]) for output in outputs]
+    for output, finer in zip(outputs[1:], grids, strict=False):
+        _logits(output, "a coarser output")
+        if any(size > before for size, before in zip(output.shape[2:], finer, strict=True)):
+            raise BrokenPromiseError(f"outputs are not finest first: {grids}")
+    if not torch.allclose(outputs[0], expected, rtol=1e-4, atol=1e-5):
+        raise BrokenPromiseError("the first output is not the one without deep supervision")
+    return f"{len(outputs)} of {', '.join(map(str, grids))}"
+
+
+def _logits(output: Any, what: str, grid: Grid | None = None) -> None:
+    """Raises: no finite logits, or not on `grid`."""
+    if not isinstance(output, Tensor):
+        raise BrokenPromiseError(f"{what}: gives {type(output).__name__}, not a tensor")
+    expected = (BATCH, CLASSES, *(grid or output.shape[2:]))
+    if tuple(output.shape) != expected or output.ndim != 5:
+        raise BrokenPromiseError(f"{what}: gives {tuple(output.shape)}, not {expected}")
+    if not bool(output.isfinite().all()):
+        raise BrokenPromiseError(f"{what}: gives values that are not finite")
