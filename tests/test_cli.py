@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 LIGHT: list[tuple[list[str], str, tuple[str, ...]]] = [
     (["--help"], "Crosses initializers with backbones", ()),
     (["run", "--help"], "Run inits x backbones x datasets x seeds", ()),
+    (["run", "-h"], "Run inits x backbones x datasets x seeds", ()),
+    (["--version"], f"initbench {metadata.version('initbench')}", ()),
     (["list"], "learnable weight initialization", ()),
     (["list", "inits", "--json"], '"name": "lwi"', ()),
     (["run", "--init", "nothing", "--backbone", "unetr"], "unknown initializer 'nothing'", TABLES),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,11 +58,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
+def _show_version(asked: bool) -> None:
+    """Prints the version and ends, before any command is looked at."""
+    if asked:
+        typer.echo(f"initbench {metadata.version('initbench')}")
+        raise typer.Exit
+
+
 @app.callback()
-def initbench() -> None:
+def initbench(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
     """How much does weight initialization decide volumetric medical segmentation?
 
     Crosses initializers with backbones, trains them under fixed seeds, and reports how Dice varies across inits.
