@@ -814,7 +814,7 @@ def _strings(path: Path) -> str:
 
 
 def test_latex_knows_every_sign_that_tables_print() -> None:
-    signs = {sign for path in (ROOT / "initbench/leaderboard").glob("*.py") for sign in _strings(path) if not sign.isascii()}
+    signs = {sign for path in (ROOT / "initbench/tables").rglob("*.py") for sign in _strings(path) if not sign.isascii()}
     assert {"→", "≥", "×", "±", "·", "−", "–"} <= signs
     for sign in sorted(signs | {"≤", "²", "³"}):
         assert sheet._tex(sign).isascii(), sign
