@@ -22,7 +22,8 @@ from initbench.stats.design import Array
 _HALVINGS = 36  # of the interval in which ln p lies: p to eight digits and more
 _LEAST = 1e-280
 # The exponent of the mean of the two quantiles is 1 + _EXTRA / df ** _FALL: 1.65 with two seeds, 1.23 with three, 1.08 with five.
-# The numbers are the smallest that keep false verdicts among 28 pairs of eight equal inits below 8 % (benchmarks/coverage.py).
+# They were tried until false verdicts among 28 pairs of eight equal inits stayed below 8 % in the hardest settings of
+# benchmarks/coverage.py. Larger ones cost power.
 _EXTRA, _FALL = 0.65, 1.5
 
 
