@@ -76,10 +76,11 @@ class FolderDataset:
         root: the folder.
         name: in tables; recipe and published splits go by it.
         layout: what a reader found there.
-        splits: published splits, the usual one first; by default those of the name.
+        splits: published splits, the usual one first; by default those that are published for `name`.
         group: the patient of a case, where the layout says it.
 
-    Whose a case is: as ``patients.json`` in the folder has it, else the layout, else the ids where they say it.
+    The patient of a case is read from ``patients.json`` in the folder, else from the layout, else from the ids, where one of
+    these says it.
 
     Attributes:
         caveat: the doubt that is left where none of them says it.

@@ -32,8 +32,8 @@ def family(first: str, second: str, inits: Sequence[str]) -> Family:
     the schemes as one more family.
 
     Args:
-        first: an init of the block; `second` another one. Their order changes nothing.
-        second: see `first`.
+        first: one init of the pair.
+        second: the other one; swapping the two changes nothing.
         inits: all complete inits of the block.
     """
     schemes = [init for init in inits if not is_placebo(init)]

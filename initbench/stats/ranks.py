@@ -97,7 +97,7 @@ def surely_ahead(y: Array, seeds: SeedDesign) -> Array:
 
 
 def tie_letters(comparison: Comparison, inits: Sequence[str]) -> dict[str, str]:
-    """Returns letters by init. Two inits share a letter exactly where their difference is not told from 0.
+    """Returns letters by init. Two inits share a letter if and only if no difference between them was found.
 
     Args:
         comparison: of all pairs.

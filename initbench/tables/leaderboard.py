@@ -222,7 +222,7 @@ def _unranked(found: Analysis) -> list[str]:
 
 
 def _added_seeds(rows: Sequence[Standing]) -> list[str]:
-    """Seeds that were asked for after others of the same init had been: perhaps because of what those showed."""
+    """Returns the notes on seeds that were added later, perhaps because of the first results."""
     steps = dict.fromkeys(row.runs.asked for row in rows if len(row.runs.asked) > 1)
     return [
         f"Seeds were added: {_in_turn(step)}. Who adds seeds until a verdict comes finds more than 5 % false ones: fix their "

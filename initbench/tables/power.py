@@ -1,4 +1,4 @@
-"""What a study of so many seeds and cases can find, from pilot runs or stated components."""
+"""The power of a study with a given number of seeds and cases, from pilot runs or from stated variance components."""
 
 from __future__ import annotations
 
