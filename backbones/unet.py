@@ -58,7 +58,7 @@ WIDTHS: dict[Size, Widths] = {"paper": Widths(32, 320), "tiny": Widths(16, 128)}
 
 
 @dataclass(frozen=True)
-class Plan:
+class Strides:
     """Strides and kernels ``(D, H, W)`` of each stage, shallow to deep; the first stride is 1."""
 
     strides: tuple[Grid, ...]
@@ -73,7 +73,7 @@ class Plan:
         return tuple(found)
 
 
-def plan(patch: Grid) -> Plan:
+def plan(patch: Grid) -> Strides:
     """The rule of nnU-Net's planner for a patch whose axes all show the same length, so that fewer voxels are larger ones.
 
     An axis can be halved while its size is even, at least `LEAST` voxels remain and it was halved less than `HALVINGS` times.
@@ -98,7 +98,7 @@ def plan(patch: Grid) -> Plan:
         kernels.append(list(kernel))
         strides.append([2 if axis in halved else 1 for axis in range(3)])
     kernels.append([3, 3, 3])
-    return Plan(tuple(_grid(stride) for stride in strides), tuple(_grid(kernel) for kernel in kernels))
+    return Strides(tuple(_grid(stride) for stride in strides), tuple(_grid(kernel) for kernel in kernels))
 
 
 def _grid(values: list[int]) -> Grid:

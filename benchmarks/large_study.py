@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.synthetic_study import Plan, write_study
+from benchmarks.synthetic_study import Design, write_study
 
-STUDIES = {200: Plan(), 10_000: Plan(datasets=5, backbones=10, inits=20, seeds=10)}
+STUDIES = {200: Design(), 10_000: Design(datasets=5, backbones=10, inits=20, seeds=10)}
 _GIB = 2**30
 
 

@@ -21,7 +21,7 @@ import initbench
 from initbench.datasets import splits
 from initbench.datasets.open import open_dataset
 from initbench.preprocessing.prepare import prepare
-from initbench.recipes import settings as recipe
+from initbench.recipes.load import load_recipe
 
 PATCH = (48, 96, 96)
 SLABS = 3
@@ -46,15 +46,15 @@ class Losses:
 def volumes_of(path: str) -> list[np.ndarray]:
     """Preprocessed training volumes of a Decathlon folder."""
     dataset = open_dataset(path, None)
-    settings = recipe.load("generic-ct", size="tiny", backbone="unetr", budget="smoke").preprocess
-    prepared = prepare(dataset, splits.resolve(dataset, "auto"), settings, None)
+    settings = load_recipe("generic-ct", size="tiny", backbone="unetr", budget="smoke").preprocess
+    prepared = prepare(dataset, splits.resolve_split(dataset, "auto"), settings, None)
     return [np.array(prepared.case(case).image) for case in prepared.split.train]
 
 
 def cross_entropy(volumes: list[np.ndarray], pool: str, schedule: str, steps: int) -> tuple[list[int], list[float]]:
     """Mean order cross-entropy per level along a pretext."""
     model = initbench.build("unetr", in_channels=1, num_classes=2, patch_size=PATCH, size="tiny")
-    tiny = recipe.load("generic-ct", size="tiny", backbone="unetr", budget="smoke").pretext.optimizer
+    tiny = load_recipe("generic-ct", size="tiny", backbone="unetr", budget="smoke").pretext.optimizer
     settings = [f"pretext.optimizer.{key}={value}" for key, value in tiny.model_dump().items()]
     losses = Losses()
     initbench.initialize(

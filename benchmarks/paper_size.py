@@ -19,7 +19,7 @@ from initbench import seeding
 from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.memory import estimate_bytes
 from initbench.protocols import Grid
-from initbench.recipes import settings as recipe
+from initbench.recipes.load import load_recipe
 from initbench.training.loop import make_optimizer
 from initbench.training.losses import supervised_loss
 from initbench.training.precision import autocast
@@ -44,7 +44,7 @@ def measure(network: Network, device: str, precision: Any, threads: int, steps: 
     """Builds one network and trains it on noise; puts seconds a step and bytes into `results`."""
     name, variant, channels, classes, crop = network
     target = resolve_device(device)
-    settings = recipe.load("base", size="paper", backbone=name, budget="paper", assignments=["preprocess.spacing=native"])
+    settings = load_recipe("base", size="paper", backbone=name, budget="paper", assignments=["preprocess.spacing=native"])
     with seeding.deterministic(threads):
         model = initbench.build(
             name,

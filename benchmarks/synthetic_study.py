@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initbench import dice, digest, spec
-from initbench.recipes import settings as recipe
+from initbench.recipes.load import load_recipe
 from initbench.runs import store
 
 BASELINE, PLACEBO = "default", "default(construct='other')"
@@ -66,7 +66,7 @@ class Effects:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Design:
     """Sizes of a study, and what befalls its runs."""
 
     datasets: int = 2
@@ -93,7 +93,7 @@ def names(known: tuple[str, ...], count: int, more: str) -> list[str]:
     return [*known[:count], *(f"{more}-{number}" for number in range(len(known), count))]
 
 
-def write_study(out: Path, plan: Plan) -> int:
+def write_study(out: Path, plan: Design) -> int:
     """Writes the runs of a study below `out`; their number."""
     inits = names(_INITS, plan.inits, "scheme")
     common = np.random.default_rng((plan.key, 0)).normal(0, plan.effects.init, len(inits))
@@ -111,7 +111,7 @@ def write_study(out: Path, plan: Plan) -> int:
     return count
 
 
-def _references(rng: np.random.Generator, plan: Plan) -> NDArray[np.int64]:
+def _references(rng: np.random.Generator, plan: Design) -> NDArray[np.int64]:
     """Voxels of the reference [case, class]; 0 where it lacks the class."""
     voxels = np.exp(rng.normal(8.5, 1.0, (plan.cases, plan.classes))).astype(np.int64) + 500
     missing = rng.random(voxels.shape) < plan.missing_class
@@ -119,7 +119,7 @@ def _references(rng: np.random.Generator, plan: Plan) -> NDArray[np.int64]:
     return np.where(missing, 0, voxels)
 
 
-def _scores(rng: np.random.Generator, plan: Plan, common: NDArray[np.float64], inits: list[str]) -> NDArray[np.float64]:
+def _scores(rng: np.random.Generator, plan: Design, common: NDArray[np.float64], inits: list[str]) -> NDArray[np.float64]:
     """Dice points [init, seed, case] of a block."""
     sd, shape = plan.effects, (len(inits), plan.seeds, plan.cases)
     of_init = common + rng.normal(0, sd.block_init, shape[0])
@@ -133,7 +133,7 @@ def _scores(rng: np.random.Generator, plan: Plan, common: NDArray[np.float64], i
     return np.asarray(y.clip(0, 100), np.float64)
 
 
-def _of_cases(rng: np.random.Generator, plan: Plan, sd: float, rows: int) -> NDArray[np.float64]:
+def _of_cases(rng: np.random.Generator, plan: Design, sd: float, rows: int) -> NDArray[np.float64]:
     """Effects [row, case] of one SD; those of a patient's cases correlate by `_SHARED`."""
     own = rng.normal(0, sd, (rows, plan.cases))
     if plan.cases_per_patient == 1:
@@ -148,7 +148,7 @@ _Tables = dict[str, str]
 
 def _runs(
     rng: np.random.Generator,
-    plan: Plan,
+    plan: Design,
     dataset: str,
     backbone: str,
     inits: list[str],
@@ -178,7 +178,7 @@ def _runs(
             yield folder, record, tables | {store.COVERAGE: _json({"init": init, "parameters": {}, **record["coverage"]})}
 
 
-def _patients(plan: Plan, dataset: str, cases: list[str]) -> dict[str, str]:
+def _patients(plan: Design, dataset: str, cases: list[str]) -> dict[str, str]:
     """The patient of each case; of one that has no other, its own name."""
     if plan.cases_per_patient == 1:
         return dict(zip(cases, cases, strict=True))
@@ -208,7 +208,7 @@ def _dice(counts: NDArray[np.int64], classes: list[str]) -> dict[str, Any]:
 
 
 def _resolved(dataset: str, backbone: str, cases: list[str], classes: list[str]) -> dict[str, Any]:
-    settings = recipe.load("hippocampus", size="tiny", backbone=backbone, budget="short").model_dump(mode="json")
+    settings = load_recipe("hippocampus", size="tiny", backbone=backbone, budget="short").model_dump(mode="json")
     return {
         "backbone": backbone,
         "backbone_source": "revision 1",
@@ -327,14 +327,14 @@ def main() -> None:
     """Writes a study and says how long it took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    standard = Plan()
+    standard = Design()
     for option in ("datasets", "backbones", "inits", "seeds", "cases", "classes", "key", "cases_per_patient"):
         parser.add_argument(f"--{option.replace('_', '-')}", type=int, default=getattr(standard, option))
     for option in ("diverged", "failed", "missing_class"):
         parser.add_argument(f"--{option.replace('_', '-')}", type=float, default=getattr(standard, option))
     given = vars(parser.parse_args())
     out, started = given.pop("out"), time.perf_counter()
-    print(f"{write_study(out, Plan(**given))} runs in {time.perf_counter() - started:.1f} s: {out}")
+    print(f"{write_study(out, Design(**given))} runs in {time.perf_counter() - started:.1f} s: {out}")
 
 
 if __name__ == "__main__":

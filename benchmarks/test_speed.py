@@ -11,7 +11,8 @@ import torch
 
 import initbench
 from initbench.evaluation.inference import predict_probabilities
-from initbench.recipes import settings as recipe
+from initbench.recipes.load import load_recipe
+from initbench.recipes.settings import Recipe
 from initbench.sampling.volumes import PatchSampler, UnlabelledSampler, make_volume
 from initbench.training.losses import supervised_loss
 from initbench.training.precision import autocast
@@ -20,8 +21,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def settings() -> recipe.Recipe:
-    return recipe.load("generic-ct", size="tiny", backbone="unetr", budget="smoke")
+def settings() -> Recipe:
+    return load_recipe("generic-ct", size="tiny", backbone="unetr", budget="smoke")
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +34,14 @@ def volumes() -> list[Any]:
     ]
 
 
-def test_supervised_batch(benchmark: Callable[..., Any], settings: recipe.Recipe, volumes: list[Any]) -> None:
+def test_supervised_batch(benchmark: Callable[..., Any], settings: Recipe, volumes: list[Any]) -> None:
     sampler = PatchSampler(volumes, settings.patch, settings.augment, 0)
     benchmark(sampler.batch, 3)
 
 
 @pytest.mark.parametrize("patch", [(48, 64, 48), (96, 96, 96)])
 @pytest.mark.parametrize("family", ["monai-r1", "nnunet"])
-def test_augmentation(benchmark: Any, settings: recipe.Recipe, family: str, patch: tuple[int, int, int]) -> None:
+def test_augmentation(benchmark: Any, settings: Recipe, family: str, patch: tuple[int, int, int]) -> None:
     """Sixteen batches of two patches: what chance does to one batch is evened out. A patch costs a thirty-second of it."""
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
@@ -50,14 +51,14 @@ def test_augmentation(benchmark: Any, settings: recipe.Recipe, family: str, patc
     benchmark.pedantic(lambda: [sampler.batch(step) for step in range(16)], rounds=2, warmup_rounds=1)
 
 
-def test_unlabelled_batch(benchmark: Callable[..., Any], settings: recipe.Recipe, volumes: list[Any]) -> None:
+def test_unlabelled_batch(benchmark: Callable[..., Any], settings: Recipe, volumes: list[Any]) -> None:
     sampler = UnlabelledSampler(volumes, settings.patch.size, settings.pretext.batch, settings.augment, 0)
     benchmark(sampler.batch, 3, 16)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("backbone", ["unetr", "unetrpp", "swin-unetr"])
-def test_training_step(benchmark: Any, settings: recipe.Recipe, backbone: str, precision: Any) -> None:
+def test_training_step(benchmark: Any, settings: Recipe, backbone: str, precision: Any) -> None:
     torch.set_num_threads(1)
     patch = (64, 64, 64)
     model = initbench.build(backbone, in_channels=1, num_classes=2, patch_size=patch, size="tiny")
@@ -71,7 +72,7 @@ def test_training_step(benchmark: Any, settings: recipe.Recipe, backbone: str, p
     benchmark.pedantic(step, rounds=3, warmup_rounds=1)
 
 
-def test_sliding_window(benchmark: Any, settings: recipe.Recipe) -> None:
+def test_sliding_window(benchmark: Any, settings: Recipe) -> None:
     torch.set_num_threads(1)
     model = initbench.build("unetr", in_channels=1, num_classes=2, patch_size=(48, 64, 64), size="tiny").eval()
     image = torch.randn(1, 80, 100, 100)

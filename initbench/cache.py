@@ -54,11 +54,11 @@ def file_digest(path: Path) -> str:
 
 
 def _stored_digest(path: Path, key: str) -> str:
-    item = read("digests", key) or write("digests", key, {}, {"sha256": digest.of_file(path)})
+    item = read_item("digests", key) or write("digests", key, {}, {"sha256": digest.of_file(path)})
     return str(item.meta["sha256"])
 
 
-def read(kind: str, key: str) -> Item | None:
+def read_item(kind: str, key: str) -> Item | None:
     """The item of a key, or None where there is none or it is not whole (then it is removed, to be made again)."""
     folder = root() / kind / key
     if not folder.is_dir():  # first of all: what another process writes from here on is not ours to remove
@@ -88,7 +88,7 @@ def write(kind: str, key: str, arrays: Mapping[str, NDArray[Any]], values: Mappi
             temporary.rename(parent / key)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    item = read(kind, key)
+    item = read_item(kind, key)
     if item is None:
         raise OSError(f"{parent / key} could not be written")
     return item

@@ -1,4 +1,4 @@
-"""Files that commands draw into, looked at before the work that is to be drawn."""
+"""The colours that pictures share, and the files that commands draw into, checked before the work that is to be drawn."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from initbench.errors import UsageError
+
+# Okabe and Ito: told apart with every common colour vision, and in grey by their order of lightness.
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
 FORMS = (".png", ".svg", ".pdf")
 

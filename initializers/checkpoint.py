@@ -11,8 +11,8 @@ from pathlib import Path
 
 from torch import nn
 
-from initbench.checkpoints.matching import Request, TrainedOn, load
-from initbench.checkpoints.reading import read
+from initbench.checkpoints.matching import Request, TrainedOn, load_checkpoint
+from initbench.checkpoints.reading import read_checkpoint
 from initbench.errors import UsageError
 from initbench.protocols import InitContext, initializer
 
@@ -31,7 +31,7 @@ def checkpoint(
         raise UsageError(f"checkpoint: axes is auto, DHW or WHD, got {axes!r}")
     if not isinstance(minimum, int | float) or not 0 <= minimum <= 1:
         raise UsageError(f"checkpoint: minimum is a share from 0 to 1, got {minimum!r}")
-    report = load(model, read(Path(path).expanduser()), ctx.structure, Request(axes, variant, minimum))
+    report = load_checkpoint(model, read_checkpoint(Path(path).expanduser()), ctx.structure, Request(axes, variant, minimum))
     ctx.report(report.summary(), report.as_json())
 
 
@@ -41,7 +41,7 @@ def swin_ssl(model: nn.Module, ctx: InitContext, /, *, path: str) -> None:
 
     It is published in Project-MONAI/MONAI-extra-test-data, release 0.8.1, and needs ``swin-unetr(variant=legacy-merge-xyz)``.
     """
-    report = load(model, read(Path(path).expanduser()), ctx.structure, Request())
+    report = load_checkpoint(model, read_checkpoint(Path(path).expanduser()), ctx.structure, Request())
     if report.part != "swinViT":
         raise UsageError(f"swin-ssl: {path} is no encoder of Tang et al. (it was read as {report.layout}); use checkpoint for it")
     ctx.report(report.summary(), report.as_json())

@@ -13,7 +13,7 @@ from torch import nn
 from initbench.errors import UsageError
 from initbench.pretext.engine import Order, Pretext, Reconstruction, Schedule, pretrain
 from initbench.pretext.objectives import Pool
-from initbench.pretext.transforms import Mask, Scope
+from initbench.pretext.transforms import DrawnPer, Mask
 from initbench.protocols import Crops, InitContext, initializer
 
 
@@ -28,8 +28,8 @@ def lwi(
     taps: tuple[int, ...] | None = None,
     order_weight: float = 1.0,
     reconstruction_weight: float = 1.0,
-    permutation: Scope = "batch",
-    mask_scope: Scope = "batch",
+    permutation: DrawnPer = "batch",
+    mask_scope: DrawnPer = "batch",
     pool: Pool = "depth",
     schedule: Schedule = "recipe",
     crops: Crops = "uniform",

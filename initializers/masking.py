@@ -11,7 +11,7 @@ from typing import Literal
 from torch import nn
 
 from initbench.pretext.engine import Pretext, Reconstruction, pretrain
-from initbench.pretext.transforms import Mask, Scope
+from initbench.pretext.transforms import DrawnPer, Mask
 from initbench.protocols import InitContext, initializer
 
 
@@ -24,7 +24,7 @@ def mae(
     mask_ratio: float = 0.4,
     mask_patch: int | None = None,
     voxels: Literal["all", "masked"] = "all",
-    mask_scope: Scope = "batch",
+    mask_scope: DrawnPer = "batch",
 ) -> None:
     """LWI-matched by default; ``mae(mask_ratio=0.75, voxels=masked, mask_scope=sample)`` is MAE as nnssl has it.
 
@@ -44,7 +44,7 @@ def tube(
     mask_ratio: float = 0.4,
     mask_patch: int | None = None,
     voxels: Literal["all", "masked"] = "all",
-    mask_scope: Scope = "batch",
+    mask_scope: DrawnPer = "batch",
 ) -> None:
     """As `mae`, with one mask drawn in the (H, W) plane and held along D."""
     mask = Mask(mask_ratio, mask_patch or ctx.mask_patch, tube=True, scope=mask_scope)

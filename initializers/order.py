@@ -6,7 +6,7 @@ from torch import nn
 
 from initbench.pretext.engine import Order, Pretext, Schedule, pretrain
 from initbench.pretext.objectives import Pool
-from initbench.pretext.transforms import Scope
+from initbench.pretext.transforms import DrawnPer
 from initbench.protocols import InitContext, initializer
 
 
@@ -17,7 +17,7 @@ def order(
     /,
     *,
     taps: tuple[int, ...] | None = None,
-    permutation: Scope = "batch",
+    permutation: DrawnPer = "batch",
     pool: Pool = "depth",
     schedule: Schedule = "recipe",
 ) -> None:

@@ -148,7 +148,7 @@ def _telling(pipe: int, name: int) -> Any:
     before = work.claim
 
     @contextlib.contextmanager
-    def claim(folder: Path) -> Iterator[work.Claim | None]:
+    def claim(folder: Path) -> Iterator[work.Held | None]:
         with before(folder) as held:
             if held is None:
                 os.write(pipe, bytes([name]))

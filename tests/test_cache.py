@@ -21,9 +21,9 @@ def own_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_round_trip() -> None:
-    assert cache.read("kind", "key") is None
+    assert cache.read_item("kind", "key") is None
     written = cache.write("kind", "key", ARRAYS, {"x": [1, 2]})
-    item = cache.read("kind", "key")
+    item = cache.read_item("kind", "key")
     assert item == written
     assert item is not None
     assert item.meta == {"x": [1, 2]}
@@ -40,7 +40,7 @@ def test_what_is_not_whole_is_removed(own_root: Path, name: str, left: int | Non
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:left])
-    assert cache.read("kind", "key") is None
+    assert cache.read_item("kind", "key") is None
     assert not (own_root / "kind" / "key").exists()
     assert np.array_equal(cache.write("kind", "key", ARRAYS, {}).array("a"), ARRAYS["a"])
 
@@ -54,7 +54,7 @@ def test_writers_at_the_same_time_are_harmless(own_root: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         found = set(pool.map(write, range(8)))
-    item = cache.read("kind", "key")
+    item = cache.read_item("kind", "key")
     assert item is not None
     assert found == {float(item.meta["writer"])}, "everyone got the first one's numbers"
     assert [path.name for path in (own_root / "kind").iterdir()] == ["key"], "nothing is left behind"

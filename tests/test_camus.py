@@ -14,13 +14,13 @@ from initbench.cli.app import main
 from initbench.datasets.camus import FRAME_MM
 from initbench.datasets.geometry import bind_axes
 from initbench.datasets.open import open_dataset
-from initbench.datasets.splits import resolve
+from initbench.datasets.splits import resolve_split
 from initbench.errors import DataError, MissingDataError
 from initbench.preprocessing.auto_settings import median_shape, patch_for, read_grids, target_spacing
 from initbench.preprocessing.preprocess import preprocess, scan
-from initbench.preprocessing.preprocess import resolve as parameters_of
+from initbench.preprocessing.preprocess import resolve_parameters as parameters_of
 from initbench.protocols import PatchRule, group_of
-from initbench.recipes.settings import load
+from initbench.recipes.load import load_recipe
 from initbench.runs import store
 from tests import layouts
 from tests.msd_factory import write_nifti
@@ -45,19 +45,19 @@ def test_half_sequences_are_cases_and_views_of_a_patient_stay_together(root: Pat
     case = dataset.load("patient0003_4CH")
     assert case.image.shape == (1, 21, 15, 12)
     assert set(np.unique(case.label)) == {0, 1, 2, 3}
-    split = resolve(dataset, None)
+    split = resolve_split(dataset, None)
     assert (split.name, len(split.train), len(split.unused)) == ("camus-4/1/1", 8, 2)
     assert split.test == ("patient0006_2CH", "patient0006_4CH")
     for fold in ("1/3", "2/3", "3/3"):
-        sides = resolve(dataset, None, fold)
+        sides = resolve_split(dataset, None, fold)
         assert not {group_of(dataset, case) for case in sides.train} & {group_of(dataset, case) for case in sides.test}
 
 
 def test_patients_may_lie_in_the_folder_itself_and_the_lists_beside_it(root: Path) -> None:
     layouts.camus(root, range(1, 7), split=SPLIT)
-    assert resolve(open_dataset("camus"), None).name == "camus-4/1/1"
+    assert resolve_split(open_dataset("camus"), None).name == "camus-4/1/1"
     (root / "database_nifti").rename(root / "CAMUS")
-    assert resolve(open_dataset("camus"), None).name == "auto"
+    assert resolve_split(open_dataset("camus"), None).name == "auto"
 
 
 @pytest.mark.parametrize("pixel", [(0.308, 0.154), (0.6, 0.5), (2.0, 2.0)])
@@ -70,7 +70,7 @@ def test_time_is_depth_and_is_never_resampled(root: Path, pixel: tuple[float, fl
         axes = bind_axes(case.affine, "z")
         assert axes.spacing(case.affine)[0] == pytest.approx(FRAME_MM)
         assert axes.apply(case.label).shape[0] == case.label.shape[2]
-    settings = load("generic-mr", size="paper", backbone="unetr", budget="paper").preprocess
+    settings = load_recipe("generic-mr", size="paper", backbone="unetr", budget="paper").preprocess
     parameters = parameters_of(settings, dataset.modality, map(scan, cases))
     for case in cases:
         assert preprocess(case, parameters).label.shape[0] == case.label.shape[2]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from initbench.datasets.open import open_dataset
-from initbench.datasets.splits import resolve
+from initbench.datasets.splits import resolve_split
 from initbench.errors import DataError, MissingDataError
 from initbench.protocols import group_of
 from tests import layouts
@@ -54,7 +54,7 @@ def test_both_mr_sequences_report_the_same_people(root: Path) -> None:
         layouts.chaos(root / "CHAOS", range(1, 9), part=part)
     spir, dual = open_dataset("chaos"), open_dataset("chaos-t1")
     assert group_of(spir, "T2_3") == group_of(dual, "T1_3")
-    assert [case[3:] for case in resolve(spir, None).test] == [case[3:] for case in resolve(dual, None).test]
+    assert [case[3:] for case in resolve_split(spir, None).test] == [case[3:] for case in resolve_split(dual, None).test]
 
 
 def test_the_digest_is_of_every_slice_and_label_map(root: Path) -> None:

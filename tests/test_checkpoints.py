@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 import initbench
 from initbench import registry
-from initbench.checkpoints.matching import Request, load
-from initbench.checkpoints.reading import Checkpoint, read
+from initbench.checkpoints.matching import Request, load_checkpoint
+from initbench.checkpoints.reading import Checkpoint, read_checkpoint
 from initbench.checkpoints.report import Report
 from initbench.checkpoints.reshape import patch_embedding, resample
 from initbench.errors import InitbenchError, UsageError
@@ -49,7 +49,7 @@ def trained(name: str, variant: str | None = None, **options: Any) -> State:
 
 
 def put(model: nn.Module, state: State, **request: Any) -> Report:
-    return load(model, Checkpoint(Path("weights.pt"), state), structure_of(model), Request(**request))
+    return load_checkpoint(model, Checkpoint(Path("weights.pt"), state), structure_of(model), Request(**request))
 
 
 def is_head(model: nn.Module, key: str) -> bool:
@@ -92,7 +92,7 @@ CONTAINERS: dict[str, Any] = {
 def test_containers(kind: str, zipped: bool, tmp_path: Path) -> None:
     path = tmp_path / "some.model"
     torch.save(CONTAINERS[kind], path, _use_new_zipfile_serialization=zipped)
-    found = read(path).tensors
+    found = read_checkpoint(path).tensors
     assert found.keys() == WEIGHTS.keys()
     assert all(torch.equal(found[key], WEIGHTS[key]) for key in WEIGHTS)
 
@@ -106,14 +106,14 @@ def test_numpy_scalars_written_by_numpy_1(tmp_path: Path) -> None:
             data = source.read(name)
             assert name != "new/data.pkl" or b"numpy._core.multiarray" in data
             target.writestr(name, data.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
-    assert read(old).tensors.keys() == WEIGHTS.keys()
+    assert read_checkpoint(old).tensors.keys() == WEIGHTS.keys()
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 def test_safetensors_by_content(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"weights{suffix}"
     save_file(WEIGHTS, path, metadata={"initbench": json.dumps({"variant": "lung"})})
-    found = read(path)
+    found = read_checkpoint(path)
     assert found.card == {"variant": "lung"}
     assert torch.equal(found.tensors["stem.weight"], WEIGHTS["stem.weight"])
 
@@ -145,7 +145,7 @@ def test_a_file_that_would_execute_is_refused_and_does_not(write: Callable[[Any,
     mark, path = tmp_path / "executed", tmp_path / "bad.pt"
     write({"state_dict": WEIGHTS, "extra": Hostile(mark)}, path)
     with pytest.raises(InitbenchError, match=r"bad\.pt") as caught:
-        read(path)
+        read_checkpoint(path)
     assert not mark.exists()
     assert "weights_only=False" not in str(caught.value)
     with path.open("rb") as file:  # the mark is real: an ordinary load sets it
@@ -170,7 +170,7 @@ def test_only_what_nnunet_holds_is_allowed(value: Any, named: str | None, tmp_pa
     path = tmp_path / "some.pt"
     torch.save({"state_dict": WEIGHTS, "extra": value}, path)
     with pytest.raises(InitbenchError, match=named or "holds") as caught:
-        read(path)
+        read_checkpoint(path)
     assert "nothing was run" in str(caught.value)
 
 
@@ -180,7 +180,7 @@ def test_broken_files_are_named(content: bytes, suffix: str, tmp_path: Path) -> 
     path = tmp_path / f"broken{suffix}"
     path.write_bytes(content)
     with pytest.raises(InitbenchError, match=f"broken\\{suffix}"):
-        read(path)
+        read_checkpoint(path)
 
 
 def test_half_a_file_is_named(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_half_a_file_is_named(tmp_path: Path) -> None:
     torch.save({"state_dict": {"a": torch.randn(5000)}}, path)
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(InitbenchError, match=r"half\.pt cannot be read"):
-        read(path)
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize(
@@ -198,12 +198,12 @@ def test_files_without_weights(value: Any, message: str, tmp_path: Path) -> None
     path = tmp_path / "none.pt"
     torch.save(value, path)
     with pytest.raises(InitbenchError, match=message):
-        read(path)
+        read_checkpoint(path)
 
 
 def test_no_such_file() -> None:
     with pytest.raises(UsageError, match=r"there is no checkpoint nowhere\.pt"):
-        read(Path("nowhere.pt"))
+        read_checkpoint(Path("nowhere.pt"))
 
 
 # --- matching: every backbone -----------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def test_what_a_run_saves_comes_back_without_questions(name: str, tmp_path: Path
         path = tmp_path / "weights.safetensors"
         save_weights(variant, path, {"variant": structure_of(variant).variant})
         fresh = tiny(name, variant=structure_of(variant).variant, seed=9)
-        report = load(fresh, read(path), structure_of(fresh), Request())
+        report = load_checkpoint(fresh, read_checkpoint(path), structure_of(fresh), Request())
         assert report.share == 1
         assert all(torch.equal(v, variant.state_dict()[k]) for k, v in fresh.state_dict().items() if not is_head(fresh, k))
 
@@ -248,7 +248,7 @@ def test_the_tied_projection_as_one_key_and_as_two(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="share memory"):
         save_file(build("unetrpp").state_dict(), tmp_path / "plain.safetensors")
     save_model(build("unetrpp"), str(tmp_path / "model.safetensors"))
-    assert load(model, read(tmp_path / "model.safetensors"), structure_of(model), Request()).share == 1
+    assert load_checkpoint(model, read_checkpoint(tmp_path / "model.safetensors"), structure_of(model), Request()).share == 1
     for gone in (".E.", ".F."):
         report = put(build("unetrpp"), {key: value for key, value in state.items() if gone not in key})
         assert report.share == 1
@@ -342,7 +342,7 @@ def test_weights_of_another_network_are_not_taken_for_another_variant(tmp_path: 
     save_weights(build("unetr"), tmp_path / "w.safetensors", {"network": "unetr", "variant": "perceptron"})
     model = build("swin-unetr")
     with pytest.raises(UsageError, match=r"holds weights of unetr, and the network is swin-unetr"):
-        load(model, read(tmp_path / "w.safetensors"), structure_of(model), Request())
+        load_checkpoint(model, read_checkpoint(tmp_path / "w.safetensors"), structure_of(model), Request())
 
 
 @pytest.mark.parametrize("wrong", ["axes=XYZ", "minimum=half", "minimum=2"])
@@ -509,7 +509,9 @@ def test_the_share_is_counted_by_hand() -> None:
     model.add_module("b", nn.Linear(2, 4, bias=False))
     structure = structure_of(build("unetr"))
     bare = type(structure)((1, 1, 1), (), ())
-    report = load(model, Checkpoint(Path("x.pt"), {"a.weight": torch.ones(2, 3), "c": torch.ones(1)}), bare, Request(minimum=0.1))
+    report = load_checkpoint(
+        model, Checkpoint(Path("x.pt"), {"a.weight": torch.ones(2, 3), "c": torch.ones(1)}), bare, Request(minimum=0.1)
+    )
     assert report.share == 6 / 16
     assert report.groups == {"a": 6 / 8, "b": 0}
     assert report.summary() == "x.pt: 37.5% of the parameters (1 matched, 0 reshaped, 1 skipped, 2 missing)"

@@ -18,7 +18,8 @@ from initbench.cli.app import main
 from initbench.datasets.inspect.fingerprint import facts, fingerprint, typical
 from initbench.datasets.open import open_dataset
 from initbench.errors import UsageError
-from initbench.harness.cell import RunRequest, resolve
+from initbench.harness.cell import resolve_cell
+from initbench.harness.request import RunRequest
 from initbench.protocols import Case
 from tests import layouts
 from tests.commands import said
@@ -281,7 +282,7 @@ def test_what_is_prepared_is_what_a_run_takes(
     volumes = {path.name for path in (cache.root() / "volumes").iterdir()}
     assert volumes
     request = RunRequest("default", options.pop("backbone", "unetr"), "Task90_Coarse", 0, device="cpu")
-    cell = resolve(replace(request, **options))
+    cell = resolve_cell(replace(request, **options))
     assert {path.name for path in (cache.root() / "volumes").iterdir()} == volumes
     assert set(cell.prepared.keys.values()) == {name.partition(".")[0] for name in volumes}
 

@@ -23,16 +23,24 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import initbench
-from initbench.audit.add_distances import measure as measure_run
+from initbench.audit.add_distances import add_distances as measure_run
 from initbench.audit.rescore import read_cases
 from initbench.audit.verify import verify
 from initbench.cli.app import main
 from initbench.errors import InitbenchError, UsageError
 from initbench.evaluation import distances as distances_module
-from initbench.evaluation.distances import Distances, bounding_box, measure, of_masks, voxel_size
+from initbench.evaluation.distances import (
+    Distances,
+    bounding_box,
+    distances_of_case,
+    distances_per_class,
+    mean_distances,
+    of_masks,
+    voxel_size,
+)
 from initbench.harness import score as score_module
-from initbench.harness.cell import RunRequest, from_json, resolve
-from initbench.harness.distances import means, of_case
+from initbench.harness.cell import resolve_cell
+from initbench.harness.request import RunRequest, from_json
 from initbench.preprocessing.prepare import PreparedCase
 from initbench.runs import store, work
 from initbench.validation.checks import Check
@@ -59,7 +67,7 @@ def cube(start: tuple[int, int, int], edge: int, shape: tuple[int, int, int] = (
 
 
 def one(reference: Mask, prediction: Mask, affine: NDArray[np.float64], tolerance: float = 2.0) -> Distances:
-    [found] = measure(reference, prediction, affine, 2, tolerance)
+    [found] = distances_per_class(reference, prediction, affine, 2, tolerance)
     return found
 
 
@@ -155,7 +163,7 @@ def test_every_class_for_itself() -> None:
     reference, prediction = cube((2, 2, 2), 3), cube((3, 2, 2), 3)
     reference[12:14, 12:14, 12:14] = 3
     prediction[15, 15, 15] = 2
-    assert measure(reference, prediction, scaled(2, 1, 1), 4, 2.0) == [
+    assert distances_per_class(reference, prediction, scaled(2, 1, 1), 4, 2.0) == [
         one(cube((2, 2, 2), 3), cube((3, 2, 2), 3), scaled(2, 1, 1)),
         Distances(None, None),
         Distances(None, 0.0),
@@ -169,7 +177,7 @@ def test_means_leave_out_what_is_missing_and_count_it() -> None:
         "c": [Distances(4.0, 1.0), Distances(None, None)],
         "d": [Distances(None, None), Distances(None, None)],
     }
-    found = means(table, ("background", "one", "none"))
+    found = mean_distances(table, ("background", "one", "none"))
     assert found["hd95_mm_per_class"]["one"] == {"mean": 3.0, "cases": 2, "reference_empty": 1, "prediction_empty": 1}
     assert found["nsd_per_class"]["one"] == {"mean": 0.5, "cases": 3, "reference_empty": 1}
     assert found["hd95_mm_per_class"]["none"] == {"mean": None, "cases": 0, "reference_empty": 4, "prediction_empty": 0}
@@ -179,7 +187,7 @@ def test_means_leave_out_what_is_missing_and_count_it() -> None:
 @pytest.mark.parametrize("tolerance", [-1.0, math.nan, math.inf])
 def test_a_tolerance_that_is_none(tolerance: float, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="tolerance"):
-        measure(cube((1, 1, 1), 2), cube((1, 1, 1), 2), np.eye(4), 2, tolerance)
+        distances_per_class(cube((1, 1, 1), 2), cube((1, 1, 1), 2), np.eye(4), 2, tolerance)
     with pytest.raises(UsageError, match="--nsd-tolerance"):
         initbench.run("default", LIGHT, "phantom-lung", out=tmp_path, nsd_tolerance=tolerance, **OPTIONS)
     with pytest.raises(UsageError, match="--nsd-tolerance"):
@@ -188,7 +196,7 @@ def test_a_tolerance_that_is_none(tolerance: float, tmp_path: Path) -> None:
 
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="different shapes"):
-        measure(empty(3, 3, 3), empty(3, 3, 4), np.eye(4), 2, 2.0)
+        distances_per_class(empty(3, 3, 3), empty(3, 3, 4), np.eye(4), 2, 2.0)
 
 
 # --- against others ---------------------------------------------------------------------------------------------------
@@ -332,7 +340,7 @@ def directly(data: Path, predictions: Path, tolerance: float) -> dict[str, list[
     for path in sorted(predictions.glob("*.nii.gz")):
         label = nibabel.load(data / "labelsTr" / path.name)
         maps = [np.asarray(image.dataobj, np.uint8) for image in (label, nibabel.load(path))]
-        found[path.name.removesuffix(".nii.gz")] = measure(maps[0], maps[1], label.affine, 3, tolerance)
+        found[path.name.removesuffix(".nii.gz")] = distances_per_class(maps[0], maps[1], label.affine, 3, tolerance)
     return found
 
 
@@ -362,7 +370,7 @@ def test_their_time_is_no_cost(data: Path, tmp_path: Path, monkeypatch: pytest.M
     def slow(*arguments: Any) -> list[Distances]:
         nonlocal hours
         hours += 1
-        return of_case(*arguments)
+        return distances_of_case(*arguments)
 
     clock = time.perf_counter
     monkeypatch.setattr(score_module, "of_case", slow)
@@ -392,10 +400,10 @@ def test_they_are_no_part_of_what_a_run_is(without: Path, measured: Path, data: 
     assert (without / store.CURVE).read_bytes() == (measured / store.CURVE).read_bytes()
     assert read_cases(without)[0] == read_cases(measured)[0]
     request = RunRequest("default", LIGHT, str(data), 0, budget="smoke", size="tiny", assignments=SETTINGS, out=tmp_path)
-    asked = {resolve(from_json({**vars(request), **more})).id for more in ({}, {"distances": True, "nsd_tolerance": 7.0})}
+    asked = {resolve_cell(from_json({**vars(request), **more})).id for more in ({}, {"distances": True, "nsd_tolerance": 7.0})}
     assert len(asked) == 1
     old = {key: value for key, value in record_of(without)["asked"].items() if key not in ("distances", "nsd_tolerance")}
-    assert resolve(from_json(old, out=tmp_path)).id == record_of(without)["cell"]
+    assert resolve_cell(from_json(old, out=tmp_path)).id == record_of(without)["cell"]
 
 
 def test_a_diverged_run_follows_the_rule_of_empty_predictions(data: Path, tmp_path: Path) -> None:
@@ -566,10 +574,10 @@ def test_verify_finds_forged_distances(measured: Path, tmp_path: Path) -> None:
     wrong = failed(verify(folder, steps=1))
     assert wrong["score"] == "cases.csv gives another hd95_mm_per_class than the record says"
     assert wrong["Dice"] == f"other distances than in cases.csv: {case}"
-    reseal(folder, **means(read_cases(folder)[1], record_of(folder)["resolved"]["classes"]))
+    reseal(folder, **mean_distances(read_cases(folder)[1], record_of(folder)["resolved"]["classes"]))
     assert set(failed(verify(folder, steps=1))) == {"Dice"}
     replace_in_cases(folder, "hd95_mm", lambda value: "")
-    reseal(folder, **means(read_cases(folder)[1], record_of(folder)["resolved"]["classes"]))
+    reseal(folder, **mean_distances(read_cases(folder)[1], record_of(folder)["resolved"]["classes"]))
     assert set(failed(verify(folder, steps=1))) == {"Dice"}
 
 
@@ -680,11 +688,11 @@ def test_a_record_never_names_the_tolerance_of_other_numbers(measured: Path, tmp
 def test_the_case_of_a_scored_label_is_measured_on_its_own_grid(data: Path, measured: Path) -> None:
     """Spacings differ from case to case: another case's affine gives other numbers."""
     record = record_of(measured)
-    prepared = resolve(from_json(record["asked"])).prepared
+    prepared = resolve_cell(from_json(record["asked"])).prepared
     cases: list[PreparedCase] = [prepared.case(case) for case in prepared.split.test]
     sizes = [voxel_size(case.affine) for case in cases]
     assert sizes[0] != pytest.approx(sizes[1])
     path = measured / store.PREDICTIONS / f"{cases[0].id}.nii.gz"
     prediction = np.asarray(nibabel.load(path).dataobj, np.uint8)
-    own, other = (measure(np.asarray(cases[0].reference), prediction, case.affine, 3, 1.0) for case in cases)
+    own, other = (distances_per_class(np.asarray(cases[0].reference), prediction, case.affine, 3, 1.0) for case in cases)
     assert own == read_cases(measured)[1][cases[0].id] != other

@@ -10,7 +10,7 @@ import pytest
 from initbench import registry
 from initbench.catalog import CATALOG
 from initbench.cli.app import app
-from initbench.recipes import settings as recipe
+from initbench.recipes.load import load_recipe
 from initbench.spec import Spec
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +63,7 @@ def test_links_between_documents_resolve() -> None:
 
 
 def test_recipe_fields_in_the_documents_exist() -> None:
-    known = recipe.load("base", size="tiny", backbone="unetr", budget="smoke").model_dump()
+    known = load_recipe("base", size="tiny", backbone="unetr", budget="smoke").model_dump()
     documents = "".join(path.read_text("utf-8") for path in PAGES)
     for section, field in re.findall(r"--set (\w+)\.(\w+)=", documents):
         own = registry.parameters(registry.get("initializer", Spec("checkpoint")), skip=2) if section == "init" else {}

@@ -17,9 +17,9 @@ import initbench
 from initbench.datasets.geometry import bind_axes, resample
 from initbench.datasets.open import open_dataset
 from initbench.evaluation.inference import to_native
-from initbench.preprocessing.preprocess import preprocess, resolve, scan
+from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
 from initbench.protocols import Dataset
-from initbench.recipes.settings import load
+from initbench.recipes.load import load_recipe
 from initbench.runs import store
 from tests import layouts
 from tests.msd_factory import affine_of, make_msd, write_nifti
@@ -158,9 +158,11 @@ def grid(codes: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
 def test_a_perfect_network_scores_as_well_as_the_grid_allows(root: Path, spacing: str) -> None:
     """What was preprocessed and is carried back lies where it was: exactly, or up to half a voxel of the coarser grid."""
     dataset = turned_msd(root)
-    settings = load("generic-ct", size="tiny", backbone="unetr", budget="smoke", assignments=[f"preprocess.spacing={spacing}"])
+    settings = load_recipe(
+        "generic-ct", size="tiny", backbone="unetr", budget="smoke", assignments=[f"preprocess.spacing={spacing}"]
+    )
     cases = [dataset.load(case_id) for case_id in dataset.case_ids()]
-    parameters = resolve(settings.preprocess, "CT", [scan(case) for case in cases])
+    parameters = resolve_parameters(settings.preprocess, "CT", [scan(case) for case in cases])
     import torch
 
     for case in cases:
@@ -299,5 +301,5 @@ def test_real_volumes_go_all_the_way(root: Path, build: Callable[[Path], str]) -
 def test_sarcomas_as_lung_keep_to_the_published_split(root: Path) -> None:
     from initbench.datasets import splits
 
-    split = splits.resolve(open_dataset(sarcomas_as_lung(root)), None)
+    split = splits.resolve_split(open_dataset(sarcomas_as_lung(root)), None)
     assert (split.name, split.test) == ("unetrpp-50/13 (4 of 63 cases)", ("lung_001",))

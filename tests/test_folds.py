@@ -16,18 +16,19 @@ from initbench.cli.options import part_options
 from initbench.datasets import splits
 from initbench.datasets.phantom import PhantomLung
 from initbench.errors import DataError, UsageError
-from initbench.harness.cell import as_json, from_json, resolve
+from initbench.harness.cell import resolve_cell
+from initbench.harness.request import as_json, from_json
 from initbench.preprocessing.prepare import data_digest
 from initbench.protocols import Split
 from initbench.runs import store
-from initbench.runs.status import read_plans
+from initbench.runs.status import read_asked
 from initbench.stats.blocks import part
 from initbench.studies.forecast import plan_study
-from initbench.studies.sweep import plan
-from initbench.tables import leaderboard as board
-from initbench.tables import leaderboard_pooled as pooling
-from initbench.tables.plan import sheets
-from initbench.tables.study import read
+from initbench.studies.sweep import cross_requests
+from initbench.tables.leaderboard import leaderboard_sheets
+from initbench.tables.leaderboard_pooled import pooled_sheets
+from initbench.tables.plan import plan_sheets
+from initbench.tables.study import read_study
 from initbench.tables.titles import settings
 from tests.msd_factory import make_msd
 from tests.test_run import LIGHT, SMALL
@@ -46,7 +47,7 @@ class Patients(Listed):
 
 @pytest.mark.parametrize("of", [2, 5, 7, 23])
 def test_folds_are_disjoint_complete_and_even(of: int) -> None:
-    folds = [splits.resolve(Listed(IDS), None, f"{k}/{of}") for k in range(1, of + 1)]
+    folds = [splits.resolve_split(Listed(IDS), None, f"{k}/{of}") for k in range(1, of + 1)]
     reported = [case for split in folds for case in split.test]
     assert sorted(reported) == sorted(IDS)
     assert all(sorted((*split.train, *split.test)) == sorted(IDS) for split in folds)
@@ -63,23 +64,23 @@ def test_folds_by_hand() -> None:
 def test_no_patient_is_on_both_sides() -> None:
     data = Patients(tuple(f"p{i:02d}{frame}" for i in range(11) for frame in "ab"))
     for text in ("1/3", "2/3", "3/3"):
-        split = splits.resolve(data, None, text)
+        split = splits.resolve_split(data, None, text)
         assert not {case[:-1] for case in split.train} & {case[:-1] for case in split.test}
         assert len(split.test) in (6, 8)
-    auto = splits.resolve(data, None)
+    auto = splits.resolve_split(data, None)
     assert (len(auto.test), len({case[:-1] for case in auto.test})) == (4, 2)
 
 
 def test_subsets_are_nested_and_leave_the_reported_cases() -> None:
     data = Listed(IDS)
-    whole = splits.resolve(data, None)
-    parts = [splits.resolve(data, None, None, n) for n in (1, 3, 6, 12)]
+    whole = splits.resolve_split(data, None)
+    parts = [splits.resolve_split(data, None, None, n) for n in (1, 3, 6, 12)]
     assert [len(part.train) for part in parts] == [1, 3, 6, 12]
     assert all(set(small.train) < set(large.train) < set(whole.train) for small, large in pairwise(parts))
     assert {part.test for part in parts} == {whole.test}
     assert [part.name for part in parts[:2]] == ["auto, trained on 1 case", "auto, trained on 3 cases"]
-    assert splits.resolve(data, None, None, len(whole.train)) == whole, "all of them are the split itself"
-    both = splits.resolve(data, None, "2/5", 3)
+    assert splits.resolve_split(data, None, None, len(whole.train)) == whole, "all of them are the split itself"
+    both = splits.resolve_split(data, None, "2/5", 3)
     assert (both.name, len(both.train)) == ("fold 2/5, trained on 3 cases", 3)
     # b 3e23, c 2e7d, e 3f79, a ca97: the order of the training cases of `auto` by hand.
     assert splits.subset(splits.automatic(["a", "b", "c", "d", "e"]), 2).train == ("b", "c")
@@ -99,21 +100,21 @@ def test_subsets_are_nested_and_leave_the_reported_cases() -> None:
 )
 def test_wrong_requests_say_what_would_be_right(fold: str | None, cases: int | None, says: str, error: type[Exception]) -> None:
     with pytest.raises(error, match=says):
-        splits.resolve(Listed(IDS), None, fold, cases)
+        splits.resolve_split(Listed(IDS), None, fold, cases)
 
 
 def test_a_fold_and_a_split_exclude_each_other() -> None:
     with pytest.raises(UsageError, match="exclude each other"):
-        splits.resolve(Listed(IDS), "auto", "1/5")
+        splits.resolve_split(Listed(IDS), "auto", "1/5")
     with pytest.raises(UsageError, match="exclude each other"):
-        plan("default", "unetr", folds=["1/5"], split="auto")
+        cross_requests("default", "unetr", folds=["1/5"], split="auto")
 
 
 def test_without_them_the_digest_of_the_data_is_what_it_was() -> None:
     """The data's part of a cell's identity, computed before there were folds."""
     data = PhantomLung()
-    assert data_digest(data, splits.resolve(data, None))[0] == EXPECTED_PHANTOM
-    assert data_digest(data, splits.resolve(data, None, None, 3))[0] != EXPECTED_PHANTOM
+    assert data_digest(data, splits.resolve_split(data, None))[0] == EXPECTED_PHANTOM
+    assert data_digest(data, splits.resolve_split(data, None, None, 3))[0] != EXPECTED_PHANTOM
 
 
 def test_options_of_the_command() -> None:
@@ -125,15 +126,15 @@ def test_options_of_the_command() -> None:
 
 
 def test_a_sweep_crosses_them_like_seeds() -> None:
-    requests = plan("default,uniform", "unetr", seeds=2, placebo=False, folds=["1/2", "02/2"], train_cases=[3, 6, 3])
+    requests = cross_requests("default,uniform", "unetr", seeds=2, placebo=False, folds=["1/2", "02/2"], train_cases=[3, 6, 3])
     found = [(item.seed, item.fold, item.train_cases, item.init) for item in requests]
     parts = [("1/2", 3), ("1/2", 6), ("2/2", 3), ("2/2", 6)]
     assert found == [(seed, *part, init) for seed in (0, 1) for part in parts for init in ("default", "uniform")]
     assert requests[0].label == "default × unetr × phantom-lung fold 1/2 on 3 cases seed 0"
     assert all(from_json(as_json(item)) == item for item in requests)
-    assert plan("default", "unetr")[0].label == "default × unetr × phantom-lung seed 0"
+    assert cross_requests("default", "unetr")[0].label == "default × unetr × phantom-lung seed 0"
     with pytest.raises(UsageError, match="--train-cases 0"):
-        plan("default", "unetr", train_cases=[0])
+        cross_requests("default", "unetr", train_cases=[0])
 
 
 @pytest.fixture(scope="module")
@@ -159,11 +160,11 @@ def test_every_part_is_a_block_of_its_own(study: tuple[Path, Path]) -> None:
     assert len(resolved) == len({record["cell"] for record in records if record}) == 8
     names = {"fold 1/2, trained on 2 cases", "fold 1/2", "fold 2/2, trained on 2 cases", "fold 2/2"}
     assert {item["split"] for item in resolved} == names
-    tables = read(out).tables
+    tables = read_study(out).tables
     assert {table.block["split"] for table in tables} == names
     assert all(len(table.inits) == 2 for table in tables)
     assert any("split fold 1/2, trained on 2 cases" in settings(table.block) for table in tables)
-    assert len(board.sheets(read(out))) == 4
+    assert len(leaderboard_sheets(read_study(out))) == 4
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_what_a_name_tells_of(split: str, says: str) -> None:
 
 
 def test_folds_and_subsets_are_not_pooled_with_each_other(study: tuple[Path, Path]) -> None:
-    sheets_ = pooling.sheets(read(study[1]), "backbone")
+    sheets_ = pooled_sheets(read_study(study[1]), "backbone")
     assert len(sheets_) == 4
     assert all("1 block" in sheet.subtitle for sheet in sheets_)
     assert any("fold 2/2, trained on 2 cases" in sheet.subtitle for sheet in sheets_)
@@ -191,11 +192,9 @@ def test_folds_and_subsets_are_not_pooled_with_each_other(study: tuple[Path, Pat
 
 def test_statistics_come_from_the_training_cases_in_use(study: tuple[Path, Path]) -> None:
     data, out = study
-    whole, part = (
-        resolve(plan("default", LIGHT, str(data), out=out, folds=["1/2"], train_cases=[n], assignments=[*SMALL], budget="smoke",
-                     size="tiny", device="cpu", precision="float32")[0])
-        for n in (3, 1)
-    )  # fmt: skip
+    settings = {"budget": "smoke", "size": "tiny", "device": "cpu", "precision": "float32", "assignments": [*SMALL]}
+    requests = cross_requests("default", LIGHT, str(data), out=out, folds=["1/2"], train_cases=[3, 1], **settings)
+    whole, part = map(resolve_cell, requests)
     assert whole.prepared.parameters.scale != part.prepared.parameters.scale
     assert whole.prepared.split.test == part.prepared.split.test
     assert whole.id != part.id
@@ -253,15 +252,15 @@ def test_they_are_found_again_planned_retried_and_verified(study: tuple[Path, Pa
     data, out = study
     again = run(data, out, folds=["1/2", "2/2"], train_cases=[2, 3])
     assert {outcome.state for outcome in again} == {"cached"}
-    planned = read_plans(out)
+    planned = read_asked(out)
     assert len(planned) == 8
     request = from_json(next(run.request for run in planned if run.request["fold"] == "2/2"), out=out)
     assert request.fold == "2/2"
     folder = next(f for f in store.find_runs(out) if "trained on" in (store.read_record(f) or {})["resolved"]["split"])
     assert [check.name for check in verify(folder, steps=2) if not check.passed] == []
-    wanted = plan("default,uniform", LIGHT, str(data), out=out, folds=["1/2"], train_cases=[2, 3],
+    wanted = cross_requests("default,uniform", LIGHT, str(data), out=out, folds=["1/2"], train_cases=[2, 3],
                   assignments=[*SMALL, "steps.smoke=2"], budget="smoke", size="tiny",
                   device="cpu", precision="float32", seeds=2, placebo=False)  # fmt: skip
-    sheet = sheets(plan_study(wanted, "equal-total"), [], None)[0]
+    sheet = plan_sheets(plan_study(wanted, "equal-total"), [], None)[0]
     assert [row[1:3] for row in sheet.rows] == [("2", "2"), ("2", "2")]
     assert {row[0].rpartition(", fold")[2] for row in sheet.rows} == {" 1/2", " 1/2, trained on 2 cases"}

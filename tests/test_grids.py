@@ -14,19 +14,20 @@ import torch
 from safetensors.torch import load_model
 
 import initbench
-from initbench.audit.add_distances import measure
+from initbench.audit.add_distances import add_distances
 from initbench.audit.rescore import read_cases
 from initbench.audit.verify import verify
 from initbench.cli.app import main
 from initbench.dice import run_dice
 from initbench.errors import UsageError
-from initbench.harness.cell import from_json, resolve
+from initbench.harness.cell import resolve_cell
+from initbench.harness.request import from_json
 from initbench.harness.run import Run
 from initbench.protocols import NoProgress
 from initbench.runs import store
-from initbench.runs.read import load
-from initbench.tables.leaderboard import sheets
-from initbench.tables.study import Scoring, read
+from initbench.runs.read import read_runs
+from initbench.tables.leaderboard import leaderboard_sheets
+from initbench.tables.study import Scoring, read_study
 from tests.crash_driver import SETTINGS
 from tests.msd_factory import make_msd
 
@@ -63,7 +64,7 @@ def test_the_native_score_is_what_it_is_alone(data: Path, both: Path, tmp_path: 
 
 def test_counts_are_those_of_labels_on_the_preprocessed_grid(both: Path) -> None:
     record = json.loads((both / store.RECORD).read_text())
-    cell = resolve(from_json(record["asked"], out=both.parents[3]))
+    cell = resolve_cell(from_json(record["asked"], out=both.parents[3]))
     model = Run(cell, both, NoProgress()).construct()
     load_model(model, both / store.WEIGHTS)
     counts = dict(read_cases(both, store.CASES_RESAMPLED)[0])
@@ -112,10 +113,10 @@ def test_a_changed_second_table_is_found(data: Path, tmp_path: Path) -> None:
 def test_tables_and_later_distances_leave_it_alone(data: Path, tmp_path: Path) -> None:
     folder = run(data, tmp_path, "inference.grids=native,resampled")
     before = (folder / store.CASES_RESAMPLED).read_bytes()
-    measure(folder)
+    add_distances(folder)
     assert (folder / store.CASES_RESAMPLED).read_bytes() == before
     assert store.problem(folder, store.read_record(folder) or {}, thorough=True) == ""
-    loaded = load(tmp_path)
+    loaded = read_runs(tmp_path)
     assert len(loaded.cases) == len(pd.read_csv(folder / store.CASES))
 
 
@@ -133,10 +134,10 @@ def test_tables_are_of_the_grid_that_is_asked_for(data: Path, both: Path, capsys
     assert dice() == pytest.approx(100 * record["dice"])
     assert dice("--grid", "native") == dice()
     assert dice("--grid", "resampled") == pytest.approx(100 * record["dice_resampled"])
-    study = read(out, scoring=Scoring(grid="resampled"))
+    study = read_study(out, scoring=Scoring(grid="resampled"))
     assert list(study.runs["dice"]) == [record["dice_resampled"]]
     assert int(study.cases["tp"].sum()) == int(pd.read_csv(both / store.CASES_RESAMPLED)["tp"].sum())
-    assert "in points, at the resampled grid" in " ".join(sheets(study)[-1].notes)
+    assert "in points, at the resampled grid" in " ".join(leaderboard_sheets(study)[-1].notes)
 
 
 def test_runs_without_counts_on_the_grid_are_kept_off(
@@ -144,7 +145,7 @@ def test_runs_without_counts_on_the_grid_are_kept_off(
 ) -> None:
     alone = run(data, tmp_path)
     with pytest.raises(UsageError, match=r"no run was counted on the resampled grid.*--set inference\.grids=native,resampled"):
-        read(tmp_path, scoring=Scoring(grid="resampled"))
+        read_study(tmp_path, scoring=Scoring(grid="resampled"))
     shutil.copytree(both.parent, alone.parents[1] / both.parent.name)
     with pytest.raises(SystemExit) as ended:
         main(["leaderboard", "--out", str(tmp_path), "--grid", "resampled", "--format", "json"])
@@ -156,11 +157,11 @@ def test_runs_without_counts_on_the_grid_are_kept_off(
 def test_a_changed_second_table_is_kept_off_the_tables(data: Path, both: Path, tmp_path: Path) -> None:
     folder = tmp_path / both.relative_to(both.parents[3])
     shutil.copytree(both, folder)
-    assert list(load(tmp_path, "resampled").runs["status"]) == ["ok"]
+    assert list(read_runs(tmp_path, "resampled").runs["status"]) == ["ok"]
     text = (folder / store.CASES_RESAMPLED).read_text()
     digit = next(letter for letter in text[::-1] if letter.isdecimal())
     (folder / store.CASES_RESAMPLED).write_text(text[::-1].replace(digit, "7" if digit != "7" else "6", 1)[::-1])
-    runs = load(tmp_path, "resampled").runs
+    runs = read_runs(tmp_path, "resampled").runs
     assert list(runs["status"]) == ["invalid"]
     assert runs["dice"].isna().all()
 

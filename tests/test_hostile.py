@@ -27,8 +27,9 @@ from initbench.datasets.download.archives import extract
 from initbench.datasets.inspect.examine import examine
 from initbench.datasets.msd import MsdDataset
 from initbench.errors import DataError, UsageError
-from initbench.preprocessing.preprocess import preprocess, resolve, scan
-from initbench.recipes import settings as recipe
+from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
+from initbench.recipes.load import load_recipe
+from initbench.recipes.settings import Recipe
 from tests.msd_factory import make_msd
 from tests.test_checkpoints import Hostile
 from tests.test_cli import Ended, in_one_process
@@ -136,7 +137,7 @@ def test_a_voxel_of_a_metre_is_not_resampled(tmp_path: Path) -> None:
     case = MsdDataset(folder).load("case_00")
     settings = load().preprocess.model_copy(update={"spacing": (1.0, 1.0, 1.0)})
     with pytest.raises(DataError, match=r"case case_00: resampling .* of 1e\+03 × 1e\+03 × 1e\+03 mm to 1 × 1 × 1 mm: .*GiB"):
-        preprocess(case, resolve(settings, "CT", [scan(case)]))
+        preprocess(case, resolve_parameters(settings, "CT", [scan(case)]))
 
 
 COLOUR = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
@@ -323,8 +324,8 @@ RECIPES: dict[str, tuple[str, str]] = {
 }
 
 
-def load(name: str = "phantom-lung") -> recipe.Recipe:
-    return recipe.load(name, size="tiny", backbone="unetr", budget="smoke")
+def load(name: str = "phantom-lung") -> Recipe:
+    return load_recipe(name, size="tiny", backbone="unetr", budget="smoke")
 
 
 @pytest.mark.parametrize("name", RECIPES)

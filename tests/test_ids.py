@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from initbench.harness.cell import RunRequest, resolve
+from initbench.harness.cell import resolve_cell
 from initbench.harness.record import block_digest
+from initbench.harness.request import RunRequest
 from tests.msd_factory import make_msd
 
 EXPECTED = Path(__file__).parent / "expected" / "ids.json"
@@ -68,7 +69,7 @@ def ids(root: Path) -> list[dict[str, str]]:
     found = []
     for init, backbone, dataset, options in ASKED:
         more = {"budget": "smoke", "precision": "float32", **options}
-        cell = resolve(RunRequest(init, backbone, str(root / dataset), seed=0, size="tiny", device="cpu", out=root, **more))
+        cell = resolve_cell(RunRequest(init, backbone, str(root / dataset), seed=0, size="tiny", device="cpu", out=root, **more))
         asked = " ".join([init, backbone, dataset, *(f"{name}={value}" for name, value in options.items())])
         found.append({"asked": asked, "cell": cell.id, "block": block_digest(cell)})
     return found

@@ -16,7 +16,7 @@ import initbench
 from initbench import registry
 from initbench.errors import DataError, UsageError
 from initbench.harness.coverage import state_digest, tensor_digest
-from initbench.harness.levels import measure
+from initbench.harness.levels import probe_levels
 from initbench.harness.sites import find_sites
 from initbench.protocols import Grid, Level, structure_of
 from tests.networks import PATCHES, patch_of, tiny
@@ -186,7 +186,7 @@ def test_reconstruction_learns_the_image() -> None:
 def test_measured_levels_are_those_that_networks_declare(backbone: str) -> None:
     model = tiny(backbone)
     declared = structure_of(model).levels
-    measured = measure(model, [level.module for level in declared], patch_of(backbone), 1)
+    measured = probe_levels(model, [level.module for level in declared], patch_of(backbone), 1)
     assert [(m.module, m.grid, m.channels, m.layout) for m in measured] == [
         (d.module, d.grid, d.channels, d.layout) for d in declared
     ]
@@ -197,7 +197,7 @@ def test_measured_levels_are_those_that_networks_declare(backbone: str) -> None:
 def test_tokens_that_fit_several_grids_are_not_guessed() -> None:
     """nnFormer's cells are flatter in depth, and 256 voxels are 4 x 8 x 8 or 1 x 16 x 16."""
     with pytest.raises(UsageError, match=r"module .* gives a tensor .*in which no grid of the patch .*pass Level\("):
-        measure(tiny("nnformer"), [level.module for level in structure_of(tiny("nnformer")).levels], patch_of("nnformer"), 1)
+        probe_levels(tiny("nnformer"), [level.module for level in structure_of(tiny("nnformer")).levels], patch_of("nnformer"), 1)
 
 
 def test_levels_by_name_are_as_good_as_levels() -> None:

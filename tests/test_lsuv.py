@@ -16,7 +16,7 @@ from torch.nn.functional import leaky_relu
 import initbench
 from initbench.errors import UsageError
 from initbench.protocols import Grid, Structure
-from initbench.recipes.settings import load
+from initbench.recipes.load import load_recipe
 from initbench.runs import store
 from initbench.sampling.volumes import UnlabelledSampler, make_volume
 from tests.msd_factory import make_msd
@@ -63,7 +63,7 @@ def lsuv(model: nn.Module, init: str = "lsuv", **options: Any) -> dict[str, Any]
 
 def patches(seed: int = 0) -> Tensor:
     """The batch that the harness cuts from `volumes` at step 0."""
-    recipe = load("base", size="paper", backbone="", budget="paper", assignments=["preprocess.spacing=native"])
+    recipe = load_recipe("base", size="paper", backbone="", budget="paper", assignments=["preprocess.spacing=native"])
     made = [make_volume(volume, None, torch.device("cpu")) for volume in volumes()]
     return UnlabelledSampler(made, PATCH, 3, recipe.augment, seed).batch(0).image
 

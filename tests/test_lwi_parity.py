@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from initbench.backbones.unetr import unetr
 from initbench.backbones.unetrpp import unetrpp
-from initbench.checkpoints.matching import Request, load
-from initbench.checkpoints.reading import read
+from initbench.checkpoints.matching import Request, load_checkpoint
+from initbench.checkpoints.reading import read_checkpoint
 from initbench.pretext.objectives import OrderHeads, Pool, Taps
 from initbench.protocols import Grid, structure_of
 from tests import recordings
@@ -93,7 +93,7 @@ def fill(network: Network, recording: Json, folder: Any) -> None:
         {"epoch": 799, "best_acc": np.float32(0), "state_dict": {f"module.{key}": value for key, value in state.items()}}, path
     )
     structure = structure_of(network.model)
-    report = load(network.model, read(path), structure, Request(axes="DHW"))
+    report = load_checkpoint(network.model, read_checkpoint(path), structure, Request(axes="DHW"))
     assert report.share == 1
     assert report.missing == ()
     with torch.no_grad():

@@ -28,11 +28,10 @@ from initbench.stats.compare import Difference, difference
 from initbench.stats.design import Refused, Scope
 from initbench.stats.families import Family
 from initbench.stats.table import ScoreTable
-from initbench.tables import compare as comparison
-from initbench.tables import leaderboard as board
-from initbench.tables import variance as spread
+from initbench.tables import compare, leaderboard, variance
+from initbench.tables.leaderboard import leaderboard_sheets
 from initbench.tables.sheet import Sheet
-from initbench.tables.study import Study, read
+from initbench.tables.study import Study, read_study
 from initbench.tables.titles import title
 from initbench.tables.words import label
 from tests import printed
@@ -328,7 +327,7 @@ def tell_variance(into: Statements, study: Study) -> None:
 
 def _source(said: str) -> str:
     """The short name of a source of spread."""
-    (found,) = (name for name, words in spread.SOURCES.items() if words == said)
+    (found,) = (name for name, words in variance.SOURCES.items() if words == said)
     return found
 
 
@@ -503,7 +502,7 @@ def made_up(out: Path, number: int) -> tuple[Study, bool]:
         cases_per_patient=per_patient,
     )
     synthetic.write_study(out, plan)
-    return read(out), classes == 1
+    return read_study(out), classes == 1
 
 
 def recorded(out: Path) -> Study:
@@ -527,7 +526,7 @@ def recorded(out: Path) -> Study:
         write_run(out, "uniform", 0.57, seed=3, **own)
         write_run(out, "orthogonal", status="failed", seed=0, **own)
         write_run(out, "orthogonal", 0.6, seed=1, **own)
-    return read(out)
+    return read_study(out)
 
 
 def check(study: Study, *, one_class: bool) -> None:
@@ -577,7 +576,7 @@ def test_the_headline_is_the_same_whatever_the_others_are_compared_with(tmp_path
 
 def test_the_headline_tells_inits_apart_where_the_ranks_do(tmp_path: Path) -> None:
     study, _ = made_up(tmp_path, 0)
-    for made in board.sheets(study):
+    for made in leaderboard_sheets(study):
         if any(row["may_be_best"] is False for row in made.values):
             assert "not told from 0" not in made.notes[0]
 
@@ -586,7 +585,7 @@ def test_an_init_is_not_surely_behind_one_that_it_cannot_be_compared_with(tmp_pa
     for seed in range(4):
         write_run(tmp_path, BASELINE, 0.0, seed=seed, status="diverged")
         write_run(tmp_path, OTHER, 0.6 + 0.01 * seed, seed=seed)
-    (made,) = board.sheets(read(tmp_path))
+    (made,) = leaderboard_sheets(read_study(tmp_path))
     assert {row["verdict"] for row in made.values} == {"", "untestable"}
     assert [row["may_be_best"] for row in made.values] == [True, True]
 
@@ -598,7 +597,7 @@ def test_an_init_is_not_surely_behind_one_that_it_cannot_be_compared_with(tmp_pa
 def small(tmp_path_factory: pytest.TempPathFactory) -> Study:
     out = tmp_path_factory.mktemp("small")
     synthetic.write_study(out, synthetic.Plan(1, 1, 6, 4, 20, 1, key=5, diverged=0.0))
-    return read(out)
+    return read_study(out)
 
 
 def alone(table: ScoreTable, first: str, second: str, *, scope: Scope, margin: float) -> Difference:
@@ -622,13 +621,13 @@ def doubled(table: ScoreTable, found: Analysis | Refused) -> str:
 
 
 FAULTS = {
-    "compare judges a pair by itself": (comparison, "pair", alone, "family_size"),
-    "p values for machines are those of single tests": (comparison.words, "tested", unadjusted, "p_adjusted"),
-    "verdicts for machines are bold": (comparison.words, "tested", optimistic, "verdict"),
+    "compare judges a pair by itself": (compare, "pair", alone, "family_size"),
+    "p values for machines are those of single tests": (compare.words, "tested", unadjusted, "p_adjusted"),
+    "verdicts for machines are bold": (compare.words, "tested", optimistic, "verdict"),
     "the page cuts intervals": (cells, "bounds", lambda found: f"[{found.value:.1f}, {found.high:.1f}]", "Dice · low"),
-    "another SD in sentences than in tables": (board, "headline", doubled, "between-init SD"),
+    "another SD in sentences than in tables": (leaderboard, "headline", doubled, "between-init SD"),
 }
-TESTED, HEADLINE_OF = comparison.words.tested, board.headline  # as they are without a fault
+TESTED, HEADLINE_OF = compare.words.tested, leaderboard.headline  # as they are without a fault
 
 
 def test_without_a_fault_nothing_is_found(small: Study) -> None:

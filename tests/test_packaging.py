@@ -179,6 +179,6 @@ def test_the_wheel_holds_everything(project: dict[str, Any], tmp_path: Path) -> 
 
 def test_the_former_name_that_plugins_use_still_is_one() -> None:
     from initbench.data.folder import Layout as Former
-    from initbench.datasets.folder import Layout
+    from initbench.datasets.folder import FolderLayout
 
-    assert Former is Layout
+    assert Former is FolderLayout

@@ -15,12 +15,13 @@ import pytest
 from initbench import registry
 from initbench.cli.app import main
 from initbench.datasets import open as sources
-from initbench.harness.cell import Cell, RunRequest, resolve
+from initbench.harness.cell import Cell, resolve_cell
 from initbench.harness.execute import folder_of
 from initbench.harness.record import block_digest, header
+from initbench.harness.request import RunRequest
 from initbench.runs import store
-from initbench.runs.read import load
-from initbench.tables import study
+from initbench.runs.read import read_runs
+from initbench.tables.study import read_study
 from tests import layouts
 from tests.msd_factory import make_msd
 from tests.recorded import CASES, write_run
@@ -55,7 +56,7 @@ def recorded(cell: Cell) -> dict[str, str]:
 
 def test_two_frames_of_a_heart_are_of_one_patient(root: Path) -> None:
     layouts.acdc(root / "ACDC", FRAMES, "training")
-    cell = resolve(request("acdc", root, fold="1/3"))
+    cell = resolve_cell(request("acdc", root, fold="1/3"))
     assert len(cell.prepared.split.test) == 2
     assert recorded(cell) == {case: case[:10] for case in cell.prepared.split.test}
 
@@ -65,11 +66,11 @@ def test_a_run_is_the_same_whoever_its_cases_are_of(root: Path) -> None:
     ids = sorted(path.name.removesuffix(".nii.gz") for path in (folder / "imagesTr").iterdir())
     (folder / "splits.json").write_text(json.dumps({"mine": {"train": ids[:2], "test": ids[2:]}}), "utf-8")
     asked = request(str(folder), root, split="mine")
-    before = resolve(asked)
+    before = resolve_cell(asked)
     assert recorded(before) == {case: case for case in ids[2:]}
     whose = dict(zip(ids, ("anna", "anna", "bert", "bert", "carl"), strict=True))
     (folder / "patients.json").write_text(json.dumps(whose), "utf-8")
-    after = resolve(asked)
+    after = resolve_cell(asked)
     assert recorded(after) == {ids[2]: "bert", ids[3]: "bert", ids[4]: "carl"}
     assert after.id == before.id
     assert block_digest(after) == block_digest(before)
@@ -107,7 +108,7 @@ def test_they_are_read_by_cell_and_equal_ones_are_kept_once(root: Path) -> None:
     older = cell_of(write_run(root, "uniform", patients={}))
     plain = cell_of(write_run(root, "orthogonal"))
     write_run(root, "mae", status="failed", patients=PAIRS)
-    found = load(root)
+    found = read_runs(root)
     assert found.patients == {first: PAIRS, second: PAIRS, plain: ITSELF}
     assert found.patients[first] is found.patients[second]
     assert set(found.unsaid) == {older}
@@ -123,7 +124,7 @@ def test_of_runs_that_disagree_the_one_that_finished_last_counts(
     maps = [PAIRS, ITSELF]
     folders = [write_run(root, seed=n, patients=maps[n], finished=times[n == newest]) for n in (0, 1)]
     cell = cell_of(folders[0])
-    found = load(root)
+    found = read_runs(root)
     assert found.patients == {cell: maps[newest]}
     assert (found.disagreements[cell].counted, found.disagreements[cell].other) == (folders[newest], folders[1 - newest])
     with pytest.raises(SystemExit):
@@ -138,7 +139,7 @@ def test_a_changed_record_says_nothing(root: Path) -> None:
     assert record is not None
     record["resolved"]["patients"] = ITSELF
     store.write_json(folder / store.RECORD, record)
-    found = load(root)
+    found = read_runs(root)
     assert not found.patients
     assert not found.unsaid
 
@@ -165,11 +166,11 @@ def test_the_data_set_says_what_an_older_record_does_not_and_is_opened_once(root
 
     plain = sources.open_dataset
     monkeypatch.setattr(sources, "open_dataset", counted)
-    found = study.read(root / "runs")
+    found = read_study(root / "runs")
     assert found.patients == {two[0]: dict.fromkeys(FRAMES[:2], "patient001"), two[1]: found.patients[two[0]], newer: PAIRS}
     assert sorted(opened) == [("acdc", root), ("acdc", root / "gone")]
     opened.clear()
-    assert study.read(root / "runs", backbones=["unetr"]).patients == found.patients
+    assert read_study(root / "runs", backbones=["unetr"]).patients == found.patients
     assert len(opened) == 2
 
 
@@ -177,7 +178,7 @@ def test_no_data_set_is_opened_where_records_say_it(root: Path, monkeypatch: pyt
     cell = cell_of(write_run(root, asked={"dataset": "phantom-lung"}))
     older(root, {"dataset": "phantom-lung"}, dataset="another")
     monkeypatch.delattr(sources, "open_dataset")
-    assert study.read(root, ["phantom-lung"]).patients == {cell: ITSELF}
+    assert read_study(root, ["phantom-lung"]).patients == {cell: ITSELF}
 
 
 def test_a_folder_is_asked_by_its_path(root: Path) -> None:
@@ -186,7 +187,7 @@ def test_a_folder_is_asked_by_its_path(root: Path) -> None:
     for path in folder.rglob("*.nii.gz"):  # no volume is read
         path.write_bytes(b"")
     cell = older(root / "runs", {"dataset": str(folder), "data_root": None}, ("a_2", "b_1"), dataset="Task90_Noise")
-    assert study.read(root / "runs").patients == {cell: {"a_2": "a", "b_1": "b"}}
+    assert read_study(root / "runs").patients == {cell: {"a_2": "a", "b_1": "b"}}
 
 
 BROKEN = {
@@ -212,13 +213,13 @@ def test_what_nobody_knows_is_left_out(root: Path, kind: str) -> None:
     filled = asked and {key: value and value.format(root=root) for key, value in asked.items()}
     older(root / "runs", filled, ("case_000",), dataset=name)
     known = cell_of(write_run(root / "runs", "lwi", dataset=name))
-    assert study.read(root / "runs").patients == {known: ITSELF}
+    assert read_study(root / "runs").patients == {known: ITSELF}
 
 
 def test_a_cell_with_a_case_that_the_data_set_does_not_know_is_left_out(root: Path) -> None:
     older(root, {"dataset": "phantom-lung"}, ("phantom_000", "phantom_099"))
     known = older(root, {"dataset": "phantom-lung"}, ("phantom_000", "phantom_001"), init="lwi")
-    assert study.read(root).patients == {known: {"phantom_000": "phantom_000", "phantom_001": "phantom_001"}}
+    assert read_study(root).patients == {known: {"phantom_000": "phantom_000", "phantom_001": "phantom_001"}}
 
 
 @pytest.fixture
@@ -239,7 +240,7 @@ def plugin(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_plug_in_is_not_imported_for_it(root: Path, plugin: str) -> None:
     assert plugin in registry.names("dataset")
     older(root / "runs", {"dataset": plugin}, dataset=plugin)
-    assert not study.read(root / "runs").patients
+    assert not read_study(root / "runs").patients
     assert "own_cases" not in sys.modules
 
 
@@ -256,7 +257,7 @@ def test_asking_a_data_set_needs_no_torch(root: Path) -> None:
 def test_the_request_of_a_record_finds_the_data_set(root: Path) -> None:
     """What `as_json` writes is what is looked up: a path that was relative when it was asked for is absolute."""
     make_msd(root / "Task90_Noise", cases=5)
-    cell = resolve(replace(request(str(root / "Task90_Noise"), root), data_root=None))
+    cell = resolve_cell(replace(request(str(root / "Task90_Noise"), root), data_root=None))
     asked, cases = header(cell, "planned", {})["asked"], cell.prepared.split.test
     made = older(root / "runs", asked, cases, dataset=cell.prepared.name)
-    assert study.read(root / "runs").patients == {made: recorded(cell)}
+    assert read_study(root / "runs").patients == {made: recorded(cell)}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from initbench.evaluation import overlay, slices
 from initbench.evaluation.grid import positions
 from initbench.preprocessing.prepare import PreparedCase
-from initbench.preprocessing.preprocess import preprocess, resolve, scan
+from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
 from initbench.protocols import Case, Spacing
 from initbench.recipes.settings import Preprocess
 from tests.msd_factory import affine_of
@@ -39,7 +39,7 @@ def prepared(resampling: str, spacing: Spacing, codes: str, *, crop: bool) -> Pr
     label[ORGAN] = 1
     case = Case("case", image[None], label, affine_of(codes, (1.0, 1.2, 3.0), SHAPE))
     table = {"spacing": spacing, "intensity": "window", "image_order": 1, "crop": crop, "resampling": resampling}
-    made = preprocess(case, resolve(Preprocess.model_validate(table), "CT", [scan(case)]))
+    made = preprocess(case, resolve_parameters(Preprocess.model_validate(table), "CT", [scan(case)]))
     return PreparedCase("case", made.image, made.label, label, case.affine, made.placement)
 
 

@@ -18,16 +18,16 @@ import initbench
 from initbench.cli.app import main
 from initbench.cli.run import _warn_if_nothing_can_be_decided
 from initbench.runs import costs, store, work
-from initbench.runs.costs import Expected, Measured, Sample, StudyPlan
+from initbench.runs.costs import Costs, Expected, Sample, StudyPlan
 from initbench.stats.blocks import PLACEBO
 from initbench.stats.design import Refused
 from initbench.stats.power import detectable, detectable_ratio, floor, power_of, stated
 from initbench.stats.summary import Interval
 from initbench.stats.table import score_tables
 from initbench.studies.forecast import plan_study
-from initbench.studies.sweep import plan
-from initbench.tables import plan as forecast
-from initbench.tables import power as planning
+from initbench.studies.sweep import cross_requests
+from initbench.tables import plan, power
+from initbench.tables.plan import plan_sheets
 from initbench.tables.sheet import FORMS
 from tests.msd_factory import make_msd
 from tests.test_leaderboard import write_run
@@ -43,7 +43,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def requests(data: Path, out: Path, init: str, **options: Any) -> list[Any]:
-    return plan(init, LIGHT, str(data), out=out, **{**OPTIONS, "assignments": SMALL, **options})
+    return cross_requests(init, LIGHT, str(data), out=out, **{**OPTIONS, "assignments": SMALL, **options})
 
 
 def look(data: Path, out: Path, init: str, **options: Any) -> StudyPlan:
@@ -74,7 +74,7 @@ def test_counts_are_those_of_run(data: Path, tmp_path: Path) -> None:
     assert {"new", "cached"} == {item.state for item in study.runs}
     after = look(data, tmp_path, **wanted)
     assert counts(after) == {"new": 0, "cached": len(outcomes), "refused": 0, "failed": 0}
-    assert "nothing to run" in forecast.sheets(after, [])[0].title
+    assert "nothing to run" in plan_sheets(after, [])[0].title
 
 
 @pytest.mark.parametrize("placebo", [True, False])
@@ -183,8 +183,8 @@ def test_disk_is_what_runs_leave(data: Path, tmp_path: Path) -> None:
     files = [path for path in tmp_path.glob("**/*") if path.is_file() and ".locks" not in path.parts]
     weights = [path.stat().st_size for path in files if path.name == store.WEIGHTS]
     assert len(weights) == 3  # the init stage of mae is kept for other runs
-    planned = [forecast.bytes_of(item, study.measured) for item in study.runs]
-    rest = forecast.bytes_of(replace(study.runs[0], weights=0), study.measured)
+    planned = [plan.bytes_of(item, study.measured) for item in study.runs]
+    rest = plan.bytes_of(replace(study.runs[0], weights=0), study.measured)
     assert planned[1] - planned[0] == study.runs[1].weights
     assert study.runs[0].weights == pytest.approx(weights[0], rel=0.2)  # the header of the file is not counted
     assert study.runs[0].checkpoints == 3 * 3 * study.runs[0].weights
@@ -194,7 +194,7 @@ def test_disk_is_what_runs_leave(data: Path, tmp_path: Path) -> None:
     of_first = sum(path.stat().st_size for path in files)
     stages = sum(path.stat().st_size for path in files if ".inits" in path.parts and path.name != store.WEIGHTS)
     sweeps = sum(path.stat().st_size for path in files if ".sweeps" in path.parts)
-    assert sum(forecast.bytes_of(item, again.measured) for item in kept) == pytest.approx(of_first - stages - sweeps, rel=0.01)
+    assert sum(plan.bytes_of(item, again.measured) for item in kept) == pytest.approx(of_first - stages - sweeps, rel=0.01)
 
 
 def test_timed_steps_stand_in_for_runs(data: Path, tmp_path: Path) -> None:
@@ -202,11 +202,11 @@ def test_timed_steps_stand_in_for_runs(data: Path, tmp_path: Path) -> None:
     (samples,) = study.measured.samples.values()
     assert sum(sample.train is not None for sample in samples) == 1  # each kind of step is timed once
     assert sum(sample.init_steps > 0 for sample in samples) == 1
-    time = forecast.time_of(study.runs, study.measured)
+    time = plan.time_of(study.runs, study.measured)
     assert (time.known, time.behind) == (2, 0)
     assert math.isnan(time.half)
     assert 0 < time.seconds < math.inf  # how many is a matter of the machine
-    sheet = forecast.sheets(study, [])[0]
+    sheet = plan_sheets(study, [])[0]
     assert "measured: a few steps" in sheet.title
 
 
@@ -284,26 +284,26 @@ def sample(init: str = "default", train: float = 1.0, pretext: int = 0, seconds:
 def test_seconds_by_hand() -> None:
     samples = [sample(train=1.0), sample(train=3.0), sample("mae", 2.0, pretext=10, seconds=40.0)]
     # 100 steps at 2 s, 2 cases at 5 s; 30 steps of the pretext at 4 s
-    assert forecast.seconds_of(expected(), samples) == pytest.approx(210)
-    assert forecast.seconds_of(expected("mae", pretext=30), samples) == pytest.approx(330)
-    assert forecast.seconds_of(expected("mae", init_stage=False), samples) == pytest.approx(210)
-    assert forecast.seconds_of(expected(), []) is None
-    assert forecast.seconds_of(expected("mae", pretext=30), samples[:2]) is None  # no pretext was ever timed
+    assert plan.seconds_of(expected(), samples) == pytest.approx(210)
+    assert plan.seconds_of(expected("mae", pretext=30), samples) == pytest.approx(330)
+    assert plan.seconds_of(expected("mae", init_stage=False), samples) == pytest.approx(210)
+    assert plan.seconds_of(expected(), []) is None
+    assert plan.seconds_of(expected("mae", pretext=30), samples[:2]) is None  # no pretext was ever timed
 
 
 def test_another_inits_pretext_is_borrowed_and_named() -> None:
     run = expected("lwi", pretext=30)
-    measured = Measured({costs.pace_of(run.record): (sample(), sample("mae", pretext=10, seconds=40.0))})
-    time = forecast.time_of([run], measured)
+    measured = Costs({costs.pace_of(run.record): (sample(), sample("mae", pretext=10, seconds=40.0))})
+    time = plan.time_of([run], measured)
     assert time.seconds == pytest.approx(100 + 10 + 120)
     assert time.borrowed == ("lwi",)
 
 
 @pytest.mark.parametrize("change", [{"size": "paper"}, {"backbone": "unet"}, {"dataset": "liver"}, {"precision": "float32"}])
 def test_only_like_runs_say_how_long(change: dict[str, Any]) -> None:
-    measured = Measured({costs.pace_of(expected().record): (sample(),)})
-    assert forecast.time_of([expected(steps=7)], measured).known == 1
-    assert forecast.time_of([expected(resolved=change)], measured).known == 0
+    measured = Costs({costs.pace_of(expected().record): (sample(),)})
+    assert plan.time_of([expected(steps=7)], measured).known == 1
+    assert plan.time_of([expected(resolved=change)], measured).known == 0
 
 
 def test_the_interval_covers_sums_of_runs_to_come() -> None:
@@ -311,30 +311,30 @@ def test_the_interval_covers_sums_of_runs_to_come() -> None:
     runs = [expected()] * 8
     key = costs.pace_of(runs[0].record)
     for _ in range(trials):
-        found = forecast.time_of(runs, Measured({key: tuple(sample(train=pace, case=0.0) for pace in rng.normal(1, 0.1, 4))}))
+        found = plan.time_of(runs, Costs({key: tuple(sample(train=pace, case=0.0) for pace in rng.normal(1, 0.1, 4))}))
         hits += abs(found.seconds - 100 * rng.normal(1, 0.1, 8).sum()) <= found.half
     assert hits / trials == pytest.approx(0.95, abs=0.015)
 
 
 def test_one_measured_run_has_no_spread() -> None:
-    measured = Measured({costs.pace_of(expected().record): (sample(),)})
-    assert math.isnan(forecast.time_of([expected()], measured).half)
+    measured = Costs({costs.pace_of(expected().record): (sample(),)})
+    assert math.isnan(plan.time_of([expected()], measured).half)
     study = StudyPlan((expected(),), measured, "equal-total", 1, 1, True, 10**12)
     assert "about 1.8 GPU-min (measured: 1 run of this backbone and size on this device; spread unknown)" in title(study)
 
 
 def title(study: StudyPlan) -> str:
-    return forecast.sheets(study, [])[0].title
+    return plan_sheets(study, [])[0].title
 
 
 def notes(study: StudyPlan, *args: Any) -> str:
-    return "\n".join(forecast.sheets(study, *(args or ([],)))[0].notes)
+    return "\n".join(plan_sheets(study, *(args or ([],)))[0].notes)
 
 
 def test_what_is_not_known_is_said() -> None:
-    study = StudyPlan((expected(),), Measured(), "equal-total", 1, 1, False, 10**12)
+    study = StudyPlan((expected(),), Costs(), "equal-total", 1, 1, False, 10**12)
     assert "hours unknown: no run of this backbone at this size on this device yet" in title(study)
-    half = Measured({costs.pace_of(expected().record): (sample(),)})
+    half = Costs({costs.pace_of(expected().record): (sample(),)})
     mixed = StudyPlan((expected(), expected(resolved={"backbone": "unet"})), half, "equal-total", 1, 1, False, 10**12)
     assert "for 1 of the 2 new runs, the others unknown" in title(mixed)
 
@@ -342,7 +342,7 @@ def test_what_is_not_known_is_said() -> None:
 @pytest.mark.parametrize(("jobs", "lanes", "minutes"), [(1, 4, None), (2, 4, "4.0 min"), (8, 4, "2.0 min"), (9, 9, "1.0 min")])
 def test_time_from_start_to_end(jobs: int, lanes: int, minutes: str | None) -> None:
     runs = tuple(expected(steps=50, resolved={"seed": seed}) for seed in range(8))
-    measured = Measured({costs.pace_of(runs[0].record): (sample(),)})
+    measured = Costs({costs.pace_of(runs[0].record): (sample(),)})
     said = notes(StudyPlan(runs, measured, "equal-total", jobs, lanes, True, 10**12))
     assert (f"About {minutes} from start to end" in said) if minutes else ("start to end" not in said)
     assert ("share what there is" in said) == (jobs > lanes)
@@ -351,10 +351,10 @@ def test_time_from_start_to_end(jobs: int, lanes: int, minutes: str | None) -> N
 def test_a_disk_that_is_too_small_is_said() -> None:
     run = replace(expected(), weights=10**9, checkpoints=9 * 10**9)
     for free, warned in ((11 * 10**9, False), (9 * 10**9, True)):
-        study = StudyPlan((run,), Measured(), "equal-total", 1, 1, False, free)
+        study = StudyPlan((run,), Costs(), "equal-total", 1, 1, False, free)
         assert ("Warning" in notes(study)) == warned
     two = replace(study, runs=(run, run), jobs=2)
-    stays, passing = forecast.disk_of(two)
+    stays, passing = plan.disk_of(two)
     assert (round(stays / 1e9), passing) == (2, 18 * 10**9)
 
 
@@ -362,10 +362,10 @@ def test_costs_are_read_from_records(tmp_path: Path) -> None:
     write_run(tmp_path, seconds=(10.0, 130.0))
     write_run(tmp_path, seed=1, status="diverged", seconds=(0.0, 3.0))
     write_run(tmp_path, seed=2, status="failed")
-    found = costs.read(tmp_path)
+    found = costs.read_costs(tmp_path)
     ((only,),) = found.samples.values()
     assert (only.init_seconds, only.train, only.whole) == (10.0, 1.0, True)
-    assert costs.read(tmp_path / "nothing") == Measured()
+    assert costs.read_costs(tmp_path / "nothing") == Costs()
 
 
 # --- what it could find -----------------------------------------------------------------------------------------------
@@ -381,8 +381,8 @@ def many(seeds: int, **resolved: Any) -> tuple[Expected, ...]:
 
 
 def test_what_it_finds_is_what_power_says() -> None:
-    study = StudyPlan(many(5), Measured(), "equal-total", 1, 1, False, 10**12)
-    (block,) = [row for sheet in forecast.sheets(study, [], QUIET) for row in sheet.values if row["of"] == "block"]
+    study = StudyPlan(many(5), Costs(), "equal-total", 1, 1, False, 10**12)
+    (block,) = [row for sheet in plan_sheets(study, [], QUIET) for row in sheet.values if row["of"] == "block"]
     found = detectable(QUIET, 5, 2, 2)  # of three inits, two differences to default
     assert isinstance(found, Interval)
     assert block["detectable"] == pytest.approx(found.value)
@@ -398,12 +398,12 @@ def test_what_it_finds_is_what_power_says() -> None:
 
 def test_without_default_all_pairs_are_judged_at_once() -> None:
     runs = tuple(expected(init, resolved={"seed": seed}) for seed in range(5) for init in ("mae", "lwi", "tube", PLACEBO))
-    study = StudyPlan(runs, Measured(), "equal-total", 1, 1, False, 10**12)
+    study = StudyPlan(runs, Costs(), "equal-total", 1, 1, False, 10**12)
     assert "for 3 differences judged at once" in notes(study, [], QUIET)
 
 
 def test_noise_that_hides_every_difference_is_said() -> None:
-    study = StudyPlan(many(5), Measured(), "equal-total", 1, 1, False, 10**12)
+    study = StudyPlan(many(5), Costs(), "equal-total", 1, 1, False, 10**12)
     assert "With these 5 seeds not even a difference of 100 points is found in 80 % of studies" in notes(study, [], NOISE)
 
 
@@ -414,10 +414,10 @@ def test_what_the_pilot_does_not_know_is_said(tmp_path: Path) -> None:
         for seed in range(3):
             write_two_cases(tmp_path, rng, init, seed, backbone="unetr", dataset="phantom-lung")
     tables = score_tables(initbench.load_runs(tmp_path), initbench.load_cases(tmp_path))
-    study = StudyPlan(many(5, backbone="unetr"), Measured(), "equal-total", 1, 1, False, 10**12)
-    (sheet, _) = forecast.sheets(study, tables)
+    study = StudyPlan(many(5, backbone="unetr"), Costs(), "equal-total", 1, 1, False, 10**12)
+    (sheet, _) = plan_sheets(study, tables)
     (block,) = (row for row in sheet.values if row["of"] == "block")
-    pilot = planning.from_runs(tables[0])
+    pilot = power.from_runs(tables[0])
     assert not isinstance(pilot, Refused)
     found = detectable(pilot, 5, 2, 2)
     assert isinstance(found, Interval)
@@ -435,7 +435,7 @@ def test_what_the_pilot_does_not_know_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("networks", "said"), [(2, "no ratio below 10"), (8, "a ratio of ≥ ")])
 def test_seed_sds_are_found_over_blocks(networks: int, said: str) -> None:
     runs = tuple(run for number in range(networks) for run in many(5, backbone=f"net{number}"))
-    study = StudyPlan(runs, Measured(), "equal-total", 1, 1, False, 10**12)
+    study = StudyPlan(runs, Costs(), "equal-total", 1, 1, False, 10**12)
     assert f"pooled over {networks} blocks, {said}" in notes(study, [], NOISE)
     if networks == 8:
         assert f"≥ {detectable_ratio(5, 8):.1f} is found" in notes(study, [], NOISE)
@@ -458,8 +458,8 @@ def test_seed_sds_are_found_over_blocks(networks: int, said: str) -> None:
     ],
 )
 def test_a_study_that_can_decide_nothing_is_warned_of(seeds: int, changes: dict[str, Any], reason: str) -> None:
-    study = StudyPlan(many(seeds, **changes), Measured(), "equal-total", 1, 1, False, 10**12)
-    sheet = forecast.sheets(study, [], NOISE)[0]
+    study = StudyPlan(many(seeds, **changes), Costs(), "equal-total", 1, 1, False, 10**12)
+    sheet = plan_sheets(study, [], NOISE)[0]
     assert "not testable" in sheet.rows[0]
     said = "\n".join(sheet.notes)
     assert f"Warning: this study can decide nothing: {reason}" in said
@@ -470,8 +470,8 @@ def test_a_study_that_can_decide_nothing_is_warned_of(seeds: int, changes: dict[
 
 def test_the_warning_names_the_part_that_decides_nothing() -> None:
     runs = (*many(5), *many(5, backbone="unet", reported_cases=["a"]))
-    study = StudyPlan(runs, Measured(), "equal-total", 1, 1, False, 10**12)
-    blocks = [row for row in forecast.sheets(study, [], NOISE)[0].values if row["of"] == "block"]
+    study = StudyPlan(runs, Costs(), "equal-total", 1, 1, False, 10**12)
+    blocks = [row for row in plan_sheets(study, [], NOISE)[0].values if row["of"] == "block"]
     assert [bool(block["undecidable"]) for block in blocks] == [False, True]
     (warning,) = (line for line in notes(study, [], NOISE).splitlines() if line.startswith("Warning: this study"))
     assert warning.startswith("Warning: this study of lung × unet can decide nothing: with one reported case")
@@ -497,7 +497,7 @@ def test_run_warns_as_plan_does_before_hours_are_spent(data: Path, tmp_path: Pat
         assert warned(requests(data, tmp_path, init, seeds=3)).startswith(f"{start}with one reported case (or patient) nothing")
     for options in ({"seeds": [0], **half}, {"seeds": 3}):
         study = look(data, tmp_path, "default,mae", **options)
-        (said,) = (note for note in forecast.sheets(study, [])[0].notes if "decide nothing" in note)
+        (said,) = (note for note in plan_sheets(study, [])[0].notes if "decide nothing" in note)
         assert said.partition("nothing: ")[2].rstrip(".") in warned(requests(data, tmp_path, "default,mae", **options))
 
 
@@ -512,30 +512,30 @@ def test_the_nearest_pilot_is_named(tmp_path: Path) -> None:
         "dataset": "lung", "backbone": "unet", "variant": "default", "size": "tiny", "steps": 120, "precision": "bf16",
         "split": "auto", "recipe_digest": "a" * 12,
     }  # fmt: skip
-    found = forecast.nearest(own, tables)
+    found = plan.nearest(own, tables)
     assert found is not None
     assert (found.own, found.source) == (True, "lung × unet")
-    other = forecast.nearest({**own, "backbone": "nnformer"}, tables)
+    other = plan.nearest({**own, "backbone": "nnformer"}, tables)
     assert other is not None
     assert (other.own, other.source) == (False, "lung × unet")
     for seed in range(3):
         for init in ("default", "mae"):
             write_two_cases(tmp_path, rng, init, seed, backbone="nnformer", dataset="liver", variant="default", precision="bf16")
     more = score_tables(initbench.load_runs(tmp_path), initbench.load_cases(tmp_path))
-    same_data = forecast.nearest({**own, "backbone": "nnformer"}, more)
+    same_data = plan.nearest({**own, "backbone": "nnformer"}, more)
     assert same_data is not None
     assert same_data.source == "lung × unet"  # the data set counts before the network
-    longer = forecast.nearest({**own, "steps": 90_000}, tables)
+    longer = plan.nearest({**own, "steps": 90_000}, tables)
     assert longer is not None
     assert (longer.own, longer.source) == (False, "lung × unet, tiny size, 120 steps")
-    fold = forecast.nearest({**own, "split": "fold 1/5"}, tables)
+    fold = plan.nearest({**own, "split": "fold 1/5"}, tables)
     assert fold is not None
     assert (fold.own, fold.source) == (False, "lung × unet, split auto")
-    recipe = forecast.nearest({**own, "recipe_digest": "b" * 12}, tables)
+    recipe = plan.nearest({**own, "recipe_digest": "b" * 12}, tables)
     assert recipe is not None
     assert (recipe.own, recipe.source) == (False, "lung × unet, another recipe")
-    assert forecast.nearest(own, []) is None
-    study = StudyPlan(many(3, backbone="nnformer"), Measured(), "equal-total", 1, 1, False, 10**12)
+    assert plan.nearest(own, []) is None
+    study = StudyPlan(many(3, backbone="nnformer"), Costs(), "equal-total", 1, 1, False, 10**12)
     assert "borrowed: lung × unet" in notes(study, tables)
     assert "no runs to take the noise from" in notes(study, [])
 
@@ -552,8 +552,8 @@ def write_two_cases(out: Path, rng: np.random.Generator, init: str, seed: int, *
 
 @pytest.mark.parametrize("form", ["md", "csv", "json", "latex"])
 def test_every_form_holds_the_counts(form: str) -> None:
-    study = StudyPlan((*many(2), Expected("x", "refused", "no such thing")), Measured(), "equal-total", 1, 1, False, 10**12)
-    text = FORMS[form](forecast.sheets(study, [], NOISE))
+    study = StudyPlan((*many(2), Expected("x", "refused", "no such thing")), Costs(), "equal-total", 1, 1, False, 10**12)
+    text = FORMS[form](plan_sheets(study, [], NOISE))
     if form == "json":
         rows = json.loads(text)
         total = next(row for row in rows if row["of"] == "study")

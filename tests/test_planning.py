@@ -11,10 +11,12 @@ import pytest
 from initbench import cache, registry
 from initbench.catalog import BACKBONES
 from initbench.datasets.msd import MsdDataset
-from initbench.harness.cell import RunRequest, resolve
-from initbench.preprocessing.auto_settings import Grids, median_shape, patch_for, planned, read_grids, target_spacing
+from initbench.harness.cell import resolve_cell
+from initbench.harness.request import RunRequest
+from initbench.preprocessing.auto_settings import Grids, fill_auto_settings, median_shape, patch_for, read_grids, target_spacing
 from initbench.protocols import Grid, PatchRule, check_patch
-from initbench.recipes.settings import Plan, Recipe, load
+from initbench.recipes.load import load_recipe
+from initbench.recipes.settings import AutoSettings, Recipe
 from initbench.spec import Spec
 from tests.msd_factory import make_msd
 
@@ -43,7 +45,7 @@ def rule_of(backbone: str) -> PatchRule:
 
 
 def paper(backbone: str, *assignments: str, name: str = "generic-ct") -> Recipe:
-    return load(name, size="paper", backbone=backbone, budget="paper", assignments=assignments)
+    return load_recipe(name, size="paper", backbone=backbone, budget="paper", assignments=assignments)
 
 
 def test_spacing_is_the_median() -> None:
@@ -85,7 +87,7 @@ def test_patches_by_hand() -> None:
 def test_patch_is_valid_and_within_the_voxels(kind: str, backbone: str) -> None:
     recipe, found = paper(backbone), KINDS[kind]
     rule = rule_of(backbone)
-    made = planned(recipe, found, rule)
+    made = fill_auto_settings(recipe, found, rule)
     size = made.patch.size
     assert check_patch(backbone, size, rule) == size
     assert math.prod(size) <= math.prod(recipe.patch.size)
@@ -105,34 +107,34 @@ def extent(size: Grid, spacing: tuple[float, float, float]) -> list[float]:
 
 def test_patch_follows_the_shape() -> None:
     rule = rule_of("unet")
-    isotropic = planned(paper("unet"), CT, rule)
+    isotropic = fill_auto_settings(paper("unet"), CT, rule)
     assert max(extent(isotropic.patch.size, (1.0, 0.8, 0.8))) / min(extent(isotropic.patch.size, (1.0, 0.8, 0.8))) < 1.3
-    flat = planned(paper("unet", name="generic-mr"), THICK, rule).patch.size
+    flat = fill_auto_settings(paper("unet", name="generic-mr"), THICK, rule).patch.size
     assert flat == (40, 224, 224)
-    small = planned(paper("unet", name="generic-mr"), SMALL, rule).patch.size
+    small = fill_auto_settings(paper("unet", name="generic-mr"), SMALL, rule).patch.size
     assert small == (40, 56, 40), "what nnU-Net plans for the hippocampus"
 
 
 def test_steps_by_training_cases() -> None:
-    assert planned(paper("unetr"), SMALL, rule_of("unetr")).steps.paper == 45_000
-    assert planned(paper("unetr"), CT, rule_of("unetr")).steps.paper == 250_000, "not 300,000"
-    assert planned(paper("unet"), SMALL, rule_of("unet")).steps.paper == 250_000, "nnU-Net counts no cases"
+    assert fill_auto_settings(paper("unetr"), SMALL, rule_of("unetr")).steps.paper == 45_000
+    assert fill_auto_settings(paper("unetr"), CT, rule_of("unetr")).steps.paper == 250_000, "not 300,000"
+    assert fill_auto_settings(paper("unet"), SMALL, rule_of("unet")).steps.paper == 250_000, "nnU-Net counts no cases"
 
 
 def test_what_is_set_by_hand_stays() -> None:
     by_hand = ("patch.size=64,64,64", "preprocess.spacing=2,2,2", "steps.paper=7000")
     recipe = paper("unetr", *by_hand)
-    made = planned(recipe, CT, rule_of("unetr"), [item.partition("=")[0] for item in by_hand])
+    made = fill_auto_settings(recipe, CT, rule_of("unetr"), [item.partition("=")[0] for item in by_hand])
     assert (made.patch.size, made.preprocess.spacing, made.steps.paper) == ((64, 64, 64), (2.0, 2.0, 2.0), 7000)
-    coarse = planned(paper("unetr", "preprocess.spacing=4,4,4"), CT, rule_of("unetr"), ["preprocess.spacing"])
+    coarse = fill_auto_settings(paper("unetr", "preprocess.spacing=4,4,4"), CT, rule_of("unetr"), ["preprocess.spacing"])
     assert coarse.patch.size == (96, 96, 96)
     assert coarse.preprocess.spacing == (4.0, 4.0, 4.0)
 
 
 def test_numbers_replace_the_plan() -> None:
     """The same numbers written down are the same recipe, so the same run."""
-    made = planned(paper("unetr"), SMALL, rule_of("unetr"))
-    assert made.plan == Plan()
+    made = fill_auto_settings(paper("unetr"), SMALL, rule_of("unetr"))
+    assert made.plan == AutoSettings()
     said = paper(
         "unetr", "plan.patch=false", "plan.epochs=0", "patch.size=48,64,48", "preprocess.spacing=1,1,1", "steps.paper=45000"
     )
@@ -141,7 +143,7 @@ def test_numbers_replace_the_plan() -> None:
 
 def test_tiny_recipes_plan_nothing() -> None:
     for name in ("generic-ct", "generic-mr"):
-        assert load(name, size="tiny", backbone="unetr", budget="short").plan == Plan()
+        assert load_recipe(name, size="tiny", backbone="unetr", budget="short").plan == AutoSettings()
 
 
 def test_grids_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,11 +168,11 @@ def test_a_run_is_named_by_what_was_planned(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
     folder = make_msd(tmp_path / "data", cases=6)
     request = RunRequest("default", "unet", str(folder), 0, device="cpu", size="paper", budget="paper")
-    cell = resolve(request)
-    assert cell.recipe.plan == Plan()
+    cell = resolve_cell(request)
+    assert cell.recipe.plan == AutoSettings()
     assert isinstance(cell.recipe.preprocess.spacing, tuple)
     assert cell.identity["recipe"]["patch"]["size"] == list(cell.recipe.patch.size)
     assert "plan" not in cell.identity["recipe"]
     assert max(cell.recipe.patch.size) <= 32, "the volumes of the test are small"
     by_hand = RunRequest(**{**request.__dict__, "assignments": ("patch.size=16,16,32",)})
-    assert resolve(by_hand).recipe.patch.size == (16, 16, 32)
+    assert resolve_cell(by_hand).recipe.patch.size == (16, 16, 32)

@@ -23,10 +23,11 @@ from scipy import stats
 from initbench import registry
 from initbench import run as initbench_run
 from initbench.datasets.open import open_folder
-from initbench.harness.cell import RunRequest, resolve
+from initbench.harness.cell import resolve_cell
 from initbench.harness.execute import look_up
+from initbench.harness.request import RunRequest
 from initbench.preprocessing.prepare import data_digest
-from initbench.runs.status import read_plans, status
+from initbench.runs.status import read_asked, status
 from tests.msd_factory import make_msd
 
 PLUGIN = Path(__file__).parent / "plugin"
@@ -202,13 +203,13 @@ def test_another_reader_is_another_run_with_other_volumes(reader: Reader) -> Non
     """The files are the same, so what tells them apart is the reader's code: in the run's id, in the cache, in the plan."""
     request = RunRequest("default", "unetr", "own-noise", 0, "smoke", size="paper", device="cpu", recipe="generic-ct")
     request = replace(request, assignments=("preprocess.intensity=window",))  # another factor is nothing to a z-score
-    first, again = resolve(request), resolve(request)
+    first, again = resolve_cell(request), resolve_cell(request)
     assert (again.id, again.prepared.keys) == (first.id, first.prepared.keys)
     case = first.prepared.split.test[0]
     image = np.array(first.prepared.case(case).image)
 
     reader.write(factor=0.5)
-    other = resolve(request)
+    other = resolve_cell(request)
     assert other.id != first.id
     assert other.prepared.digest != first.prepared.digest
     assert not set(other.prepared.keys.values()) & set(first.prepared.keys.values())
@@ -216,8 +217,8 @@ def test_another_reader_is_another_run_with_other_volumes(reader: Reader) -> Non
     assert np.array_equal(image, first.prepared.case(case).image)
 
     reader.write()
-    assert resolve(request).id == first.id
-    built_in = resolve(replace(request, dataset=str(reader.folder)))
+    assert resolve_cell(request).id == first.id
+    built_in = resolve_cell(replace(request, dataset=str(reader.folder)))
     assert built_in.prepared.digest == data_digest(open_folder(reader.folder), built_in.prepared.split)[0]
     assert built_in.prepared.digest != first.prepared.digest
 
@@ -246,7 +247,7 @@ def test_a_reader_that_raises_stops_no_other_run(reader: Reader, tmp_path: Path,
     kept = Path(message.partition("(")[2].removesuffix(")"))
     assert kept.is_file()
     assert "own_reader.py" in kept.read_text("utf-8")
-    rows = [status(run) for run in read_plans(out)]
+    rows = [status(run) for run in read_asked(out)]
     assert sorted(row.state for row in rows) == ["done", "done", "failed", "failed"]
     assert any(row.detail == message for row in rows)
 

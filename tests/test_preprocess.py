@@ -16,7 +16,7 @@ from initbench.datasets.msd import MsdDataset
 from initbench.datasets.nnunet import NnunetDataset
 from initbench.errors import DataError
 from initbench.preprocessing import prepare
-from initbench.preprocessing.preprocess import CaseScan, Channel, Parameters, Placement, preprocess, resolve, scan
+from initbench.preprocessing.preprocess import CaseScan, Channel, Parameters, Placement, preprocess, resolve_parameters, scan
 from initbench.protocols import Case, Split
 from initbench.recipes.settings import Preprocess
 from tests.msd_factory import affine_of, make_msd, write_nifti
@@ -36,7 +36,7 @@ def make_case(seed: int = 0, codes: str = "RAS", channels: int = 1) -> Case:
 
 
 def made(case: Case, chosen: Preprocess, modality: str = "CT") -> tuple[Any, Parameters]:
-    parameters = resolve(chosen, modality, [scan(case)])
+    parameters = resolve_parameters(chosen, modality, [scan(case)])
     return preprocess(case, parameters), parameters
 
 
@@ -56,7 +56,7 @@ def test_window() -> None:
 
 def test_percentile_takes_foreground_of_all_training_cases() -> None:
     cases = [make_case(seed) for seed in range(3)]
-    parameters = resolve(settings(intensity="percentile"), "CT", map(scan, cases))
+    parameters = resolve_parameters(settings(intensity="percentile"), "CT", map(scan, cases))
     values = np.concatenate([case.image[0][case.label > 0] for case in cases])
     low, high = np.percentile(values.astype(np.float64), (0.5, 99.5))
     assert parameters.clip == pytest.approx((low, high))
@@ -125,12 +125,12 @@ def test_restore_puts_labels_back_exactly(codes: str) -> None:
 def test_target_spacing() -> None:
     spacings = [(1.0, 1.2, 2.0), (1.4, 1.4, 3.0), (1.1, 1.9, 2.5)]
     scans = [CaseScan(np.array(spacing), np.ones(1, np.float32)) for spacing in spacings]
-    assert resolve(settings(spacing="native"), "CT", scans).spacing is None
-    assert resolve(settings(spacing="median"), "CT", scans).spacing == (2.5, 1.4, 1.1)
-    assert resolve(settings(spacing="median", depth_axis="y"), "CT", scans).spacing == (1.4, 2.5, 1.1)
-    assert resolve(settings(spacing=(1.0, 2.0, 3.0)), "CT", scans).spacing == (1.0, 2.0, 3.0)
+    assert resolve_parameters(settings(spacing="native"), "CT", scans).spacing is None
+    assert resolve_parameters(settings(spacing="median"), "CT", scans).spacing == (2.5, 1.4, 1.1)
+    assert resolve_parameters(settings(spacing="median", depth_axis="y"), "CT", scans).spacing == (1.4, 2.5, 1.1)
+    assert resolve_parameters(settings(spacing=(1.0, 2.0, 3.0)), "CT", scans).spacing == (1.0, 2.0, 3.0)
     coarse = [CaseScan(np.array((4.0, 1.0, 1.2)), np.ones(1, np.float32))]
-    parameters = resolve(settings(spacing="median"), "CT", coarse)
+    parameters = resolve_parameters(settings(spacing="median"), "CT", coarse)
     assert (parameters.depth_axis, parameters.spacing) == ("x", (4.0, 1.2, 1.0))
 
 
@@ -169,7 +169,7 @@ def test_only_ct_takes_the_numbers_of_the_data_set(names: tuple[str, str], resam
     if ct:
         cases = [replace(case, image=case.image[::-1].copy()) for case in cases]
     chosen = settings(intensity="percentile", crop=True, resampling=resampling)
-    parameters = resolve(chosen, "CT", map(scan, cases), names)
+    parameters = resolve_parameters(chosen, "CT", map(scan, cases), names)
     values = foreground(cases, ct)
     low, high = np.percentile(values, (0.5, 99.5))
     assert parameters.clip == parameters.channels[ct].clip == pytest.approx((low, high))
@@ -188,19 +188,21 @@ def test_only_ct_takes_the_numbers_of_the_data_set(names: tuple[str, str], resam
 @pytest.mark.parametrize("resampling", ["half-pixel", "monai", "nnunet"])
 def test_a_window_in_hu_is_for_ct(resampling: str) -> None:
     case = ct_and_pet(0)
-    parameters = resolve(settings(window=(-100, 300), crop=True, resampling=resampling), "CT", [scan(case)], ("CT", "PET"))
+    parameters = resolve_parameters(
+        settings(window=(-100, 300), crop=True, resampling=resampling), "CT", [scan(case)], ("CT", "PET")
+    )
     result = preprocess(case, parameters)
     assert result.placement.cropped_shape == (6, 6, 5) or resampling == "monai"
     assert result.image.shape[1] <= 6, "cut to what lies above the window on the CT"
     assert (result.image[0].min(), result.image[0].max()) == pytest.approx((0.0, 1.0), abs=0.35)
     assert result.image[1].std() == pytest.approx(1, abs=0.1)
-    both = resolve(settings(window=(0, 10)), "MR", [scan(case)], ("T1", "T2"))
+    both = resolve_parameters(settings(window=(0, 10)), "MR", [scan(case)], ("T1", "T2"))
     assert both.channels == (), "set by hand for channels that are no CT, it is for all of them"
 
 
 def test_each_channel_has_percentiles_of_its_own() -> None:
     cases = [ct_and_pet(seed) for seed in range(2)]
-    parameters = resolve(settings(intensity="percentile"), "MR", map(scan, cases), ("T1", "T2"))
+    parameters = resolve_parameters(settings(intensity="percentile"), "MR", map(scan, cases), ("T1", "T2"))
     for index, rule in enumerate(parameters.channels):
         values = foreground(cases, index)
         assert rule.clip == pytest.approx(tuple(np.percentile(values, (0.5, 99.5))))
@@ -213,7 +215,7 @@ def test_channels_whose_names_say_their_rule(resampling: str) -> None:
     image = np.concatenate([case.image, case.image[1:], case.image[1:]])
     case = replace(case, image=image)
     names = ("CT", "noNorm", "rescale_to_0_1", "rgb_to_0_1")
-    parameters = resolve(settings(intensity="percentile", resampling=resampling), "CT", [scan(case)], names)
+    parameters = resolve_parameters(settings(intensity="percentile", resampling=resampling), "CT", [scan(case)], names)
     found, pet = preprocess(case, parameters).image[1:], depth_first(case.image[1])
     expected = np.stack([pet, (pet - pet.min()) / (pet - pet.min()).max(), pet / 255])
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -224,8 +226,8 @@ def test_channels_whose_names_say_their_rule(resampling: str) -> None:
 def test_channels_that_are_alike_keep_the_numbers_and_keys_of_before(channels: tuple[str, ...], intensity: str) -> None:
     case = replace(ct_and_pet(0), image=np.repeat(ct_and_pet(0).image[:1], len(channels), 0))
     modality = "CT" if channels[0] == "CT" else "MR"
-    one = resolve(settings(intensity=intensity, crop=True), modality, [scan(replace(case, image=case.image[:1]))])
-    found = resolve(settings(intensity=intensity, crop=True), modality, [scan(case)], channels)
+    one = resolve_parameters(settings(intensity=intensity, crop=True), modality, [scan(replace(case, image=case.image[:1]))])
+    found = resolve_parameters(settings(intensity=intensity, crop=True), modality, [scan(case)], channels)
     assert found.channels == ()
     assert (found, found.digest()) == (one, one.digest())
 
@@ -348,7 +350,7 @@ def test_data_digest_depends_on_who_trains(folder: Path) -> None:
 
 
 def test_parameters_digest_holds_every_number() -> None:
-    parameters = resolve(settings(), "CT", [scan(make_case())])
+    parameters = resolve_parameters(settings(), "CT", [scan(make_case())])
     later = {"resampling": "nnunet", "crop_nonzero": True, "region": "whole", "channels": (Channel(),)}
     first = {key: value for key, value in asdict(parameters).items() if key not in later}
     assert parameters.digest() == digest.of_json({**first, "revision": 1}), "what came later is in no digest at its default"
@@ -369,5 +371,5 @@ def test_a_folder_of_ct_and_pet_end_to_end(tmp_path: Path, monkeypatch: pytest.M
     assert NnunetDataset(root).modality == "CT", "a CT among the channels makes the recipe that of CT"
     (root / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT", "1": "PET"}, **table}), "utf-8")
     prepared = prepare.prepare(NnunetDataset(root), Split("test", ("case_0", "case_1"), ("case_2",)), PERCENTILE)
-    assert prepared.parameters == resolve(PERCENTILE, "CT", map(scan, cases[:2]), ("CT", "PET"))
+    assert prepared.parameters == resolve_parameters(PERCENTILE, "CT", map(scan, cases[:2]), ("CT", "PET"))
     assert prepared.case("case_2").image[1].std() == pytest.approx(1, abs=1e-3)

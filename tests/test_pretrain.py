@@ -16,8 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import initbench
-from initbench.checkpoints.matching import Request, load
-from initbench.checkpoints.reading import read
+from initbench.checkpoints.matching import Request, load_checkpoint
+from initbench.checkpoints.reading import read_checkpoint
 from initbench.cli.app import main
 from initbench.datasets import splits
 from initbench.datasets.open import open_dataset
@@ -80,12 +80,12 @@ def test_the_card_says_what_was_read_and_which_axes(data: Path, written: Export,
     assert (plain.card["read"], plain.card["train_cases"]) == ([], [])
     # The card travels with a .pth too: else MONAI's keys would mean weights of (x, y, z) volumes.
     model = initbench.build("unetr", in_channels=1, num_classes=3, patch_size=(32, 32, 32), size="tiny", seed=5)
-    assert load(model, read(plain.path), structure_of(model), Request()).share == 1
+    assert load_checkpoint(model, read_checkpoint(plain.path), structure_of(model), Request()).share == 1
 
 
 def test_they_come_back_through_checkpoint(written: Export) -> None:
     model = initbench.build("unetr", in_channels=1, num_classes=3, patch_size=(32, 32, 32), size="tiny", seed=5)
-    report = load(model, read(written.path), structure_of(model), Request())
+    report = load_checkpoint(model, read_checkpoint(written.path), structure_of(model), Request())
     assert (report.share, report.skipped.keys()) == (1, {"out.conv.conv.weight", "out.conv.conv.bias"})
 
 
@@ -166,7 +166,7 @@ def test_folds_and_subsets_are_those_of_runs(data: Path, tmp_path: Path) -> None
         cards.append(written.card)
     dataset = open_dataset(str(data))
     for card, fold in zip(cards, ("1/2", "2/2"), strict=True):
-        assert card["train_cases"] == list(splits.resolve(dataset, None, fold).train)
+        assert card["train_cases"] == list(splits.resolve_split(dataset, None, fold).train)
     assert sorted(cards[0]["train_cases"] + cards[1]["train_cases"]) == sorted(dataset.case_ids())
     path = tmp_path / "one.safetensors"
     one = initbench.pretrain("mae", "unetr", str(data), weights=path, train_cases=[1], assignments=SMALL, **OPTIONS)

@@ -18,9 +18,10 @@ from initbench.datasets.msd import MsdDataset
 from initbench.errors import UsageError
 from initbench.evaluation.inference import to_native
 from initbench.preprocessing import published_grids as published
-from initbench.preprocessing.preprocess import CaseScan, Parameters, Placement, preprocess, resolve, scan
+from initbench.preprocessing.preprocess import CaseScan, Parameters, Placement, preprocess, resolve_parameters, scan
 from initbench.protocols import Case, Spacing
-from initbench.recipes.settings import Preprocess, load
+from initbench.recipes.load import load_recipe
+from initbench.recipes.settings import Preprocess
 from tests.msd_factory import affine_of
 from tests.shared_data import shared
 
@@ -33,7 +34,7 @@ def settings(**values: Any) -> Preprocess:
 
 
 def made(case: Case, chosen: Preprocess, modality: str = "CT") -> Any:
-    return preprocess(case, resolve(chosen, modality, [scan(case)]))
+    return preprocess(case, resolve_parameters(chosen, modality, [scan(case)]))
 
 
 def tilted(codes: str, spacing: Spacing, degrees: tuple[float, float, float], shape: tuple[int, int, int]) -> NDArray[np.float64]:
@@ -226,7 +227,9 @@ def test_nnunet_ct_pipeline() -> None:
     image, label = body((24, 22, 20))
     image[:3], label[:3] = 0, 0
     case = Case("made", image[None], label, affine_of("RAS", (1.0, 1.0, 2.0), image.shape))
-    parameters = resolve(settings(resampling="nnunet", intensity="percentile", image_order=3, crop="nonzero"), "CT", [scan(case)])
+    parameters = resolve_parameters(
+        settings(resampling="nnunet", intensity="percentile", image_order=3, crop="nonzero"), "CT", [scan(case)]
+    )
     found = preprocess(case, parameters)
     values = image[label > 0].astype(np.float64)
     low, high = np.percentile(values, (0.5, 99.5))
@@ -289,7 +292,7 @@ def test_way_back_along_a_coarse_axis_takes_the_nearest_slice() -> None:
 def test_settings_that_do_not_go_together(values: dict[str, Any], says: str) -> None:
     assignments = [f"preprocess.{key}={value}" for key, value in ({"resampling": "monai"} | values).items()]
     with pytest.raises(UsageError, match=says):
-        load("phantom-lung", size="tiny", backbone="unetr", budget="smoke", assignments=assignments)
+        load_recipe("phantom-lung", size="tiny", backbone="unetr", budget="smoke", assignments=assignments)
 
 
 def test_numbers_of_every_rule_have_keys_of_their_own() -> None:
@@ -302,7 +305,7 @@ def test_numbers_of_every_rule_have_keys_of_their_own() -> None:
         settings(resampling="nnunet", intensity="zscore"),
         settings(resampling="nnunet", intensity="nonzero-zscore"),
     ]
-    assert len({resolve(item, "CT", scans).digest() for item in chosen}) == len(chosen)
+    assert len({resolve_parameters(item, "CT", scans).digest() for item in chosen}) == len(chosen)
 
 
 def test_keys_of_volumes_that_were_cached_before_there_were_more_grids() -> None:

@@ -12,9 +12,10 @@ from scipy import ndimage
 import initbench
 from initbench import registry
 from initbench.catalog import BACKBONES
-from initbench.preprocessing.preprocess import preprocess, resolve, scan
+from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
 from initbench.protocols import Case, Grid
-from initbench.recipes.settings import Recipe, load
+from initbench.recipes.load import load_recipe
+from initbench.recipes.settings import Recipe
 from initbench.sampling.volumes import PatchSampler, make_volume
 from initbench.spec import Spec
 from initbench.training.loop import FitSettings, fit
@@ -27,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 def paper(name: str, backbone: str, *assignments: str) -> Recipe:
-    return load(name, size="paper", backbone=backbone, budget="paper", assignments=assignments)
+    return load_recipe(name, size="paper", backbone=backbone, budget="paper", assignments=assignments)
 
 
 # What the papers and their releases say of each: patch, batch, spacing (D, H, W), deep supervision, variant, steps.
@@ -92,7 +93,7 @@ def test_nnunet_family_on_other_data(name: str, backbone: str) -> None:
     assert (found.preprocess.resampling, found.preprocess.image_order) == ("nnunet", 3)
     assert (found.augment.family, found.patch.sampling, found.inference.mirror) == ("nnunet", "nnunet", True)
     assert (found.optimizer.name, found.optimizer.schedule) == ("sgd", "poly")
-    tiny = load(name, size="tiny", backbone=backbone, budget="short")
+    tiny = load_recipe(name, size="tiny", backbone=backbone, budget="short")
     assert (tiny.augment.family, tiny.optimizer.name, tiny.inference.mirror) == ("monai-r1", "adamw", False)
 
 
@@ -188,7 +189,7 @@ def test_two_steps_with_the_settings_of_the_paper(name: str, backbone: str) -> N
     patch = SMALLEST.get((name, backbone)) or SMALL[backbone]
     recipe = paper(name, backbone, f"patch.size={','.join(map(str, patch))}", "patch.batch=2", "patch.per_volume=1")
     cases = [made_case(name, seed) for seed in range(2)]
-    parameters = resolve(recipe.preprocess, "CT" if name == "synapse" else "MR", map(scan, cases))
+    parameters = resolve_parameters(recipe.preprocess, "CT" if name == "synapse" else "MR", map(scan, cases))
     prepared = [preprocess(case, parameters) for case in cases]
     volumes = [make_volume(item.image, item.label, CPU) for item in prepared]
     model = built(recipe, backbone, channels=len(cases[0].image), size="tiny")

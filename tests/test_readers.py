@@ -20,7 +20,7 @@ from initbench.datasets.folder import FolderDataset, check_classes
 from initbench.datasets.inspect.examine import examine
 from initbench.datasets.nnunet import NnunetDataset
 from initbench.datasets.open import open_dataset
-from initbench.datasets.splits import published_splits, resolve
+from initbench.datasets.splits import published_splits, resolve_split
 from initbench.datasets.synapse import ORGANS
 from initbench.errors import DataError, MissingDataError, UsageError
 from initbench.protocols import Dataset, group_of, regions_of, splits_of
@@ -99,7 +99,7 @@ def test_ids_that_are_no_file_names_are_refused_by_every_reader(root: Path, case
     with pytest.raises(DataError, match="cannot be the name of a case") as caught:
         open_dataset(str(folder))
     assert str(folder) in str(caught.value)
-    layout = nnunet.read(layouts.nnunet(root / "Dataset002_C", ("a", "ä-1 (2).b")))
+    layout = nnunet.read_nnunet(layouts.nnunet(root / "Dataset002_C", ("a", "ä-1 (2).b")))
     with pytest.raises(DataError, match="cannot be the name of a case"):
         FolderDataset(root, "any", replace(layout, files={case: layout.files["a"]}))
 
@@ -237,7 +237,7 @@ def test_synapse_in_every_layout(root: Path, folder: str, images: str, labels: s
     assert (dataset.name, dataset.modality, dataset.classes) == ("synapse", "CT", ORGANS)
     assert dataset.case_ids() == tuple(sorted(SYNAPSE))
     assert np.array_equal(dataset.load("img0006").label, layouts.volume(1, 14)[1])
-    split = resolve(dataset, None)
+    split = resolve_split(dataset, None)
     assert (split.name, split.train, split.test) == ("transunet-18/12 (3 of 30 cases)", SYNAPSE[:2], SYNAPSE[2:])
 
 
@@ -258,11 +258,11 @@ def test_btcv_is_the_same_set_divided_otherwise(root: Path) -> None:
     layouts.synapse(root / "BTCV", ("img0005", "img0035"), "img", "label")
     btcv, synapse = open_dataset("btcv"), open_dataset("synapse")
     assert btcv.digest("img0005") == synapse.digest("img0005")
-    assert resolve(btcv, None).name == "monai-24/6 (2 of 30 cases)"
-    assert resolve(btcv, "transunet-18/12").train == ("img0005",)
+    assert resolve_split(btcv, None).name == "monai-24/6 (2 of 30 cases)"
+    assert resolve_split(btcv, "transunet-18/12").train == ("img0005",)
     assert [split.name for split in splits_of(synapse)][:2] == ["transunet-18/12", "monai-24/6"]
     with pytest.raises(UsageError, match="has no split 'mine'; it has monai-24/6, transunet-18/12"):
-        resolve(btcv, "mine")
+        resolve_split(btcv, "mine")
 
 
 def test_synapse_problems_are_named(root: Path) -> None:
@@ -282,7 +282,7 @@ def test_synapse_problems_are_named(root: Path) -> None:
 def test_ids_outside_the_published_split_are_named(root: Path) -> None:
     layouts.synapse(root / "Synapse", (*SYNAPSE, "img0011"), "img", "label")
     with pytest.raises(DataError, match=r"case\(s\) img0011 are not in the published split transunet-18/12"):
-        resolve(open_dataset("synapse"), None)
+        resolve_split(open_dataset("synapse"), None)
 
 
 def test_the_set_of_eight_organs_is_among_the_classes() -> None:
@@ -303,9 +303,9 @@ def test_acdc_in_every_layout(root: Path, below: tuple[str, str]) -> None:
     assert (dataset.modality, dataset.case_ids()) == ("MR", ACDC)
     assert dataset.load(ACDC[1]).label.max() == 3
     assert [group_of(dataset, case) for case in ACDC] == ["patient001", "patient001", "patient002", "patient002"]
-    split = resolve(dataset, None)
+    split = resolve_split(dataset, None)
     assert (split.name, split.train, split.test) == ("nnformer-70/10/20 (4 of 180 cases)", ACDC[:2], ACDC[2:])
-    auto = resolve(dataset, "auto")
+    auto = resolve_split(dataset, "auto")
     assert {group_of(dataset, case) for case in auto.train} & {group_of(dataset, case) for case in auto.test} == set()
 
 
@@ -342,7 +342,7 @@ def test_chaos_is_read_converted(root: Path) -> None:
     layouts.nnunet(root / "Dataset050_CHAOS", ids, channels=("T2SPIR",), labels=organs)
     dataset = open_dataset("chaos")
     assert (dataset.name, dataset.modality, len(dataset.classes)) == ("chaos", "MR", 5)
-    assert resolve(dataset, None).name == "auto"
+    assert resolve_split(dataset, None).name == "auto"
     assert [group_of(dataset, case) for case in ids] == ["MR_1", "MR_1", "MR_1", "MR_2", "mine"]
     for name in ("chaos-t1", "chaos-ct"):
         with pytest.raises(MissingDataError, match=f"{name} was not found"):
@@ -358,7 +358,7 @@ def test_brats_has_regions_and_its_split(root: Path) -> None:
     dataset = open_dataset("brats")
     assert (dataset.name, dataset.modality, len(dataset.channels)) == ("brats", "MR", 4)
     assert regions_of(dataset) == {"whole tumour": (1, 2, 3), "tumour core": (2, 3), "enhancing tumour": (3,)}
-    split = resolve(dataset, None)
+    split = resolve_split(dataset, None)
     assert (split.train, split.test, split.unused) == (ids[:1], ids[1:2], ids[2:])
 
 
@@ -382,7 +382,7 @@ def test_tasks_that_nnunet_converted_are_found_by_name_and_by_folder(root: Path,
             dataset = open_dataset(said)
             assert (dataset.name, dataset.root.name) == (name, dataset_name)  # type: ignore[attr-defined]
     assert open_dataset("Task06_Lung").name == "lung"
-    split = resolve(open_dataset("lung"), None)
+    split = resolve_split(open_dataset("lung"), None)
     assert (split.name, split.train, split.test) == ("unetrpp-50/13 (2 of 63 cases)", ("lung_004",), ("lung_001",))
     dataset = open_dataset("brats")
     assert (dataset.channels, regions_of(dataset)) == (MODALITIES, REGIONS)
@@ -463,7 +463,7 @@ def test_a_task_folder_of_nnformer_is_the_registered_data_set(root: Path, name: 
     for dataset in (open_dataset(said, data_root) for said, data_root in ways):
         assert isinstance(dataset, FolderDataset)
         assert (dataset.name, dataset.root.name) == (name, folder.name)
-        split = resolve(dataset, None)
+        split = resolve_split(dataset, None)
         assert (split.name, split.train, split.test, split.unused) == SPLITS[name]
         for case in dataset.case_ids():
             dataset.load(case)
@@ -484,7 +484,7 @@ def test_their_folders_are_found_from_the_levels_above(root: Path, level: str) -
 
 def test_the_same_folder_is_btcv_by_name_alone(root: Path) -> None:
     folder = task_synapse(root)
-    assert resolve(open_dataset("btcv"), "transunet-18/12").train == SYNAPSE[:2]
+    assert resolve_split(open_dataset("btcv"), "transunet-18/12").train == SYNAPSE[:2]
     assert open_dataset(str(folder)).name == "synapse"
 
 

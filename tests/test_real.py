@@ -20,7 +20,7 @@ from initbench.datasets.open import open_dataset
 from initbench.harness.execute import Outcome
 from initbench.preprocessing.prepare import prepare
 from initbench.protocols import Grid
-from initbench.recipes import settings as recipe
+from initbench.recipes.load import load_recipe
 from tests.inits import runnable
 from tests.shared_data import shared
 
@@ -140,7 +140,7 @@ def order_cross_entropy(backbone: str, volumes: list[np.ndarray], steps: int) ->
     assert len(volumes) > 40
     model = initbench.build(backbone, in_channels=1, num_classes=6, patch_size=patch, size="tiny", seed=0)
     losses = Losses()
-    tiny = recipe.load("generic-ct", size="tiny", backbone=backbone, budget="smoke").pretext.optimizer
+    tiny = load_recipe("generic-ct", size="tiny", backbone=backbone, budget="smoke").pretext.optimizer
     assignments = [f"pretext.optimizer.{key}={value}" for key, value in tiny.model_dump().items()]
     initbench.initialize(
         model, "order", data=volumes, steps=steps, device="cpu", assignments=assignments, progress=losses, seed=0
@@ -155,8 +155,8 @@ def order_cross_entropy(backbone: str, volumes: list[np.ndarray], steps: int) ->
 def head_and_neck() -> list[np.ndarray]:
     """Preprocessed training volumes of OpenKBP_HN5."""
     dataset = open_dataset(str(shared("data", "OpenKBP_HN5")))
-    settings = recipe.load("generic-ct", size="tiny", backbone="unetr", budget="smoke").preprocess
-    prepared = prepare(dataset, splits.resolve(dataset, None), settings)
+    settings = load_recipe("generic-ct", size="tiny", backbone="unetr", budget="smoke").preprocess
+    prepared = prepare(dataset, splits.resolve_split(dataset, None), settings)
     return [np.array(prepared.case(case_id).image) for case_id in prepared.split.train]
 
 
@@ -179,8 +179,8 @@ def test_order_prediction_learns_nothing_from_constant_content(head_and_neck: li
 def hippocampi() -> list[np.ndarray]:
     """Preprocessed training volumes of Task04_Hippocampus."""
     dataset = open_dataset("hippocampus", shared("data", "Task04_Hippocampus").parent)
-    settings = recipe.load("hippocampus", size="tiny", backbone="unetr", budget="smoke").preprocess
-    prepared = prepare(dataset, splits.resolve(dataset, None), settings)
+    settings = load_recipe("hippocampus", size="tiny", backbone="unetr", budget="smoke").preprocess
+    prepared = prepare(dataset, splits.resolve_split(dataset, None), settings)
     return [np.array(prepared.case(case_id).image) for case_id in prepared.split.train[:60]]
 
 
@@ -189,7 +189,7 @@ def hippocampi() -> list[np.ndarray]:
     ("backbone", "init"), [*((name, "mae") for name in ("unetr", "unetrpp", "swin-unetr", "nnformer")), ("unetr", "tube")]
 )
 def test_reconstruction_error_falls(hippocampi: list[np.ndarray], backbone: str, init: str) -> None:
-    settings = recipe.load("hippocampus", size="tiny", backbone=backbone, budget="smoke")
+    settings = load_recipe("hippocampus", size="tiny", backbone=backbone, budget="smoke")
     model = initbench.build(backbone, in_channels=1, num_classes=3, patch_size=settings.patch.size, size="tiny", seed=0)
     losses = Losses()
     tiny = settings.pretext.optimizer

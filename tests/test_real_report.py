@@ -12,7 +12,7 @@ import pytest
 import initbench
 from initbench.report.page import write
 from initbench.runs import store
-from initbench.tables import study
+from initbench.tables.study import read_study
 from tests.shared_data import shared
 from tests.test_report import Opened, browser, visit
 
@@ -48,7 +48,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assignments=SMALL,
     )
     assert [outcome.state for outcome in outcomes] == ["ok"] * (5 * 2 * 5)
-    write(study.read(out), out / "report.html")
+    write(read_study(out), out / "report.html")
     return out
 
 

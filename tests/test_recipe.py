@@ -14,7 +14,8 @@ from initbench.catalog import BACKBONES
 from initbench.errors import UsageError
 from initbench.protocols import check_patch
 from initbench.recipes import files as recipe_files
-from initbench.recipes.settings import Budget, Recipe, load
+from initbench.recipes.load import load_recipe
+from initbench.recipes.settings import Budget, Recipe
 from initbench.spec import Spec
 
 NAMES = [name for name, _ in recipe_files.listing()]
@@ -22,7 +23,7 @@ BUDGETS: tuple[Budget, ...] = get_args(Budget)
 
 
 def tiny(*assignments: str, name: str = "phantom-lung", backbone: str = "unetr") -> Recipe:
-    return load(name, size="tiny", backbone=backbone, budget="smoke", assignments=assignments)
+    return load_recipe(name, size="tiny", backbone=backbone, budget="smoke", assignments=assignments)
 
 
 def test_recipes_there_are() -> None:
@@ -39,7 +40,7 @@ def test_recipes_there_are() -> None:
 def test_resolves_and_suits_the_backbone(name: str, backbone: str) -> None:
     info = registry.get("backbone", Spec(backbone)).target.info
     for size, budget in product(("tiny", "paper"), BUDGETS):
-        recipe = load(name, size=size, backbone=backbone, budget=budget)
+        recipe = load_recipe(name, size=size, backbone=backbone, budget=budget)
         variant = recipe.variant or info.variants[0]
         assert variant in info.variants
         assert check_patch(name, recipe.patch.size, info.patches[variant]) == recipe.patch.size
@@ -48,14 +49,14 @@ def test_resolves_and_suits_the_backbone(name: str, backbone: str) -> None:
 
 
 def test_published_settings_of_lung_with_unetrpp() -> None:
-    recipe = load("lung", size="paper", backbone="unetrpp", budget="paper")
+    recipe = load_recipe("lung", size="paper", backbone="unetrpp", budget="paper")
     assert (recipe.patch.size, recipe.patch.batch, recipe.variant) == ((32, 192, 192), 2, "lung")
     assert (recipe.optimizer.name, recipe.optimizer.lr, recipe.optimizer.schedule) == ("sgd", 1e-2, "poly")
     assert (recipe.steps.paper, recipe.pretext.mask_patch, recipe.inference.blend) == (250_000, 4, "gaussian")
     loss = recipe.loss
     assert (loss.squared, loss.background, loss.deep_supervision, loss.smooth_nr) == (False, False, True, 1e-5)
     assert loss.coarsest, "nnU-Net's own network alone leaves it out"
-    assert not load("lung", size="paper", backbone="unet", budget="paper").loss.coarsest
+    assert not load_recipe("lung", size="paper", backbone="unet", budget="paper").loss.coarsest
 
 
 def test_assignments_become_values_of_their_type() -> None:
@@ -171,16 +172,16 @@ def test_order_of_the_layers(tmp_path: Path) -> None:
 def test_mistakes_in_a_file(tmp_path: Path, text: str, says: str) -> None:
     name = write(tmp_path / "own.toml", text)
     with pytest.raises(UsageError, match=says):
-        load(name, size="paper", backbone="unetr", budget="smoke")
+        load_recipe(name, size="paper", backbone="unetr", budget="smoke")
 
 
 def test_a_backbone_in_a_file_is_known_by_its_name(tmp_path: Path) -> None:
     """Where it lies, or from where it is asked for, is no setting."""
     own = write(tmp_path / "own.toml", '[[override]]\nwhen = { backbone = "./net.py:build" }\npatch.batch = 9\n')
     for backbone in ("./net.py:build", "net.py:build", "/elsewhere/net.py:build"):
-        assert load(own, size="paper", backbone=backbone, budget="smoke").patch.batch == 9
+        assert load_recipe(own, size="paper", backbone=backbone, budget="smoke").patch.batch == 9
     for backbone in ("./net.py:other", "./other.py:build", "unetr", ""):
-        assert load(own, size="paper", backbone=backbone, budget="smoke").patch.batch != 9
+        assert load_recipe(own, size="paper", backbone=backbone, budget="smoke").patch.batch != 9
 
 
 @pytest.mark.parametrize(
@@ -235,7 +236,8 @@ def test_settings_that_came_later_change_no_older_digest(recipe: str) -> None:
     meant = {backbone: before if size == "paper" else [] for backbone in ("unetrpp", "nnformer", "unet")}
     meant["unet"] = [*meant["unet"], "loss.coarsest=true"]
     found = [
-        load(name, size=size, backbone=b, budget=c, assignments=meant.get(b, [])).digest() for b, c in product(BACKBONES, BUDGETS)
+        load_recipe(name, size=size, backbone=b, budget=c, assignments=meant.get(b, [])).digest()
+        for b, c in product(BACKBONES, BUDGETS)
     ]
     assert digest.of_json(found)[:16] == DIGESTS[recipe]
 

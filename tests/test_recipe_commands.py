@@ -17,8 +17,8 @@ from initbench.catalog import BACKBONES
 from initbench.errors import UsageError
 from initbench.protocols import Size, check_patch
 from initbench.recipes import files as recipe_files
-from initbench.recipes import settings as recipe
-from initbench.recipes.origins import Selected, differences, resolve, select, settings
+from initbench.recipes.load import load_recipe
+from initbench.recipes.origins import Selected, differences, resolve_recipe, select, settings
 from initbench.recipes.settings import Budget
 from initbench.spec import Spec
 from tests.commands import said
@@ -64,7 +64,7 @@ def test_every_setting_is_shown_with_its_value(name: str) -> None:
                 table = table.setdefault(section, {})
             table[last] = item.value
             assert item.origin
-        expected = recipe.load(name, size=size, backbone=backbone, budget="paper").model_dump(mode="json")
+        expected = load_recipe(name, size=size, backbone=backbone, budget="paper").model_dump(mode="json")
         assert values == {key: value for key, value in expected.items() if key not in ("name", "version", "source")}
 
 
@@ -217,11 +217,11 @@ def test_a_new_recipe_is_valid_for_every_network(data: Path, tmp_path: Path, cap
     assert table["name"] == "Task91_New"
     assert "part 2" in table["source"]
     for size, backbone, budget in product(("paper", "tiny"), BACKBONES, get_args(Budget)):
-        found = resolve(Selected(str(file), size, backbone, budget))
+        found = resolve_recipe(Selected(str(file), size, backbone, budget))
         info = registry.get("backbone", Spec(backbone)).target.info
         assert check_patch(backbone, found.patch.size, info.patches[info.variants[0]]) == found.patch.size
         assert (found.preprocess.spacing == "median") == (size == "tiny")
-        assert found.patch.foreground == recipe.load("generic-ct", size=size, backbone=backbone, budget=budget).patch.foreground
+        assert found.patch.foreground == load_recipe("generic-ct", size=size, backbone=backbone, budget=budget).patch.foreground
     assert said(capsys, "recipe", "new", str(data)) == file.read_text("utf-8")
     assert "is there already" in said(capsys, "recipe", "new", str(data), "--out", str(file), code=2)
 
@@ -243,7 +243,8 @@ def thick(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_unedited_it_gives_what_the_generic_recipe_gives(
     thick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from initbench.harness.cell import RunRequest, choose
+    from initbench.harness.cell import choose
+    from initbench.harness.request import RunRequest
 
     monkeypatch.setenv("INITBENCH_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "new.toml"
@@ -261,12 +262,12 @@ def test_unedited_it_gives_what_the_generic_recipe_gives(
 def test_its_numbers_are_those_of_the_training_cases(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from initbench.datasets import splits
     from initbench.datasets.open import open_dataset
-    from initbench.preprocessing.preprocess import resolve as numbers
+    from initbench.preprocessing.preprocess import resolve_parameters as numbers
     from initbench.preprocessing.preprocess import scan
 
     dataset = open_dataset(str(data))
-    own = recipe.load("generic-ct", size="paper", backbone="", budget="paper").preprocess
-    train = splits.resolve(dataset, None).train
+    own = load_recipe("generic-ct", size="paper", backbone="", budget="paper").preprocess
+    train = splits.resolve_split(dataset, None).train
     expected = numbers(own, "CT", [scan(dataset.load(case)) for case in train])
     assert expected.spacing is not None
     assert expected.clip is not None

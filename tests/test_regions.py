@@ -12,20 +12,20 @@ import pandas as pd
 import pytest
 
 import initbench
-from initbench.audit.add_distances import measure
+from initbench.audit.add_distances import add_distances
 from initbench.audit.verify import verify
 from initbench.datasets.folder import FolderDataset
 from initbench.datasets.nnunet import NnunetDataset
-from initbench.datasets.splits import resolve
+from initbench.datasets.splits import resolve_split
 from initbench.dice import Counts
 from initbench.errors import DataError
-from initbench.evaluation.distances import measure as distances_of
+from initbench.evaluation.distances import distances_per_class as distances_of
 from initbench.evaluation.metrics import count
 from initbench.preprocessing.prepare import data_digest
 from initbench.report.page import write
 from initbench.runs import store
 from initbench.stats.table import of_classes
-from initbench.tables.study import Scoring, read
+from initbench.tables.study import Scoring, read_study
 from tests import layouts
 from tests.test_run import LIGHT, SMALL
 
@@ -95,20 +95,20 @@ def test_tables_and_checks_see_regions(study: Study) -> None:
     assert {check.name: check.passed for check in verify(study.folder, steps=2)} == dict.fromkeys(
         ("files", "score", "settings", "Dice", "steps"), True
     )
-    measured = measure(study.folder, tolerance_mm=2.0)
+    measured = add_distances(study.folder, tolerance_mm=2.0)
     assert (measured.cases, measured.source) == (1, "predictions")
     record = store.read_record(study.folder)
     assert record is not None
     assert list(record["nsd_per_class"]) == ["whole", "core", "enhancing"]
     assert list(pd.read_csv(study.folder / store.CASES)["class"]) == [4, 5, 6]
     assert all(check.passed for check in verify(study.folder, steps=2))
-    found = read(study.out, scoring=Scoring(classes=("core",)))
+    found = read_study(study.out, scoring=Scoring(classes=("core",)))
     assert set(of_classes(found.cases, ("core",))["class_name"]) == {"core"}
 
 
 def test_regions_are_part_of_the_identity_and_checked(study: Study) -> None:
     dataset = NnunetDataset(study.data)
-    split = resolve(dataset, None)
+    split = resolve_split(dataset, None)
     with_regions = data_digest(dataset, split)[0]
     assert with_regions == study.record["resolved"]["data_digest"]
     dataset.regions = {}
@@ -128,7 +128,7 @@ def test_a_table_of_plain_labels_has_none(tmp_path: Path) -> None:
 
 def test_pictures_in_reports_name_labels(study: Study) -> None:
     page = study.out / "report.html"
-    write(read(study.out), page)
+    write(read_study(study.out), page)
     text = page.read_text("utf-8")
     key = text[text.index('aria-label="Classes"') :].partition("</svg>")[0]
     assert [name for name in ("label 1", "label 2", "enhancing") if f">{name}</text>" in key]

@@ -31,10 +31,9 @@ from initbench.report.strips import strips, swarm
 from initbench.runs import store
 from initbench.stats.analysis import Analysis, analyse
 from initbench.stats.components import Components
-from initbench.tables import leaderboard as board
-from initbench.tables import study, words
-from initbench.tables import variance as spread
-from initbench.tables.variance import SOURCES
+from initbench.tables import leaderboard, study, words
+from initbench.tables.leaderboard import leaderboard_sheets
+from initbench.tables.variance import SOURCES, variance_sheets
 from tests.commands import said
 from tests.recorded import write_run
 
@@ -140,7 +139,7 @@ def write_whole(out: Path) -> Path:
 
 
 def content_of(out: Path, **options: Any) -> Content:
-    return assemble(study.read(out), options.get("against", "default"), 0.5, NOW)
+    return assemble(study.read_study(out), options.get("against", "default"), 0.5, NOW)
 
 
 def only(out: Path) -> Block:
@@ -150,7 +149,7 @@ def only(out: Path) -> Block:
 
 def html_of(out: Path, file: Path | None = None) -> str:
     file = file or out.parent / "report.html"
-    page.write(study.read(out), file, now=NOW)
+    page.write(study.read_study(out), file, now=NOW)
     return file.read_text("utf-8")
 
 
@@ -242,7 +241,7 @@ def html(whole: Path) -> str:
 
 def test_the_leaderboards_hold_the_numbers_of_the_statistics(whole: Path, html: str) -> None:
     document = read(html)
-    tables = study.read(whole).tables
+    tables = study.read_study(whole).tables
     assert len(tables) == 3
     for number, table in enumerate(tables):
         found = analyse(table)
@@ -250,7 +249,7 @@ def test_the_leaderboards_hold_the_numbers_of_the_statistics(whole: Path, html: 
         shown = rows(document, f"b{number}")
         assert set(shown) == {*table.inits, *(item.init for item in table.withheld)}
         differences = {item.first: item for item in found.comparison.differences}
-        assert not isinstance(found.ranking, board.Refused)
+        assert not isinstance(found.ranking, leaderboard.Refused)
         ranks = {item.init: item for item in found.ranking}
         for item in found.inits:
             cells = shown[item.init]
@@ -277,7 +276,7 @@ def test_the_leaderboards_hold_the_numbers_of_the_statistics(whole: Path, html: 
 
 def test_the_headline_of_a_block_is_that_of_the_leaderboard(whole: Path, html: str) -> None:
     said = [item.text for item in read(html).all("p", "headline")]
-    assert said == [made.notes[0] for made in board.sheets(study.read(whole))]
+    assert said == [made.notes[0] for made in leaderboard_sheets(study.read_study(whole))]
     assert all("an SD of " in line for line in said)
 
 
@@ -502,7 +501,7 @@ def test_every_run_is_a_dot_and_a_diverged_one_a_cross(whole: Path) -> None:
 def test_dots_and_means_are_of_the_scores_that_are_compared(tmp_path: Path) -> None:
     write_study(tmp_path, {"default": 0.0}, seeds=5)
     write_study(tmp_path, {"mae": 0.02}, seeds=3)
-    found = assemble(study.read(tmp_path, scoring=study.Scoring(shared=True)), "default", 0.5, NOW)
+    found = assemble(study.read_study(tmp_path, scoring=study.Scoring(shared=True)), "default", 0.5, NOW)
     (block,) = found.blocks
     row = next(row for row in block.rows if row.init == "default")
     assert [run.counted for run in row.runs] == [True, True, True, False, False]
@@ -517,7 +516,7 @@ def test_dots_follow_the_classes_that_count(tmp_path: Path) -> None:
     write_study(tmp_path, {"default": 0.0, "mae": 0.02}, seeds=2)
     other = {"class": 2, "class_name": "other", "tp": 500, "fp": 500, "fn": 500}
     change_cases(tmp_path, lambda table: pd.concat([table, table.assign(**other)]))
-    found = assemble(study.read(tmp_path, scoring=study.Scoring(classes=("other",))), "default", 0.5, NOW)
+    found = assemble(study.read_study(tmp_path, scoring=study.Scoring(classes=("other",))), "default", 0.5, NOW)
     assert {run.dice for row in found.blocks[0].rows for run in row.runs} == {50.0}
 
 
@@ -535,7 +534,7 @@ def test_sources_are_told_by_name_with_what_they_leave_in_a_mean(whole: Path, ht
         assert name[:12] in figure.text
     lines = [item for item in figure.all("g") if "data-dataset" in item.attributes]
     blocks = content_of(whole).blocks
-    for line, block, made in zip(lines, blocks, spread.sheets(study.read(whole).tables), strict=True):
+    for line, block, made in zip(lines, blocks, variance_sheets(study.read_study(whole).tables), strict=True):
         assert isinstance(block.found, Analysis)
         assert isinstance(block.found.components, Components)
         left = block.found.components.left_in_mean()
@@ -547,7 +546,7 @@ def test_sources_are_told_by_name_with_what_they_leave_in_a_mean(whole: Path, ht
 def test_the_chart_of_places_holds_the_ranks(whole: Path) -> None:
     block = content_of(whole).blocks[1]
     assert isinstance(block.found, Analysis)
-    assert not isinstance(block.found.ranking, board.Refused)
+    assert not isinstance(block.found.ranking, leaderboard.Refused)
     drawn = elements(places(block).drawing)
     tips = [item.attributes["data-tip"] for item in drawn if item.tag == "circle"]
     expected = []
@@ -844,7 +843,7 @@ def test_a_study_whose_runs_are_scored_on_different_cases_has_no_verdicts(tmp_pa
     change_cases(
         tmp_path / "runs", lambda table: table.assign(tp=[0, *table["tp"][1:]], fn=[0, *table["fn"][1:]], fp=next(numbers) % 2)
     )
-    found = study.read(tmp_path / "runs", scoring=study.Scoring(policy="nnunet"))
+    found = study.read_study(tmp_path / "runs", scoring=study.Scoring(policy="nnunet"))
     (block,) = assemble(found, "default", 0.5, NOW).blocks
     assert "not scored on the same cases" in forest(block, 0.5).caption
     assert not heat(block).drawing

@@ -16,18 +16,19 @@ import pytest
 
 from initbench.cli.app import main
 from initbench.errors import UsageError
-from initbench.harness.cell import RunRequest
 from initbench.harness.execute import Outcome
+from initbench.harness.request import RunRequest
 from initbench.published import tables, trials
 from initbench.published.tables import Claim
 from initbench.published.trials import Overrides
-from initbench.recipes import settings as recipe
+from initbench.recipes.load import load_recipe
+from initbench.recipes.settings import AutoSettings
 from initbench.runs import store
-from initbench.runs.read import load
+from initbench.runs.read import read_runs
 from initbench.stats.compare import Difference, difference
 from initbench.stats.families import Family
 from initbench.stats.summary import Interval
-from initbench.studies.reproduce import requests
+from initbench.studies.reproduce import trial_requests
 from initbench.studies.sweep import run_planned
 from initbench.tables.reproduce import claims
 from initbench.tables.reproduce import sheets as reproduction
@@ -58,7 +59,7 @@ def rows_of(text: str, kind: str = "row") -> dict[str, dict[str, Any]]:
 
 def resolved(overrides: Overrides = TINY, *assignments: str, backbone: str = "unetr") -> dict[str, Any]:
     """What a record says of its setting."""
-    found = recipe.load(
+    found = load_recipe(
         overrides.dataset or "base", size=overrides.size, backbone=backbone, budget=overrides.budget, assignments=assignments
     )
     steps = getattr(found.steps, overrides.budget)
@@ -105,7 +106,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def matched(out: Path, table: tables.Table = TABLE, overrides: Overrides = TINY) -> list[set[str]]:
-    return [set(found.cells) for found in find(load(out).runs, trials.trials(table, overrides).trials, overrides)]
+    return [set(found.cells) for found in find(read_runs(out).runs, trials.trials(table, overrides).trials, overrides)]
 
 
 ALL = {"default", "masking", "tube masking", "order prediction", "order + masking"}
@@ -152,9 +153,9 @@ def test_settings_that_are_asked_for_are_those_of_the_runs(tmp_path: Path) -> No
 def test_numbers_that_a_plan_filled_in_are_not_compared(tmp_path: Path, changed: dict[str, Any], matches: bool) -> None:
     """A generic recipe leaves spacing, patch and steps to the training cases; the record has numbers."""
     overrides = Overrides("Task90_Noise", "unetr")
-    plan = recipe.load("generic-ct", size="paper", backbone="unetr", budget="paper")
+    plan = load_recipe("generic-ct", size="paper", backbone="unetr", budget="paper")
     assert plan.plan.patch
-    values = plan.model_dump(mode="json") | {"plan": recipe.Plan().model_dump()}
+    values = plan.model_dump(mode="json") | {"plan": AutoSettings().model_dump()}
     values["preprocess"]["spacing"] = (2.0, 1.0, 1.0)
     for section, numbers in changed.items():
         if section != "steps":
@@ -191,7 +192,7 @@ def test_of_two_cells_of_a_row_that_with_more_runs_counts_and_it_is_said(tmp_pat
     write_rows(tmp_path, {"default": 0.0, "lwi": 0.0})
     write_rows(tmp_path, {"lwi": 0.1}, 1, data_digest="e" * 64)
     asked = Asked(TABLE, trials.trials(TABLE, TINY), TINY)
-    sheet = reproduction.sheets(asked, answers(asked, load(tmp_path)))[0]
+    sheet = reproduction.reproduction_sheets(asked, answers(asked, read_runs(tmp_path)))[0]
     assert any("order + masking: there are runs of other data, code or variants, too" in note for note in sheet.notes)
     assert next(row["dice"] for row in sheet.values if row["row"] == "order + masking") == pytest.approx(72, abs=0.2)
 
@@ -210,7 +211,7 @@ def test_rows_of_a_network_are_of_one_variant(tmp_path: Path) -> None:
     write_rows(tmp_path, {"default": 0.0}, variant="conv")
     write_rows(tmp_path, {"lwi": 0.0, "mae": 0.0}, variant="perceptron")
     asked = Asked(TABLE, trials.trials(TABLE, TINY), TINY)
-    (answer,) = answers(asked, load(tmp_path))
+    (answer,) = answers(asked, read_runs(tmp_path))
     assert set(answer.rows) == {"order + masking", "masking"}
     assert answer.found.other == ("default",)
 
@@ -245,7 +246,7 @@ def test_the_usual_split_is_that_of_the_data_set(
 def test_a_data_set_of_another_name_is_known_by_its_folder(tmp_path: Path) -> None:
     folder = str(tmp_path / "Dataset123_Mine")
     overrides = Overrides(folder, "unetr", "tiny", "smoke")
-    generic = recipe.load("generic-ct", size="tiny", backbone="unetr", budget="smoke").model_dump(mode="json")
+    generic = load_recipe("generic-ct", size="tiny", backbone="unetr", budget="smoke").model_dump(mode="json")
     own = {**resolved(), "asked": {"dataset": folder, "split": None}, "recipe": generic, "steps": generic["steps"]["smoke"]}
     write_rows(tmp_path / "runs", {"lwi": 0.0}, 1, dataset="mine", **own)
     assert matched(tmp_path / "runs", overrides=overrides) == [{"order + masking"}]
@@ -268,7 +269,7 @@ def test_training_on_fewer_cases_is_another_row(tmp_path: Path) -> None:
     few = {"split": "auto, trained on 3 cases", "train_cases": ["a", "b", "c"]}
     write_rows(tmp_path, {"lwi": 0.0}, 1, **few)
     write_rows(tmp_path, {"default": 0.0}, 1)
-    (found,) = find(load(tmp_path).runs, asked, TINY)
+    (found,) = find(read_runs(tmp_path).runs, asked, TINY)
     assert set(found.cells) == {"LWI, 3 cases", "UNETR, all cases"}
 
 
@@ -334,7 +335,7 @@ def report(capsys: pytest.CaptureFixture[str], out: Path, *more: str, table: str
 def test_rows_are_the_papers_and_the_runs(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = rows_of(report(capsys, study))
     assert list(found) == [row.label for row in TABLE.row]
-    runs = load(study).runs
+    runs = read_runs(study).runs
     for label, init in (("default", "default"), ("masking", "mae"), ("order + masking", "lwi")):
         own = 100 * runs[runs["init"] == init]["dice"]
         cases = rows_of(report(capsys, study))[label]
@@ -357,7 +358,7 @@ def test_claims_are_those_of_the_statistics(study: Path, capsys: pytest.CaptureF
         "order + masking as released": 2.56,
     }
     assert found["order + masking as released"]["claim"] == "cannot be tested"
-    loaded = load(study)
+    loaded = read_runs(study)
     y = {
         init: 100 * frame.pivot(index="seed", columns="case", values="dice").to_numpy()
         for init, frame in loaded.cases.groupby("init", observed=True)
@@ -636,7 +637,7 @@ def test_classes_are_of_the_runs_of_the_rows(tmp_path: Path, capsys: pytest.Capt
     classes = [row for row in json.loads(said(capsys, *arguments)) if row["of"] == "class"]
     assert {row["row"] for row in classes} == {"UNETR"}
     assert {row["seed_sd"] for row in classes} == {None}
-    cases = load(tmp_path).cases
+    cases = read_runs(tmp_path).cases
     spleen = cases[(cases["class_name"] == "spleen") & (cases["seed"] == 0)]["dice"].astype(float)
     assert classes[0]["dice"] == pytest.approx(100 * spleen.mean())
 
@@ -674,7 +675,7 @@ def test_points_are_the_papers_and_the_measured_ones(study: Path) -> None:
     from initbench.tables.reproduce.plot import series
 
     asked = Asked(TABLE, trials.trials(TABLE, TINY), TINY)
-    (answer,) = answers(asked, load(study))
+    (answer,) = answers(asked, read_runs(study))
     points = series(asked, answer.rows)[""]
     assert [point.published for point in points] == [row.value for row in TABLE.row]
     assert [point.measured is None for point in points] == [False] * 5 + [True] * 2
@@ -767,7 +768,7 @@ def made(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_table_is_run_and_shown(data: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = load(made).runs
+    runs = read_runs(made).runs
     assert set(runs["init"]) == {"default", "mae", "tube", "order", "lwi", "default(construct='other')"}
     assert set(runs[runs["learned"] == True]["protocol"]) == {"equal-finetune"}  # noqa: E712
     before = {path: path.stat().st_mtime_ns for path in made.rglob("record.json")}
@@ -814,12 +815,12 @@ def test_a_training_size_curve_is_run_on_parts_of_the_cases(data: Path, made: Pa
     ]
     overrides = Overrides(str(data), LIGHT, "tiny", "smoke", assignments=SMALL)
     options: dict[str, Any] = {"size": "tiny", "budget": "smoke", "device": "cpu", "precision": "float32", "out": made}
-    planned = requests(asked, overrides, [0], None, options)
+    planned = trial_requests(asked, overrides, [0], None, options)
     assert [(request.init, request.train_cases) for request in planned] == [
         (init, cases) for cases in (3, 6, None) for init in ("default", "lwi")
     ]
     assert {outcome.state for outcome in run_planned(planned)} <= {"ok", "cached"}
-    (found,) = find(load(made).runs, asked, overrides)
+    (found,) = find(read_runs(made).runs, asked, overrides)
     assert set(found.cells) - {"placebo"} == {row.label for row in trained}
     assert len(set(found.cells.values())) == len(found.cells)
     text = said(capsys, "reproduce", "lwi:fig-7", *asked_for(data, made), "--report-only", "--json")

@@ -26,7 +26,7 @@ from initbench.harness.execute import Outcome
 from initbench.runs import store
 from initbench.spec import Spec
 from initbench.stats.blocks import PLACEBO
-from initbench.studies.sweep import plan
+from initbench.studies.sweep import cross_requests
 from tests.inits import runnable
 from tests.msd_factory import make_msd
 
@@ -444,7 +444,7 @@ def test_bad_data_are_named_and_the_other_data_set_goes_on(
     ],
 )
 def test_a_study_that_compares_has_a_placebo(inits: Any, seeds: Any, options: dict[str, Any], added: bool) -> None:
-    planned = plan(inits, "unetr", seeds=seeds, **options)
+    planned = cross_requests(inits, "unetr", seeds=seeds, **options)
     placebos = [request.seed for request in planned if request.init == PLACEBO]
     assert placebos == (([0, 1] if isinstance(seeds, int) else seeds) if added else [])
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from initbench.datasets.splits import automatic, published, resolve
+from initbench.datasets.splits import automatic, published, resolve_split
 from initbench.errors import DataError
 from initbench.protocols import Case, Split
 
@@ -68,33 +68,33 @@ def test_published_lung_split() -> None:
     assert (len(LUNG.train), len(LUNG.test)) == (50, 13)
     assert len(set(LUNG.train) | set(LUNG.test)) == 63
     assert list(LUNG.train) == sorted(LUNG.train)
-    assert resolve(Listed(LUNG.train + LUNG.test, LUNG), None) == LUNG
+    assert resolve_split(Listed(LUNG.train + LUNG.test, LUNG), None) == LUNG
     assert published("hippocampus") is None
 
 
 def test_which_split_is_taken() -> None:
     ids = ("a", "b", "c", "d", "e")
-    assert resolve(Listed(ids), None).name == "auto"
-    assert resolve(Listed(ids, SPLIT), None) == SPLIT
-    assert resolve(Listed(ids, SPLIT), "published") == SPLIT
-    assert resolve(Listed(ids, SPLIT), "auto") == automatic(ids)
+    assert resolve_split(Listed(ids), None).name == "auto"
+    assert resolve_split(Listed(ids, SPLIT), None) == SPLIT
+    assert resolve_split(Listed(ids, SPLIT), "published") == SPLIT
+    assert resolve_split(Listed(ids, SPLIT), "auto") == automatic(ids)
     with pytest.raises(DataError, match="no published split"):
-        resolve(Listed(ids), "published")
+        resolve_split(Listed(ids), "published")
 
 
 def test_part_of_a_split_says_so() -> None:
-    assert resolve(Listed(("a", "c", "e"), SPLIT), None) == Split("theirs (3 of 5 cases)", ("a", "c"), ("e",))
+    assert resolve_split(Listed(("a", "c", "e"), SPLIT), None) == Split("theirs (3 of 5 cases)", ("a", "c"), ("e",))
 
 
 @pytest.mark.parametrize("ids", [("a", "b"), ("d", "e"), ()])
 def test_one_empty_side_is_refused(ids: tuple[str, ...]) -> None:
     with pytest.raises(DataError, match="each side needs one"):
-        resolve(Listed(ids, SPLIT), None)
+        resolve_split(Listed(ids, SPLIT), None)
 
 
 def test_strange_ids_are_named() -> None:
     with pytest.raises(DataError, match=r"case\(s\) x, y are not in the published split theirs"):
-        resolve(Listed(("a", "d", "y", "x"), SPLIT), None)
+        resolve_split(Listed(("a", "d", "y", "x"), SPLIT), None)
     with pytest.raises(DataError, match="s4 and 2 more"):
-        resolve(Listed(("a", "d", *(f"s{i}" for i in range(7))), SPLIT), None)
-    assert resolve(Listed(("a", "x"), SPLIT), "auto").name == "auto"
+        resolve_split(Listed(("a", "d", *(f"s{i}" for i in range(7))), SPLIT), None)
+    assert resolve_split(Listed(("a", "x"), SPLIT), "auto").name == "auto"

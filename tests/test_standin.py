@@ -12,7 +12,7 @@ import pytest
 from initbench import cache
 from initbench.cli.app import main
 from initbench.datasets.open import open_dataset
-from initbench.datasets.splits import published_splits, resolve
+from initbench.datasets.splits import published_splits, resolve_split
 from initbench.published import tables
 from initbench.studies import standin
 from tests.commands import said
@@ -36,7 +36,7 @@ def test_a_stand_in_has_name_split_and_classes_of_the_data_set(name: str, nowher
         assert list(folders) == [name]
         dataset = open_dataset(folders[name])
         assert (dataset.name, dataset.modality, len(dataset.classes)) == (name, "CT", SMALL_KIND.classes)
-        assert resolve(dataset, None) == published_splits(name)[0]
+        assert resolve_split(dataset, None) == published_splits(name)[0]
         case = dataset.load(dataset.case_ids()[0])
         assert case.label.shape == SMALL_KIND.shape
         assert set(np.unique(case.label)) == set(range(SMALL_KIND.classes))

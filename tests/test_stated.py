@@ -50,7 +50,7 @@ def test_acdc_as_nnunet_converts_it_has_no_patient_on_both_sides(root: Path, sai
     folder = layouts.nnunet(root / "Dataset027_ACDC", FRAMES, channels=("cineMRI",))
     dataset = open_dataset(str(folder) if said == "path" else folder.name)
     assert dataset.name == "Dataset027_ACDC"
-    chosen = [splits.resolve(dataset, "auto"), *(splits.resolve(dataset, None, f"{k}/3") for k in (1, 2, 3))]
+    chosen = [splits.resolve_split(dataset, "auto"), *(splits.resolve_split(dataset, None, f"{k}/3") for k in (1, 2, 3))]
     for split in chosen:
         train, test = sides(dataset, split)
         assert not train & test
@@ -105,7 +105,7 @@ def test_a_doubt_is_noted_until_patients_are_stated(root: Path, capsys: pytest.C
     folder = layouts.nnunet(root / "Dataset501_Twice", ids)
     dataset = open_dataset(folder.name)
     assert "ids such as 1001_early, 1001_late begin alike" in caveat_of(dataset)
-    assert splits.resolve(dataset, None).caveat == splits.resolve(dataset, None, "1/2").caveat == caveat_of(dataset)
+    assert splits.resolve_split(dataset, None).caveat == splits.resolve_split(dataset, None, "1/2").caveat == caveat_of(dataset)
     for command in ("info", "verify"):
         assert ended("data", command, folder.name) == 0
         assert "1001_early, 1001_late begin alike" in " ".join(capsys.readouterr().out.split())
@@ -117,7 +117,7 @@ def test_a_doubt_is_noted_until_patients_are_stated(root: Path, capsys: pytest.C
     assert (store.read_record(run.folder) or {})["resolved"]["split_caveat"] == caveat_of(dataset)
     write(folder / "patients.json", {case: case[:4] for case in ids})
     assert caveat_of(open_dataset(folder.name)) == ""
-    train, test = sides(open_dataset(folder.name), splits.resolve(open_dataset(folder.name), None))
+    train, test = sides(open_dataset(folder.name), splits.resolve_split(open_dataset(folder.name), None))
     assert (len(train), len(test), train & test) == (1, 1, set())
 
 
@@ -135,7 +135,7 @@ def test_patients_are_stated_in_any_folder(root: Path, layout: str) -> None:
     dataset = open_dataset(folder.name)
     assert {case: group_of(dataset, case) for case in SCANS} == WHOSE
     for k in (1, 2, 3):
-        split = splits.resolve(dataset, None, f"{k}/3")
+        split = splits.resolve_split(dataset, None, f"{k}/3")
         assert not set.intersection(*sides(dataset, split))
     write(folder / "patients.json", {**WHOSE, "carl_1": 7, "elsewhere": "x"})
     assert group_of(open_dataset(folder.name), "carl_1") == "7"
@@ -171,27 +171,27 @@ def test_folds_of_nnunet_are_found_by_name(root: Path, place: str, monkeypatch: 
     stores = {"beside": folder, "sibling": root / "nnUNet_preprocessed" / folder.name, "environment": root / "else" / folder.name}
     if place == "environment":
         monkeypatch.setenv("nnUNet_preprocessed", str(root / "else"))
-    before = splits.resolve(NnunetDataset(folder), None)
+    before = splits.resolve_split(NnunetDataset(folder), None)
     write(stores[place] / "splits_final.json", FOLDS)
     dataset = NnunetDataset(folder)
     assert [split.name for split in stated_of(dataset)] == [f"nnunet-fold-{k}" for k in range(5)]
-    split = splits.resolve(dataset, "nnunet-fold-3", None, 2)
+    split = splits.resolve_split(dataset, "nnunet-fold-3", None, 2)
     assert (split.test, len(split.train), split.name) == (("case_3",), 2, "nnunet-fold-3, trained on 2 cases")
-    assert splits.resolve(dataset, None) == before, "asked for by name alone"
+    assert splits.resolve_split(dataset, None) == before, "asked for by name alone"
     with pytest.raises(UsageError, match=r"it has nnunet-fold-0, .*, auto"):
-        splits.resolve(dataset, "nnunet-fold-5")
+        splits.resolve_split(dataset, "nnunet-fold-5")
 
 
 def test_a_plain_table_of_splits(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_msd(root / "mine", cases=5, ids=PLAIN)
     write(folder / "splits.json", {"ours": {"train": ["case_4", "case_0"], "test": ["case_1"], "unused": ["case_2", "case_3"]}})
     dataset = open_dataset("mine")
-    assert splits.resolve(dataset, "ours") == Split("ours", ("case_0", "case_4"), ("case_1",), ("case_2", "case_3"))
+    assert splits.resolve_split(dataset, "ours") == Split("ours", ("case_0", "case_4"), ("case_1",), ("case_2", "case_3"))
     assert ended("data", "info", "mine", "--json") == 0
     assert json.loads(capsys.readouterr().out)["splits"]["ours"] == {"train": 2, "reported": 1, "unused": 2}
     write(folder / "splits.json", {"ours": {"train": ["case_0"], "test": ["case_1"]}})
     with pytest.raises(DataError, match=r"case\(s\) case_2, case_3, case_4 are not in the split ours"):
-        splits.resolve(dataset, "ours")
+        splits.resolve_split(dataset, "ours")
     assert ended("data", "verify", "mine") == 1
     assert "are not in the split ours" in " ".join(capsys.readouterr().out.split())
 
@@ -215,9 +215,9 @@ def test_a_damaged_file_of_splits_is_named(root: Path, file: str, table: Any, sa
     folder = layouts.nnunet(root / "Dataset501_Mine", PLAIN)
     write(folder / file, table)
     dataset = open_dataset(folder.name)
-    splits.resolve(dataset, None)  # nobody asked for it
+    splits.resolve_split(dataset, None)  # nobody asked for it
     with pytest.raises(DataError, match=says) as caught:
-        splits.resolve(dataset, "a")
+        splits.resolve_split(dataset, "a")
     assert str(folder / file) in str(caught.value)
     assert ended("data", "verify", folder.name) == 1
 
@@ -230,10 +230,10 @@ def test_a_split_that_reports_what_it_trains_on_is_refused(root: Path) -> None:
     write(folder / "splits_final.json", [first, second, {"train": list(FRAMES[:2]), "val": list(FRAMES[2:4])}])
     dataset = open_dataset(folder.name)
     with pytest.raises(DataError, match=r"nnunet-fold-0 has patient\(s\) patient001, patient002 on both sides"):
-        splits.resolve(dataset, "nnunet-fold-0")
+        splits.resolve_split(dataset, "nnunet-fold-0")
     with pytest.raises(DataError, match=r"nnunet-fold-1 lists case\(s\) patient002_frame01 twice"):
-        splits.resolve(dataset, "nnunet-fold-1")
-    assert splits.resolve(dataset, "nnunet-fold-2").test == FRAMES[2:4]
+        splits.resolve_split(dataset, "nnunet-fold-1")
+    assert splits.resolve_split(dataset, "nnunet-fold-2").test == FRAMES[2:4]
     assert ended("data", "verify", folder.name) == 1
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from initbench.report.page import write
-from initbench.tables.leaderboard_subsets import groups, sheets
-from initbench.tables.study import read
+from initbench.tables.leaderboard_subsets import groups, subset_sheets
+from initbench.tables.study import read_study
 from tests.commands import said
 from tests.recorded import write_block, write_run
 
@@ -34,7 +34,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_blocks_that_differ_in_the_number_alone_are_together(out: Path) -> None:
-    (found,) = groups(read(out))
+    (found,) = groups(read_study(out))
     assert list(found.tables) == [3, 12, 50]
     assert found.block["split"] == "unetrpp-50/13"
     for number, mean in zip(found.tables, (50.33, 60.33, 70.33), strict=True):
@@ -42,7 +42,7 @@ def test_blocks_that_differ_in_the_number_alone_are_together(out: Path) -> None:
 
 
 def test_the_table_has_each_init_at_each_number(out: Path) -> None:
-    (sheet,) = sheets(read(out))
+    (sheet,) = subset_sheets(read_study(out))
     assert [(row[0], row[1]) for row in sheet.rows] == [
         (init, cases) for init in ("default", "lwi") for cases in ("3", "12", "50")
     ]
@@ -59,12 +59,12 @@ def test_a_row_that_lacks_runs_has_no_verdict(tmp_path: Path) -> None:
         write_subsets(tmp_path, number, {"default": [0.5, 0.6], "lwi": [0.5, 0.6]})
     split = {"split": "unetrpp-50/13, trained on 3 cases", "train_cases": ["t0", "t1", "t2"], "data_digest": "3" * 8}
     write_run(tmp_path, "mae", 0.5, seed=0, dataset="lung", **split)
-    (sheet,) = sheets(read(tmp_path))
+    (sheet,) = subset_sheets(read_study(tmp_path))
     assert [row[2:] for row in sheet.rows if row[0] == "mae"] == [("50.0", "–", "withheld")]
 
 
 def test_the_report_draws_a_line_per_init(out: Path, tmp_path: Path) -> None:
-    write(read(out), tmp_path / "report.html")
+    write(read_study(out), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text("utf-8")
     (chart,) = re.findall(r'<svg[^>]*aria-label="Dice against the number of training cases".*?</svg>', page, re.S)
     assert re.findall(r'data-init="([^"]+)"', chart) == ["lwi", "default"]
@@ -77,7 +77,7 @@ def test_the_report_draws_a_line_per_init(out: Path, tmp_path: Path) -> None:
 
 def test_a_study_without_subsets_has_neither(tmp_path: Path) -> None:
     write_block(tmp_path / "runs", {"default": [0.5, 0.6], "lwi": [0.5, 0.7]})
-    study = read(tmp_path / "runs")
-    assert sheets(study) == []
+    study = read_study(tmp_path / "runs")
+    assert subset_sheets(study) == []
     write(study, tmp_path / "report.html")
     assert "Dice against the number of training cases" not in (tmp_path / "report.html").read_text("utf-8")

@@ -13,7 +13,7 @@ import pytest
 
 import initbench
 from initbench.runs import store
-from initbench.runs.read import load
+from initbench.runs.read import read_runs
 from initbench.stats.components import Components, components
 from initbench.stats.table import score_tables
 from tests.msd_factory import make_msd
@@ -99,7 +99,7 @@ def test_cases_of_a_patient_share_most_of_their_effects(tmp_path: Path) -> None:
     effects = synthetic.Effects(level=60, init=0, block_init=0, seed=0, seed_init=0, case=6, init_case=3, residual=0)
     plan = synthetic.Plan(1, 1, 10, 1, 900, 1, effects, diverged=0.0, missing_class=0.0, cases_per_patient=3)
     synthetic.write_study(tmp_path, plan)
-    loaded = load(tmp_path)
+    loaded = read_runs(tmp_path)
     maps = list(loaded.patients.values())
     assert len(maps) == 10
     assert all(item == maps[0] for item in maps)

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_model
 from torch import Tensor, nn
 
-from initbench.backbones.unet import LEAST, Plan, plan, unet
+from initbench.backbones.unet import LEAST, Strides, plan, unet
 from initbench.harness.coverage import Coverage, state_digest
 from initbench.harness.weights import save_weights
 from initbench.protocols import Grid, PatchError, structure_of
-from initbench.recipes import settings as recipe
+from initbench.recipes.load import load_recipe
 
 ONE, TWO, IN_PLANE, DEPTH = (1, 1, 1), (2, 2, 2), (1, 2, 2), (2, 1, 1)
 CUBE, FLAT = (3, 3, 3), (1, 3, 3)
@@ -95,7 +95,7 @@ def deterministic() -> Iterator[None]:
 
 @pytest.mark.parametrize(("patch", "expected"), BY_HAND.items(), ids=["x".join(map(str, patch)) for patch in BY_HAND])
 def test_plan_by_hand(patch: Grid, expected: tuple[list[Grid], list[Grid]]) -> None:
-    assert plan(patch) == Plan(tuple(expected[0]), tuple(expected[1]))
+    assert plan(patch) == Strides(tuple(expected[0]), tuple(expected[1]))
 
 
 sizes = st.integers(2, 80).map(lambda k: 4 * k)
@@ -126,7 +126,7 @@ def test_the_plan_knows_no_axis_by_name(patch: Grid, order: list[int]) -> None:
         return grid[order[0]], grid[order[1]], grid[order[2]]
 
     own, other = plan(patch), plan(turned(patch))
-    assert other == Plan(tuple(turned(stride) for stride in own.strides), tuple(turned(kernel) for kernel in own.kernels))
+    assert other == Strides(tuple(turned(stride) for stride in own.strides), tuple(turned(kernel) for kernel in own.kernels))
 
 
 @settings(max_examples=25)
@@ -273,7 +273,7 @@ def test_coverage_counts_every_weight_once() -> None:
 
 
 def test_the_paper_recipe_is_nnunets() -> None:
-    found = recipe.load("base", size="paper", backbone="unet", budget="paper", assignments=["preprocess.spacing=native"])
+    found = load_recipe("base", size="paper", backbone="unet", budget="paper", assignments=["preprocess.spacing=native"])
     optimizer = found.optimizer
     assert (optimizer.name, optimizer.lr, optimizer.momentum, optimizer.weight_decay) == ("sgd", 1e-2, 0.99, 3e-5)
     assert (optimizer.schedule, optimizer.poly_power, optimizer.warmup, optimizer.clip) == ("poly", 0.9, 0.0, 12.0)

@@ -21,9 +21,9 @@ import initbench
 from initbench.audit.rescore import asked
 from initbench.audit.verify import verify
 from initbench.cli.app import main
-from initbench.harness.cell import RunRequest, as_json, from_json
+from initbench.harness.request import RunRequest, as_json, from_json
 from initbench.runs import store, work
-from initbench.runs.status import Planned, read_plans, status, time_left
+from initbench.runs.status import AskedRun, read_asked, status, time_left
 from initbench.validation.checks import Check
 from tests.commands import said
 from tests.crash_driver import SETTINGS
@@ -138,7 +138,7 @@ def test_what_was_changed_is_named_and_kept_off(
     with pytest.raises(SystemExit):
         main(["leaderboard", "--out", str(out)])
     assert "is kept off, see `initbench verify" in " ".join(capsys.readouterr().out.split())
-    [row] = [row for row in map(status, read_plans(out)) if row.planned.label.startswith("default")]
+    [row] = [row for row in map(status, read_asked(out)) if row.planned.label.startswith("default")]
     assert (row.state, TAMPERED[spoil] in row.detail) == ("invalid", True)
     [again, _] = initbench.run("default,lwi", LIGHT, *data_of(out), out=out, **OPTIONS)
     assert again.state == "ok"
@@ -330,7 +330,7 @@ def test_a_run_that_failed_without_a_place_and_has_one_now(
     monkeypatch.chdir("/")
     again = json.loads(said(capsys, "retry", "--failed", "--out", str(tmp_path / "runs"), "--json"))
     assert [run["state"] for run in again] == ["ok", "ok"]
-    assert [status(run).state for run in read_plans(tmp_path / "runs")] == ["done", "done"]
+    assert [status(run).state for run in read_asked(tmp_path / "runs")] == ["done", "done"]
 
 
 # --- status and retry -------------------------------------------------------------------------------------------------
@@ -345,10 +345,10 @@ def test_a_request_survives_json(tmp_path: Path) -> None:
     assert from_json(json.loads(json.dumps(as_json(wanted)))) == wanted
 
 
-def planned(out: Path) -> Planned:
+def planned(out: Path) -> AskedRun:
     folder = out / "data" / "net" / "init-0123456789" / "seed-0"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return Planned("init × net", {}, folder)
+    return AskedRun("init × net", {}, folder)
 
 
 def test_states_of_a_run_in_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -429,7 +429,7 @@ def test_what_is_refused_late_or_cannot_be_read_is_shown_so(
     out = tmp_path / "runs"
     outcomes = initbench.run("default,mae(mask_patch=5)", LIGHT, f"{data},{broken}", out=out, **OPTIONS)
     assert [outcome.state for outcome in outcomes] == ["ok", "refused", "failed", "failed"]
-    rows = [status(run) for run in read_plans(out)]
+    rows = [status(run) for run in read_asked(out)]
     assert [row.state for row in rows] == ["done", "refused", "failed", "failed"]
     assert "mask_patch 5 does not divide" in rows[1].detail
     assert not list(out.glob("*/*/*/.seed-*"))
@@ -460,9 +460,9 @@ def test_two_commands_on_one_folder_are_one_list(data: Path, tmp_path: Path) -> 
     for inits in ("default", "default,kaiming-normal", "default"):
         initbench.run(inits, LIGHT, str(data), out=tmp_path / "runs", **OPTIONS)
     assert len(list((tmp_path / "runs" / ".sweeps").iterdir())) == 2
-    assert [run.label.partition(" ")[0] for run in read_plans(tmp_path / "runs")] == ["default", "kaiming-normal"]
+    assert [run.label.partition(" ")[0] for run in read_asked(tmp_path / "runs")] == ["default", "kaiming-normal"]
     first, second = (tmp_path / "runs" / ".sweeps").iterdir()
     os.truncate(first, 10)
-    assert read_plans(tmp_path / "runs")
+    assert read_asked(tmp_path / "runs")
     second.write_text('{"runs": [{"label": "of another version"}]}')
-    assert read_plans(tmp_path / "runs") == []
+    assert read_asked(tmp_path / "runs") == []

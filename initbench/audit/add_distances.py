@@ -11,15 +11,16 @@ from typing import Any
 from initbench import seeding
 from initbench.audit.rescore import asked, difference, finished_record, other_counts, read_cases, rescore, source
 from initbench.errors import InitbenchError
+from initbench.evaluation.distances import CaseDistances, distances_of_case, record_distances
 from initbench.harness import record as records
-from initbench.harness.cell import Cell, check_tolerance, resolve
-from initbench.harness.distances import CaseDistances, of_case, recorded
+from initbench.harness.cell import Cell, resolve_cell
+from initbench.harness.request import check_tolerance
 from initbench.protocols import NoProgress, Progress
 from initbench.runs import store, work
 
 
 @dataclass(frozen=True)
-class Measured:
+class AddedDistances:
     """What was done for a run: `cases` measured in `seconds` from `source`; no cases where the distances were there."""
 
     folder: Path
@@ -28,14 +29,14 @@ class Measured:
     source: str
 
 
-def measure(
+def add_distances(
     folder: Path,
     *,
     tolerance_mm: float = 2.0,
     device: str | None = None,
     data_root: Path | None = None,
     progress: Progress | None = None,
-) -> Measured:
+) -> AddedDistances:
     """Adds HD95 and surface Dice to a finished run, or replaces those of another tolerance.
 
     The reported cases are predicted again from the weights, or read where predictions were kept, and have to give the counts
@@ -55,7 +56,7 @@ def measure(
     """
     check_tolerance(tolerance_mm)
     folder = folder.resolve()
-    cell = resolve(asked(folder, finished_record(folder), device, data_root), progress)
+    cell = resolve_cell(asked(folder, finished_record(folder), device, data_root), progress)
     with work.claim(folder) as claim:
         if claim is None:
             raise InitbenchError(f"{folder}: another process is at it")
@@ -66,14 +67,14 @@ def measure(
             claim.finished()
 
 
-def _measure(cell: Cell, folder: Path, tolerance_mm: float, progress: Progress) -> Measured:
+def _measure(cell: Cell, folder: Path, tolerance_mm: float, progress: Progress) -> AddedDistances:
     record = finished_record(folder)
     problem = store.problem(folder, record, thorough=True) or difference(cell, record)
     if problem:
         raise InitbenchError(f"{folder}: {problem}; nothing is measured on it")
     known = record.get("distances") or {}
     if known.get("nsd_tolerance_mm") == tolerance_mm:
-        return Measured(folder, 0, 0.0, "")
+        return AddedDistances(folder, 0, 0.0, "")
     said, _ = read_cases(folder)
     made, distances, seconds = _made_again(cell, folder, record, tolerance_mm, progress)
     wrong = other_counts(said, made)
@@ -84,10 +85,10 @@ def _measure(cell: Cell, folder: Path, tolerance_mm: float, progress: Progress) 
         )
     classes = cell.prepared.reported
     write = partial(records.write_cases, scored=said, classes=classes, distances=distances, first=cell.prepared.first)
-    changes = recorded(distances, classes, tolerance_mm) | {"cost": record["cost"] | {"distance_seconds": seconds}}
+    changes = record_distances(distances, classes, tolerance_mm) | {"cost": record["cost"] | {"distance_seconds": seconds}}
     # Until both files are replaced the record speaks of no distances, so it never names a tolerance that cases.csv is not of.
-    store.amend(folder, record | recorded(None, classes, tolerance_mm), write, changes)
-    return Measured(folder, len(said), seconds, source(folder, record))
+    store.amend(folder, record | record_distances(None, classes, tolerance_mm), write, changes)
+    return AddedDistances(folder, len(said), seconds, source(folder, record))
 
 
 def _made_again(
@@ -100,6 +101,6 @@ def _made_again(
         for scored in rescore(cell, folder, record, progress):
             counts[scored.case.id] = scored.counts
             started = time.perf_counter()
-            distances[scored.case.id] = of_case(scored, tolerance_mm)
+            distances[scored.case.id] = distances_of_case(scored, tolerance_mm)
             seconds += time.perf_counter() - started
     return counts, distances, seconds

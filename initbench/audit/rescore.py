@@ -14,13 +14,13 @@ from safetensors.torch import load_model
 
 from initbench import dice
 from initbench.errors import InitbenchError, UsageError
-from initbench.evaluation.distances import Distances
+from initbench.evaluation.distances import CaseDistances, Distances
 from initbench.evaluation.evaluate import Evaluator, Scored, score_cases, score_empty, scored
-from initbench.harness.cell import Cell, RunRequest, from_json
+from initbench.harness.cell import Cell
 from initbench.harness.coverage import state_digest
-from initbench.harness.distances import CaseDistances
 from initbench.harness.execute import folder_of
 from initbench.harness.record import CaseCounts
+from initbench.harness.request import RunRequest, from_json
 from initbench.harness.run import Run
 from initbench.protocols import Progress
 from initbench.runs import store

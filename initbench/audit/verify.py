@@ -12,10 +12,9 @@ from typing import Any
 from initbench import dice, seeding
 from initbench.audit.rescore import asked, difference, finished_record, other_counts, read_cases, rescore, source
 from initbench.errors import InitbenchError
-from initbench.evaluation.distances import Distances
+from initbench.evaluation.distances import CaseDistances, Distances, distances_of_case, mean_distances
 from initbench.harness import record as records
-from initbench.harness.cell import Cell, resolve
-from initbench.harness.distances import CaseDistances, means, of_case
+from initbench.harness.cell import Cell, resolve_cell
 from initbench.harness.hardware import environment
 from initbench.harness.run import Run
 from initbench.protocols import NoProgress, Progress
@@ -69,7 +68,7 @@ def verify(
     written = _Written(folder, record)
     checks = [run_check("files", _files, written), run_check("score", _score, written)]
     try:
-        cell = resolve(asked(folder, record, device, data_root), progress)
+        cell = resolve_cell(asked(folder, record, device, data_root), progress)
     except Exception as error:  # readers and inits of others raise what they like
         reason = str(error) if isinstance(error, InitbenchError) else f"{type(error).__name__}: {error}"
         return [*checks, Check("settings", False, f"the run cannot be made again here: {reason}", 0.0)]
@@ -98,7 +97,7 @@ def _score(run: _Written) -> str:
         _check_dice(store.CASES_RESAMPLED, dice.run_dice([item for _, item in beside]), run.record["dice_resampled"])
     if not run.record.get("distances"):
         return f"the counts of {store.CASES} give the Dice of the record"
-    averaged = means(distances, run.record["resolved"]["classes"])
+    averaged = mean_distances(distances, run.record["resolved"]["classes"])
     wrong = [name for name, value in averaged.items() if value != run.record[name]]
     if wrong:
         raise BrokenPromiseError(f"{store.CASES} gives another {' and '.join(wrong)} than the record says")
@@ -151,7 +150,7 @@ def _made_again(
             if scored.resampled is not None:
                 resampled[scored.case.id] = scored.resampled
             if measured:
-                distances[scored.case.id] = of_case(scored, measured["nsd_tolerance_mm"])
+                distances[scored.case.id] = distances_of_case(scored, measured["nsd_tolerance_mm"])
     except InitbenchError as error:
         raise BrokenPromiseError(str(error)) from None
     return counts, distances, resampled

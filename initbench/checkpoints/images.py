@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from initbench.checkpoints.matching import without_wrappers
 from initbench.checkpoints.quiet_timm import import_timm
-from initbench.checkpoints.reading import read
+from initbench.checkpoints.reading import read_checkpoint
 from initbench.errors import InitbenchError, UsageError
 
 # Tokens before those of the image: class, distillation, registers.
@@ -107,7 +107,7 @@ def _from_file(path: Path, source: str, outline: Any) -> dict[str, Tensor]:
         UsageError: it has not. InitbenchError: it cannot be read.
     """
     expected = dict(outline.named_parameters())
-    tensors = without_wrappers(read(path).tensors, expected)
+    tensors = without_wrappers(read_checkpoint(path).tensors, expected)
     absent = [key for key in expected if key not in (*tensors, *_PREFIX_TOKENS) and not _is_classifier(key, outline)]
     if absent:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""

@@ -46,7 +46,7 @@ class _Match:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def load(model: nn.Module, checkpoint: Checkpoint, structure: Structure, request: Request) -> Report:
+def load_checkpoint(model: nn.Module, checkpoint: Checkpoint, structure: Structure, request: Request) -> Report:
     """Copies what fits from a checkpoint into `model`, except output heads.
 
     Raises:

@@ -45,7 +45,7 @@ class Checkpoint:
     card: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint: safetensors, or a torch file of tensors, numbers and containers.
 
     Raises:

@@ -144,7 +144,7 @@ def prepare(
     """Preprocess a data set for a recipe into the cache, as the first run with the same options would."""
     from initbench import cache
     from initbench.cli.output import saying
-    from initbench.harness.names import check_names
+    from initbench.harness.request import check_names
     from initbench.recipes.files import default_name
 
     check_names("backbone", [backbone])
@@ -152,7 +152,8 @@ def prepare(
     parts = part_options(fold, train_cases)
     recipe = recipe or default_name(dataset.name, dataset.modality)
     with saying(Console(stderr=True), "loading torch"):
-        from initbench.harness.cell import RunRequest, choose
+        from initbench.harness.cell import choose
+        from initbench.harness.request import RunRequest
     rows = []
     for part, number in itertools.product(parts["folds"] or [None], parts["train_cases"] or [None]):
         # The init is of no account here: what a run would choose of data, network and settings decides what is stored.

@@ -22,7 +22,7 @@ def diagnose_command(
     init: list[str], backbone: str, dataset: str, seed: int, plot: Path | None, *, json: bool, options: dict[str, Any]
 ) -> None:
     """Looks at the first batch of each init, prints a table each, and draws them together."""
-    from initbench.harness.names import check_names
+    from initbench.harness.request import check_names
 
     check_names("initializer", init)
     check_names("backbone", [backbone])
@@ -31,9 +31,9 @@ def diagnose_command(
     with console.status("loading torch") if console.is_terminal else contextlib.nullcontext():
         from initbench.cli.progress import Display
         from initbench.executors.local import OneRun
-        from initbench.studies.sweep import plan
+        from initbench.studies.sweep import cross_requests
         from initbench.tools.diagnose import diagnose, draw
-    requests = plan(init, [backbone], [dataset], seeds=[seed], **options)
+    requests = cross_requests(init, [backbone], [dataset], seeds=[seed], **options)
     with Display(requests, console) as display:
         found = [diagnose(request, OneRun(display, number)) for number, request in enumerate(requests)]
     if plot is not None:

@@ -30,7 +30,7 @@ def doctor_command(device: str, threads: int, backbone: str, data_root: Path | N
         UsageError: an unknown backbone, or a device that is not here.
         InitbenchError: the installation is so broken that nothing can be examined.
     """
-    from initbench.harness.names import check_names
+    from initbench.harness.request import check_names
 
     check_names("backbone", [backbone])
     console, started = Console(highlight=False), time.perf_counter()

@@ -20,12 +20,12 @@ def measure_command(folders: list[Path], *, tolerance: float, device: str | None
     runs = [run for folder in folders for run in runs_below(folder)]
     report = Report(json)
     with report.status("loading torch"):
-        from initbench.audit.add_distances import measure
+        from initbench.audit.add_distances import add_distances
     rows = []
     for run in runs:
         with report.status(str(run)):
             try:
-                done = measure(run, tolerance_mm=tolerance, device=device, data_root=data_root)
+                done = add_distances(run, tolerance_mm=tolerance, device=device, data_root=data_root)
                 row = _row(run, "measured" if done.cases else "cached", done.cases, done.seconds, done.source)
             except Exception as error:  # readers and networks of others raise what they like; the next run may be another's
                 foreseen = isinstance(error, InitbenchError | OSError)

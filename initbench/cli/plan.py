@@ -32,7 +32,7 @@ def plan_command(
     options: dict[str, Any],
 ) -> None:
     """Prints what `run` would do with the same options. Exits with 2 where a run is refused, 1 where data are missing."""
-    from initbench.harness.names import check_names
+    from initbench.harness.request import check_names
 
     for kind, texts in (("initializer", init), ("backbone", backbone)):
         check_names(kind, texts)  # type: ignore[arg-type]
@@ -40,13 +40,13 @@ def plan_command(
     console = Console(stderr=True, highlight=False)
     with saying(console, "loading torch"):
         from initbench.studies.forecast import plan_study
-        from initbench.studies.sweep import plan
-    from initbench.tables import plan as forecast
+        from initbench.studies.sweep import cross_requests
+    from initbench.tables.plan import plan_sheets
 
-    requests = plan(init, backbone, dataset, seeds=seeds, protocol=protocol, placebo=placebo, **options)  # type: ignore[arg-type]
+    requests = cross_requests(init, backbone, dataset, seeds=seeds, protocol=protocol, placebo=placebo, **options)  # type: ignore[arg-type]
     with saying(console, "timing a few steps" if measure else "resolving"):
         study = plan_study(requests, protocol, jobs, measure=measure)
-    found = forecast.sheets(study, [] if noise else blocks(options["out"]), noise)
+    found = plan_sheets(study, [] if noise else blocks(options["out"]), noise)
     show(found, form)
     end(study)
 
@@ -66,9 +66,9 @@ def _noise(sds: str | None) -> Pilot | None:
 
 def blocks(out: Path) -> list[ScoreTable]:
     """The blocks of runs that are there, to take the noise from."""
-    from initbench.tables.study import read
+    from initbench.tables.study import read_study
 
     try:
-        return list(read(out).tables)
+        return list(read_study(out).tables)
     except UsageError:  # no runs yet
         return []

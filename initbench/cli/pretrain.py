@@ -15,7 +15,7 @@ def pretrain_command(
     init: str, backbone: str, dataset: str, seed: int, weights: Path, *, json: bool, options: dict[str, Any]
 ) -> None:
     """Runs the init stage with progress, writes the weights and their card, and says where."""
-    from initbench.harness.names import check_names
+    from initbench.harness.request import check_names
 
     check_names("initializer", [init])
     check_names("backbone", [backbone])

@@ -18,8 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from initbench.harness.cell import RunRequest
 from initbench.harness.execute import Outcome
+from initbench.harness.request import RunRequest
 
 _LINE_EVERY = 30.0  # seconds between plain lines of one run
 _COLOURS = {"ok": "green", "cached": "cyan", "diverged": "yellow", "failed": "red", "refused": "red", "interrupted": "yellow"}

@@ -24,7 +24,7 @@ from initbench.recipes.origins import Selected, Setting
 def show_command(text: str, otherwise: Selected, *, json: bool) -> None:
     """Prints every setting of a recipe with its origin."""
     selected = _select(text, otherwise)
-    found, recipe = recipe_origins.settings(selected), recipe_origins.resolve(selected)
+    found, recipe = recipe_origins.settings(selected), recipe_origins.resolve_recipe(selected)
     if json:
         _write([{"setting": item.name, "value": item.value, "from": item.origin} for item in found])
         return

@@ -21,7 +21,8 @@ from initbench.tables import words
 from initbench.tables.sheet import Sheet
 
 if TYPE_CHECKING:
-    from initbench.harness.cell import RunRequest, Steps
+    from initbench.harness.cell import Steps
+    from initbench.harness.request import RunRequest
     from initbench.published.trials import Trial
     from initbench.runs.costs import StudyPlan
     from initbench.studies.reproduce import Workload
@@ -75,7 +76,7 @@ def reproduce_command(
 
     Exits with 1 where a run failed, 2 where one was refused; the table is printed before, of the runs that are there.
     """
-    from initbench.harness.names import check_names
+    from initbench.harness.request import check_names
     from initbench.tables.reproduce.measured import Asked
     from initbench.tables.reproduce.sheets import settings_sheet
 
@@ -118,15 +119,15 @@ def _check_settings(name: str, overrides: trials.Overrides, plot: Path | None) -
 
 
 def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | None, form: str) -> None:
-    from initbench.runs.read import load
+    from initbench.runs.read import read_runs
     from initbench.tables.reproduce.measured import answers
-    from initbench.tables.reproduce.sheets import sheets
+    from initbench.tables.reproduce.sheets import reproduction_sheets
 
-    loaded = load(out)
+    loaded = read_runs(out)
     for folder in loaded.unreadable:
         warn(f"{folder}: its record cannot be read; it is kept off")
     found = answers(asked, loaded, cells)
-    show(sheets(asked, found), form)
+    show(reproduction_sheets(asked, found), form)
     if plot is not None:
         from initbench.tables.reproduce.plot import draw
 
@@ -162,11 +163,11 @@ def _run(
 
 
 def _requests(asked: Asked, seeds: Sequence[int], placebo: bool, options: dict[str, Any]) -> list[RunRequest]:
-    from initbench.studies.reproduce import requests
+    from initbench.studies.reproduce import trial_requests
     from initbench.tables.reproduce.matching import control
 
     found = asked.mapped.trials
-    return requests(found, asked.overrides, list(seeds), control(found) if placebo else None, options)
+    return trial_requests(found, asked.overrides, list(seeds), control(found) if placebo else None, options)
 
 
 def _lacking(table: Table, lacking: Mapping[str, str]) -> str:
@@ -214,15 +215,15 @@ def _study(
     """What rows would take."""
     from initbench.cli import plan
     from initbench.studies.forecast import plan_study
-    from initbench.studies.reproduce import requests
-    from initbench.tables import plan as forecast
+    from initbench.studies.reproduce import trial_requests
+    from initbench.tables.plan import plan_sheets
     from initbench.tables.reproduce.matching import control
 
-    planned = requests(rows, asked.overrides, list(seeds), control(rows) if placebo else None, options)
+    planned = trial_requests(rows, asked.overrides, list(seeds), control(rows) if placebo else None, options)
     protocols = " and ".join(dict.fromkeys(trial.protocol for trial in rows))
     with saying(console, "timing a few steps" if measure else "resolving"):
         study = plan_study(planned, protocols, jobs, measure=measure)
-    return study, forecast.sheets(study, plan.blocks(options["out"]))
+    return study, plan_sheets(study, plan.blocks(options["out"]))
 
 
 def _on_stand_ins(

@@ -18,8 +18,8 @@ from initbench.cli.output import saying
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
-    from initbench.harness.cell import RunRequest
     from initbench.harness.execute import Outcome
+    from initbench.harness.request import RunRequest
 
 
 GO_ON = "finished runs and checkpoints are kept, and the same command goes on"
@@ -38,30 +38,30 @@ def run_command(
     options: dict[str, Any],
 ) -> None:
     """Runs a sweep with progress, then prints what happened. Exits with 1 where a run failed, 2 where one was refused."""
-    from initbench.harness.names import check_names
+    from initbench.harness.request import check_names
 
     for kind, texts in (("initializer", init), ("backbone", backbone)):
         check_names(kind, texts)  # type: ignore[arg-type]
     console = Console(stderr=json)
     _check_out(options["out"])
     with saying(console, "loading torch"):
-        from initbench.studies.sweep import plan
-    requests = plan(init, backbone, dataset, seeds=seeds, protocol=protocol, placebo=placebo, **options)  # type: ignore[arg-type]
+        from initbench.studies.sweep import cross_requests
+    requests = cross_requests(init, backbone, dataset, seeds=seeds, protocol=protocol, placebo=placebo, **options)  # type: ignore[arg-type]
     _announce(console, requests, protocol)
     _run(requests, jobs, console, json=json)
 
 
 def retry_command(out: Path, jobs: int, *, everything: bool, json: bool) -> None:
     """Runs again what failed, or everything that has no result, as it was asked for."""
-    from initbench.runs.status import read_plans, status
+    from initbench.runs.status import read_asked, status
 
     wanted = ("failed", "interrupted", "pending") if everything else ("failed",)
-    chosen = [run for run in read_plans(out) if status(run).state in wanted]
+    chosen = [run for run in read_asked(out) if status(run).state in wanted]
     if not chosen:
         raise UsageError(f"{out}: no run is {' or '.join(wanted)}; see initbench status --out {out}")
     console = Console(stderr=json)
     with saying(console, "loading torch"):
-        from initbench.harness.cell import from_json
+        from initbench.harness.request import from_json
     _check_out(out)
     _run([from_json(run.request, out=out) for run in chosen], jobs, console, json=json)
 

@@ -141,10 +141,10 @@ def _describe(name: str) -> dict[str, Any]:
 
         table = describe(kinds[0], spec)
         if kinds[0] == "dataset" and spec.name in dict(recipe_files.listing()):
-            table["recipe"] = recipe_files.read(spec.name)
+            table["recipe"] = recipe_files.read_recipe_file(spec.name)
         return table
     if name in dict(recipe_files.listing()):
-        return {"recipe": name, **recipe_files.read(name)}
+        return {"recipe": name, **recipe_files.read_recipe_file(name)}
     known = [item for kind in _KINDS.values() for item in registry.names(kind)]
     everything = [*known, *dict(recipe_files.listing())]
     near = difflib.get_close_matches(name, dict.fromkeys(everything), n=3, cutoff=0.5)

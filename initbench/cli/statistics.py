@@ -8,19 +8,19 @@ from typing import Literal
 
 from initbench.cli.output import show, warn
 from initbench.errors import UsageError
-from initbench.runs.read import Grid
+from initbench.runs.read import CountedOn
 from initbench.stats.blocks import POINTS
 from initbench.stats.power import stated
-from initbench.tables import classes as per_class
-from initbench.tables import compare as comparison
-from initbench.tables import leaderboard as board
-from initbench.tables import leaderboard_pooled as pooling
-from initbench.tables import leaderboard_protocols as sides
-from initbench.tables import leaderboard_subsets as subsets
-from initbench.tables import power as planning
-from initbench.tables import variance as spread
-from initbench.tables import words
+from initbench.tables import power, variance, words
+from initbench.tables.classes import Metric, class_sheets
+from initbench.tables.compare import compare_sheets
+from initbench.tables.leaderboard import leaderboard_sheets
+from initbench.tables.leaderboard_pooled import pooled_sheets
+from initbench.tables.leaderboard_protocols import protocol_sheets
+from initbench.tables.leaderboard_subsets import subset_sheets
+from initbench.tables.power import power_sheets
 from initbench.tables.study import Study
+from initbench.tables.variance import variance_sheets
 
 _MOST_CASES = 1_000_000
 
@@ -31,31 +31,31 @@ def leaderboard_command(
     """Prints the leaderboard of a study: per block, or pooled over blocks."""
     against = words.meant(against)
     if by != "block":
-        show(pooling.sheets(study, by, against, margin), form)
+        show(pooled_sheets(study, by, against, margin), form)
         return
-    made = board.sheets(study, against, margin, letters=letters)
-    beside = [*sides.sheets(study, against, margin), *subsets.sheets(study, against, margin)]
+    made = leaderboard_sheets(study, against, margin, letters=letters)
+    beside = [*protocol_sheets(study, against, margin), *subset_sheets(study, against, margin)]
     show([*made, *beside] if form in ("table", "md", "latex") else made, form)
 
 
-def classes_command(study: Study, metric: per_class.Metric, form: str) -> None:
+def classes_command(study: Study, metric: Metric, form: str) -> None:
     """Prints per-class tables, and what is predicted where the reference has nothing."""
-    show(per_class.sheets(study, metric), form)
+    show(class_sheets(study, metric), form)
 
 
 def compare_command(study: Study, first: str, second: str, margin: float, form: str) -> None:
     """Prints what can be claimed of the difference of two inits."""
-    show(comparison.sheets(study, words.meant(first), words.meant(second), margin), form)
+    show(compare_sheets(study, words.meant(first), words.meant(second), margin), form)
 
 
 def variance_command(study: Study, across: bool, form: str) -> None:
     """Prints where the spread of Dice comes from, or the seed SDs of inits pooled over blocks."""
-    show(spread.across(study.tables) if across else spread.sheets(study.tables), form)
+    show(variance.across(study.tables) if across else variance_sheets(study.tables), form)
 
 
 def power_command(study: Study, cases: Sequence[int], form: str) -> None:
     """Prints what studies like the pilot's could find."""
-    show(planning.sheets(study.tables, _possible(cases)), form)
+    show(power_sheets(study.tables, _possible(cases)), form)
 
 
 def stated_power_command(sds: str, cases: Sequence[int], form: str) -> None:
@@ -64,7 +64,7 @@ def stated_power_command(sds: str, cases: Sequence[int], form: str) -> None:
         raise UsageError("--sd says nothing of the cases: add --cases N (repeatable)")
     seed, init_case, residual = three_sds(sds)
     text = f"seed SD {seed:g}, init × case SD {init_case:g}, residual SD {residual:g} Dice points"
-    show([planning.sheet("a study", text, stated(seed, init_case, residual), _possible(cases), 1)], form)
+    show([power.sheet("a study", text, stated(seed, init_case, residual), _possible(cases), 1)], form)
 
 
 def _possible(cases: Sequence[int]) -> Sequence[int]:
@@ -94,13 +94,21 @@ def three_sds(text: str) -> tuple[float, float, float]:
 
 
 def read(
-    out: Path, datasets: Sequence[str], backbones: Sequence[str], policy: str, classes: str | None, *, shared: bool, grid: Grid
+    out: Path,
+    datasets: Sequence[str],
+    backbones: Sequence[str],
+    policy: str,
+    classes: str | None,
+    *,
+    shared: bool,
+    grid: CountedOn,
 ) -> Study:
     """The study that the options of a command name; warns of runs that are kept off."""
     from initbench.tables import study
+    from initbench.tables.study import read_study
 
     chosen = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
-    found = study.read(out, datasets, backbones, study.Scoring(study.policy_of(policy), chosen, shared, grid))
+    found = read_study(out, datasets, backbones, study.Scoring(study.policy_of(policy), chosen, shared, grid))
     for folder in found.unreadable:
         warn(f"{folder}: its record cannot be read; it is kept off")
     if found.uncounted:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from initbench.errors import UsageError
-from initbench.runs.status import ENDED, RunStatus, read_plans, status, time_left
+from initbench.runs.status import ENDED, RunStatus, read_asked, status, time_left
 
 _EVERY = 2.0  # seconds between two looks
 _COLOURS = {"done": "green", "diverged": "yellow", "failed": "red", "refused": "red", "invalid": "red", "interrupted": "yellow"}
@@ -40,7 +40,7 @@ def status_command(out: Path, *, watch: bool, json: bool) -> None:
 
 
 def _look(out: Path) -> list[RunStatus]:
-    planned = read_plans(out)
+    planned = read_asked(out)
     if not planned:
         raise UsageError(f"{out} holds no study; `initbench run ... --out {out}` begins one")
     return [status(run) for run in planned]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def validate_backbone_command(name: str, size: Size, patch: str | None, in_channels: list[int] | None, *, json: bool) -> None:
     """Prints the checks of a backbone's variants. Exits with 1 where one failed."""
-    from initbench.harness.names import check_names
+    from initbench.harness.request import check_names
 
     check_names("backbone", [name])
     grid = _grid(patch) if patch else None
@@ -38,7 +38,7 @@ def validate_init_command(name: str, backbones: Sequence[str], steps: int | None
     Raises:
         UsageError: an unknown name, or the initializer takes none of the networks.
     """
-    from initbench.harness.names import check_names, items
+    from initbench.harness.request import check_names, items
 
     check_names("initializer", [name])
     report = Report(json)

@@ -1,5 +1,6 @@
-"""The former name of `initbench.datasets.folder`."""
+"""The names of `initbench.datasets.folder` that plug-ins import from here, where they were first."""
 
-from initbench.datasets.folder import FolderDataset, Layout
+from initbench.datasets.folder import FolderDataset
+from initbench.datasets.folder import FolderLayout as Layout
 
 __all__ = ["FolderDataset", "Layout"]

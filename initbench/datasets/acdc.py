@@ -13,7 +13,7 @@ from pathlib import Path
 
 from initbench.datasets import msd, nnunet
 from initbench.datasets.files import nifti
-from initbench.datasets.folder import AS_IT_IS, Files, FolderDataset, Layout, check_files, check_order, find
+from initbench.datasets.folder import AS_IT_IS, Files, FolderDataset, FolderLayout, check_files, check_order, find
 from initbench.datasets.known import REGISTERED
 from initbench.errors import DataError
 
@@ -30,7 +30,7 @@ _FRAME = re.compile(r"(patient(\d{3}))_frame\d{2}")
 _ABOVE = ("", "training/", "testing/", "database/", "database/training/", "database/testing/")
 
 
-def raw(root: Path) -> Layout | None:
+def raw(root: Path) -> FolderLayout | None:
     """The download as it is; None where there is no patient.
 
     Raises:
@@ -52,7 +52,7 @@ def raw(root: Path) -> Layout | None:
             raise DataError(f"{root}: {case} is there twice ({files[case].images[0]}, {path}); remove one")
         files[case] = Files((nifti.File(path),), nifti.File(path.with_name(path.name.replace(case, f"{case}_gt"))))
     check_files(root, files, "Every frame NAME.nii.gz has its labels in NAME_gt.nii.gz: complete the download")
-    return Layout(("cine MR",), CLASSES, REGISTERED["acdc"].licence, files, said_by="the ACDC layout")
+    return FolderLayout(("cine MR",), CLASSES, REGISTERED["acdc"].licence, files, said_by="the ACDC layout")
 
 
 def _labelled(name: str) -> bool:
@@ -60,7 +60,7 @@ def _labelled(name: str) -> bool:
     return match is not None and 1 <= int(match[2]) <= PATIENTS
 
 
-def _tabled(root: Path) -> Layout | None:
+def _tabled(root: Path) -> FolderLayout | None:
     layout = nnunet.recognized(root) or msd.with_reported(root)
     if layout is None:
         return None

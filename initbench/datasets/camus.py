@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initbench.datasets.files import nifti
-from initbench.datasets.folder import Files, FolderDataset, Layout, check_files, find, folder_name, subfolders
+from initbench.datasets.folder import Files, FolderDataset, FolderLayout, check_files, find, folder_name, subfolders
 from initbench.datasets.known import REGISTERED
 from initbench.errors import DataError
 from initbench.protocols import Split
@@ -57,7 +57,7 @@ class Frames:
         Raises:
             DataError: as there, or it is a single frame.
         """
-        voxels, affine = nifti.read(case_id, self.path)
+        voxels, affine = nifti.read_nifti(case_id, self.path)
         if voxels.ndim != 3 or voxels.shape[2] < 2:
             raise DataError(f"case {case_id}: {self.path} has shape {voxels.shape}, and a half sequence is a stack of frames")
         affine[:3, 2] *= FRAME_MM / np.linalg.norm(affine[:3, 2])
@@ -67,7 +67,7 @@ class Frames:
         return str(self.path)
 
 
-def raw(root: Path) -> Layout | None:
+def raw(root: Path) -> FolderLayout | None:
     """The half sequences of a folder; None where there is no patient.
 
     Raises:
@@ -86,7 +86,7 @@ def raw(root: Path) -> Layout | None:
         root, files, "Every NAME_half_sequence.nii.gz has its labels in NAME_half_sequence_gt.nii.gz: complete the download"
     )
     licence = REGISTERED["camus"].licence
-    return Layout(("ultrasound",), CLASSES, licence, files, said_by="the CAMUS layout", modality="US")
+    return FolderLayout(("ultrasound",), CLASSES, licence, files, said_by="the CAMUS layout", modality="US")
 
 
 def _patients(root: Path) -> list[Path]:

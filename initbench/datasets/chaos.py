@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from initbench.datasets import msd, nnunet
 from initbench.datasets.files import png
 from initbench.datasets.files.dicom import Placed, Series, by_number
-from initbench.datasets.folder import Files, FolderDataset, Layout, find, subfolders
+from initbench.datasets.folder import Files, FolderDataset, FolderLayout, find, subfolders
 from initbench.datasets.known import REGISTERED
 from initbench.errors import DataError
 from initbench.limits import check_memory
@@ -134,7 +134,7 @@ def _table(greys: Greys) -> NDArray[np.uint8]:
     return table
 
 
-def raw(root: Path, part: Part) -> Layout | None:
+def raw(root: Path, part: Part) -> FolderLayout | None:
     """A part of the download as it is; None where it is not there.
 
     Raises:
@@ -149,7 +149,7 @@ def raw(root: Path, part: Part) -> Layout | None:
         files[case] = Files(tuple(series), Ground(_named(folder / "Ground", ".png"), series[0], part.greys))
     if not files:
         return None
-    return Layout(part.channels, part.classes, REGISTERED["chaos"].licence, files, said_by="the CHAOS layout")
+    return FolderLayout(part.channels, part.classes, REGISTERED["chaos"].licence, files, said_by="the CHAOS layout")
 
 
 def _patients(root: Path, part: Part) -> list[tuple[str, Path]]:

@@ -51,7 +51,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """What a reader of a layout found in a folder.
 
     Attributes:
@@ -93,7 +93,7 @@ class FolderDataset:
         self,
         root: Path,
         name: str,
-        layout: Layout,
+        layout: FolderLayout,
         splits: Sequence[Split] | None = None,
         group: Callable[[str], str] | None = None,
     ) -> None:
@@ -354,7 +354,7 @@ def _plain(name: str) -> str:
     return nnunet_name(name) or name.lower()
 
 
-Reader = Callable[[Path], Layout | None]
+Reader = Callable[[Path], FolderLayout | None]
 
 
 def find(
@@ -365,7 +365,7 @@ def find(
     data_root: Path | None,
     search: Sequence[Path],
     another: Callable[[Path], bool] = lambda _: False,
-) -> tuple[Path, Layout]:
+) -> tuple[Path, FolderLayout]:
     """The first folder of one of these names that one of the readers knows.
 
     Args:

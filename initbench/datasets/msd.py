@@ -16,7 +16,7 @@ from initbench.datasets.files import nifti
 from initbench.datasets.folder import (
     Files,
     FolderDataset,
-    Layout,
+    FolderLayout,
     check_classes,
     check_files,
     check_order,
@@ -49,7 +49,7 @@ class MsdDataset(FolderDataset):
     """
 
     def __init__(self, root: Path, name: str | None = None) -> None:
-        layout = read(root)
+        layout = read_msd(root)
         folder = folder_name(root)
         name = name or SHORT_NAMES.get(folder, folder)
         if name == "brats" and len(layout.classes) == 4:
@@ -57,7 +57,7 @@ class MsdDataset(FolderDataset):
         super().__init__(root, name, layout)
 
 
-def read(root: Path) -> Layout:
+def read_msd(root: Path) -> FolderLayout:
     """What a Decathlon folder holds.
 
     Raises:
@@ -66,17 +66,17 @@ def read(root: Path) -> Layout:
     path = root / "dataset.json"
     table = _read_table(path)
     channels, classes = _channels(path, table["modality"]), _classes(path, table["labels"])
-    return Layout(channels, classes, str(table.get("licence", "not stated")), _pairs(root, table["training"]))
+    return FolderLayout(channels, classes, str(table.get("licence", "not stated")), _pairs(root, table["training"]))
 
 
-def recognized(root: Path) -> Layout | None:
+def recognized(root: Path) -> FolderLayout | None:
     """`read`, for folders whose table has the Decathlon's keys."""
     path = root / "dataset.json"
     table = read_json(path) if is_file(path) else None
-    return read(root) if isinstance(table, dict) and {"modality", "training"} <= set(table) else None
+    return read_msd(root) if isinstance(table, dict) and {"modality", "training"} <= set(table) else None
 
 
-def with_reported(root: Path) -> Layout | None:
+def with_reported(root: Path) -> FolderLayout | None:
     """`recognized`, with the labelled cases of imagesTs: nnFormer and UNETR++ keep those there that they report.
 
     Their labels are in labelsTs, which the Decathlon has not, as NAME or NAME_gt. No table lists them.
@@ -262,7 +262,7 @@ def converted(root: Path) -> FolderDataset | None:
     return FolderDataset(root, task.name, replace(layout, regions=task.regions))
 
 
-def _check_fits(table: Path, task: _Task, layout: Layout) -> None:
+def _check_fits(table: Path, task: _Task, layout: FolderLayout) -> None:
     wanted, found = task.channels or layout.channels[:1], tuple(name.lower() for name in layout.channels)
     if len(found) != len(wanted) or (task.channels and found != task.channels):
         raise DataError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from initbench.datasets.files.nifti import ENDINGS, File
-from initbench.datasets.folder import Files, FolderDataset, Layout, check_classes, check_files, folder_name, inside
+from initbench.datasets.folder import Files, FolderDataset, FolderLayout, check_classes, check_files, folder_name, inside
 from initbench.datasets.tables import read_json
 from initbench.errors import DataError
 from initbench.paths import is_file
@@ -31,17 +31,17 @@ class NnunetDataset(FolderDataset):
     """
 
     def __init__(self, root: Path, name: str | None = None) -> None:
-        super().__init__(root, name or folder_name(root), read(root))
+        super().__init__(root, name or folder_name(root), read_nnunet(root))
 
 
-def recognized(root: Path) -> Layout | None:
+def recognized(root: Path) -> FolderLayout | None:
     """`read`, for folders whose table has nnU-Net v2's keys."""
     path = root / "dataset.json"
     table = read_json(path) if is_file(path) else None
-    return read(root) if isinstance(table, dict) and "channel_names" in table else None
+    return read_nnunet(root) if isinstance(table, dict) and "channel_names" in table else None
 
 
-def read(root: Path) -> Layout:
+def read_nnunet(root: Path) -> FolderLayout:
     """What a raw folder holds.
 
     Raises:
@@ -62,7 +62,7 @@ def read(root: Path) -> Layout:
     numbers, regions = _labels(path, table["labels"])
     files = _files(root, table, len(channels), ending)
     licence = str(table.get("licence") or table.get("license") or "not stated")
-    return Layout(channels, check_classes(str(path), numbers, tuple(regions)), licence, files, regions=regions)
+    return FolderLayout(channels, check_classes(str(path), numbers, tuple(regions)), licence, files, regions=regions)
 
 
 def _channels(path: Path, names: Any) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ def subset(split: Split, cases: int) -> Split:
     return replace(split, name=f"{split.name}, {said}", train=tuple(sorted(ordered[:cases])), unused=unused)
 
 
-def resolve(dataset: Dataset, name: SplitName | None, fold_: str | None = None, train_cases: int | None = None) -> Split:
+def resolve_split(dataset: Dataset, name: SplitName | None, fold_: str | None = None, train_cases: int | None = None) -> Split:
     """The split to use: a fold where one is asked for, else the usual published one where there is one, else the automatic one.
 
     A data set that holds only a part of a published split keeps to it, and the split's name says how many cases there are.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from initbench.datasets import msd, nnunet
 from initbench.datasets.files import nifti
-from initbench.datasets.folder import AS_IT_IS, Files, FolderDataset, Layout, check_files, check_order, find
+from initbench.datasets.folder import AS_IT_IS, Files, FolderDataset, FolderLayout, check_files, check_order, find
 from initbench.datasets.known import REGISTERED
 from initbench.errors import DataError
 
@@ -42,7 +42,7 @@ _FOLDERS = (
 _NUMBER = re.compile(r"(?:img|label)(\d{4})")
 
 
-def raw(root: Path) -> Layout | None:
+def raw(root: Path) -> FolderLayout | None:
     """The download as it is: images and labels that share a number; None where there are no such folders.
 
     Raises:
@@ -63,7 +63,7 @@ def raw(root: Path) -> Layout | None:
             _check_announced(root)
         files = {case: Files((nifti.File(path),), nifti.File(masks[case])) for case, path in found.items()}
         check_files(root, files)
-        return Layout(("CT",), ORGANS, REGISTERED["synapse"].licence, files, said_by="the Synapse layout")
+        return FolderLayout(("CT",), ORGANS, REGISTERED["synapse"].licence, files, said_by="the Synapse layout")
     return None
 
 
@@ -78,7 +78,7 @@ def _id(path: Path) -> str:
     return f"img{match[1]}"
 
 
-def _tabled(root: Path) -> Layout | None:
+def _tabled(root: Path) -> FolderLayout | None:
     """A converted copy with the organs of the set, whatever it calls them."""
     layout = nnunet.recognized(root) or msd.recognized(root)
     if layout is None:

@@ -35,7 +35,7 @@ def data(data_root: Path | None) -> list[Finding]:
 def _dataset(name: str, data_root: Path | None) -> Finding:
     try:
         dataset = open_dataset(name, data_root)
-        split = splits.resolve(dataset, None)
+        split = splits.resolve_split(dataset, None)
     except MissingDataError as error:
         return Finding("data", name, "warning", _line(error))
     except (Exception, SystemExit) as error:  # whatever a reader of others raises

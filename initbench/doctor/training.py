@@ -16,9 +16,9 @@ from initbench.doctor.findings import Finding
 from initbench.harness.build import build
 from initbench.harness.coverage import tensor_digest
 from initbench.harness.hardware import resolve_precision
-from initbench.preprocessing.preprocess import preprocess, resolve, scan
+from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
 from initbench.protocols import BackboneInfo, Grid, PatchRule
-from initbench.recipes import settings as recipe
+from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import Recipe
 from initbench.sampling.volumes import Batch, PatchSampler, make_volume
 from initbench.spec import Spec, parse
@@ -154,7 +154,7 @@ def _speed(about: str, ratio: float, chosen: Precision) -> Finding:
 
 def _task(spec: Spec, device: torch.device, patch: Grid) -> tuple[SupervisedTask, Recipe]:
     """The supervised stage of the network on one case of the phantom, with the settings of its tiny recipe."""
-    settings = recipe.load("phantom-lung", size="tiny", backbone=spec.name, budget="smoke")
+    settings = load_recipe("phantom-lung", size="tiny", backbone=spec.name, budget="smoke")
     info = getattr(registry.get("backbone", spec).target, "info", None)
     declared = info if isinstance(info, BackboneInfo) else None
     variant = str(dict(spec.params).get("variant") or settings.variant or (declared.variants[0] if declared else "default"))
@@ -162,7 +162,7 @@ def _task(spec: Spec, device: torch.device, patch: Grid) -> tuple[SupervisedTask
     size = rule.at_least(patch)
     model = build(spec.name, in_channels=1, num_classes=2, patch_size=size, size="tiny", variant=variant)
     case = PhantomLung().load("phantom_000")
-    made = preprocess(case, resolve(settings.preprocess, "CT", [scan(case)]))
+    made = preprocess(case, resolve_parameters(settings.preprocess, "CT", [scan(case)]))
     volume = make_volume(made.image, made.label, device)
     sampler = PatchSampler([volume], settings.patch.model_copy(update={"size": size}), settings.augment, 0)
     return SupervisedTask(model.to(device), sampler, settings.loss), settings

@@ -8,14 +8,18 @@ both numbers, which MONAI's own two functions do not; the numbers are those of `
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from initbench.evaluation.evaluate import Scored
 from initbench.protocols import Spacing
 
 TOOL = "monai"
@@ -39,6 +43,10 @@ class Distances:
     nsd: float | None
 
 
+CaseDistances = dict[str, list[Distances]]
+"""Distances of each case, per foreground class or region."""
+
+
 def voxel_size(affine: NDArray[np.float64]) -> Spacing:
     """Edges in mm of a voxel along the array's own axes: the column norms of its affine, so that oblique grids count as rotated.
 
@@ -48,7 +56,7 @@ def voxel_size(affine: NDArray[np.float64]) -> Spacing:
     return x, y, z
 
 
-def measure(
+def distances_per_class(
     reference: NDArray[np.uint8],
     prediction: NDArray[np.uint8],
     affine: NDArray[np.float64],
@@ -118,3 +126,35 @@ def _percentile(distances: Tensor) -> float:
     if distances.numel() > _TORCH_QUANTILE:
         return float(np.quantile(distances.numpy(), PERCENTILE / 100))
     return float(torch.quantile(distances, PERCENTILE / 100))
+
+
+def distances_of_case(scored: Scored, tolerance_mm: float) -> list[Distances]:
+    """Distances of a scored case, per foreground class or region."""
+    classes = len(scored.counts) + 1
+    return distances_per_class(
+        scored.case.reference, scored.prediction, scored.case.affine, classes, tolerance_mm, scored.regions
+    )
+
+
+def record_distances(distances: CaseDistances | None, classes: Sequence[str], tolerance_mm: float) -> dict[str, Any]:
+    """The record's entries: how it was measured, and means per class; null where it was not."""
+    if distances is None:
+        return {"distances": None, "hd95_mm_per_class": None, "nsd_per_class": None}
+    entry = {"tool": TOOL, "version": version(TOOL), "percentile": PERCENTILE, "nsd_tolerance_mm": tolerance_mm}
+    return {"distances": entry, **mean_distances(distances, classes)}
+
+
+def mean_distances(distances: Mapping[str, Sequence[Distances]], classes: Sequence[str]) -> dict[str, Any]:
+    """Means per class over the cases that have a value, with how many have one and why the others have none."""
+    hd95, nsd = {}, {}
+    for name, column in zip(classes[1:], zip(*distances.values(), strict=True), strict=True):
+        absent = sum(item.nsd is None for item in column)
+        missed = sum(item.hd95_mm is None for item in column) - absent
+        hd95[name] = {**_mean_of_known([item.hd95_mm for item in column]), "reference_empty": absent, "prediction_empty": missed}
+        nsd[name] = {**_mean_of_known([item.nsd for item in column]), "reference_empty": absent}
+    return {"hd95_mm_per_class": hd95, "nsd_per_class": nsd}
+
+
+def _mean_of_known(column: Sequence[float | None]) -> dict[str, Any]:
+    values = [value for value in column if value is not None]
+    return {"mean": fmean(values) if values else None, "cases": len(values)}

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from initbench.evaluation.grid import plane
-from initbench.palette import COLOURS
+from initbench.plots import COLOURS
 from initbench.preprocessing.preprocess import Placement
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from initbench import digest, registry, seeding, spec
 from initbench.datasets import splits
 from initbench.datasets.open import open_dataset
 from initbench.errors import InitbenchError, UsageError
-from initbench.harness import compose, places
+from initbench.harness import compose
 from initbench.harness.hardware import resolve_device, resolve_precision
-from initbench.preprocessing.auto_settings import planned, read_grids
+from initbench.harness.request import Protocol, RunRequest, check_streams, check_tolerance
+from initbench.preprocessing.auto_settings import fill_auto_settings, read_grids
 from initbench.preprocessing.prepare import Prepared, case_digests, prepare
 from initbench.protocols import (
     BackboneInfo,
@@ -22,7 +21,6 @@ from initbench.protocols import (
     InitializerInfo,
     PatchRule,
     Progress,
-    Size,
     Split,
     check_patch,
     check_variant,
@@ -30,90 +28,14 @@ from initbench.protocols import (
     splits_of,
 )
 from initbench.recipes.files import default_name
-from initbench.recipes.settings import Budget, Plan, Recipe
-from initbench.recipes.settings import load as load_recipe
+from initbench.recipes.load import load_recipe
+from initbench.recipes.settings import AutoSettings, Budget, Recipe
 from initbench.registry import Component
 from initbench.training.precision import Precision
 
-Protocol = Literal["equal-total", "equal-finetune"]
 REGIMEN = "plain"
 # Raised whenever the harness itself gives other numbers for the same settings.
 HARNESS_REVISION = 1
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """One run as asked for: plain values, so that it travels to a worker process.
-
-    Attributes:
-        split: auto, published, or the name of a published split.
-        fold: ``k/K`` in place of a split.
-        train_cases: how many of the split's training cases are used; all of them without it.
-        fixed: streams that give at every seed what they give at seed 0.
-        distances: whether HD95 and surface Dice are measured; like `save_predictions` it decides no other number.
-        nsd_tolerance: of the surface Dice, in mm.
-        checkpoint_every: seconds between checkpoints of a stage.
-        index: place in the sweep, by which jobs spread over the devices.
-    """
-
-    init: str
-    backbone: str
-    dataset: str
-    seed: int
-    budget: Budget = "paper"
-    protocol: Protocol = "equal-total"
-    size: Size = "paper"
-    device: str = "auto"
-    precision: Literal["auto", "bf16", "float32"] = "auto"
-    data_root: Path | None = None
-    out: Path = Path("runs")
-    split: splits.SplitName | None = None
-    fold: str | None = None
-    train_cases: int | None = None
-    recipe: str | None = None
-    assignments: tuple[str, ...] = ()
-    threads: int = 1
-    fixed: tuple[seeding.Stream, ...] = ()
-    save_predictions: bool = False
-    distances: bool = False
-    nsd_tolerance: float = 2.0
-    checkpoint_every: float = 300.0
-    index: int = 0
-
-    @property
-    def label(self) -> str:
-        """The run in a few words."""
-        protocol = "" if self.protocol == "equal-total" else f" {self.protocol}"
-        part = f" fold {self.fold}" if self.fold else ""
-        part += f" on {self.train_cases} cases" if self.train_cases else ""
-        return f"{self.init} × {self.backbone} × {self.dataset}{part} seed {self.seed}{protocol}"
-
-
-def as_json(request: RunRequest) -> dict[str, Any]:
-    """A request as plain values, which mean the same in any folder: its paths are absolute.
-
-    `out` stays as it was written: whoever reads the request knows where it lies.
-    """
-    request = replace(
-        request,
-        init=places.component("initializer", request.init),
-        backbone=places.component("backbone", request.backbone),
-        dataset=places.dataset(request.dataset),
-        data_root=request.data_root.absolute() if request.data_root else None,
-        recipe=places.recipe(request.recipe),
-    )
-    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(request).items()}
-
-
-def from_json(values: Mapping[str, Any], **changes: Any) -> RunRequest:
-    """The request of plain values, with some of them changed."""
-    known = {field.name for field in fields(RunRequest)}
-    found: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known
-    }
-    for key in ("data_root", "out"):
-        found[key] = Path(found[key]) if found.get(key) else None
-    return RunRequest(**found | changes)
 
 
 @dataclass(frozen=True)
@@ -252,7 +174,7 @@ def _split(dataset: Dataset, request: RunRequest) -> Split:
             raise UsageError(
                 f"--fold {number}/{of}: {dataset.name} has {patients} labelled cases (or patients); ask for so many folds at most"
             )
-    return splits.resolve(dataset, request.split, request.fold, request.train_cases)
+    return splits.resolve_split(dataset, request.split, request.fold, request.train_cases)
 
 
 def reported_patients(request: RunRequest) -> int | None:
@@ -264,7 +186,7 @@ def reported_patients(request: RunRequest) -> int | None:
         return None
 
 
-def resolve(request: RunRequest, progress: Progress | None = None) -> Cell:
+def resolve_cell(request: RunRequest, progress: Progress | None = None) -> Cell:
     """Makes every choice of a request; preprocesses the data where the cache lacks them.
 
     Raises:
@@ -309,11 +231,11 @@ def _check_steps(cell: Cell) -> None:
 def _planned(chosen: Choices, assignments: Sequence[str], progress: Progress | None) -> Recipe:
     """The recipe with what it leaves to the training cases as numbers."""
     recipe, train = chosen.recipe, chosen.split.train
-    if recipe.plan == Plan():
+    if recipe.plan == AutoSettings():
         return recipe
     grids = read_grids(chosen.dataset, train, case_digests(chosen.dataset, train, chosen.reader), progress)
     rule = patch_rule(chosen.backbone, chosen.variant)
-    return planned(recipe, grids, rule, (assignment.partition("=")[0].strip() for assignment in assignments))
+    return fill_auto_settings(recipe, grids, rule, (assignment.partition("=")[0].strip() for assignment in assignments))
 
 
 def patch_rule(backbone: Component, variant: str | None = None) -> PatchRule:
@@ -322,27 +244,6 @@ def patch_rule(backbone: Component, variant: str | None = None) -> PatchRule:
     if info is None:
         return PatchRule((1, 1, 1))
     return info.patches.get(variant or info.variants[0], PatchRule((1, 1, 1)))
-
-
-def check_streams(fixed: Sequence[str]) -> None:
-    """Refuses streams that do not exist.
-
-    Raises:
-        UsageError: names those that do.
-    """
-    strange = [name for name in fixed if name not in seeding.STREAMS]
-    if strange:
-        raise UsageError(f"--fix {', '.join(strange)}: the streams are {', '.join(seeding.STREAMS)}")
-
-
-def check_tolerance(millimetres: float) -> None:
-    """Refuses a tolerance of the surface Dice that is none.
-
-    Raises:
-        UsageError: it is negative or not finite.
-    """
-    if not (math.isfinite(millimetres) and millimetres >= 0):
-        raise UsageError(f"--nsd-tolerance {millimetres:g}: a tolerance is a number of millimetres from 0")
 
 
 def _backbone(backbone_spec: spec.Spec, recipe: Recipe) -> tuple[Component, str]:

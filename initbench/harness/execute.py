@@ -14,10 +14,11 @@ import torch
 from initbench import digest, interrupt, seeding
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 from initbench.harness import reuse
-from initbench.harness.cell import Cell, RunRequest, resolve
+from initbench.harness.cell import Cell, resolve_cell
 from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.memory import out_of_memory
 from initbench.harness.record import header
+from initbench.harness.request import RunRequest
 from initbench.harness.run import Run
 from initbench.protocols import NoProgress, Progress
 from initbench.runs import store, work
@@ -64,7 +65,7 @@ def look_up(request: RunRequest, rehearsed: set[str], progress: Progress | None 
 
 def _resolve(request: RunRequest, progress: Progress) -> Outcome | Cell:
     try:
-        cell = resolve(request, progress)
+        cell = resolve_cell(request, progress)
     except Exception as error:  # readers and inits of others raise what they like, and other runs do not depend on them
         return _not_begun(request, error)
     folder = folder_of(cell)
@@ -115,7 +116,7 @@ def execute(request: RunRequest, progress: Progress | None = None) -> Outcome:
 class _Told:
     """Progress that is written down as well as passed on."""
 
-    def __init__(self, claim: work.Claim, progress: Progress) -> None:
+    def __init__(self, claim: work.Held, progress: Progress) -> None:
         self._claim = claim
         self._progress = progress
 
@@ -138,7 +139,7 @@ class _Told:
         self._progress.advance(done, info)
 
 
-def _go_on(cell: Cell, folder: Path, claim: work.Claim, progress: Progress) -> Outcome:
+def _go_on(cell: Cell, folder: Path, claim: work.Held, progress: Progress) -> Outcome:
     request = cell.request
     record = store.read_record(folder)
     if record and store.is_finished(folder):  # since it was looked up

@@ -14,15 +14,16 @@ from torch import nn
 
 from initbench import registry, seeding, spec
 from initbench.errors import UsageError
-from initbench.harness import compose, names
+from initbench.harness import compose
 from initbench.harness.build import redraw_heads
 from initbench.harness.context import Context
 from initbench.harness.coverage import Coverage
 from initbench.harness.hardware import resolve_device, resolve_precision
-from initbench.harness.levels import measure
+from initbench.harness.levels import probe_levels
+from initbench.harness.request import assign
 from initbench.harness.sites import find_sites
 from initbench.protocols import Grid, Level, Progress, Structure
-from initbench.recipes.settings import load as load_recipe
+from initbench.recipes.load import load_recipe
 from initbench.sampling.volumes import UnlabelledSampler, make_volume
 from initbench.training.loop import FitSettings
 
@@ -66,7 +67,7 @@ def initialize(
     Raises:
         UsageError: unknown initializer or parameter, or one without the data, patch, levels or steps that it needs.
     """
-    [init], settings = names.assign([init], assignments)
+    [init], settings = assign([init], assignments)
     component = registry.get("initializer", spec.parse(init))
     registry.resolve_params(component, skip=2)
     learned = compose.info(component).learned
@@ -131,5 +132,5 @@ def _levels(model: nn.Module, levels: Sequence[Level | str], patch: Grid, channe
     named = [level for level in levels if isinstance(level, str)]
     if named and not patch[0]:
         raise UsageError("levels by name are measured on a patch: pass patch_size=(D, H, W)")
-    measured = {level.module: level for level in measure(model, named, patch, channels)} if named else {}
+    measured = {level.module: level for level in probe_levels(model, named, patch, channels)} if named else {}
     return tuple(measured[level] if isinstance(level, str) else level for level in levels)

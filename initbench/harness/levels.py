@@ -12,7 +12,7 @@ from initbench.errors import UsageError
 from initbench.protocols import Grid, Level
 
 
-def measure(model: nn.Module, names: Sequence[str], patch: Grid, channels: int) -> tuple[Level, ...]:
+def probe_levels(model: nn.Module, names: Sequence[str], patch: Grid, channels: int) -> tuple[Level, ...]:
     """Levels of the modules `names`, from one pass over an empty patch ``(1, channels, *patch)``.
 
     Raises:

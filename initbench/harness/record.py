@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 
 from initbench import dice, digest
-from initbench.evaluation.distances import Distances
+from initbench.evaluation.distances import CaseDistances, Distances
 from initbench.evaluation.evaluate import Scored
-from initbench.harness.cell import REGIMEN, Cell, as_json, protocol_name
-from initbench.harness.distances import CaseDistances
+from initbench.harness.cell import REGIMEN, Cell, protocol_name
+from initbench.harness.request import as_json
 from initbench.runs import store
 from initbench.training.loop import Fit
 

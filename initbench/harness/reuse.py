@@ -77,7 +77,7 @@ def held(folder: Path) -> Iterator[None]:
         raise ElsewhereError("another process computes the same init stage") from None
 
 
-def load(folder: Path, model: nn.Module) -> InitStage | None:
+def load_stage(folder: Path, model: nn.Module) -> InitStage | None:
     """Puts the weights of a finished stage into `model`; None, and the model as it was, where there is none that is whole."""
     if not _is_whole(folder):
         return None
@@ -86,7 +86,7 @@ def load(folder: Path, model: nn.Module) -> InitStage | None:
     return InitStage(stage["coverage"], stage["seconds"], [Fit(**fit) for fit in stage["fits"]])
 
 
-def save(folder: Path, model: nn.Module, stage: InitStage) -> None:
+def save_stage(folder: Path, model: nn.Module, stage: InitStage) -> None:
     """Keeps a finished stage."""
     with store.staged(folder, _is_whole) as staging:
         save_weights(model, staging / store.WEIGHTS, {})

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from initbench.evaluation.distances import record_distances
 from initbench.evaluation.evaluate import Evaluator
 from initbench.harness import compose, reuse
 from initbench.harness import record as records
@@ -18,7 +19,6 @@ from initbench.harness.build import build_for, redraw_heads
 from initbench.harness.cell import Cell
 from initbench.harness.context import Context, DivergedError
 from initbench.harness.coverage import Coverage, state_digest
-from initbench.harness.distances import recorded
 from initbench.harness.hardware import available_memory, environment, resolve_device
 from initbench.harness.memory import check_memory, estimate_bytes
 from initbench.harness.score import Scores, draw, score
@@ -92,10 +92,10 @@ class Run:
             return
         folder = reuse.folder_of(self.cell)
         with reuse.held(folder):
-            stage = reuse.load(folder, model)
+            stage = reuse.load_stage(folder, model)
             if stage is None:
                 self._initialize(model, volumes)
-                reuse.save(folder, model, reuse.InitStage(self.coverage, self.init_seconds, self.fits["init"]))
+                reuse.save_stage(folder, model, reuse.InitStage(self.coverage, self.init_seconds, self.fits["init"]))
             else:
                 self.coverage, self.init_seconds, self.fits["init"] = stage.coverage, stage.seconds, stage.fits
 
@@ -225,7 +225,7 @@ class Run:
         return records.header(self.cell, "diverged" if diverged else "ok", env) | {
             **records.scores(scored.counts, classes),
             **records.resampled_scores(scored.resampled, classes),
-            **recorded(scored.distances, classes, self.cell.request.nsd_tolerance),
+            **record_distances(scored.distances, classes, self.cell.request.nsd_tolerance),
             "coverage": coverage,
             "cost": cost | {"distance_seconds": scored.distance_seconds},
             "weights_digest": state_digest(model),

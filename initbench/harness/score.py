@@ -11,10 +11,10 @@ import numpy as np
 from initbench import dice, interrupt
 from initbench.errors import InterruptedRunError
 from initbench.evaluation import overlay, slices
+from initbench.evaluation.distances import CaseDistances, distances_of_case
 from initbench.evaluation.evaluate import Evaluator, score_cases, score_empty
 from initbench.harness import record as records
 from initbench.harness.cell import Cell
-from initbench.harness.distances import CaseDistances, of_case
 from initbench.protocols import Progress
 from initbench.runs import store
 
@@ -56,7 +56,7 @@ def score(cell: Cell, evaluator: Evaluator, staging: Path, progress: Progress, *
         shown[scored.case.id] = slices.case_slice(scored.case, scored.prediction)
         if results.distances is not None:
             started = time.perf_counter()
-            results.distances[scored.case.id] = of_case(scored, cell.request.nsd_tolerance)
+            results.distances[scored.case.id] = distances_of_case(scored, cell.request.nsd_tolerance)
             results.distance_seconds += time.perf_counter() - started
         if cell.request.save_predictions:
             records.save_prediction(staging / store.PREDICTIONS, scored)

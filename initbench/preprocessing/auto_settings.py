@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from initbench import cache, digest
 from initbench.datasets import geometry
 from initbench.protocols import Dataset, Grid, NoProgress, PatchRule, Progress, Spacing
-from initbench.recipes.settings import Plan, Recipe
+from initbench.recipes.settings import AutoSettings, Recipe
 
 _STEPS = ((64, 16), (32, 8))  # voxels of an axis, and the least step of a patch along it
 _FINER = 10.0  # percentile of the spacings of a coarse axis
@@ -45,7 +45,7 @@ def read_grids(dataset: Dataset, cases: Sequence[str], digests: Mapping[str, str
     """Grids of cases, cached each by its own bytes."""
     progress = progress or NoProgress()
     keys = {case_id: digest.of_json([digests[case_id], "grid-1"])[:32] for case_id in cases}
-    missing = [case_id for case_id, key in keys.items() if cache.read("grids", key) is None]
+    missing = [case_id for case_id, key in keys.items() if cache.read_item("grids", key) is None]
     if missing:
         progress.start(f"reading grids of {dataset.name}", len(missing))
     for done, case_id in enumerate(missing, start=1):
@@ -54,7 +54,7 @@ def read_grids(dataset: Dataset, cases: Sequence[str], digests: Mapping[str, str
         shape = [case.label.shape[axis] for axis in reversed(axes.permutation)]
         cache.write("grids", keys[case_id], {}, {"shape": shape, "spacing": list(reversed(axes.spacing(case.affine)))})
         progress.advance(done, {})
-    found = [cache.read("grids", key) for key in keys.values()]
+    found = [cache.read_item("grids", key) for key in keys.values()]
     tables = [item.meta for item in found if item is not None]
     return Grids(np.array([table["shape"] for table in tables]), np.array([table["spacing"] for table in tables]))
 
@@ -106,7 +106,7 @@ def _step(rule: PatchRule, axis: int, size: int) -> int:
     return multiple * math.ceil(least / multiple)
 
 
-def planned(recipe: Recipe, grids: Grids, rule: PatchRule, assigned: Iterable[str] = ()) -> Recipe:
+def fill_auto_settings(recipe: Recipe, grids: Grids, rule: PatchRule, assigned: Iterable[str] = ()) -> Recipe:
     """The recipe with numbers in place of its plan.
 
     Args:
@@ -127,7 +127,7 @@ def planned(recipe: Recipe, grids: Grids, rule: PatchRule, assigned: Iterable[st
     if recipe.plan.epochs and "steps.paper" not in kept:
         wanted = recipe.plan.epochs * len(grids.shapes)
         steps = steps.model_copy(update={"paper": min(max(wanted, steps.short), recipe.plan.most_steps)})
-    return recipe.model_copy(update={"preprocess": preprocess, "patch": patch, "steps": steps, "plan": Plan()})
+    return recipe.model_copy(update={"preprocess": preprocess, "patch": patch, "steps": steps, "plan": AutoSettings()})
 
 
 def _own_spacing(grids: Grids) -> Spacing:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from initbench import cache, digest
 from initbench.errors import DataError
-from initbench.preprocessing.preprocess import CaseScan, Parameters, Placement, preprocess, resolve, scan
+from initbench.preprocessing.preprocess import CaseScan, Parameters, Placement, preprocess, resolve_parameters, scan
 from initbench.protocols import Case, Dataset, NoProgress, Progress, Split, group_of, regions_of
 from initbench.recipes.settings import Preprocess
 
@@ -68,7 +68,7 @@ class Prepared:
         Raises:
             OSError: the cache lost it since it was prepared.
         """
-        item = cache.read("volumes", self.keys[case_id])
+        item = cache.read_item("volumes", self.keys[case_id])
         if item is None:
             raise OSError(f"case {case_id} vanished from the cache {cache.root()}; run the command again to rebuild it")
         placement = Placement.from_json(item.meta["placement"])
@@ -123,10 +123,10 @@ def prepare(
     # Numbers of every channel are asked of the scans by one rule alone; all other scans are as they were cached before it was.
     every = settings.intensity == "percentile" and len(dataset.channels) > 1
     scans = _scans(dataset, split.train, cases, "scan-2" if every else "scan-1", progress)
-    parameters = resolve(settings, dataset.modality, scans, dataset.channels)
+    parameters = resolve_parameters(settings, dataset.modality, scans, dataset.channels)
     digests = parameters.digest()
     keys = {case_id: digest.of_json([value, digests])[:32] for case_id, value in cases.items()}
-    missing = [case_id for case_id, key in keys.items() if cache.read("volumes", key) is None]
+    missing = [case_id for case_id, key in keys.items() if cache.read_item("volumes", key) is None]
     if missing:
         progress.start(f"preprocessing {dataset.name}", len(missing))
     for done, case_id in enumerate(missing, start=1):
@@ -149,7 +149,7 @@ def _scans(dataset: Dataset, train: Sequence[str], cases: dict[str, str], kind: 
     started = False
     for done, case_id in enumerate(train, start=1):
         key = digest.of_json([cases[case_id], kind])[:32]
-        item = cache.read("scans", key)
+        item = cache.read_item("scans", key)
         if item is None:
             if not started:
                 progress.start(f"reading {dataset.name}", len(train))

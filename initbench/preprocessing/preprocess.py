@@ -190,7 +190,9 @@ def scan(case: Case) -> CaseScan:
     return CaseScan(np.array([w, h, d]), values[:, ::stride])
 
 
-def resolve(settings: Preprocess, modality: str, scans: Iterable[CaseScan], channels: Sequence[str] = ("",)) -> Parameters:
+def resolve_parameters(
+    settings: Preprocess, modality: str, scans: Iterable[CaseScan], channels: Sequence[str] = ("",)
+) -> Parameters:
     """The numbers of a data set from its training cases.
 
     Args:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from initbench.errors import UsageError
 from initbench.pretext.objectives import OrderHeads, Pool, Taps, order_losses, reconstruction_loss
-from initbench.pretext.transforms import Mask, Scope, Shuffle, slab_count
+from initbench.pretext.transforms import DrawnPer, Mask, Shuffle, slab_count
 from initbench.protocols import Crops, InitContext, Level
 
 Schedule = Literal["recipe", "plateaus"]
@@ -25,7 +25,7 @@ class Order:
     """Order prediction. `taps` are the levels' numbers from 1 (shallow), None for all of them (Table VIII)."""
 
     taps: tuple[int, ...] | None = None
-    scope: Scope = "batch"
+    scope: DrawnPer = "batch"
     weight: float = 1.0
     pool: Pool = "depth"
 

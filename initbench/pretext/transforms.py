@@ -18,7 +18,7 @@ from torch import Tensor
 from initbench.errors import UsageError
 from initbench.protocols import Grid, Level
 
-Scope = Literal["batch", "sample"]
+DrawnPer = Literal["batch", "sample"]
 PADDING = -100  # label of a slab position that holds padding; cross-entropy ignores it
 
 
@@ -67,7 +67,7 @@ class Shuffle:
     """
 
     count: int
-    scope: Scope = "batch"
+    scope: DrawnPer = "batch"
 
     def __call__(self, image: Tensor, inside: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Shuffles ``(N, C, D, H, W)``.
@@ -100,7 +100,7 @@ class Mask:
     ratio: float
     patch: int
     tube: bool = False
-    scope: Scope = "batch"
+    scope: DrawnPer = "batch"
 
     def cells(self, size: Grid) -> Grid:
         """Cells per axis.

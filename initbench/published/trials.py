@@ -12,7 +12,8 @@ from initbench.datasets.known import SHORT_NAMES, prescribed
 from initbench.errors import UsageError
 from initbench.published.tables import Protocol, Row, Table
 from initbench.recipes import files as recipe_files
-from initbench.recipes.settings import Budget, Recipe, load
+from initbench.recipes.load import load_recipe
+from initbench.recipes.settings import Budget, Recipe
 
 
 @dataclass(frozen=True)
@@ -225,4 +226,4 @@ def resolved(trial: Trial, recipe: str, overrides: Overrides) -> Recipe:
 
 def _load(recipe: str, trial: Trial, overrides: Overrides, over: Sequence[str]) -> Recipe:
     name = spec.parse(trial.backbone).name
-    return load(recipe, size=overrides.size, backbone=name, budget=overrides.budget, assignments=over)
+    return load_recipe(recipe, size=overrides.size, backbone=name, budget=overrides.budget, assignments=over)

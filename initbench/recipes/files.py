@@ -26,7 +26,7 @@ def default_name(dataset: str, modality: str) -> str:
     return "generic-ct" if modality.upper() == "CT" else "generic-mr"
 
 
-def read(name: str) -> dict[str, Any]:
+def read_recipe_file(name: str) -> dict[str, Any]:
     """The table of a packaged recipe or of a TOML file.
 
     Raises:

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from initbench import spec
 from initbench.errors import UsageError
-from initbench.recipes.settings import Budget, Layer, Recipe, layers, load
+from initbench.recipes.load import Layer, layers, load_recipe
+from initbench.recipes.settings import Budget, Recipe
 
 _DOCUMENTATION = ("name", "version", "source")
 _SIZES = ("paper", "tiny")
@@ -58,13 +59,13 @@ def select(text: str, otherwise: Selected) -> Selected:
     return found
 
 
-def resolve(selected: Selected) -> Recipe:
+def resolve_recipe(selected: Selected) -> Recipe:
     """The recipe itself.
 
     Raises:
         UsageError: there is none, or a value in it is wrong.
     """
-    return load(
+    return load_recipe(
         selected.name,
         size=selected.size,
         backbone=selected.backbone,
@@ -79,7 +80,7 @@ def settings(selected: Selected) -> list[Setting]:
     Raises:
         UsageError: as `resolve`.
     """
-    recipe = resolve(selected)
+    recipe = resolve_recipe(selected)
     found = layers(selected.name, size=selected.size, backbone=selected.backbone, budget=selected.budget)
     places = [(_origin(layer), set(_paths(layer.values))) for layer in found]
     places += [(f"--set {text}", {text.partition("=")[0].strip()}) for text in selected.assignments]

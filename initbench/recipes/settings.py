@@ -1,27 +1,19 @@
-"""Frozen settings of a run: TOML layers, overrides by size, backbone and budget, then ``--set``; validated, digested.
+"""The settings of a run: what a recipe may hold, with its bounds, and which of them enter digests.
 
-Layers, each over the one before: ``base.toml`` and those of its overrides whose `when` matches (in file order), the data set's
-recipe and its matching overrides, and the user's assignments. Data, not code: a recipe holds values and no expressions.
+`initbench.recipes.load` fills them from TOML files.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from initbench import digest, registry, spec
-from initbench.errors import UsageError
-from initbench.protocols.basics import SIZES
-from initbench.recipes.files import read
+from initbench import digest
 
 Budget = Literal["smoke", "short", "paper"]
-_SELECTABLE: Final[Mapping[str, tuple[str, ...]]] = {"size": SIZES, "budget": get_args(Budget)}
 Fraction = Field(ge=0.0, le=1.0)
 # Bounds far beyond any use: a slip of the hand or a hostile file is refused here, not by an allocation in the middle of a run.
 MAX_PATCH = 2**27  # 512 voxels cubed
@@ -30,7 +22,7 @@ Count = Annotated[int, Field(ge=1, le=100_000)]
 StepCount = Annotated[int, Field(ge=2, le=1_000_000_000)]
 Millimetres = Annotated[float, Field(ge=0.001, le=1000.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Size = Annotated[float, Field(ge=0.0, le=100.0)]
+UpTo100 = Annotated[float, Field(ge=0.0, le=100.0)]
 Factor = Annotated[float, Field(ge=0.1, le=10.0)]
 Intensity = Annotated[float, Field(ge=-1e9, le=1e9)]
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
@@ -155,14 +147,14 @@ class NnUnetAugment(_Section):
     scale: Share = 0.2
     scale_range: Rising[Factor] = (0.7, 1.4)
     noise: Share = 0.1
-    noise_sd: Rising[Size] = (0.0, 0.1)
+    noise_sd: Rising[UpTo100] = (0.0, 0.1)
     blur: Share = 0.2
     blur_channel: Share = 0.5
     blur_sigma: Rising[Factor] = (0.5, 1.0)
     brightness: Share = 0.15
-    brightness_range: Rising[Size] = (0.75, 1.25)
+    brightness_range: Rising[UpTo100] = (0.75, 1.25)
     contrast: Share = 0.15
-    contrast_range: Rising[Size] = (0.75, 1.25)
+    contrast_range: Rising[UpTo100] = (0.75, 1.25)
     lowres: Share = 0.25
     lowres_channel: Share = 0.5
     lowres_range: Rising[Share] = (0.5, 1.0)
@@ -182,9 +174,9 @@ class Augment(_Section):
     flip: float = Fraction
     rot90: float = Fraction
     scale_probability: float = Fraction
-    scale_range: Size
+    scale_range: UpTo100
     shift_probability: float = Fraction
-    shift_range: Size
+    shift_range: UpTo100
     family: Annotated[Literal["monai-r1", "nnunet"], LATER] = "monai-r1"
     nnunet: Annotated[NnUnetAugment, LATER] = NnUnetAugment()
 
@@ -198,7 +190,7 @@ class Optimizer(_Section):
     momentum: float = Field(default=0.99, ge=0, lt=1)
     schedule: Literal["cosine", "poly", "constant", "plateaus"]
     warmup: float = Fraction
-    poly_power: Size = 0.9
+    poly_power: UpTo100 = 0.9
     clip: float = Field(default=0.0, ge=0, le=1e9, description="gradient norm bound, 0 for none")
     plateaus: Annotated[int, Field(ge=1, le=50), LATER] = 8
 
@@ -251,7 +243,7 @@ class Steps(_Section):
     paper: StepCount
 
 
-class Plan(_Section):
+class AutoSettings(_Section):
     """What is left to the training cases of a data set without a recipe (rule: ``initbench.preprocessing.auto_settings``).
 
     `patch`: spacing, where that is ``median``, and patch. `epochs`: steps of the ``paper`` budget are as many times the training
@@ -279,135 +271,8 @@ class Recipe(_Section):
     steps: Steps
     variant: str | None = None
     dice_policy: Literal["reference-mask"] = "reference-mask"
-    plan: Annotated[Plan, LATER] = Plan()
+    plan: Annotated[AutoSettings, LATER] = AutoSettings()
 
     def digest(self) -> str:
         """Digest of the resolved values; name, version and source are documentation."""
         return digest.of_json(self.identity(without=("name", "version", "source")))
-
-
-def load(name: str, *, size: str, backbone: str, budget: Budget, assignments: Iterable[str] = ()) -> Recipe:
-    """Resolves a recipe.
-
-    Args:
-        name: of a packaged recipe, or a path to a TOML file.
-        size: ``tiny`` or ``paper``, matched by overrides.
-        backbone: name, matched by overrides.
-        budget: matched by overrides.
-        assignments: ``section.field=value``, over everything else.
-
-    Raises:
-        UsageError: unknown recipe, key or value; says which and what is allowed.
-    """
-    values: dict[str, Any] = {}
-    for layer in layers(name, size=size, backbone=backbone, budget=budget):
-        _merge(values, layer.values)
-    for assignment in assignments:
-        _assign(values, assignment)
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        raise UsageError(f"recipe {name}: {_explain(error)}") from None
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Settings of one place: a recipe, or an override in it whose `when` matches."""
-
-    recipe: str
-    when: Mapping[str, Any]
-    values: Mapping[str, Any]
-
-
-def layers(name: str, *, size: str, backbone: str, budget: str) -> Iterator[Layer]:
-    """What `load` lays over one another, in that order; assignments come after.
-
-    Raises:
-        UsageError: unknown recipe, or an override that is none.
-    """
-    selectors = {"size": size, "backbone": backbone, "budget": budget}
-    for recipe in ("base", name):
-        table = read(recipe)
-        yield Layer(recipe, {}, {key: value for key, value in table.items() if key != "override"})
-        for override in _overrides(name, table):
-            when = override.get("when", {})
-            if _matches(name, when, selectors):
-                yield Layer(recipe, when, {key: value for key, value in override.items() if key != "when"})
-
-
-def _overrides(name: str, table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = table.get("override", [])
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise UsageError(f"recipe {name}: override must be a list of tables, as in [[override]], got {found!r:.200}")
-    return found
-
-
-def _matches(name: str, when: Any, selectors: Mapping[str, str]) -> bool:
-    if not isinstance(when, dict) or set(when) - set(selectors):
-        raise UsageError(f"recipe {name}: an override's `when` may name {', '.join(selectors)}, got {when!r}")
-    wanted = {key: _wanted(name, key, value) for key, value in when.items()}
-    return all(_without_place(selectors[key]) in map(_without_place, values) for key, values in wanted.items())
-
-
-def _wanted(name: str, key: str, value: Any) -> list[str]:
-    """The values that an override asks for; there are all of them, as an override with a slip of the pen would never hold."""
-    values = value if isinstance(value, list) else [value]
-    if not values or not all(isinstance(item, str) for item in values):
-        raise UsageError(f"recipe {name}: an override's `when` asks for {key} = {value!r:.200}; write a name, or a list of names")
-    for item in values:
-        if key == "backbone":
-            _check_backbone(name, item)
-        elif item not in _SELECTABLE[key]:
-            raise UsageError(
-                f"recipe {name}: an override asks for {key} = {item!r:.200}; there are {', '.join(_SELECTABLE[key])}"
-            )
-    return values
-
-
-def _check_backbone(name: str, backbone: str) -> None:
-    if spec.Spec(backbone).is_file:
-        return
-    try:
-        registry.check_name("backbone", backbone)
-    except UsageError as error:
-        raise UsageError(f"recipe {name}: an override's `when`: {error}") from None
-
-
-def _without_place(selector: str) -> str:
-    """A backbone in a file by the file's name: the same run may be asked for from another folder."""
-    return Path(selector).name if spec.Spec(selector).is_file else selector
-
-
-def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = copy.deepcopy(value)
-
-
-def _assign(values: dict[str, Any], assignment: str) -> None:
-    key, equals, text = assignment.partition("=")
-    if not equals or not key.strip():
-        raise UsageError(f"--set {assignment!r}: write --set section.field=value, as in --set optimizer.lr=0.001")
-    *sections, name = key.strip().split(".")
-    table = values
-    for section in sections:
-        table = table.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise UsageError(f"--set {assignment!r}: {section} is a value, not a section")
-    table[name] = spec.value(text.strip())
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"])
-        got = "" if item["type"] == "missing" else f" (got {_short(item['input'])})"
-        lines.append(f"{where}: {item['msg']}{got}")
-    return "; ".join(lines)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:100]} and {len(text) - 100} more characters"

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from initbench.report.content import Block, Row
 from initbench.stats.compare import Verdict
 from initbench.stats.summary import Interval
-from initbench.tables import leaderboard as board
-from initbench.tables import words
+from initbench.tables import leaderboard, words
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Cell:
+class DrawnCell:
     """What is written, and what it is sorted by; None where there is no value."""
 
     key: str
@@ -60,24 +59,24 @@ def columns(block: Block) -> list[Column]:
     ]
 
 
-def cells(block: Block, row: Row) -> dict[str, Cell]:
+def cells(block: Block, row: Row) -> dict[str, DrawnCell]:
     """The cells of a row by column; a withheld one has no more than its runs."""
     found = row.standing
     rank, item = found.rank, found.difference
     made = [
-        Cell("dice", words.number(found.dice.value, 1), number(found.dice.value), "strong"),
-        Cell("interval", bounds(found.dice), number(found.dice.low)),
-        Cell("sd", words.sd(found.sd), number(found.sd.value)),
-        Cell("best", board.best(found), board.best(found) if rank else None),
-        Cell("rank", words.place(rank.rank, rank.low, rank.high) if rank else "–", rank.rank if rank else None),
-        Cell("diverged", f"{found.diverged}/{found.seeds}", found.diverged),
-        Cell("cost", cost(row), number(found.runs.seconds)),
+        DrawnCell("dice", words.number(found.dice.value, 1), number(found.dice.value), "strong"),
+        DrawnCell("interval", bounds(found.dice), number(found.dice.low)),
+        DrawnCell("sd", words.sd(found.sd), number(found.sd.value)),
+        DrawnCell("best", leaderboard.best(found), leaderboard.best(found) if rank else None),
+        DrawnCell("rank", words.place(rank.rank, rank.low, rank.high) if rank else "–", rank.rank if rank else None),
+        DrawnCell("diverged", f"{found.diverged}/{found.seeds}", found.diverged),
+        DrawnCell("cost", cost(row), number(found.runs.seconds)),
     ]
     if item is not None:
-        made.append(Cell("difference", words.difference(item.estimate), number(item.estimate.value)))
-        made.append(Cell("verdict", item.verdict, item.verdict, kind(item.verdict)))
+        made.append(DrawnCell("difference", words.difference(item.estimate), number(item.estimate.value)))
+        made.append(DrawnCell("verdict", item.verdict, item.verdict, kind(item.verdict)))
     elif block.against is not None:
-        made += [Cell("difference", "–", None), Cell("verdict", "–", None)]
+        made += [DrawnCell("difference", "–", None), DrawnCell("verdict", "–", None)]
     return {cell.key: cell for cell in made}
 
 

@@ -15,8 +15,7 @@ from initbench.stats.analysis import Analysis, analyse
 from initbench.stats.blocks import BASELINE, POINTS, is_placebo
 from initbench.stats.design import Refused
 from initbench.stats.table import ScoreTable
-from initbench.tables import leaderboard as board
-from initbench.tables import words
+from initbench.tables import leaderboard, words
 from initbench.tables.standings import Runs, Standing, standings
 from initbench.tables.study import Study
 from initbench.tables.titles import settings, title
@@ -206,8 +205,8 @@ def assemble(study: Study, against: str, margin: float, now: datetime | None = N
                 table=table,
                 found=found,
                 rows=tuple(sources.row(item, _scores(table, item), own=own) for item in standing),
-                headline=board.headline(table, found),
-                notes=tuple(board.notes(table, found, standing)),
+                headline=leaderboard.headline(table, found),
+                notes=tuple(leaderboard.notes(table, found, standing)),
             )
         )
     made = (now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC")

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from initbench.palette import COLOURS
+from initbench.plots import COLOURS
 from initbench.report import svg
 from initbench.report.content import Block, Row
 from initbench.report.figure import Figure, together

@@ -27,8 +27,7 @@ from initbench.report.subsets import subsets
 from initbench.stats.blocks import BASELINE
 from initbench.stats.compare import MARGIN
 from initbench.stats.design import SCOPES
-from initbench.tables import leaderboard as board
-from initbench.tables import words
+from initbench.tables import leaderboard, words
 from initbench.tables.study import Study
 
 _NAMED = 3  # above which a title has a number in place of names
@@ -135,7 +134,7 @@ def _values(content: Content) -> dict[str, Any]:
         "pairs": protocols.pairs,
         "seconds": words.duration,
         "number": words.number,
-        "legend": board.legend(content.study, content.against, content.margin),
+        "legend": leaderboard.legend(content.study, content.against, content.margin),
         "digest": room.digest,
         "title": " × ".join(_few(what, names) for what, names in (("data sets", datasets), ("backbones", backbones))),
         "datasets": datasets,

@@ -36,7 +36,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Costs:
     """Costs of the runs below a folder.
 
     Attributes:
@@ -49,10 +49,10 @@ class Measured:
     weights: Mapping[str, int] = field(default_factory=dict)
     rest: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
-    def with_samples(self, more: Mapping[str, tuple[Sample, ...]]) -> Measured:
+    def with_samples(self, more: Mapping[str, tuple[Sample, ...]]) -> Costs:
         """The same with other samples added."""
         joined = {key: self.samples.get(key, ()) + more.get(key, ()) for key in {**self.samples, **more}}
-        return Measured(joined, self.weights, self.rest)
+        return Costs(joined, self.weights, self.rest)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class StudyPlan:
     """
 
     runs: tuple[Expected, ...]
-    measured: Measured
+    measured: Costs
     protocol: str
     jobs: int
     lanes: int
@@ -143,7 +143,7 @@ def pace_of(record: Mapping[str, Any]) -> str:
     )
 
 
-def read(out: Path) -> Measured:
+def read_costs(out: Path) -> Costs:
     """The costs of the runs below a folder; none where there is no such folder. Diverged ones stopped early and are left out."""
     samples: dict[str, list[Sample]] = defaultdict(list)
     weights: dict[str, int] = {}
@@ -158,7 +158,7 @@ def read(out: Path) -> Measured:
             weights[network_of(resolved)] = size
         beside = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
         rest[resolved["dataset"], resolved["backbone"]].append(beside - size)
-    return Measured(
+    return Costs(
         {key: tuple(found) for key, found in samples.items()},
         weights,
         {key: sum(found) / len(found) for key, found in rest.items()},

@@ -27,8 +27,11 @@ _COLUMNS = (
 )  # fmt: skip
 
 # Where predictions are counted: on the image's own grid, or on the one that networks see, as some released code does.
-Grid = Literal["native", "resampled"]
-_COUNTS: dict[Grid, tuple[str, str]] = {"native": (store.CASES, "dice"), "resampled": (store.CASES_RESAMPLED, "dice_resampled")}
+CountedOn = Literal["native", "resampled"]
+_COUNTS: dict[CountedOn, tuple[str, str]] = {
+    "native": (store.CASES, "dice"),
+    "resampled": (store.CASES_RESAMPLED, "dice_resampled"),
+}
 _SCORES = tuple(key for _, key in _COUNTS.values())
 UNCOUNTED = "native grid only"  # the status of a run that has no counts on the grid asked for
 _CASE_KEYS = ("init", "backbone", "dataset", "seed", "protocol")
@@ -89,7 +92,7 @@ class Loaded:
     disagreements: Mapping[str, Disagreement] = field(default_factory=dict)
 
 
-def load(path: str | Path, grid: Grid = "native") -> Loaded:
+def read_runs(path: str | Path, grid: CountedOn = "native") -> Loaded:
     """Everything below `path`, read once; finished runs without counts on the `grid` have the status `UNCOUNTED` and no Dice.
 
     Raises:
@@ -172,7 +175,7 @@ def _categorical(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name, kind in frame.dtypes.items() if isinstance(kind, pd.CategoricalDtype)]
 
 
-def cases_of(run: Path, grid: Grid = "native") -> pd.DataFrame | None:
+def cases_of(run: Path, grid: CountedOn = "native") -> pd.DataFrame | None:
     """The table of cases of one run as it stands in its folder; None where the run was not counted on the grid."""
     file = run / _COUNTS[grid][0]
     return pd.read_csv(file, **_CSV | {"dtype": {"case": str, "class_name": str}}) if file.is_file() else None

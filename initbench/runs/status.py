@@ -21,7 +21,7 @@ _STATES = {"ok": "done"}
 
 
 @dataclass(frozen=True)
-class Planned:
+class AskedRun:
     """A run of a study.
 
     Attributes:
@@ -48,7 +48,7 @@ class RunStatus:
         detail: Dice of a finished run, else the reason.
     """
 
-    planned: Planned
+    planned: AskedRun
     state: str
     step: int = 0
     total: int = 0
@@ -57,7 +57,7 @@ class RunStatus:
     detail: str = ""
 
 
-def write_plan(out: Path, planned: Sequence[Planned]) -> None:
+def write_asked(out: Path, planned: Sequence[AskedRun]) -> None:
     """Notes what a study consists of, for `status` and `retry`, and when it was first asked for; the same study is one note.
 
     Another's loss costs nothing.
@@ -75,14 +75,14 @@ def write_plan(out: Path, planned: Sequence[Planned]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_plans(out: Path) -> list[Planned]:
+def read_asked(out: Path) -> list[AskedRun]:
     """Every run that a command asked for below `out`, each once."""
-    found: dict[str, Planned] = {}
+    found: dict[str, AskedRun] = {}
     for path in sorted((out / SWEEPS).glob("*.json"), key=lambda path: path.stat().st_mtime):
         for row in (_note(path) or {"runs": ()})["runs"]:
             folder = out / row["folder"] if row["folder"] else None
             found.pop(_asked(row), None)  # it had no place yet, and has one now
-            found[row["folder"] or _asked(row)] = Planned(row["label"], row["request"], folder, row["state"], row["problem"])
+            found[row["folder"] or _asked(row)] = AskedRun(row["label"], row["request"], folder, row["state"], row["problem"])
     return list(found.values())
 
 
@@ -117,7 +117,7 @@ def _note(path: Path) -> dict[str, Any] | None:
     return note if whole else None
 
 
-def status(planned: Planned) -> RunStatus:
+def status(planned: AskedRun) -> RunStatus:
     """What a run is doing now."""
     if planned.folder is None:
         return RunStatus(planned, planned.state, detail=planned.problem)
@@ -135,7 +135,7 @@ def status(planned: Planned) -> RunStatus:
     return RunStatus(planned, "pending")
 
 
-def _ended(planned: Planned, record: dict[str, Any]) -> RunStatus:
+def _ended(planned: AskedRun, record: dict[str, Any]) -> RunStatus:
     assert planned.folder is not None  # noqa: S101
     problem = store.problem(planned.folder, record)
     if problem:
@@ -145,7 +145,7 @@ def _ended(planned: Planned, record: dict[str, Any]) -> RunStatus:
     return RunStatus(planned, _STATES.get(record["status"], record["status"]), seconds=seconds, detail=record["reason"] or score)
 
 
-def _running(planned: Planned, state: dict[str, Any]) -> RunStatus:
+def _running(planned: AskedRun, state: dict[str, Any]) -> RunStatus:
     step, total, first = int(state["step"]), int(state["total"]), int(state.get("first", 0))
     elapsed = float(state["written"]) - float(state["began"])
     left = (total - step) * elapsed / (step - first) if step > first and elapsed > 0 else None

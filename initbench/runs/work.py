@@ -81,7 +81,7 @@ def machines(folder: Path, fingerprint: str) -> list[str]:
     return found
 
 
-class Claim:
+class Held:
     """A run that this process holds.
 
     Attributes:
@@ -118,7 +118,7 @@ class Claim:
 
 
 @contextlib.contextmanager
-def claim(folder: Path) -> Iterator[Claim | None]:
+def claim(folder: Path) -> Iterator[Held | None]:
     """Holds a run inside the block; None where somebody else does.
 
     Raises:
@@ -137,7 +137,7 @@ def claim(folder: Path) -> Iterator[Claim | None]:
             yield None
             return
         _clear_leftovers(folder)
-        held = Claim(folder)
+        held = Held(folder)
         with _beating(held):
             yield held
     finally:
@@ -167,7 +167,7 @@ def _clear_leftovers(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _beating(held: Claim) -> Iterator[None]:
+def _beating(held: Held) -> Iterator[None]:
     done = threading.Event()
 
     def beat() -> None:

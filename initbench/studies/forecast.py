@@ -17,15 +17,16 @@ from initbench.errors import InitbenchError, UsageError
 from initbench.executors.local import OneRun, Reporter
 from initbench.harness import compose, reuse
 from initbench.harness.build import build_for
-from initbench.harness.cell import Cell, RunRequest, resolve
+from initbench.harness.cell import Cell, resolve_cell
 from initbench.harness.context import Context
 from initbench.harness.execute import Outcome, look_up
 from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.record import header
+from initbench.harness.request import RunRequest
 from initbench.harness.sites import find_sites
 from initbench.protocols import Crops, Patches, Task, structure_of
 from initbench.runs import costs, store, work
-from initbench.runs.costs import Expected, Measured, Sample, StudyPlan
+from initbench.runs.costs import Costs, Expected, Sample, StudyPlan
 from initbench.studies.pace import time_steps
 from initbench.studies.sweep import Silent
 
@@ -49,7 +50,7 @@ def plan_study(
     survey = _Survey()
     planned = [survey.look(request, OneRun(reporter or Silent(), number)) for number, request in enumerate(requests)]
     out, device = requests[0].out, resolve_device(requests[0].device)
-    measured = costs.read(out)
+    measured = costs.read_costs(out)
     new = [item for item in planned if item.state == "new" and item.cell is not None]
     if measure:
         measured = measured.with_samples(_timed(new, measured))
@@ -104,7 +105,7 @@ class _Survey:
         """The cell of a request that could be resolved; the seeds of one have everything else in common."""
         key = replace(request, seed=0, index=0), str(resolve_device(request.device, request.index))
         if key not in self._cells:
-            self._cells[key] = resolve(request)
+            self._cells[key] = resolve_cell(request)
         return replace(self._cells[key], request=request)
 
     def _refusal(self, cell: Cell) -> str:
@@ -227,7 +228,7 @@ def _checkpoints(cell: Cell, weights: int) -> int:
 class _Weights:
     """Bytes of networks: as runs left them, else counted on a network that is built once."""
 
-    def __init__(self, measured: Measured) -> None:
+    def __init__(self, measured: Costs) -> None:
         self._known = dict(measured.weights)
 
     def of(self, cell: Cell, record: dict[str, Any]) -> int:
@@ -246,7 +247,7 @@ def _count(cell: Cell) -> int:
     return sum(storages.values())
 
 
-def _timed(items: Iterable[_Planned], measured: Measured) -> dict[str, tuple[Sample, ...]]:
+def _timed(items: Iterable[_Planned], measured: Costs) -> dict[str, tuple[Sample, ...]]:
     """Steps of what no run below the folder says the pace of, each kind timed once."""
     found: dict[str, tuple[Sample, ...]] = {}
     for item in items:

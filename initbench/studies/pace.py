@@ -9,7 +9,7 @@ from pathlib import Path
 
 from initbench import seeding
 from initbench.evaluation.evaluate import Evaluator
-from initbench.harness.cell import Cell, resolve
+from initbench.harness.cell import Cell, resolve_cell
 from initbench.harness.run import Run
 from initbench.runs.costs import Sample
 
@@ -60,7 +60,7 @@ def _stage(cell: Cell) -> float | None:
 
 
 def _train(cell: Cell) -> tuple[float | None, float]:
-    plain = resolve(replace(cell.request, init="default", protocol="equal-total"))
+    plain = resolve_cell(replace(cell.request, init="default", protocol="equal-total"))
     watch = _Watch()
     run = Run(plain, Path(), watch)
     run.first_steps(STEPS)

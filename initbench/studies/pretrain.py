@@ -16,12 +16,13 @@ from initbench import digest, seeding
 from initbench.datasets.open import open_dataset
 from initbench.errors import InitbenchError, UsageError
 from initbench.harness import record as records
-from initbench.harness.cell import Cell, RunRequest, resolve
+from initbench.harness.cell import Cell, resolve_cell
 from initbench.harness.hardware import environment
+from initbench.harness.request import RunRequest
 from initbench.harness.run import Run
 from initbench.harness.weights import save_weights
 from initbench.protocols import BackboneInfo, NoProgress, Progress, structure_of
-from initbench.studies.sweep import PartOptions, plan
+from initbench.studies.sweep import PartOptions, cross_requests
 
 NNUNET = ".pth"
 _AXES = "D inferior to superior, H posterior to anterior, W left to right"
@@ -71,7 +72,7 @@ def plan_one(init: str, backbone: str, dataset: str, seed: int, path: Path, **op
         UsageError: it names more than one run, or its file cannot be written.
     """
     check_path(path)
-    requests = plan(init, backbone, dataset, seeds=[seed], **options)
+    requests = cross_requests(init, backbone, dataset, seeds=[seed], **options)
     if len(requests) != 1:
         raise UsageError(f"one initializer, one backbone, one data set and one fold at a time; this names {len(requests)} runs")
     return requests[0]
@@ -90,7 +91,7 @@ def export(request: RunRequest, path: Path, progress: Progress | None = None) ->
         InitbenchError: the pretext diverged, or the file cannot be written.
     """
     check_path(path)
-    cell = resolve(request, progress)
+    cell = resolve_cell(request, progress)
     run = Run(cell, path.parent, progress or NoProgress())
     with seeding.deterministic(request.threads):
         model, _ = run.initialized()

@@ -9,12 +9,13 @@ from typing import Any
 
 from initbench.datasets.open import open_dataset
 from initbench.errors import DataError, UsageError
-from initbench.harness.cell import RunRequest, Steps, steps_of
+from initbench.harness.cell import Steps, steps_of
+from initbench.harness.request import RunRequest
 from initbench.protocols import Dataset
 from initbench.published import trials
 from initbench.published.trials import Overrides, Trial
 from initbench.recipes.files import default_name
-from initbench.studies.sweep import learned, plan
+from initbench.studies.sweep import cross_requests, learned
 
 _Setting = tuple[str, str, str, tuple[str, ...], int | None]  # backbone, data set, protocol, assignments, training cases
 
@@ -36,7 +37,7 @@ def missing(asked: Iterable[Trial], overrides: Overrides, data_root: Path | None
     return found
 
 
-def requests(
+def trial_requests(
     asked: Sequence[Trial], overrides: Overrides, seeds: Sequence[int], control: Trial | None, options: dict[str, Any]
 ) -> list[RunRequest]:
     """The runs behind the rows, each once, seeds slowest.
@@ -60,7 +61,7 @@ def requests(
     for (backbone, dataset, protocol, assignments, cases), members in groups.items():
         inits = list(dict.fromkeys(trial.init for trial in members))
         own = {**options, "assignments": assignments, "train_cases": [] if cases is None else [cases]}
-        made = plan(inits, [backbone], [dataset], seeds=seeds, protocol=protocol, placebo=control in members, **own)  # type: ignore[arg-type]
+        made = cross_requests(inits, [backbone], [dataset], seeds=seeds, protocol=protocol, placebo=control in members, **own)  # type: ignore[arg-type]
         found |= dict.fromkeys(replace(request, index=0) for request in made)
     ordered = sorted(found, key=lambda request: request.seed)
     return [replace(request, index=index) for index, request in enumerate(ordered)]

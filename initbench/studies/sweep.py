@@ -14,12 +14,12 @@ from initbench import registry, spec
 from initbench.datasets.splits import SplitName, parse_fold
 from initbench.errors import UsageError
 from initbench.executors.local import OneRun, Reporter, run_all
-from initbench.harness import compose, names
-from initbench.harness.cell import Protocol, RunRequest, as_json, check_streams, check_tolerance
+from initbench.harness import compose
 from initbench.harness.execute import Outcome, execute, look_up
+from initbench.harness.request import Protocol, RunRequest, as_json, assign, check_streams, check_tolerance, items
 from initbench.protocols import Size
 from initbench.recipes.settings import Budget
-from initbench.runs.status import Planned, write_plan
+from initbench.runs.status import AskedRun, write_asked
 from initbench.seeding import Stream
 from initbench.stats.blocks import BASELINE, PLACEBO, is_placebo
 
@@ -72,7 +72,7 @@ class Options(PartOptions, total=False):
     placebo: bool
 
 
-def plan(
+def cross_requests(
     init: str | Sequence[str],
     backbone: str | Sequence[str],
     dataset: str | Sequence[str] = "phantom-lung",
@@ -89,8 +89,8 @@ def plan(
     Raises:
         UsageError: an unknown or malformed component or parameter, no seed, no such fold.
     """
-    inits, backbones, datasets = (names.items(values) for values in (init, backbone, dataset))
-    inits, assignments = names.assign(inits, options.get("assignments", ()))
+    inits, backbones, datasets = (items(values) for values in (init, backbone, dataset))
+    inits, assignments = assign(inits, options.get("assignments", ()))
     if placebo:
         inits = _with_placebo(inits, seeds if isinstance(seeds, int) else len(seeds))
     pays = {text: learned(text) for text in inits}
@@ -210,11 +210,11 @@ def _note(requests: Sequence[RunRequest], outcomes: Mapping[int, Outcome], folde
     for number, request in enumerate(requests):
         state, folder = outcomes[number].state, folders[number]
         if state == "refused" or folder is None:  # its data cannot be read, so it has no place yet
-            planned.append(Planned(request.label, as_json(request), None, state, outcomes[number].message))
+            planned.append(AskedRun(request.label, as_json(request), None, state, outcomes[number].message))
         else:
-            planned.append(Planned(request.label, as_json(request), folder))
+            planned.append(AskedRun(request.label, as_json(request), folder))
     with contextlib.suppress(OSError):
-        write_plan(requests[0].out, planned)
+        write_asked(requests[0].out, planned)
 
 
 class _Renumbered:
@@ -260,7 +260,7 @@ def run(
     Raises:
         UsageError: the request itself is wrong. What goes wrong in a run is in its outcome.
     """
-    return run_planned(plan(init, backbone, dataset, **options), jobs, reporter)
+    return run_planned(cross_requests(init, backbone, dataset, **options), jobs, reporter)
 
 
 def _lost(request: RunRequest, message: str) -> Outcome:

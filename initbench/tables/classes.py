@@ -26,7 +26,7 @@ _SAID: dict[Metric, str] = {
 _MEAN = "mean"
 
 
-def sheets(study: Study, metric: Metric = "dice") -> list[Sheet]:
+def class_sheets(study: Study, metric: Metric = "dice") -> list[Sheet]:
     """For every block the classes, then, where a reference lacks one, what was predicted there.
 
     Raises:

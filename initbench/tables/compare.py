@@ -20,7 +20,7 @@ _COLUMNS = ("holds for", "difference [95 %]", "p alone", "p adjusted", "p beyond
 _SCOPES: tuple[Scope, ...] = ("A", "B", "C")
 
 
-def sheets(study: Study, first: str, second: str, margin: float = MARGIN) -> list[Sheet]:
+def compare_sheets(study: Study, first: str, second: str, margin: float = MARGIN) -> list[Sheet]:
     """A sheet for every block that has both inits.
 
     Raises:

@@ -21,7 +21,7 @@ from initbench.tables.study import Study
 from initbench.tables.titles import settings, title
 
 
-def sheets(study: Study, against: str = BASELINE, margin: float = MARGIN, *, letters: bool = False) -> list[Sheet]:
+def leaderboard_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN, *, letters: bool = False) -> list[Sheet]:
     """A sheet for every block, and below the last one what the columns mean.
 
     Args:

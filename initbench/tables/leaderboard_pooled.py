@@ -28,7 +28,7 @@ _KEYS: dict[Grouping, tuple[str, ...]] = {
 }
 
 
-def sheets(study: Study, by: Grouping, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
+def pooled_sheets(study: Study, by: Grouping, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
     """A sheet for every group of blocks that share backbone or data set, or for all that share their settings."""
     check_control(study, against)
     made = [_sheet(tables, by, against, margin) for tables in grouped(study.tables, by)]

@@ -25,7 +25,7 @@ def pairs(tables: Sequence[ScoreTable]) -> list[tuple[ScoreTable, ScoreTable]]:
     return [(group[PROTOCOLS[0]], group[PROTOCOLS[1]]) for group in found.values() if set(PROTOCOLS) <= set(group)]
 
 
-def sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
+def protocol_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
     """A sheet for every block that was run under both."""
     of_cell = study.of_cell
     return [_sheet(pair, of_cell, against, margin) for pair in pairs(study.tables)]

@@ -44,7 +44,7 @@ def _shared(table: ScoreTable) -> dict[str, object]:
     return {**table.block, "split": whole_split(str(table.block["split"]))}
 
 
-def sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
+def subset_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
     """A sheet for every such group."""
     of_cell = study.of_cell
     return [_sheet(group, of_cell, against, margin) for group in groups(study)]

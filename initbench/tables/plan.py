@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from initbench.runs.costs import Expected, Measured, Sample, StudyPlan, init_of, network_of, pace_of
+from initbench.runs.costs import Costs, Expected, Sample, StudyPlan, init_of, network_of, pace_of
 from initbench.stats.blocks import BASELINE, is_placebo, part
 from initbench.stats.design import Refused
 from initbench.stats.power import Pilot, detectable, detectable_ratio, floor, power_of
@@ -74,7 +74,7 @@ def _init_seconds(run: Expected, samples: Sequence[Sample]) -> float | None:
     return None if pace is None else pace * run.init_steps
 
 
-def time_of(runs: Sequence[Expected], measured: Measured) -> Time:
+def time_of(runs: Sequence[Expected], measured: Costs) -> Time:
     """Seconds of the new ones among `runs`."""
     groups: dict[str, list[Expected]] = {}
     for run in runs:
@@ -118,7 +118,7 @@ def _half(parts: Sequence[tuple[float, int, list[float]]]) -> float:
     return t_quantile(0.975, df) * math.sqrt(total)
 
 
-def bytes_of(run: Expected, measured: Measured) -> int:
+def bytes_of(run: Expected, measured: Costs) -> int:
     """What a new run leaves on the disk."""
     resolved = run.resolved
     rest = measured.rest.get((resolved["dataset"], resolved["backbone"]))
@@ -161,7 +161,7 @@ def nearest(resolved: Mapping[str, Any], tables: Sequence[ScoreTable]) -> Borrow
     return Borrowed(pilot, ", ".join(source), not differs)
 
 
-def sheets(plan: StudyPlan, tables: Sequence[ScoreTable], stated: Pilot | None = None) -> list[Sheet]:
+def plan_sheets(plan: StudyPlan, tables: Sequence[ScoreTable], stated: Pilot | None = None) -> list[Sheet]:
     """The study by data set and network, and by init.
 
     Args:

@@ -88,7 +88,7 @@ def _cell(found: Interval) -> str:
     return words.interval(found, digits=1 if found.value >= 1 else 2, scale=DIFFERENCE)
 
 
-def sheets(tables: Sequence[ScoreTable], cases: Sequence[int]) -> list[Sheet]:
+def power_sheets(tables: Sequence[ScoreTable], cases: Sequence[int]) -> list[Sheet]:
     """A sheet for every block whose runs can serve as pilot; the others say why not."""
     made = []
     for table in tables:

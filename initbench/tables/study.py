@@ -11,7 +11,7 @@ from typing import get_args
 import pandas as pd
 
 from initbench.errors import UsageError
-from initbench.runs.read import UNCOUNTED, Grid, load
+from initbench.runs.read import UNCOUNTED, CountedOn, read_runs
 from initbench.stats.table import Policy, ScoreTable, of_classes, score_tables, with_patients
 from initbench.tables.patients import patients_of
 from initbench.tables.standings import Runs, summaries
@@ -31,7 +31,7 @@ class Scoring:
     policy: Policy = "reference-mask"
     classes: tuple[str, ...] = ()
     shared: bool = False
-    grid: Grid = "native"
+    grid: CountedOn = "native"
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,14 @@ def policy_of(name: str) -> Policy:
     raise UsageError(f"--dice-policy {name!r}: there are {', '.join(get_args(Policy))}")
 
 
-def read(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = (), scoring: Scoring | None = None) -> Study:
+def read_study(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = (), scoring: Scoring | None = None) -> Study:
     """The runs below `out`, of these data sets and backbones or of all.
 
     Raises:
         UsageError: there is no such folder, no such run in it, or none with counts on the grid.
     """
     scoring = scoring or Scoring()
-    found = load(out, scoring.grid)
+    found = read_runs(out, scoring.grid)
     runs, cases = found.runs, found.cases
     for column, wanted in (("dataset", datasets), ("backbone", backbones)):
         if wanted:

@@ -12,9 +12,7 @@ from initbench.stats.components import Component, Components
 from initbench.stats.design import Array, Refused
 from initbench.stats.table import ScoreTable
 from initbench.stats.variances import PooledRatio, pooled_ratio
-from initbench.tables import leaderboard as board
-from initbench.tables import leaderboard_pooled as pooling
-from initbench.tables import words
+from initbench.tables import leaderboard, leaderboard_pooled, words
 from initbench.tables.sheet import Sheet
 from initbench.tables.titles import settings, title
 
@@ -29,7 +27,7 @@ SOURCES = {
 }
 
 
-def sheets(tables: Sequence[ScoreTable]) -> list[Sheet]:
+def variance_sheets(tables: Sequence[ScoreTable]) -> list[Sheet]:
     """The components of every block."""
     return [_sheet(table) for table in tables]
 
@@ -53,7 +51,7 @@ def _sheet(table: ScoreTable) -> Sheet:
         columns=("source", "SD of one case [95 %]", "share", "SD left in a mean [95 %]"),
         rows=rows,
         notes=(
-            board.headline(table, analysis),
+            leaderboard.headline(table, analysis),
             *_notes(found, table),
             *words.marked(cell for row in rows for cell in row),
             *notes,
@@ -95,7 +93,7 @@ def _values(table: ScoreTable, found: Components, name: str, part: Component, wh
         "sd_left": left.value,
         "sd_left_low": left.low,
         "sd_left_high": left.high,
-        **board.spread_values(found),
+        **leaderboard.spread_values(found),
     }
 
 
@@ -110,7 +108,7 @@ def across(tables: Sequence[ScoreTable], against: str = BASELINE) -> list[Sheet]
     """
     if not any(against in table.inits for table in tables):
         raise UsageError(f"no block has a complete {words.label(against)}, with which the others would be compared")
-    return [_across(group, against) for group in pooling.grouped(tables, "all")]
+    return [_across(group, against) for group in leaderboard_pooled.grouped(tables, "all")]
 
 
 def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
@@ -120,17 +118,17 @@ def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
     blocks = {init: len(_runs(having, init, against)) for init in inits}
     return Sheet(
         title=f"Seed SD against {words.label(against)}",
-        subtitle=pooling.extent(tables),
+        subtitle=leaderboard_pooled.extent(tables),
         columns=("init", "blocks", "ratio of seed SDs [95 %]", "p"),
         rows=tuple(_ratio_cells(init, blocks[init], ratio) for init, ratio in found.items()),
         notes=(
             "Ratio below 1: the init makes Dice depend less on the seed. Pooled over blocks, as in one block an SD of few seeds "
             f"says next to nothing. Intervals and p hold for {words.count(len(inits), 'ratio')} at once.",
             *(f"{title(table.block)} is left out: {why}." for table in tables if (why := _why_out(table, against))),
-            *pooling.narrowed(tables),
+            *leaderboard_pooled.narrowed(tables),
         ),
         values=tuple(
-            {**pooling.settings(tables[0].block), **_ratio_values(init, against, blocks[init], ratio)}
+            {**leaderboard_pooled.settings(tables[0].block), **_ratio_values(init, against, blocks[init], ratio)}
             for init, ratio in found.items()
         ),
     )

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from initbench import seeding
-from initbench.harness.cell import RunRequest, resolve
+from initbench.harness.cell import resolve_cell
+from initbench.harness.request import RunRequest
 from initbench.harness.run import Run
 from initbench.harness.sites import find_sites
 from initbench.protocols import NoProgress, Progress, Role, structure_of
@@ -63,7 +64,7 @@ def diagnose(request: RunRequest, progress: Progress | None = None) -> Diagnosis
     Raises:
         UsageError: the request is wrong. InitbenchError: the pretext diverged.
     """
-    cell = resolve(request, progress)
+    cell = resolve_cell(request, progress)
     run = Run(cell, Path(), progress or NoProgress())
     with seeding.deterministic(request.threads):
         model, volumes = run.initialized()

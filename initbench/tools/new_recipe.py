@@ -19,11 +19,12 @@ from initbench.datasets import splits
 from initbench.datasets.geometry import bind_axes
 from initbench.datasets.open import open_dataset
 from initbench.harness.cell import patch_rule
-from initbench.preprocessing.auto_settings import Grids, median_shape, planned, target_spacing
-from initbench.preprocessing.preprocess import CaseScan, Parameters, resolve, scan
+from initbench.preprocessing.auto_settings import Grids, fill_auto_settings, median_shape, target_spacing
+from initbench.preprocessing.preprocess import CaseScan, Parameters, resolve_parameters, scan
 from initbench.protocols import Case, Dataset, Grid, Size, Split
 from initbench.recipes.files import listing
-from initbench.recipes.settings import Preprocess, Recipe, load
+from initbench.recipes.load import load_recipe
+from initbench.recipes.settings import Preprocess, Recipe
 from initbench.spec import Spec
 
 
@@ -60,12 +61,12 @@ def write(name: str, data_root: Path | None) -> str:
 
 
 def _generic(name: str, size: Size, backbone: str = "") -> Recipe:
-    return load(name, size=size, backbone=backbone, budget="paper")
+    return load_recipe(name, size=size, backbone=backbone, budget="paper")
 
 
 def look(dataset: Dataset, settings: Preprocess) -> Seen:
     """Reads the training cases of the usual split, and no other: what a recipe knows of the reported ones would leak."""
-    split = splits.resolve(dataset, None)
+    split = splits.resolve_split(dataset, None)
     scans: list[CaseScan] = []
     shapes, filled = [], []
     for case_id in split.train:
@@ -73,7 +74,7 @@ def look(dataset: Dataset, settings: Preprocess) -> Seen:
         scans.append(scan(case))
         shapes.append(_shape(case))
         filled.append(float((case.label > 0).mean()))
-    parameters = resolve(settings, dataset.modality, scans, dataset.channels)
+    parameters = resolve_parameters(settings, dataset.modality, scans, dataset.channels)
     grids = Grids(np.array(shapes), np.array([item.spacing_xyz for item in scans]))
     return Seen(split, grids, float(np.median(filled)), parameters)
 
@@ -155,7 +156,7 @@ def _by_numbers(generic: str, grids: Grids) -> dict[tuple[Grid, int], list[str]]
     found: dict[tuple[Grid, int], list[str]] = {}
     for name in BACKBONES:
         rule = patch_rule(registry.get("backbone", Spec(name)))
-        recipe = planned(_generic(generic, "paper", name), grids, rule)
+        recipe = fill_auto_settings(_generic(generic, "paper", name), grids, rule)
         found.setdefault((recipe.patch.size, recipe.steps.paper), []).append(name)
     return found
 

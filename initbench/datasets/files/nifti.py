@@ -38,7 +38,7 @@ class File:
 
     def read(self, case_id: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """As `read`."""
-        return read(case_id, self.path)
+        return read_nifti(case_id, self.path)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -49,7 +49,7 @@ def stem(name: str) -> str:
     return name.removesuffix(".gz").removesuffix(".nii")
 
 
-def read(case_id: str, path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def read_nifti(case_id: str, path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Voxels in the file's own axis order, and its affine.
 
     Raises:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from initbench import digest
 from initbench.datasets.folder import FolderDataset
-from initbench.datasets.splits import resolve
+from initbench.datasets.splits import resolve_split
 from initbench.datasets.tables import read_json
 from initbench.errors import DataError, InitbenchError
 from initbench.protocols import Dataset, NoProgress, Progress, caveat_of, splits_of, stated_of
@@ -118,7 +118,7 @@ def _notes(dataset: Dataset, problems: list[Problem]) -> Iterator[str]:
     problems += _stated(dataset)
     for number, split in enumerate(splits_of(dataset)):
         try:
-            name = resolve(dataset, split.name).name
+            name = resolve_split(dataset, split.name).name
         except InitbenchError as error:
             if number == 0:
                 problems.append(Problem(split.name, str(error)))
@@ -138,7 +138,7 @@ def _stated(dataset: Dataset) -> list[Problem]:
         return [Problem("splits", str(error))]
     for name in names:
         try:
-            resolve(dataset, name)
+            resolve_split(dataset, name)
         except InitbenchError as error:
             problems.append(Problem(name, str(error)))
     return problems

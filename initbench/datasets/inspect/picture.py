@@ -13,7 +13,7 @@ from matplotlib.ticker import LogFormatter
 
 from initbench import plots
 from initbench.datasets.inspect.fingerprint import Fingerprint, slice_of
-from initbench.palette import COLOURS
+from initbench.plots import COLOURS
 from initbench.protocols import Case
 
 _SHADE = 0.45  # of a label over the image

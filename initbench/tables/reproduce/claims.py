@@ -14,14 +14,14 @@ from initbench.stats.table import ScoreTable
 from initbench.stats.testable import untestable
 from initbench.tables import words
 from initbench.tables.reproduce.matching import PLACEBO_LABEL, control
-from initbench.tables.reproduce.measured import Asked, Measured, name_of
+from initbench.tables.reproduce.measured import Asked, MeasuredRow, name_of
 from initbench.tables.sheet import Sheet
 
 _COLUMNS = ("claim", "paper", "measured [95 %]", "verdict", "the claim here")
 _NAN = math.nan
 
 
-def sheet(asked: Asked, measured: Mapping[str, Measured]) -> Sheet:
+def sheet(asked: Asked, measured: Mapping[str, MeasuredRow]) -> Sheet:
     """The claims of a table with what becomes of them."""
     table = asked.table
     found = judged(table.claims, measured, asked.margin)
@@ -45,7 +45,7 @@ def sheet(asked: Asked, measured: Mapping[str, Measured]) -> Sheet:
     )
 
 
-def judged(claims: Sequence[Claim], measured: Mapping[str, Measured], margin: float) -> list[Difference]:
+def judged(claims: Sequence[Claim], measured: Mapping[str, MeasuredRow], margin: float) -> list[Difference]:
     """The differences that a table is there to show, judged as one family; under crossed seeds.
 
     Claims about the same runs, as those of two data sets that both are asked of another one, are one member of it.
@@ -63,7 +63,7 @@ def judged(claims: Sequence[Claim], measured: Mapping[str, Measured], margin: fl
     return [replace(once[key], first=claim.first, second=claim.second) for key, claim in zip(keys, claims, strict=True)]
 
 
-def _untestable(first: Measured | None, second: Measured | None, claim: Claim) -> str:
+def _untestable(first: MeasuredRow | None, second: MeasuredRow | None, claim: Claim) -> str:
     """Why a claim cannot be tested; empty where it can."""
     if first is None or second is None:
         missing = [name for name, item in ((claim.first, first), (claim.second, second)) if item is None]
@@ -83,7 +83,7 @@ def _scores(table: ScoreTable, claim: Claim) -> tuple[Array, Array]:
 
 
 def _difference(
-    first: Measured | None, second: Measured | None, claim: Claim, reason: str, margin: float, family: Family
+    first: MeasuredRow | None, second: MeasuredRow | None, claim: Claim, reason: str, margin: float, family: Family
 ) -> Difference:
     names = (claim.first, claim.second)
     if first is None or second is None:
@@ -123,7 +123,7 @@ def answer(table: Table, claim: Claim, item: Difference, margin: float) -> str:
     return f"{found}; not of its size"
 
 
-def _placebo(asked: Asked, measured: Mapping[str, Measured]) -> list[str]:
+def _placebo(asked: Asked, measured: Mapping[str, MeasuredRow]) -> list[str]:
     """What luck alone does between these runs: the default drawn again beside the default of the same setting."""
     own = control(asked.mapped.trials)
     if PLACEBO_LABEL not in measured or own is None:

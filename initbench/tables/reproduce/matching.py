@@ -17,7 +17,7 @@ from initbench.errors import UsageError
 from initbench.paths import home
 from initbench.published import trials
 from initbench.published.trials import Overrides, Trial, dataset_names, usual_split
-from initbench.recipes.settings import Plan, Recipe
+from initbench.recipes.settings import AutoSettings, Recipe
 from initbench.runs import store
 from initbench.stats.blocks import BASELINE, is_placebo, whole_split
 from initbench.stats.table import SCORED
@@ -232,7 +232,7 @@ def _same_recipe(resolved: Mapping[str, Any], recipe: Recipe, trial: Trial, over
     return _written(recorded, recipe.plan, by_hand) == _written(recipe, recipe.plan, by_hand)
 
 
-def _written(recipe: Recipe, plan: Plan, by_hand: Set[str]) -> dict[str, Any]:
+def _written(recipe: Recipe, plan: AutoSettings, by_hand: Set[str]) -> dict[str, Any]:
     """The values of a recipe without those that a plan fills in."""
     values = recipe.identity(without=(*_DOCUMENTATION, *_NOT_OF_THE_CELL, "plan"))
     for section, name in (("preprocess", "spacing"), ("patch", "size")):

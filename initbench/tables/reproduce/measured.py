@@ -44,7 +44,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRow:
     """The runs of one row.
 
     Attributes:
@@ -98,7 +98,7 @@ class Answer:
     """
 
     found: Found
-    rows: Mapping[str, Measured]
+    rows: Mapping[str, MeasuredRow]
     scores: Mapping[str, Scores]
 
 
@@ -128,7 +128,7 @@ def _answer(asked: Asked, runs: pd.DataFrame, loaded: Loaded, found: Found) -> A
     by_dataset: dict[str, list[str]] = {}
     for label, frame in own.items():
         by_dataset.setdefault(str(frame["dataset"].iloc[0]), []).append(label)
-    measured: dict[str, Measured] = {}
+    measured: dict[str, MeasuredRow] = {}
     scores: dict[str, Scores] = {}
     for dataset, labels in by_dataset.items():
         its_own = any(dataset in dataset_names(row.dataset) for row in asked.table.row if row.dataset)
@@ -202,7 +202,7 @@ def _relabelled(cases: pd.DataFrame, runs: pd.DataFrame, label: str) -> pd.DataF
     return frame.assign(cell=label, **{name: frame[name].astype(str) for name in ("case", "class_name", "dataset")})
 
 
-def _row(paper: Table, label: str, runs: pd.DataFrame, table: ScoreTable) -> Measured:
+def _row(paper: Table, label: str, runs: pd.DataFrame, table: ScoreTable) -> MeasuredRow:
     first = runs.iloc[0]
     block = {key: _plain(first[key]) for key in (*BLOCK, "init", "protocol")}
     name = name_of(label)
@@ -219,7 +219,7 @@ def _row(paper: Table, label: str, runs: pd.DataFrame, table: ScoreTable) -> Mea
         mean = Interval(float(scores.mean()) if scores.size else _NAN, _NAN, _NAN)
         sd, reason = cut(sd_interval(scores), SD), withheld.reason
         diverged = int((runs["status"] == "diverged").sum())
-    return Measured(
+    return MeasuredRow(
         label=label,
         cell=str(first["cell"]),
         here=words.label(str(block["init"])),

@@ -10,9 +10,9 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from initbench.errors import InitbenchError
-from initbench.palette import COLOURS
+from initbench.plots import COLOURS
 from initbench.published.tables import Row
-from initbench.tables.reproduce.measured import Answer, Asked, Measured
+from initbench.tables.reproduce.measured import Answer, Asked, MeasuredRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,7 @@ class Point:
 
     x: float
     published: float | None
-    measured: Measured | None
+    measured: MeasuredRow | None
 
 
 def draw(asked: Asked, answers: Sequence[Answer], path: Path) -> None:
@@ -50,7 +50,7 @@ def draw(asked: Asked, answers: Sequence[Answer], path: Path) -> None:
         raise InitbenchError(f"--plot {path} cannot be written ({error})") from None
 
 
-def series(asked: Asked, measured: Mapping[str, Measured]) -> dict[str, list[Point]]:
+def series(asked: Asked, measured: Mapping[str, MeasuredRow]) -> dict[str, list[Point]]:
     """The points of each line."""
     found: dict[str, list[Point]] = {}
     for place, row in enumerate(asked.table.row):
@@ -61,7 +61,7 @@ def series(asked: Asked, measured: Mapping[str, Measured]) -> dict[str, list[Poi
     return found
 
 
-def _panel(axes: Axes, asked: Asked, measured: Mapping[str, Measured]) -> None:
+def _panel(axes: Axes, asked: Asked, measured: Mapping[str, MeasuredRow]) -> None:
     for place, (name, points) in enumerate(series(asked, measured).items()):
         colour, shift = COLOURS[(4, 5, 2)[place % 3]], _APART * place if _categorical(asked.table.row) else 0.0
         known = [point for point in points if point.measured is not None and math.isfinite(point.measured.mean.value)]

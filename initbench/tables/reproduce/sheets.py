@@ -20,7 +20,7 @@ from initbench.stats.table import class_scores
 from initbench.tables import words
 from initbench.tables.reproduce import claims
 from initbench.tables.reproduce.matching import PLACEBO_LABEL
-from initbench.tables.reproduce.measured import Answer, Asked, Measured
+from initbench.tables.reproduce.measured import Answer, Asked, MeasuredRow
 from initbench.tables.sheet import Sheet
 from initbench.tables.titles import variant
 
@@ -58,7 +58,7 @@ def gap(scores: Array, published: float) -> Gap:
     return Gap(points, Interval(points / sd.value, low, high), reach)
 
 
-def sheets(asked: Asked, answers: Sequence[Answer]) -> list[Sheet]:
+def reproduction_sheets(asked: Asked, answers: Sequence[Answer]) -> list[Sheet]:
     """The table beside the runs, its claims, and its classes where the paper has them; once for every answer."""
     made: list[Sheet] = []
     for answer in answers:
@@ -88,7 +88,7 @@ def _main(asked: Asked, answer: Answer) -> Sheet:
     )
 
 
-def _subtitle(measured: Iterable[Measured], networks: set[tuple[object, str]]) -> str:
+def _subtitle(measured: Iterable[MeasuredRow], networks: set[tuple[object, str]]) -> str:
     rows = list(measured)
     dataset, network = sorted(networks, key=str)[0]
     common = [f"{dataset} × {network}" if len(networks) == 1 else "measured on the data and networks in the second column"]
@@ -100,11 +100,11 @@ def _subtitle(measured: Iterable[Measured], networks: set[tuple[object, str]]) -
     return " · ".join([*common, " or ".join(map(str, cases)) + " cases"])
 
 
-def _all(rows: Sequence[Measured], key: str) -> str:
+def _all(rows: Sequence[MeasuredRow], key: str) -> str:
     return " or ".join(str(value) for value in dict.fromkeys(row.block[key] for row in rows))
 
 
-def _cells(label: str, row: Row | None, item: Measured | None, several: bool) -> tuple[str, ...]:
+def _cells(label: str, row: Row | None, item: MeasuredRow | None, several: bool) -> tuple[str, ...]:
     paper = "–" if row is None or row.value is None else f"{row.value:.2f}"
     if item is None:
         return (label, "–", paper, *["–"] * (len(_COLUMNS) - 3))
@@ -168,7 +168,7 @@ def _scoring(asked: Asked, answer: Answer) -> list[str]:
     return [*said, *(["Counted on the native grid; the paper counts on its resampled one."] if lacking else [])]
 
 
-def _of_the_sds(rows: Iterable[Measured]) -> list[str]:
+def _of_the_sds(rows: Iterable[MeasuredRow]) -> list[str]:
     """What the SDs of rows with few seeds are worth; a withheld row may have none."""
     seeds = {item.label: item.scores.size for item in rows if item.scores.size}
     alone = [label for label, n in seeds.items() if n == 1]
@@ -188,7 +188,7 @@ def _of_the_sd(seeds: int) -> str:
     )
 
 
-def _values(asked: Asked, label: str, row: Row | None, item: Measured | None) -> dict[str, object]:
+def _values(asked: Asked, label: str, row: Row | None, item: MeasuredRow | None) -> dict[str, object]:
     paper = _NAN if row is None or row.value is None else row.value
     apart = gap(item.scores, paper) if item is not None and item.scores.size and not math.isnan(paper) else None
     return {
@@ -255,7 +255,7 @@ def _classes(asked: Asked, answer: Answer) -> list[Sheet]:
     return made
 
 
-def _shared(cases: pd.DataFrame, rows: Iterable[Measured]) -> pd.DataFrame:
+def _shared(cases: pd.DataFrame, rows: Iterable[MeasuredRow]) -> pd.DataFrame:
     """Under ``--shared-seeds`` the cases of those; the rows are of one data set, and so of one table."""
     narrowed = next((item.table.narrowed for item in rows), None)
     return cases[cases["seed"].isin(narrowed.seeds)] if narrowed and narrowed.seeds else cases

@@ -17,8 +17,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from initbench import registry
 from initbench.harness.context import Context
 from initbench.protocols import Site, Structure, Task
+from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import Recipe
-from initbench.recipes.settings import load as load_recipe
 from initbench.sampling.volumes import GuidedSampler, UnlabelledSampler
 from initbench.training.loop import FitSettings
 from initbench.validation.inits.subject import InitSubject

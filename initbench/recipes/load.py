@@ -1,0 +1,150 @@
+"""From TOML files to the settings of a run: overrides by size, backbone and budget, then ``--set``.
+
+Each layer lies over the one before: ``base.toml`` and those of its overrides whose `when` matches (in file order), the data set's
+recipe and its matching overrides, and the user's assignments. A recipe is data and no code: it holds values and no expressions.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from pydantic import ValidationError
+
+from initbench import registry, spec
+from initbench.errors import UsageError
+from initbench.protocols.basics import SIZES
+from initbench.recipes.files import read_recipe_file
+from initbench.recipes.settings import Budget, Recipe
+
+_SELECTABLE: Final[Mapping[str, tuple[str, ...]]] = {"size": SIZES, "budget": get_args(Budget)}
+
+
+def load_recipe(name: str, *, size: str, backbone: str, budget: Budget, assignments: Iterable[str] = ()) -> Recipe:
+    """Resolves a recipe.
+
+    Args:
+        name: of a packaged recipe, or a path to a TOML file.
+        size: ``tiny`` or ``paper``, matched by overrides.
+        backbone: name, matched by overrides.
+        budget: matched by overrides.
+        assignments: ``section.field=value``, over everything else.
+
+    Raises:
+        UsageError: unknown recipe, key or value; says which and what is allowed.
+    """
+    values: dict[str, Any] = {}
+    for layer in layers(name, size=size, backbone=backbone, budget=budget):
+        _merge(values, layer.values)
+    for assignment in assignments:
+        _assign(values, assignment)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(f"recipe {name}: {_explain(error)}") from None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings of one place: a recipe, or an override in it whose `when` matches."""
+
+    recipe: str
+    when: Mapping[str, Any]
+    values: Mapping[str, Any]
+
+
+def layers(name: str, *, size: str, backbone: str, budget: str) -> Iterator[Layer]:
+    """What `load` lays over one another, in that order; assignments come after.
+
+    Raises:
+        UsageError: unknown recipe, or an override that is none.
+    """
+    selectors = {"size": size, "backbone": backbone, "budget": budget}
+    for recipe in ("base", name):
+        table = read_recipe_file(recipe)
+        yield Layer(recipe, {}, {key: value for key, value in table.items() if key != "override"})
+        for override in _overrides(name, table):
+            when = override.get("when", {})
+            if _matches(name, when, selectors):
+                yield Layer(recipe, when, {key: value for key, value in override.items() if key != "when"})
+
+
+def _overrides(name: str, table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = table.get("override", [])
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise UsageError(f"recipe {name}: override must be a list of tables, as in [[override]], got {found!r:.200}")
+    return found
+
+
+def _matches(name: str, when: Any, selectors: Mapping[str, str]) -> bool:
+    if not isinstance(when, dict) or set(when) - set(selectors):
+        raise UsageError(f"recipe {name}: an override's `when` may name {', '.join(selectors)}, got {when!r}")
+    wanted = {key: _wanted(name, key, value) for key, value in when.items()}
+    return all(_without_place(selectors[key]) in map(_without_place, values) for key, values in wanted.items())
+
+
+def _wanted(name: str, key: str, value: Any) -> list[str]:
+    """The values that an override asks for; there are all of them, as an override with a slip of the pen would never hold."""
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(isinstance(item, str) for item in values):
+        raise UsageError(f"recipe {name}: an override's `when` asks for {key} = {value!r:.200}; write a name, or a list of names")
+    for item in values:
+        if key == "backbone":
+            _check_backbone(name, item)
+        elif item not in _SELECTABLE[key]:
+            raise UsageError(
+                f"recipe {name}: an override asks for {key} = {item!r:.200}; there are {', '.join(_SELECTABLE[key])}"
+            )
+    return values
+
+
+def _check_backbone(name: str, backbone: str) -> None:
+    if spec.Spec(backbone).is_file:
+        return
+    try:
+        registry.check_name("backbone", backbone)
+    except UsageError as error:
+        raise UsageError(f"recipe {name}: an override's `when`: {error}") from None
+
+
+def _without_place(selector: str) -> str:
+    """A backbone in a file by the file's name: the same run may be asked for from another folder."""
+    return Path(selector).name if spec.Spec(selector).is_file else selector
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = copy.deepcopy(value)
+
+
+def _assign(values: dict[str, Any], assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {assignment!r}: write --set section.field=value, as in --set optimizer.lr=0.001")
+    *sections, name = key.strip().split(".")
+    table = values
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"--set {assignment!r}: {section} is a value, not a section")
+    table[name] = spec.value(text.strip())
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"])
+        got = "" if item["type"] == "missing" else f" (got {_short(item['input'])})"
+        lines.append(f"{where}: {item['msg']}{got}")
+    return "; ".join(lines)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:100]} and {len(text) - 100} more characters"
