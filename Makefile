@@ -28,8 +28,8 @@ check: $(STAMP) ## style, types, import rules
 test: check ## what CI runs: minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not full"
 
-test-full: check ## all of it, with training runs on real volumes: most of an hour
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+test-full: check ## all of it, with training runs on real volumes: most of an hour; ROOM=stats for one folder of tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup tests/$(ROOM)
 
 bench: $(STAMP) ## speed of the device-resident data path and of a training step
 	OMP_NUM_THREADS=1 $(BIN)/pytest benchmarks --benchmark-only

@@ -1,7 +1,7 @@
 """Runs a small study in child processes that are killed, signalled or denied the disk; prints what they left as JSON.
 
 A process of its own, because a child forked from it has torch loaded: a trial costs a second and not five. Read by
-tests/test_resume.py; ``python -m tests.crash_driver '{"data": ..., "out": ..., "trials": [...]}'``.
+tests/harness/test_resume.py; ``python -m tests.crash_driver '{"data": ..., "out": ..., "trials": [...]}'``.
 
 A trial says what happens and at which event of the child: ``{"kind": "kill", "of": "file", "share": 0.5}`` kills it before the
 middle one of its changes of files, ``"of": "pass"`` after the middle one of its modules' forward passes. The child does it to

@@ -5,7 +5,8 @@
 - ``nnunet``: `crop_to_nonzero, resample_patient, GenericPreprocessor` of nnU-Net v1
   (MIC-DKFZ/nnUNet@078bf9c:nnunet/preprocessing), which UNETR++ and nnFormer carry along.
 
-Written from the descriptions of those rules and checked against the libraries themselves (tests/test_published_grids.py).
+Written from the descriptions of those rules, and checked against the libraries themselves
+(tests/preprocessing/test_published_grids.py).
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ class ShallowConvolutionsInFloat32(TorchFunctionMode):
     """Computes 3-D convolutions on volumes shallower than their kernel in float32.
 
     oneDNN's bf16 weight gradient of a 3-D convolution with padding reads memory it never wrote where the volume is two slices
-    deep and the kernel three (torch 2.15, AVX512_BF16): training turned NaN at a random step. tests/test_precision.py shows it.
+    deep and the kernel three (torch 2.15, AVX512_BF16): training turned NaN at a random step.
+    tests/training/test_precision.py shows it.
     """
 
     def __torch_function__(
