@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run install check test test-full bench bench-paper clean
+.PHONY: run install check test test-full docs bench bench-paper clean
 
 run: $(STAMP) ## the main job on the embedded data set: two inits and a placebo, three seeds, a leaderboard
 	$(BIN)/initbench run --init default,lwi --backbone unetrpp --dataset phantom-lung --size tiny --budget smoke --seeds 3 \
@@ -31,6 +31,9 @@ test: check ## what CI runs: minutes
 test-full: check ## all of it, with training runs on real volumes: most of an hour; ROOM=stats for one folder of tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup tests/$(ROOM)
 
+docs: $(STAMP) ## the documentation as a site that is read without a network: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet # the variable silences an advertisement
+
 bench: $(STAMP) ## speed of the device-resident data path and of a training step
 	OMP_NUM_THREADS=1 $(BIN)/pytest benchmarks --benchmark-only
 
@@ -38,4 +41,4 @@ bench-paper: $(STAMP) ## step time and peak memory of every backbone at paper si
 	$(BIN)/python -m benchmarks.paper_size
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

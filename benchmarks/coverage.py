@@ -2,7 +2,7 @@
 
 Studies are made up with known truth and given to the functions that every table reads (`initbench.stats`). Settings are a
 pairwise cover: every two values of two factors meet in some row. ``--quick`` takes 200 studies a row and minutes, the default
-2500 studies (Monte-Carlo error at most 0.006) most of an hour of two cores. Prints the tables of docs/statistics.md.
+2500 studies (Monte-Carlo error at most 0.006) most of an hour of two cores. Prints the tables of docs/explanation/statistics.md.
 """
 
 from __future__ import annotations
@@ -471,7 +471,7 @@ def _former_shift(parts: Estimate, wholes: Sequence[Estimate]) -> float:
 
 
 def condensed(row: dict[str, float]) -> dict[str, float]:
-    """The row of `measure` as docs/statistics.md has it, with the least of the shares of the SDs of all sources of spread."""
+    """The row of `measure` as the page on statistics has it, with the least of the shares of the SDs of all sources of spread."""
     sds = [value for key, value in row.items() if key.startswith("SD of ")]
     return {
         "differences to default": row["differences to default, all at once"],

@@ -2,7 +2,7 @@
 
 Studies of two inits with the same law are made up in two settings, one like lung nodules (63 cases that differ much, a small
 effect of the seed), one like abdominal organs (30 cases, a large one); SDs in `tests/simulated.py`. Each test is asked at 5 %.
-Prints the tables of docs/statistics.md; ``--figure docs/naive-tests.png`` draws them.
+Prints the tables of docs/explanation/statistics.md; ``--figure docs/images/naive-tests.png`` draws them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What docs/statistics.md shows, shown again with fewer studies."""
+"""What docs/explanation/statistics.md shows, shown again with fewer studies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.folders import ROOT
 
-DOCUMENT = ROOT / "docs" / "statistics.md"
+DOCUMENT = ROOT / "docs" / "explanation" / "statistics.md"
 STUDIES = 800
 Results = dict[str, list[float]]
 
@@ -79,9 +79,9 @@ def test_the_document_has_what_was_measured(found: tuple[Results, Results, Resul
 
 def test_the_document_shows_the_figure_and_the_command() -> None:
     text = DOCUMENT.read_text("utf-8")
-    assert "python -m benchmarks.naive_tests --studies 4000 --figure docs/naive-tests.png" in text
-    figure = DOCUMENT.with_name("naive-tests.png")
-    assert f"({figure.name})" in text
+    assert "python -m benchmarks.naive_tests --studies 4000 --figure docs/images/naive-tests.png" in text
+    figure = ROOT / "docs" / "images" / "naive-tests.png"
+    assert f"(../images/{figure.name})" in text
     assert figure.stat().st_size < 100_000
 
 

@@ -1,0 +1,1 @@
+"""Builds the pages of the documentation that are made from the code."""

@@ -1,0 +1,70 @@
+"""The reference of the command line, made from the commands that are registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from docs.generate.text import code, plain, table
+from initbench.cli.app import app
+
+INTRODUCTION = """# Commands
+
+This page is made from the command line itself, so it says what `initbench COMMAND --help` says.
+[Options that decide the numbers](../how-to/options.md) says which of the options change a result."""
+
+
+def page() -> str:
+    """Returns the page: every command under its panel, with its arguments and options."""
+    panels: dict[str, list[str]] = {}
+    for name, command in commands():
+        panels.setdefault(_panel(command), []).append(_command(name, command))
+    parts = [INTRODUCTION]
+    for panel, sections in panels.items():
+        parts += [f"## {panel}", *sections]
+    return "\n\n".join(parts) + "\n"
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Yields every command with its full name, as ``initbench data info``; groups give their commands the panel of the group."""
+    root = typer.main.get_command(app)
+    for name, command in root.commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            yield f"initbench {name}", command
+            continue
+        for own_name, own in inner.items():
+            if not isinstance(own.rich_help_panel, str):
+                own.rich_help_panel = command.rich_help_panel
+            yield f"initbench {name} {own_name}", own
+
+
+def _panel(thing: Any) -> str:
+    """Returns the panel of help in which a command or an option stands."""
+    panel = getattr(thing, "rich_help_panel", None)
+    if isinstance(panel, str):
+        return panel
+    return "Options" if hasattr(thing, "opts") else "Commands"
+
+
+def _command(name: str, command: Any) -> str:
+    context = typer.Context(command)
+    parts = [f"### `{name}`", plain(command.help).strip()]
+    arguments = [_row(parameter, context) for parameter in command.params if parameter.param_type_name == "argument"]
+    if arguments:
+        parts.append(table(("argument", "what it is"), arguments))
+    panels: dict[str, list[tuple[str, str]]] = {}
+    for parameter in command.params:
+        if parameter.param_type_name == "option" and not parameter.hidden:
+            panels.setdefault(_panel(parameter), []).append(_row(parameter, context))
+    for panel, rows in panels.items():
+        parts.append(table((panel.lower(), "what it does"), rows))
+    return "\n\n".join(parts)
+
+
+def _row(parameter: Any, context: typer.Context) -> tuple[str, str]:
+    """Returns how a parameter is written, and its help with its default."""
+    written, said = parameter.get_help_record(context)
+    return code(written), plain(said)

@@ -1,0 +1,75 @@
+"""The reference of initializers, backbones and data sets, made from the registry and what each component says of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docs.generate.text import code, docstring, plain, table
+from initbench import registry
+from initbench.catalog import CATALOG, Kind
+from initbench.datasets.known import REGISTERED
+from initbench.datasets.splits import published_splits
+from initbench.spec import Spec
+
+TITLES: dict[Kind, str] = {"initializer": "Initializers", "backbone": "Backbones", "dataset": "Data sets"}
+SKIPPED = 2  # the network and the context, which the harness fills
+
+INTRODUCTION = """# Components
+
+This page is made from the registry: what is built in, and what each component says of itself. `initbench list` also shows what
+plug-ins add, and `initbench describe NAME` shows one component with the counts that it measures."""
+
+
+def page() -> str:
+    """Returns the page of all built-in components."""
+    parts = [INTRODUCTION]
+    for kind, title in TITLES.items():
+        parts.append(f"## {title}")
+        parts.append(
+            table(
+                ("name", "what it is"), [(f"[`{name}`](#{kind}-{name})", plain(e.summary)) for name, e in CATALOG[kind].items()]
+            )
+        )
+        parts += [_component(kind, name) for name in CATALOG[kind]]
+    return "\n\n".join(parts) + "\n"
+
+
+def _component(kind: Kind, name: str) -> str:
+    component = registry.get(kind, Spec(name))
+    parts = [f"### `{name}` {{ #{kind}-{name} }}", plain(CATALOG[kind][name].summary)]
+    if kind == "initializer":
+        parts += _initializer(component)
+    elif kind == "backbone":
+        parts += _backbone(component)
+    else:
+        parts += _dataset(name)
+    return "\n\n".join(part for part in parts if part)
+
+
+def _initializer(component: registry.Component) -> list[str]:
+    info = component.target.info
+    facts = [f"Source: {info.paper}." if info.paper else ""]
+    facts.append("It trains on unlabelled patches of the training cases, so it costs steps." if info.learned else "")
+    facts.append("It brings in data from outside the study, in one draw that all seeds share." if info.external else "")
+    rows = []
+    for name, default in registry.parameters(component, skip=SKIPPED).items():
+        rows.append((code(name), "has to be given" if default is registry.REQUIRED else code(repr(default))))
+    takes = table(("parameter", "default"), rows) if rows else "It takes no parameters."
+    return [docstring(component.target), " ".join(filter(None, facts)), takes]
+
+
+def _backbone(component: registry.Component) -> list[str]:
+    info = component.target.info
+    facts = table(("", ""), [("paper", info.paper), ("equals", code(info.source)), ("licence", info.licence)])
+    rows = [(code(variant), info.patches.get(variant, "any")) for variant in info.variants]
+    return [docstring(component.target), facts, table(("variant", "patches that it takes"), rows)]
+
+
+def _dataset(name: str) -> list[str]:
+    known: Any = REGISTERED.get(name)
+    rows = []
+    if known is not None:
+        rows = [("folders", ", ".join(map(code, known.folders))), ("how to get it", known.how), ("licence", known.licence)]
+    splits = [code(split.name) for split in published_splits(name)]
+    rows.append(("published splits", ", ".join(splits) or "none: `auto` reports a fifth of the cases"))
+    return [table(("", ""), rows)]
