@@ -18,7 +18,7 @@ PROTOCOLS = """## What plug-ins are written against
 `initbench.protocols` holds the contracts of initializers, backbones and data sets, and imports nothing else of the package."""
 
 # A reader of folders describes what it found by these.
-FOLDERS = ("initbench.datasets.folder.Layout", "initbench.datasets.folder.Files", "initbench.datasets.folder.FolderDataset")
+FOLDERS = ("initbench.datasets.folder.FolderLayout", "initbench.datasets.folder.Files", "initbench.datasets.folder.FolderDataset")
 
 
 def page() -> str:
