@@ -13,10 +13,8 @@ import initbench
 from initbench.report.page import write
 from initbench.runs import store
 from initbench.tables.study import read_study
-from tests.report.test_report import Opened, browser, visit
+from tests.report.browsing import Opened, visit
 from tests.shared_data import shared
-
-__all__ = ["browser"]  # a fixture
 
 pytestmark = pytest.mark.full
 

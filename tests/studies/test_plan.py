@@ -31,7 +31,7 @@ from initbench.tables.plan import plan_sheets
 from initbench.tables.sheet import FORMS
 from tests.harness.test_run import LIGHT, SMALL
 from tests.msd_factory import make_msd
-from tests.tables.test_leaderboard import write_run
+from tests.recorded import write_run
 
 OPTIONS: dict[str, Any] = {"budget": "smoke", "size": "tiny", "device": "cpu", "precision": "float32"}
 COUNTED = ("new", "cached", "refused", "failed")

@@ -36,11 +36,11 @@ from initbench.tables.titles import title
 from initbench.tables.words import label
 from tests import printed
 from tests.folders import ROOT
+from tests.html_page import Element, figures
+from tests.html_page import read as elements
+from tests.html_page import rows as report_rows
 from tests.printed import Cell, Range, Table
 from tests.recorded import write_block, write_run
-from tests.report.test_report import Element, figures
-from tests.report.test_report import read as elements
-from tests.report.test_report import rows as report_rows
 
 MARGIN = 0.5
 BASELINE, PLACEBO, OTHER = "default", "default(construct='other')", "lwi"

@@ -1,0 +1,141 @@
+"""The page in a browser: sorting, filters, dialogs, hints, paper, phone, and the dark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from initbench.runs import store
+from tests.recorded import PLACEBO
+from tests.report.browsing import Opened, visit
+
+
+@pytest.fixture
+def opened(browser: Any, whole: Path, html: str) -> Iterator[Opened]:
+    yield from visit(browser, whole.parent / "report.html")
+
+
+def _shown(tab: Any, table: str = "b1") -> list[str]:
+    found = tab.locator(f"#{table}-board tbody tr:visible")
+    return [found.nth(k).get_attribute("data-init") for k in range(found.count())]
+
+
+def test_the_page_fits_a_desk_and_a_phone(opened: Opened) -> None:
+    for width in (1280, 768, 390):
+        opened.tab.set_viewport_size({"width": width, "height": 844})
+        seen, room = opened.tab.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        assert seen <= room, width
+        assert opened.tab.locator("figure.forest svg").first.bounding_box()["width"] > 300
+        assert opened.tab.evaluate(_REACHED)
+
+
+_REACHED = """() => [...document.querySelectorAll("main .scroll")].every(
+  (box) => (box.scrollWidth > box.clientWidth + 1) === box.hasAttribute("tabindex"))"""
+
+
+def test_a_click_on_a_header_sorts_and_another_turns_it_round(opened: Opened) -> None:
+    head = opened.tab.locator("#b1-board th.c-dice")
+    before = _shown(opened.tab)
+    assert head.get_attribute("aria-sort") == "descending"
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert _shown(opened.tab) == before[::-1]
+    head.locator("button").focus()
+    opened.tab.keyboard.press("Enter")
+    assert _shown(opened.tab) == before
+    opened.tab.locator("#b1-board th.c-init button").first.click()
+    assert _shown(opened.tab) == sorted(before)
+    assert head.get_attribute("aria-sort") is None
+    # The control has no difference to itself and stays last, either way.
+    for _ in range(2):
+        opened.tab.locator("#b1-board th.c-difference button").click()
+        assert _shown(opened.tab)[-1] == "default"
+    # Nor do withheld rows leave the end.
+    for _ in range(2):
+        opened.tab.locator("#b0-board th.c-dice button").click()
+        assert _shown(opened.tab, "b0")[-1] == "order"
+
+
+def test_filters_hide_rows_and_blocks(opened: Opened) -> None:
+    tab = opened.tab
+    tab.fill("#filter-init", "DEF")
+    assert set(_shown(tab)) == {"default", PLACEBO}
+    assert tab.inner_text("#count") == "5 of 14 rows"
+    assert tab.locator("#b1 g.init.dim").count() > 0
+    assert tab.locator("#b1 g.init[data-init=default].dim").count() == 0
+    tab.fill("#filter-init", "nothing is called that")
+    assert _shown(tab) == []
+    assert tab.locator("#b1 p.nothing").is_visible()
+    tab.fill("#filter-init", "")
+    assert len(_shown(tab)) == 5
+    tab.select_option("#filter-dataset", "hippocampus")
+    assert tab.locator("#b0").is_visible()
+    assert not tab.locator("#b1").is_visible()
+    assert tab.locator("#overview tbody tr:visible").count() == 1
+    tab.select_option("#filter-dataset", "")
+    assert tab.locator("#b1").is_visible()
+
+
+def test_a_click_shows_where_a_row_comes_from(opened: Opened, whole: Path) -> None:
+    record = store.read_record(next(whole.glob("phantom-lung/*/kaiming-*/seed-0")))
+    assert record is not None
+    button = opened.tab.locator("#b1-board button.provenance", has_text="kaiming-normal")
+    dialog = opened.tab.locator(f"#{button.get_attribute('data-dialog')}")
+    assert not dialog.is_visible()
+    button.focus()
+    opened.tab.keyboard.press("Enter")
+    assert dialog.is_visible()
+    assert record["cell"] in dialog.inner_text()
+    opened.tab.keyboard.press("Escape")
+    assert not dialog.is_visible()
+
+
+def test_what_the_pointer_is_on_is_told(opened: Opened) -> None:
+    dot = opened.tab.locator("#b1 figure.strips g.init circle").first
+    dot.scroll_into_view_if_needed()
+    dot.hover()
+    tip = opened.tab.locator("#tip")
+    assert tip.is_visible()
+    assert tip.inner_text() == dot.get_attribute("data-tip")
+
+
+def test_paper_has_the_tables_and_charts_and_no_controls(opened: Opened, tmp_path: Path) -> None:
+    tab = opened.tab
+    tab.emulate_media(media="print")
+    assert not tab.locator(".controls").is_visible()
+    assert tab.locator("#b1-board").is_visible()
+    assert tab.locator("#b1 figure.forest svg").is_visible()
+    assert tab.locator("dialog:visible").count() == 0
+    tab.set_viewport_size({"width": 1032, "height": 700})  # A4, landscape, less its margins
+    seen, room = tab.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert seen <= room
+    wide = tab.evaluate("[...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth + 1).length")
+    assert wide == 0
+    assert tab.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+
+
+def test_in_the_dark_text_can_be_read(browser: Any, whole: Path, html: str) -> None:
+    for scheme in ("light", "dark"):
+        context = browser.new_context(color_scheme=scheme)
+        tab = context.new_page()
+        tab.goto((whole.parent / "report.html").as_uri())
+        for selector in ("body", ".settings", "#b1-board td.worse", "#b1-board td.better", "a", "figcaption p", "svg .value"):
+            assert tab.evaluate(_CONTRAST, selector) >= 4.5, (scheme, selector)
+        context.close()
+
+
+_CONTRAST = """(selector) => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number).slice(0, 3);
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const item = document.querySelector(selector);
+  const style = getComputedStyle(item);
+  const ink = light(parse(item instanceof SVGElement ? style.fill : style.color));
+  const page = light(parse(getComputedStyle(document.body).backgroundColor));
+  return (Math.max(ink, page) + 0.05) / (Math.min(ink, page) + 0.05);
+}"""
