@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 # Dice points; the lung study of the simulations that the specification cites, and one with few cases and a large seed effect.
 LUNG = {"seed": 1.5, "init_case": 3.0, "residual": 10.0, "case": 25.0}
 ORGANS = {"seed": 5.0, "init_case": 3.0, "residual": 5.0, "case": 20.0}
+# What a difference may be generalized to, and whether the seeds of two inits are the same.
+SCOPES = ("A", "B", "C")
+DESIGNS = ("crossed", "nested")
 
 
 def scores(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_model
-from torch import Tensor, nn
+from torch import nn
 
 from initbench.backbones.unet import LEAST, Strides, plan, unet
 from initbench.harness.coverage import Coverage, state_digest
 from initbench.harness.weights import save_weights
 from initbench.protocols import Grid, PatchError, structure_of
 from initbench.recipes.load import load_recipe
+from tests.backbones.built import noise
 
 ONE, TWO, IN_PLANE, DEPTH = (1, 1, 1), (2, 2, 2), (1, 2, 2), (2, 1, 1)
 CUBE, FLAT = (3, 3, 3), (1, 3, 3)
@@ -77,17 +78,6 @@ def small(patch: Grid = (16, 32, 24), *, deep_supervision: bool = False, seed: i
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return unet(in_channels=2, num_classes=3, patch_size=patch, size="tiny", deep_supervision=deep_supervision)
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 # --- plan -------------------------------------------------------------------------------------------------------------

@@ -6,10 +6,6 @@ What it imports stands for how long it takes to start; seconds are the machine's
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,58 +13,8 @@ from typing import Any
 import pytest
 
 from initbench.catalog import BACKBONES, DATASETS, INITIALIZERS
+from tests.one_process import TABLES, Ended, in_one_process
 from tests.recorded import write_block
-
-# Runs several commands in one process, so that torch is imported once, and tells of each how it ended.
-DRIVER = """
-import contextlib, io, json, sys
-from initbench.cli.app import main
-
-results = []
-for arguments in json.loads(sys.argv[1]):
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main(arguments)
-        except SystemExit as error:
-            code = error.code or 0
-    heavy = [name for name in json.loads(sys.argv[2]) if name in sys.modules]
-    results.append({"code": code, "out": out.getvalue(), "err": err.getvalue(), "heavy": heavy})
-print(json.dumps(results))
-"""
-
-# What takes a second or several to import, and what tables of runs need, which is a part of a second.
-SECONDS = ("torch", "monai", "matplotlib", "timm", "nibabel")
-TABLES = ("pandas", "scipy")
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-    heavy: list[str]
-
-    @property
-    def said(self) -> str:
-        return " ".join(f"{self.out} {self.err}".split())
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    own = {key: value for key, value in os.environ.items() if not key.startswith("INITBENCH")}
-    return {**own, "COLUMNS": "200", "NO_COLOR": "1", "INITBENCH_CACHE": str(folder / "cache"), "XDG_DATA_HOME": str(folder)}
-
-
-def in_one_process(folder: Path, *commands: list[str]) -> list[Ended]:
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps(commands), json.dumps([*SECONDS, *TABLES, "pydantic"])],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=folder,
-        env=_environment(folder),
-    )
-    return [Ended(**item) for item in json.loads(done.stdout)]
 
 
 @pytest.fixture(scope="module")

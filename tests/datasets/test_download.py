@@ -24,7 +24,7 @@ from initbench.datasets.download.download import Archive, fetch
 from initbench.datasets.known import DECATHLON
 from initbench.datasets.open import open_dataset
 from initbench.errors import DataError, InitbenchError, UsageError
-from tests.datasets.test_hostile import everything
+from tests.folders import everything
 from tests.msd_factory import make_msd
 
 TASK = "Task04_Hippocampus"

@@ -10,8 +10,8 @@ import pytest
 from initbench.published import tables, trials
 from initbench.runs.read import read_runs
 from initbench.tables.reproduce.measured import Asked, answers
-from tests.cli.test_cli import in_one_process
 from tests.commands import said
+from tests.one_process import in_one_process
 from tests.studies.reproduced import PHANTOM, TABLE, TINY, report, rows_of, write_rows
 
 

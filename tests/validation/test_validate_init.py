@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from itertools import product
@@ -12,25 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from initbench import registry
-from initbench.cli.app import main
-from initbench.errors import InitbenchError, UsageError
-from initbench.protocols import PatchRule
+from initbench.errors import InitbenchError
 from initbench.spec import parse
-from initbench.validation.backbones.subject import subjects
-from initbench.validation.backbones.suite import validate
-from initbench.validation.checks import Check
-from initbench.validation.inits import probe, suite
-from initbench.validation.inits.subject import BACKBONES, PROBE, InitSubject, init_subjects, network, small_patch
+from initbench.validation.inits import suite
+from initbench.validation.inits.subject import BACKBONES, PROBE, init_subjects
 from initbench.validation.inits.suite import RefusedError, validate_init
-from initbench.validation.inits.trials import trial, turn
-from tests.inits import runnable
+from initbench.validation.inits.trials import trial
+from tests.validation.toys import BROKEN, EVERYTHING, INITS, LEARNED, PLAIN, broken, failed, said, subject
 
-EVERYTHING = [*suite.FIRST_OF_ALL, *suite.NETWORK_KEPT, *suite.THE_REST]
-NESTED = ["shuffled(lwi)", "shuffled(kaiming-normal)", "transfer(lwi, part=encoder)", "default(construct=other)", "zero-residual"]
-INITS = [*runnable(), *NESTED]
 OTHERS = ("swin-unetr", "nnformer", "unet", "unetrpp(variant=tumor)", "unetr(variant=conv)")
 # Of the learned ones, which take longest, lwi alone on more than the probe.
 QUICK = [
@@ -38,175 +28,6 @@ QUICK = [
     for init, backbone in product(INITS, BACKBONES)
     if backbone == PROBE or init == "lwi" or not init_subjects(parse(init), [PROBE])[0].info.learned
 ]
-
-PLAIN = '''
-"""An initializer of one's own."""
-
-import os
-import random
-
-import numpy as np
-import torch
-from torch import nn
-
-from initbench.protocols import initializer
-
-CALLS = []
-
-
-def drawn(model, ctx, *, std=0.1):
-    for site in ctx.sites:
-        if site.role in ("linear", "conv", "transposed-conv", "projection"):
-            model.get_parameter(site.name).data.normal_(0, 0.1, generator=ctx.generator(site.name))
-    layer = model.attention.keys
-    # here
-'''
-
-LEARNED = '''
-"""A learned one."""
-
-import torch
-from torch import nn
-
-from initbench.protocols import initializer
-
-
-class Same:
-    """The mean of the outputs of a batch."""
-
-    def __init__(self, model, ctx):
-        self.module, self.ctx = model, ctx
-
-    def batch(self, step):
-        return self.ctx.patches(step)
-
-    def loss(self, batch):
-        return self.module(batch.image).square().mean(), {}
-
-
-@initializer(learned=True)
-def drawn(model, ctx):
-    ctx.fit(Same(model, ctx))
-    # here
-'''
-
-# What is added to a sound initializer, the check that fails for it, and what it says.
-BROKEN: dict[str, tuple[str, str, str, str]] = {
-    "reads torch's generator": (
-        PLAIN,
-        "with torch.random.fork_rng(devices=[]): layer.weight.data.normal_()",
-        "generators",
-        "it reads a global generator.*: attention.keys.weight, attention.values.weight",
-    ),
-    "reads numpy's": (
-        PLAIN,
-        "state = np.random.get_state(); layer.weight.data.fill_(np.random.rand()); np.random.set_state(state)",
-        "generators",
-        "it reads a global generator",
-    ),
-    "moves torch's generator": (PLAIN, "torch.rand(1)", "generators", "it moves the global generator of: torch"),
-    "moves numpy's and Python's": (
-        PLAIN,
-        "np.random.seed(0); random.random()",
-        "generators",
-        "it moves the global generator of: numpy, random",
-    ),
-    "a generator for all": (
-        PLAIN,
-        "g = ctx.generator('all'); [model.get_parameter(s.name).data.normal_(0, 0.1, generator=g) for s in ctx.sites]",
-        "order",
-        r"the order of visits decides .*: attention\.EF, ",
-    ),
-    "a generator for all modules": (
-        PLAIN,
-        "g = ctx.generator('all'); [m.weight.data.normal_(generator=g) for m in model.modules() if isinstance(m, nn.Conv3d)]",
-        "order",
-        "the order of visits decides .*: down.weight, grouped.weight, stem.weight",
-    ),
-    "numbers of the system": (
-        PLAIN,
-        "layer.weight.data.fill_(int.from_bytes(os.urandom(3)) / 2**24)",
-        "same bits",
-        "two calls with one seed differ.*: attention.keys.weight",
-    ),
-    "remembers calls": (PLAIN, "CALLS.append(1); layer.bias.data.fill_(len(CALLS))", "same bits", ": attention.keys.bias"),
-    "unties": (
-        PLAIN,
-        "layer.weight = nn.Parameter(layer.weight.detach().clone())",
-        "ties",
-        "it unties: attention.keys.weight = attention.values.weight",
-    ),
-    "ties": (PLAIN, "layer.bias = model.attention.queries.bias", "ties", "it ties: .*keys.bias = attention.queries.bias"),
-    "freezes": (PLAIN, "layer.bias.requires_grad_(False)", "requires_grad", "it freezes: attention.keys.bias"),
-    "unfreezes": (PLAIN, "model.requires_grad_(True)", "requires_grad", "it unfreezes: frozen"),
-    "changes a shape": (
-        PLAIN,
-        "model.scale = nn.Parameter(torch.ones(1))",
-        "shapes",
-        r"it changes: scale \(8,\) float32 to \(1,\) float32",
-    ),
-    "changes a dtype": (
-        PLAIN,
-        "layer.bias.data = layer.bias.data.double()",
-        "shapes",
-        r"keys.bias \(8,\) float32 to \(8,\) float64",
-    ),
-    "leaves a parameter elsewhere": (
-        PLAIN,
-        "model.scale = nn.Parameter(model.scale.to('meta'))",
-        "device",
-        r"not on the CPU: scale \(meta\)",
-    ),
-    "leaves a buffer elsewhere": (PLAIN, "model.order = model.order.to('meta')", "device", r"not on the CPU: order \(meta\)"),
-    "leaves a hook": (
-        PLAIN,
-        "layer.register_forward_hook(lambda module, inputs, output: None)",
-        "hooks",
-        "left on, or taken off: attention.keys",
-    ),
-    "leaves a hook on a parameter": (PLAIN, "layer.bias.register_hook(lambda g: g)", "hooks", "taken off: attention.keys.bias"),
-    "replaces a forward": (PLAIN, "layer.forward = layer.forward", "hooks", "taken off: attention.keys"),
-    "adds a module": (PLAIN, "model.extra = nn.Identity()", "modules", "it adds module: extra"),
-    "removes a module": (PLAIN, "del model.aux", "modules", "it removes module: aux"),
-    "replaces a module": (PLAIN, "model.drop = nn.Identity()", "modules", "of another class in the place of: drop"),
-    "adds a parameter": (PLAIN, "model.gain = nn.Parameter(torch.ones(1))", "modules", "it adds parameter or buffer: gain"),
-    "leaves NaN": (PLAIN, "layer.weight.data[0, 0] = float('nan')", "finite", "not finite: attention.keys.weight"),
-    "leaves infinity in a buffer": (PLAIN, "model.norm.running_var.fill_(torch.inf)", "finite", "not finite: norm.running_var"),
-    "leaves evaluation mode": (PLAIN, "layer.eval()", "modes", "left in evaluation mode: attention.keys"),
-    "changes statistics": (PLAIN, "model.norm.running_mean.add_(1)", "buffers", "without learning it changes: norm.running_mean"),
-    "changes another buffer": (LEARNED, "model.order.copy_(model.order.flip(0))", "buffers", "no statistic of a norm: order"),
-    "trains twice": (LEARNED, "ctx.fit(Same(model, ctx))", "budget", "8 steps in 2 calls of ctx.fit; its budget is 4"),
-    "trains outside": (
-        LEARNED,
-        "o = torch.optim.SGD(model.parameters(), lr=0.1); [o.step() for _ in range(3)]",
-        "budget",
-        "3 optimizer steps outside ctx.fit",
-    ),
-    "explodes": (PLAIN, "layer.weight.data.fill_(1e30); model.up.weight.data.fill_(1e30)", "signal", "the loss is|gradient not"),
-    "fails": (PLAIN, "raise KeyError('stem.kernel')", "runs", "KeyError: 'stem.kernel'"),
-}
-
-
-def broken(case: str) -> str:
-    source, line, _, _ = BROKEN[case]
-    return source.replace("# here", line)
-
-
-def subject(folder: Path, source: str, backbone: str = PROBE) -> InitSubject:
-    file = folder / "mine.py"
-    file.write_text(source)
-    return init_subjects(parse(f"{file}:drawn"), [backbone])[0]
-
-
-def failed(checks: list[Check]) -> dict[str, str]:
-    return {check.name: check.detail for check in checks if not check.passed}
-
-
-def said(checks: list[Check]) -> dict[str, str]:
-    """What all the checks say, which all pass."""
-    assert failed(checks) == {}
-    assert [check.name for check in checks] == EVERYTHING
-    return {check.name: check.detail for check in checks}
 
 
 @pytest.mark.parametrize(("init", "backbone"), QUICK)
@@ -366,67 +187,6 @@ def test_what_is_missing_everywhere_stops_everything(tmp_path: Path) -> None:
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_probe_keeps_the_promises_of_a_backbone() -> None:
-    [found] = subjects(parse(f"{probe.__file__}:probe"))
-    assert failed(validate(found)) == {}
-
-
-def test_the_probe_has_what_initializers_meet() -> None:
-    roles = {site.role for site in trial(init_subjects(parse("default"), [PROBE])[0]).ctx.sites}
-    trial.cache_clear()
-    assert roles == {"linear", "conv", "transposed-conv", "projection", "bias", "norm", "other"}
-    model = network(PROBE).call()
-    assert len(list(model.named_parameters(remove_duplicate=False))) == len(list(model.parameters())) + 1
-    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["frozen"]
-    assert {m.groups for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd)} == {1, 2}
-
-
-@pytest.mark.parametrize("name", BACKBONES)
-def test_a_turned_network_is_the_same_network(name: str) -> None:
-    own = network(name)
-    model, straight = own.call(), own.call()
-    turned, possible = turn(model, own.image())
-    names = [key for key, _ in straight.named_parameters()]
-    assert possible
-    assert sorted(names) == sorted(key for key, _ in turned.named_parameters())
-    assert names != [key for key, _ in turned.named_parameters()]
-    assert all(torch.equal(value, straight.state_dict()[key]) for key, value in turned.state_dict().items())
-    assert all(module.training for module in turned.modules())
-
-
-class Ordered(nn.Module):
-    """Computes in the order of registration, without being a container."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(2, 2)
-        self.second = nn.Linear(2, 2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for child in self.children():
-            x = child(x)
-        return x
-
-
-def test_a_network_that_computes_in_the_order_of_registration_is_left_alone() -> None:
-    model, turned = turn(Ordered(), torch.rand(1, 2))
-    assert not turned
-    assert [name for name, _ in model.named_children()] == ["first", "second"]
-
-
-@pytest.mark.parametrize(
-    ("rule", "patch"),
-    [
-        (PatchRule((4, 4, 4)), (16, 16, 16)),
-        (PatchRule((16, 16, 16)), (32, 16, 32)),
-        (PatchRule((16, 32, 32), least=(32, 64, 64)), (32, 64, 64)),
-        (PatchRule((4, 32, 32), (2, 0, 0), (6, 1, 1)), (18, 32, 64)),
-    ],
-)
-def test_small_patches(rule: PatchRule, patch: tuple[int, int, int]) -> None:
-    assert small_patch(rule) == patch
-
-
 def test_settings_of_the_process_come_back(tmp_path: Path) -> None:
     def states() -> list[Any]:
         return [torch.get_rng_state().tolist(), torch.get_num_threads(), random.getstate(), np.random.get_state()[1].tolist()]
@@ -439,80 +199,6 @@ def test_settings_of_the_process_come_back(tmp_path: Path) -> None:
 
 
 # --- command line -----------------------------------------------------------------------------------------------------
-
-
-def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    try:
-        main(["validate", "init", *arguments])
-        code: Any = 0
-    except SystemExit as error:
-        code = error.code or 0
-    out, err = capsys.readouterr()
-    return code, " ".join(out.split()), " ".join(err.split())
-
-
-def test_the_command_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = command(capsys, "shuffled(orthogonal(gain=2.0))", "--backbone", "probe,unet")
-    assert code == 0
-    assert "shuffled(orthogonal(gain=2.0)) on probe (default), tiny size, patch (16, 16, 16)" in out
-    assert "on unet (default)" in out
-    assert out.count(f"all {len(EVERYTHING)} checks passed") == 2
-    name = subject(tmp_path, broken("leaves a hook")).component.spec.name
-    code, out, _ = command(capsys, name, "--backbone", "probe")
-    assert code == 1
-    assert f"1 of {len(EVERYTHING)} checks failed" in out
-    assert re.search(r"hooks +FAILED +hooks or a forward", out)
-
-
-def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = command(capsys, "lwi-as-released", "--steps", "1", "--backbone", "probe", "--backbone", "unetr", "--json")
-    refused, table = json.loads(out)
-    assert code == 0
-    assert refused["checks"] == []
-    assert refused["refused"].startswith("LWI released code for unetr and unetrpp, not for probe")
-    assert (table["backbone"], table["variant"], table["size"], table["patch"]) == ("unetr", "perceptron", "tiny", [32, 16, 32])
-    assert [check["name"] for check in table["checks"]] == EVERYTHING
-    assert next(check for check in table["checks"] if check["name"] == "budget")["detail"].startswith("1 of 1 steps")
-
-
-def test_a_refused_network_is_skipped(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = command(capsys, "lwi-as-released", "--steps", "1", "--backbone", "probe,unetr")
-    assert code == 0
-    assert "on probe (default), tiny size, patch (16, 16, 16) refused: LWI released code for" in out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (["xavier"], "unknown initializer 'xavier': did you mean xavier-"),
-        (["lwi(mask=0.3)"], "lwi takes no mask; its parameters: mask_ratio=0.4"),
-        (["shuffled(lwi(mask=0.3))"], "lwi takes no mask"),
-        (["checkpoint"], "checkpoint needs path: write checkpoint(path=...)"),
-        (["checkpoint(path=gone.pt)", "--backbone", "probe"], "gone.pt"),
-        (["./nowhere.py:init"], "there is no file"),
-        (["lwi", "--backbone", "unett"], "unknown backbone 'unett'"),
-        (["lwi", "--steps", "0"], "greater than or equal to 1"),
-        (
-            ["zero-residual", "--backbone", "unet"],
-            "zero-residual was not checked, it takes none of unet: zero-residual: unet declares no exits of residual branches",
-        ),
-        (["zero-residual", "--backbone", "unet"], "Choose others with --backbone"),
-        (
-            ["mae(mask_ratio=2)", "--backbone", "probe"],
-            "it takes none of probe: mask_ratio must lie between 0 and 1, got 2. Choose",
-        ),
-    ],
-)
-def test_wrong_requests_are_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], text: str) -> None:
-    code, _, err = command(capsys, *arguments)
-    assert code == 2
-    assert text in err
-
-
-def test_a_component_that_is_no_function(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("drawn = 3\n")
-    with pytest.raises(UsageError, match="is int and no function"):
-        init_subjects(parse(f"{tmp_path / 'mine.py'}:drawn"))
 
 
 def test_every_built_in_init_is_checked() -> None:

@@ -1,0 +1,72 @@
+"""Runs of a plan that never were, with the costs and the notes that a plan makes of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from initbench.runs import costs
+from initbench.runs.costs import Expected, Sample, StudyPlan
+from initbench.stats.power import stated
+from initbench.tables.plan import plan_sheets
+
+
+def expected(init: str = "default", *, steps: int = 100, pretext: int = 0, **changes: Any) -> Expected:
+    """A new run of a plan, with as much of its record as a forecast reads.
+
+    Args:
+        steps: of the training.
+        pretext: steps of the init stage, before the training.
+        changes: fields of `Expected`; `resolved` changes the record.
+    """
+    resolved = {
+        "init": init,
+        "init_params": {},
+        "learned": init in ("mae", "lwi"),
+        "protocol": "any",
+        "backbone": "unetr",
+        "variant": "default",
+        "size": "tiny",
+        "dataset": "lung",
+        "precision": "bf16",
+        "budget": "short",
+        "steps": steps + pretext,
+        "seed": 0,
+        "reported_cases": ["a", "b"],
+        "split": "auto",
+        "recipe_digest": "a" * 12,
+        **changes.pop("resolved", {}),
+    }
+    record = {"cell": init, "resolved": resolved, "environment": {"cpu": "a", "accelerator": None, "threads": 1}}
+    return Expected(init, "new", record=record, init_steps=pretext, train_steps=steps, **changes)
+
+
+def sample(init: str = "default", train: float = 1.0, pretext: int = 0, seconds: float = 0.0, case: float = 5.0) -> Sample:
+    """What one finished run took.
+
+    Args:
+        train: seconds of a training step.
+        pretext: steps of the init stage.
+        seconds: of the init stage.
+        case: seconds of evaluating a case.
+    """
+    return Sample(costs.init_of({"init": init, "init_params": {}}), seconds, pretext, train, case)
+
+
+def title(study: StudyPlan) -> str:
+    """The title of a plan, which says how long it takes."""
+    return plan_sheets(study, [])[0].title
+
+
+def notes(study: StudyPlan, *args: Any) -> str:
+    """The notes below a plan, as one text; `args` are what `plan_sheets` takes behind the study."""
+    return "\n".join(plan_sheets(study, *(args or ([],)))[0].notes)
+
+
+NOISE = stated(1.5, 3.0, 10.0)
+
+
+def many(seeds: int, **resolved: Any) -> tuple[Expected, ...]:
+    """Three inits, one of them learned, in a number of seeds."""
+    return tuple(
+        expected(init, resolved={"seed": seed, **resolved}) for seed in range(seeds) for init in ("default", "mae", "lwi")
+    )

@@ -1,0 +1,96 @@
+"""The hours of a sweep from runs that are there, worked by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from initbench.runs import costs
+from initbench.runs.costs import Costs, StudyPlan
+from initbench.tables import plan
+from tests.recorded import write_run
+from tests.studies.planned import expected, notes, sample, title
+
+
+def test_seconds_by_hand() -> None:
+    samples = [sample(train=1.0), sample(train=3.0), sample("mae", 2.0, pretext=10, seconds=40.0)]
+    # 100 steps at 2 s, 2 cases at 5 s; 30 steps of the pretext at 4 s
+    assert plan.seconds_of(expected(), samples) == pytest.approx(210)
+    assert plan.seconds_of(expected("mae", pretext=30), samples) == pytest.approx(330)
+    assert plan.seconds_of(expected("mae", init_stage=False), samples) == pytest.approx(210)
+    assert plan.seconds_of(expected(), []) is None
+    assert plan.seconds_of(expected("mae", pretext=30), samples[:2]) is None  # no pretext was ever timed
+
+
+def test_another_inits_pretext_is_borrowed_and_named() -> None:
+    run = expected("lwi", pretext=30)
+    measured = Costs({costs.pace_of(run.record): (sample(), sample("mae", pretext=10, seconds=40.0))})
+    time = plan.time_of([run], measured)
+    assert time.seconds == pytest.approx(100 + 10 + 120)
+    assert time.borrowed == ("lwi",)
+
+
+@pytest.mark.parametrize("change", [{"size": "paper"}, {"backbone": "unet"}, {"dataset": "liver"}, {"precision": "float32"}])
+def test_only_like_runs_say_how_long(change: dict[str, Any]) -> None:
+    measured = Costs({costs.pace_of(expected().record): (sample(),)})
+    assert plan.time_of([expected(steps=7)], measured).known == 1
+    assert plan.time_of([expected(resolved=change)], measured).known == 0
+
+
+def test_the_interval_covers_sums_of_runs_to_come() -> None:
+    rng, hits, trials = np.random.default_rng(0), 0, 3000
+    runs = [expected()] * 8
+    key = costs.pace_of(runs[0].record)
+    for _ in range(trials):
+        found = plan.time_of(runs, Costs({key: tuple(sample(train=pace, case=0.0) for pace in rng.normal(1, 0.1, 4))}))
+        hits += abs(found.seconds - 100 * rng.normal(1, 0.1, 8).sum()) <= found.half
+    assert hits / trials == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_measured_run_has_no_spread() -> None:
+    measured = Costs({costs.pace_of(expected().record): (sample(),)})
+    assert math.isnan(plan.time_of([expected()], measured).half)
+    study = StudyPlan((expected(),), measured, "equal-total", 1, 1, True, 10**12)
+    assert "about 1.8 GPU-min (measured: 1 run of this backbone and size on this device; spread unknown)" in title(study)
+
+
+def test_what_is_not_known_is_said() -> None:
+    study = StudyPlan((expected(),), Costs(), "equal-total", 1, 1, False, 10**12)
+    assert "hours unknown: no run of this backbone at this size on this device yet" in title(study)
+    half = Costs({costs.pace_of(expected().record): (sample(),)})
+    mixed = StudyPlan((expected(), expected(resolved={"backbone": "unet"})), half, "equal-total", 1, 1, False, 10**12)
+    assert "for 1 of the 2 new runs, the others unknown" in title(mixed)
+
+
+@pytest.mark.parametrize(("jobs", "lanes", "minutes"), [(1, 4, None), (2, 4, "4.0 min"), (8, 4, "2.0 min"), (9, 9, "1.0 min")])
+def test_time_from_start_to_end(jobs: int, lanes: int, minutes: str | None) -> None:
+    runs = tuple(expected(steps=50, resolved={"seed": seed}) for seed in range(8))
+    measured = Costs({costs.pace_of(runs[0].record): (sample(),)})
+    said = notes(StudyPlan(runs, measured, "equal-total", jobs, lanes, True, 10**12))
+    assert (f"About {minutes} from start to end" in said) if minutes else ("start to end" not in said)
+    assert ("share what there is" in said) == (jobs > lanes)
+
+
+def test_a_disk_that_is_too_small_is_said() -> None:
+    run = replace(expected(), weights=10**9, checkpoints=9 * 10**9)
+    for free, warned in ((11 * 10**9, False), (9 * 10**9, True)):
+        study = StudyPlan((run,), Costs(), "equal-total", 1, 1, False, free)
+        assert ("Warning" in notes(study)) == warned
+    two = replace(study, runs=(run, run), jobs=2)
+    stays, passing = plan.disk_of(two)
+    assert (round(stays / 1e9), passing) == (2, 18 * 10**9)
+
+
+def test_costs_are_read_from_records(tmp_path: Path) -> None:
+    write_run(tmp_path, seconds=(10.0, 130.0))
+    write_run(tmp_path, seed=1, status="diverged", seconds=(0.0, 3.0))
+    write_run(tmp_path, seed=2, status="failed")
+    found = costs.read_costs(tmp_path)
+    ((only,),) = found.samples.values()
+    assert (only.init_seconds, only.train, only.whole) == (10.0, 1.0, True)
+    assert costs.read_costs(tmp_path / "nothing") == Costs()

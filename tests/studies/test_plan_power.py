@@ -1,0 +1,174 @@
+"""What a sweep could find: what `power` says, and what is said of a study that can decide nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import initbench
+from initbench.runs import store
+from initbench.runs.costs import Costs, StudyPlan
+from initbench.stats.blocks import PLACEBO
+from initbench.stats.design import Refused
+from initbench.stats.power import detectable, detectable_ratio, floor, power_of, stated
+from initbench.stats.summary import Interval
+from initbench.stats.table import score_tables
+from initbench.tables import plan, power
+from initbench.tables.plan import plan_sheets
+from tests.recorded import write_run
+from tests.studies.planned import NOISE, expected, many, notes
+
+QUIET = stated(0.1, 0.2, 0.5)  # two cases find something under it
+
+
+def test_what_it_finds_is_what_power_says() -> None:
+    study = StudyPlan(many(5), Costs(), "equal-total", 1, 1, False, 10**12)
+    (block,) = [row for sheet in plan_sheets(study, [], QUIET) for row in sheet.values if row["of"] == "block"]
+    found = detectable(QUIET, 5, 2, 2)  # of three inits, two differences to default
+    assert isinstance(found, Interval)
+    assert block["detectable"] == pytest.approx(found.value)
+    assert math.isnan(block["detectable_low"])  # stated SDs are as they are
+    assert block["floor"] == pytest.approx(floor(QUIET, 2, 2))
+    assert (block["differences"], block["undecidable"]) == (2, "")
+    said = notes(study, [], QUIET)
+    assert f"With these 5 seeds × 2 cases you can detect ≥ {block['detectable']:.1f} Dice points" in said
+    assert "for 2 differences judged at once" in said
+    assert "it may be" not in said
+    assert "not testable below 8 seeds" in said
+
+
+def test_without_default_all_pairs_are_judged_at_once() -> None:
+    runs = tuple(expected(init, resolved={"seed": seed}) for seed in range(5) for init in ("mae", "lwi", "tube", PLACEBO))
+    study = StudyPlan(runs, Costs(), "equal-total", 1, 1, False, 10**12)
+    assert "for 3 differences judged at once" in notes(study, [], QUIET)
+
+
+def test_noise_that_hides_every_difference_is_said() -> None:
+    study = StudyPlan(many(5), Costs(), "equal-total", 1, 1, False, 10**12)
+    assert "With these 5 seeds not even a difference of 100 points is found in 80 % of studies" in notes(study, [], NOISE)
+
+
+def test_what_the_pilot_does_not_know_is_said(tmp_path: Path) -> None:
+    """A measured pilot gives a detectable difference with an interval, in words, cells and numbers."""
+    rng = np.random.default_rng(0)
+    for init in ("default", "mae"):
+        for seed in range(3):
+            write_two_cases(tmp_path, rng, init, seed, backbone="unetr", dataset="phantom-lung")
+    tables = score_tables(initbench.load_runs(tmp_path), initbench.load_cases(tmp_path))
+    study = StudyPlan(many(5, backbone="unetr"), Costs(), "equal-total", 1, 1, False, 10**12)
+    (sheet, _) = plan_sheets(study, tables)
+    (block,) = (row for row in sheet.values if row["of"] == "block")
+    pilot = power.from_runs(tables[0])
+    assert not isinstance(pilot, Refused)
+    found = detectable(pilot, 5, 2, 2)
+    assert isinstance(found, Interval)
+    assert (block["detectable"], block["detectable_low"], block["detectable_high"]) == (found.value, found.low, found.high)
+    assert found.low < found.value < found.high
+    shown = f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
+    assert sheet.rows[0][sheet.columns.index("finds ≥")] == shown
+    sure = power_of(pilot, 5, 2, found.value, 2)
+    assert (
+        f"it may be {found.low:.1f} to {found.high:.1f} points, and {found.value:.1f} are found in {100 * sure.low:.0f} to "
+        f"{100 * sure.high:.0f} % of studies."
+    ) in "\n".join(sheet.notes)
+
+
+@pytest.mark.parametrize(("networks", "said"), [(2, "no ratio below 10"), (8, "a ratio of ≥ ")])
+def test_seed_sds_are_found_over_blocks(networks: int, said: str) -> None:
+    runs = tuple(run for number in range(networks) for run in many(5, backbone=f"net{number}"))
+    study = StudyPlan(runs, Costs(), "equal-total", 1, 1, False, 10**12)
+    assert f"pooled over {networks} blocks, {said}" in notes(study, [], NOISE)
+    if networks == 8:
+        assert f"≥ {detectable_ratio(5, 8):.1f} is found" in notes(study, [], NOISE)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "changes", "reason"),
+    [
+        (1, {}, "with one seed a difference of inits cannot be told from one of seeds; run 5 (--seeds 5), or 3 at the least."),
+        (
+            5,
+            {"reported_cases": ["a"]},
+            "with one reported case (or patient) nothing can be said of new ones; report more, as with",
+        ),
+        (
+            5,
+            {"patients": {"a": "p", "b": "p"}, "reported_cases": ["a", "b"]},
+            "with one reported case (or patient) nothing can be",
+        ),
+    ],
+)
+def test_a_study_that_can_decide_nothing_is_warned_of(seeds: int, changes: dict[str, Any], reason: str) -> None:
+    study = StudyPlan(many(seeds, **changes), Costs(), "equal-total", 1, 1, False, 10**12)
+    sheet = plan_sheets(study, [], NOISE)[0]
+    assert "not testable" in sheet.rows[0]
+    said = "\n".join(sheet.notes)
+    assert f"Warning: this study can decide nothing: {reason}" in said
+    assert "you can detect" not in said
+    (block,) = (row for row in sheet.values if row["of"] == "block")
+    assert block["undecidable"].startswith(reason.partition(";")[0][:45])
+
+
+def test_the_warning_names_the_part_that_decides_nothing() -> None:
+    runs = (*many(5), *many(5, backbone="unet", reported_cases=["a"]))
+    study = StudyPlan(runs, Costs(), "equal-total", 1, 1, False, 10**12)
+    blocks = [row for row in plan_sheets(study, [], NOISE)[0].values if row["of"] == "block"]
+    assert [bool(block["undecidable"]) for block in blocks] == [False, True]
+    (warning,) = (line for line in notes(study, [], NOISE).splitlines() if line.startswith("Warning: this study"))
+    assert warning.startswith("Warning: this study of lung × unet can decide nothing: with one reported case")
+    alone = tuple(run for run in many(1) if run.resolved["init"] == "default")
+    assert "can decide nothing" not in notes(replace(study, runs=alone), [], NOISE)  # nothing is asked of it
+
+
+def test_the_nearest_pilot_is_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for backbone in ("unetr", "unet"):
+        for init in ("default", "mae"):
+            for seed in range(3):
+                write_two_cases(tmp_path, rng, init, seed, backbone=backbone, dataset="lung", variant="default", precision="bf16")
+    tables = score_tables(initbench.load_runs(tmp_path), initbench.load_cases(tmp_path))
+    own: dict[str, Any] = {
+        "dataset": "lung", "backbone": "unet", "variant": "default", "size": "tiny", "steps": 120, "precision": "bf16",
+        "split": "auto", "recipe_digest": "a" * 12,
+    }  # fmt: skip
+    found = plan.nearest(own, tables)
+    assert found is not None
+    assert (found.own, found.source) == (True, "lung × unet")
+    other = plan.nearest({**own, "backbone": "nnformer"}, tables)
+    assert other is not None
+    assert (other.own, other.source) == (False, "lung × unet")
+    for seed in range(3):
+        for init in ("default", "mae"):
+            write_two_cases(tmp_path, rng, init, seed, backbone="nnformer", dataset="liver", variant="default", precision="bf16")
+    more = score_tables(initbench.load_runs(tmp_path), initbench.load_cases(tmp_path))
+    same_data = plan.nearest({**own, "backbone": "nnformer"}, more)
+    assert same_data is not None
+    assert same_data.source == "lung × unet"  # the data set counts before the network
+    longer = plan.nearest({**own, "steps": 90_000}, tables)
+    assert longer is not None
+    assert (longer.own, longer.source) == (False, "lung × unet, tiny size, 120 steps")
+    fold = plan.nearest({**own, "split": "fold 1/5"}, tables)
+    assert fold is not None
+    assert (fold.own, fold.source) == (False, "lung × unet, split auto")
+    recipe = plan.nearest({**own, "recipe_digest": "b" * 12}, tables)
+    assert recipe is not None
+    assert (recipe.own, recipe.source) == (False, "lung × unet, another recipe")
+    assert plan.nearest(own, []) is None
+    study = StudyPlan(many(3, backbone="nnformer"), Costs(), "equal-total", 1, 1, False, 10**12)
+    assert "borrowed: lung × unet" in notes(study, tables)
+    assert "no runs to take the noise from" in notes(study, [])
+
+
+def write_two_cases(out: Path, rng: np.random.Generator, init: str, seed: int, **resolved: Any) -> None:
+    folder = write_run(out, init, 0.5, seed=seed, weights=f"{init}{seed}{resolved['backbone']}", **resolved)
+    rows = [f"case_0{k},1,nodule,{tp},{50 - tp},{50 - tp},{tp / 50},," for k, tp in enumerate(rng.integers(20, 40, 3), start=1)]
+    (folder / store.CASES).write_text("\n".join(["case,class,class_name,tp,fp,fn,dice,hd95_mm,nsd", *rows]) + "\n")
+    record = store.read_record(folder)
+    assert record is not None
+    record.pop("digest")
+    store.write_json(folder / store.RECORD, store.seal(record, folder))
