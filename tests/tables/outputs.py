@@ -197,7 +197,7 @@ def tell_compare(into: Statements, study: Study, first: str, second: str) -> Non
 
 
 def _tex_sign(row: dict[str, str], column: str) -> str:
-    """The sign of LaTeX in plain text: it writes ± and < as formulas."""
+    """The p value that a row prints, with the formulas that LaTeX has for ± and < as plain signs."""
     return (row.get(column) or row[column.replace("±", r"$\pm$")]).replace("$<$", "<")
 
 
