@@ -60,7 +60,7 @@ def _initializer(component: registry.Component) -> list[str]:
 
 def _backbone(component: registry.Component) -> list[str]:
     info = component.target.info
-    facts = table(("", ""), [("paper", info.paper), ("equals", code(info.source)), ("licence", info.licence)])
+    facts = table(("fact", "value"), [("paper", info.paper), ("equals", code(info.source)), ("licence", info.licence)])
     rows = [(code(variant), info.patches.get(variant, "any")) for variant in info.variants]
     return [docstring(component.target), facts, table(("variant", "patches that it takes"), rows)]
 
@@ -72,4 +72,4 @@ def _dataset(name: str) -> list[str]:
         rows = [("folders", ", ".join(map(code, known.folders))), ("how to get it", known.how), ("licence", known.licence)]
     splits = [code(split.name) for split in published_splits(name)]
     rows.append(("published splits", ", ".join(splits) or "none: `auto` reports a fifth of the cases"))
-    return [table(("", ""), rows)]
+    return [table(("fact", "value"), rows)]

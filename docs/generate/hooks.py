@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 GENERATED = {
     "reference/commands.md": commands.page,
     "reference/components.md": components.page,
-    "reference/recipes.md": settings.recipes,
+    "reference/recipes.md": settings.page,
     "reference/python.md": python.page,
 }
 SECTIONS = {"Tutorials": "tutorials/", "How to": "how-to/", "Reference": "reference/", "Explanation": "explanation/"}

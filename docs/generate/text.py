@@ -8,15 +8,16 @@ from collections.abc import Iterable, Sequence
 
 
 def cell(text: object) -> str:
-    """Returns a text as it can stand in a cell of a table: on one line, its bars escaped."""
-    return " ".join(str(text).split()).replace("|", "\\|")
+    """Returns a text as it can stand in a cell of a table: on one line, with the bars outside of code escaped."""
+    parts = " ".join(str(text).split()).split("`")
+    parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
+    return "`".join(parts)
 
 
 def plain(text: object) -> str:
     """Returns a text that Markdown shows as it is written: names in backticks stay, everything else is escaped."""
     parts = str(text).split("`")
-    for number in range(0, len(parts), 2):
-        parts[number] = re.sub(r"([\\*_\[\]<>])", r"\\\1", parts[number])
+    parts[::2] = [re.sub(r"([\\*_\[\]<>])", r"\\\1", part) for part in parts[::2]]
     return "`".join(parts)
 
 
@@ -28,17 +29,20 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def docstring(thing: object) -> str:
-    """Returns a docstring with Google's headings in bold; empty where there is none.
-
-    Indented blocks become lists of definitions, so that Markdown does not take them for code.
-    """
-    lines = []
+    """Returns a docstring with Google's headings in bold and its indented blocks as lists; empty where there is none."""
+    lines: list[str] = []
+    in_list = False
     for line in (inspect.getdoc(thing) or "").splitlines():
-        name, colon, rest = line.strip().partition(":")
+        indented = line.startswith("    ")
+        if in_list != indented:
+            lines.append("")  # Markdown begins and ends a list with an empty line
+            in_list = indented
         if line in ("Args:", "Attributes:", "Raises:", "Returns:"):
-            lines += ["", f"**{line}**", ""]
-        elif line.startswith("    ") and not line.startswith("     ") and colon:
-            lines.append(f"- {name}:{rest}")
+            lines.append(f"**{line}**")
+        elif line.startswith("     "):
+            lines[-1] += f" {line.strip()}"
+        elif indented:
+            lines.append(f"- {line.strip()}")
         else:
             lines.append(line)
     return "\n".join(lines).strip()

@@ -48,7 +48,7 @@ def test_the_reference_has_every_command_with_its_options() -> None:
 
 
 def test_the_reference_has_every_setting_of_a_recipe() -> None:
-    page = settings.recipes()
+    page = settings.page()
     for section, field in Recipe.model_fields.items():
         assert f"`{section}`" in page
         for name in getattr(field.annotation, "model_fields", ()):
