@@ -130,8 +130,8 @@ def test_the_data_set_of_the_page_is_read(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 JOURNEYS = {
-    "initializer": (TUTORIALS / "first-study.md", TUTORIALS / "your-initializer.md"),
-    "data": (TUTORIALS / "your-data.md",),
+    "first-study": (TUTORIALS / "first-study.md",),
+    "data-and-initializer": (TUTORIALS / "your-data.md", TUTORIALS / "your-initializer.md"),
     "backbone": (HOW_TO / "add-a-backbone.md",),
     "data-set": (HOW_TO / "add-a-data-set.md",),
 }
