@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from initbench.choices import BASELINE
 from initbench.stats import components as components_module
-from initbench.stats.blocks import BASELINE
 from initbench.stats.compare import compare
 from initbench.stats.design import Refused, SeedDesign
 from initbench.stats.inits import summarize

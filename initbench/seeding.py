@@ -10,14 +10,15 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
+
+from initbench.choices import Stream
 
 if TYPE_CHECKING:
     import torch
 
-Stream = Literal["construct", "init", "head", "order", "augment", "dropout", "pretext"]
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from initbench import digest, registry, seeding, spec
+from initbench.choices import Budget, Protocol
 from initbench.datasets import splits
 from initbench.datasets.open import open_dataset
 from initbench.errors import InitbenchError, UsageError
 from initbench.harness import compose
 from initbench.harness.hardware import resolve_device, resolve_precision
-from initbench.harness.request import Protocol, RunRequest, check_streams, check_tolerance
+from initbench.harness.request import RunRequest, check_streams, check_tolerance
 from initbench.preprocessing.auto_settings import fill_auto_settings, read_grids
 from initbench.preprocessing.prepare import Prepared, case_digests, prepare
 from initbench.protocols import (
@@ -29,7 +30,7 @@ from initbench.protocols import (
 )
 from initbench.recipes.files import default_name
 from initbench.recipes.load import load_recipe
-from initbench.recipes.settings import AutoSettings, Budget, Recipe
+from initbench.recipes.settings import AutoSettings, Recipe
 from initbench.registry import Component
 from initbench.training.precision import Precision
 

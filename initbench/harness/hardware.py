@@ -9,11 +9,12 @@ import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psutil
 import torch
 
+from initbench.choices import PrecisionChoice
 from initbench.errors import UsageError
 from initbench.training.precision import Precision
 
@@ -41,7 +42,7 @@ def resolve_device(name: str, index: int = 0) -> torch.device:
     return torch.device("cuda", int(number) if number else index % count)
 
 
-def resolve_precision(name: Literal["auto", "bf16", "float32"], device: torch.device) -> Precision:
+def resolve_precision(name: PrecisionChoice, device: torch.device) -> Precision:
     """``auto`` is bf16 where the device computes it natively, float32 elsewhere."""
     if name != "auto":
         return name

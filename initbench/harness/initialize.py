@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from initbench import registry, seeding, spec
+from initbench.choices import PrecisionChoice
 from initbench.errors import UsageError
 from initbench.harness import compose
 from initbench.harness.build import redraw_heads
@@ -39,7 +40,7 @@ def initialize(
     heads: Sequence[str] | None = None,
     steps: int | None = None,
     device: str = "auto",
-    precision: Literal["auto", "bf16", "float32"] = "auto",
+    precision: PrecisionChoice = "auto",
     assignments: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> dict[str, Any]:

@@ -6,18 +6,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from initbench import registry, seeding, spec
 from initbench.catalog import Kind
+from initbench.choices import Budget, PrecisionChoice, Protocol, Stream
 from initbench.datasets.splits import SplitName
 from initbench.errors import InitbenchError, UsageError
 from initbench.paths import home, is_file
 from initbench.protocols import Size
-from initbench.recipes.settings import Budget
 from initbench.spec import Spec
-
-Protocol = Literal["equal-total", "equal-finetune"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class RunRequest:
     protocol: Protocol = "equal-total"
     size: Size = "paper"
     device: str = "auto"
-    precision: Literal["auto", "bf16", "float32"] = "auto"
+    precision: PrecisionChoice = "auto"
     data_root: Path | None = None
     out: Path = Path("runs")
     split: SplitName | None = None
@@ -52,7 +50,7 @@ class RunRequest:
     recipe: str | None = None
     assignments: tuple[str, ...] = ()
     threads: int = 1
-    fixed: tuple[seeding.Stream, ...] = ()
+    fixed: tuple[Stream, ...] = ()
     save_predictions: bool = False
     distances: bool = False
     nsd_tolerance: float = 2.0

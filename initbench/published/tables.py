@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from initbench.choices import Protocol
 from initbench.errors import UsageError
 
 Points = Annotated[float, Field(ge=0.0, le=100.0)]
-Protocol = Literal["equal-total", "equal-finetune"]
 _INHERITED = ("backbone", "dataset", "source")
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from initbench import spec
+from initbench.choices import Budget, Protocol
 from initbench.datasets import split_tables
 from initbench.datasets.known import SHORT_NAMES, prescribed
 from initbench.errors import UsageError
-from initbench.published.tables import Protocol, Row, Table
+from initbench.published.tables import Row, Table
 from initbench.recipes import files as recipe_files
 from initbench.recipes.load import load_recipe
-from initbench.recipes.settings import Budget, Recipe
+from initbench.recipes.settings import Recipe
 
 
 @dataclass(frozen=True)

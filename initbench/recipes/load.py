@@ -15,10 +15,11 @@ from typing import Any, Final, get_args
 from pydantic import ValidationError
 
 from initbench import registry, spec
+from initbench.choices import Budget
 from initbench.errors import UsageError
 from initbench.protocols.basics import SIZES
 from initbench.recipes.files import read_recipe_file
-from initbench.recipes.settings import Budget, Recipe
+from initbench.recipes.settings import Recipe
 
 _SELECTABLE: Final[Mapping[str, tuple[str, ...]]] = {"size": SIZES, "budget": get_args(Budget)}
 

@@ -9,9 +9,10 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from initbench import spec
+from initbench.choices import Budget
 from initbench.errors import UsageError
 from initbench.recipes.load import Layer, layers, load_recipe
-from initbench.recipes.settings import Budget, Recipe
+from initbench.recipes.settings import Recipe
 
 _DOCUMENTATION = ("name", "version", "source")
 _SIZES = ("paper", "tiny")

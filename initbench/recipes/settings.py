@@ -13,7 +13,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from initbench import digest
 
-Budget = Literal["smoke", "short", "paper"]
 Fraction = Field(ge=0.0, le=1.0)
 # Bounds far beyond any use: a slip of the hand or a hostile file is refused here, not by an allocation in the middle of a run.
 MAX_PATCH = 2**27  # 512 voxels cubed

@@ -11,8 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from initbench.choices import BASELINE
 from initbench.stats.analysis import Analysis, analyse
-from initbench.stats.blocks import BASELINE, POINTS, is_placebo
+from initbench.stats.blocks import POINTS, is_placebo
 from initbench.stats.design import Refused
 from initbench.stats.table import ScoreTable
 from initbench.tables import leaderboard, words

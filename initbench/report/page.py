@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from initbench.choices import BASELINE, MARGIN
 from initbench.errors import DataError
 from initbench.report import cells, protocols
 from initbench.report.content import Block, Content, assemble
@@ -24,8 +25,6 @@ from initbench.report.places import places
 from initbench.report.sources import sources
 from initbench.report.strips import strips
 from initbench.report.subsets import subsets
-from initbench.stats.blocks import BASELINE
-from initbench.stats.compare import MARGIN
 from initbench.stats.design import SCOPES
 from initbench.tables import leaderboard, words
 from initbench.tables.study import Study

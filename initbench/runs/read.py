@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from initbench.choices import CountedOn
 from initbench.errors import UsageError
 from initbench.runs import store
 from initbench.runs.patients import Collected, Disagreement, Unsaid
@@ -27,7 +28,6 @@ _COLUMNS = (
 )  # fmt: skip
 
 # Where predictions are counted: on the image's own grid, or on the one that networks see, as some released code does.
-CountedOn = Literal["native", "resampled"]
 _COUNTS: dict[CountedOn, tuple[str, str]] = {
     "native": (store.CASES, "dice"),
     "resampled": (store.CASES_RESAMPLED, "dice_resampled"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from initbench.stats.blocks import BASELINE
-from initbench.stats.compare import MARGIN, Comparison, Difference, compare, difference, untestable_difference
+from initbench.choices import BASELINE, MARGIN
+from initbench.stats.compare import Comparison, Difference, compare, difference, untestable_difference
 from initbench.stats.components import Components, components
 from initbench.stats.design import SCOPES, Refused, Scope, SeedDesign
 from initbench.stats.families import family

@@ -6,9 +6,9 @@ import re
 
 import pandas as pd
 
+from initbench.choices import BASELINE
 from initbench.datasets.known import PATIENTS_OF, SHORT_NAMES
 
-BASELINE = "default"
 PLACEBO = "default(construct='other')"  # the one that `run` adds to a study
 POINTS = 100.0  # Dice points
 BLOCK = ("dataset", "split", "backbone", "variant", "size", "budget", "steps", "precision", "recipe", "fixed_streams")

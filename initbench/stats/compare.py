@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from initbench.choices import MARGIN
 from initbench.stats.design import SCOPES, Array, Refused, Scope, SeedDesign, checked
 from initbench.stats.families import Family, family
 from initbench.stats.mrmc import crossed_difference, nested_difference
@@ -24,7 +25,6 @@ from initbench.stats.summary import LEVEL, Interval
 from initbench.stats.tails import Estimate, equivalence, one_source, quantile, two_sided
 from initbench.stats.testable import untestable
 
-MARGIN = 0.5  # Dice points within which two inits count as equivalent
 Verdict = Literal[
     "better", "worse", "equivalent", "equivalent, but above 0", "equivalent, but below 0", "undecided", "untestable"
 ]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from initbench.stats.blocks import BASELINE, is_placebo
+from initbench.choices import BASELINE
+from initbench.stats.blocks import is_placebo
 
 Kind = Literal["baseline", "pairs", "placebo", "claims"]
 

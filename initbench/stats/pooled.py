@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from initbench.choices import BASELINE, MARGIN
 from initbench.stats.across import Friedman, friedman
-from initbench.stats.blocks import BASELINE, is_placebo, patients
-from initbench.stats.compare import MARGIN, Difference, evaluated, untestable_difference
+from initbench.stats.blocks import is_placebo, patients
+from initbench.stats.compare import Difference, evaluated, untestable_difference
 from initbench.stats.design import SCOPES, Array, Flags, Refused, SeedDesign
 from initbench.stats.families import family
 from initbench.stats.mrmc import crossed_difference, nested_difference

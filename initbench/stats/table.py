@@ -13,15 +13,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from initbench.choices import DicePolicy
 from initbench.errors import DataError, UsageError
 from initbench.stats.blocks import BLOCK, POINTS, by_init, is_placebo
 from initbench.stats.classes import choose
 from initbench.stats.design import Array, Flags, SeedDesign
 
-# What a class without reference scores: nothing (the default, and that of MONAI's DiceMetric); 0 if predicted, else nothing
-# (nnU-Net); 0 if predicted, else 1 (Metrics Reloaded, and DiceMetric with ignore_empty=False); always 0, the lowest that any rule
-# could make of it.
-Policy = Literal["reference-mask", "monai", "nnunet", "empty-is-one", "worst"]
 _EMPTY: dict[str, float] = {"nnunet": math.nan, "empty-is-one": 1.0, "worst": 0.0}
 
 SCORED = ("ok", "diverged")
@@ -74,7 +71,7 @@ class ScoreTable:
     """
 
     block: dict[str, object]
-    policy: Policy
+    policy: DicePolicy
     inits: tuple[str, ...]
     cells: tuple[str, ...]
     seeds: tuple[tuple[int, ...], ...]
@@ -163,7 +160,7 @@ def score_tables(
     runs: pd.DataFrame,
     cases: pd.DataFrame,
     *,
-    policy: Policy = "reference-mask",
+    policy: DicePolicy = "reference-mask",
     seeds: Sequence[int] | None = None,
     shared: bool = False,
     classes_alike: bool = False,
@@ -229,7 +226,7 @@ def with_patients(cases: pd.DataFrame, patients: Mapping[str, Mapping[str, str]]
     return cases.merge(pairs.assign(patient=names), on=["cell", "case"], how="left")
 
 
-def case_scores(cases: pd.DataFrame, policy: Policy = "reference-mask", *, classes_alike: bool = False) -> pd.Series[float]:
+def case_scores(cases: pd.DataFrame, policy: DicePolicy = "reference-mask", *, classes_alike: bool = False) -> pd.Series[float]:
     """Dice points by cell, seed and case, mean over the classes scored; 0 in a diverged run, NaN where no class is scored.
 
     With `classes_alike` the mean over cases is that of the classes' own means, as in papers' tables: a class that half of the
@@ -257,7 +254,7 @@ def _class_weights(cases: pd.DataFrame, points: pd.Series[float]) -> pd.Series[f
     return pd.Series(number.reindex(each).to_numpy(float), points.index) / of_class.where(there)
 
 
-def class_dice(cases: pd.DataFrame, policy: Policy = "reference-mask") -> pd.Series[float]:
+def class_dice(cases: pd.DataFrame, policy: DicePolicy = "reference-mask") -> pd.Series[float]:
     """Dice of every row from its counts, a fraction; NaN where the policy does not score it."""
     tp, fp, fn = (cases[name].astype(float) for name in ("tp", "fp", "fn"))
     dice = 2 * tp / (2 * tp + fp + fn).replace(0.0, np.nan)  # NaN: neither reference nor prediction
@@ -293,7 +290,7 @@ def _by_run(scores: pd.Series[float]) -> dict[tuple[str, int], _Scores]:
     return found
 
 
-def class_scores(cases: pd.DataFrame, metric: str, policy: Policy = "reference-mask") -> pd.DataFrame:
+def class_scores(cases: pd.DataFrame, metric: str, policy: DicePolicy = "reference-mask") -> pd.DataFrame:
     """Mean over patients per run and class: columns `cell`, `seed`, `class_name`, `score`.
 
     Cases of one patient are averaged first, where `cases` names patients. Dice and surface Dice in points, 0 in a diverged run;
@@ -341,7 +338,7 @@ _Runs = dict[int, _Run]  # by seed
 def _table(
     block: dict[str, object],
     by_init: dict[str, _Runs],
-    policy: Policy,
+    policy: DicePolicy,
     seeds: Sequence[int] | None,
     patients: Mapping[str, Mapping[str, str]],
 ) -> ScoreTable:
@@ -422,7 +419,7 @@ def _withheld(init: str, runs: _Runs, asked: tuple[int, ...], patient_of: Mappin
         yield Withheld(init, "identical", reason, cell, scores)
 
 
-def _stacked(chosen: dict[str, list[_Run]], policy: Policy) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
+def _stacked(chosen: dict[str, list[_Run]], policy: DicePolicy) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
     """Dice points [init, seed, case], the scored cases, and the others."""
     if not chosen:
         return np.zeros((0, 0, 0)), (), ()

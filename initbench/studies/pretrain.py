@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from initbench import digest, seeding
+from initbench.choices import DATASET
 from initbench.datasets.open import open_dataset
 from initbench.errors import InitbenchError, UsageError
 from initbench.harness import record as records
@@ -41,7 +42,7 @@ class Export:
 def pretrain(
     init: str,
     backbone: str,
-    dataset: str = "phantom-lung",
+    dataset: str = DATASET,
     *,
     weights: str | Path,
     seed: int = 0,

@@ -8,22 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from initbench import registry, spec
+from initbench.choices import BASELINE, DATASET, Budget, PrecisionChoice, Protocol, Stream, SweepProtocol
 from initbench.datasets.splits import SplitName, parse_fold
 from initbench.errors import UsageError
 from initbench.executors.local import OneRun, Reporter, run_all
 from initbench.harness import compose
 from initbench.harness.execute import Outcome, execute, look_up
-from initbench.harness.request import Protocol, RunRequest, as_json, assign, check_streams, check_tolerance, items
+from initbench.harness.request import RunRequest, as_json, assign, check_streams, check_tolerance, items
 from initbench.protocols import Size
-from initbench.recipes.settings import Budget
 from initbench.runs.status import AskedRun, write_asked
-from initbench.seeding import Stream
-from initbench.stats.blocks import BASELINE, PLACEBO, is_placebo
-
-SweepProtocol = Literal["equal-total", "equal-finetune", "both"]
+from initbench.stats.blocks import PLACEBO, is_placebo
 
 
 class RunOptions(TypedDict, total=False):
@@ -41,7 +38,7 @@ class RunOptions(TypedDict, total=False):
     budget: Budget
     size: Size
     device: str
-    precision: Literal["auto", "bf16", "float32"]
+    precision: PrecisionChoice
     data_root: str | Path | None
     out: str | Path
     split: SplitName | None
@@ -75,7 +72,7 @@ class Options(PartOptions, total=False):
 def cross_requests(
     init: str | Sequence[str],
     backbone: str | Sequence[str],
-    dataset: str | Sequence[str] = "phantom-lung",
+    dataset: str | Sequence[str] = DATASET,
     *,
     seeds: int | Sequence[int] = 1,
     protocol: SweepProtocol = "equal-total",
@@ -238,7 +235,7 @@ class _Renumbered:
 def run(
     init: str | Sequence[str],
     backbone: str | Sequence[str],
-    dataset: str | Sequence[str] = "phantom-lung",
+    dataset: str | Sequence[str] = DATASET,
     *,
     jobs: int = 1,
     reporter: Reporter | None = None,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from initbench.choices import Metric
 from initbench.errors import UsageError
 from initbench.stats.table import ScoreTable, class_scores, false_positives
 from initbench.tables import words
@@ -17,7 +17,6 @@ from initbench.tables.sheet import Sheet
 from initbench.tables.study import Study
 from initbench.tables.titles import settings, title
 
-Metric = Literal["dice", "hd95", "nsd"]
 _SAID: dict[Metric, str] = {
     "dice": "Dice points",
     "hd95": "95 % Hausdorff distance in mm, over the cases in which reference and prediction hold the class",

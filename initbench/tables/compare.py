@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
+from initbench.choices import MARGIN
 from initbench.errors import UsageError
 from initbench.stats.analysis import pair
-from initbench.stats.compare import MARGIN, Difference
+from initbench.stats.compare import Difference
 from initbench.stats.design import SCOPES, Refused, Scope
 from initbench.stats.superiority import superiority
 from initbench.stats.table import ScoreTable

@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from initbench.choices import BASELINE, MARGIN
 from initbench.errors import UsageError
 from initbench.stats.analysis import Analysis, analyse, verdicts
-from initbench.stats.blocks import BASELINE
-from initbench.stats.compare import MARGIN
 from initbench.stats.components import Component, Components
 from initbench.stats.design import Refused
 from initbench.stats.ranks import InitRank, tie_letters

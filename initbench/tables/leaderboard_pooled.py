@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-from initbench.stats.blocks import BASELINE, is_placebo, part
-from initbench.stats.compare import MARGIN
+from initbench.choices import BASELINE, MARGIN, Grouping
+from initbench.stats.blocks import is_placebo, part
 from initbench.stats.design import Refused
 from initbench.stats.pooled import CLAIM, Pooled, PooledInit, pool
 from initbench.stats.summary import LEVEL
@@ -17,8 +17,6 @@ from initbench.tables.leaderboard import check_control
 from initbench.tables.sheet import Sheet
 from initbench.tables.study import Study
 from initbench.tables.titles import title, variant
-
-Grouping = Literal["backbone", "dataset", "all"]
 
 _ALWAYS = ("size", "budget", "protocol", "precision", "fixed_streams")
 _KEYS: dict[Grouping, tuple[str, ...]] = {

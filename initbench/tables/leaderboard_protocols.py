@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from initbench.choices import BASELINE, MARGIN
 from initbench.stats.analysis import Analysis, analyse
-from initbench.stats.blocks import BASELINE, BLOCK
-from initbench.stats.compare import MARGIN
+from initbench.stats.blocks import BLOCK
 from initbench.stats.table import ScoreTable
 from initbench.tables import words
 from initbench.tables.sheet import Sheet

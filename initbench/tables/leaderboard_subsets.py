@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from initbench.choices import BASELINE, MARGIN
 from initbench.stats.analysis import analyse
-from initbench.stats.blocks import BASELINE, whole_split
-from initbench.stats.compare import MARGIN
+from initbench.stats.blocks import whole_split
 from initbench.stats.table import ScoreTable
 from initbench.tables import words
 from initbench.tables.sheet import Sheet

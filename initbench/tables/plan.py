@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from initbench.choices import BASELINE
 from initbench.runs.costs import Costs, Expected, Sample, StudyPlan, init_of, network_of, pace_of
-from initbench.stats.blocks import BASELINE, is_placebo, part
+from initbench.stats.blocks import is_placebo, part
 from initbench.stats.design import Refused
 from initbench.stats.power import Pilot, detectable, detectable_ratio, floor, power_of
 from initbench.stats.summary import Interval, t_quantile

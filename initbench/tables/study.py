@@ -10,9 +10,10 @@ from typing import get_args
 
 import pandas as pd
 
+from initbench.choices import CountedOn, DicePolicy
 from initbench.errors import UsageError
-from initbench.runs.read import UNCOUNTED, CountedOn, read_runs
-from initbench.stats.table import Policy, ScoreTable, of_classes, score_tables, with_patients
+from initbench.runs.read import UNCOUNTED, read_runs
+from initbench.stats.table import ScoreTable, of_classes, score_tables, with_patients
 from initbench.tables.patients import patients_of
 from initbench.tables.standings import Runs, summaries
 
@@ -28,7 +29,7 @@ class Scoring:
         grid: where predictions are counted.
     """
 
-    policy: Policy = "reference-mask"
+    policy: DicePolicy = "reference-mask"
     classes: tuple[str, ...] = ()
     shared: bool = False
     grid: CountedOn = "native"
@@ -67,17 +68,17 @@ class Study:
         return summaries(self.runs)
 
 
-def policy_of(name: str) -> Policy:
+def policy_of(name: str) -> DicePolicy:
     """The Dice policy of a name.
 
     Raises:
         UsageError: there is none; names those there are.
     """
-    for policy in get_args(Policy):
+    for policy in get_args(DicePolicy):
         if policy == name:
-            found: Policy = policy
+            found: DicePolicy = policy
             return found
-    raise UsageError(f"--dice-policy {name!r}: there are {', '.join(get_args(Policy))}")
+    raise UsageError(f"--dice-policy {name!r}: there are {', '.join(get_args(DicePolicy))}")
 
 
 def read_study(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = (), scoring: Scoring | None = None) -> Study:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from initbench.choices import BASELINE
 from initbench.errors import UsageError
 from initbench.stats.analysis import Analysis, analyse
-from initbench.stats.blocks import BASELINE
 from initbench.stats.components import Component, Components
 from initbench.stats.design import Array, Refused
 from initbench.stats.table import ScoreTable

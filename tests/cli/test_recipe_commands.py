@@ -14,12 +14,12 @@ import pytest
 
 from initbench import registry
 from initbench.catalog import BACKBONES
+from initbench.choices import Budget
 from initbench.errors import UsageError
 from initbench.protocols import Size, check_patch
 from initbench.recipes import files as recipe_files
 from initbench.recipes.load import load_recipe
 from initbench.recipes.origins import Selected, differences, resolve_recipe, select, settings
-from initbench.recipes.settings import Budget
 from initbench.spec import Spec
 from tests.commands import said
 from tests.harness.test_run import LIGHT

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from initbench import seeding
-from initbench.seeding import Stream, derive, deterministic, forked, rng, seed_step, torch_generator, torch_seed
+from initbench.choices import Stream
+from initbench.seeding import derive, deterministic, forked, rng, seed_step, torch_generator, torch_seed
 
 STREAMS: tuple[Stream, ...] = ("construct", "init", "head", "order", "augment", "dropout", "pretext")
 

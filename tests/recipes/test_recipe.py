@@ -11,11 +11,12 @@ import pytest
 
 from initbench import digest, registry
 from initbench.catalog import BACKBONES
+from initbench.choices import Budget
 from initbench.errors import UsageError
 from initbench.protocols import check_patch
 from initbench.recipes import files as recipe_files
 from initbench.recipes.load import load_recipe
-from initbench.recipes.settings import Budget, Recipe
+from initbench.recipes.settings import Recipe
 from initbench.spec import Spec
 
 NAMES = [name for name, _ in recipe_files.listing()]

@@ -13,13 +13,14 @@ import pandas as pd
 from pydantic import ValidationError
 
 from initbench import spec
+from initbench.choices import BASELINE
 from initbench.errors import UsageError
 from initbench.paths import home
 from initbench.published import trials
 from initbench.published.trials import Overrides, Trial, dataset_names, usual_split
 from initbench.recipes.settings import AutoSettings, Recipe
 from initbench.runs import store
-from initbench.stats.blocks import BASELINE, is_placebo, whole_split
+from initbench.stats.blocks import is_placebo, whole_split
 from initbench.stats.table import SCORED
 
 PLACEBO_LABEL = "placebo"

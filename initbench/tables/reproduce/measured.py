@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from initbench.choices import MARGIN, DicePolicy
 from initbench.errors import UsageError
 from initbench.published.tables import Table
 from initbench.published.trials import Mapped, Overrides, dataset_names
 from initbench.runs.read import Loaded, cases_of
 from initbench.stats.blocks import BLOCK, PLACEBO
-from initbench.stats.compare import MARGIN
 from initbench.stats.design import Array
 from initbench.stats.inits import summarize
 from initbench.stats.scale import SD, cut
 from initbench.stats.summary import Interval, sd_interval
-from initbench.stats.table import SCORED, Policy, ScoreTable, of_classes, score_tables
+from initbench.stats.table import SCORED, ScoreTable, of_classes, score_tables
 from initbench.tables import words
 from initbench.tables.patients import patients_of
 from initbench.tables.reproduce.matching import PLACEBO_LABEL, Found, find
@@ -83,7 +83,7 @@ class Scores:
     """
 
     cases: pd.DataFrame
-    policy: Policy
+    policy: DicePolicy
     classes_alike: bool = False
     as_the_paper: str = ""
 

@@ -1,0 +1,41 @@
+"""The words that people choose among, and what they get without choosing.
+
+They stand here once. The module imports nothing, so that the command line knows them at no cost.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+# Steps of a run. Recipes state how many steps each of these words means.
+Budget = Literal["smoke", "short", "paper"]
+# Who pays for the steps of a pretext: the run's budget, or nobody.
+Protocol = Literal["equal-total", "equal-finetune"]
+SweepProtocol = Literal[Protocol, "both"]
+# Arithmetic of the forward and backward pass; auto takes bf16 where the device is fast at it.
+PrecisionChoice = Literal["auto", "bf16", "float32"]
+
+# Whose voxels predictions are counted on: the image's own, or the ones that networks see.
+CountedOn = Literal["native", "resampled"]
+# What a class without reference scores: nothing (the default, and that of MONAI's DiceMetric); 0 if predicted, else nothing
+# (nnU-Net); 0 if predicted, else 1 (Metrics Reloaded, and DiceMetric with ignore_empty=False); always 0, the lowest that any rule
+# could make of it.
+DicePolicy = Literal["reference-mask", "monai", "nnunet", "empty-is-one", "worst"]
+# What a table per class shows.
+Metric = Literal["dice", "hd95", "nsd"]
+# Over which blocks a leaderboard pools.
+Grouping = Literal["backbone", "dataset", "all"]
+LeaderboardBy = Literal["block", Grouping]
+SheetForm = Literal["table", "md", "csv", "json", "latex"]
+
+# Sources of random numbers in a run, which can be fixed apart.
+Stream = Literal["construct", "init", "head", "order", "augment", "dropout", "pretext"]
+
+# What `initbench list` lists.
+Listed = Literal["inits", "backbones", "datasets", "recipes"]
+
+# What a study has when nobody says otherwise: the data set that needs no download, the init that others are compared with, and
+# the Dice points within which two inits count as equivalent.
+DATASET = "phantom-lung"
+BASELINE = "default"
+MARGIN = 0.5
