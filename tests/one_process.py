@@ -29,7 +29,7 @@ print(json.dumps(results))
 
 # What takes a second or several to import, and what tables of runs need, which is a part of a second.
 SECONDS = ("torch", "monai", "matplotlib", "timm", "nibabel")
-TABLES = ("pandas", "scipy")
+TABLES = ("numpy", "pandas", "scipy")
 
 
 @dataclass(frozen=True)

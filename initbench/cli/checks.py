@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json as json_module
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+
+from initbench.cli.output import under_way, write_json
 
 if TYPE_CHECKING:
     from initbench.validation.checks import Check
@@ -26,11 +25,9 @@ class Report:
     console: Console = field(default_factory=lambda: Console(highlight=False))
     passed: bool = True
 
-    @contextlib.contextmanager
-    def status(self, text: str) -> Iterator[None]:
+    def status(self, text: str) -> contextlib.AbstractContextManager[object]:
         """Says on a terminal what is under way."""
-        with self.console.status(text) if self.console.is_terminal and not self.json else contextlib.nullcontext():
-            yield
+        return under_way(self.console, text, silent=self.json)
 
     def add(self, title: str, facts: dict[str, Any], checks: list[Check]) -> None:
         """The checks of a subject."""
@@ -48,12 +45,14 @@ class Report:
     def close(self) -> None:
         """Ends the output, and the process with 1 where a check failed."""
         if self.json:
-            sys.stdout.write(json_module.dumps(self.done, indent=1, ensure_ascii=False) + "\n")
+            write_json(self.done)
         if not self.passed:
             sys.exit(1)
 
 
 def _print(console: Console, title: str, checks: list[Check]) -> None:
+    from rich.table import Table
+
     table = Table(title=escape(title), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for header in ("check", "", "detail"):
         table.add_column(header, overflow="fold", no_wrap=header != "detail")

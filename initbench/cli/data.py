@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json as json_module
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,42 +14,43 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
-from rich.table import Table
 
 from initbench import plots
 from initbench.cli.options import (
-    Budget,
+    OUTPUT,
+    WHICH_DATA,
+    BackboneOption,
+    BudgetOption,
     DataRootOption,
-    FoldOption,
     JsonOption,
-    NetSize,
+    Parts,
+    PlotOption,
     RecipeOption,
     SetOption,
     SizeOption,
     SplitOption,
-    TrainCasesOption,
-    part_options,
 )
+from initbench.cli.output import under_way, write_json
 from initbench.errors import DataError, InitbenchError, MissingDataError, UsageError
 
 if TYPE_CHECKING:
     from initbench.datasets.inspect.fingerprint import Fingerprint
     from initbench.protocols import Dataset, Progress
 
-data_app = typer.Typer(
-    no_args_is_help=True, help="Data sets: what there is, what is in it, how to get it.", rich_markup_mode=None
-)
-
 NameArgument = Annotated[str, typer.Argument(help="Data set: name, or path of a Decathlon or nnU-Net raw folder.")]
 
 
-@data_app.command("list")
-def list_(data_root: DataRootOption = None, json: JsonOption = False) -> None:
-    """List data sets: where they were found, cases, licence, how to get them."""
+def list_data(data_root: DataRootOption = None, json: JsonOption = False) -> None:
+    """List data sets and where they are.
+
+    Prints for each where it was found, its number of cases, its licence, and how to get it.
+    """
+    from rich.padding import Padding
+    from rich.table import Table
+
     rows = _rows(data_root)
     if json:
-        _write(rows)
+        write_json(rows)
         return
     console = Console(highlight=False)
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -76,16 +76,12 @@ def _sources(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[str]]
     return found
 
 
-@data_app.command()
-def info(
-    name: NameArgument,
-    data_root: DataRootOption = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw a case with its labels and the sizes of classes: .png, .svg or .pdf.")
-    ] = None,
-    json: JsonOption = False,
-) -> None:
-    """Show what is in a data set: grids, intensities, volumes of classes, splits. Reads every case."""
+def info_data(name: NameArgument, data_root: DataRootOption = None, plot: PlotOption = None, json: JsonOption = False) -> None:
+    """Show what is in a data set.
+
+    Reads every case and prints grids, intensities, volumes of classes and splits. The picture shows a case with its labels, and
+    the sizes of classes.
+    """
     from initbench.datasets.inspect.fingerprint import fingerprint, typical
 
     plots.check(plot)
@@ -97,14 +93,16 @@ def info(
 
         draw(found, dataset.load(typical(found)), dataset.classes, plot)
     if json:
-        _write(found.table())
+        write_json(found.table())
     else:
         _print(found, Console(highlight=False))
 
 
-@data_app.command()
-def verify(name: NameArgument, data_root: DataRootOption = None, json: JsonOption = False) -> None:
-    """Check every case and file of a data set, and SHA256SUMS where there is one. Exit code 1 if something is wrong."""
+def verify_data(name: NameArgument, data_root: DataRootOption = None, json: JsonOption = False) -> None:
+    """Check every case and file of a data set.
+
+    Checks SHA256SUMS, too, where there is one. Exits with 1 where something is wrong.
+    """
     from initbench.datasets.inspect.examine import examine
 
     dataset = _open(name, data_root)
@@ -112,7 +110,7 @@ def verify(name: NameArgument, data_root: DataRootOption = None, json: JsonOptio
         found = examine(dataset, progress)
     if json:
         problems = [{"where": item.where, "problem": item.text} for item in found.problems]
-        _write(
+        write_json(
             {"name": dataset.name, "cases": found.cases, "checksums": found.checksums, "notes": found.notes, "problems": problems}
         )
     else:
@@ -127,44 +125,45 @@ def verify(name: NameArgument, data_root: DataRootOption = None, json: JsonOptio
         sys.exit(1)
 
 
-@data_app.command()
-def prepare(
+def prepare_data(
     name: NameArgument,
-    data_root: DataRootOption = None,
+    parts: Parts,
+    backbone: BackboneOption = "unetr",
     recipe: RecipeOption = None,
-    backbone: Annotated[str, typer.Option(help="Backbone, where the recipe depends on it.")] = "unetr",
-    budget: Annotated[Budget, typer.Option(help="Budget, likewise.")] = Budget.paper,
-    size: SizeOption = NetSize.paper,
-    split: SplitOption = None,
-    fold: FoldOption = None,
-    train_cases: TrainCasesOption = None,
     set_: SetOption = None,
+    budget: BudgetOption = "paper",
+    size: SizeOption = "paper",
+    data_root: DataRootOption = None,
+    split: SplitOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Preprocess a data set for a recipe into the cache, as the first run with the same options would."""
+    """Preprocess a data set into the cache.
+
+    Does it as the first run with the same options would. The backbone and the budget matter where the recipe depends on them.
+    """
     from initbench import cache
-    from initbench.cli.output import saying
     from initbench.harness.request import check_names
     from initbench.recipes.files import default_name
 
     check_names("backbone", [backbone])
     dataset = _open(name, data_root)
-    parts = part_options(fold, train_cases)
+    folds: list[str | None] = [*parts.folds()] or [None]
+    numbers: list[int | None] = [*parts.numbers()] or [None]
     recipe = recipe or default_name(dataset.name, dataset.modality)
-    with saying(Console(stderr=True), "loading torch"):
+    with under_way(Console(stderr=True), "loading torch"):
         from initbench.harness.cell import choose
         from initbench.harness.request import RunRequest
     rows = []
-    for part, number in itertools.product(parts["folds"] or [None], parts["train_cases"] or [None]):
+    for part, number in itertools.product(folds, numbers):
         # The init is of no account here: what a run would choose of data, network and settings decides what is stored.
-        request = RunRequest("default", backbone, name, 0, budget.value, size=size.value, data_root=data_root, split=split)
+        request = RunRequest("default", backbone, name, 0, budget, size=size, data_root=data_root, split=split)
         request = replace(request, fold=part, train_cases=number, recipe=recipe, assignments=tuple(set_ or ()))
         with _bar(json=json) as progress:
             chosen = choose(request, progress)
             made = chosen.prepare(progress)
         rows.append({"name": dataset.name, "recipe": recipe, "split": chosen.split.name, "cases": len(made.keys)})
     if json:
-        _write(rows)
+        write_json(rows)
         return
     for row in rows:
         Console(highlight=False, soft_wrap=True).print(
@@ -173,15 +172,17 @@ def prepare(
         )
 
 
-@data_app.command()
-def download(
+def download_data(
     name: Annotated[str, typer.Argument(help="Decathlon task: brats, hippocampus, lung, or the folder's name as Task09_Spleen.")],
     data_root: DataRootOption = None,
-    url: Annotated[str | None, typer.Option(help="Another copy of the task's tar.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the archive, too.")] = False,
+    url: Annotated[str | None, typer.Option("--url", help="Another copy of the task's tar.", rich_help_panel=WHICH_DATA)] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the archive, too.", rich_help_panel=OUTPUT)] = False,
     json: JsonOption = False,
 ) -> None:
-    """Download a task of the Medical Segmentation Decathlon. A download that was stopped goes on; checked by its md5."""
+    """Download a task of the Medical Segmentation Decathlon.
+
+    A download that was stopped goes on. What was downloaded is checked by its MD5.
+    """
     from initbench.datasets.download.download import Archive, fetch
 
     task = _task(name)
@@ -195,7 +196,7 @@ def download(
         folder = fetch(Archive(url or task.url, task.folder, task.md5), root, progress, keep=keep)
     _open(str(folder), None)
     if json:
-        _write({"name": task.folder, "folder": str(folder), "state": "there already" if there else "downloaded"})
+        write_json({"name": task.folder, "folder": str(folder), "state": "there already" if there else "downloaded"})
     else:
         state = "is there already" if there else "is complete"
         Console(highlight=False, soft_wrap=True).print(f"{folder} {state}; initbench data verify {name}", markup=False)
@@ -276,10 +277,6 @@ def _home(data_root: Path | None) -> Path:
     return (data_root or search_path()[0]).absolute()
 
 
-def _write(value: Any) -> None:
-    sys.stdout.write(json_module.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
 @contextlib.contextmanager
 def _bar(*, json: bool, unit: str = "cases") -> Iterator[Progress | None]:
     """A bar on a terminal; nothing elsewhere."""
@@ -314,6 +311,9 @@ class _Shown:
 
 
 def _print(found: Fingerprint, console: Console) -> None:
+    """Prints what is in a data set."""
+    from rich.table import Table
+
     table = found.table()
     who = f"{table['cases']} cases" + (f" of {found.patients} patients" if found.patients != len(found.cases) else "")
     console.print(f"[bold]{escape(found.name)}[/]  {who} · {found.modality} ({escape(', '.join(found.channels))})")
@@ -347,6 +347,9 @@ def _print(found: Fingerprint, console: Console) -> None:
 
 
 def _print_splits(found: Fingerprint, console: Console) -> None:
+    """Prints the sizes of its splits."""
+    from rich.table import Table
+
     if not found.splits:
         kind = "cases" if found.patients == len(found.cases) else "patients"
         console.print(

@@ -2,45 +2,64 @@
 
 from __future__ import annotations
 
-import contextlib
-import json as json_module
-import sys
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
 from initbench import plots
+from initbench.choices import DATASET
+from initbench.cli.options import (
+    BackboneOption,
+    DatasetOption,
+    InitsOption,
+    JsonOption,
+    PlotOption,
+    SeedOption,
+    TrainingOnParts,
+)
+from initbench.cli.output import under_way, write_json
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from initbench.tools.diagnose import Diagnosis
 
 
-def diagnose_command(
-    init: list[str], backbone: str, dataset: str, seed: int, plot: Path | None, *, json: bool, options: dict[str, Any]
+def diagnose(
+    init: InitsOption,
+    backbone: BackboneOption,
+    training: TrainingOnParts,
+    dataset: DatasetOption = DATASET,
+    seed: SeedOption = 0,
+    plot: PlotOption = None,
+    json: JsonOption = False,
 ) -> None:
-    """Looks at the first batch of each init, prints a table each, and draws them together."""
+    """Show what inits do to signals at step 0.
+
+    Prints per layer the scale of activations and gradients, dead units and the effective rank. A learned init trains its
+    pretext's share of the budget before.
+    """
     from initbench.harness.request import check_names
 
     check_names("initializer", init)
     check_names("backbone", [backbone])
     plots.check(plot)
     console = Console(stderr=json, highlight=False)
-    with console.status("loading torch") if console.is_terminal else contextlib.nullcontext():
+    with under_way(console, "loading torch"):
         from initbench.cli.progress import Display
         from initbench.executors.local import OneRun
         from initbench.studies.sweep import cross_requests
-        from initbench.tools.diagnose import diagnose, draw
-    requests = cross_requests(init, [backbone], [dataset], seeds=[seed], **options)
+        from initbench.tools.diagnose import diagnose as look_at
+        from initbench.tools.diagnose import draw
+    requests = cross_requests(init, [backbone], [dataset], seeds=[seed], **training.as_part_options())
     with Display(requests, console) as display:
-        found = [diagnose(request, OneRun(display, number)) for number, request in enumerate(requests)]
+        found = [look_at(request, OneRun(display, number)) for number, request in enumerate(requests)]
     if plot is not None:
         with plots.written(plot):
             draw(found, plot)
     if json:
-        sys.stdout.write(json_module.dumps([asdict(item) for item in found], indent=1) + "\n")
+        write_json([asdict(item) for item in found])
         return
     for item in found:
         console.print(_table(item))
@@ -49,6 +68,9 @@ def diagnose_command(
 
 
 def _table(item: Diagnosis) -> Table:
+    """A table of the layers."""
+    from rich.table import Table
+
     table = Table(title=f"{item.init} × {item.backbone}: loss {item.loss:.4g} at step 0", title_justify="left", box=None)
     table.add_column("layer", overflow="fold", min_width=36)
     for header in ("activation", "gradient", "update", "dead", "rank"):

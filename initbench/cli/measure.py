@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,33 @@ from rich.console import Console
 from rich.markup import escape
 
 from initbench.cli.checks import Report
-from initbench.cli.verify import runs_below
+from initbench.cli.options import NSD_TOLERANCE_MM, DataRootOption, JsonOption, RecordedDeviceOption, ToleranceOption
+from initbench.cli.output import write_json
+from initbench.cli.verify import RunFoldersArgument, runs_below
 from initbench.errors import InitbenchError
 
 
-def measure_command(folders: list[Path], *, tolerance: float, device: str | None, data_root: Path | None, json: bool) -> None:
-    """Measures runs, or all runs below a folder. Exits with 1 where one was refused; the others are measured."""
-    runs = [run for folder in folders for run in runs_below(folder)]
+def measure(
+    runs: RunFoldersArgument,
+    nsd_tolerance: ToleranceOption = NSD_TOLERANCE_MM,
+    device: RecordedDeviceOption = None,
+    data_root: DataRootOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Add HD95 and surface Dice to finished runs.
+
+    Takes them from the predictions of a run, or from its weights; nothing is trained. Exits with 1 where a run was refused; the
+    others are measured.
+    """
+    found = [run for folder in runs for run in runs_below(folder)]
     report = Report(json)
     with report.status("loading torch"):
         from initbench.audit.add_distances import add_distances
     rows = []
-    for run in runs:
+    for run in found:
         with report.status(str(run)):
             try:
-                done = add_distances(run, tolerance_mm=tolerance, device=device, data_root=data_root)
+                done = add_distances(run, tolerance_mm=nsd_tolerance, device=device, data_root=data_root)
                 row = _row(run, "measured" if done.cases else "cached", done.cases, done.seconds, done.source)
             except Exception as error:  # readers and networks of others raise what they like; the next run may be another's
                 foreseen = isinstance(error, InitbenchError | OSError)
@@ -34,7 +45,7 @@ def measure_command(folders: list[Path], *, tolerance: float, device: str | None
         if not json:
             _print(report.console, row)
     if json:
-        sys.stdout.write(json_module.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        write_json(rows)
     if any(row["state"] == "refused" for row in rows):
         sys.exit(1)
 

@@ -1,9 +1,10 @@
 """The options of the commands: what each name means, its default, and the groups of them that several commands share.
 
-An option name has one meaning. It is the first sentence of its help, which is the same wherever the option stands (a test holds
-it); sentences after it say how many values a command takes, and what it does without any.
+An option name has one meaning. It is the first sentence of its help and reads the same wherever the option stands; the sentences
+after it say how many values a command takes and what it does without any. A test compares all commands.
 
-A group is a frozen dataclass whose fields are options. A command takes it as one parameter; `with_options` shows typer the fields.
+A group is a frozen dataclass whose fields are options. A command takes it as one parameter, and `with_options` shows typer the
+fields.
 """
 
 from __future__ import annotations
@@ -12,22 +13,32 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from initbench import registry
 from initbench.catalog import Kind
-from initbench.choices import Budget, PrecisionChoice, SheetForm
+from initbench.choices import (
+    DATASET,
+    Budget,
+    CountedOn,
+    DicePolicy,
+    PrecisionChoice,
+    SheetForm,
+    Stream,
+    SweepProtocol,
+)
 from initbench.errors import UsageError
 from initbench.protocols import Size
 
 if TYPE_CHECKING:
-    pass
+    from initbench.harness.request import RunRequest
+    from initbench.studies.sweep import PartOptions, RunOptions
 
-# Panels of the help.
+# Panels of the help, in their order there.
 WHAT = "What"
 HOW_LONG = "How long"
 WHERE = "Where"
@@ -35,26 +46,17 @@ WHICH_DATA = "Which data"
 WHICH_RUNS = "Which runs"
 HOW_JUDGED = "How they are judged"
 OUTPUT = "Output"
+PANELS = (WHAT, HOW_LONG, WHERE, WHICH_DATA, WHICH_RUNS, HOW_JUDGED, OUTPUT)
 
-# Defaults that several commands share.
-BUDGET: Budget = "paper"
-DATASET = "phantom-lung"
-DEVICE = "auto"
-BASELINE = "default"
-JOBS = 1
-MARGIN = 0.5
-PRECISION: PrecisionChoice = "auto"
+# Defaults that several commands share, beside those of `choices`.
 RUNS = Path("runs")
-SEED = 0
-SHEET_FORM: SheetForm = "table"
-SIZE: Size = "paper"
-THREADS = 1
-TOLERANCE_MM = 2.0
+JOBS = 1
+NSD_TOLERANCE_MM = 2.0
 
-# Meanings that more than one option below begins with: one value or many, needed or not.
+# The meanings that an option for one value shares with an option for many.
 _INIT = "Initializer: name, name(key=value) or ./file.py:function."
 _BACKBONE = "Backbone: name, name(variant=...) or ./file.py:function."
-_DATASET = "Data set: name, or path of a Decathlon or nnU-Net raw folder."
+_DATASET = "Data set: name or folder."
 _DEVICE = "Device: auto, cpu, cuda or cuda:i."
 _OUT = "Folder of runs."
 _SEED = "Root seed."
@@ -63,16 +65,17 @@ _MANY = "Comma list or repeated."
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Returns `command` as typer needs it: with the options of a group as parameters of their own.
+    """Returns `command` as typer needs it: the options of a group are parameters of their own, sorted by panel.
 
     Args:
         command: a function, some of whose parameters are annotated with a group.
     """
     parameters: list[inspect.Parameter] = []
-    groups: dict[str, type] = {}
+    groups: dict[str, Any] = {}
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        if is_dataclass(parameter.annotation):
-            groups[parameter.name] = parameter.annotation
+        group: Any = parameter.annotation
+        if is_dataclass(group):
+            groups[parameter.name] = group
             parameters += inspect.signature(parameter.annotation, eval_str=True).parameters.values()
         else:
             parameters.append(parameter)
@@ -83,20 +86,41 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
             values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
         command(**values)
 
-    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    # As keywords, parameters may stand in any order: what is needed need not come first.
+    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in sorted(parameters, key=_panel)]
     call.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in keywords}
+    call.__doc__ = _reflowed(command.__doc__ or "")
     return call
 
 
+def _reflowed(text: str) -> str:
+    """Returns a docstring without the line breaks inside its paragraphs, which the help would print on a narrow terminal."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
+
+
+def _panel(parameter: inspect.Parameter) -> int:
+    """Returns the place of a parameter's panel; arguments, which have none, come first."""
+    for stated in getattr(parameter.annotation, "__metadata__", ()):
+        if stated.rich_help_panel in PANELS:
+            return PANELS.index(stated.rich_help_panel)
+    return -1
+
+
 def _names(kind: Kind) -> Callable[[str], list[str]]:
-    """Returns a function that completes the last name of a comma list in the shell."""
+    """Returns the function by which the shell completes the last name of a comma list."""
 
     def complete(incomplete: str) -> list[str]:
         begun, comma, last = incomplete.rpartition(",")
         return [f"{begun}{comma}{name}" for name in registry.names(kind) if name.startswith(last)]
 
     return complete
+
+
+_COMPLETE_INIT = _names("initializer")
+_COMPLETE_BACKBONE = _names("backbone")
+_COMPLETE_DATASET = _names("dataset")
 
 
 def _check_margin(points: float) -> float:
@@ -110,16 +134,433 @@ def _check_margin(points: float) -> float:
     return points
 
 
-# --- what ---
+# --- what is run ------------------------------------------------------------------------------------------------------
 
-InitOption = Annotated[
-    str, typer.Option("--init", help=_INIT, autocompletion=_names("initializer"), rich_help_panel=WHAT, metavar="INIT")
-]
+InitOption = Annotated[str, typer.Option("--init", help=_INIT, autocompletion=_COMPLETE_INIT, rich_help_panel=WHAT)]
 InitsOption = Annotated[
-    list[str],
-    typer.Option("--init", help=f"{_INIT} {_MANY}", autocompletion=_names("initializer"), rich_help_panel=WHAT, metavar="INIT"),
+    list[str], typer.Option("--init", help=f"{_INIT} {_MANY}", autocompletion=_COMPLETE_INIT, rich_help_panel=WHAT)
 ]
 BackboneOption = Annotated[
-    str,
-    typer.Option("--backbone", help=_BACKBONE, autocompletion=_names("backbone"), rich_help_panel=WHAT, metavar="BACKBONE"),
+    str, typer.Option("--backbone", help=_BACKBONE, autocompletion=_COMPLETE_BACKBONE, rich_help_panel=WHAT)
 ]
+BackbonesOption = Annotated[
+    list[str], typer.Option("--backbone", help=f"{_BACKBONE} {_MANY}", autocompletion=_COMPLETE_BACKBONE, rich_help_panel=WHAT)
+]
+OtherBackboneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone",
+        help=f"{_BACKBONE} Instead of the published ones.",
+        autocompletion=_COMPLETE_BACKBONE,
+        rich_help_panel=WHAT,
+    ),
+]
+OverridesOfBackboneOption = Annotated[
+    str,
+    typer.Option(
+        "--backbone",
+        help=f"{_BACKBONE} Recipes may set something else for it.",
+        show_default=False,
+        autocompletion=_COMPLETE_BACKBONE,
+        rich_help_panel=WHAT,
+    ),
+]
+TestBackbonesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backbone",
+        help=f"{_BACKBONE} {_MANY} At tiny size.",
+        show_default="probe (a small network of many kinds of parameters), unetr, unetrpp",
+        autocompletion=_COMPLETE_BACKBONE,
+        rich_help_panel=WHAT,
+    ),
+]
+SeedOption = Annotated[int, typer.Option("--seed", help=_SEED, min=0, rich_help_panel=WHAT)]
+SeedsOption = Annotated[
+    list[int] | None, typer.Option("--seed", help=f"{_SEED} Repeatable, instead of --seeds.", min=0, rich_help_panel=WHAT)
+]
+SeedCountOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seeds",
+        help="Number of seeds, from 0 on. 1 by default; of a published table 3, and a report takes all that are there.",
+        min=1,
+        rich_help_panel=WHAT,
+    ),
+]
+PlaceboOption = Annotated[
+    bool,
+    typer.Option(
+        "--placebo/--no-placebo",
+        help="Run default drawn again, too. Where others are compared with it under two or more seeds.",
+        rich_help_panel=WHAT,
+    ),
+]
+FixOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fix",
+        help="Stream that every seed draws as seed 0 does. Shows the variance of the others; repeatable: "
+        f"{', '.join(get_args(Stream))}.",
+        rich_help_panel=WHAT,
+    ),
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option("--recipe", help="Recipe: name or TOML file.", show_default="that of the data set", rich_help_panel=WHAT),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help=f"{_SET} Over inits: init.parameter=value; repeatable.", rich_help_panel=WHAT),
+]
+
+# --- how long, and where ----------------------------------------------------------------------------------------------
+
+BudgetOption = Annotated[
+    Budget,
+    typer.Option("--budget", help="Steps: smoke (a minute on a CPU), short (ten) or paper.", rich_help_panel=HOW_LONG),
+]
+SizeOption = Annotated[
+    Size,
+    typer.Option(
+        "--size",
+        help="Size of networks: tiny (the same code narrowed, for a CPU) or paper (as published).",
+        rich_help_panel=HOW_LONG,
+    ),
+]
+ProtocolOption = Annotated[
+    SweepProtocol,
+    typer.Option(
+        "--protocol",
+        help="Who pays for a pretext's steps. equal-total: they come off the budget; equal-finetune: they come on top of it.",
+        rich_help_panel=HOW_LONG,
+    ),
+]
+MeasureOption = Annotated[
+    bool,
+    typer.Option(
+        "--measure", help="Time a few steps where no run below --out says how long one takes.", rich_help_panel=HOW_LONG
+    ),
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help=f"{_DEVICE} Jobs spread over several devices.", rich_help_panel=WHERE)
+]
+RecordedDeviceOption = Annotated[
+    str | None, typer.Option("--device", help=_DEVICE, show_default="as the run had it", rich_help_panel=WHERE)
+]
+PrecisionOption = Annotated[
+    PrecisionChoice,
+    typer.Option("--precision", help="Arithmetic. auto: bf16 where the device is fast at it.", rich_help_panel=WHERE),
+]
+JobsOption = Annotated[int, typer.Option("--jobs", help="Runs at a time.", min=1, rich_help_panel=WHERE)]
+ThreadsOption = Annotated[
+    int,
+    typer.Option(
+        "--threads", help="Threads of torch for a run on the CPU. Another number changes bits.", min=1, rich_help_panel=WHERE
+    ),
+]
+
+# --- which data -------------------------------------------------------------------------------------------------------
+
+DatasetOption = Annotated[
+    str, typer.Option("--dataset", help=_DATASET, autocompletion=_COMPLETE_DATASET, rich_help_panel=WHICH_DATA)
+]
+DatasetsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dataset",
+        help=f"{_DATASET} {_MANY}",
+        show_default=DATASET,
+        autocompletion=_COMPLETE_DATASET,
+        rich_help_panel=WHICH_DATA,
+    ),
+]
+DataRootOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root",
+        help="Folder that holds the data sets. The variable INITBENCH_DATA names others.",
+        rich_help_panel=WHICH_DATA,
+    ),
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        help="Split: auto, published, or a name. Names: published splits, nnunet-fold-0, names in a splits.json beside the data.",
+        show_default="published where there is one",
+        rich_help_panel=WHICH_DATA,
+    ),
+]
+FoldOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fold",
+        help=f"Fold k/K of all cases (by patient) in place of a split. {_MANY} 1/5,2/5.",
+        rich_help_panel=WHICH_DATA,
+    ),
+]
+TrainCasesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--train-cases",
+        help="How many of the split's training cases to train on. Comma list of nested subsets: 3,6,12.",
+        rich_help_panel=WHICH_DATA,
+    ),
+]
+
+OtherDatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        help=f"{_DATASET} Instead of the published one.",
+        autocompletion=_COMPLETE_DATASET,
+        rich_help_panel=WHICH_DATA,
+    ),
+]
+
+# --- which runs are read, and how they are judged ---------------------------------------------------------------------
+
+ReadDatasetsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dataset",
+        help=f"{_DATASET} Repeatable; only runs on these.",
+        autocompletion=_COMPLETE_DATASET,
+        rich_help_panel=WHICH_RUNS,
+    ),
+]
+ReadBackbonesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backbone",
+        help=f"{_BACKBONE} Repeatable; only runs of these.",
+        autocompletion=_COMPLETE_BACKBONE,
+        rich_help_panel=WHICH_RUNS,
+    ),
+]
+SharedSeedsOption = Annotated[
+    bool,
+    typer.Option("--shared-seeds", help="Only the seeds that every init of a block has.", rich_help_panel=WHICH_RUNS),
+]
+DicePolicyOption = Annotated[
+    DicePolicy,
+    typer.Option(
+        "--dice-policy",
+        help="What a class scores where the reference lacks it. Nothing (reference-mask, monai); 0 if predicted, else nothing "
+        "(nnunet) or 1 (empty-is-one); always 0 (worst).",
+        rich_help_panel=HOW_JUDGED,
+    ),
+]
+ClassesOption = Annotated[
+    str | None,
+    typer.Option("--classes", help="Classes that count. Comma list, or a named set as synapse-8.", rich_help_panel=HOW_JUDGED),
+]
+GridOption = Annotated[
+    CountedOn,
+    typer.Option(
+        "--grid",
+        help="Voxels that are counted. native: the image's own; resampled: what networks see, of runs counted there.",
+        rich_help_panel=HOW_JUDGED,
+    ),
+]
+AgainstOption = Annotated[
+    str,
+    typer.Option(
+        "--against",
+        help="Init that the others are compared with.",
+        autocompletion=_COMPLETE_INIT,
+        rich_help_panel=HOW_JUDGED,
+    ),
+]
+MarginOption = Annotated[
+    float,
+    typer.Option(
+        "--margin",
+        help="Dice points within which two inits are equivalent. Above 0.",
+        callback=_check_margin,
+        rich_help_panel=HOW_JUDGED,
+    ),
+]
+SdsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sd",
+        help="SDs of seed, init × case and residual in Dice points. As 1.5,3,10; instead of pilot runs.",
+        rich_help_panel=HOW_JUDGED,
+    ),
+]
+
+# --- output -----------------------------------------------------------------------------------------------------------
+
+OutOption = Annotated[Path, typer.Option("--out", help=_OUT, rich_help_panel=OUTPUT)]
+ReadOutOption = Annotated[Path, typer.Option("--out", help=_OUT, rich_help_panel=WHICH_RUNS)]
+FileOption = Annotated[Path | None, typer.Option("--file", help="File to write.", rich_help_panel=OUTPUT)]
+PlotOption = Annotated[
+    Path | None, typer.Option("--plot", help="Picture to draw of it: a .png, .svg or .pdf.", rich_help_panel=OUTPUT)
+]
+DistancesOption = Annotated[
+    bool,
+    typer.Option("--distances", help="Measure HD95 and surface Dice. Takes seconds a case for large CT.", rich_help_panel=OUTPUT),
+]
+ToleranceOption = Annotated[
+    float, typer.Option("--nsd-tolerance", help="Tolerance of the surface Dice in mm.", min=0, rich_help_panel=OUTPUT)
+]
+FormOption = Annotated[SheetForm, typer.Option("--format", help="Form of the output.", rich_help_panel=OUTPUT)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.", rich_help_panel=OUTPUT)]
+
+
+# --- groups -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """The seeds of runs, counted or named."""
+
+    seeds: SeedCountOption = None
+    seed: SeedsOption = None
+
+    def chosen(self) -> list[int] | None:
+        """The seeds that somebody asked for, in the order asked; None without any.
+
+        Raises:
+            UsageError: they are both counted and named.
+        """
+        if self.seeds is not None and self.seed:
+            raise UsageError("--seeds N (0 to N-1) and --seed I exclude each other")
+        if self.seed:
+            return list(dict.fromkeys(self.seed))
+        return None if self.seeds is None else list(range(self.seeds))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a run trains, on which device and data: the options that every command takes that builds networks."""
+
+    budget: BudgetOption = "paper"
+    size: SizeOption = "paper"
+    recipe: RecipeOption = None
+    set_: SetOption = None
+    device: DeviceOption = "auto"
+    precision: PrecisionOption = "auto"
+    threads: ThreadsOption = 1
+    data_root: DataRootOption = None
+    split: SplitOption = None
+
+    def as_run_options(self) -> RunOptions:
+        """The options as the Python API takes them."""
+        return {
+            "budget": self.budget,
+            "size": self.size,
+            "recipe": self.recipe,
+            "assignments": self.set_ or [],
+            "device": self.device,
+            "precision": self.precision,
+            "threads": self.threads,
+            "data_root": self.data_root,
+            "split": self.split,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Which part of a data set is trained on."""
+
+    fold: FoldOption = None
+    train_cases: TrainCasesOption = None
+
+    def folds(self) -> list[str]:
+        """The folds, one text each."""
+        found = []
+        for text in self.fold or ():
+            found += [item.strip() for item in text.split(",") if item.strip()]
+        return found
+
+    def numbers(self) -> list[int]:
+        """The numbers of training cases.
+
+        Raises:
+            UsageError: one is not a whole number.
+        """
+        numbers = [item.strip() for item in (self.train_cases or "").split(",") if item.strip()]
+        if not all(item.isdecimal() and len(item) < 7 for item in numbers):
+            raise UsageError(f"--train-cases {self.train_cases}: whole numbers of cases, as 3,6,12")
+        return [int(item) for item in numbers]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOnParts(Parts, Training):
+    """How a run trains, and on which part of the data."""
+
+    def as_part_options(self) -> PartOptions:
+        """The options as the Python API takes them."""
+        return {**self.as_run_options(), "folds": self.folds(), "train_cases": self.numbers()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossed:
+    """What a study crosses."""
+
+    init: InitsOption
+    backbone: BackbonesOption
+    dataset: DatasetsOption = None
+
+
+# Dataclasses take the fields of the last base first, and the help lists options in the order of the fields.
+@dataclass(frozen=True, kw_only=True)
+class Study(TrainingOnParts, Seeds, Crossed):
+    """What a study crosses and how its runs train: the options that decide its runs."""
+
+    protocol: ProtocolOption = "equal-total"
+    placebo: PlaceboOption = True
+    fix: FixOption = None
+    jobs: JobsOption = JOBS
+    out: OutOption = RUNS
+
+    def check_names(self) -> None:
+        """Refuses unknown inits and backbones before torch is imported.
+
+        Raises:
+            UsageError: names the nearest known ones.
+        """
+        from initbench.harness.request import check_names
+
+        self.chosen()
+        check_names("initializer", self.init)
+        check_names("backbone", self.backbone)
+
+    def requests(self, **options: Any) -> list[RunRequest]:
+        """The runs of the study.
+
+        Args:
+            options: of every run, beside those of the study.
+
+        Raises:
+            UsageError: an unknown or malformed component or parameter, no such fold.
+        """
+        from initbench.studies.sweep import cross_requests
+
+        fixed = sorted(set(self.fix or ()))
+        of_every_run: dict[str, Any] = {**self.as_part_options(), "out": self.out, "fixed": tuple(fixed), **options}
+        return cross_requests(
+            self.init,
+            self.backbone,
+            self.dataset or [DATASET],
+            seeds=self.chosen() or [0],
+            protocol=self.protocol,
+            placebo=self.placebo,
+            **of_every_run,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadRuns:
+    """Which runs a table reads, and how it counts their Dice."""
+
+    out: ReadOutOption = RUNS
+    dataset: ReadDatasetsOption = None
+    backbone: ReadBackbonesOption = None
+    shared_seeds: SharedSeedsOption = False
+    dice_policy: DicePolicyOption = "reference-mask"
+    classes: ClassesOption = None
+    grid: GridOption = "native"

@@ -1,30 +1,61 @@
-"""How commands print tables, and say what is under way."""
+"""How commands print tables and JSON, and say what is under way."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from initbench.tables.sheet import FORMS, Sheet, terminal
+if TYPE_CHECKING:
+    from initbench.choices import SheetForm
+    from initbench.tables.sheet import Sheet
 
 
-def show(sheets: Sequence[Sheet], form: str) -> None:
-    """Prints tables on the terminal, or in one of the `FORMS`."""
+def show(sheets: Sequence[Sheet], form: SheetForm) -> None:
+    """Prints tables on the terminal, or in another form to standard output."""
+    # Sheets load pandas and scipy, which commands without a sheet must not wait for.
+    from initbench.tables.sheet import FORMS, terminal
+
     if form == "table":
         terminal(sheets, Console(highlight=False))
     else:
         sys.stdout.write(FORMS[form](sheets).rstrip("\n") + "\n")
 
 
+def write_json(value: Any) -> None:
+    """Prints plain values as JSON; what is none is written as text, as paths are."""
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
 def warn(text: str) -> None:
-    """Says beside what is printed that something was left out of it."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold yellow]warning:[/] {escape(text)}")
+    """Says on standard error what was left out of what is printed."""
+    say("bold yellow", "warning", text)
 
 
-def saying(console: Console, text: str) -> contextlib.AbstractContextManager[object]:
-    """Says on a terminal what is under way."""
-    return console.status(text) if console.is_terminal else contextlib.nullcontext()
+def say(style: str, kind: str, text: str) -> None:
+    """Says a line on standard error, in a colour where that is a terminal.
+
+    Args:
+        style: colour of `kind`, as rich names it.
+        kind: what the line is: error, warning, note.
+        text: the line; brackets in it stay as they are.
+    """
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[{style}]{kind}:[/] {escape(text)}")
+
+
+def under_way(console: Console, text: str, *, silent: bool = False) -> contextlib.AbstractContextManager[object]:
+    """Returns a context that says on a terminal what is under way.
+
+    Args:
+        console: where it is said.
+        text: what is under way.
+        silent: say nothing, as where JSON goes to the same place.
+    """
+    if silent or not console.is_terminal:
+        return contextlib.nullcontext()
+    return console.status(text)

@@ -4,64 +4,57 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from initbench.cli.output import saying, show
+from initbench.cli.options import FormOption, MeasureOption, SdsOption, Study
+from initbench.cli.output import show, under_way
 from initbench.errors import UsageError
-from initbench.stats.power import Pilot, stated
 
 if TYPE_CHECKING:
     from initbench.runs.costs import StudyPlan
+    from initbench.stats.power import Pilot
     from initbench.stats.table import ScoreTable
 
 
-def plan_command(
-    *,
-    init: list[str],
-    backbone: list[str],
-    dataset: list[str],
-    seeds: list[int],
-    protocol: str,
-    placebo: bool,
-    jobs: int,
-    measure: bool,
-    sds: str | None,
-    form: str,
-    options: dict[str, Any],
-) -> None:
-    """Prints what `run` would do with the same options. Exits with 2 where a run is refused, 1 where data are missing."""
-    from initbench.harness.request import check_names
+def plan(study: Study, measure: MeasureOption = False, sd: SdsOption = None, format_: FormOption = "table") -> None:
+    """Show what `run` would do with the same options.
 
-    for kind, texts in (("initializer", init), ("backbone", backbone)):
-        check_names(kind, texts)  # type: ignore[arg-type]
-    noise = _noise(sds)
+    Prints runs, hours, disk, and the differences that the study could find; runs nothing. Exits with 2 where a run is refused,
+    with 1 where data are missing.
+    """
+    study.check_names()
+    noise = _noise(sd)
     console = Console(stderr=True, highlight=False)
-    with saying(console, "loading torch"):
+    with under_way(console, "loading torch"):
         from initbench.studies.forecast import plan_study
-        from initbench.studies.sweep import cross_requests
     from initbench.tables.plan import plan_sheets
 
-    requests = cross_requests(init, backbone, dataset, seeds=seeds, protocol=protocol, placebo=placebo, **options)  # type: ignore[arg-type]
-    with saying(console, "timing a few steps" if measure else "resolving"):
-        study = plan_study(requests, protocol, jobs, measure=measure)
-    found = plan_sheets(study, [] if noise else blocks(options["out"]), noise)
-    show(found, form)
-    end(study)
+    requests = study.requests()
+    with under_way(console, "timing a few steps" if measure else "resolving"):
+        planned = plan_study(requests, study.protocol, study.jobs, measure=measure)
+    show(plan_sheets(planned, [] if noise else blocks(study.out), noise), format_)
+    end(planned)
 
 
-def end(study: StudyPlan) -> None:
-    """Exits with 2 where a run is refused, 1 where data are missing."""
-    states = {run.state for run in study.runs}
-    if states & {"refused", "failed"}:
-        sys.exit(2 if "refused" in states else 1)
+def end(planned: StudyPlan) -> None:
+    """Exits with 2 where a run is refused, with 1 where data are missing."""
+    states = {run.state for run in planned.runs}
+    if "refused" in states:
+        sys.exit(2)
+    if "failed" in states:
+        sys.exit(1)
 
 
 def _noise(sds: str | None) -> Pilot | None:
+    """The noise that ``--sd`` states, if it does."""
+    if sds is None:
+        return None
     from initbench.cli.statistics import three_sds
+    from initbench.stats.power import stated
 
-    return None if sds is None else stated(*three_sds(sds))
+    return stated(*three_sds(sds))
 
 
 def blocks(out: Path) -> list[ScoreTable]:

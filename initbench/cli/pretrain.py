@@ -2,33 +2,56 @@
 
 from __future__ import annotations
 
-import contextlib
-import json as json_module
-import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
+from initbench.choices import DATASET
+from initbench.cli.options import (
+    OUTPUT,
+    BackboneOption,
+    DatasetOption,
+    InitOption,
+    JsonOption,
+    SeedOption,
+    TrainingOnParts,
+)
+from initbench.cli.output import under_way, write_json
 
-def pretrain_command(
-    init: str, backbone: str, dataset: str, seed: int, weights: Path, *, json: bool, options: dict[str, Any]
+
+def pretrain(
+    init: InitOption,
+    backbone: BackboneOption,
+    training: TrainingOnParts,
+    weights: Annotated[
+        Path,
+        typer.Option("--weights", help="Weights to write: .safetensors, or .pth as nnU-Net v2 reads it.", rich_help_panel=OUTPUT),
+    ],
+    dataset: DatasetOption = DATASET,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
 ) -> None:
-    """Runs the init stage with progress, writes the weights and their card, and says where."""
+    """Write the weights of an init, to train from elsewhere.
+
+    This is the init stage of `run` alone, on the training cases of the split. It trains the share of the budget that the recipe
+    states as pretext.share.
+    """
     from initbench.harness.request import check_names
 
     check_names("initializer", [init])
     check_names("backbone", [backbone])
     console = Console(stderr=json, highlight=False)
-    with console.status("loading torch") if console.is_terminal else contextlib.nullcontext():
+    with under_way(console, "loading torch"):
         from initbench.cli.progress import Display
         from initbench.executors.local import OneRun
         from initbench.studies.pretrain import export, plan_one
-    request = plan_one(init, backbone, dataset, seed, weights, **options)
+    request = plan_one(init, backbone, dataset, seed, weights, **training.as_part_options())
     with Display([request], console) as display:
         written = export(request, weights, OneRun(display, 0))
     if json:
-        sys.stdout.write(json_module.dumps({"path": str(written.path), **written.card}, indent=1) + "\n")
+        write_json({"path": str(written.path), **written.card})
         return
     cost = written.card["cost"]
     console.print(

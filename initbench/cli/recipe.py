@@ -3,72 +3,126 @@
 from __future__ import annotations
 
 import contextlib
-import json as json_module
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from initbench import registry, spec
+from initbench.cli.options import (
+    BudgetOption,
+    DataRootOption,
+    FileOption,
+    JsonOption,
+    OverridesOfBackboneOption,
+    SetOption,
+    SizeOption,
+)
+from initbench.cli.output import under_way, write_json
 from initbench.errors import UsageError
-from initbench.recipes import origins as recipe_origins
-from initbench.recipes.origins import Selected, Setting
+
+if TYPE_CHECKING:
+    from initbench.recipes.origins import Selected, Setting
 
 
-def show_command(text: str, otherwise: Selected, *, json: bool) -> None:
-    """Prints every setting of a recipe with its origin."""
-    selected = _select(text, otherwise)
-    found, recipe = recipe_origins.settings(selected), recipe_origins.resolve_recipe(selected)
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What decides which overrides of a recipe hold, where the recipe's own text does not say."""
+
+    backbone: OverridesOfBackboneOption = ""
+    size: SizeOption = "paper"
+    budget: BudgetOption = "paper"
+    set_: SetOption = None
+
+    def selected(self) -> Selected:
+        """The same as the recipes take it, without the name of one."""
+        from initbench.recipes.origins import Selected
+
+        return Selected("", self.size, self.backbone, self.budget, tuple(self.set_ or ()))
+
+
+def show_recipe(
+    name: Annotated[
+        str, typer.Argument(help="Recipe: name or TOML file, or with overrides: 'lung(backbone=unetrpp, size=tiny)'.")
+    ],
+    overrides: Overrides,
+    json: JsonOption = False,
+) -> None:
+    """Show every setting of a recipe and where it comes from.
+
+    A setting comes from a file, an override in it, --set, or the default.
+    """
+    from initbench.recipes import origins
+
+    selected = _select(name, overrides.selected())
+    found, recipe = origins.settings(selected), origins.resolve_recipe(selected)
     if json:
-        _write([{"setting": item.name, "value": item.value, "from": item.origin} for item in found])
+        write_json([{"setting": item.name, "value": item.value, "from": item.origin} for item in found])
         return
     about = (*recipe.source.strip().splitlines(), f"version {recipe.version}, digest {recipe.digest()[:12]}")
     rows = [(item.name, _text(item.value), item.origin) for item in found]
     _print(str(selected), about, ("setting", "value", "from"), rows, _beside_show(selected))
 
 
-def diff_command(first: str, second: str | None, otherwise: Selected, *, json: bool) -> None:
-    """Prints where two recipes differ; or one with and without ``--set``, which is laid over the second."""
+def diff_recipes(
+    first: Annotated[str, typer.Argument(help="Recipe, as for show.")],
+    overrides: Overrides,
+    second: Annotated[str | None, typer.Argument(help="The other.", show_default="the first, with --set")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show where two recipes differ, setting by setting.
+
+    As 'lung(size=paper)' and 'lung(size=tiny)', or one recipe without and with --set, which is laid over the second.
+    """
+    from initbench.recipes import origins
+
+    otherwise = overrides.selected()
     if second is None and not otherwise.assignments:
         raise UsageError('recipe diff compares two: name a second one, as in "lung(size=tiny)", or lay --set over the first')
-    plain = Selected("", otherwise.size, otherwise.backbone, otherwise.budget)
-    a, b = _select(first, plain), _select(second or first, otherwise)
-    found = recipe_origins.differences(a, b)
+    a, b = _select(first, replace(otherwise, assignments=())), _select(second or first, otherwise)
+    found = origins.differences(a, b)
     if json:
-        _write(
+        write_json(
             [
                 {"setting": x.name, "first": x.value, "second": y.value, "first_from": x.origin, "second_from": y.origin}
                 for x, y in found
             ]
         )
         return
-    about = (f"{len(found)} of {len(recipe_origins.settings(a))} settings differ",)
+    about = (f"{len(found)} of {len(origins.settings(a))} settings differ",)
     rows = [(x.name, _text(x.value), _text(y.value), f"{x.origin} → {y.origin}") for x, y in found]
     command = ["initbench", "recipe", "diff", first, *([second] if second else []), *_options(otherwise)]
     _print(f"{a} → {b}", about, ("setting", "first", "second", "from"), rows, _beside_diff(a, b, found, command))
 
 
-def new_command(dataset: str, data_root: Path | None, out: Path | None, *, json: bool) -> None:
-    """Writes a commented recipe for a data set, or prints it."""
-    if out is not None and (out.suffix != ".toml" or out.exists()):
-        raise UsageError(f"--out {out}: " + ("it is there already" if out.exists() else "a recipe is a .toml file"))
+def new_recipe(
+    dataset: Annotated[str, typer.Argument(help="Data set: name or path.")],
+    data_root: DataRootOption = None,
+    file: FileOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write a commented recipe for a data set.
+
+    Takes its numbers from the training cases, to be edited and given to run --recipe. Prints it without --file.
+    """
+    if file is not None and (file.suffix != ".toml" or file.exists()):
+        raise UsageError(f"--file {file}: " + ("it is there already" if file.exists() else "a recipe is a .toml file"))
     console = Console(stderr=True, highlight=False)
-    with console.status("reading the cases") if console.is_terminal else contextlib.nullcontext():
+    with under_way(console, "reading the cases"):
         from initbench.tools.new_recipe import write
 
         text = write(dataset, data_root)
-    if out is not None:
-        out.write_text(text, "utf-8")
-        console.print(f"{out}: edit it, then initbench run --recipe {out} ...", soft_wrap=True)
+    if file is not None:
+        file.write_text(text, "utf-8")
+        console.print(f"{file}: edit it, then initbench run --recipe {file} ...", soft_wrap=True)
     if json:
-        _write({"recipe": text, "file": str(out) if out else None})
-    elif out is None:
+        write_json({"recipe": text, "file": file})
+    elif file is None:
         sys.stdout.write(text)
 
 
@@ -76,9 +130,11 @@ def _select(text: str, otherwise: Selected) -> Selected:
     """What is selected, with a backbone that there is; without its variant, which no override asks for.
 
     Raises:
-        UsageError: there is no such backbone, or what `recipe_origins.select` refuses.
+        UsageError: there is no such backbone, or what `origins.select` refuses.
     """
-    selected = recipe_origins.select(text, otherwise)
+    from initbench.recipes import origins
+
+    selected = origins.select(text, otherwise)
     written = str(selected.backbone or "").strip()
     name = spec.parse(written).name if "(" in written else written
     if name and not spec.Spec(name).is_file:
@@ -88,12 +144,14 @@ def _select(text: str, otherwise: Selected) -> Selected:
 
 def _beside_show(selected: Selected) -> list[str]:
     """Which backbones have other values than those of a recipe without a backbone: where all have, no run takes these."""
+    from initbench.recipes import origins
+
     if selected.backbone:
         return []
     counts = {}
     for name in registry.names("backbone"):
         with contextlib.suppress(UsageError):  # its own override is wrong, which is said when it is shown
-            counts[name] = len(recipe_origins.differences(selected, replace(selected, backbone=name)))
+            counts[name] = len(origins.differences(selected, replace(selected, backbone=name)))
     found = [f"{name} {count}" for name, count in counts.items() if count]
     if not found:
         return []
@@ -107,13 +165,15 @@ def _beside_show(selected: Selected) -> list[str]:
 
 def _beside_diff(a: Selected, b: Selected, found: Sequence[tuple[Setting, Setting]], command: Sequence[str]) -> list[str]:
     """Under which backbones two recipes differ otherwise, where one of them is without."""
+    from initbench.recipes import origins
+
     if a.backbone and b.backbone:
         return []
     shown, others = _values(found), []
     for name in registry.names("backbone"):
         with contextlib.suppress(UsageError):
             sides = (replace(side, backbone=side.backbone or name) for side in (a, b))
-            others += [name] if _values(recipe_origins.differences(*sides)) != shown else []
+            others += [name] if _values(origins.differences(*sides)) != shown else []
     if not others:
         return []
     return [f"With {', '.join(others)} they differ in other settings or values: {shlex.join(command)} --backbone NAME"]
@@ -125,7 +185,7 @@ def _values(pairs: Sequence[tuple[Setting, Setting]]) -> Mapping[str, tuple[Any,
 
 def _options(selected: Selected) -> list[str]:
     """The options that select it, but for a backbone."""
-    usual = Selected("")
+    usual = Overrides()
     options = ["--size", selected.size] if selected.size != usual.size else []
     options += ["--budget", selected.budget] if selected.budget != usual.budget else []
     return options + [part for text in selected.assignments for part in ("--set", text)]
@@ -138,6 +198,9 @@ def _text(value: Any) -> str:
 
 
 def _print(title: str, about: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
+    """Prints a recipe, or two, as a table with what is said above and below it."""
+    from rich.table import Table
+
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column == "setting", header_style="bold")
@@ -150,7 +213,3 @@ def _print(title: str, about: Sequence[str], columns: Sequence[str], rows: Seque
     console.print(table)
     for note in notes:
         console.print(escape(note), soft_wrap=True)
-
-
-def _write(values: Any) -> None:
-    sys.stdout.write(json_module.dumps(values, indent=1, ensure_ascii=False) + "\n")

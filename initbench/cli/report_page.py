@@ -1,22 +1,29 @@
-"""``initbench report``. No torch."""
+"""``initbench report``. It imports no torch."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 
+from initbench.choices import BASELINE, MARGIN
+from initbench.cli.options import AgainstOption, FileOption, MarginOption, ReadRuns
+from initbench.cli.statistics import read
 from initbench.errors import UsageError
-from initbench.report import page
-from initbench.tables import words
-from initbench.tables.leaderboard import check_control
-from initbench.tables.study import Study
 
 
-def report_command(study: Study, file: Path, against: str, margin: float) -> None:
-    """Writes the report of a study and says where."""
+def report(runs: ReadRuns, against: AgainstOption = BASELINE, margin: MarginOption = MARGIN, file: FileOption = None) -> None:
+    """Write a study as one HTML page.
+
+    It has leaderboards to sort, charts and cases, and needs no network. It is written to report.html in the folder of runs, or
+    to --file.
+    """
+    from initbench.report import page
+    from initbench.tables import words
+    from initbench.tables.leaderboard import check_control
+
+    study = read(runs)
+    file = file or runs.out / "report.html"
     if file.is_dir():
-        raise UsageError(f"--html {file}: that is a folder; name a file")
+        raise UsageError(f"--file {file}: that is a folder; name a file")
     control = words.meant(against)
     check_control(study, control)
     page.write(study, file, against=control, margin=margin)

@@ -8,29 +8,145 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Console
 
 from initbench import plots
-from initbench.cli.output import saying, show, warn
+from initbench.choices import MARGIN, SheetForm
+from initbench.cli.options import (
+    JOBS,
+    OUTPUT,
+    RUNS,
+    FormOption,
+    JobsOption,
+    JsonOption,
+    MarginOption,
+    MeasureOption,
+    OtherBackboneOption,
+    OtherDatasetOption,
+    OutOption,
+    PlaceboOption,
+    PlotOption,
+    Seeds,
+    SharedSeedsOption,
+    Training,
+)
+from initbench.cli.output import show, under_way, warn
 from initbench.errors import InitbenchError, InterruptedRunError, MissingDataError, UsageError
-from initbench.published import tables, trials
-from initbench.published.tables import Table
-from initbench.tables import words
-from initbench.tables.sheet import Sheet
 
 if TYPE_CHECKING:
     from initbench.harness.cell import Steps
     from initbench.harness.request import RunRequest
-    from initbench.published.trials import Trial
+    from initbench.published.tables import Table
+    from initbench.published.trials import Overrides, Trial
     from initbench.runs.costs import StudyPlan
     from initbench.studies.reproduce import Workload
     from initbench.tables.reproduce.measured import Asked
+    from initbench.tables.sheet import Sheet
 
 
-def list_command(form: str) -> None:
-    """Prints the tables and figures that can be asked for."""
+def reproduce(
+    ctx: typer.Context,
+    training: Training,
+    seeds: Seeds,
+    name: Annotated[
+        str | None, typer.Argument(help="Published table or figure, as lwi:table-6. Without it, all of them are listed.")
+    ] = None,
+    backbone: OtherBackboneOption = None,
+    dataset: OtherDatasetOption = None,
+    placebo: PlaceboOption = True,
+    jobs: JobsOption = JOBS,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would run, for how long, and which data are missing.", rich_help_panel=OUTPUT),
+    ] = False,
+    measure: MeasureOption = False,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Run nothing, and show the runs that are there.", rich_help_panel=OUTPUT)
+    ] = False,
+    shared_seeds: SharedSeedsOption = False,
+    margin: MarginOption = MARGIN,
+    out: OutOption = RUNS,
+    plot: PlotOption = None,
+    format_: FormOption = "table",
+    json: JsonOption = False,
+) -> None:
+    """Rerun a published table and compare.
+
+    Runs what is missing of a published table or figure, and shows it beside what was measured. Exits with 1 where a run failed,
+    with 2 where one was refused; the table is printed before, of the runs that are there.
+    """
+    form: SheetForm = "json" if json else format_
+    if name is None:
+        _check_listing(ctx)
+        show([_listing()], form)
+        return
+    chosen = seeds.chosen()
+    _check_modes(
+        dry_run=dry_run, measure=measure, report_only=report_only, placebo=placebo, measured=plot is not None or shared_seeds
+    )
+    asked = _asked(name, training, dataset, backbone, sorted(chosen) if chosen else None, margin, plot, out, shared=shared_seeds)
+    if asked.table.kind == "settings":
+        from initbench.tables.reproduce.sheets import settings_sheet
+
+        show([settings_sheet(asked)], form)
+        return
+    if not asked.mapped.trials:
+        reasons = "; ".join(f"{row}: {reason}" for row, reason in asked.mapped.reasons.items())
+        raise UsageError(f"{name}: none of its rows can run; {reasons}")
+    if report_only:
+        _report(asked, None, out, plot, form)
+        return
+    wanted = asked.seeds or range(3)
+    # Settings of --set go to the rows that take them, by way of `asked.overrides`.
+    options = {**training.as_run_options(), "assignments": [], "out": out}
+    if dry_run:
+        _dry_run(asked, wanted, placebo, jobs, form, options, measure=measure)
+        return
+    cells, states = _run(asked, wanted, placebo, jobs, form, options)
+    _report(replace(asked, seeds=tuple(wanted)), cells, out, plot, form)
+    if states["refused"]:
+        sys.exit(2)
+    if states["failed"]:
+        sys.exit(1)
+
+
+def _check_listing(ctx: typer.Context) -> None:
+    """Refuses options of a table where the list of them is asked for.
+
+    Raises:
+        UsageError: names the first of them.
+    """
+    for name in ctx.params:
+        source = ctx.get_parameter_source(name)
+        if name not in ("format_", "json") and source is not None and source.name == "COMMANDLINE":
+            option = name.strip("_").replace("_", "-")
+            raise UsageError(f"--{option}: say which table or figure; `initbench reproduce` lists them")
+
+
+def _check_modes(*, dry_run: bool, measure: bool, report_only: bool, placebo: bool, measured: bool) -> None:
+    """Refuses options that say nothing beside one another.
+
+    Raises:
+        UsageError: names two of them.
+    """
+    if dry_run and report_only:
+        raise UsageError("--dry-run and --report-only exclude each other")
+    if measure and not dry_run:
+        raise UsageError("--measure goes with --dry-run, which says how long runs will take")
+    if dry_run and measured:
+        raise UsageError("--plot and --shared-seeds are of what was measured; --dry-run runs nothing")
+    if report_only and not placebo:
+        raise UsageError("--no-placebo says what is run, and --report-only runs nothing")
+
+
+def _listing() -> Sheet:
+    """The tables and figures that can be asked for."""
+    from initbench.published import tables
+    from initbench.tables.sheet import Sheet
+
     found = tables.tables()
     values = [
         {
@@ -44,7 +160,7 @@ def list_command(form: str) -> None:
         for table in found
     ]
     keys = ("name", "title", "rows", "mapped", "datasets")
-    sheet = Sheet(
+    return Sheet(
         title="Published tables and figures",
         subtitle="mapped: rows that are an init, a network and a data set here",
         columns=("name", "of", "rows", "mapped", "data"),
@@ -53,64 +169,44 @@ def list_command(form: str) -> None:
         values=tuple(values),
         names=2,
     )
-    show([sheet], form)
 
 
-def reproduce_command(
+def _asked(
     name: str,
-    *,
-    overrides: trials.Overrides,
+    training: Training,
+    dataset: str | None,
+    backbone: str | None,
     seeds: Sequence[int] | None,
-    placebo: bool,
-    dry_run: bool,
-    measure: bool,
-    report_only: bool,
-    shared: bool,
     margin: float,
-    jobs: int,
     plot: Path | None,
-    form: str,
-    options: dict[str, Any],
-) -> None:
-    """Runs what is missing of a published table, then prints it beside what was measured.
+    out: Path,
+    *,
+    shared: bool,
+) -> Asked:
+    """What is asked of a published table: its rows as they are here, with what is asked instead of the published setting.
 
-    Exits with 1 where a run failed, 2 where one was refused; the table is printed before, of the runs that are there.
+    Raises:
+        UsageError: there is no such table, or what is asked instead cannot be.
     """
     from initbench.harness.request import check_names
+    from initbench.published import tables, trials
     from initbench.tables.reproduce.measured import Asked
-    from initbench.tables.reproduce.sheets import settings_sheet
 
+    settings = tuple(training.set_ or ())
+    overrides = trials.Overrides(dataset, backbone, training.size, training.budget, training.recipe, settings, training.split)
     table = tables.get(name)
-    plots.check(plot, made=options["out"])
+    plots.check(plot, made=out)
     if table.kind == "settings":
         _check_settings(name, overrides, plot)
-    if overrides.backbone:
-        check_names("backbone", [overrides.backbone])
+    if backbone:
+        check_names("backbone", [backbone])
     overrides = trials.against(table, overrides)
     mapped = trials.trials(table, overrides)
     trials.check(mapped.trials, overrides)
-    asked = Asked(
-        table, mapped, overrides, margin, shared, tuple(seeds) if seeds is not None else None, str(options["precision"])
-    )
-    if table.kind == "settings":
-        show([settings_sheet(asked)], form)
-        return
-    if not mapped.trials:
-        raise UsageError(f"{name}: none of its rows can run; " + "; ".join(f"{k}: {v}" for k, v in mapped.reasons.items()))
-    if report_only:
-        _report(asked, None, options["out"], plot, form)
-        return
-    seeds = seeds or range(3)
-    if dry_run:
-        _dry_run(asked, seeds, placebo, jobs, form, options, measure=measure)
-        return
-    cells, states = _run(asked, seeds, placebo, jobs, form, options)
-    _report(replace(asked, seeds=tuple(seeds)), cells, options["out"], plot, form)
-    if states["refused"] or states["failed"]:
-        sys.exit(2 if states["refused"] else 1)
+    return Asked(table, mapped, overrides, margin, shared, tuple(seeds) if seeds is not None else None, training.precision)
 
 
-def _check_settings(name: str, overrides: trials.Overrides, plot: Path | None) -> None:
+def _check_settings(name: str, overrides: Overrides, plot: Path | None) -> None:
     """Refuses what says nothing to a table of settings: its rows are of the recipes of their own data."""
     given = {"--plot": plot, "--dataset": overrides.dataset, "--backbone": overrides.backbone, "--split": overrides.split}
     strange = [option for option, value in given.items() if value is not None]
@@ -118,7 +214,7 @@ def _check_settings(name: str, overrides: trials.Overrides, plot: Path | None) -
         raise UsageError(f"{strange[0]}: {name} is a table of settings; its rows are of their own data and networks")
 
 
-def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | None, form: str) -> None:
+def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | None, form: SheetForm) -> None:
     from initbench.runs.read import read_runs
     from initbench.tables.reproduce.measured import answers
     from initbench.tables.reproduce.sheets import reproduction_sheets
@@ -136,7 +232,7 @@ def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | 
 
 
 def _run(
-    asked: Asked, seeds: Sequence[int], placebo: bool, jobs: int, form: str, options: dict[str, Any]
+    asked: Asked, seeds: Sequence[int], placebo: bool, jobs: int, form: SheetForm, options: dict[str, Any]
 ) -> tuple[frozenset[str], Counter[str]]:
     """The cells of what was asked for, and how the runs ended.
 
@@ -146,7 +242,7 @@ def _run(
     from initbench.cli.run import GO_ON, perform
 
     console = Console(stderr=form != "table", highlight=False)
-    with saying(console, "loading torch"):
+    with under_way(console, "loading torch"):
         from initbench.runs import store
         from initbench.studies.reproduce import missing
     lacking = missing(asked.mapped.trials, asked.overrides, options["data_root"])
@@ -176,15 +272,15 @@ def _lacking(table: Table, lacking: Mapping[str, str]) -> str:
 
 
 def _dry_run(
-    asked: Asked, seeds: Sequence[int], placebo: bool, jobs: int, form: str, options: dict[str, Any], *, measure: bool
+    asked: Asked, seeds: Sequence[int], placebo: bool, jobs: int, form: SheetForm, options: dict[str, Any], *, measure: bool
 ) -> None:
     """Prints what would run: cells, hours and disk of rows whose data are here, and what the others lack.
 
     Where none are here, hours can still be measured, on volumes that stand in for them. Exits as `plan` does.
     """
     console = Console(stderr=True, highlight=False)
-    with saying(console, "loading torch"):
-        from initbench.cli import plan
+    with under_way(console, "loading torch"):
+        from initbench.cli.plan import end
         from initbench.studies.reproduce import missing
     lacking = missing(asked.mapped.trials, asked.overrides, options["data_root"])
     here = [trial for trial in asked.mapped.trials if trial.dataset not in lacking]
@@ -198,7 +294,7 @@ def _dry_run(
         show([replace(wanted, notes=(*wanted.notes, "Hours: --measure times steps on made-up volumes of the same size."))], form)
         return
     show([wanted, *found], form)
-    plan.end(study)
+    end(study)
 
 
 def _study(
@@ -213,7 +309,7 @@ def _study(
     measure: bool,
 ) -> tuple[StudyPlan, list[Sheet]]:
     """What rows would take."""
-    from initbench.cli import plan
+    from initbench.cli.plan import blocks
     from initbench.studies.forecast import plan_study
     from initbench.studies.reproduce import trial_requests
     from initbench.tables.plan import plan_sheets
@@ -221,9 +317,9 @@ def _study(
 
     planned = trial_requests(rows, asked.overrides, list(seeds), control(rows) if placebo else None, options)
     protocols = " and ".join(dict.fromkeys(trial.protocol for trial in rows))
-    with saying(console, "timing a few steps" if measure else "resolving"):
+    with under_way(console, "timing a few steps" if measure else "resolving"):
         study = plan_study(planned, protocols, jobs, measure=measure)
-    return study, plan_sheets(study, plan.blocks(options["out"]))
+    return study, plan_sheets(study, blocks(options["out"]))
 
 
 def _on_stand_ins(
@@ -252,43 +348,48 @@ def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str], *, p
     """The rows as they would run."""
     from initbench.studies import reproduce
     from initbench.tables.reproduce.matching import control
+    from initbench.tables.sheet import Sheet
 
-    steps = {trial.label: reproduce.steps(trial, asked.overrides) for trial in asked.mapped.trials}
-    found = asked.mapped.trials
-    work = reproduce.workload_of(found, asked.overrides, len(seeds), control(found) if placebo else None)
-    values = [
-        {
-            "of": "planned row",
-            "row": trial.label,
-            "init": trial.init,
-            "backbone": trial.backbone,
-            "dataset": trial.dataset,
-            "protocol": trial.protocol,
-            "pretext_steps": own.pretext if own else None,
-            "train_steps": own.train if own else None,
-            "settings": ", ".join(_special(trial)),
-            "here": trial.dataset not in lacking,
-        }
-        for trial, own in ((trial, steps[trial.label]) for trial in asked.mapped.trials)
-    ]
-    keys = ("row", "init", "backbone", "dataset", "protocol", "settings")
+    trials = asked.mapped.trials
+    columns = ("row", "init", "backbone", "dataset", "protocol", "settings")
+    rows, values = [], []
+    for trial in trials:
+        steps = reproduce.steps(trial, asked.overrides)
+        row = _planned_row(trial, steps, here=trial.dataset not in lacking)
+        values.append(row)
+        rows.append((*(str(row[column]) for column in columns), _steps_in_words(steps)))
+    work = reproduce.workload_of(trials, asked.overrides, len(seeds), control(trials) if placebo else None)
     notes = [_work_in_words(work)]
     notes += [f"Data are missing: {name}: {reason}" for name, reason in lacking.items()]
     notes += [f"{label}: {reason}." for label, reason in asked.mapped.reasons.items()]
-    words = asked.overrides.words()
-    notes += [f"Asked with {', '.join(words)}: published numbers are of another question."] if words else []
+    instead = asked.overrides.words()
+    if instead:
+        notes.append(f"Asked with {', '.join(instead)}: published numbers are of another question.")
     return Sheet(
         title=f"{asked.table.full_name} would run {len(values)} rows × {len(seeds)} seeds",
         subtitle=f"{asked.table.title} · {asked.overrides.size} size, {asked.overrides.budget} budget",
-        columns=(*keys, "steps"),
-        rows=tuple(
-            (*(str(value[key]) for key in keys), _steps_in_words(steps[trial.label]))
-            for value, trial in zip(values, asked.mapped.trials, strict=True)
-        ),
+        columns=(*columns, "steps"),
+        rows=tuple(rows),
         notes=tuple(notes),
         values=tuple(values),
-        names=len(keys),
+        names=len(columns),
     )
+
+
+def _planned_row(trial: Trial, steps: Steps | None, *, here: bool) -> dict[str, Any]:
+    """A row as it would run, for machines; `here` says whether its data are."""
+    return {
+        "of": "planned row",
+        "row": trial.label,
+        "init": trial.init,
+        "backbone": trial.backbone,
+        "dataset": trial.dataset,
+        "protocol": trial.protocol,
+        "pretext_steps": steps.pretext if steps else None,
+        "train_steps": steps.train if steps else None,
+        "settings": ", ".join(_special(trial)),
+        "here": here,
+    }
 
 
 def _steps_in_words(steps: Steps | None) -> str:
@@ -298,6 +399,9 @@ def _steps_in_words(steps: Steps | None) -> str:
 
 
 def _work_in_words(work: Workload) -> str:
+    """How many cells, runs and steps there are."""
+    from initbench.tables import words
+
     runs = f"{words.count(work.cells, 'cell')} and {words.count(work.runs, 'run')} of them with these seeds, each made once"
     if work.steps is None:
         return f"{runs}; the training cases decide how many steps a run has."

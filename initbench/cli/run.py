@@ -1,20 +1,35 @@
-"""``initbench run``."""
+"""``initbench run`` and ``retry``."""
 
 from __future__ import annotations
 
-import json as json_module
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 
 from initbench import interrupt
-from initbench.cli.output import saying
+from initbench.choices import SweepProtocol
+from initbench.cli.options import (
+    HOW_LONG,
+    JOBS,
+    NSD_TOLERANCE_MM,
+    OUTPUT,
+    RUNS,
+    WHAT,
+    DistancesOption,
+    JobsOption,
+    JsonOption,
+    OutOption,
+    Study,
+    ToleranceOption,
+)
+from initbench.cli.output import under_way, write_json
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
@@ -25,45 +40,62 @@ if TYPE_CHECKING:
 GO_ON = "finished runs and checkpoints are kept, and the same command goes on"
 
 
-def run_command(
-    *,
-    init: list[str],
-    backbone: list[str],
-    dataset: list[str],
-    seeds: list[int],
-    protocol: str,
-    placebo: bool,
-    jobs: int,
-    json: bool,
-    options: dict[str, Any],
+def run(
+    study: Study,
+    save_predictions: Annotated[
+        bool,
+        typer.Option("--save-predictions", help="Keep label maps of the reported cases as NIfTI.", rich_help_panel=OUTPUT),
+    ] = False,
+    distances: DistancesOption = False,
+    nsd_tolerance: ToleranceOption = NSD_TOLERANCE_MM,
+    checkpoint_every: Annotated[
+        float,
+        typer.Option("--checkpoint-every", help="Minutes between checkpoints of a stage.", min=0, rich_help_panel=HOW_LONG),
+    ] = 5.0,
+    json: JsonOption = False,
 ) -> None:
-    """Runs a sweep with progress, then prints what happened. Exits with 1 where a run failed, 2 where one was refused."""
-    from initbench.harness.request import check_names
+    """Run a study: inits × backbones × data sets × seeds.
 
-    for kind, texts in (("initializer", init), ("backbone", backbone)):
-        check_names(kind, texts)  # type: ignore[arg-type]
+    Runs that are finished are not run again, and interrupted ones go on. Exits with 1 where a run failed, with 2 where one was
+    refused.
+    """
+    study.check_names()
     console = Console(stderr=json)
-    _check_out(options["out"])
-    with saying(console, "loading torch"):
-        from initbench.studies.sweep import cross_requests
-    requests = cross_requests(init, backbone, dataset, seeds=seeds, protocol=protocol, placebo=placebo, **options)  # type: ignore[arg-type]
-    _announce(console, requests, protocol)
-    _run(requests, jobs, console, json=json)
+    _check_out(study.out)
+    with under_way(console, "loading torch"):
+        requests = study.requests(
+            save_predictions=save_predictions,
+            distances=distances,
+            nsd_tolerance=nsd_tolerance,
+            checkpoint_every=60 * checkpoint_every,
+        )
+    _announce(console, requests, study.protocol)
+    _perform_and_tell(requests, study.jobs, console, json=json)
 
 
-def retry_command(out: Path, jobs: int, *, everything: bool, json: bool) -> None:
-    """Runs again what failed, or everything that has no result, as it was asked for."""
+def retry(
+    failed: Annotated[bool, typer.Option("--failed", help="What failed.", rich_help_panel=WHAT)] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="What failed, was interrupted or never began.", rich_help_panel=WHAT)
+    ] = False,
+    jobs: JobsOption = JOBS,
+    out: OutOption = RUNS,
+    json: JsonOption = False,
+) -> None:
+    """Run again what has no result, as it was asked for."""
     from initbench.runs.status import read_asked, status
 
-    wanted = ("failed", "interrupted", "pending") if everything else ("failed",)
+    if failed == all_:
+        raise UsageError("retry takes --failed or --all")
+    wanted = ("failed", "interrupted", "pending") if all_ else ("failed",)
     chosen = [run for run in read_asked(out) if status(run).state in wanted]
     if not chosen:
         raise UsageError(f"{out}: no run is {' or '.join(wanted)}; see initbench status --out {out}")
     console = Console(stderr=json)
-    with saying(console, "loading torch"):
+    with under_way(console, "loading torch"):
         from initbench.harness.request import from_json
     _check_out(out)
-    _run([from_json(run.request, out=out) for run in chosen], jobs, console, json=json)
+    _perform_and_tell([from_json(run.request, out=out) for run in chosen], jobs, console, json=json)
 
 
 def perform(requests: Sequence[RunRequest], jobs: int, console: Console) -> list[Outcome]:
@@ -83,13 +115,14 @@ def perform(requests: Sequence[RunRequest], jobs: int, console: Console) -> list
         raise InterruptedRunError(f"stopped at once; {GO_ON}") from None
 
 
-def _run(requests: Sequence[RunRequest], jobs: int, console: Console, *, json: bool) -> None:
+def _perform_and_tell(requests: Sequence[RunRequest], jobs: int, console: Console, *, json: bool) -> None:
+    """Runs what is missing, prints how the runs ended, and exits with the code for it."""
     out = requests[0].out
     started = time.perf_counter()
     outcomes = perform(requests, jobs, console)
     states = Counter(outcome.state for outcome in outcomes)
     if json:
-        sys.stdout.write(json_module.dumps([_plain(outcome) for outcome in outcomes], indent=1) + "\n")
+        write_json([_plain(outcome) for outcome in outcomes])
     else:
         counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
         console.print(f"{len(outcomes)} runs in {time.perf_counter() - started:.0f} s: {counted}", highlight=False)
@@ -104,6 +137,11 @@ def _run(requests: Sequence[RunRequest], jobs: int, console: Console, *, json: b
 
 
 def _check_out(out: Path) -> None:
+    """Makes the folder of runs and writes a file into it, so that no run is trained whose result could not be kept.
+
+    Raises:
+        InitbenchError: it cannot be written.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / ".initbench-write-test"
@@ -113,23 +151,19 @@ def _check_out(out: Path) -> None:
         raise InitbenchError(f"--out {out} cannot be written ({error.strerror}); choose another folder") from None
 
 
-def _announce(console: Console, requests: Sequence[RunRequest], protocol: str) -> None:
+def _announce(console: Console, requests: Sequence[RunRequest], protocol: SweepProtocol) -> None:
+    """Prints what will run, and what a reader should know of it before hours are spent."""
     from initbench.harness.hardware import resolve_device
     from initbench.stats.blocks import PLACEBO
-    from initbench.tables.words import count
 
     first = requests[0]
-    counts = [len({getattr(request, field) for request in requests}) for field in ("init", "backbone", "dataset", "seed")]
-    parts = len({(request.fold, request.train_cases) for request in requests})
-    shares = f" × {parts} folds or numbers of training cases" if parts > 1 else ""
-    crossed = [count(number, what) for number, what in zip(counts, ("init", "backbone", "data set", "seed"), strict=True)]
     console.print(
-        f"{count(len(requests), 'run')}: {' × '.join(crossed[:3])}{shares} × {crossed[3]}; "
-        f"{first.size} size, {first.budget} budget, {protocol}, out {first.out}",
+        f"{_counted(requests)}; {first.size} size, {first.budget} budget, {protocol}, out {first.out}",
         highlight=False,
         soft_wrap=True,
     )
-    if len({request.seed for request in requests}) > 1 and any(request.init == PLACEBO for request in requests):
+    seeds = {request.seed for request in requests}
+    if len(seeds) > 1 and any(request.init == PLACEBO for request in requests):
         console.print(f"{PLACEBO} is the placebo: what luck alone does; --no-placebo leaves it out", style="dim", soft_wrap=True)
     _warn_if_nothing_can_be_decided(console, requests)
     if resolve_device(first.device).type == "cpu" and "paper" in (first.size, first.budget):
@@ -137,6 +171,21 @@ def _announce(console: Console, requests: Sequence[RunRequest], protocol: str) -
             "[yellow]note:[/] paper size or budget on a CPU takes days; --size tiny --budget short takes ten minutes a run",
             soft_wrap=True,
         )
+
+
+def _counted(requests: Sequence[RunRequest]) -> str:
+    """The number of runs and what it is the product of."""
+    from initbench.tables.words import count
+
+    def different(field: str, what: str) -> str:
+        return count(len({getattr(request, field) for request in requests}), what)
+
+    crossed = [different("init", "init"), different("backbone", "backbone"), different("dataset", "data set")]
+    parts = len({(request.fold, request.train_cases) for request in requests})
+    if parts > 1:
+        crossed.append(f"{parts} folds or numbers of training cases")
+    crossed.append(different("seed", "seed"))
+    return f"{count(len(requests), 'run')}: {' × '.join(crossed)}"
 
 
 def _warn_if_nothing_can_be_decided(console: Console, requests: Sequence[RunRequest]) -> None:
@@ -160,7 +209,8 @@ def _warn_if_nothing_can_be_decided(console: Console, requests: Sequence[RunRequ
             )
 
 
-def _plain(outcome: Any) -> dict[str, Any]:
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    """How a run ended, as plain values."""
     request = outcome.request
     return {
         "init": request.init,

@@ -1,20 +1,22 @@
-"""``initbench list`` and ``describe``. None but ``describe`` of a backbone or an initializer imports torch."""
+"""``initbench list`` and ``describe``. Only ``describe`` of a backbone or an initializer imports torch."""
 
 from __future__ import annotations
 
 import difflib
 import json as json_module
 import re
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args
 
+import typer
 from rich.console import Console
-from rich.table import Table
 
 from initbench import registry
 from initbench.catalog import Kind
+from initbench.choices import Listed
+from initbench.cli.options import JsonOption
+from initbench.cli.output import write_json
 from initbench.errors import UsageError
 from initbench.protocols import BackboneInfo
 from initbench.spec import parse
@@ -23,12 +25,16 @@ _STARTS = re.compile(r"- |[A-Z][a-z]+: ")
 _KINDS: dict[str, Kind] = {listed: kind for kind, listed in registry.LISTED.items()}
 
 
-def list_command(what: str | None, *, json: bool) -> None:
-    """Prints what there is."""
-    wanted = [what] if what else [*_KINDS, "recipes"]
+def list_components(
+    what: Annotated[Listed | None, typer.Argument(help="One kind; all of them without it.")] = None, json: JsonOption = False
+) -> None:
+    """List initializers, backbones, data sets and recipes."""
+    from rich.table import Table
+
+    wanted = [what] if what else get_args(Listed)
     rows = {key: _rows(key) for key in wanted}
     if json:
-        sys.stdout.write(json_module.dumps(rows if what is None else rows[what], indent=1, ensure_ascii=False) + "\n")
+        write_json(rows[what] if what else rows)
         return
     console = Console()
     for key, items in rows.items():
@@ -50,11 +56,15 @@ def _rows(what: str) -> list[dict[str, Any]]:
     return [{"name": name, "kind": "recipe", "summary": source, "origin": "initbench"} for name, source in listing()]
 
 
-def describe_command(name: str, *, json: bool) -> None:
-    """Prints everything known of one component."""
+def describe(
+    name: Annotated[str, typer.Argument(help="Name of a component or recipe, or folder of a run.")], json: JsonOption = False
+) -> None:
+    """Describe one initializer, backbone, data set, recipe or run."""
+    from rich.table import Table
+
     table = _describe(name)
     if json:
-        sys.stdout.write(json_module.dumps(table, indent=1, ensure_ascii=False, default=str) + "\n")
+        write_json(table)
         return
     shown = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     shown.add_column(style="bold", no_wrap=True)

@@ -3,72 +3,185 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from initbench.choices import BASELINE, MARGIN, LeaderboardBy, Metric, SheetForm
+from initbench.cli.options import (
+    HOW_JUDGED,
+    OUTPUT,
+    AgainstOption,
+    FormOption,
+    JsonOption,
+    MarginOption,
+    ReadRuns,
+    SdsOption,
+)
 from initbench.cli.output import show, warn
 from initbench.errors import UsageError
-from initbench.runs.read import CountedOn
-from initbench.stats.blocks import POINTS
-from initbench.stats.power import stated
-from initbench.tables import power, variance, words
-from initbench.tables.classes import Metric, class_sheets
-from initbench.tables.compare import compare_sheets
-from initbench.tables.leaderboard import leaderboard_sheets
-from initbench.tables.leaderboard_pooled import pooled_sheets
-from initbench.tables.leaderboard_protocols import protocol_sheets
-from initbench.tables.leaderboard_subsets import subset_sheets
-from initbench.tables.power import power_sheets
-from initbench.tables.study import Study
-from initbench.tables.variance import variance_sheets
+
+if TYPE_CHECKING:
+    from initbench.tables.sheet import Sheet
+    from initbench.tables.study import Study
 
 _MOST_CASES = 1_000_000
 
 
-def leaderboard_command(
-    study: Study, by: Literal["block", "backbone", "dataset", "all"], against: str, margin: float, form: str, *, letters: bool
+def leaderboard(
+    runs: ReadRuns,
+    by: Annotated[
+        LeaderboardBy,
+        typer.Option(
+            "--by",
+            help="Blocks of a table. block: one (backbone × data set) a table; else pooled over the blocks of each.",
+            rich_help_panel=HOW_JUDGED,
+        ),
+    ] = "block",
+    against: AgainstOption = BASELINE,
+    margin: MarginOption = MARGIN,
+    letters: Annotated[
+        bool,
+        typer.Option(
+            "--letters", help="Letters over all pairs. Inits that share one are not told apart.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
+    format_: FormOption = "table",
+    json: JsonOption = False,
 ) -> None:
-    """Prints the leaderboard of a study: per block, or pooled over blocks."""
-    against = words.meant(against)
+    """Show each init's Dice, verdict and rank.
+
+    There is a table per backbone and data set, or a pooled one. It has the SD over seeds, the difference to default with its
+    interval, and what each init costs.
+    """
+    form: SheetForm = "json" if json else format_
+    show(leaderboard_in(form, read(runs), by, against, margin, letters=letters), form)
+
+
+def leaderboard_in(
+    form: SheetForm, study: Study, by: LeaderboardBy, against: str, margin: float, *, letters: bool
+) -> list[Sheet]:
+    """Returns the tables of a leaderboard. For people they include those that compare protocols and training subsets.
+
+    Machines read one kind of row, so `csv` and `json` leave these out.
+    """
+    from initbench.tables import words
+    from initbench.tables.leaderboard import leaderboard_sheets
+    from initbench.tables.leaderboard_pooled import pooled_sheets
+    from initbench.tables.leaderboard_protocols import protocol_sheets
+    from initbench.tables.leaderboard_subsets import subset_sheets
+
+    control = words.meant(against)
     if by != "block":
-        show(pooled_sheets(study, by, against, margin), form)
+        return pooled_sheets(study, by, control, margin)
+    sheets = leaderboard_sheets(study, control, margin, letters=letters)
+    if form in ("csv", "json"):
+        return sheets
+    return [*sheets, *protocol_sheets(study, control, margin), *subset_sheets(study, control, margin)]
+
+
+def classes(
+    runs: ReadRuns,
+    metric: Annotated[
+        Metric,
+        typer.Option(
+            "--metric",
+            help="Metric of the table. HD95 in mm and surface Dice: of runs that measured them.",
+            rich_help_panel=HOW_JUDGED,
+        ),
+    ] = "dice",
+    format_: FormOption = "table",
+) -> None:
+    """Show each init per class, as papers' tables do.
+
+    Also shows what each predicts where the reference has nothing.
+    """
+    from initbench.tables.classes import class_sheets
+
+    show(class_sheets(read(runs), metric), format_)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="Initializer, as its row is called.")],
+    runs: ReadRuns,
+    second: Annotated[str, typer.Argument(help="The one it is compared with.")] = BASELINE,
+    margin: MarginOption = MARGIN,
+    format_: FormOption = "table",
+) -> None:
+    """Say what can be claimed of two inits.
+
+    Says it for new seeds and cases, for new seeds on these cases, and for these weights.
+    """
+    from initbench.tables import words
+    from initbench.tables.compare import compare_sheets
+
+    show(compare_sheets(read(runs), words.meant(first), words.meant(second), margin), format_)
+
+
+def variance(
+    runs: ReadRuns,
+    across: Annotated[
+        bool,
+        typer.Option("--across", help="Seed SDs of the inits, pooled over the blocks.", rich_help_panel=HOW_JUDGED),
+    ] = False,
+    format_: FormOption = "table",
+) -> None:
+    """Show where the spread of Dice comes from.
+
+    The sources are init, seed, case, their interactions, and what is left.
+    """
+    from initbench.tables import variance as tables
+
+    study = read(runs)
+    show(tables.across(study.tables) if across else tables.variance_sheets(study.tables), format_)
+
+
+def power(
+    runs: ReadRuns,
+    cases: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--cases", help="Reported cases. Repeatable.", show_default="those of the pilot", min=2, rich_help_panel=HOW_JUDGED
+        ),
+    ] = None,
+    sd: SdsOption = None,
+    format_: FormOption = "table",
+) -> None:
+    """Show what difference a number of seeds and cases can find.
+
+    The noise is taken from pilot runs, or stated as SDs.
+    """
+    from initbench.tables.power import power_sheets
+
+    if sd is not None:
+        show([_stated_power(sd, cases or [])], format_)
         return
-    made = leaderboard_sheets(study, against, margin, letters=letters)
-    beside = [*protocol_sheets(study, against, margin), *subset_sheets(study, against, margin)]
-    show([*made, *beside] if form in ("table", "md", "latex") else made, form)
+    study = read(runs)
+    show(power_sheets(study.tables, _possible(cases or [])), format_)
 
 
-def classes_command(study: Study, metric: Metric, form: str) -> None:
-    """Prints per-class tables, and what is predicted where the reference has nothing."""
-    show(class_sheets(study, metric), form)
+def _stated_power(sds: str, cases: Sequence[int]) -> Sheet:
+    """What a study could find, from stated SDs of seed, init × case and residual.
 
+    Raises:
+        UsageError: the SDs are none, or no number of cases is said.
+    """
+    from initbench.stats.power import stated
+    from initbench.tables import power as tables
 
-def compare_command(study: Study, first: str, second: str, margin: float, form: str) -> None:
-    """Prints what can be claimed of the difference of two inits."""
-    show(compare_sheets(study, words.meant(first), words.meant(second), margin), form)
-
-
-def variance_command(study: Study, across: bool, form: str) -> None:
-    """Prints where the spread of Dice comes from, or the seed SDs of inits pooled over blocks."""
-    show(variance.across(study.tables) if across else variance_sheets(study.tables), form)
-
-
-def power_command(study: Study, cases: Sequence[int], form: str) -> None:
-    """Prints what studies like the pilot's could find."""
-    show(power_sheets(study.tables, _possible(cases)), form)
-
-
-def stated_power_command(sds: str, cases: Sequence[int], form: str) -> None:
-    """Prints what a study could find, from stated SDs of seed, init x case and residual."""
     if not cases:
         raise UsageError("--sd says nothing of the cases: add --cases N (repeatable)")
     seed, init_case, residual = three_sds(sds)
     text = f"seed SD {seed:g}, init × case SD {init_case:g}, residual SD {residual:g} Dice points"
-    show([power.sheet("a study", text, stated(seed, init_case, residual), _possible(cases), 1)], form)
+    return tables.sheet("a study", text, stated(seed, init_case, residual), _possible(cases), 1)
 
 
 def _possible(cases: Sequence[int]) -> Sequence[int]:
-    """Numbers of cases that a study could have, and arithmetic can bear."""
+    """Numbers of cases that a study could have, and arithmetic can bear.
+
+    Raises:
+        UsageError: one is larger.
+    """
     most = max(cases, default=0)
     if most > _MOST_CASES:
         raise UsageError(f"--cases: no more than {_MOST_CASES} can be asked for")
@@ -76,11 +189,13 @@ def _possible(cases: Sequence[int]) -> Sequence[int]:
 
 
 def three_sds(text: str) -> tuple[float, float, float]:
-    """SDs of seed, init x case and residual from ``--sd``.
+    """SDs of seed, init × case and residual from ``--sd``.
 
     Raises:
         UsageError: they are not three numbers from 0 to 100.
     """
+    from initbench.stats.blocks import POINTS
+
     try:
         seed, init_case, residual = (float(part) for part in text.split(","))
         wrong = not all(0 <= value <= POINTS for value in (seed, init_case, residual))
@@ -93,26 +208,17 @@ def three_sds(text: str) -> tuple[float, float, float]:
     return seed, init_case, residual
 
 
-def read(
-    out: Path,
-    datasets: Sequence[str],
-    backbones: Sequence[str],
-    policy: str,
-    classes: str | None,
-    *,
-    shared: bool,
-    grid: CountedOn,
-) -> Study:
-    """The study that the options of a command name; warns of runs that are kept off."""
-    from initbench.tables import study
-    from initbench.tables.study import read_study
+def read(runs: ReadRuns) -> Study:
+    """The study that the options of a command name. Warns of runs that are kept off."""
+    from initbench.tables.study import Scoring, read_study
 
-    chosen = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
-    found = read_study(out, datasets, backbones, study.Scoring(study.policy_of(policy), chosen, shared, grid))
+    chosen = tuple(name.strip() for name in (runs.classes or "").split(",") if name.strip())
+    scoring = Scoring(runs.dice_policy, chosen, runs.shared_seeds, runs.grid)
+    found = read_study(runs.out, runs.dataset or (), runs.backbone or (), scoring)
     for folder in found.unreadable:
         warn(f"{folder}: its record cannot be read; it is kept off")
     if found.uncounted:
-        warn(f"runs without counts on the {grid} grid are kept off: {found.uncounted}")
+        warn(f"runs without counts on the {runs.grid} grid are kept off: {found.uncounted}")
     for doubt in found.doubts:
         warn(doubt)
     return found

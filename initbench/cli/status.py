@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-import json as json_module
-import sys
 import time
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from initbench.cli.options import OUTPUT, RUNS, JsonOption, OutOption
+from initbench.cli.output import write_json
 from initbench.errors import UsageError
-from initbench.runs.status import ENDED, RunStatus, read_asked, status, time_left
+
+if TYPE_CHECKING:
+    from initbench.runs.status import RunStatus
 
 _EVERY = 2.0  # seconds between two looks
 _COLOURS = {"done": "green", "diverged": "yellow", "failed": "red", "refused": "red", "invalid": "red", "interrupted": "yellow"}
 
 
-def status_command(out: Path, *, watch: bool, json: bool) -> None:
-    """Prints what became of every run that was asked for; looks again until all have ended where it is to watch."""
+def status(
+    out: OutOption = RUNS,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every two seconds until all have ended.", rich_help_panel=OUTPUT)
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show how far a study is.
+
+    Prints the state and step of every run that was asked for, and the time left.
+    """
+    from rich.live import Live
+
+    from initbench.runs.status import ENDED
+
     rows = _look(out)
     if json:
-        plain = [{**asdict(row), "planned": row.planned.label, "folder": _folder(row)} for row in rows]
-        sys.stdout.write(json_module.dumps(plain, indent=1, ensure_ascii=False) + "\n")
+        write_json([{**asdict(row), "planned": row.planned.label, "folder": row.planned.folder} for row in rows])
         return
     console = Console(highlight=False)
     if not watch:
@@ -40,29 +54,37 @@ def status_command(out: Path, *, watch: bool, json: bool) -> None:
 
 
 def _look(out: Path) -> list[RunStatus]:
+    """What became of every run of a study.
+
+    Raises:
+        UsageError: no study was begun there.
+    """
+    from initbench.runs.status import read_asked, status
+
     planned = read_asked(out)
     if not planned:
         raise UsageError(f"{out} holds no study; `initbench run ... --out {out}` begins one")
     return [status(run) for run in planned]
 
 
-def _folder(row: RunStatus) -> str | None:
-    return str(row.planned.folder) if row.planned.folder else None
-
-
 def _shown(rows: list[RunStatus]) -> Group:
+    """A table of runs, and how many are in which state."""
+    from rich.table import Table
+
+    from initbench.runs.status import time_left
+
     table = Table(box=None, padding=(0, 2, 0, 0))
     for header in ("run", "state", "step", "left", ""):
         table.add_column(header, overflow="fold", no_wrap=header in ("state", "step", "left"), justify="left")
     for row in rows:
         step = f"{row.step}/{row.total}" if row.total else ""
         left = duration(row.seconds_left) if row.seconds_left is not None else ""
-        table.add_row(
-            Text(row.planned.label), Text(row.state, style=_COLOURS.get(row.state, "cyan")), step, left, Text(row.detail)
-        )
+        state = Text(row.state, style=_COLOURS.get(row.state, "cyan"))
+        table.add_row(Text(row.planned.label), state, step, left, Text(row.detail))
     counted = ", ".join(f"{number} {state}" for state, number in Counter(row.state for row in rows).items())
     remaining = time_left(rows)
-    return Group(table, Text(f"\n{len(rows)} runs: {counted}" + (f"; about {duration(remaining)} left" if remaining else "")))
+    left = f"; about {duration(remaining)} left" if remaining else ""
+    return Group(table, Text(f"\n{len(rows)} runs: {counted}{left}"))
 
 
 def duration(seconds: float) -> str:

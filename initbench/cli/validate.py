@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from initbench.cli.checks import Report
+from initbench.cli.options import HOW_LONG, WHAT, JsonOption, SizeOption, TestBackbonesOption
 from initbench.errors import UsageError
 from initbench.spec import parse
 
 if TYPE_CHECKING:
-    from initbench.protocols import Grid, Size
+    from initbench.protocols import Grid
     from initbench.validation.backbones.subject import Subject
 
 
-def validate_backbone_command(name: str, size: Size, patch: str | None, in_channels: list[int] | None, *, json: bool) -> None:
-    """Prints the checks of a backbone's variants. Exits with 1 where one failed."""
+def validate_backbone(
+    name: Annotated[
+        str, typer.Argument(help="Backbone: name, name(variant=...) or ./file.py:function; all variants without one.")
+    ],
+    size: SizeOption = "tiny",
+    patch: Annotated[
+        str | None,
+        typer.Option("--patch", help="Patch D,H,W in voxels.", show_default="a small one", rich_help_panel=WHAT),
+    ] = None,
+    in_channels: Annotated[
+        list[int] | None,
+        typer.Option("--in-channels", help="Input channels. Repeatable.", min=1, show_default="1 and 2", rich_help_panel=WHAT),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Check what a backbone promises.
+
+    Checks outputs, gradients, levels, heads, weights and determinism, on the CPU. Exits with 1 where a check failed.
+    """
     from initbench.harness.request import check_names
 
     check_names("backbone", [name])
@@ -32,11 +51,21 @@ def validate_backbone_command(name: str, size: Size, patch: str | None, in_chann
     report.close()
 
 
-def validate_init_command(name: str, backbones: Sequence[str], steps: int | None, *, json: bool) -> None:
-    """Prints the checks of an initializer on each of some networks. Exits with 1 where one failed.
+def validate_init(
+    name: Annotated[str, typer.Argument(help="Initializer: name, name(key=value), outer(inner) or ./file.py:function.")],
+    backbone: TestBackbonesOption = None,
+    pretext_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--pretext-steps", help="Steps of a learned initializer.", min=1, show_default="4", rich_help_panel=HOW_LONG
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Check what an initializer promises.
 
-    Raises:
-        UsageError: an unknown name, or the initializer takes none of the networks.
+    Checks on several small networks that only values change, by its seed and within its budget, on the CPU. Exits with 1 where a
+    check failed.
     """
     from initbench.harness.request import check_names, items
 
@@ -46,7 +75,7 @@ def validate_init_command(name: str, backbones: Sequence[str], steps: int | None
         from initbench.validation.inits.subject import BACKBONES, STEPS, init_subjects
         from initbench.validation.inits.suite import RefusedError, validate_init
     refusals: dict[str, str] = {}
-    for subject in init_subjects(parse(name), items(backbones) or BACKBONES, steps=steps or STEPS):
+    for subject in init_subjects(parse(name), items(backbone or []) or BACKBONES, steps=pretext_steps or STEPS):
         title = f"{name} on {_title(subject.network)}"
         facts = {"backbone": subject.network.name, **_facts(subject.network)}
         try:

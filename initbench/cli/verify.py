@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from initbench.cli.checks import Report
+from initbench.cli.options import HOW_LONG, DataRootOption, JsonOption, RecordedDeviceOption
 from initbench.errors import UsageError
 from initbench.runs import store
 
+RunFoldersArgument = Annotated[list[Path], typer.Argument(help="Folder(s) of runs, or folders that hold some.")]
 
-def verify_command(folders: list[Path], *, steps: int, device: str | None, data_root: Path | None, json: bool) -> None:
-    """Looks at runs, or at all runs below a folder. Exits with 1 where one is not what it says."""
-    runs = [run for folder in folders for run in runs_below(folder)]
+
+def verify(
+    runs: RunFoldersArgument,
+    steps: Annotated[
+        int, typer.Option("--steps", help="First steps to train again and compare.", min=1, rich_help_panel=HOW_LONG)
+    ] = 20,
+    device: RecordedDeviceOption = None,
+    data_root: DataRootOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check that runs are what they say.
+
+    Looks at the files, makes Dice anew and trains the first steps again. Exits with 1 where a run is not what it says.
+    """
+    found = [run for folder in runs for run in runs_below(folder)]
     report = Report(json)
     with report.status("loading torch"):
-        from initbench.audit.verify import verify
-    for run in runs:
+        from initbench.audit.verify import verify as check
+    for run in found:
         with report.status(str(run)):
-            checks = verify(run, steps=steps, device=device, data_root=data_root)
+            checks = check(run, steps=steps, device=device, data_root=data_root)
         report.add(str(run), {"run": str(run)}, checks)
     report.close()
 

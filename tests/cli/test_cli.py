@@ -32,11 +32,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Lighter ones first: what one of them imports is there for those that come after it.
 LIGHT: list[tuple[list[str], str, tuple[str, ...]]] = [
     (["--help"], "Crosses initializers with backbones", ()),
-    (["run", "--help"], "Run inits x backbones x datasets x seeds", ()),
-    (["run", "-h"], "Run inits x backbones x datasets x seeds", ()),
+    (["run", "--help"], "Run a study: inits × backbones × data sets × seeds.", ()),
+    (["run", "-h"], "Run a study: inits × backbones × data sets × seeds.", ()),
     (["--version"], f"initbench {metadata.version('initbench')}", ()),
     (["list"], "learnable weight initialization", ()),
     (["list", "inits", "--json"], '"name": "lwi"', ()),
+    (["describe", "base"], "UNETR recipe of LWI", ()),
+    (["recipe", "show", "lung"], "patch.size", ()),
+    (["status", "--out", "void"], "void holds no study", ()),
     (["run", "--init", "nothing", "--backbone", "unetr"], "unknown initializer 'nothing'", TABLES),
     (["leaderboard", "--format", "md"], "| xavier-normal | 70.5 [", TABLES),
     (["leaderboard", "--json"], '"xavier-normal"', TABLES),

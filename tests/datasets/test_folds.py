@@ -12,7 +12,7 @@ import pytest
 import initbench
 from initbench.audit.verify import verify
 from initbench.cli.app import main
-from initbench.cli.options import part_options
+from initbench.cli.options import Parts
 from initbench.datasets import splits
 from initbench.datasets.phantom import PhantomLung
 from initbench.errors import DataError, UsageError
@@ -118,11 +118,12 @@ def test_without_them_the_digest_of_the_data_is_what_it_was() -> None:
 
 
 def test_options_of_the_command() -> None:
-    assert part_options(["1/5, 2/5", "3/5"], "3, 6,12") == {"folds": ["1/5", "2/5", "3/5"], "train_cases": [3, 6, 12]}
-    assert part_options(None, None) == {"folds": [], "train_cases": []}
+    parts = Parts(fold=["1/5, 2/5", "3/5"], train_cases="3, 6,12")
+    assert (parts.folds(), parts.numbers()) == (["1/5", "2/5", "3/5"], [3, 6, 12])
+    assert (Parts().folds(), Parts().numbers()) == ([], [])
     for text in ("3,x", "-3", "1.5", "12345678"):
         with pytest.raises(UsageError, match="whole numbers of cases"):
-            part_options(None, text)
+            Parts(train_cases=text).numbers()
 
 
 def test_a_sweep_crosses_them_like_seeds() -> None:

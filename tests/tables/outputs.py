@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from initbench.choices import SheetForm
 from initbench.cli import statistics
 from initbench.cli.output import show
 from initbench.report import page
 from initbench.report.content import assemble
 from initbench.tables import variance
+from initbench.tables.classes import class_sheets
+from initbench.tables.compare import compare_sheets
 from initbench.tables.sheet import Sheet
 from initbench.tables.study import Study
 from initbench.tables.titles import title
-from initbench.tables.words import label
+from initbench.tables.variance import variance_sheets
+from initbench.tables.words import label, meant
 from tests import printed
 from tests.html_page import Element, figures
 from tests.html_page import read as elements
@@ -34,19 +38,15 @@ HEADLINE = re.compile(
     r"retraining with another seed moves it by (?P<seed>[\d.]+) \[(?P<seed_low>[\d.*]+), (?P<seed_high>[\d.*]+)\]\. "
     r"Of two inits .* wins in (?P<wins>\d+) % of pairs \((?P<wins_low>\d+) to (?P<wins_high>\d+)\)\."
 )
-Command = Callable[[str], None]
 
 
-def every_form(command: Command) -> dict[str, str]:
-    """What a command prints in each form, by the form's name; the statistics are done once."""
-    sheets: list[Sheet] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "show", lambda made, form: sheets.extend(made))
-        command("json")
+def every_form(sheets: Sequence[Sheet]) -> dict[str, str]:
+    """What a command prints of its tables in each form, by the form's name."""
+    forms: tuple[SheetForm, ...] = ("json", "csv", "md", "latex", "table")
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "400")
-        for form in ("json", "csv", "md", "latex", "table"):
+        for form in forms:
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 show(sheets, form)
             found[form] = out.getvalue()
@@ -77,7 +77,7 @@ def cell_of(row: dict[str, Any], name: str, word: str = "") -> Cell:
 def tell_leaderboard(into: Statements, study: Study, against: str) -> None:
     """Collects what the leaderboard of each block states when it compares with one init."""
     where = f"leaderboard --against {label(against)}"
-    forms = every_form(lambda form: statistics.leaderboard_command(study, "block", against, MARGIN, form, letters=False))
+    forms = every_form(statistics.leaderboard_in("json", study, "block", against, MARGIN, letters=False))
     for form, rows in rows_of(forms).items():
         for row in rows:
             _tell_leaderboard_row(into, f"{where} --format {form}", row, against)
@@ -145,7 +145,7 @@ def _tell_headline(into: Statements, where: str, block: str, text: str) -> None:
 def tell_pooled(into: Statements, study: Study, by: str, against: str) -> None:
     """Collects what pooled leaderboards state; a group of one block states it of that block."""
     where = f"leaderboard --by {by} --against {label(against)}"
-    forms = every_form(lambda form: statistics.leaderboard_command(study, by, against, MARGIN, form, letters=False))  # type: ignore[arg-type]
+    forms = every_form(statistics.leaderboard_in("json", study, by, against, MARGIN, letters=False))  # type: ignore[arg-type]
     blocks: dict[str, str] = {}
     machine = rows_of(forms)
     for row in machine["json"]:
@@ -175,7 +175,7 @@ def tell_pooled(into: Statements, study: Study, by: str, against: str) -> None:
 def tell_compare(into: Statements, study: Study, first: str, second: str) -> None:
     """Collects what the comparison of two inits states."""
     where = f"compare {label(first)} {label(second)}"
-    forms = every_form(lambda form: statistics.compare_command(study, first, second, MARGIN, form))
+    forms = every_form(compare_sheets(study, meant(first), meant(second), MARGIN))
     pair = (label(first), label(second))
     for form, rows in rows_of(forms).items():
         for row in rows:
@@ -203,7 +203,7 @@ def _tex_sign(row: dict[str, str], column: str) -> str:
 
 def tell_variance(into: Statements, study: Study) -> None:
     """Collects what the table of variance components states."""
-    forms = every_form(lambda form: statistics.variance_command(study, False, form))
+    forms = every_form(variance_sheets(study.tables))
     for form, rows in rows_of(forms).items():
         for row in rows:
             where, block = f"variance --format {form}", title(row)
@@ -230,7 +230,7 @@ def _source(said: str) -> str:
 
 def tell_classes(into: Statements, study: Study) -> None:
     """Collects the Dice of classes; for data with one class, whose Dice is that of the leaderboard."""
-    forms = every_form(lambda form: statistics.classes_command(study, "dice", form))
+    forms = every_form(class_sheets(study, "dice"))
     for form, rows in rows_of(forms).items():
         for row in rows:
             if row.get("class") == "mean":

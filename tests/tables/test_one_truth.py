@@ -142,7 +142,7 @@ QUICK = 4
 def made_up(out: Path, number: int) -> tuple[Study, bool]:
     """The study of this number, and whether it has one class."""
     effects, backbones, classes, per_patient, diverged = STUDIES[number]
-    plan = synthetic.Plan(
+    plan = synthetic.Design(
         datasets=2,
         backbones=backbones,
         inits=8,
@@ -249,7 +249,7 @@ def test_an_init_is_not_surely_behind_one_that_it_cannot_be_compared_with(tmp_pa
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Study:
     out = tmp_path_factory.mktemp("small")
-    synthetic.write_study(out, synthetic.Plan(1, 1, 6, 4, 20, 1, key=5, diverged=0.0))
+    synthetic.write_study(out, synthetic.Design(1, 1, 6, 4, 20, 1, key=5, diverged=0.0))
     return read_study(out)
 
 

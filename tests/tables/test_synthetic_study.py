@@ -46,7 +46,7 @@ def test_records_have_what_those_of_runs_have(tmp_path: Path) -> None:
     assert outcome.folder is not None
     real = store.read_record(outcome.folder)
     assert real is not None
-    synthetic.write_study(tmp_path / "made", synthetic.Plan(1, 1, 2, 1, 3, diverged=0.0))
+    synthetic.write_study(tmp_path / "made", synthetic.Design(1, 1, 2, 1, 3, diverged=0.0))
     folder = next(store.find_runs(tmp_path / "made"))
     made = store.read_record(folder)
     assert made is not None
@@ -60,7 +60,7 @@ def test_records_have_what_those_of_runs_have(tmp_path: Path) -> None:
 
 
 def test_files_are_whole_and_the_same_twice(tmp_path: Path) -> None:
-    plan = synthetic.Plan(2, 1, 4, 3, 5, diverged=0.2, failed=0.1, missing_class=0.3)
+    plan = synthetic.Design(2, 1, 4, 3, 5, diverged=0.2, failed=0.1, missing_class=0.3)
     assert synthetic.write_study(tmp_path / "a", plan) == 24
     synthetic.write_study(tmp_path / "b", plan)
     states, files = [], []
@@ -81,7 +81,7 @@ def test_files_are_whole_and_the_same_twice(tmp_path: Path) -> None:
 
 def test_scores_follow_the_effects(tmp_path: Path) -> None:
     effects = synthetic.Effects(level=60, init=0, block_init=0, seed=0, seed_init=2, case=6, init_case=3, residual=4)
-    plan = synthetic.Plan(1, 1, 12, 20, 60, 1, effects, diverged=0.0, missing_class=0.0)
+    plan = synthetic.Design(1, 1, 12, 20, 60, 1, effects, diverged=0.0, missing_class=0.0)
     synthetic.write_study(tmp_path, plan)
     (table,) = score_tables(initbench.load_runs(tmp_path), initbench.load_cases(tmp_path))
     own = [number for number, init in enumerate(table.inits) if init != synthetic.PLACEBO]  # it shares its cases with default
@@ -98,7 +98,7 @@ def test_scores_follow_the_effects(tmp_path: Path) -> None:
 
 def test_cases_of_a_patient_share_most_of_their_effects(tmp_path: Path) -> None:
     effects = synthetic.Effects(level=60, init=0, block_init=0, seed=0, seed_init=0, case=6, init_case=3, residual=0)
-    plan = synthetic.Plan(1, 1, 10, 1, 900, 1, effects, diverged=0.0, missing_class=0.0, cases_per_patient=3)
+    plan = synthetic.Design(1, 1, 10, 1, 900, 1, effects, diverged=0.0, missing_class=0.0, cases_per_patient=3)
     synthetic.write_study(tmp_path, plan)
     loaded = read_runs(tmp_path)
     maps = list(loaded.patients.values())
