@@ -8,18 +8,30 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from initbench import digest
 from initbench.catalog import CATALOG, GROUPS, Entry, Kind
 from initbench.errors import InitbenchError, UsageError
 from initbench.paths import home, is_file
 from initbench.spec import OF, Spec
+
+if TYPE_CHECKING:
+    from initbench.protocols import BackboneInfo, InitializerInfo
+
+REQUIRED = inspect.Parameter.empty
+"""The default of a parameter that has none."""
+
+# How many leading parameters the harness fills: (model, ctx) of an initializer, (data_root, search) of a data set.
+_FILLED: dict[Kind, int] = {"initializer": 2, "dataset": 2}
+
+Info = TypeVar("Info")
 
 
 @dataclass(frozen=True)
@@ -33,12 +45,16 @@ class Listing:
     learned: bool = False
 
 
-@dataclass(frozen=True)
-class Component:
+@dataclass(frozen=True, eq=False)
+class Component(Generic[Info]):
     """A loaded component with what identifies it.
 
     Attributes:
+        spec: as it was asked for.
+        target: the function itself.
+        origin: ``initbench``, ``distribution version`` or ``file path``.
         source_digest: sha256 of the source file for everything that is not built in; a built-in has a revision instead.
+        inner: the components that it is asked to work on, by parameter: ``shuffled(lwi)`` has lwi as ``of``.
     """
 
     spec: Spec
@@ -46,11 +62,75 @@ class Component:
     target: Any
     origin: str
     source_digest: str | None
+    inner: Mapping[str, Component[Info]]
+
+    @cached_property
+    def declared(self) -> object:
+        """The `info` that the author put on the function, of whatever type; None where there is none."""
+        return getattr(self.target, "info", None)
+
+    @cached_property
+    def info(self) -> Info:
+        """What the author declared, or the defaults where that is missing or of another type."""
+        default = _default_info(self.kind)
+        return cast("Info", self.declared if isinstance(self.declared, type(default)) else default)
+
+    @cached_property
+    def takes(self) -> dict[str, Any]:
+        """The parameters that a component string may give, with their defaults or `REQUIRED`."""
+        if self.kind == "backbone":  # data, recipe and options of the run fill all others
+            return {"variant": None}
+        found = list(inspect.signature(self.target).parameters.values())[_FILLED[self.kind] :]
+        return {p.name: p.default for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """The parameters that the function is called with: the given ones over the defaults.
+
+        Raises:
+            UsageError: a parameter that it does not take, or one it needs is not given; names those it takes.
+        """
+        name, given = self.spec.name, dict(self.spec.params)
+        strange = sorted(set(given) - set(self.takes))
+        if strange == [OF]:
+            raise UsageError(f"{name} takes no other component in parentheses: write {name}(key=value)")
+        if strange and not self._takes_any_name():
+            options = ", ".join(f"{key}={value!r}" for key, value in self.takes.items()) or "none"
+            raise UsageError(f"{name} takes no {', '.join(strange)}; its parameters: {options}")
+        resolved = {**self.takes, **given}
+        missing = [key for key, value in resolved.items() if value is REQUIRED]
+        if missing:
+            raise UsageError(f"{name} needs {', '.join(missing)}: write {name}({missing[0]}=...) or --set init.{missing[0]}=...")
+        return resolved
+
+    def _takes_any_name(self) -> bool:
+        parameters = inspect.signature(self.target).parameters.values()
+        return self.kind != "backbone" and any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+    def check(self) -> None:
+        """Refuses parameters that do not fit and files that are not there, also of the components inside.
+
+        Raises:
+            UsageError: a parameter or a file; names it, and the parameters that would fit.
+        """
+        _ = self.params  # asking for them refuses what does not fit
+        _own_files(self)
+        for component in self.inner.values():
+            component.check()
+
+
+def _default_info(kind: Kind) -> BackboneInfo | InitializerInfo | None:
+    from initbench.protocols import BackboneInfo, InitializerInfo  # here, so that listing names does not import them
+
+    if kind == "dataset":
+        return None
+    return BackboneInfo(paper="", source="", licence="") if kind == "backbone" else InitializerInfo()
 
 
 def _plugins(kind: Kind) -> dict[str, EntryPoint]:
     """Usable entry points of a kind by name."""
-    return {name: points[0] for name, points in _offered(kind).items() if name not in problems(kind)}
+    unusable = problems(kind)
+    return {name: points[0] for name, points in _offered(kind).items() if name not in unusable}
 
 
 @cache
@@ -67,7 +147,8 @@ def problems(kind: Kind) -> dict[str, str]:
 
     It is an error for whoever asks for that name, and a warning to everyone else: one bad package must not stop a study.
     """
-    return {name: problem for name, points in _offered(kind).items() if (problem := _problem(kind, name, points))}
+    found = {name: _problem(kind, name, points) for name, points in _offered(kind).items()}
+    return {name: problem for name, problem in found.items() if problem}
 
 
 def _problem(kind: Kind, name: str, points: list[EntryPoint]) -> str:
@@ -114,37 +195,65 @@ def unknown(kind: Kind, name: str, known: list[str]) -> UsageError:
     return UsageError(f"unknown {kind} {name!r}: {hint} (initbench list {LISTED[kind]})")
 
 
+def is_offered(kind: Kind, name: str) -> bool:
+    """Whether there is a usable component of that name; imports nothing."""
+    return name in CATALOG[kind] or name in _plugins(kind)
+
+
 def check_name(kind: Kind, name: str) -> None:
-    """Whether a name can be asked for; imports nothing.
+    """Refuses a name that cannot be asked for; imports nothing.
 
     Raises:
         UsageError: nobody offers it, or two do, or who offers it cannot be used.
     """
-    if name in problems(kind):
-        raise UsageError(problems(kind)[name])
-    if name not in names(kind):
+    problem = problems(kind).get(name)
+    if problem:
+        raise UsageError(problem)
+    if not is_offered(kind, name):
         raise unknown(kind, name, names(kind))
 
 
-def get(kind: Kind, spec: Spec) -> Component:
-    """Loads a component.
+@overload
+def get(kind: Literal["initializer"], spec: Spec) -> Component[InitializerInfo]: ...
+@overload
+def get(kind: Literal["backbone"], spec: Spec) -> Component[BackboneInfo]: ...
+@overload
+def get(kind: Kind, spec: Spec) -> Component[Any]: ...
+def get(kind: Kind, spec: Spec) -> Component[Any]:
+    """The component of a spec, with those inside it.
+
+    Built-ins and files are loaded once per process, and a file again when it holds something else. A plug-in is asked of the
+    import system each time, which remembers it.
 
     Raises:
         UsageError: unknown name (nearest names suggested), a name that two offer, or a file without that function.
         InitbenchError: the plug-in cannot be imported.
     """
+    inner = tuple((key, get(kind, value)) for key, value in spec.params if isinstance(value, Spec))
     if spec.is_file:
-        return _from_file(kind, spec)
+        path = _source_file(kind, spec)
+        return _from_file(kind, spec, path, hashlib.sha256(path.read_bytes()).hexdigest(), inner)
     check_name(kind, spec.name)
-    entry = CATALOG[kind].get(spec.name)
-    if entry is not None:
-        return Component(spec, kind, _import(entry), "initbench", None)
+    if spec.name in CATALOG[kind]:
+        return _built_in(kind, spec, inner)
+    return _plug_in(kind, spec, inner)
+
+
+_Inner = tuple[tuple[str, Component[Any]], ...]
+
+
+@cache
+def _built_in(kind: Kind, spec: Spec, inner: _Inner) -> Component[Any]:
+    return Component(spec, kind, _import(CATALOG[kind][spec.name]), "initbench", None, dict(inner))
+
+
+def _plug_in(kind: Kind, spec: Spec, inner: _Inner) -> Component[Any]:
     point = _plugins(kind)[spec.name]
     try:
         target = point.load()
     except Exception as error:
         raise InitbenchError(f"{kind} {spec.name!r} of {_origin(point)} cannot be imported: {error!r}") from error
-    return Component(spec, kind, target, _origin(point), _source_digest(target))
+    return Component(spec, kind, target, _origin(point), _source_digest(target), dict(inner))
 
 
 def _import(entry: Entry) -> Any:
@@ -159,115 +268,85 @@ def _source_digest(target: Any) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
-def _from_file(kind: Kind, spec: Spec) -> Component:
-    path_text, _, attribute = spec.name.rpartition(":")
-    path = home(path_text)
+def _source_file(kind: Kind, spec: Spec) -> Path:
+    """The file of a component ``path/to/file.py:attribute``."""
+    path = home(spec.name.rpartition(":")[0])
     if not is_file(path):
         raise UsageError(f"{kind} {spec.name!r}: there is no file {path.resolve()}")
-    source = path.read_bytes()
-    source_digest = hashlib.sha256(source).hexdigest()
-    module_name = f"_initbench_file_{source_digest[:16]}"
-    module = sys.modules.get(module_name)
-    if module is None:
-        location = importlib.util.spec_from_file_location(module_name, path.resolve())
-        if location is None or location.loader is None:
-            raise UsageError(f"{kind} {spec.name!r}: {path} is not a Python file")
-        module = importlib.util.module_from_spec(location)
-        sys.modules[module_name] = module  # before execution: dataclasses look their module up
-        try:
-            location.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[module_name]
-            raise InitbenchError(f"{kind} {spec.name!r}: {path} cannot be imported: {error!r}") from error
+    return path
+
+
+@cache
+def _from_file(kind: Kind, spec: Spec, path: Path, source_digest: str, inner: _Inner) -> Component[Any]:
+    attribute = spec.name.rpartition(":")[2]
+    module = _file_module(kind, spec, path, f"_initbench_file_{source_digest[:16]}")
     target = getattr(module, attribute, None)
     if target is None:
         functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise UsageError(f"{path} has no {attribute!r}; it has {', '.join(functions) or 'nothing callable'}")
-    return Component(spec, kind, target, f"file {path}", source_digest)
+    return Component(spec, kind, target, f"file {path}", source_digest, dict(inner))
 
 
-REQUIRED = inspect.Parameter.empty
+def _file_module(kind: Kind, spec: Spec, path: Path, name: str) -> ModuleType:
+    """The module in a file, imported under a name that tells what the file holds."""
+    if name in sys.modules:
+        return sys.modules[name]
+    location = importlib.util.spec_from_file_location(name, path.resolve())
+    if location is None or location.loader is None:
+        raise UsageError(f"{kind} {spec.name!r}: {path} is not a Python file")
+    module = importlib.util.module_from_spec(location)
+    sys.modules[name] = module  # before execution: dataclasses look their module up
+    try:
+        location.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise InitbenchError(f"{kind} {spec.name!r}: {path} cannot be imported: {error!r}") from error
+    return module
 
 
-def parameters(component: Component, skip: int) -> dict[str, Any]:
-    """The parameters that a component takes after the `skip` that the harness fills, with defaults or `REQUIRED`."""
-    found = list(inspect.signature(component.target).parameters.values())[skip:]
-    return {p.name: p.default for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-
-
-def resolve_params(component: Component, skip: int) -> dict[str, Any]:
-    """The component's parameters, the given ones over the defaults.
-
-    Args:
-        component: the loaded component.
-        skip: leading positional parameters that the harness fills.
-
-    Raises:
-        UsageError: a parameter that it does not take, or one it needs is not given; names those it takes.
-    """
-    target: Callable[..., Any] = component.target
-    takes = parameters(component, skip)
-    given = dict(component.spec.params)
-    strange = sorted(set(given) - set(takes))
-    if strange == [OF]:
-        raise UsageError(f"{component.spec.name} takes no other component in parentheses: write {component.spec.name}(key=value)")
-    if strange and not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values()):
-        options = ", ".join(f"{key}={value!r}" for key, value in takes.items()) or "none"
-        raise UsageError(f"{component.spec.name} takes no {', '.join(strange)}; its parameters: {options}")
-    resolved = {**takes, **given}
-    missing = [key for key, value in resolved.items() if value is REQUIRED]
-    if missing:
-        name = component.spec.name
-        raise UsageError(f"{name} needs {', '.join(missing)}: write {name}({missing[0]}=...) or --set init.{missing[0]}=...")
-    return resolved
-
-
-def canonical(component: Component, skip: int, *, shown: bool = False) -> Spec:
+def canonical(component: Component[Any], *, shown: bool = False) -> Spec:
     """The spec without parameters that merely repeat a default, and files by what they hold, wherever they lie.
 
     Args:
         component: the loaded component.
-        skip: leading positional parameters that the harness fills.
         shown: for people, as the row's name on the leaderboard: files keep their names.
 
     Raises:
         UsageError: a file that a parameter names is not there.
     """
-    defaults = parameters(component, skip)
-    files, inner = _own_files(component), nested(component)
+    files = _own_files(component)
     kept: list[tuple[str, Any]] = []
     for key, value in component.spec.params:
-        if key in inner:
-            kept.append((key, canonical(inner[key], skip, shown=shown)))
+        if key in component.inner:
+            kept.append((key, canonical(component.inner[key], shown=shown)))
         elif key in files:
-            kept.append((key, f"{Path(value).name if shown else ''}@{files[key][:8]}"))
-        elif defaults.get(key, _UNSET) != value:
+            name = Path(value).name if shown else ""
+            kept.append((key, f"{name}@{files[key][:8]}"))
+        elif component.takes.get(key, _UNSET) != value:
             kept.append((key, value))
     return Spec(display_name(component), tuple(kept))
 
 
-def nested(component: Component) -> dict[str, Component]:
-    """Components that a component is asked to work on, by parameter: that of ``shuffled(lwi)`` is ``of``."""
-    return {key: get(component.kind, value) for key, value in component.spec.params if isinstance(value, Spec)}
-
-
-def file_digests(component: Component) -> dict[str, str]:
-    """sha256 of the files that parameters name (`InitializerInfo.files`), by parameter; ``of.path`` for a nested component.
+def file_digests(component: Component[Any]) -> dict[str, str]:
+    """sha256 of the files that parameters name (`InitializerInfo.files`), by parameter; ``of.path`` for a component inside.
 
     Raises:
         UsageError: there is no such file.
     """
-    inner = {f"{key}.{name}": found for key, item in nested(component).items() for name, found in file_digests(item).items()}
-    return _own_files(component) | inner
+    found = _own_files(component)
+    for key, item in component.inner.items():
+        found |= {f"{key}.{name}": value for name, value in file_digests(item).items()}
+    return found
 
 
-def _own_files(component: Component) -> dict[str, str]:
-    named = getattr(getattr(component.target, "info", None), "files", ())
+def _own_files(component: Component[Any]) -> dict[str, str]:
+    if component.kind != "initializer":
+        return {}
     given = dict(component.spec.params)
-    return {key: _file_digest(component, key, str(given[key])) for key in named if given.get(key)}
+    return {key: _file_digest(component, key, str(given[key])) for key in component.info.files if given.get(key)}
 
 
-def _file_digest(component: Component, key: str, text: str) -> str:
+def _file_digest(component: Component[Any], key: str, text: str) -> str:
     path = home(text)
     if not is_file(path):
         raise UsageError(f"{component.spec.name}: {key}={text!r} is no file ({path.resolve()})")
@@ -281,7 +360,7 @@ def _digest_of(path: Path, size: int, changed: int) -> str:
     return digest.of_file(path)
 
 
-def display_name(component: Component) -> str:
+def display_name(component: Component[Any]) -> str:
     """The name in tables. Of a file the content is the identity: two versions of it are two rows, wherever it lies."""
     name = component.spec.name
     if not component.spec.is_file:

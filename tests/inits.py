@@ -13,7 +13,7 @@ def runnable() -> list[str]:
     """Names that mean something on every network without any argument."""
     found = []
     for name in registry.names("initializer"):
-        takes = registry.parameters(registry.get("initializer", Spec(name)), skip=2)
+        takes = registry.get("initializer", Spec(name)).takes
         if name not in PARTICULAR and registry.REQUIRED not in takes.values():
             found.append(name)
     return found

@@ -12,7 +12,6 @@ from initbench.datasets.splits import published_splits
 from initbench.spec import Spec
 
 TITLES: dict[Kind, str] = {"initializer": "Initializers", "backbone": "Backbones", "dataset": "Data sets"}
-SKIPPED = 2  # the network and the context, which the harness fills
 
 INTRODUCTION = """# Components
 
@@ -46,20 +45,20 @@ def _component(kind: Kind, name: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _initializer(component: registry.Component) -> list[str]:
-    info = component.target.info
+def _initializer(component: registry.Component[Any]) -> list[str]:
+    info = component.info
     facts = [f"Source: {info.paper}." if info.paper else ""]
     facts.append("It trains on unlabelled patches of the training cases, so it costs steps." if info.learned else "")
     facts.append("It brings in data from outside the study, in one draw that all seeds share." if info.external else "")
     rows = []
-    for name, default in registry.parameters(component, skip=SKIPPED).items():
+    for name, default in component.takes.items():
         rows.append((code(name), "has to be given" if default is registry.REQUIRED else code(repr(default))))
     takes = table(("parameter", "default"), rows) if rows else "It takes no parameters."
     return [docstring(component.target), " ".join(filter(None, facts)), takes]
 
 
-def _backbone(component: registry.Component) -> list[str]:
-    info = component.target.info
+def _backbone(component: registry.Component[Any]) -> list[str]:
+    info = component.info
     facts = table(("fact", "value"), [("paper", info.paper), ("equals", code(info.source)), ("licence", info.licence)])
     rows = [(code(variant), info.patches.get(variant, "any")) for variant in info.variants]
     return [docstring(component.target), facts, table(("variant", "patches that it takes"), rows)]

@@ -144,8 +144,8 @@ def _describe(name: str) -> dict[str, Any]:
     spec = parse(name)
     kinds: list[Kind] = [kind for kind in _KINDS.values() if spec.name in registry.names(kind)]
     if spec.is_file:
-        info = getattr(registry.get("backbone", spec).target, "info", None)
-        kinds = ["backbone" if isinstance(info, BackboneInfo) else "initializer"]
+        is_backbone = isinstance(registry.get("backbone", spec).declared, BackboneInfo)
+        kinds = ["backbone" if is_backbone else "initializer"]
     if kinds:
         from initbench.tools.describe import describe
 

@@ -46,7 +46,7 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
     """
     if data_root is not None and not data_root.is_dir():
         raise DataError(f"--data-root {data_root} is no folder")
-    if name in registry.names("dataset"):
+    if registry.is_offered("dataset", name):
         return _registered(name, data_root, search_path())
     path = home(name)
     if is_file(path / "dataset.json"):

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from initbench import registry, seeding
 from initbench.datasets.phantom import PhantomLung
 from initbench.doctor.findings import Finding
-from initbench.harness.build import build
+from initbench.harness.build import construct
 from initbench.harness.coverage import tensor_digest
 from initbench.harness.hardware import resolve_precision
 from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
-from initbench.protocols import BackboneInfo, Grid, PatchRule
+from initbench.protocols import Grid, PatchRule
 from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import Recipe
 from initbench.sampling.volumes import Batch, PatchSampler, make_volume
@@ -155,12 +155,12 @@ def _speed(about: str, ratio: float, chosen: Precision) -> Finding:
 def _task(spec: Spec, device: torch.device, patch: Grid) -> tuple[SupervisedTask, Recipe]:
     """The supervised stage of the network on one case of the phantom, with the settings of its tiny recipe."""
     settings = load_recipe("phantom-lung", size="tiny", backbone=spec.name, budget="smoke")
-    info = getattr(registry.get("backbone", spec).target, "info", None)
-    declared = info if isinstance(info, BackboneInfo) else None
-    variant = str(dict(spec.params).get("variant") or settings.variant or (declared.variants[0] if declared else "default"))
-    rule = declared.patches.get(variant, _RULE) if declared else _RULE
-    size = rule.at_least(patch)
-    model = build(spec.name, in_channels=1, num_classes=2, patch_size=size, size="tiny", variant=variant)
+    component = registry.get("backbone", spec)
+    variant = str(component.params["variant"] or settings.variant or component.info.variants[0])
+    size = component.info.patches.get(variant, _RULE).at_least(patch)
+    model = construct(
+        component, in_channels=1, num_classes=2, patch_size=size, size="tiny", variant=variant, deep_supervision=False
+    )
     case = PhantomLung().load("phantom_000")
     made = preprocess(case, resolve_parameters(settings.preprocess, "CT", [scan(case)]))
     volume = make_volume(made.image, made.label, device)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from initbench import registry, seeding, spec
 from initbench.errors import UsageError
-from initbench.protocols import Grid, Size, structure_of
+from initbench.protocols import BackboneInfo, Grid, Size, structure_of
+from initbench.registry import Component
 
 if TYPE_CHECKING:
     from initbench.harness.cell import Cell
@@ -43,28 +44,46 @@ def build(
         UsageError: unknown name, variant, size, or a patch that does not fit; names what does.
     """
     component = registry.get("backbone", spec.parse(name))
+    return construct(
+        component,
+        in_channels=in_channels,
+        num_classes=num_classes,
+        patch_size=patch_size,
+        size=size,
+        variant=variant,
+        deep_supervision=deep_supervision,
+        seed=seed,
+        draw=draw,
+    )
+
+
+def construct(backbone: Component[BackboneInfo], *, seed: int = 0, draw: str = "", **arguments: Any) -> nn.Module:
+    """The network of a loaded backbone, on the CPU.
+
+    Args:
+        backbone: the loaded component.
+        seed: root seed of the `construct` stream.
+        draw: name of another draw from it, for a placebo.
+        **arguments: as `initbench.protocols.Backbone` takes them.
+
+    Raises:
+        UsageError: a variant, size or patch that does not fit; names what does.
+    """
     with seeding.forked(seed, "construct", *([draw] if draw else [])):
         try:
-            model = component.target(
-                in_channels=in_channels,
-                num_classes=num_classes,
-                patch_size=patch_size,
-                size=size,
-                variant=variant,
-                deep_supervision=deep_supervision,
-            )
+            model = backbone.target(**arguments)
         except ValueError as error:
             raise UsageError(str(error)) from None
     if not isinstance(model, nn.Module):
-        raise UsageError(f"backbone {name!r} gave {type(model).__name__} and no torch.nn.Module")
+        raise UsageError(f"backbone {backbone.spec.name!r} gave {type(model).__name__} and no torch.nn.Module")
     structure_of(model)
     return model
 
 
 def build_for(cell: Cell, *, seed: int = 0, draw: str = "") -> nn.Module:
-    """Constructs the network of a cell; `seed` and `draw` as in `build`."""
-    return build(
-        cell.backbone.spec.name,
+    """Constructs the network of a cell; `seed` and `draw` as in `construct`."""
+    return construct(
+        cell.backbone,
         in_channels=cell.prepared.channels,
         num_classes=len(cell.prepared.classes),
         patch_size=cell.recipe.patch.size,

@@ -64,11 +64,11 @@ class Cell:
     """A request with every choice made. `init_name` is for people, `init_identity` for streams and folders."""
 
     request: RunRequest
-    init: Component
+    init: Component[InitializerInfo]
     init_name: str
     init_identity: str
     init_info: InitializerInfo
-    backbone: Component
+    backbone: Component[BackboneInfo]
     variant: str
     recipe: Recipe
     prepared: Prepared
@@ -122,7 +122,7 @@ class Choices:
     dataset: Dataset
     reader: str | None
     split: Split
-    backbone: Component
+    backbone: Component[BackboneInfo]
     variant: str
     recipe: Recipe
 
@@ -150,14 +150,15 @@ def choose(request: RunRequest, progress: Progress | None = None) -> Choices:
         budget=request.budget,
         assignments=request.assignments,
     )
-    backbone, variant = _backbone(backbone_spec, recipe)
+    backbone = registry.get("backbone", backbone_spec)
+    variant = _variant(backbone, recipe)
     chosen = Choices(dataset, reader, _split(dataset, request), backbone, variant, recipe)
     return replace(chosen, recipe=_planned(chosen, request.assignments, progress))
 
 
 def _reader(name: str) -> str | None:
     """Digest of the code of a plug-in's data set: what it makes of the same files may change with it."""
-    return registry.get("dataset", spec.Spec(name)).source_digest if name in registry.names("dataset") else None
+    return registry.get("dataset", spec.Spec(name)).source_digest if registry.is_offered("dataset", name) else None
 
 
 def _split(dataset: Dataset, request: RunRequest) -> Split:
@@ -196,15 +197,15 @@ def resolve_cell(request: RunRequest, progress: Progress | None = None) -> Cell:
     check_streams(request.fixed)
     check_tolerance(request.nsd_tolerance)
     init = registry.get("initializer", spec.parse(request.init))
-    registry.resolve_params(init, skip=2)
+    init.check()
     precision = resolve_precision(request.precision, resolve_device(request.device, request.index))
     chosen = choose(request, progress)
     prepared = chosen.prepare(progress)
     cell = Cell(
         request=request,
         init=init,
-        init_name=str(registry.canonical(init, skip=2, shown=True)),
-        init_identity=str(registry.canonical(init, skip=2)),
+        init_name=str(registry.canonical(init, shown=True)),
+        init_identity=str(registry.canonical(init)),
         init_info=compose.info(init),
         backbone=chosen.backbone,
         variant=chosen.variant,
@@ -235,33 +236,25 @@ def _planned(chosen: Choices, assignments: Sequence[str], progress: Progress | N
     if recipe.plan == AutoSettings():
         return recipe
     grids = read_grids(chosen.dataset, train, case_digests(chosen.dataset, train, chosen.reader), progress)
-    rule = patch_rule(chosen.backbone, chosen.variant)
+    rule = patch_rule(chosen.backbone.info, chosen.variant)
     return fill_auto_settings(recipe, grids, rule, (assignment.partition("=")[0].strip() for assignment in assignments))
 
 
-def patch_rule(backbone: Component, variant: str | None = None) -> PatchRule:
+def patch_rule(info: BackboneInfo, variant: str | None = None) -> PatchRule:
     """Which patches a network takes, its first variant by default; any where it does not say."""
-    info: BackboneInfo | None = getattr(backbone.target, "info", None)
-    if info is None:
-        return PatchRule((1, 1, 1))
     return info.patches.get(variant or info.variants[0], PatchRule((1, 1, 1)))
 
 
-def _backbone(backbone_spec: spec.Spec, recipe: Recipe) -> tuple[Component, str]:
-    backbone = registry.get("backbone", backbone_spec)
-    info: BackboneInfo | None = getattr(backbone.target, "info", None)
-    params = dict(backbone_spec.params)
-    strange = set(params) - {"variant"}
-    if strange:
-        raise UsageError(f"{backbone_spec.name} takes variant alone, got {', '.join(sorted(strange))}")
-    default = info.variants[0] if info else "default"
+def _variant(backbone: Component[BackboneInfo], recipe: Recipe) -> str:
+    """The variant that is asked for, by the component string before the recipe, once it takes the recipe's patch."""
+    name, info = backbone.spec.name, backbone.info
+    asked = backbone.params["variant"] or recipe.variant or info.variants[0]
     try:
-        variant = check_variant(backbone_spec.name, str(params.get("variant") or recipe.variant or default), info)
-        if info and variant in info.patches:
-            check_patch(f"{backbone_spec.name} ({variant})", recipe.patch.size, info.patches[variant])
+        variant = check_variant(name, str(asked), info)
+        check_patch(f"{name} ({variant})", recipe.patch.size, patch_rule(info, variant))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return backbone, variant
+    return variant
 
 
 def protocol_name(cell: Cell) -> str:
@@ -271,12 +264,11 @@ def protocol_name(cell: Cell) -> str:
 
 def _identity(cell: Cell) -> dict[str, Any]:
     recipe = cell.recipe.identity(without=("name", "version", "source", "steps", "variant"))
-    info: BackboneInfo | None = getattr(cell.backbone.target, "info", None)
     return (
         compose.identity(cell.init)
         | {
             "backbone": cell.backbone_name,
-            "backbone_source": cell.backbone.source_digest or f"revision {info.revision if info else 1}",
+            "backbone_source": cell.backbone.source_digest or f"revision {cell.backbone.info.revision}",
             "variant": cell.variant,
             "size": cell.request.size,
             "data": cell.prepared.digest,

@@ -13,41 +13,44 @@ from initbench.harness.context import Context
 from initbench.protocols import InitializerInfo
 from initbench.registry import Component
 
+Initializer = Component[InitializerInfo]
 
-def info(component: Component) -> InitializerInfo:
+
+def info(component: Initializer) -> InitializerInfo:
     """What the harness has to know of an initializer: learned and external where one inside it is."""
-    own: InitializerInfo = getattr(component.target, "info", InitializerInfo())
-    inner = [info(item) for item in registry.nested(component).values()]
-    return replace(
-        own,
-        learned=own.learned or any(item.learned for item in inner),
-        external=own.external or any(item.external for item in inner),
-        files=own.files + tuple(name for item in inner for name in item.files),
-    )
+    found = component.info
+    for inner in component.inner.values():
+        own = info(inner)
+        found = replace(
+            found, learned=found.learned or own.learned, external=found.external or own.external, files=found.files + own.files
+        )
+    return found
 
 
-def apply(component: Component, model: nn.Module, ctx: Context) -> None:
+def apply(component: Initializer, model: nn.Module, ctx: Context) -> None:
     """Initializes `model`. An initializer inside gets the numbers that it has on its own."""
-    params = registry.resolve_params(component, skip=2)
-    inner = {key: _bound(item, ctx) for key, item in registry.nested(component).items()}
-    component.target(model, ctx, **(params | inner))
+    inner = {key: _bound(item, ctx) for key, item in component.inner.items()}
+    component.target(model, ctx, **(component.params | inner))
 
 
-def _bound(component: Component, ctx: Context) -> Callable[[nn.Module], None]:
-    own = replace(ctx, identity=str(registry.canonical(component, skip=2)))
+def _bound(component: Initializer, ctx: Context) -> Callable[[nn.Module], None]:
+    own = replace(ctx, identity=str(registry.canonical(component)))
     return lambda model: apply(component, model, own)
 
 
-def identity(component: Component) -> dict[str, Any]:
+def identity(component: Initializer) -> dict[str, Any]:
     """Name, parameters and source, of which the cell's id is a digest; JSON values."""
     files = registry.file_digests(component)
-    inner = registry.nested(component)
-    params = registry.resolve_params(component, skip=2) | {key: value for key, value in files.items() if "." not in key}
+    params: dict[str, Any] = {}
+    for key, value in component.params.items():
+        if key in component.inner:
+            params[key] = identity(component.inner[key])
+        elif key in files:  # what a file holds counts, not where it lies
+            params[key] = files[key]
+        else:
+            params[key] = list(value) if isinstance(value, tuple) else value
     return {
         "init": registry.display_name(component),
-        "init_params": {
-            key: identity(inner[key]) if key in inner else list(value) if isinstance(value, tuple) else value
-            for key, value in params.items()
-        },
-        "init_source": component.source_digest or f"revision {getattr(component.target, 'info', InitializerInfo()).revision}",
+        "init_params": params,
+        "init_source": component.source_digest or f"revision {component.info.revision}",
     }

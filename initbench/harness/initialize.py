@@ -70,7 +70,7 @@ def initialize(
     """
     [init], settings = assign([init], assignments)
     component = registry.get("initializer", spec.parse(init))
-    registry.resolve_params(component, skip=2)
+    component.check()
     learned = compose.info(component).learned
     own = _structure(model, patch_size, levels, heads, int(data[0].shape[0]) if data else 1)
     target = resolve_device(device)
@@ -84,7 +84,7 @@ def initialize(
         structure=own,
         device=target,
         root=seed,
-        identity=str(registry.canonical(component, skip=2)),
+        identity=str(registry.canonical(component)),
         steps=steps or 0,
         mask_patch=recipe.pretext.mask_patch,
         sampler=sampler if data and own.patch_size[0] else None,

@@ -130,7 +130,7 @@ def assign(texts: Sequence[str], assignments: Iterable[str]) -> tuple[list[str],
         UsageError: no initializer of the sweep has the parameter.
     """
     parsed = [spec.parse(text) for text in texts]
-    takes = [registry.parameters(registry.get("initializer", item), skip=2) for item in parsed]
+    takes = [registry.get("initializer", item).takes for item in parsed]
     rest = []
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
@@ -172,7 +172,8 @@ def _absolute_component(kind: Kind, text: str) -> str:
 
 
 def _with_absolute_files(kind: Kind, asked: Spec) -> Spec:
-    files = getattr(getattr(registry.get(kind, asked).target, "info", None), "files", ())
+    component = registry.get(kind, asked)
+    files = component.info.files if kind == "initializer" else ()
     params = tuple((key, _value(kind, value, is_file=key in files)) for key, value in asked.params)
     if not asked.is_file:
         return Spec(asked.name, params)

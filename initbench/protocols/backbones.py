@@ -93,15 +93,19 @@ class PatchError(ValueError):
     """A patch that an architecture cannot take."""
 
 
-def check_variant(name: str, variant: str, info: BackboneInfo | None) -> str:
-    """Returns the variant, or refuses it and names those there are.
+def check_variant(name: str, variant: str, info: BackboneInfo) -> str:
+    """Returns the variant, or refuses it and names the variants that the backbone has.
+
+    Args:
+        name: of the backbone, for the message.
+        variant: as it was asked for.
+        info: what the backbone declares.
 
     Raises:
         ValueError: the backbone has no such variant.
     """
-    variants = info.variants if info else ("default",)
-    if variant not in variants:
-        raise ValueError(f"{name} has no variant {variant!r}; it has {', '.join(variants)}")
+    if variant not in info.variants:
+        raise ValueError(f"{name} has no variant {variant!r}; it has {', '.join(info.variants)}")
     return variant
 
 

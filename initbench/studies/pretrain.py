@@ -22,7 +22,7 @@ from initbench.harness.hardware import environment
 from initbench.harness.request import RunRequest
 from initbench.harness.run import Run
 from initbench.harness.weights import save_weights
-from initbench.protocols import BackboneInfo, NoProgress, Progress, structure_of
+from initbench.protocols import NoProgress, Progress, structure_of
 from initbench.studies.sweep import PartOptions, cross_requests
 
 NNUNET = ".pth"
@@ -133,7 +133,7 @@ def _write(model: nn.Module, path: Path, card: Mapping[str, Any]) -> None:
 def make_card(cell: Cell, run: Run, model: nn.Module) -> dict[str, Any]:
     """What the weights are: init, network, data, recipe, cost, licences. JSON values."""
     dataset = open_dataset(cell.request.dataset, cell.request.data_root)
-    info: BackboneInfo | None = getattr(cell.backbone.target, "info", None)
+    info = cell.backbone.info
     structure = structure_of(model)
     pretext = cell.recipe.pretext.identity() if cell.init_info.learned else None
     card = run.card(model) | {
@@ -151,8 +151,8 @@ def make_card(cell: Cell, run: Run, model: nn.Module) -> dict[str, Any]:
         "preprocess": asdict(cell.prepared.parameters),
         "pretext": pretext,
         "precision": cell.precision,
-        "network_source": info.source if info else "",
-        "network_licence": info.licence if info else "",
+        "network_source": info.source,
+        "network_licence": info.licence,
         "cost": {**records.stage_cost(run.fits["init"]), "seconds": run.init_seconds},
         "coverage": {key: run.coverage[key] for key in ("changed_share", "groups") if key in run.coverage},
         "environment": {key: environment(run.device, cell.request.threads)[key] for key in ("cpu", "accelerator", "packages")},

@@ -150,8 +150,7 @@ def learned(text: str) -> bool:
         UsageError: there is none, or it takes no such parameter.
     """
     component = registry.get("initializer", spec.parse(text))
-    registry.resolve_params(component, skip=2)
-    registry.file_digests(component)
+    component.check()
     return compose.info(component).learned
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from initbench import registry
 from initbench.catalog import CATALOG, Kind
 from initbench.errors import UsageError
-from initbench.protocols import SIZES, BackboneInfo, Grid, InitializerInfo, Structure, check_variant, structure_of
+from initbench.protocols import SIZES, BackboneInfo, Grid, Structure, check_variant, structure_of
+from initbench.registry import Component
 from initbench.spec import Spec
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
     if component.source_digest:
         table["source sha256"] = component.source_digest
     if kind == "initializer":
-        table |= asdict(getattr(component.target, "info", InitializerInfo()))
-        takes = registry.parameters(component, skip=2) | dict(spec.params)
+        table |= asdict(component.info)
+        takes = component.takes | dict(spec.params)
         table["parameters"] = {key: "(required)" if value is registry.REQUIRED else value for key, value in takes.items()}
         table["choices"] = _choices(component.target)
     elif kind == "backbone":
-        table |= _backbone(spec, getattr(component.target, "info", None))
+        table |= _backbone(component)
     if entry is not None:
         table["summary"] = entry.summary
     table["about"] = "\n\n".join(filter(None, map(inspect.getdoc, (component.target, inspect.getmodule(component.target)))))
@@ -51,13 +52,14 @@ def _literals(hint: Any) -> list[str]:
     return [str(item) for item in typing.get_args(hint)] if typing.get_origin(hint) is typing.Literal else []
 
 
-def _backbone(spec: Spec, info: BackboneInfo | None) -> dict[str, Any]:
-    from initbench.harness.build import build  # here, so that describing a data set imports no torch
+def _backbone(component: Component[BackboneInfo]) -> dict[str, Any]:
+    from initbench.harness.build import construct  # here, so that describing a data set imports no torch
 
-    if info is None:
+    if not isinstance(component.declared, BackboneInfo):
         return {}
+    info = component.info
     try:
-        variant = check_variant(spec.name, str(dict(spec.params).get("variant", info.variants[0])), info)
+        variant = check_variant(component.spec.name, str(component.params["variant"] or info.variants[0]), info)
     except ValueError as error:
         raise UsageError(str(error)) from None
     table = {key: value for key, value in asdict(info).items() if key != "patches"}
@@ -68,7 +70,9 @@ def _backbone(spec: Spec, info: BackboneInfo | None) -> dict[str, Any]:
         "measured at": f"patch {patch}, batch 1, 1 channel, 2 classes",
     }
     for size in SIZES:
-        model = build(spec.name, in_channels=1, num_classes=2, patch_size=patch, size=size, variant=variant)
+        model = construct(
+            component, in_channels=1, num_classes=2, patch_size=patch, size=size, variant=variant, deep_supervision=False
+        )
         structure = structure_of(model)
         unused = set(structure.unused)
         count = sum(p.numel() for name, p in model.named_parameters() if name not in unused)

@@ -361,6 +361,7 @@ def test_a_built_in_that_does_not_import(monkeypatch: pytest.MonkeyPatch) -> Non
             raise ImportError("planted")
         return real(entry)
 
+    registry._built_in.cache_clear()
     monkeypatch.setattr(registry, "_import", broken)
     found = by_name(examine("plug-ins", Examination()))
     assert found["lwi"].state == "problem"

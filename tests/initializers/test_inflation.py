@@ -442,4 +442,4 @@ def test_a_file_that_is_gone_or_broken(tmp_path: Path) -> None:
 def test_it_is_marked_as_external() -> None:
     info = registry.get("initializer", Spec("inflate-2d")).target.info
     assert (info.external, info.learned, info.files) == (True, False, ("path",))
-    assert SimpleNamespace(**registry.parameters(registry.get("initializer", Spec("inflate-2d")), skip=2)).rule == "repeat"
+    assert SimpleNamespace(**registry.get("initializer", Spec("inflate-2d")).takes).rule == "repeat"

@@ -81,17 +81,17 @@ def test_parameters_over_defaults() -> None:
     def target(model: Any, ctx: Any, ratio: float = 0.4, *, needed: int) -> None: ...
 
     def component(text: str) -> registry.Component:
-        return registry.Component(parse(text), "initializer", target, "test", None)
+        return registry.Component(parse(text), "initializer", target, "test", None, {})
 
-    assert registry.resolve_params(component("a(needed=3)"), 2) == {"ratio": 0.4, "needed": 3}
+    assert component("a(needed=3)").params == {"ratio": 0.4, "needed": 3}
     with pytest.raises(UsageError, match=r"a takes no rato; its parameters: ratio=0.4"):
-        registry.resolve_params(component("a(rato=1, needed=1)"), 2)
+        component("a(rato=1, needed=1)").check()
     with pytest.raises(UsageError, match=r"a needs needed: write a\(needed=\.\.\.\)"):
-        registry.resolve_params(component("a"), 2)
+        component("a").check()
     with pytest.raises(UsageError, match="takes no model"):
-        registry.resolve_params(component("a(model=1, needed=1)"), 2)
-    assert str(registry.canonical(component("a(needed=3, ratio=0.4)"), 2)) == "a(needed=3)"
-    assert str(registry.canonical(component("a(needed=3, ratio=0.5)"), 2)) == "a(needed=3, ratio=0.5)"
+        component("a(model=1, needed=1)").check()
+    assert str(registry.canonical(component("a(needed=3, ratio=0.4)"))) == "a(needed=3)"
+    assert str(registry.canonical(component("a(needed=3, ratio=0.5)"))) == "a(needed=3, ratio=0.5)"
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def test_file_initializer(file: Path) -> None:
     assert component.source_digest == hashlib.sha256(file.read_bytes()).hexdigest()
     assert component.origin == "file my_init.py"
     digest = component.source_digest[:8]
-    assert str(registry.canonical(component, 2)) == f"my_init.py:fn@{digest}(gain=3.0)"
+    assert str(registry.canonical(component)) == f"my_init.py:fn@{digest}(gain=3.0)"
     assert get(f"{file}:fn").source_digest == component.source_digest, "the path is not part of the identity"
 
 
@@ -126,7 +126,7 @@ def test_changed_file_is_another_initializer(file: Path) -> None:
     after = get("./my_init.py:fn")
     assert (before.target(None, None), after.target(None, None)) == (2.0, 5.0)
     assert before.source_digest != after.source_digest
-    assert registry.canonical(before, 2) != registry.canonical(after, 2)
+    assert registry.canonical(before) != registry.canonical(after)
 
 
 def test_what_is_wrong_with_a_file(file: Path) -> None:

@@ -286,7 +286,7 @@ def test_default_patches(rule: PatchRule, patch: Grid) -> None:
 def test_all_variants_unless_one_is_named() -> None:
     assert [found.variant for found in subjects(parse("unetrpp"))] == ["synapse", "lung", "acdc", "tumor"]
     assert [found.variant for found in subjects(parse("unetrpp(variant=acdc)"))] == ["acdc"]
-    with pytest.raises(UsageError, match="takes variant alone, got depth"):
+    with pytest.raises(UsageError, match="takes no depth; its parameters: variant=None"):
         subjects(parse("unetrpp(depth=3)"))
     with pytest.raises(UsageError, match="no variant 'liver'"):
         subjects(parse("unetrpp(variant=liver)"))

@@ -18,14 +18,14 @@ from initbench.protocols import (
     PatchError,
     structure_of,
 )
-from initbench.validation.backbones.subject import Subject, rule_of
+from initbench.validation.backbones.subject import Subject
 from initbench.validation.checks import BrokenPromiseError
 from initbench.validation.wording import digests, no, stirred
 
 
 def check_declared(subject: Subject) -> str:
     """It says where it comes from, and which patches each variant takes."""
-    if subject.info is None:
+    if not subject.is_declared:
         raise BrokenPromiseError(
             "it has no BackboneInfo: put @backbone(BackboneInfo(paper=..., source=..., licence=..., patches=...)) of "
             "initbench.protocols over the function"
@@ -39,7 +39,7 @@ def check_declared(subject: Subject) -> str:
 
 def check_wrong_patch(subject: Subject) -> str:
     """A patch that it cannot take is refused with the nearest that it can."""
-    rule = rule_of(subject.info, subject.variant)
+    rule = subject.info.patches.get(subject.variant)
     if rule is None:
         raise BrokenPromiseError("no PatchRule says which patches it takes")
     axis = next((a for a in range(3) if rule.multiple[a] > 1 or rule.least[a] > 1), None)
@@ -61,12 +61,11 @@ def check_wrong_patch(subject: Subject) -> str:
 
 def check_unknown_variant(subject: Subject) -> str:
     """A variant that there is none of is refused with those there are."""
-    variants = subject.info.variants if subject.info else ("default",)
     try:
         subject.call(variant="no-such-variant")
     except ValueError as error:
-        no([variant for variant in variants if variant not in str(error)], "the error does not name variant")
-        return f"refused, {', '.join(variants)} named"
+        no([variant for variant in subject.info.variants if variant not in str(error)], "the error does not name variant")
+        return f"refused, {', '.join(subject.info.variants)} named"
     except Exception as error:
         raise BrokenPromiseError(f"raised {type(error).__name__} and no ValueError: {error}") from None
     raise BrokenPromiseError("variant 'no-such-variant' was taken")

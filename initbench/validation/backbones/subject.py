@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from initbench import registry, seeding
 from initbench.errors import UsageError
-from initbench.harness.build import build
+from initbench.harness.build import construct
 from initbench.protocols import (
     BackboneInfo,
     Grid,
@@ -21,6 +21,7 @@ from initbench.protocols import (
     check_patch,
     check_variant,
 )
+from initbench.registry import Component
 from initbench.spec import Spec
 
 CLASSES = 5
@@ -35,24 +36,41 @@ class Subject:
     """The backbone as it is checked.
 
     Attributes:
-        name: registered name, or ``./file.py:function``.
-        target: the function itself.
-        info: its declaration, None where it has none.
+        component: the loaded backbone.
         channels: numbers of input channels; the first is used where one will do.
     """
 
-    name: str
-    target: Callable[..., Any]
-    info: BackboneInfo | None
+    component: Component[BackboneInfo]
     variant: str
     size: Size
     patch: Grid
     channels: tuple[int, ...] = CHANNELS
 
+    @property
+    def name(self) -> str:
+        """Registered name, or ``./file.py:function``."""
+        return self.component.spec.name
+
+    @property
+    def info(self) -> BackboneInfo:
+        """What it declares."""
+        return self.component.info
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether its author declares anything."""
+        return isinstance(self.component.declared, BackboneInfo)
+
     def build(self, *, channels: int | None = None, deep: bool = False, seed: int = 0) -> nn.Module:
-        """The network, constructed as a run does it."""
-        return build(
-            self.name,
+        """Returns the network, constructed as a run does it.
+
+        Args:
+            channels: of the image; by default the first of the subject's.
+            deep: whether it gives a list of logits for deep supervision.
+            seed: root seed of the `construct` stream.
+        """
+        return construct(
+            self.component,
             in_channels=channels or self.channels[0],
             num_classes=CLASSES,
             patch_size=self.patch,
@@ -66,7 +84,7 @@ class Subject:
         """The network from the function itself, so that its own errors show. `draw` names another draw, as for a placebo."""
         arguments = {"in_channels": self.channels[0], "num_classes": CLASSES, "patch_size": self.patch, "size": self.size}
         with seeding.forked(seed, "construct", *([draw] if draw else [])):
-            model: nn.Module = self.target(**arguments | {"variant": self.variant, "deep_supervision": False} | changes)
+            model: nn.Module = self.component.target(**arguments | {"variant": self.variant, "deep_supervision": False} | changes)
         return model
 
     def image(self, channels: int | None = None) -> Tensor:
@@ -78,7 +96,13 @@ class Subject:
 def subjects(
     spec: Spec, *, size: Size = "tiny", patch: Grid | None = None, channels: Sequence[int] = CHANNELS
 ) -> tuple[Subject, ...]:
-    """What a component string asks to check: one variant, or all of them.
+    """Returns what is to be checked: the variant that a component string names, or all of them.
+
+    Args:
+        spec: the backbone.
+        size: ``paper`` or ``tiny``.
+        patch: (D, H, W) in voxels; by default a small one that the variant takes.
+        channels: numbers of input channels to try.
 
     Raises:
         UsageError: unknown name or variant, or a patch that the variant does not take.
@@ -86,33 +110,22 @@ def subjects(
     component = registry.get("backbone", spec)
     if not callable(component.target):
         raise UsageError(f"backbone {spec.name!r} is {type(component.target).__name__} and no function")
-    params = dict(spec.params)
-    if params.keys() - {"variant"}:
-        raise UsageError(f"{spec.name} takes variant alone, got {', '.join(sorted(params.keys() - {'variant'}))}")
-    found = getattr(component.target, "info", None)
-    info = found if isinstance(found, BackboneInfo) else None
-    variants = info.variants if info else ("default",)
+    asked, variants = component.params["variant"], component.info.variants
     try:
-        if "variant" in params:
-            variants = (check_variant(spec.name, str(params["variant"]), info),)
+        if asked is not None:
+            variants = (check_variant(spec.name, str(asked), component.info),)
         return tuple(
-            Subject(spec.name, component.target, info, variant, size, _patch(spec.name, variant, info, patch), tuple(channels))
-            for variant in variants
+            Subject(component, variant, size, _patch(component, variant, patch), tuple(channels)) for variant in variants
         )
     except ValueError as error:
         raise UsageError(str(error).replace("--set patch.size=", "--patch ")) from None
 
 
-def _patch(name: str, variant: str, info: BackboneInfo | None, asked: Grid | None) -> Grid:
-    rule = rule_of(info, variant)
+def _patch(component: Component[BackboneInfo], variant: str, asked: Grid | None) -> Grid:
+    rule = component.info.patches.get(variant)
     if asked:
-        return check_patch(f"{name} ({variant})", asked, rule) if rule else asked
+        return check_patch(f"{component.spec.name} ({variant})", asked, rule) if rule else asked
     return default_patch(rule or PatchRule((16, 16, 16)))  # what most networks take
-
-
-def rule_of(info: BackboneInfo | None, variant: str) -> PatchRule | None:
-    """The patches that a variant declares, None where it declares none."""
-    return info.patches.get(variant) if info else None
 
 
 def default_patch(rule: PatchRule) -> Grid:

@@ -94,7 +94,7 @@ def watched_context(subject: InitSubject, structure: Structure, sites: tuple[Sit
         structure=structure,
         device=device,
         root=seed,
-        identity=str(registry.canonical(subject.component, skip=2)),
+        identity=str(registry.canonical(subject.component)),
         steps=steps,
         mask_patch=math.gcd(recipe.pretext.mask_patch, *structure.patch_size),
         sampler=functools.cache(unlabelled),

@@ -9,7 +9,6 @@ from typing import Any
 from initbench import registry
 from initbench.errors import UsageError
 from initbench.protocols import InitializerInfo
-from initbench.spec import Spec
 from initbench.validation.checks import BrokenPromiseError
 from initbench.validation.inits.subject import InitSubject
 from initbench.validation.wording import no
@@ -20,14 +19,13 @@ _UNKNOWN = "no_such_parameter"
 def check_declared(subject: InitSubject) -> str:
     """It says what it is, or is a plain function; parameters are literals, and files are parameters."""
     component = subject.component
-    own = getattr(component.target, "info", None)
-    if own is not None and not isinstance(own, InitializerInfo):
-        raise BrokenPromiseError(f"`info` is {type(own).__name__} and no InitializerInfo: use @initializer(...)")
-    takes = registry.parameters(component, skip=2)
+    declared, takes = component.declared, component.takes
+    if declared is not None and not isinstance(declared, InitializerInfo):
+        raise BrokenPromiseError(f"`info` is {type(declared).__name__} and no InitializerInfo: use @initializer(...)")
     no([name for name, value in takes.items() if not _literal(value)], "the default cannot be written as a literal")
-    no([name for name in (own.files if own else ()) if name not in takes], "InitializerInfo.files names no parameter")
+    no([name for name in component.info.files if name not in takes], "InitializerInfo.files names no parameter")
     kind = "learned" if subject.info.learned else "not learned"
-    if own is None:
+    if declared is None:
         kind = f"a plain function, taken as {kind}: @initializer(...) says more"
     options = ", ".join(name if value is registry.REQUIRED else f"{name}={value!r}" for name, value in takes.items())
     return f"{kind}; parameters: {options or 'none'}"
@@ -44,10 +42,9 @@ def _literal(value: Any) -> bool:
 
 def check_unknown_parameter(subject: InitSubject) -> str:
     """A parameter that it does not have is refused: a misspelt one would change nothing, in silence."""
-    spec = subject.component.spec
-    component = registry.get("initializer", Spec(spec.name, spec.params).with_param(_UNKNOWN, 0))
+    component = registry.get("initializer", subject.component.spec.with_param(_UNKNOWN, 0))
     try:
-        registry.resolve_params(component, skip=2)
+        component.check()
     except UsageError:
         return "refused, those that there are named"
     taken = [p.name for p in inspect.signature(component.target).parameters.values() if p.kind is p.VAR_KEYWORD]

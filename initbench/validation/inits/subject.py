@@ -11,11 +11,11 @@ import torch
 from initbench import registry, seeding
 from initbench.errors import UsageError
 from initbench.harness import compose
-from initbench.protocols import Grid, InitializerInfo, PatchRule
+from initbench.protocols import BackboneInfo, Grid, InitializerInfo, PatchRule
 from initbench.registry import Component
 from initbench.sampling.volumes import Volume, make_volume
 from initbench.spec import Spec, parse
-from initbench.validation.backbones.subject import Subject, rule_of, subjects
+from initbench.validation.backbones.subject import Subject, subjects
 from initbench.validation.inits import probe
 
 PROBE = "probe"
@@ -35,7 +35,7 @@ class InitSubject:
         steps: budget of a learned one.
     """
 
-    component: Component
+    component: Component[InitializerInfo]
     network: Subject
     steps: int = STEPS
 
@@ -61,7 +61,12 @@ def _volume(number: int, shape: Grid) -> Volume:
 
 
 def init_subjects(spec: Spec, backbones: Sequence[str] = BACKBONES, *, steps: int = STEPS) -> tuple[InitSubject, ...]:
-    """An initializer on each of some networks at tiny size.
+    """Returns an initializer on each of some networks at tiny size.
+
+    Args:
+        spec: the initializer.
+        backbones: component strings of the networks; ``probe`` is a network made for these checks.
+        steps: budget of a learned initializer.
 
     Raises:
         UsageError: unknown name, parameter or backbone, or a parameter that it needs is not given.
@@ -69,22 +74,18 @@ def init_subjects(spec: Spec, backbones: Sequence[str] = BACKBONES, *, steps: in
     component = registry.get("initializer", spec)
     if not callable(component.target):
         raise UsageError(f"initializer {spec.name!r} is {type(component.target).__name__} and no function")
-    check_parameters(component)
+    component.check()
     return tuple(InitSubject(component, network(name), steps) for name in backbones)
-
-
-def check_parameters(component: Component) -> None:
-    """Raises: a parameter that it or one inside it does not take, or one that is needed and not given."""
-    registry.resolve_params(component, skip=2)
-    for inner in registry.nested(component).values():
-        check_parameters(inner)
 
 
 def network(text: str) -> Subject:
     """A backbone at tiny size, in its first variant where none is named."""
-    own = Subject(text, probe.probe, probe.INFO, "default", "tiny", patch=(1, 1, 1))
-    found = own if text == PROBE else subjects(parse(text))[0]
-    rule = rule_of(found.info, found.variant)
+    if text == PROBE:
+        component: Component[BackboneInfo] = Component(Spec(PROBE), "backbone", probe.probe, "initbench", None, inner={})
+        found = Subject(component, "default", "tiny", patch=(1, 1, 1))
+    else:
+        found = subjects(parse(text))[0]
+    rule = found.info.patches.get(found.variant)
     return replace(found, channels=(CHANNELS,), patch=small_patch(rule) if rule else found.patch)
 
 
