@@ -10,7 +10,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from docs.generate import commands, components, links, outside, python, settings
+from docs.generate import commands, components, decisions, links, outside, python, settings
 
 log = logging.getLogger("mkdocs.hooks")
 ROOT = Path(__file__).parents[2]
@@ -51,8 +51,10 @@ def _navigation(pages: list[str]) -> list[Any]:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Makes the links of a page lead to pages of the site."""
+    """Makes the links of a page lead to pages of the site, and lists the decisions on their first page."""
     place = page.file.src_uri
+    if place == "explanation/decisions/index.md":
+        markdown = f"{markdown}\n\n{decisions.listed()}\n"
     in_repository = place if place in links.ROOT_PAGES else f"docs/{place}"
     return links.in_site(markdown, in_repository, set(files.src_uris))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.generate import commands, components, links, outside, python, settings
+from docs.generate import commands, components, decisions, links, outside, python, settings
 from initbench import registry
 from initbench.catalog import CATALOG
 from initbench.recipes.load import load_recipe
@@ -59,6 +59,13 @@ def test_the_reference_has_the_public_functions() -> None:
     page = python.page()
     assert "::: initbench.studies.sweep.run" in page
     assert "::: initbench.protocols.initializers.InitContext" in page
+
+
+def test_every_decision_is_listed_with_its_day() -> None:
+    written = "".join(path.read_text("utf-8") for path in decisions.PAGES.glob("*.md") if path.stem != "index")
+    rows = decisions.listed().splitlines()[4:]
+    assert len(rows) == written.count("\n**") >= 66
+    assert "| [harness](harness.md) | 2026-11-21 | Records hold absolute paths, ids none |" in rows
 
 
 def test_an_address_outside_is_found(tmp_path: Path) -> None:
