@@ -296,8 +296,9 @@ def _cases_csv(counts: NDArray[np.int64], cases: list[str], classes: list[str]) 
     lines = ["case,class,class_name,tp,fp,fn,dice,hd95_mm,nsd"]
     for case, found in zip(cases, counts.tolist(), strict=True):
         for k, (tp, fp, fn) in enumerate(found, start=1):
-            score = repr(2 * tp / (2 * tp + fp + fn)) if tp + fn else ""
-            lines.append(f"{case},{k},{classes[k]},{tp},{fp},{fn},{score},,")
+            score = dice.Counts(tp, fp, fn).dice
+            written = "" if math.isnan(score) else repr(score)
+            lines.append(f"{case},{k},{classes[k]},{tp},{fp},{fn},{written},,")
     return "\n".join(lines) + "\n"
 
 

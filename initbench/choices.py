@@ -17,9 +17,7 @@ PrecisionChoice = Literal["auto", "bf16", "float32"]
 
 # Whose voxels predictions are counted on: the image's own, or the ones that networks see.
 CountedOn = Literal["native", "resampled"]
-# What a class without reference scores: nothing (the default, and that of MONAI's DiceMetric); 0 if predicted, else nothing
-# (nnU-Net); 0 if predicted, else 1 (Metrics Reloaded, and DiceMetric with ignore_empty=False); always 0, the lowest that any rule
-# could make of it.
+# What a class scores that the reference lacks; initbench/dice.py says it of each.
 DicePolicy = Literal["reference-mask", "monai", "nnunet", "empty-is-one", "worst"]
 # What a table per class shows.
 Metric = Literal["dice", "hd95", "nsd"]

@@ -1,15 +1,75 @@
-"""Dice from stored counts: one place for the policy, shared by the evaluation and by the tables."""
+"""Dice from voxel counts: the only place where counts become a score, for one class and for whole tables.
+
+Importing it costs nothing, as the command line names the policies; numpy is loaded by the function that needs it.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeVar
+
+from initbench.choices import DicePolicy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+Number = TypeVar("Number", float, "NDArray[np.float64]")
 
 
-def reference_mask(tp: int, fp: int, fn: int) -> float:
-    """2 TP / (2 TP + FP + FN), NaN where the reference is empty: which classes are scored must not depend on the prediction."""
-    return math.nan if tp + fn == 0 else 2 * tp / (2 * tp + fp + fn)
+@dataclass(frozen=True)
+class Rule:
+    """What a class scores in a case whose reference lacks it; NaN is no score.
+
+    Attributes:
+        predicted: where the prediction has the class.
+        neither: where the prediction lacks it, too.
+        meaning: both in words, after "a class that the reference lacks scores".
+        source: who scores so.
+    """
+
+    predicted: float
+    neither: float
+    meaning: str
+    source: str
+
+
+POLICIES: Mapping[DicePolicy, Rule] = MappingProxyType(
+    {
+        "reference-mask": Rule(math.nan, math.nan, "nothing", "the default: the prediction cannot change which classes count"),
+        "monai": Rule(math.nan, math.nan, "nothing", "DiceMetric as MONAI ships it"),
+        "nnunet": Rule(0.0, math.nan, "0 if predicted, else nothing", "nnU-Net"),
+        "empty-is-one": Rule(0.0, 1.0, "0 if predicted, else 1", "Metrics Reloaded, DiceMetric(ignore_empty=False)"),
+        "worst": Rule(0.0, 0.0, "always 0", "the lowest score that any rule could give"),
+    }
+)
+
+
+def _ratio(tp: Number, fp: Number, fn: Number) -> Number:
+    """2 TP / (2 TP + FP + FN), of a class that the reference or the prediction holds."""
+    return 2 * tp / (2 * tp + fp + fn)
+
+
+def dice_of_counts(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, policy: DicePolicy = "reference-mask") -> NDArray[np.float64]:
+    """Dice of many classes and cases at once, as fractions; NaN where the policy gives no score.
+
+    Args:
+        tp: voxels in reference and prediction; as `fp` and `fn` of any one shape, which the result has.
+        fp: voxels in the prediction alone.
+        fn: voxels in the reference alone.
+        policy: what a class scores that the reference lacks.
+    """
+    import numpy as np
+
+    both, more, less = (np.asarray(counts, np.float64) for counts in (tp, fp, fn))
+    rule = POLICIES[policy]
+    scores = np.where(more > 0, rule.predicted, rule.neither)
+    held = both + less > 0
+    scores[held] = _ratio(both[held], more[held], less[held])
+    return scores
 
 
 @dataclass(frozen=True)
@@ -22,17 +82,26 @@ class Counts:
 
     @property
     def dice(self) -> float:
-        """Dice under the policy ``reference-mask``."""
-        return reference_mask(self.tp, self.fp, self.fn)
+        """Dice under the policy ``reference-mask``: which classes are scored must not depend on the prediction."""
+        if self.tp + self.fn == 0:
+            return POLICIES["reference-mask"].neither
+        return _ratio(self.tp, self.fp, self.fn)
 
 
 def case_dice(counts: list[Counts]) -> float:
     """Mean over the classes scored in a case, NaN where the reference holds none."""
-    values = [c.dice for c in counts if not math.isnan(c.dice)]
-    return fmean(values) if values else math.nan
+    return _mean_of_scores([count.dice for count in counts])
 
 
 def run_dice(per_case: list[list[Counts]]) -> float:
     """Mean over classes, then over the cases that have a score."""
-    values = [value for value in map(case_dice, per_case) if not math.isnan(value)]
-    return fmean(values) if values else math.nan
+    return _mean_of_scores([case_dice(counts) for counts in per_case])
+
+
+def _mean_of_scores(values: Sequence[float]) -> float:
+    """Mean of the values that are no NaN; NaN without any."""
+    scores = [value for value in values if not math.isnan(value)]
+    if not scores:
+        return math.nan
+    # Rounded once, so that the order of cases changes no bit of a record.
+    return math.fsum(scores) / len(scores)

@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 
 from initbench.choices import DicePolicy
+from initbench.dice import dice_of_counts
 from initbench.errors import DataError, UsageError
 from initbench.stats.blocks import BLOCK, POINTS, by_init, is_placebo
 from initbench.stats.classes import choose
 from initbench.stats.design import Array, Flags, SeedDesign
-
-_EMPTY: dict[str, float] = {"nnunet": math.nan, "empty-is-one": 1.0, "worst": 0.0}
 
 SCORED = ("ok", "diverged")
 
@@ -256,9 +255,7 @@ def _class_weights(cases: pd.DataFrame, points: pd.Series[float]) -> pd.Series[f
 
 def class_dice(cases: pd.DataFrame, policy: DicePolicy = "reference-mask") -> pd.Series[float]:
     """Dice of every row from its counts, a fraction; NaN where the policy does not score it."""
-    tp, fp, fn = (cases[name].astype(float) for name in ("tp", "fp", "fn"))
-    dice = 2 * tp / (2 * tp + fp + fn).replace(0.0, np.nan)  # NaN: neither reference nor prediction
-    return dice.fillna(_EMPTY[policy]) if policy in _EMPTY else dice.where(tp + fn > 0)
+    return pd.Series(dice_of_counts(cases["tp"], cases["fp"], cases["fn"], policy), cases.index)
 
 
 @dataclass(frozen=True)
@@ -345,19 +342,28 @@ def _table(
     design, asked = _design(by_init, seeds)
     patient_of = _patient_of(by_init, patients)
     withheld = [item for init, runs in by_init.items() for item in _withheld(init, runs, asked[init], patient_of)]
-    complete = [init for init in by_init if init not in {item.init for item in withheld}]
-    chosen = {init: [by_init[init][seed] for seed in asked[init]] for init in complete}
+    refused = {item.init for item in withheld}
+    chosen: dict[str, list[_Run]] = {}
+    cells: list[str] = []
+    diverged: list[list[bool]] = []
+    for init, of_seed in by_init.items():
+        if init in refused:
+            continue
+        runs = [of_seed[seed] for seed in asked[init]]
+        chosen[init] = runs
+        cells.append(runs[0].cell)
+        diverged.append([run.status == "diverged" for run in runs])
     y, names, unscored = _stacked(chosen, policy)
     return ScoreTable(
         block=block,
         policy=policy,
-        inits=tuple(complete),
-        cells=tuple(next(iter(by_init[init].values())).cell for init in complete),
-        seeds=tuple(asked[init] for init in complete),
+        inits=tuple(chosen),
+        cells=tuple(cells),
+        seeds=tuple(asked[init] for init in chosen),
         design=design,
         cases=names,
         y=y,
-        diverged=np.array([[run.status == "diverged" for run in runs] for runs in chosen.values()], bool),
+        diverged=np.array(diverged, bool),
         withheld=tuple(withheld),
         unscored=unscored,
         patients=_patients(names, patient_of),
