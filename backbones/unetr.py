@@ -115,6 +115,14 @@ def build_unetr(
 ) -> nn.Module:
     """MONAI's UNETR of any width, with its structure.
 
+    Args:
+        in_channels: channels of the image.
+        num_classes: channels of the output, the background among them.
+        patch: (D, H, W) in voxels, each a multiple of 16.
+        variant: one of `VARIANTS`: the patch embedding, and whether axes are turned to (x, y, z).
+        widths: of all layers.
+        deep_supervision: return a list, as networks with auxiliary outputs do; UNETR has none.
+
     Returns:
         A network ``(N, in_channels, D, H, W) -> (N, num_classes, D, H, W)``, or a list of that under deep supervision.
     """
@@ -137,22 +145,30 @@ def build_unetr(
     )
     adapt(model, xyz=xyz, deep_supervision=deep_supervision)
     grid = (patch[0] // STRIDE, patch[1] // STRIDE, patch[2] // STRIDE)
-    axes: Axes = "WHD" if xyz else "DHW"
+    axes: Axes = "DHW"
+    positions = grid
+    if xyz:
+        axes, positions = "WHD", grid[::-1]
+    # MONAI builds the norm of its cross-attention in every block, also in those without cross-attention, as here.
+    unused = []
+    for block in range(BLOCKS):
+        norm = f"vit.blocks.{block}.norm_cross_attn"
+        unused += [f"{norm}.weight", f"{norm}.bias"]
+    patch_stem = {"perceptron": _PERCEPTRON, "conv": _CONV}[projection]
     model.structure = Structure(  # type: ignore[assignment]
         patch_size=patch,
         levels=tuple(Level(name, grid, widths.hidden, "NLC", axes) for name in TAPS),
         heads=("out",),
-        # MONAI builds the norm of its cross-attention in every block, also where there is none.
-        unused=tuple(f"vit.blocks.{block}.norm_cross_attn.{kind}" for block in range(BLOCKS) for kind in ("weight", "bias")),
+        unused=tuple(unused),
         residual_exits=tuple(name for name, _ in model.named_parameters() if name.endswith(EXITS)),
         axes=axes,
         published=Published(
             axes="WHD",
             turned=f"{projection}{XYZ}",
             layouts=(*LAYOUTS, OTHER_EMBEDDING[projection]),
-            positions={r"vit\.patch_embedding\.position_embeddings": grid[::-1] if xyz else grid},
+            positions={r"vit\.patch_embedding\.position_embeddings": positions},
             images=ImageWeights(
-                stems=((_PERCEPTRON if projection == "perceptron" else _CONV).removesuffix("."), "encoder1.layer.conv1.conv"),
+                stems=(patch_stem.removesuffix("."), "encoder1.layer.conv1.conv"),
                 patch=(STRIDE, STRIDE, STRIDE),
                 renames=FROM_TIMM,
                 heads=widths.heads,

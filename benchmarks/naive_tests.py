@@ -32,11 +32,28 @@ def _wilcoxon(values: Array) -> Array:
     return np.asarray(stats.wilcoxon(values, axis=1, zero_method="pratt").pvalue, np.float64)
 
 
-TESTS: dict[str, Callable[[Array], Array]] = {  # of differences [study, seed, case]
-    "one seed, Wilcoxon over cases": lambda d: _wilcoxon(d[:, 0]),
-    "all seeds × cases pooled, Wilcoxon": lambda d: _wilcoxon(d.reshape(len(d), -1)),
-    "seeds averaged, Wilcoxon over cases": lambda d: _wilcoxon(d.mean(1)),
-    "paired t over runs": lambda d: np.asarray(stats.ttest_1samp(d.mean(-1), 0, axis=1).pvalue, np.float64),
+def _one_seed(differences: Array) -> Array:
+    return _wilcoxon(differences[:, 0])
+
+
+def _pooled(differences: Array) -> Array:
+    return _wilcoxon(differences.reshape(len(differences), -1))
+
+
+def _averaged(differences: Array) -> Array:
+    return _wilcoxon(differences.mean(1))
+
+
+def _paired_t(differences: Array) -> Array:
+    return np.asarray(stats.ttest_1samp(differences.mean(-1), 0, axis=1).pvalue, np.float64)
+
+
+# P values [study] from differences [study, seed, case].
+TESTS: dict[str, Callable[[Array], Array]] = {
+    "one seed, Wilcoxon over cases": _one_seed,
+    "all seeds × cases pooled, Wilcoxon": _pooled,
+    "seeds averaged, Wilcoxon over cases": _averaged,
+    "paired t over runs": _paired_t,
 }
 OURS = "scope A, as `initbench compare`"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -77,24 +77,38 @@ def load_checkpoint(model: nn.Module, checkpoint: Checkpoint, structure: Structu
 def without_wrappers(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors under the keys that they had before a training program wrapped the network."""
     found = dict(tensors)
-    while True:
-        there = (p for p in _PREFIXES if any(k.startswith(p) for k in found) and not any(k.startswith(p) for k in own))
-        prefix = next(there, None)
-        if prefix is None:
-            return found
+    # Wrappers wrap each other in any order, so every prefix that goes may uncover one that was tried before.
+    prefix = _wrapper(found, own)
+    while prefix:
         found = {key.removeprefix(prefix): value for key, value in found.items()}
+        prefix = _wrapper(found, own)
+    return found
+
+
+def _wrapper(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """The first prefix of a training program that begins some key of the file and none of the network's; "" without one."""
+    for prefix in _PREFIXES:
+        in_file = any(key.startswith(prefix) for key in tensors)
+        if in_file and not any(key.startswith(prefix) for key in own):
+            return prefix
+    return ""
 
 
 def _layout(layouts: Sequence[FileLayout], tensors: Mapping[str, Tensor]) -> FileLayout:
     """All layouts whose sign is there, as one."""
-    found = [layout for layout in layouts if any(re.match(layout.sign, key) for key in tensors)]
-    return FileLayout(
-        name=" + ".join(layout.name for layout in found) or "the network's own keys",
-        sign="",
-        renames=tuple(rename for layout in found for rename in layout.renames),
-        part=next((layout.part for layout in found if layout.part), ""),
-        variants=next((layout.variants for layout in found if layout.variants), ()),
-    )
+    merged = FileLayout(name="", sign="")
+    names = []
+    for layout in layouts:
+        if not any(re.match(layout.sign, key) for key in tensors):
+            continue
+        names.append(layout.name)
+        merged = replace(
+            merged,
+            renames=(*merged.renames, *layout.renames),
+            part=merged.part or layout.part,
+            variants=merged.variants or layout.variants,
+        )
+    return replace(merged, name=" + ".join(names) or "the network's own keys")
 
 
 def _renamed(tensors: Mapping[str, Tensor], layout: FileLayout, match: _Match) -> dict[str, Tensor]:

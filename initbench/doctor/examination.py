@@ -41,18 +41,47 @@ class Examination:
         return resolve_device(self.device)
 
 
+def _versions(asked: Examination) -> list[Finding]:
+    return machine.versions(asked.resolved_device(), asked.threads)
+
+
+def _devices(asked: Examination) -> list[Finding]:
+    return machine.devices(asked.threads)
+
+
+def _folders(asked: Examination) -> list[Finding]:
+    return machine.folders(asked.out)
+
+
+def _data(asked: Examination) -> list[Finding]:
+    return installation.data(asked.data_root)
+
+
+def _plugins(_: Examination) -> list[Finding]:
+    return installation.plugins()
+
+
+def _determinism(asked: Examination) -> list[Finding]:
+    return training.determinism(asked.backbone, asked.resolved_device(), asked.threads)
+
+
+def _precision(asked: Examination) -> list[Finding]:
+    return training.precision(asked.backbone, asked.resolved_device(), asked.threads)
+
+
+# Quick ones first: the last two train networks.
 SECTIONS: Mapping[str, Callable[[Examination], list[Finding]]] = MappingProxyType(
     {
-        "versions": lambda asked: machine.versions(asked.resolved_device(), asked.threads),
-        "devices": lambda asked: machine.devices(asked.threads),
-        "folders": lambda asked: machine.folders(asked.out),
-        "data": lambda asked: installation.data(asked.data_root),
-        "plug-ins": lambda asked: installation.plugins(),
-        "determinism": lambda asked: training.determinism(asked.backbone, asked.resolved_device(), asked.threads),
-        "precision": lambda asked: training.precision(asked.backbone, asked.resolved_device(), asked.threads),
+        "versions": _versions,
+        "devices": _devices,
+        "folders": _folders,
+        "data": _data,
+        "plug-ins": _plugins,
+        "determinism": _determinism,
+        "precision": _precision,
     }
 )
-"""By name, quick ones first."""
+"""The sections by name, in the order in which they are examined."""
 
 
 def examine(section: str, asked: Examination) -> list[Finding]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -195,22 +197,33 @@ def change_gamma(images: Tensor, gamma: Numbers, *, inverted: bool) -> Tensor:
 
 
 def adjust(images: list[Tensor], drawn: Draw, generator: torch.Generator) -> list[Tensor]:
-    """Everything that moves no voxel, in nnU-Net's order, on patches ``(C, D, H, W)``; each step on the patches it is for."""
-    steps: list[tuple[Flags, Callable[[Tensor, NDArray[np.intp]], Tensor]]] = [
-        (drawn.noise > 0, lambda x, of: add_noise(x, drawn.noise[of], generator)),
-        (_some(drawn.sigma > 0), lambda x, of: blur(x, drawn.sigma[of])),
-        (_some(drawn.brightness != 1), lambda x, of: brighten(x, drawn.brightness[of])),
-        (drawn.contrasted, lambda x, of: change_contrast(x, drawn.contrast[of])),
-        (_some(drawn.sizes != images[0].shape[1:]), lambda x, of: lower_resolution(x, drawn.sizes[of])),
-        (_some(drawn.inverted_gamma != 1), lambda x, of: change_gamma(x, drawn.inverted_gamma[of], inverted=True)),
-        (_some(drawn.gamma != 1), lambda x, of: change_gamma(x, drawn.gamma[of], inverted=False)),
+    """Changes the intensities of patches in nnU-Net's order, each step on the patches that it was drawn for.
+
+    Args:
+        images: patches ``(C, D, H, W)``; the list is not changed.
+        drawn: how strongly each step changes each patch.
+        generator: of the noise, on the device of the patches.
+    """
+    noise = partial(add_noise, generator=generator)
+    inverted_gamma = partial(change_gamma, inverted=True)
+    gamma = partial(change_gamma, inverted=False)
+    steps: list[tuple[Flags, Callable[[Tensor, NDArray[Any]], Tensor], NDArray[Any]]] = [
+        (drawn.noise > 0, noise, drawn.noise),
+        (_some(drawn.sigma > 0), blur, drawn.sigma),
+        (_some(drawn.brightness != 1), brighten, drawn.brightness),
+        (drawn.contrasted, change_contrast, drawn.contrast),
+        (_some(drawn.sizes != images[0].shape[1:]), lower_resolution, drawn.sizes),
+        (_some(drawn.inverted_gamma != 1), inverted_gamma, drawn.inverted_gamma),
+        (_some(drawn.gamma != 1), gamma, drawn.gamma),
     ]
     images = list(images)
-    for chosen, step in steps:
-        of = np.flatnonzero(chosen)
-        if len(of):
-            for place, made in zip(of, step(torch.stack([images[i] for i in of]), of), strict=True):
-                images[place] = made
+    for chosen, step, strengths in steps:
+        places = np.flatnonzero(chosen)
+        if not len(places):
+            continue
+        changed = step(torch.stack([images[place] for place in places]), strengths[places])
+        for place, image in zip(places, changed, strict=True):
+            images[place] = image
     return images
 
 

@@ -131,11 +131,21 @@ def _write(model: nn.Module, path: Path, card: Mapping[str, Any]) -> None:
 
 
 def make_card(cell: Cell, run: Run, model: nn.Module) -> dict[str, Any]:
-    """What the weights are: init, network, data, recipe, cost, licences. JSON values."""
+    """Says in JSON values what the weights are: init, network, data, recipe, cost, licences.
+
+    Args:
+        cell: init, network and data as they were resolved.
+        run: the run after its init stage, which knows what it read and what it cost.
+        model: the network with the weights.
+    """
     dataset = open_dataset(cell.request.dataset, cell.request.data_root)
     info = cell.backbone.info
     structure = structure_of(model)
     pretext = cell.recipe.pretext.identity() if cell.init_info.learned else None
+    # Weights that came of no case do not depend on the split.
+    train_cases = list(cell.prepared.split.train) if run.read else []
+    coverage = {key: run.coverage[key] for key in ("changed_share", "groups") if key in run.coverage}
+    hardware = environment(run.device, cell.request.threads)
     card = run.card(model) | {
         "initbench": version("initbench"),
         "init_params": cell.identity["init_params"],
@@ -147,15 +157,15 @@ def make_card(cell: Cell, run: Run, model: nn.Module) -> dict[str, Any]:
         "data_digest": cell.prepared.digest,
         "data_licence": dataset.licence,
         "read": run.coverage["read"],
-        "train_cases": list(cell.prepared.split.train) if run.read else [],
+        "train_cases": train_cases,
         "preprocess": asdict(cell.prepared.parameters),
         "pretext": pretext,
         "precision": cell.precision,
         "network_source": info.source,
         "network_licence": info.licence,
         "cost": {**records.stage_cost(run.fits["init"]), "seconds": run.init_seconds},
-        "coverage": {key: run.coverage[key] for key in ("changed_share", "groups") if key in run.coverage},
-        "environment": {key: environment(run.device, cell.request.threads)[key] for key in ("cpu", "accelerator", "packages")},
+        "coverage": coverage,
+        "environment": {key: hardware[key] for key in ("cpu", "accelerator", "packages")},
     }
     plain: dict[str, Any] = json.loads(json.dumps(card, allow_nan=False))
     return plain

@@ -87,39 +87,32 @@ def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metri
     groups = wide.groupby(level="cell", observed=True)
     means, spreads, seeds = groups.mean(), groups.std(ddof=1), groups.size()
     order = means[_MEAN].sort_values(ascending=metric == "hd95", kind="stable").index
-    columns = [str(name) for name in wide.columns]
-    policy = f"Policy {table.policy}. " if metric == "dice" else ""
+    rows: list[tuple[str, ...]] = []
+    values: list[dict[str, object]] = []
+    block = {key: table.block[key] for key in ("dataset", "backbone", "variant", "size", "budget", "protocol")}
+    for cell in order:
+        row = [words.label(cells[cell]), str(seeds[cell])]
+        for name in wide.columns:
+            mean, sd = means.loc[cell, name], spreads.loc[cell, name]
+            row.append(_cell(mean, sd))
+            own = {"init": cells[cell], "metric": metric, "class": str(name), "mean": _number(mean), "sd": _number(sd)}
+            values.append({**block, **own, "seeds": int(seeds[cell])})
+        rows.append(tuple(row))
+    policy = ""
+    if metric == "dice":
+        policy = f"Policy {table.policy}. "
     return Sheet(
         title=f"{title(table.block)}: {_SAID[metric].split(',', maxsplit=1)[0]} per class",
         subtitle=settings(table.block),
-        columns=("initializer", "seeds", *columns),
-        rows=tuple(
-            (
-                words.label(cells[cell]),
-                str(seeds[cell]),
-                *(_cell(means.loc[cell, name], spreads.loc[cell, name]) for name in wide.columns),
-            )
-            for cell in order
-        ),
+        columns=("initializer", "seeds", *(str(name) for name in wide.columns)),
+        rows=tuple(rows),
         notes=(
             f"{_SAID[metric][0].upper() + _SAID[metric][1:]}; mean ± SD over seeds of the mean over patients. {policy}"
             f"{_MEAN}: of the classes, each counting the same, as in papers' tables; the leaderboard's Dice is the mean over the "
             "classes of a case first, and differs where cases lack classes.",
             *left_out,
         ),
-        values=tuple(
-            {
-                **{key: table.block[key] for key in ("dataset", "backbone", "variant", "size", "budget", "protocol")},
-                "init": cells[cell],
-                "metric": metric,
-                "class": str(name),
-                "mean": _number(means.loc[cell, name]),
-                "sd": _number(spreads.loc[cell, name]),
-                "seeds": int(seeds[cell]),
-            }
-            for cell in order
-            for name in wide.columns
-        ),
+        values=tuple(values),
     )
 
 

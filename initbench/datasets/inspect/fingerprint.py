@@ -53,6 +53,16 @@ class CaseFacts:
     percentiles: tuple[tuple[float, ...], ...]
     volumes_ml: tuple[float, ...]
 
+    def table(self, reported: Sequence[str]) -> dict[str, Any]:
+        """Plain values, by the file's own axes; `reported` names the classes or regions of `volumes_ml`."""
+        return {
+            "case": self.id,
+            "shape": list(self.shape),
+            "spacing_mm": list(self.spacing),
+            "axes": self.axes,
+            "volumes_ml": dict(zip(reported, self.volumes_ml, strict=True)),
+        }
+
 
 def facts(case: Case, sets: Sequence[Sequence[int]]) -> CaseFacts:
     """What is to be said of a case; `sets` are the labels of each class or region."""
@@ -113,7 +123,23 @@ class Fingerprint:
 
     def table(self) -> dict[str, Any]:
         """Plain values: medians and ranges over the cases, by axes of the world, and the cases themselves, by their own."""
-        volumes = np.array([case.volumes_ml for case in self.cases])
+        splits = {}
+        for name, (train, reported, unused) in self.splits.items():
+            splits[name] = {"train": train, "reported": reported, "unused": unused}
+        typical_values = np.median([case.percentiles for case in self.cases], axis=0)
+        intensities = {}
+        for channel, values in zip(self.channels, typical_values.tolist(), strict=True):
+            intensities[channel] = dict(zip(map(str, PERCENTILES), values, strict=True))
+        directions, ids, volumes_ml, oblique = set(), [], [], 0.0
+        for case in self.cases:
+            directions.add(case.axes)
+            ids.append(case.id)
+            volumes_ml.append(case.volumes_ml)
+            oblique = max(oblique, case.oblique)
+        volumes = np.array(volumes_ml)
+        classes = {}
+        for place, name in enumerate(self.reported):
+            classes[name] = _of_class(volumes[:, place], ids)
         return {
             "name": self.name,
             "root": str(self.root) if self.root else None,
@@ -122,32 +148,16 @@ class Fingerprint:
             "licence": self.licence,
             "cases": len(self.cases),
             "patients": self.patients,
-            "splits": {
-                name: dict(zip(("train", "reported", "unused"), sizes, strict=True)) for name, sizes in self.splits.items()
-            },
+            "splits": splits,
             "caveat": self.caveat,
             "order": list(WORLD),
             "shape": _spread(self._in_world("shape")),
             "spacing_mm": _spread(self._in_world("spacing")),
-            "axes": sorted({case.axes for case in self.cases}),
-            "oblique_degrees": max(case.oblique for case in self.cases),
-            "intensities": {
-                channel: dict(zip(map(str, PERCENTILES), values, strict=True))
-                for channel, values in zip(
-                    self.channels, np.median([case.percentiles for case in self.cases], axis=0).tolist(), strict=True
-                )
-            },
-            "classes": {name: _of_class(volumes[:, k], [case.id for case in self.cases]) for k, name in enumerate(self.reported)},
-            "per_case": [
-                {
-                    "case": case.id,
-                    "shape": list(case.shape),
-                    "spacing_mm": list(case.spacing),
-                    "axes": case.axes,
-                    "volumes_ml": dict(zip(self.reported, case.volumes_ml, strict=True)),
-                }
-                for case in self.cases
-            ],
+            "axes": sorted(directions),
+            "oblique_degrees": oblique,
+            "intensities": intensities,
+            "classes": classes,
+            "per_case": [case.table(self.reported) for case in self.cases],
         }
 
 
@@ -160,14 +170,18 @@ def _spread(values: NDArray[Any]) -> dict[str, list[float]]:
 
 
 def _of_class(volumes: NDArray[np.float64], ids: Sequence[str]) -> dict[str, Any]:
+    """Plain values of a class: the cases that hold it and the others, and its volume where it is held; None where no case does.
+
+    Args:
+        volumes: of the class in every case, in ml.
+        ids: of these cases.
+    """
+    absent = [case for case, volume in zip(ids, volumes, strict=True) if volume == 0]
     held = volumes[volumes > 0]
-    return {
-        "cases": int(held.size),
-        "absent_in": [case for case, volume in zip(ids, volumes, strict=True) if volume == 0],
-        "median_ml": float(np.median(held)) if held.size else None,
-        "least_ml": float(held.min()) if held.size else None,
-        "most_ml": float(held.max()) if held.size else None,
-    }
+    median = least = most = None
+    if held.size:
+        median, least, most = float(np.median(held)), float(held.min()), float(held.max())
+    return {"cases": int(held.size), "absent_in": absent, "median_ml": median, "least_ml": least, "most_ml": most}
 
 
 def label_sets(dataset: Dataset) -> dict[str, tuple[int, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from initbench.tables.reproduce.matching import PLACEBO_LABEL, Found, find
 
 _NAN = math.nan
 _NO_INTERVAL = Interval(_NAN, _NAN, _NAN)
+_KEYS = (*BLOCK, "init", "protocol")  # what a row knows of its runs
 TRAINING_CASES = "training cases"  # the parameter of a figure whose last point is all of them
 
 
@@ -71,6 +72,28 @@ class MeasuredRow:
     reason: str = ""
     environments: frozenset[str] = frozenset()
     invalid: tuple[str, ...] = ()
+
+    @property
+    def cases(self) -> int:
+        """The number of cases that all rows on its data set are scored on."""
+        return len(self.table.cases)
+
+
+@dataclass(frozen=True)
+class MissingRow:
+    """A row that no run answers: what is read of a measured row, with nothing in it.
+
+    Attributes:
+        x: the parameter of a figure, as the paper has it.
+    """
+
+    x: float = _NAN
+    block: Mapping[str, object] = field(default_factory=lambda: dict.fromkeys(_KEYS, ""))
+    scores: Array = field(default_factory=lambda: np.empty(0))
+    mean: Interval = _NO_INTERVAL
+    sd: Interval = _NO_INTERVAL
+    cases: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,7 +227,7 @@ def _relabelled(cases: pd.DataFrame, runs: pd.DataFrame, label: str) -> pd.DataF
 
 def _row(paper: Table, label: str, runs: pd.DataFrame, table: ScoreTable) -> MeasuredRow:
     first = runs.iloc[0]
-    block = {key: _plain(first[key]) for key in (*BLOCK, "init", "protocol")}
+    block = {key: _plain(first[key]) for key in _KEYS}
     name = name_of(label)
     if name in table.inits and table.refused:  # nothing of it is scored
         scores, mean, sd, reason, diverged = np.empty(0), _NO_INTERVAL, _NO_INTERVAL, table.refused, 0

@@ -20,7 +20,7 @@ from initbench.stats.table import class_scores
 from initbench.tables import words
 from initbench.tables.reproduce import claims
 from initbench.tables.reproduce.matching import PLACEBO_LABEL
-from initbench.tables.reproduce.measured import Answer, Asked, MeasuredRow
+from initbench.tables.reproduce.measured import Answer, Asked, MeasuredRow, MissingRow
 from initbench.tables.sheet import Sheet
 from initbench.tables.titles import variant
 
@@ -46,6 +46,20 @@ class Gap:
     def likely(self) -> bool | None:
         """Whether the published value could be one more run like these; None where nobody can tell."""
         return None if math.isnan(self.reach) else abs(self.points) <= self.reach
+
+
+_NO_GAP = Gap(_NAN, Interval(_NAN, _NAN, _NAN), _NAN)
+
+
+@dataclass(frozen=True)
+class _Printed:
+    """What the paper prints of a row: NaN and "" where it is silent, as it is on all of a placebo."""
+
+    value: float = _NAN
+    runs: float = _NAN
+    x: float = _NAN
+    source: str = ""
+    deviations: str = ""
 
 
 def gap(scores: Array, published: float) -> Gap:
@@ -96,7 +110,7 @@ def _subtitle(measured: Iterable[MeasuredRow], networks: set[tuple[object, str]]
     protocols = sorted({str(row.block["protocol"]) for row in rows} - {"any"})
     common += [" and ".join(protocols)] if protocols else []
     common += [str(rows[0].block["precision"]), f"split {_all(rows, 'split')}"]
-    cases = sorted({len(row.table.cases) for row in rows})
+    cases = sorted({row.cases for row in rows})
     return " · ".join([*common, " or ".join(map(str, cases)) + " cases"])
 
 
@@ -188,39 +202,47 @@ def _of_the_sd(seeds: int) -> str:
     )
 
 
+def _printed(row: Row | None) -> _Printed:
+    if row is None:
+        return _Printed()
+    value, runs, x = (_NAN if number is None else number for number in (row.value, row.runs, row.x))
+    return _Printed(value, runs, x, row.source, " ".join(row.deviations))
+
+
 def _values(asked: Asked, label: str, row: Row | None, item: MeasuredRow | None) -> dict[str, object]:
-    paper = _NAN if row is None or row.value is None else row.value
-    apart = gap(item.scores, paper) if item is not None and item.scores.size and not math.isnan(paper) else None
+    printed = _printed(row)
+    found = item or MissingRow(x=printed.x)
+    apart = _NO_GAP
+    if found.scores.size and not math.isnan(printed.value):
+        apart = gap(found.scores, printed.value)
     return {
         "of": "row",
         "table": asked.table.full_name,
         "row": label,
-        **{
-            key: item.block[key] if item else "" for key in ("dataset", "split", "backbone", "variant", "size", "budget", "steps")
-        },
-        "init": item.block["init"] if item else "",
-        "protocol": item.block["protocol"] if item else "",
-        "precision": item.block["precision"] if item else "",
-        "x": item.x if item else _NAN if row is None or row.x is None else row.x,
-        "published": paper,
-        "published_runs": _NAN if row is None or row.runs is None else row.runs,
-        "dice": item.mean.value if item else _NAN,
-        "dice_low": item.mean.low if item else _NAN,
-        "dice_high": item.mean.high if item else _NAN,
-        "seed_sd": item.sd.value if item else _NAN,
-        "seed_sd_low": item.sd.low if item else _NAN,
-        "seed_sd_high": item.sd.high if item else _NAN,
-        "seeds": item.scores.size if item else 0,
-        "cases": len(item.table.cases) if item else 0,
-        "gap": apart.points if apart else _NAN,
-        "gap_in_sds": apart.sds.value if apart else _NAN,
-        "gap_in_sds_low": apart.sds.low if apart else _NAN,
-        "gap_in_sds_high": apart.sds.high if apart else _NAN,
-        "one_run_reach": apart.reach if apart else _NAN,
+        **{key: found.block[key] for key in ("dataset", "split", "backbone", "variant", "size", "budget", "steps")},
+        "init": found.block["init"],
+        "protocol": found.block["protocol"],
+        "precision": found.block["precision"],
+        "x": found.x,
+        "published": printed.value,
+        "published_runs": printed.runs,
+        "dice": found.mean.value,
+        "dice_low": found.mean.low,
+        "dice_high": found.mean.high,
+        "seed_sd": found.sd.value,
+        "seed_sd_low": found.sd.low,
+        "seed_sd_high": found.sd.high,
+        "seeds": found.scores.size,
+        "cases": found.cases,
+        "gap": apart.points,
+        "gap_in_sds": apart.sds.value,
+        "gap_in_sds_low": apart.sds.low,
+        "gap_in_sds_high": apart.sds.high,
+        "one_run_reach": apart.reach,
         "instead": ", ".join(asked.overrides.words()),
-        "reason": asked.mapped.reasons.get(label, item.reason if item else ""),
-        "source": row.source if row else "",
-        "deviations": " ".join(row.deviations) if row else "",
+        "reason": asked.mapped.reasons.get(label, found.reason),
+        "source": printed.source,
+        "deviations": printed.deviations,
     }
 
 

@@ -56,18 +56,32 @@ def snapshot(model: nn.Module) -> Snapshot:
     modules = dict(model.named_modules(remove_duplicate=False))
     parameters = dict(model.named_parameters(remove_duplicate=False))
     buffers = dict(model.named_buffers(remove_duplicate=False))
+    gradients, hooks = {}, {}
+    for name, parameter in parameters.items():
+        gradients[name] = parameter.requires_grad
+        hooks[name] = _hooks(parameter)
+    kinds, modes = {}, {}
+    for name, module in modules.items():
+        kinds[name] = type(module)
+        modes[name] = module.training
+        hooks[name] = _hooks(module)
     tensors: dict[str, Tensor] = {**parameters, **buffers}
+    forms, devices, digests = {}, {}, {}
+    for name, tensor in tensors.items():
+        forms[name] = (tuple(tensor.shape), tensor.dtype)
+        devices[name] = str(tensor.device)
+        digests[name] = "" if tensor.is_meta else tensor_digest(tensor)
     return Snapshot(
-        modules={name: type(module) for name, module in modules.items()},
+        modules=kinds,
         objects=parameters,
         ties=_ties(parameters),
-        forms={name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()},
-        devices={name: str(tensor.device) for name, tensor in tensors.items()},
-        gradients={name: parameter.requires_grad for name, parameter in parameters.items()},
-        modes={name: module.training for name, module in modules.items()},
-        hooks={name: _hooks(item) for name, item in {**parameters, **modules}.items()},
+        forms=forms,
+        devices=devices,
+        gradients=gradients,
+        modes=modes,
+        hooks=hooks,
         buffers=frozenset(buffers),
-        digests={name: "" if tensor.is_meta else tensor_digest(tensor) for name, tensor in tensors.items()},
+        digests=digests,
     )
 
 
