@@ -24,7 +24,12 @@ def _as_list(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> list[T
 
 
 def adapt(model: nn.Module, *, xyz: bool, deep_supervision: bool) -> None:
-    """Turns a network's input and output where it is to see (x, y, z) volumes, and makes a list of its output.
+    """Hangs hooks on a network of MONAI that turn its axes or make a list of its output.
+
+    Args:
+        model: the network; its weights stay as they are.
+        xyz: turn input and output, so that the network sees (x, y, z) volumes.
+        deep_supervision: return the one output in a list.
 
     Not every weight could be turned instead: an attention window clamped to a small grid reads its position table in the order
     of the axes.

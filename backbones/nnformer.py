@@ -10,7 +10,7 @@ authors'.
 
 What differs from the source:
 
-- Grids follow the patch; the source has those of acdc as literals. The windows follow the patch too, by the authors' rule,
+- Grids follow the patch; the source writes the grids of acdc as literals. The windows follow the patch too, by the authors' rule,
   and with them the shapes of the bias tables, so weights belong to the patches that give the same windows.
 - The mask of a shifted stage is built once; the source builds it in every pass.
 - No zero padding of the image, as a valid patch needs none.
@@ -107,7 +107,7 @@ class Widths:
     Attributes:
         embedding: channels of the first stage.
         heads: of its attention.
-        windows: of the encoder stages; the decoder takes those of the same stage.
+        windows: of the encoder stages; a decoder stage takes the window of the encoder stage on its grid.
     """
 
     embedding: int
@@ -122,8 +122,8 @@ _FLAT_REDUCTIONS = (Reduction((1, 2, 2), (0, 1, 1)), Reduction(), Reduction(padd
 VARIANTS: dict[str, Variant] = {
     # At least two tokens per axis at the deepest stage: a window of one token has no attention to learn.
     "synapse": Variant((2, 4, 4), True, (0, 1, 2), _HALVINGS, PatchRule((16, 32, 32), least=(32, 64, 64))),
-    # Going up, the deepest stage gives 2d + 1 slices, which are those of the skip where that has an odd number of at least
-    # three; the stage above doubles them.
+    # Going up, the deepest stage makes 2d + 1 slices of d. The skip has as many where its number is odd and at least three. The
+    # stage above doubles them.
     "acdc": Variant((1, 4, 4), False, (0, 1, 2), _FLAT_REDUCTIONS, PatchRule((4, 32, 32), (2, 0, 0), (6, 1, 1))),
     "tumor": Variant((4, 4, 4), True, (1, 2, 3), _HALVINGS, PatchRule((32, 32, 32), least=(64, 64, 64))),
 }
@@ -165,7 +165,7 @@ class Partition:
 
     @property
     def shifted(self) -> bool:
-        """Whether the windows are those of the rolled grid."""
+        """Whether the grid is rolled before it is cut into windows."""
         return any(self.shift)
 
     def cut(self, tokens: Tensor) -> Tensor:
@@ -221,8 +221,8 @@ def partitions(grid: Grid, window: Grid, *, bounded: bool) -> tuple[Partition, P
 def bias_index(window: Grid) -> Tensor:
     """Which row of the bias table a pair of tokens of a window takes, ``(tokens, tokens)`` int64.
 
-    The factors are the authors'. Those of Swin would be ``(2 w1 - 1)(2 w2 - 1)`` and ``2 w2 - 1``; with these, pairs of
-    different offsets share a row, and most rows belong to none.
+    The factors are the authors'. Swin's are ``(2 w1 - 1)(2 w2 - 1)`` and ``2 w2 - 1``. With the authors' factors, pairs of
+    different offsets share a row, and no pair takes most of the rows.
     """
     tokens = torch.stack(torch.meshgrid(*(torch.arange(edge) for edge in window), indexing="ij")).flatten(1)
     d, h, w = (tokens[:, :, None] - tokens[:, None, :]).unbind()
@@ -446,7 +446,7 @@ class EncoderStage(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The four stages, ``(N, in, D, H, W) -> 4 x (N, tokens, dims[i])``; the outputs are those of ``norm0`` to ``norm3``."""
+    """The four stages, ``(N, in, D, H, W) -> 4 x (N, tokens, dims[i])``; ``norm0`` to ``norm3`` give the outputs."""
 
     def __init__(self, in_channels: int, grids: tuple[Grid, ...], widths: Widths, variant: Variant) -> None:
         super().__init__()
@@ -568,7 +568,7 @@ class NNFormer(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        """Logits, or under deep supervision those of the first three stages: per axis the stem times the stage's grid."""
+        """Logits; under deep supervision a list, of the first three stages: per axis the stem times the stage's grid."""
         stages = self.decoder(self.model_down(x))
         if self.do_ds:
             return [head(stage) for head, stage in zip(self.final, stages, strict=True)]

@@ -2,13 +2,13 @@
 
 Paper: Hatamizadeh et al., "Swin UNETR: Swin Transformers for Semantic Segmentation of Brain Tumors in MRI Images",
 2022, arXiv:2201.01266.
-Source: monai==1.6.1:monai.networks.nets.SwinUNETR; the merging order of `legacy-merge` is that of monai<=1.4.
+Source: monai==1.6.1:monai.networks.nets.SwinUNETR; `legacy-merge` merges in the order of monai<=1.4.
 Licence: Apache-2.0 (MONAI Consortium); called, not copied.
 
 What differs from the source:
 
 - `legacy-merge` passes its own patch merging. MONAI up to 1.4 concatenated the eight neighbours in another order, with
-  two of them twice and two never. The published weights were trained with it; keys and shapes are those of `default`,
+  two of them twice and two never. The published weights were trained with it. Their keys and shapes fit `default` too,
   so they would load into it silently and give wrong outputs.
 - The `-xyz` variants turn their input to (x, y, z), as MONAI's pipelines have it, and their output back: that is what
   published weights expect. For the weights that NVIDIA and Tang et al. published use `legacy-merge-xyz`.
@@ -149,6 +149,14 @@ def build_swin_unetr(
     deep_supervision: bool = False,
 ) -> nn.Module:
     """MONAI's Swin UNETR of any width, with its structure.
+
+    Args:
+        in_channels: channels of the image.
+        num_classes: channels of the output, the background among them.
+        patch: (D, H, W) in voxels, each a multiple of 32.
+        variant: one of `VARIANTS`: the order of merging, and whether axes are turned to (x, y, z).
+        widths: of the layers and of the attention's window.
+        deep_supervision: return a list, as networks with auxiliary outputs do; Swin UNETR has none.
 
     Returns:
         A network ``(N, in_channels, D, H, W) -> (N, num_classes, D, H, W)``, or a list of that under deep supervision.

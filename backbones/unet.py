@@ -115,6 +115,13 @@ def build_unet(
 ) -> nn.Module:
     """nnU-Net's plain U-Net of any width, initialized as nnU-Net does, with its structure.
 
+    Args:
+        in_channels: channels of the image.
+        num_classes: channels of the output, the background among them.
+        patch: (D, H, W) in voxels; depth, strides and kernels follow it.
+        widths: channels by depth.
+        deep_supervision: return the logits of every decoder resolution.
+
     Returns:
         A network ``(N, in_channels, D, H, W) -> (N, num_classes, D, H, W)``, or under deep supervision a list of the logits of
         every decoder resolution, finest first.

@@ -91,7 +91,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def _signs(variant: Variant) -> tuple[KeySign, ...]:
-    """What tells a file of one variant from those of the others; lung and acdc are the same code."""
+    """Keys that tell the variant of a file; lung and acdc are the same code, and no key tells them apart."""
     raw, double = variant.projection == "raw", variant.conv_blocks == 2
     return (
         KeySign(r"\.EF$", raw, "synapse" if raw else "tumor"),
@@ -130,7 +130,7 @@ WIDTHS: dict[Size, Widths] = {
 
 
 def _conv(layer: nn.Module) -> nn.Sequential:
-    """Wraps a convolution so that its keys read ``conv.*``, as those of MONAI's blocks do."""
+    """Wraps a convolution so that its keys read ``conv.*``, as the keys of MONAI's blocks do."""
     return nn.Sequential(OrderedDict(conv=layer))
 
 
@@ -358,7 +358,7 @@ class UNETRPP(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        """Logits, or under deep supervision those of full resolution, of the stem's grid and of half of it."""
+        """Logits; under deep supervision a list: at full resolution, on the stem's grid and on half of it."""
         skips = self.unetr_pp_encoder(x)
         d3 = self.decoder5(skips[3], skips[2])
         d2 = self.decoder4(d3, skips[1])

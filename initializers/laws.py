@@ -41,7 +41,10 @@ def _normal(std: Callable[[Site], float]) -> Draw:
 
 @initializer(paper="LWI eq. 5")
 def uniform(model: nn.Module, ctx: InitContext, /, *, scope: Scope = "linear+conv", bias: Bias = "keep") -> None:
-    """Bound 1/√fan_in. (The text calls 1/fan_in the variance; it is three times that of this law.)"""
+    """Bound 1/√fan_in. (The text calls 1/fan_in the variance; this law's variance is a third of it.)
+
+    `scope` and `bias` are as the module says.
+    """
     draw_layers(model, ctx, _uniform(lambda site: site.fan_in**-0.5), scope, bias)
 
 

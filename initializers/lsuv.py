@@ -2,15 +2,16 @@
 
 Paper: Mishkin & Matas, "All you need is a good init", ICLR 2016, arXiv:1511.06422, algorithm 1: draw orthonormal weights, then,
 layer by layer, divide a layer's weight by the standard deviation of its output until the variance is within the tolerance of
-one. The defaults of tolerance and trials are those of yobibyte/torch-lsuv:lsuv.lua.
+one. Tolerance and trials have the defaults of yobibyte/torch-lsuv:lsuv.lua.
 
 What differs from the paper:
 
 - One pass does it. The layers are linear, so a hook scales each where it is called and hands the scaled output on: when a layer
   is measured, all before it are done, as in the algorithm, which runs the whole network again for every layer and trial. A trial
   more repeats the layer alone; it takes one only where a bias that was kept does not scale with the weight.
-- One batch of patches, that of step 0, where the authors draw one per trial. A function of the seed, as everything else.
-- The orthonormal maps are those of `orthogonal`; the authors flatten every weight.
+- It looks at one batch of patches, the batch of step 0, where the authors draw one per trial. The seed decides it, as everything
+  else.
+- `orthogonal` says what the orthonormal maps are; the authors flatten every weight.
 
 The network is in evaluation mode meanwhile: no dropout, and batch norms use the statistics that they were built with (mean 0,
 variance 1) and keep them, so a layer's output is measured as if they were not there. Layers whose output does not vary or is

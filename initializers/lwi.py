@@ -36,9 +36,9 @@ def lwi(
 ) -> None:
     """Slabs are shuffled, then cells masked; loss = order cross-entropy over the levels + reconstruction error of all voxels.
 
-    `mask_ratio`, `mask_patch` and `mask_scope` as in `mae`; `taps`, `permutation`, `pool` and `schedule` as in `order`; the
-    weights are those of the two parts of the loss; `crops` says whether patches are placed anywhere or around labels. The
-    pretext's length is the recipe's (``--set pretext.share=0.3``).
+    `mask_ratio`, `mask_patch` and `mask_scope` are as in `mae`; `taps`, `permutation`, `pool` and `schedule` as in `order`.
+    `order_weight` and `reconstruction_weight` weigh the two parts of the loss. `crops` says whether patches are placed anywhere
+    or around labels. The recipe says how long the pretext is (``--set pretext.share=0.3``).
     """
     mask = Mask(mask_ratio, mask_patch or ctx.mask_patch, scope=mask_scope)
     pretext = Pretext(
@@ -66,7 +66,10 @@ def lwi_as_released(
     schedule: Schedule | None = None,
     crops: Crops = "labels",
 ) -> None:
-    """The released code: slots of another axis, its schedule, one mask for a batch, crops around labels and flipped in depth."""
+    """The released code: slots of another axis, its schedule, one mask for a batch, crops around labels and flipped in depth.
+
+    Without `pool` and `schedule` the network decides, as the release has a code for each; all parameters are as in `lwi`.
+    """
     known = _RELEASED.get(ctx.structure.name)
     if known is None and (pool is None or schedule is None):
         raise UsageError(

@@ -46,6 +46,9 @@ def tube(
     voxels: Literal["all", "masked"] = "all",
     mask_scope: DrawnPer = "batch",
 ) -> None:
-    """As `mae`, with one mask drawn in the (H, W) plane and held along D."""
+    """As `mae`, with one mask drawn in the (H, W) plane and held along D.
+
+    `mask_ratio`, `mask_patch`, `voxels` and `mask_scope` are as in `mae`.
+    """
     mask = Mask(mask_ratio, mask_patch or ctx.mask_patch, tube=True, scope=mask_scope)
     pretrain(model, ctx, Pretext(reconstruction=Reconstruction(mask, voxels)))

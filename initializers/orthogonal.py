@@ -7,7 +7,7 @@ out, which makes it uniform over the group (Mezzadri 2007, arXiv:math-ph/0609050
 What differs from torch is which matrix is drawn. torch flattens every weight as (first axis, the rest). That is the map of a
 linear layer and of a plain convolution, and those are torch's bit for bit. It is not the map where
 
-- a convolution has groups: each group is a map of its own, its rows in the same columns as those of the others;
+- a convolution has groups: each group is a map of its own, and the rows of all groups lie in the same columns;
 - a convolution is transposed: the weight is (in, out, kernel), so torch makes orthogonal what no output sums. An output voxel
   sums, of the kernel, the taps that its position modulo the stride leaves; these taps and the input channels are its fan-in.
   There are as many maps as positions, stride³ of them: with kernel = stride each is a single tap, (out, in);

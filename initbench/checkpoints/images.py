@@ -17,7 +17,7 @@ from initbench.checkpoints.quiet_timm import import_timm
 from initbench.checkpoints.reading import read_checkpoint
 from initbench.errors import InitbenchError, UsageError
 
-# Tokens before those of the image: class, distillation, registers.
+# Tokens that stand before the image's: class, distillation, registers.
 _PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
 
 
@@ -45,7 +45,7 @@ class ImageEncoder:
 
     @property
     def prefix(self) -> int:
-        """Tokens before those of the image."""
+        """How many tokens stand before the image's."""
         return sum(self.tensors[key].shape[1] for key in _PREFIX_TOKENS if key in self.tensors)
 
 

@@ -39,7 +39,13 @@ class Request:
 
 @dataclass
 class _Match:
-    """Values by the network's keys, those of them in another form, and keys of the file that are not used."""
+    """How a file goes into the network.
+
+    Attributes:
+        values: by the network's keys.
+        reshaped: the network's keys whose values were resampled or reshaped.
+        skipped: keys of the file that are not used, and why.
+    """
 
     values: dict[str, Tensor] = field(default_factory=dict)
     reshaped: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What of a checkpoint went where: by key, by layer group, and as a share of the parameters."""
+"""Reports what of a checkpoint went where: by key, by layer group, and as a share of the parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Report:
         part: the submodule that such files cover, "" for the whole network.
         loaded: parameters that got a value from it, with their sizes.
         wanted: all parameters, with their sizes.
-        reshaped: those of `loaded` that were resampled or reshaped.
+        reshaped: parameters among `loaded` whose values were resampled or reshaped.
         skipped: keys of the file that were not used, and why.
         missing: parameters that keep what they had.
         buffers: buffers that were taken over (norm statistics, index tables).

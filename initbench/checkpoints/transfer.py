@@ -27,7 +27,14 @@ _QKV_BIAS = (
 
 @dataclass
 class _Transfer:
-    """Values by the network's keys, those of them in another form, and what becomes of the encoder's keys."""
+    """How an image encoder goes into the network.
+
+    Attributes:
+        values: by the network's keys.
+        reshaped: the network's keys whose values were resampled or reshaped.
+        used: keys of the encoder that gave a value.
+        skipped: keys of the encoder that are not used, and why.
+    """
 
     values: dict[str, Tensor] = field(default_factory=dict)
     reshaped: list[str] = field(default_factory=list)

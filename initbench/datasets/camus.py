@@ -33,7 +33,7 @@ from initbench.errors import DataError
 from initbench.protocols import Split
 
 CLASSES = ("background", "left ventricle", "myocardium", "left atrium")
-FRAME_MM = 10.0
+FRAME_MM = 10.0  # more than three times the pixel of any case, so that time is the axis D
 VIEWS = ("2CH", "4CH")
 _ABOVE = ("", "database_nifti", "CAMUS_public/database_nifti")
 _PATIENT = re.compile(r"patient[0-9]{4}")

@@ -41,7 +41,7 @@ _ORGAN_GREYS = ((55, 70), (110, 135), (175, 200), (240, 255))  # drawn as 63, 12
 _STRANGE = 255  # in a table of classes: no class has this number
 _ABOVE = ("", "Train_Sets", "CHAOS_Train_Sets/Train_Sets")
 _NUMBER = re.compile(r"[0-9]+")
-_ON_MR = re.compile(r"(?:T1|T1_in|T1_out|T2)_([0-9]+)")  # ours, and those of nnU-Net's conversion
+_ON_MR = re.compile(r"(?:T1|T1_in|T1_out|T2)_([0-9]+)")  # our names, and the names in nnU-Net's conversion
 
 
 @dataclass(frozen=True)

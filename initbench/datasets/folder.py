@@ -21,9 +21,9 @@ from initbench.errors import DataError, MissingDataError
 from initbench.paths import is_file
 from initbench.protocols import Case, Split
 
-MAX_CLASSES = 256
+MAX_CLASSES = 256  # label maps are kept in bytes
 MAX_ID_BYTES = 200  # a file's name has 255, endings among them
-AFFINE_TOLERANCE_MM = 0.01
+AFFINE_TOLERANCE_MM = 0.01  # two affines that differ by no more in any entry count as one grid
 AS_IT_IS = "To use the folder as it is, rename it and pass its path"  # by some names a path is the data set, too
 
 

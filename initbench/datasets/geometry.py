@@ -69,7 +69,7 @@ def choose_depth(spacing_xyz: NDArray[np.float64]) -> str:
 def resample(volume: NDArray[Any], shape: Grid, order: int) -> NDArray[Any]:
     """Resamples ``(D, H, W)`` to `shape`; voxel centres follow the half-pixel rule, edges repeat.
 
-    The rule is that of ``torch.nn.functional.interpolate(align_corners=False)``, which carries predictions back.
+    ``torch.nn.functional.interpolate(align_corners=False)``, which carries predictions back, has the same rule.
     """
     if volume.shape == shape:
         return volume

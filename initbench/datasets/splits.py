@@ -15,7 +15,7 @@ from initbench.errors import DataError, UsageError
 from initbench.protocols import Dataset, Split, caveat_of, group_of, splits_of, stated_of
 
 SplitName = str  # auto, published, or the name of a published split or of one beside the data
-REPORTED_SHARE = 0.2
+REPORTED_SHARE = 0.2  # of the patients, in the automatic split
 _FOLD = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
@@ -82,12 +82,13 @@ def parse_fold(text: str) -> tuple[int, int]:
 
 
 def subset(split: Split, cases: int) -> Split:
-    """The split with the first so many of its training cases in the order of the sha256 of their ids; the reported ones stay.
+    """The split with `cases` of its training cases; its reported cases stay.
 
-    Smaller subsets lie within larger ones. All of them are the split itself, under its own name.
+    Training cases are ordered by the sha256 of their ids and the first ones taken, so smaller subsets lie within larger ones.
+    With all of them it is the split itself, under its own name.
 
     Raises:
-        UsageError: it has fewer, or none are asked for.
+        UsageError: the split has fewer training cases, or `cases` is below 1.
     """
     if not 1 <= cases <= len(split.train):
         raise UsageError(

@@ -50,7 +50,10 @@ def patients(root: Path, ids: Iterable[str]) -> dict[str, str] | None:
 
 
 def inferred(ids: Sequence[str]) -> dict[str, str]:
-    """The patient of each case as ids themselves say it; where no two share one, each case is one, under its own name."""
+    """The patient of each case, guessed from its id by known patterns.
+
+    Where no two cases share a patient, the guess says nothing: each case is then a patient under its own name.
+    """
     found = {case: _person(case) for case in ids}
     return found if len(set(found.values())) < len(found) else {case: case for case in ids}
 
@@ -77,7 +80,7 @@ def caveat(ids: Sequence[str]) -> str:
 
 
 def splits(root: Path) -> tuple[Split, ...]:
-    """The splits that lie beside the cases: those of ``splits.json`` by their names, nnU-Net's as ``nnunet-fold-0`` and so on.
+    """The splits that lie beside the cases: ``splits.json`` names its own, nnU-Net's are ``nnunet-fold-0`` and so on.
 
     Raises:
         DataError: a file is not as it has to be.

@@ -21,8 +21,8 @@ from initbench.harness.hardware import available_memory, environment, resolve_pr
 PACKAGES = ("torch", "monai", "numpy", "scipy", "timm", "nibabel")
 LITTLE_DISK = 5 * 2**30
 """Bytes; a preprocessed data set takes a few GB."""
-NO_DISK = 2**28
-LITTLE_MEMORY = 2 * 2**30
+NO_DISK = 2**28  # bytes, below which the examination reports a problem and no warning
+LITTLE_MEMORY = 2 * 2**30  # bytes
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 

@@ -26,8 +26,8 @@ from initbench.training.loop import FitSettings, fit
 from initbench.training.precision import Precision
 from initbench.training.supervised import SupervisedTask
 
-STEPS = 20
-REPEATS = 5
+STEPS = 20  # of each of the two trainings whose bits are compared
+REPEATS = 5  # timings of each precision, of which the median counts
 STEPS_PER_REPEAT = 2
 SMALL: Grid = (16, 32, 32)
 """Patch for the bits: they differ at any size."""

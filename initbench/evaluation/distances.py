@@ -1,8 +1,9 @@
 """Distances between surfaces in mm: HD95 and normalised surface Dice per class of one case, on its native grid.
 
 Surfaces and the distances between them are MONAI's (``get_mask_edges``, ``get_surface_distance``). They are computed once for
-both numbers, which MONAI's own two functions do not; the numbers are those of ``compute_hausdorff_distance(percentile=95)`` and
-``compute_surface_dice``, which the tests compare bit for bit. MONAI is imported when the first case is measured.
+both numbers, where MONAI's own two functions compute them twice. ``compute_hausdorff_distance(percentile=95)`` and
+``compute_surface_dice`` give the same numbers, which the tests compare bit for bit. MONAI is imported when the first case is
+measured.
 """
 
 from __future__ import annotations
@@ -109,7 +110,14 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
 
 
 def of_masks(reference: NDArray[np.bool_], prediction: NDArray[np.bool_], spacing: Spacing, tolerance_mm: float) -> Distances:
-    """Distances between two masks, neither of which is empty. Where a mask ends at the array's border it has a surface."""
+    """Distances between two masks, neither of which is empty. Where a mask ends at the array's border it has a surface.
+
+    Args:
+        reference: whether a voxel is of the class, on the native grid.
+        prediction: the same of the prediction, with the same shape.
+        spacing: of the voxels in mm, along the array's axes.
+        tolerance_mm: distance up to which a piece of surface counts as right.
+    """
     from monai.metrics import get_mask_edges, get_surface_distance
 
     edges = get_mask_edges(_tensor(prediction), _tensor(reference))
@@ -137,7 +145,13 @@ def distances_of_case(scored: Scored, tolerance_mm: float) -> list[Distances]:
 
 
 def record_distances(distances: CaseDistances | None, classes: Sequence[str], tolerance_mm: float) -> dict[str, Any]:
-    """The record's entries: how it was measured, and means per class; null where it was not."""
+    """The record's entries: how distances were measured, and means per class; null where they were not.
+
+    Args:
+        distances: of every case; None where nobody asked for them.
+        classes: what is reported, the background first.
+        tolerance_mm: of the surface Dice.
+    """
     if distances is None:
         return {"distances": None, "hd95_mm_per_class": None, "nsd_per_class": None}
     entry = {"tool": TOOL, "version": version(TOOL), "percentile": PERCENTILE, "nsd_tolerance_mm": tolerance_mm}

@@ -79,7 +79,14 @@ def score_empty(prepared: Prepared, settings: Inference | None = None) -> Iterat
 def scored(
     prepared: Prepared, case: PreparedCase, prediction: NDArray[np.uint8], resampled: NDArray[np.uint8] | None = None
 ) -> Scored:
-    """A prediction counted, on the preprocessed grid too where there is one there: by class, or by the data set's regions."""
+    """Counts a prediction by class, or by the data set's regions where it has some.
+
+    Args:
+        prepared: the data set.
+        case: the case that was predicted.
+        prediction: labels on the native grid.
+        resampled: labels on the preprocessed grid, where counts there are asked for.
+    """
     regions, classes = tuple(prepared.regions.values()), len(prepared.classes)
     native = count(case.reference, prediction, classes, regions)
     beside = None if resampled is None else count(case.label, resampled, classes, regions)

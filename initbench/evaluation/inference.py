@@ -22,7 +22,7 @@ from initbench.protocols import Grid
 from initbench.recipes.settings import Inference
 from initbench.training.precision import Precision, autocast
 
-_SIGMA = 0.125  # of the window's edge, for the Gaussian blending
+_SIGMA = 0.125  # of the window's edge, for the Gaussian blending: MONAI's default
 _MIRRORINGS = [axes for count in range(4) for axes in combinations((2, 3, 4), count)]
 
 
@@ -43,6 +43,7 @@ def importance(patch: Grid, blend: Literal["constant", "gaussian"], device: torc
         position = torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2
         profile = torch.exp(-0.5 * (position / (_SIGMA * size)) ** 2)
         weight = weight * profile.view([-1 if a == axis else 1 for a in range(3)])
+    # As in MONAI. The sum of the weights divides: where only corners of windows meet, it must not vanish.
     return weight.clamp(min=1e-3)
 
 

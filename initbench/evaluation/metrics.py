@@ -29,6 +29,11 @@ def count(
 
 
 def _of_region(table: NDArray[np.int64], labels: Sequence[int]) -> Counts:
-    """Counts of a set of labels from those of every pair of labels: a voxel of another label of the set is no mistake."""
+    """Counts of a set of labels that count as one class: to take one label of the set for another is no mistake.
+
+    Args:
+        table: voxels by label of the reference (rows) and of the prediction (columns).
+        labels: the set.
+    """
     both = table[np.ix_(labels, labels)].sum()
     return Counts(int(both), int(table[:, list(labels)].sum() - both), int(table[list(labels)].sum() - both))

@@ -7,10 +7,10 @@ where that does not depend on its network:
    that axis takes the tenth percentile of its spacings, but is not made finer than the others.
 2. Patch: begins at the smallest that the network takes, and grows by one step along the axis of which it sees least in mm, until
    it holds the median volume or the voxels of the recipe's own `patch.size`, which is what the network is known to train with at
-   that size. Steps are those of the network's rule, and of 16 voxels at least along an axis of 64 or more, of 8 from 32 on: so
-   four or three halvings are left to networks that choose them by the patch.
-3. Steps: `plan.epochs` over the training cases, as MONAI's recipes count, between those of the ``short`` budget and
-   `plan.most_steps`; as written where that is 0, as nnU-Net counts.
+   that size. The network's rule says how long a step is; along an axis of 64 voxels or more it is at least 16 voxels, from 32 on
+   at least 8: so four or three halvings are left to networks that choose them by the patch.
+3. Steps: `plan.epochs` over the training cases, as MONAI's recipes count, but no fewer than the ``short`` budget has and no more
+   than `plan.most_steps`; as the recipe has them where `plan.epochs` is 0, as nnU-Net counts.
 
 What is assigned by hand stays. The numbers replace the rule in the recipe, so runs are named by them.
 """
@@ -42,7 +42,14 @@ class Grids:
 
 
 def read_grids(dataset: Dataset, cases: Sequence[str], digests: Mapping[str, str], progress: Progress | None = None) -> Grids:
-    """Grids of cases, cached each by its own bytes."""
+    """Reads the grids of cases.
+
+    Args:
+        dataset: it reads the cases that the cache lacks.
+        cases: their ids.
+        digests: of each case, by id; the cache knows a grid by it.
+        progress: told of cases that are read.
+    """
     progress = progress or NoProgress()
     keys = {case_id: digest.of_json([digests[case_id], "grid-1"])[:32] for case_id in cases}
     missing = [case_id for case_id, key in keys.items() if cache.read_item("grids", key) is None]

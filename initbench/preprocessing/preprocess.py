@@ -25,7 +25,7 @@ from initbench.protocols import Case, Grid, Spacing
 from initbench.recipes.settings import Preprocess
 
 REVISION = 1  # raised whenever the same parameters give other voxels
-SAMPLES_PER_CASE = 10_000
+SAMPLES_PER_CASE = 10_000  # foreground voxels, at least, that a case adds to the numbers of its data set where it has them
 _REGIONS: Final[Mapping[str, Literal["whole", "nonzero"]]] = {"zscore": "whole", "nonzero-zscore": "nonzero"}
 _WHOLE_RANGE = (0.0, 100.0)  # percentiles that clip nothing
 _WHILE_RESAMPLING = 8  # bytes per voxel and channel: the channel and the stack of all of them, float32
@@ -37,7 +37,7 @@ class CaseScan:
 
     Attributes:
         spacing_xyz: mm along x, y, z of the RAS volume.
-        foreground: ``(C, N)`` intensities; ``(N,)`` where it is those of the first channel alone.
+        foreground: intensities of foreground voxels, ``(C, N)``, or ``(N,)`` of the first channel alone.
     """
 
     spacing_xyz: NDArray[np.float64]
@@ -49,7 +49,7 @@ Region = Literal["clipped", "whole", "nonzero", "range"]
 
 @dataclass(frozen=True)
 class Channel:
-    """How one channel is scaled and cropped, where channels differ; attributes as those of `Parameters`."""
+    """How one channel is scaled and cropped, where channels differ; `Parameters` explains the attributes."""
 
     clip: tuple[float, float] | None = None
     scale: tuple[float, float] | None = None
@@ -78,8 +78,8 @@ class Parameters:
         crop_above: crop to voxels above this value in any channel, None for no cropping.
         resampling: grid and order of the steps, as `recipe.Preprocess` has them.
         crop_nonzero: crop to voxels that differ from 0 in a channel.
-        region: where `clip` and `scale` are each case's own: those of the case clipped to its percentiles, of the whole case, or
-            of its nonzero voxels; ``range`` takes its least to 0 and its greatest to 1.
+        region: which voxels give a case its own `clip` and `scale`: the case clipped to its percentiles, the whole case, or its
+            nonzero voxels; ``range`` takes its least to 0 and its greatest to 1.
         channels: where channels differ, the numbers of each, which then count in place of `clip`, `scale`, `percentiles`,
             `crop_above` and `region`. These are then the first CT channel's, or the first one's.
     """
@@ -97,7 +97,7 @@ class Parameters:
     channels: tuple[Channel, ...] = ()
 
     def of_channels(self, count: int) -> tuple[Channel, ...]:
-        """The numbers of each channel of a case of so many."""
+        """The numbers of each channel of a case with `count` channels."""
         alike = Channel(self.clip, self.scale, self.percentiles, self.crop_above, self.region)
         return self.channels or (alike,) * count
 

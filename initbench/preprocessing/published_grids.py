@@ -37,7 +37,13 @@ class CornerGrid:
 
 
 def corner_grid(shape: Grid, spacing: Spacing, target: Spacing) -> CornerGrid:
-    """MONAI's grid: from the centre of the first voxel to about that of the last."""
+    """MONAI's grid: from the centre of the first voxel to about the centre of the last.
+
+    Args:
+        shape: voxels of the native grid.
+        spacing: of the native grid in mm.
+        target: wanted spacing in mm.
+    """
     pairs = zip(spacing, target, strict=True)
     d, h, w = (1.0 if abs(size - wanted) <= SAME_SPACING else wanted / size for size, wanted in pairs)
     steps = (d, h, w)

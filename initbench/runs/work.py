@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 from initbench.runs.store import SCHEMA
 
 BEAT = 5.0  # seconds between two states
+# Seconds that the state of another machine is watched: three of its beats fall into them, wherever they begin.
 PATIENCE = 3.5 * BEAT
 STATE = "state.json"
 MACHINES = "machines.json"
@@ -151,7 +152,7 @@ def _alive_elsewhere(folder: Path) -> bool:
         return False
     beats, until = state.get("beats"), time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        time.sleep(BEAT / 10)
+        time.sleep(BEAT / 10)  # the first beat that is seen ends the wait
         now = read_state(folder)
         if now is None or now.get("beats") != beats:
             return True

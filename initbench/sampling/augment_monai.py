@@ -34,7 +34,15 @@ class Draw:
 
 
 def draw(rng: np.random.Generator, batch: int, patch: Grid, settings: Augment, *, flip_depth: bool = True) -> Draw:
-    """Draws the numbers of one batch. A patch that is not square in plane is turned by 180 degrees only."""
+    """Draws the numbers of one batch. A patch that is not square in plane is turned by 180 degrees only.
+
+    Args:
+        rng: its state decides the numbers.
+        batch: number of patches.
+        patch: (D, H, W) in voxels.
+        settings: probabilities and ranges.
+        flip_depth: whether patches may be flipped along D.
+    """
     flips = rng.random((batch, 3)) < settings.flip
     if not flip_depth:
         flips[:, 0] = False
@@ -51,7 +59,13 @@ def _sometimes(rng: np.random.Generator, batch: int, probability: float, width: 
 
 
 def move(volume: Tensor, flips: NDArray[np.bool_], turns: int) -> Tensor:
-    """Flips and turns the last three axes of ``(..., D, H, W)``."""
+    """Flips and turns the last three axes of a volume.
+
+    Args:
+        volume: ``(..., D, H, W)``.
+        flips: ``(3,)``, whether to flip along D, H and W.
+        turns: quarter turns in the (H, W) plane.
+    """
     axes = [axis - 3 for axis in range(3) if flips[axis]]
     if axes:
         volume = torch.flip(volume, axes)
@@ -59,7 +73,13 @@ def move(volume: Tensor, flips: NDArray[np.bool_], turns: int) -> Tensor:
 
 
 def adjust(images: Tensor, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> Tensor:
-    """``image * scale + shift`` for ``(N, C, D, H, W)``."""
+    """``images * scale + shift``.
+
+    Args:
+        images: ``(N, C, D, H, W)``.
+        scale: ``(N,)`` factors.
+        shift: ``(N,)`` offsets.
+    """
     shape = (-1, 1, 1, 1, 1)
     factors = torch.tensor(scale, dtype=images.dtype).to(images.device, non_blocking=True).view(shape)
     offsets = torch.tensor(shift, dtype=images.dtype).to(images.device, non_blocking=True).view(shape)

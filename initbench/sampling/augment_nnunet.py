@@ -24,7 +24,7 @@ from initbench.protocols import Grid
 from initbench.recipes.settings import NnUnetAugment
 
 DUMMY_2D_ABOVE = 3.0  # patches whose longest edge is more than this many times their depth are turned in plane alone
-_SPACE = (2, 3, 4)
+_SPACE = (2, 3, 4)  # D, H and W of ``(N, C, D, H, W)``
 Flags = NDArray[np.bool_]
 Numbers = NDArray[np.float64]
 
@@ -65,7 +65,15 @@ def in_plane(patch: Grid, settings: NnUnetAugment) -> bool:
 
 
 def draw(rng: np.random.Generator, count: int, channels: int, patch: Grid, settings: NnUnetAugment) -> Draw:
-    """Draws the numbers of one batch; the same count of them whatever comes out, so that no number shifts another."""
+    """Draws the numbers of one batch; the same count of them whatever comes out, so that no number shifts another.
+
+    Args:
+        rng: its state decides the numbers.
+        count: patches of the batch.
+        channels: of a patch.
+        patch: (D, H, W) in voxels.
+        settings: probabilities and ranges.
+    """
     each, flat = (count, channels), in_plane(patch, settings)
     turned, scaled = rng.random(count) < settings.rotate, rng.random(count) < settings.scale
     angles = rng.uniform(-1, 1, (count, 3)) * (settings.degrees_in_plane if flat else settings.degrees)
@@ -124,7 +132,14 @@ def margins(drawn: Draw, patch: Grid) -> Grid:
 
 
 def resample(regions: Tensor, matrix: Numbers, patch: Grid, mode: str) -> Tensor:
-    """Patches out of larger regions ``(M, C, ...)`` with the same centre; 0 beyond the region."""
+    """Cuts turned and scaled patches out of larger regions with the same centre; 0 beyond the region.
+
+    Args:
+        regions: ``(M, C, ...)``.
+        matrix: ``(M, 3, 3)``, from a patch's axes to its region's.
+        patch: (D, H, W) in voxels.
+        mode: ``bilinear`` or ``nearest``.
+    """
     scale = 2.0 / (np.array(regions.shape[2:]) - 1)
     half = (np.array(patch) - 1) / 2
     theta = np.zeros((len(matrix), 3, 4), np.float32)
@@ -134,7 +149,13 @@ def resample(regions: Tensor, matrix: Numbers, patch: Grid, mode: str) -> Tensor
 
 
 def add_noise(images: Tensor, sd: Numbers, generator: torch.Generator) -> Tensor:
-    """White noise. What batchgenerators calls its variance is its standard deviation."""
+    """Adds white noise. What batchgenerators calls its variance is its standard deviation.
+
+    Args:
+        images: ``(M, C, D, H, W)``.
+        sd: ``(M,)``, the standard deviation in units of the network's input.
+        generator: on the device of the images.
+    """
     noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
     return images + noise * _each(sd[:, None], images)
 
@@ -190,6 +211,7 @@ def change_gamma(images: Tensor, gamma: Numbers, *, inverted: bool) -> Tensor:
     images = -images if inverted else images
     mean, sd = images.mean(_SPACE, keepdim=True), images.std(_SPACE, keepdim=True, correction=0)
     low = images.amin(_SPACE, keepdim=True)
+    # The two small numbers are batchgenerators'; they keep a flat image from dividing by 0.
     width = images.amax(_SPACE, keepdim=True) - low
     bent = ((images - low) / (width + 1e-7)).pow(_each(gamma, images)) * width + low
     bent = (bent - bent.mean(_SPACE, keepdim=True)) / (bent.std(_SPACE, keepdim=True, correction=0) + 1e-8) * sd + mean

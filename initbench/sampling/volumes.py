@@ -71,7 +71,13 @@ def load_volumes(prepared: Prepared, device: torch.device) -> list[Volume]:
 
 
 def make_volume(image: NDArray[np.float32], label: NDArray[np.uint8] | None, device: torch.device) -> Volume:
-    """A volume of arrays ``(C, D, H, W)`` and ``(D, H, W)``."""
+    """Copies a volume to the device.
+
+    Args:
+        image: ``(C, D, H, W)``.
+        label: ``(D, H, W)``; None where there is none, which counts as background everywhere.
+        device: where batches are cut.
+    """
     host = np.zeros(image.shape[1:], np.uint8) if label is None else label
     return Volume(torch.from_numpy(image).to(device), torch.from_numpy(host).to(device), np.flatnonzero(host), host)
 
@@ -201,7 +207,7 @@ class PatchSampler:
 
 
 class GuidedSampler(PatchSampler):
-    """Crops of a pretext as LWI's release cuts them: placed by the labels, flipped along every axis, padding not told apart."""
+    """Crops of a pretext as LWI's release cuts them: around labels, flipped along every axis, padding treated as image."""
 
     def patches(self, step: int) -> Patches:
         """The images of a step's batch."""

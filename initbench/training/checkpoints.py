@@ -17,6 +17,7 @@ import torch
 from initbench import digest
 
 _NAME = re.compile(r"(?P<stage>.+)-(?P<step>\d{9})-(?P<digest>[0-9a-f]{16})\.pt")
+# The newest one may be cut short, by a full disk or a kill: then the one before it is taken.
 _KEPT = 2
 
 

@@ -55,7 +55,7 @@ class Fit:
     curve: list[dict[str, float]] = field(default_factory=list)
 
 
-PLATEAU_WARMUP = 50
+PLATEAU_WARMUP = 50  # epochs of the released warm-up: from 0 to the full rate in 49 steps
 
 
 def learning_rate(step: int, steps: int, settings: Optimizer) -> float:

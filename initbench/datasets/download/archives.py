@@ -40,7 +40,7 @@ class NoRoomError(DataError):
 def extract(archive: Path, folder: Path) -> None:
     """Unpacks a .tar, .tar.gz, .tgz or .zip; the members lie directly in `folder`.
 
-    They are unpacked beside `folder` and moved there when all of them are, so that `folder` is whole or does not exist. Links
+    The members are unpacked beside `folder`, and moved there together at the end: so `folder` is whole or does not exist. Links
     are refused even where they stay inside: data sets need none, and they are how archives get out of their folder (the filters
     of `tarfile` had several such holes, Python's CVE-2025-4517 among them).
 

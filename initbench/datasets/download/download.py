@@ -24,7 +24,7 @@ from initbench.datasets.tables import read_json
 from initbench.errors import DataError, InitbenchError, UsageError
 from initbench.protocols import NoProgress, Progress
 
-_CHUNK = 2**20
+_CHUNK = 2**20  # bytes that are read before progress is told
 _SECONDS = 60.0  # without a byte
 _TRIES = 5  # in a row that bring nothing
 _PAUSE = 1.0  # seconds before the second try, doubled with each

@@ -49,7 +49,7 @@ _DEFAULTS: Final[Mapping[str, float]] = {"SamplesPerPixel": 1, "NumberOfFrames":
 _AXES_TOLERANCE = 1e-3  # of cosines: files give them to a few digits
 _SAME = 1e-4  # of cosines, and relative of pixel edges, between slices of one series
 _UNEVEN = 0.1  # of a step: positions are rounded, some to 0.1 mm
-_SAME_PLACE_MM = 1e-3
+_SAME_PLACE_MM = 1e-3  # slices that are closer lie at one place: the series is there twice, or several are
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from initbench.plots import COLOURS
 from initbench.protocols import Case
 
 _SHADE = 0.45  # of a label over the image
-_BINS = 20
+_BINS = 20  # of the histograms of volumes
 
 
 def draw(found: Fingerprint, case: Case, classes: tuple[str, ...], path: Path) -> None:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from initbench.datasets.phantom.randomness import Draw, pick
 from initbench.datasets.phantom.shapes import Array, Point, VoxelGrid, along, apart, blur, paint, soft, stamp_tube
 
-NODULE_RADIUS = (9.0, 17.0)
-MIN_NODULE_VOXELS = 20
-MIN_CASE_VOXELS = 200
+NODULE_RADIUS = (9.0, 17.0)  # mm
+MIN_NODULE_VOXELS = 20  # a smaller one is not painted
+MIN_CASE_VOXELS = 200  # fewer would make the Dice of a case all or nothing
 MAX_NODULES = 4
-ATTEMPTS = 60
+ATTEMPTS = 60  # at placing the nodules of a case: many places have no room
 
 
 @dataclass(frozen=True)

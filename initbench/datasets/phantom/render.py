@@ -12,7 +12,7 @@ from initbench.datasets.phantom.shapes import VoxelGrid, blur, paint, soft
 from initbench.datasets.phantom.tissue import paint_bones, parenchyma, soft_tissue
 from initbench.datasets.phantom.vessels import paint_great_vessels, vessel_tree
 
-HU_RANGE = (-1024, 1500)
+HU_RANGE = (-1024, 1500)  # the volume is clipped to it
 
 
 def render(grid: VoxelGrid, anatomy: Anatomy, draw: Draw) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

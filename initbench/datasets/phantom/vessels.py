@@ -11,7 +11,7 @@ from initbench.datasets.phantom.randomness import Draw, pick
 from initbench.datasets.phantom.shapes import Array, Point, VoxelGrid, along, minus, paint, stamp_tube, tube, unit
 from initbench.datasets.phantom.tissue import AIR, MUSCLE
 
-GENERATIONS = 6
+GENERATIONS = 6  # of branches, the stem counted
 
 
 def paint_great_vessels(hu: Array, grid: VoxelGrid, anatomy: Anatomy) -> Array:

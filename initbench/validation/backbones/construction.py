@@ -60,7 +60,7 @@ def check_wrong_patch(subject: Subject) -> str:
 
 
 def check_unknown_variant(subject: Subject) -> str:
-    """A variant that there is none of is refused with those there are."""
+    """An unknown variant is refused with an error that names the known ones."""
     try:
         subject.call(variant="no-such-variant")
     except ValueError as error:

@@ -41,7 +41,7 @@ class InitSubject:
 
     @property
     def info(self) -> InitializerInfo:
-        """What it declares, with what those inside it declare."""
+        """What the initializer declares, joined with what the initializers inside it declare."""
         return compose.info(self.component)
 
     def volumes(self) -> list[Volume]:
