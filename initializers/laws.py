@@ -52,7 +52,10 @@ def uniform(model: nn.Module, ctx: InitContext, /, *, scope: Scope = "linear+con
 def xavier_uniform(
     model: nn.Module, ctx: InitContext, /, *, gain: float = 1.0, scope: Scope = "linear+conv", bias: Bias = "zero"
 ) -> None:
-    """Bound gain·√(6/(fan_in+fan_out))."""
+    """Bound gain·√(6/(fan_in+fan_out)).
+
+    `gain` is above 0; `scope` and `bias` are as the module says.
+    """
     scale = check_number("gain", gain)
     draw_layers(model, ctx, _uniform(lambda site: scale * math.sqrt(6 / (site.fan_in + site.fan_out))), scope, bias)
 
@@ -61,7 +64,10 @@ def xavier_uniform(
 def xavier_normal(
     model: nn.Module, ctx: InitContext, /, *, gain: float = 1.0, scope: Scope = "linear+conv", bias: Bias = "zero"
 ) -> None:
-    """Standard deviation gain·√(2/(fan_in+fan_out))."""
+    """Standard deviation gain·√(2/(fan_in+fan_out)).
+
+    `gain` is above 0; `scope` and `bias` are as the module says.
+    """
     scale = check_number("gain", gain)
     draw_layers(model, ctx, _normal(lambda site: scale * math.sqrt(2 / (site.fan_in + site.fan_out))), scope, bias)
 
@@ -77,7 +83,10 @@ def kaiming_uniform(
     scope: Scope = "linear+conv",
     bias: Bias = "zero",
 ) -> None:
-    """Bound gain·√(3/fan); gain √2 as for ReLU."""
+    """Bound gain·√(3/fan); gain √2 as for ReLU.
+
+    `mode` says which fan it is, ``fan_in`` or ``fan_out``; `scope` and `bias` are as the module says.
+    """
     scale, fan = check_number("gain", gain), _fan(mode)
     draw_layers(model, ctx, _uniform(lambda site: scale * math.sqrt(3 / fan(site))), scope, bias)
 
@@ -93,7 +102,10 @@ def kaiming_normal(
     scope: Scope = "linear+conv",
     bias: Bias = "zero",
 ) -> None:
-    """Standard deviation gain/√fan; gain √2 as for ReLU."""
+    """Standard deviation gain/√fan; gain √2 as for ReLU.
+
+    `mode` says which fan it is, ``fan_in`` or ``fan_out``; `scope` and `bias` are as the module says.
+    """
     scale, fan = check_number("gain", gain), _fan(mode)
     draw_layers(model, ctx, _normal(lambda site: scale / math.sqrt(fan(site))), scope, bias)
 

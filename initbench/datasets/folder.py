@@ -233,6 +233,11 @@ def inside(root: Path, path: Path) -> Path:
 def check_files(root: Path, files: Mapping[str, Files], hint: str = "") -> None:
     """Refuses a table of files that are not there.
 
+    Args:
+        root: the data set's folder, for messages.
+        files: of each case.
+        hint: what to do, where completing the download is not it.
+
     Raises:
         DataError: names the first ones.
     """
@@ -293,6 +298,11 @@ def check_ids(root: Path, ids: Iterable[str]) -> None:
 def check_order(where: Path, classes: Sequence[str], known: Mapping[str, int]) -> None:
     """Refuses a table that numbers classes of a known name otherwise than the data set does.
 
+    Args:
+        where: the table, for messages.
+        classes: names by label.
+        known: the data set's label of each name, in lower case.
+
     Raises:
         DataError: names the first one.
     """
@@ -325,7 +335,13 @@ def levels(place: Path) -> list[Path]:
 
 
 def places(names: Sequence[str], data_root: Path | None, search: Sequence[Path]) -> Iterator[Path]:
-    """Folders that may be a data set: below the data roots, a root itself, and nnU-Net's ``DatasetNNN_NAME`` there."""
+    """Folders that may be a data set: below the data roots, a root itself, and nnU-Net's ``DatasetNNN_NAME`` there.
+
+    Args:
+        names: of the folder, in any case.
+        data_root: looked at first, where one was given.
+        search: data roots that are looked at after it.
+    """
     wanted = {name.lower() for name in names}
     for place in [*([data_root] if data_root else []), *search]:
         if not place.is_dir():

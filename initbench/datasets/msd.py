@@ -159,6 +159,11 @@ def _pairs(root: Path, training: Any) -> dict[str, Files]:
 def find_folder(folder: str, data_root: Path | None, search: Sequence[Path]) -> Path:
     """The Decathlon folder of a task.
 
+    Args:
+        folder: its name, as ``Task06_Lung``.
+        data_root: looked at first, where one was given.
+        search: data roots that are looked at after it.
+
     Raises:
         MissingDataError: not found; says where it was looked for, how to get it, and what works without it.
     """
@@ -284,6 +289,11 @@ def _check_fits(table: Path, task: _Task, layout: FolderLayout) -> None:
 
 def open_task(folder: str, data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
     """A task by the name of its folder: the Decathlon's own, else of a registered one what others made of it.
+
+    Args:
+        folder: the Decathlon's name, as ``Task06_Lung``.
+        data_root: looked at first, where one was given.
+        search: data roots that are looked at after it.
 
     Raises:
         MissingDataError: neither is there. DataError: there is one that is damaged, or is not the task.

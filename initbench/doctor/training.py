@@ -71,7 +71,13 @@ class _Watched:
 
 
 def determinism(backbone: str, device: torch.device, threads: int) -> list[Finding]:
-    """Trains the network twice from one seed with deterministic kernels, in the precision that runs choose, and compares bits."""
+    """Trains the network twice from one seed with deterministic kernels, in the precision that runs choose, and compares bits.
+
+    Args:
+        backbone: a component; it is built at tiny size.
+        device: where it is trained.
+        threads: torch threads on the CPU.
+    """
     spec = parse(backbone)
     chosen = resolve_precision("auto", device)
     about = f"{backbone} (tiny), {STEPS} steps on {device} in {chosen}"
@@ -127,7 +133,13 @@ def _where(first: _Trail, second: _Trail, state: int) -> str:
 
 
 def precision(backbone: str, device: torch.device, threads: int) -> list[Finding]:
-    """Measures a step in float32 and in bf16 by turns, and compares with what ``--precision auto`` chooses."""
+    """Measures a step in float32 and in bf16 by turns, and compares with what ``--precision auto`` chooses.
+
+    Args:
+        backbone: a component; it is built at tiny size.
+        device: where it is trained.
+        threads: torch threads on the CPU.
+    """
     task, settings = _task(parse(backbone), device, USUAL)
     both: tuple[Precision, Precision] = ("float32", "bf16")
     seconds: dict[Precision, list[float]] = {name: [] for name in both}

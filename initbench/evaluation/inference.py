@@ -27,7 +27,13 @@ _MIRRORINGS = [axes for count in range(4) for axes in combinations((2, 3, 4), co
 
 
 def window_starts(size: int, patch: int, overlap: float) -> list[int]:
-    """First voxels of the windows along one axis; the last one ends at the volume's end."""
+    """First voxels of the windows along one axis; the last one ends at the volume's end.
+
+    Args:
+        size: voxels of the volume along the axis.
+        patch: voxels of a window along it.
+        overlap: share of a window that the next one covers, from 0 to below 1.
+    """
     if size <= patch:
         return [0]
     step = max(1, int(patch * (1 - overlap)))
@@ -35,7 +41,13 @@ def window_starts(size: int, patch: int, overlap: float) -> list[int]:
 
 
 def importance(patch: Grid, blend: Literal["constant", "gaussian"], device: torch.device) -> Tensor:
-    """Weight of each voxel of a window, ``(D, H, W)``."""
+    """Weight of each voxel of a window, ``(D, H, W)``.
+
+    Args:
+        patch: (D, H, W) of the window.
+        blend: ``constant`` gives all voxels 1, ``gaussian`` less towards the borders.
+        device: of the result.
+    """
     weight = torch.ones(patch, device=device)
     if blend == "constant":
         return weight
@@ -49,7 +61,15 @@ def importance(patch: Grid, blend: Literal["constant", "gaussian"], device: torc
 
 @torch.inference_mode()
 def predict_probabilities(model: nn.Module, image: Tensor, patch: Grid, settings: Inference, precision: Precision) -> Tensor:
-    """Class probabilities ``(K, D, H, W)`` float32 of one volume ``(C, D, H, W)``; a volume smaller than the patch is padded."""
+    """Class probabilities ``(K, D, H, W)`` float32 of one volume ``(C, D, H, W)``; a volume smaller than the patch is padded.
+
+    Args:
+        model: the network, in evaluation mode.
+        image: the volume, on the network's device.
+        patch: (D, H, W) of a window.
+        settings: overlap, blending, mirroring, and windows at a time.
+        precision: of the forward pass.
+    """
     size: Grid = (image.shape[1], image.shape[2], image.shape[3])
     margins = [max(0, p - s) for p, s in zip(patch, size, strict=True)]
     pads = [(m // 2, m - m // 2) for m in margins]

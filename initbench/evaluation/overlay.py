@@ -30,7 +30,13 @@ class OverlayCase:
 
 
 def draw(cases: Sequence[OverlayCase], classes: Sequence[str], path: Path) -> None:
-    """Draws one row a case: the slice with most reference, then the slice where reference and prediction differ most."""
+    """Draws one row a case: the slice with most reference, then the slice where reference and prediction differ most.
+
+    Args:
+        cases: from top to bottom.
+        classes: names by label, the background first.
+        path: of the picture.
+    """
     figure = Figure(figsize=(13, 3.4 * len(cases) + 0.5), layout="constrained")
     grid = figure.subplots(len(cases), 4, squeeze=False)
     for row, case in zip(grid, cases, strict=True):

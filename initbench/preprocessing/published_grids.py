@@ -101,7 +101,13 @@ def spline(volume: NDArray[np.float32], shape: Grid, order: int, coarse: int | N
 
 
 def one_hot(labels: NDArray[Label], shape: Grid, coarse: int | None) -> NDArray[Label]:
-    """``resample_data_or_seg`` for labels: each class linearly; where it has one half or more of a voxel, that is its class."""
+    """``resample_data_or_seg`` for labels: each class linearly; where it has one half or more of a voxel, that is its class.
+
+    Args:
+        labels: ``(D, H, W)``.
+        shape: (D, H, W) of the result.
+        coarse: the axis whose slices are repeated, None to interpolate along all.
+    """
     if labels.shape == shape:
         return labels
     if coarse is None:

@@ -50,7 +50,13 @@ def deep_supervision_weights(count: int, *, coarsest: bool = True) -> list[float
 
 
 def supervised_loss(outputs: Tensor | Sequence[Tensor], label: Tensor, settings: Loss) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss over one output, or weighted over all outputs of deep supervision; targets take each output's own grid."""
+    """The loss over one output, or weighted over all outputs of deep supervision; targets take each output's own grid.
+
+    Args:
+        outputs: logits ``(N, K, D, H, W)``, or a list of them, finest first.
+        label: ``(N, D, H, W)`` int64.
+        settings: of the Dice and the cross-entropy, and whether the coarsest output counts.
+    """
     if isinstance(outputs, Tensor):
         return dice_ce(outputs, label, settings)
     total = torch.zeros((), device=label.device)

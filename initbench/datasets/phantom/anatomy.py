@@ -123,7 +123,13 @@ def cavity_radii(anatomy: Anatomy, t: Array) -> tuple[Array, Array]:
 
 
 def find_regions(grid: VoxelGrid, anatomy: Anatomy, draw: Draw) -> Regions:
-    """Where trunk, rib cage, heart, diaphragm and lungs lie."""
+    """Where trunk, rib cage, heart, diaphragm and lungs lie.
+
+    Args:
+        grid: the voxels.
+        anatomy: sizes and densities of the body.
+        draw: random numbers.
+    """
     x, y, z = grid.axes()
     t = grid.t()
     uneven = (1.6 * draw.texture(grid.shape, 4.0), 1.6 * draw.texture(grid.shape, 4.0))

@@ -16,7 +16,13 @@ HU_RANGE = (-1024, 1500)  # the volume is clipped to it
 
 
 def render(grid: VoxelGrid, anatomy: Anatomy, draw: Draw) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Image ``(X, Y, Z)`` in whole HU and label of one body."""
+    """Image ``(X, Y, Z)`` in whole HU and label of one body.
+
+    Args:
+        grid: the voxels.
+        anatomy: sizes and densities of the body.
+        draw: random numbers.
+    """
     regions = find_regions(grid, anatomy, draw)
     hu = soft_tissue(grid, anatomy, regions, draw)
     paint_bones(hu, grid, anatomy, regions)

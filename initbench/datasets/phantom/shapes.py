@@ -100,7 +100,13 @@ def apart(a: Point, b: Point) -> float:
 def ellipsoid(
     coordinates: tuple[Array | float, ...], centre: tuple[Array | float, ...], radii: tuple[Array | float, ...]
 ) -> Array:
-    """Distance to an ellipse or ellipsoid to first order; one axis per coordinate, all broadcast."""
+    """Distance to an ellipse or ellipsoid to first order; one axis per coordinate, all broadcast.
+
+    Args:
+        coordinates: in mm, one array an axis.
+        centre: likewise.
+        radii: likewise.
+    """
     value, slope = np.asarray(-1.0), np.asarray(1e-12)
     for x, c, r in zip(coordinates, centre, radii, strict=True):
         scaled = (x - c) / r
@@ -128,7 +134,14 @@ def paint(hu: Array, occupancy: Array, value: float | Array) -> None:
 
 
 def stamp_tube(field: Array, grid: VoxelGrid, ends: tuple[Point, Point], radii: tuple[float, float]) -> None:
-    """Adds a tapered tube to an occupancy field in place; only the voxels around it are touched."""
+    """Adds a tapered tube to an occupancy field in place; only the voxels around it are touched.
+
+    Args:
+        field: occupancies from 0 to 1, of the grid's shape.
+        grid: the voxels.
+        ends: of its axis, in mm.
+        radii: at the two ends, in mm.
+    """
     (a, b), margin = ends, max(radii) + grid.spacing[0]
     low, high = (
         (pick(a[0], b[0]) + sign, pick(a[1], b[1]) + sign, pick(a[2], b[2]) + sign)

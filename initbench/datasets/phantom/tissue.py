@@ -12,7 +12,14 @@ AIR, FAT, MUSCLE, WATER, ORGAN = -1000.0, -100.0, 45.0, 10.0, 60.0
 
 
 def soft_tissue(grid: VoxelGrid, anatomy: Anatomy, regions: Regions, draw: Draw) -> Array:
-    """HU of the trunk without bones, blood and lungs."""
+    """HU of the trunk without bones, blood and lungs.
+
+    Args:
+        grid: the voxels.
+        anatomy: sizes and densities of the body.
+        regions: where trunk, cavity, heart and lungs lie.
+        draw: random numbers.
+    """
     x, y, z = grid.axes()
     ramp = grid.spacing[0]
     hu = np.full(grid.shape, AIR)
@@ -49,7 +56,14 @@ def _abdomen(hu: Array, grid: VoxelGrid, anatomy: Anatomy, regions: Regions) -> 
 
 
 def paint_bones(hu: Array, grid: VoxelGrid, anatomy: Anatomy, regions: Regions) -> None:
-    """Spine, ribs, sternum and shoulder blades."""
+    """Spine, ribs, sternum and shoulder blades.
+
+    Args:
+        hu: the image in HU, changed in place.
+        grid: the voxels.
+        anatomy: sizes and densities of the body.
+        regions: where trunk, cavity, heart and lungs lie.
+    """
     x, y, z = grid.axes()
     ramp = grid.spacing[0]
     _ribs(hu, grid, anatomy, regions)
@@ -97,7 +111,13 @@ def _sternum_and_blades(hu: Array, grid: VoxelGrid, anatomy: Anatomy) -> None:
 
 
 def parenchyma(grid: VoxelGrid, anatomy: Anatomy, draw: Draw) -> Array:
-    """HU of lung tissue: denser at the back, patchy, with a fissure in each lung."""
+    """HU of lung tissue: denser at the back, patchy, with a fissure in each lung.
+
+    Args:
+        grid: the voxels.
+        anatomy: sizes and densities of the body.
+        draw: random numbers.
+    """
     x, y, z = grid.axes()
     back = np.clip(0.5 - y / (2.0 * anatomy.body[1]), 0.0, 1.0)
     patches = np.maximum(draw.texture(grid.shape, 5.0) - 0.6, 0.0)

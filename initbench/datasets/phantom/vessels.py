@@ -15,7 +15,13 @@ GENERATIONS = 6  # of branches, the stem counted
 
 
 def paint_great_vessels(hu: Array, grid: VoxelGrid, anatomy: Anatomy) -> Array:
-    """Paints the tubes of the mediastinum and returns the occupancy of all of them."""
+    """Paints the tubes of the mediastinum and returns the occupancy of all of them.
+
+    Args:
+        hu: the image in HU, changed in place.
+        grid: the voxels.
+        anatomy: sizes and densities of the body.
+    """
     h, depth = grid.height, anatomy.body[1]
     arch, carina = anatomy.arch, anatomy.carina
     behind = spine_y(anatomy) + anatomy.spine
@@ -48,7 +54,14 @@ def _airways(grid: VoxelGrid, anatomy: Anatomy, wall: float) -> Array:
 
 
 def vessel_tree(grid: VoxelGrid, anatomy: Anatomy, regions: Regions, draw: Draw) -> Array:
-    """Occupancy of the vessels of both lungs: they fork on the way from the hilum and get thinner."""
+    """Occupancy of the vessels of both lungs: they fork on the way from the hilum and get thinner.
+
+    Args:
+        grid: the voxels.
+        anatomy: sizes and densities of the body.
+        regions: where trunk, cavity, heart and lungs lie.
+        draw: random numbers.
+    """
     field = np.zeros(grid.shape)
     for side, lung in enumerate(regions.lungs):
         inner = np.flatnonzero(lung < -8.0)
