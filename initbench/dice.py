@@ -27,7 +27,7 @@ class Rule:
     Attributes:
         predicted: where the prediction has the class.
         neither: where the prediction lacks it, too.
-        meaning: both in words, after "a class that the reference lacks scores".
+        meaning: both in words, as what such a class scores.
         source: who scores so.
     """
 
@@ -46,6 +46,14 @@ POLICIES: Mapping[DicePolicy, Rule] = MappingProxyType(
         "worst": Rule(0.0, 0.0, "always 0", "the lowest score that any rule could give"),
     }
 )
+
+
+def policies_in_words() -> str:
+    """What each policy scores, for the help of an option; policies that score alike are named together."""
+    names: dict[str, list[str]] = {}
+    for policy, rule in POLICIES.items():
+        names.setdefault(rule.meaning, []).append(policy)
+    return "; ".join(f"{meaning} ({', '.join(alike)})" for meaning, alike in names.items())
 
 
 def _ratio(tp: Number, fp: Number, fn: Number) -> Number:

@@ -31,6 +31,7 @@ from initbench.choices import (
     Stream,
     SweepProtocol,
 )
+from initbench.dice import policies_in_words
 from initbench.errors import UsageError
 from initbench.protocols import Size
 
@@ -347,8 +348,7 @@ DicePolicyOption = Annotated[
     DicePolicy,
     typer.Option(
         "--dice-policy",
-        help="What a class scores where the reference lacks it. Nothing (reference-mask, monai); 0 if predicted, else nothing "
-        "(nnunet) or 1 (empty-is-one); always 0 (worst).",
+        help=f"What a class scores where the reference lacks it: {policies_in_words()}.",
         rich_help_panel=HOW_JUDGED,
     ),
 ]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from initbench.choices import DicePolicy
-from initbench.dice import POLICIES, Counts, case_dice, dice_of_counts, run_dice
+from initbench.dice import POLICIES, Counts, case_dice, dice_of_counts, policies_in_words, run_dice
 from tests.folders import ROOT
 
 NAN = math.nan
@@ -47,6 +47,13 @@ def test_every_policy_has_a_rule_and_a_meaning() -> None:
     assert tuple(POLICIES) == get_args(DicePolicy)
     for rule in POLICIES.values():
         assert rule.meaning
+
+
+def test_policies_that_score_alike_are_named_together() -> None:
+    assert policies_in_words() == (
+        "nothing (reference-mask, monai); 0 if predicted, else nothing (nnunet); 0 if predicted, else 1 (empty-is-one); "
+        "always 0 (worst)"
+    )
 
 
 def test_means_are_over_what_has_a_score() -> None:
