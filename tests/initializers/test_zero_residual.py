@@ -191,7 +191,7 @@ def first_gradients(init: str, steps: int) -> list[float]:
 
 
 def test_a_norm_without_parameters_magnifies_the_first_gradients_only() -> None:
-    """Zero before it is exact, and 1/√ε is the price: ARCHITECTURE.md says how much and for how long."""
+    """Zero before it is exact, and 1/√ε is the price: the decisions on initializers say how much, and for how long."""
     plain, zeroed = first_gradients("default", 1), first_gradients("zero-residual", 10)
     assert 30 < zeroed[0] / plain[0] < 316
     assert zeroed[-1] < 3 * plain[0]
