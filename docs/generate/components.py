@@ -23,13 +23,11 @@ def page() -> str:
     """Returns the page of all built-in components."""
     parts = [INTRODUCTION]
     for kind, title in TITLES.items():
-        parts.append(f"## {title}")
-        parts.append(
-            table(
-                ("name", "what it is"), [(f"[`{name}`](#{kind}-{name})", plain(e.summary)) for name, e in CATALOG[kind].items()]
-            )
-        )
-        parts += [_component(kind, name) for name in CATALOG[kind]]
+        rows, sections = [], []
+        for name, entry in CATALOG[kind].items():
+            rows.append((f"[`{name}`](#{kind}-{name})", plain(entry.summary)))
+            sections.append(_component(kind, name))
+        parts += [f"## {title}", table(("name", "what it is"), rows), *sections]
     return "\n\n".join(parts) + "\n"
 
 
@@ -42,19 +40,28 @@ def _component(kind: Kind, name: str) -> str:
         parts += _backbone(component)
     else:
         parts += _dataset(name)
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(filter(None, parts))
 
 
 def _initializer(component: registry.Component[Any]) -> list[str]:
     info = component.info
-    facts = [f"Source: {info.paper}." if info.paper else ""]
-    facts.append("It trains on unlabelled patches of the training cases, so it costs steps." if info.learned else "")
-    facts.append("It brings in data from outside the study, in one draw that all seeds share." if info.external else "")
+    facts = []
+    if info.paper:
+        facts.append(f"Source: {info.paper}.")
+    if info.learned:
+        facts.append("It trains on unlabelled patches of the training cases, so it costs steps.")
+    if info.external:
+        facts.append("It brings in data from outside the study, in one draw that all seeds share.")
     rows = []
     for name, default in component.takes.items():
-        rows.append((code(name), "has to be given" if default is registry.REQUIRED else code(repr(default))))
-    takes = table(("parameter", "default"), rows) if rows else "It takes no parameters."
-    return [docstring(component.target), " ".join(filter(None, facts)), takes]
+        shown = code(repr(default))
+        if default is registry.REQUIRED:
+            shown = "has to be given"
+        rows.append((code(name), shown))
+    if not rows:
+        facts.append("It takes no parameters.")
+        return [docstring(component.target), " ".join(facts)]
+    return [docstring(component.target), " ".join(facts), table(("parameter", "default"), rows)]
 
 
 def _backbone(component: registry.Component[Any]) -> list[str]:

@@ -27,7 +27,7 @@ FIRST = ("tutorials/first-study.md", "tutorials/your-data.md", "tutorials/your-i
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the generated pages and those of the root, and orders the navigation."""
+    """Adds the generated pages and the pages at the root, and orders the navigation."""
     for place, page in GENERATED.items():
         files.append(File.generated(config, place, content=page()))
     for name in links.ROOT_PAGES:
@@ -40,18 +40,35 @@ def _navigation(pages: list[str]) -> list[Any]:
     """Returns the navigation: a section for each folder, so that a new page needs no entry anywhere."""
     nav: list[Any] = ["index.md"]
     for title, folder in SECTIONS.items():
-        inside = sorted(page for page in pages if page.startswith(folder) and "/decisions/" not in page)
-        entries: list[Any] = sorted(inside, key=lambda page: (FIRST.index(page) if page in FIRST else len(FIRST), page))
-        decisions = [page for page in pages if page.startswith(f"{folder}decisions/")]
-        if decisions:
-            entries.append({"Decisions": sorted(decisions, key=lambda page: (not page.endswith("index.md"), page))})
+        entries: list[Any] = []
+        decided = []
+        for page in sorted(pages, key=_place):
+            if page.startswith(f"{folder}decisions/"):
+                decided.append(page)
+            elif page.startswith(folder):
+                entries.append(page)
+        if decided:
+            entries.append({"Decisions": decided})
         nav.append({title: entries})
     nav.append({"Project": list(links.ROOT_PAGES)})
     return nav
 
 
+def _place(page: str) -> tuple[bool, int, str]:
+    """Returns where a page stands in its section: the first page of a folder before all, then the tutorials in order."""
+    tutorial = FIRST.index(page) if page in FIRST else len(FIRST)
+    return not page.endswith("/index.md"), tutorial, page
+
+
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Makes the links of a page lead to pages of the site, and lists the decisions on their first page."""
+    """Makes the links of a page lead to pages of the site, and lists the decisions on their first page.
+
+    Args:
+        markdown: the page.
+        page: which one it is.
+        config: the settings of the site.
+        files: everything that the site holds.
+    """
     place = page.file.src_uri
     if place == "explanation/decisions/index.md":
         markdown = f"{markdown}\n\n{decisions.listed()}\n"

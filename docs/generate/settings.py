@@ -38,12 +38,12 @@ def sections(recipe: Recipe) -> Iterator[str]:
         prefix, section = waiting.pop(0)
         yield f"### `{prefix.rstrip('.')}`" if prefix else "### At the top"
         yield docstring(type(section))
-        inner = {name: value for name, value in section if isinstance(value, BaseModel)}
-        waiting += [(f"{prefix}{name}.", value) for name, value in inner.items()]
         schema = type(section).model_json_schema()
         rows = []
         for name, value in section:
-            if name not in inner:
+            if isinstance(value, BaseModel):
+                waiting.append((f"{prefix}{name}.", value))
+            else:
                 rows.append((code(f"{prefix}{name}"), takes(schema["properties"][name]), _shown(value)))
         if rows:
             yield table(("setting", "takes", "base"), rows)
