@@ -32,7 +32,7 @@ test-full: check ## all of it, with training runs on real volumes: most of an ho
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup tests/$(ROOM)
 
 docs: $(STAMP) ## the documentation as a site that is read without a network: site/index.html
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet # the variable silences an advertisement
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict # the variable silences an advertisement
 
 bench: $(STAMP) ## speed of the device-resident data path and of a training step
 	OMP_NUM_THREADS=1 $(BIN)/pytest benchmarks --benchmark-only
