@@ -9,11 +9,14 @@ import typer
 
 from docs.generate.text import code, plain, table
 from initbench.cli.app import app
+from initbench.cli.spellings import OLD_SPELLINGS
 
 INTRODUCTION = """# Commands
 
 This page is made from the command line itself, so it says what `initbench COMMAND --help` says.
 [Options that decide the numbers](../how-to/options.md) says which of the options change a result."""
+OPTIONS = "An option has the same meaning in every command that takes it."
+OLD = "An old spelling still works. The command says the new one on standard error."
 
 
 def page() -> str:
@@ -24,7 +27,30 @@ def page() -> str:
     parts = [INTRODUCTION]
     for panel, sections in panels.items():
         parts += [f"## {panel}", *sections]
+    parts += ["## Options and their meanings", OPTIONS, meanings(), "## Old spellings", OLD, old_spellings()]
     return "\n\n".join(parts) + "\n"
+
+
+def meanings() -> str:
+    """Returns a table of every option name with its meaning, which is the first sentence of its help."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for name, command in commands():
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                meaning = parameter.help.split(". ")[0].removesuffix(".")
+                for option in parameter.opts:
+                    found.setdefault(option, (meaning, []))[1].append(name.removeprefix("initbench "))
+    rows = [(code(option), plain(meaning), ", ".join(names)) for option, (meaning, names) in sorted(found.items())]
+    return table(("option", "meaning", "commands"), rows)
+
+
+def old_spellings() -> str:
+    """Returns a table of the options that had another name."""
+    rows = []
+    for words, names in OLD_SPELLINGS.items():
+        command = " ".join(("initbench", *words))
+        rows += [(code(command), code(old), code(new)) for old, new in names.items()]
+    return table(("command", "old spelling", "new spelling"), rows)
 
 
 def commands() -> Iterator[tuple[str, Any]]:

@@ -18,7 +18,6 @@ from initbench.cli.data import download_data, info_data, list_data, prepare_data
 from initbench.cli.diagnose import diagnose
 from initbench.cli.doctor import doctor
 from initbench.cli.measure import measure
-from initbench.cli.options import with_options
 from initbench.cli.output import say, warn
 from initbench.cli.plan import plan
 from initbench.cli.pretrain import pretrain
@@ -42,7 +41,7 @@ def _group(commands: Commands, text: str) -> typer.Typer:
     """Returns commands that share a first word, with what the help says of it."""
     group = typer.Typer(no_args_is_help=True, help=text)
     for name, command in commands.items():
-        group.command(name)(with_options(command))
+        group.command(name)(command)
     return group
 
 
@@ -101,7 +100,7 @@ for panel, commands in PANELS.items():
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, rich_help_panel=panel)
         else:
-            app.command(name, rich_help_panel=panel)(with_options(command))
+            app.command(name, rich_help_panel=panel)(command)
 
 
 def _show_version(asked: bool) -> None:
@@ -127,7 +126,11 @@ def initbench(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command that `arguments` name, by default those of the process. People get one line, not a traceback."""
+    """Runs a command. People get one line, not a traceback.
+
+    Args:
+        arguments: the words of the command; by default the arguments of the process.
+    """
     try:
         app(args=newly_spelled(sys.argv[1:] if arguments is None else arguments), standalone_mode=True)
     except InitbenchError as error:

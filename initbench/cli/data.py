@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from initbench import plots
+from initbench.cli.command import command
 from initbench.cli.options import (
     OUTPUT,
     WHICH_DATA,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 NameArgument = Annotated[str, typer.Argument(help="Data set: name, or path of a Decathlon or nnU-Net raw folder.")]
 
 
+@command
 def list_data(data_root: DataRootOption = None, json: JsonOption = False) -> None:
     """List data sets and where they are.
 
@@ -76,6 +78,7 @@ def _sources(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[str]]
     return found
 
 
+@command
 def info_data(name: NameArgument, data_root: DataRootOption = None, plot: PlotOption = None, json: JsonOption = False) -> None:
     """Show what is in a data set.
 
@@ -98,6 +101,7 @@ def info_data(name: NameArgument, data_root: DataRootOption = None, plot: PlotOp
         _print(found, Console(highlight=False))
 
 
+@command
 def verify_data(name: NameArgument, data_root: DataRootOption = None, json: JsonOption = False) -> None:
     """Check every case and file of a data set.
 
@@ -125,6 +129,7 @@ def verify_data(name: NameArgument, data_root: DataRootOption = None, json: Json
         sys.exit(1)
 
 
+@command
 def prepare_data(
     name: NameArgument,
     parts: Parts,
@@ -172,10 +177,13 @@ def prepare_data(
         )
 
 
+@command
 def download_data(
     name: Annotated[str, typer.Argument(help="Decathlon task: brats, hippocampus, lung, or the folder's name as Task09_Spleen.")],
     data_root: DataRootOption = None,
-    url: Annotated[str | None, typer.Option("--url", help="Another copy of the task's tar.", rich_help_panel=WHICH_DATA)] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="ADDRESS", help="Another copy of the task's tar.", rich_help_panel=WHICH_DATA)
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the archive, too.", rich_help_panel=OUTPUT)] = False,
     json: JsonOption = False,
 ) -> None:

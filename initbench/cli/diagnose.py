@@ -9,6 +9,7 @@ from rich.console import Console
 
 from initbench import plots
 from initbench.choices import DATASET
+from initbench.cli.command import command
 from initbench.cli.options import (
     BackboneOption,
     DatasetOption,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from initbench.tools.diagnose import Diagnosis
 
 
+@command
 def diagnose(
     init: InitsOption,
     backbone: BackboneOption,

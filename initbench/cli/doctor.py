@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
+from initbench.cli.command import command
 from initbench.cli.options import RUNS, BackboneOption, DataRootOption, DeviceOption, JsonOption, OutOption, ThreadsOption
 from initbench.cli.output import under_way, write_json
 from initbench.errors import InitbenchError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
+@command
 def doctor(
     backbone: BackboneOption = "unetr",
     device: DeviceOption = "auto",

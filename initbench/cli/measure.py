@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from initbench.cli.checks import Report
+from initbench.cli.command import command
 from initbench.cli.options import NSD_TOLERANCE_MM, DataRootOption, JsonOption, RecordedDeviceOption, ToleranceOption
 from initbench.cli.output import write_json
 from initbench.cli.verify import RunFoldersArgument, runs_below
 from initbench.errors import InitbenchError
 
 
+@command
 def measure(
     runs: RunFoldersArgument,
     nsd_tolerance: ToleranceOption = NSD_TOLERANCE_MM,

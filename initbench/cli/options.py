@@ -3,17 +3,14 @@
 An option name has one meaning. It is the first sentence of its help and reads the same wherever the option stands; the sentences
 after it say how many values a command takes and what it does without any. A test compares all commands.
 
-A group is a frozen dataclass whose fields are options. A command takes it as one parameter, and `with_options` shows typer the
-fields.
+A group is a frozen dataclass whose fields are options. A command takes it as one parameter (see `initbench.cli.command`).
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -49,7 +46,7 @@ HOW_JUDGED = "How they are judged"
 OUTPUT = "Output"
 PANELS = (WHAT, HOW_LONG, WHERE, WHICH_DATA, WHICH_RUNS, HOW_JUDGED, OUTPUT)
 
-# Defaults that several commands share, beside those of `choices`.
+# Defaults that several commands share. `choices` holds the ones that the Python API has, too.
 RUNS = Path("runs")
 JOBS = 1
 NSD_TOLERANCE_MM = 2.0
@@ -65,48 +62,10 @@ _SET = "Setting over the recipe: section.field=value."
 _MANY = "Comma list or repeated."
 
 
-def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Returns `command` as typer needs it: the options of a group are parameters of their own, sorted by panel.
-
-    Args:
-        command: a function, some of whose parameters are annotated with a group.
-    """
-    parameters: list[inspect.Parameter] = []
-    groups: dict[str, Any] = {}
-    for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        group: Any = parameter.annotation
-        if is_dataclass(group):
-            groups[parameter.name] = group
-            parameters += inspect.signature(parameter.annotation, eval_str=True).parameters.values()
-        else:
-            parameters.append(parameter)
-
-    @functools.wraps(command)
-    def call(**values: Any) -> None:
-        for name, group in groups.items():
-            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
-        command(**values)
-
-    # As keywords, parameters may stand in any order: what is needed need not come first.
-    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in sorted(parameters, key=_panel)]
-    call.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
-    call.__annotations__ = {parameter.name: parameter.annotation for parameter in keywords}
-    call.__doc__ = _reflowed(command.__doc__ or "")
-    return call
-
-
-def _reflowed(text: str) -> str:
-    """Returns a docstring without the line breaks inside its paragraphs, which the help would print on a narrow terminal."""
-    paragraphs = inspect.cleandoc(text).split("\n\n")
-    return "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
-
-
-def _panel(parameter: inspect.Parameter) -> int:
-    """Returns the place of a parameter's panel; arguments, which have none, come first."""
-    for stated in getattr(parameter.annotation, "__metadata__", ()):
-        if stated.rich_help_panel in PANELS:
-            return PANELS.index(stated.rich_help_panel)
-    return -1
+def comma_list(text: str | None) -> list[str]:
+    """Returns the items of a comma list, none of them empty."""
+    items = [item.strip() for item in (text or "").split(",")]
+    return [item for item in items if item]
 
 
 def _names(kind: Kind) -> Callable[[str], list[str]]:
@@ -137,20 +96,27 @@ def _check_margin(points: float) -> float:
 
 # --- what is run ------------------------------------------------------------------------------------------------------
 
-InitOption = Annotated[str, typer.Option("--init", help=_INIT, autocompletion=_COMPLETE_INIT, rich_help_panel=WHAT)]
+InitOption = Annotated[
+    str, typer.Option("--init", metavar="NAME", help=_INIT, autocompletion=_COMPLETE_INIT, rich_help_panel=WHAT)
+]
 InitsOption = Annotated[
-    list[str], typer.Option("--init", help=f"{_INIT} {_MANY}", autocompletion=_COMPLETE_INIT, rich_help_panel=WHAT)
+    list[str],
+    typer.Option("--init", metavar="NAME", help=f"{_INIT} {_MANY}", autocompletion=_COMPLETE_INIT, rich_help_panel=WHAT),
 ]
 BackboneOption = Annotated[
-    str, typer.Option("--backbone", help=_BACKBONE, autocompletion=_COMPLETE_BACKBONE, rich_help_panel=WHAT)
+    str, typer.Option("--backbone", metavar="NAME", help=_BACKBONE, autocompletion=_COMPLETE_BACKBONE, rich_help_panel=WHAT)
 ]
 BackbonesOption = Annotated[
-    list[str], typer.Option("--backbone", help=f"{_BACKBONE} {_MANY}", autocompletion=_COMPLETE_BACKBONE, rich_help_panel=WHAT)
+    list[str],
+    typer.Option(
+        "--backbone", metavar="NAME", help=f"{_BACKBONE} {_MANY}", autocompletion=_COMPLETE_BACKBONE, rich_help_panel=WHAT
+    ),
 ]
 OtherBackboneOption = Annotated[
     str | None,
     typer.Option(
         "--backbone",
+        metavar="NAME",
         help=f"{_BACKBONE} Instead of the published ones.",
         autocompletion=_COMPLETE_BACKBONE,
         rich_help_panel=WHAT,
@@ -160,6 +126,7 @@ OverridesOfBackboneOption = Annotated[
     str,
     typer.Option(
         "--backbone",
+        metavar="NAME",
         help=f"{_BACKBONE} Recipes may set something else for it.",
         show_default=False,
         autocompletion=_COMPLETE_BACKBONE,
@@ -170,20 +137,23 @@ TestBackbonesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--backbone",
+        metavar="NAME",
         help=f"{_BACKBONE} {_MANY} At tiny size.",
         show_default="probe (a small network of many kinds of parameters), unetr, unetrpp",
         autocompletion=_COMPLETE_BACKBONE,
         rich_help_panel=WHAT,
     ),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help=_SEED, min=0, rich_help_panel=WHAT)]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help=_SEED, min=0, rich_help_panel=WHAT)]
 SeedsOption = Annotated[
-    list[int] | None, typer.Option("--seed", help=f"{_SEED} Repeatable, instead of --seeds.", min=0, rich_help_panel=WHAT)
+    list[int] | None,
+    typer.Option("--seed", metavar="N", help=f"{_SEED} Repeatable, instead of --seeds.", min=0, rich_help_panel=WHAT),
 ]
 SeedCountOption = Annotated[
     int | None,
     typer.Option(
         "--seeds",
+        metavar="N",
         help="Number of seeds, from 0 on. 1 by default; of a published table 3, and a report takes all that are there.",
         min=1,
         rich_help_panel=WHAT,
@@ -201,6 +171,7 @@ FixOption = Annotated[
     list[str] | None,
     typer.Option(
         "--fix",
+        metavar="STREAM",
         help="Stream that every seed draws as seed 0 does. Shows the variance of the others; repeatable: "
         f"{', '.join(get_args(Stream))}.",
         rich_help_panel=WHAT,
@@ -208,11 +179,15 @@ FixOption = Annotated[
 ]
 RecipeOption = Annotated[
     str | None,
-    typer.Option("--recipe", help="Recipe: name or TOML file.", show_default="that of the data set", rich_help_panel=WHAT),
+    typer.Option(
+        "--recipe", metavar="NAME", help="Recipe: name or TOML file.", show_default="that of the data set", rich_help_panel=WHAT
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help=f"{_SET} Over inits: init.parameter=value; repeatable.", rich_help_panel=WHAT),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help=f"{_SET} Over inits: init.parameter=value; repeatable.", rich_help_panel=WHAT
+    ),
 ]
 
 # --- how long, and where ----------------------------------------------------------------------------------------------
@@ -244,32 +219,37 @@ MeasureOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", help=f"{_DEVICE} Jobs spread over several devices.", rich_help_panel=WHERE)
+    str, typer.Option("--device", metavar="NAME", help=f"{_DEVICE} Jobs spread over several devices.", rich_help_panel=WHERE)
 ]
 RecordedDeviceOption = Annotated[
-    str | None, typer.Option("--device", help=_DEVICE, show_default="as the run had it", rich_help_panel=WHERE)
+    str | None, typer.Option("--device", metavar="NAME", help=_DEVICE, show_default="as the run had it", rich_help_panel=WHERE)
 ]
 PrecisionOption = Annotated[
     PrecisionChoice,
     typer.Option("--precision", help="Arithmetic. auto: bf16 where the device is fast at it.", rich_help_panel=WHERE),
 ]
-JobsOption = Annotated[int, typer.Option("--jobs", help="Runs at a time.", min=1, rich_help_panel=WHERE)]
+JobsOption = Annotated[int, typer.Option("--jobs", metavar="N", help="Runs at a time.", min=1, rich_help_panel=WHERE)]
 ThreadsOption = Annotated[
     int,
     typer.Option(
-        "--threads", help="Threads of torch for a run on the CPU. Another number changes bits.", min=1, rich_help_panel=WHERE
+        "--threads",
+        metavar="N",
+        help="Threads of torch for a run on the CPU. Another number changes bits.",
+        min=1,
+        rich_help_panel=WHERE,
     ),
 ]
 
 # --- which data -------------------------------------------------------------------------------------------------------
 
 DatasetOption = Annotated[
-    str, typer.Option("--dataset", help=_DATASET, autocompletion=_COMPLETE_DATASET, rich_help_panel=WHICH_DATA)
+    str, typer.Option("--dataset", metavar="NAME", help=_DATASET, autocompletion=_COMPLETE_DATASET, rich_help_panel=WHICH_DATA)
 ]
 DatasetsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--dataset",
+        metavar="NAME",
         help=f"{_DATASET} {_MANY}",
         show_default=DATASET,
         autocompletion=_COMPLETE_DATASET,
@@ -280,6 +260,7 @@ DataRootOption = Annotated[
     Path | None,
     typer.Option(
         "--data-root",
+        metavar="FOLDER",
         help="Folder that holds the data sets. The variable INITBENCH_DATA names others.",
         rich_help_panel=WHICH_DATA,
     ),
@@ -288,6 +269,7 @@ SplitOption = Annotated[
     str | None,
     typer.Option(
         "--split",
+        metavar="NAME",
         help="Split: auto, published, or a name. Names: published splits, nnunet-fold-0, names in a splits.json beside the data.",
         show_default="published where there is one",
         rich_help_panel=WHICH_DATA,
@@ -297,7 +279,8 @@ FoldOption = Annotated[
     list[str] | None,
     typer.Option(
         "--fold",
-        help=f"Fold k/K of all cases (by patient) in place of a split. {_MANY} 1/5,2/5.",
+        metavar="K/N",
+        help=f"Fold K/N of all cases (by patient) in place of a split. {_MANY} 1/5,2/5.",
         rich_help_panel=WHICH_DATA,
     ),
 ]
@@ -305,6 +288,7 @@ TrainCasesOption = Annotated[
     str | None,
     typer.Option(
         "--train-cases",
+        metavar="N,...",
         help="How many of the split's training cases to train on. Comma list of nested subsets: 3,6,12.",
         rich_help_panel=WHICH_DATA,
     ),
@@ -314,6 +298,7 @@ OtherDatasetOption = Annotated[
     str | None,
     typer.Option(
         "--dataset",
+        metavar="NAME",
         help=f"{_DATASET} Instead of the published one.",
         autocompletion=_COMPLETE_DATASET,
         rich_help_panel=WHICH_DATA,
@@ -326,6 +311,7 @@ ReadDatasetsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--dataset",
+        metavar="NAME",
         help=f"{_DATASET} Repeatable; only runs on these.",
         autocompletion=_COMPLETE_DATASET,
         rich_help_panel=WHICH_RUNS,
@@ -335,6 +321,7 @@ ReadBackbonesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--backbone",
+        metavar="NAME",
         help=f"{_BACKBONE} Repeatable; only runs of these.",
         autocompletion=_COMPLETE_BACKBONE,
         rich_help_panel=WHICH_RUNS,
@@ -354,7 +341,12 @@ DicePolicyOption = Annotated[
 ]
 ClassesOption = Annotated[
     str | None,
-    typer.Option("--classes", help="Classes that count. Comma list, or a named set as synapse-8.", rich_help_panel=HOW_JUDGED),
+    typer.Option(
+        "--classes",
+        metavar="NAME,...",
+        help="Classes that count. Comma list, or a named set as synapse-8.",
+        rich_help_panel=HOW_JUDGED,
+    ),
 ]
 GridOption = Annotated[
     CountedOn,
@@ -368,6 +360,7 @@ AgainstOption = Annotated[
     str,
     typer.Option(
         "--against",
+        metavar="NAME",
         help="Init that the others are compared with.",
         autocompletion=_COMPLETE_INIT,
         rich_help_panel=HOW_JUDGED,
@@ -377,6 +370,7 @@ MarginOption = Annotated[
     float,
     typer.Option(
         "--margin",
+        metavar="POINTS",
         help="Dice points within which two inits are equivalent. Above 0.",
         callback=_check_margin,
         rich_help_panel=HOW_JUDGED,
@@ -386,6 +380,7 @@ SdsOption = Annotated[
     str | None,
     typer.Option(
         "--sd",
+        metavar="A,B,C",
         help="SDs of seed, init × case and residual in Dice points. As 1.5,3,10; instead of pilot runs.",
         rich_help_panel=HOW_JUDGED,
     ),
@@ -393,18 +388,20 @@ SdsOption = Annotated[
 
 # --- output -----------------------------------------------------------------------------------------------------------
 
-OutOption = Annotated[Path, typer.Option("--out", help=_OUT, rich_help_panel=OUTPUT)]
-ReadOutOption = Annotated[Path, typer.Option("--out", help=_OUT, rich_help_panel=WHICH_RUNS)]
-FileOption = Annotated[Path | None, typer.Option("--file", help="File to write.", rich_help_panel=OUTPUT)]
+OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help=_OUT, rich_help_panel=OUTPUT)]
+ReadOutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help=_OUT, rich_help_panel=WHICH_RUNS)]
+FileOption = Annotated[Path | None, typer.Option("--file", metavar="FILE", help="File to write.", rich_help_panel=OUTPUT)]
 PlotOption = Annotated[
-    Path | None, typer.Option("--plot", help="Picture to draw of it: a .png, .svg or .pdf.", rich_help_panel=OUTPUT)
+    Path | None,
+    typer.Option("--plot", metavar="FILE", help="Picture to draw of it: a .png, .svg or .pdf.", rich_help_panel=OUTPUT),
 ]
 DistancesOption = Annotated[
     bool,
     typer.Option("--distances", help="Measure HD95 and surface Dice. Takes seconds a case for large CT.", rich_help_panel=OUTPUT),
 ]
 ToleranceOption = Annotated[
-    float, typer.Option("--nsd-tolerance", help="Tolerance of the surface Dice in mm.", min=0, rich_help_panel=OUTPUT)
+    float,
+    typer.Option("--nsd-tolerance", metavar="MM", help="Tolerance of the surface Dice in mm.", min=0, rich_help_panel=OUTPUT),
 ]
 FormOption = Annotated[SheetForm, typer.Option("--format", help="Form of the output.", rich_help_panel=OUTPUT)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.", rich_help_panel=OUTPUT)]
@@ -473,7 +470,7 @@ class Parts:
         """The folds, one text each."""
         found = []
         for text in self.fold or ():
-            found += [item.strip() for item in text.split(",") if item.strip()]
+            found += comma_list(text)
         return found
 
     def numbers(self) -> list[int]:
@@ -482,10 +479,12 @@ class Parts:
         Raises:
             UsageError: one is not a whole number.
         """
-        numbers = [item.strip() for item in (self.train_cases or "").split(",") if item.strip()]
-        if not all(item.isdecimal() and len(item) < 7 for item in numbers):
-            raise UsageError(f"--train-cases {self.train_cases}: whole numbers of cases, as 3,6,12")
-        return [int(item) for item in numbers]
+        numbers = []
+        for item in comma_list(self.train_cases):
+            if not item.isdecimal() or len(item) >= 7:
+                raise UsageError(f"--train-cases {self.train_cases}: whole numbers of cases, as 3,6,12")
+            numbers.append(int(item))
+        return numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -533,7 +532,7 @@ class Study(TrainingOnParts, Seeds, Crossed):
         """The runs of the study.
 
         Args:
-            options: of every run, beside those of the study.
+            options: more options, which every run gets.
 
         Raises:
             UsageError: an unknown or malformed component or parameter, no such fold.

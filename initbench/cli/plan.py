@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from initbench.cli.command import command
 from initbench.cli.options import FormOption, MeasureOption, SdsOption, Study
 from initbench.cli.output import show, under_way
 from initbench.errors import UsageError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from initbench.stats.table import ScoreTable
 
 
+@command
 def plan(study: Study, measure: MeasureOption = False, sd: SdsOption = None, format_: FormOption = "table") -> None:
     """Show what `run` would do with the same options.
 

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from initbench.choices import DATASET
+from initbench.cli.command import command
 from initbench.cli.options import (
     OUTPUT,
     BackboneOption,
@@ -21,13 +22,19 @@ from initbench.cli.options import (
 from initbench.cli.output import under_way, write_json
 
 
+@command
 def pretrain(
     init: InitOption,
     backbone: BackboneOption,
     training: TrainingOnParts,
     weights: Annotated[
         Path,
-        typer.Option("--weights", help="Weights to write: .safetensors, or .pth as nnU-Net v2 reads it.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="Weights to write: .safetensors, or .pth as nnU-Net v2 reads it.",
+            rich_help_panel=OUTPUT,
+        ),
     ],
     dataset: DatasetOption = DATASET,
     seed: SeedOption = 0,

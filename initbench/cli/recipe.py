@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from initbench import registry, spec
+from initbench.cli.command import command
 from initbench.cli.options import (
     BudgetOption,
     DataRootOption,
@@ -46,6 +47,7 @@ class Overrides:
         return Selected("", self.size, self.backbone, self.budget, tuple(self.set_ or ()))
 
 
+@command
 def show_recipe(
     name: Annotated[
         str, typer.Argument(help="Recipe: name or TOML file, or with overrides: 'lung(backbone=unetrpp, size=tiny)'.")
@@ -69,6 +71,7 @@ def show_recipe(
     _print(str(selected), about, ("setting", "value", "from"), rows, _beside_show(selected))
 
 
+@command
 def diff_recipes(
     first: Annotated[str, typer.Argument(help="Recipe, as for show.")],
     overrides: Overrides,
@@ -100,6 +103,7 @@ def diff_recipes(
     _print(f"{a} → {b}", about, ("setting", "first", "second", "from"), rows, _beside_diff(a, b, found, command))
 
 
+@command
 def new_recipe(
     dataset: Annotated[str, typer.Argument(help="Data set: name or path.")],
     data_root: DataRootOption = None,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from rich.console import Console
 
 from initbench.choices import BASELINE, MARGIN
+from initbench.cli.command import command
 from initbench.cli.options import AgainstOption, FileOption, MarginOption, ReadRuns
 from initbench.cli.statistics import read
 from initbench.errors import UsageError
 
 
+@command
 def report(runs: ReadRuns, against: AgainstOption = BASELINE, margin: MarginOption = MARGIN, file: FileOption = None) -> None:
     """Write a study as one HTML page.
 

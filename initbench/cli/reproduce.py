@@ -15,6 +15,7 @@ from rich.console import Console
 
 from initbench import plots
 from initbench.choices import MARGIN, SheetForm
+from initbench.cli.command import command
 from initbench.cli.options import (
     JOBS,
     OUTPUT,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from initbench.tables.sheet import Sheet
 
 
+@command
 def reproduce(
     ctx: typer.Context,
     training: Training,
@@ -114,7 +116,7 @@ def reproduce(
 
 
 def _check_listing(ctx: typer.Context) -> None:
-    """Refuses options of a table where the list of them is asked for.
+    """Refuses the options of a table where no table is named.
 
     Raises:
         UsageError: names the first of them.
@@ -148,24 +150,27 @@ def _listing() -> Sheet:
     from initbench.tables.sheet import Sheet
 
     found = tables.tables()
-    values = [
-        {
+    columns = ("name", "title", "rows", "mapped", "datasets")
+    rows, values = [], []
+    for table in found:
+        datasets = {row.dataset: None for row in table.row if row.dataset}
+        value = {
             "name": table.full_name,
             "title": table.title,
             "rows": len(table.row),
             "mapped": sum(bool(row.init) for row in table.row),
-            "datasets": ", ".join(dict.fromkeys(row.dataset for row in table.row if row.dataset)),
+            "datasets": ", ".join(datasets),
             "source": table.source,
         }
-        for table in found
-    ]
-    keys = ("name", "title", "rows", "mapped", "datasets")
+        values.append(value)
+        rows.append(tuple(str(value[column]) for column in columns))
+    notes = {f"{table.key}: {table.paper}; code {table.release}.": None for table in found}
     return Sheet(
         title="Published tables and figures",
         subtitle="mapped: rows that are an init, a network and a data set here",
         columns=("name", "of", "rows", "mapped", "data"),
-        rows=tuple(tuple(str(value[key]) for key in keys) for value in values),
-        notes=tuple(dict.fromkeys(f"{table.key}: {table.paper}; code {table.release}." for table in found)),
+        rows=tuple(rows),
+        notes=tuple(notes),
         values=tuple(values),
         names=2,
     )

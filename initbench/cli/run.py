@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from initbench import interrupt
 from initbench.choices import SweepProtocol
+from initbench.cli.command import command
 from initbench.cli.options import (
     HOW_LONG,
     JOBS,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 GO_ON = "finished runs and checkpoints are kept, and the same command goes on"
 
 
+@command
 def run(
     study: Study,
     save_predictions: Annotated[
@@ -50,7 +52,13 @@ def run(
     nsd_tolerance: ToleranceOption = NSD_TOLERANCE_MM,
     checkpoint_every: Annotated[
         float,
-        typer.Option("--checkpoint-every", help="Minutes between checkpoints of a stage.", min=0, rich_help_panel=HOW_LONG),
+        typer.Option(
+            "--checkpoint-every",
+            metavar="MINUTES",
+            help="Minutes between checkpoints of a stage.",
+            min=0,
+            rich_help_panel=HOW_LONG,
+        ),
     ] = 5.0,
     json: JsonOption = False,
 ) -> None:
@@ -73,6 +81,7 @@ def run(
     _perform_and_tell(requests, study.jobs, console, json=json)
 
 
+@command
 def retry(
     failed: Annotated[bool, typer.Option("--failed", help="What failed.", rich_help_panel=WHAT)] = False,
     all_: Annotated[

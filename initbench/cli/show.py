@@ -15,6 +15,7 @@ from rich.console import Console
 from initbench import registry
 from initbench.catalog import Kind
 from initbench.choices import Listed
+from initbench.cli.command import command
 from initbench.cli.options import JsonOption
 from initbench.cli.output import write_json
 from initbench.errors import UsageError
@@ -25,6 +26,7 @@ _STARTS = re.compile(r"- |[A-Z][a-z]+: ")
 _KINDS: dict[str, Kind] = {listed: kind for kind, listed in registry.LISTED.items()}
 
 
+@command
 def list_components(
     what: Annotated[Listed | None, typer.Argument(help="One kind; all of them without it.")] = None, json: JsonOption = False
 ) -> None:
@@ -56,6 +58,7 @@ def _rows(what: str) -> list[dict[str, Any]]:
     return [{"name": name, "kind": "recipe", "summary": source, "origin": "initbench"} for name, source in listing()]
 
 
+@command
 def describe(
     name: Annotated[str, typer.Argument(help="Name of a component or recipe, or folder of a run.")], json: JsonOption = False
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from initbench.choices import BASELINE, MARGIN, LeaderboardBy, Metric, SheetForm
+from initbench.cli.command import command
 from initbench.cli.options import (
     HOW_JUDGED,
     OUTPUT,
@@ -17,6 +18,7 @@ from initbench.cli.options import (
     MarginOption,
     ReadRuns,
     SdsOption,
+    comma_list,
 )
 from initbench.cli.output import show, warn
 from initbench.errors import UsageError
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 _MOST_CASES = 1_000_000
 
 
+@command
 def leaderboard(
     runs: ReadRuns,
     by: Annotated[
@@ -64,6 +67,14 @@ def leaderboard_in(
     """Returns the tables of a leaderboard. For people they include those that compare protocols and training subsets.
 
     Machines read one kind of row, so `csv` and `json` leave these out.
+
+    Args:
+        form: in which the tables will be printed.
+        study: the runs.
+        by: over which blocks a table pools.
+        against: the init that the others are compared with, as its row is called.
+        margin: Dice points within which two inits are equivalent.
+        letters: whether inits share a letter where no difference between them was found.
     """
     from initbench.tables import words
     from initbench.tables.leaderboard import leaderboard_sheets
@@ -80,6 +91,7 @@ def leaderboard_in(
     return [*sheets, *protocol_sheets(study, control, margin), *subset_sheets(study, control, margin)]
 
 
+@command
 def classes(
     runs: ReadRuns,
     metric: Annotated[
@@ -101,6 +113,7 @@ def classes(
     show(class_sheets(read(runs), metric), format_)
 
 
+@command
 def compare(
     first: Annotated[str, typer.Argument(help="Initializer, as its row is called.")],
     runs: ReadRuns,
@@ -118,6 +131,7 @@ def compare(
     show(compare_sheets(read(runs), words.meant(first), words.meant(second), margin), format_)
 
 
+@command
 def variance(
     runs: ReadRuns,
     across: Annotated[
@@ -136,12 +150,18 @@ def variance(
     show(tables.across(study.tables) if across else tables.variance_sheets(study.tables), format_)
 
 
+@command
 def power(
     runs: ReadRuns,
     cases: Annotated[
         list[int] | None,
         typer.Option(
-            "--cases", help="Reported cases. Repeatable.", show_default="those of the pilot", min=2, rich_help_panel=HOW_JUDGED
+            "--cases",
+            metavar="N",
+            help="Reported cases. Repeatable.",
+            show_default="those of the pilot",
+            min=2,
+            rich_help_panel=HOW_JUDGED,
         ),
     ] = None,
     sd: SdsOption = None,
@@ -212,8 +232,7 @@ def read(runs: ReadRuns) -> Study:
     """The study that the options of a command name. Warns of runs that are kept off."""
     from initbench.tables.study import Scoring, read_study
 
-    chosen = tuple(name.strip() for name in (runs.classes or "").split(",") if name.strip())
-    scoring = Scoring(runs.dice_policy, chosen, runs.shared_seeds, runs.grid)
+    scoring = Scoring(runs.dice_policy, tuple(comma_list(runs.classes)), runs.shared_seeds, runs.grid)
     found = read_study(runs.out, runs.dataset or (), runs.backbone or (), scoring)
     for folder in found.unreadable:
         warn(f"{folder}: its record cannot be read; it is kept off")

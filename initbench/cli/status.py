@@ -12,6 +12,7 @@ import typer
 from rich.console import Console, Group
 from rich.text import Text
 
+from initbench.cli.command import command
 from initbench.cli.options import OUTPUT, RUNS, JsonOption, OutOption
 from initbench.cli.output import write_json
 from initbench.errors import UsageError
@@ -23,6 +24,7 @@ _EVERY = 2.0  # seconds between two looks
 _COLOURS = {"done": "green", "diverged": "yellow", "failed": "red", "refused": "red", "invalid": "red", "interrupted": "yellow"}
 
 
+@command
 def status(
     out: OutOption = RUNS,
     watch: Annotated[

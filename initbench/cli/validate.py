@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from initbench.cli.checks import Report
+from initbench.cli.command import command
 from initbench.cli.options import HOW_LONG, WHAT, JsonOption, SizeOption, TestBackbonesOption
 from initbench.errors import UsageError
 from initbench.spec import parse
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from initbench.validation.backbones.subject import Subject
 
 
+@command
 def validate_backbone(
     name: Annotated[
         str, typer.Argument(help="Backbone: name, name(variant=...) or ./file.py:function; all variants without one.")
@@ -23,11 +25,13 @@ def validate_backbone(
     size: SizeOption = "tiny",
     patch: Annotated[
         str | None,
-        typer.Option("--patch", help="Patch D,H,W in voxels.", show_default="a small one", rich_help_panel=WHAT),
+        typer.Option("--patch", metavar="D,H,W", help="Patch D,H,W in voxels.", show_default="a small one", rich_help_panel=WHAT),
     ] = None,
     in_channels: Annotated[
         list[int] | None,
-        typer.Option("--in-channels", help="Input channels. Repeatable.", min=1, show_default="1 and 2", rich_help_panel=WHAT),
+        typer.Option(
+            "--in-channels", metavar="N", help="Input channels. Repeatable.", min=1, show_default="1 and 2", rich_help_panel=WHAT
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -51,13 +55,19 @@ def validate_backbone(
     report.close()
 
 
+@command
 def validate_init(
     name: Annotated[str, typer.Argument(help="Initializer: name, name(key=value), outer(inner) or ./file.py:function.")],
     backbone: TestBackbonesOption = None,
     pretext_steps: Annotated[
         int | None,
         typer.Option(
-            "--pretext-steps", help="Steps of a learned initializer.", min=1, show_default="4", rich_help_panel=HOW_LONG
+            "--pretext-steps",
+            metavar="N",
+            help="Steps of a learned initializer.",
+            min=1,
+            show_default="4",
+            rich_help_panel=HOW_LONG,
         ),
     ] = None,
     json: JsonOption = False,

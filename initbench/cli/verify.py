@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from initbench.cli.checks import Report
+from initbench.cli.command import command
 from initbench.cli.options import HOW_LONG, DataRootOption, JsonOption, RecordedDeviceOption
 from initbench.errors import UsageError
 from initbench.runs import store
@@ -15,10 +16,11 @@ from initbench.runs import store
 RunFoldersArgument = Annotated[list[Path], typer.Argument(help="Folder(s) of runs, or folders that hold some.")]
 
 
+@command
 def verify(
     runs: RunFoldersArgument,
     steps: Annotated[
-        int, typer.Option("--steps", help="First steps to train again and compare.", min=1, rich_help_panel=HOW_LONG)
+        int, typer.Option("--steps", metavar="N", help="First steps to train again and compare.", min=1, rich_help_panel=HOW_LONG)
     ] = 20,
     device: RecordedDeviceOption = None,
     data_root: DataRootOption = None,

@@ -81,7 +81,9 @@ def cross_requests(
     placebo: bool = True,
     **options: Unpack[RunOptions],
 ) -> list[RunRequest]:
-    """Crosses the lists of a sweep, seeds slowest, so that an interrupted one holds whole comparisons. Arguments as for `run`.
+    """Crosses the lists of a sweep, seeds slowest, so that an interrupted one holds whole comparisons.
+
+    `init` and the other arguments are as for `run`.
 
     Raises:
         UsageError: an unknown or malformed component or parameter, no seed, no such fold.
