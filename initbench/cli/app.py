@@ -33,6 +33,8 @@ from initbench.cli.validate import validate_backbone, validate_init
 from initbench.cli.verify import verify
 from initbench.errors import InitbenchError
 
+_INTERRUPTED = 130  # the code with which typer ends on Ctrl-C, as shells do
+
 Command = Callable[..., None]
 Commands = dict[str, Command]
 
@@ -131,14 +133,31 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: the words of the command; by default the arguments of the process.
     """
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=newly_spelled(sys.argv[1:] if arguments is None else arguments), standalone_mode=True)
+        # Typer would draw a box around what is wrong with an option; a line can be searched for and copied.
+        code = app(args=newly_spelled(given), standalone_mode=False)
+    except typer.TyperException as error:
+        _refuse(error)
+        sys.exit(error.exit_code)
     except InitbenchError as error:
         say("bold red", "error", str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        say("bold red", "error", "interrupted")
-        sys.exit(130)
     except BrokenPipeError:  # `initbench list | head`
         sys.stderr.close()
         sys.exit(1)
+    if code == _INTERRUPTED:
+        say("bold red", "error", "interrupted")
+    sys.exit(code or 0)
+
+
+def _refuse(error: typer.TyperException) -> None:
+    """Says what is wrong with an option or a value, and where the right ones are listed."""
+    # Typer leaves the check of a value to pydantic, whose name for what is wrong says nothing here.
+    text = error.format_message().removesuffix(".").replace("Value error, ", "")
+    if not text:  # a command without its arguments: typer printed its help
+        return
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        text += f"; {context.command_path} --help lists what there is"
+    say("bold red", "error", text)

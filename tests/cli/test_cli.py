@@ -110,6 +110,7 @@ def test_a_wrong_request_is_refused_in_a_sentence(refused: dict[str, Ended], nam
     assert REFUSED[name][1] in ended.said
     assert ended.code == 2
     assert "Traceback" not in ended.said
+    assert "╭" not in ended.said  # a line, not a box
 
 
 def test_a_refused_request_leaves_no_run(refused: dict[str, Ended], folder: Path) -> None:
