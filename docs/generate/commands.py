@@ -14,7 +14,9 @@ from initbench.cli.spellings import OLD_SPELLINGS
 INTRODUCTION = """# Commands
 
 This page is made from the command line itself, so it says what `initbench COMMAND --help` says.
-[Options that decide the numbers](../how-to/options.md) says which of the options change a result."""
+[Options that decide the numbers](../how-to/options.md) says which of the options change a result.
+
+`initbench --install-completion` makes the shell complete commands, options, and names of inits, backbones and data sets."""
 OPTIONS = "An option has the same meaning in every command that takes it."
 OLD = "An old spelling still works. The command says the new one on standard error."
 
