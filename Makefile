@@ -28,8 +28,14 @@ check: $(STAMP) ## style, types, import rules
 test: check ## what CI runs: minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not full"
 
+# The folders of tests, for ROOM.
+ROOMS := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard tests/*/test_*.py)))))
+ifneq ($(filter-out $(ROOMS),$(ROOM)),)
+$(error tests has no room $(ROOM); its rooms: $(ROOMS))
+endif
+
 test-full: check ## all of it, with training runs on real volumes: most of an hour; ROOM=stats for one folder of tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup tests/$(ROOM)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup $(if $(ROOM),tests/$(ROOM),tests)
 
 docs: $(STAMP) ## the documentation as a site that is read without a network: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict # the variable silences an advertisement
