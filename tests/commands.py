@@ -8,7 +8,7 @@ from initbench.cli.app import main
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
-    """What a command printed: its output, or its complaint where it ends with a code."""
+    """Runs a command and returns what it prints: its output, or its complaint where it is to end with another code than 0."""
     with pytest.raises(SystemExit) as ended:
         main([*arguments])
     printed = capsys.readouterr()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.msd_factory import make_noise
 
 # How long an example takes is the machine's business and no fault of what is tested.
 settings.register_profile("initbench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,3 +31,9 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INITBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of six small random volumes of three classes; tests read it and leave it alone."""
+    return make_noise(tmp_path_factory.mktemp("data"))

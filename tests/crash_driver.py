@@ -33,17 +33,8 @@ import initbench
 from initbench import interrupt
 from initbench.harness.execute import Outcome
 from initbench.runs import work
+from tests.runs_factory import OPTIONS, THIRTY_STEPS
 
-SETTINGS = (
-    "patch.size=8,16,16",
-    "patch.batch=1",
-    "pretext.batch=1",
-    "pretext.mask_patch=4",
-    "pretext.share=0.4",
-    "steps.smoke=30",
-    "preprocess.spacing=native",
-    "preprocess.crop=False",
-)
 RESULTS = ("weights.safetensors", "curve.csv", "cases.csv", "coverage.json")
 _SIGNALS = {
     "kill": signal.SIGKILL,
@@ -57,18 +48,17 @@ _CLEARING = ("os.remove", "os.rmdir", "shutil.rmtree")
 
 
 def study(settings: dict[str, Any], out: Path, jobs: int = 1) -> list[Outcome]:
-    """The study that every trial runs."""
-    options: dict[str, Any] = {"budget": "smoke", "size": "tiny", "device": "cpu", "precision": "float32"}
+    """Runs the study that every trial runs."""
     return initbench.run(
         settings["init"],
         settings["backbone"],
         settings["data"],
         out=out,
         seeds=settings.get("seeds", 1),
-        assignments=settings.get("assignments", SETTINGS),
+        assignments=settings.get("assignments", THIRTY_STEPS),
         checkpoint_every=settings.get("checkpoint_every", 0.0),
         jobs=jobs,
-        **options,
+        **OPTIONS,
     )
 
 
@@ -85,7 +75,7 @@ class Fault:
         self._written: str | None = None
 
     def install(self) -> None:
-        """Counts from here on; for a process that ends with its fault."""
+        """Counts events from here on; only for a process that ends with its fault."""
         sys.addaudithook(self._file)
         torch.nn.modules.module.register_module_forward_hook(lambda *arguments: self._happened("pass"))
 
@@ -112,7 +102,7 @@ class Fault:
 
 
 def child(settings: dict[str, Any], out: Path, trial: dict[str, Any], tell: int | None = None) -> int:
-    """Runs the study in a forked process; its process id.
+    """Runs the study in a forked process and returns the id of that process.
 
     Args:
         settings: of the study.
@@ -158,18 +148,18 @@ def _telling(pipe: int, name: int) -> Any:
 
 
 def wait(pid: int) -> int:
-    """Exit status of a child, negative for a signal."""
+    """Waits for the end of a child; its exit status, negative for a signal."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def digests(out: Path) -> dict[str, str]:
-    """What a finished study holds, by the file's place."""
+    """The SHA-256 of every result of a study, by the file's place."""
     found = [path for name in RESULTS for path in sorted(out.glob(f"*/*/*/seed-*/{name}"))]
     return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
 def leftovers(out: Path) -> list[str]:
-    """What is neither a result nor meant to stay."""
+    """Files and folders of unfinished work, which no finished study has."""
     return sorted(str(path.relative_to(out)) for path in out.glob("*/*/*/.*"))
 
 
@@ -183,7 +173,7 @@ def doing(out: Path) -> str:
 
 
 def attempt(settings: dict[str, Any], out: Path, trial: dict[str, Any]) -> dict[str, Any]:
-    """One trial: a run with a fault, then runs without one until the study is done."""
+    """Runs one trial with its fault, then goes on without one until the study is done; says how each of them ended."""
     told = out.parent / f"{out.name}.told"
     first = wait(child(settings, out, trial))
     said = json.loads(told.read_text()) if told.exists() else {}
@@ -196,7 +186,7 @@ def attempt(settings: dict[str, Any], out: Path, trial: dict[str, Any]) -> dict[
 
 
 def together(settings: dict[str, Any], out: Path, count: int, passes: int) -> dict[str, Any]:
-    """Several processes on one study, one of which is killed; what each of the others says of every run.
+    """Runs several processes on one study, one of which is killed; says how each of the others ended with every run.
 
     The first stops in the middle of a run. The others stop with a run in hand each, go on together, and meet the run that the
     first holds. Then it is killed.

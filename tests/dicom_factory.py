@@ -18,7 +18,7 @@ SLOPE, INTERCEPT = 0.5, -100.0
 def dicom_series(
     folder: Path, names: Sequence[str], voxels: NDArray[Any], affine: NDArray[np.float64], **more: Any
 ) -> list[Path]:
-    """Writes voxels ``(X, Y, Z)`` as slices of 16 bits; `more` are elements that every slice has otherwise."""
+    """Writes voxels ``(X, Y, Z)`` as DICOM slices of 16 bits; `more` are elements that every slice gets besides."""
     pydicom = pytest.importorskip("pydicom")
     folder.mkdir(parents=True, exist_ok=True)
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
@@ -55,14 +55,14 @@ def _slice(stored: NDArray[np.int16], series: str) -> Any:
 
 
 def _texts(numbers: Any) -> list[str]:
-    """As the standard has decimal numbers: of 16 letters at most."""
+    """Numbers as decimal strings of the standard, of 16 letters at most."""
     import pydicom
 
     return [pydicom.valuerep.format_number_as_ds(float(number)) for number in numbers]
 
 
 def change(path: Path, **values: Any) -> None:
-    """Sets elements of a file; None takes one away."""
+    """Sets elements of a DICOM file; None takes one away."""
     import pydicom
 
     with warnings.catch_warnings():
@@ -77,7 +77,7 @@ def change(path: Path, **values: Any) -> None:
 
 
 def ground(folder: Path, names: Sequence[str], values: NDArray[Any], *, bits: bool = False) -> None:
-    """Writes grey values ``(X, Y, Z)`` as PNG, one a slice."""
+    """Writes grey values ``(X, Y, Z)`` as PNG files, one for each slice."""
     folder.mkdir(parents=True, exist_ok=True)
     for k, name in enumerate(names):
         picture = Image.fromarray(values[..., k].T.astype(np.uint8))

@@ -10,7 +10,7 @@ PARTICULAR = ("inflate-2d", "lwi-as-released", "zero-residual")
 
 
 def runnable() -> list[str]:
-    """Names that mean something on every network without any argument."""
+    """Names of the initializers that mean something on every network without any argument."""
     found = []
     for name in registry.names("initializer"):
         takes = registry.get("initializer", Spec(name)).takes

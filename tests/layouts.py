@@ -17,7 +17,10 @@ ORIENTATIONS = ("RAS", "LPS", "PIR", "oblique")
 
 
 def volume(index: int, classes: int, channels: int = 1) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
-    """Image ``(C, X, Y, Z)``, label and affine: a box of each class, brighter the higher its number."""
+    """A random volume: image ``(C, X, Y, Z)``, label map and affine.
+
+    It has a box of each class, which is brighter the higher the number of the class.
+    """
     rng = np.random.default_rng(index)
     shape = tuple(int(n) for n in rng.integers(12, 18, 3))
     spacing = rng.uniform(0.8, 1.6, 3)
@@ -32,7 +35,7 @@ def volume(index: int, classes: int, channels: int = 1) -> tuple[NDArray[Any], N
 
 
 def oblique(spacing: Sequence[float], shape: Sequence[int], degrees: float = 20.0) -> NDArray[np.float64]:
-    """Affine of a grid that is turned about all axes of the world."""
+    """The affine of a grid that is turned by some degrees about all axes of the world."""
     a = np.deg2rad(degrees)
     turn = np.eye(3)
     for first, second in ((0, 1), (1, 2), (0, 2)):
@@ -47,7 +50,7 @@ def oblique(spacing: Sequence[float], shape: Sequence[int], degrees: float = 20.
 
 
 def pair(image: Path, label: Path, index: int, classes: int) -> None:
-    """An image of one channel and its label map."""
+    """Writes an image of one channel and its label map."""
     voxels, labels, affine = volume(index, classes)
     write_nifti(image, voxels[0], affine)
     write_nifti(label, labels, affine)
@@ -62,7 +65,7 @@ def nnunet(
     ending: str = ".nii.gz",
     **table: Any,
 ) -> Path:
-    """An nnU-Net v2 raw folder."""
+    """Writes an nnU-Net v2 raw folder; `table` changes entries of its dataset.json."""
     labels = labels or {"background": 0, "organ": 1, "tumour": 2}
     numbers = {n for value in labels.values() for n in (value if isinstance(value, list) else [value])}
     for index, case in enumerate(ids):
@@ -84,9 +87,12 @@ def prescribed(
     labels: Sequence[str],
     masks: Callable[[str], str] = str,
 ) -> Path:
-    """A Decathlon folder as nnFormer and UNETR++ ask for it: the table lists reported cases without their labels.
+    """Writes a Decathlon folder as nnFormer and UNETR++ ask for it: the table lists reported cases without their labels.
 
-    `masks` gives the name of a case's label map.
+    Args:
+        ids: of the training cases.
+        reported: of the reported cases.
+        masks: gives the name of a case's label map.
     """
     for index, case in enumerate((*ids, *reported)):
         kind = "Ts" if case in reported else "Tr"
@@ -106,7 +112,7 @@ def prescribed(
 
 
 def synapse(root: Path, ids: Sequence[str], images: str, labels: str, prefix: str = "label") -> Path:
-    """A Synapse download."""
+    """Writes a Synapse download."""
     for index, case in enumerate(ids):
         number = case.removeprefix("img")
         pair(root / images / f"img{number}.nii.gz", root / labels / f"{prefix}{number}.nii.gz", index, 14)
@@ -114,7 +120,7 @@ def synapse(root: Path, ids: Sequence[str], images: str, labels: str, prefix: st
 
 
 def acdc(root: Path, ids: Sequence[str], below: str = "") -> Path:
-    """An ACDC download."""
+    """Writes an ACDC download."""
     for index, case in enumerate(ids):
         folder = root / below / case.partition("_")[0]
         pair(folder / f"{case}.nii.gz", folder / f"{case}_gt.nii.gz", index, 4)
@@ -125,7 +131,10 @@ CHAOS_GREYS = (0, 63, 126, 189, 252)
 
 
 def chaos(root: Path, numbers: Sequence[int], *, part: str = "T2SPIR") -> Path:
-    """A CHAOS download: names of slices count downwards on CT, upwards on MR; of T1-DUAL the phases take turns."""
+    """Writes a CHAOS download.
+
+    Names of slices count downwards on CT and upwards on MR; the two phases of T1-DUAL take turns.
+    """
     for number in numbers:
         image, label, affine = volume(number, 2 if part == "CT" else 5, 2)
         folder = root / ("CT" if part == "CT" else "MR") / str(number) / ("" if part == "CT" else part)
@@ -153,7 +162,7 @@ def camus(
     split: Sequence[Sequence[int]] = (),
     pixel: tuple[float, float] = (0.308, 0.154),
 ) -> Path:
-    """A CAMUS release: a bright ventricle in a wall, an atrium below it, that grow from frame to frame."""
+    """Writes a CAMUS release: a bright ventricle in a wall, an atrium below it, that grow from frame to frame."""
     for number in patients:
         for view in ("2CH", "4CH"):
             name = f"patient{number:04d}_{view}"

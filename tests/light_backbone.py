@@ -9,6 +9,8 @@ from initbench.protocols import BackboneInfo, Grid, Level, PatchRule, Structure,
 
 
 class Light(nn.Module):
+    """Two strided convolutions down, two transposed ones up, and a connection that skips them."""
+
     def __init__(self, channels: int, classes: int, patch: Grid) -> None:
         super().__init__()
         self.stem = nn.Conv3d(channels, 8, 2, stride=2)
@@ -34,15 +36,16 @@ INFO = BackboneInfo("none", "tests", "Apache-2.0", ("default",), {"default": Pat
 
 @backbone(INFO)
 def light(in_channels: int, num_classes: int, patch_size: Grid, size: str, variant: str, deep_supervision: bool) -> nn.Module:
+    """The network as a backbone; variants, sizes and deep supervision change nothing."""
     return Light(in_channels, num_classes, patch_size)
 
 
 def one(model: nn.Module, ctx: object) -> None:
-    """An initializer of three lines: every weight 0.1."""
+    """Sets every weight to 0.1: an initializer of three lines."""
     for parameter in model.parameters():
         nn.init.constant_(parameter, 0.1)
 
 
 def broken(model: nn.Module, ctx: object) -> None:
-    """An initializer that raises."""
+    """Raises: an initializer that fails."""
     raise RuntimeError("planted")

@@ -15,7 +15,7 @@ AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 
 
 def affine_of(codes: str, spacing: Sequence[float], shape: Sequence[int]) -> NDArray[np.float64]:
-    """Affine of an array whose axes point to `codes` (as in ``LPS``), with its centre at the origin."""
+    """The affine of an array whose axes point to `codes`, such as ``LPS``, with its centre at the origin."""
     axes = nibabel.orientations.axcodes2ornt(codes)
     affine = np.eye(4)
     affine[:3, :3] = 0.0
@@ -47,7 +47,10 @@ def make_msd(
     seed: int = 0,
     ids: Sequence[str] = (),
 ) -> Path:
-    """A Decathlon folder of random volumes: shape and spacing differ from case to case, orientations take turns."""
+    """Writes a Decathlon folder of random volumes.
+
+    Shape and spacing differ from case to case, and orientations take turns.
+    """
     rng = np.random.default_rng(seed)
     channels = [modality] if isinstance(modality, str) else list(modality)
     entries = []
@@ -71,3 +74,8 @@ def make_msd(
         numTraining=cases,
     )
     return root
+
+
+def make_noise(folder: Path, *, cases: int = 6, classes: int = 3) -> Path:
+    """Writes random volumes as Task90_Noise below a folder and returns the folder of that data set."""
+    return make_msd(folder / "Task90_Noise", cases=cases, classes=classes)

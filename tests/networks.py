@@ -18,16 +18,16 @@ PATCHES: dict[str, Grid] = {
     "unetrpp(variant=lung)": (16, 64, 32),
     "nnformer(variant=acdc)": (10, 64, 32),
 }
-"""By backbone; a variant is listed where its patches differ from those of the first one."""
+"""By backbone; a variant is listed where it needs another patch than the first one."""
 
 
 def patch_of(backbone: str) -> Grid:
-    """The patch of a backbone or of one of its variants; one that most networks take for others."""
+    """The small patch of a backbone or of one of its variants; of a backbone that is not listed, one that most networks take."""
     return PATCHES.get(backbone) or PATCHES.get(backbone.partition("(")[0], (32, 32, 32))
 
 
 def tiny(backbone: str, **options: Any) -> nn.Module:
-    """A network: name, or name(variant=...)."""
+    """Builds a network at tiny size; the name may say a variant, as `unetrpp(variant=lung)`."""
     name, _, variant = backbone.rstrip(")").partition("(variant=")
     settings = {"patch_size": patch_of(backbone), "size": "tiny", "variant": variant or None, **options}
     return initbench.build(name, **{"in_channels": 1, "num_classes": 3, **settings})

@@ -91,15 +91,18 @@ def cell(text: str) -> Cell:
 
 
 def from_json(text: str) -> list[dict[str, Any]]:
+    """The rows of printed JSON."""
     rows: list[dict[str, Any]] = json.loads(text)
     return rows
 
 
 def from_csv(text: str) -> list[dict[str, Any]]:
+    """The rows of printed CSV, by column."""
     return [dict(row) for row in csv.DictReader(io.StringIO(text))]
 
 
 def from_markdown(text: str) -> list[Table]:
+    """The tables of printed Markdown."""
     found: list[Table] = []
     header: list[str] = []
     for line in text.splitlines():
@@ -120,6 +123,7 @@ def from_markdown(text: str) -> list[Table]:
 
 
 def from_latex(text: str) -> list[Table]:
+    """The tables of printed LaTeX, with its signs turned into plain ones."""
     found: list[Table] = []
     header: list[str] = []
     for line in text.splitlines():

@@ -32,9 +32,15 @@ def write_run(
     finished: str = "2025-01-01T00:00:00+00:00",
     **resolved: Any,
 ) -> Path:
-    """Writes a run directory as a run leaves it (without weights and pictures). `seconds`: of the init, and of all.
+    """Writes a run directory as a run leaves it, without weights and pictures.
 
-    `patients`: of each reported case; by default each case is its own, and an empty map makes an older record, which has none.
+    Args:
+        score: the Dice of the run, from 0 to 1.
+        seconds: of the init stage, and of the whole run.
+        changed: share of the parameters that the init changed, from 0 to 1.
+        patients: the patient of each reported case; by default each case is its own, and an empty map makes a record of an older
+            version, which has none.
+        resolved: entries of the record's `resolved` that differ from the usual ones.
     """
     own = {
         "init": init,
@@ -107,7 +113,10 @@ def write_run(
 
 
 def write_cases(path: Path, score: float, turn: int = 0) -> None:
-    """Three cases whose mean Dice is the run's, harder and easier ones, a little different in every run; one without class."""
+    """Writes the cases of a run: three whose mean Dice is the run's, and one that holds no class.
+
+    The three are easier and harder ones, and a little different in every run, by `turn`.
+    """
     own = [(0.004, -0.004, 0.0)[(place + turn) % 3] for place in range(3)] if 0 < score < 1 else [0.0] * 3
     hard = (-0.1, 0.0, 0.1) if 0.1 < score < 0.9 else (0.0, 0.0, 0.0)
     found = [round(1000 * (score + more + mine)) for more, mine in zip(hard, own, strict=True)]
@@ -120,6 +129,7 @@ def write_cases(path: Path, score: float, turn: int = 0) -> None:
 
 
 def write_block(out: Path, scores: dict[str, list[float]], **options: Any) -> None:
+    """Writes the runs of several inits: one for each score, with seeds from 0; `options` are those of `write_run`."""
     for init, values in scores.items():
         for seed, score in enumerate(values):
             write_run(out, init, score, seed=seed, **options)

@@ -26,7 +26,15 @@ def scores(
     case: float = 25.0,
     shared: float = 0.0,
 ) -> NDArray[np.float64]:
-    """y [study, init, seed, case]; SDs in Dice points. `seed`: of a seed in one init; `shared`: of a seed in all of them."""
+    """Scores y [study, init, seed, case] in Dice points, as sums of normal effects.
+
+    Args:
+        seed: SD of a seed within one init.
+        init_case: SD of an init on a case.
+        residual: SD of a run on a case.
+        case: SD of a case.
+        shared: SD of a seed that all inits share.
+    """
     y = rng.normal(0, residual, (studies, inits, seeds, cases))
     y += rng.normal(0, seed, (studies, inits, seeds, 1)) + rng.normal(0, shared, (studies, 1, seeds, 1))
     y += rng.normal(0, init_case, (studies, inits, 1, cases)) + rng.normal(0, case, (studies, 1, 1, cases))

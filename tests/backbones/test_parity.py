@@ -27,9 +27,8 @@ from initbench.backbones import unetr as unetr_module
 from initbench.backbones import unetrpp as unetrpp_module
 from initbench.protocols import Grid, structure_of
 from tests import recordings
+from tests.recordings import Json, check_outputs, mean_square, recorded_input, recorded_weight
 from tests.shared_data import shared
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -134,36 +133,12 @@ def with_outputs(fixtures: list[Fixture]) -> list[Fixture]:
     return [fixture for fixture in fixtures if fixture.has_outputs()]
 
 
-def recipe(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The value of one entry, float32."""
-    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
-    n = np.random.Generator(np.random.PCG64(seed)).standard_normal(math.prod(shape))
-    last = key.rsplit(".", 1)[-1]
-    if last == "running_var":
-        value = 1 + 0.2 * np.abs(n)
-    elif last == "running_mean":
-        value = 0.1 * n
-    elif last in ("temperature", "temperature2"):
-        value = 8 * (1 + 0.1 * n)
-    elif last in ("pos_embed", "position_embeddings", "cls_token", "mask_token", "relative_position_bias_table"):
-        value = 0.5 * n
-    elif last == "EF":
-        value = n / math.sqrt(shape[0])
-    elif last == "bias":
-        value = 0.1 * n
-    elif len(shape) <= 1:
-        value = 1 + 0.1 * n
-    else:
-        value = n * math.sqrt(shape[0] / math.prod(shape))
-    return value.astype(np.float32).reshape(shape)
-
-
 def fill(model: nn.Module, extra: dict[str, tuple[int, ...]] | None = None) -> str:
     """Fills a model in place, the last of two tied entries winning, and returns the digest of `extra` and what it wrote."""
     digest = hashlib.sha256()
 
     def value(key: str, shape: tuple[int, ...]) -> np.ndarray:
-        number = recipe(key, shape)
+        number = recorded_weight(key, shape)
         digest.update(key.encode() + b"\0" + number.astype("<f4").tobytes())
         return number
 
@@ -181,32 +156,9 @@ def check_index_tables(model: nn.Module, recording: Json) -> None:
         assert hashlib.sha256(buffers[name].numpy().astype("<i8").tobytes()).hexdigest() == digest, name
 
 
-def recorded_input(recording: Json) -> Tensor:
-    shape = recording["input_shape"]
-    x = np.random.Generator(np.random.PCG64(1234)).standard_normal(math.prod(shape)).astype(np.float32)
-    assert x[:4].tolist() == recording["input_first4"]
-    return torch.from_numpy(x.reshape(shape))
-
-
 def forward(model: nn.Module, x: Tensor) -> list[Tensor]:
     outputs = model(x)
     return outputs if isinstance(outputs, list) else [outputs]
-
-
-def check_outputs(outputs: list[Tensor], recorded: list[Json], bound: float) -> None:
-    """Compares what was recorded of each output, in units of its largest value."""
-    assert len(outputs) == len(recorded)
-    for i, (output, record) in enumerate(zip(outputs, recorded, strict=True)):
-        assert list(output.shape) == record["shape"]
-        flat = output.detach().double().flatten()
-        statistics = {"mean": flat.mean(), "std": flat.std(correction=0), "absmax": flat.abs().max()}
-        for name, value in statistics.items():
-            assert abs(float(value) - record[name]) <= bound * record["absmax"], f"output {i}: {name}"
-        assert float(flat.norm()) == pytest.approx(record["l2"], rel=max(bound, 1e-12)), f"output {i}: l2"
-        index = torch.tensor(record["idx"])
-        assert index.tolist() == [k * (flat.numel() - 1) // 63 for k in range(64)]
-        difference = (flat[index] - torch.tensor(record["values"], dtype=torch.float64)).abs().max()
-        assert float(difference) <= bound * record["absmax"], f"output {i}: values"
 
 
 def check_gradients(model: nn.Module, recorded: dict[str, float], unused: list[str], bound: float, floor: float) -> None:
@@ -221,11 +173,6 @@ def check_gradients(model: nn.Module, recorded: dict[str, float], unused: list[s
         if abs(norm - recorded[name]) > max(bound * recorded[name], floor)
     }
     assert not off
-
-
-def mean_square(outputs: list[Tensor]) -> Tensor:
-    total = sum((output.square().sum() for output in outputs), torch.zeros((), dtype=outputs[0].dtype))
-    return total / sum(output.numel() for output in outputs)
 
 
 LISTED = re.compile(r"\| (\w+) \| ([\w, ]+) \| ([\d×]+) \| (\d+) \| ([\d.]+) \| `(.+)` \|")

@@ -22,9 +22,9 @@ from initbench.recipes.load import load_recipe
 from initbench.recipes.origins import Selected, differences, resolve_recipe, select, settings
 from initbench.spec import Spec
 from tests.commands import said
-from tests.harness.test_run import LIGHT
 from tests.msd_factory import make_msd, write_nifti, write_table
 from tests.one_process import in_one_process
+from tests.runs_factory import LIGHT
 
 RECIPES = [name for name, _ in recipe_files.listing()]
 MINE = """

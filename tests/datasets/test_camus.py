@@ -25,13 +25,10 @@ from initbench.runs import store
 from tests import layouts
 from tests.msd_factory import write_nifti
 
+# No test finds data sets of the machine.
+pytestmark = pytest.mark.usefixtures("root")
+
 SPLIT = ((1, 2, 3, 4), (5,), (6,))
-
-
-@pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("INITBENCH_DATA", str(tmp_path))
-    return tmp_path
 
 
 @pytest.mark.parametrize("place", ["CAMUS", "CAMUS_public", "camus/CAMUS_public"])

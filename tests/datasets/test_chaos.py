@@ -19,16 +19,13 @@ from tests import layouts
 from tests.dicom_factory import INTERCEPT, SLOPE, change, dicom_series, ground
 from tests.shared_data import shared
 
+# No test finds data sets of the machine.
+pytestmark = pytest.mark.usefixtures("root")
+
 pytest.importorskip("pydicom")
 
 CHANNELS = {"T2SPIR": 1, "T1DUAL": 2, "CT": 1}
 NAMES = {"T2SPIR": "chaos", "T1DUAL": "chaos-t1", "CT": "chaos-ct"}
-
-
-@pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("INITBENCH_DATA", str(tmp_path))
-    return tmp_path
 
 
 @pytest.mark.parametrize(

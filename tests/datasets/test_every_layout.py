@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-import initbench
 from initbench.datasets.geometry import bind_axes, resample
 from initbench.datasets.open import open_dataset
 from initbench.evaluation.inference import to_native
@@ -22,9 +21,12 @@ from initbench.protocols import Dataset
 from initbench.recipes.load import load_recipe
 from initbench.runs import store
 from tests import layouts
-from tests.harness.test_run import LIGHT, SMALL
 from tests.msd_factory import affine_of, make_msd, write_nifti
+from tests.runs_factory import record_of, run_one
 from tests.shared_data import shared
+
+# No test finds data sets of the machine.
+pytestmark = pytest.mark.usefixtures("root")
 
 ORIENTED = ("RAS", "LPS", "PIR", "oblique", "turned")
 
@@ -94,23 +96,11 @@ BUILDERS = (msd, brats, nnunet, synapse, btcv, acdc, chaos, chaos_t1, chaos_ct, 
 LAYOUTS: dict[str, Callable[[Path], str]] = {f.__name__: f for f in BUILDERS}
 
 
-@pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("INITBENCH_DATA", str(tmp_path))
-    return tmp_path
-
-
 def trained(name: str, out: Path, *more: str) -> tuple[dict[str, Any], Path]:
     """Two steps, then predictions. The patch is larger than any of the volumes."""
-    [outcome] = initbench.run(
-        "default", LIGHT, name, out=out, assignments=[*SMALL, "patch.size=24,24,24", "steps.smoke=2", *more],
-        budget="smoke", size="tiny", device="cpu", precision="float32", save_predictions=True, recipe="generic-ct",
-    )  # fmt: skip
-    assert outcome.state == "ok", outcome.message
-    assert outcome.folder is not None
-    record = store.read_record(outcome.folder)
-    assert record is not None
-    return record, outcome.folder
+    short = ["patch.size=24,24,24", "steps.smoke=2", *more]
+    folder = run_one(name, out, assignments=short, save_predictions=True, recipe="generic-ct")
+    return record_of(folder), folder
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import initbench
 from initbench.audit.verify import verify
 from initbench.cli.app import main
 from initbench.cli.options import Parts
@@ -30,10 +29,11 @@ from initbench.tables.leaderboard_pooled import pooled_sheets
 from initbench.tables.plan import plan_sheets
 from initbench.tables.study import read_study
 from initbench.tables.titles import settings
-from tests.datasets.test_splits import Listed
-from tests.harness.test_run import LIGHT, SMALL
+from tests.listed import Listed
 from tests.msd_factory import make_msd
+from tests.runs_factory import LIGHT, OPTIONS, SMALL, TINY, as_flags, run
 
+TWO_STEPS = (*SMALL, "steps.smoke=2")
 IDS = tuple(f"case_{i:02d}" for i in range(23))
 EXPECTED_PHANTOM = "a79abe324bc915c5e26e97acb73fe0359b0c802dc970170f1a679ad072932818"
 
@@ -139,19 +139,15 @@ def test_a_sweep_crosses_them_like_seeds() -> None:
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def study(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two inits, two folds and two subsets of one of them."""
-    data = make_msd(tmp_path_factory.mktemp("data") / "Task90_Noise", cases=6, classes=3)
     out = tmp_path_factory.mktemp("runs")
-    run(data, out, folds=["1/2", "2/2"], train_cases=[2, 3])
+    train(data, out, folds=["1/2", "2/2"], train_cases=[2, 3])
     return data, out
 
 
-def run(data: Path, out: Path, **options: Any) -> list[Any]:
-    return initbench.run(
-        "default,uniform", LIGHT, str(data), out=out, assignments=[*SMALL, "steps.smoke=2"],
-        budget="smoke", size="tiny", device="cpu", precision="float32", **options,
-    )  # fmt: skip
+def train(data: Path, out: Path, **options: Any) -> list[Any]:
+    return run(data, out, "default,uniform", settings=TWO_STEPS, **options)
 
 
 def test_every_part_is_a_block_of_its_own(study: tuple[Path, Path]) -> None:
@@ -193,8 +189,8 @@ def test_folds_and_subsets_are_not_pooled_with_each_other(study: tuple[Path, Pat
 
 def test_statistics_come_from_the_training_cases_in_use(study: tuple[Path, Path]) -> None:
     data, out = study
-    settings = {"budget": "smoke", "size": "tiny", "device": "cpu", "precision": "float32", "assignments": [*SMALL]}
-    requests = cross_requests("default", LIGHT, str(data), out=out, folds=["1/2"], train_cases=[3, 1], **settings)
+    parts: dict[str, Any] = {"folds": ["1/2"], "train_cases": [3, 1]}
+    requests = cross_requests("default", LIGHT, str(data), out=out, assignments=SMALL, **parts, **OPTIONS)
     whole, part = map(resolve_cell, requests)
     assert whole.prepared.parameters.scale != part.prepared.parameters.scale
     assert whole.prepared.split.test == part.prepared.split.test
@@ -203,9 +199,7 @@ def test_statistics_come_from_the_training_cases_in_use(study: tuple[Path, Path]
 
 def test_the_commands_take_them(study: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     data, out = study
-    settings = [item for text in (*SMALL, "steps.smoke=2") for item in ("--set", text)]
-    common = ["--init", "default,uniform", "--backbone", LIGHT, "--dataset", str(data), "--out", str(out), "--size", "tiny",
-              "--budget", "smoke", "--device", "cpu", "--precision", "float32", *settings]  # fmt: skip
+    common = ["--init", "default,uniform", *TINY, "--dataset", str(data), "--out", str(out), *as_flags(TWO_STEPS)]
     parts = ["--fold", "1/2,2/2", "--train-cases", "2,3"]
     assert ended("run", *common, *parts, "--json") == 0
     rows = json.loads(capsys.readouterr().out)
@@ -238,7 +232,7 @@ def test_what_no_data_could_give_is_refused_and_never_tried_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
     data, out = make_msd(tmp_path / "Task90_Noise", cases=5), tmp_path / "runs"
-    settings = [item for value in (*SMALL, "steps.smoke=2") for item in ("--set", value)]
+    settings = as_flags(TWO_STEPS)
     common = ["--init", "default", "--backbone", LIGHT, "--dataset", str(data), "--size", "tiny", "--budget", "smoke"]
     assert ended("run", *common, *settings, "--device", "cpu", "--out", str(out), *arguments) == 2
     printed = capsys.readouterr()
@@ -251,7 +245,7 @@ def test_what_no_data_could_give_is_refused_and_never_tried_again(
 
 def test_they_are_found_again_planned_retried_and_verified(study: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     data, out = study
-    again = run(data, out, folds=["1/2", "2/2"], train_cases=[2, 3])
+    again = train(data, out, folds=["1/2", "2/2"], train_cases=[2, 3])
     assert {outcome.state for outcome in again} == {"cached"}
     planned = read_asked(out)
     assert len(planned) == 8
@@ -259,9 +253,8 @@ def test_they_are_found_again_planned_retried_and_verified(study: tuple[Path, Pa
     assert request.fold == "2/2"
     folder = next(f for f in store.find_runs(out) if "trained on" in (store.read_record(f) or {})["resolved"]["split"])
     assert [check.name for check in verify(folder, steps=2) if not check.passed] == []
-    wanted = cross_requests("default,uniform", LIGHT, str(data), out=out, folds=["1/2"], train_cases=[2, 3],
-                  assignments=[*SMALL, "steps.smoke=2"], budget="smoke", size="tiny",
-                  device="cpu", precision="float32", seeds=2, placebo=False)  # fmt: skip
+    parts: dict[str, Any] = {"folds": ["1/2"], "train_cases": [2, 3], "seeds": 2, "placebo": False}
+    wanted = cross_requests("default,uniform", LIGHT, str(data), out=out, assignments=TWO_STEPS, **parts, **OPTIONS)
     sheet = plan_sheets(plan_study(wanted, "equal-total"), [], None)[0]
     assert [row[1:3] for row in sheet.rows] == [("2", "2"), ("2", "2")]
     assert {row[0].rpartition(", fold")[2] for row in sheet.rows} == {" 1/2", " 1/2, trained on 2 cases"}

@@ -8,17 +8,15 @@ from typing import Any
 
 import pytest
 
-import initbench
 from initbench.cli.app import main
 from initbench.datasets import splits, stated
 from initbench.datasets.nnunet import NnunetDataset
 from initbench.datasets.open import open_dataset
 from initbench.errors import DataError, UsageError
 from initbench.protocols import Dataset, Split, caveat_of, group_of, stated_of
-from initbench.runs import store
 from tests import layouts
-from tests.harness.test_run import LIGHT, SMALL
 from tests.msd_factory import make_msd
+from tests.runs_factory import record_of, run_one
 
 FRAMES = tuple(f"patient{number:03d}_frame{frame:02d}" for number in range(1, 8) for frame in (1, 12))
 PLAIN = tuple(f"case_{number}" for number in range(5))
@@ -111,10 +109,8 @@ def test_a_doubt_is_noted_until_patients_are_stated(root: Path, capsys: pytest.C
         assert "1001_early, 1001_late begin alike" in " ".join(capsys.readouterr().out.split())
         assert ended("data", command, folder.name, "--json") == 0
         assert "1001_early, 1001_late begin alike" in capsys.readouterr().out
-    run = initbench.run("default", LIGHT, folder.name, out=root / "runs", assignments=[*SMALL, "steps.smoke=2"], budget="smoke",
-                        size="tiny", device="cpu", precision="float32", placebo=False)[0]  # fmt: skip
-    assert run.folder is not None
-    assert (store.read_record(run.folder) or {})["resolved"]["split_caveat"] == caveat_of(dataset)
+    trained = run_one(folder.name, root / "runs", assignments=["steps.smoke=2"], placebo=False)
+    assert record_of(trained)["resolved"]["split_caveat"] == caveat_of(dataset)
     write(folder / "patients.json", {case: case[:4] for case in ids})
     assert caveat_of(open_dataset(folder.name)) == ""
     train, test = sides(open_dataset(folder.name), splits.resolve_split(open_dataset(folder.name), None))

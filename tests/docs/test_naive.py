@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from types import ModuleType
 
 import pytest
 
+from tests import benchmark_scripts
 from tests.folders import ROOT
 
 DOCUMENT = ROOT / "docs" / "explanation" / "statistics.md"
@@ -15,16 +14,7 @@ STUDIES = 800
 Results = dict[str, list[float]]
 
 
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("naive_tests", ROOT / "benchmarks" / "naive_tests.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-naive_tests = _load()
+naive_tests = benchmark_scripts.load("naive_tests")
 COLUMNS = [(setting, seeds) for setting in naive_tests.SETTINGS for seeds in naive_tests.SEEDS]
 
 

@@ -17,11 +17,9 @@ from initbench.doctor.examination import SECTIONS, Examination, examine
 from initbench.doctor.findings import Finding, worst
 from initbench.doctor.training import FASTER, _speed, determinism
 from initbench.harness import hardware
-from tests.folders import TESTS
 from tests.msd_factory import make_msd
+from tests.runs_factory import LIGHT, LIGHT_FILE
 
-LIGHT_FILE = TESTS / "light_backbone.py"
-LIGHT = f"{LIGHT_FILE}:light"
 CPU = torch.device("cpu")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_model
 
-import initbench
 from initbench.audit.add_distances import add_distances
 from initbench.audit.rescore import read_cases
 from initbench.audit.verify import verify
@@ -28,33 +26,22 @@ from initbench.runs import store
 from initbench.runs.read import read_runs
 from initbench.tables.leaderboard import leaderboard_sheets
 from initbench.tables.study import Scoring, read_study
-from tests.crash_driver import SETTINGS
-from tests.folders import TESTS
-from tests.msd_factory import make_msd
+from tests.runs_factory import THIRTY_STEPS, run, run_one
 
-LIGHT = f"{TESTS / 'light_backbone.py'}:light"
-COARSE = (*SETTINGS, "preprocess.spacing=3,1.5,1.5", "preprocess.intensity=window", "preprocess.resampling=monai")
+COARSE = (*THIRTY_STEPS, "preprocess.spacing=3,1.5,1.5", "preprocess.intensity=window", "preprocess.resampling=monai")
 
 
-def run(data: Path, out: Path, *assignments: str) -> Path:
-    options: dict[str, Any] = {"budget": "smoke", "size": "tiny", "device": "cpu", "precision": "float32"}
-    [outcome] = initbench.run("default", LIGHT, str(data), out=out, assignments=(*COARSE, *assignments), **options)
-    assert outcome.state == "ok", outcome
-    return Path(outcome.folder)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_msd(tmp_path_factory.mktemp("data") / "Task90_Noise", cases=6, classes=3)
+def train(data: Path, out: Path, *assignments: str) -> Path:
+    return run_one(data, out, settings=COARSE, assignments=assignments)
 
 
 @pytest.fixture(scope="module")
 def both(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(data, tmp_path_factory.mktemp("both"), "inference.grids=native,resampled")
+    return train(data, tmp_path_factory.mktemp("both"), "inference.grids=native,resampled")
 
 
 def test_the_native_score_is_what_it_is_alone(data: Path, both: Path, tmp_path: Path) -> None:
-    alone = run(data, tmp_path)
+    alone = train(data, tmp_path)
     assert (alone / store.CASES).read_bytes() == (both / store.CASES).read_bytes()
     assert not (alone / store.CASES_RESAMPLED).exists()
     assert alone.parent.name != both.parent.name, "what a run leaves is part of what was asked"
@@ -96,7 +83,7 @@ def test_verify_looks_at_both_tables(both: Path) -> None:
 
 
 def test_a_changed_second_table_is_found(data: Path, tmp_path: Path) -> None:
-    folder = run(data, tmp_path, "inference.grids=native,resampled")
+    folder = train(data, tmp_path, "inference.grids=native,resampled")
     table = pd.read_csv(folder / store.CASES_RESAMPLED)
     table["tp"] += 1
     table.to_csv(folder / store.CASES_RESAMPLED, index=False)
@@ -112,7 +99,7 @@ def test_a_changed_second_table_is_found(data: Path, tmp_path: Path) -> None:
 
 
 def test_tables_and_later_distances_leave_it_alone(data: Path, tmp_path: Path) -> None:
-    folder = run(data, tmp_path, "inference.grids=native,resampled")
+    folder = train(data, tmp_path, "inference.grids=native,resampled")
     before = (folder / store.CASES_RESAMPLED).read_bytes()
     add_distances(folder)
     assert (folder / store.CASES_RESAMPLED).read_bytes() == before
@@ -144,7 +131,7 @@ def test_tables_are_of_the_grid_that_is_asked_for(data: Path, both: Path, capsys
 def test_runs_without_counts_on_the_grid_are_kept_off(
     data: Path, both: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    alone = run(data, tmp_path)
+    alone = train(data, tmp_path)
     with pytest.raises(UsageError, match=r"no run was counted on the resampled grid.*--set inference\.grids=native,resampled"):
         read_study(tmp_path, scoring=Scoring(grid="resampled"))
     shutil.copytree(both.parent, alone.parents[1] / both.parent.name)
@@ -168,9 +155,8 @@ def test_a_changed_second_table_is_kept_off_the_tables(data: Path, both: Path, t
 
 
 def test_a_diverged_run_scores_worst_on_both(data: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"budget": "smoke", "size": "tiny", "device": "cpu", "precision": "float32"}
-    settings = (*COARSE, "inference.grids=native,resampled", "optimizer.lr=1e30", "optimizer.clip=0")
-    [outcome] = initbench.run("default", LIGHT, str(data), out=tmp_path, assignments=settings, **options)
+    broken = ("inference.grids=native,resampled", "optimizer.lr=1e30", "optimizer.clip=0")
+    [outcome] = run(data, tmp_path, settings=COARSE, assignments=broken)
     assert outcome.state == "diverged"
     record = json.loads((Path(outcome.folder) / store.RECORD).read_text())
     assert record["dice_resampled"] == record["dice"] == 0

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import initbench
 from initbench.audit.add_distances import add_distances
 from initbench.audit.verify import verify
 from initbench.datasets.folder import FolderDataset
@@ -27,7 +26,7 @@ from initbench.runs import store
 from initbench.stats.table import of_classes
 from initbench.tables.study import Scoring, read_study
 from tests import layouts
-from tests.harness.test_run import LIGHT, SMALL
+from tests.runs_factory import record_of, run_one
 
 REGIONS = ((1, 2, 3), (2, 3), (3,))
 NESTED: dict[str, int | list[int]] = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}
@@ -67,14 +66,8 @@ class Study:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     data = layouts.nnunet(tmp_path_factory.mktemp("data") / "Dataset001_B", [f"c{i}" for i in range(5)], labels=NESTED)
     out = tmp_path_factory.mktemp("runs")
-    [outcome] = initbench.run(
-        "default", LIGHT, str(data), out=out, assignments=[*SMALL, "steps.smoke=20"],
-        budget="smoke", size="tiny", device="cpu", precision="float32", save_predictions=True,
-    )  # fmt: skip
-    assert outcome.folder is not None, outcome.message
-    record = store.read_record(outcome.folder)
-    assert record is not None
-    return Study(data, out, record, outcome.folder)
+    folder = run_one(data, out, assignments=["steps.smoke=20"], save_predictions=True)
+    return Study(data, out, record_of(folder), folder)
 
 
 def test_a_run_trains_on_labels_and_reports_regions(study: Study) -> None:

@@ -23,9 +23,9 @@ from initbench.runs import store
 from initbench.runs.read import read_runs
 from initbench.tables.study import read_study
 from tests import layouts
-from tests.harness.test_run import LIGHT, SMALL
 from tests.msd_factory import make_msd
 from tests.recorded import CASES, write_run
+from tests.runs_factory import LIGHT, SMALL
 
 FRAMES = tuple(f"patient{number:03d}_frame{frame}" for number in (1, 2, 3) for frame in ("01", "12"))
 PAIRS = {case: f"pair_{number // 2}" for number, case in enumerate(CASES)}

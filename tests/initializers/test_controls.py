@@ -24,15 +24,9 @@ from initbench.runs import store
 from initbench.sampling.volumes import GuidedSampler, PatchSampler, make_volume
 from initbench.spec import parse
 from initbench.training.loop import learning_rate
-from tests.harness.test_run import LIGHT, SMALL, record
-from tests.msd_factory import make_msd
+from tests.runs_factory import record_of, run
 
 ENCODER = ("stem", "deep")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_msd(tmp_path_factory.mktemp("data") / "Task90_Noise", cases=6, classes=3)
 
 
 def initial(data: Path, tmp: Path, init: str, seed: int = 0) -> dict[str, Tensor]:
@@ -50,19 +44,8 @@ def initial(data: Path, tmp: Path, init: str, seed: int = 0) -> dict[str, Tensor
     return seen
 
 
-def run(data: Path, out: Path, init: str, **options: Any) -> list[Outcome]:
-    return initbench.run(
-        init,
-        LIGHT,
-        str(data),
-        out=out,
-        size="tiny",
-        budget="smoke",
-        device="cpu",
-        precision="float32",
-        assignments=SMALL,
-        **options,
-    )
+def record(outcome: Outcome) -> dict[str, Any]:
+    return record_of(outcome.folder)
 
 
 def test_shuffled_keeps_the_values_of_every_tensor_and_moves_them(data: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from initbench.checkpoints.reading import read_checkpoint
 from initbench.pretext.objectives import OrderHeads, Pool, Taps
 from initbench.protocols import Grid, structure_of
 from tests import recordings
-from tests.backbones.test_parity import check_outputs, mean_square, recipe, recorded_input
+from tests.recordings import check_outputs, mean_square, recorded_input, recorded_weight
 
 Json = dict[str, Any]
 FIXTURES = [
@@ -86,7 +86,9 @@ def head_key(key: str, model: nn.Module) -> str:
 def fill(network: Network, recording: Json, folder: Any) -> None:
     """Writes their state dict as they save it, loads it, and copies the heads, which the loader leaves to the harness."""
     state = {
-        key: torch.from_numpy(recipe(key, tuple(shape))) for key, shape, dtype, _ in recording["state_dict"] if "float" in dtype
+        key: torch.from_numpy(recorded_weight(key, tuple(shape)))
+        for key, shape, dtype, _ in recording["state_dict"]
+        if "float" in dtype
     }
     path = folder / "model_final.pt"
     torch.save(

@@ -21,7 +21,6 @@ from safetensors.torch import load_file, save_file
 from scipy import stats
 
 from initbench import registry
-from initbench import run as initbench_run
 from initbench.datasets.open import open_folder
 from initbench.harness.cell import resolve_cell
 from initbench.harness.execute import look_up
@@ -30,10 +29,10 @@ from initbench.preprocessing.prepare import data_digest
 from initbench.runs.status import read_asked, status
 from tests.folders import TESTS
 from tests.msd_factory import make_msd
+from tests.runs_factory import LIGHT, SMALL, as_flags, run
 
 PLUGIN = TESTS / "plugin"
-LIGHT = f"{TESTS / 'light_backbone.py'}:light"
-TINY = ("patch.size=8,16,16", "patch.batch=2", "steps.smoke=4", "preprocess.spacing=native", "preprocess.crop=False")
+FOUR_STEPS = (*SMALL, "steps.smoke=4")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,7 @@ def test_it_runs_beside_the_built_in_ones_and_is_known_by_its_source(site: Path,
     data = make_msd(tmp_path / "Task90_Noise", cases=5)
     arguments = ["run", "--init", "default,damped,damped(factor=0.25)", "--backbone", LIGHT, "--dataset", str(data)]
     arguments += ["--size", "tiny", "--budget", "smoke", "--device", "cpu", "--out", str(tmp_path / "runs"), "--json"]
-    done = initbench(*arguments, *(part for item in TINY for part in ("--set", item)), path=site)
+    done = initbench(*arguments, *as_flags(FOUR_STEPS), path=site)
     assert done.returncode == 0, done.stderr
     outcomes = json.loads(done.stdout)
     assert [(item["init"], item["state"]) for item in outcomes] == [
@@ -228,19 +227,7 @@ def test_another_reader_is_another_run_with_other_volumes(reader: Reader) -> Non
 def test_a_reader_that_raises_stops_no_other_run(reader: Reader, tmp_path: Path, jobs: int) -> None:
     reader.write(before="raise KeyError('planted')")
     good, out = make_msd(tmp_path / "Task91_Good", cases=5), tmp_path / "runs"
-    outcomes = initbench_run(
-        "default",
-        LIGHT,
-        ["own-noise", str(good)],
-        seeds=2,
-        jobs=jobs,
-        out=out,
-        size="tiny",
-        budget="smoke",
-        device="cpu",
-        precision="float32",
-        assignments=TINY,
-    )
+    outcomes = run(f"own-noise,{good}", out, settings=FOUR_STEPS, seeds=2, jobs=jobs)
     assert [outcome.state for outcome in outcomes] == ["failed", "ok", "failed", "ok"]
     assert outcomes[0].folder is None
     message = outcomes[0].message
@@ -263,7 +250,7 @@ def test_an_init_of_others_that_raises_when_it_is_tried_stops_no_other_run(
     save_file({}, weights)
     monkeypatch.setattr("initbench.harness.run.Run.rehearse", broken)
     request = RunRequest(f"checkpoint(path={str(weights)!r})", LIGHT, str(reader.folder), 0, "smoke", size="tiny", device="cpu")
-    found = look_up(replace(request, out=tmp_path / "runs", assignments=TINY), set())
+    found = look_up(replace(request, out=tmp_path / "runs", assignments=FOUR_STEPS), set())
     assert found.state == "failed"
     assert found.message.startswith("ZeroDivisionError: planted (")
 
@@ -277,5 +264,5 @@ def test_a_full_disk_before_a_run_begins_is_said(reader: Reader, tmp_path: Path,
     monkeypatch.setattr("initbench.cache.write", full)
     monkeypatch.setattr(Path, "write_text", full)
     request = RunRequest("default", LIGHT, str(reader.folder), 0, "smoke", size="tiny", device="cpu", out=tmp_path / "runs")
-    found = look_up(replace(request, assignments=(*TINY, "preprocess.spacing=1.3,1.7,1.9")), set())
+    found = look_up(replace(request, assignments=(*FOUR_STEPS, "preprocess.spacing=1.3,1.7,1.9")), set())
     assert (found.state, found.message) == ("failed", "the disk is full (volumes): free space and run the same command again")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,84 +11,19 @@ import pytest
 
 import initbench
 from initbench.errors import DataError, UsageError
-from initbench.stats import table as table_module
-from initbench.stats.analysis import Analysis, analyse, pair, verdicts
-from initbench.stats.compare import compare
+from initbench.stats.analysis import analyse, verdicts
 from initbench.stats.components import Components
 from initbench.stats.design import Refused
-from initbench.stats.inits import summarize
-from initbench.stats.mrmc import crossed_difference
 from initbench.stats.table import (
     Narrowed,
-    ScoreTable,
-    _patient_of,
-    averaged_by_patient,
     case_scores,
     class_dice,
     class_scores,
     false_positives,
     score_tables,
 )
-from initbench.stats.tails import quantile
 from tests.recorded import write_block, write_run
-
-BLOCK = {
-    "backbone": "unetr",
-    "variant": "perceptron",
-    "dataset": "lung",
-    "split": "auto",
-    "size": "tiny",
-    "budget": "short",
-    "steps": 600,
-    "precision": "bf16",
-    "recipe": "aaaa",
-    "fixed_streams": "",
-    "dice_policy": "reference-mask",
-}
-CASES = [f"case_{k:02}" for k in range(8)]
-
-
-class Study:
-    """A run and a case table, as `load_runs` and `load_cases` give them."""
-
-    def __init__(self) -> None:
-        self.runs: list[dict[str, Any]] = []
-        self.rows: list[dict[str, Any]] = []
-
-    def run(self, init: str, seed: int, points: list[float] | None = None, status: str = "ok", **other: Any) -> Study:
-        """A run with these Dice points per case, in one class of 1000 voxels."""
-        cell = other.pop("cell", f"cell-{init}")
-        run = {**BLOCK, "init": init, "seed": seed, "status": status, "protocol": "any", "cell": cell, **other}
-        run.setdefault("weights_digest", f"{cell}-{seed}")
-        self.runs.append(run)
-        for case, value in zip(CASES, points or [], strict=False):
-            self.case(run, case, 1, tp=round(10 * value), fn=1000 - round(10 * value), fp=1000 - round(10 * value))
-        return self
-
-    def case(self, run: dict[str, Any], case: str, label: int, tp: int, fn: int, fp: int) -> None:
-        keys = {key: run[key] for key in ("init", "backbone", "dataset", "seed", "protocol", "status", "cell")}
-        dice = 2 * tp / (2 * tp + fp + fn) if tp + fn else math.nan
-        self.rows.append({**keys, "case": case, "class": label, "tp": tp, "fp": fp, "fn": fn, "dice": dice})
-
-    def tables(self, **options: Any) -> list[ScoreTable]:
-        return score_tables(pd.DataFrame(self.runs), pd.DataFrame(self.rows), **options)
-
-    def table(self, **options: Any) -> ScoreTable:
-        (found,) = self.tables(**options)
-        return found
-
-
-def study(inits: tuple[str, ...] = ("default", "lwi"), seeds: int = 4, better: float = 0.0) -> Study:
-    """Inits of about 60 points; the second is better by `better`."""
-    rng = np.random.default_rng(0)
-    case = rng.normal(60, 10, len(CASES))
-    made = Study()
-    for k, init in enumerate(inits):
-        for seed in range(seeds):
-            points = case + rng.normal(0, 1) + rng.normal(0, 2, len(CASES)) + better * (k == 1)
-            made.run(init, seed, list(np.clip(points, 1, 99)))
-    return made
-
+from tests.stats.made_up import BLOCK, Study, said, study
 
 # --- scores -----------------------------------------------------------------------------------------------------------
 
@@ -304,112 +238,6 @@ def test_files_give_the_same_blocks_as_the_leaderboard(tmp_path: Path) -> None:
     assert got.withheld[0].init == "mae"
 
 
-# --- patients ---------------------------------------------------------------------------------------------------------
-
-
-def test_cases_of_a_patient_are_averaged_by_hand() -> None:
-    nan = math.nan
-    y = np.array([[10.0, 20.0, 60.0, 40.0], [nan, 30.0, 70.0, nan], [nan, 5.0, nan, nan]])
-    got = averaged_by_patient(y, ("b", "a", "b", "c"))  # in the order of their first cases
-    assert got == pytest.approx(np.array([[35, 20, 40], [70, 30, nan], [nan, 5, nan]]), nan_ok=True)
-    assert averaged_by_patient(y, None) is y
-    assert averaged_by_patient(y, ("d", "c", "b", "a")) is y  # a patient has one case each
-    three = np.arange(24.0).reshape(2, 3, 4)
-    assert averaged_by_patient(three, ("p",) * 4) == pytest.approx(three.mean(-1, keepdims=True))
-
-
-def two_of_a_patient(cells: tuple[str, ...] = ("cell-a", "cell-b")) -> dict[str, dict[str, str]]:
-    """Cases 0 and 1 are of one patient."""
-    return {cell: {"case_00": "p", "case_01": "p", "case_02": "q"} for cell in cells}
-
-
-def test_runs_are_means_over_patients() -> None:
-    made = Study().run("a", 0, [40, 50, 90]).run("a", 1, [10, 20, 60]).run("b", 0, [70, 80, 10]).run("b", 1, [20, 30, 45])
-    got = made.table(patients=two_of_a_patient())
-    assert (got.patients, got.patient_count) == (("p", "p", "q"), 2)
-    assert got.by_patient == pytest.approx(np.array([[[45, 90], [15, 60]], [[75, 10], [25, 45]]]))
-    assert got.runs("a") == pytest.approx([67.5, 37.5])
-    assert got.runs("b") == pytest.approx([42.5, 35])
-    assert got.y[0, 0] == pytest.approx([40, 50, 90])  # as it was
-    by_case = made.table()
-    assert (by_case.patients, by_case.patient_count) == (None, 3)
-    assert by_case.runs("a") == pytest.approx([60, 30])
-
-
-def test_everything_that_is_said_of_a_block_is_of_patients() -> None:
-    made = study(("default", "lwi", "mae"), seeds=3, better=4)
-    whose = {f"cell-{init}": {case: case[:-1] + "02460246"[k] for k, case in enumerate(CASES)} for init in ("default", "lwi")}
-    table = made.table(patients=whose)
-    assert table.patient_count == 4
-    got = said(table)
-    alone = compare(table.by_patient, table.inits, against="default")
-    assert got.comparison.differences == alone.differences
-    assert [one.mean for one in got.inits] == [one.mean for one in summarize(table.by_patient, table.inits)]
-    assert isinstance(got.components, Components)
-    assert got.components.cases == 4
-    for pair_of in (("lwi", "default"), ("lwi", "mae")):
-        a, b = (table.by_patient[table.inits.index(name)] for name in pair_of)
-        assert pair(table, *pair_of).estimate.value == pytest.approx(a.mean() - b.mean())
-
-
-def test_scores_of_withheld_inits_are_means_over_patients() -> None:
-    made = Study().run("a", 0, [40, 50, 90]).run("a", 1, [10, 20, 60]).run("b", 0, [70, 80, 10]).run("b", 1, status="failed")
-    got = made.table(patients=two_of_a_patient())
-    assert [item.scores for item in got.withheld] == [pytest.approx((42.5,))]
-
-
-def test_where_cells_disagree_the_fewest_patients_count() -> None:
-    made = Study().run("a", 0, [40, 50, 90]).run("b", 0, [70, 80, 10])
-    apart = {"case_00": "p", "case_01": "r", "case_02": "q"}
-    together = two_of_a_patient()["cell-a"]
-    for first, second in ((apart, together), (together, apart)):
-        assert made.table(patients={"cell-a": first, "cell-b": second}).patients == ("p", "p", "q")
-    # What one cell knows holds for all of the block: their cases are the same.
-    assert made.table(patients={"cell-b": together}).patients == ("p", "p", "q")
-    made.run("a", 1, [41, 50, 92]).run("b", 1, [71, 80, 9])
-    one = made.table(patients={"cell-a": dict.fromkeys(together, "p"), "cell-b": together})
-    assert one.patient_count == 1
-    assert "one reported case" in verdicts(one, against="a").differences[0].reason
-
-
-def test_without_a_patient_of_every_case_nothing_is_averaged() -> None:
-    made = Study().run("a", 0, [40, 50, 90]).run("b", 0, [70, 80, 10])
-    assert made.table().patients is None
-    assert made.table(patients={"another cell": two_of_a_patient()["cell-a"]}).patients is None
-    assert made.table(patients={"cell-a": {"case_00": "p", "case_01": "p"}}).patients is None
-    assert _patient_of({}, {}) is None
-
-
-def test_patients_stay_with_the_inits_that_are_kept() -> None:
-    made = Study().run("a", 0, [40, 50, 90]).run("b", 0, [70, 80, 10]).run("default(construct='other')", 0, [1, 2, 3])
-    got = made.table(patients=two_of_a_patient())
-    assert got.only(["b"]).by_patient == pytest.approx(np.array([[[75, 10]]]))
-    assert got.schemes().patients == got.patients
-
-
-def false_verdicts_of_equal_inits() -> float:
-    """Share of 300 studies of two equal inits, 10 patients with 4 cases each that are alike, in which they are told apart."""
-    rng = np.random.default_rng(21)
-    patients = tuple(str(k // 4) for k in range(40))
-    of_patients = np.repeat(rng.normal(0, 4, (300, 2, 1, 10)), 4, axis=-1)
-    y = 50 + of_patients + rng.normal(0, 0.3, (300, 2, 3, 1)) + rng.normal(0, 2, (300, 2, 3, 40))
-    by_patient = table_module.averaged_by_patient(y, patients)
-    estimate = crossed_difference(by_patient[:, 0] - by_patient[:, 1])
-    return float((np.abs(estimate.value) > quantile(estimate, 0.05) * estimate.error).mean())
-
-
-def test_cases_of_a_patient_do_not_pass_for_patients() -> None:
-    assert false_verdicts_of_equal_inits() <= 0.08
-
-
-def test_patients_that_are_ignored_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_module, "averaged_by_patient", lambda y, patients: y)
-    assert false_verdicts_of_equal_inits() > 0.15
-    made = Study().run("a", 0, [40, 50, 90]).run("b", 0, [70, 80, 10])
-    with pytest.raises(AssertionError):
-        assert made.table(patients=two_of_a_patient()).runs("a") == pytest.approx([67.5])
-
-
 # --- false positives --------------------------------------------------------------------------------------------------
 
 
@@ -424,12 +252,6 @@ def test_false_positives_are_counted_where_the_reference_is_empty() -> None:
 
 
 # --- what is said of a block ------------------------------------------------------------------------------------------
-
-
-def said(table: ScoreTable, **options: Any) -> Analysis:
-    got = analyse(table, **options)
-    assert isinstance(got, Analysis)
-    return got
 
 
 def test_a_block_in_one_call() -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import initbench
 from initbench.cli.app import main
 from initbench.cli.run import _warn_if_nothing_can_be_decided
 from initbench.runs import store, work
@@ -23,29 +22,19 @@ from initbench.studies.sweep import cross_requests
 from initbench.tables import plan
 from initbench.tables.plan import plan_sheets
 from initbench.tables.sheet import FORMS
-from tests.harness.test_run import LIGHT, SMALL
-from tests.msd_factory import make_msd
+from tests.runs_factory import LIGHT, OPTIONS, SMALL, as_flags, run
 from tests.studies.planned import NOISE, many
 
-OPTIONS: dict[str, Any] = {"budget": "smoke", "size": "tiny", "device": "cpu", "precision": "float32"}
 COUNTED = ("new", "cached", "refused", "failed")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_msd(tmp_path_factory.mktemp("data") / "Task90_Noise", cases=6, classes=3)
-
-
 def requests(data: Path, out: Path, init: str, **options: Any) -> list[Any]:
-    return cross_requests(init, LIGHT, str(data), out=out, **{**OPTIONS, "assignments": SMALL, **options})
+    assignments = (*SMALL, *options.pop("assignments", ()))
+    return cross_requests(init, LIGHT, str(data), out=out, assignments=assignments, **OPTIONS | options)
 
 
 def look(data: Path, out: Path, init: str, **options: Any) -> StudyPlan:
     return plan_study(requests(data, out, init, **options), options.get("protocol", "equal-total"))
-
-
-def run(data: Path, out: Path, init: str, **options: Any) -> list[Any]:
-    return initbench.run(init, LIGHT, str(data), out=out, **{**OPTIONS, "assignments": SMALL, **options})
 
 
 def counts(study: StudyPlan) -> dict[str, int]:
@@ -149,7 +138,7 @@ def test_what_was_begun_goes_on(
 def test_a_learned_init_that_refuses_its_parameters_is_refused_in_a_plan(
     data: Path, tmp_path: Path, init: str, assignments: tuple[str, ...]
 ) -> None:
-    changed: dict[str, Any] = {"assignments": [*SMALL, *assignments], "seeds": 2}
+    changed: dict[str, Any] = {"assignments": assignments, "seeds": 2}
     study = look(data, tmp_path, f"default,{init}", **changed)
     outcomes = run(data, tmp_path, f"default,{init}", **changed)
     states = {"new": "ok", "refused": "refused"}
@@ -288,7 +277,7 @@ def test_every_form_holds_the_counts(form: str) -> None:
 
 
 def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = [part for assignment in SMALL for part in ("--set", assignment)]
+    options = as_flags(SMALL)
     options += ["--budget", "smoke", "--size", "tiny", "--device", "cpu", "--precision", "float32", "--out", str(tmp_path)]
     with pytest.raises(SystemExit) as ended:
         main(["plan", "--init", "default,mae", "--backbone", LIGHT, "--dataset", str(data), "--format", "json", *options])

@@ -26,8 +26,10 @@ from initbench.harness import run as run_module
 from initbench.protocols import structure_of
 from initbench.runs import store
 from initbench.studies.pretrain import Export
-from tests.msd_factory import make_msd
+from tests.msd_factory import make_noise
+from tests.runs_factory import OPTIONS, as_flags
 
+# Larger patches than those of the factory: UNETR halves a patch four times.
 SMALL = (
     "patch.size=32,32,32",
     "patch.batch=2",
@@ -37,12 +39,11 @@ SMALL = (
     "preprocess.spacing=0.3,0.4,0.4",
     "preprocess.crop=False",
 )
-OPTIONS: dict[str, Any] = {"budget": "smoke", "size": "tiny", "device": "cpu", "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_msd(tmp_path_factory.mktemp("data") / "Task90_Noise", cases=5, classes=3)
+    return make_noise(tmp_path_factory.mktemp("data"), cases=5)
 
 
 def export(data: Path, path: Path, init: str = "lwi", backbone: str = "unetr") -> Export:
@@ -176,7 +177,7 @@ def test_folds_and_subsets_are_those_of_runs(data: Path, tmp_path: Path) -> None
 
 
 def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assignments = [part for value in SMALL for part in ("--set", value)]
+    assignments = as_flags(SMALL)
     command = ["pretrain", "--init", "trunc-normal", "--backbone", "unetr", "--dataset", str(data), "--size", "tiny"]
     options = ["--budget", "smoke", "--device", "cpu", "--weights", str(tmp_path / "out" / "w.safetensors"), "--json"]
     with pytest.raises(SystemExit) as ended:

@@ -20,21 +20,19 @@ from initbench.studies.reproduce import trial_requests
 from initbench.studies.sweep import run_planned
 from initbench.tables.reproduce.matching import find
 from tests.commands import said
-from tests.harness.test_run import LIGHT, SMALL
-from tests.harness.test_run import TINY as RUN
-from tests.msd_factory import make_msd
+from tests.msd_factory import make_noise
+from tests.runs_factory import LIGHT, OPTIONS, SMALL, TINY, as_flags
 from tests.shared_data import shared
 from tests.studies.reproduced import TABLE, rows_of
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_msd(tmp_path_factory.mktemp("data") / "Task90_Noise", cases=12, classes=3)
+    return make_noise(tmp_path_factory.mktemp("data"), cases=12)
 
 
 def asked_for(data: Path, out: Path) -> list[str]:
-    settings = [part for item in SMALL for part in ("--set", item)]
-    return ["--dataset", str(data), *RUN, "--seeds", "2", "--out", str(out), *settings]
+    return ["--dataset", str(data), *TINY, "--seeds", "2", "--out", str(out), *as_flags(SMALL)]
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +91,7 @@ def test_a_training_size_curve_is_run_on_parts_of_the_cases(data: Path, made: Pa
         trials.Trial(row.label, row.init, LIGHT, str(data), row.protocol, SMALL, train_cases=row.train_cases) for row in trained
     ]
     overrides = Overrides(str(data), LIGHT, "tiny", "smoke", assignments=SMALL)
-    options: dict[str, Any] = {"size": "tiny", "budget": "smoke", "device": "cpu", "precision": "float32", "out": made}
-    planned = trial_requests(asked, overrides, [0], None, options)
+    planned = trial_requests(asked, overrides, [0], None, {**OPTIONS, "out": made})
     assert [(request.init, request.train_cases) for request in planned] == [
         (init, cases) for cases in (3, 6, None) for init in ("default", "lwi")
     ]

@@ -16,7 +16,7 @@ from initbench.datasets.splits import published_splits, resolve_split
 from initbench.published import tables
 from initbench.studies import standin
 from tests.commands import said
-from tests.harness.test_run import SMALL, TINY
+from tests.runs_factory import SMALL, TINY, as_flags
 
 SMALL_KIND = standin.Kind((64, 64, 40), (4.0, 4.0, 4.0), 14)
 
@@ -71,7 +71,7 @@ def test_nothing_is_left_of_it(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_dry_run_measures_hours_without_the_data(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of all cells, at the number of steps and of reported cases of the data set."""
-    options = [*TINY, *(part for item in SMALL for part in ("--set", item)), "--dry-run", "--out", str(nowhere / "runs")]
+    options = [*TINY, *as_flags(SMALL), "--dry-run", "--out", str(nowhere / "runs")]
     assert "Hours: --measure times steps on made-up volumes" in " ".join(
         said(capsys, "reproduce", "lwi:table-1", *options).split()
     )

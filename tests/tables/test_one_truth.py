@@ -6,11 +6,8 @@ no number could be printed as both, or where their words differ.
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,7 +21,7 @@ from initbench.stats.table import ScoreTable
 from initbench.tables import compare, leaderboard
 from initbench.tables.leaderboard import leaderboard_sheets
 from initbench.tables.study import Study, read_study
-from tests.folders import ROOT
+from tests import benchmark_scripts
 from tests.printed import Range
 from tests.recorded import write_block, write_run
 from tests.tables.outputs import tell_classes, tell_compare, tell_leaderboard, tell_pooled, tell_report, tell_variance
@@ -33,19 +30,7 @@ from tests.tables.statements import MARGIN, Statement, Statements, contradiction
 BASELINE, PLACEBO, OTHER = "default", "default(construct='other')", "lwi"
 
 
-def _load(name: str) -> ModuleType:
-    """A module of the benchmarks, which are no package."""
-    path = ROOT / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"one_truth_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look for their module there
-    spec.loader.exec_module(module)
-    return module
-
-
-synthetic = _load("synthetic_study")
+synthetic = benchmark_scripts.load("synthetic_study")
 
 
 # --- whether it agrees ------------------------------------------------------------------------------------------------

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,36 +13,19 @@ from initbench.runs import store
 from initbench.runs.read import read_runs
 from initbench.stats.components import Components, components
 from initbench.stats.table import score_tables
-from tests.folders import ROOT
-from tests.harness.test_run import LIGHT, SMALL
-from tests.msd_factory import make_msd
+from tests import benchmark_scripts
+from tests.runs_factory import record_of, run_one
 
-
-def _load() -> ModuleType:
-    path = ROOT / "benchmarks" / "synthetic_study.py"
-    spec = importlib.util.spec_from_file_location("synthetic_study", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look for their module there
-    spec.loader.exec_module(module)
-    return module
-
-
-synthetic = _load()
+synthetic = benchmark_scripts.load("synthetic_study")
 
 
 def keys(value: Any, depth: int = 2) -> Any:
     return {key: keys(item, depth - 1) for key, item in value.items()} if isinstance(value, dict) and depth else None
 
 
-def test_records_have_what_those_of_runs_have(tmp_path: Path) -> None:
-    data = make_msd(tmp_path / "Task90_Noise", cases=6, classes=3)
-    options: dict[str, Any] = {"budget": "smoke", "size": "tiny", "device": "cpu", "precision": "float32"}
-    (outcome,) = initbench.run("default", LIGHT, str(data), out=tmp_path / "runs", assignments=SMALL, **options)
-    assert outcome.folder is not None
-    real = store.read_record(outcome.folder)
-    assert real is not None
+def test_records_have_what_those_of_runs_have(data: Path, tmp_path: Path) -> None:
+    trained = run_one(data, tmp_path / "runs")
+    real = record_of(trained)
     synthetic.write_study(tmp_path / "made", synthetic.Design(1, 1, 2, 1, 3, diverged=0.0))
     folder = next(store.find_runs(tmp_path / "made"))
     made = store.read_record(folder)
@@ -55,7 +35,7 @@ def test_records_have_what_those_of_runs_have(tmp_path: Path) -> None:
         assert set(real[part]) == set(made[part])
     assert set(real["environment"]) == set(made["environment"])
     for name in (store.CASES, store.CURVE):
-        header = [(run / name).read_text().partition("\n")[0] for run in (outcome.folder, folder)]
+        header = [(run / name).read_text().partition("\n")[0] for run in (trained, folder)]
         assert header[0] == header[1]
 
 

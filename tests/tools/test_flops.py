@@ -15,9 +15,8 @@ from initbench.spec import parse
 from initbench.tools.describe import describe
 from initbench.tools.flops import multiply_adds
 from tests import recordings
-from tests.folders import TESTS
+from tests.runs_factory import LIGHT, LIGHT_FILE
 
-LIGHT = f"{TESTS / 'light_backbone.py'}:light"
 COUNTED = ("conv", "linear", "matmul", "einsum", "addmm")  # of fvcore's; it counts norms too
 PUBLISHED = [("unetr", f"unetr_{variant}_c14", variant) for variant in ("perceptron", "conv")]
 PUBLISHED += [("swin-unetr", f"swinunetr_c{n}", "default") for n in (2, 14)]
@@ -114,7 +113,7 @@ def test_describe_says_what_published_weights_were_trained_on() -> None:
 
 def test_describe_a_plug_in_whose_arithmetic_cannot_be_counted(tmp_path: Path) -> None:
     file = tmp_path / "reads_values.py"
-    source = Path(LIGHT.rpartition(":")[0]).read_text()
+    source = LIGHT_FILE.read_text()
     file.write_text(source.replace("fine = torch.relu", "assert x.sum().item() < 1e9\n        fine = torch.relu"))
     assert describe("backbone", parse(f"{file}:light"))["tiny GMACs"].startswith("not counted: ")
     assert float(describe("backbone", parse(LIGHT))["tiny GMACs"]) > 0

@@ -13,7 +13,7 @@ from initbench.validation.backbones.suite import validate
 from initbench.validation.inits import probe
 from initbench.validation.inits.subject import BACKBONES, PROBE, init_subjects, network, small_patch
 from initbench.validation.inits.trials import trial, turn
-from tests.validation.toys import failed
+from tests.checks import failed
 
 
 def test_the_probe_keeps_the_promises_of_a_backbone() -> None:

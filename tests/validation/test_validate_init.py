@@ -19,7 +19,8 @@ from initbench.validation.inits import suite
 from initbench.validation.inits.subject import BACKBONES, PROBE, init_subjects
 from initbench.validation.inits.suite import RefusedError, validate_init
 from initbench.validation.inits.trials import trial
-from tests.validation.toys import BROKEN, EVERYTHING, INITS, LEARNED, PLAIN, broken, failed, said, subject
+from tests.checks import failed
+from tests.validation.toys import BROKEN, EVERYTHING, INITS, LEARNED, PLAIN, broken, said, subject
 
 OTHERS = ("swin-unetr", "nnformer", "unet", "unetrpp(variant=tumor)", "unetr(variant=conv)")
 # Of the learned ones, which take longest, lwi alone on more than the probe.

@@ -8,6 +8,7 @@ from initbench.spec import parse
 from initbench.validation.checks import Check
 from initbench.validation.inits import suite
 from initbench.validation.inits.subject import PROBE, InitSubject, init_subjects
+from tests.checks import failed
 from tests.inits import runnable
 
 EVERYTHING = [*suite.FIRST_OF_ALL, *suite.NETWORK_KEPT, *suite.THE_REST]
@@ -170,11 +171,6 @@ def subject(folder: Path, source: str, backbone: str = PROBE) -> InitSubject:
     file = folder / "mine.py"
     file.write_text(source)
     return init_subjects(parse(f"{file}:drawn"), [backbone])[0]
-
-
-def failed(checks: list[Check]) -> dict[str, str]:
-    """What the failed checks say, by name."""
-    return {check.name: check.detail for check in checks if not check.passed}
 
 
 def said(checks: list[Check]) -> dict[str, str]:
