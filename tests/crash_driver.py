@@ -48,7 +48,7 @@ _CLEARING = ("os.remove", "os.rmdir", "shutil.rmtree")
 
 
 def study(settings: dict[str, Any], out: Path, jobs: int = 1) -> list[Outcome]:
-    """Runs the study that every trial runs."""
+    """Runs the study that every trial runs; `settings` are init, backbone and data set, and what differs from the usual run."""
     return initbench.run(
         settings["init"],
         settings["backbone"],
@@ -173,7 +173,13 @@ def doing(out: Path) -> str:
 
 
 def attempt(settings: dict[str, Any], out: Path, trial: dict[str, Any]) -> dict[str, Any]:
-    """Runs one trial with its fault, then goes on without one until the study is done; says how each of them ended."""
+    """Runs one trial with its fault, then goes on without one until the study is done; says how each of them ended.
+
+    Args:
+        settings: of the study.
+        out: of the study.
+        trial: what happens to it.
+    """
     told = out.parent / f"{out.name}.told"
     first = wait(child(settings, out, trial))
     said = json.loads(told.read_text()) if told.exists() else {}
@@ -190,6 +196,12 @@ def together(settings: dict[str, Any], out: Path, count: int, passes: int) -> di
 
     The first stops in the middle of a run. The others stop with a run in hand each, go on together, and meet the run that the
     first holds. Then it is killed.
+
+    Args:
+        settings: of the study.
+        out: of the study.
+        count: of the processes.
+        passes: forward passes of the first process before it stops.
     """
     pids = [child(settings, out, {"kind": "stop", "of": "pass", "at": passes})]
     try:

@@ -18,7 +18,15 @@ SLOPE, INTERCEPT = 0.5, -100.0
 def dicom_series(
     folder: Path, names: Sequence[str], voxels: NDArray[Any], affine: NDArray[np.float64], **more: Any
 ) -> list[Path]:
-    """Writes voxels ``(X, Y, Z)`` as DICOM slices of 16 bits; `more` are elements that every slice gets besides."""
+    """Writes voxels ``(X, Y, Z)`` as DICOM slices of 16 bits.
+
+    Args:
+        folder: of the files.
+        names: of the slices.
+        voxels: their values.
+        affine: of the volume, in mm.
+        more: elements that every slice gets besides.
+    """
     pydicom = pytest.importorskip("pydicom")
     folder.mkdir(parents=True, exist_ok=True)
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
@@ -77,7 +85,7 @@ def change(path: Path, **values: Any) -> None:
 
 
 def ground(folder: Path, names: Sequence[str], values: NDArray[Any], *, bits: bool = False) -> None:
-    """Writes grey values ``(X, Y, Z)`` as PNG files, one for each slice."""
+    """Writes grey values ``(X, Y, Z)`` as PNG files of the given names, one for each slice; `bits` makes them black and white."""
     folder.mkdir(parents=True, exist_ok=True)
     for k, name in enumerate(names):
         picture = Image.fromarray(values[..., k].T.astype(np.uint8))

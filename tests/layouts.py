@@ -20,6 +20,11 @@ def volume(index: int, classes: int, channels: int = 1) -> tuple[NDArray[Any], N
     """A random volume: image ``(C, X, Y, Z)``, label map and affine.
 
     It has a box of each class, which is brighter the higher the number of the class.
+
+    Args:
+        index: seeds the numbers and picks the orientation.
+        classes: how many there are, with the background.
+        channels: of the image.
     """
     rng = np.random.default_rng(index)
     shape = tuple(int(n) for n in rng.integers(12, 18, 3))
@@ -35,7 +40,7 @@ def volume(index: int, classes: int, channels: int = 1) -> tuple[NDArray[Any], N
 
 
 def oblique(spacing: Sequence[float], shape: Sequence[int], degrees: float = 20.0) -> NDArray[np.float64]:
-    """The affine of a grid that is turned by some degrees about all axes of the world."""
+    """The affine of a grid that is turned by some degrees about all axes of the world; `spacing` in mm, `shape` in voxels."""
     a = np.deg2rad(degrees)
     turn = np.eye(3)
     for first, second in ((0, 1), (1, 2), (0, 2)):
@@ -50,7 +55,7 @@ def oblique(spacing: Sequence[float], shape: Sequence[int], degrees: float = 20.
 
 
 def pair(image: Path, label: Path, index: int, classes: int) -> None:
-    """Writes an image of one channel and its label map."""
+    """Writes an image of one channel and its label map to two files; `index` and `classes` are what `volume` takes."""
     voxels, labels, affine = volume(index, classes)
     write_nifti(image, voxels[0], affine)
     write_nifti(label, labels, affine)
@@ -65,7 +70,16 @@ def nnunet(
     ending: str = ".nii.gz",
     **table: Any,
 ) -> Path:
-    """Writes an nnU-Net v2 raw folder; `table` changes entries of its dataset.json."""
+    """Writes an nnU-Net v2 raw folder.
+
+    Args:
+        root: the folder.
+        ids: of the cases.
+        channels: their names.
+        labels: numbers of labels by name, several for a region.
+        ending: of the volumes' files.
+        table: entries of dataset.json that are added or changed.
+    """
     labels = labels or {"background": 0, "organ": 1, "tumour": 2}
     numbers = {n for value in labels.values() for n in (value if isinstance(value, list) else [value])}
     for index, case in enumerate(ids):
@@ -112,7 +126,15 @@ def prescribed(
 
 
 def synapse(root: Path, ids: Sequence[str], images: str, labels: str, prefix: str = "label") -> Path:
-    """Writes a Synapse download."""
+    """Writes a Synapse download.
+
+    Args:
+        root: the folder.
+        ids: of the cases, such as img0001.
+        images: the folder of the images below `root`.
+        labels: the folder of the label maps.
+        prefix: of the label maps' names, before the number.
+    """
     for index, case in enumerate(ids):
         number = case.removeprefix("img")
         pair(root / images / f"img{number}.nii.gz", root / labels / f"{prefix}{number}.nii.gz", index, 14)
@@ -120,7 +142,7 @@ def synapse(root: Path, ids: Sequence[str], images: str, labels: str, prefix: st
 
 
 def acdc(root: Path, ids: Sequence[str], below: str = "") -> Path:
-    """Writes an ACDC download."""
+    """Writes an ACDC download of the cases `ids`, in a folder `below` the root."""
     for index, case in enumerate(ids):
         folder = root / below / case.partition("_")[0]
         pair(folder / f"{case}.nii.gz", folder / f"{case}_gt.nii.gz", index, 4)
@@ -134,6 +156,11 @@ def chaos(root: Path, numbers: Sequence[int], *, part: str = "T2SPIR") -> Path:
     """Writes a CHAOS download.
 
     Names of slices count downwards on CT and upwards on MR; the two phases of T1-DUAL take turns.
+
+    Args:
+        root: the folder.
+        numbers: of the patients.
+        part: CT, T1DUAL or T2SPIR.
     """
     for number in numbers:
         image, label, affine = volume(number, 2 if part == "CT" else 5, 2)
@@ -162,7 +189,16 @@ def camus(
     split: Sequence[Sequence[int]] = (),
     pixel: tuple[float, float] = (0.308, 0.154),
 ) -> Path:
-    """Writes a CAMUS release: a bright ventricle in a wall, an atrium below it, that grow from frame to frame."""
+    """Writes a CAMUS release: a bright ventricle in a wall, an atrium below it, that grow from frame to frame.
+
+    Args:
+        root: the folder.
+        patients: their numbers.
+        shape: of a frame.
+        frames: in a half sequence.
+        split: numbers of the training, validation and test patients.
+        pixel: its edges in mm.
+    """
     for number in patients:
         for view in ("2CH", "4CH"):
             name = f"patient{number:04d}_{view}"

@@ -50,6 +50,15 @@ def make_msd(
     """Writes a Decathlon folder of random volumes.
 
     Shape and spacing differ from case to case, and orientations take turns.
+
+    Args:
+        root: the folder, whose name is the name of the data set.
+        cases: how many there are.
+        modality: of each channel.
+        classes: how many there are, with the background.
+        orientations: such as ``LPS``, for the cases in turn.
+        seed: of all random numbers.
+        ids: of the cases; without them they are numbered.
     """
     rng = np.random.default_rng(seed)
     channels = [modality] if isinstance(modality, str) else list(modality)
@@ -77,5 +86,11 @@ def make_msd(
 
 
 def make_noise(folder: Path, *, cases: int = 6, classes: int = 3) -> Path:
-    """Writes random volumes as Task90_Noise below a folder and returns the folder of that data set."""
+    """Writes random volumes as Task90_Noise below a folder and returns the folder of that data set.
+
+    Args:
+        folder: where the data set lies.
+        cases: how many there are.
+        classes: how many there are, with the background.
+    """
     return make_msd(folder / "Task90_Noise", cases=cases, classes=classes)

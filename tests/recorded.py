@@ -129,7 +129,7 @@ def write_cases(path: Path, score: float, turn: int = 0) -> None:
 
 
 def write_block(out: Path, scores: dict[str, list[float]], **options: Any) -> None:
-    """Writes the runs of several inits: one for each score, with seeds from 0; `options` are those of `write_run`."""
+    """Writes the runs of several inits: one for each score, with seeds from 0; `options` go to `write_run`."""
     for init, values in scores.items():
         for seed, score in enumerate(values):
             write_run(out, init, score, seed=seed, **options)

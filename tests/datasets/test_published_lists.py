@@ -1,4 +1,4 @@
-"""The published lists of cases are complete, disjoint, and those of the published code."""
+"""The published lists of cases are complete and disjoint, and name the cases that the published code names."""
 
 from __future__ import annotations
 

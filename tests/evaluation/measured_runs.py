@@ -40,7 +40,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def directly(data: Path, predictions: Path, tolerance: float) -> dict[str, list[Distances]]:
-    """The distances of every prediction in a folder, computed from the label maps alone, by case."""
+    """The distances of every prediction in a folder by case, computed from the label maps alone; `tolerance` in mm."""
     found = {}
     for path in sorted(predictions.glob("*.nii.gz")):
         label = nibabel.load(data / "labelsTr" / path.name)

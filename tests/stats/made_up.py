@@ -38,7 +38,15 @@ class Study:
         self.rows: list[dict[str, Any]] = []
 
     def run(self, init: str, seed: int, points: list[float] | None = None, status: str = "ok", **other: Any) -> Study:
-        """Adds a run with these Dice points of its cases, in one class of 1000 voxels; `other` are columns that differ."""
+        """Adds a run.
+
+        Args:
+            init: its init.
+            seed: its seed.
+            points: Dice points of its cases, in one class of 1000 voxels.
+            status: how it ended.
+            other: columns that differ.
+        """
         cell = other.pop("cell", f"cell-{init}")
         run = {**BLOCK, "init": init, "seed": seed, "status": status, "protocol": "any", "cell": cell, **other}
         run.setdefault("weights_digest", f"{cell}-{seed}")
@@ -48,7 +56,7 @@ class Study:
         return self
 
     def case(self, run: dict[str, Any], case: str, label: int, tp: int, fn: int, fp: int) -> None:
-        """Adds what a run found of one class of a case, in voxels."""
+        """Adds what a run found of one class of a case: `tp`, `fn` and `fp` in voxels."""
         keys = {key: run[key] for key in ("init", "backbone", "dataset", "seed", "protocol", "status", "cell")}
         dice = 2 * tp / (2 * tp + fp + fn) if tp + fn else math.nan
         self.rows.append({**keys, "case": case, "class": label, "tp": tp, "fp": fp, "fn": fn, "dice": dice})

@@ -29,7 +29,7 @@ from initbench.studies.pretrain import Export
 from tests.msd_factory import make_noise
 from tests.runs_factory import OPTIONS, as_flags
 
-# Larger patches than those of the factory: UNETR halves a patch four times.
+# The patch of the factory is too small: UNETR halves it four times.
 SMALL = (
     "patch.size=32,32,32",
     "patch.batch=2",
