@@ -63,7 +63,7 @@ def test_their_time_is_no_cost(ten_cases: Path, tmp_path: Path, monkeypatch: pyt
         return distances_of_case(*arguments)
 
     clock = time.perf_counter
-    monkeypatch.setattr(score_module, "of_case", slow)
+    monkeypatch.setattr(score_module, "distances_of_case", slow)
     monkeypatch.setattr(time, "perf_counter", lambda: clock() + 3600 * hours)
     cost = record_of(started(ten_cases, tmp_path, distances=True))["cost"]
     assert hours == 2

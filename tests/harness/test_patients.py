@@ -248,7 +248,7 @@ def test_asking_a_data_set_needs_no_torch(root: Path) -> None:
     cell = older(root, {"dataset": "phantom-lung"}, ("phantom_000",))
     code = (
         "import sys; from pathlib import Path; from initbench.tables import study;"
-        "print(*study.read(Path(sys.argv[1])).patients); assert not {'torch', 'monai'} & set(sys.modules)"
+        "print(*study.read_study(Path(sys.argv[1])).patients); assert not {'torch', 'monai'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == (cell, "")
