@@ -133,10 +133,11 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: the words of the command; by default the arguments of the process.
     """
-    given = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        arguments = sys.argv[1:]
     try:
         # Typer would draw a box around what is wrong with an option; a line can be searched for and copied.
-        code = app(args=newly_spelled(given), standalone_mode=False)
+        code = app(args=newly_spelled(arguments), standalone_mode=False)
     except typer.TyperException as error:
         _refuse(error)
         sys.exit(error.exit_code)

@@ -96,7 +96,9 @@ def retry(
 
     if failed == all_:
         raise UsageError("retry takes --failed or --all")
-    wanted = ("failed", "interrupted", "pending") if all_ else ("failed",)
+    wanted = ["failed"]
+    if all_:
+        wanted += ["interrupted", "pending"]
     chosen = [run for run in read_asked(out) if status(run).state in wanted]
     if not chosen:
         raise UsageError(f"{out}: no run is {' or '.join(wanted)}; see initbench status --out {out}")
