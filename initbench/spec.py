@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_.\-]+)?\Z")
 _WORD = re.compile(r"[A-Za-z_][\w+./-]*\Z")
 _KEYWORD = re.compile(r"[A-Za-z_]\w*\s*=")
 _NESTED = re.compile(r"[A-Za-z_./~]")
+_PUNCTUATION = set("()[],")
 _FILE = re.compile(r"(?P<path>.+\.py):(?P<attribute>[A-Za-z_]\w*)\Z")
 
 
@@ -20,9 +22,13 @@ OF = "of"
 """Name of the parameter that a nested component goes to: ``shuffled(lwi)`` is ``shuffled(of=lwi)``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spec:
-    """A component and the parameters it is asked for. A parameter may be a component itself."""
+    """A component and the parameters it is asked for. A parameter may be a component itself.
+
+    Two specs are equal where they are written alike. Python takes 1, 1.0 and True for equal, but these are different runs; and
+    lists, which may be parameters, have no hash.
+    """
 
     name: str
     params: tuple[tuple[str, Any], ...] = ()
@@ -36,12 +42,23 @@ class Spec:
         """The same component with one parameter set."""
         return Spec(self.name, _sorted({**dict(self.params), key: value}))
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Spec) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
     def __str__(self) -> str:
         if not self.params:
             return self.name
         inner = [str(value) for _, value in self.params if isinstance(value, Spec)]
         plain = [f"{key}={value!r}" for key, value in self.params if not isinstance(value, Spec)]
         return f"{self.name}({', '.join(inner + sorted(plain))})"
+
+
+def is_writable(name: str) -> bool:
+    """Whether a component string can hold this name, also inside another component."""
+    return _FILE.match(name) is not None and not _PUNCTUATION & set(name)
 
 
 def parse(text: str) -> Spec:
@@ -60,6 +77,15 @@ def parse(text: str) -> Spec:
     if not rest.endswith(")"):
         raise UsageError(f"{text!r}: the closing parenthesis is missing")
     return Spec(name, _arguments(text, rest[:-1]))
+
+
+def as_spec(component: str | Spec) -> Spec:
+    """The spec of a component that may still be text.
+
+    Raises:
+        UsageError: the text is no component string.
+    """
+    return parse(component) if isinstance(component, str) else component
 
 
 def _sorted(params: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -110,13 +136,26 @@ def value(text: str) -> Any:
 
 
 def split_list(text: str) -> list[str]:
-    """Splits a comma list, leaving commas inside parentheses alone: ``a,lwi(x=1, y=2)`` gives two items."""
+    """Splits a comma list, leaving alone what is in parentheses: ``a,lwi(x=1, y=2)`` gives two items."""
     items: list[str] = []
-    depth, start = 0, 0
+    depth, start, quote = 0, 0, ""
     for index, char in enumerate(text):
-        depth += (char in "([") - (char in ")]")
-        if char == "," and depth == 0:
+        if quote:
+            quote = "" if char == quote else quote
+        elif depth and char in "'\"":  # outside of parentheses it is part of a path, as in O'Brien
+            quote = char
+        elif char == "," and depth == 0:
             items.append(text[start:index])
             start = index + 1
+        else:
+            depth += (char in "([") - (char in ")]")
     items.append(text[start:])
     return [item.strip() for item in items if item.strip()]
+
+
+def split_lists(values: str | Sequence[str]) -> list[str]:
+    """The items of a comma list, or of several, without repetition."""
+    found: list[str] = []
+    for text in [values] if isinstance(values, str) else values:
+        found += split_list(text)
+    return list(dict.fromkeys(found))

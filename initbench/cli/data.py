@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from initbench import plots
+from initbench.choices import BASELINE
 from initbench.cli.command import command
 from initbench.cli.options import (
     OUTPUT,
@@ -147,21 +148,20 @@ def prepare_data(
     Does it as the first run with the same options would. The backbone and the budget matter where the recipe depends on them.
     """
     from initbench import cache
-    from initbench.harness.request import check_names
+    from initbench.harness.request import RunRequest, read_component
     from initbench.recipes.files import default_name
 
-    check_names("backbone", [backbone])
+    network = read_component("backbone", backbone)
     dataset = _open(name, data_root)
     folds: list[str | None] = [*parts.folds()] or [None]
     numbers: list[int | None] = [*parts.numbers()] or [None]
     recipe = recipe or default_name(dataset.name, dataset.modality)
     with under_way(Console(stderr=True), "loading torch"):
         from initbench.harness.cell import choose
-        from initbench.harness.request import RunRequest
     rows = []
     for part, number in itertools.product(folds, numbers):
         # The init is of no account here: what a run would choose of data, network and settings decides what is stored.
-        request = RunRequest("default", backbone, name, 0, budget, size=size, data_root=data_root, split=split)
+        request = RunRequest.of(BASELINE, network, name, 0, budget=budget, size=size, data_root=data_root, split=split)
         request = replace(request, fold=part, train_cases=number, recipe=recipe, assignments=tuple(set_ or ()))
         with _bar(json=json) as progress:
             chosen = choose(request, progress)

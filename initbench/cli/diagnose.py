@@ -42,10 +42,9 @@ def diagnose(
     Prints per layer the scale of activations and gradients, dead units and the effective rank. A learned init trains its
     pretext's share of the budget before.
     """
-    from initbench.harness.request import check_names
+    from initbench.harness.request import read_component, read_components
 
-    check_names("initializer", init)
-    check_names("backbone", [backbone])
+    inits, network = read_components("initializer", init), read_component("backbone", backbone)
     plots.check(plot)
     console = Console(stderr=json, highlight=False)
     with under_way(console, "loading torch"):
@@ -54,7 +53,7 @@ def diagnose(
         from initbench.studies.sweep import cross_requests
         from initbench.tools.diagnose import diagnose as look_at
         from initbench.tools.diagnose import draw
-    requests = cross_requests(init, [backbone], [dataset], seeds=[seed], **training.as_part_options())
+    requests = cross_requests(inits, network, dataset, seeds=[seed], **training.as_part_options())
     with Display(requests, console) as display:
         found = [look_at(request, OneRun(display, number)) for number, request in enumerate(requests)]
     if plot is not None:

@@ -36,9 +36,9 @@ def doctor(
     Looks at versions, devices, data, plug-ins, determinism and speed, and trains the backbone for a few steps at tiny size. Exits
     with 1 where there is a problem.
     """
-    from initbench.harness.request import check_names
+    from initbench.harness.request import read_component
 
-    check_names("backbone", [backbone])
+    read_component("backbone", backbone)
     console, started = Console(highlight=False), time.perf_counter()
     with under_way(console, "loading torch", silent=json):
         try:

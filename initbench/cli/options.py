@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -34,6 +35,7 @@ from initbench.protocols import Size
 
 if TYPE_CHECKING:
     from initbench.harness.request import RunRequest
+    from initbench.spec import Spec
     from initbench.studies.sweep import PartOptions, RunOptions
 
 # Panels of the help, in their order there.
@@ -516,17 +518,29 @@ class Study(TrainingOnParts, Seeds, Crossed):
     jobs: JobsOption = JOBS
     out: OutOption = RUNS
 
+    @cached_property
+    def components(self) -> tuple[list[Spec], list[Spec], list[Spec]]:
+        """The inits, backbones and data sets, read once, which imports no torch.
+
+        Raises:
+            UsageError: an unknown init or backbone; names the nearest known ones.
+        """
+        from initbench.harness.request import read_components
+
+        return (
+            read_components("initializer", self.init),
+            read_components("backbone", self.backbone),
+            read_components("dataset", self.dataset or [DATASET]),
+        )
+
     def check_names(self) -> None:
         """Refuses unknown inits and backbones before torch is imported.
 
         Raises:
             UsageError: names the nearest known ones.
         """
-        from initbench.harness.request import check_names
-
         self.chosen()
-        check_names("initializer", self.init)
-        check_names("backbone", self.backbone)
+        _ = self.components
 
     def requests(self, **options: Any) -> list[RunRequest]:
         """The runs of the study.
@@ -542,9 +556,7 @@ class Study(TrainingOnParts, Seeds, Crossed):
         fixed = sorted(set(self.fix or ()))
         of_every_run: dict[str, Any] = {**self.as_part_options(), "out": self.out, "fixed": tuple(fixed), **options}
         return cross_requests(
-            self.init,
-            self.backbone,
-            self.dataset or [DATASET],
+            *self.components,
             seeds=self.chosen() or [0],
             protocol=self.protocol,
             placebo=self.placebo,

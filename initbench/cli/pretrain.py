@@ -45,16 +45,15 @@ def pretrain(
     This is the init stage of `run` alone, on the training cases of the split. It trains the share of the budget that the recipe
     states as pretext.share.
     """
-    from initbench.harness.request import check_names
+    from initbench.harness.request import read_components
 
-    check_names("initializer", [init])
-    check_names("backbone", [backbone])
+    inits, networks = read_components("initializer", init), read_components("backbone", backbone)
     console = Console(stderr=json, highlight=False)
     with under_way(console, "loading torch"):
         from initbench.cli.progress import Display
         from initbench.executors.local import OneRun
         from initbench.studies.pretrain import export, plan_one
-    request = plan_one(init, backbone, dataset, seed, weights, **training.as_part_options())
+    request = plan_one(inits, networks, dataset, seed, weights, **training.as_part_options())
     with Display([request], console) as display:
         written = export(request, weights, OneRun(display, 0))
     if json:

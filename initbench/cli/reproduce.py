@@ -193,7 +193,7 @@ def _asked(
     Raises:
         UsageError: there is no such table, or what is asked instead cannot be.
     """
-    from initbench.harness.request import check_names
+    from initbench.harness.request import read_component
     from initbench.published import tables, trials
     from initbench.tables.reproduce.measured import Asked
 
@@ -204,7 +204,7 @@ def _asked(
     if table.kind == "settings":
         _check_settings(name, overrides, plot)
     if backbone:
-        check_names("backbone", [backbone])
+        read_component("backbone", backbone)
     overrides = trials.against(table, overrides)
     mapped = trials.trials(table, overrides)
     trials.check(mapped.trials, overrides)
@@ -386,8 +386,8 @@ def _planned_row(trial: Trial, steps: Steps | None, *, here: bool) -> dict[str, 
     return {
         "of": "planned row",
         "row": trial.label,
-        "init": trial.init,
-        "backbone": trial.backbone,
+        "init": str(trial.init),
+        "backbone": str(trial.backbone),
         "dataset": trial.dataset,
         "protocol": trial.protocol,
         "pretext_steps": steps.pretext if steps else None,

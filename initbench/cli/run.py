@@ -174,7 +174,7 @@ def _announce(console: Console, requests: Sequence[RunRequest], protocol: SweepP
         soft_wrap=True,
     )
     seeds = {request.seed for request in requests}
-    if len(seeds) > 1 and any(request.init == PLACEBO for request in requests):
+    if len(seeds) > 1 and any(str(request.init) == PLACEBO for request in requests):
         console.print(f"{PLACEBO} is the placebo: what luck alone does; --no-placebo leaves it out", style="dim", soft_wrap=True)
     _warn_if_nothing_can_be_decided(console, requests)
     if resolve_device(first.device).type == "cpu" and "paper" in (first.size, first.budget):
@@ -212,21 +212,20 @@ def _warn_if_nothing_can_be_decided(console: Console, requests: Sequence[RunRequ
         patients = reported_patients(members[0])
         if patients is None:  # the run itself says what is wrong with its data
             continue
-        inits = len({request.init for request in members if not is_placebo(request.init)})
+        inits = len({request.init for request in members if not is_placebo(str(request.init))})
         reason = undecidable(inits, len({request.seed for request in members}), patients)
         if reason:
-            console.print(
-                f"[yellow]warning:[/] this study can decide nothing on {escape(members[0].dataset)}: {reason}", soft_wrap=True
-            )
+            dataset = escape(str(members[0].dataset))
+            console.print(f"[yellow]warning:[/] this study can decide nothing on {dataset}: {reason}", soft_wrap=True)
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
     """How a run ended, as plain values."""
     request = outcome.request
     return {
-        "init": request.init,
-        "backbone": request.backbone,
-        "dataset": request.dataset,
+        "init": str(request.init),
+        "backbone": str(request.backbone),
+        "dataset": str(request.dataset),
         "fold": request.fold,
         "train_cases": request.train_cases,
         "seed": request.seed,

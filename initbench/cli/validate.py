@@ -10,7 +10,7 @@ from initbench.cli.checks import Report
 from initbench.cli.command import command
 from initbench.cli.options import HOW_LONG, WHAT, JsonOption, SizeOption, TestBackbonesOption
 from initbench.errors import UsageError
-from initbench.spec import parse
+from initbench.spec import split_lists
 
 if TYPE_CHECKING:
     from initbench.protocols import Grid
@@ -39,15 +39,15 @@ def validate_backbone(
 
     Checks outputs, gradients, levels, heads, weights and determinism, on the CPU. Exits with 1 where a check failed.
     """
-    from initbench.harness.request import check_names
+    from initbench.harness.request import read_component
 
-    check_names("backbone", [name])
+    asked = read_component("backbone", name)
     grid = _grid(patch) if patch else None
     report = Report(json)
     with report.status("loading torch"):
         from initbench.validation.backbones.subject import CHANNELS, subjects
         from initbench.validation.backbones.suite import validate
-    for subject in subjects(parse(name), size=size, patch=grid, channels=in_channels or CHANNELS):
+    for subject in subjects(asked, size=size, patch=grid, channels=in_channels or CHANNELS):
         title = _title(subject)
         with report.status(title):
             checks = validate(subject)
@@ -77,15 +77,15 @@ def validate_init(
     Checks on several small networks that only values change, by its seed and within its budget, on the CPU. Exits with 1 where a
     check failed.
     """
-    from initbench.harness.request import check_names, items
+    from initbench.harness.request import read_component
 
-    check_names("initializer", [name])
+    asked = read_component("initializer", name)
     report = Report(json)
     with report.status("loading torch"):
         from initbench.validation.inits.subject import BACKBONES, STEPS, init_subjects
         from initbench.validation.inits.suite import RefusedError, validate_init
     refusals: dict[str, str] = {}
-    for subject in init_subjects(parse(name), items(backbone or []) or BACKBONES, steps=pretext_steps or STEPS):
+    for subject in init_subjects(asked, split_lists(backbone or []) or BACKBONES, steps=pretext_steps or STEPS):
         title = f"{name} on {_title(subject.network)}"
         facts = {"backbone": subject.network.name, **_facts(subject.network)}
         try:

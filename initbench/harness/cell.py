@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from initbench import digest, registry, seeding, spec
+from initbench import digest, registry, seeding
 from initbench.choices import Budget, Protocol
 from initbench.datasets import splits
 from initbench.datasets.open import open_dataset
 from initbench.errors import InitbenchError, UsageError
 from initbench.harness import compose
 from initbench.harness.hardware import resolve_device, resolve_precision
-from initbench.harness.request import RunRequest, check_streams, check_tolerance
+from initbench.harness.request import RunRequest, check_regimen, check_streams, check_tolerance
 from initbench.preprocessing.auto_settings import fill_auto_settings, read_grids
 from initbench.preprocessing.prepare import Prepared, case_digests, prepare
 from initbench.protocols import (
@@ -32,9 +32,9 @@ from initbench.recipes.files import default_name
 from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import AutoSettings, Recipe
 from initbench.registry import Component
+from initbench.spec import Spec
 from initbench.training.precision import Precision
 
-REGIMEN = "plain"
 # Raised whenever the harness itself gives other numbers for the same settings.
 HARNESS_REVISION = 1
 
@@ -141,24 +141,23 @@ def choose(request: RunRequest, progress: Progress | None = None) -> Choices:
     Raises:
         UsageError: something asked for does not exist or does not fit together. DataError: the data are unusable.
     """
-    dataset, reader = open_dataset(request.dataset, request.data_root), _reader(request.dataset)
-    backbone_spec = spec.parse(request.backbone)
+    dataset, reader = open_dataset(request.dataset.name, request.data_root), _reader(request.dataset)
     recipe = load_recipe(
         request.recipe or default_name(dataset.name, dataset.modality),
         size=request.size,
-        backbone=backbone_spec.name,
+        backbone=request.backbone.name,
         budget=request.budget,
         assignments=request.assignments,
     )
-    backbone = registry.get("backbone", backbone_spec)
+    backbone = registry.get("backbone", request.backbone)
     variant = _variant(backbone, recipe)
     chosen = Choices(dataset, reader, _split(dataset, request), backbone, variant, recipe)
     return replace(chosen, recipe=_planned(chosen, request.assignments, progress))
 
 
-def _reader(name: str) -> str | None:
+def _reader(asked: Spec) -> str | None:
     """Digest of the code of a plug-in's data set: what it makes of the same files may change with it."""
-    return registry.get("dataset", spec.Spec(name)).source_digest if registry.is_offered("dataset", name) else None
+    return registry.get("dataset", asked).source_digest if registry.is_offered("dataset", asked.name) else None
 
 
 def _split(dataset: Dataset, request: RunRequest) -> Split:
@@ -182,7 +181,7 @@ def _split(dataset: Dataset, request: RunRequest) -> Split:
 def reported_patients(request: RunRequest) -> int | None:
     """How many patients a run would report, from the names of its cases alone; None where its data cannot be read or divided."""
     try:
-        dataset = open_dataset(request.dataset, request.data_root)
+        dataset = open_dataset(request.dataset.name, request.data_root)
         return len({group_of(dataset, case_id) for case_id in _split(dataset, request).test})
     except InitbenchError:
         return None
@@ -196,7 +195,8 @@ def resolve_cell(request: RunRequest, progress: Progress | None = None) -> Cell:
     """
     check_streams(request.fixed)
     check_tolerance(request.nsd_tolerance)
-    init = registry.get("initializer", spec.parse(request.init))
+    check_regimen(request.regimen)
+    init = registry.get("initializer", request.init)
     init.check()
     precision = resolve_precision(request.precision, resolve_device(request.device, request.index))
     chosen = choose(request, progress)
@@ -216,6 +216,39 @@ def resolve_cell(request: RunRequest, progress: Progress | None = None) -> Cell:
     )
     _check_steps(cell)
     return replace(cell, identity=_identity(cell))
+
+
+class Cells:
+    """The cells that this process resolved, each once: the seeds of a cell have everything else in common.
+
+    Attributes:
+        rehearsed: ids of the cells whose init was tried on the network, before hours of training.
+    """
+
+    def __init__(self) -> None:
+        self.rehearsed: set[str] = set()
+        self._known: dict[tuple[RunRequest, str], tuple[Cell, dict[str, str]]] = {}
+
+    def resolve(self, request: RunRequest, progress: Progress | None = None) -> Cell:
+        """The cell of a request. It is resolved again where a file that its init brings has changed since.
+
+        Args:
+            request: of which seed it is does not matter.
+            progress: told of the preprocessing.
+
+        Raises:
+            UsageError, DataError: as `resolve_cell`.
+        """
+        key = replace(request, seed=0, index=0), str(resolve_device(request.device, request.index))
+        cell, files = self._known.get(key, (None, {}))
+        if cell is None or files != registry.file_digests(cell.init):
+            cell = resolve_cell(request, progress)
+            self._known[key] = cell, registry.file_digests(cell.init)
+        return replace(cell, request=request)
+
+    def __reduce__(self) -> tuple[type[Cells], tuple[()]]:
+        # Components of files cannot travel to another process, and volumes are mapped anew there.
+        return Cells, ()
 
 
 def _check_steps(cell: Cell) -> None:
@@ -276,7 +309,7 @@ def _identity(cell: Cell) -> dict[str, Any]:
             "recipe": recipe,
             "total_steps": cell.total_steps,
             "protocol": protocol_name(cell),
-            "regimen": REGIMEN,
+            "regimen": str(cell.request.regimen),
             "precision": cell.precision,
             "harness": HARNESS_REVISION,
         }

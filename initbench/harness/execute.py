@@ -14,7 +14,7 @@ import torch
 from initbench import digest, interrupt, seeding
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 from initbench.harness import reuse
-from initbench.harness.cell import Cell, resolve_cell
+from initbench.harness.cell import Cell, Cells
 from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.memory import out_of_memory
 from initbench.harness.record import header
@@ -43,29 +43,34 @@ class Outcome:
     message: str = ""
 
 
-def look_up(request: RunRequest, rehearsed: set[str], progress: Progress | None = None) -> Outcome:
+def look_up(request: RunRequest, cells: Cells, progress: Progress | None = None) -> Outcome:
     """What is known of a request without a run: its result is there, or it cannot be run, or it is pending.
 
     An init that brings weights in a file is tried on the network, so that a file that does not fit is said before hours of
-    training; `rehearsed` holds the cells that were.
+    training.
+
+    Args:
+        request: the run.
+        cells: keeps what was resolved, for `execute`.
+        progress: told of the preprocessing.
     """
-    found = _resolve(request, progress or NoProgress())
+    found = _resolve(request, cells, progress or NoProgress())
     if isinstance(found, Outcome):
         return found
     pending = Outcome(request, "pending", folder_of(found), None)
-    if not found.init_info.files or found.init_info.learned or found.id in rehearsed:
+    if not found.init_info.files or found.init_info.learned or found.id in cells.rehearsed:
         return pending
     try:
         Run(found, folder_of(found), NoProgress()).rehearse()
     except Exception as error:
         return _not_begun(request, error)
-    rehearsed.add(found.id)
+    cells.rehearsed.add(found.id)
     return pending
 
 
-def _resolve(request: RunRequest, progress: Progress) -> Outcome | Cell:
+def _resolve(request: RunRequest, cells: Cells, progress: Progress) -> Outcome | Cell:
     try:
-        cell = resolve_cell(request, progress)
+        cell = cells.resolve(request, progress)
     except Exception as error:  # readers and inits of others raise what they like, and other runs do not depend on them
         return _not_begun(request, error)
     folder = folder_of(cell)
@@ -89,10 +94,15 @@ def _not_begun(request: RunRequest, error: Exception) -> Outcome:
     return Outcome(request, "failed", None, None, f"{_reason(error)} ({kept})")
 
 
-def execute(request: RunRequest, progress: Progress | None = None) -> Outcome:
+def execute(request: RunRequest, progress: Progress | None = None, cells: Cells | None = None) -> Outcome:
     """Runs one request, or goes on with it, unless its result is there or another process is at it.
 
     Failures are recorded and returned, not raised.
+
+    Args:
+        request: the run.
+        progress: told of progress.
+        cells: those that were resolved already.
 
     Raises:
         KeyboardInterrupt: passed on; checkpoints stay, and nothing else that is half-done.
@@ -100,7 +110,7 @@ def execute(request: RunRequest, progress: Progress | None = None) -> Outcome:
     progress = progress or NoProgress()
     if interrupt.asked():
         return Outcome(request, "interrupted", None, None, "not begun")
-    cell = _resolve(request, progress)
+    cell = _resolve(request, cells or Cells(), progress)
     if isinstance(cell, Outcome):
         return cell
     folder = folder_of(cell)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from initbench import registry, seeding, spec
+from initbench import registry, seeding
 from initbench.choices import PrecisionChoice
 from initbench.errors import UsageError
 from initbench.harness import compose
@@ -26,12 +26,13 @@ from initbench.harness.sites import find_sites
 from initbench.protocols import Grid, Level, Progress, Structure
 from initbench.recipes.load import load_recipe
 from initbench.sampling.volumes import UnlabelledSampler, make_volume
+from initbench.spec import Spec, as_spec
 from initbench.training.loop import FitSettings
 
 
 def initialize(
     model: nn.Module,
-    init: str,
+    init: str | Spec,
     *,
     seed: int = 0,
     data: Sequence[NDArray[np.float32]] | None = None,
@@ -68,15 +69,15 @@ def initialize(
     Raises:
         UsageError: unknown initializer or parameter, or one without the data, patch, levels or steps that it needs.
     """
-    [init], settings = assign([init], assignments)
-    component = registry.get("initializer", spec.parse(init))
+    [asked], settings = assign([as_spec(init)], assignments)
+    component = registry.get("initializer", asked)
     component.check()
     learned = compose.info(component).learned
     own = _structure(model, patch_size, levels, heads, int(data[0].shape[0]) if data else 1)
     target = resolve_device(device)
     recipe = load_recipe("base", size="paper", backbone="", budget="paper", assignments=["preprocess.spacing=native", *settings])
     if learned and (not data or steps is None or not own.patch_size[0]):
-        raise UsageError(f"{init} learns from volumes: pass data=[...] (arrays C, D, H, W), steps=... and patch_size=(D, H, W)")
+        raise UsageError(f"{asked} learns from volumes: pass data=[...] (arrays C, D, H, W), steps=... and patch_size=(D, H, W)")
     volumes = functools.cache(lambda: [make_volume(np.asarray(item, np.float32), None, target) for item in data or ()])
     sampler = functools.cache(lambda: UnlabelledSampler(volumes(), own.patch_size, recipe.pretext.batch, recipe.augment, seed))
     ctx = Context(
@@ -97,7 +98,7 @@ def initialize(
     modes = [(module, module.training) for module in model.modules()]
     with seeding.deterministic(torch.get_num_threads()):
         compose.apply(component, model, ctx)
-        coverage = before.compare(model, init)
+        coverage = before.compare(model, str(asked))
         if ctx.reported:
             coverage["report"] = ctx.reported
         redraw_heads(model, own.heads, seed)

@@ -16,7 +16,7 @@ import torch
 from initbench import dice, digest
 from initbench.evaluation.distances import CaseDistances, Distances
 from initbench.evaluation.evaluate import Scored
-from initbench.harness.cell import REGIMEN, Cell, protocol_name
+from initbench.harness.cell import Cell, protocol_name
 from initbench.harness.request import as_json
 from initbench.runs import store
 from initbench.training.loop import Fit
@@ -35,7 +35,13 @@ def fingerprint(env: Mapping[str, Any]) -> str:
 
 
 def header(cell: Cell, status: str, env: dict[str, Any]) -> dict[str, Any]:
-    """The part of a record that is known before the run: what was asked, what it resolved to, where it ran."""
+    """The part of a record that is known before the run: what was asked, what it resolved to, where it ran.
+
+    Args:
+        cell: the run.
+        status: how it ended.
+        env: the environment, as `hardware.environment` gives it.
+    """
     request = cell.request
     return {
         "schema": store.SCHEMA,
@@ -69,7 +75,7 @@ def header(cell: Cell, status: str, env: dict[str, Any]) -> dict[str, Any]:
             "budget": request.budget,
             "steps": cell.total_steps,
             "protocol": protocol_name(cell),
-            "regimen": REGIMEN,
+            "regimen": str(request.regimen),
             "precision": cell.precision,
             "recipe": cell.recipe.model_dump(mode="json"),
             "recipe_digest": block_digest(cell),

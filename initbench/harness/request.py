@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,22 @@ from initbench.datasets.splits import SplitName
 from initbench.errors import InitbenchError, UsageError
 from initbench.paths import home, is_file
 from initbench.protocols import Size
-from initbench.spec import Spec
+from initbench.spec import Spec, as_spec, parse, split_list
+
+PLAIN = Spec("plain")
+"""The regimen of a supervised stage that does nothing else."""
+
+Components = str | Spec | Sequence[str | Spec]
+"""Components as people ask for them: a comma list, or several, or what was read already."""
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One run as asked for: plain values, so that it travels to a worker process.
+    """One run as asked for: specs and plain values, so that it travels to a worker process. `of` makes one from text.
 
     Attributes:
+        dataset: a registered name, or the path of a folder.
+        regimen: how the supervised stage is run.
         split: auto, published, or the name of a published split.
         fold: ``k/K`` in place of a split.
         train_cases: how many of the split's training cases are used; all of them without it.
@@ -33,12 +41,13 @@ class RunRequest:
         index: place in the sweep, by which jobs spread over the devices.
     """
 
-    init: str
-    backbone: str
-    dataset: str
+    init: Spec
+    backbone: Spec
+    dataset: Spec
     seed: int
     budget: Budget = "paper"
     protocol: Protocol = "equal-total"
+    regimen: Spec = PLAIN
     size: Size = "paper"
     device: str = "auto"
     precision: PrecisionChoice = "auto"
@@ -57,6 +66,24 @@ class RunRequest:
     checkpoint_every: float = 300.0
     index: int = 0
 
+    @classmethod
+    def of(cls, init: str | Spec, backbone: str | Spec, dataset: str | Spec, seed: int, **options: Any) -> RunRequest:
+        """The request of components that may be text.
+
+        Args:
+            init: as ``name``, ``name(key=value)`` or ``./file.py:function``.
+            backbone: likewise.
+            dataset: name, or path of a folder.
+            seed: root seed.
+            **options: the other fields; `regimen` may be text as well.
+
+        Raises:
+            UsageError: a text is no component string.
+        """
+        folder_or_name = Spec(dataset) if isinstance(dataset, str) else dataset
+        regimen = as_spec(options.pop("regimen", PLAIN))
+        return cls(as_spec(init), as_spec(backbone), folder_or_name, seed, regimen=regimen, **options)
+
     @property
     def label(self) -> str:
         """The run in a few words."""
@@ -67,30 +94,35 @@ class RunRequest:
 
 
 def as_json(request: RunRequest) -> dict[str, Any]:
-    """A request as plain values, which mean the same in any folder: its paths are absolute.
+    """A request as plain values, which mean the same in any folder: its paths are absolute, its components text.
 
     `out` stays as it was written: whoever reads the request knows where it lies.
     """
-    request = replace(
-        request,
-        init=_absolute_component("initializer", request.init),
-        backbone=_absolute_component("backbone", request.backbone),
-        dataset=_absolute_dataset(request.dataset),
-        data_root=request.data_root.absolute() if request.data_root else None,
-        recipe=_absolute_recipe(request.recipe),
-    )
-    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(request).items()}
+    values = {field.name: getattr(request, field.name) for field in fields(request)}
+    values |= {
+        "init": _portable("initializer", request.init),
+        "backbone": _portable("backbone", request.backbone),
+        "dataset": _absolute_dataset(request.dataset.name),
+        "data_root": request.data_root.absolute() if request.data_root else None,
+        "recipe": _absolute_recipe(request.recipe),
+    }
+    return {key: str(value) if isinstance(value, Path | Spec) else value for key, value in values.items()}
 
 
 def from_json(values: Mapping[str, Any], **changes: Any) -> RunRequest:
-    """The request of plain values, with some of them changed."""
+    """The request that `as_json` wrote, this version or an earlier one, with some values changed.
+
+    Raises:
+        UsageError: a component is no component string.
+    """
     known = {field.name for field in fields(RunRequest)}
-    found: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known
-    }
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in known:
+            found[key] = tuple(value) if isinstance(value, list) else value
     for key in ("data_root", "out"):
         found[key] = Path(found[key]) if found.get(key) else None
-    return RunRequest(**found | changes)
+    return RunRequest.of(**found | changes)
 
 
 def check_streams(fixed: Sequence[str]) -> None:
@@ -114,13 +146,48 @@ def check_tolerance(millimetres: float) -> None:
         raise UsageError(f"--nsd-tolerance {millimetres:g}: a tolerance is a number of millimetres from 0")
 
 
-def items(values: str | Sequence[str]) -> list[str]:
-    """A comma list, or several, as single component strings without repetition."""
-    texts = [values] if isinstance(values, str) else list(values)
-    return list(dict.fromkeys(item for text in texts for item in spec.split_list(text)))
+def check_regimen(regimen: Spec) -> None:
+    """Refuses a regimen that does not exist.
+
+    Raises:
+        UsageError: names those that do.
+    """
+    if regimen != PLAIN:
+        raise UsageError(f"unknown regimen {str(regimen)!r}: there is {PLAIN} alone")
 
 
-def assign(texts: Sequence[str], assignments: Iterable[str]) -> tuple[list[str], list[str]]:
+def read_component(kind: Kind, text: str) -> Spec:
+    """The spec of one component, before anything heavy is imported.
+
+    Raises:
+        UsageError: it is no component string, or nobody offers the name; names the nearest known ones.
+    """
+    if kind == "dataset":  # a path may hold what is punctuation elsewhere, and a name is looked for below the data root
+        return Spec(text)
+    found = parse(text)
+    if not found.is_file:
+        registry.check_name(kind, found.name)
+    return found
+
+
+def read_components(kind: Kind, values: Components) -> list[Spec]:
+    """The specs of comma lists, each once, before anything heavy is imported. Specs among the values stay as they are.
+
+    Raises:
+        UsageError: there is none, one is no component string, or nobody offers a name; names the nearest known ones.
+    """
+    found: list[Spec] = []
+    for value in [values] if isinstance(values, str | Spec) else values:
+        if isinstance(value, Spec):
+            found.append(value)
+        else:
+            found += [read_component(kind, text) for text in split_list(value)]
+    if not found:
+        raise UsageError(f"no {kind} is named: write a name or several (initbench list {registry.LISTED[kind]})")
+    return list(dict.fromkeys(found))
+
+
+def assign(inits: Sequence[Spec], assignments: Iterable[str]) -> tuple[list[Spec], list[str]]:
     """Puts ``init.parameter=value`` assignments into every initializer that has such a parameter.
 
     Returns:
@@ -129,69 +196,62 @@ def assign(texts: Sequence[str], assignments: Iterable[str]) -> tuple[list[str],
     Raises:
         UsageError: no initializer of the sweep has the parameter.
     """
-    parsed = [spec.parse(text) for text in texts]
-    takes = [registry.get("initializer", item).takes for item in parsed]
-    rest = []
+    found, rest = list(inits), []
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         section, dot, name = key.strip().partition(".")
-        if section != "init" or not dot or not equals:
+        if section == "init" and dot and equals:
+            found = _assigned(found, assignment, name, spec.value(value.strip()))
+        else:
             rest.append(assignment)
-            continue
-        if not any(name in parameters for parameters in takes):
-            options = ", ".join(sorted({parameter for parameters in takes for parameter in parameters})) or "none"
-            raise UsageError(f"--set {assignment}: no initializer of this sweep takes {name}; they take {options}")
-        parsed = [
-            item.with_param(name, spec.value(value.strip())) if name in parameters else item
-            for item, parameters in zip(parsed, takes, strict=True)
-        ]
-    return [str(item) for item in parsed], rest
+    return found, rest
 
 
-def check_names(kind: Kind, texts: Sequence[str]) -> None:
-    """Refuses unusable names before anything heavy is imported.
+def _assigned(inits: Sequence[Spec], assignment: str, name: str, value: Any) -> list[Spec]:
+    found, options = [], set()
+    for init in inits:
+        takes = registry.get("initializer", init).takes
+        options |= set(takes)
+        found.append(init.with_param(name, value) if name in takes else init)
+    if name not in options:
+        known = ", ".join(sorted(options)) or "none"
+        raise UsageError(f"--set {assignment}: no initializer of this sweep takes {name}; they take {known}")
+    return found
 
-    Raises:
-        UsageError: says what is wrong, or names the nearest known ones.
-    """
-    for item in items(texts):
-        parsed = spec.parse(item)
-        if not parsed.is_file:
-            registry.check_name(kind, parsed.name)
 
-
-def _absolute_component(kind: Kind, text: str) -> str:
-    """A component string whose file, and the files that its parameters name, are absolute."""
+def _portable(kind: Kind, asked: Spec) -> Spec:
+    """The spec with the paths of its file, and of the files that its parameters name, made absolute."""
+    if kind != "initializer" or not asked.params:
+        return Spec(_portable_name(asked), asked.params)
     try:
-        asked = spec.parse(text)
-        found = _with_absolute_files(kind, asked)
-        # A folder's name may hold what no component string can: then the path stays as it was written.
-        return str(found) if found != asked and spec.parse(str(found)) == found else text
+        component = registry.get("initializer", asked)
     except InitbenchError:  # whoever looks it up says what is wrong with it
-        return text
+        return asked
+    params: list[tuple[str, Any]] = []
+    for key, value in asked.params:
+        if key in component.inner:
+            params.append((key, _portable(kind, value)))
+        elif key in component.info.files and isinstance(value, str) and value:
+            params.append((key, _absolute(value)))
+        else:
+            params.append((key, value))
+    return Spec(_portable_name(asked), tuple(params))
 
 
-def _with_absolute_files(kind: Kind, asked: Spec) -> Spec:
-    component = registry.get(kind, asked)
-    files = component.info.files if kind == "initializer" else ()
-    params = tuple((key, _value(kind, value, is_file=key in files)) for key, value in asked.params)
+def _portable_name(asked: Spec) -> str:
     if not asked.is_file:
-        return Spec(asked.name, params)
+        return asked.name
     path, _, attribute = asked.name.rpartition(":")
-    return Spec(f"{_absolute(path)}:{attribute}", params)
-
-
-def _value(kind: Kind, value: Any, *, is_file: bool) -> Any:
-    if isinstance(value, Spec):
-        return _with_absolute_files(kind, value)
-    return _absolute(value) if is_file and isinstance(value, str) and value else value
+    name = f"{_absolute(path)}:{attribute}"
+    # A folder's name may hold what no component string can: then the path stays as it was written.
+    return name if spec.is_writable(name) else asked.name
 
 
 def _absolute_dataset(text: str) -> str:
     """A data set's folder; a registered name, and the name of one below a data root, stay as they are."""
     path = home(text)
-    by_name = text in registry.names("dataset") or (len(path.parts) == 1 and not is_file(path / "dataset.json"))
-    return text if by_name else _absolute(text)
+    by_name = len(path.parts) == 1 and not is_file(path / "dataset.json")
+    return text if by_name or registry.is_offered("dataset", text) else _absolute(text)
 
 
 def _absolute_recipe(text: str | None) -> str | None:

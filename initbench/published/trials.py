@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from initbench import spec
 from initbench.choices import Budget, Protocol
 from initbench.datasets import split_tables
 from initbench.datasets.known import SHORT_NAMES, prescribed
@@ -15,6 +14,7 @@ from initbench.published.tables import Row, Table
 from initbench.recipes import files as recipe_files
 from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import Recipe
+from initbench.spec import Spec, parse, value
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Trial:
     """A row as it is to be run. `assignments` are over the recipe, without the number of steps."""
 
     label: str
-    init: str
-    backbone: str
+    init: Spec
+    backbone: Spec
     dataset: str
     protocol: Protocol
     assignments: tuple[str, ...] = ()
@@ -94,7 +94,10 @@ def trials(table: Table, overrides: Overrides) -> Mapped:
         raise UsageError(f"--set {strange[0]}=...: a published row states its init with its parameters; {said}")
     found, reasons = [], {}
     for row in table.row:
-        backbone = overrides.backbone or row.backbone
+        if row.unmapped:
+            reasons[row.label] = row.unmapped
+            continue
+        backbone = parse(overrides.backbone or row.backbone)
         reason = _reason(row, backbone, given)
         if reason:
             reasons[row.label] = reason
@@ -144,18 +147,16 @@ def _pair(text: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def _reason(row: Row, backbone: str, given: Mapping[str, str]) -> str:
-    if row.unmapped:
-        return row.unmapped
-    if row.only and spec.parse(backbone).name not in row.only:
+def _reason(row: Row, backbone: Spec, given: Mapping[str, str]) -> str:
+    if row.only and backbone.name not in row.only:
         return f"means something on {' and '.join(row.only)} alone"
     return f"needs --set {row.needs}=VALUE" if row.needs and row.needs not in given else ""
 
 
-def _trial(row: Row, backbone: str, overrides: Overrides, given: Mapping[str, str]) -> Trial:
-    init = row.init
+def _trial(row: Row, backbone: Spec, overrides: Overrides, given: Mapping[str, str]) -> Trial:
+    init = parse(row.init)
     if row.needs:
-        init = str(spec.parse(init).with_param(row.needs.partition(".")[2], spec.value(given[row.needs])))
+        init = init.with_param(row.needs.partition(".")[2], value(given[row.needs]))
     own = tuple(text for text in overrides.assignments if not text.startswith("init."))
     return Trial(
         label=row.label,
@@ -226,5 +227,4 @@ def resolved(trial: Trial, recipe: str, overrides: Overrides) -> Recipe:
 
 
 def _load(recipe: str, trial: Trial, overrides: Overrides, over: Sequence[str]) -> Recipe:
-    name = spec.parse(trial.backbone).name
-    return load_recipe(recipe, size=overrides.size, backbone=name, budget=overrides.budget, assignments=over)
+    return load_recipe(recipe, size=overrides.size, backbone=trial.backbone.name, budget=overrides.budget, assignments=over)

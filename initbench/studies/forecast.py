@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from initbench.errors import InitbenchError, UsageError
 from initbench.executors.local import OneRun, Reporter
 from initbench.harness import compose, reuse
 from initbench.harness.build import build_for
-from initbench.harness.cell import Cell, resolve_cell
+from initbench.harness.cell import Cell, Cells
 from initbench.harness.context import Context
 from initbench.harness.execute import Outcome, look_up
 from initbench.harness.hardware import environment, resolve_device
@@ -82,17 +82,16 @@ class _Survey:
     """Looks requests up one after another; remembers what the earlier ones will leave."""
 
     def __init__(self) -> None:
-        self._rehearsed: set[str] = set()
+        self._cells = Cells()
         self._coming: set[Path] = set()  # results
         self._stages: set[Path] = set()
-        self._cells: dict[tuple[RunRequest, str], Cell] = {}
         self._refusals: dict[str, str] = {}  # by cell, empty where the init takes it
 
     def look(self, request: RunRequest, progress: OneRun) -> _Planned:
-        known = look_up(request, self._rehearsed, progress)
+        known = look_up(request, self._cells, progress)
         if known.state != "pending" or known.folder is None:
             return _Planned(request, _state(known), known.message, known.folder)
-        cell = self._cell(request)
+        cell = self._cells.resolve(request)
         if known.folder in self._coming:
             return _Planned(request, "cached", "another run of this plan is the same", known.folder, cell)
         refusal = self._refusal(cell)
@@ -100,13 +99,6 @@ class _Survey:
             return _Planned(request, "refused", refusal, None)
         self._coming.add(known.folder)
         return _Planned(request, "new", "", known.folder, cell, self._has_stage(cell))
-
-    def _cell(self, request: RunRequest) -> Cell:
-        """The cell of a request that could be resolved; the seeds of one have everything else in common."""
-        key = replace(request, seed=0, index=0), str(resolve_device(request.device, request.index))
-        if key not in self._cells:
-            self._cells[key] = resolve_cell(request)
-        return replace(self._cells[key], request=request)
 
     def _refusal(self, cell: Cell) -> str:
         if cell.id not in self._refusals:

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from initbench import seeding
+from initbench.choices import BASELINE
 from initbench.evaluation.evaluate import Evaluator
 from initbench.harness.cell import Cell, resolve_cell
 from initbench.harness.run import Run
 from initbench.runs.costs import Sample
+from initbench.spec import Spec
 
 STEPS = 20  # of a stage; the loop reads the device every ten, so the last ten count and the first ten warm up
 
@@ -60,7 +62,7 @@ def _stage(cell: Cell) -> float | None:
 
 
 def _train(cell: Cell) -> tuple[float | None, float]:
-    plain = resolve_cell(replace(cell.request, init="default", protocol="equal-total"))
+    plain = resolve_cell(replace(cell.request, init=Spec(BASELINE), protocol="equal-total"))
     watch = _Watch()
     run = Run(plain, Path(), watch)
     run.first_steps(STEPS)

@@ -19,7 +19,7 @@ from initbench.errors import InitbenchError, UsageError
 from initbench.harness import record as records
 from initbench.harness.cell import Cell, resolve_cell
 from initbench.harness.hardware import environment
-from initbench.harness.request import RunRequest
+from initbench.harness.request import Components, RunRequest
 from initbench.harness.run import Run
 from initbench.harness.weights import save_weights
 from initbench.protocols import NoProgress, Progress, structure_of
@@ -66,8 +66,18 @@ def pretrain(
     return export(plan_one(init, backbone, dataset, seed, Path(weights), **options), Path(weights), progress)
 
 
-def plan_one(init: str, backbone: str, dataset: str, seed: int, path: Path, **options: Unpack[PartOptions]) -> RunRequest:
+def plan_one(
+    init: Components, backbone: Components, dataset: Components, seed: int, path: Path, **options: Unpack[PartOptions]
+) -> RunRequest:
     """The request of an export.
+
+    Args:
+        init: one initializer.
+        backbone: one backbone.
+        dataset: one data set.
+        seed: root seed.
+        path: file to write.
+        **options: as for `pretrain`.
 
     Raises:
         UsageError: it names more than one run, or its file cannot be written.
@@ -138,7 +148,7 @@ def make_card(cell: Cell, run: Run, model: nn.Module) -> dict[str, Any]:
         run: the run after its init stage, which knows what it read and what it cost.
         model: the network with the weights.
     """
-    dataset = open_dataset(cell.request.dataset, cell.request.data_root)
+    dataset = open_dataset(cell.request.dataset.name, cell.request.data_root)
     info = cell.backbone.info
     structure = structure_of(model)
     pretext = cell.recipe.pretext.identity() if cell.init_info.learned else None

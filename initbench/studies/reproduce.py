@@ -15,9 +15,10 @@ from initbench.protocols import Dataset
 from initbench.published import trials
 from initbench.published.trials import Overrides, Trial
 from initbench.recipes.files import default_name
+from initbench.spec import Spec
 from initbench.studies.sweep import cross_requests, learned
 
-_Setting = tuple[str, str, str, tuple[str, ...], int | None]  # backbone, data set, protocol, assignments, training cases
+_Setting = tuple[Spec, str, str, tuple[str, ...], int | None]  # backbone, data set, protocol, assignments, training cases
 
 
 def missing(asked: Iterable[Trial], overrides: Overrides, data_root: Path | None) -> dict[str, str]:
@@ -61,7 +62,7 @@ def trial_requests(
     for (backbone, dataset, protocol, assignments, cases), members in groups.items():
         inits = list(dict.fromkeys(trial.init for trial in members))
         own = {**options, "assignments": assignments, "train_cases": [] if cases is None else [cases]}
-        made = cross_requests(inits, [backbone], [dataset], seeds=seeds, protocol=protocol, placebo=control in members, **own)  # type: ignore[arg-type]
+        made = cross_requests(inits, backbone, Spec(dataset), seeds=seeds, protocol=protocol, placebo=control in members, **own)  # type: ignore[arg-type]
         found |= dict.fromkeys(replace(request, index=0) for request in made)
     ordered = sorted(found, key=lambda request: request.seed)
     return [replace(request, index=index) for index, request in enumerate(ordered)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,16 +11,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from initbench import registry, spec
+from initbench import registry
 from initbench.choices import BASELINE, DATASET, Budget, PrecisionChoice, Protocol, Stream, SweepProtocol
 from initbench.datasets.splits import SplitName, parse_fold
 from initbench.errors import UsageError
 from initbench.executors.local import OneRun, Reporter, run_all
 from initbench.harness import compose
+from initbench.harness.cell import Cells
 from initbench.harness.execute import Outcome, execute, look_up
-from initbench.harness.request import RunRequest, as_json, assign, check_streams, check_tolerance, items
+from initbench.harness.request import Components, RunRequest, as_json, assign, check_streams, check_tolerance, read_components
 from initbench.protocols import Size
 from initbench.runs.status import AskedRun, write_asked
+from initbench.spec import Spec, parse
 from initbench.stats.blocks import PLACEBO, is_placebo
 
 
@@ -70,9 +73,9 @@ class Options(PartOptions, total=False):
 
 
 def cross_requests(
-    init: str | Sequence[str],
-    backbone: str | Sequence[str],
-    dataset: str | Sequence[str] = DATASET,
+    init: Components,
+    backbone: Components,
+    dataset: Components = DATASET,
     *,
     seeds: int | Sequence[int] = 1,
     protocol: SweepProtocol = "equal-total",
@@ -83,41 +86,44 @@ def cross_requests(
 ) -> list[RunRequest]:
     """Crosses the lists of a sweep, seeds slowest, so that an interrupted one holds whole comparisons.
 
-    `init` and the other arguments are as for `run`.
+    Args:
+        init: as for `run`.
+        backbone: as for `run`.
+        dataset: as for `run`.
+        seeds: a number (0 to n-1) or the seeds themselves.
+        protocol: who pays for the steps of a pretext.
+        folds: ``k/K``, in place of a split.
+        train_cases: numbers of training cases to use.
+        placebo: whether ``default`` is drawn again in a study of it and others under two or more seeds.
+        **options: of every run, see `RunOptions`.
 
     Raises:
         UsageError: an unknown or malformed component or parameter, no seed, no such fold.
     """
-    inits, backbones, datasets = (items(values) for values in (init, backbone, dataset))
-    inits, assignments = assign(inits, options.get("assignments", ()))
+    inits, assignments = assign(read_components("initializer", init), options.get("assignments", ()))
+    backbones, datasets = read_components("backbone", backbone), read_components("dataset", dataset)
     if placebo:
         inits = _with_placebo(inits, seeds if isinstance(seeds, int) else len(seeds))
-    pays = {text: learned(text) for text in inits}
-    for text in backbones:
-        registry.get("backbone", spec.parse(text))
+    for item in backbones:
+        registry.get("backbone", item).check()
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not numbers or min(numbers) < 0:
         raise UsageError(f"seeds are whole numbers from 0, at least one of them; got {numbers}")
     protocols: list[Protocol] = ["equal-total", "equal-finetune"] if protocol == "both" else [protocol]
+    paid: list[tuple[Spec, Protocol]] = []
+    for item in inits:
+        # An init that learns nothing has the same run under every protocol.
+        paid += [(item, chosen) for chosen in (protocols if learned(item) else protocols[:1])]
     check_streams(options.get("fixed", ()))
-    base = replace(_base(options), assignments=tuple(assignments))
+    values = _values(options) | {"assignments": tuple(assignments)}
+    base = RunRequest(inits[0], backbones[0], datasets[0], numbers[0], **values)
     check_tolerance(base.nsd_tolerance)
     parts = _parts(folds, train_cases, base.split)
-    return [
-        replace(
-            base, init=text, backbone=net, dataset=data, seed=seed, protocol=chosen, fold=fold, train_cases=cases, index=index
-        )
-        for index, (seed, (fold, cases), data, net, (text, chosen)) in enumerate(
-            product(
-                numbers,
-                parts,
-                datasets,
-                backbones,
-                # An init that learns nothing has the same run under every protocol.
-                [(text, chosen) for text in inits for chosen in (protocols if pays[text] else protocols[:1])],
-            )
-        )
-    ]
+    requests: list[RunRequest] = []
+    for seed, (fold, cases), data, net, (item, chosen) in product(numbers, parts, datasets, backbones, paid):
+        part: dict[str, Any] = {"fold": fold, "train_cases": cases, "index": len(requests)}
+        requests.append(replace(base, init=item, backbone=net, dataset=data, seed=seed, protocol=chosen, **part))
+    return requests
 
 
 def _parts(folds: Sequence[str], train_cases: Sequence[int], split: str | None) -> list[tuple[str | None, int | None]]:
@@ -131,27 +137,30 @@ def _parts(folds: Sequence[str], train_cases: Sequence[int], split: str | None) 
     return list(product(dict.fromkeys(wanted) or [None], dict.fromkeys(train_cases) or [None]))
 
 
-def _with_placebo(inits: Sequence[str], seeds: int) -> list[str]:
+def _with_placebo(inits: list[Spec], seeds: int) -> list[Spec]:
     """The inits, and the default drawn again where others are compared with it: what luck alone does in this study."""
-    compared = BASELINE in inits and len(inits) > 1 and seeds > 1
-    return [*inits, PLACEBO] if compared and not any(is_placebo(str(spec.parse(text))) for text in inits) else list(inits)
+    is_compared = Spec(BASELINE) in inits and len(inits) > 1 and seeds > 1
+    if not is_compared or any(is_placebo(str(init)) for init in inits):
+        return inits
+    return [*inits, parse(PLACEBO)]
 
 
-def _base(options: RunOptions) -> RunRequest:
-    values: dict[str, Any] = {key: value for key, value in options.items() if key != "assignments"}
+def _values(options: RunOptions) -> dict[str, Any]:
+    """The options as fields of a request."""
+    values: dict[str, Any] = {**options}
     for key in ("data_root", "out"):
         if values.get(key) is not None:
             values[key] = Path(values[key])
-    return RunRequest(init="", backbone="", dataset="", seed=0, **values)
+    return values
 
 
-def learned(text: str) -> bool:
+def learned(init: Spec) -> bool:
     """Whether an initializer takes steps.
 
     Raises:
-        UsageError: there is none, or it takes no such parameter.
+        UsageError: nobody offers it, or a parameter or file of it is wrong.
     """
-    component = registry.get("initializer", spec.parse(text))
+    component = registry.get("initializer", init)
     component.check()
     return compose.info(component).learned
 
@@ -173,23 +182,33 @@ class Silent:
 
 
 def run_planned(requests: Sequence[RunRequest], jobs: int = 1, reporter: Reporter | None = None) -> list[Outcome]:
-    """Runs what is missing of a plan; outcomes in its order."""
+    """Runs what is missing of a study.
+
+    Args:
+        requests: the runs, as `cross_requests` gives them.
+        jobs: processes at a time.
+        reporter: told of progress.
+
+    Returns:
+        One outcome a request, in their order.
+    """
     reporter = reporter or Silent()
     outcomes: dict[int, Outcome] = {}
     missing: list[int] = []
-    rehearsed: set[str] = set()
+    cells = Cells()
     for number, request in enumerate(requests):
         # Looked up here, before any worker starts: a finished sweep returns at once, and the data are prepared once.
-        outcomes[number] = known = look_up(request, rehearsed, OneRun(reporter, number))
+        outcomes[number] = known = look_up(request, cells, OneRun(reporter, number))
         if known.state == "pending":
             missing.append(number)
         else:
             reporter.finish(number, known)
     folders = {number: outcome.folder for number, outcome in outcomes.items()}
     _note(requests, outcomes, folders)
+    work = functools.partial(execute, cells=cells)
     while missing:
         # Runs that another process has in hand are asked for again when all others are done: it may die and leave them.
-        ran = run_all([requests[number] for number in missing], execute, _lost, jobs, _Renumbered(reporter, missing))
+        ran = run_all([requests[number] for number in missing], work, _lost, jobs, _Renumbered(reporter, missing))
         outcomes |= dict(zip(missing, ran, strict=True))
         busy = [number for number in missing if outcomes[number].state == "busy"]
         if busy and len(busy) == len(missing):
@@ -234,9 +253,9 @@ class _Renumbered:
 
 
 def run(
-    init: str | Sequence[str],
-    backbone: str | Sequence[str],
-    dataset: str | Sequence[str] = DATASET,
+    init: Components,
+    backbone: Components,
+    dataset: Components = DATASET,
     *,
     jobs: int = 1,
     reporter: Reporter | None = None,
@@ -245,7 +264,7 @@ def run(
     """Runs what is missing of a sweep; the same as the command ``initbench run``.
 
     Args:
-        init: initializers, as a name, a comma list or a sequence; parameters inline: ``lwi(mask_ratio=0.6)``.
+        init: initializers, as a name, a comma list, a sequence or specs; parameters inline: ``lwi(mask_ratio=0.6)``.
         backbone: backbones, likewise.
         dataset: data sets, likewise, or paths of Decathlon folders.
         jobs: processes at a time.

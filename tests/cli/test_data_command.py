@@ -281,7 +281,7 @@ def test_what_is_prepared_is_what_a_run_takes(
     told(capsys, "prepare", "Task90_Coarse", *arguments)
     volumes = {path.name for path in (cache.root() / "volumes").iterdir()}
     assert volumes
-    request = RunRequest("default", options.pop("backbone", "unetr"), "Task90_Coarse", 0, device="cpu")
+    request = RunRequest.of("default", options.pop("backbone", "unetr"), "Task90_Coarse", 0, device="cpu")
     cell = resolve_cell(replace(request, **options))
     assert {path.name for path in (cache.root() / "volumes").iterdir()} == volumes
     assert set(cell.prepared.keys.values()) == {name.partition(".")[0] for name in volumes}

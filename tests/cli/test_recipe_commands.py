@@ -251,7 +251,7 @@ def test_unedited_it_gives_what_the_generic_recipe_gives(
     said(capsys, "recipe", "new", str(thick), "--out", str(file))
     documentation = ("name", "version", "source")
     for size, backbone, budget in product(get_args(Size), (*BACKBONES, LIGHT), get_args(Budget)):
-        generic = RunRequest("default", backbone, str(thick), 0, size=size, budget=budget, device="cpu")
+        generic = RunRequest.of("default", backbone, str(thick), 0, size=size, budget=budget, device="cpu")
         expected = choose(generic).recipe
         own = choose(replace(generic, recipe=str(file))).recipe
         assert own.identity(without=documentation) == expected.identity(without=documentation), (size, backbone)

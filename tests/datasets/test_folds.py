@@ -128,7 +128,7 @@ def test_options_of_the_command() -> None:
 
 def test_a_sweep_crosses_them_like_seeds() -> None:
     requests = cross_requests("default,uniform", "unetr", seeds=2, placebo=False, folds=["1/2", "02/2"], train_cases=[3, 6, 3])
-    found = [(item.seed, item.fold, item.train_cases, item.init) for item in requests]
+    found = [(item.seed, item.fold, item.train_cases, str(item.init)) for item in requests]
     parts = [("1/2", 3), ("1/2", 6), ("2/2", 3), ("2/2", 6)]
     assert found == [(seed, *part, init) for seed in (0, 1) for part in parts for init in ("default", "uniform")]
     assert requests[0].label == "default × unetr × phantom-lung fold 1/2 on 3 cases seed 0"

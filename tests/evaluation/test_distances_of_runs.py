@@ -91,7 +91,9 @@ def test_they_are_no_part_of_what_a_run_is(
     assert record_of(without_distances)["weights_digest"] == record_of(with_distances)["weights_digest"]
     assert (without_distances / store.CURVE).read_bytes() == (with_distances / store.CURVE).read_bytes()
     assert read_cases(without_distances)[0] == read_cases(with_distances)[0]
-    request = RunRequest("default", LIGHT, str(ten_cases), 0, budget="smoke", size="tiny", assignments=THIRTY_STEPS, out=tmp_path)
+    request = RunRequest.of(
+        "default", LIGHT, str(ten_cases), 0, budget="smoke", size="tiny", assignments=THIRTY_STEPS, out=tmp_path
+    )
     asked = {resolve_cell(from_json({**vars(request), **more})).id for more in ({}, {"distances": True, "nsd_tolerance": 7.0})}
     assert len(asked) == 1
     old = {

@@ -70,7 +70,7 @@ def ids(root: Path) -> list[dict[str, str]]:
     found = []
     for init, backbone, dataset, options in ASKED:
         more = {"budget": "smoke", "precision": "float32", **options}
-        cell = resolve_cell(RunRequest(init, backbone, str(root / dataset), seed=0, size="tiny", device="cpu", out=root, **more))
+        cell = resolve_cell(RunRequest.of(init, backbone, str(root / dataset), 0, size="tiny", device="cpu", out=root, **more))
         asked = " ".join([init, backbone, dataset, *(f"{name}={value}" for name, value in options.items())])
         found.append({"asked": asked, "cell": cell.id, "block": block_digest(cell)})
     return found

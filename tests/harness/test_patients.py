@@ -40,8 +40,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def request(dataset: str, root: Path, **options: Any) -> RunRequest:
     """A small run that is looked up and not done."""
-    return RunRequest(
-        "default", LIGHT, dataset, 0, "smoke", size="tiny", device="cpu", precision="float32", data_root=root,
+    return RunRequest.of(
+        "default", LIGHT, dataset, 0, budget="smoke", size="tiny", device="cpu", precision="float32", data_root=root,
         recipe="generic-mr", assignments=SMALL, **options,
     )  # fmt: skip
 

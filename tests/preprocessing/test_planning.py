@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,12 +168,12 @@ def test_grids_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_run_is_named_by_what_was_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
     folder = make_msd(tmp_path / "data", cases=6)
-    request = RunRequest("default", "unet", str(folder), 0, device="cpu", size="paper", budget="paper")
+    request = RunRequest.of("default", "unet", str(folder), 0, device="cpu", size="paper", budget="paper")
     cell = resolve_cell(request)
     assert cell.recipe.plan == AutoSettings()
     assert isinstance(cell.recipe.preprocess.spacing, tuple)
     assert cell.identity["recipe"]["patch"]["size"] == list(cell.recipe.patch.size)
     assert "plan" not in cell.identity["recipe"]
     assert max(cell.recipe.patch.size) <= 32, "the volumes of the test are small"
-    by_hand = RunRequest(**{**request.__dict__, "assignments": ("patch.size=16,16,32",)})
+    by_hand = replace(request, assignments=("patch.size=16,16,32",))
     assert resolve_cell(by_hand).recipe.patch.size == (16, 16, 32)

@@ -22,11 +22,12 @@ from scipy import stats
 
 from initbench import registry
 from initbench.datasets.open import open_folder
-from initbench.harness.cell import resolve_cell
+from initbench.harness.cell import Cells, resolve_cell
 from initbench.harness.execute import look_up
 from initbench.harness.request import RunRequest
 from initbench.preprocessing.prepare import data_digest
 from initbench.runs.status import read_asked, status
+from initbench.spec import Spec
 from tests.folders import TESTS
 from tests.msd_factory import make_msd
 from tests.runs_factory import LIGHT, SMALL, as_flags, run
@@ -201,7 +202,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
 
 def test_another_reader_is_another_run_with_other_volumes(reader: Reader) -> None:
     """The files are the same, so what tells them apart is the reader's code: in the run's id, in the cache, in the plan."""
-    request = RunRequest("default", "unetr", "own-noise", 0, "smoke", size="paper", device="cpu", recipe="generic-ct")
+    request = RunRequest.of("default", "unetr", "own-noise", 0, budget="smoke", size="paper", device="cpu", recipe="generic-ct")
     request = replace(request, assignments=("preprocess.intensity=window",))  # another factor is nothing to a z-score
     first, again = resolve_cell(request), resolve_cell(request)
     assert (again.id, again.prepared.keys) == (first.id, first.prepared.keys)
@@ -218,7 +219,7 @@ def test_another_reader_is_another_run_with_other_volumes(reader: Reader) -> Non
 
     reader.write()
     assert resolve_cell(request).id == first.id
-    built_in = resolve_cell(replace(request, dataset=str(reader.folder)))
+    built_in = resolve_cell(replace(request, dataset=Spec(str(reader.folder))))
     assert built_in.prepared.digest == data_digest(open_folder(reader.folder), built_in.prepared.split)[0]
     assert built_in.prepared.digest != first.prepared.digest
 
@@ -249,8 +250,8 @@ def test_an_init_of_others_that_raises_when_it_is_tried_stops_no_other_run(
     weights = tmp_path / "weights.safetensors"
     save_file({}, weights)
     monkeypatch.setattr("initbench.harness.run.Run.rehearse", broken)
-    request = RunRequest(f"checkpoint(path={str(weights)!r})", LIGHT, str(reader.folder), 0, "smoke", size="tiny", device="cpu")
-    found = look_up(replace(request, out=tmp_path / "runs", assignments=FOUR_STEPS), set())
+    request = RunRequest.of(f"checkpoint(path={str(weights)!r})", LIGHT, str(reader.folder), 0, size="tiny", device="cpu")
+    found = look_up(replace(request, budget="smoke", out=tmp_path / "runs", assignments=FOUR_STEPS), Cells())
     assert found.state == "failed"
     assert found.message.startswith("ZeroDivisionError: planted (")
 
@@ -263,6 +264,6 @@ def test_a_full_disk_before_a_run_begins_is_said(reader: Reader, tmp_path: Path,
 
     monkeypatch.setattr("initbench.cache.write", full)
     monkeypatch.setattr(Path, "write_text", full)
-    request = RunRequest("default", LIGHT, str(reader.folder), 0, "smoke", size="tiny", device="cpu", out=tmp_path / "runs")
-    found = look_up(replace(request, assignments=(*FOUR_STEPS, "preprocess.spacing=1.3,1.7,1.9")), set())
+    request = RunRequest.of("default", LIGHT, str(reader.folder), 0, budget="smoke", size="tiny", device="cpu")
+    found = look_up(replace(request, out=tmp_path / "runs", assignments=(*FOUR_STEPS, "preprocess.spacing=1.3,1.7,1.9")), Cells())
     assert (found.state, found.message) == ("failed", "the disk is full (volumes): free space and run the same command again")

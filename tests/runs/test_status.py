@@ -20,12 +20,19 @@ from tests.runs_factory import LIGHT, THIRTY_STEPS, run
 
 
 def request(out: Path, **changes: Any) -> RunRequest:
-    return RunRequest("default", LIGHT, "phantom-lung", 0, out=out, assignments=THIRTY_STEPS, **changes)
+    return RunRequest.of("default", LIGHT, "phantom-lung", 0, out=out, assignments=THIRTY_STEPS, **changes)
 
 
 def test_a_request_survives_json(tmp_path: Path) -> None:
     wanted = request(tmp_path, fixed=("order",), data_root=tmp_path / "data")
     assert from_json(json.loads(json.dumps(as_json(wanted)))) == wanted
+
+
+def test_a_request_of_an_earlier_version_is_of_the_plain_regimen(tmp_path: Path) -> None:
+    wanted = request(tmp_path)
+    written = as_json(wanted)
+    assert written.pop("regimen") == "plain"
+    assert from_json(written) == wanted
 
 
 def planned(out: Path) -> AskedRun:

@@ -13,6 +13,7 @@ from initbench.published.trials import Overrides
 from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import AutoSettings
 from initbench.runs.read import read_runs
+from initbench.spec import Spec, parse
 from initbench.tables.reproduce import sheets as reproduction
 from initbench.tables.reproduce.matching import find
 from initbench.tables.reproduce.measured import Asked, answers
@@ -179,7 +180,8 @@ def test_weights_answer_the_row_that_names_them(tmp_path: Path, given: str, fits
 def test_training_on_fewer_cases_is_another_row(tmp_path: Path) -> None:
     table = tables.get("lwi:fig-7")
     asked = [
-        trials.Trial(row.label, row.init, "unetr", "phantom-lung", row.protocol, train_cases=row.train_cases) for row in table.row
+        trials.Trial(row.label, parse(row.init), Spec("unetr"), "phantom-lung", row.protocol, train_cases=row.train_cases)
+        for row in table.row
     ]
     few = {"split": "auto, trained on 3 cases", "train_cases": ["a", "b", "c"]}
     write_rows(tmp_path, {"lwi": 0.0}, 1, **few)

@@ -16,6 +16,7 @@ from initbench.harness.request import RunRequest
 from initbench.published import tables, trials
 from initbench.published.trials import Overrides
 from initbench.runs.read import read_runs
+from initbench.spec import parse
 from initbench.studies.reproduce import trial_requests
 from initbench.studies.sweep import run_planned
 from initbench.tables.reproduce.matching import find
@@ -87,12 +88,13 @@ def test_longer_rows_are_run_with_their_steps(data: Path, made: Path, capsys: py
 def test_a_training_size_curve_is_run_on_parts_of_the_cases(data: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Of 12 cases 10 train: too few for the row of 12.
     trained = [row for row in tables.get("lwi:fig-7").row if row.train_cases in (None, 3, 6)]
-    asked = [
-        trials.Trial(row.label, row.init, LIGHT, str(data), row.protocol, SMALL, train_cases=row.train_cases) for row in trained
-    ]
+    asked = []
+    for row in trained:
+        init, network = parse(row.init), parse(LIGHT)
+        asked.append(trials.Trial(row.label, init, network, str(data), row.protocol, SMALL, train_cases=row.train_cases))
     overrides = Overrides(str(data), LIGHT, "tiny", "smoke", assignments=SMALL)
     planned = trial_requests(asked, overrides, [0], None, {**OPTIONS, "out": made})
-    assert [(request.init, request.train_cases) for request in planned] == [
+    assert [(str(request.init), request.train_cases) for request in planned] == [
         (init, cases) for cases in (3, 6, None) for init in ("default", "lwi")
     ]
     assert {outcome.state for outcome in run_planned(planned)} <= {"ok", "cached"}

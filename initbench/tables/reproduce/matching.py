@@ -133,14 +133,14 @@ def _answered(record: Mapping[str, Any], asked: Sequence[Trial], overrides: Over
 
 def control(asked: Sequence[Trial]) -> Trial | None:
     """The row whose placebo is run: the first that takes the network as it is constructed, beside another init where one has."""
-    plain = [trial for trial in asked if trial.init == BASELINE]
-    compared = {trial.setting for trial in asked if trial.init != BASELINE}
+    plain = [trial for trial in asked if str(trial.init) == BASELINE]
+    compared = {trial.setting for trial in asked if str(trial.init) != BASELINE}
     return next((trial for trial in plain if trial.setting in compared), plain[0] if plain else None)
 
 
 def _same_init(resolved: Mapping[str, Any], trial: Trial) -> bool:
     """The same name and parameters; of a file its name is compared, as its digest is in no published row."""
-    asked, shown = spec.parse(trial.init), spec.parse(resolved["init"])
+    asked, shown = trial.init, spec.parse(resolved["init"])
     given, known = dict(asked.params), dict(resolved.get("init_params") or {})
     if asked.name != shown.name or set(dict(shown.params)) - set(given):
         return False
@@ -201,7 +201,7 @@ def _by_default(asked: Mapping[str, Any]) -> bool:
 
 
 def _same_backbone(resolved: Mapping[str, Any], trial: Trial) -> bool:
-    asked = spec.parse(trial.backbone)
+    asked = trial.backbone
     name = Path(asked.name).name if asked.is_file else asked.name
     variant = dict(asked.params).get("variant")
     return resolved["backbone"].partition("@")[0] == name and variant in (None, resolved["variant"])
