@@ -70,14 +70,18 @@ def load_encoder(source: str, path: str) -> ImageEncoder:
     else:
         origin = name = f"{known['architecture']}.{known['tag']}" if known.get("tag") else source
         tensors = _download(timm, source)
+    width = heads = 0
+    if _is_vit(tensors):
+        width = int(getattr(outline, "embed_dim", 0))
+        heads = int(outline.get_submodule("blocks.0.attn").num_heads)
     return ImageEncoder(
         source=name,
         origin=origin,
         tensors={key: value.float() for key, value in tensors.items() if not _is_classifier(key, outline)},
         stem=stem,
         cuts=convolution.stride == convolution.kernel_size and max(convolution.kernel_size) > 1,
-        width=int(getattr(outline, "embed_dim", 0)) if _is_vit(tensors) else 0,
-        heads=int(outline.get_submodule("blocks.0.attn").num_heads) if _is_vit(tensors) else 0,
+        width=width,
+        heads=heads,
     )
 
 
@@ -97,7 +101,9 @@ def _is_vit(tensors: Mapping[str, Tensor]) -> bool:
 
 def _is_classifier(key: str, outline: Any) -> bool:
     known = outline.pretrained_cfg.get("classifier") or ()
-    return key.startswith(tuple(f"{name}." for name in ((known,) if isinstance(known, str) else known)))
+    if isinstance(known, str):
+        known = (known,)
+    return key.startswith(tuple(f"{name}." for name in known))
 
 
 def _from_file(path: Path, source: str, outline: Any) -> dict[str, Tensor]:

@@ -253,14 +253,20 @@ def sizes(model: nn.Module, structure: Structure) -> dict[str, int]:
 
 def _report(model: nn.Module, checkpoint: Checkpoint, layout: FileLayout, match: _Match, structure: Structure) -> Report:
     wanted = sizes(model, structure)
+    loaded, missing = {}, []
+    for key, size in wanted.items():
+        if key in match.values:
+            loaded[key] = size
+        else:
+            missing.append(key)
     return Report(
         file=checkpoint.path.name,
         layout=layout.name,
         part=layout.part,
         wanted=wanted,
-        loaded={key: size for key, size in wanted.items() if key in match.values},
+        loaded=loaded,
         reshaped=tuple(match.reshaped),
         skipped=match.skipped,
-        missing=tuple(key for key in wanted if key not in match.values),
+        missing=tuple(missing),
         buffers=tuple(key for key, _ in model.named_buffers() if key in match.values),
     )

@@ -52,11 +52,24 @@ def bind_axes(affine: NDArray[np.float64], depth: str) -> Axes:
     """
     world = nibabel.orientations.io_orientation(affine)  # native axis -> (world axis, direction)
     native_of_world = {int(axis): (native, direction) for native, (axis, direction) in enumerate(world)}
-    first = "xyz".index(depth)
-    order = [first, *(axis for axis in (2, 1, 0) if axis != first)]
+    order = world_order(depth)
     permutation = tuple(native_of_world[axis][0] for axis in order)
     flips = tuple(bool(native_of_world[axis][1] < 0) for axis in order)
     return Axes((permutation[0], permutation[1], permutation[2]), (flips[0], flips[1], flips[2]))
+
+
+def world_order(depth: str) -> Grid:
+    """The axes x, y and z of the RAS volume, as 0, 1 and 2, in the order (D, H, W): `depth`, then the others from z to x."""
+    first = "xyz".index(depth)
+    second, third = (axis for axis in (2, 1, 0) if axis != first)
+    return first, second, third
+
+
+def shape_along(axis: int) -> list[int]:
+    """The shape that makes a vector lie along one of three axes, so that it is broadcast over a volume."""
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    return shape
 
 
 def choose_depth(spacing_xyz: NDArray[np.float64]) -> str:

@@ -156,7 +156,8 @@ def _check_sides(dataset: Dataset, split: Split) -> None:
     if twice:
         raise DataError(f"{dataset.name}: split {split.name} lists case(s) {some(twice)} twice; a case is on one side of it")
     here = set(dataset.case_ids())
-    train, test = ({group_of(dataset, case) for case in side if case in here} for side in (split.train, split.test))
+    train = {group_of(dataset, case) for case in here.intersection(split.train)}
+    test = {group_of(dataset, case) for case in here.intersection(split.test)}
     both = sorted(train & test)
     if both:
         raise DataError(

@@ -55,7 +55,9 @@ def inferred(ids: Sequence[str]) -> dict[str, str]:
     Where no two cases share a patient, the guess says nothing: each case is then a patient under its own name.
     """
     found = {case: _person(case) for case in ids}
-    return found if len(set(found.values())) < len(found) else {case: case for case in ids}
+    if len(set(found.values())) == len(found):
+        return {case: case for case in ids}
+    return found
 
 
 def _person(case: str) -> str:

@@ -145,8 +145,11 @@ def _folder(name: str, folder: Path, prefix: str, remedy: str) -> Finding:
     if refused:
         return Finding("folders", name, "problem", f"{folder} cannot be written ({refused}); {remedy}")
     free = shutil.disk_usage(existing).free
-    state: State = "problem" if free < NO_DISK else "warning" if free < LITTLE_DISK else "ok"
-    advice = "" if state == "ok" else f"; preprocessed data and runs take a few GB: free space, or {remedy}"
+    state: State = "ok"
+    advice = ""
+    if free < LITTLE_DISK:
+        state = "problem" if free < NO_DISK else "warning"
+        advice = f"; preprocessed data and runs take a few GB: free space, or {remedy}"
     return Finding("folders", name, state, f"{folder.absolute()}: {prefix}writable, {gib(free)} free on its disk{advice}")
 
 

@@ -157,7 +157,11 @@ def precision(backbone: str, device: torch.device, threads: int) -> list[Finding
 
 def _speed(about: str, ratio: float, chosen: Precision) -> Finding:
     text = f"{about} (float32 / bf16 = {ratio:.2f}, median of {REPEATS}); --precision auto chooses {chosen}"
-    better: Precision = "bf16" if ratio > FASTER else "float32" if ratio < 1 / FASTER else chosen
+    better = chosen
+    if ratio > FASTER:
+        better = "bf16"
+    elif ratio < 1 / FASTER:
+        better = "float32"
     if better == chosen:
         return Finding("precision", "bf16", "ok", f"{text}, as it should")
     detail = f"{text}, and {better} is faster here; use --precision {better}, in all runs of a study or in none"

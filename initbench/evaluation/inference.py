@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from initbench.datasets.geometry import shape_along
 from initbench.evaluation.grid import positions, reached
 from initbench.preprocessing.preprocess import Placement
 from initbench.protocols import Grid
@@ -54,7 +55,7 @@ def importance(patch: Grid, blend: Literal["constant", "gaussian"], device: torc
     for axis, size in enumerate(patch):
         position = torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2
         profile = torch.exp(-0.5 * (position / (_SIGMA * size)) ** 2)
-        weight = weight * profile.view([-1 if a == axis else 1 for a in range(3)])
+        weight = weight * profile.view(shape_along(axis))
     # As in MONAI. The sum of the weights divides: where only corners of windows meet, it must not vanish.
     return weight.clamp(min=1e-3)
 
@@ -146,7 +147,7 @@ def _from_corners(probability: Tensor, placement: Placement) -> Tensor:
         last = probability.shape[axis] - 1
         inside = torch.from_numpy(positions(placement, axis)).clamp(0, last)
         low = inside.floor().long()
-        part = (inside - low).to(probability.dtype).view([-1 if a == axis else 1 for a in range(3)]).to(probability.device)
+        part = (inside - low).to(probability.dtype).view(shape_along(axis)).to(probability.device)
         low = low.to(probability.device)
         below, above = probability.index_select(axis, low), probability.index_select(axis, (low + 1).clamp(max=last))
         probability = below + (above - below) * part

@@ -85,8 +85,8 @@ def median_shape(grids: Grids, spacing: Spacing) -> Grid:
 
 def _depth_first(grids: Grids, xyz: Sequence[float] | NDArray[np.float64]) -> tuple[float, float, float]:
     """From x, y, z to the data set's (D, H, W), which preprocessing chooses likewise."""
-    first = "xyz".index(geometry.choose_depth(np.median(grids.spacings, axis=0)))
-    d, h, w = (float(xyz[axis]) for axis in (first, *(a for a in (2, 1, 0) if a != first)))
+    depth = geometry.choose_depth(np.median(grids.spacings, axis=0))
+    d, h, w = (float(xyz[axis]) for axis in geometry.world_order(depth))
     return d, h, w
 
 
@@ -94,12 +94,15 @@ def patch_for(shape: Grid, spacing: Spacing, voxels: int, rule: PatchRule) -> Gr
     """The patch of a median volume: as cubic in mm as the volume and the network allow, of `voxels` at most where it can be."""
     steps = [_step(rule, axis, shape[axis]) for axis in range(3)]
     # Steps count from 0: 8, 24 and 40 could be halved less often than 16, 32 and 48.
-    smallest = rule.at_least((1, 1, 1))
-    patch = [math.ceil(n / step) * step if not rest else n for n, step, rest in zip(smallest, steps, rule.remainder, strict=True)]
+    patch = list(rule.at_least((1, 1, 1)))
+    for axis, step in enumerate(steps):
+        if not rule.remainder[axis]:
+            patch[axis] = math.ceil(patch[axis] / step) * step
     while True:
         growing = [axis for axis in range(3) if patch[axis] < shape[axis]]
         for axis in sorted(growing, key=lambda a: (patch[a] * spacing[a], a)):
-            grown = [size + steps[a] if a == axis else size for a, size in enumerate(patch)]
+            grown = list(patch)
+            grown[axis] += steps[axis]
             if math.prod(grown) <= voxels:
                 patch = grown
                 break
@@ -108,8 +111,9 @@ def patch_for(shape: Grid, spacing: Spacing, voxels: int, rule: PatchRule) -> Gr
 
 
 def _step(rule: PatchRule, axis: int, size: int) -> int:
-    multiple = rule.multiple[axis]
-    least = 1 if rule.remainder[axis] else next((step for voxels, step in _STEPS if size >= voxels), 1)
+    multiple, least = rule.multiple[axis], 1
+    if not rule.remainder[axis]:
+        least = next((step for voxels, step in _STEPS if size >= voxels), 1)
     return multiple * math.ceil(least / multiple)
 
 

@@ -240,7 +240,9 @@ def _rules(settings: Preprocess, modality: str, scans: Sequence[CaseScan], chann
             rules.append(_recipe_rule(settings, "CT" if mixed and name == _CT else modality, scans, index))
     if mixed and settings.crop is True:
         # What lies above air is asked of the CT: nearly all of the others lies above any bound in HU.
-        rules = [rule if name == _CT else replace(rule, crop_above=None) for rule, name in zip(rules, names, strict=True)]
+        for index, name in enumerate(names):
+            if name != _CT:
+                rules[index] = replace(rules[index], crop_above=None)
     return tuple(rules)
 
 
@@ -271,8 +273,7 @@ def _target_spacing(settings: Preprocess, depth: str, spacing_xyz: NDArray[np.fl
         return None
     if settings.spacing != "median":
         return settings.spacing
-    first = "xyz".index(depth)
-    d, h, w = (round(float(spacing_xyz[axis]), 4) for axis in (first, *(a for a in (2, 1, 0) if a != first)))
+    d, h, w = (round(float(spacing_xyz[axis]), 4) for axis in geometry.world_order(depth))
     return d, h, w
 
 

@@ -59,8 +59,7 @@ def at_corners(volume: NDArray[np.float32], grid: CornerGrid) -> NDArray[np.floa
         last = volume.shape[axis] - 1
         position = np.clip(np.arange(count) * step, 0, last)
         low = np.floor(position).astype(np.int64)
-        shape = [-1 if a == axis else 1 for a in range(3)]
-        part = (position - low).reshape(shape)
+        part = (position - low).reshape(geometry.shape_along(axis))
         below, above = volume.take(low, axis), volume.take(np.minimum(low + 1, last), axis)
         volume = below * (1 - part) + above * part
     return volume.astype(np.float32, copy=False)

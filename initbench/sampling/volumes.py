@@ -146,11 +146,15 @@ class PatchSampler:
         if moved:
             margin = nnunet_augment.margins(drawn, size)
             larger = size[0] + 2 * margin[0], size[1] + 2 * margin[1], size[2] + 2 * margin[2]
-            starts = [[s - m for s, m in zip(places[n][1], margin, strict=True)] for n in moved]
-            regions = torch.stack([cut(places[n][0].image, start, larger) for n, start in zip(moved, starts, strict=True)])
-            marks = torch.stack([cut(places[n][0].label, start, larger) for n, start in zip(moved, starts, strict=True)])
-            turned = nnunet_augment.resample(regions, drawn.matrix[moved], size, "bilinear")
-            turned_labels = nnunet_augment.resample(marks[:, None].float(), drawn.matrix[moved], size, "nearest")[:, 0]
+            image_regions, label_regions = [], []
+            for n in moved:
+                volume, start = places[n]
+                outer = [first - wider for first, wider in zip(start, margin, strict=True)]
+                image_regions.append(cut(volume.image, outer, larger))
+                label_regions.append(cut(volume.label, outer, larger))
+            marks = torch.stack(label_regions)[:, None].float()
+            turned = nnunet_augment.resample(torch.stack(image_regions), drawn.matrix[moved], size, "bilinear")
+            turned_labels = nnunet_augment.resample(marks, drawn.matrix[moved], size, "nearest")[:, 0]
             for k, n in enumerate(moved):
                 images[n], labels[n] = turned[k], turned_labels[k].to(labels[n].dtype)
         images = nnunet_augment.adjust(images, drawn, torch.Generator(device).manual_seed(self._seed(step)))
@@ -242,7 +246,9 @@ class UnlabelledSampler:
         Raises:
             DataError: no training volume holds two slabs.
         """
-        eligible = self._volumes if slab == 1 else [v for v in self._volumes if v.shape[0] >= 2 * slab]
+        eligible = self._volumes
+        if slab > 1:
+            eligible = [volume for volume in self._volumes if volume.shape[0] >= 2 * slab]
         if not eligible:
             deepest = max(volume.shape[0] for volume in self._volumes)
             raise DataError(

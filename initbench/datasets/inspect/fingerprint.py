@@ -223,18 +223,21 @@ def split_sizes(dataset: Dataset) -> dict[str, tuple[int, int, int]]:
     splits = [*splits_of(dataset), *stated_of(dataset)]
     if len({group_of(dataset, case_id) for case_id in here}) > 1:  # all cases of a patient are on one side
         splits.append(automatic(dataset.case_ids(), lambda case_id: group_of(dataset, case_id)))
-    return {
-        split.name: (len(here & set(split.train)), len(here & set(split.test)), len(here & set(split.unused))) for split in splits
-    }
+    sizes = {}
+    for split in splits:
+        train, reported, unused = (len(here.intersection(side)) for side in (split.train, split.test, split.unused))
+        sizes[split.name] = (train, reported, unused)
+    return sizes
 
 
 def typical(found: Fingerprint) -> str:
     """The case to show: among those that hold most classes, the one whose foreground is the median in size."""
-    most = max(sum(volume > 0 for volume in case.volumes_ml) for case in found.cases)
-    full = sorted(
-        (sum(case.volumes_ml), case.id) for case in found.cases if sum(volume > 0 for volume in case.volumes_ml) == most
-    )
-    return full[len(full) // 2][1]
+    by_classes: dict[int, list[tuple[float, str]]] = {}
+    for case in found.cases:
+        held = sum(volume > 0 for volume in case.volumes_ml)
+        by_classes.setdefault(held, []).append((sum(case.volumes_ml), case.id))
+    fullest = sorted(by_classes[max(by_classes)])
+    return fullest[len(fullest) // 2][1]
 
 
 def slice_of(case: Case) -> tuple[NDArray[np.float32], NDArray[np.uint8], float]:
