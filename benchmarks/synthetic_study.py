@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from initbench import dice, digest, spec
 from initbench.recipes.load import load_recipe
 from initbench.runs import store
+from initbench.runs.record import SCHEMA, Record
 
 BASELINE, PLACEBO = "default", "default(construct='other')"
 _INITS = (
@@ -255,7 +256,7 @@ def _record(state: str, cell: str, resolved: dict[str, Any], backbone: str, rng:
     seconds = [float(value) for value in (0.3 * steps * pace[0] + 0.01, 0.6 * (_STEPS - steps) * pace[1])]
     changed = {BASELINE: 0.0}.get(init, 0.93)
     return {
-        "schema": store.SCHEMA,
+        "schema": SCHEMA,
         "status": state,
         "cell": cell,
         "finished": "2026-11-01T00:00:00+00:00",
@@ -314,14 +315,15 @@ def _curve_csv(rng: np.random.Generator, learned: bool) -> str:
 
 
 def _json(values: dict[str, Any]) -> str:
-    return json.dumps({"schema": store.SCHEMA, **values}, indent=1, allow_nan=False) + "\n"
+    return json.dumps({"schema": SCHEMA, **values}, indent=1, allow_nan=False) + "\n"
 
 
 def _write(folder: Path, record: dict[str, Any], tables: _Tables) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in tables.items():
         (folder / name).write_text(text, "utf-8")
-    store.write_json(folder / store.RECORD, store.seal(record, folder) if tables else record)
+    made = Record.model_validate(record)
+    store.write_record(folder, store.seal(made, folder) if tables else made)
 
 
 def main() -> None:

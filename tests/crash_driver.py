@@ -168,7 +168,7 @@ def doing(out: Path) -> str:
     for path in sorted(out.glob("*/*/*/.seed-*.work")):
         state = work.read_state(path.with_name(path.name.removeprefix(".").removesuffix(".work")))
         if state:
-            return str(state["state"])
+            return state.state
     return "nothing"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 
 from initbench import digest
 from initbench.runs import store
+from initbench.runs.record import SCHEMA, parse_record
 
 # Written out, not imported: a test notices where the program calls its placebo otherwise.
 PLACEBO = "default(construct='other')"
@@ -78,7 +80,7 @@ def write_run(
     if patients:  # after the digest: they are no part of what a cell is
         own["patients"] = patients
     record = {
-        "schema": store.SCHEMA,
+        "schema": SCHEMA,
         "status": status,
         "cell": cell,
         "finished": finished,
@@ -107,9 +109,21 @@ def write_run(
                 "reason": "the loss was not finite" if status == "diverged" else None,
             }
             write_cases(staging / store.CASES, score or 0.0, seed + len(init))
-            record = store.seal(record, staging)
         store.write_json(staging / store.RECORD, record)
+        if status != "failed":
+            reseal(staging)
     return folder
+
+
+def record_values(folder: Path) -> dict[str, Any]:
+    """What stands in the record of a run."""
+    values: dict[str, Any] = json.loads((folder / store.RECORD).read_text("utf-8"))
+    return values
+
+
+def reseal(folder: Path, values: dict[str, Any] | None = None) -> None:
+    """Writes a record again, with other values where some are given, and seals it over the files as they are now."""
+    store.write_record(folder, store.seal(parse_record(json.dumps(values or record_values(folder)).encode()), folder))
 
 
 def write_cases(path: Path, score: float, turn: int = 0) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import initbench
 from initbench.harness.execute import Outcome
-from initbench.runs import store
 from tests.folders import TESTS
+from tests.recorded import record_values
 
 LIGHT_FILE = TESTS / "light_backbone.py"
 LIGHT = f"{LIGHT_FILE}:light"
@@ -78,9 +78,7 @@ def run_one(data: Path | str, out: Path, init: str = "default", **options: Any) 
 def record_of(folder: Path | None) -> dict[str, Any]:
     """The record of a run; asserts that there is one."""
     assert folder is not None, "the run has no folder"
-    record = store.read_record(folder)
-    assert record is not None
-    return record
+    return record_values(folder)
 
 
 def as_flags(settings: Iterable[str]) -> list[str]:

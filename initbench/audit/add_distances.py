@@ -17,6 +17,7 @@ from initbench.harness.cell import Cell, resolve_cell
 from initbench.harness.request import check_tolerance
 from initbench.protocols import NoProgress, Progress
 from initbench.runs import store, work
+from initbench.runs.record import Record
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,7 @@ def _measure(cell: Cell, folder: Path, tolerance_mm: float, progress: Progress) 
     problem = store.problem(folder, record, thorough=True) or difference(cell, record)
     if problem:
         raise InitbenchError(f"{folder}: {problem}; nothing is measured on it")
-    known = record.get("distances") or {}
-    if known.get("nsd_tolerance_mm") == tolerance_mm:
+    if record.distances is not None and record.distances.nsd_tolerance_mm == tolerance_mm:
         return AddedDistances(folder, 0, 0.0, "")
     said, _ = read_cases(folder)
     made, distances, seconds = _made_again(cell, folder, record, tolerance_mm, progress)
@@ -85,14 +85,16 @@ def _measure(cell: Cell, folder: Path, tolerance_mm: float, progress: Progress) 
         )
     classes = cell.prepared.reported
     write = partial(records.write_cases, scored=said, classes=classes, distances=distances, first=cell.prepared.first)
-    changes = record_distances(distances, classes, tolerance_mm) | {"cost": record["cost"] | {"distance_seconds": seconds}}
     # Until both files are replaced the record speaks of no distances, so it never names a tolerance that cases.csv is not of.
-    store.amend(folder, record | record_distances(None, classes, tolerance_mm), write, changes)
+    before = record.changed(**record_distances(None, classes, tolerance_mm))
+    cost = record.cost.model_copy(update={"distance_seconds": seconds})
+    after = record.changed(**record_distances(distances, classes, tolerance_mm), cost=cost)
+    store.amend(folder, before, write, after)
     return AddedDistances(folder, len(said), seconds, source(folder, record))
 
 
 def _made_again(
-    cell: Cell, folder: Path, record: dict[str, Any], tolerance_mm: float, progress: Progress
+    cell: Cell, folder: Path, record: Record, tolerance_mm: float, progress: Progress
 ) -> tuple[dict[str, Any], CaseDistances, float]:
     counts: dict[str, Any] = {}
     distances: CaseDistances = {}

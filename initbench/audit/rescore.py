@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,28 +20,37 @@ from initbench.evaluation.evaluate import Evaluator, Scored, score_cases, score_
 from initbench.harness.cell import Cell
 from initbench.harness.coverage import state_digest
 from initbench.harness.execute import folder_of
-from initbench.harness.record import CaseCounts
+from initbench.harness.record import CaseCounts, resolved
 from initbench.harness.request import RunRequest, from_json
 from initbench.harness.run import Run
+from initbench.limits import MAX_TABLE, read_regular
+from initbench.printable import printable
 from initbench.protocols import Progress
 from initbench.runs import store
+from initbench.runs.record import Record, RecordError
 
 
-def finished_record(folder: Path) -> dict[str, Any]:
+def finished_record(folder: Path) -> Record:
     """The record of a run that has a result.
 
     Raises:
         UsageError: there is no run, or one without a result.
     """
-    record = store.read_record(folder)
-    if record is None:
-        raise UsageError(f"{folder} holds no record of a run that can be read ({store.RECORD})")
-    if record["status"] not in store.FINISHED:
-        raise UsageError(f"{folder} has no result: it {record['status']} ({record['reason']})")
+    try:
+        record = store.load_record(folder)
+    except RecordError as error:
+        raise UsageError(f"{folder} holds no record of a run that can be used: {store.RECORD}: {error}") from None
+    if not record.has_result:
+        raise UsageError(without_result(folder, record))
     return record
 
 
-def asked(folder: Path, record: Mapping[str, Any], device: str | None = None, data_root: Path | None = None) -> RunRequest:
+def without_result(folder: Path, record: Record) -> str:
+    """Says that a run has no result, and why."""
+    return f"{folder} has no result: it {record.status} ({printable(record.reason or 'nobody knows why')})"
+
+
+def asked(folder: Path, record: Record, device: str | None = None, data_root: Path | None = None) -> RunRequest:
     """The request of a run, to be made again from wherever the run lies now.
 
     Args:
@@ -54,8 +64,8 @@ def asked(folder: Path, record: Mapping[str, Any], device: str | None = None, da
     if device:
         changes["device"] = device
     if data_root:
-        changes |= {"data_root": data_root, "dataset": _below(data_root, record["asked"]["dataset"])}
-    return from_json(record["asked"], **changes)
+        changes |= {"data_root": data_root, "dataset": _below(data_root, record.asked.dataset)}
+    return from_json(record.asked.written(), **changes)
 
 
 def _below(data_root: Path, dataset: str) -> str:
@@ -64,23 +74,25 @@ def _below(data_root: Path, dataset: str) -> str:
     return str(moved) if len(Path(dataset).parts) > 1 and moved.is_dir() else dataset
 
 
-def difference(cell: Cell, record: Mapping[str, Any]) -> str:
+def difference(cell: Cell, record: Record) -> str:
     """Why the request of a record is another run today; empty where it is the same."""
-    if cell.id == record["cell"]:
+    if cell.id == record.cell:
         return ""
-    changed = [key for key in ("data_digest", "init_source", "backbone_source") if _now(cell, key) != record["resolved"][key]]
+    now, then = resolved(cell), record.resolved
+    sources = {
+        "data_digest": now.data_digest == then.data_digest,
+        "init_source": now.init_source == then.init_source,
+        "backbone_source": now.backbone_source == then.backbone_source,
+    }
+    changed = [key for key, same in sources.items() if not same]
     what = ", ".join(changed) or "the recipe, or initbench itself"
     return f"the same request is another run today ({folder_of(cell).parent.name}): {what} changed"
 
 
-def _now(cell: Cell, key: str) -> Any:
-    return cell.prepared.digest if key == "data_digest" else cell.identity[key]
-
-
 def read_cases(folder: Path, table: str = store.CASES) -> tuple[CaseCounts, CaseDistances]:
     """Counts and distances of cases.csv, or of another table, every digit of them: pandas rounds in some of its versions."""
-    with (folder / table).open(encoding="utf-8", newline="") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: int(row["class"]))
+    text = read_regular(folder / table, MAX_TABLE).decode("utf-8")
+    rows = sorted(csv.DictReader(io.StringIO(text, newline="")), key=lambda row: int(row["class"]))
     counts: dict[str, list[dice.Counts]] = {}
     distances: CaseDistances = {}
     for row in rows:
@@ -99,18 +111,24 @@ def other_counts(said: CaseCounts, made: Mapping[str, Sequence[dice.Counts]]) ->
     return sorted(case for case in known.keys() | made.keys() if known.get(case) != made.get(case))
 
 
-def source(folder: Path, record: Mapping[str, Any]) -> str:
+def source(folder: Path, record: Record) -> str:
     """What `rescore` looks at."""
-    if record["status"] == "diverged":
+    if record.status == "diverged":
         return "empty predictions"
     return "predictions" if (folder / store.PREDICTIONS).is_dir() else "weights"
 
 
-def rescore(cell: Cell, folder: Path, record: Mapping[str, Any], progress: Progress) -> Iterator[Scored]:
+def rescore(cell: Cell, folder: Path, record: Record, progress: Progress) -> Iterator[Scored]:
     """Scores the reported cases again: stored predictions where there are some, else the weights; empty ones if it diverged.
 
+    Args:
+        cell: of the run, as it is resolved today.
+        folder: the run's.
+        record: of it.
+        progress: told of progress.
+
     Raises:
-        InitbenchError: a prediction cannot be used, or the weights are not those of the record.
+        InitbenchError: a prediction cannot be used, or the record names other weights.
     """
     kind = source(folder, record)
     if kind == "empty predictions":
@@ -130,6 +148,8 @@ def _from_predictions(cell: Cell, stored: Path) -> Iterator[Scored]:
     for case_id in cell.prepared.split.test:
         case = cell.prepared.case(case_id)
         path = stored / f"{case_id}.nii.gz"
+        if not path.is_file():  # to open a pipe would take for ever
+            raise InitbenchError(f"case {case_id}: {path} cannot be read (there is no such file)")
         try:
             prediction = np.asarray(nibabel.load(path).dataobj)
         except (OSError, EOFError, ImageFileError) as error:
@@ -139,11 +159,14 @@ def _from_predictions(cell: Cell, stored: Path) -> Iterator[Scored]:
         yield scored(cell.prepared, case, prediction)
 
 
-def _from_weights(cell: Cell, folder: Path, record: Mapping[str, Any], progress: Progress) -> Iterator[Scored]:
+def _from_weights(cell: Cell, folder: Path, record: Record, progress: Progress) -> Iterator[Scored]:
+    weights = folder / store.WEIGHTS
+    if not weights.is_file():  # to open a pipe would take for ever
+        raise InitbenchError(f"there is no file {store.WEIGHTS}")
     run = Run(cell, folder, progress)
     model = run.construct()
-    load_model(model, folder / store.WEIGHTS)
-    if state_digest(model) != record["weights_digest"]:
+    load_model(model, weights)
+    if state_digest(model) != record.weights_digest:
         raise InitbenchError(f"{store.WEIGHTS} are not the weights that the record names")
     evaluator = Evaluator(model.to(run.device), cell.recipe.patch.size, cell.recipe.inference, cell.precision, run.device)
     yield from score_cases(evaluator, cell.prepared)

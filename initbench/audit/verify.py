@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from initbench import dice, seeding
-from initbench.audit.rescore import asked, difference, finished_record, other_counts, read_cases, rescore, source
-from initbench.errors import InitbenchError
+from initbench.audit.rescore import asked, difference, other_counts, read_cases, rescore, source, without_result
+from initbench.errors import InitbenchError, UsageError
 from initbench.evaluation.distances import CaseDistances, Distances, distances_of_case, mean_distances
 from initbench.harness import record as records
 from initbench.harness.cell import Cell, resolve_cell
 from initbench.harness.hardware import environment
 from initbench.harness.run import Run
+from initbench.limits import MAX_TABLE, read_regular
 from initbench.protocols import NoProgress, Progress
 from initbench.runs import store
+from initbench.runs.record import Record, RecordError
 from initbench.validation.checks import BrokenPromiseError, Check, run_check
 
 _ROUNDING = 1e-5  # relative difference of two distances that float32 explains
@@ -30,7 +32,7 @@ class _Written:
     """A run as it lies there."""
 
     folder: Path
-    record: dict[str, Any]
+    record: Record
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class _Repeatable:
     """A run that can be made again."""
 
     folder: Path
-    record: dict[str, Any]
+    record: Record
     cell: Cell
     steps: int
     progress: Progress
@@ -64,7 +66,14 @@ def verify(
     Raises:
         UsageError: there is no run, or one without a result.
     """
-    record = finished_record(folder)
+    try:
+        record = store.load_record(folder)
+    except RecordError as error:
+        if not store.has_record(folder):
+            raise UsageError(f"{folder} holds no run ({store.RECORD})") from None
+        return [Check("record", False, f"{store.RECORD} cannot be used: {error}", 0.0)]
+    if not record.has_result:
+        raise UsageError(without_result(folder, record))
     written = _Written(folder, record)
     checks = [run_check("files", _files, written), run_check("score", _score, written)]
     try:
@@ -84,21 +93,22 @@ def _files(run: _Written) -> str:
     problem = store.problem(run.folder, run.record, thorough=True)
     if problem:
         raise BrokenPromiseError(problem)
-    return f"{', '.join([store.RECORD, *run.record['files']])} are as they were written"
+    return f"{', '.join([store.RECORD, *run.record.files])} are as they were written"
 
 
 def _score(run: _Written) -> str:
     counts, distances = read_cases(run.folder)
     made = dice.run_dice([per_class for _, per_class in counts])
-    said = run.record["dice"]
-    _check_dice(store.CASES, made, said)
-    if "dice_resampled" in run.record:
+    record = run.record
+    _check_dice(store.CASES, made, record.dice)
+    if store.CASES_RESAMPLED in record.files:
         beside, _ = read_cases(run.folder, store.CASES_RESAMPLED)
-        _check_dice(store.CASES_RESAMPLED, dice.run_dice([item for _, item in beside]), run.record["dice_resampled"])
-    if not run.record.get("distances"):
+        _check_dice(store.CASES_RESAMPLED, dice.run_dice([item for _, item in beside]), record.dice_resampled)
+    if record.distances is None:
         return f"the counts of {store.CASES} give the Dice of the record"
-    averaged = mean_distances(distances, run.record["resolved"]["classes"])
-    wrong = [name for name, value in averaged.items() if value != run.record[name]]
+    averaged = mean_distances(distances, record.resolved.classes)
+    said = {"hd95_mm_per_class": record.hd95_mm_per_class, "nsd_per_class": record.nsd_per_class}
+    wrong = [name for name, value in averaged.items() if value != said[name]]
     if wrong:
         raise BrokenPromiseError(f"{store.CASES} gives another {' and '.join(wrong)} than the record says")
     return f"{store.CASES} gives the Dice and the mean distances of the record"
@@ -118,7 +128,7 @@ def _settings(subject: _Repeatable) -> str:
 
 def _dice(subject: _Repeatable) -> str:
     """Counts, and distances where the run has some, from the stored predictions where there are some, else from the weights."""
-    if subject.record["status"] == "diverged":
+    if subject.record.status == "diverged":
         return "not looked at: the run diverged and scores worst"
     counts, distances, resampled = _made_again(subject)
     said, said_distances = read_cases(subject.folder)
@@ -140,7 +150,7 @@ def _made_again(
     subject: _Repeatable,
 ) -> tuple[dict[str, list[dice.Counts]], CaseDistances, dict[str, list[dice.Counts]]]:
     """Counts, distances, and counts on the preprocessed grid: none where stored predictions, which are native, are looked at."""
-    measured = subject.record.get("distances")
+    measured = subject.record.distances
     counts: dict[str, list[dice.Counts]] = {}
     distances: CaseDistances = {}
     resampled: dict[str, list[dice.Counts]] = {}
@@ -150,7 +160,7 @@ def _made_again(
             if scored.resampled is not None:
                 resampled[scored.case.id] = scored.resampled
             if measured:
-                distances[scored.case.id] = distances_of_case(scored, measured["nsd_tolerance_mm"])
+                distances[scored.case.id] = distances_of_case(scored, measured.nsd_tolerance_mm)
     except InitbenchError as error:
         raise BrokenPromiseError(str(error)) from None
     return counts, distances, resampled
@@ -170,7 +180,7 @@ def _steps(subject: _Repeatable) -> str:
     made = run.first_steps(subject.steps)
     stage = "pretext" if subject.cell.init_info.learned else "train"
     said = _curve(subject.folder, stage)
-    if records.fingerprint(environment(run.device, subject.cell.request.threads)) != subject.record["environment"]["fingerprint"]:
+    if records.fingerprint(environment(run.device, subject.cell.request.threads)) != subject.record.environment.fingerprint:
         first, known = made[0]["loss"], said[0]["loss"]
         if not math.isclose(first, known, rel_tol=_ELSEWHERE):
             raise BrokenPromiseError(f"the first loss is {first:.6g} here and {known:.6g} there, more than arithmetic explains")
@@ -187,8 +197,8 @@ def _steps(subject: _Repeatable) -> str:
 
 def _curve(folder: Path, stage: str) -> list[dict[str, float]]:
     """Rows of a stage's learning curve, every digit of them: pandas rounds in some of its versions."""
-    with (folder / store.CURVE).open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["stage"] == stage]
+    text = read_regular(folder / store.CURVE, MAX_TABLE).decode("utf-8")
+    rows = [row for row in csv.DictReader(io.StringIO(text, newline="")) if row["stage"] == stage]
     return [{name: float(value or "nan") for name, value in row.items() if name != "stage"} for row in rows]
 
 

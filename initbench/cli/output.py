@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from initbench.printable import printable
+
 if TYPE_CHECKING:
     from initbench.choices import SheetForm
     from initbench.tables.sheet import Sheet
+
+_NAMED = 10  # folders that are named before the rest is counted
 
 
 def show(sheets: Sequence[Sheet], form: SheetForm) -> None:
@@ -37,15 +41,28 @@ def warn(text: str) -> None:
     say("bold yellow", "warning", text)
 
 
+def warn_of(items: Sequence[object], everywhere: str) -> None:
+    """Warns of items, a line each, and of how many more there are than are named.
+
+    Args:
+        items: their text is what is said of them.
+        everywhere: the command that names all of them.
+    """
+    for item in items[:_NAMED]:
+        warn(str(item))
+    if len(items) > _NAMED:
+        warn(f"and {len(items) - _NAMED} more; {everywhere} names all")
+
+
 def say(style: str, kind: str, text: str) -> None:
     """Says a line on standard error, in a colour where that is a terminal.
 
     Args:
         style: colour of `kind`, as rich names it.
         kind: what the line is: error, warning, note.
-        text: the line; brackets in it stay as they are.
+        text: the line; brackets in it stay as they are, and what would move a terminal does not.
     """
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[{style}]{kind}:[/] {escape(text)}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[{style}]{kind}:[/] {escape(printable(text))}")
 
 
 def under_way(console: Console, text: str, *, silent: bool = False) -> contextlib.AbstractContextManager[object]:

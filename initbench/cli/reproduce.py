@@ -34,7 +34,7 @@ from initbench.cli.options import (
     SharedSeedsOption,
     Training,
 )
-from initbench.cli.output import show, under_way, warn
+from initbench.cli.output import show, under_way, warn_of
 from initbench.errors import InitbenchError, InterruptedRunError, MissingDataError, UsageError
 
 if TYPE_CHECKING:
@@ -223,10 +223,11 @@ def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | 
     from initbench.runs.read import read_runs
     from initbench.tables.reproduce.measured import answers
     from initbench.tables.reproduce.sheets import reproduction_sheets
+    from initbench.tables.study import check_some
 
     loaded = read_runs(out)
-    for folder in loaded.unreadable:
-        warn(f"{folder}: its record cannot be read; it is kept off")
+    check_some(out, loaded)
+    warn_of(loaded.unreadable, f"`initbench status --out {out}`")
     found = answers(asked, loaded, cells)
     show(reproduction_sheets(asked, found), form)
     if plot is not None:
@@ -260,7 +261,7 @@ def _run(
     if not folders:  # all for the same reason, as a setting that is none
         raise (UsageError if outcomes[0].state == "refused" else InitbenchError)(outcomes[0].message)
     records = [record for folder in folders if (record := store.read_record(folder)) is not None]
-    return frozenset(record["cell"] for record in records), Counter(outcome.state for outcome in outcomes)
+    return frozenset(record.cell for record in records), Counter(outcome.state for outcome in outcomes)
 
 
 def _requests(asked: Asked, seeds: Sequence[int], placebo: bool, options: dict[str, Any]) -> list[RunRequest]:

@@ -7,7 +7,7 @@ import json as json_module
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -18,9 +18,13 @@ from initbench.choices import Listed
 from initbench.cli.command import command
 from initbench.cli.options import JsonOption
 from initbench.cli.output import write_json
-from initbench.errors import UsageError
+from initbench.errors import DataError, UsageError
+from initbench.printable import printable
 from initbench.protocols import BackboneInfo
 from initbench.spec import parse
+
+if TYPE_CHECKING:
+    from initbench.runs.record import MeanDistance, Record
 
 _STARTS = re.compile(r"- |[A-Z][a-z]+: ")
 _KINDS: dict[str, Kind] = {listed: kind for kind, listed in registry.LISTED.items()}
@@ -98,52 +102,86 @@ def _text(value: Any) -> str:
     return json_module.dumps(value, ensure_ascii=False, default=str)
 
 
-def _describe_run(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+def _describe_run(folder: Path, record: Record) -> dict[str, Any]:
     """What a run did: its result, what its init changed per layer group, what it cost."""
-    resolved, cost = record["resolved"], record.get("cost") or {}
-    coverage = record.get("coverage") or {}
-    keys = ("init", "backbone", "variant", "size", "dataset", "split", "seed", "budget", "steps", "protocol", "precision")
-    table: dict[str, Any] = {"run": str(folder), "status": record["status"], **{key: resolved.get(key) for key in keys}}
-    if record.get("dice") is not None:
-        table["Dice"] = {"mean": f"{100 * record['dice']:.1f}"} | {
-            name: "–" if value is None else f"{100 * value:.1f}" for name, value in record["dice_per_class"].items()
-        }
-    table |= _distances(record)
-    if coverage:
-        shares = {"all parameters": coverage["changed_share"], **coverage["groups"]}
-        table["changed by the init"] = {name: f"{share:.1%}" for name, share in shares.items()}
-        table["the init says"] = coverage.get("report", {}).get("summary", "")
-    table["cost"] = {
-        f"{stage} stage": f"{cost[stage].get('steps', 0)} steps, {cost[stage].get('seconds', 0.0):.0f} s"
-        for stage in ("init", "train")
-        if stage in cost
+    resolved = record.resolved
+    table: dict[str, Any] = {
+        "run": str(folder),
+        "status": record.status,
+        "init": resolved.init,
+        "backbone": resolved.backbone,
+        "variant": resolved.variant,
+        "size": resolved.size,
+        "dataset": resolved.dataset,
+        "split": resolved.split,
+        "seed": resolved.seed,
+        "budget": resolved.budget,
+        "steps": resolved.steps,
+        "protocol": resolved.protocol,
+        "precision": resolved.precision,
     }
-    table["reason"] = record.get("reason")
-    return {key: value for key, value in table.items() if value not in (None, "", {})}
+    if record.has_result:
+        table |= _result(record)
+    table["reason"] = record.reason
+    return {key: _cleaned(value) for key, value in table.items() if value not in (None, "", {})}
 
 
-def _distances(record: dict[str, Any]) -> dict[str, Any]:
+def _cleaned(value: Any) -> Any:
+    """A value that is safe to print, as are the keys and values of a mapping."""
+    if isinstance(value, dict):
+        return {printable(key): _cleaned(item) for key, item in value.items()}
+    return printable(value) if isinstance(value, str) else value
+
+
+def _result(record: Record) -> dict[str, Any]:
+    """The rows of a run with a result."""
+    table: dict[str, Any] = {}
+    if record.dice is not None:
+        table["Dice"] = {"mean": f"{100 * record.dice:.1f}"}
+        for name, value in record.dice_per_class.items():
+            table["Dice"][name] = "–" if value is None else f"{100 * value:.1f}"
+    table |= _distances(record)
+    coverage = record.coverage
+    if coverage.changed_share is not None:
+        shares = {"all parameters": coverage.changed_share, **coverage.groups}
+        table["changed by the init"] = {name: f"{share:.1%}" for name, share in shares.items()}
+        table["the init says"] = coverage.summary
+    stages = {"init stage": record.cost.init, "train stage": record.cost.train}
+    table["cost"] = {name: f"{stage.steps} steps, {stage.seconds:.0f} s" for name, stage in stages.items()}
+    return table
+
+
+def _distances(record: Record) -> dict[str, Any]:
     """Means per class, with the number of cases behind each."""
-    how = record.get("distances")
-    if not how:
+    how = record.distances
+    if how is None:
         return {}
-    titles = {"hd95_mm_per_class": "HD95 (mm)", "nsd_per_class": f"surface Dice ({how['nsd_tolerance_mm']:g} mm)"}
-    return {title: {name: _averaged(item) for name, item in record[key].items()} for key, title in titles.items()}
+    hd95, nsd = record.hd95_mm_per_class or {}, record.nsd_per_class or {}
+    return {
+        "HD95 (mm)": {name: _averaged(item) for name, item in hd95.items()},
+        f"surface Dice ({how.nsd_tolerance_mm:g} mm)": {name: _averaged(item) for name, item in nsd.items()},
+    }
 
 
-def _averaged(item: dict[str, Any]) -> str:
-    missed = item.get("prediction_empty", 0)
+def _averaged(item: MeanDistance) -> str:
+    if item.mean is None:
+        return "–"
+    missed = item.prediction_empty
     without = f", {missed} without a prediction" if missed else ""
-    return "–" if item["mean"] is None else f"{item['mean']:.3g} ({item['cases']} cases{without})"
+    return f"{item.mean:.3g} ({item.cases} cases{without})"
 
 
 def _describe(name: str) -> dict[str, Any]:
     from initbench.recipes import files as recipe_files
     from initbench.runs import store
+    from initbench.runs.record import RecordError
 
-    record = store.read_record(Path(name)) if Path(name).is_dir() else None
-    if record is not None:
-        return _describe_run(Path(name), record)
+    folder = Path(name)
+    if store.has_record(folder):
+        try:
+            return _describe_run(folder, store.load_record(folder))
+        except RecordError as error:
+            raise DataError(f"{folder}: {store.RECORD} cannot be used: {error}") from None
     spec = parse(name)
     kinds: list[Kind] = [kind for kind in _KINDS.values() if spec.name in registry.names(kind)]
     if spec.is_file:

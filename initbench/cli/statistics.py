@@ -20,7 +20,7 @@ from initbench.cli.options import (
     SdsOption,
     comma_list,
 )
-from initbench.cli.output import show, warn
+from initbench.cli.output import show, warn, warn_of
 from initbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -234,8 +234,7 @@ def read(runs: ReadRuns) -> Study:
 
     scoring = Scoring(runs.dice_policy, tuple(comma_list(runs.classes)), runs.shared_seeds, runs.grid)
     found = read_study(runs.out, runs.dataset or (), runs.backbone or (), scoring)
-    for folder in found.unreadable:
-        warn(f"{folder}: its record cannot be read; it is kept off")
+    warn_of(found.unreadable, f"`initbench status --out {found.out}`")
     if found.uncounted:
         warn(f"runs without counts on the {runs.grid} grid are kept off: {found.uncounted}")
     for doubt in found.doubts:

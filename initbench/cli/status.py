@@ -14,7 +14,7 @@ from rich.text import Text
 
 from initbench.cli.command import command
 from initbench.cli.options import OUTPUT, RUNS, JsonOption, OutOption
-from initbench.cli.output import write_json
+from initbench.cli.output import warn_of, write_json
 from initbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ def status(
     """
     from rich.live import Live
 
-    from initbench.runs.status import ENDED
+    from initbench.runs.status import ENDED, faulty_notes
 
+    warn_of(faulty_notes(out), "`initbench run` of the same study writes them anew; their folder")
     rows = _look(out)
     if json:
         write_json([{**asdict(row), "planned": row.planned.label, "folder": row.planned.folder} for row in rows])
@@ -61,12 +62,12 @@ def _look(out: Path) -> list[RunStatus]:
     Raises:
         UsageError: no study was begun there.
     """
-    from initbench.runs.status import read_asked, status
+    from initbench.runs.status import statuses
 
-    planned = read_asked(out)
-    if not planned:
+    rows = statuses(out)
+    if not rows:
         raise UsageError(f"{out} holds no study; `initbench run ... --out {out}` begins one")
-    return [status(run) for run in planned]
+    return rows
 
 
 def _shown(rows: list[RunStatus]) -> Group:

@@ -11,7 +11,6 @@ from initbench.cli.checks import Report
 from initbench.cli.command import command
 from initbench.cli.options import HOW_LONG, DataRootOption, JsonOption, RecordedDeviceOption
 from initbench.errors import UsageError
-from initbench.runs import store
 
 RunFoldersArgument = Annotated[list[Path], typer.Argument(help="Folder(s) of runs, or folders that hold some.")]
 
@@ -47,10 +46,20 @@ def runs_below(folder: Path) -> list[Path]:
     Raises:
         UsageError: there are none.
     """
-    if (folder / store.RECORD).exists():
+    from initbench.runs import store
+
+    if store.has_record(folder):
         return [folder]
-    below = sorted(path.parent for path in folder.glob(f"**/seed-*/{store.RECORD}"))
-    finished = [path for path in below if (store.read_record(path) or {"status": "ok"})["status"] in store.FINISHED]
+    below = [path for path in sorted(folder.glob("**/seed-*")) if store.has_record(path)]
+    finished = [path for path in below if _is_checked(path)]
     if not finished:
         raise UsageError(f"{folder} is no run and holds none with a result")
     return finished
+
+
+def _is_checked(run: Path) -> bool:
+    """Whether a run has a result; one whose record cannot be used is looked at, too, so that it is named."""
+    from initbench.runs import store
+
+    record = store.read_record(run)
+    return record is None or record.has_result

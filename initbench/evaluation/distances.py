@@ -9,7 +9,7 @@ measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from statistics import fmean
@@ -22,6 +22,8 @@ from torch import Tensor
 
 from initbench.evaluation.evaluate import Scored
 from initbench.protocols import Spacing
+from initbench.runs.record import Distances as MeasuredWith
+from initbench.runs.record import MeanDistance
 
 TOOL = "monai"
 PERCENTILE = 95
@@ -145,7 +147,7 @@ def distances_of_case(scored: Scored, tolerance_mm: float) -> list[Distances]:
 
 
 def record_distances(distances: CaseDistances | None, classes: Sequence[str], tolerance_mm: float) -> dict[str, Any]:
-    """The record's entries: how distances were measured, and means per class; null where they were not.
+    """The entries of a record: how distances were measured, and means per class; None where they were not.
 
     Args:
         distances: of every case; None where nobody asked for them.
@@ -154,21 +156,25 @@ def record_distances(distances: CaseDistances | None, classes: Sequence[str], to
     """
     if distances is None:
         return {"distances": None, "hd95_mm_per_class": None, "nsd_per_class": None}
-    entry = {"tool": TOOL, "version": version(TOOL), "percentile": PERCENTILE, "nsd_tolerance_mm": tolerance_mm}
-    return {"distances": entry, **mean_distances(distances, classes)}
+    how = MeasuredWith(tool=TOOL, version=version(TOOL), percentile=PERCENTILE, nsd_tolerance_mm=tolerance_mm)
+    return {"distances": how, **mean_distances(distances, classes)}
 
 
-def mean_distances(distances: Mapping[str, Sequence[Distances]], classes: Sequence[str]) -> dict[str, Any]:
+def mean_distances(distances: Mapping[str, Sequence[Distances]], classes: Sequence[str]) -> dict[str, dict[str, MeanDistance]]:
     """Means per class over the cases that have a value, with how many have one and why the others have none."""
     hd95, nsd = {}, {}
     for name, column in zip(classes[1:], zip(*distances.values(), strict=True), strict=True):
         absent = sum(item.nsd is None for item in column)
         missed = sum(item.hd95_mm is None for item in column) - absent
-        hd95[name] = {**_mean_of_known([item.hd95_mm for item in column]), "reference_empty": absent, "prediction_empty": missed}
-        nsd[name] = {**_mean_of_known([item.nsd for item in column]), "reference_empty": absent}
+        hd95_known, nsd_known = _known(item.hd95_mm for item in column), _known(item.nsd for item in column)
+        hd95[name] = MeanDistance(mean=_mean(hd95_known), cases=len(hd95_known), reference_empty=absent, prediction_empty=missed)
+        nsd[name] = MeanDistance(mean=_mean(nsd_known), cases=len(nsd_known), reference_empty=absent)
     return {"hd95_mm_per_class": hd95, "nsd_per_class": nsd}
 
 
-def _mean_of_known(column: Sequence[float | None]) -> dict[str, Any]:
-    values = [value for value in column if value is not None]
-    return {"mean": fmean(values) if values else None, "cases": len(values)}
+def _known(column: Iterable[float | None]) -> list[float]:
+    return [value for value in column if value is not None]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None

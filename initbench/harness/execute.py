@@ -17,11 +17,12 @@ from initbench.harness import reuse
 from initbench.harness.cell import Cell, Cells
 from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.memory import out_of_memory
-from initbench.harness.record import header
+from initbench.harness.record import failed_record
 from initbench.harness.request import RunRequest
 from initbench.harness.run import Run
 from initbench.protocols import NoProgress, Progress
 from initbench.runs import store, work
+from initbench.runs.record import Record, Where
 from initbench.runs.status import SWEEPS
 
 _STATES = {"pretext": "pretraining", "train": "training", "evaluate": "evaluating"}
@@ -75,7 +76,7 @@ def _resolve(request: RunRequest, cells: Cells, progress: Progress) -> Outcome |
         return _not_begun(request, error)
     folder = folder_of(cell)
     record = store.read_record(folder)
-    if record is None or not store.is_finished(folder):
+    if record is None or not store.is_whole(folder, record):
         return cell
     work.tidy(folder)
     return _cached(request, folder, record)
@@ -152,7 +153,7 @@ class _Told:
 def _go_on(cell: Cell, folder: Path, claim: work.Held, progress: Progress) -> Outcome:
     request = cell.request
     record = store.read_record(folder)
-    if record and store.is_finished(folder):  # since it was looked up
+    if record and store.is_whole(folder, record):  # since it was looked up
         return _cached(request, folder, record)
     run = Run(cell, folder, _Told(claim, progress), claim.folder)
     try:
@@ -169,17 +170,17 @@ def _go_on(cell: Cell, folder: Path, claim: work.Held, progress: Progress) -> Ou
         reason = _reason(error)
         return Outcome(request, "failed", _record_failure(cell, folder, reason, claim.state), None, reason)
     claim.finished()
-    said = [record["reason"] or record["coverage"].get("report", {}).get("summary", ""), *run.notes]
-    return Outcome(request, record["status"], folder, record["dice"], "; ".join(filter(None, said)))
+    said = [record.reason or record.coverage.summary, *run.notes]
+    return Outcome(request, record.status, folder, record.dice, "; ".join(filter(None, said)))
 
 
-def _cached(request: RunRequest, folder: Path, record: Mapping[str, Any]) -> Outcome:
+def _cached(request: RunRequest, folder: Path, record: Record) -> Outcome:
     """A run that is there; says what adds the distances that were asked for and that it lacks."""
-    known = record.get("distances") or {}
-    lacks = request.distances and known.get("nsd_tolerance_mm") != request.nsd_tolerance
+    known = record.distances.nsd_tolerance_mm if record.distances else None
+    lacks = request.distances and known != request.nsd_tolerance
     at = f"--nsd-tolerance {request.nsd_tolerance:g}"
     message = f"without distances at this tolerance; `initbench measure {request.out} {at}` adds them" if lacks else ""
-    return Outcome(request, "cached", folder, record["dice"], message)
+    return Outcome(request, "cached", folder, record.dice, message)
 
 
 def folder_of(cell: Cell) -> Path:
@@ -200,15 +201,12 @@ def _reason(error: Exception) -> str:
 
 def _record_failure(cell: Cell, folder: Path, reason: str, where: Mapping[str, Any]) -> Path | None:
     device = resolve_device(cell.request.device, cell.request.index)
-    record = header(cell, "failed", environment(device, cell.request.threads)) | {
-        "reason": reason,
-        "traceback": store.TRACEBACK,
-        "where": {key: where[key] for key in ("state", "step", "total")},
-    }
+    at = Where(state=where["state"], step=where["step"], total=where["total"])
+    record = failed_record(cell, environment(device, cell.request.threads), reason, at)
     try:
         with store.staged(folder) as staging:
             (staging / store.TRACEBACK).write_text(traceback.format_exc(), "utf-8")
-            store.write_json(staging / store.RECORD, record)
+            store.write_record(staging, record)
     except OSError:  # a full disk fails here again; the reason is returned and printed all the same
         return None
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,6 +20,19 @@ from initbench.evaluation.evaluate import Scored
 from initbench.harness.cell import Cell, protocol_name
 from initbench.harness.request import as_json
 from initbench.runs import store
+from initbench.runs.record import (
+    SCHEMA,
+    Asked,
+    Cost,
+    Coverage,
+    Environment,
+    Head,
+    Record,
+    RecordedRecipe,
+    Resolved,
+    StageCost,
+    Where,
+)
 from initbench.training.loop import Fit
 
 CaseCounts = list[tuple[str, list[dice.Counts]]]
@@ -34,55 +48,68 @@ def fingerprint(env: Mapping[str, Any]) -> str:
     return digest.of_json({key: value for key, value in env.items() if key not in ("git", "command", "device", "machines")})[:12]
 
 
-def header(cell: Cell, status: str, env: dict[str, Any]) -> dict[str, Any]:
+def header(cell: Cell, env: Mapping[str, Any]) -> Head:
     """The part of a record that is known before the run: what was asked, what it resolved to, where it ran.
 
     Args:
         cell: the run.
-        status: how it ended.
         env: the environment, as `hardware.environment` gives it.
     """
-    request = cell.request
-    return {
-        "schema": store.SCHEMA,
-        "status": status,
-        "cell": cell.id,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "asked": as_json(request),
-        "resolved": {
-            "init": cell.init_name,
-            "init_params": cell.identity["init_params"],
-            "init_source": cell.identity["init_source"],
-            "origin": cell.init.origin,
-            "learned": cell.init_info.learned,
-            "external": cell.init_info.external,
-            "backbone": cell.backbone_name,
-            "backbone_source": cell.identity["backbone_source"],
-            "variant": cell.variant,
-            "size": request.size,
-            "dataset": cell.prepared.name,
-            "data_digest": cell.prepared.digest,
-            "preprocess": asdict(cell.prepared.parameters),
-            "split": cell.prepared.split.name,
-            **({"split_caveat": cell.prepared.split.caveat} if cell.prepared.split.caveat else {}),
-            "train_cases": list(cell.prepared.split.train),
-            "reported_cases": list(cell.prepared.split.test),
-            "patients": dict(cell.prepared.patients),
-            "classes": list(cell.prepared.reported),
-            **({"labels": list(cell.prepared.classes), "regions": cell.prepared.regions} if cell.prepared.regions else {}),
-            "seed": request.seed,
-            "fixed_streams": list(request.fixed),
-            "budget": request.budget,
-            "steps": cell.total_steps,
-            "protocol": protocol_name(cell),
-            "regimen": str(request.regimen),
-            "precision": cell.precision,
-            "recipe": cell.recipe.model_dump(mode="json"),
-            "recipe_digest": block_digest(cell),
-            "dice_policy": cell.recipe.dice_policy,
-        },
-        "environment": {**env, "fingerprint": fingerprint(env)},
-    }
+    return Head(
+        schema_number=SCHEMA,
+        cell=cell.id,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        asked=Asked.model_validate(plain(as_json(cell.request))),
+        resolved=resolved(cell),
+        environment=Environment.model_validate({**env, "fingerprint": fingerprint(env)}),
+    )
+
+
+def resolved(cell: Cell) -> Resolved:
+    """What a request resolves to, as records hold it: a value that says nothing is left out."""
+    request, prepared, recipe = cell.request, cell.prepared, cell.recipe.model_dump(mode="json")
+    found = Resolved(
+        init=cell.init_name,
+        init_params=cell.identity["init_params"],
+        init_source=cell.identity["init_source"],
+        origin=cell.init.origin,
+        learned=cell.init_info.learned,
+        external=cell.init_info.external,
+        backbone=cell.backbone_name,
+        backbone_source=cell.identity["backbone_source"],
+        variant=cell.variant,
+        size=request.size,
+        dataset=prepared.name,
+        data_digest=prepared.digest,
+        preprocess=asdict(prepared.parameters),
+        split=prepared.split.name,
+        train_cases=list(prepared.split.train),
+        reported_cases=list(prepared.split.test),
+        patients=dict(prepared.patients),
+        classes=list(prepared.reported),
+        seed=request.seed,
+        fixed_streams=list(request.fixed),
+        budget=request.budget,
+        steps=cell.total_steps,
+        protocol=protocol_name(cell),
+        regimen=str(request.regimen),
+        precision=cell.precision,
+        recipe=RecordedRecipe.model_validate(recipe),
+        recipe_digest=block_digest(cell),
+        dice_policy=cell.recipe.dice_policy,
+    )
+    more: dict[str, Any] = {}
+    if prepared.split.caveat:
+        more["split_caveat"] = prepared.split.caveat
+    if prepared.regions:
+        more |= {"labels": list(prepared.classes), "regions": plain(prepared.regions)}
+    return found.model_copy(update=more)
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as JSON has them: tuples are lists."""
+    found: dict[str, Any] = json.loads(json.dumps(values))
+    return found
 
 
 def block_digest(cell: Cell) -> str:
@@ -91,43 +118,93 @@ def block_digest(cell: Cell) -> str:
     return digest.of_json(own)[:12]
 
 
+def finished_record(
+    cell: Cell, env: Mapping[str, Any], diverged: str | None, results: Mapping[str, Any], coverage: Mapping[str, Any], cost: Cost
+) -> Record:
+    """The record of a run with a result, not sealed yet.
+
+    Args:
+        cell: of the run.
+        env: where it ran.
+        diverged: why it diverged; None where it ended well.
+        results: what was measured, by the names of the record's keys, with its notes and the digest of the weights.
+        coverage: what the init changed, by parameter as well.
+        cost: what the run cost.
+    """
+    shown = Coverage.model_fields.keys() & coverage.keys()
+    return Record(
+        **dict(header(cell, env)),
+        status="diverged" if diverged else "ok",
+        coverage=Coverage.model_validate(plain({key: coverage[key] for key in coverage if key in shown})),
+        cost=cost,
+        reason=diverged,
+        **results,
+    )
+
+
+def failed_record(cell: Cell, env: Mapping[str, Any], reason: str, where: Where) -> Record:
+    """The record of a run that failed.
+
+    Args:
+        cell: of the run.
+        env: where it ran.
+        reason: why it failed.
+        where: in which stage and at which step.
+    """
+    return Record(**dict(header(cell, env)), status="failed", reason=reason, traceback=store.TRACEBACK, where=where)
+
+
 def scores(scored: CaseCounts, classes: Sequence[str]) -> dict[str, Any]:
     """Dice of a run and per class, null where no case holds the class."""
     columns = list(zip(*(counts for _, counts in scored), strict=True))
-    per_class = {
-        name: _nan_to_none(dice.run_dice([[count] for count in column]))
-        for name, column in zip(classes[1:], columns, strict=True)
-    }
+    per_class = {}
+    for name, column in zip(classes[1:], columns, strict=True):
+        per_class[name] = _nan_to_none(dice.run_dice([[count] for count in column]))
     return {"dice": _nan_to_none(dice.run_dice([counts for _, counts in scored])), "dice_per_class": per_class}
 
 
 def resampled_scores(scored: CaseCounts, classes: Sequence[str]) -> dict[str, Any]:
-    """Those of the preprocessed grid under names of their own; nothing where they were not asked for."""
+    """The scores on the preprocessed grid under names of their own; nothing where they were not asked for."""
     return {f"{name}_resampled": value for name, value in scores(scored, classes).items()} if scored else {}
 
 
 def costs(
-    init: Sequence[Fit], train: Sequence[Fit], init_seconds: float, evaluate: float, device: torch.device
-) -> dict[str, Any]:
-    """What a run cost, by stage: steps, patches, seconds, bytes; what it did before it was stopped is counted in."""
+    init: Sequence[Fit],
+    train: Sequence[Fit],
+    init_seconds: float,
+    evaluate: float,
+    distances: float,
+    device: torch.device,
+) -> Cost:
+    """What a run cost, by stage; what it did before it was stopped is counted in.
+
+    Args:
+        init: fits of the init stage.
+        train: fits of the supervised stage.
+        init_seconds: seconds of the whole init stage.
+        evaluate: seconds of the evaluation without distances.
+        distances: seconds that distances took.
+        device: where it ran.
+    """
     total = init_seconds + sum(f.seconds for f in train) + evaluate
-    return {
-        "init": {**stage_cost(init), "seconds": init_seconds},
-        "train": stage_cost(train),
-        "evaluate_seconds": evaluate,
-        "total_seconds": total,
-        "device_seconds": total if device.type == "cuda" else 0.0,
-        "peak_memory": max((f.peak_memory for f in (*init, *train)), default=0),
-    }
+    return Cost(
+        init=stage_cost(init).model_copy(update={"seconds": init_seconds}),
+        train=stage_cost(train),
+        evaluate_seconds=evaluate,
+        total_seconds=total,
+        device_seconds=total if device.type == "cuda" else 0.0,
+        peak_memory=max((f.peak_memory for f in (*init, *train)), default=0),
+        distance_seconds=distances,
+    )
 
 
-def stage_cost(fits: Sequence[Fit]) -> dict[str, Any]:
+def stage_cost(fits: Sequence[Fit]) -> StageCost:
     """Steps, patches and seconds of a stage."""
-    return {
-        "steps": sum(f.steps for f in fits),
-        "patches": sum(f.patches for f in fits),
-        "seconds": sum(f.seconds for f in fits),
-    }
+    return StageCost(
+        steps=sum(f.steps for f in fits),
+        patches=sum(f.patches for f in fits),
+        seconds=sum(f.seconds for f in fits),
+    )
 
 
 def _nan_to_none(value: float) -> float | None:

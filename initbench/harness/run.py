@@ -27,6 +27,7 @@ from initbench.harness.weights import save_weights
 from initbench.protocols import Progress, structure_of
 from initbench.recipes.settings import Optimizer
 from initbench.runs import store, work
+from initbench.runs.record import Record
 from initbench.sampling.volumes import GuidedSampler, PatchSampler, UnlabelledSampler, Volume, load_volumes
 from initbench.training.checkpoints import Checkpoints
 from initbench.training.loop import Fit, FitSettings, fit, parameters_finite
@@ -50,7 +51,7 @@ class Run:
         self.read: set[str] = set()  # of the training cases, by the init
         self.init_seconds = 0.0
 
-    def execute(self) -> dict[str, Any]:
+    def execute(self) -> Record:
         """Runs the stages and returns the record it wrote."""
         env = environment(self.device, self.cell.request.threads)
         machines = work.machines(self.work, records.fingerprint(env)) if self.work else []
@@ -175,7 +176,7 @@ class Run:
         if not parameters_finite(model):
             raise DivergedError("training", result.steps - 1)
 
-    def _finish(self, model: nn.Module, diverged: DivergedError | None, env: dict[str, Any]) -> dict[str, Any]:
+    def _finish(self, model: nn.Module, diverged: DivergedError | None, env: dict[str, Any]) -> Record:
         evaluated = time.perf_counter()
         with store.staged(self.folder) as staging:
             evaluator = Evaluator(
@@ -193,7 +194,7 @@ class Run:
             model.to("cpu")
             save_weights(model, staging / store.WEIGHTS, self.card(model))
             record = store.seal(self._record(model, scored, diverged, evaluate_seconds, env), staging)
-            store.write_json(staging / store.RECORD, record)
+            store.write_record(staging, record)
         return record
 
     def card(self, model: nn.Module) -> dict[str, Any]:
@@ -218,17 +219,16 @@ class Run:
         diverged: DivergedError | None,
         evaluate: float,
         env: dict[str, Any],
-    ) -> dict[str, Any]:
-        cost = records.costs(self.fits["init"], self.fits["train"], self.init_seconds, evaluate, self.device)
+    ) -> Record:
         classes = self.cell.prepared.reported
-        coverage = {key: value for key, value in self.coverage.items() if key in ("changed_share", "groups", "read", "report")}
-        return records.header(self.cell, "diverged" if diverged else "ok", env) | {
+        results = {
             **records.scores(scored.counts, classes),
             **records.resampled_scores(scored.resampled, classes),
             **record_distances(scored.distances, classes, self.cell.request.nsd_tolerance),
-            "coverage": coverage,
-            "cost": cost | {"distance_seconds": scored.distance_seconds},
             "weights_digest": state_digest(model),
-            "reason": str(diverged) if diverged else None,
             "notes": self.notes,
         }
+        fits, spent = self.fits, scored.distance_seconds
+        cost = records.costs(fits["init"], fits["train"], self.init_seconds, evaluate, spent, self.device)
+        reason = str(diverged) if diverged else None
+        return records.finished_record(self.cell, env, reason, results, self.coverage, cost)

@@ -163,7 +163,7 @@ class Content:
     Attributes:
         made: when, in words.
         version: of initbench.
-        unreadable: folders whose record cannot be read.
+        unreadable: folders whose record cannot be used, with the reason of each.
         against: the init that the others are compared with.
         margin: Dice points within which inits are equivalent.
     """

@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from initbench.limits import open_regular
 from initbench.report import svg
 from initbench.report.content import Block, Row, Run
 from initbench.report.figure import Figure, group, together
@@ -22,6 +23,8 @@ CHUNK = 4096  # bytes of a long curve that are read for a point: some forty step
 _TITLE = "Learning curves"
 _STAGES = ("pretext", "train")
 _LABELS = 150.0
+_HEADER = 4096  # bytes of a first line, at most
+_ABSURD = 1e30  # a loss beyond it is no loss, and sums of such would overflow
 _CROWDED = 60  # runs, from which on their lines are faint
 
 Points = NDArray[np.float64]  # [point, (seconds, loss)]
@@ -76,8 +79,8 @@ def sampled(file: Path, points: int, chunk: int = CHUNK) -> dict[str, Points]:
     Of a long file some stretches are read, evenly spread: a study has thousands of curves of 90,000 lines.
     """
     try:
-        with file.open("rb") as handle:
-            header = handle.readline().decode("utf-8", "replace").rstrip("\r\n").split(",")
+        with open_regular(file) as handle:
+            header = handle.readline(_HEADER).decode("utf-8", "replace").rstrip("\r\n").split(",")
             wanted = tuple(header.index(name) for name in ("stage", "step", "loss"))
             start, size = handle.tell(), file.stat().st_size
             stretch = (size - start) / points
@@ -111,7 +114,7 @@ def _binned(chunks: Sequence[bytes], wanted: tuple[int, ...], points: int) -> di
                 step, loss = float(cells[step_at]), float(cells[loss_at])
             except ValueError:
                 continue
-            if math.isfinite(loss):
+            if math.isfinite(step) and abs(loss) < _ABSURD:
                 rows.setdefault(cells[stage_at].decode("utf-8", "replace"), []).append((step, loss))
     return {stage: _means(np.array(found), points) for stage, found in rows.items()}
 

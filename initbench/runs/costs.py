@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from initbench import digest
 from initbench.runs import store
+from initbench.runs.record import Head, Record, Resolved
 
 ExpectedState = Literal["new", "cached", "refused", "failed"]
 
@@ -60,7 +61,7 @@ class Expected:
     """A run of a plan.
 
     Attributes:
-        record: the head of the record it would leave: what it resolves to, and where it would run. Empty where it is refused.
+        record: the head of the record it would leave: what it resolves to, and where it would run. None where it is refused.
         state: ``new``; ``cached`` where its result is there, or another run of the plan leaves the same one; ``refused``;
             ``failed`` where its data cannot be read.
         folder: where its result is or goes.
@@ -76,7 +77,7 @@ class Expected:
     label: str
     state: ExpectedState
     message: str = ""
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: Head | None = None
     folder: Path | None = None
     init_stage: bool = True
     init_steps: int = 0
@@ -87,10 +88,15 @@ class Expected:
     begun: bool = False
 
     @property
-    def resolved(self) -> Mapping[str, Any]:
-        """What it resolves to."""
-        found: Mapping[str, Any] = self.record["resolved"]
-        return found
+    def head(self) -> Head:
+        """The head of its record; only runs that are not refused have one."""
+        assert self.record is not None, self.label  # noqa: S101
+        return self.record
+
+    @property
+    def resolved(self) -> Resolved:
+        """What it resolves to; only runs that are not refused do."""
+        return self.head.resolved
 
 
 @dataclass(frozen=True)
@@ -112,52 +118,55 @@ class StudyPlan:
     free: int
 
 
-def init_of(resolved: Mapping[str, Any]) -> str:
-    """The init of a record with all of its parameters."""
-    return digest.of_json([resolved["init"], resolved.get("init_params")])
+def init_of(resolved: Resolved) -> str:
+    """Digest of the init of a run with all of its parameters."""
+    return digest.of_json([resolved.init, resolved.init_params])
 
 
-def network_of(resolved: Mapping[str, Any]) -> str:
-    """What decides the size of a network."""
-    recipe = resolved.get("recipe") or {}
-    return digest.of_json([*(resolved.get(key) for key in ("backbone", "variant", "size", "dataset")), recipe.get("patch")])
+def network_of(resolved: Resolved) -> str:
+    """Digest of what decides the size of a network."""
+    network = [resolved.backbone, resolved.variant, resolved.size, resolved.dataset]
+    return digest.of_json([*network, resolved.recipe.patch])
 
 
-def pace_of(record: Mapping[str, Any]) -> str:
-    """What two runs have to share for one to say how long the other takes: network, data, patches, precision, device.
+def pace_of(run: Head) -> str:
+    """Digest of what two runs share if one says how long the other takes: network, data, patches, precision, device.
 
-    Not the number of steps, by which seconds are scaled, and not the init, whose stage is a matter of its own.
+    The number of steps is not in it, as seconds are scaled by it, and neither is the init, as its stage is timed on its own.
     """
-    resolved, environment = record["resolved"], record["environment"]
-    recipe, accelerator = resolved.get("recipe") or {}, environment.get("accelerator")
+    resolved, environment = run.resolved, run.environment
+    recipe, accelerator = resolved.recipe, environment.accelerator
     return digest.of_json(
         [
             network_of(resolved),
-            resolved.get("preprocess"),
-            resolved.get("precision"),
-            (recipe.get("loss") or {}).get("deep_supervision"),
-            recipe.get("inference"),
-            accelerator or environment.get("cpu"),
-            None if accelerator else environment.get("threads"),
+            resolved.preprocess,
+            resolved.precision,
+            recipe.loss.get("deep_supervision"),
+            recipe.inference,
+            accelerator or environment.cpu,
+            None if accelerator else environment.threads,
         ]
     )
 
 
 def read_costs(out: Path) -> Costs:
-    """The costs of the runs below a folder; none where there is no such folder. Diverged ones stopped early and are left out."""
+    """The costs of the runs below a folder; none where there is no such folder.
+
+    Diverged runs stopped early and are left out, and so are runs that are not as they were written.
+    """
     samples: dict[str, list[Sample]] = defaultdict(list)
     weights: dict[str, int] = {}
     rest: dict[tuple[str, str], list[int]] = defaultdict(list)
     for folder in store.find_runs(out):
         record = store.read_record(folder)
-        if record is None or record["status"] != "ok":
+        if record is None or record.status != "ok" or store.problem(folder, record):
             continue
-        resolved, size = record["resolved"], (record.get("sizes") or {}).get(store.WEIGHTS, 0)
+        resolved, size = record.resolved, record.sizes.get(store.WEIGHTS, 0)
         samples[pace_of(record)].append(_sample(record))
         if size:
             weights[network_of(resolved)] = size
         beside = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-        rest[resolved["dataset"], resolved["backbone"]].append(beside - size)
+        rest[resolved.dataset, resolved.backbone].append(beside - size)
     return Costs(
         {key: tuple(found) for key, found in samples.items()},
         weights,
@@ -165,13 +174,8 @@ def read_costs(out: Path) -> Costs:
     )
 
 
-def _sample(record: Mapping[str, Any]) -> Sample:
-    resolved, cost = record["resolved"], record["cost"]
-    steps, cases = cost["train"]["steps"], len(resolved["reported_cases"])
-    return Sample(
-        init_of(resolved),
-        cost["init"]["seconds"],
-        cost["init"]["steps"],
-        cost["train"]["seconds"] / steps if steps else None,
-        cost["evaluate_seconds"] / cases if cases else None,
-    )
+def _sample(record: Record) -> Sample:
+    cost, cases = record.cost, len(record.resolved.reported_cases)
+    train = cost.train.seconds / cost.train.steps if cost.train.steps else None
+    evaluate = cost.evaluate_seconds / cases if cases else None
+    return Sample(init_of(record.resolved), cost.init.seconds, cost.init.steps, train, evaluate)

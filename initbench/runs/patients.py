@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from initbench.runs import store
+from initbench.runs.record import Record
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedData:
     """A data set as a run asked for it.
 
     Attributes:
@@ -29,7 +28,7 @@ class Asked:
 class Unsaid:
     """A cell whose records say nothing of patients: where its data sets were, and the reported cases."""
 
-    asked: tuple[Asked, ...]
+    asked: tuple[AskedData, ...]
     cases: tuple[str, ...]
 
 
@@ -62,18 +61,17 @@ class Collected:
     def __init__(self) -> None:
         self._said: dict[str, _Said] = {}
         self._others: dict[str, Path] = {}
-        self._unsaid: dict[str, dict[Asked, None]] = {}
+        self._unsaid: dict[str, dict[AskedData, None]] = {}
         self._cases: dict[str, tuple[str, ...]] = {}
         self._maps: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
         self._lists: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def see(self, folder: Path, record: Mapping[str, Any]) -> None:
+    def see(self, folder: Path, record: Record) -> None:
         """Takes the record of a run into account; one without a result has no case that would count."""
-        if record["status"] not in store.FINISHED:
+        if not record.has_result:
             return
-        patients = record["resolved"].get("patients")
-        if patients:
-            self._take(folder, record["cell"], patients, record.get("finished", ""))
+        if record.resolved.patients:
+            self._take(folder, record.cell, record.resolved.patients, record.finished)
         else:
             self._miss(record)
 
@@ -91,14 +89,14 @@ class Collected:
     def _shared(self, patients: dict[str, str]) -> Mapping[str, str]:
         return self._maps.setdefault(tuple(patients.items()), patients)
 
-    def _miss(self, record: Mapping[str, Any]) -> None:
-        cell, asked, resolved = record["cell"], record.get("asked") or {}, record["resolved"]
+    def _miss(self, record: Record) -> None:
+        cell, asked = record.cell, record.asked
         places = self._unsaid.setdefault(cell, {})
         if cell not in self._cases:
-            cases = tuple(resolved.get("reported_cases", ()))
+            cases = tuple(record.resolved.reported_cases)
             self._cases[cell] = self._lists.setdefault(cases, cases)
-        if asked.get("dataset"):
-            places[Asked(asked["dataset"], asked.get("data_root"), resolved["dataset"])] = None
+        if asked.dataset:
+            places[AskedData(asked.dataset, asked.data_root, record.resolved.dataset)] = None
 
     @property
     def patients(self) -> dict[str, Mapping[str, str]]:

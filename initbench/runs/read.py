@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -16,8 +13,12 @@ from numpy.typing import NDArray
 
 from initbench.choices import CountedOn
 from initbench.errors import UsageError
+from initbench.limits import MAX_SLICE, MAX_TABLE, open_regular, read_regular
+from initbench.printable import printable
 from initbench.runs import store
+from initbench.runs.cases import CASE_KEYS, CSV, CaseTable, parse_cases, split_table
 from initbench.runs.patients import Collected, Disagreement, Unsaid
+from initbench.runs.record import Git, Record, RecordError
 from initbench.runs.status import first_asked
 
 _COLUMNS = (
@@ -28,22 +29,10 @@ _COLUMNS = (
 )  # fmt: skip
 
 # Where predictions are counted: on the image's own grid, or on the one that networks see, as some released code does.
-_COUNTS: dict[CountedOn, tuple[str, str]] = {
-    "native": (store.CASES, "dice"),
-    "resampled": (store.CASES_RESAMPLED, "dice_resampled"),
-}
-_SCORES = tuple(key for _, key in _COUNTS.values())
+_FILES: dict[CountedOn, str] = {"native": store.CASES, "resampled": store.CASES_RESAMPLED}
+_SCORED = ("ok", "diverged")
 UNCOUNTED = "native grid only"  # the status of a run that has no counts on the grid asked for
-_CASE_KEYS = ("init", "backbone", "dataset", "seed", "protocol")
-_COUNTED = ("case", "class", "class_name", "tp", "fp", "fn", "dice", "hd95_mm", "nsd")  # columns of a table of cases
 _FLOATS = ("dice", "changed_share", "init_seconds", "train_seconds", "total_seconds")  # also where no run has any
-
-# A case or class may be called "NA": only an empty number is a missing one.
-_CSV: dict[str, Any] = {
-    "dtype": {"case": "category", "class_name": "category"},
-    "keep_default_na": False,
-    "na_values": dict.fromkeys(("dice", "hd95_mm", "nsd"), ""),
-}
 
 
 def load_runs(path: str | Path) -> pd.DataFrame:
@@ -58,7 +47,7 @@ def load_runs(path: str | Path) -> pd.DataFrame:
     Raises:
         UsageError: there is no such folder.
     """
-    return _runs(path, [_row(folder, record) for folder, record in _recorded(path)])
+    return _frame(path, [_row(run) for run in _runs(path, [])])
 
 
 def load_cases(path: str | Path) -> pd.DataFrame:
@@ -69,14 +58,23 @@ def load_cases(path: str | Path) -> pd.DataFrame:
     Raises:
         UsageError: there is no such folder.
     """
-    return _cases(
-        [_text(folder, record, store.CASES) for folder, record in _recorded(path) if record["status"] in store.FINISHED]
-    )
+    return read_runs(path).cases
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A run folder whose record cannot be used, and why."""
+
+    folder: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return printable(f"{self.folder}: {store.RECORD} is kept off: {self.reason}")
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What lies below a folder: the tables of `load_runs` and `load_cases`, and the runs whose record cannot be read.
+    """What lies below a folder: the tables of `load_runs` and `load_cases`, and the runs whose record cannot be used.
 
     Attributes:
         patients: the patient of each reported case, by cell; of cells of which a finished run's record says it.
@@ -86,7 +84,7 @@ class Loaded:
 
     runs: pd.DataFrame
     cases: pd.DataFrame
-    unreadable: tuple[Path, ...]
+    unreadable: tuple[Unreadable, ...]
     patients: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     unsaid: Mapping[str, Unsaid] = field(default_factory=dict)
     disagreements: Mapping[str, Disagreement] = field(default_factory=dict)
@@ -98,102 +96,93 @@ def read_runs(path: str | Path, grid: CountedOn = "native") -> Loaded:
     Raises:
         UsageError: there is no such folder.
     """
-    file, key = _COUNTS[grid]
-    rows, texts, unreadable, seen = [], [], [], Collected()
-    for folder, record in _found(path):
-        if record is None:
-            unreadable.append(folder)
-            continue
-        seen.see(folder, record)
-        if record["status"] in store.FINISHED and file not in record["files"]:
-            record |= {"status": UNCOUNTED}
-        rows.append(_row(folder, record | {"dice": record.get(key)}))
-        if record["status"] in store.FINISHED:
-            texts.append(_text(folder, record, file))
-    tables = _runs(path, rows), _cases(texts)
-    return Loaded(*tables, tuple(unreadable), seen.patients, seen.unsaid, seen.disagreements)
+    file = _FILES[grid]
+    rows: list[dict[str, Any]] = []
+    tables: list[CaseTable] = []
+    unreadable: list[Unreadable] = []
+    seen = Collected()
+    for run in _runs(path, unreadable):
+        if not run.problem:
+            seen.see(run.folder, run.record)
+        row = _row(run, grid)
+        if row["status"] in _SCORED:
+            try:
+                tables.append(_table(run, row, file))
+            except OSError as error:
+                row |= _invalid(f"{file} cannot be read: {error.strerror}")
+        rows.append(row)
+    parsed = parse_cases(tables)
+    for row in rows:
+        problem = parsed.problems.get(Path(row["path"]))
+        if problem:
+            row.update(_invalid(f"{file}: {problem}"))
+    return Loaded(_frame(path, rows), parsed.rows, tuple(unreadable), seen.patients, seen.unsaid, seen.disagreements)
 
 
-def _found(path: str | Path) -> Iterator[tuple[Path, dict[str, Any] | None]]:
-    """Every run with its record, None where that cannot be read; one at a time: ten thousand records are half a gigabyte."""
+@dataclass(frozen=True)
+class _Run:
+    """A run with its record, and what is wrong with its files; the latter is empty where nothing is."""
+
+    folder: Path
+    record: Record
+    problem: str
+
+
+def _runs(path: str | Path, unreadable: list[Unreadable]) -> Iterator[_Run]:
+    """Every run with a record that can be used, one at a time: ten thousand records are half a gigabyte.
+
+    Args:
+        path: folder of the runs.
+        unreadable: gets the others.
+    """
     for folder in store.find_runs(_folder(path)):
-        record = store.read_record(folder)
-        yield folder, None if record is None else _checked(folder, record)
+        try:
+            record = store.load_record(folder)
+            _check_place(folder, record)
+        except RecordError as error:
+            unreadable.append(Unreadable(folder, str(error)))
+            continue
+        yield _Run(folder, record, store.problem(folder, record) if record.has_result else "")
 
 
-def _recorded(path: str | Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    return ((folder, record) for folder, record in _found(path) if record is not None)
+def _check_place(folder: Path, record: Record) -> None:
+    """Refuses the record of another run: counted in two folders, a run would count twice."""
+    seed, cell = record.resolved.seed, record.cell[: store.CELL_SIGNS]
+    if folder.name != f"seed-{seed}" or not folder.parent.name.endswith(f"-{cell}"):
+        raise RecordError(f"it is of seed {seed} of cell {cell}, whose folder is another")
 
 
-def _runs(path: str | Path, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def _frame(path: str | Path, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     asked = first_asked(Path(path))
     rows = [{**row, "asked": asked.get(Path(row["path"]), "")} for row in rows]
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(dict.fromkeys(_FLOATS, float))
 
 
-@dataclass(frozen=True)
-class _Text:
-    """A run's keys, with the header and the lines of its table of cases."""
-
-    keys: dict[str, Any]
-    header: bytes
-    lines: bytes
-
-
-def _text(folder: Path, record: dict[str, Any], file: str) -> _Text:
-    keys = {name: record["resolved"][name] for name in _CASE_KEYS} | {name: record[name] for name in ("status", "cell")}
-    header, _, lines = (folder / file).read_bytes().partition(b"\n")
-    return _Text(keys, header, lines if lines.endswith(b"\n") or not lines else lines + b"\n")
-
-
-def _cases(texts: Sequence[_Text]) -> pd.DataFrame:
-    frames = [_parsed(header, list(group)) for header, group in groupby(texts, key=lambda item: item.header)]
-    if not frames:
-        return pd.DataFrame(columns=[*_CASE_KEYS, "status", "cell", *_COUNTED])
-    return frames[0] if len(frames) == 1 else _joined(frames)
-
-
-def _parsed(header: bytes, texts: Sequence[_Text]) -> pd.DataFrame:
-    """The cases of runs of one header, parsed at once: ten thousand small files take ten times as long one by one."""
-    frame: pd.DataFrame = pd.read_csv(io.BytesIO(b"\n".join((header, b"".join(item.lines for item in texts)))), **_CSV)
-    counts = [item.lines.count(b"\n") for item in texts]
-    columns: dict[str, Any] = {}
-    for name in texts[0].keys:
-        values = [item.keys[name] for item in texts]
-        columns[name] = np.repeat(np.array(values), counts) if name == "seed" else pd.Categorical(values).repeat(counts)
-    own = [name for name in frame.columns if name not in columns]
-    return pd.concat([pd.DataFrame(columns), frame[own]], axis=1)
-
-
-def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Tables of several headers below one another; categories are united."""
-    joined = pd.concat([frame.astype(dict.fromkeys(_categorical(frame), object)) for frame in frames], ignore_index=True)
-    return joined.astype(dict.fromkeys(_categorical(frames[0]), "category"))
-
-
-def _categorical(frame: pd.DataFrame) -> list[str]:
-    return [str(name) for name, kind in frame.dtypes.items() if isinstance(kind, pd.CategoricalDtype)]
+def _table(run: _Run, row: Mapping[str, Any], file: str) -> CaseTable:
+    keys = {name: row[name] for name in CASE_KEYS}
+    data = read_regular(run.folder / file, MAX_TABLE)
+    return split_table(run.folder, keys, tuple(run.record.resolved.reported_cases), data)
 
 
 def cases_of(run: Path, grid: CountedOn = "native") -> pd.DataFrame | None:
     """The table of cases of one run as it stands in its folder; None where the run was not counted on the grid."""
-    file = run / _COUNTS[grid][0]
-    return pd.read_csv(file, **_CSV | {"dtype": {"case": str, "class_name": str}}) if file.is_file() else None
+    file = run / _FILES[grid]
+    if not file.is_file():
+        return None
+    found: pd.DataFrame = pd.read_csv(file, **CSV | {"dtype": {"case": str, "class_name": str}})
+    return found
 
 
 def load_slice(run: str | Path, case: str) -> NDArray[np.uint8] | None:
     """Image, reference and prediction ``(3, H, W)`` of a case in a slice; None where the run has none."""
+    name = store.SLICE_KEY + case
     try:
-        with np.load(Path(run) / store.SLICES, allow_pickle=False) as slices:
-            return np.asarray(slices[store.SLICE_KEY + case], np.uint8)
-    except (OSError, KeyError, ValueError, BadZipFile):
+        with open_regular(Path(run) / store.SLICES) as file, np.load(file, allow_pickle=False) as slices:
+            if slices.zip.getinfo(f"{name}.npy").file_size > MAX_SLICE:
+                return None
+            return np.asarray(slices[name], np.uint8)
+    except Exception:  # a file that was changed may be anything; the page says that there is no picture
         return None
-
-
-def _checked(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """The record; without a score, and as ``invalid``, where the run is not what was written."""
-    problem = store.problem(folder, record) if record["status"] in store.FINISHED else ""
-    return record | {"status": "invalid", "reason": problem, **dict.fromkeys(_SCORES)} if problem else record
 
 
 def _folder(path: str | Path) -> Path:
@@ -203,31 +192,76 @@ def _folder(path: str | Path) -> Path:
     return folder
 
 
-def _row(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
-    resolved, cost = record["resolved"], record.get("cost") or {}
-    environment = record["environment"]
-    git = environment.get("git") or {}
-    return {
-        **{key: resolved.get(key) for key in _COLUMNS if key in resolved},
-        "recipe": resolved["recipe_digest"],
-        "fixed_streams": ", ".join(resolved.get("fixed_streams", ())),
-        "training_cases": len(resolved["train_cases"]),
-        "labels": tuple(resolved.get("labels", resolved["classes"])),
-        "status": record["status"],
-        "dice": record.get("dice"),
-        "cell": record["cell"],
-        "changed_share": (record.get("coverage") or {}).get("changed_share"),
-        "init_seconds": cost.get("init", {}).get("seconds"),
-        "train_seconds": cost.get("train", {}).get("seconds"),
-        "total_seconds": cost.get("total_seconds"),
-        "init_steps": cost.get("init", {}).get("steps"),
-        "train_steps": cost.get("train", {}).get("steps"),
-        "peak_memory": cost.get("peak_memory"),
-        "device": environment.get("accelerator") or environment.get("cpu"),
-        "environment": environment.get("fingerprint"),
-        "weights_digest": record.get("weights_digest"),
-        "reason": record.get("reason"),
-        "path": str(folder),
-        "gpu": bool(environment.get("accelerator")),
-        "commit": f"{git['commit']}{' (changed)' if git.get('dirty') else ''}" if git.get("commit") else "",
+def _invalid(problem: str) -> dict[str, Any]:
+    """What changes in the row of a run that is not what was written."""
+    return {"status": "invalid", "reason": printable(problem), "dice": None}
+
+
+def _row(run: _Run, grid: CountedOn = "native") -> dict[str, Any]:
+    record = run.record
+    resolved, environment = record.resolved, record.environment
+    row: dict[str, Any] = {
+        "init": resolved.init,
+        "backbone": resolved.backbone,
+        "dataset": resolved.dataset,
+        "seed": resolved.seed,
+        "status": record.status,
+        "variant": resolved.variant,
+        "size": resolved.size,
+        "budget": resolved.budget,
+        "steps": resolved.steps,
+        "protocol": resolved.protocol,
+        "precision": resolved.precision,
+        "split": resolved.split,
+        "training_cases": len(resolved.train_cases),
+        "recipe": resolved.recipe_digest,
+        "regimen": resolved.regimen,
+        "fixed_streams": ", ".join(resolved.fixed_streams),
+        "dice_policy": resolved.dice_policy,
+        "cell": record.cell,
+        "learned": resolved.learned,
+        "external": resolved.external,
+        "origin": resolved.origin,
+        "device": environment.accelerator or environment.cpu,
+        "environment": environment.fingerprint,
+        "weights_digest": record.weights_digest,
+        "reason": record.reason,
+        "gpu": bool(environment.accelerator),
+        "commit": _commit(environment.git),
     }
+    for name, value in row.items():
+        if isinstance(value, str):
+            row[name] = printable(value)
+    row["path"] = str(run.folder)
+    row["labels"] = tuple(printable(label) for label in resolved.labels or resolved.classes)
+    if record.has_result:
+        row |= _measured(record, grid)
+    if run.problem:
+        row |= _invalid(run.problem)
+    return row
+
+
+def _measured(record: Record, grid: CountedOn) -> dict[str, Any]:
+    """The columns of a run with a result."""
+    cost = record.cost
+    row: dict[str, Any] = {
+        "dice": record.dice,
+        "changed_share": record.coverage.changed_share,
+        "init_seconds": cost.init.seconds,
+        "train_seconds": cost.train.seconds,
+        "total_seconds": cost.total_seconds,
+        "init_steps": cost.init.steps,
+        "train_steps": cost.train.steps,
+        "peak_memory": cost.peak_memory,
+    }
+    if _FILES[grid] not in record.files:
+        row |= {"status": UNCOUNTED, "dice": None}
+    elif grid == "resampled":
+        row["dice"] = record.dice_resampled
+    return row
+
+
+def _commit(git: Git | None) -> str:
+    if git is None or not git.commit:
+        return ""
+    return f"{git.commit} (changed)" if git.dirty else git.commit

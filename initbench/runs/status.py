@@ -10,10 +10,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from initbench import digest
+from initbench.limits import MAX_NOTE, read_regular
+from initbench.printable import printable
 from initbench.runs import store, work
+from initbench.runs.record import SCHEMA, Asked, Name, Record, RecordError, complaint
 
 SWEEPS = ".sweeps"
 ENDED = ("done", "diverged", "failed", "refused", "invalid")
@@ -67,95 +72,174 @@ def write_asked(out: Path, planned: Sequence[AskedRun]) -> None:
     folder = out / SWEEPS
     folder.mkdir(parents=True, exist_ok=True)
     path, temporary = folder / f"{name}.json", folder / f".{name}.{os.getpid()}"
-    asked = (_note(path) or {}).get("asked") or datetime.now(UTC).isoformat(timespec="seconds")
+    before = _note(path)
+    asked = (before.asked if before else None) or datetime.now(UTC).isoformat(timespec="seconds")
     try:
-        temporary.write_text(json.dumps({"schema": store.SCHEMA, "asked": asked, "runs": rows}), "utf-8")
+        temporary.write_text(json.dumps({"schema": SCHEMA, "asked": asked, "runs": rows}), "utf-8")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+class _NotedRun(BaseModel):
+    """A run as a note has it; its folder is relative to the folder of all runs."""
+
+    model_config = ConfigDict(strict=True)
+
+    label: Name
+    request: Asked
+    folder: Annotated[str, Field(pattern=r"^[^/\x00-\x1f]+(/[^/\x00-\x1f]+){3}$")] | None
+    state: Literal["pending", "refused", "failed"]
+    problem: str
+
+    @model_validator(mode="after")
+    def _check_request(self) -> Self:
+        missing = sorted({"init", "backbone", "dataset", "seed"} - self.request.model_fields_set)
+        if missing:
+            raise ValueError(f"a request names no {missing[0]}")
+        if self.folder is not None and ".." in self.folder.split("/"):
+            raise ValueError("a run is outside the folder of the study")
+        return self
+
+    @property
+    def key(self) -> str:
+        """What the run is called where it has no folder.
+
+        Its label alone would not do: it may hold places of files as they were typed.
+        """
+        asked = self.request
+        return json.dumps([asked.init, asked.backbone, asked.dataset, asked.fold, asked.train_cases, asked.seed, asked.protocol])
+
+
+class _Note(BaseModel):
+    """What a command asked for, and when some command first did; notes of early versions do not say when."""
+
+    model_config = ConfigDict(strict=True)
+
+    asked: Name | None = None
+    runs: list[_NotedRun]
+
+
 def read_asked(out: Path) -> list[AskedRun]:
     """Every run that a command asked for below `out`, each once."""
     found: dict[str, AskedRun] = {}
-    for path in sorted((out / SWEEPS).glob("*.json"), key=lambda path: path.stat().st_mtime):
-        for row in (_note(path) or {"runs": ()})["runs"]:
-            folder = out / row["folder"] if row["folder"] else None
-            found.pop(_asked(row), None)  # it had no place yet, and has one now
-            found[row["folder"] or _asked(row)] = AskedRun(row["label"], row["request"], folder, row["state"], row["problem"])
+    for path in sorted(_note_files(out), key=lambda path: path.lstat().st_mtime):
+        note = _note(path)
+        for run in note.runs if note else ():
+            folder = out / run.folder if run.folder else None
+            found.pop(run.key, None)  # it had no place yet, and has one now
+            asked = AskedRun(printable(run.label), run.request.written(), folder, run.state, run.problem)
+            found[run.folder or run.key] = asked
     return list(found.values())
-
-
-def _asked(row: dict[str, Any]) -> str:
-    """What a run is called that has no folder: its label, with the places of files, which a label may have as they were typed."""
-    keys = ("init", "backbone", "dataset", "fold", "train_cases", "seed", "protocol")
-    return json.dumps([row["request"].get(key) for key in keys])
 
 
 def first_asked(out: Path) -> dict[Path, str]:
     """When the run of every planned folder was first asked for, UTC in ISO form."""
     found: dict[Path, str] = {}
-    for note in filter(None, map(_note, (out / SWEEPS).glob("*.json"))):
-        for row in note["runs"] if note.get("asked") else ():
-            if row["folder"]:
-                folder = out / row["folder"]
-                found[folder] = min(found.get(folder, note["asked"]), note["asked"])
+    for note in filter(None, map(_note, _note_files(out))):
+        for run in note.runs if note.asked else ():
+            if run.folder and note.asked:
+                folder = out / run.folder
+                found[folder] = min(found.get(folder, note.asked), note.asked)
     return found
 
 
-def _note(path: Path) -> dict[str, Any] | None:
-    """A plan's note; None where it is cut short, or of an earlier version: the next run notes it again."""
+def faulty_notes(out: Path) -> list[str]:
+    """The notes below `out` that cannot be used, with the reason of each."""
+    found = []
+    for path in sorted(_note_files(out)):
+        try:
+            _read_note(path)
+        except RecordError as error:
+            found.append(printable(f"{path}: {error}"))
+    return found
+
+
+def _note_files(out: Path) -> list[Path]:
+    return list((out / SWEEPS).glob("*.json"))
+
+
+def _note(path: Path) -> _Note | None:
+    """A note; None where it is cut short, or of an early version: the next command notes the study again."""
     try:
-        note = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        return _read_note(path)
+    except RecordError:
         return None
-    keys = {"label", "request", "folder", "state", "problem"}
-    rows = note.get("runs") if isinstance(note, dict) else None
-    whole = isinstance(rows, list) and all(
-        isinstance(row, dict) and keys <= set(row) and isinstance(row["request"], dict) for row in rows
-    )
-    return note if whole else None
+
+
+def _read_note(path: Path) -> _Note:
+    try:
+        return _Note.model_validate_json(read_regular(path, MAX_NOTE))
+    except OSError as error:
+        raise RecordError(f"it cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        raise RecordError(f"it is no note of a study: {complaint(error)}") from None
+
+
+def statuses(out: Path) -> list[RunStatus]:
+    """What every run that was asked for below `out` is doing, and the run folders there whose record cannot be used."""
+    rows = [status(run) for run in read_asked(out)]
+    known = {row.planned.folder for row in rows}
+    for folder in store.find_runs(out):
+        if folder in known:
+            continue
+        try:
+            store.load_record(folder)
+        except RecordError as error:
+            rows.append(_unusable(AskedRun(str(folder.relative_to(out)), {}, folder), error))
+    return rows
 
 
 def status(planned: AskedRun) -> RunStatus:
     """What a run is doing now."""
-    if planned.folder is None:
-        return RunStatus(planned, planned.state, detail=planned.problem)
-    record, state = store.read_record(planned.folder), work.read_state(planned.folder)
-    if state is not None and (state.get("host") != socket.gethostname() or work.is_held(planned.folder)):
+    folder = planned.folder
+    if folder is None:
+        return RunStatus(planned, planned.state, detail=printable(planned.problem))
+    state = work.read_state(folder)
+    if state is not None and (state.host != socket.gethostname() or work.is_held(folder)):
         return _running(planned, state)
-    if record is not None and record["status"] in store.FINISHED:
-        return _ended(planned, record)
-    if state is not None and record is None:
-        return RunStatus(planned, "interrupted", int(state["step"]), int(state["total"]), detail=f"in {state['state']}")
-    if record is not None:
-        where = record.get("where") or {}
-        at = f"{where['state']} {where['step']}/{where['total']}: " if where else ""
-        return RunStatus(planned, "failed", detail=f"{at}{record['reason']} ({planned.folder / store.TRACEBACK})")
+    if store.has_record(folder):
+        return _recorded(planned, folder)
+    if state is not None:
+        return RunStatus(planned, "interrupted", state.step, state.total, detail=f"in {printable(state.state)}")
     return RunStatus(planned, "pending")
 
 
-def _ended(planned: AskedRun, record: dict[str, Any]) -> RunStatus:
-    assert planned.folder is not None  # noqa: S101
-    problem = store.problem(planned.folder, record)
+def _recorded(planned: AskedRun, folder: Path) -> RunStatus:
+    """How a run ended, as its record says it."""
+    try:
+        record = store.load_record(folder)
+    except RecordError as error:
+        return _unusable(planned, error)
+    if record.has_result:
+        return _ended(planned, folder, record)
+    where = record.where
+    at = f"{where.state} {where.step}/{where.total}: " if where else ""
+    return RunStatus(planned, "failed", detail=printable(f"{at}{record.reason} ({folder / store.TRACEBACK})"))
+
+
+def _unusable(planned: AskedRun, error: RecordError) -> RunStatus:
+    return RunStatus(planned, "invalid", detail=printable(f"{store.RECORD}: {error}"))
+
+
+def _ended(planned: AskedRun, folder: Path, record: Record) -> RunStatus:
+    problem = store.problem(folder, record)
     if problem:
-        return RunStatus(planned, "invalid", detail=problem)
-    score = "" if record["dice"] is None else f"Dice {100 * record['dice']:.1f}"
-    seconds = float(record["cost"]["total_seconds"])
-    return RunStatus(planned, _STATES.get(record["status"], record["status"]), seconds=seconds, detail=record["reason"] or score)
+        return RunStatus(planned, "invalid", detail=printable(problem))
+    score = "" if record.dice is None else f"Dice {100 * record.dice:.1f}"
+    state, seconds = _STATES.get(record.status, record.status), float(record.cost.total_seconds)
+    return RunStatus(planned, state, seconds=seconds, detail=printable(record.reason or score))
 
 
-def _running(planned: AskedRun, state: dict[str, Any]) -> RunStatus:
-    step, total, first = int(state["step"]), int(state["total"]), int(state.get("first", 0))
-    elapsed = float(state["written"]) - float(state["began"])
-    left = (total - step) * elapsed / (step - first) if step > first and elapsed > 0 else None
-    here = (
-        ""
-        if state["host"] == socket.gethostname()
-        else f"on {state['host']}, last seen {time.time() - state['written']:.0f} s ago"
-    )
-    loss = f"loss {state['info']['loss']:.3g}" if "loss" in state.get("info", {}) else ""
-    return RunStatus(planned, str(state["state"]), step, total, left, detail="  ".join(filter(None, (loss, here))))
+def _running(planned: AskedRun, state: work.State) -> RunStatus:
+    done, elapsed = state.step - state.first, state.written - state.began
+    left = (state.total - state.step) * elapsed / done if done > 0 and elapsed > 0 else None
+    said = []
+    if "loss" in state.info:
+        said.append(f"loss {state.info['loss']:.3g}")
+    if state.host != socket.gethostname():
+        said.append(f"on {printable(state.host)}, last seen {time.time() - state.written:.0f} s ago")
+    return RunStatus(planned, printable(state.state), state.step, state.total, left, detail="  ".join(said))
 
 
 def time_left(rows: Sequence[RunStatus]) -> float | None:

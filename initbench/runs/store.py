@@ -1,7 +1,7 @@
 """Run directories: one per cell and seed, written beside their place and moved into it whole.
 
 OUT/<dataset>/<backbone>/<init>-<cell id>/seed-<n>/
-    record.json       what was asked and resolved, environment, coverage, cost, status, Dice (schema 1)
+    record.json       what was asked and resolved, environment, coverage, cost, status, Dice: see `initbench.runs.record`
     cases.csv         tp, fp, fn and Dice per case and class, on the native grid; HD95 and surface Dice where measured
     cases-resampled.csv  the same counts on the preprocessed grid, where the recipe asks for them
     curve.csv         learning curve, pretext and training
@@ -19,13 +19,14 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from initbench import digest
+from initbench.limits import MAX_RECORD, MAX_TABLE, read_regular
+from initbench.runs.record import SCHEMA, Coming, Record, RecordError, parse_record
 
-SCHEMA = 1
 RECORD = "record.json"
 CASES = "cases.csv"
 CASES_RESAMPLED = "cases-resampled.csv"
@@ -35,11 +36,11 @@ WEIGHTS = "weights.safetensors"
 OVERLAY = "overlay.png"
 SLICES = "slices.npz"
 SLICE_KEY = "case/"  # before the case in it: a bare name could be one of numpy's arguments
+CELL_SIGNS = 10  # of a cell's id in the name of its folder
 PREDICTIONS = "predictions"
 TRACEBACK = "traceback.txt"
-FINISHED = ("ok", "diverged")
-SEALED = (CASES, CASES_RESAMPLED, CURVE, COVERAGE, WEIGHTS)
-COMING = "coming"  # in a record: files that are about to be replaced, by what
+TABLES = (CASES, CASES_RESAMPLED)
+SEALED = (*TABLES, CURVE, COVERAGE, WEIGHTS)
 
 
 def slug(text: str) -> str:
@@ -48,75 +49,129 @@ def slug(text: str) -> str:
 
 
 def run_folder(out: Path, dataset: str, backbone: str, init: str, cell_id: str, seed: int) -> Path:
-    """Where a run lives."""
-    return out / slug(dataset) / slug(backbone) / f"{slug(init)}-{cell_id[:10]}" / f"seed-{seed}"
+    """Where a run lives.
 
-
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record of a run, None where there is none that can be read."""
-    try:
-        record = json.loads((folder / RECORD).read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    whole = isinstance(record, dict) and record.get("schema") == SCHEMA and {"status", "cell", "resolved"} <= set(record)
-    return record if whole else None
-
-
-def seal(record: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The record with the digests and sizes of the files beside it, and its own digest over all of it."""
-    files = {name: folder / name for name in SEALED if (folder / name).is_file()}
-    sealed = record | {
-        "files": {name: digest.of_file(path) for name, path in files.items()},
-        "sizes": {name: path.stat().st_size for name, path in files.items()},
-    }
-    return sealed | {"digest": digest.of_json(sealed)}
-
-
-def problem(folder: Path, record: dict[str, Any], *, thorough: bool = False) -> str:
-    """What shows that a finished run is not as it was written; empty where nothing does.
-
-    All files are hashed where `thorough`, else the counts alone, and of the others the size is looked at: weights and curves of a
-    study are gigabytes, and every leaderboard asks.
+    Args:
+        out: folder of all runs.
+        dataset: name of the data set.
+        backbone: name of the backbone.
+        init: name of the init.
+        cell_id: id of the cell.
+        seed: of the run.
     """
-    if digest.of_json({key: value for key, value in record.items() if key != "digest"}) != record.get("digest"):
+    return out / slug(dataset) / slug(backbone) / f"{slug(init)}-{cell_id[:CELL_SIGNS]}" / f"seed-{seed}"
+
+
+def load_record(folder: Path) -> Record:
+    """The record of a run.
+
+    Raises:
+        RecordError: the record is missing or cannot be used; the message says why and does not name the folder.
+    """
+    try:
+        data = read_regular(folder / RECORD, MAX_RECORD)
+    except OSError as error:
+        raise RecordError(f"it cannot be read: {error.strerror}") from None
+    return parse_record(data)
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of a run, None where it is missing or cannot be used."""
+    try:
+        return load_record(folder)
+    except RecordError:
+        return None
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Writes a record into the folder of its run."""
+    write_json(folder / RECORD, record.written())
+
+
+def seal(record: Record, folder: Path) -> Record:
+    """The record with the digests and sizes of the files beside it, and its own digest over all of it."""
+    found = [folder / name for name in SEALED if (folder / name).is_file()]
+    sealed = record.changed(
+        files={path.name: digest.of_file(path) for path in found},
+        sizes={path.name: path.stat().st_size for path in found},
+    )
+    return sealed.model_copy(update={"digest": sealed.content_digest()})
+
+
+def problem(folder: Path, record: Record, *, thorough: bool = False) -> str:
+    """Says how a finished run differs from what was written; empty where it does not.
+
+    Weights and curves of a study are gigabytes, and every table asks. So the counts alone are hashed, and of the other files the
+    size is looked at.
+
+    Args:
+        folder: the run's.
+        record: of it.
+        thorough: hash all files.
+    """
+    try:
+        whole = record.content_digest() == record.digest
+    except ValueError:  # a number without end, in a key that this version does not know
+        whole = False
+    if not whole:
         return f"{RECORD} was changed after it was written, or is not whole"
-    for name in record["files"]:
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        digests, sizes = zip(*_written(record, name), strict=True)
-        if path.stat().st_size not in sizes:
-            return f"{name} has another size than when it was written"
-        if (thorough or name in (CASES, CASES_RESAMPLED)) and digest.of_file(path) not in digests:
-            return f"{name} was changed after it was written"
+    for name in record.files:
+        try:
+            found = _file_problem(folder / name, _written(record, name), hashed=thorough or name in TABLES)
+        except OSError as error:
+            found = f"{name} cannot be read: {error.strerror}"
+        if found:
+            return found
     return ""
 
 
-def _written(record: Mapping[str, Any], name: str) -> list[tuple[str, int]]:
+def _file_problem(path: Path, written: Sequence[tuple[str, int]], *, hashed: bool) -> str:
+    """Says how a file differs from all of the digests and sizes that it may have; empty where it does not."""
+    if not path.is_file():
+        return f"{path.name} is missing"
+    size = path.stat().st_size
+    if size not in [known for _, known in written]:
+        return f"{path.name} has another size than when it was written"
+    if path.name in TABLES and size > MAX_TABLE:
+        return f"{path.name} has {size:,} bytes, more than the {MAX_TABLE:,} that are read"
+    if hashed and digest.of_file(path) not in [known for known, _ in written]:
+        return f"{path.name} was changed after it was written"
+    return ""
+
+
+def _written(record: Record, name: str) -> list[tuple[str, int]]:
     """Digest and size of a file as it was written, and of the one that is about to take its place."""
-    coming = record.get(COMING, {}).get(name)
-    return [(record["files"][name], record["sizes"][name]), *([(coming["digest"], coming["size"])] if coming else [])]
+    found = [(record.files[name], record.sizes[name])]
+    coming = record.coming.get(name)
+    if coming is not None:
+        found.append((coming.digest, coming.size))
+    return found
 
 
-def amend(folder: Path, record: Mapping[str, Any], write_cases: Callable[[Path], None], changes: Mapping[str, Any]) -> None:
-    """Gives a finished run that this process holds another cases.csv, and its record `changes`.
+def amend(folder: Path, before: Record, write_cases: Callable[[Path], None], after: Record) -> None:
+    """Gives a finished run that this process holds another cases.csv and another record.
 
     Two files cannot be replaced at once. So the record first says which other cases.csv is a right one too, then the file
     changes, then the record; wherever that is stopped, the run is whole and keeps its result.
 
+    Args:
+        folder: the run's.
+        before: its record until the file is replaced.
+        write_cases: writes the new cases.csv to a path.
+        after: its record from then on.
+
     Raises:
         OSError: the folder cannot be written; the run is as it was, or whole.
     """
-    kept = {key: value for key, value in record.items() if key not in ("digest", COMING)}
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         cases, new = staging / CASES, staging / RECORD
         write_cases(cases)
-        coming = {CASES: {"digest": digest.of_file(cases), "size": cases.stat().st_size}}
-        write_json(new, seal(kept | {COMING: coming}, folder))
+        coming = Coming(digest=digest.of_file(cases), size=cases.stat().st_size)
+        write_record(staging, seal(before.changed(coming={CASES: coming}), folder))
         new.replace(folder / RECORD)
         cases.replace(folder / CASES)
-        write_json(new, seal({**kept, **changes}, folder))
+        write_record(staging, seal(after.without("coming"), folder))
         new.replace(folder / RECORD)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -125,19 +180,35 @@ def amend(folder: Path, record: Mapping[str, Any], write_cases: Callable[[Path],
 def is_finished(folder: Path) -> bool:
     """Whether the run has a result as it was written; one that failed, or was changed since, is run again."""
     record = read_record(folder)
-    return record is not None and record["status"] in FINISHED and not problem(folder, record)
+    return record is not None and is_whole(folder, record)
+
+
+def is_whole(folder: Path, record: Record) -> bool:
+    """Whether the run of a record has a result as it was written."""
+    return record.has_result and not problem(folder, record)
 
 
 def find_runs(out: Path) -> Iterator[Path]:
-    """Folders of all recorded runs, sorted."""
-    return (path.parent for path in sorted(out.glob(f"*/*/*/seed-*/{RECORD}")))
+    """Folders of all recorded runs, sorted; those among them whose record is a broken link or may not be looked at."""
+    return (path for path in sorted(out.glob("*/*/*/seed-*")) if has_record(path))
+
+
+def has_record(folder: Path) -> bool:
+    """Whether there is anything where the record of a run would be."""
+    try:
+        (folder / RECORD).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # whoever reads it says why it cannot be read
+        return True
+    return True
 
 
 @contextlib.contextmanager
-def staged(folder: Path, is_whole: Callable[[Path], bool] = is_finished) -> Iterator[Path]:
+def staged(folder: Path, is_done: Callable[[Path], bool] = is_finished) -> Iterator[Path]:
     """A temporary folder that becomes `folder` when the block ends without an error, and vanishes otherwise.
 
-    What is there already stays where it `is_whole`.
+    What is there already stays where it `is_done`.
 
     Raises:
         OSError: the folder could not be written or moved into its place, which is empty then.
@@ -147,12 +218,12 @@ def staged(folder: Path, is_whole: Callable[[Path], bool] = is_finished) -> Iter
     try:
         yield temporary
         temporary.chmod(0o755)
-        if folder.exists() and not is_whole(folder):
+        if folder.exists() and not is_done(folder):
             shutil.rmtree(folder)
         try:
             temporary.rename(folder)
         except OSError:
-            if not is_whole(folder):
+            if not is_done(folder):
                 raise
             # Another process finished the same run first; both hold the same numbers.
     finally:

@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 
-from initbench.runs.store import SCHEMA
+from initbench.limits import MAX_STATE, read_regular
+from initbench.runs.record import SCHEMA, Count, Name
 
 BEAT = 5.0  # seconds between two states
 # Seconds that the state of another machine is watched: three of its beats fall into them, wherever they begin.
@@ -44,13 +46,36 @@ def lock_file(folder: Path) -> Path:
     return folder.parents[3] / ".locks" / f"{folder.parent.name}-{folder.name}.lock"
 
 
-def read_state(folder: Path) -> dict[str, Any] | None:
-    """What a run is doing or was doing when it stopped; None where it never began or is finished."""
+class State(BaseModel):
+    """What a run is doing, as its state file says it.
+
+    Attributes:
+        step: of `total` that were done; the stage went on from step `first`.
+        began: when this process began the stage, in seconds since 1970; `written` when the state was written.
+        info: numbers of the last step, as its loss; NaN where it diverges.
+        host: name of the machine.
+        beats: how many states the process has written.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    state: Name
+    step: Count = 0
+    total: Count = 0
+    first: Count = 0
+    began: FiniteFloat = 0.0
+    written: FiniteFloat = 0.0
+    info: dict[str, float] = {}
+    host: Name = ""
+    beats: Count = 0
+
+
+def read_state(folder: Path) -> State | None:
+    """What a run is doing or was doing when it stopped; None where it never began or is finished, or nobody can tell."""
     try:
-        state = json.loads((work_folder(folder) / STATE).read_text("utf-8"))
+        return State.model_validate_json(read_regular(work_folder(folder) / STATE, MAX_STATE))
     except (OSError, ValueError):
         return None
-    return state if isinstance(state, dict) else None
 
 
 def is_held(folder: Path) -> bool:
@@ -58,7 +83,7 @@ def is_held(folder: Path) -> bool:
     try:
         with FileLock(lock_file(folder), blocking=False):
             return False
-    except (Timeout, PermissionError):
+    except (Timeout, OSError):
         return True
 
 
@@ -72,8 +97,8 @@ def machines(folder: Path, fingerprint: str) -> list[str]:
     """Environments that a run was in hand in, this one the last; noted in its work folder."""
     path = folder / MACHINES
     try:
-        known = [str(item) for item in json.loads(path.read_text("utf-8"))]
-    except (OSError, ValueError, TypeError):
+        known = [str(item) for item in json.loads(read_regular(path, MAX_STATE))]
+    except (OSError, ValueError, TypeError, RecursionError):
         known = []
     found = [*(item for item in known if item != fingerprint), fingerprint]
     with contextlib.suppress(OSError):
@@ -148,13 +173,13 @@ def claim(folder: Path) -> Iterator[Held | None]:
 def _alive_elsewhere(folder: Path) -> bool:
     """Whether another machine, which our lock may not reach, is at it: its state goes on while we watch."""
     state = read_state(folder)
-    if state is None or state.get("host") == socket.gethostname():
+    if state is None or state.host == socket.gethostname():
         return False
-    beats, until = state.get("beats"), time.monotonic() + PATIENCE
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         time.sleep(BEAT / 10)  # the first beat that is seen ends the wait
         now = read_state(folder)
-        if now is None or now.get("beats") != beats:
+        if now is None or now.beats != state.beats:
             return True
     return False
 

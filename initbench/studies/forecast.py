@@ -27,6 +27,7 @@ from initbench.harness.sites import find_sites
 from initbench.protocols import Crops, Patches, Task, structure_of
 from initbench.runs import costs, store, work
 from initbench.runs.costs import Costs, Expected, Sample, StudyPlan
+from initbench.runs.record import Head
 from initbench.studies.pace import time_steps
 from initbench.studies.sweep import Silent
 
@@ -164,16 +165,16 @@ def _expected(item: _Planned, weights: _Weights) -> Expected:
     cell = item.cell
     if cell is None:
         record = store.read_record(item.folder) if item.folder else None
-        return Expected(item.request.label, item.state, item.message, record or {}, item.folder)
-    record = _head(cell)
-    size = weights.of(cell, record)
+        return Expected(item.request.label, item.state, item.message, record, item.folder)
+    head = _head(cell)
+    size = weights.of(cell, head)
     init, train, begun = _left(cell, item.folder)
     learned = cell.init_info.learned
     return Expected(
         label=item.request.label,
         state=item.state,
         message=item.message,
-        record=record,
+        record=head,
         folder=item.folder,
         init_stage=init is not None and not item.shared,
         init_steps=0 if init is None or item.shared else init,
@@ -185,9 +186,9 @@ def _expected(item: _Planned, weights: _Weights) -> Expected:
     )
 
 
-def _head(cell: Cell) -> dict[str, Any]:
+def _head(cell: Cell) -> Head:
     request = cell.request
-    return header(cell, "planned", _environment(str(resolve_device(request.device, request.index)), request.threads))
+    return header(cell, _environment(str(resolve_device(request.device, request.index)), request.threads))
 
 
 @cache
@@ -200,8 +201,8 @@ def _left(cell: Cell, folder: Path | None) -> tuple[int | None, int, bool]:
 
     A stage says that those before it are done, also at its own step 0.
     """
-    state = (work.read_state(folder) if folder else None) or {}
-    stage, done = state.get("state"), int(state.get("step") or 0)
+    state = work.read_state(folder) if folder else None
+    stage, done = (state.state, state.step) if state else ("", 0)
     whole = cell.pretext_steps, cell.train_steps
     if stage == "evaluating":
         return None, 0, True
@@ -223,8 +224,8 @@ class _Weights:
     def __init__(self, measured: Costs) -> None:
         self._known = dict(measured.weights)
 
-    def of(self, cell: Cell, record: dict[str, Any]) -> int:
-        key = costs.network_of(record["resolved"])
+    def of(self, cell: Cell, head: Head) -> int:
+        key = costs.network_of(head.resolved)
         if key not in self._known:
             self._known[key] = _count(cell)
         return self._known[key]
@@ -245,8 +246,8 @@ def _timed(items: Iterable[_Planned], measured: Costs) -> dict[str, tuple[Sample
     for item in items:
         if item.cell is None:
             continue
-        record = _head(item.cell)
-        key, init = costs.pace_of(record), costs.init_of(record["resolved"])
+        head = _head(item.cell)
+        key, init = costs.pace_of(head), costs.init_of(head.resolved)
         known = measured.samples.get(key, ()) + found.get(key, ())
         paced = any(sample.train is not None for sample in known)
         staged = not item.cell.init_info.learned or any(sample.init == init for sample in known)

@@ -173,7 +173,7 @@ def make_card(cell: Cell, run: Run, model: nn.Module) -> dict[str, Any]:
         "precision": cell.precision,
         "network_source": info.source,
         "network_licence": info.licence,
-        "cost": {**records.stage_cost(run.fits["init"]), "seconds": run.init_seconds},
+        "cost": {**records.stage_cost(run.fits["init"]).written(), "seconds": run.init_seconds},
         "coverage": coverage,
         "environment": {key: hardware[key] for key in ("cpu", "accelerator", "packages")},
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from initbench import registry
 from initbench.catalog import CATALOG
 from initbench.protocols import Dataset, group_of
-from initbench.runs.patients import Asked, Unsaid
+from initbench.runs.patients import AskedData, Unsaid
 from initbench.runs.read import Loaded
 
 
@@ -31,15 +31,15 @@ class _DataSets:
     """The data sets that runs asked for, each opened once."""
 
     def __init__(self) -> None:
-        self._opened: dict[Asked, Dataset | None] = {}
-        self._known: dict[tuple[Asked, tuple[str, ...]], Mapping[str, str] | None] = {}
+        self._opened: dict[AskedData, Dataset | None] = {}
+        self._known: dict[tuple[AskedData, tuple[str, ...]], Mapping[str, str] | None] = {}
 
     def patients(self, cell: Unsaid) -> Mapping[str, str] | None:
         """What the first data set that knows all cases of a cell says; None where none does."""
         found = (self._of(asked, cell.cases) for asked in cell.asked)
         return next((patients for patients in found if patients is not None), None)
 
-    def _of(self, asked: Asked, cases: tuple[str, ...]) -> Mapping[str, str] | None:
+    def _of(self, asked: AskedData, cases: tuple[str, ...]) -> Mapping[str, str] | None:
         if asked not in self._opened:
             self._opened[asked] = _open(asked)
         dataset = self._opened[asked]
@@ -48,7 +48,7 @@ class _DataSets:
         return self._known[asked, cases]
 
 
-def _open(asked: Asked) -> Dataset | None:
+def _open(asked: AskedData) -> Dataset | None:
     """The data set; None where it is not there or not as it was, and where a plug-in has it: that is code to be imported."""
     if asked.dataset not in CATALOG["dataset"] and asked.dataset in registry.names("dataset"):
         return None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
 from initbench.choices import BASELINE
 from initbench.runs.costs import Costs, Expected, Sample, StudyPlan, init_of, network_of, pace_of
+from initbench.runs.record import Resolved
 from initbench.stats.blocks import is_placebo, part
 from initbench.stats.design import Refused
 from initbench.stats.power import Pilot, detectable, detectable_ratio, floor, power_of
@@ -57,7 +58,7 @@ def seconds_of(run: Expected, samples: Sequence[Sample]) -> float | None:
     init = _init_seconds(run, samples)
     if train is None or cases is None or init is None:
         return None
-    return init + train * run.train_steps + cases * len(run.resolved["reported_cases"])
+    return init + train * run.train_steps + cases * len(run.resolved.reported_cases)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -69,7 +70,7 @@ def _init_seconds(run: Expected, samples: Sequence[Sample]) -> float | None:
     if not run.init_stage:
         return 0.0
     own = [sample for sample in samples if sample.init == init_of(run.resolved)]
-    if not run.resolved["learned"]:
+    if not run.resolved.learned:
         return _mean(sample.init_seconds for sample in own) or 0.0
     pace = _mean(sample.init_seconds / sample.init_steps for sample in own or samples if sample.init_steps)
     return None if pace is None else pace * run.init_steps
@@ -80,7 +81,7 @@ def time_of(runs: Sequence[Expected], measured: Costs) -> Time:
     groups: dict[str, list[Expected]] = {}
     for run in runs:
         if run.state == "new":
-            groups.setdefault(pace_of(run.record), []).append(run)
+            groups.setdefault(pace_of(run.head), []).append(run)
     each: list[float] = []
     parts: list[tuple[float, int, list[float]]] = []  # seconds, runs, relative paces of the samples
     behind, borrowed = 0, set()
@@ -92,7 +93,7 @@ def time_of(runs: Sequence[Expected], measured: Costs) -> Time:
             each += known
             behind += len(whole)
             parts.append((sum(known), len(known), _relative(whole)))
-            borrowed |= {run.resolved["init"] for run in members if _borrows(run, samples)}
+            borrowed |= {run.resolved.init for run in members if _borrows(run, samples)}
     return Time(sum(each), _half(parts), len(each), behind, tuple(sorted(borrowed)), max(each, default=0.0), len(parts))
 
 
@@ -103,7 +104,7 @@ def _relative(samples: Sequence[Sample]) -> list[float]:
 
 def _borrows(run: Expected, samples: Sequence[Sample]) -> bool:
     own = init_of(run.resolved)
-    return bool(run.resolved["learned"] and run.init_steps and not any(sample.init == own for sample in samples))
+    return bool(run.resolved.learned and run.init_steps and not any(sample.init == own for sample in samples))
 
 
 def _half(parts: Sequence[tuple[float, int, list[float]]]) -> float:
@@ -122,9 +123,9 @@ def _half(parts: Sequence[tuple[float, int, list[float]]]) -> float:
 def bytes_of(run: Expected, measured: Costs) -> int:
     """What a new run leaves on the disk."""
     resolved = run.resolved
-    rest = measured.rest.get((resolved["dataset"], resolved["backbone"]))
+    rest = measured.rest.get((resolved.dataset, resolved.backbone))
     if rest is None:
-        rest = _OVERLAY + _CURVE_ROW * (run.train_steps + run.init_steps) + _SLICE * len(resolved["reported_cases"])
+        rest = _OVERLAY + _CURVE_ROW * (run.train_steps + run.init_steps) + _SLICE * len(resolved.reported_cases)
     weights = measured.weights.get(network_of(resolved), run.weights)
     return int(rest + weights * (2 if run.keeps else 1))
 
@@ -145,14 +146,22 @@ class Borrowed:
     own: bool
 
 
-def nearest(resolved: Mapping[str, Any], tables: Sequence[ScoreTable]) -> Borrowed | None:
+def nearest(resolved: Resolved, tables: Sequence[ScoreTable]) -> Borrowed | None:
     """The pilot from the block that is most like this one: data set first, then network, then the rest."""
     found = [(table, from_runs(table)) for table in tables]
     usable = [(table, pilot) for table, pilot in found if isinstance(pilot, Pilot)]
     if not usable:
         return None
-    asked = {key: resolved[key] for key in ("dataset", "backbone", "variant", "size", "steps", "precision", "split")}
-    asked["recipe"] = resolved["recipe_digest"]
+    asked = {  # what counts most comes first
+        "dataset": resolved.dataset,
+        "backbone": resolved.backbone,
+        "variant": resolved.variant,
+        "size": resolved.size,
+        "steps": resolved.steps,
+        "precision": resolved.precision,
+        "split": resolved.split,
+        "recipe": resolved.recipe_digest,
+    }
     table, pilot = min(usable, key=lambda item: [item[0].block[key] != value for key, value in asked.items()])
     differs = [key for key, value in asked.items() if table.block[key] != value]
     source = [title(table.block)]
@@ -183,7 +192,16 @@ def _grouped(runs: Sequence[Expected], key: Callable[[Expected], object]) -> Ite
 
 
 def _block_key(run: Expected) -> object:
-    return tuple(run.resolved.get(key) for key in ("dataset", "backbone", "variant", "split"))
+    return tuple(_block_of(run.resolved).values())
+
+
+def _block_of(resolved: Resolved) -> dict[str, str]:
+    return {
+        "dataset": resolved.dataset,
+        "backbone": resolved.backbone,
+        "variant": resolved.variant,
+        "split": resolved.split,
+    }
 
 
 class _Block:
@@ -192,16 +210,15 @@ class _Block:
     def __init__(self, runs: tuple[Expected, ...], plan: StudyPlan, tables: Sequence[ScoreTable], stated: Pilot | None) -> None:
         resolved = runs[0].resolved
         self.runs = runs
-        self.name = ", ".join(filter(None, (title(resolved), part(str(resolved.get("split", ""))))))
+        self.name = ", ".join(filter(None, (title(_block_of(resolved)), part(resolved.split))))
         self.time = time_of(runs, plan.measured)
         self.bytes = sum(bytes_of(run, plan.measured) for run in runs if run.state == "new")
-        self.seeds = len({run.resolved["seed"] for run in runs})
-        self.cases = len(resolved["reported_cases"])
-        whose = resolved.get("patients") or {}
-        self.patients = len({whose.get(case, case) for case in resolved["reported_cases"]})
-        self.inits = len({init_of(run.resolved) for run in runs if not is_placebo(run.resolved["init"])})
+        self.seeds = len({run.resolved.seed for run in runs})
+        self.cases = len(resolved.reported_cases)
+        self.patients = len({resolved.patients.get(case, case) for case in resolved.reported_cases})
+        self.inits = len({init_of(run.resolved) for run in runs if not is_placebo(run.resolved.init)})
         # As the tables judge them: with `default` in the study the differences to it, else all pairs.
-        with_default = any(run.resolved["init"] == BASELINE for run in runs)
+        with_default = any(run.resolved.init == BASELINE for run in runs)
         self.pairs = self.inits - 1 if with_default else self.inits * (self.inits - 1) // 2
         self.pilot = Borrowed(stated, _STATED, True) if stated else nearest(resolved, tables)
         self.finds, self.power, self.floor = _NOTHING, _NOTHING, math.nan
@@ -245,7 +262,7 @@ class _Block:
         resolved = self.runs[0].resolved
         return {
             "of": "block",
-            **{key: resolved.get(key) for key in ("dataset", "backbone", "variant", "split")},
+            **_block_of(resolved),
             **_counted(self.runs),
             **_timed(self.time),
             "bytes": self.bytes,
@@ -320,12 +337,16 @@ def _basis(time: Time) -> str:
 
 def _extent(plan: StudyPlan) -> str:
     known = [run.resolved for run in plan.runs if run.record]
-    cells = {run.record["cell"] for run in plan.runs if run.record}
+    cells = {run.record.cell for run in plan.runs if run.record}
     if not known:
         return "nothing can be run"
-    keys = (("init", "init"), ("backbone", "backbone"), ("data set", "dataset"), ("seed", "seed"))
-    crossed = " × ".join(_count(len({resolved[key] for resolved in known}), name) for name, key in keys)
-    return f"{_count(len(cells), 'cell')} · {crossed} · {known[0]['size']} size · budget {known[0]['budget']}"
+    inits = {resolved.init for resolved in known}
+    backbones = {resolved.backbone for resolved in known}
+    datasets = {resolved.dataset for resolved in known}
+    seeds = {resolved.seed for resolved in known}
+    counts = {"init": len(inits), "backbone": len(backbones), "data set": len(datasets), "seed": len(seeds)}
+    crossed = " × ".join(_count(number, name) for name, number in counts.items())
+    return f"{_count(len(cells), 'cell')} · {crossed} · {known[0].size} size · budget {known[0].budget}"
 
 
 def _count(number: int, what: str) -> str:
@@ -349,7 +370,7 @@ def _notes(plan: StudyPlan, blocks: Sequence[_Block], time: Time, stays: int, pa
     begun = sum(run.begun for run in plan.runs)
     if begun:
         yield f"{begun} of the new runs were begun and go on: what they did is not counted again."
-    shared = sum(run.state == "new" and run.resolved["learned"] and not run.init_stage for run in plan.runs if run.record)
+    shared = sum(run.state == "new" and run.resolved.learned and not run.init_stage for run in plan.runs if run.record)
     if shared:
         yield f"{shared} of the new runs take their init stage from another run, so that it is counted once."
     yield f"On disk {_size(stays)} stay, with checkpoints {_size(stays + passing)} at the most; {_size(plan.free)} are free."
@@ -427,18 +448,18 @@ def _ratio(seeds: int, blocks: int) -> str:
 
 def _inits(plan: StudyPlan, runs: Sequence[Expected]) -> Sheet:
     rows = []
-    for members in _grouped(runs, lambda run: (run.resolved["init"], run.resolved["protocol"])):
+    for members in _grouped(runs, lambda run: (run.resolved.init, run.resolved.protocol)):
         time, counts = time_of(members, plan.measured), _counted(members)
-        protocol = members[0].resolved["protocol"]
+        protocol = members[0].resolved.protocol
         hours = _span(time.seconds) if time.known or not counts["new"] else "unknown"
-        rows.append((words.label(members[0].resolved["init"]), protocol, str(counts["new"]), str(counts["cached"]), hours))
+        rows.append((words.label(members[0].resolved.init), protocol, str(counts["new"]), str(counts["cached"]), hours))
     return Sheet(
         title="By init",
         subtitle="of all data sets and backbones",
         columns=("init", "protocol", "new", "cached", "time"),
         rows=tuple(rows),
         notes=(),
-        values=tuple(_cell(members, plan) for members in _grouped(runs, lambda run: run.record["cell"])),
+        values=tuple(_cell(members, plan) for members in _grouped(runs, lambda run: run.head.cell)),
     )
 
 
@@ -446,8 +467,12 @@ def _cell(members: Sequence[Expected], plan: StudyPlan) -> dict[str, Any]:
     resolved, folder = members[0].resolved, members[0].folder
     return {
         "of": "cell",
-        **{key: resolved[key] for key in ("dataset", "backbone", "variant", "init", "protocol")},
-        "cell": members[0].record["cell"],
+        "dataset": resolved.dataset,
+        "backbone": resolved.backbone,
+        "variant": resolved.variant,
+        "init": resolved.init,
+        "protocol": resolved.protocol,
+        "cell": members[0].head.cell,
         **_counted(members),
         **_timed(time_of(members, plan.measured)),
         "bytes": sum(bytes_of(run, plan.measured) for run in members if run.state == "new"),

@@ -11,9 +11,10 @@ from typing import get_args
 import pandas as pd
 
 from initbench.choices import CountedOn, DicePolicy
-from initbench.errors import UsageError
-from initbench.runs.read import UNCOUNTED, read_runs
+from initbench.errors import DataError, UsageError
+from initbench.runs.read import UNCOUNTED, Loaded, Unreadable, read_runs
 from initbench.stats.table import ScoreTable, of_classes, score_tables, with_patients
+from initbench.tables import words
 from initbench.tables.patients import patients_of
 from initbench.tables.standings import Runs, summaries
 
@@ -45,7 +46,7 @@ class Study:
         runs: as `load_runs` gives, of the chosen data sets and backbones.
         cases: as `load_cases` gives, of the same runs and the classes that count.
         tables: the scores of every block.
-        unreadable: folders whose record cannot be read; their runs are in no table.
+        unreadable: folders whose record cannot be used; their runs are in no table.
         uncounted: number of runs without counts on the grid that is asked for; they are left out.
         patients: the patient of each reported case, by cell, as records name it, else as the data set does; a cell of which
             neither is known is left out.
@@ -57,7 +58,7 @@ class Study:
     runs: pd.DataFrame
     cases: pd.DataFrame
     tables: tuple[ScoreTable, ...]
-    unreadable: tuple[Path, ...]
+    unreadable: tuple[Unreadable, ...]
     uncounted: int = 0
     patients: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
@@ -81,14 +82,27 @@ def policy_of(name: str) -> DicePolicy:
     raise UsageError(f"--dice-policy {name!r}: there are {', '.join(get_args(DicePolicy))}")
 
 
+def check_some(out: Path, found: Loaded) -> None:
+    """Refuses a folder in which runs are, and none whose record can be used.
+
+    Raises:
+        DataError: names the first reason.
+    """
+    if found.runs.empty and found.unreadable:
+        first = found.unreadable[0]
+        raise DataError(f"{out}: no record of {words.count(len(found.unreadable), 'run')} can be used; the first: {first}")
+
+
 def read_study(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = (), scoring: Scoring | None = None) -> Study:
     """The runs below `out`, of these data sets and backbones or of all.
 
     Raises:
         UsageError: there is no such folder, no such run in it, or none with counts on the grid.
+        DataError: there are runs, and none of their records can be used.
     """
     scoring = scoring or Scoring()
     found = read_runs(out, scoring.grid)
+    check_some(out, found)
     runs, cases = found.runs, found.cases
     for column, wanted in (("dataset", datasets), ("backbone", backbones)):
         if wanted:

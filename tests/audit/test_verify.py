@@ -22,6 +22,7 @@ from initbench.runs.status import read_asked, status
 from tests.checks import failed
 from tests.commands import said
 from tests.msd_factory import make_msd
+from tests.recorded import record_values, reseal
 from tests.runs_factory import THIRTY_STEPS, run
 
 
@@ -67,7 +68,7 @@ def better(folder: Path) -> None:
 
 
 def claimed(folder: Path) -> None:
-    record = json.loads((folder / store.RECORD).read_text())
+    record = record_values(folder)
     (folder / store.RECORD).write_text(json.dumps(record | {"dice": 0.99}))
 
 
@@ -116,22 +117,14 @@ def test_what_was_changed_is_named_and_kept_off(
 
 
 def data_of(out: Path) -> str:
-    record = store.read_record(folder_of(out, "lwi"))
-    assert record is not None
+    record = record_values(folder_of(out, "lwi"))
     return str(record["asked"]["dataset"])
-
-
-def resealed(folder: Path) -> None:
-    """What a forger does who knows the format."""
-    record = json.loads((folder / store.RECORD).read_text())
-    del record["digest"]
-    store.write_json(folder / store.RECORD, store.seal(record, folder))
 
 
 def test_a_forger_who_reseals_is_found_by_making_it_again(out: Path) -> None:
     folder = folder_of(out)
     better(folder)
-    resealed(folder)
+    reseal(folder)
     wrong = failed(verify(folder, steps=1))
     assert "gives a Dice of" in wrong["score"]
     assert "other counts" in wrong["Dice"]
@@ -146,7 +139,7 @@ def test_other_weights_are_found(out: Path) -> None:
     assert "weights.safetensors was changed" in failed(verify(folder, steps=1))["files"]
     state = load_file(folder / store.WEIGHTS)
     save_file({key: torch.zeros_like(value) for key, value in state.items()}, folder / store.WEIGHTS)
-    resealed(folder)
+    reseal(folder)
     assert "not the weights that the record names" in failed(verify(folder, steps=1))["Dice"]
 
 
@@ -156,7 +149,7 @@ def test_another_curve_is_found(out: Path) -> None:
     header, first = (line.split(",") for line in text.splitlines()[:2])
     loss = first[header.index("loss")]
     (folder / store.CURVE).write_text(text.replace(loss, str(float(np.nextafter(float(loss), 0.0))), 1))
-    resealed(folder)
+    reseal(folder)
     assert "loss of pretext step 0 is" in failed(verify(folder, steps=2))["steps"]
 
 
@@ -171,20 +164,18 @@ def test_a_diverged_run_is_what_it_says_too(data: Path, tmp_path: Path, init: st
 
 def test_another_machine_is_compared_by_its_first_loss(out: Path) -> None:
     folder = folder_of(out)
-    record = json.loads((folder / store.RECORD).read_text())
+    record = record_values(folder)
     record["environment"]["fingerprint"] = "elsewhere"
-    (folder / store.RECORD).write_text(json.dumps(record))
-    resealed(folder)
+    reseal(folder, record)
     assert verify(folder, steps=2)[-1].detail.startswith("another machine or other packages: the first loss agrees")
 
 
 def test_changed_data_are_said(data: Path, out: Path, tmp_path: Path) -> None:
     changed = make_msd(tmp_path / data.name, cases=5, seed=7)
     folder = folder_of(out)
-    record = json.loads((folder / store.RECORD).read_text())
+    record = record_values(folder)
     record["asked"]["dataset"] = str(changed)
-    (folder / store.RECORD).write_text(json.dumps(record))
-    resealed(folder)
+    reseal(folder, record)
     assert "data_digest changed" in failed(verify(folder, steps=1))["settings"]
 
 
@@ -226,6 +217,5 @@ def test_a_run_that_was_copied_out_of_its_study(out: Path, tmp_path: Path) -> No
     shutil.copytree(folder_of(out), tmp_path / "alone")
     assert failed(verify(tmp_path / "alone", steps=1)) == {}
     above = Path("/seed-0")
-    record = store.read_record(folder_of(out))
-    assert record is not None
+    record = store.load_record(folder_of(out))
     assert asked(above, record).out == Path("/")

@@ -13,7 +13,7 @@ import pytest
 
 from initbench.runs import store
 from tests.commands import said
-from tests.recorded import write_run
+from tests.recorded import reseal, write_run
 
 CASES, SEEDS = 30, 5
 FORMS = ("table", "md", "csv", "json", "latex")
@@ -32,9 +32,7 @@ def write_study(out: Path, shifts: dict[str, float], backbone: str = "unetr", sp
             table = pd.DataFrame({"case": names, "class": 1, "class_name": "nodule", "tp": tp})
             table = table.assign(fp=1000 - tp, fn=1000 - tp, dice=tp / 1000, hd95_mm=None, nsd=None)
             table.to_csv(folder / store.CASES, index=False)
-            record = store.read_record(folder)
-            assert record is not None
-            store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+            reseal(folder)
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ from initbench.tables.study import read_study
 from initbench.tables.titles import settings
 from tests.listed import Listed
 from tests.msd_factory import make_msd
+from tests.recorded import record_values
 from tests.runs_factory import LIGHT, OPTIONS, SMALL, TINY, as_flags, run
 
 TWO_STEPS = (*SMALL, "steps.smoke=2")
@@ -152,7 +153,7 @@ def train(data: Path, out: Path, **options: Any) -> list[Any]:
 
 def test_every_part_is_a_block_of_its_own(study: tuple[Path, Path]) -> None:
     _, out = study
-    records = [store.read_record(folder) for folder in store.find_runs(out)]
+    records = [record_values(folder) for folder in store.find_runs(out)]
     resolved = [record["resolved"] for record in records if record]
     assert len(resolved) == len({record["cell"] for record in records if record}) == 8
     names = {"fold 1/2, trained on 2 cases", "fold 1/2", "fold 2/2, trained on 2 cases", "fold 2/2"}
@@ -251,7 +252,7 @@ def test_they_are_found_again_planned_retried_and_verified(study: tuple[Path, Pa
     assert len(planned) == 8
     request = from_json(next(run.request for run in planned if run.request["fold"] == "2/2"), out=out)
     assert request.fold == "2/2"
-    folder = next(f for f in store.find_runs(out) if "trained on" in (store.read_record(f) or {})["resolved"]["split"])
+    folder = next(f for f in store.find_runs(out) if "trained on" in record_values(f)["resolved"]["split"])
     assert [check.name for check in verify(folder, steps=2) if not check.passed] == []
     parts: dict[str, Any] = {"folds": ["1/2"], "train_cases": [2, 3], "seeds": 2, "placebo": False}
     wanted = cross_requests("default,uniform", LIGHT, str(data), out=out, assignments=TWO_STEPS, **parts, **OPTIONS)

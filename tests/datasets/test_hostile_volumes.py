@@ -10,9 +10,9 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import psutil
 import pytest
 
-from initbench import limits
 from initbench.datasets.inspect.examine import examine
 from initbench.datasets.msd import MsdDataset
 from initbench.errors import DataError
@@ -73,7 +73,7 @@ def test_what_fits_the_file_must_fit_the_memory(volume: Path, monkeypatch: pytes
     claim(label, (10, 10, 10), np.uint8, bytes(1000))
     MsdDataset(volume.parents[1]).load("case_00")
     memory = type("Memory", (), {"available": 7999})
-    monkeypatch.setattr(limits.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     with pytest.raises(DataError, match=r"case case_00: reading .*case_00\.nii.*: \(10, 10, 10\) voxels take") as caught:
         MsdDataset(volume.parents[1]).load("case_00")
     assert "GiB are free; close other programs" in str(caught.value)

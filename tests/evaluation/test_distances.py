@@ -167,10 +167,10 @@ def test_means_leave_out_what_is_missing_and_count_it() -> None:
         "d": [Distances(None, None), Distances(None, None)],
     }
     found = mean_distances(table, ("background", "one", "none"))
-    assert found["hd95_mm_per_class"]["one"] == {"mean": 3.0, "cases": 2, "reference_empty": 1, "prediction_empty": 1}
-    assert found["nsd_per_class"]["one"] == {"mean": 0.5, "cases": 3, "reference_empty": 1}
-    assert found["hd95_mm_per_class"]["none"] == {"mean": None, "cases": 0, "reference_empty": 4, "prediction_empty": 0}
-    assert found["nsd_per_class"]["none"] == {"mean": None, "cases": 0, "reference_empty": 4}
+    assert found["hd95_mm_per_class"]["one"].written() == {"mean": 3.0, "cases": 2, "reference_empty": 1, "prediction_empty": 1}
+    assert found["nsd_per_class"]["one"].written() == {"mean": 0.5, "cases": 3, "reference_empty": 1}
+    assert found["hd95_mm_per_class"]["none"].written() == {"mean": None, "cases": 0, "reference_empty": 4, "prediction_empty": 0}
+    assert found["nsd_per_class"]["none"].written() == {"mean": None, "cases": 0, "reference_empty": 4}
 
 
 @pytest.mark.parametrize("tolerance", [-1.0, math.nan, math.inf])

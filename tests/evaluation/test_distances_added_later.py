@@ -26,6 +26,7 @@ from initbench.runs import store, work
 from tests.checks import failed
 from tests.evaluation.measured_runs import copy, directly, rows_of
 from tests.msd_factory import make_msd
+from tests.recorded import reseal
 from tests.runs_factory import THIRTY_STEPS, record_of, run
 
 
@@ -41,7 +42,7 @@ def test_a_finished_run_gets_the_numbers_it_would_have_had(
     assert (done.cases, done.source) == (2, "predictions" if kept else "weights")
     assert (folder / store.CASES).read_bytes() == (with_distances / store.CASES).read_bytes()
     record = record_of(folder)
-    assert store.problem(folder, record, thorough=True) == ""
+    assert store.problem(folder, store.load_record(folder), thorough=True) == ""
     changed = {key for key in record if record[key] != before[key]}
     assert changed == {"distances", "hd95_mm_per_class", "nsd_per_class", "cost", "files", "sizes", "digest"}
     assert record["dice"] == before["dice"]
@@ -72,10 +73,15 @@ def test_measuring_twice_changes_nothing_and_another_tolerance_replaces(without_
     assert strict != lenient
 
 
-def reseal(folder: Path, **changes: Any) -> None:
-    """What a forger does who knows the format."""
-    record = {key: value for key, value in record_of(folder).items() if key != "digest"}
-    store.write_json(folder / store.RECORD, store.seal(record | changes, folder))
+def means(folder: Path) -> dict[str, Any]:
+    """Mean distances of a run's table, as its record would have them."""
+    found = mean_distances(read_cases(folder)[1], record_of(folder)["resolved"]["classes"])
+    return {key: {name: item.written() for name, item in per_class.items()} for key, per_class in found.items()}
+
+
+def forge(folder: Path, **changes: Any) -> None:
+    """Seals a record again with other values, as somebody does who knows the format."""
+    reseal(folder, record_of(folder) | changes)
 
 
 def replace_in_cases(folder: Path, column: str, change: Callable[[str], Any]) -> str:
@@ -97,7 +103,7 @@ def test_what_was_changed_is_refused(without_distances: Path, tmp_path: Path) ->
     before = snapshot(folder)
     with pytest.raises(InitbenchError, match=r"weights\.safetensors was changed"):
         measure_run(folder)
-    reseal(folder)
+    forge(folder)
     resealed = snapshot(folder)
     with pytest.raises(InitbenchError, match="not the weights that the record names"):
         measure_run(folder)
@@ -109,7 +115,7 @@ def test_other_counts_are_refused_by_the_case(without_distances: Path, tmp_path:
     case = replace_in_cases(folder, "tp", lambda tp: int(tp) + 1)
     with pytest.raises(InitbenchError, match=r"cases\.csv"):
         measure_run(folder)
-    reseal(folder)
+    forge(folder)
     before = snapshot(folder)
     with pytest.raises(InitbenchError, match=rf"weights give other counts than cases\.csv holds: {case};"):
         measure_run(folder)
@@ -138,20 +144,20 @@ def test_changed_predictions_are_refused_by_the_case(with_distances: Path, tmp_p
 def test_verify_finds_forged_distances(with_distances: Path, tmp_path: Path) -> None:
     folder = copy(with_distances, tmp_path)
     case = replace_in_cases(folder, "hd95_mm", lambda value: float(value) / 2)
-    reseal(folder)
+    forge(folder)
     wrong = failed(verify(folder, steps=1))
     assert wrong["score"] == "cases.csv gives another hd95_mm_per_class than the record says"
     assert wrong["Dice"] == f"other distances than in cases.csv: {case}"
-    reseal(folder, **mean_distances(read_cases(folder)[1], record_of(folder)["resolved"]["classes"]))
+    forge(folder, **means(folder))
     assert set(failed(verify(folder, steps=1))) == {"Dice"}
     replace_in_cases(folder, "hd95_mm", lambda value: "")
-    reseal(folder, **mean_distances(read_cases(folder)[1], record_of(folder)["resolved"]["classes"]))
+    forge(folder, **means(folder))
     assert set(failed(verify(folder, steps=1))) == {"Dice"}
 
 
 def test_a_run_without_a_result_is_refused(without_distances: Path, tmp_path: Path) -> None:
     folder = copy(without_distances, tmp_path)
-    reseal(folder, status="failed", reason="planted")
+    forge(folder, status="failed", reason="planted")
     with pytest.raises(UsageError, match="has no result: it failed"):
         measure_run(folder)
     with pytest.raises(UsageError, match="no record"):
@@ -161,7 +167,7 @@ def test_a_run_without_a_result_is_refused(without_distances: Path, tmp_path: Pa
 def test_other_data_are_refused(ten_cases: Path, without_distances: Path, tmp_path: Path) -> None:
     folder = copy(without_distances, tmp_path)
     changed = make_msd(tmp_path / ten_cases.name, cases=10, classes=3, seed=7)
-    reseal(folder, asked=record_of(folder)["asked"] | {"dataset": str(changed)})
+    forge(folder, asked=record_of(folder)["asked"] | {"dataset": str(changed)})
     with pytest.raises(InitbenchError, match="data_digest changed"):
         measure_run(folder)
 
@@ -190,7 +196,7 @@ def test_whoever_is_killed_leaves_the_run_whole(without_distances: Path, tmp_pat
     before, counts = record_of(folder), read_cases(folder)[0]
     assert not killed_at(folder, at)
     record = record_of(folder)
-    assert store.problem(folder, record, thorough=True) == ""
+    assert store.problem(folder, store.load_record(folder), thorough=True) == ""
     assert store.is_finished(folder)
     assert (record["dice"], record["weights_digest"]) == (before["dice"], before["weights_digest"])
     assert read_cases(folder)[0] == counts
@@ -198,8 +204,8 @@ def test_whoever_is_killed_leaves_the_run_whole(without_distances: Path, tmp_pat
     assert failed(verify(folder, steps=1)) == {}
     measure_run(folder)
     record = record_of(folder)
-    assert store.COMING not in record
-    assert store.problem(folder, record, thorough=True) == ""
+    assert "coming" not in record
+    assert store.problem(folder, store.load_record(folder), thorough=True) == ""
     assert record["distances"]["nsd_tolerance_mm"] == 2.0
     assert all(row["nsd"] for row in rows_of(folder))
     assert not list(folder.parent.glob(".seed-0-*"))
@@ -235,7 +241,7 @@ def test_every_change_of_a_file_is_among_them(without_distances: Path, tmp_path:
     assert killed_at(copy(without_distances, tmp_path / "whole"), STEPS)
     between = copy(without_distances, tmp_path / "between")
     assert not killed_at(between, STEPS - 3)
-    assert store.COMING in record_of(between)
+    assert "coming" in record_of(between)
     assert all(row["nsd"] for row in rows_of(between))
 
 

@@ -26,6 +26,7 @@ from initbench.runs import store
 from initbench.runs.read import read_runs
 from initbench.tables.leaderboard import leaderboard_sheets
 from initbench.tables.study import Scoring, read_study
+from tests.recorded import reseal
 from tests.runs_factory import THIRTY_STEPS, run, run_one
 
 COARSE = (*THIRTY_STEPS, "preprocess.spacing=3,1.5,1.5", "preprocess.intensity=window", "preprocess.resampling=monai")
@@ -88,9 +89,7 @@ def test_a_changed_second_table_is_found(data: Path, tmp_path: Path) -> None:
     table["tp"] += 1
     table.to_csv(folder / store.CASES_RESAMPLED, index=False)
     assert not {check.name: check.passed for check in verify(folder, steps=1)}["files"]
-    record = store.read_record(folder)
-    assert record is not None
-    store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+    reseal(folder)
     resealed = {check.name: check for check in verify(folder, steps=1)}
     assert resealed["files"].passed
     assert store.CASES_RESAMPLED in resealed["score"].detail
@@ -103,7 +102,7 @@ def test_tables_and_later_distances_leave_it_alone(data: Path, tmp_path: Path) -
     before = (folder / store.CASES_RESAMPLED).read_bytes()
     add_distances(folder)
     assert (folder / store.CASES_RESAMPLED).read_bytes() == before
-    assert store.problem(folder, store.read_record(folder) or {}, thorough=True) == ""
+    assert store.problem(folder, store.load_record(folder), thorough=True) == ""
     loaded = read_runs(tmp_path)
     assert len(loaded.cases) == len(pd.read_csv(folder / store.CASES))
 

@@ -26,6 +26,7 @@ from initbench.runs import store
 from initbench.stats.table import of_classes
 from initbench.tables.study import Scoring, read_study
 from tests import layouts
+from tests.recorded import record_values
 from tests.runs_factory import record_of, run_one
 
 REGIONS = ((1, 2, 3), (2, 3), (3,))
@@ -90,8 +91,7 @@ def test_tables_and_checks_see_regions(study: Study) -> None:
     )
     measured = add_distances(study.folder, tolerance_mm=2.0)
     assert (measured.cases, measured.source) == (1, "predictions")
-    record = store.read_record(study.folder)
-    assert record is not None
+    record = record_values(study.folder)
     assert list(record["nsd_per_class"]) == ["whole", "core", "enhancing"]
     assert list(pd.read_csv(study.folder / store.CASES)["class"]) == [4, 5, 6]
     assert all(check.passed for check in verify(study.folder, steps=2))

@@ -24,7 +24,7 @@ from initbench.runs.read import read_runs
 from initbench.tables.study import read_study
 from tests import layouts
 from tests.msd_factory import make_msd
-from tests.recorded import CASES, write_run
+from tests.recorded import CASES, record_values, write_run
 from tests.runs_factory import LIGHT, SMALL
 
 FRAMES = tuple(f"patient{number:03d}_frame{frame}" for number in (1, 2, 3) for frame in ("01", "12"))
@@ -47,8 +47,7 @@ def request(dataset: str, root: Path, **options: Any) -> RunRequest:
 
 
 def recorded(cell: Cell) -> dict[str, str]:
-    found: dict[str, str] = json.loads(json.dumps(header(cell, "planned", {})))["resolved"]["patients"]
-    return found
+    return header(cell, {}).resolved.patients
 
 
 # --- in the record ----------------------------------------------------------------------------------------------------
@@ -81,24 +80,22 @@ def test_a_run_is_the_same_whoever_its_cases_are_of(root: Path) -> None:
 def test_who_rewrites_a_record_keeps_them_under_its_seal(root: Path) -> None:
     for patients in (PAIRS, {}):
         folder = write_run(root, seed=len(patients), patients=patients)
-        record = store.read_record(folder)
-        assert record is not None
+        record = store.load_record(folder)
         content = (folder / store.CASES).read_bytes()
-        store.amend(folder, record, lambda path, content=content: path.write_bytes(content), {"distances": None})  # type: ignore[misc]
-        again = store.read_record(folder)
-        assert again is not None
-        assert again["resolved"] == record["resolved"]
+        write = lambda path, content=content: path.write_bytes(content)  # noqa: E731
+        store.amend(folder, record, write, record.changed(distances=None))
+        again = store.load_record(folder)
+        assert again.resolved == record.resolved
         assert store.problem(folder, again, thorough=True) == ""
-        again["resolved"]["patients"] = ITSELF
-        assert "was changed" in store.problem(folder, again)
+        other = again.model_copy(update={"resolved": again.resolved.model_copy(update={"patients": ITSELF})})
+        assert "was changed" in store.problem(folder, other)
 
 
 # --- read back --------------------------------------------------------------------------------------------------------
 
 
 def cell_of(folder: Path) -> str:
-    record = store.read_record(folder)
-    assert record is not None
+    record = record_values(folder)
     return str(record["cell"])
 
 
@@ -135,8 +132,7 @@ def test_of_runs_that_disagree_the_one_that_finished_last_counts(
 
 def test_a_changed_record_says_nothing(root: Path) -> None:
     folder = write_run(root, patients=PAIRS)
-    record = store.read_record(folder)
-    assert record is not None
+    record = record_values(folder)
     record["resolved"]["patients"] = ITSELF
     store.write_json(folder / store.RECORD, record)
     found = read_runs(root)
@@ -258,6 +254,6 @@ def test_the_request_of_a_record_finds_the_data_set(root: Path) -> None:
     """What `as_json` writes is what is looked up: a path that was relative when it was asked for is absolute."""
     make_msd(root / "Task90_Noise", cases=5)
     cell = resolve_cell(replace(request(str(root / "Task90_Noise"), root), data_root=None))
-    asked, cases = header(cell, "planned", {})["asked"], cell.prepared.split.test
+    asked, cases = header(cell, {}).asked.written(), cell.prepared.split.test
     made = older(root / "runs", asked, cases, dataset=cell.prepared.name)
     assert read_study(root / "runs").patients == {made: recorded(cell)}

@@ -16,11 +16,12 @@ import torch
 
 from initbench import interrupt
 from initbench.harness import run as run_module
-from initbench.runs import store, work
+from initbench.runs import work
 from initbench.training.checkpoints import Checkpoints
 from tests.crash_driver import digests, leftovers, study
 from tests.harness.resumed import settings
 from tests.hostile import Hostile
+from tests.recorded import record_values
 
 
 @pytest.fixture
@@ -86,8 +87,7 @@ def test_a_run_in_hand_on_two_machines_says_so(four_cases: Path, stopped: Path) 
     interrupt.install()
     [outcome] = study(settings(four_cases, stopped.parent), stopped)
     assert outcome.folder is not None
-    record = store.read_record(outcome.folder)
-    assert record is not None
+    record = record_values(outcome.folder)
     assert record["environment"]["machines"] == ["elsewhere", here]
     assert record["environment"]["fingerprint"] == f"elsewhere+{here}"
 

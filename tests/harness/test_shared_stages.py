@@ -13,6 +13,7 @@ from initbench import digest, seeding
 from initbench.runs import store
 from tests.crash_driver import study
 from tests.harness.resumed import settings
+from tests.recorded import record_values
 from tests.runs_factory import THIRTY_STEPS, run
 
 # --- shared init stages -----------------------------------------------------------------------------------------------
@@ -31,7 +32,7 @@ def test_an_init_stage_is_shared_where_nothing_differs_for_it(four_cases: Path, 
     assert len(stages(tmp_path / "runs")) == 1
     both(four_cases, tmp_path / "runs", more=["optimizer.lr=0.002"])
     assert len(stages(tmp_path / "runs")) == 1
-    records = [store.read_record(outcome.folder) for outcome in (equal_total, equal_finetune)]
+    records = [record_values(outcome.folder) for outcome in (equal_total, equal_finetune)]
     costs = [record["cost"]["init"] for record in records if record]
     assert costs[0] == costs[1]  # what it cost, once, and not nothing
     assert costs[0]["steps"] == 12

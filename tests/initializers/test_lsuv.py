@@ -17,9 +17,9 @@ import initbench
 from initbench.errors import UsageError
 from initbench.protocols import Grid, Structure
 from initbench.recipes.load import load_recipe
-from initbench.runs import store
 from initbench.sampling.volumes import UnlabelledSampler, make_volume
 from tests.msd_factory import make_msd
+from tests.recorded import record_values
 
 PATCH: Grid = (8, 16, 16)
 BODY = {"first.weight", "up.weight", "linear.weight", "last.weight"}
@@ -260,6 +260,5 @@ def test_a_run_takes_all_its_steps_for_training(tmp_path: Path) -> None:
     assert outcome.state == "ok", outcome.message
     assert "layers have output variance 1 within 0.1" in outcome.message
     assert outcome.folder is not None
-    record = store.read_record(outcome.folder)
-    assert record is not None
+    record = record_values(outcome.folder)
     assert (record["cost"]["init"]["steps"], record["cost"]["train"]["steps"]) == (0, 2)

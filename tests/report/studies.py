@@ -15,7 +15,7 @@ from initbench.report import page
 from initbench.report.content import Block, Content, assemble
 from initbench.runs import store
 from initbench.tables import study
-from tests.recorded import PLACEBO, write_run
+from tests.recorded import PLACEBO, record_values, reseal, write_run
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 EVIL = "<script>alert(1)</script>\"'&"
@@ -48,8 +48,7 @@ def write_pictured_run(
     total = 100.0 + seed + pretext
     reported = [names.format(k) for k in range(cases)]
     folder = write_run(out, init, 0.7 + shift, seed=seed, seconds=(pretext, total), reported_cases=reported, **options)
-    record = store.read_record(folder)
-    assert record is not None
+    record = record_values(folder)
     if record["status"] == "failed":
         return folder
     hard = np.random.default_rng(3).normal(0, 0.05, cases)
@@ -66,7 +65,7 @@ def write_pictured_run(
         write_curve(folder / store.CURVE, 120, 20 if pretext else 0)
     if slices:
         write_slices(folder / store.SLICES, list(table["case"]), seed + len(init))
-    store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+    reseal(folder, record)
     return folder
 
 
@@ -79,9 +78,7 @@ def change_cases(out: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> N
 def change_run(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     """Changes the table of cases of one run and seals the run again."""
     change(pd.read_csv(folder / store.CASES)).to_csv(folder / store.CASES, index=False)
-    record = store.read_record(folder)
-    assert record is not None
-    store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+    reseal(folder)
 
 
 def write_curve(path: Path, steps: int, pretext: int = 0) -> None:

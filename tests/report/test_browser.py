@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from initbench.runs import store
-from tests.recorded import PLACEBO
+from tests.recorded import PLACEBO, record_values
 from tests.report.browsing import Opened, visit
 
 
@@ -80,8 +79,7 @@ def test_filters_hide_rows_and_blocks(opened: Opened) -> None:
 
 
 def test_a_click_shows_where_a_row_comes_from(opened: Opened, whole: Path) -> None:
-    record = store.read_record(next(whole.glob("phantom-lung/*/kaiming-*/seed-0")))
-    assert record is not None
+    record = record_values(next(whole.glob("phantom-lung/*/kaiming-*/seed-0")))
     button = opened.tab.locator("#b1-board button.provenance", has_text="kaiming-normal")
     dialog = opened.tab.locator(f"#{button.get_attribute('data-dialog')}")
     assert not dialog.is_visible()

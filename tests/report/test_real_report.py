@@ -11,8 +11,8 @@ import pytest
 
 import initbench
 from initbench.report.page import write
-from initbench.runs import store
 from initbench.tables.study import read_study
+from tests.recorded import record_values
 from tests.report.browsing import Opened, visit
 from tests.shared_data import shared
 
@@ -70,9 +70,7 @@ def test_a_real_report_sorts_filters_and_tells_where_it_comes_from(page: Opened,
     assert tab.locator("table[id$='-board'] tbody tr:visible").count() == 4
     tab.fill("#filter-init", "")
     tab.locator("button.provenance", has_text="lwi").first.click()
-    record = store.read_record(next(out.glob("hippocampus/unetr/lwi-*/seed-0")))
-    assert record is not None
-    cells = {store.read_record(folder)["cell"] for folder in out.glob("hippocampus/*/lwi-*/seed-0")}  # type: ignore[index]
+    cells = {record_values(folder)["cell"] for folder in out.glob("hippocampus/*/lwi-*/seed-0")}
     assert any(cell in tab.locator("dialog:visible").inner_text() for cell in cells)
     tab.keyboard.press("Escape")
     for figure in ("forest", "strips", "curves", "cost", "heat", "overlays"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import math
 from pathlib import Path
 
@@ -14,28 +13,16 @@ from initbench import dice
 from initbench.errors import UsageError
 from initbench.runs import store
 from initbench.runs.read import read_runs
-from tests.folders import ROOT
-from tests.recorded import CASES, write_run
-
-
-def _keys(name: str) -> tuple[set[str], set[str]]:
-    """Keys of the record and of its `resolved`, as harness/record.py writes them; read without importing torch."""
-    tree = ast.parse((ROOT / "initbench/harness/record.py").read_text("utf-8"))
-    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
-    table = next(node.value for node in ast.walk(function) if isinstance(node, ast.Return))
-    assert isinstance(table, ast.Dict)
-    named = {key.value: value for key, value in zip(table.keys, table.values, strict=True) if isinstance(key, ast.Constant)}
-    resolved = named["resolved"]
-    assert isinstance(resolved, ast.Dict)
-    return set(named), {key.value for key in resolved.keys if isinstance(key, ast.Constant)}
+from initbench.runs.record import Head, Resolved
+from tests.recorded import CASES, record_values, reseal, write_run
 
 
 def test_hand_made_records_have_the_keys_of_real_ones(tmp_path: Path) -> None:
-    record = store.read_record(write_run(tmp_path))
-    assert record is not None
-    header, resolved = _keys("header")
-    assert set(record["resolved"]) == resolved
-    assert header <= set(record)
+    record = record_values(write_run(tmp_path))
+    sometimes = {"split_caveat", "labels", "regions"}
+    assert set(record["resolved"]) == set(Resolved.model_fields) - sometimes
+    head = {field.alias or name for name, field in Head.model_fields.items()}
+    assert head <= set(record)
 
 
 def test_runs_are_read_with_their_types(tmp_path: Path) -> None:
@@ -88,11 +75,10 @@ def test_cases_are_read_with_their_types(tmp_path: Path) -> None:
 
 def test_case_names_stay_text(tmp_path: Path) -> None:
     folder = write_run(tmp_path)
-    text = (folder / store.CASES).read_text("utf-8").replace("case_01", "001").replace("case_02", "NA")
-    (folder / store.CASES).write_text(text, "utf-8")
-    record = store.read_record(folder)
-    assert record is not None
-    store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+    for name in (store.CASES, store.RECORD):
+        text = (folder / name).read_text("utf-8").replace("case_01", "001").replace("case_02", "NA")
+        (folder / name).write_text(text, "utf-8")
+    reseal(folder)
     assert list(initbench.load_cases(tmp_path)["case"]) == ["001", "NA", "case_03", "case_04"]
 
 
@@ -102,7 +88,7 @@ def test_a_corrupt_record_is_passed_over(tmp_path: Path, content: bytes) -> None
     folder = write_run(tmp_path, "lwi", 0.6)
     (folder / store.RECORD).write_bytes(content)
     assert list(initbench.load_runs(tmp_path)["init"]) == ["default"]
-    assert read_runs(tmp_path).unreadable == (folder,)
+    assert [item.folder for item in read_runs(tmp_path).unreadable] == [folder]
     assert set(initbench.load_cases(tmp_path)["init"]) == {"default"}
     assert not store.is_finished(folder)
 

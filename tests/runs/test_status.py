@@ -14,6 +14,7 @@ import pytest
 from initbench.cli.app import main
 from initbench.harness.request import RunRequest, as_json, from_json
 from initbench.runs import store, work
+from initbench.runs.record import Where
 from initbench.runs.status import AskedRun, read_asked, status, time_left
 from tests.msd_factory import make_msd
 from tests.runs_factory import LIGHT, THIRTY_STEPS, run
@@ -134,9 +135,8 @@ def test_where_a_run_failed_is_on_record(data: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(score.overlay, "draw", broken)
     [outcome] = run(data, tmp_path / "runs", settings=THIRTY_STEPS)
     assert outcome.folder is not None
-    record = store.read_record(outcome.folder)
-    assert record is not None
-    assert record["where"] == {"state": "evaluating", "step": 1, "total": 1}
+    record = store.load_record(outcome.folder)
+    assert record.where == Where(state="evaluating", step=1, total=1)
 
 
 def test_status_without_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

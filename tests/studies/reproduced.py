@@ -15,7 +15,7 @@ from initbench.published.trials import Overrides
 from initbench.recipes.load import load_recipe
 from initbench.runs import store
 from tests.commands import said
-from tests.recorded import write_run
+from tests.recorded import record_values, reseal, write_run
 
 TABLE = tables.get("lwi:table-6")
 TINY = Overrides("phantom-lung", "unetr", "tiny", "smoke")
@@ -46,10 +46,11 @@ def write_cases(folder: Path, rows: pd.DataFrame) -> None:
     wrong = 1000 - rows["tp"]
     table = rows.assign(fp=wrong, fn=wrong, dice=rows["tp"] / 1000, hd95_mm=None, nsd=None)
     table.to_csv(folder / store.CASES, index=False)
-    record = store.read_record(folder)
-    assert record is not None
-    own = {key: value for key, value in record.items() if key != "digest"} | {"dice": float(table["dice"].mean())}
-    store.write_json(folder / store.RECORD, store.seal(own, folder))
+    record = record_values(folder)
+    own = record | {"dice": float(table["dice"].mean())}
+    cases = list(dict.fromkeys(table["case"]))
+    own["resolved"] |= {"reported_cases": cases, "patients": dict(zip(cases, cases, strict=True))}
+    reseal(folder, own)
 
 
 def write_rows(out: Path, inits: dict[str, float], seeds: int = 3, **options: Any) -> None:

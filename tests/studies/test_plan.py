@@ -22,6 +22,7 @@ from initbench.studies.sweep import cross_requests
 from initbench.tables import plan
 from initbench.tables.plan import plan_sheets
 from initbench.tables.sheet import FORMS
+from tests.recorded import record_values
 from tests.runs_factory import LIGHT, OPTIONS, SMALL, as_flags, run
 from tests.studies.planned import NOISE, many
 
@@ -79,12 +80,11 @@ def test_work_that_is_left_is_what_run_does(data: Path, tmp_path: Path) -> None:
     study = look(data, tmp_path, "default,mae", protocol="both")
     for item, outcome in zip(study.runs, run(data, tmp_path, "default,mae", protocol="both"), strict=True):
         assert outcome.folder is not None
-        record = store.read_record(outcome.folder)
-        assert record is not None
-        assert item.record["cell"] == record["cell"]
+        record = record_values(outcome.folder)
+        assert item.head.cell == record["cell"]
         assert item.train_steps == record["cost"]["train"]["steps"]
-        assert json.loads(json.dumps(item.resolved)) == record["resolved"]
-    first, second = (item for item in study.runs if item.resolved["learned"])
+        assert json.loads(json.dumps(item.resolved.written())) == record["resolved"]
+    first, second = (item for item in study.runs if item.resolved.learned)
     assert (first.init_stage, second.init_stage) == (True, False)  # one pretext for both protocols
     assert (first.init_steps, second.init_steps) == (2, 0)
     assert (first.keeps, second.keeps) == (True, False)

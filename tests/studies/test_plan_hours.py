@@ -29,7 +29,7 @@ def test_seconds_by_hand() -> None:
 
 def test_another_inits_pretext_is_borrowed_and_named() -> None:
     run = expected("lwi", pretext=30)
-    measured = Costs({costs.pace_of(run.record): (sample(), sample("mae", pretext=10, seconds=40.0))})
+    measured = Costs({costs.pace_of(run.head): (sample(), sample("mae", pretext=10, seconds=40.0))})
     time = plan.time_of([run], measured)
     assert time.seconds == pytest.approx(100 + 10 + 120)
     assert time.borrowed == ("lwi",)
@@ -37,7 +37,7 @@ def test_another_inits_pretext_is_borrowed_and_named() -> None:
 
 @pytest.mark.parametrize("change", [{"size": "paper"}, {"backbone": "unet"}, {"dataset": "liver"}, {"precision": "float32"}])
 def test_only_like_runs_say_how_long(change: dict[str, Any]) -> None:
-    measured = Costs({costs.pace_of(expected().record): (sample(),)})
+    measured = Costs({costs.pace_of(expected().head): (sample(),)})
     assert plan.time_of([expected(steps=7)], measured).known == 1
     assert plan.time_of([expected(resolved=change)], measured).known == 0
 
@@ -45,7 +45,7 @@ def test_only_like_runs_say_how_long(change: dict[str, Any]) -> None:
 def test_the_interval_covers_sums_of_runs_to_come() -> None:
     rng, hits, trials = np.random.default_rng(0), 0, 3000
     runs = [expected()] * 8
-    key = costs.pace_of(runs[0].record)
+    key = costs.pace_of(runs[0].head)
     for _ in range(trials):
         found = plan.time_of(runs, Costs({key: tuple(sample(train=pace, case=0.0) for pace in rng.normal(1, 0.1, 4))}))
         hits += abs(found.seconds - 100 * rng.normal(1, 0.1, 8).sum()) <= found.half
@@ -53,7 +53,7 @@ def test_the_interval_covers_sums_of_runs_to_come() -> None:
 
 
 def test_one_measured_run_has_no_spread() -> None:
-    measured = Costs({costs.pace_of(expected().record): (sample(),)})
+    measured = Costs({costs.pace_of(expected().head): (sample(),)})
     assert math.isnan(plan.time_of([expected()], measured).half)
     study = StudyPlan((expected(),), measured, "equal-total", 1, 1, True, 10**12)
     assert "about 1.8 GPU-min (measured: 1 run of this backbone and size on this device; spread unknown)" in title(study)
@@ -62,7 +62,7 @@ def test_one_measured_run_has_no_spread() -> None:
 def test_what_is_not_known_is_said() -> None:
     study = StudyPlan((expected(),), Costs(), "equal-total", 1, 1, False, 10**12)
     assert "hours unknown: no run of this backbone at this size on this device yet" in title(study)
-    half = Costs({costs.pace_of(expected().record): (sample(),)})
+    half = Costs({costs.pace_of(expected().head): (sample(),)})
     mixed = StudyPlan((expected(), expected(resolved={"backbone": "unet"})), half, "equal-total", 1, 1, False, 10**12)
     assert "for 1 of the 2 new runs, the others unknown" in title(mixed)
 
@@ -70,7 +70,7 @@ def test_what_is_not_known_is_said() -> None:
 @pytest.mark.parametrize(("jobs", "lanes", "minutes"), [(1, 4, None), (2, 4, "4.0 min"), (8, 4, "2.0 min"), (9, 9, "1.0 min")])
 def test_time_from_start_to_end(jobs: int, lanes: int, minutes: str | None) -> None:
     runs = tuple(expected(steps=50, resolved={"seed": seed}) for seed in range(8))
-    measured = Costs({costs.pace_of(runs[0].record): (sample(),)})
+    measured = Costs({costs.pace_of(runs[0].head): (sample(),)})
     said = notes(StudyPlan(runs, measured, "equal-total", jobs, lanes, True, 10**12))
     assert (f"About {minutes} from start to end" in said) if minutes else ("start to end" not in said)
     assert ("share what there is" in said) == (jobs > lanes)

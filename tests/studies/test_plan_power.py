@@ -20,8 +20,8 @@ from initbench.stats.summary import Interval
 from initbench.stats.table import score_tables
 from initbench.tables import plan, power
 from initbench.tables.plan import plan_sheets
-from tests.recorded import write_run
-from tests.studies.planned import NOISE, expected, many, notes
+from tests.recorded import reseal, write_run
+from tests.studies.planned import NOISE, expected, many, notes, resolved
 
 QUIET = stated(0.1, 0.2, 0.5)  # two cases find something under it
 
@@ -121,7 +121,7 @@ def test_the_warning_names_the_part_that_decides_nothing() -> None:
     assert [bool(block["undecidable"]) for block in blocks] == [False, True]
     (warning,) = (line for line in notes(study, [], NOISE).splitlines() if line.startswith("Warning: this study"))
     assert warning.startswith("Warning: this study of lung × unet can decide nothing: with one reported case")
-    alone = tuple(run for run in many(1) if run.resolved["init"] == "default")
+    alone = tuple(run for run in many(1) if run.resolved.init == "default")
     assert "can decide nothing" not in notes(replace(study, runs=alone), [], NOISE)  # nothing is asked of it
 
 
@@ -132,30 +132,27 @@ def test_the_nearest_pilot_is_named(tmp_path: Path) -> None:
             for seed in range(3):
                 write_two_cases(tmp_path, rng, init, seed, backbone=backbone, dataset="lung", variant="default", precision="bf16")
     tables = score_tables(initbench.load_runs(tmp_path), initbench.load_cases(tmp_path))
-    own: dict[str, Any] = {
-        "dataset": "lung", "backbone": "unet", "variant": "default", "size": "tiny", "steps": 120, "precision": "bf16",
-        "split": "auto", "recipe_digest": "a" * 12,
-    }  # fmt: skip
+    own = resolved(backbone="unet", steps=120)
     found = plan.nearest(own, tables)
     assert found is not None
     assert (found.own, found.source) == (True, "lung × unet")
-    other = plan.nearest({**own, "backbone": "nnformer"}, tables)
+    other = plan.nearest(own.model_copy(update={"backbone": "nnformer"}), tables)
     assert other is not None
     assert (other.own, other.source) == (False, "lung × unet")
     for seed in range(3):
         for init in ("default", "mae"):
             write_two_cases(tmp_path, rng, init, seed, backbone="nnformer", dataset="liver", variant="default", precision="bf16")
     more = score_tables(initbench.load_runs(tmp_path), initbench.load_cases(tmp_path))
-    same_data = plan.nearest({**own, "backbone": "nnformer"}, more)
+    same_data = plan.nearest(own.model_copy(update={"backbone": "nnformer"}), more)
     assert same_data is not None
     assert same_data.source == "lung × unet"  # the data set counts before the network
-    longer = plan.nearest({**own, "steps": 90_000}, tables)
+    longer = plan.nearest(own.model_copy(update={"steps": 90_000}), tables)
     assert longer is not None
     assert (longer.own, longer.source) == (False, "lung × unet, tiny size, 120 steps")
-    fold = plan.nearest({**own, "split": "fold 1/5"}, tables)
+    fold = plan.nearest(own.model_copy(update={"split": "fold 1/5"}), tables)
     assert fold is not None
     assert (fold.own, fold.source) == (False, "lung × unet, split auto")
-    recipe = plan.nearest({**own, "recipe_digest": "b" * 12}, tables)
+    recipe = plan.nearest(own.model_copy(update={"recipe_digest": "b" * 12}), tables)
     assert recipe is not None
     assert (recipe.own, recipe.source) == (False, "lung × unet, another recipe")
     assert plan.nearest(own, []) is None
@@ -164,11 +161,9 @@ def test_the_nearest_pilot_is_named(tmp_path: Path) -> None:
     assert "no runs to take the noise from" in notes(study, [])
 
 
-def write_two_cases(out: Path, rng: np.random.Generator, init: str, seed: int, **resolved: Any) -> None:
-    folder = write_run(out, init, 0.5, seed=seed, weights=f"{init}{seed}{resolved['backbone']}", **resolved)
+def write_two_cases(out: Path, rng: np.random.Generator, init: str, seed: int, **own: Any) -> None:
+    own["reported_cases"] = ["case_01", "case_02", "case_03"]
+    folder = write_run(out, init, 0.5, seed=seed, weights=f"{init}{seed}{own['backbone']}", **own)
     rows = [f"case_0{k},1,nodule,{tp},{50 - tp},{50 - tp},{tp / 50},," for k, tp in enumerate(rng.integers(20, 40, 3), start=1)]
     (folder / store.CASES).write_text("\n".join(["case,class,class_name,tp,fp,fn,dice,hd95_mm,nsd", *rows]) + "\n")
-    record = store.read_record(folder)
-    assert record is not None
-    record.pop("digest")
-    store.write_json(folder / store.RECORD, store.seal(record, folder))
+    reseal(folder)

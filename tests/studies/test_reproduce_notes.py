@@ -12,7 +12,7 @@ from initbench.cli.app import main
 from initbench.published.trials import Overrides
 from initbench.runs import store
 from tests.commands import said
-from tests.recorded import write_run
+from tests.recorded import record_values, reseal, write_run
 from tests.studies.reproduced import PHANTOM, TABLE, report, resolved, rows_of, write_rows
 
 
@@ -20,10 +20,9 @@ def test_runs_outside_the_shared_seeds_are_said(tmp_path: Path, capsys: pytest.C
     write_rows(tmp_path, {"default": 0.0}, seeds=2)
     write_rows(tmp_path, {"lwi": 0.03})
     (folder,) = tmp_path.glob("*/*/lwi-*/seed-2")
-    record = store.read_record(folder)
-    assert record is not None
-    own = {key: value for key, value in record.items() if key != "digest"} | {"status": "diverged"}
-    store.write_json(folder / store.RECORD, store.seal(own, folder))
+    record = record_values(folder)
+    own = record | {"status": "diverged"}
+    reseal(folder, own)
     text = " ".join(report(capsys, tmp_path, "--shared-seeds", form="md").split())
     assert "1 diverged run lies outside the shared seeds, where nothing is counted: order + masking (seed 2)." in text
     assert "diverged, scored 0" not in text
@@ -111,6 +110,6 @@ def test_what_the_leaderboard_warns_of_is_warned_of(tmp_path: Path, capsys: pyte
         main(["reproduce", "lwi:table-6", *PHANTOM, "--report-only", "--out", str(tmp_path), "--format", "md"])
     assert ended.value.code == 0
     printed = capsys.readouterr()
-    assert f"{broken}: its record cannot be read; it is kept off" in " ".join(printed.err.split())
+    assert f"{broken}: record.json is kept off: " in " ".join(printed.err.split())
     assert "rows come from different environments" in printed.out
     assert f"order + masking: {changed} is kept off, see `initbench verify {changed}`" in printed.out

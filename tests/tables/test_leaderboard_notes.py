@@ -101,12 +101,16 @@ def test_mixed_environments_are_flagged(tmp_path: Path) -> None:
 def test_seeds_that_were_added_later_are_said_to_be(tmp_path: Path) -> None:
     write_block(tmp_path, {"default": [0.60, 0.62, 0.64], "uniform": [0.6, 0.63, 0.61]})
     folders = {init: sorted(tmp_path.glob(f"*/*/{init}-*/seed-*")) for init in ("default", "uniform")}
-    first = [AskedRun(init, {"init": init, "seed": n}, folders[init][n]) for init in folders for n in (0, 1)]
+
+    def planned(init: str, seed: int) -> AskedRun:
+        return AskedRun(init, {"init": init, "backbone": "unetr", "dataset": "lung", "seed": seed}, folders[init][seed])
+
+    first = [planned(init, seed) for init in folders for seed in (0, 1)]
     write_asked(tmp_path, first)
     assert not any("Seeds were added" in note for note in notes(tmp_path))
     for path in (tmp_path / ".sweeps").iterdir():
         path.write_text(path.read_text("utf-8").replace('"asked": "20', '"asked": "10'), "utf-8")  # a thousand years ago
-    write_asked(tmp_path, [*first, *(AskedRun(init, {"init": init, "seed": 2}, folders[init][2]) for init in folders)])
+    write_asked(tmp_path, [*first, *(planned(init, 2) for init in folders)])
     (said,) = (note for note in notes(tmp_path) if "Seeds were added" in note)
     assert said.startswith("Seeds were added: 0–1 (10")
     assert ", then 2 (20" in said

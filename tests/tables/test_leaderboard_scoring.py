@@ -20,7 +20,7 @@ from initbench.tables.leaderboard_pooled import pooled_sheets
 from initbench.tables.power import power_sheets
 from initbench.tables.study import Scoring, Study
 from initbench.tables.variance import variance_sheets
-from tests.recorded import PLACEBO, write_block, write_run
+from tests.recorded import PLACEBO, reseal, write_block, write_run
 from tests.tables.boards import DEFAULTS, rows
 
 
@@ -40,9 +40,7 @@ def unlike(tmp_path: Path) -> Study:
     for seed, folder in enumerate(sorted(tmp_path.glob("*/*/default-*/seed-*"))):
         table = (folder / store.CASES).read_text("utf-8")
         (folder / store.CASES).write_text(table.replace(",0,7,0,", f",0,{0 if seed else 7},0,"), "utf-8")
-        record = store.read_record(folder)
-        assert record is not None
-        store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+        reseal(folder)
     return study.read_study(tmp_path, scoring=Scoring(policy="nnunet"))
 
 
@@ -93,9 +91,7 @@ def with_distances(folder: Path, hd95: float | None = 3.5) -> None:
     if hd95 is not None:
         cases.loc[held, "hd95_mm"] = hd95
     cases.to_csv(folder / store.CASES, index=False)
-    record = store.read_record(folder)
-    assert record is not None
-    store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+    reseal(folder)
 
 
 def test_inits_without_distances_are_named_with_what_adds_them(tmp_path: Path) -> None:
@@ -142,9 +138,7 @@ def test_classes_that_no_reference_holds_are_no_matter_of_distances(tmp_path: Pa
     lines = (folder / store.CASES).read_text("utf-8").splitlines()
     empty = [f"case_0{k},1,nodule,0,7,0,,," for k in range(1, 5)]
     (folder / store.CASES).write_text("\n".join([lines[0], *empty]) + "\n", "utf-8")
-    record = store.read_record(folder)
-    assert record is not None
-    store.write_json(folder / store.RECORD, store.seal({k: v for k, v in record.items() if k != "digest"}, folder))
+    reseal(folder)
     with pytest.raises(UsageError, match="has dice: the references of its cases hold none") as caught:
         class_sheets(study.read_study(tmp_path))
     assert "measure" not in str(caught.value)

@@ -14,6 +14,7 @@ from initbench.runs.read import read_runs
 from initbench.stats.components import Components, components
 from initbench.stats.table import score_tables
 from tests import benchmark_scripts
+from tests.recorded import record_values
 from tests.runs_factory import record_of, run_one
 
 synthetic = benchmark_scripts.load("synthetic_study")
@@ -28,8 +29,7 @@ def test_records_have_what_those_of_runs_have(data: Path, tmp_path: Path) -> Non
     real = record_of(trained)
     synthetic.write_study(tmp_path / "made", synthetic.Design(1, 1, 2, 1, 3, diverged=0.0))
     folder = next(store.find_runs(tmp_path / "made"))
-    made = store.read_record(folder)
-    assert made is not None
+    made = record_values(folder)
     assert keys(real, 1) == keys(made, 1)
     for part in ("resolved", "cost"):
         assert set(real[part]) == set(made[part])
@@ -49,10 +49,9 @@ def test_files_are_whole_and_the_same_twice(tmp_path: Path) -> None:
         files.append({path.relative_to(tmp_path / out): path.read_bytes() for path in found})
     assert files[0] == files[1]
     for folder in store.find_runs(tmp_path / "a"):
-        record = store.read_record(folder)
-        assert record is not None
-        states.append(record["status"])
-        if record["status"] in store.FINISHED:
+        record = store.load_record(folder)
+        states.append(record.status)
+        if record.has_result:
             assert store.problem(folder, record, thorough=True) == ""
     assert set(states) == {"ok", "diverged", "failed"}
     cases = initbench.load_cases(tmp_path / "a")

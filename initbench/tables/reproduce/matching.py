@@ -20,6 +20,7 @@ from initbench.published import trials
 from initbench.published.trials import Overrides, Trial, dataset_names, usual_split
 from initbench.recipes.settings import AutoSettings, Recipe
 from initbench.runs import store
+from initbench.runs.record import Asked, Record, Resolved
 from initbench.stats.blocks import is_placebo, whole_split
 from initbench.stats.table import SCORED
 
@@ -56,7 +57,7 @@ class _Candidate:
     label: str
     trial: Trial
     cell: str
-    resolved: Mapping[str, Any]
+    resolved: Resolved
     scored: int
     asked: str
 
@@ -80,7 +81,7 @@ def find(runs: pd.DataFrame, asked: Sequence[Trial], overrides: Overrides, only:
             continue
         scored, last = int(own["status"].isin(SCORED).sum()), str(own["asked"].max())
         sets.setdefault(str(own["precision"].iloc[0]), []).extend(
-            _Candidate(label, trial, str(cell), record["resolved"], scored, last)
+            _Candidate(label, trial, str(cell), record.resolved, scored, last)
             for label, trial in _answered(record, asked, overrides).items()
         )
     return [_chosen(precision, found) for precision, found in sorted(sets.items()) if found]
@@ -88,7 +89,7 @@ def find(runs: pd.DataFrame, asked: Sequence[Trial], overrides: Overrides, only:
 
 def _chosen(precision: str, found: Sequence[_Candidate]) -> Found:
     of_data = _of_one_state(
-        found, lambda item: (item.trial.dataset, item.trial.train_cases), lambda item: item.resolved["data_digest"]
+        found, lambda item: (item.trial.dataset, item.trial.train_cases), lambda item: item.resolved.data_digest
     )
     of_code = _of_one_state(of_data, lambda item: item.trial.setting, _code)
     kept = {item.label: item.cell for item in _of_one_state(of_code, lambda item: item.label, lambda item: item.cell)}
@@ -116,16 +117,16 @@ def _weight(members: Sequence[_Candidate]) -> tuple[int, int, str, str]:
 
 
 def _code(item: _Candidate) -> Hashable:
-    return item.resolved["variant"], item.resolved["backbone_source"], item.resolved["recipe_digest"]
+    return item.resolved.variant, item.resolved.backbone_source, item.resolved.recipe_digest
 
 
-def _answered(record: Mapping[str, Any], asked: Sequence[Trial], overrides: Overrides) -> dict[str, Trial]:
+def _answered(record: Record, asked: Sequence[Trial], overrides: Overrides) -> dict[str, Trial]:
     """The rows that a record may answer, by label."""
-    resolved = record["resolved"]
-    if resolved.get("regimen", "plain") != "plain" or resolved.get("fixed_streams"):
+    resolved = record.resolved
+    if resolved.regimen != "plain" or resolved.fixed_streams:
         return {}
     fits = [trial for trial in asked if _same_setting(record, trial, overrides)]
-    if is_placebo(resolved["init"]):
+    if is_placebo(resolved.init):
         own = control(asked)
         return {PLACEBO_LABEL: own} if own is not None and own in fits else {}
     return {trial.label: trial for trial in fits if _same_init(resolved, trial)}
@@ -138,13 +139,13 @@ def control(asked: Sequence[Trial]) -> Trial | None:
     return next((trial for trial in plain if trial.setting in compared), plain[0] if plain else None)
 
 
-def _same_init(resolved: Mapping[str, Any], trial: Trial) -> bool:
+def _same_init(resolved: Resolved, trial: Trial) -> bool:
     """The same name and parameters; of a file its name is compared, as its digest is in no published row."""
-    asked, shown = trial.init, spec.parse(resolved["init"])
-    given, known = dict(asked.params), dict(resolved.get("init_params") or {})
+    asked, shown = trial.init, spec.parse(resolved.init)
+    given, known = dict(asked.params), resolved.init_params
     if asked.name != shown.name or set(dict(shown.params)) - set(given):
         return False
-    if resolved["learned"] and resolved["protocol"] != trial.protocol:
+    if resolved.learned and resolved.protocol != trial.protocol:
         return False
     return all(_same_value(value, known.get(key), dict(shown.params).get(key)) for key, value in given.items())
 
@@ -160,51 +161,51 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _same_setting(record: Mapping[str, Any], trial: Trial, overrides: Overrides) -> bool:
-    resolved = record["resolved"]
+def _same_setting(record: Record, trial: Trial, overrides: Overrides) -> bool:
+    resolved = record.resolved
     return (
         _same_dataset(record, trial)
-        and resolved["size"] == overrides.size
-        and resolved["budget"] == overrides.budget
+        and resolved.size == overrides.size
+        and resolved.budget == overrides.budget
         and _same_split(record, trial, overrides)
         and _same_backbone(resolved, trial)
-        and any(_same_recipe(resolved, recipe, trial, overrides) for recipe in _recipes(trial, resolved["dataset"], overrides))
+        and any(_same_recipe(resolved, recipe, trial, overrides) for recipe in _recipes(trial, resolved.dataset, overrides))
     )
 
 
-def _same_dataset(record: Mapping[str, Any], trial: Trial) -> bool:
+def _same_dataset(record: Record, trial: Trial) -> bool:
     """By its name, or by the folder that was asked for: what lies there may be a data set of another name."""
     folder = str(home(trial.dataset).absolute())
-    return record["resolved"]["dataset"] in dataset_names(trial.dataset) or record["asked"].get("dataset") == folder
+    return record.resolved.dataset in dataset_names(trial.dataset) or record.asked.dataset == folder
 
 
-def _same_split(record: Mapping[str, Any], trial: Trial, overrides: Overrides) -> bool:
+def _same_split(record: Record, trial: Trial, overrides: Overrides) -> bool:
     """The split as `data.splits` names it: a part of its cases stays it, fewer training cases and folds are others."""
-    resolved = record["resolved"]
-    whole = whole_split(resolved["split"])
+    resolved = record.resolved
+    whole = whole_split(resolved.split)
     name = _PART.sub("", whole)
     if overrides.split in (None, "published"):
-        fits = _by_default(record["asked"]) or name == _usual_split(resolved["dataset"])
+        fits = _by_default(record.asked) or name == _usual_split(resolved.dataset)
     else:
         fits = name == overrides.split
     if trial.train_cases is not None:
-        return fits and len(resolved["train_cases"]) == trial.train_cases
-    return fits and whole == resolved["split"]
+        return fits and len(resolved.train_cases) == trial.train_cases
+    return fits and whole == resolved.split
 
 
 _usual_split = cache(usual_split)
 
 
-def _by_default(asked: Mapping[str, Any]) -> bool:
+def _by_default(asked: Asked) -> bool:
     """Whether a run was asked for without a split, and so has the usual one, which data sets may bring along."""
-    return "split" in asked and asked["split"] in (None, "published") and asked.get("fold") is None
+    return "split" in asked.model_fields_set and asked.split in (None, "published") and asked.fold is None
 
 
-def _same_backbone(resolved: Mapping[str, Any], trial: Trial) -> bool:
+def _same_backbone(resolved: Resolved, trial: Trial) -> bool:
     asked = trial.backbone
     name = Path(asked.name).name if asked.is_file else asked.name
     variant = dict(asked.params).get("variant")
-    return resolved["backbone"].partition("@")[0] == name and variant in (None, resolved["variant"])
+    return resolved.backbone.partition("@")[0] == name and variant in (None, resolved.variant)
 
 
 def _recipes(trial: Trial, dataset: str, overrides: Overrides) -> Iterable[Recipe]:
@@ -218,17 +219,17 @@ def _recipes(trial: Trial, dataset: str, overrides: Overrides) -> Iterable[Recip
 _resolved = cache(trials.resolved)
 
 
-def _same_recipe(resolved: Mapping[str, Any], recipe: Recipe, trial: Trial, overrides: Overrides) -> bool:
+def _same_recipe(resolved: Resolved, recipe: Recipe, trial: Trial, overrides: Overrides) -> bool:
     """Whether a record's recipe is this one: all values but documentation; fields that came later have their defaults.
 
     What the recipe leaves to the training cases is numbers in the record, and not compared.
     """
     try:
-        recorded = Recipe.model_validate(resolved["recipe"])
+        recorded = Recipe.model_validate(resolved.recipe.written())
     except ValidationError:
         return False
     by_hand = trials.by_hand(trial.assignments)
-    if not trials.counted(recipe, trial, overrides) and resolved["steps"] != getattr(recipe.steps, resolved["budget"]):
+    if not trials.counted(recipe, trial, overrides) and resolved.steps != getattr(recipe.steps, resolved.budget):
         return False
     return _written(recorded, recipe.plan, by_hand) == _written(recipe, recipe.plan, by_hand)
 

@@ -1,0 +1,12 @@
+"""Text of others, made safe to be shown: a terminal obeys some characters, and a name may hold any."""
+
+from __future__ import annotations
+
+_SHOWN_AS = "\N{REPLACEMENT CHARACTER}"
+
+
+def printable(text: str) -> str:
+    """The text in one line, with a sign in place of each character that a terminal would obey or not show."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else _SHOWN_AS for sign in " ".join(text.split()))

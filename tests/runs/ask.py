@@ -1,0 +1,35 @@
+"""Runs commands in one process and prints as JSON how each ended, and the peak of the memory in KiB."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import resource
+import sys
+import time
+import traceback
+from typing import Any
+
+from initbench.cli.app import main
+
+
+def ask(command: list[str]) -> dict[str, Any]:
+    out, err, fault = io.StringIO(), io.StringIO(), ""
+    code: object = None
+    started = time.perf_counter()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(command)
+        except SystemExit as ended:
+            code = ended.code
+        except BaseException:
+            fault = traceback.format_exc()
+    seconds = time.perf_counter() - started
+    return {"code": code, "out": out.getvalue(), "err": err.getvalue(), "traceback": fault, "seconds": seconds}
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, 16 * 2**30))  # what reads a terabyte ends alone, not the machine
+    ended = [ask(command) for command in json.loads(sys.argv[1])]
+    print(json.dumps({"ended": ended, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))  # noqa: T201
