@@ -92,4 +92,4 @@ def test_what_is_refused_is_told_by_the_name_of_the_data_set(nowhere: Path, caps
         main(["reproduce", "lwi:table-1", *options])
     assert ended.value.code == 2
     printed = " ".join(capsys.readouterr().out.split())
-    assert "refused: lwi-as-released × unetr(variant=perceptron) × synapse seed 0 equal-finetune: pool=width" in printed
+    assert "refused: lwi-as-released × unetr(variant='perceptron') × synapse seed 0 equal-finetune: pool=width" in printed
