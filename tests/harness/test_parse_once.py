@@ -130,6 +130,7 @@ def test_a_regimen_that_does_not_exist_is_refused(data: Path) -> None:
 def test_specs_that_differ_in_type_alone_are_two_components() -> None:
     asked = read_components("initializer", "lwi(a=1), lwi(a=1.0), lwi(a=True), lwi( a = 1 ), lwi()")
     assert asked == [parse("lwi(a=1)"), parse("lwi(a=1.0)"), parse("lwi(a=True)"), Spec("lwi")]
+    assert parse("lwi(a=1)") != parse("lwi(a=True)")
     assert len({parse("lwi(a=[1])"), parse("lwi(a=[1])"), parse("lwi(a=(1,))")}) == 2
 
 
