@@ -158,7 +158,7 @@ def learned(init: Spec) -> bool:
     """Whether an initializer takes steps.
 
     Raises:
-        UsageError: nobody offers it, or a parameter or file of it is wrong.
+        UsageError: nobody offers it, it takes no such parameter, or a file that it needs is missing.
     """
     component = registry.get("initializer", init)
     component.check()

@@ -76,7 +76,14 @@ class WatchedContext(Context):
 
 
 def watched_context(subject: InitSubject, structure: Structure, sites: tuple[Site, ...], seed: int) -> WatchedContext:
-    """The context of a run with that root seed, on the CPU and in float32."""
+    """The context that a run would hand the initializer, on the CPU and in float32.
+
+    Args:
+        subject: the initializer and its budget.
+        structure: of the network.
+        sites: the parameters of the network, in the order in which the initializer sees them.
+        seed: root seed.
+    """
     recipe, device, seen = _recipe(), torch.device("cpu"), Seen()
     patch = recipe.patch.model_copy(update={"size": structure.patch_size, "batch": BATCH})
 
