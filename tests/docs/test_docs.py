@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.generate import commands, components, decisions, links, outside, python, settings
+from docs.generate import commands, components, decisions, links, outside, python, record, settings
 from initbench import registry
 from initbench.catalog import CATALOG
 from initbench.recipes.load import load_recipe
@@ -17,7 +17,7 @@ from tests.folders import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
 PAGES = [ROOT / "README.md", *(ROOT / name for name in links.ROOT_PAGES), *sorted((ROOT / "docs").rglob("*.md"))]
-GENERATED = {"commands.md", "components.md", "recipes.md", "python.md"}
+GENERATED = {"commands.md", "components.md", "recipes.md", "record.md", "python.md"}
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,13 @@ def test_the_reference_has_every_setting_of_a_recipe() -> None:
         assert f"`{section}`" in page
         for name in getattr(field.annotation, "model_fields", ()):
             assert f"`{section}.{name}`" in page
+
+
+def test_the_reference_has_every_key_of_a_record() -> None:
+    page = record.page()
+    for key in ("schema", "dice_per_class", "resolved.train_cases", "resolved.recipe.patch", "cost.init.seconds"):
+        assert f"| `{key}` |" in page
+    assert "| bytes at the peak of training" in page
 
 
 def test_the_reference_has_the_public_functions() -> None:
