@@ -87,7 +87,13 @@ def load_stage(folder: Path, model: nn.Module) -> InitStage | None:
 
 
 def save_stage(folder: Path, model: nn.Module, stage: InitStage) -> None:
-    """Keeps a finished stage."""
+    """Keeps a finished init stage for other runs of the same seed.
+
+    Args:
+        folder: where `load_stage` will find it.
+        model: the network as the stage left it, on the CPU.
+        stage: what the stage recorded.
+    """
     with store.staged(folder, _is_whole) as staging:
         save_weights(model, staging / store.WEIGHTS, {})
         table = {"coverage": stage.coverage, "seconds": stage.seconds, "fits": [asdict(fit) for fit in stage.fits]}

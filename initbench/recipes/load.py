@@ -1,7 +1,7 @@
 """From TOML files to the settings of a run: overrides by size, backbone and budget, then ``--set``.
 
-Each layer lies over the one before: ``base.toml`` and those of its overrides whose `when` matches (in file order), the data set's
-recipe and its matching overrides, and the user's assignments. A recipe is data and no code: it holds values and no expressions.
+Later layers win: first ``base.toml``, then its overrides whose `when` matches (in file order), then the data set's recipe, then the
+matching overrides of that recipe, and last the user's assignments. A recipe is data and no code: it holds values and no expressions.
 """
 
 from __future__ import annotations
@@ -58,7 +58,13 @@ class Layer:
 
 
 def layers(name: str, *, size: str, backbone: str, budget: str) -> Iterator[Layer]:
-    """What `load` lays over one another, in that order; assignments come after.
+    """Gives the layers that `load_recipe` lays over one another, in their order; it applies the assignments after them.
+
+    Args:
+        name: of a packaged recipe, or a path to a TOML file.
+        size: ``tiny`` or ``paper``, matched by overrides.
+        backbone: name, matched by overrides.
+        budget: matched by overrides.
 
     Raises:
         UsageError: unknown recipe, or an override that is none.

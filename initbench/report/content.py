@@ -188,7 +188,14 @@ class Content:
 
 
 def assemble(study: Study, against: str, margin: float, now: datetime | None = None) -> Content:
-    """The content of a report of a study."""
+    """Gathers what the report of a study shows.
+
+    Args:
+        study: the runs and their scores.
+        against: the init that the others are compared with.
+        margin: Dice points within which two inits are equivalent.
+        now: the time that the page states; by default the present.
+    """
     sources = _Sources(
         study.of_cell,
         _runs_by_cell(study.runs),

@@ -22,10 +22,16 @@ _SCOPES: tuple[Scope, ...] = ("A", "B", "C")
 
 
 def compare_sheets(study: Study, first: str, second: str, margin: float = MARGIN) -> list[Sheet]:
-    """A sheet for every block that has both inits.
+    """Returns a sheet for every block that has both inits.
+
+    Args:
+        study: the runs and their scores.
+        first: an init, by the name of its row.
+        second: the init that it is compared with.
+        margin: Dice points within which two inits are equivalent.
 
     Raises:
-        UsageError: no block has, or they are one; names those there are.
+        UsageError: no block has both inits, or the two are one init; the message names the inits of the study.
     """
     there = f"the inits of these runs: {words.listed(init for table in study.tables for init in table.names)}"
     a, b = words.label(first), words.label(second)

@@ -27,7 +27,14 @@ _KEYS: dict[Grouping, tuple[str, ...]] = {
 
 
 def pooled_sheets(study: Study, by: Grouping, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
-    """A sheet for every group of blocks that share backbone or data set, or for all that share their settings."""
+    """Returns a sheet for every group of blocks that share their settings.
+
+    Args:
+        study: the runs and their scores.
+        by: whether the blocks of a group also share the backbone, the data set, or neither.
+        against: the init that the others are compared with.
+        margin: Dice points within which two inits are equivalent.
+    """
     check_control(study, against)
     made = [_sheet(tables, by, against, margin) for tables in grouped(study.tables, by)]
     if made:

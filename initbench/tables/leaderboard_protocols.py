@@ -26,7 +26,13 @@ def pairs(tables: Sequence[ScoreTable]) -> list[tuple[ScoreTable, ScoreTable]]:
 
 
 def protocol_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
-    """A sheet for every block that was run under both."""
+    """Returns a sheet for every block that was run under both protocols.
+
+    Args:
+        study: the runs and their scores.
+        against: the init that the others are compared with.
+        margin: Dice points within which two inits are equivalent.
+    """
     of_cell = study.of_cell
     return [_sheet(pair, of_cell, against, margin) for pair in pairs(study.tables)]
 

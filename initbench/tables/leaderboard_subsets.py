@@ -45,7 +45,13 @@ def _shared(table: ScoreTable) -> dict[str, object]:
 
 
 def subset_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
-    """A sheet for every such group."""
+    """Returns a sheet for every group of blocks that differ in the number of training cases alone.
+
+    Args:
+        study: the runs and their scores.
+        against: the init that the others are compared with.
+        margin: Dice points within which two inits are equivalent.
+    """
     of_cell = study.of_cell
     return [_sheet(group, of_cell, against, margin) for group in groups(study)]
 

@@ -46,9 +46,14 @@ def sheet(asked: Asked, measured: Mapping[str, MeasuredRow]) -> Sheet:
 
 
 def judged(claims: Sequence[Claim], measured: Mapping[str, MeasuredRow], margin: float) -> list[Difference]:
-    """The differences that a table is there to show, judged as one family; under crossed seeds.
+    """Judges the differences that a table is there to show, as one family, under crossed seeds.
 
-    Claims about the same runs, as those of two data sets that both are asked of another one, are one member of it.
+    Two claims are about the same runs where one data set stands in for two: they count as one member of the family.
+
+    Args:
+        claims: of the published table.
+        measured: the measured rows by their label.
+        margin: Dice points within which two rows are equivalent.
     """
     pairs = {}
     keys = []
