@@ -1,7 +1,8 @@
 """From TOML files to the settings of a run: overrides by size, backbone and budget, then ``--set``.
 
-Later layers win: first ``base.toml``, then its overrides whose `when` matches (in file order), then the data set's recipe, then the
-matching overrides of that recipe, and last the user's assignments. A recipe is data and no code: it holds values and no expressions.
+Later layers win: first ``base.toml``, then its overrides whose `when` matches (in file order), then the data set's recipe, then
+the matching overrides of that recipe, and last the user's assignments. A recipe is data and no code: it holds values and no
+expressions.
 """
 
 from __future__ import annotations
