@@ -85,7 +85,7 @@ def run(
 def retry(
     failed: Annotated[bool, typer.Option("--failed", help="What failed.", rich_help_panel=WHAT)] = False,
     all_: Annotated[
-        bool, typer.Option("--all", help="What failed, was interrupted or never began.", rich_help_panel=WHAT)
+        bool, typer.Option("--all", help="What failed, was interrupted, was changed since or never began.", rich_help_panel=WHAT)
     ] = False,
     jobs: JobsOption = JOBS,
     out: OutOption = RUNS,
@@ -98,7 +98,7 @@ def retry(
         raise UsageError("retry takes --failed or --all")
     wanted = ["failed"]
     if all_:
-        wanted += ["interrupted", "pending"]
+        wanted += ["interrupted", "pending", "invalid"]
     chosen = [run for run in read_asked(out) if status(run).state in wanted]
     if not chosen:
         raise UsageError(f"{out}: no run is {' or '.join(wanted)}; see initbench status --out {out}")

@@ -132,8 +132,6 @@ def _check_columns(frame: pd.DataFrame) -> None:
 
 def _check_cases(frame: pd.DataFrame, tables: Sequence[CaseTable], counts: Sequence[int]) -> None:
     """Refuses tables of other cases than their records name."""
-    if frame.empty:
-        return
     codes = frame["case"].cat.codes.to_numpy()
     places = {str(name): place for place, name in enumerate(frame["case"].cat.categories)}
     known: dict[tuple[str, ...], list[int]] = {}  # runs of a data set share one list

@@ -276,15 +276,33 @@ def _value(place: Place, value: Any, sealed: bool) -> Callable[[Path], None]:
     return lambda folder: with_value(folder, place, value, sealed=sealed)
 
 
+ALWAYS = (
+    "record.json: pipe",
+    "record.json: device",
+    "record.json: terabyte",
+    "record.json: deep value",
+    "record.json: many objects",
+    "cases.csv: other cases",
+    "curve.csv: terabyte",
+    "resolved.init: escapes, sealed",
+    "reason: escapes, sealed",
+    "cost: absent, not sealed",
+)
+
+
 def chosen(count: int, seed: int) -> list[Fault]:
-    """So many faults of all kinds, drawn at random: half of them of the files, as far as there are, the others of keys."""
+    """So many faults: those of `ALWAYS`, then as many of the files as of keys, as far as there are, drawn at random."""
     rng = np.random.default_rng(seed)
     everything = faults()
-    files = [fault for fault in everything if fault.name.partition(":")[0].endswith((".json", ".csv", ".npz", ".safetensors"))]
-    keys = [fault for fault in everything if fault not in files]
-    of_files = min(len(files), count // 2)
-    drawn = [files[place] for place in rng.permutation(len(files))[:of_files]]
-    return drawn + [keys[place] for place in rng.permutation(len(keys))[: count - of_files]]
+    found = [fault for fault in everything if fault.name in ALWAYS]
+    assert len(found) == len(ALWAYS)
+    rest = [fault for fault in everything if fault not in found]
+    of_keys = [fault.name.endswith("sealed") for fault in rest]
+    files = [fault for fault, is_key in zip(rest, of_keys, strict=True) if not is_key]
+    keys = [fault for fault, is_key in zip(rest, of_keys, strict=True) if is_key]
+    of_files = min(len(files), (count - len(found)) // 2)
+    found += [files[place] for place in rng.permutation(len(files))[:of_files]]
+    return found + [keys[place] for place in rng.permutation(len(keys))[: count - len(found)]]
 
 
 # --- notes of what was asked ------------------------------------------------------------------------------------------
