@@ -30,6 +30,6 @@ def ask(command: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, 16 * 2**30))  # what reads a terabyte ends alone, not the machine
+    resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))  # what reads a terabyte ends alone, not the machine
     ended = [ask(command) for command in json.loads(sys.argv[1])]
     print(json.dumps({"ended": ended, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))  # noqa: T201
