@@ -158,7 +158,7 @@ def prepare_data(
     recipe = recipe or default_name(dataset.name, dataset.modality)
     with under_way(Console(stderr=True), "loading torch"):
         from initbench.harness.cell import choose
-    rows = []
+    rows: list[dict[str, Any]] = []
     for part, number in itertools.product(folds, numbers):
         # The init is of no account here: what a run would choose of data, network and settings decides what is stored.
         request = RunRequest.of(BASELINE, network, name, 0, budget=budget, size=size, data_root=data_root, split=split)
@@ -166,12 +166,16 @@ def prepare_data(
         with _bar(json=json) as progress:
             chosen = choose(request, progress)
             made = chosen.prepare(progress)
-        rows.append({"name": dataset.name, "recipe": recipe, "split": chosen.split.name, "cases": len(made.keys)})
+        row = {"name": dataset.name, "recipe": recipe, "split": chosen.split.name, "cases": len(made.keys)}
+        rows.append(row | {"notes": list(made.remarks)})
     if json:
         write_json(rows)
         return
+    console = Console(highlight=False, soft_wrap=True)
+    for text in dict.fromkeys(text for row in rows for text in row["notes"]):
+        console.print(f"[yellow]note[/] {escape(text)}")
     for row in rows:
-        Console(highlight=False, soft_wrap=True).print(
+        console.print(
             f"{row['name']}: {row['cases']} cases of split {row['split']} are ready for recipe {row['recipe']} in {cache.root()}",
             markup=False,
         )
@@ -350,8 +354,9 @@ def _print(found: Fingerprint, console: Console) -> None:
     console.print(classes)
     console.print()
     _print_splits(found, console)
-    if found.caveat:
-        console.print(f"[yellow]note[/] {escape(found.caveat)}", soft_wrap=True)
+    for text in (found.caveat, *found.notes):
+        if text:
+            console.print(f"[yellow]note[/] {escape(text)}", soft_wrap=True)
 
 
 def _print_splits(found: Fingerprint, console: Console) -> None:

@@ -72,6 +72,14 @@ class Display:
             stage, total = self._stage.get(run, ("", 0))
             self._line(f"{self._requests[run].label}: {stage} {done}/{total} {text}")
 
+    def note(self, run: int, text: str) -> None:
+        """Says what should be known of a run's data, once for all runs on them."""
+        request = self._requests[run]
+        note = f"[yellow]note:[/] {escape(request.dataset)}: {escape(text)}"
+        if note not in self._said:
+            self._said.add(note)
+            self._line(note, markup=True)
+
     def finish(self, run: int, outcome: Outcome) -> None:
         """A run ended: a line stays."""
         self._clear(run)

@@ -27,7 +27,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initbench.datasets.files import nifti
-from initbench.datasets.folder import Files, FolderDataset, FolderLayout, check_files, find, folder_name, subfolders
+from initbench.datasets.folder import (
+    Files,
+    FolderDataset,
+    FolderLayout,
+    check_files,
+    find,
+    folder_name,
+    subfolders,
+    without_singletons,
+)
 from initbench.datasets.known import REGISTERED
 from initbench.errors import DataError
 from initbench.protocols import Split
@@ -52,16 +61,21 @@ class Frames:
         return (self.path,)
 
     def read(self, case_id: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """As `nifti.read`, with frames `FRAME_MM` apart.
+        """As `nifti.read_nifti`, with frames `FRAME_MM` apart.
 
         Raises:
             DataError: as there, or it is a single frame.
         """
         voxels, affine = nifti.read_nifti(case_id, self.path)
+        voxels = without_singletons(voxels)
         if voxels.ndim != 3 or voxels.shape[2] < 2:
             raise DataError(f"case {case_id}: {self.path} has shape {voxels.shape}, and a half sequence is a stack of frames")
         affine[:3, 2] *= FRAME_MM / np.linalg.norm(affine[:3, 2])
         return voxels, affine
+
+    def header(self) -> nifti.Header:
+        """As `nifti.read_header`."""
+        return nifti.read_header(self.path)
 
     def __str__(self) -> str:
         return str(self.path)

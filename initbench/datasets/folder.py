@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 from collections import Counter
@@ -16,19 +17,27 @@ from numpy.typing import NDArray
 
 from initbench import cache
 from initbench.datasets import stated
+from initbench.datasets.files import nifti
+from initbench.datasets.grids import MOST_APART, NOTED_APART, corner_displacement
 from initbench.datasets.splits import published_splits
 from initbench.errors import DataError, MissingDataError
 from initbench.paths import is_file
-from initbench.protocols import Case, Split
+from initbench.protocols import Case, Remark, Split
 
 MAX_CLASSES = 256  # label maps are kept in bytes
 MAX_ID_BYTES = 200  # a file's name has 255, endings among them
-AFFINE_TOLERANCE_MM = 0.01  # two affines that differ by no more in any entry count as one grid
+# A label may differ from a whole number by this, and by half a step where its file stores numbers in steps (and a little, as the
+# product is rounded). A step near 1 could stand for anything between.
+LABEL_ROUNDING, STEP_ROUNDING, MOST_STEP = 1e-3, 0.501, 0.2
+_BACKGROUND = frozenset(("bg", "unlabelled", "unlabeled", "clear label", "none", "nothing", "other", "rest", "0"))
 AS_IT_IS = "To use the folder as it is, rename it and pass its path"  # by some names a path is the data set, too
 
 
 class Stored(Protocol):
-    """An array with its place in space, in one file or in many; as text, where it is."""
+    """An array with its place in space, in one file or in many; as text, where it is.
+
+    It may have ``header() -> nifti.Header`` beside: what its header says that `read` does not give.
+    """
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -58,6 +67,9 @@ class FolderLayout:
         said_by: where channels and classes are stated, for messages.
         regions: label numbers by region, where unions of labels are reported.
         modality: empty where the channels say it: CT where one is of that name, else MR.
+        own_splits: divisions that the layout itself states; used by default where no paper has one for this data set.
+        offered_splits: others that it states, used where they are asked for by name.
+        remarks: what the reader found and does not use.
     """
 
     channels: tuple[str, ...]
@@ -67,6 +79,9 @@ class FolderLayout:
     said_by: str = "dataset.json"
     regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     modality: str = ""
+    own_splits: tuple[Split, ...] = ()
+    offered_splits: tuple[Split, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 class FolderDataset:
@@ -76,7 +91,7 @@ class FolderDataset:
         root: the folder.
         name: in tables; recipe and published splits go by it.
         layout: what a reader found there.
-        splits: published splits, the usual one first; by default those that are published for `name`.
+        splits: published splits, the usual one first; by default those that are published for `name`, else the layout's own.
         group: the patient of a case, where the layout says it.
 
     The patient of a case is read from ``patients.json`` in the folder, else from the layout, else from the ids, where one of
@@ -84,6 +99,7 @@ class FolderDataset:
 
     Attributes:
         caveat: the doubt that is left where none of them says it.
+        remarks: what in its tables is not used, or may not be meant.
 
     Raises:
         DataError: a case's id is no plain file name, or ``patients.json`` is no table of all cases.
@@ -106,7 +122,10 @@ class FolderDataset:
         self.licence = layout.licence
         self.regions = dict(layout.regions)
         self._layout = layout
-        self._splits = published_splits(name) if splits is None else tuple(splits)
+        published = published_splits(name) if splits is None else tuple(splits)
+        self._splits = published or layout.own_splits
+        self._offered = (*(layout.own_splits if published else ()), *layout.offered_splits)
+        self.remarks = (*layout.remarks, *_about_background(layout.said_by, self.classes[0]))
         said = stated.patients(root, self.case_ids())
         own = stated.inferred(self.case_ids())
         self._patients = own if said is None else said
@@ -119,20 +138,24 @@ class FolderDataset:
         return tuple(sorted(self._layout.files))
 
     def published_splits(self) -> tuple[Split, ...]:
-        """The splits of the papers, the usual one first."""
+        """The splits of the papers, the usual one first; where none has one, those of the data set's own table."""
         return self._splits
+
+    def own_cases(self) -> frozenset[str]:
+        """The cases that its table lists apart from those to train on."""
+        return frozenset(case for split in self._layout.own_splits for case in (*split.test, *split.unused))
 
     def published_split(self) -> Split | None:
         """The usual split of the papers, where they state one."""
         return self._splits[0] if self._splits else None
 
     def stated_splits(self) -> tuple[Split, ...]:
-        """The splits that lie in the folder, or where nnU-Net keeps them.
+        """The splits that its table offers, that lie in the folder, or where nnU-Net keeps them.
 
         Raises:
             DataError: one of their files is not as it has to be.
         """
-        return stated.splits(self.root)
+        return (*self._offered, *stated.splits(self.root))
 
     def group(self, case_id: str) -> str:
         """The patient of a case."""
@@ -144,52 +167,77 @@ class FolderDataset:
         return tuple(path for stored in (*found.images, found.label) for path in stored.paths)
 
     def digest(self, case_id: str) -> str:
-        """sha256 over the digests of the images' and the label's bytes."""
-        return hashlib.sha256("".join(map(cache.file_digest, self.files(case_id))).encode()).hexdigest()
+        """sha256 over the digests of the images' and the label's bytes.
+
+        Lengths that are not in mm are in it, too: earlier versions took them as mm, and runs on those were on other voxels.
+        """
+        parts = list(map(cache.file_digest, self.files(case_id)))
+        for stored in self._stored(case_id):
+            unit = _header(stored).unit_mm
+            if unit != 1:
+                parts.append(f"lengths in {unit:g} mm")
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def _stored(self, case_id: str) -> tuple[Stored, ...]:
+        found = self._layout.files[case_id]
+        return (*found.images, found.label)
 
     def load(self, case_id: str) -> Case:
         """Reads and checks one case.
 
         Raises:
-            DataError: unreadable or truncated file, shapes or affines that differ, NaN voxels, label values out of range.
+            DataError: unreadable or truncated file, shapes that differ, grids whose corners lie more than half a voxel apart, NaN
+                voxels, label values that are no class.
         """
         files = self._layout.files[case_id]
-        image, affine = self._image(case_id, files.images)
+        image, affine, remarks = self._image(case_id, files.images)
         label, label_affine = files.label.read(case_id)
-        if label.ndim == 4 and label.shape[-1] == 1:
-            label = label[..., 0]
+        label = without_singletons(label)
         place = files.images[0]
         if image.shape[1:] != label.shape:
             raise DataError(
                 f"case {case_id}: image {image.shape[1:]} and label {label.shape} have different shapes "
                 f"({place}, {files.label}); export the label on the image's grid"
             )
-        apart = float(np.abs(affine - label_affine).max())
-        if apart > AFFINE_TOLERANCE_MM:
+        apart = corner_displacement(affine, label_affine, label.shape)
+        if not apart <= MOST_APART:
             raise DataError(
-                f"case {case_id}: image and label lie in different places: affines differ by {apart:.3g} mm "
-                f"({place}, {files.label}); resample the label to the image"
+                f"case {case_id}: image and label lie in different places, up to {apart:.3g} voxels apart at a corner "
+                f"({place}, {files.label}); resample the label to the image, or repair the header that is wrong"
             )
-        return Case(case_id, np.ascontiguousarray(image), self._check_label(case_id, files.label, label), affine)
+        if apart > NOTED_APART:
+            remarks.append(Remark("the grids of image and label differ a little", f"{apart:.2g} voxels at a corner"))
+        for stored in self._stored(case_id):
+            remarks += _header(stored).remarks
+        checked = self._check_label(case_id, files.label, label)
+        return Case(case_id, np.ascontiguousarray(image), checked, affine, tuple(dict.fromkeys(remarks)))
 
-    def _image(self, case_id: str, images: Sequence[Stored]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """``(C, X, Y, Z)`` of one image with all channels, or of one a channel."""
+    def _image(self, case_id: str, images: Sequence[Stored]) -> tuple[NDArray[np.float32], NDArray[np.float64], list[Remark]]:
+        """``(C, X, Y, Z)`` of one image with all channels, or of one a channel; its affine, and remarks about the channels."""
         first, affine = images[0].read(case_id)
+        first = without_singletons(first)
         if len(images) == 1:
             image = np.moveaxis(first, -1, 0) if first.ndim == 4 else first[None]
             self._check_image(case_id, images[0], image, len(self.channels))
-            return image, affine
-        channels = []
+            return image, affine, []
+        channels, farthest = [], 0.0
         for stored in images:
             channel, own = (first, affine) if stored is images[0] else stored.read(case_id)
+            channel = without_singletons(channel)
             self._check_image(case_id, stored, channel[None], 1)
-            if channel.shape != first.shape or np.abs(own - affine).max() > AFFINE_TOLERANCE_MM:
+            apart = corner_displacement(affine, own, first.shape) if channel.shape == first.shape else math.inf
+            if not apart <= MOST_APART:
+                shapes = f"{images[0]} {first.shape}, {stored} {channel.shape}"
+                corner = f", up to {apart:.3g} voxels apart at a corner" if math.isfinite(apart) else ""
                 raise DataError(
-                    f"case {case_id}: channels lie on different grids ({images[0]} {first.shape}, {stored} {channel.shape}); "
-                    "register them and resample them to one"
+                    f"case {case_id}: channels lie on different grids ({shapes}{corner}); register them and resample them to one"
                 )
+            farthest = max(farthest, apart)
             channels.append(channel)
-        return np.stack(channels), affine
+        remarks = []
+        if farthest > NOTED_APART:
+            remarks.append(Remark("the grids of channels differ a little", f"{farthest:.2g} voxels at a corner"))
+        return np.stack(channels), affine, remarks
 
     def _check_image(self, case_id: str, place: Stored, image: NDArray[np.float32], channels: int) -> None:
         if image.ndim != 4 or image.shape[0] != channels:
@@ -202,14 +250,39 @@ class FolderDataset:
             raise DataError(f"case {case_id}: {place} has {bad} NaN or infinite voxels; repair or remove the case")
 
     def _check_label(self, case_id: str, place: Stored, label: NDArray[Any]) -> NDArray[np.uint8]:
-        values = np.unique(label)
-        strange = [v for v in map(float, values) if not v.is_integer() or not 0 <= v < len(self.classes)]
-        if strange:
+        """Labels as whole numbers. Where a file stores them with a slope, a value may be off by half a step of it."""
+        step = _header(place).step
+        tolerance = max(LABEL_ROUNDING, STEP_ROUNDING * step) if step < MOST_STEP else LABEL_ROUNDING
+        with np.errstate(invalid="ignore"):  # infinities less themselves
+            whole = np.rint(label)
+            fractional = ~(np.abs(label - whole) <= tolerance)  # also where it is no number
+        strange = np.unique(
+            np.concatenate([label[fractional], whole[~fractional & ((whole < 0) | (whole >= len(self.classes)))]])
+        )
+        if strange.size:
+            why = ""
+            if fractional.any():
+                why = ". A label is a whole number: resample label maps with nearest neighbours, and save them as integers"
             raise DataError(
                 f"case {case_id}: {place} holds label value(s) {', '.join(f'{v:g}' for v in strange[:5])}; "
-                f"{self._layout.said_by} names 0 to {len(self.classes) - 1} ({', '.join(self.classes)})"
+                f"{self._layout.said_by} names 0 to {len(self.classes) - 1} ({', '.join(self.classes)}){why}"
             )
-        return label.astype(np.uint8)
+        checked: NDArray[np.uint8] = whole.astype(np.uint8)
+        return checked
+
+
+def _header(stored: Stored) -> nifti.Header:
+    """What its header says; nothing where it has none, as DICOM slices and readers of others."""
+    header = getattr(stored, "header", None)
+    found: nifti.Header = nifti.Header() if header is None else header()
+    return found
+
+
+def without_singletons(voxels: NDArray[Any]) -> NDArray[Any]:
+    """An array without the axes of length 1 behind the first three: many tools save a volume as (X, Y, Z, 1)."""
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    return voxels
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -256,6 +329,13 @@ def check_files(root: Path, files: Mapping[str, Files], hint: str = "") -> None:
         )
 
 
+def _about_background(said_by: str, name: str) -> list[str]:
+    """A remark where label 0 has the name of something: it is not reported."""
+    if name.strip().casefold() in _BACKGROUND or "background" in name.casefold():
+        return []
+    return [f"{said_by}: label 0 is called {name!r}; it is taken as the background, which is not reported"]
+
+
 def check_classes(where: str, numbers: Mapping[int, str], regions: Sequence[str] = ()) -> tuple[str, ...]:
     """Class names by label number.
 
@@ -265,8 +345,12 @@ def check_classes(where: str, numbers: Mapping[int, str], regions: Sequence[str]
         regions: names of what is reported in place of the classes.
 
     Raises:
-        DataError: the numbers have gaps or do not fit a byte, or a name stands for two: results are kept by name.
+        DataError: the numbers have gaps or do not fit a byte, the background is not 0, or a name stands for two: results are kept
+            by name.
     """
+    for number, name in numbers.items():
+        if number != 0 and name.strip().casefold() == "background":
+            raise DataError(f"{where}: labels: {name!r} has number {number}, and the background is 0: number labels and files so")
     if sorted(numbers) != list(range(len(numbers))) or len(numbers) < 2:
         raise DataError(f"{where}: label numbers must run from 0 (background) without gaps, got {sorted(numbers)}")
     if len(numbers) > MAX_CLASSES:

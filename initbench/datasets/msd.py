@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from initbench.datasets import nnunet
+from initbench.datasets.datalist import read_lists
 from initbench.datasets.files import nifti
 from initbench.datasets.folder import (
     Files,
@@ -21,19 +22,40 @@ from initbench.datasets.folder import (
     check_files,
     check_order,
     folder_name,
-    inside,
     levels,
     nnunet_name,
     places,
 )
 from initbench.datasets.known import DECATHLON, PRESCRIBED, SHORT_NAMES, prescribed
-from initbench.datasets.tables import read_json
+from initbench.datasets.tables import consecutive, numbered, read_json, unread_keys
 from initbench.errors import DataError, MissingDataError
 from initbench.paths import is_file
 
 # Tables report these nested regions (Menze et al., IEEE TMI 34, 2015), numbered as the Decathlon's labels are: 1 oedema,
 # 2 non-enhancing, 3 enhancing tumour.
 BRATS_REGIONS = {"whole tumour": (1, 2, 3), "tumour core": (2, 3), "enhancing tumour": (3,)}
+# What tables of the Decathlon and of MONAI's tutorials say; "relase" is the Decathlon's own spelling in some of them.
+_KEYS = frozenset(
+    [
+        "name",
+        "description",
+        "reference",
+        "licence",
+        "license",
+        "release",
+        "relase",
+        "tensorImageSize",
+        "modality",
+        "labels",
+        "numTraining",
+        "numValidation",
+        "numTest",
+        "training",
+        "validation",
+        "test",
+        "testing",
+    ]
+)
 _V1 = "This looks like nnU-Net v1: convert it (nnUNetv2_convert_old_nnUNet_dataset), and its folder is read as it is"
 
 
@@ -66,7 +88,28 @@ def read_msd(root: Path) -> FolderLayout:
     path = root / "dataset.json"
     table = _read_table(path)
     channels, classes = _channels(path, table["modality"]), _classes(path, table["labels"])
-    return FolderLayout(channels, classes, str(table.get("licence", "not stated")), _pairs(root, table["training"]))
+    listed = read_lists(root, table)
+    old = any((root / "imagesTr").glob("*_0000.nii.gz"))
+    check_files(root, listed.files, _V1 if old else "")
+    _check_channels(path, listed.files, len(channels))
+    return FolderLayout(
+        channels=channels,
+        classes=classes,
+        licence=str(table.get("licence", "not stated")),
+        files=listed.files,
+        own_splits=listed.own,
+        offered_splits=listed.folds,
+        remarks=(*unread_keys(path, table, _KEYS), *listed.remarks),
+    )
+
+
+def _check_channels(path: Path, files: Mapping[str, Files], channels: int) -> None:
+    """Refuses images in several files that are not as many as there are channels; one file may hold them all."""
+    for case_id, entry in files.items():
+        if len(entry.images) not in (1, channels):
+            raise DataError(
+                f"{path}: case {case_id} has a list of {len(entry.images)} images, and modality names {channels} channel(s)"
+            )
 
 
 def recognized(root: Path) -> FolderLayout | None:
@@ -122,38 +165,11 @@ def _read_table(path: Path) -> dict[str, Any]:
 
 
 def _channels(path: Path, modality: Any) -> tuple[str, ...]:
-    try:
-        numbers = {int(number): str(name) for number, name in modality.items()}
-    except (AttributeError, ValueError):
-        raise DataError(f"{path}: modality must map numbers to names, as in {{'0': 'CT'}}") from None
-    return tuple(numbers[i] for i in sorted(numbers))
+    return consecutive(f"{path}: modality", numbered(path, "modality", modality, "CT"))
 
 
 def _classes(path: Path, labels: Any) -> tuple[str, ...]:
-    try:
-        numbers = {int(number): str(name) for number, name in labels.items()}
-    except (AttributeError, ValueError):
-        raise DataError(f"{path}: labels must map numbers to names, as in {{'0': 'background', '1': 'tumour'}}") from None
-    return check_classes(str(path), numbers)
-
-
-def _pairs(root: Path, training: Any) -> dict[str, Files]:
-    table = root / "dataset.json"
-    if not isinstance(training, list):
-        raise DataError(f"{table}: training must be a list of entries with image and label, got {training!r}")
-    files: dict[str, Files] = {}
-    for entry in training:
-        try:
-            image, label = (inside(root, Path(entry[key])) for key in ("image", "label"))
-        except (TypeError, KeyError):
-            raise DataError(f"{table}: a training entry needs image and label, got {entry!r:.200}") from None
-        case_id = nifti.stem(image.name)
-        if case_id in files:
-            raise DataError(f"{table}: training lists case {case_id} twice")
-        files[case_id] = Files((nifti.File(image),), nifti.File(label))
-    old = any((root / "imagesTr").glob("*_0000.nii.gz"))
-    check_files(root, files, _V1 if old else "")
-    return files
+    return check_classes(str(path), numbered(path, "labels", labels, "background"))
 
 
 def find_folder(folder: str, data_root: Path | None, search: Sequence[Path]) -> Path:

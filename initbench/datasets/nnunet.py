@@ -12,11 +12,32 @@ from typing import Any
 
 from initbench.datasets.files.nifti import ENDINGS, File
 from initbench.datasets.folder import Files, FolderDataset, FolderLayout, check_classes, check_files, folder_name, inside
-from initbench.datasets.tables import read_json
+from initbench.datasets.tables import consecutive, numbered, read_json, some, text, unread_keys
 from initbench.errors import DataError
 from initbench.paths import is_file
 
 _NEEDED = ("channel_names", "labels", "file_ending")
+# What nnU-Net's own tools write. Which of its classes reads files (overwrite_image_reader_writer) decides nothing here.
+_KEYS = frozenset(
+    [
+        "channel_names",
+        "labels",
+        "file_ending",
+        "numTraining",
+        "dataset",
+        "regions_class_order",
+        "overwrite_image_reader_writer",
+        "name",
+        "description",
+        "reference",
+        "licence",
+        "license",
+        "release",
+        "citation",
+        "converted_by",
+        "tensorImageSize",
+    ]
+)
 
 
 class NnunetDataset(FolderDataset):
@@ -58,21 +79,45 @@ def read_nnunet(root: Path) -> FolderLayout:
             f"{path}: files end in {ending!r}, which no library of this installation reads; convert them to .nii.gz, for example "
             "with SimpleITK, and change file_ending"
         )
-    channels = _channels(path, table["channel_names"])
+    channels = consecutive(f"{path}: channel_names", numbered(path, "channel_names", table["channel_names"], "CT"))
     numbers, regions = _labels(path, table["labels"])
+    remarks = [*unread_keys(path, table, _KEYS), *_about_order(path, table.get("regions_class_order"), numbers, regions)]
     files = _files(root, table, len(channels), ending)
-    licence = str(table.get("licence") or table.get("license") or "not stated")
-    return FolderLayout(channels, check_classes(str(path), numbers, tuple(regions)), licence, files, regions=regions)
+    remarks += _unlabelled(root, files, ending)
+    return FolderLayout(
+        channels=channels,
+        classes=check_classes(str(path), numbers, tuple(regions)),
+        licence=str(table.get("licence") or table.get("license") or "not stated"),
+        files=files,
+        regions=regions,
+        remarks=tuple(remarks),
+    )
 
 
-def _channels(path: Path, names: Any) -> tuple[str, ...]:
-    try:
-        numbers = {int(number): str(name) for number, name in names.items()}
-    except (AttributeError, ValueError):
-        raise DataError(f"{path}: channel_names must map numbers to names, as in {{'0': 'CT'}}") from None
-    if sorted(numbers) != list(range(len(numbers))):
-        raise DataError(f"{path}: channel_names must be numbered from 0 without gaps, got {sorted(numbers)}")
-    return tuple(numbers[i] for i in range(len(numbers)))
+def _about_order(path: Path, order: Any, numbers: Mapping[int, str], regions: Mapping[str, Any]) -> list[str]:
+    """What is to be said of ``regions_class_order``, by which nnU-Net makes labels of regions; here regions are counted alone.
+
+    Raises:
+        DataError: it does not give each region a label.
+    """
+    if order is None:
+        return []
+    if not regions:
+        return [f"{path.name}: regions_class_order is there, and no label is a region; it is not used"]
+    if not isinstance(order, list) or len(order) != len(regions) or not all(type(n) is int and n in numbers for n in order):
+        raise DataError(
+            f"{path}: regions_class_order must name a label for each of the {len(regions)} regions, got {order!r:.100}"
+        )
+    return []
+
+
+def _unlabelled(root: Path, files: Mapping[str, Files], ending: str) -> list[str]:
+    """A remark about images in imagesTr that belong to no case."""
+    used = {path.name for entry in files.values() for image in entry.images for path in image.paths}
+    left = sorted(path.name for path in (root / "imagesTr").glob(f"[!.]*{ending}") if path.name not in used)
+    return (
+        [f"imagesTr holds {len(left)} image(s) of no labelled case or channel: {some(left)}; they are not used"] if left else []
+    )
 
 
 def _labels(path: Path, labels: Any) -> tuple[dict[int, str], dict[str, tuple[int, ...]]]:
@@ -81,7 +126,7 @@ def _labels(path: Path, labels: Any) -> tuple[dict[int, str], dict[str, tuple[in
         raise DataError(f"{path}: labels must map names to numbers, as in {{'background': 0, 'tumour': 1}}")
     if "ignore" in labels:
         raise DataError(f"{path}: there is an ignore label ({labels['ignore']!r}), and training here has a label for every voxel")
-    sets = {str(name): _numbers(path, name, value) for name, value in labels.items()}
+    sets = {text(path, "labels", name): _numbers(path, name, value) for name, value in labels.items()}
     names = {numbers[0]: name for name, numbers in sets.items() if len(numbers) == 1}
     every = sorted({number for numbers in sets.values() for number in numbers})
     parts = {name: numbers for name, numbers in sets.items() if numbers != (0,)}
@@ -91,6 +136,11 @@ def _labels(path: Path, labels: Any) -> tuple[dict[int, str], dict[str, tuple[in
     single = [numbers for numbers in parts.values() if len(numbers) == 1]
     if not nested and len(single) != len(set(single)):
         raise DataError(f"{path}: labels: two names have the same number")
+    of_numbers: dict[tuple[int, ...], str] = {}
+    for name, numbers in parts.items() if nested else ():
+        other = of_numbers.setdefault(numbers, name)
+        if other != name:
+            raise DataError(f"{path}: labels: {other!r} and {name!r} are regions of the same numbers {list(numbers)}")
     return {number: names.get(number, f"label {number}") for number in every}, parts if nested else {}
 
 

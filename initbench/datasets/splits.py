@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import re
@@ -183,8 +184,25 @@ def _present(dataset: Dataset, split: Split, kind: str = "published split") -> S
         )
     total = len(split.train) + len(split.test)
     present = len(train) + len(test)
-    suffix = "" if present == total else f" ({present} of {total} cases)"
-    return Split(split.name + suffix, train, test, unused)
+    if present == total:
+        return Split(split.name, train, test, unused)
+    caveat = (
+        f"of the {kind} {split.name} only {present} of {total} cases are here ({len(train)} of {len(split.train)} to train on, "
+        f"{len(test)} of {len(split.test)} reported): scores do not compare with those on all of them. Complete the data for that"
+    )
+    return Split(f"{split.name} ({present} of {total} cases)", train, test, unused, caveat)
+
+
+def parts_here(dataset: Dataset) -> list[str]:
+    """What is to be said of the splits of which a part is here."""
+    known = [(split, "published split") for split in splits_of(dataset)]
+    with contextlib.suppress(DataError):  # a file of splits that is damaged is named where they are listed
+        known += [(split, "split") for split in stated_of(dataset)]
+    said = []
+    for split, kind in known:
+        with contextlib.suppress(DataError):  # it cannot be used at all, and is listed with its numbers
+            said.append(_present(dataset, split, kind).caveat)
+    return [text for text in said if text]
 
 
 def _order(name: str) -> str:

@@ -25,7 +25,7 @@ _MOST = 10  # cases under a prefix, on average: above that it is a site's or a y
 _PERSON = re.compile(r"((?:patient|subject)[-_]?[0-9]+|sub-[a-z0-9]+)(?:[-_.].*)?", re.IGNORECASE)
 _FRAME = re.compile(r"(.+)[-_]frame[-_]?[0-9]+", re.IGNORECASE)
 _SHARED = re.compile(r"(.*[0-9].*)[-_.][^-_.]+")
-_RESERVED = re.compile(r"auto|published|fold .*|nnunet-fold-.*")
+_RESERVED = re.compile(r"auto|published|fold .*|nnunet-fold-.*|datalist.*")
 
 
 def patients(root: Path, ids: Iterable[str]) -> dict[str, str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ def read_json(path: Path) -> Any:
     """A JSON file.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be read, or an object in it has a key twice, of which one value would be lost.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(path.read_text("utf-8"), object_pairs_hook=_unique)
     except (OSError, ValueError, RecursionError) as error:  # also numbers of thousands of digits, brackets in thousands
         raise DataError(f"{path} is not valid JSON: {error}") from None
 
@@ -25,3 +25,67 @@ def read_json(path: Path) -> Any:
 def some(names: Sequence[str]) -> str:
     """The first of many names, for a message."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in table if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r:.80} is there twice in one object; remove one")
+    return table
+
+
+def numbered(path: Path, key: str, table: Any, example: str) -> dict[int, str]:
+    """Names by number, of an entry such as ``{"0": "background", "1": "tumour"}``.
+
+    Args:
+        path: of the file, for messages.
+        key: of the entry, for messages.
+        table: the entry.
+        example: a name of number 0.
+
+    Raises:
+        DataError: it is no such table, a name is no text, or a number is there twice.
+    """
+    right = f"{key} must map numbers to names, as in {{'0': {example!r}}}"
+    if not isinstance(table, Mapping):
+        raise DataError(f"{path}: {right}")
+    names: dict[int, str] = {}
+    for written, name in table.items():
+        try:
+            number = int(written)
+        except ValueError:
+            raise DataError(f"{path}: {right}; {written!r:.80} is no number") from None
+        if number in names:
+            raise DataError(f"{path}: {key}: number {number} is there twice")
+        names[number] = text(path, key, name)
+    return names
+
+
+def text(path: Path, key: str, name: Any) -> str:
+    """A name of a table.
+
+    Raises:
+        DataError: it is no text, as an object or nothing.
+    """
+    if not isinstance(name, str | int) or isinstance(name, bool) or not str(name).strip():
+        raise DataError(f"{path}: {key}: a name must be text, got {name!r:.100}")
+    return str(name)
+
+
+def consecutive(where: str, names: Mapping[int, str]) -> tuple[str, ...]:
+    """The names in the order of their numbers.
+
+    Raises:
+        DataError: the numbers have gaps, or do not begin with 0.
+    """
+    if sorted(names) != list(range(len(names))):
+        raise DataError(f"{where} must be numbered from 0 without gaps, got {sorted(names)}")
+    return tuple(names[number] for number in range(len(names)))
+
+
+def unread_keys(path: Path, table: Mapping[str, Any], known: Collection[str]) -> tuple[str, ...]:
+    """A remark about the keys of a table that its reader does not know; none where it knows all."""
+    strange = sorted(key for key in table if key not in known)
+    return (f"{path.name}: keys that are not read here: {some(strange)}",) if strange else ()

@@ -35,6 +35,9 @@ class Outcome:
 
     ``pending`` is yet to be run, ``refused`` leaves nothing behind, ``interrupted`` its checkpoints; ``busy`` is in the hands of
     another process.
+
+    Attributes:
+        remarks: what should be known of the data of a run that is pending.
     """
 
     request: RunRequest
@@ -42,6 +45,7 @@ class Outcome:
     folder: Path | None
     dice: float | None
     message: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def look_up(request: RunRequest, cells: Cells, progress: Progress | None = None) -> Outcome:
@@ -58,7 +62,7 @@ def look_up(request: RunRequest, cells: Cells, progress: Progress | None = None)
     found = _resolve(request, cells, progress or NoProgress())
     if isinstance(found, Outcome):
         return found
-    pending = Outcome(request, "pending", folder_of(found), None)
+    pending = Outcome(request, "pending", folder_of(found), None, remarks=found.prepared.remarks)
     if not found.init_info.files or found.init_info.learned or found.id in cells.rehearsed:
         return pending
     try:

@@ -6,7 +6,18 @@ coarsest axis where one spacing is at least three times the others. It is bound 
 
 from initbench.protocols.backbones import Backbone, BackboneInfo, PatchError, PatchRule, backbone, check_patch, check_variant
 from initbench.protocols.basics import SIZES, Axes, Grid, Layout, NoProgress, Progress, Size, Spacing
-from initbench.protocols.datasets import Case, Dataset, Split, caveat_of, group_of, regions_of, splits_of, stated_of
+from initbench.protocols.datasets import (
+    Case,
+    Dataset,
+    Remark,
+    Split,
+    caveat_of,
+    group_of,
+    regions_of,
+    remarks_of,
+    splits_of,
+    stated_of,
+)
 from initbench.protocols.initializers import Crops, InitContext, Initializer, InitializerInfo, Patches, Role, Site, initializer
 from initbench.protocols.structure import FileLayout, ImageWeights, KeySign, Level, Published, Structure, structure_of
 from initbench.protocols.training import Task
@@ -34,6 +45,7 @@ __all__ = [
     "Patches",
     "Progress",
     "Published",
+    "Remark",
     "Role",
     "Site",
     "Size",
@@ -48,6 +60,7 @@ __all__ = [
     "group_of",
     "initializer",
     "regions_of",
+    "remarks_of",
     "splits_of",
     "stated_of",
     "structure_of",

@@ -13,6 +13,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Remark:
+    """Something about a case that its user should know, and that does not make it unusable.
+
+    Attributes:
+        what: the same words for every case of the kind.
+        detail: the numbers of this case; empty where there are none.
+    """
+
+    what: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class Case:
     """One examination.
 
@@ -20,12 +33,14 @@ class Case:
         image: ``(C, X, Y, Z)`` float32 in the file's own axis order.
         label: ``(X, Y, Z)`` unsigned integer.
         affine: voxel to world (RAS, mm), 4 x 4.
+        remarks: what a reader noticed in its files.
     """
 
     id: str
     image: NDArray[np.float32]
     label: NDArray[np.uint8]
     affine: NDArray[np.float64]
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,10 +64,11 @@ class Split:
 class Dataset(Protocol):
     """A labelled set of volumes.
 
-    What a data set may have beside it, and is asked for through `splits_of`, `stated_of`, `group_of`, `caveat_of`, `regions_of`:
-    ``published_splits() -> Sequence[Split]`` where papers use several, the usual one first; ``stated_splits()``, those that are
-    used where they are asked for by name; ``group(case_id) -> str``, the patient of a case, where one has several; ``caveat``, a
-    doubt about that; ``regions``, a mapping of names to labels, where unions of labels are reported.
+    What a data set may have beside it, and is asked for through `splits_of`, `stated_of`, `group_of`, `caveat_of`, `remarks_of`,
+    `regions_of`: ``published_splits() -> Sequence[Split]`` where papers use several, the usual one first; ``stated_splits()``,
+    those that are used where they are asked for by name; ``group(case_id) -> str``, the patient of a case, where one has several;
+    ``caveat``, a doubt about that; ``remarks``, what its reader noticed and did not use; ``regions``, a mapping of names to
+    labels, where unions of labels are reported.
     """
 
     name: str
@@ -96,6 +112,11 @@ def stated_of(dataset: Dataset) -> tuple[Split, ...]:
 def caveat_of(dataset: Dataset) -> str:
     """What is doubtful about whose its cases are; empty where nothing is."""
     return str(getattr(dataset, "caveat", "") or "")
+
+
+def remarks_of(dataset: Dataset) -> tuple[str, ...]:
+    """What its reader noticed in its tables and did not use."""
+    return tuple(map(str, getattr(dataset, "remarks", ())))
 
 
 def group_of(dataset: Dataset, case_id: str) -> str:

@@ -107,6 +107,7 @@ class StudyPlan:
         lanes: runs that the machine does at a time without sharing a device or a core.
         accelerated: whether they run on a GPU.
         free: bytes free where they go.
+        remarks: what should be known of their data, each with the data set before it.
     """
 
     runs: tuple[Expected, ...]
@@ -116,6 +117,7 @@ class StudyPlan:
     lanes: int
     accelerated: bool
     free: int
+    remarks: tuple[str, ...] = ()
 
 
 def init_of(resolved: Resolved) -> str:

@@ -64,6 +64,7 @@ def plan_study(
         lanes=_lanes(requests[0]),
         accelerated=device.type == "cuda",
         free=_free(out),
+        remarks=_remarks(planned),
     )
 
 
@@ -77,6 +78,16 @@ class _Planned:
     folder: Path | None
     cell: Cell | None = None
     shared: bool = False
+
+
+def _remarks(planned: Sequence[_Planned]) -> tuple[str, ...]:
+    """What should be known of the data of the runs, each once."""
+    found: dict[str, None] = {}
+    for item in planned:
+        if item.cell is not None:
+            for remark in item.cell.prepared.remarks:
+                found[f"{item.cell.prepared.name}: {remark}"] = None
+    return tuple(found)
 
 
 class _Survey:

@@ -201,6 +201,7 @@ def run_planned(requests: Sequence[RunRequest], jobs: int = 1, reporter: Reporte
         outcomes[number] = known = look_up(request, cells, OneRun(reporter, number))
         if known.state == "pending":
             missing.append(number)
+            _tell(reporter, number, known)
         else:
             reporter.finish(number, known)
     folders = {number: outcome.folder for number, outcome in outcomes.items()}
@@ -217,6 +218,14 @@ def run_planned(requests: Sequence[RunRequest], jobs: int = 1, reporter: Reporte
     if any(outcome.state == "refused" for outcome in outcomes.values()):  # some show it only when they begin
         _note(requests, outcomes, folders)
     return [outcomes[number] for number in range(len(requests))]
+
+
+def _tell(reporter: Reporter, number: int, known: Outcome) -> None:
+    """Says what should be known of a run's data; a reporter of others need not have a `note`."""
+    note = getattr(reporter, "note", None)
+    if note is not None:
+        for remark in known.remarks:
+            note(number, remark)
 
 
 def _note(requests: Sequence[RunRequest], outcomes: Mapping[int, Outcome], folders: Mapping[int, Path | None]) -> None:

@@ -376,6 +376,7 @@ def _notes(plan: StudyPlan, blocks: Sequence[_Block], time: Time, stays: int, pa
     yield f"On disk {_size(stays)} stay, with checkpoints {_size(stays + passing)} at the most; {_size(plan.free)} are free."
     if stays + passing > plan.free:
         yield "Warning: that is more than is free."
+    yield from (f"Note: {remark}." for remark in plan.remarks)
     yield from (f"{run.state}: {run.label}: {run.message}" for run in plan.runs if run.state in ("refused", "failed"))
     yield from _finds(blocks)
 

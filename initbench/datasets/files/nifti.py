@@ -13,8 +13,10 @@ from nibabel.orientations import io_orientation
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
+from initbench.datasets.grids import NOTED_APART, corner_displacement
 from initbench.errors import DataError
 from initbench.limits import MAX_VOXELS, check_memory
+from initbench.protocols import Remark
 
 ENDINGS = (".nii.gz", ".nii")
 _FLOAT32 = 4  # bytes
@@ -23,6 +25,25 @@ _EXPANSION = {".nii": 1.0, ".gz": 1032.0}
 _NUMBERS = "biuf"  # kinds of dtypes that are one real number a voxel
 LEAST_MM, MOST_MM = 0.001, 1000.0  # of a voxel's edge; a recipe's spacing has the same bounds
 _ROUNDING = 1e-6  # of headers, which hold float32
+# Millimetres in a unit of length by its code in `xyzt_units`. Files that state none are in mm, as every tool takes them.
+_UNIT_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+_UNIT_NAMES = {1: "metres", 3: "micrometres"}
+_UNIT_BITS = 0x07  # of `xyzt_units`; the others are of time
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a NIfTI header says beside shape and affine.
+
+    Attributes:
+        unit_mm: millimetres in the unit of its lengths.
+        step: difference of neighbouring values where they are stored as whole numbers with a slope, else 0.
+        remarks: units that are not mm, and places that disagree.
+    """
+
+    unit_mm: float = 1.0
+    step: float = 0.0
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,8 +58,12 @@ class File:
         return (self.path,)
 
     def read(self, case_id: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """As `read`."""
+        """As `read_nifti`."""
         return read_nifti(case_id, self.path)
+
+    def header(self) -> Header:
+        """As `read_header`."""
+        return read_header(self.path)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -79,7 +104,75 @@ def _read(case_id: str, path: Path) -> tuple[NDArray[np.float32], NDArray[np.flo
             "each part as a channel of its own"
         )
     _check_claim(case_id, path, file.shape, dtype.itemsize)
-    return np.asarray(file.get_fdata(dtype=np.float32, caching="unchanged")), np.asarray(file.affine, np.float64)
+    affine = np.array(file.affine, np.float64)
+    affine[:3] *= _unit_mm(file.header)
+    return np.asarray(file.get_fdata(dtype=np.float32, caching="unchanged")), affine
+
+
+def read_header(path: Path) -> Header:
+    """What the header of a file says beside shape and affine; nothing where it cannot be read, which `read_nifti` reports."""
+    try:
+        file: Any = nibabel.load(path)
+        header = file.header
+        if not isinstance(header, nibabel.Nifti1Header):
+            return Header()
+        slope = float(header["scl_slope"])
+        scaled = math.isfinite(slope) and slope not in (0.0, 1.0) and header.get_data_dtype().kind in "iu"
+        remarks = (*_about_units(header), *_about_places(header))
+        return Header(_unit_mm(header), abs(slope) if scaled else 0.0, remarks)
+    except Exception:  # the header may be anything, as in `read_nifti`
+        return Header()
+
+
+def _unit_code(header: Any) -> int:
+    return int(header["xyzt_units"]) & _UNIT_BITS if isinstance(header, nibabel.Nifti1Header) else 0
+
+
+def _unit_mm(header: Any) -> float:
+    """Millimetres in the unit of a header's lengths; 1 where its code means nothing, which is remarked."""
+    return _UNIT_MM.get(_unit_code(header), 1.0)
+
+
+def _about_units(header: Any) -> list[Remark]:
+    code = _unit_code(header)
+    if code in _UNIT_NAMES:
+        return [Remark(f"the header states lengths in {_UNIT_NAMES[code]}; they were converted to mm")]
+    if code not in _UNIT_MM:
+        return [Remark("the header states no known unit of length (xyzt_units); lengths were taken as mm", f"code {code}")]
+    return []
+
+
+def _about_places(header: Any) -> list[Remark]:
+    """That sform, qform and pixdim do not say the same. Without an sform nothing can differ: a qform has pixdim's sizes."""
+    if not int(header["sform_code"]) > 0:
+        return []
+    sform, shape = np.asarray(header.get_sform(), np.float64), header.get_data_shape()[:3]
+    unit = _unit_mm(header)
+    differing = []
+    sizes = np.linalg.norm(sform[:3, :3], axis=0)
+    stated = np.abs(np.asarray(header["pixdim"][1:4], np.float64))
+    growth = np.abs(stated / sizes - 1) * (np.array(shape) - 1)
+    if growth.max() > NOTED_APART:
+        differing.append(f"voxels of {_sizes(sizes * unit)} mm by sform, {_sizes(stated * unit)} mm by pixdim")
+    if int(header["qform_code"]) > 0:
+        apart = corner_displacement(sform, _qform(header), shape)
+        if not apart <= NOTED_APART:  # also where the qform is no number
+            differing.append(f"sform and qform up to {apart:.3g} voxels apart")
+    if not differing:
+        return []
+    what = "sform, qform and pixdim of the header disagree; the sform was taken"
+    return [Remark(what, ", ".join(differing))]
+
+
+def _qform(header: Any) -> NDArray[np.float64]:
+    try:
+        return np.asarray(header.get_qform(), np.float64)
+    except nibabel.spatialimages.HeaderDataError:  # no rotation has these numbers
+        return np.full((4, 4), np.nan)
+
+
+def _sizes(values: NDArray[np.float64]) -> str:
+    return " × ".join(f"{value:.4g}" for value in values)
 
 
 def _check_affine(case_id: str, path: Path, affine: NDArray[np.float64]) -> None:
@@ -91,8 +184,8 @@ def _check_affine(case_id: str, path: Path, affine: NDArray[np.float64]) -> None
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if sizes.min() < LEAST_MM * (1 - _ROUNDING) or sizes.max() > MOST_MM * (1 + _ROUNDING):
         raise DataError(
-            f"case {case_id}: {path}: voxels of {' × '.join(f'{size:.3g}' for size in sizes)} mm; edges are {LEAST_MM:g} to "
-            f"{MOST_MM:g} mm: repair the header"
+            f"case {case_id}: {path}: voxels of {_sizes(sizes)} mm; edges are {LEAST_MM:g} to {MOST_MM:g} mm: repair the header "
+            "(affine, pixdim, or the unit in xyzt_units)"
         )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from initbench import digest
+from initbench.datasets.duplicates import Content, across, content_of, counted_twice, equal_cases, trained_and_reported
 from initbench.datasets.folder import FolderDataset
-from initbench.datasets.splits import resolve_split
+from initbench.datasets.remarks import summarized
+from initbench.datasets.splits import parts_here, resolve_split
 from initbench.datasets.tables import read_json
 from initbench.errors import DataError, InitbenchError
-from initbench.protocols import Dataset, NoProgress, Progress, caveat_of, splits_of, stated_of
+from initbench.protocols import Dataset, NoProgress, Progress, Remark, Split, caveat_of, remarks_of, splits_of, stated_of
 
 SUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-fA-F]{64})[ \t][ *](.+)")
@@ -41,6 +44,8 @@ def examine(dataset: Dataset, progress: Progress | None = None) -> Examined:
     progress = progress or NoProgress()
     ids = dataset.case_ids()
     problems: list[Problem] = []
+    remarks: dict[str, Sequence[Remark]] = {}
+    contents: dict[str, Content] = {}
     progress.start(f"reading {dataset.name}", len(ids))
     for done, case_id in enumerate(ids, start=1):
         try:
@@ -48,6 +53,8 @@ def examine(dataset: Dataset, progress: Progress | None = None) -> Examined:
         except DataError as error:
             problems.append(Problem(case_id, str(error)))
         else:
+            remarks[case_id] = case.remarks
+            contents[case_id] = content_of(case)
             if not case.label.any():
                 problems.append(Problem(case_id, f"case {case_id}: its label map is empty; remove the case, or complete it"))
         progress.advance(done, {})
@@ -58,7 +65,34 @@ def examine(dataset: Dataset, progress: Progress | None = None) -> Examined:
         checked = len(found)
         problems += [problem for problem in found if problem.text]
         problems += _announced(dataset, Path(root))
-    return Examined(len(ids), checked, tuple(_notes(dataset, problems)), tuple(problems))
+    said = [*remarks_of(dataset), *summarized(remarks), *_notes(dataset, problems), *_copies(dataset, contents, problems)]
+    return Examined(len(ids), checked, tuple(said), tuple(problems))
+
+
+def _copies(dataset: Dataset, contents: Mapping[str, Content], problems: list[Problem]) -> list[str]:
+    """Notes on cases that are one examination; where a split that can be asked for has it on both sides, it is a problem."""
+    groups = equal_cases(contents)
+    if not groups:
+        return []
+    apart: set[tuple[str, ...]] = set()
+    for split in _usable_splits(dataset):
+        for group in across(groups, split):
+            apart.add(group)
+            problems.append(Problem(group[0], trained_and_reported(dataset.name, group, split)))
+    return [counted_twice(group) for group in groups if group not in apart]
+
+
+def _usable_splits(dataset: Dataset) -> list[Split]:
+    """The splits that papers use or that lie beside the data; where there are none, the one that a run makes."""
+    found = []
+    try:
+        names: list[str | None] = [split.name for split in (*splits_of(dataset), *stated_of(dataset))]
+    except DataError:  # `_stated` says so
+        names = []
+    for name in names or [None]:
+        with contextlib.suppress(InitbenchError):  # `_notes` says so
+            found.append(resolve_split(dataset, name))
+    return found
 
 
 def _sums(root: Path, progress: Progress) -> Iterator[Problem]:
@@ -96,7 +130,8 @@ def _announced(dataset: Dataset, root: Path) -> list[Problem]:
     table = read_json(path) if path.is_file() else {}
     said = table.get("numTraining") if isinstance(table, dict) else None
     here = sum(not _is_reported(dataset, case_id) for case_id in dataset.case_ids())
-    if not isinstance(said, int) or said == here:
+    # Lists of MONAI count the cases to train on, or all of them.
+    if not isinstance(said, int) or said in (here, len(dataset.case_ids())):
         return []
     return [
         Problem("dataset.json", f"{path} announces {said} cases, {here} are here; complete the folder or correct numTraining")
@@ -104,8 +139,10 @@ def _announced(dataset: Dataset, root: Path) -> list[Problem]:
 
 
 def _is_reported(dataset: Dataset, case_id: str) -> bool:
-    """Whether a case is of those that nnFormer keeps apart, which numTraining does not count."""
-    return isinstance(dataset, FolderDataset) and dataset.files(case_id)[0].parent.name == "imagesTs"
+    """Whether a case is kept apart by nnFormer's folders or the table's lists, so that numTraining does not count it."""
+    if not isinstance(dataset, FolderDataset):
+        return False
+    return case_id in dataset.own_cases() or dataset.files(case_id)[0].parent.name == "imagesTs"
 
 
 def _notes(dataset: Dataset, problems: list[Problem]) -> Iterator[str]:
@@ -118,15 +155,13 @@ def _notes(dataset: Dataset, problems: list[Problem]) -> Iterator[str]:
     problems += _stated(dataset)
     for number, split in enumerate(splits_of(dataset)):
         try:
-            name = resolve_split(dataset, split.name).name
+            resolve_split(dataset, split.name)
         except InitbenchError as error:
             if number == 0:
                 problems.append(Problem(split.name, str(error)))
             else:
                 yield str(error)
-        else:
-            if name != split.name:
-                yield f"split {name}"
+    yield from parts_here(dataset)
 
 
 def _stated(dataset: Dataset) -> list[Problem]:

@@ -11,16 +11,20 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from initbench.datasets.duplicates import Content, content_of, counted_twice, equal_cases
 from initbench.datasets.geometry import bind_axes
-from initbench.datasets.splits import automatic
+from initbench.datasets.remarks import summarized
+from initbench.datasets.splits import automatic, parts_here
 from initbench.protocols import (
     Case,
     Dataset,
     NoProgress,
     Progress,
+    Remark,
     caveat_of,
     group_of,
     regions_of,
+    remarks_of,
     splits_of,
     stated_of,
 )
@@ -100,6 +104,7 @@ class Fingerprint:
         reported: names of classes, or of regions where some are reported in their place.
         splits: cases that train, are reported and are left out, by split.
         caveat: what is doubtful about whose the cases are.
+        notes: what else is to be known: headers that disagree, keys that are not read, copies, splits of which a part is here.
     """
 
     name: str
@@ -112,6 +117,7 @@ class Fingerprint:
     splits: dict[str, tuple[int, int, int]]
     cases: tuple[CaseFacts, ...]
     caveat: str = ""
+    notes: tuple[str, ...] = ()
 
     def _in_world(self, key: str) -> NDArray[Any]:
         """`shape` or `spacing` of every case ``(N, 3)`` along the axes of `WORLD`: files may differ in the order of theirs."""
@@ -150,6 +156,7 @@ class Fingerprint:
             "patients": self.patients,
             "splits": splits,
             "caveat": self.caveat,
+            "notes": list(self.notes),
             "order": list(WORLD),
             "shape": _spread(self._in_world("shape")),
             "spacing_mm": _spread(self._in_world("spacing")),
@@ -199,9 +206,15 @@ def fingerprint(dataset: Dataset, progress: Progress | None = None) -> Fingerpri
     ids, sets = dataset.case_ids(), label_sets(dataset)
     progress.start(f"reading {dataset.name}", len(ids))
     found = []
+    remarks: dict[str, Sequence[Remark]] = {}
+    contents: dict[str, Content] = {}
     for done, case_id in enumerate(ids, start=1):
-        found.append(facts(dataset.load(case_id), list(sets.values())))
+        case = dataset.load(case_id)
+        found.append(facts(case, list(sets.values())))
+        remarks[case_id] = case.remarks
+        contents[case_id] = content_of(case)
         progress.advance(done, {})
+    copies = [counted_twice(group) for group in equal_cases(contents)]
     root = getattr(dataset, "root", None)
     return Fingerprint(
         name=dataset.name,
@@ -214,6 +227,7 @@ def fingerprint(dataset: Dataset, progress: Progress | None = None) -> Fingerpri
         splits=split_sizes(dataset),
         cases=tuple(found),
         caveat=caveat_of(dataset),
+        notes=(*remarks_of(dataset), *summarized(remarks), *copies, *parts_here(dataset)),
     )
 
 
