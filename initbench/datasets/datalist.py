@@ -20,7 +20,7 @@ from initbench.protocols import Split
 OWN_SPLIT = "datalist"
 LISTS = ("training", "validation", "test", "testing")
 _ENTRY = ("image", "label", "fold")
-_BETWEEN = "-_. "  # signs between the name of a case and that of a channel
+_BETWEEN = "-_. "  # signs between the name of a case and the name of a channel
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def _entry(root: Path, name: str, entry: Any) -> _Entry:
     images = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
     if not all(isinstance(path, str) for path in (*images, entry["label"])):
         raise DataError(
-            f"{where}: a {name} entry names its image by a path, or by a list of paths, one a channel, and its label by a path; got "
-            f"{entry!r:.200}"
+            f"{where}: a {name} entry names its image by a path, or by a list of paths, one a channel, and its label by a path; "
+            f"got {entry!r:.200}"
         )
     paths = [inside(root, Path(path)) for path in images]
     files = Files(tuple(nifti.File(path) for path in paths), nifti.File(inside(root, Path(entry["label"]))))

@@ -74,7 +74,13 @@ def across(groups: list[tuple[str, ...]], split: Split) -> list[tuple[str, ...]]
 
 
 def trained_and_reported(name: str, group: tuple[str, ...], split: Split) -> str:
-    """What is wrong with a split that has an examination on both sides."""
+    """What is wrong with a split that has an examination on both sides.
+
+    Args:
+        name: of the data set.
+        group: ids of cases that are one examination, some of them on either side.
+        split: whose sides are meant.
+    """
     train, test = (some([case for case in group if case in side]) for side in (split.train, split.test))
     return (
         f"{name}: split {split.name} trains on {train} and reports {test}, which have equal voxels on equal grids: it would "

@@ -138,7 +138,7 @@ class FolderDataset:
         return tuple(sorted(self._layout.files))
 
     def published_splits(self) -> tuple[Split, ...]:
-        """The splits of the papers, the usual one first; where none has one, those of the data set's own table."""
+        """The splits of the papers, the usual one first. Where no paper has one: the splits of the data set's table."""
         return self._splits
 
     def own_cases(self) -> frozenset[str]:

@@ -35,27 +35,12 @@ from initbench.paths import is_file
 # 2 non-enhancing, 3 enhancing tumour.
 BRATS_REGIONS = {"whole tumour": (1, 2, 3), "tumour core": (2, 3), "enhancing tumour": (3,)}
 # What tables of the Decathlon and of MONAI's tutorials say; "relase" is the Decathlon's own spelling in some of them.
-_KEYS = frozenset(
-    [
-        "name",
-        "description",
-        "reference",
-        "licence",
-        "license",
-        "release",
-        "relase",
-        "tensorImageSize",
-        "modality",
-        "labels",
-        "numTraining",
-        "numValidation",
-        "numTest",
-        "training",
-        "validation",
-        "test",
-        "testing",
-    ]
-)
+# fmt: off
+_KEYS = frozenset((
+    "name", "description", "reference", "licence", "license", "release", "relase", "tensorImageSize", "modality", "labels",
+    "numTraining", "numValidation", "numTest", "training", "validation", "test", "testing",
+))
+# fmt: on
 _V1 = "This looks like nnU-Net v1: convert it (nnUNetv2_convert_old_nnUNet_dataset), and its folder is read as it is"
 
 

@@ -18,26 +18,13 @@ from initbench.paths import is_file
 
 _NEEDED = ("channel_names", "labels", "file_ending")
 # What nnU-Net's own tools write. Which of its classes reads files (overwrite_image_reader_writer) decides nothing here.
-_KEYS = frozenset(
-    [
-        "channel_names",
-        "labels",
-        "file_ending",
-        "numTraining",
-        "dataset",
-        "regions_class_order",
-        "overwrite_image_reader_writer",
-        "name",
-        "description",
-        "reference",
-        "licence",
-        "license",
-        "release",
-        "citation",
-        "converted_by",
-        "tensorImageSize",
-    ]
-)
+# fmt: off
+_KEYS = frozenset((
+    "channel_names", "labels", "file_ending", "numTraining", "dataset", "regions_class_order",
+    "overwrite_image_reader_writer", "name", "description", "reference", "licence", "license", "release", "citation",
+    "converted_by", "tensorImageSize",
+))
+# fmt: on
 
 
 class NnunetDataset(FolderDataset):

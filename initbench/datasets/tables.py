@@ -66,6 +66,11 @@ def numbered(path: Path, key: str, table: Any, example: str) -> dict[int, str]:
 def text(path: Path, key: str, name: Any) -> str:
     """A name of a table.
 
+    Args:
+        path: of the file, for messages.
+        key: of the entry that the name stands in, for messages.
+        name: what stands there.
+
     Raises:
         DataError: it is no text, as an object or nothing.
     """
@@ -86,6 +91,12 @@ def consecutive(where: str, names: Mapping[int, str]) -> tuple[str, ...]:
 
 
 def unread_keys(path: Path, table: Mapping[str, Any], known: Collection[str]) -> tuple[str, ...]:
-    """A remark about the keys of a table that its reader does not know; none where it knows all."""
+    """A remark about the keys of a table that its reader does not know; none where it knows all.
+
+    Args:
+        path: of the file that holds the table.
+        table: the whole of it.
+        known: the keys that are read, or that are for people.
+    """
     strange = sorted(key for key in table if key not in known)
     return (f"{path.name}: keys that are not read here: {some(strange)}",) if strange else ()

@@ -56,7 +56,10 @@ def test_which_split_is_taken() -> None:
 
 
 def test_part_of_a_split_says_so() -> None:
-    assert resolve_split(Listed(("a", "c", "e"), SPLIT), None) == Split("theirs (3 of 5 cases)", ("a", "c"), ("e",))
+    found = resolve_split(Listed(("a", "c", "e"), SPLIT), None)
+    assert found == Split("theirs (3 of 5 cases)", ("a", "c"), ("e",), caveat=found.caveat)
+    assert "only 3 of 5 cases are here (2 of 3 to train on, 1 of 2 reported)" in found.caveat
+    assert resolve_split(Listed(("a", "b", "c", "d", "e"), SPLIT), None).caveat == ""
 
 
 @pytest.mark.parametrize("ids", [("a", "b"), ("d", "e"), ()])

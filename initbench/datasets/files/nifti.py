@@ -116,10 +116,10 @@ def read_header(path: Path) -> Header:
         header = file.header
         if not isinstance(header, nibabel.Nifti1Header):
             return Header()
-        slope = float(header["scl_slope"])
-        scaled = math.isfinite(slope) and slope not in (0.0, 1.0) and header.get_data_dtype().kind in "iu"
+        slope = abs(float(file.dataobj.slope))
+        scaled = slope != 1 and header.get_data_dtype().kind in "iu"
         remarks = (*_about_units(header), *_about_places(header))
-        return Header(_unit_mm(header), abs(slope) if scaled else 0.0, remarks)
+        return Header(_unit_mm(header), slope if scaled else 0.0, remarks)
     except Exception:  # the header may be anything, as in `read_nifti`
         return Header()
 
@@ -167,7 +167,7 @@ def _about_places(header: Any) -> list[Remark]:
 def _qform(header: Any) -> NDArray[np.float64]:
     try:
         return np.asarray(header.get_qform(), np.float64)
-    except nibabel.spatialimages.HeaderDataError:  # no rotation has these numbers
+    except ValueError:  # no rotation has these numbers
         return np.full((4, 4), np.nan)
 
 
