@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +14,10 @@ _WORD = re.compile(r"[A-Za-z_][\w+./-]*\Z")
 _KEYWORD = re.compile(r"[A-Za-z_]\w*\s*=")
 _NESTED = re.compile(r"[A-Za-z_./~]")
 _PUNCTUATION = set("()[],")
+_FILE_FIRST = re.compile(r".+?\.py:[A-Za-z_]\w*(?=\s*(?:\(|\Z))")
 _FILE = re.compile(r"(?P<path>.+\.py):(?P<attribute>[A-Za-z_]\w*)\Z")
-
+_QUOTES = "\"'"
+_BEFORE_QUOTES = ",([="
 
 OF = "of"
 """Name of the parameter that a nested component goes to: ``shuffled(lwi)`` is ``shuffled(of=lwi)``."""
@@ -68,15 +69,27 @@ def parse(text: str) -> Spec:
         UsageError: it is no name, or an argument is not ``key=literal``.
     """
     text = text.strip()
-    name, parenthesis, rest = text.partition("(")
-    name = name.strip()
+    begin = _arguments_begin(text)
+    name, rest = text[:begin].strip(), text[begin:].strip()
     if not _NAME.match(name) and not _FILE.match(name):
         raise UsageError(f"{text!r} is not a component: write name, name(key=value) or ./file.py:function")
-    if not parenthesis:
+    if not rest:
         return Spec(name)
     if not rest.endswith(")"):
         raise UsageError(f"{text!r}: the closing parenthesis is missing")
-    return Spec(name, _arguments(text, rest[:-1]))
+    return Spec(name, _arguments(text, rest[1:-1]))
+
+
+def _arguments_begin(text: str) -> int:
+    """Where the arguments of a component begin: at the first parenthesis, but for those in the path of a file."""
+    first = text.find("(")
+    if first < 0:
+        return len(text)
+    file = _FILE_FIRST.match(text)
+    # In `shuffled(./x.py:f)` the file is the argument; in `./a (b)/x.py:f` the parenthesis is closed before the file is named.
+    if file is not None and text.count("(", 0, file.end()) == text.count(")", 0, file.end()):
+        return file.end()
+    return first
 
 
 def as_spec(component: str | Spec) -> Spec:
@@ -136,26 +149,36 @@ def value(text: str) -> Any:
 
 
 def split_list(text: str) -> list[str]:
-    """Splits a comma list, leaving alone what is in parentheses: ``a,lwi(x=1, y=2)`` gives two items."""
-    items: list[str] = []
-    depth, start, quote = 0, 0, ""
-    for index, char in enumerate(text):
-        if quote:
-            quote = "" if char == quote else quote
-        elif depth and char in "'\"":  # outside of parentheses it is part of a path, as in O'Brien
-            quote = char
+    """Splits a comma list, leaving commas inside parentheses and quotes alone: ``a,lwi(x=1, y=2),"b, c"`` gives three items."""
+    ends = [*separators(text), len(text)]
+    items = [text[start:end].strip() for start, end in zip([0, *(end + 1 for end in ends)], ends, strict=False)]
+    return [item for item in items if item]
+
+
+def separators(text: str) -> list[int]:
+    """Where the commas are that separate the items of a list."""
+    found: list[int] = []
+    depth, index = 0, 0
+    before = ","  # the last sign that is no blank
+    while index < len(text):
+        char = text[index]
+        closing = text.find(char, index + 1) if char in _QUOTES and before in _BEFORE_QUOTES else -1
+        if closing > index:  # a quote that is never closed, or that stands in a word, is an apostrophe
+            index, before = closing + 1, char
+            continue
+        if char in "([":
+            depth += 1
+        elif char in ")]":
+            depth -= 1
         elif char == "," and depth == 0:
-            items.append(text[start:index])
-            start = index + 1
-        else:
-            depth += (char in "([") - (char in ")]")
-    items.append(text[start:])
-    return [item.strip() for item in items if item.strip()]
+            found.append(index)
+        if not char.isspace():
+            before = char
+        index += 1
+    return found
 
 
-def split_lists(values: str | Sequence[str]) -> list[str]:
-    """The items of a comma list, or of several, without repetition."""
-    found: list[str] = []
-    for text in [values] if isinstance(values, str) else values:
-        found += split_list(text)
-    return list(dict.fromkeys(found))
+def unquoted(item: str) -> str:
+    """An item without the quotes around the whole of it."""
+    whole = len(item) > 1 and item[0] in _QUOTES and item.find(item[0], 1) == len(item) - 1
+    return item[1:-1] if whole else item

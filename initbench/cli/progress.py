@@ -75,7 +75,7 @@ class Display:
     def note(self, run: int, text: str) -> None:
         """Says what should be known of a run's data, once for all runs on them."""
         request = self._requests[run]
-        note = f"[yellow]note:[/] {escape(request.dataset)}: {escape(text)}"
+        note = f"[yellow]note:[/] {escape(str(request.dataset))}: {escape(text)}"
         if note not in self._said:
             self._said.add(note)
             self._line(note, markup=True)

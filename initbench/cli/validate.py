@@ -10,7 +10,7 @@ from initbench.cli.checks import Report
 from initbench.cli.command import command
 from initbench.cli.options import HOW_LONG, WHAT, JsonOption, SizeOption, TestBackbonesOption
 from initbench.errors import UsageError
-from initbench.spec import split_lists
+from initbench.harness.request import split_lists
 
 if TYPE_CHECKING:
     from initbench.protocols import Grid

@@ -13,9 +13,9 @@ from initbench.catalog import Kind
 from initbench.choices import Budget, PrecisionChoice, Protocol, Stream
 from initbench.datasets.splits import SplitName
 from initbench.errors import InitbenchError, UsageError
-from initbench.paths import home, is_file
+from initbench.paths import exists, home, is_file
 from initbench.protocols import Size
-from initbench.spec import Spec, as_spec, parse, split_list
+from initbench.spec import Spec, as_spec, parse, separators, unquoted
 
 PLAIN = Spec("plain")
 """The regimen of a supervised stage that does nothing else."""
@@ -156,6 +156,43 @@ def check_regimen(regimen: Spec) -> None:
         raise UsageError(f"unknown regimen {str(regimen)!r}: there is {PLAIN} alone")
 
 
+def split_lists(values: str | Sequence[str]) -> list[str]:
+    """The items of a comma list, or of several, without repetition.
+
+    What is a path of something that exists stays whole, though it has commas, and so does what stands in quotes.
+    """
+    texts = [values] if isinstance(values, str) else list(values)
+    found: dict[str, None] = {}
+    for text in texts:
+        found |= dict.fromkeys(_split(text))
+    return list(found)
+
+
+def _split(text: str) -> list[str]:
+    """The items of one comma list: at each place the longest part that is a path, else what the next separator ends."""
+    items = []
+    while text:
+        commas = [place for place, sign in enumerate(text) if sign == ","]
+        paths = [end for end in (*commas, len(text)) if _is_path(text[:end].strip())]
+        end = max(paths) if paths else min(separators(text), default=len(text))
+        items.append(unquoted(text[:end].strip()))
+        text = text[end + 1 :]
+    return [item for item in items if item]
+
+
+def _is_path(text: str) -> bool:
+    """Whether a text is the path of a folder or file, or a component in one."""
+    if not text:
+        return False
+    if exists(home(text)):
+        return True
+    try:
+        asked = parse(text)
+    except UsageError:
+        return False
+    return asked.is_file and is_file(home(asked.name.rpartition(":")[0]))
+
+
 def read_component(kind: Kind, text: str) -> Spec:
     """The spec of one component, before anything heavy is imported.
 
@@ -181,7 +218,7 @@ def read_components(kind: Kind, values: Components) -> list[Spec]:
         if isinstance(value, Spec):
             found.append(value)
         else:
-            found += [read_component(kind, text) for text in split_list(value)]
+            found += [read_component(kind, text) for text in split_lists(value)]
     if not found:
         raise UsageError(f"no {kind} is named: write a name or several (initbench list {registry.LISTED[kind]})")
     return list(dict.fromkeys(found))

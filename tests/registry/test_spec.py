@@ -109,6 +109,36 @@ def test_split_list() -> None:
     assert split_list("") == []
 
 
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ('a,"b, c",d', ["a", '"b, c"', "d"]),
+        ("a,'b, c'", ["a", "'b, c'"]),
+        ("O'Brien,it's", ["O'Brien", "it's"]),
+        ('6" nails,b', ['6" nails', "b"]),
+        ("checkpoint(path='a, b.pt'),c", ["checkpoint(path='a, b.pt')", "c"]),
+        ("checkpoint(path='a) b.pt'),c", ["checkpoint(path='a) b.pt')", "c"]),
+        ("'a,b", ["'a", "b"]),
+    ],
+)
+def test_quotes_hold_a_part_of_a_list_together(text: str, items: list[str]) -> None:
+    assert split_list(text) == items
+
+
+def test_a_path_in_quotes_keeps_its_commas_inside_another_component() -> None:
+    spec = parse("transfer(checkpoint(path='a, b.pt'), part='encoder')")
+    assert parse(str(spec)) == spec
+    assert "a, b.pt" in str(spec)
+
+
+@pytest.mark.parametrize("folder", ["./my data", "./a, b", "./Task (copy)", "Task (copy)", "./a=b", "../a (b) (c)"])
+@pytest.mark.parametrize("arguments", ["", "(a=1)", "(mae)", "(a='x)')"])
+def test_the_path_of_a_file_may_hold_any_sign(folder: str, arguments: str) -> None:
+    spec = parse(f"{folder}/x.py:fn{arguments}")
+    assert spec.name == f"{folder}/x.py:fn"
+    assert bool(spec.params) == bool(arguments)
+
+
 def test_a_component_inside_another() -> None:
     spec = parse("shuffled( lwi(mask_ratio=0.2, taps=(1, 2)) , strength=3)")
     assert dict(spec.params) == {"of": Spec("lwi", (("mask_ratio", 0.2), ("taps", (1, 2)))), "strength": 3}
@@ -116,6 +146,7 @@ def test_a_component_inside_another() -> None:
     assert parse(str(spec)) == spec
     assert parse("a(of=b)").params == (("of", "b"),)
     assert str(parse("shuffled(transfer(kaiming-normal, part=encoder))")) == "shuffled(transfer(kaiming-normal, part='encoder'))"
+    assert dict(parse("shuffled(./my.py:fn)").params)["of"] == Spec("./my.py:fn")
     assert dict(parse("shuffled(./my.py:fn(a=1))").params)["of"] == Spec("./my.py:fn", (("a", 1),))
     for text in ("a(1)", "a(b, c)", "a(x=1, b)", "a(b(c)"):
         with pytest.raises(UsageError):
