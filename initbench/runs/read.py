@@ -18,14 +18,14 @@ from initbench.printable import printable
 from initbench.runs import store
 from initbench.runs.cases import CASE_KEYS, CSV, CaseTable, parse_cases, split_table
 from initbench.runs.patients import Collected, Disagreement, Unsaid
-from initbench.runs.record import Git, Record, RecordError
+from initbench.runs.record import Git, Head, Record, RecordError
 from initbench.runs.status import first_asked
 
 _COLUMNS = (
     "init", "backbone", "dataset", "seed", "status", "dice", "variant", "size", "budget", "steps", "protocol", "precision",
     "split", "training_cases", "recipe", "regimen", "fixed_streams", "dice_policy", "cell", "learned", "external", "origin",
     "changed_share", "init_seconds", "train_seconds", "total_seconds", "init_steps", "train_steps", "peak_memory", "device",
-    "environment", "weights_digest", "reason", "path", "gpu", "commit", "labels", "asked",
+    "environment", "weights_digest", "reason", "path", "gpu", "commit", "labels", "asked", "data_digest", "data_place",
 )  # fmt: skip
 
 # Where predictions are counted: on the image's own grid, or on the one that networks see, as some released code does.
@@ -42,7 +42,7 @@ def load_runs(path: str | Path) -> pd.DataFrame:
     one and for one whose files are not as they were written (status ``invalid``). `recipe` is the digest of the resolved recipe;
     seconds are of the init stage, of training, and of both with evaluation. `training_cases` is how many it trained on, `asked`
     when a command first asked for it, `commit` that of the code where it was a checkout, `labels` the names of the values in its
-    label maps.
+    label maps, `data_place` where its data set was.
 
     Raises:
         UsageError: there is no such folder.
@@ -197,6 +197,12 @@ def _invalid(problem: str) -> dict[str, Any]:
     return {"status": "invalid", "reason": printable(problem), "dice": None}
 
 
+def data_place(record: Head) -> str:
+    """Where the data set of a run was: its folder, or its name below a data root."""
+    name, root = record.asked.dataset, record.asked.data_root
+    return str(Path(root) / name) if root else name
+
+
 def _row(run: _Run, grid: CountedOn = "native") -> dict[str, Any]:
     record = run.record
     resolved, environment = record.resolved, record.environment
@@ -216,6 +222,8 @@ def _row(run: _Run, grid: CountedOn = "native") -> dict[str, Any]:
         "training_cases": len(resolved.train_cases),
         "recipe": resolved.recipe_digest,
         "regimen": resolved.regimen,
+        "data_digest": resolved.data_digest,
+        "data_place": data_place(record),
         "fixed_streams": ", ".join(resolved.fixed_streams),
         "dice_policy": resolved.dice_policy,
         "cell": record.cell,

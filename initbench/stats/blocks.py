@@ -12,6 +12,7 @@ from initbench.datasets.known import PATIENTS_OF, SHORT_NAMES
 PLACEBO = "default(construct='other')"  # the one that `run` adds to a study
 POINTS = 100.0  # Dice points
 BLOCK = ("dataset", "split", "backbone", "variant", "size", "budget", "steps", "precision", "recipe", "fixed_streams")
+MARK = "mark"  # a column of runs: what tells a block from others that look alike in all of `BLOCK` that people are shown
 
 
 _PART = re.compile(r"(?P<fold>fold \d+/\d+|nnunet-fold-\d+)?.*?(?:, (?P<cases>trained on \d+ cases?))?")

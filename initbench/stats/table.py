@@ -16,7 +16,7 @@ import pandas as pd
 from initbench.choices import DicePolicy
 from initbench.dice import dice_of_counts
 from initbench.errors import DataError, UsageError
-from initbench.stats.blocks import BLOCK, POINTS, by_init, is_placebo
+from initbench.stats.blocks import BLOCK, MARK, POINTS, by_init, is_placebo
 from initbench.stats.classes import choose
 from initbench.stats.design import Array, Flags, SeedDesign
 
@@ -189,6 +189,8 @@ def score_tables(
     for key, frame in wanted.groupby(list(BLOCK), sort=True, dropna=False):
         for protocol in sorted(set(frame["protocol"]) - {"any"}) or ["any"]:
             block = {**dict(zip(BLOCK, key, strict=True)), "protocol": protocol}
+            if MARK in frame:
+                block[MARK] = str(frame[MARK].iloc[0])
             groups = by_init(frame[frame["protocol"].isin([protocol, "any"])])
             runs_of = {init: _by_seed(init, group, scored) for init, group in groups}
             narrowed = _narrowed(runs_of) if shared else None

@@ -9,6 +9,7 @@ from dataclasses import replace
 from initbench.choices import BASELINE, MARGIN
 from initbench.errors import UsageError
 from initbench.stats.analysis import Analysis, analyse, verdicts
+from initbench.stats.blocks import MARK
 from initbench.stats.components import Component, Components
 from initbench.stats.design import Refused
 from initbench.stats.ranks import InitRank, tie_letters
@@ -283,6 +284,7 @@ def _values(
         **{name: table.block[name] for name in names},
         "protocol": "any" if own_protocol else table.block["protocol"],
         "precision": table.block["precision"],
+        "mark": table.block.get(MARK, ""),
         "place": place,
         "init": row.init,
         "role": row.role,

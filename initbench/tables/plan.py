@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
 from initbench.choices import BASELINE
 from initbench.runs.costs import Costs, Expected, Sample, StudyPlan, init_of, network_of, pace_of
+from initbench.runs.read import data_place
 from initbench.runs.record import Resolved
 from initbench.stats.blocks import is_placebo, part
 from initbench.stats.design import Refused
@@ -21,7 +22,7 @@ from initbench.stats.variances import SEEDS_TO_TEST
 from initbench.tables import words
 from initbench.tables.power import from_runs
 from initbench.tables.sheet import Sheet
-from initbench.tables.titles import title
+from initbench.tables.titles import Named, title, told_apart
 
 _STATED = "stated SDs"
 _NOTHING = Interval(math.nan, math.nan, math.nan)
@@ -180,8 +181,23 @@ def plan_sheets(plan: StudyPlan, tables: Sequence[ScoreTable], stated: Pilot | N
         stated: a pilot in their place.
     """
     known = [run for run in plan.runs if run.record]
-    blocks = [_Block(tuple(runs), plan, tables, stated) for runs in _grouped(known, _block_key)]
-    return [_study(plan, blocks), _inits(plan, known)]
+    names = _dataset_names(known)
+    groups = _grouped(known, lambda run: _block_key(run, names))
+    blocks = [_Block(tuple(runs), plan, tables, stated, names[_cell_of(runs[0])]) for runs in groups]
+    return [_study(plan, blocks), _inits(plan, known, names)]
+
+
+def _cell_of(run: Expected) -> str:
+    return run.head.cell
+
+
+def _dataset_names(runs: Sequence[Expected]) -> dict[str, str]:
+    """What the data set of each cell is called, so that two of one name are told apart."""
+    named = []
+    for run in runs:
+        resolved = run.resolved
+        named.append(Named(resolved.dataset, resolved.split, resolved.data_digest, data_place(run.head)))
+    return dict(zip(map(_cell_of, runs), told_apart(named), strict=True))
 
 
 def _grouped(runs: Sequence[Expected], key: Callable[[Expected], object]) -> Iterator[list[Expected]]:
@@ -191,8 +207,8 @@ def _grouped(runs: Sequence[Expected], key: Callable[[Expected], object]) -> Ite
     yield from groups.values()
 
 
-def _block_key(run: Expected) -> object:
-    return tuple(_block_of(run.resolved).values())
+def _block_key(run: Expected, names: Mapping[str, str]) -> object:
+    return tuple((_block_of(run.resolved) | {"dataset": names[_cell_of(run)]}).values())
 
 
 def _block_of(resolved: Resolved) -> dict[str, str]:
@@ -207,10 +223,12 @@ def _block_of(resolved: Resolved) -> dict[str, str]:
 class _Block:
     """The runs of a data set and a network, with what they cost and can find."""
 
-    def __init__(self, runs: tuple[Expected, ...], plan: StudyPlan, tables: Sequence[ScoreTable], stated: Pilot | None) -> None:
+    def __init__(
+        self, runs: tuple[Expected, ...], plan: StudyPlan, tables: Sequence[ScoreTable], stated: Pilot | None, dataset: str
+    ) -> None:
         resolved = runs[0].resolved
         self.runs = runs
-        self.name = ", ".join(filter(None, (title(_block_of(resolved)), part(resolved.split))))
+        self.name = ", ".join(filter(None, (title(_block_of(resolved) | {"dataset": dataset}), part(resolved.split))))
         self.time = time_of(runs, plan.measured)
         self.bytes = sum(bytes_of(run, plan.measured) for run in runs if run.state == "new")
         self.seeds = len({run.resolved.seed for run in runs})
@@ -447,7 +465,7 @@ def _ratio(seeds: int, blocks: int) -> str:
     return f"Seed SDs of two inits: in one block {one}; pooled over {blocks} blocks, {pooled}."
 
 
-def _inits(plan: StudyPlan, runs: Sequence[Expected]) -> Sheet:
+def _inits(plan: StudyPlan, runs: Sequence[Expected], names: Mapping[str, str]) -> Sheet:
     rows = []
     for members in _grouped(runs, lambda run: (run.resolved.init, run.resolved.protocol)):
         time, counts = time_of(members, plan.measured), _counted(members)
@@ -460,15 +478,15 @@ def _inits(plan: StudyPlan, runs: Sequence[Expected]) -> Sheet:
         columns=("init", "protocol", "new", "cached", "time"),
         rows=tuple(rows),
         notes=(),
-        values=tuple(_cell(members, plan) for members in _grouped(runs, lambda run: run.head.cell)),
+        values=tuple(_cell(members, plan, names) for members in _grouped(runs, _cell_of)),
     )
 
 
-def _cell(members: Sequence[Expected], plan: StudyPlan) -> dict[str, Any]:
+def _cell(members: Sequence[Expected], plan: StudyPlan, names: Mapping[str, str]) -> dict[str, Any]:
     resolved, folder = members[0].resolved, members[0].folder
     return {
         "of": "cell",
-        "dataset": resolved.dataset,
+        "dataset": names[_cell_of(members[0])],
         "backbone": resolved.backbone,
         "variant": resolved.variant,
         "init": resolved.init,

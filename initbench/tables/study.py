@@ -13,10 +13,12 @@ import pandas as pd
 from initbench.choices import CountedOn, DicePolicy
 from initbench.errors import DataError, UsageError
 from initbench.runs.read import UNCOUNTED, Loaded, Unreadable, read_runs
+from initbench.stats.blocks import BLOCK, MARK
 from initbench.stats.table import ScoreTable, of_classes, score_tables, with_patients
 from initbench.tables import words
 from initbench.tables.patients import patients_of
 from initbench.tables.standings import Runs, summaries
+from initbench.tables.titles import Named, marks, told_apart
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,26 @@ def check_some(out: Path, found: Loaded) -> None:
         raise DataError(f"{out}: no record of {words.count(len(found.unreadable), 'run')} can be used; the first: {first}")
 
 
+# The keys of a block that titles and settings show.
+_SHOWN = tuple(key for key in BLOCK if key != "recipe")
+
+
+def _names(runs: pd.DataFrame) -> dict[str, str]:
+    """What the data set of each cell is called: its own name, and more where several data sets have it."""
+    columns = [runs[key].astype(str) for key in ("dataset", "split", "data_digest", "data_place")]
+    named = [Named(*values) for values in zip(*columns, strict=True)]
+    return dict(zip(runs["cell"], told_apart(named), strict=True))
+
+
+def _renamed(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """Runs or cases with other names of data sets, by cell."""
+    wanted = frame["cell"].astype(str).map(names)
+    if (wanted == frame["dataset"].astype(str)).all():
+        return frame
+    kept_small = isinstance(frame["dataset"].dtype, pd.CategoricalDtype)
+    return frame.assign(dataset=wanted.astype("category") if kept_small else wanted)
+
+
 def read_study(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = (), scoring: Scoring | None = None) -> Study:
     """The runs below `out`, of these data sets and backbones or of all.
 
@@ -103,11 +125,13 @@ def read_study(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str]
     scoring = scoring or Scoring()
     found = read_runs(out, scoring.grid)
     check_some(out, found)
-    runs, cases = found.runs, found.cases
-    for column, wanted in (("dataset", datasets), ("backbone", backbones)):
-        if wanted:
-            runs = runs[runs[column].isin(list(wanted))]
-            cases = cases[cases[column].isin(list(wanted))] if not cases.empty else cases
+    names = _names(found.runs)
+    runs, cases = _renamed(found.runs, names), _renamed(found.cases, names)
+    if datasets:  # by their own names, too, which several may share
+        chosen = runs["cell"][runs["dataset"].isin(list(datasets)) | found.runs["dataset"].isin(list(datasets))]
+        runs, cases = runs[runs["cell"].isin(chosen)], cases[cases["cell"].isin(chosen)]
+    if backbones:
+        runs, cases = runs[runs["backbone"].isin(list(backbones))], cases[cases["backbone"].isin(list(backbones))]
     if runs.empty:
         only = f" of {', '.join([*datasets, *backbones])}" if datasets or backbones else ""
         raise UsageError(f"{out} holds no runs{only}; `initbench run --init default,lwi --backbone unetr --out {out}` makes some")
@@ -120,6 +144,8 @@ def read_study(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str]
     cells = counted["cell"].unique().tolist()
     patients = patients_of(found, cells)
     cases = with_patients(of_classes(cases, scoring.classes), patients)
+    blocks = [{str(key): value for key, value in row.items()} for row in counted[list(BLOCK)].to_dict("records")]
+    counted = counted.assign(**{MARK: marks(blocks, _SHOWN)})
     tables = score_tables(counted, cases, policy=scoring.policy, shared=scoring.shared, patients=patients)
     return Study(
         out,
