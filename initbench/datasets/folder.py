@@ -207,9 +207,10 @@ class FolderDataset:
             )
         if apart > NOTED_APART:
             remarks.append(Remark("the grids of image and label differ a little", f"{apart:.2g} voxels at a corner"))
-        for stored in self._stored(case_id):
-            remarks += _header(stored).remarks
-        checked = self._check_label(case_id, files.label, label)
+        headers = [_header(stored) for stored in self._stored(case_id)]
+        for header in headers:
+            remarks += header.remarks
+        checked = self._check_label(case_id, files.label, label, headers[-1].step)
         return Case(case_id, np.ascontiguousarray(image), checked, affine, tuple(dict.fromkeys(remarks)))
 
     def _image(self, case_id: str, images: Sequence[Stored]) -> tuple[NDArray[np.float32], NDArray[np.float64], list[Remark]]:
@@ -249,9 +250,8 @@ class FolderDataset:
         if bad:
             raise DataError(f"case {case_id}: {place} has {bad} NaN or infinite voxels; repair or remove the case")
 
-    def _check_label(self, case_id: str, place: Stored, label: NDArray[Any]) -> NDArray[np.uint8]:
-        """Labels as whole numbers. Where a file stores them with a slope, a value may be off by half a step of it."""
-        step = _header(place).step
+    def _check_label(self, case_id: str, place: Stored, label: NDArray[Any], step: float) -> NDArray[np.uint8]:
+        """Labels as whole numbers. Where a file stores values in steps of a slope, a label may be off by half a step."""
         tolerance = max(LABEL_ROUNDING, STEP_ROUNDING * step) if step < MOST_STEP else LABEL_ROUNDING
         with np.errstate(invalid="ignore"):  # infinities less themselves
             whole = np.rint(label)
