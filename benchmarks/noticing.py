@@ -1,6 +1,6 @@
 """What it costs to notice copies and odd headers while cases are preprocessed: processor time with and without it.
 
-    python -m benchmarks.noticing --dataset OpenKBP_HN5 --cases 20
+python -m benchmarks.noticing --dataset OpenKBP_HN5 --cases 20
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from initbench.recipes.load import load_recipe
 
 def seconds_of(dataset: Dataset, cases: int) -> float:
     """Processor seconds a case, from files to cached volumes."""
-    settings = load_recipe(default_name(dataset.name, dataset.modality), size="paper", backbone="unetr", budget="paper").preprocess
+    settings = load_recipe(
+        default_name(dataset.name, dataset.modality), size="paper", backbone="unetr", budget="paper"
+    ).preprocess
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, {cache.ENVIRONMENT: folder}):
         split = automatic(dataset.case_ids()[:cases])
         began = time.process_time()
@@ -41,7 +43,9 @@ def without(measure: Callable[[], float]) -> float:
         """Another digest for every case, at no cost."""
         return Content(str(next(numbers)), (1, 1, 1), (1.0, 1.0, 1.0))
 
-    with mock.patch.object(nifti, "read_header", lambda _: nifti.Header()), mock.patch.object(prepare, "content_of", nothing):
+    said = mock.patch.object(nifti, "_said", return_value=nifti.Header())
+    unit = mock.patch.object(nifti, "unit_of", return_value=1.0)
+    with said, unit, mock.patch.object(prepare, "content_of", nothing):
         return measure()
 
 

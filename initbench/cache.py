@@ -70,8 +70,13 @@ def read_item(kind: str, key: str) -> Item | None:
         whole, meta = False, {}
     if whole:
         return Item(folder, meta["values"])
-    shutil.rmtree(folder, ignore_errors=True)
+    discard(folder)
     return None
+
+
+def discard(folder: Path) -> None:
+    """Removes an item."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def write(kind: str, key: str, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> Item:

@@ -61,21 +61,26 @@ class Frames:
         return (self.path,)
 
     def read(self, case_id: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """As `nifti.read_nifti`, with frames `FRAME_MM` apart.
+        """As `read_with_header`, without the header."""
+        voxels, affine, _ = self.read_with_header(case_id)
+        return voxels, affine
+
+    def read_with_header(self, case_id: str) -> nifti.Read:
+        """As `nifti.read_with_header`, with frames `FRAME_MM` apart.
 
         Raises:
             DataError: as there, or it is a single frame.
         """
-        voxels, affine = nifti.read_nifti(case_id, self.path)
+        voxels, affine, header = nifti.read_with_header(case_id, self.path)
         voxels = without_singletons(voxels)
         if voxels.ndim != 3 or voxels.shape[2] < 2:
             raise DataError(f"case {case_id}: {self.path} has shape {voxels.shape}, and a half sequence is a stack of frames")
         affine[:3, 2] *= FRAME_MM / np.linalg.norm(affine[:3, 2])
-        return voxels, affine
+        return voxels, affine, header
 
-    def header(self) -> nifti.Header:
-        """As `nifti.read_header`."""
-        return nifti.read_header(self.path)
+    def unit_mm(self) -> float:
+        """As `nifti.unit_of`."""
+        return nifti.unit_of(self.path)
 
     def __str__(self) -> str:
         return str(self.path)

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from nibabel.orientations import io_orientation
 
-from initbench.datasets.geometry import bind_axes
+from initbench.datasets.geometry import Axes
 from initbench.datasets.grids import NOTED_APART
 from initbench.datasets.tables import some
 from initbench.errors import DataError
@@ -26,9 +27,9 @@ class Content:
     """What tells one examination from another.
 
     Attributes:
-        voxels: sha256 of the image's voxels along (D, H, W).
-        shape: (D, H, W).
-        edges: of a voxel, in mm.
+        voxels: sha256 of the image's voxels along the axes of the world, x first.
+        shape: voxels along them.
+        edges: of a voxel along them, in mm.
     """
 
     voxels: str
@@ -38,10 +39,12 @@ class Content:
 
 def content_of(case: Case) -> Content:
     """The content of a case's image."""
-    axes = bind_axes(case.affine, "z")
+    world = io_orientation(case.affine)  # native axis -> (world axis, direction)
+    x, y, z = (int(axis) for axis in np.argsort(world[:, 0]))
+    axes = Axes((x, y, z), (bool(world[x, 1] < 0), bool(world[y, 1] < 0), bool(world[z, 1] < 0)))
     image = np.ascontiguousarray(axes.apply(case.image), np.float32)
-    _, d, h, w = image.shape
-    return Content(hashlib.sha256(image.data).hexdigest(), (d, h, w), axes.spacing(case.affine))
+    _, width, height, depth = image.shape
+    return Content(hashlib.sha256(image.data).hexdigest(), (width, height, depth), axes.spacing(case.affine))
 
 
 def equal_cases(contents: Mapping[str, Content]) -> list[tuple[str, ...]]:

@@ -36,7 +36,8 @@ AS_IT_IS = "To use the folder as it is, rename it and pass its path"  # by some 
 class Stored(Protocol):
     """An array with its place in space, in one file or in many; as text, where it is.
 
-    It may have ``header() -> nifti.Header`` beside: what its header says that `read` does not give.
+    It may have ``read_with_header(case_id) -> nifti.Read`` beside, which is taken in place of `read`, and ``unit_mm() -> float``,
+    the millimetres in the unit of its lengths.
     """
 
     @property
@@ -173,7 +174,7 @@ class FolderDataset:
         """
         parts = list(map(cache.file_digest, self.files(case_id)))
         for stored in self._stored(case_id):
-            unit = _header(stored).unit_mm
+            unit = _unit_mm(stored)
             if unit != 1:
                 parts.append(f"lengths in {unit:g} mm")
         return hashlib.sha256("".join(parts).encode()).hexdigest()
@@ -191,7 +192,7 @@ class FolderDataset:
         """
         files = self._layout.files[case_id]
         image, affine, remarks = self._image(case_id, files.images)
-        label, label_affine = files.label.read(case_id)
+        label, label_affine, header = _read(files.label, case_id)
         label = without_singletons(label)
         place = files.images[0]
         if image.shape[1:] != label.shape:
@@ -207,23 +208,24 @@ class FolderDataset:
             )
         if apart > NOTED_APART:
             remarks.append(Remark("the grids of image and label differ a little", f"{apart:.2g} voxels at a corner"))
-        headers = [_header(stored) for stored in self._stored(case_id)]
-        for header in headers:
-            remarks += header.remarks
-        checked = self._check_label(case_id, files.label, label, headers[-1].step)
+        remarks += header.remarks
+        checked = self._check_label(case_id, files.label, label, header.step)
         return Case(case_id, np.ascontiguousarray(image), checked, affine, tuple(dict.fromkeys(remarks)))
 
     def _image(self, case_id: str, images: Sequence[Stored]) -> tuple[NDArray[np.float32], NDArray[np.float64], list[Remark]]:
         """``(C, X, Y, Z)`` of one image with all channels, or of one a channel; its affine, and remarks about the channels."""
-        first, affine = images[0].read(case_id)
+        first, affine, header = _read(images[0], case_id)
         first = without_singletons(first)
         if len(images) == 1:
             image = np.moveaxis(first, -1, 0) if first.ndim == 4 else first[None]
             self._check_image(case_id, images[0], image, len(self.channels))
-            return image, affine, []
-        channels, farthest = [], 0.0
-        for stored in images:
-            channel, own = (first, affine) if stored is images[0] else stored.read(case_id)
+            return image, affine, list(header.remarks)
+        channels, farthest, remarks = [], 0.0, list(header.remarks)
+        for number, stored in enumerate(images):
+            channel, own = first, affine
+            if number > 0:
+                channel, own, header = _read(stored, case_id)
+                remarks += header.remarks
             channel = without_singletons(channel)
             self._check_image(case_id, stored, channel[None], 1)
             apart = corner_displacement(affine, own, first.shape) if channel.shape == first.shape else math.inf
@@ -235,7 +237,6 @@ class FolderDataset:
                 )
             farthest = max(farthest, apart)
             channels.append(channel)
-        remarks = []
         if farthest > NOTED_APART:
             remarks.append(Remark("the grids of channels differ a little", f"{farthest:.2g} voxels at a corner"))
         return np.stack(channels), affine, remarks
@@ -271,11 +272,19 @@ class FolderDataset:
         return checked
 
 
-def _header(stored: Stored) -> nifti.Header:
-    """What its header says; nothing where it has none, as DICOM slices and readers of others."""
-    header = getattr(stored, "header", None)
-    found: nifti.Header = nifti.Header() if header is None else header()
+def _read(stored: Stored, case_id: str) -> nifti.Read:
+    """Voxels, affine and header; the header says nothing where there is none, as of DICOM slices and of readers of others."""
+    whole = getattr(stored, "read_with_header", None)
+    if whole is None:
+        voxels, affine = stored.read(case_id)
+        return voxels, affine, nifti.Header()
+    found: nifti.Read = whole(case_id)
     return found
+
+
+def _unit_mm(stored: Stored) -> float:
+    unit = getattr(stored, "unit_mm", None)
+    return 1.0 if unit is None else float(unit())
 
 
 def without_singletons(voxels: NDArray[Any]) -> NDArray[Any]:

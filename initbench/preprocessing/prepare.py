@@ -17,6 +17,8 @@ from initbench.preprocessing.preprocess import CaseScan, Parameters, Placement, 
 from initbench.protocols import Case, Dataset, NoProgress, Progress, Remark, Split, group_of, regions_of, remarks_of
 from initbench.recipes.settings import Preprocess
 
+_NOTICED = "noticed"  # in the table of a cached volume
+
 
 @dataclass(frozen=True)
 class PreparedCase:
@@ -124,114 +126,92 @@ def prepare(
     """
     progress = progress or NoProgress()
     whole, cases = data_digest(dataset, split, source)
-    reader = _Reader(dataset, cases)
     # Numbers of every channel are asked of the scans by one rule alone; all other scans are as they were cached before it was.
     every = settings.intensity == "percentile" and len(dataset.channels) > 1
-    scans = _scans(reader, split.train, "scan-2" if every else "scan-1", progress)
+    scans = _scans(dataset, split.train, cases, "scan-2" if every else "scan-1", progress)
     parameters = resolve_parameters(settings, dataset.modality, scans, dataset.channels)
     digests = parameters.digest()
     keys = {case_id: digest.of_json([value, digests])[:32] for case_id, value in cases.items()}
-    missing = [case_id for case_id, key in keys.items() if cache.read_item("volumes", key) is None]
+    missing = [case_id for case_id, key in keys.items() if _noticed(key) is None]
     if missing:
         progress.start(f"preprocessing {dataset.name}", len(missing))
     for done, case_id in enumerate(missing, start=1):
-        _store(reader.load(case_id), keys[case_id], parameters)
+        _store(dataset.load(case_id), keys[case_id], parameters)
         progress.advance(done, {})
+    remarks = tuple(_remarks(dataset, split, keys))
     patients = {case_id: group_of(dataset, case_id) for case_id in split.test}
-    return Prepared(
-        name=dataset.name,
-        classes=dataset.classes,
-        channels=len(dataset.channels),
-        split=split,
-        parameters=parameters,
-        digest=whole,
-        keys=keys,
-        regions=_regions(dataset),
-        patients=patients,
-        remarks=tuple(_remarks(reader, split, progress)),
-    )
+    channels = len(dataset.channels)
+    return Prepared(dataset.name, dataset.classes, channels, split, parameters, whole, keys, _regions(dataset), patients, remarks)
 
 
 @dataclass(frozen=True)
 class _Noticed:
-    """What is remembered of a case that was read."""
+    """What is kept of a case beside its preprocessed volume."""
 
     content: Content
     remarks: tuple[Remark, ...]
 
 
-class _Reader:
-    """Reads cases, and remembers in the cache what was noticed, so that a case is read for that once."""
-
-    def __init__(self, dataset: Dataset, digests: Mapping[str, str]) -> None:
-        self.dataset = dataset
-        self.digests = digests
-
-    def load(self, case_id: str) -> Case:
-        """Reads a case."""
-        case = self.dataset.load(case_id)
-        if cache.read_item("noticed", self._key(case_id)) is None:
-            noticed = _Noticed(content_of(case), case.remarks)
-            cache.write("noticed", self._key(case_id), {}, asdict(noticed))
-        return case
-
-    def knows(self, case_id: str) -> bool:
-        """Whether it was read before."""
-        return cache.read_item("noticed", self._key(case_id)) is not None
-
-    def noticed(self, case_id: str) -> _Noticed:
-        """What was noticed of a case, which is read where it was not yet."""
-        item = cache.read_item("noticed", self._key(case_id))
-        if item is None:
-            case = self.load(case_id)
-            return _Noticed(content_of(case), case.remarks)
-        content, remarks = item.meta["content"], item.meta["remarks"]
-        shape, edges = tuple(content["shape"]), tuple(content["edges"])
-        return _Noticed(Content(content["voxels"], shape, edges), tuple(Remark(**remark) for remark in remarks))
-
-    def _key(self, case_id: str) -> str:
-        return digest.of_json([self.digests[case_id], "noticed-1"])[:32]
+def _noticed(key: str) -> _Noticed | None:
+    """What was noticed when a volume was made; None where the cache lacks it. One that an earlier version made is removed."""
+    item = cache.read_item("volumes", key)
+    if item is None:
+        return None
+    kept = item.meta.get(_NOTICED)
+    if kept is None:
+        cache.discard(item.folder)
+        return None
+    content = kept["content"]
+    remarks = tuple(Remark(**remark) for remark in kept["remarks"])
+    return _Noticed(Content(content["voxels"], tuple(content["shape"]), tuple(content["edges"])), remarks)
 
 
-def _remarks(reader: _Reader, split: Split, progress: Progress) -> list[str]:
+def _remarks(dataset: Dataset, split: Split, keys: Mapping[str, str]) -> list[str]:
     """What should be known of the data of a split.
 
+    Args:
+        dataset: whose tables may have been remarked.
+        split: of which all cases are in the cache.
+        keys: the key of each case there.
+
     Raises:
-        DataError: one examination is on both sides of it.
+        DataError: one examination is on both sides of the split.
     """
-    case_ids = (*split.train, *split.test)
-    # An earlier version kept the volumes of these cases, and nothing of what it noticed.
-    unread = [case_id for case_id in case_ids if not reader.knows(case_id)]
-    if unread:
-        progress.start(f"reading {reader.dataset.name}", len(unread))
-    for done, case_id in enumerate(unread, start=1):
-        reader.load(case_id)
-        progress.advance(done, {})
-    noticed = {case_id: reader.noticed(case_id) for case_id in case_ids}
-    copies = check_copies(reader.dataset.name, {case_id: item.content for case_id, item in noticed.items()}, split)
-    of_cases = summarized({case_id: item.remarks for case_id, item in noticed.items()})
+    contents: dict[str, Content] = {}
+    remarks: dict[str, tuple[Remark, ...]] = {}
+    for case_id, key in keys.items():
+        noticed = _noticed(key)
+        if noticed is not None:
+            contents[case_id], remarks[case_id] = noticed.content, noticed.remarks
+    copies = check_copies(dataset.name, contents, split)
     of_split = [split.caveat] if split.caveat else []
-    return [*of_split, *remarks_of(reader.dataset), *of_cases, *copies]
+    return [*of_split, *remarks_of(dataset), *summarized(remarks), *copies]
 
 
 def _store(case: Case, key: str, parameters: Parameters) -> None:
     made = preprocess(case, parameters)
+    noticed = asdict(_Noticed(content_of(case), case.remarks))
     arrays: dict[str, NDArray[Any]] = {"image": made.image, "label": made.label, "reference": case.label}
-    cache.write("volumes", key, arrays, {"placement": made.placement.to_json(), "affine": case.affine.tolist(), "case": case.id})
+    cache.write(
+        "volumes",
+        key,
+        arrays,
+        {"placement": made.placement.to_json(), "affine": case.affine.tolist(), "case": case.id, _NOTICED: noticed},
+    )
 
 
-def _scans(reader: _Reader, train: Sequence[str], kind: str, progress: Progress) -> list[CaseScan]:
+def _scans(dataset: Dataset, train: Sequence[str], cases: dict[str, str], kind: str, progress: Progress) -> list[CaseScan]:
     """Scans of the training cases, cached each by its own bytes."""
     found: list[CaseScan] = []
     started = False
     for done, case_id in enumerate(train, start=1):
-        key = digest.of_json([reader.digests[case_id], kind])[:32]
+        key = digest.of_json([cases[case_id], kind])[:32]
         item = cache.read_item("scans", key)
         if item is None:
             if not started:
-                progress.start(f"reading {reader.dataset.name}", len(train))
+                progress.start(f"reading {dataset.name}", len(train))
                 started = True
-            result = scan(reader.load(case_id))
+            result = scan(dataset.load(case_id))
             item = cache.write("scans", key, asdict(result), {})
             progress.advance(done, {})
         found.append(CaseScan(np.asarray(item.array("spacing_xyz")), np.asarray(item.array("foreground"))))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import math
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,9 @@ _ROUNDING = 1e-6  # of headers, which hold float32
 _UNIT_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _UNIT_NAMES = {1: "metres", 3: "micrometres"}
 _UNIT_BITS = 0x07  # of `xyzt_units`; the others are of time
+_HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
+# Where the lowest byte of `xyzt_units` lies, by the size of the header and the order of bytes (NIfTI-2 has 32 bits for it).
+_UNITS_AT = {348: {"<": 123, ">": 123}, 540: {"<": 500, ">": 503}}
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,10 @@ class Header:
     remarks: tuple[Remark, ...] = ()
 
 
+# Voxels in the file's own axis order, its affine in mm, and what else its header says.
+Read = tuple[NDArray[np.float32], NDArray[np.float64], Header]
+
+
 @dataclass(frozen=True)
 class File:
     """An image or a label map in one NIfTI file."""
@@ -61,9 +70,13 @@ class File:
         """As `read_nifti`."""
         return read_nifti(case_id, self.path)
 
-    def header(self) -> Header:
-        """As `read_header`."""
-        return read_header(self.path)
+    def read_with_header(self, case_id: str) -> Read:
+        """As `read`, with what the header says beside."""
+        return read_with_header(case_id, self.path)
+
+    def unit_mm(self) -> float:
+        """As `unit_of`."""
+        return unit_of(self.path)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -75,25 +88,35 @@ def stem(name: str) -> str:
 
 
 def read_nifti(case_id: str, path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Voxels in the file's own axis order, and its affine.
+    """Voxels in the file's own axis order, and its affine in mm.
+
+    Raises:
+        DataError: as `read_with_header`.
+    """
+    voxels, affine, _ = read_with_header(case_id, path)
+    return voxels, affine
+
+
+def read_with_header(case_id: str, path: Path) -> Read:
+    """Voxels, affine and header of a file.
 
     Raises:
         DataError: unreadable or truncated, no volume of real numbers, a header that claims more than the file or the memory
             holds, an affine that places no voxels.
     """
     try:
-        voxels, affine = _read(case_id, path)
+        found = _read(case_id, path)
     except DataError:
         raise
     except Exception as error:  # the header may be anything, and so is what nibabel, numpy and zlib raise on it
         raise DataError(
             f"case {case_id}: {path} cannot be read ({error}); it is truncated or no NIfTI file: copy or download it again"
         ) from None
-    _check_affine(case_id, path, affine)
-    return voxels, affine
+    _check_affine(case_id, path, found[1])
+    return found
 
 
-def _read(case_id: str, path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def _read(case_id: str, path: Path) -> Read:
     file: Any = nibabel.load(path)
     if not isinstance(file, SpatialImage):
         raise DataError(f"case {case_id}: {path} holds no volume ({type(file).__name__}); save it as .nii.gz")
@@ -106,22 +129,37 @@ def _read(case_id: str, path: Path) -> tuple[NDArray[np.float32], NDArray[np.flo
     _check_claim(case_id, path, file.shape, dtype.itemsize)
     affine = np.array(file.affine, np.float64)
     affine[:3] *= _unit_mm(file.header)
-    return np.asarray(file.get_fdata(dtype=np.float32, caching="unchanged")), affine
+    return np.asarray(file.get_fdata(dtype=np.float32, caching="unchanged")), affine, _said(file)
 
 
-def read_header(path: Path) -> Header:
-    """What the header of a file says beside shape and affine; nothing where it cannot be read, which `read_nifti` reports."""
-    try:
-        file: Any = nibabel.load(path)
-        header = file.header
-        if not isinstance(header, nibabel.Nifti1Header):
-            return Header()
-        slope = abs(float(file.dataobj.slope))
-        scaled = slope != 1 and header.get_data_dtype().kind in "iu"
-        remarks = (*_about_units(header), *_about_places(header))
-        return Header(_unit_mm(header), slope if scaled else 0.0, remarks)
-    except Exception:  # the header may be anything, as in `read_nifti`
+def _said(file: Any) -> Header:
+    """What a header says beside shape and affine; of a format other than NIfTI nothing."""
+    header = file.header
+    if not isinstance(header, nibabel.Nifti1Header):
         return Header()
+    slope = abs(float(file.dataobj.slope))
+    scaled = slope != 1 and header.get_data_dtype().kind in "iu"
+    return Header(_unit_mm(header), slope if scaled else 0.0, (*_about_units(header), *_about_places(header)))
+
+
+def unit_of(path: Path) -> float:
+    """Millimetres in the unit of a file's lengths, of its first bytes alone: a digest is asked of every file by every command.
+
+    1 where it cannot be read, which whoever reads the file says.
+    """
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            first = file.read(_HEADER_BYTES)
+    except (OSError, EOFError, zlib.error):
+        return 1.0
+    # The size of the header comes first, and by its bytes says the order in which numbers are written.
+    for order in ("<", ">"):
+        size = int.from_bytes(first[:4], "little" if order == "<" else "big")
+        if size in _UNITS_AT:
+            place = _UNITS_AT[size][order]
+            code = first[place] & _UNIT_BITS if place < len(first) else 0
+            return _UNIT_MM.get(code, 1.0)
+    return 1.0
 
 
 def _unit_code(header: Any) -> int:
@@ -144,12 +182,13 @@ def _about_units(header: Any) -> list[Remark]:
 
 def _about_places(header: Any) -> list[Remark]:
     """That sform, qform and pixdim do not say the same. Without an sform nothing can differ: a qform has pixdim's sizes."""
-    if not int(header["sform_code"]) > 0:
-        return []
     sform, shape = np.asarray(header.get_sform(), np.float64), header.get_data_shape()[:3]
+    sizes = np.linalg.norm(sform[:3, :3], axis=0)
+    places = np.isfinite(sform).all() and sizes.min() > 0  # else it is refused
+    if not int(header["sform_code"]) > 0 or len(shape) < 3 or not places:
+        return []
     unit = _unit_mm(header)
     differing = []
-    sizes = np.linalg.norm(sform[:3, :3], axis=0)
     stated = np.abs(np.asarray(header["pixdim"][1:4], np.float64))
     growth = np.abs(stated / sizes - 1) * (np.array(shape) - 1)
     if growth.max() > NOTED_APART:
