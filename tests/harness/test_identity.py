@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def resolved(data: Path, backbone: str = f"{LIGHT}:light", init: str = "mae", **options: Any) -> Cell:
     asked = {"seed": 0, "budget": "smoke", "size": "tiny", "device": "cpu", "precision": "float32", **options}
-    return resolve_cell(RunRequest(init, backbone, str(data), **asked))
+    return resolve_cell(RunRequest.of(init, backbone, str(data), **asked))
 
 
 def test_every_set_of_fixed_streams_is_a_cell_and_a_block(data: Path) -> None:
