@@ -57,7 +57,7 @@ GOOD = {"image": "imagesTr/case_00.nii.gz", "label": "labelsTr/case_00.nii.gz"}
         ("/etc/passwd", "the training entry /etc/passwd leads out"),
         ("../\0", "files that do not exist"),
         ("x" * 5000, "files that do not exist"),
-        (["x"], "needs image and label"),
+        ([["x"]], "names its image by a path"),
     ],
 )
 def test_a_table_that_leads_out_is_refused(tmp_path: Path, key: str, entry: Any, says: str) -> None:
