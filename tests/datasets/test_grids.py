@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from initbench.datasets.files import nifti
-from initbench.datasets.grids import MOST_APART, NOTED_APART, corner_displacement
+from initbench.datasets.grids import corner_displacement
 from initbench.datasets.inspect.examine import examine
 from initbench.datasets.inspect.fingerprint import fingerprint
 from initbench.datasets.open import open_dataset
@@ -24,6 +24,7 @@ from tests.msd_factory import make_msd, write_nifti, write_table
 
 SHAPE = (12, 9, 7)
 SPACING = (0.7, 0.9, 5.0)
+MOST_APART, NOTED_APART = 0.5, 0.01  # voxels; written out, so that a change of the rule is noticed
 APART = (0.005, 0.009, 0.011, 0.1, 0.49, 0.51, 1.0, 3.0)  # voxels at the far corner, on both sides of both thresholds
 
 
