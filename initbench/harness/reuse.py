@@ -1,9 +1,9 @@
-"""Init stages that are shared: those of runs that differ in nothing the init stage sees, never across seeds.
+"""Init stages that runs share where they differ in nothing that the init stage sees, never across seeds.
 
 `equal-total` and `equal-finetune` of one init and seed have one pretext, and so have two learning rates of the supervised stage.
 Sharing it across seeds would hide the variance of the init, which is what is measured here.
 
-OUT/.inits/<digest>/     weights.safetensors after the init stage, stage.json: coverage, cost, learning curve
+OUT/.inits/<digest>/     weights.safetensors after the init stage, stage.json: coverage, cost, learning curve, digests of both
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import load_model
 from torch import nn
 
-from initbench import digest
+from initbench import digest, staging
 from initbench.errors import InitbenchError
 from initbench.harness.cell import Cell
 from initbench.harness.hardware import environment, resolve_device
@@ -87,22 +87,34 @@ def load_stage(folder: Path, model: nn.Module) -> InitStage | None:
 
 
 def save_stage(folder: Path, model: nn.Module, stage: InitStage) -> None:
-    """Keeps a finished init stage for other runs of the same seed.
+    """Keeps a finished stage.
 
     Args:
-        folder: where `load_stage` will find it.
-        model: the network as the stage left it, on the CPU.
-        stage: what the stage recorded.
+        folder: of the stage, as `folder_of` gives it.
+        model: after the stage; its weights are kept.
+        stage: what else the stage left.
     """
-    with store.staged(folder, _is_whole) as staging:
-        save_weights(model, staging / store.WEIGHTS, {})
+    with store.staged(folder, _is_whole) as temporary:
+        save_weights(model, temporary / store.WEIGHTS, {})
         table = {"coverage": stage.coverage, "seconds": stage.seconds, "fits": [asdict(fit) for fit in stage.fits]}
-        store.write_json(staging / _STAGE, table | {"sha256": digest.of_file(staging / store.WEIGHTS)})
+        sealed = json.loads(json.dumps(table | {"sha256": digest.of_file(temporary / store.WEIGHTS)}))
+        store.write_json(temporary / _STAGE, sealed | {"digest": _digest(sealed)})
+
+
+def remove_abandoned(out: Path) -> None:
+    """Removes half-written stages of processes that were killed."""
+    staging.remove_abandoned(out / ".inits")
 
 
 def _is_whole(folder: Path) -> bool:
     try:
-        known = json.loads((folder / _STAGE).read_text("utf-8"))["sha256"]
-        return bool(known == digest.of_file(folder / store.WEIGHTS))
-    except (OSError, ValueError, KeyError):
+        stage = json.loads((folder / _STAGE).read_text("utf-8"))
+        whole = stage["digest"] == _digest(stage) and stage["sha256"] == digest.of_file(folder / store.WEIGHTS)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+    return bool(whole)
+
+
+def _digest(stage: dict[str, Any]) -> str:
+    """sha256 of everything in a stage's table that a run takes from it."""
+    return digest.of_json({key: value for key, value in stage.items() if key not in ("schema", "digest")})

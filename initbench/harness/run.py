@@ -55,6 +55,7 @@ class Run:
         """Runs the stages and returns the record it wrote."""
         env = environment(self.device, self.cell.request.threads)
         machines = work.machines(self.work, records.fingerprint(env)) if self.work else []
+        reuse.remove_abandoned(self.cell.request.out)
         model = self.construct()
         volumes = load_volumes(self.cell.prepared, self.device)
         diverged: DivergedError | None = None

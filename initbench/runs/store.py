@@ -18,12 +18,11 @@ import contextlib
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from initbench import digest
+from initbench import digest, staging
 from initbench.limits import MAX_RECORD, MAX_TABLE, read_regular
 from initbench.runs.record import SCHEMA, Coming, Record, RecordError, parse_record
 
@@ -163,18 +162,21 @@ def amend(folder: Path, before: Record, write_cases: Callable[[Path], None], aft
     Raises:
         OSError: the folder cannot be written; the run is as it was, or whole.
     """
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        cases, new = staging / CASES, staging / RECORD
+    with staging.beside(folder) as temporary:
+        cases, new = temporary / CASES, temporary / RECORD
         write_cases(cases)
         coming = Coming(digest=digest.of_file(cases), size=cases.stat().st_size)
-        write_record(staging, seal(before.changed(coming={CASES: coming}), folder))
-        new.replace(folder / RECORD)
-        cases.replace(folder / CASES)
-        write_record(staging, seal(after.without("coming"), folder))
-        new.replace(folder / RECORD)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        write_record(temporary, seal(before.changed(coming={CASES: coming}), folder))
+        _replace(new, folder / RECORD)
+        _replace(cases, folder / CASES)
+        write_record(temporary, seal(after.without("coming"), folder))
+        _replace(new, folder / RECORD)
+
+
+def _replace(new: Path, place: Path) -> None:
+    """Puts a file on the disk, and then into the place of another one."""
+    staging.sync(new)
+    staging.move(new, place)
 
 
 def is_finished(folder: Path) -> bool:
@@ -214,20 +216,18 @@ def staged(folder: Path, is_done: Callable[[Path], bool] = is_finished) -> Itera
         OSError: the folder could not be written or moved into its place, which is empty then.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with staging.beside(folder) as temporary:
         yield temporary
         temporary.chmod(0o755)
+        staging.sync(temporary)
         if folder.exists() and not is_done(folder):
             shutil.rmtree(folder)
         try:
-            temporary.rename(folder)
+            staging.move(temporary, folder)
         except OSError:
             if not is_done(folder):
                 raise
             # Another process finished the same run first; both hold the same numbers.
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Unpack
 import torch
 from torch import nn
 
-from initbench import digest, seeding
+from initbench import digest, seeding, staging
 from initbench.choices import DATASET
 from initbench.datasets.open import open_dataset
 from initbench.errors import InitbenchError, UsageError
@@ -137,7 +137,8 @@ def _write(model: nn.Module, path: Path, card: Mapping[str, Any]) -> None:
     else:
         save_weights(model, temporary, card)
     temporary.chmod(0o644)
-    temporary.replace(path)
+    staging.sync(temporary)
+    staging.move(temporary, path)
 
 
 def make_card(cell: Cell, run: Run, model: nn.Module) -> dict[str, Any]:

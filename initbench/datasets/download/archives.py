@@ -8,17 +8,18 @@ import lzma
 import shutil
 import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from initbench import staging
 from initbench.errors import DataError, UsageError
 
 # A data set has a file or two per case; a million of them would fill a file system's tables before its bytes.
 MAX_MEMBERS = 1_000_000
+_CHUNK = 2**20  # bytes
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _BROKEN_ZIP = (RuntimeError, NotImplementedError)  # encrypted members; compressions of other programs
@@ -55,14 +56,11 @@ def extract(archive: Path, folder: Path) -> None:
     if folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder} exists; remove it or unpack {archive.name} somewhere else")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:50]}-", dir=folder.parent))
-    try:
-        with _damage(archive):
-            unpack(archive, temporary)
-            temporary.chmod(0o755)  # mkdtemp's are the user's alone
-            temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with staging.beside(folder) as temporary, _damage(archive):
+        unpack(archive, temporary)
+        temporary.chmod(0o755)  # mkdtemp's are the user's alone
+        staging.sync(temporary)
+        staging.move(temporary, folder)
 
 
 def _kind(archive: Path) -> Callable[[Path, Path], None]:
@@ -90,6 +88,14 @@ def _unpack_tar(archive: Path, folder: Path) -> None:
     with tarfile.open(archive, "r:*") as file:
         _check(archive, folder, (_of_tar(member) for member in file))
         file.extractall(folder, filter="data")  # which also takes away ownership, set-user bits and write access of others
+        _read_to_the_end(file)
+
+
+def _read_to_the_end(file: tarfile.TarFile) -> None:
+    """Reads what is left behind the last member: there is the checksum of a compressed tar, which is compared when it is read."""
+    if file.fileobj is not None:
+        while file.fileobj.read(_CHUNK):
+            pass
 
 
 def _of_tar(member: tarfile.TarInfo) -> _Member:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
+from initbench import staging
 from initbench.datasets.download.archives import NoRoomError, extract
 from initbench.datasets.tables import read_json
 from initbench.errors import DataError, InitbenchError, UsageError
@@ -90,7 +91,7 @@ def _unpack(archive: Archive, tar: Path, target: Path) -> None:
         extract(tar, beside)
         if not (beside / archive.folder / "dataset.json").is_file():
             raise DataError(f"{archive.url} holds no {archive.folder}/dataset.json; nothing was kept")
-        (beside / archive.folder).rename(target)
+        staging.move(beside / archive.folder, target)
     except NoRoomError as error:
         raise NoRoomError(f"{error}. The download is kept ({tar.name}): the same command unpacks it once there is room") from None
     except DataError:
@@ -123,7 +124,8 @@ def _download(archive: Archive, tar: Path, progress: Progress) -> None:
             f"{archive.url}: what came has not the checksum {archive.md5} (md5) of {archive.folder}, so it was removed. Try "
             "again, or take the archive from another place"
         )
-    part.replace(tar)
+    staging.sync(part)
+    staging.move(part, tar)
     _note(part).unlink(missing_ok=True)
 
 
