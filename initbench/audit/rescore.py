@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
 from safetensors.torch import load_model
 
 from initbench import dice
+from initbench.datasets.files.nifti import opened
 from initbench.errors import InitbenchError, UsageError
 from initbench.evaluation.distances import CaseDistances, Distances
 from initbench.evaluation.evaluate import Evaluator, Scored, score_cases, score_empty, scored
@@ -143,17 +143,27 @@ def rescore(cell: Cell, folder: Path, record: Record, progress: Progress) -> Ite
         progress.advance(done, {})
 
 
+def read_prediction(case_id: str, path: Path) -> NDArray[Any]:
+    """A stored prediction, read to the file's end.
+
+    Raises:
+        InitbenchError: it cannot be read, or is damaged.
+    """
+    if not path.is_file():  # to open a pipe would take for ever
+        raise InitbenchError(f"case {case_id}: {path} cannot be read (there is no such file)")
+    try:
+        with opened(path) as file:
+            return np.asarray(file.dataobj)
+    except Exception as error:  # a damaged header may be anything, and so is what nibabel and numpy raise on it
+        raise InitbenchError(f"case {case_id}: {path} cannot be read ({error})") from None
+
+
 def _from_predictions(cell: Cell, stored: Path) -> Iterator[Scored]:
     classes = len(cell.prepared.classes)
     for case_id in cell.prepared.split.test:
         case = cell.prepared.case(case_id)
         path = stored / f"{case_id}.nii.gz"
-        if not path.is_file():  # to open a pipe would take for ever
-            raise InitbenchError(f"case {case_id}: {path} cannot be read (there is no such file)")
-        try:
-            prediction = np.asarray(nibabel.load(path).dataobj)
-        except (OSError, EOFError, ImageFileError) as error:
-            raise InitbenchError(f"case {case_id}: {path} cannot be read ({error})") from None
+        prediction = read_prediction(case_id, path)
         if prediction.shape != case.reference.shape or prediction.dtype != np.uint8 or prediction.max(initial=0) >= classes:
             raise InitbenchError(f"case {case_id}: {path} is no label map of {classes} classes on the case's grid")
         yield scored(cell.prepared, case, prediction)

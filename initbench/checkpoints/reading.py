@@ -6,6 +6,7 @@ import contextlib
 import json
 import pickle
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from initbench.errors import InitbenchError, UsageError
 
 # Where training programs put the weights in what they save: MONAI and nnU-Net v1; nnU-Net v2; others.
 _PLACES = ("state_dict", "network_weights", "model_state_dict", "model", "net")
+_ZIP = b"PK\3\4"  # how the archives begin that torch writes since 1.6
 _SCALAR = np.float64().__reduce__()[0]
 # What a `.model` of nnU-Net v1 holds beside tensors: curves and best values as numpy floats. It was written by numpy 1.
 _ALLOWED: list[Any] = [
@@ -88,6 +90,7 @@ def _card(text: Any) -> dict[str, Any]:
 
 def _read_pickle(path: Path) -> Any:
     try:
+        _check_archive(path)
         with _allowed():
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -100,6 +103,25 @@ def _read_pickle(path: Path) -> Any:
     except Exception as error:  # a damaged pickle fails in whatever way its bytes happen to lead to
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InitbenchError(f"checkpoint {path} cannot be read ({first}); copy or download it again") from None
+
+
+def _check_archive(path: Path) -> None:
+    """Compares the checksums of an archive's members, which torch writes and passes over when it reads.
+
+    Raises:
+        ValueError: the bytes of a member are others than when it was written.
+        zipfile.BadZipFile: the archive is damaged elsewhere.
+    """
+    with path.open("rb") as file:
+        if file.read(len(_ZIP)) != _ZIP:
+            return  # a pickle alone, as torch wrote until 1.6, has no checksum
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(
+            f"the checksum of {damaged} is another than its bytes have: the file is damaged, or it was saved without checksums "
+            "(torch.serialization.set_crc32_options)"
+        )
 
 
 @contextlib.contextmanager

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import math
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel.filebasedimages import SerializableImage
 from nibabel.orientations import io_orientation
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
@@ -27,6 +30,7 @@ _EXPANSION = {".nii": 1.0, ".gz": 1032.0}
 _NUMBERS = "biuf"  # kinds of dtypes that are one real number a voxel
 LEAST_MM, MOST_MM = 0.001, 1000.0  # of a voxel's edge; a recipe's spacing has the same bounds
 _ROUNDING = 1e-6  # of headers, which hold float32
+_CHUNK = 2**20  # bytes that are read at a time behind the voxels
 # Millimetres in a unit of length by its code in `xyzt_units`. Files that state none are in mm, as every tool takes them.
 _UNIT_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _UNIT_NAMES = {1: "metres", 3: "micrometres"}
@@ -116,8 +120,54 @@ def read_with_header(case_id: str, path: Path) -> Read:
     return found
 
 
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The file as nibabel reads it. When the block ends, a compressed file is read to its end, where its checksum is.
+
+    nibabel stops behind the last voxel and gives damaged bytes back as voxels. An uncompressed file is read at once instead of
+    being mapped into memory: bytes that are fetched later may be others than those that were checked.
+
+    Raises:
+        gzip.BadGzipFile, zlib.error, EOFError: the compressed file is damaged.
+        Exception: whatever nibabel raises on other files.
+    """
+    image: Any = nibabel.load(path)
+    if not isinstance(image, SerializableImage):
+        yield image
+    elif path.suffix.lower() != ".gz":
+        yield type(image).from_filename(path, mmap=False)
+    else:
+        with gzip.open(path) as stream:
+            yield type(image).from_stream(stream)
+            _read_to_the_end(stream, _claimed(image))
+
+
+def _read_to_the_end(stream: gzip.GzipFile, most: int) -> None:
+    """Reads what is left of a stream, so that gzip compares length and checksum of every member of the file.
+
+    Raises:
+        ValueError: more than `most` bytes are left, so that header and content do not belong together.
+    """
+    left = 0
+    while chunk := stream.read(_CHUNK):
+        left += len(chunk)
+        if left > most:
+            raise ValueError(f"more than {most:,} bytes follow the voxels that the header announces")
+
+
+def _claimed(image: SpatialImage) -> int:
+    """Bytes that may follow the voxels: as many again as the header announces, and never fewer than a chunk."""
+    shape: tuple[int, ...] = image.shape
+    size: int = image.get_data_dtype().itemsize
+    return max(_CHUNK, math.prod(shape) * size)
+
+
 def _read(case_id: str, path: Path) -> Read:
-    file: Any = nibabel.load(path)
+    with opened(path) as file:
+        return _voxels(case_id, path, file)
+
+
+def _voxels(case_id: str, path: Path, file: Any) -> Read:
     if not isinstance(file, SpatialImage):
         raise DataError(f"case {case_id}: {path} holds no volume ({type(file).__name__}); save it as .nii.gz")
     dtype = file.get_data_dtype()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 import zlib
 from pathlib import Path
@@ -32,8 +33,11 @@ def grey(case_id: str, path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of sizes, which are checked here
-            with Image.open(path, formats=["PNG"]) as file:
+            content = path.read_bytes()
+            with Image.open(io.BytesIO(content), formats=["PNG"]) as file:
                 _check(where, file, size)
+                file.verify()  # the checksums of all chunks, which Pillow passes over where it decodes
+            with Image.open(io.BytesIO(content), formats=["PNG"]) as file:
                 return np.asarray(file.convert("L"))
     except _UNREADABLE as error:
         raise DataError(f"{where} cannot be read ({error}); it is truncated or no PNG: copy or download it again") from None
