@@ -48,7 +48,7 @@ def volumes_of(path: str) -> list[np.ndarray]:
     dataset = open_dataset(path, None)
     settings = load_recipe("generic-ct", size="tiny", backbone="unetr", budget="smoke").preprocess
     prepared = prepare(dataset, splits.resolve_split(dataset, "auto"), settings, None)
-    return [np.array(prepared.case(case).image) for case in prepared.split.train]
+    return [prepared.case(case).image for case in prepared.split.train]
 
 
 def cross_entropy(volumes: list[np.ndarray], pool: str, schedule: str, steps: int) -> tuple[list[int], list[float]]:

@@ -1,4 +1,4 @@
-"""Whether a finished run is what it says: its files, its Dice made anew, its first steps trained again."""
+"""Whether a finished run is what it says: its files, its data, its Dice made anew, its first steps trained again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from initbench import dice, seeding
+from initbench import cache, dice, seeding
 from initbench.audit.rescore import asked, difference, other_counts, read_cases, rescore, source, without_result
 from initbench.errors import InitbenchError, UsageError
 from initbench.evaluation.distances import CaseDistances, Distances, distances_of_case, mean_distances
@@ -24,6 +24,7 @@ from initbench.runs.record import Record, RecordError
 from initbench.validation.checks import BrokenPromiseError, Check, run_check
 
 _ROUNDING = 1e-5  # relative difference of two distances that float32 explains
+_NAMED = 5  # damaged cases in a message
 _ELSEWHERE = 0.02  # relative difference of a first loss that another machine's arithmetic explains
 
 
@@ -56,6 +57,8 @@ def verify(
 ) -> list[Check]:
     """Looks at everything that can be made anew without training the whole run again.
 
+    Every file of the data set and every cached array is read. No remembered digest is used.
+
     Args:
         folder: a run's folder.
         steps: first steps that are trained again.
@@ -77,7 +80,8 @@ def verify(
     written = _Written(folder, record)
     checks = [run_check("files", _files, written), run_check("score", _score, written)]
     try:
-        cell = resolve_cell(asked(folder, record, device, data_root), progress)
+        with cache.reading_everything():
+            cell = resolve_cell(asked(folder, record, device, data_root), progress)
     except Exception as error:  # readers and inits of others raise what they like
         reason = str(error) if isinstance(error, InitbenchError) else f"{type(error).__name__}: {error}"
         return [*checks, Check("settings", False, f"the run cannot be made again here: {reason}", 0.0)]
@@ -85,6 +89,7 @@ def verify(
     checks.append(run_check("settings", _settings, subject))
     if not checks[-1].passed:
         return checks
+    checks.append(run_check("data", _data, subject))
     with seeding.deterministic(cell.request.threads):
         return [*checks, run_check("Dice", _dice, subject), run_check("steps", _steps, subject)]
 
@@ -124,6 +129,19 @@ def _settings(subject: _Repeatable) -> str:
     if problem:
         raise BrokenPromiseError(problem)
     return f"the same request is the same run today ({subject.cell.id[:10]})"
+
+
+def _data(subject: _Repeatable) -> str:
+    """The settings have the digest of the files; here every cached array that was made from them is read."""
+    prepared = subject.cell.prepared
+    mended = sorted(prepared.mend())
+    if mended:
+        more = f" and {len(mended) - _NAMED} more" if len(mended) > _NAMED else ""
+        raise BrokenPromiseError(
+            f"the cache held damaged arrays of {', '.join(mended[:_NAMED])}{more}. They were made again from the files, and the "
+            "checks below use those; verify the run once more"
+        )
+    return f"{len(prepared.keys)} cases: files have the digest of the record, cached arrays are as they were written"
 
 
 def _dice(subject: _Repeatable) -> str:

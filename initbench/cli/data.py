@@ -106,7 +106,7 @@ def info_data(name: NameArgument, data_root: DataRootOption = None, plot: PlotOp
 def verify_data(name: NameArgument, data_root: DataRootOption = None, json: JsonOption = False) -> None:
     """Check every case and file of a data set.
 
-    Checks SHA256SUMS, too, where there is one. Exits with 1 where something is wrong.
+    Checks SHA256SUMS, too, where there is one, and what the cache holds of the cases. Exits with 1 where something is wrong.
     """
     from initbench.datasets.inspect.examine import examine
 
@@ -145,7 +145,8 @@ def prepare_data(
 ) -> None:
     """Preprocess a data set into the cache.
 
-    Does it as the first run with the same options would. The backbone and the budget matter where the recipe depends on them.
+    Does it as the first run with the same options would. What the cache holds already is read, and damage is made again.
+    The backbone and the budget matter where the recipe depends on them.
     """
     from initbench import cache
     from initbench.harness.request import RunRequest, read_component
@@ -166,8 +167,9 @@ def prepare_data(
         with _bar(json=json) as progress:
             chosen = choose(request, progress)
             made = chosen.prepare(progress)
+            mended = made.mend()
         row = {"name": dataset.name, "recipe": recipe, "split": chosen.split.name, "cases": len(made.keys)}
-        rows.append(row | {"notes": list(made.remarks)})
+        rows.append(row | {"notes": list(made.remarks), "mended": mended})
     if json:
         write_json(rows)
         return

@@ -36,7 +36,7 @@ class Evaluator:
     def probabilities(self, case: PreparedCase) -> Tensor:
         """Class probabilities ``(K, D, H, W)`` of a case on its preprocessed grid."""
         self.model.eval()
-        image = torch.from_numpy(np.array(case.image)).to(self.device)
+        image = torch.from_numpy(case.image).to(self.device)
         return predict_probabilities(self.model, image, self.patch, self.settings, self.precision)
 
 

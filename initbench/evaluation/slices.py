@@ -24,7 +24,7 @@ def case_slice(case: PreparedCase, prediction: Bytes) -> Bytes:
     Slice and window are chosen by the reference alone, so that every run of a study shows the same.
     """
     axes, bounds = case.placement.axes, tuple(slice(low, high) for low, high in case.placement.bounds)
-    reference, predicted = axes.apply(np.asarray(case.reference))[bounds], axes.apply(prediction)[bounds]
+    reference, predicted = axes.apply(case.reference)[bounds], axes.apply(prediction)[bounds]
     filled = np.count_nonzero(reference, axis=(1, 2))
     index = int(filled.argmax()) if filled.any() else len(reference) // 2
     window = _window(reference[index], axes.spacing(case.affine)[1:])

@@ -69,6 +69,13 @@ def draw(cell: Cell, evaluator: Evaluator, scored: records.CaseCounts, path: Pat
     """Draws the best, the median and the worst case.
 
     They are predicted again: keeping every prediction would hold gigabytes for large CT.
+
+    Args:
+        cell: whose reported cases they are.
+        evaluator: the trained network.
+        scored: counts of every reported case.
+        path: of the picture.
+        failed: whether the run diverged, so that its predictions are empty.
     """
     ranked = sorted((dice.case_dice(counts), case_id) for case_id, counts in scored if dice.case_dice(counts) >= 0)
     if not ranked:
@@ -79,5 +86,5 @@ def draw(cell: Cell, evaluator: Evaluator, scored: records.CaseCounts, path: Pat
         case = cell.prepared.case(case_id)
         prediction = np.zeros_like(case.reference) if failed else evaluator.predict(case)
         text = f"{title}: {case_id}\nDice {100 * value:.1f}"
-        cases.append(overlay.OverlayCase(text, case.image, np.array(case.reference), prediction, case.placement, case.affine))
+        cases.append(overlay.OverlayCase(text, case.image, case.reference, prediction, case.placement, case.affine))
     overlay.draw(cases, cell.prepared.classes, path)

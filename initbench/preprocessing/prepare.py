@@ -1,8 +1,10 @@
-"""From a data set to cached volumes that training and evaluation map into memory."""
+"""From a data set to cached volumes that training and evaluation read, and check while they read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,22 +20,37 @@ from initbench.protocols import Case, Dataset, NoProgress, Progress, Remark, Spl
 from initbench.recipes.settings import Preprocess
 
 _NOTICED = "noticed"  # in the table of a cached volume
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PreparedCase:
-    """One case of the cache.
+    """One case of the cache. Each array is read, and its checksums checked, when it is first asked for.
 
-    `image` is ``(C, D, H, W)`` float32 and `label` ``(D, H, W)``, both preprocessed; `reference` is the label on the native
-    grid with its `affine`. All are memory maps.
+    Attributes:
+        read: gives the array ``image``, ``label`` or ``reference``.
+        affine: of the native grid.
     """
 
     id: str
-    image: NDArray[np.float32]
-    label: NDArray[np.uint8]
-    reference: NDArray[np.uint8]
+    read: Callable[[str], NDArray[Any]] = field(repr=False)
     affine: NDArray[np.float64]
     placement: Placement
+
+    @functools.cached_property
+    def image(self) -> NDArray[np.float32]:
+        """The preprocessed image ``(C, D, H, W)``."""
+        return self.read("image")
+
+    @functools.cached_property
+    def label(self) -> NDArray[np.uint8]:
+        """The preprocessed label ``(D, H, W)``."""
+        return self.read("label")
+
+    @functools.cached_property
+    def reference(self) -> NDArray[np.uint8]:
+        """The label on the native grid."""
+        return self.read("reference")
 
 
 @dataclass(frozen=True)
@@ -44,6 +61,7 @@ class Prepared:
         classes: what networks tell apart, the background first.
         regions: label numbers by region, where unions of labels are reported in place of the classes.
         patients: the patient of each reported case. They decide no number of a run, so no digest holds them.
+        store: preprocesses a case into the cache. It makes again what the cache lost.
         remarks: what should be known before hours are spent: of the split, the tables, the headers, of copies.
     """
 
@@ -54,6 +72,7 @@ class Prepared:
     parameters: Parameters
     digest: str
     keys: dict[str, str]
+    store: Callable[[str], None] = field(repr=False, compare=False)
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
     patients: dict[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
@@ -69,17 +88,51 @@ class Prepared:
         return len(self.classes) if self.regions else 1
 
     def case(self, case_id: str) -> PreparedCase:
-        """Maps one case.
+        """One case.
 
         Raises:
-            OSError: the cache lost it since it was prepared.
+            DataError: the cache lost it since it was prepared, and its files are no longer what they were.
         """
-        item = cache.read_item("volumes", self.keys[case_id])
-        if item is None:
-            raise OSError(f"case {case_id} vanished from the cache {cache.root()}; run the command again to rebuild it")
+        item = self._item(case_id)
         placement = Placement.from_json(item.meta["placement"])
         affine = np.array(item.meta["affine"], np.float64)
-        return PreparedCase(case_id, item.array("image"), item.array("label"), item.array("reference"), affine, placement)
+        return PreparedCase(case_id, functools.partial(self._array, case_id), affine, placement)
+
+    def mend(self) -> list[str]:
+        """Reads every cached array and makes again what is damaged, which a line on standard error says.
+
+        Returns:
+            The cases that were made again.
+        """
+        mended = []
+        for case_id in self.keys:
+            try:
+                self._item(case_id).check()
+            except cache.DamagedError as error:
+                self._make_again(case_id, error)
+                self._item(case_id).check()
+                mended.append(case_id)
+        return mended
+
+    def _array(self, case_id: str, name: str) -> NDArray[Any]:
+        try:
+            return self._item(case_id).array(name)
+        except cache.DamagedError as error:
+            self._make_again(case_id, error)
+            return self._item(case_id).array(name)
+
+    def _item(self, case_id: str) -> cache.Item:
+        item = cache.read_item("volumes", self.keys[case_id])
+        if item is None:
+            self._make_again(case_id, "it vanished from the cache, or is not whole there")
+            item = cache.read_item("volumes", self.keys[case_id])
+        if item is None:
+            raise DataError(f"case {case_id} vanishes from the cache {cache.root()}: another program removes files there")
+        return item
+
+    def _make_again(self, case_id: str, reason: object) -> None:
+        _log.warning("case %s: %s; it is made again from its files", case_id, reason)
+        self.store(case_id)
 
 
 def case_digests(dataset: Dataset, case_ids: Sequence[str], source: str | None = None) -> dict[str, str]:
@@ -90,8 +143,12 @@ def case_digests(dataset: Dataset, case_ids: Sequence[str], source: str | None =
         case_ids: of them.
         source: digest of the reader's code where that is a plug-in; built-in readers change voxels under another revision alone.
     """
-    found = {case_id: dataset.digest(case_id) for case_id in case_ids}
-    return found if source is None else {case_id: digest.of_json([value, source]) for case_id, value in found.items()}
+    return {case_id: _with_reader(dataset.digest(case_id), source) for case_id in case_ids}
+
+
+def _with_reader(content: str, source: str | None) -> str:
+    """The digest of a case's bytes and of the plug-in's code that reads them."""
+    return content if source is None else digest.of_json([content, source])
 
 
 def data_digest(dataset: Dataset, split: Split, source: str | None = None) -> tuple[str, dict[str, str]]:
@@ -125,23 +182,26 @@ def prepare(
         DataError: a case is unusable, or one examination is on both sides of the split; names the cases.
     """
     progress = progress or NoProgress()
+    cache.remove_abandoned()
     whole, cases = data_digest(dataset, split, source)
     # Numbers of every channel are asked of the scans by one rule alone; all other scans are as they were cached before it was.
     every = settings.intensity == "percentile" and len(dataset.channels) > 1
-    scans = _scans(dataset, split.train, cases, "scan-2" if every else "scan-1", progress)
+    scans = _scans(dataset, split.train, cases, "scan-2" if every else "scan-1", progress, source)
     parameters = resolve_parameters(settings, dataset.modality, scans, dataset.channels)
     digests = parameters.digest()
     keys = {case_id: digest.of_json([value, digests])[:32] for case_id, value in cases.items()}
+    store = functools.partial(_store, dataset, cases=cases, keys=keys, parameters=parameters, source=source)
     missing = [case_id for case_id, key in keys.items() if _noticed(key) is None]
     if missing:
         progress.start(f"preprocessing {dataset.name}", len(missing))
     for done, case_id in enumerate(missing, start=1):
-        _store(dataset.load(case_id), keys[case_id], parameters)
+        store(case_id)
         progress.advance(done, {})
     remarks = tuple(_remarks(dataset, split, keys))
     patients = {case_id: group_of(dataset, case_id) for case_id in split.test}
     channels = len(dataset.channels)
-    return Prepared(dataset.name, dataset.classes, channels, split, parameters, whole, keys, _regions(dataset), patients, remarks)
+    regions = _regions(dataset)
+    return Prepared(dataset.name, dataset.classes, channels, split, parameters, whole, keys, store, regions, patients, remarks)
 
 
 @dataclass(frozen=True)
@@ -188,31 +248,82 @@ def _remarks(dataset: Dataset, split: Split, keys: Mapping[str, str]) -> list[st
     return [*of_split, *remarks_of(dataset), *summarized(remarks), *copies]
 
 
-def _store(case: Case, key: str, parameters: Parameters) -> None:
+def _store(
+    dataset: Dataset,
+    case_id: str,
+    *,
+    cases: dict[str, str],
+    keys: dict[str, str],
+    parameters: Parameters,
+    source: str | None,
+) -> None:
+    """Preprocesses a case into the cache.
+
+    Args:
+        dataset: whose case it is.
+        case_id: names it.
+        cases: digests by case.
+        keys: keys of the cache by case.
+        parameters: the numbers of preprocessing.
+        source: as for `case_digests`.
+
+    Raises:
+        DataError: the case is unusable, or its files are no longer what they were when `cases` was made.
+    """
+    case, content = _load(dataset, case_id, cases[case_id], source)
     made = preprocess(case, parameters)
-    noticed = asdict(_Noticed(content_of(case), case.remarks))
     arrays: dict[str, NDArray[Any]] = {"image": made.image, "label": made.label, "reference": case.label}
-    cache.write(
-        "volumes",
-        key,
-        arrays,
-        {"placement": made.placement.to_json(), "affine": case.affine.tolist(), "case": case.id, _NOTICED: noticed},
-    )
+    values = {
+        "placement": made.placement.to_json(),
+        "affine": case.affine.tolist(),
+        "case": case.id,
+        cache.CONTENT: content,
+        _NOTICED: asdict(_Noticed(content_of(case), case.remarks)),
+    }
+    cache.write("volumes", keys[case_id], arrays, values)
 
 
-def _scans(dataset: Dataset, train: Sequence[str], cases: dict[str, str], kind: str, progress: Progress) -> list[CaseScan]:
+def _load(dataset: Dataset, case_id: str, expected: str, source: str | None) -> tuple[Case, str]:
+    """Reads a case whose digest was taken before, and the digest of its bytes.
+
+    Raises:
+        DataError: it is unusable, or its files are no longer those that the digest was taken of.
+    """
+    case = dataset.load(case_id)
+    content = dataset.digest(case_id)
+    if _with_reader(content, source) != expected:
+        raise DataError(f"case {case_id}: its files changed since this command began; run it again when they are complete")
+    return case, content
+
+
+def _scans(
+    dataset: Dataset, train: Sequence[str], cases: dict[str, str], kind: str, progress: Progress, source: str | None
+) -> list[CaseScan]:
     """Scans of the training cases, cached each by its own bytes."""
     found: list[CaseScan] = []
     started = False
     for done, case_id in enumerate(train, start=1):
         key = digest.of_json([cases[case_id], kind])[:32]
-        item = cache.read_item("scans", key)
-        if item is None:
+        result = _cached_scan(key)
+        if result is None:
             if not started:
                 progress.start(f"reading {dataset.name}", len(train))
                 started = True
-            result = scan(dataset.load(case_id))
-            item = cache.write("scans", key, asdict(result), {})
+            case, content = _load(dataset, case_id, cases[case_id], source)
+            result = scan(case)
+            cache.write("scans", key, asdict(result), {cache.CONTENT: content})
             progress.advance(done, {})
-        found.append(CaseScan(np.asarray(item.array("spacing_xyz")), np.asarray(item.array("foreground"))))
+        found.append(result)
     return found
+
+
+def _cached_scan(key: str) -> CaseScan | None:
+    """A scan; None where the cache has none. A damaged one is said in a line on standard error, and removed."""
+    item = cache.read_item("scans", key)
+    if item is None:
+        return None
+    try:
+        return CaseScan(item.array("spacing_xyz"), item.array("foreground"))
+    except cache.DamagedError as error:
+        _log.warning("%s; it is made again from the case's files", error)
+        return None

@@ -62,11 +62,11 @@ class Batch:
 
 
 def load_volumes(prepared: Prepared, device: torch.device) -> list[Volume]:
-    """Copies the training volumes to the device."""
+    """Reads the training volumes from the cache, which checks them, onto the device."""
     volumes = []
     for case_id in prepared.split.train:
         case = prepared.case(case_id)
-        volumes.append(make_volume(np.array(case.image), np.array(case.label), device))
+        volumes.append(make_volume(case.image, case.label, device))
     return volumes
 
 

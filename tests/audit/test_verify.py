@@ -50,14 +50,14 @@ def test_a_run_that_was_left_alone_is_what_it_says(out: Path, init: str) -> None
     checks = verify(folder_of(out, init), steps=5)
     assert failed(checks) == {}
     details = {check.name: check.detail for check in checks}
-    assert list(details) == ["files", "score", "settings", "Dice", "steps"]
+    assert list(details) == ["files", "score", "settings", "data", "Dice", "steps"]
     assert details["Dice"] == "1 cases scored again from the predictions: the same counts"
     assert details["steps"].startswith(f"5 steps of the {'pretext' if init == 'lwi' else 'train'} stage")
 
 
 def test_without_predictions_the_weights_are_asked(out: Path) -> None:
     shutil.rmtree(folder_of(out) / store.PREDICTIONS)
-    assert "scored again from the weights" in verify(folder_of(out), steps=1)[3].detail
+    assert "scored again from the weights" in verify(folder_of(out), steps=1)[4].detail
 
 
 def better(folder: Path) -> None:
@@ -183,15 +183,15 @@ def test_the_command_says_it_and_exits_with_1(out: Path, capsys: pytest.CaptureF
     with pytest.raises(SystemExit) as ended:
         main(["verify", str(folder_of(out)), "--steps", "2"])
     assert ended.value.code == 0
-    assert "all 5 checks passed" in capsys.readouterr().out
+    assert "all 6 checks passed" in capsys.readouterr().out
     better(folder_of(out))
     with pytest.raises(SystemExit) as ended:
         main(["verify", str(out), "--steps", "1"])
     assert ended.value.code == 1
     printed = capsys.readouterr().out
     assert "FAILED" in printed
-    assert "3 of 5 checks failed" in printed
-    assert "all 5 checks passed" in printed
+    assert "3 of 6 checks failed" in printed
+    assert "all 6 checks passed" in printed
     with pytest.raises(SystemExit) as ended:
         main(["verify", str(out / "nowhere")])
     assert ended.value.code == 2
@@ -201,14 +201,14 @@ def test_from_within_a_study(out: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     """Folders are named as one stands: from the run's own, from the one above, from that of all runs."""
     folder = folder_of(out)
     monkeypatch.chdir(folder.parent)
-    assert "all 5 checks passed" in said(capsys, "verify", "seed-0", "--steps", "1")
+    assert "all 6 checks passed" in said(capsys, "verify", "seed-0", "--steps", "1")
     said(capsys, "measure", "seed-0")
     assert "run seed-0" in " ".join(said(capsys, "describe", "seed-0").split())
     monkeypatch.chdir(folder)
-    assert "all 5 checks passed" in said(capsys, "verify", ".", "--steps", "1")
+    assert "all 6 checks passed" in said(capsys, "verify", ".", "--steps", "1")
     said(capsys, "measure", ".", "--nsd-tolerance", "1")
     monkeypatch.chdir(out)
-    assert "all 5 checks passed" in said(capsys, "verify", ".", "--steps", "1")
+    assert "all 6 checks passed" in said(capsys, "verify", ".", "--steps", "1")
     said(capsys, "report", "--out", ".")
     assert "no run is failed" in said(capsys, "retry", "--failed", "--out", ".", code=2)
 

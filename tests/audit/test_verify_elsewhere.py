@@ -74,7 +74,7 @@ def test_asked_with_relative_paths_and_verified_elsewhere(
     assert first.folder is not None
     run = str(here / first.folder)
     assert "cannot be made again here" in said_anyway(capsys, "verify", run, "--steps", "1")
-    assert "all 5 checks passed" in said(capsys, "verify", run, "--steps", "1", "--data-root", str(moved))
+    assert "all 6 checks passed" in said(capsys, "verify", run, "--steps", "1", "--data-root", str(moved))
     said(capsys, "measure", run, "--data-root", str(moved), "--nsd-tolerance", "1")
 
 

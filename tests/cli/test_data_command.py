@@ -238,9 +238,8 @@ def test_prepare_fills_the_cache(root: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch.setenv("INITBENCH_CACHE", str(root.parent / "cache"))
     make_msd(root / "Task90_Noise", cases=5)
     arguments = ["prepare", "Task90_Noise", "--size", "tiny", "--set", "preprocess.spacing=native"]
-    assert told(capsys, *arguments) == [
-        {"name": "Task90_Noise", "recipe": "generic-ct", "split": "auto", "cases": 5, "notes": []}
-    ]
+    row = {"name": "Task90_Noise", "recipe": "generic-ct", "split": "auto", "cases": 5, "notes": [], "mended": []}
+    assert told(capsys, *arguments) == [row]
     assert len(list((cache.root() / "volumes").iterdir())) == 5
     rows = told(capsys, *arguments, "--fold", "1/2", "--train-cases", "1,2")
     assert [(row["split"], row["cases"]) for row in rows] == [

@@ -40,7 +40,8 @@ def prepared(resampling: str, spacing: Spacing, codes: str, *, crop: bool) -> Pr
     case = Case("case", image[None], label, affine_of(codes, (1.0, 1.2, 3.0), SHAPE))
     table = {"spacing": spacing, "intensity": "window", "image_order": 1, "crop": crop, "resampling": resampling}
     made = preprocess(case, resolve_parameters(Preprocess.model_validate(table), "CT", [scan(case)]))
-    return PreparedCase("case", made.image, made.label, label, case.affine, made.placement)
+    arrays = {"image": made.image, "label": made.label, "reference": label}
+    return PreparedCase("case", arrays.__getitem__, case.affine, made.placement)
 
 
 def overlap(shown: NDArray[Any], reference: NDArray[Any]) -> float:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import signal
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from initbench import digest, seeding
+from initbench import cache, digest, seeding
 from initbench.runs import store
 from tests.crash_driver import study
 from tests.harness.resumed import settings
 from tests.recorded import record_values
-from tests.runs_factory import THIRTY_STEPS, run
+from tests.runs_factory import THIRTY_STEPS, run, run_one
+from tests.writers import Writer
 
 # --- shared init stages -----------------------------------------------------------------------------------------------
 
@@ -59,19 +61,49 @@ def test_an_init_stage_is_shared_nowhere_else(four_cases: Path, tmp_path: Path, 
     assert len(stages(tmp_path / "runs")) == 2
 
 
-def test_a_shared_stage_that_is_broken_is_made_again(four_cases: Path, tmp_path: Path) -> None:
+def other_weights(stage: Path) -> None:
+    changed = bytearray((stage / store.WEIGHTS).read_bytes())
+    changed[-1] ^= 1
+    (stage / store.WEIGHTS).write_bytes(bytes(changed))
+
+
+def other_table(stage: Path) -> None:
+    """A loss of the pretext's curve, which the run takes from there."""
+    table = json.loads((stage / "stage.json").read_text("utf-8"))
+    table["fits"][0]["curve"][0]["loss"] += 1.0
+    (stage / "stage.json").write_text(json.dumps(table), "utf-8")
+
+
+@pytest.mark.parametrize("spoil", [other_weights, other_table])
+def test_a_shared_stage_that_is_broken_is_made_again(four_cases: Path, tmp_path: Path, spoil: Callable[[Path], None]) -> None:
     first = both(four_cases, tmp_path / "runs")[0]
     [stage] = (tmp_path / "runs" / ".inits").iterdir()
-    weights = stage / store.WEIGHTS
-    changed = bytearray(weights.read_bytes())
-    changed[-1] ^= 1
-    weights.write_bytes(bytes(changed))
+    spoil(stage)
     again = both(four_cases, tmp_path / "runs", protocol="equal-finetune")[0]
     assert again.state == "ok"
-    assert digest.of_file(weights) == json.loads((stage / "stage.json").read_text("utf-8"))["sha256"]
+    assert digest.of_file(stage / store.WEIGHTS) == json.loads((stage / "stage.json").read_text("utf-8"))["sha256"]
     fresh = both(four_cases, tmp_path / "fresh", protocol="equal-finetune")[0]
-    assert (again.folder / store.WEIGHTS).read_bytes() == (fresh.folder / store.WEIGHTS).read_bytes()
+    for name in (store.WEIGHTS, store.CURVE):
+        assert (again.folder / name).read_bytes() == (fresh.folder / name).read_bytes()
     assert (again.folder / "coverage.json").read_bytes() == (first.folder / "coverage.json").read_bytes()
+
+
+def test_the_next_run_removes_what_a_killed_one_left_in_the_cache_and_of_a_stage(four_cases: Path, tmp_path: Path) -> None:
+    """Of another stage and another case than its own, whose names come again with the same request alone."""
+    inits, volumes = tmp_path / "runs" / ".inits", cache.root() / "volumes"
+    for folder in (inits, volumes):
+        folder.mkdir(parents=True, exist_ok=True)
+    left = [Writer(inits / ("0" * 32)), Writer(volumes / ("0" * 32))]
+    living = [Writer(inits / ("1" * 32)), Writer(volumes / ("1" * 32))]
+    try:
+        for writer in left:
+            writer.end(signal.SIGKILL)
+        run_one(four_cases, tmp_path / "runs", settings=THIRTY_STEPS)
+        assert [writer.folder.exists() for writer in left] == [False, False]
+        assert [writer.folder.exists() for writer in living] == [True, True]
+    finally:
+        for writer in living:
+            writer.end()
 
 
 # --- fixed streams ----------------------------------------------------------------------------------------------------

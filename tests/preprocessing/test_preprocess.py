@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -332,11 +335,83 @@ def test_truncated_cache_file_is_rebuilt(folder: Path, name: str) -> None:
     assert np.array_equal(again.case("case_01").image, expected)
 
 
-def test_a_case_that_vanishes_is_named(folder: Path) -> None:
+def spoil(file: Path) -> None:
+    """Zeros in place of a file's bytes; size and time of modification stay."""
+    status = file.stat()
+    file.write_bytes(bytes(status.st_size))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("damage", [spoil, Path.unlink])
+@pytest.mark.parametrize("name", ["image", "label", "reference"])
+def test_what_the_cache_lost_is_made_again(
+    folder: Path, caplog: pytest.LogCaptureFixture, name: str, damage: Callable[[Path], None]
+) -> None:
+    counting = Counting(folder)
+    prepared = prepare.prepare(counting, SPLIT, PERCENTILE)
+    expected = {key: getattr(prepared.case("case_01"), key).copy() for key in ("image", "label", "reference")}
+    case, loaded = prepared.case("case_01"), len(counting.loaded)
+    damage(cache.root() / "volumes" / prepared.keys["case_01"] / f"{name}.npy")
+    assert np.array_equal(getattr(case, name), expected[name])
+    assert counting.loaded[loaded:] == ["case_01"]
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("case case_01: ")
+    assert caplog.messages[0].endswith("it is made again from its files")
+    for key, array in expected.items():
+        assert np.array_equal(getattr(prepared.case("case_01"), key), array)
+    assert prepared.mend() == []
+
+
+def test_whoever_reads_one_case_pays_for_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = prepare.prepare(MsdDataset(folder), SPLIT, PERCENTILE)
-    (cache.root() / "volumes" / prepared.keys["case_01"] / "image.npy").unlink()
-    with pytest.raises(OSError, match="case case_01 vanished"):
-        prepared.case("case_01")
+    read: list[str] = []
+    monkeypatch.setattr(cache, "_checked", lambda path, *_: read.append(f"{path.parent.name}/{path.name}"))
+    case = prepared.case("case_01")
+    assert read == []
+    with contextlib.suppress(Exception):
+        case.label  # noqa: B018 - asked for, and the answer is spoiled
+    assert set(read) == {f"{prepared.keys['case_01']}/label.npy"}
+
+
+def test_mending_reads_every_array(folder: Path) -> None:
+    prepared = prepare.prepare(MsdDataset(folder), SPLIT, PERCENTILE)
+    for case_id, name in (("case_00", "reference"), ("case_02", "image")):
+        spoil(cache.root() / "volumes" / prepared.keys[case_id] / f"{name}.npy")
+    assert prepared.mend() == ["case_00", "case_02"]
+    assert prepared.mend() == []
+
+
+@pytest.mark.parametrize("name", ["foreground", "spacing_xyz"])
+def test_a_damaged_scan_decides_no_number(folder: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    before = prepare.prepare(MsdDataset(folder), SPLIT, PERCENTILE)
+    for file in (cache.root() / "scans").glob(f"*/{name}.npy"):
+        spoil(file)
+    after = prepare.prepare(MsdDataset(folder), SPLIT, PERCENTILE)
+    assert (after.parameters, after.keys) == (before.parameters, before.keys)
+    assert len(caplog.messages) == len(SPLIT.train)
+
+
+def test_a_case_that_cannot_be_made_again_is_not_used(folder: Path) -> None:
+    """Its files are others now: what is made of them would be another case under the name of this one."""
+    prepared = prepare.prepare(MsdDataset(folder), SPLIT, PERCENTILE)
+    spoil(cache.root() / "volumes" / prepared.keys["case_01"] / "image.npy")
+    case = prepared.case("case_01")
+    change(folder, "case_01")
+    with pytest.raises(DataError, match="case case_01: its files changed since this command began"):
+        case.image  # noqa: B018
+
+
+def test_files_that_change_while_they_are_read_are_refused(folder: Path) -> None:
+    class Late(MsdDataset):
+        """A copy that is still running: files change between the digest and the reading."""
+
+        def load(self, case_id: str) -> Case:
+            change(folder, case_id)
+            return super().load(case_id)
+
+    with pytest.raises(DataError, match="case case_00: its files changed"):
+        prepare.prepare(Late(folder), SPLIT, PERCENTILE)
+    assert list((cache.root()).glob("*/[!.]*/image.npy")) == []
 
 
 def test_data_digest_depends_on_who_trains(folder: Path) -> None:

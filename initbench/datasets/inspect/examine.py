@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from initbench import digest
+from initbench import cache, digest
 from initbench.datasets.duplicates import Content, across, content_of, counted_twice, equal_cases, trained_and_reported
 from initbench.datasets.folder import FolderDataset
 from initbench.datasets.remarks import summarized
@@ -39,25 +39,32 @@ class Examined:
     problems: tuple[Problem, ...]
 
 
+@dataclass
+class _Seen:
+    """What is kept of the cases that could be read.
+
+    Attributes:
+        case_of: ids by the digests of their files.
+        contents: what the files hold, by id.
+        remarks: what their reader noticed, by id.
+    """
+
+    case_of: dict[str, str] = field(default_factory=dict)
+    contents: dict[str, Content] = field(default_factory=dict)
+    remarks: dict[str, Sequence[Remark]] = field(default_factory=dict)
+
+
 def examine(dataset: Dataset, progress: Progress | None = None) -> Examined:
-    """Reads every case and goes on after one that is unusable."""
+    """Reads every case and what the cache holds of it, and goes on after one that is unusable."""
     progress = progress or NoProgress()
     ids = dataset.case_ids()
     problems: list[Problem] = []
-    remarks: dict[str, Sequence[Remark]] = {}
-    contents: dict[str, Content] = {}
+    seen = _Seen()
     progress.start(f"reading {dataset.name}", len(ids))
     for done, case_id in enumerate(ids, start=1):
-        try:
-            case = dataset.load(case_id)
-        except DataError as error:
-            problems.append(Problem(case_id, str(error)))
-        else:
-            remarks[case_id] = case.remarks
-            contents[case_id] = content_of(case)
-            if not case.label.any():
-                problems.append(Problem(case_id, f"case {case_id}: its label map is empty; remove the case, or complete it"))
+        problems += _case(dataset, case_id, seen)
         progress.advance(done, {})
+    problems += _cached(seen.case_of)
     root = getattr(dataset, "root", None)
     checked = 0
     if root is not None:
@@ -65,7 +72,8 @@ def examine(dataset: Dataset, progress: Progress | None = None) -> Examined:
         checked = len(found)
         problems += [problem for problem in found if problem.text]
         problems += _announced(dataset, Path(root))
-    said = [*remarks_of(dataset), *summarized(remarks), *_notes(dataset, problems), *_copies(dataset, contents, problems)]
+    copies = _copies(dataset, seen.contents, problems)
+    said = [*remarks_of(dataset), *summarized(seen.remarks), *_notes(dataset, problems), *copies]
     return Examined(len(ids), checked, tuple(said), tuple(problems))
 
 
@@ -93,6 +101,57 @@ def _usable_splits(dataset: Dataset) -> list[Split]:
         with contextlib.suppress(InitbenchError):  # `_notes` says so
             found.append(resolve_split(dataset, name))
     return found
+
+
+def _case(dataset: Dataset, case_id: str, seen: _Seen) -> Iterator[Problem]:
+    """What is wrong with a case. What others of its data set are compared with goes into `seen`."""
+    try:
+        case = dataset.load(case_id)
+        yield from _decayed(dataset, case_id)
+        with cache.reading_everything():
+            seen.case_of[dataset.digest(case_id)] = case_id
+    except DataError as error:
+        yield Problem(case_id, str(error))
+        return
+    seen.remarks[case_id] = case.remarks
+    seen.contents[case_id] = content_of(case)
+    if not case.label.any():
+        yield Problem(case_id, f"case {case_id}: its label map is empty; remove the case, or complete it")
+
+
+def _decayed(dataset: Dataset, case_id: str) -> Iterator[Problem]:
+    """Files with other bytes than when they were last read, although nothing wrote to them since."""
+    if not isinstance(dataset, FolderDataset):
+        return
+    for path in dataset.files(case_id):
+        remembered = cache.remembered_digest(path)
+        with cache.reading_everything():
+            now = cache.file_digest(path)
+        if remembered not in (None, now):
+            yield Problem(
+                case_id,
+                f"case {case_id}: {path} has other bytes than when it was last read, and nothing wrote to it: the disk may be "
+                "failing; copy or download it again",
+            )
+
+
+def _cached(case_of: Mapping[str, str]) -> Iterator[Problem]:
+    """Cached arrays that are not as they were written. They are removed, and made again when they are next asked for.
+
+    Args:
+        case_of: ids of cases by the digests of their files.
+    """
+    for kind in ("volumes", "scans"):
+        for item in cache.items(kind):
+            case_id = case_of.get(item.meta.get(cache.CONTENT, ""))
+            if case_id is None:
+                continue
+            try:
+                item.check()
+            except cache.DamagedError as error:
+                yield Problem(
+                    case_id, f"case {case_id}: {error}; the next run makes it again. Runs of earlier versions may have used it"
+                )
 
 
 def _sums(root: Path, progress: Progress) -> Iterator[Problem]:
