@@ -1,9 +1,10 @@
-"""What it costs to look at every byte: hashing, reading to the end, checksums and syncs, beside preprocessing without them.
+"""What it costs to believe nothing: hashing, reading to the end, noticing copies and odd headers, checksums and syncs.
 
     python -m benchmarks.reading FOLDER
 
 preprocesses cases of a data set in the Decathlon layout with the recipe of a run, each into an empty folder, in turns plainly and
-with more and more of what looks at bytes or puts them on the disk. It prints the mean over the cases of the medians of the turns.
+with more and more of what looks at bytes or puts them on the disk. It prints the mean over the cases of the medians of the turns,
+beside preprocessing plainly.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import nibabel
 import numpy as np
 
 from initbench import cache
+from initbench.datasets.duplicates import content_of
 from initbench.datasets.files import nifti
 from initbench.datasets.msd import MsdDataset
 from initbench.preprocessing.preprocess import Parameters, Preprocessed, preprocess, resolve_parameters, scan
@@ -37,14 +41,18 @@ def opened_without_end(path: Path) -> Iterator[Any]:
     yield nibabel.load(path)
 
 
+@contextlib.contextmanager
+def headers_unread() -> Iterator[None]:
+    """Inside the block headers are asked for shape and affine alone."""
+    unit = mock.patch.object(nifti, "unit_of", return_value=1.0)
+    with unit, mock.patch.object(nifti, "_said", return_value=nifti.Header()):
+        yield
+
+
 def without_looking(dataset: MsdDataset, case_id: str, parameters: Parameters, folder: Path) -> None:
     """Reads, preprocesses and saves a case. Nothing is hashed, compared or synced."""
-    before = nifti.opened
-    nifti.opened = opened_without_end
-    try:
+    with headers_unread(), mock.patch.object(nifti, "opened", opened_without_end):
         case = dataset.load(case_id)
-    finally:
-        nifti.opened = before
     save(preprocess(case, parameters), case, folder)
 
 
@@ -54,25 +62,36 @@ def save(made: Preprocessed, case: Case, folder: Path) -> None:
         np.save(folder / f"{name}.npy", array)
 
 
-def hashing(dataset: MsdDataset, case_id: str, parameters: Parameters, folder: Path) -> None:
-    """The same with files that are hashed, read to their end, and looked up again before the result is believed."""
+def hashed(dataset: MsdDataset, case_id: str, folder: Path) -> Case:
+    """A case of files that are hashed, read to their end, and looked up again before the result is believed."""
     os.environ[cache.ENVIRONMENT] = str(folder)
     with cache.reading_everything():
         dataset.digest(case_id)
     case = dataset.load(case_id)
     dataset.digest(case_id)
+    return case
+
+
+def hashing(dataset: MsdDataset, case_id: str, parameters: Parameters, folder: Path) -> None:
+    """The same with files that are hashed and read to their end."""
+    with headers_unread():
+        case = hashed(dataset, case_id, folder)
+    save(preprocess(case, parameters), case, folder)
+
+
+def noticing(dataset: MsdDataset, case_id: str, parameters: Parameters, folder: Path) -> None:
+    """The same with headers that are looked at, and a digest of the voxels."""
+    case = hashed(dataset, case_id, folder)
+    content_of(case)
     save(preprocess(case, parameters), case, folder)
 
 
 def checked(dataset: MsdDataset, case_id: str, parameters: Parameters, folder: Path) -> None:
     """All that is done: arrays are written with checksums, too, and synced."""
-    os.environ[cache.ENVIRONMENT] = str(folder)
-    with cache.reading_everything():
-        dataset.digest(case_id)
-    case = dataset.load(case_id)
-    dataset.digest(case_id)
+    case = hashed(dataset, case_id, folder)
     made = preprocess(case, parameters)
-    cache.write("volumes", "case", {"image": made.image, "label": made.label, "reference": case.label}, {})
+    values = {"noticed": asdict(content_of(case))}
+    cache.write("volumes", "case", {"image": made.image, "label": made.label, "reference": case.label}, values)
 
 
 def seconds(work: Callable[[Path], None]) -> tuple[float, float]:
@@ -95,7 +114,12 @@ def main() -> None:
     scans = [scan(dataset.load(case_id)) for case_id in dataset.case_ids()]
     parameters = resolve_parameters(recipe.preprocess, dataset.modality, scans, dataset.channels)
     cases = dataset.case_ids()[: given.cases]
-    ways = {"plainly": without_looking, "hashed and read to the end": hashing, "and with checksums, synced": checked}
+    ways = {
+        "plainly": without_looking,
+        "hashed and read to the end": hashing,
+        "and with copies and headers noticed": noticing,
+        "and with checksums, synced": checked,
+    }
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for case_id in cases:
         rows: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}

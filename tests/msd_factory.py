@@ -37,6 +37,19 @@ def write_table(root: Path, **table: Any) -> None:
     (root / "dataset.json").write_text(json.dumps(table), "utf-8")
 
 
+def write_forms(
+    path: Path, sform: NDArray[np.float64], qform: NDArray[np.float64] | None, zooms: tuple[float, ...] | None = None
+) -> None:
+    """Writes the forms of a header as they are given, each by itself."""
+    image = nibabel.load(path)
+    again = nibabel.Nifti1Image(np.asarray(image.dataobj), None, image.header)
+    again.set_qform(qform, code=0 if qform is None else 1, update_affine=False)
+    again.set_sform(sform, code=1, update_affine=True)
+    if zooms:
+        again.header["pixdim"][1:4] = zooms
+    nibabel.save(again, path)
+
+
 def make_msd(
     root: Path,
     cases: int = 3,

@@ -10,8 +10,8 @@ import pytest
 from initbench import cache
 from initbench.cli.app import main
 from tests import layouts
-from tests.datasets.test_grids import forms
 from tests.folders import TESTS
+from tests.msd_factory import write_forms
 
 LIGHT = f"{TESTS / 'light_backbone.py'}:light"
 TINY = ("--backbone", LIGHT, "--size", "tiny", "--budget", "smoke", "--set", "patch.size=8,8,8", "--set", "steps.smoke=2")
@@ -26,7 +26,7 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "400")
     layouts.synapse(tmp_path / "Synapse", ("img0005", "img0006", "img0001"), "img", "label")
     for path in (tmp_path / "Synapse").rglob("*0005.nii.gz"):
-        forms(path, np.eye(4), np.diag([0.7, 0.7, 5.0, 1.0]))
+        write_forms(path, np.eye(4), np.diag([0.7, 0.7, 5.0, 1.0]))
     return tmp_path / "runs"
 
 

@@ -20,7 +20,7 @@ from initbench.datasets.open import open_dataset
 from initbench.errors import DataError
 from initbench.protocols import Case
 from tests import layouts
-from tests.msd_factory import make_msd, write_nifti, write_table
+from tests.msd_factory import make_msd, write_forms, write_nifti, write_table
 
 SHAPE = (12, 9, 7)
 SPACING = (0.7, 0.9, 5.0)
@@ -167,19 +167,6 @@ def test_the_digest_changes_only_where_lengths_are_read_otherwise(tmp_path: Path
         with_units(folder, 2, 1 / factor)
 
 
-def forms(
-    path: Path, sform: NDArray[np.float64], qform: NDArray[np.float64] | None, zooms: tuple[float, ...] | None = None
-) -> None:
-    """Writes the forms of a header as they are given, each by itself."""
-    image = nibabel.load(path)
-    again = nibabel.Nifti1Image(np.asarray(image.dataobj), None, image.header)
-    again.set_qform(qform, code=0 if qform is None else 1, update_affine=False)
-    again.set_sform(sform, code=1, update_affine=True)
-    if zooms:
-        again.header["pixdim"][1:4] = zooms
-    nibabel.save(again, path)
-
-
 def said_of_forms(folder: Path) -> str:
     case = open_dataset(str(folder)).load("a")
     return "; ".join(f"{remark.what}: {remark.detail}" for remark in case.remarks)
@@ -191,7 +178,7 @@ def test_an_sform_is_compared_with_the_qform(tmp_path: Path, axis: int, voxels: 
     affine = layouts.oblique(SPACING, SHAPE)
     folder = one_case(tmp_path / "Task90_Forms", affine, affine)
     for path in folder.rglob("*.nii.gz"):
-        forms(path, affine, shifted(affine, axis, voxels))
+        write_forms(path, affine, shifted(affine, axis, voxels))
     said = said_of_forms(folder)
     assert ("the sform was taken" in said) == (voxels > NOTED_APART)
     assert (f"sform and qform up to {voxels:.3g} voxels apart" in said) == (voxels > NOTED_APART)
@@ -205,7 +192,7 @@ def test_an_sform_is_compared_with_pixdim(tmp_path: Path, axis: int, voxels: flo
     zooms = list(SPACING)
     zooms[axis] *= 1 + voxels / (SHAPE[axis] - 1)
     for path in folder.rglob("*.nii.gz"):
-        forms(path, affine, None, tuple(zooms))
+        write_forms(path, affine, None, tuple(zooms))
     said = said_of_forms(folder)
     assert ("mm by pixdim" in said) == (voxels > NOTED_APART)
 
@@ -213,7 +200,7 @@ def test_an_sform_is_compared_with_pixdim(tmp_path: Path, axis: int, voxels: flo
 def test_what_disagrees_is_said_once_with_what_was_taken(tmp_path: Path) -> None:
     folder = make_msd(tmp_path / "Task90_Forms", cases=4)
     for path in folder.rglob("case_0[12].nii.gz"):
-        forms(path, np.eye(4), np.diag([0.7, 0.7, 5.0, 1.0]))
+        write_forms(path, np.eye(4), np.diag([0.7, 0.7, 5.0, 1.0]))
     dataset = open_dataset(str(folder))
     for notes in (examine(dataset).notes, fingerprint(dataset).notes):
         (note,) = [note for note in notes if "sform" in note]
@@ -231,7 +218,7 @@ def test_a_qform_that_is_no_rotation_is_remarked(tmp_path: Path) -> None:
     affine = np.diag([*SPACING, 1.0])
     folder = one_case(tmp_path / "Task90_Forms", affine, affine)
     for path in folder.rglob("*.nii.gz"):
-        forms(path, affine, affine)
+        write_forms(path, affine, affine)
         image = nibabel.load(path)
         again = nibabel.Nifti1Image(np.asarray(image.dataobj), None, image.header)
         again.header["quatern_b"] = 1.5
