@@ -41,8 +41,8 @@ def load_runs(path: str | Path) -> pd.DataFrame:
     `dice` is the run's score as a fraction: mean over scored classes, then over cases; 0 for a diverged run, missing for a failed
     one and for one whose files are not as they were written (status ``invalid``). `recipe` is the digest of the resolved recipe;
     seconds are of the init stage, of training, and of both with evaluation. `training_cases` is how many it trained on, `asked`
-    when a command first asked for it, `commit` that of the code where it was a checkout, `labels` the names of the values in its
-    label maps, `data_place` where its data set was.
+    when a command first asked for it, `commit` the commit of the code where it ran from a checkout, `labels` the names of the
+    values in its label maps, `data_place` where its data set was.
 
     Raises:
         UsageError: there is no such folder.
