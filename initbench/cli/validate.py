@@ -10,7 +10,6 @@ from initbench.cli.checks import Report
 from initbench.cli.command import command
 from initbench.cli.options import HOW_LONG, WHAT, JsonOption, SizeOption, TestBackbonesOption
 from initbench.errors import UsageError
-from initbench.harness.request import split_lists
 
 if TYPE_CHECKING:
     from initbench.protocols import Grid
@@ -77,7 +76,7 @@ def validate_init(
     Checks on several small networks that only values change, by its seed and within its budget, on the CPU. Exits with 1 where a
     check failed.
     """
-    from initbench.harness.request import read_component
+    from initbench.harness.request import read_component, split_lists
 
     asked = read_component("initializer", name)
     report = Report(json)

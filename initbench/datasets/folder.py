@@ -71,6 +71,7 @@ class FolderLayout:
         own_splits: divisions that the layout itself states; used by default where no paper has one for this data set.
         offered_splits: others that it states, used where they are asked for by name.
         remarks: what the reader found and does not use.
+        copies_meant: whether cases may be copies of one another, as in volumes that are made up to time a run.
     """
 
     channels: tuple[str, ...]
@@ -83,6 +84,7 @@ class FolderLayout:
     own_splits: tuple[Split, ...] = ()
     offered_splits: tuple[Split, ...] = ()
     remarks: tuple[str, ...] = ()
+    copies_meant: bool = False
 
 
 class FolderDataset:
@@ -126,6 +128,7 @@ class FolderDataset:
         published = published_splits(name) if splits is None else tuple(splits)
         self._splits = published or layout.own_splits
         self._offered = (*(layout.own_splits if published else ()), *layout.offered_splits)
+        self.copies_meant = layout.copies_meant
         self.remarks = (*layout.remarks, *_about_background(layout.said_by, self.classes[0]))
         said = stated.patients(root, self.case_ids())
         own = stated.inferred(self.case_ids())

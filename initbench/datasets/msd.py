@@ -39,6 +39,7 @@ BRATS_REGIONS = {"whole tumour": (1, 2, 3), "tumour core": (2, 3), "enhancing tu
 _KEYS = frozenset((
     "name", "description", "reference", "licence", "license", "release", "relase", "tensorImageSize", "modality", "labels",
     "numTraining", "numValidation", "numTest", "training", "validation", "test", "testing",
+    "copies_meant",
 ))
 # fmt: on
 _V1 = "This looks like nnU-Net v1: convert it (nnUNetv2_convert_old_nnUNet_dataset), and its folder is read as it is"
@@ -85,6 +86,7 @@ def read_msd(root: Path) -> FolderLayout:
         own_splits=listed.own,
         offered_splits=listed.folds,
         remarks=(*unread_keys(path, table, _KEYS), *listed.remarks),
+        copies_meant=table.get("copies_meant") is True,
     )
 
 

@@ -186,11 +186,8 @@ def _is_path(text: str) -> bool:
         return False
     if exists(home(text)):
         return True
-    try:
-        asked = parse(text)
-    except UsageError:
-        return False
-    return asked.is_file and is_file(home(asked.name.rpartition(":")[0]))
+    path, in_a_file, component = text.partition(".py:")
+    return bool(in_a_file) and is_file(home(f"{path}.py")) and not separators(component)
 
 
 def read_component(kind: Kind, text: str) -> Spec:

@@ -16,7 +16,18 @@ from initbench.datasets.duplicates import Content, check_copies, content_of
 from initbench.datasets.remarks import summarized
 from initbench.errors import DataError
 from initbench.preprocessing.preprocess import CaseScan, Parameters, Placement, preprocess, resolve_parameters, scan
-from initbench.protocols import Case, Dataset, NoProgress, Progress, Remark, Split, group_of, regions_of, remarks_of
+from initbench.protocols import (
+    Case,
+    Dataset,
+    NoProgress,
+    Progress,
+    Remark,
+    Split,
+    copies_are_meant,
+    group_of,
+    regions_of,
+    remarks_of,
+)
 from initbench.recipes.settings import Preprocess
 
 _NOTICED = "noticed"  # in the table of a cached volume
@@ -243,7 +254,7 @@ def _remarks(dataset: Dataset, split: Split, keys: Mapping[str, str]) -> list[st
         noticed = _noticed(key)
         if noticed is not None:
             contents[case_id], remarks[case_id] = noticed.content, noticed.remarks
-    copies = check_copies(dataset.name, contents, split)
+    copies = [] if copies_are_meant(dataset) else check_copies(dataset.name, contents, split)
     of_split = [split.caveat] if split.caveat else []
     return [*of_split, *remarks_of(dataset), *summarized(remarks), *copies]
 

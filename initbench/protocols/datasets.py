@@ -119,6 +119,11 @@ def remarks_of(dataset: Dataset) -> tuple[str, ...]:
     return tuple(map(str, getattr(dataset, "remarks", ())))
 
 
+def copies_are_meant(dataset: Dataset) -> bool:
+    """Whether cases may be copies of one another, as in volumes that are made up to time a run."""
+    return bool(getattr(dataset, "copies_meant", False))
+
+
 def group_of(dataset: Dataset, case_id: str) -> str:
     """The patient of a case; the case itself where the data set does not say."""
     group = getattr(dataset, "group", None)

@@ -73,6 +73,7 @@ def write(name: str, root: Path) -> Path:
     table = {
         "modality": {"0": "CT"},
         "labels": {str(number): f"class {number}" if number else "background" for number in range(kind.classes)},
+        "copies_meant": True,
         "training": [{"image": f"imagesTr/{case}.nii", "label": f"labelsTr/{case}.nii"} for case in ids],
     }
     (root / "dataset.json").write_text(json.dumps(table), "utf-8")

@@ -87,7 +87,7 @@ def test_a_run_trains_on_labels_and_reports_regions(study: Study) -> None:
 
 def test_tables_and_checks_see_regions(study: Study) -> None:
     assert {check.name: check.passed for check in verify(study.folder, steps=2)} == dict.fromkeys(
-        ("files", "score", "settings", "Dice", "steps"), True
+        ("files", "score", "settings", "data", "Dice", "steps"), True
     )
     measured = add_distances(study.folder, tolerance_mm=2.0)
     assert (measured.cases, measured.source) == (1, "predictions")

@@ -188,7 +188,7 @@ def spoil_affine(folder: Path) -> str:
     path = folder / "labelsTr" / "case_02.nii.gz"
     label = nibabel.load(path)
     nibabel.save(nibabel.Nifti1Image(np.asarray(label.dataobj), label.affine + 1), path)
-    return "affines"
+    return "lie in different places"
 
 
 def spoil_shape(folder: Path) -> str:

@@ -15,7 +15,18 @@ from initbench.datasets.remarks import summarized
 from initbench.datasets.splits import parts_here, resolve_split
 from initbench.datasets.tables import read_json
 from initbench.errors import DataError, InitbenchError
-from initbench.protocols import Dataset, NoProgress, Progress, Remark, Split, caveat_of, remarks_of, splits_of, stated_of
+from initbench.protocols import (
+    Dataset,
+    NoProgress,
+    Progress,
+    Remark,
+    Split,
+    caveat_of,
+    copies_are_meant,
+    remarks_of,
+    splits_of,
+    stated_of,
+)
 
 SUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-fA-F]{64})[ \t][ *](.+)")
@@ -80,7 +91,7 @@ def examine(dataset: Dataset, progress: Progress | None = None) -> Examined:
 def _copies(dataset: Dataset, contents: Mapping[str, Content], problems: list[Problem]) -> list[str]:
     """Notes on cases that are one examination; where a split that can be asked for has it on both sides, it is a problem."""
     groups = equal_cases(contents)
-    if not groups:
+    if not groups or copies_are_meant(dataset):
         return []
     apart: set[tuple[str, ...]] = set()
     for split in _usable_splits(dataset):
