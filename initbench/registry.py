@@ -16,7 +16,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
-from initbench import digest
 from initbench.catalog import CATALOG, GROUPS, Entry, Kind
 from initbench.errors import InitbenchError, UsageError
 from initbench.paths import home, is_file
@@ -214,46 +213,65 @@ def check_name(kind: Kind, name: str) -> None:
 
 
 @overload
-def get(kind: Literal["initializer"], spec: Spec) -> Component[InitializerInfo]: ...
+def find(kind: Literal["initializer"], spec: Spec) -> Component[InitializerInfo]: ...
 @overload
-def get(kind: Literal["backbone"], spec: Spec) -> Component[BackboneInfo]: ...
+def find(kind: Literal["backbone"], spec: Spec) -> Component[BackboneInfo]: ...
 @overload
-def get(kind: Kind, spec: Spec) -> Component[Any]: ...
-def get(kind: Kind, spec: Spec) -> Component[Any]:
-    """The component of a spec, with those inside it.
+def find(kind: Kind, spec: Spec) -> Component[Any]: ...
+def find(kind: Kind, spec: Spec) -> Component[Any]:
+    """The component of a spec, which `get` loads when this process asks for the first time.
 
-    Built-ins and files are loaded once per process, and a file again when it holds something else. A plug-in is asked of the
-    import system each time, which remembers it.
+    A component is loaded again where its file, or the file of a component inside, holds something else by now, and where packages
+    were installed meanwhile (`forget`).
+
+    Raises:
+        UsageError, InitbenchError: as `get`.
+    """
+    key = (kind, spec, _content(kind, spec))
+    if key not in _loaded:
+        _loaded[key] = get(kind, spec)
+    return _loaded[key]
+
+
+_loaded: dict[tuple[Kind, Spec, tuple[str, ...]], Component[Any]] = {}
+
+
+def _content(kind: Kind, spec: Spec) -> tuple[str, ...]:
+    """The sha256 of the file of a component, and of the files of the components inside it."""
+    found: list[str] = []
+    if spec.is_file:
+        found.append(hashlib.sha256(_source_file(kind, spec).read_bytes()).hexdigest())
+    for _, value in spec.params:
+        if isinstance(value, Spec):
+            found += _content(kind, value)
+    return tuple(found)
+
+
+def forget() -> None:
+    """Forgets which packages offer components, and what was loaded: for a process in which packages are installed."""
+    _offered.cache_clear()
+    _loaded.clear()
+
+
+def get(kind: Kind, spec: Spec) -> Component[Any]:
+    """Loads the component of a spec; those inside it are found.
 
     Raises:
         UsageError: unknown name (nearest names suggested), a name that two offer, or a file without that function.
         InitbenchError: the plug-in cannot be imported.
     """
-    inner = tuple((key, get(kind, value)) for key, value in spec.params if isinstance(value, Spec))
+    inner = {key: find(kind, value) for key, value in spec.params if isinstance(value, Spec)}
     if spec.is_file:
-        path = _source_file(kind, spec)
-        return _from_file(kind, spec, path, hashlib.sha256(path.read_bytes()).hexdigest(), inner)
+        return _from_file(kind, spec, inner)
     check_name(kind, spec.name)
     if spec.name in CATALOG[kind]:
-        return _built_in(kind, spec, inner)
-    return _plug_in(kind, spec, inner)
-
-
-_Inner = tuple[tuple[str, Component[Any]], ...]
-
-
-@cache
-def _built_in(kind: Kind, spec: Spec, inner: _Inner) -> Component[Any]:
-    return Component(spec, kind, _import(CATALOG[kind][spec.name]), "initbench", None, dict(inner))
-
-
-def _plug_in(kind: Kind, spec: Spec, inner: _Inner) -> Component[Any]:
+        return Component(spec, kind, _import(CATALOG[kind][spec.name]), "initbench", None, inner)
     point = _plugins(kind)[spec.name]
     try:
         target = point.load()
     except Exception as error:
         raise InitbenchError(f"{kind} {spec.name!r} of {_origin(point)} cannot be imported: {error!r}") from error
-    return Component(spec, kind, target, _origin(point), _source_digest(target), dict(inner))
+    return Component(spec, kind, target, _origin(point), _source_digest(target), inner)
 
 
 def _import(entry: Entry) -> Any:
@@ -276,15 +294,16 @@ def _source_file(kind: Kind, spec: Spec) -> Path:
     return path
 
 
-@cache
-def _from_file(kind: Kind, spec: Spec, path: Path, source_digest: str, inner: _Inner) -> Component[Any]:
+def _from_file(kind: Kind, spec: Spec, inner: Mapping[str, Component[Any]]) -> Component[Any]:
+    path = _source_file(kind, spec)
+    source_digest = hashlib.sha256(path.read_bytes()).hexdigest()
     attribute = spec.name.rpartition(":")[2]
     module = _file_module(kind, spec, path, f"_initbench_file_{source_digest[:16]}")
     target = getattr(module, attribute, None)
     if target is None:
         functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise UsageError(f"{path} has no {attribute!r}; it has {', '.join(functions) or 'nothing callable'}")
-    return Component(spec, kind, target, f"file {path}", source_digest, dict(inner))
+    return Component(spec, kind, target, f"file {path}", source_digest, inner)
 
 
 def _file_module(kind: Kind, spec: Spec, path: Path, name: str) -> ModuleType:
@@ -350,14 +369,9 @@ def _file_digest(component: Component[Any], key: str, text: str) -> str:
     path = home(text)
     if not is_file(path):
         raise UsageError(f"{component.spec.name}: {key}={text!r} is no file ({path.resolve()})")
-    stat = path.stat()
-    return _digest_of(path.resolve(), stat.st_size, stat.st_mtime_ns)
+    from initbench.cache import file_digest  # here, as it imports numpy
 
-
-@cache
-def _digest_of(path: Path, size: int, changed: int) -> str:
-    """Cached by size and time of change: a sweep asks for the same gigabyte once per run."""
-    return digest.of_file(path)
+    return file_digest(path)
 
 
 def display_name(component: Component[Any]) -> str:

@@ -13,7 +13,7 @@ def runnable() -> list[str]:
     """Names of the initializers that mean something on every network without any argument."""
     found = []
     for name in registry.names("initializer"):
-        takes = registry.get("initializer", Spec(name)).takes
+        takes = registry.find("initializer", Spec(name)).takes
         if name not in PARTICULAR and registry.REQUIRED not in takes.values():
             found.append(name)
     return found

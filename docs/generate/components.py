@@ -32,7 +32,7 @@ def page() -> str:
 
 
 def _component(kind: Kind, name: str) -> str:
-    component = registry.get(kind, Spec(name))
+    component = registry.find(kind, Spec(name))
     parts = [f"### `{name}` {{ #{kind}-{name} }}", plain(CATALOG[kind][name].summary)]
     if kind == "initializer":
         parts += _initializer(component)

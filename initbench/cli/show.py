@@ -185,7 +185,7 @@ def _describe(name: str) -> dict[str, Any]:
     spec = parse(name)
     kinds: list[Kind] = [kind for kind in _KINDS.values() if spec.name in registry.names(kind)]
     if spec.is_file:
-        is_backbone = isinstance(registry.get("backbone", spec).declared, BackboneInfo)
+        is_backbone = isinstance(registry.find("backbone", spec).declared, BackboneInfo)
         kinds = ["backbone" if is_backbone else "initializer"]
     if kinds:
         from initbench.tools.describe import describe

@@ -62,7 +62,7 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
 
 
 def _registered(name: str, data_root: Path | None, search: Sequence[Path]) -> Dataset:
-    factory = registry.get("dataset", Spec(name)).target
+    factory = registry.find("dataset", Spec(name)).target
     dataset = factory(data_root, search)
     if not isinstance(dataset, Dataset):
         raise UsageError(f"dataset {name!r} does not fulfil initbench.protocols.Dataset")

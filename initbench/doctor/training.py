@@ -171,7 +171,7 @@ def _speed(about: str, ratio: float, chosen: Precision) -> Finding:
 def _task(spec: Spec, device: torch.device, patch: Grid) -> tuple[SupervisedTask, Recipe]:
     """The supervised stage of the network on one case of the phantom, with the settings of its tiny recipe."""
     settings = load_recipe("phantom-lung", size="tiny", backbone=spec.name, budget="smoke")
-    component = registry.get("backbone", spec)
+    component = registry.find("backbone", spec)
     variant = str(component.params["variant"] or settings.variant or component.info.variants[0])
     size = component.info.patches.get(variant, _RULE).at_least(patch)
     model = construct(

@@ -43,7 +43,7 @@ def build(
     Raises:
         UsageError: unknown name, variant, size, or a patch that does not fit; names what does.
     """
-    component = registry.get("backbone", spec.parse(name))
+    component = registry.find("backbone", spec.parse(name))
     return construct(
         component,
         in_channels=in_channels,

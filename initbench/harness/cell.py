@@ -149,7 +149,7 @@ def choose(request: RunRequest, progress: Progress | None = None) -> Choices:
         budget=request.budget,
         assignments=request.assignments,
     )
-    backbone = registry.get("backbone", request.backbone)
+    backbone = registry.find("backbone", request.backbone)
     variant = _variant(backbone, recipe)
     chosen = Choices(dataset, reader, _split(dataset, request), backbone, variant, recipe)
     return replace(chosen, recipe=_planned(chosen, request.assignments, progress))
@@ -157,7 +157,7 @@ def choose(request: RunRequest, progress: Progress | None = None) -> Choices:
 
 def _reader(asked: Spec) -> str | None:
     """Digest of the code of a plug-in's data set: what it makes of the same files may change with it."""
-    return registry.get("dataset", asked).source_digest if registry.is_offered("dataset", asked.name) else None
+    return registry.find("dataset", asked).source_digest if registry.is_offered("dataset", asked.name) else None
 
 
 def _split(dataset: Dataset, request: RunRequest) -> Split:
@@ -196,7 +196,7 @@ def resolve_cell(request: RunRequest, progress: Progress | None = None) -> Cell:
     check_streams(request.fixed)
     check_tolerance(request.nsd_tolerance)
     check_regimen(request.regimen)
-    init = registry.get("initializer", request.init)
+    init = registry.find("initializer", request.init)
     init.check()
     precision = resolve_precision(request.precision, resolve_device(request.device, request.index))
     chosen = choose(request, progress)

@@ -70,7 +70,7 @@ def initialize(
         UsageError: unknown initializer or parameter, or one without the data, patch, levels or steps that it needs.
     """
     [asked], settings = assign([as_spec(init)], assignments)
-    component = registry.get("initializer", asked)
+    component = registry.find("initializer", asked)
     component.check()
     learned = compose.info(component).learned
     own = _structure(model, patch_size, levels, heads, int(data[0].shape[0]) if data else 1)

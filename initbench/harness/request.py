@@ -244,7 +244,7 @@ def assign(inits: Sequence[Spec], assignments: Iterable[str]) -> tuple[list[Spec
 def _assigned(inits: Sequence[Spec], assignment: str, name: str, value: Any) -> list[Spec]:
     found, options = [], set()
     for init in inits:
-        takes = registry.get("initializer", init).takes
+        takes = registry.find("initializer", init).takes
         options |= set(takes)
         found.append(init.with_param(name, value) if name in takes else init)
     if name not in options:
@@ -258,7 +258,7 @@ def _portable(kind: Kind, asked: Spec) -> Spec:
     if kind != "initializer" or not asked.params:
         return Spec(_portable_name(asked), asked.params)
     try:
-        component = registry.get("initializer", asked)
+        component = registry.find("initializer", asked)
     except InitbenchError:  # whoever looks it up says what is wrong with it
         return asked
     params: list[tuple[str, Any]] = []

@@ -105,7 +105,7 @@ def cross_requests(
     if placebo:
         inits = _with_placebo(inits, seeds if isinstance(seeds, int) else len(seeds))
     for item in backbones:
-        registry.get("backbone", item).check()
+        registry.find("backbone", item).check()
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not numbers or min(numbers) < 0:
         raise UsageError(f"seeds are whole numbers from 0, at least one of them; got {numbers}")
@@ -160,7 +160,7 @@ def learned(init: Spec) -> bool:
     Raises:
         UsageError: nobody offers it, it takes no such parameter, or a file that it needs is missing.
     """
-    component = registry.get("initializer", init)
+    component = registry.find("initializer", init)
     component.check()
     return compose.info(component).learned
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
     """Facts of a component: from its declaration, its signature, and for a backbone from building it."""
-    component = registry.get(kind, spec)
+    component = registry.find(kind, spec)
     entry = CATALOG[kind].get(spec.name)
     table: dict[str, Any] = {kind: str(spec), "origin": component.origin}
     if component.source_digest:

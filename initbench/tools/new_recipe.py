@@ -155,7 +155,7 @@ def _by_numbers(generic: str, grids: Grids) -> dict[tuple[Grid, int], list[str]]
     """Networks by the patch and the steps that the generic recipe plans for them at paper size."""
     found: dict[tuple[Grid, int], list[str]] = {}
     for name in BACKBONES:
-        rule = patch_rule(registry.get("backbone", Spec(name)).info)
+        rule = patch_rule(registry.find("backbone", Spec(name)).info)
         recipe = fill_auto_settings(_generic(generic, "paper", name), grids, rule)
         found.setdefault((recipe.patch.size, recipe.steps.paper), []).append(name)
     return found

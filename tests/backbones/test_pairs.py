@@ -23,7 +23,7 @@ INITS = registry.names("initializer")
 # Spacings (D, H, W) that leave few voxels in plane and two slabs of 32 slices.
 DATASETS = {"phantom-lung": "2.4,8,8", "lung": "0.1,0.5,0.5", "hippocampus": "0.1,0.5,0.5"}
 BACKBONES: dict[str, BackboneInfo] = {
-    name: registry.get("backbone", Spec(name)).target.info for name in registry.names("backbone")
+    name: registry.find("backbone", Spec(name)).target.info for name in registry.names("backbone")
 }
 # A ViT as narrow as the tiny UNETR; the others take a stem.
 IMAGE_ENCODERS = {"unetr": ("vit_tiny_patch16_224", {"embed_dim": 96, "num_heads": 4, "mlp_ratio": 2})}

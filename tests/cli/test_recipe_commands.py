@@ -218,7 +218,7 @@ def test_a_new_recipe_is_valid_for_every_network(data: Path, tmp_path: Path, cap
     assert "part 2" in table["source"]
     for size, backbone, budget in product(("paper", "tiny"), BACKBONES, get_args(Budget)):
         found = resolve_recipe(Selected(str(file), size, backbone, budget))
-        info = registry.get("backbone", Spec(backbone)).target.info
+        info = registry.find("backbone", Spec(backbone)).target.info
         assert check_patch(backbone, found.patch.size, info.patches[info.variants[0]]) == found.patch.size
         assert (found.preprocess.spacing == "median") == (size == "tiny")
         assert found.patch.foreground == load_recipe("generic-ct", size=size, backbone=backbone, budget=budget).patch.foreground

@@ -130,5 +130,5 @@ def test_recipe_fields_in_the_documents_exist() -> None:
     known = load_recipe("base", size="tiny", backbone="unetr", budget="smoke").model_dump()
     documents = "".join(path.read_text("utf-8") for path in PAGES)
     for section, field in re.findall(r"--set (\w+)\.(\w+)=", documents):
-        own = registry.get("initializer", Spec("checkpoint")).takes if section == "init" else {}
+        own = registry.find("initializer", Spec("checkpoint")).takes if section == "init" else {}
         assert section == "section" or field == "parameter" or field in own or field in known[section]

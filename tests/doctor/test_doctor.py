@@ -306,11 +306,11 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         (metadata / "entry_points.txt").write_text(f"[initbench.initializers]\n{entries}\n")
         (tmp_path / "lab_inits.py").write_text(module)
         monkeypatch.syspath_prepend(tmp_path)
-        registry._offered.cache_clear()
+        registry.forget()
         return examine("plug-ins", Examination())
 
     yield put
-    registry._offered.cache_clear()
+    registry.forget()
 
 
 GOOD = "def init(model, ctx):\n    pass\n"
@@ -359,7 +359,7 @@ def test_a_built_in_that_does_not_import(monkeypatch: pytest.MonkeyPatch) -> Non
             raise ImportError("planted")
         return real(entry)
 
-    registry._built_in.cache_clear()
+    registry.forget()
     monkeypatch.setattr(registry, "_import", broken)
     found = by_name(examine("plug-ins", Examination()))
     assert found["lwi"].state == "problem"

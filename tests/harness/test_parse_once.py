@@ -57,10 +57,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             if getattr(other, "__name__", "").startswith("initbench") and vars(other).get(name) is real:
                 monkeypatch.setattr(other, name, counted)
 
-    registry._built_in.cache_clear()
-    registry._from_file.cache_clear()
+    registry.forget()
     count(specs, "parse", lambda text: f"parse {text}")
-    count(registry, "Component", lambda spec, kind, *rest: f"load {spec}")
+    count(registry, "get", lambda kind, spec: f"get {spec}")
     count(registry, "listing", lambda kind: "listing")
     count(cells, "resolve_cell", lambda *arguments: "resolve")
     return found
@@ -79,7 +78,7 @@ def test_one_run_reads_and_loads_each_component_once_and_resolves_once(
 ) -> None:
     assert run(data, tmp_path, init) == 0
     asked = ["lwi", init, LIGHT]
-    wanted = {f"parse {text}" for text in asked} | {f"load {text}" for text in asked}
+    wanted = {f"parse {text}" for text in asked} | {f"get {text}" for text in asked}
     assert calls == Counter(dict.fromkeys([*wanted, "resolve"], 1))
 
 

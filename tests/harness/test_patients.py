@@ -227,10 +227,10 @@ def plugin(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (about / "entry_points.txt").write_text("[initbench.datasets]\nown-cases = own_cases:own\n", "utf-8")
     (root / "site" / "own_cases.py").write_text("raise SystemExit('imported')", "utf-8")
     monkeypatch.syspath_prepend(str(root / "site"))
-    registry._offered.cache_clear()
+    registry.forget()
     yield "own-cases"
     monkeypatch.undo()
-    registry._offered.cache_clear()
+    registry.forget()
 
 
 def test_a_plug_in_is_not_imported_for_it(root: Path, plugin: str) -> None:

@@ -179,7 +179,7 @@ def test_initializer_from_a_file_is_keyed_by_its_content(data: Path, tmp_path: P
 
 @pytest.mark.parametrize("init", INITS)
 def test_catalog_and_initializer_agree_on_learning(init: str) -> None:
-    info = registry.get("initializer", Spec(init)).target.info
+    info = registry.find("initializer", Spec(init)).target.info
     assert info.learned is registry.CATALOG["initializer"][init].learned
 
 

@@ -19,7 +19,7 @@ from initbench.harness import compose
 from initbench.harness.execute import Outcome
 from initbench.recipes.settings import Augment
 from initbench.recipes.settings import Patch as PatchSettings
-from initbench.registry import get
+from initbench.registry import find
 from initbench.runs import store
 from initbench.sampling.volumes import GuidedSampler, PatchSampler, make_volume
 from initbench.spec import parse
@@ -102,9 +102,9 @@ def test_nested_runs_are_recorded_whole(data: Path, tmp_path: Path) -> None:
 
 
 def test_info_of_a_nested_component() -> None:
-    assert compose.info(get("initializer", parse("shuffled(order)"))).learned
-    assert not compose.info(get("initializer", parse("shuffled(default)"))).learned
-    assert compose.info(get("initializer", parse("transfer(checkpoint(path=x), part=encoder)"))).external
+    assert compose.info(find("initializer", parse("shuffled(order)"))).learned
+    assert not compose.info(find("initializer", parse("shuffled(default)"))).learned
+    assert compose.info(find("initializer", parse("transfer(checkpoint(path=x), part=encoder)"))).external
 
 
 @pytest.mark.parametrize(

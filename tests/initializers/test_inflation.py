@@ -416,7 +416,7 @@ def test_refusals(name: str, source: str, options: dict[str, Any], params: dict[
 
 
 def test_heads_must_agree(tmp_path: Path) -> None:
-    module = registry.get("backbone", Spec("unetr")).target.__module__
+    module = registry.find("backbone", Spec("unetr")).target.__module__
     unetr = __import__(module, fromlist=["build_unetr"])
     model = unetr.build_unetr(1, 2, (16, 32, 32), widths=unetr.Widths(8, 192, 768, 4))
     path = saved(timm_model("vit_tiny_patch16_224").state_dict(), tmp_path)
@@ -440,6 +440,6 @@ def test_a_file_that_is_gone_or_broken(tmp_path: Path) -> None:
 
 
 def test_it_is_marked_as_external() -> None:
-    info = registry.get("initializer", Spec("inflate-2d")).target.info
+    info = registry.find("initializer", Spec("inflate-2d")).target.info
     assert (info.external, info.learned, info.files) == (True, False, ("path",))
-    assert SimpleNamespace(**registry.get("initializer", Spec("inflate-2d")).takes).rule == "repeat"
+    assert SimpleNamespace(**registry.find("initializer", Spec("inflate-2d")).takes).rule == "repeat"

@@ -156,7 +156,7 @@ def test_every_exit_learns(case: str) -> None:
 
 def test_every_backbone_of_the_catalog_declares_exits_or_is_refused() -> None:
     assert {case.partition("(")[0] for case in CASES} == set(registry.names("backbone")) - {"unet"}
-    info = registry.get("backbone", Spec("unet")).target.info
+    info = registry.find("backbone", Spec("unet")).target.info
     assert isinstance(info, BackboneInfo)
     model = initbench.build("unet", in_channels=1, num_classes=2, patch_size=(16, 16, 16), size="tiny")
     before = {name: p.detach().clone() for name, p in model.named_parameters()}

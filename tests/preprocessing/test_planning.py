@@ -39,7 +39,7 @@ KINDS = {"ct": CT, "thick": THICK, "small": SMALL, "sagittal": SAGITTAL}
 
 
 def rule_of(backbone: str) -> PatchRule:
-    info = registry.get("backbone", Spec(backbone)).target.info
+    info = registry.find("backbone", Spec(backbone)).target.info
     rule = info.patches[info.variants[0]]
     assert isinstance(rule, PatchRule)
     return rule

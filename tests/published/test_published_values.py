@@ -51,10 +51,10 @@ def test_a_mapped_row_is_of_the_registry(table: Table, row: Row) -> None:
     parsed = spec.parse(row.init)
     if row.needs:
         parsed = parsed.with_param(row.needs.removeprefix("init."), "weights.pt")
-    component = registry.get("initializer", parsed)
+    component = registry.find("initializer", parsed)
     assert component.params.keys() >= dict(parsed.params).keys()
     backbone = spec.parse(row.backbone)
-    info = registry.get("backbone", backbone).target.info
+    info = registry.find("backbone", backbone).target.info
     variant = dict(backbone.params).get("variant", info.variants[0])
     assert check_variant(backbone.name, variant, info) == variant
     assert row.dataset in {*registry.names("dataset"), *COMING}

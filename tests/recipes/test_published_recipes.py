@@ -200,5 +200,5 @@ def test_two_steps_with_the_settings_of_the_paper(name: str, backbone: str) -> N
     assert all(np.isfinite(row["loss"]) for row in result.curve)
     changed = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
     assert np.mean(changed) > 0.8
-    info = registry.get("backbone", Spec(backbone)).target.info
+    info = registry.find("backbone", Spec(backbone)).target.info
     assert recipe.variant is None or recipe.variant in info.variants

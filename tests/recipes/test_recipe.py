@@ -39,7 +39,7 @@ def test_recipes_there_are() -> None:
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("name", NAMES)
 def test_resolves_and_suits_the_backbone(name: str, backbone: str) -> None:
-    info = registry.get("backbone", Spec(backbone)).target.info
+    info = registry.find("backbone", Spec(backbone)).target.info
     for size, budget in product(("tiny", "paper"), BUDGETS):
         recipe = load_recipe(name, size=size, backbone=backbone, budget=budget)
         variant = recipe.variant or info.variants[0]

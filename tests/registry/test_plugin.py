@@ -186,6 +186,7 @@ class Reader:
         (self.site / "own_reader.py").write_text(text, "utf-8")
         sys.modules.pop("own_reader", None)
         importlib.invalidate_caches()
+        registry.forget()
         shutil.rmtree(self.site / "__pycache__", ignore_errors=True)
 
 
@@ -193,10 +194,10 @@ class Reader:
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     found = Reader(tmp_path / "site", make_msd(tmp_path / "Task90_Noise", cases=5))
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    registry._offered.cache_clear()
+    registry.forget()
     yield found
     monkeypatch.undo()
-    registry._offered.cache_clear()
+    registry.forget()
     sys.modules.pop("own_reader", None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -36,14 +37,14 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         return [point for point in points if point.group == group]
 
     monkeypatch.setattr(registry, "entry_points", installed)
-    registry._offered.cache_clear()
+    registry.forget()
     yield add
-    registry._offered.cache_clear()
+    registry.forget()
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in CATALOG[kind]])
 def test_every_built_in_loads(kind: Kind, name: str) -> None:
-    component = registry.get(kind, Spec(name))
+    component = registry.find(kind, Spec(name))
     assert callable(component.target)
     assert (component.origin, component.source_digest) == ("initbench", None)
     if kind == "initializer":
@@ -73,7 +74,7 @@ def test_listing_imports_no_component() -> None:
 )
 def test_unknown_name_suggests_the_nearest(kind: Kind, name: str, says: str) -> None:
     with pytest.raises(UsageError, match=f"unknown {kind} '.*{says}") as caught:
-        registry.get(kind, Spec(name))
+        registry.find(kind, Spec(name))
     assert f"initbench list {registry.LISTED[kind]}" in str(caught.value)
 
 
@@ -107,7 +108,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def get(text: str) -> registry.Component:
-    return registry.get("initializer", parse(text))
+    return registry.find("initializer", parse(text))
 
 
 def test_file_initializer(file: Path) -> None:
@@ -190,3 +191,14 @@ def test_plug_in_that_cannot_be_imported(plug_in: Callable[..., None], value: st
     plug_in("theirs", value, None)
     with pytest.raises(InitbenchError, match=f"'theirs' of {value} cannot be imported"):
         get("theirs")
+
+
+def test_a_file_of_the_same_size_and_time_is_another_file(tmp_path: Path) -> None:
+    weights = tmp_path / "w.pt"
+    component = registry.find("initializer", parse(f"checkpoint(path={str(weights)!r})"))
+    found = []
+    for content in (b"one", b"two"):
+        weights.write_bytes(content)
+        os.utime(weights, ns=(0, 0))
+        found.append(registry.file_digests(component)["path"])
+    assert found == [hashlib.sha256(b"one").hexdigest(), hashlib.sha256(b"two").hexdigest()]

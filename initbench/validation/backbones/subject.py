@@ -107,7 +107,7 @@ def subjects(
     Raises:
         UsageError: unknown name or variant, or a patch that the variant does not take.
     """
-    component = registry.get("backbone", spec)
+    component = registry.find("backbone", spec)
     if not callable(component.target):
         raise UsageError(f"backbone {spec.name!r} is {type(component.target).__name__} and no function")
     asked, variants = component.params["variant"], component.info.variants

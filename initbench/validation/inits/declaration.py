@@ -42,7 +42,7 @@ def _literal(value: Any) -> bool:
 
 def check_unknown_parameter(subject: InitSubject) -> str:
     """A parameter that it does not have is refused: a misspelt one would change nothing, in silence."""
-    component = registry.get("initializer", subject.component.spec.with_param(_UNKNOWN, 0))
+    component = registry.find("initializer", subject.component.spec.with_param(_UNKNOWN, 0))
     try:
         component.check()
     except UsageError:

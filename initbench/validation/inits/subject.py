@@ -71,7 +71,7 @@ def init_subjects(spec: Spec, backbones: Sequence[str] = BACKBONES, *, steps: in
     Raises:
         UsageError: unknown name, parameter or backbone, or a parameter that it needs is not given.
     """
-    component = registry.get("initializer", spec)
+    component = registry.find("initializer", spec)
     if not callable(component.target):
         raise UsageError(f"initializer {spec.name!r} is {type(component.target).__name__} and no function")
     component.check()
