@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 _NAME = 40  # letters of the folder's name, and of the machine's, in a temporary name; file systems take 255 bytes
+_MARK = ".unfinished"  # ends every temporary name: only these are removed, for people keep hidden folders of their own
 _ABANDONED = 24 * 3600.0  # seconds; no folder is written for a day without a change in it, and no two clocks differ by as much
 _AT_ONCE = 8  # threads that sync
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # what network file systems answer where folders cannot be synced
@@ -43,7 +44,7 @@ def beside(folder: Path) -> Iterator[Path]:
 def _make(folder: Path) -> tuple[Path, int | None]:
     """The temporary folder and the file descriptor of its lock, None on a file system that locks no folders."""
     while True:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:_NAME]}-{_host()}-", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(_MARK, f".{folder.name[:_NAME]}-{_host()}-", folder.parent))
         try:
             lock = _lock(temporary, wait=True)
         except FileNotFoundError:
@@ -117,7 +118,7 @@ def remove_abandoned(parent: Path) -> None:
     On this machine that is asked of the folder's lock. A lock may mean nothing between machines that share a folder, so
     temporary folders of other machines are removed when nothing in them has changed for a day.
     """
-    for folder in parent.glob(".*-*"):
+    for folder in parent.glob(f".*-*{_MARK}"):
         with contextlib.suppress(OSError):  # it is held, or it was moved or removed meanwhile
             _remove_where_abandoned(folder)
 
@@ -127,7 +128,7 @@ def _remove_where_abandoned(folder: Path) -> None:
         return
     lock = _lock(folder, wait=False)
     try:
-        is_ours = folder.name.rpartition("-")[0].endswith(f"-{_host()}")
+        is_ours = folder.name.removesuffix(_MARK).rpartition("-")[0].endswith(f"-{_host()}")
         if (is_ours and lock is not None) or _age(folder) > _ABANDONED:
             shutil.rmtree(folder, ignore_errors=True)
     finally:

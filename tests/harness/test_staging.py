@@ -38,6 +38,18 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
 
+@pytest.mark.parametrize("name", [".my-notes", ".a-b-download", ".ipynb-checkpoints", "a-b.unfinished"])
+def test_hidden_folders_of_others_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The cache may be put into a folder that holds more than the cache."""
+    monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path))
+    theirs = tmp_path / "projects" / name
+    theirs.mkdir(parents=True)
+    (theirs / "thesis.txt").write_text("x", "utf-8")
+    old(theirs)
+    cache.remove_abandoned()
+    assert (theirs / "thesis.txt").exists()
+
+
 def test_another_machine_is_given_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its locks may not be seen here."""
     monkeypatch.setattr(staging.socket, "gethostname", lambda: "elsewhere-2.example")
