@@ -268,7 +268,7 @@ def _planned(chosen: Choices, assignments: Sequence[str], progress: Progress | N
     recipe, train = chosen.recipe, chosen.split.train
     if recipe.plan == AutoSettings():
         return recipe
-    grids = read_grids(chosen.dataset, train, case_digests(chosen.dataset, train, chosen.reader), progress)
+    grids = read_grids(chosen.dataset, train, case_digests(chosen.dataset, train, chosen.reader), progress, chosen.reader)
     rule = patch_rule(chosen.backbone.info, chosen.variant)
     return fill_auto_settings(recipe, grids, rule, (assignment.partition("=")[0].strip() for assignment in assignments))
 

@@ -20,12 +20,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initbench import cache, digest
 from initbench.datasets import geometry
+from initbench.preprocessing.prepare import load_known
 from initbench.protocols import Dataset, Grid, NoProgress, PatchRule, Progress, Spacing
 from initbench.recipes.settings import AutoSettings, Recipe
 
@@ -41,7 +43,13 @@ class Grids:
     spacings: NDArray[np.float64]
 
 
-def read_grids(dataset: Dataset, cases: Sequence[str], digests: Mapping[str, str], progress: Progress | None = None) -> Grids:
+def read_grids(
+    dataset: Dataset,
+    cases: Sequence[str],
+    digests: Mapping[str, str],
+    progress: Progress | None = None,
+    source: str | None = None,
+) -> Grids:
     """Reads the grids of cases.
 
     Args:
@@ -49,21 +57,30 @@ def read_grids(dataset: Dataset, cases: Sequence[str], digests: Mapping[str, str
         cases: their ids.
         digests: of each case, by id; the cache knows a grid by it.
         progress: told of cases that are read.
+        source: as for `prepare.case_digests`, which gave `digests`.
+
+    Raises:
+        DataError: a case is unusable, or its files are no longer those that its digest was taken of.
     """
     progress = progress or NoProgress()
     keys = {case_id: digest.of_json([digests[case_id], "grid-1"])[:32] for case_id in cases}
-    missing = [case_id for case_id, key in keys.items() if cache.read_item("grids", key) is None]
+    tables: dict[str, dict[str, Any]] = {}
+    for case_id, key in keys.items():
+        item = cache.read_item("grids", key)
+        if item is not None:
+            tables[case_id] = item.meta
+    missing = [case_id for case_id in keys if case_id not in tables]
     if missing:
         progress.start(f"reading grids of {dataset.name}", len(missing))
     for done, case_id in enumerate(missing, start=1):
-        case = dataset.load(case_id)
+        case, _ = load_known(dataset, case_id, digests[case_id], source)
         axes = geometry.bind_axes(case.affine, "z")
         shape = [case.label.shape[axis] for axis in reversed(axes.permutation)]
-        cache.write("grids", keys[case_id], {}, {"shape": shape, "spacing": list(reversed(axes.spacing(case.affine)))})
+        tables[case_id] = {"shape": shape, "spacing": list(reversed(axes.spacing(case.affine)))}
+        cache.write("grids", keys[case_id], {}, tables[case_id])
         progress.advance(done, {})
-    found = [cache.read_item("grids", key) for key in keys.values()]
-    tables = [item.meta for item in found if item is not None]
-    return Grids(np.array([table["shape"] for table in tables]), np.array([table["spacing"] for table in tables]))
+    found = [tables[case_id] for case_id in cases]
+    return Grids(np.array([table["shape"] for table in found]), np.array([table["spacing"] for table in found]))
 
 
 def target_spacing(grids: Grids) -> Spacing:

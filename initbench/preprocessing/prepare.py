@@ -281,7 +281,7 @@ def _store(
     Raises:
         DataError: the case is unusable, or its files are no longer what they were when `cases` was made.
     """
-    case, content = _load(dataset, case_id, cases[case_id], source)
+    case, content = load_known(dataset, case_id, cases[case_id], source)
     made = preprocess(case, parameters)
     arrays: dict[str, NDArray[Any]] = {"image": made.image, "label": made.label, "reference": case.label}
     values = {
@@ -294,8 +294,14 @@ def _store(
     cache.write("volumes", keys[case_id], arrays, values)
 
 
-def _load(dataset: Dataset, case_id: str, expected: str, source: str | None) -> tuple[Case, str]:
+def load_known(dataset: Dataset, case_id: str, expected: str, source: str | None = None) -> tuple[Case, str]:
     """Reads a case whose digest was taken before, and the digest of its bytes.
+
+    Args:
+        dataset: whose case it is.
+        case_id: names it.
+        expected: its digest as `case_digests` gave it.
+        source: as for `case_digests`.
 
     Raises:
         DataError: it is unusable, or its files are no longer those that the digest was taken of.
@@ -320,7 +326,7 @@ def _scans(
             if not started:
                 progress.start(f"reading {dataset.name}", len(train))
                 started = True
-            case, content = _load(dataset, case_id, cases[case_id], source)
+            case, content = load_known(dataset, case_id, cases[case_id], source)
             result = scan(case)
             cache.write("scans", key, asdict(result), {cache.CONTENT: content})
             progress.advance(done, {})

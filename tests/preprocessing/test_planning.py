@@ -12,6 +12,7 @@ import pytest
 from initbench import cache, registry
 from initbench.catalog import BACKBONES
 from initbench.datasets.msd import MsdDataset
+from initbench.errors import DataError
 from initbench.harness.cell import resolve_cell
 from initbench.harness.request import RunRequest
 from initbench.preprocessing.auto_settings import Grids, fill_auto_settings, median_shape, patch_for, read_grids, target_spacing
@@ -163,6 +164,18 @@ def test_grids_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     again = read_grids(dataset, dataset.case_ids(), digests)
     assert np.array_equal(first.shapes, again.shapes)
     assert np.array_equal(first.spacings, again.spacings)
+
+
+def test_a_grid_is_kept_under_the_digest_of_the_files_that_were_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that change between the digest and the reading would leave their grid under another content's name."""
+    monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
+    dataset = MsdDataset(make_msd(tmp_path / "data", cases=2))
+    ids = dataset.case_ids()
+    digests = {case: dataset.digest(case) for case in ids}
+    make_msd(tmp_path / "data", cases=2, seed=1)
+    with pytest.raises(DataError, match=f"case {ids[0]}: its files changed since this command began"):
+        read_grids(dataset, ids, digests)
+    assert not list((cache.root() / "grids").glob("*"))
 
 
 def test_a_run_is_named_by_what_was_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
