@@ -59,7 +59,17 @@ def elsewhere(source: Path, target: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), affine), target)
 
 
-COPIES: list[Callable[[Path, Path], None]] = [same_bytes, saved_again, other_type, turned_over, elsewhere]
+def signed_zeros(source: Path, target: Path) -> None:
+    """Saved again by a program that turned 0 into -0, as by a product with a negative number."""
+    image = nibabel.load(source)
+    array = np.asarray(image.dataobj, np.float32)
+    if "images" in str(source):
+        array[0] = 0.0
+        nibabel.save(nibabel.Nifti1Image(array, image.affine), source)
+    nibabel.save(nibabel.Nifti1Image(np.where(array == 0, np.float32(-0.0), array), image.affine), target)
+
+
+COPIES: list[Callable[[Path, Path], None]] = [same_bytes, saved_again, other_type, turned_over, elsewhere, signed_zeros]
 
 
 def one_voxel(source: Path, target: Path) -> None:
