@@ -53,6 +53,11 @@ def write_named(path: Path) -> None:
     path.write_bytes(header + gzip.compress(gzip.decompress(path.read_bytes()))[10:])
 
 
+def write_freesurfer(path: Path) -> None:
+    """A gzip stream that another ending than .gz names, as lists of MONAI may."""
+    nibabel.save(nibabel.MGHImage(IMAGE, np.eye(4)), path)
+
+
 def write_archive(path: Path) -> None:
     folder = path.parent / "packed"
     write_nifti(folder / "image.nii", IMAGE)
@@ -91,6 +96,7 @@ STREAMS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Arrays]]] = {
     "label.nii.gz": (lambda path: write_nifti(path, LABEL), lambda path: list(read_nifti("a", path))),
     "several-members.nii.gz": (write_members, lambda path: list(read_nifti("a", path))),
     "named.nii.gz": (write_named, lambda path: list(read_nifti("a", path))),
+    "image.mgz": (write_freesurfer, lambda path: list(read_nifti("a", path))),
     "prediction.nii.gz": (lambda path: write_nifti(path, LABEL), lambda path: [read_prediction("a", path)]),
     "label.png": (lambda path: Image.fromarray(LABEL[:, :, 0] * 60).save(path), lambda path: [grey("a", path, (12, 14))]),
     store.SLICES: (lambda path: slices.write(path, {"a": np.stack([LABEL[..., 0]] * 3)}), shown),

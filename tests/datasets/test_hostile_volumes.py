@@ -121,6 +121,13 @@ def surface(path: Path) -> Path:
     return path
 
 
+def pair(path: Path) -> Path:
+    """A header whose voxels lie in a file beside it."""
+    path = path.with_name(f"{path.name.partition('.')[0]}.hdr")
+    nibabel.save(nibabel.Nifti1Pair(np.zeros((6, 6, 6), np.uint8), np.eye(4)), path)
+    return path
+
+
 def placed(*affine: float) -> Callable[[Path], Path]:
     """A volume whose header has this diagonal, or these nine numbers row by row."""
 
@@ -141,6 +148,7 @@ ODD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "colours": (coloured, "holds colours or complex numbers"),
     "complex": (complex_, "holds colours or complex numbers"),
     "surface": (surface, r"holds no volume \(GiftiImage\)"),
+    "pair": (pair, r"is one of several files of a volume \(Nifti1Pair\)"),
     "singular": (placed(1, 1, 1, 1, 1, 1, 1, 1, 1.000001), "does not place voxels in space"),
     "nearly singular": (placed(1, 0, 0, 0, 1, 1, 0, 0, 1e-17), "does not place voxels in space"),
     "far too fine": (placed(1e-5, 1, 1), r"voxels of 1e-05 × 1 × 1 mm; edges are 0\.001 to 1000 mm"),

@@ -30,6 +30,7 @@ _EXPANSION = {".nii": 1.0, ".gz": 1032.0}
 _NUMBERS = "biuf"  # kinds of dtypes that are one real number a voxel
 LEAST_MM, MOST_MM = 0.001, 1000.0  # of a voxel's edge; a recipe's spacing has the same bounds
 _ROUNDING = 1e-6  # of headers, which hold float32
+_GZIPPED = (".gz", ".mgz")
 _CHUNK = 2**20  # bytes that are read at a time behind the voxels
 # Millimetres in a unit of length by its code in `xyzt_units`. Files that state none are in mm, as every tool takes them.
 _UNIT_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
@@ -134,7 +135,7 @@ def opened(path: Path) -> Iterator[Any]:
     image: Any = nibabel.load(path)
     if not isinstance(image, SerializableImage):
         yield image
-    elif path.suffix.lower() != ".gz":
+    elif path.suffix.lower() not in _GZIPPED:
         yield type(image).from_filename(path, mmap=False)
     else:
         with gzip.open(path) as stream:
@@ -170,6 +171,11 @@ def _read(case_id: str, path: Path) -> Read:
 def _voxels(case_id: str, path: Path, file: Any) -> Read:
     if not isinstance(file, SpatialImage):
         raise DataError(f"case {case_id}: {path} holds no volume ({type(file).__name__}); save it as .nii.gz")
+    if not isinstance(file, SerializableImage):  # as a pair of .hdr and .img: a change of the other file would go unnoticed
+        raise DataError(
+            f"case {case_id}: {path} is one of several files of a volume ({type(file).__name__}), and its digest would be of "
+            "this file alone; save it as .nii.gz"
+        )
     dtype = file.get_data_dtype()
     if dtype.kind not in _NUMBERS:
         raise DataError(
