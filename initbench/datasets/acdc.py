@@ -13,7 +13,7 @@ from pathlib import Path
 
 from initbench.datasets import msd, nnunet
 from initbench.datasets.files import nifti
-from initbench.datasets.folder import AS_IT_IS, Files, FolderDataset, FolderLayout, check_files, check_order, find
+from initbench.datasets.folder import AS_IT_IS, Files, FolderDataset, FolderLayout, check_files, check_order, find, one_a_case
 from initbench.datasets.known import REGISTERED
 from initbench.errors import DataError
 
@@ -34,7 +34,7 @@ def raw(root: Path) -> FolderLayout | None:
     """The download as it is; None where there is no patient.
 
     Raises:
-        DataError: a frame has no label map.
+        DataError: a frame has no label map, or is there twice.
     """
     images = [
         path
@@ -46,10 +46,7 @@ def raw(root: Path) -> FolderLayout | None:
     if not images:
         return None
     files: dict[str, Files] = {}
-    for path in images:
-        case = nifti.stem(path.name)
-        if case in files:
-            raise DataError(f"{root}: {case} is there twice ({files[case].images[0]}, {path}); remove one")
+    for case, path in one_a_case(images, lambda path: nifti.stem(path.name)).items():
         files[case] = Files((nifti.File(path),), nifti.File(path.with_name(path.name.replace(case, f"{case}_gt"))))
     check_files(root, files, "Every frame NAME.nii.gz has its labels in NAME_gt.nii.gz: complete the download")
     return FolderLayout(("cine MR",), CLASSES, REGISTERED["acdc"].licence, files, said_by="the ACDC layout")

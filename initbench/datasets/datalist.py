@@ -69,7 +69,11 @@ def read_lists(root: Path, table: Mapping[str, Any]) -> Listed:
         for item in found[name]:
             if item.case_id in files:
                 twice = "twice" if listed_in[item.case_id] == name else f"that is in {listed_in[item.case_id]}, too"
-                raise DataError(f"{where}: {name} lists case {item.case_id} {twice}; a case is in one list, once")
+                both = f"{files[item.case_id].images[0]} and {item.files.images[0]}"
+                raise DataError(
+                    f"{where}: {name} lists case {item.case_id} {twice} ({both}). A case is in one list, once, and has the name "
+                    "of its image's file: remove an entry, or give each file a name of its own"
+                )
             files[item.case_id] = item.files
             listed_in[item.case_id] = name
         if name == "validation" and len(labelled) < len(entries):

@@ -309,10 +309,29 @@ def inside(root: Path, path: Path) -> Path:
     outside = ".." in path.parts and "\0" not in str(path) and not (root / path).resolve().is_relative_to(root.resolve())
     if path.is_absolute() or outside:
         raise DataError(
-            f"{root / 'dataset.json'}: the training entry {path} leads out of the data set's folder; entries are paths below it. "
+            f"{root / 'dataset.json'}: the entry {path} leads out of the data set's folder; entries are paths below it. "
             "To keep files elsewhere, put a link to them into the folder"
         )
     return root / path
+
+
+def one_a_case(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, Path]:
+    """Files by the case that each belongs to.
+
+    Args:
+        paths: of one kind of file, images or label maps.
+        name: the case of a file.
+
+    Raises:
+        DataError: two files are of one case, as a.nii and a.nii.gz, and nothing says which one to use.
+    """
+    files: dict[str, Path] = {}
+    for path in paths:
+        case_id = name(path)
+        if case_id in files:
+            raise DataError(f"case {case_id} is there twice ({files[case_id]}, {path}); remove one")
+        files[case_id] = path
+    return files
 
 
 def check_files(root: Path, files: Mapping[str, Files], hint: str = "") -> None:

@@ -24,6 +24,7 @@ from initbench.datasets.folder import (
     folder_name,
     levels,
     nnunet_name,
+    one_a_case,
     places,
 )
 from initbench.datasets.known import DECATHLON, PRESCRIBED, SHORT_NAMES, prescribed
@@ -81,7 +82,7 @@ def read_msd(root: Path) -> FolderLayout:
     return FolderLayout(
         channels=channels,
         classes=classes,
-        licence=str(table.get("licence", "not stated")),
+        licence=str(table.get("licence") or table.get("license") or "not stated"),
         files=listed.files,
         own_splits=listed.own,
         offered_splits=listed.folds,
@@ -100,7 +101,7 @@ def _check_channels(path: Path, files: Mapping[str, Files], channels: int) -> No
 
 
 def recognized(root: Path) -> FolderLayout | None:
-    """`read`, for folders whose table has the Decathlon's keys."""
+    """`read_msd` for folders whose table has the Decathlon's keys; None for others."""
     path = root / "dataset.json"
     table = read_json(path) if is_file(path) else None
     return read_msd(root) if isinstance(table, dict) and {"modality", "training"} <= set(table) else None
@@ -122,9 +123,13 @@ def _reported(root: Path) -> dict[str, Files]:
 
 
 def _nifti_files(folder: Path) -> dict[str, Path]:
-    """Files directly in a folder by their names without ending; none where there is no folder."""
+    """Files directly in a folder by their names without ending; none where there is no folder.
+
+    Raises:
+        DataError: two files have one name, as a.nii and a.nii.gz.
+    """
     found = (path for ending in nifti.ENDINGS for path in sorted(folder.glob(f"[!.]*{ending}")))
-    return {nifti.stem(path.name): path for path in found}
+    return one_a_case(found, lambda path: nifti.stem(path.name))
 
 
 def announced(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]] | None:

@@ -43,7 +43,7 @@ class NnunetDataset(FolderDataset):
 
 
 def recognized(root: Path) -> FolderLayout | None:
-    """`read`, for folders whose table has nnU-Net v2's keys."""
+    """`read_nnunet` for folders whose table has nnU-Net v2's keys; None for others."""
     path = root / "dataset.json"
     table = read_json(path) if is_file(path) else None
     return read_nnunet(root) if isinstance(table, dict) and "channel_names" in table else None

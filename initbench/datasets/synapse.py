@@ -13,7 +13,7 @@ from pathlib import Path
 
 from initbench.datasets import msd, nnunet
 from initbench.datasets.files import nifti
-from initbench.datasets.folder import AS_IT_IS, Files, FolderDataset, FolderLayout, check_files, check_order, find
+from initbench.datasets.folder import AS_IT_IS, Files, FolderDataset, FolderLayout, check_files, check_order, find, one_a_case
 from initbench.datasets.known import REGISTERED
 from initbench.errors import DataError
 
@@ -46,12 +46,12 @@ def raw(root: Path) -> FolderLayout | None:
     """The download as it is: images and labels that share a number; None where there are no such folders.
 
     Raises:
-        DataError: an image has no label, or a dataset.json has other organs.
+        DataError: an image has no label, a case has two files of a kind, or a dataset.json has other organs.
     """
     for images, labels in _FOLDERS:
-        found = {_id(path): path for path in _numbered(root / images, "img")}
+        found = one_a_case(_numbered(root / images, "img"), _id)
         # MONAI's copy has label0001 in labelsTr/, other copies img0001.
-        masks = {_id(path): path for kind in ("img", "label") for path in _numbered(root / labels, kind)}
+        masks = one_a_case([*_numbered(root / labels, "img"), *_numbered(root / labels, "label")], _id)
         if not found or not masks:
             continue
         alone = sorted(set(found) ^ set(masks))

@@ -52,9 +52,9 @@ GOOD = {"image": "imagesTr/case_00.nii.gz", "label": "labelsTr/case_00.nii.gz"}
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        ("../../x", "the training entry ../../x leads out"),
-        ("imagesTr/../../x", "the training entry imagesTr/../../x leads out"),
-        ("/etc/passwd", "the training entry /etc/passwd leads out"),
+        ("../../x", "the entry ../../x leads out"),
+        ("imagesTr/../../x", "the entry imagesTr/../../x leads out"),
+        ("/etc/passwd", "the entry /etc/passwd leads out"),
         ("../\0", "files that do not exist"),
         ("x" * 5000, "files that do not exist"),
         ([["x"]], "names its image by a path"),

@@ -93,6 +93,26 @@ def test_a_case_of_two_lists_is_refused(tmp_path: Path) -> None:
         edited(tmp_path, edit)
 
 
+def test_images_of_one_name_are_named(tmp_path: Path) -> None:
+    """As in a folder a case."""
+
+    def edit(table: dict[str, Any]) -> None:
+        for entry, case in zip(table["training"], "pq", strict=True):
+            entry["image"] = f"{case}/image.nii.gz"
+
+    with pytest.raises(DataError, match=r"lists case image twice \(\S*p/image.nii.gz and \S*q/image.nii.gz\).*a name of its own"):
+        edited(tmp_path, edit, 2)
+
+
+@pytest.mark.parametrize("key", ["licence", "license"])
+def test_both_spellings_of_licence_are_read(tmp_path: Path, key: str) -> None:
+    def edit(table: dict[str, Any]) -> None:
+        del table["licence"]
+        table[key] = "CC0"
+
+    assert edited(tmp_path, edit).licence == "CC0"
+
+
 def test_folds_of_a_list_are_splits_by_name(tmp_path: Path) -> None:
     def edit(table: dict[str, Any]) -> None:
         moved(validation=slice(5, 6))(table)

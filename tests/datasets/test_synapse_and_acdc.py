@@ -75,6 +75,12 @@ def test_synapse_problems_are_named(root: Path) -> None:
     with pytest.raises(MissingDataError, match=r"Synapse or BTCV.*syn3193805.*averaged-training-images.*phantom-lung"):
         open_dataset("synapse")
     layouts.synapse(root / "Synapse", SYNAPSE, "img", "label")
+    for folder, name in (("img", "img0001"), ("label", "label0001")):
+        second = root / "Synapse" / folder / f"{name}.nii"  # unpacked beside its archive: which of them is meant?
+        second.write_bytes(b"x")
+        with pytest.raises(DataError, match=rf"case img0001 is there twice \(.*{name}\.nii"):
+            open_dataset("synapse")
+        second.unlink()
     (root / "Synapse" / "label" / "label0001.nii.gz").unlink()
     with pytest.raises(DataError, match="img0001 without image or without label"):
         open_dataset("synapse")
