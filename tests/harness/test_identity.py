@@ -60,14 +60,14 @@ def test_the_preprocessing_is_in_the_id_beside_the_recipe(data: Path, monkeypatc
 
 def test_the_source_of_a_network_is_in_the_id_beside_its_name(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = resolved(data, "unetr")
-    get = registry.get
+    find = registry.find
 
     def revised(kind: Kind, asked: Any) -> registry.Component:
         """The network of an installed plug-in, under the same name after a change of its code."""
-        found = get(kind, asked)
+        found = find(kind, asked)
         return replace(found, source_digest="5" * 64) if kind == "backbone" else found
 
-    monkeypatch.setattr(registry, "get", revised)
+    monkeypatch.setattr(registry, "find", revised)
     after = resolved(data, "unetr")
     assert after.backbone_name == before.backbone_name
     assert after.id != before.id
