@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +19,11 @@ _FILE_FIRST = re.compile(r".+?\.py:[A-Za-z_]\w*(?=\s*(?:\(|\Z))")
 _FILE = re.compile(r"(?P<path>.+\.py):(?P<attribute>[A-Za-z_]\w*)\Z")
 _QUOTES = "\"'"
 _BEFORE_QUOTES = ",([="
+_DEEPEST = 50  # parentheses in a component string; Python's own parser ends in an error of its own beyond some hundred
 
 OF = "of"
 """Name of the parameter that a nested component goes to: ``shuffled(lwi)`` is ``shuffled(of=lwi)``."""
+_OF = re.compile(rf"{OF}\s*=(?P<component>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +72,8 @@ def parse(text: str) -> Spec:
         UsageError: it is no name, or an argument is not ``key=literal``.
     """
     text = text.strip()
+    if text.count("(") > _DEEPEST:
+        raise UsageError(f"{text[:40]!r}...: there are more than {_DEEPEST} parentheses in this component")
     begin = _arguments_begin(text)
     name, rest = text[:begin].strip(), text[begin:].strip()
     if not _NAME.match(name) and not _FILE.match(name):
@@ -106,18 +111,31 @@ def _sorted(params: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
 
 
 def _arguments(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
-    items = split_list(inside)
-    if items and _NESTED.match(items[0]) and not _KEYWORD.match(items[0]):
-        return _sorted({OF: parse(items[0]), **dict(_keywords(text, ", ".join(items[1:])))})
-    return _keywords(text, inside)
+    """The parameters of a component; the component that it works on comes first without a name, or anywhere as ``of=``."""
+    nested: list[str] = []
+    keywords: list[str] = []
+    for place, item in enumerate(split_list(inside)):
+        named = _OF.match(item)
+        if named is not None:
+            nested.append(unquoted(named["component"].strip()))
+        elif place == 0 and _NESTED.match(item) and not _KEYWORD.match(item):
+            nested.append(item)
+        else:
+            keywords.append(item)
+    if not nested:
+        return _keywords(text, inside)
+    if len(nested) > 1:
+        raise UsageError(f"{text!r}: it works on one component, and {' and '.join(nested)} are named")
+    return _sorted({OF: parse(nested[0]), **dict(_keywords(text, ", ".join(keywords)))})
 
 
 def _keywords(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
     source = f"f({inside})"
     try:
         call = ast.parse(source, mode="eval").body
-    except SyntaxError as error:
-        raise UsageError(f"{text!r}: the arguments cannot be read ({error.msg}); write key=value, strings in quotes") from None
+    except (SyntaxError, RecursionError, MemoryError) as error:  # the last two where it is nested too deeply
+        reason = error.msg if isinstance(error, SyntaxError) else "nested too deeply"
+        raise UsageError(f"{text!r}: the arguments cannot be read ({reason}); write key=value, strings in quotes") from None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
         raise UsageError(f"{text!r}: arguments are given by name, as in lwi(mask_ratio=0.6)")
     params: dict[str, Any] = {}
@@ -134,8 +152,22 @@ def _literal(text: str, key: str, node: ast.expr, written: str) -> Any:
         return written
     try:
         return ast.literal_eval(node)
-    except ValueError:
-        raise UsageError(f"{text!r}: {key} must be a number, a word, a tuple, True, False or None") from None
+    except (ValueError, TypeError, RecursionError):  # TypeError: a list as key of a dict
+        raise UsageError(f"{text!r}: {key} must be {PLAIN_VALUES}") from None
+
+
+PLAIN_VALUES = "a number, a word, a tuple, True, False or None"
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value can be a parameter: the id of a run is a digest of it, so JSON has to hold it."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value) and all(map(is_plain, value.values()))
+    return value is None or isinstance(value, str | int)
 
 
 def value(text: str) -> Any:
@@ -144,8 +176,17 @@ def value(text: str) -> Any:
         return text.lower() == "true"
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # the last two where it is nested too deeply
         return text
+
+
+def parameter(key: str, text: str) -> Any:
+    """The value that ``--set init.key=text`` gives a parameter: a component for `OF`, else as `value`.
+
+    Raises:
+        UsageError: it is no component string where there has to be one.
+    """
+    return parse(unquoted(text)) if key == OF else value(text)
 
 
 def split_list(text: str) -> list[str]:

@@ -235,7 +235,7 @@ def assign(inits: Sequence[Spec], assignments: Iterable[str]) -> tuple[list[Spec
         key, equals, value = assignment.partition("=")
         section, dot, name = key.strip().partition(".")
         if section == "init" and dot and equals:
-            found = _assigned(found, assignment, name, spec.value(value.strip()))
+            found = _assigned(found, assignment, name, spec.parameter(name, value.strip()))
         else:
             rest.append(assignment)
     return found, rest

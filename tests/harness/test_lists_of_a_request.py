@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from initbench.cli.app import main
-from initbench.harness.request import split_lists
+from initbench.harness.request import assign, split_lists
+from initbench.spec import Spec
 from tests.msd_factory import make_msd
 
 FOLDERS = (
@@ -73,3 +74,10 @@ def test_a_plan_takes_such_a_folder(
         main([*asked, "--dataset", str(data), "--out", str(tmp_path / "runs")])
     assert not caught.value.code
     assert "Liver × unetr" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("written", ["lwi(mask_ratio=0.2)", "'lwi(mask_ratio=0.2)'"])
+def test_set_names_the_component_that_another_one_works_on(written: str) -> None:
+    asked, rest = assign([Spec("shuffled"), Spec("default")], [f"init.of={written}", "loss.ce=1"])
+    assert asked == [Spec("shuffled", (("of", Spec("lwi", (("mask_ratio", 0.2),))),)), Spec("default")]
+    assert rest == ["loss.ce=1"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from initbench.errors import UsageError
-from initbench.spec import Spec, parse, split_list
+from initbench.spec import Spec, is_plain, parse, split_list, value
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,6 @@ def test_a_component_inside_another() -> None:
     assert dict(spec.params) == {"of": Spec("lwi", (("mask_ratio", 0.2), ("taps", (1, 2)))), "strength": 3}
     assert str(spec) == "shuffled(lwi(mask_ratio=0.2, taps=(1, 2)), strength=3)"
     assert parse(str(spec)) == spec
-    assert parse("a(of=b)").params == (("of", "b"),)
     assert str(parse("shuffled(transfer(kaiming-normal, part=encoder))")) == "shuffled(transfer(kaiming-normal, part='encoder'))"
     assert dict(parse("shuffled(./my.py:fn)").params)["of"] == Spec("./my.py:fn")
     assert dict(parse("shuffled(./my.py:fn(a=1))").params)["of"] == Spec("./my.py:fn", (("a", 1),))
@@ -155,3 +154,55 @@ def test_a_component_inside_another() -> None:
 
 def test_paths_need_no_quotes() -> None:
     assert parse("checkpoint(path=weights/model_final.pt)").params == (("path", "weights/model_final.pt"),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "shuffled(of=lwi(x=1, y=2))",
+        "shuffled( of = lwi(x=1, y=2) )",
+        "shuffled(of='lwi(x=1, y=2)')",
+        "shuffled(lwi(x=1, y=2))",
+    ],
+)
+def test_a_component_inside_has_a_name_as_other_parameters_have(text: str) -> None:
+    inner = Spec("lwi", (("x", 1), ("y", 2)))
+    assert parse(text) == Spec("shuffled", (("of", inner),))
+    assert parse("transfer(part=encoder, of=./my dir/a.py:f)") == parse("transfer(./my dir/a.py:f, part=encoder)")
+
+
+@pytest.mark.parametrize("text", ["shuffled(lwi, of=mae)", "shuffled(of=lwi, of=mae)"])
+def test_of_two_components_inside_none_is_dropped(text: str) -> None:
+    with pytest.raises(UsageError, match="lwi and mae are named"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lwi(x={[]: 1})",
+        f"lwi(x={'-' * 5000}1)",
+        f"lwi(x={'[' * 2000}{']' * 2000})",
+        f"lwi({'(' * 2000}{')' * 2000})",
+        f"{'shuffled(' * 500}lwi{')' * 500}",
+        f"lwi(x={'9' * 5000})",
+    ],
+)
+def test_what_python_cannot_read_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["{[]: 1}", "(" * 5000, "-" * 5000 + "1", "9" * 5000])
+def test_what_python_cannot_read_is_text_for_set(text: str) -> None:
+    assert value(text) == text
+
+
+@pytest.mark.parametrize("text", ["1", "-1.5", "True", "None", "'a'", "(1, (2.0, 'b'))", "[1]", "{'a': [1]}"])
+def test_values_that_json_holds_are_plain(text: str) -> None:
+    assert is_plain(value(text))
+
+
+@pytest.mark.parametrize("text", ["{1, 2}", "b'1'", "1j", "1e999", "-1e999", "...", "(1, {2})", "[1e999]", "{1: 2}", "{'a': 1j}"])
+def test_values_that_json_does_not_hold_are_not_plain(text: str) -> None:
+    assert not is_plain(value(text))
