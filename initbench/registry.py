@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 from initbench.catalog import CATALOG, GROUPS, Entry, Kind
 from initbench.errors import InitbenchError, UsageError
 from initbench.paths import home, is_file
-from initbench.spec import OF, Spec
+from initbench.spec import OF, PLAIN_VALUES, Spec, is_plain
 
 if TYPE_CHECKING:
     from initbench.protocols import BackboneInfo, InitializerInfo
@@ -94,13 +94,23 @@ class Component(Generic[Info]):
         if strange == [OF]:
             raise UsageError(f"{name} takes no other component in parentheses: write {name}(key=value)")
         if strange and not self._takes_any_name():
-            options = ", ".join(f"{key}={value!r}" for key, value in self.takes.items()) or "none"
-            raise UsageError(f"{name} takes no {', '.join(strange)}; its parameters: {options}")
+            raise UsageError(f"{name} takes no {', '.join(strange)}; its parameters: {self.options}")
+        for key, value in given.items():
+            if key not in self.inner and not is_plain(value):
+                raise UsageError(f"{name}: {key}={value!r}: a parameter is {PLAIN_VALUES}")
+        if OF in self.takes and not self.inner and self.takes[OF] is REQUIRED:
+            raise UsageError(f"{name} needs of, the component that it works on: write {name}(NAME), as in {name}(lwi)")
         resolved = {**self.takes, **given}
         missing = [key for key, value in resolved.items() if value is REQUIRED]
         if missing:
             raise UsageError(f"{name} needs {', '.join(missing)}: write {name}({missing[0]}=...) or --set init.{missing[0]}=...")
         return resolved
+
+    @property
+    def options(self) -> str:
+        """The parameters with their defaults, for people."""
+        shown = [key if default is REQUIRED else f"{key}={default!r}" for key, default in self.takes.items()]
+        return ", ".join(shown) or "none"
 
     def _takes_any_name(self) -> bool:
         parameters = inspect.signature(self.target).parameters.values()

@@ -202,3 +202,17 @@ def test_a_file_of_the_same_size_and_time_is_another_file(tmp_path: Path) -> Non
         os.utime(weights, ns=(0, 0))
         found.append(registry.file_digests(component)["path"])
     assert found == [hashlib.sha256(b"one").hexdigest(), hashlib.sha256(b"two").hexdigest()]
+
+
+@pytest.mark.parametrize("written", ["{1, 2}", "b'1'", "1j", "1e999", "(1, -1e999)"])
+def test_a_parameter_that_no_id_can_hold_is_refused(written: str) -> None:
+    component = registry.find("initializer", parse(f"lwi(mask_ratio={written})"))
+    with pytest.raises(UsageError, match=r"mask_ratio=.*: a parameter is a number, a word"):
+        component.check()
+
+
+def test_a_component_that_works_on_another_one_says_how_that_is_written() -> None:
+    with pytest.raises(UsageError, match=r"write shuffled\(NAME\)"):
+        registry.find("initializer", parse("shuffled")).check()
+    with pytest.raises(UsageError, match=r"its parameters: of, part$"):
+        registry.find("initializer", parse("transfer(lwi, x=1)")).check()

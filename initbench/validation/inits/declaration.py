@@ -27,8 +27,7 @@ def check_declared(subject: InitSubject) -> str:
     kind = "learned" if subject.info.learned else "not learned"
     if declared is None:
         kind = f"a plain function, taken as {kind}: @initializer(...) says more"
-    options = ", ".join(name if value is registry.REQUIRED else f"{name}={value!r}" for name, value in takes.items())
-    return f"{kind}; parameters: {options or 'none'}"
+    return f"{kind}; parameters: {component.options}"
 
 
 def _literal(value: Any) -> bool:
