@@ -10,7 +10,7 @@ import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -267,7 +267,8 @@ def get(kind: Kind, spec: Spec) -> Component[Any]:
     """Loads the component of a spec; those inside it are found.
 
     Raises:
-        UsageError: unknown name (nearest names suggested), a name that two offer, or a file without that function.
+        UsageError: unknown name (nearest names suggested), a name that two offer, a file without that name, or what it names is
+            no function.
         InitbenchError: the plug-in cannot be imported.
     """
     inner = {key: find(kind, value) for key, value in spec.params if isinstance(value, Spec)}
@@ -281,7 +282,18 @@ def get(kind: Kind, spec: Spec) -> Component[Any]:
         target = point.load()
     except Exception as error:
         raise InitbenchError(f"{kind} {spec.name!r} of {_origin(point)} cannot be imported: {error!r}") from error
+    _check_function(f"{kind} {spec.name!r} of {_origin(point)}", target)
     return Component(spec, kind, target, _origin(point), _source_digest(target), inner)
+
+
+def _check_function(what: str, target: object) -> None:
+    """Refuses what cannot be called, and what does not say which parameters it takes, as some classes written in C."""
+    if not callable(target):
+        raise UsageError(f"{what} is {type(target).__name__} and no function")
+    try:
+        inspect.signature(target)
+    except ValueError:
+        raise UsageError(f"{what} does not say which parameters it takes: name a function that is written in Python") from None
 
 
 def _import(entry: Entry) -> Any:
@@ -290,7 +302,14 @@ def _import(entry: Entry) -> Any:
 
 
 def _source_digest(target: Any) -> str:
-    file = inspect.getsourcefile(inspect.unwrap(target) if callable(target) else type(target))
+    """sha256 of the file that a function, or the class of a callable object, was written in."""
+    while isinstance(target, partial):
+        target = target.func
+    target = inspect.unwrap(target)
+    try:
+        file = inspect.getsourcefile(target if inspect.isroutine(target) or inspect.isclass(target) else type(target))
+    except TypeError:  # it is written in C
+        file = None
     if file is None:
         raise InitbenchError(f"{target!r} has no source file, so its results could not be identified")
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
@@ -313,6 +332,7 @@ def _from_file(kind: Kind, spec: Spec, inner: Mapping[str, Component[Any]]) -> C
     if target is None:
         functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise UsageError(f"{path} has no {attribute!r}; it has {', '.join(functions) or 'nothing callable'}")
+    _check_function(f"{kind} {spec.name!r}", target)
     return Component(spec, kind, target, f"file {path}", source_digest, inner)
 
 

@@ -76,10 +76,10 @@ def _plugin(kind: Kind, row: registry.Listing) -> Finding:
 def _import_error(kind: Kind, name: str) -> str:
     """What importing it raises; a module that leaves the process would otherwise take this one along."""
     try:
-        target = registry.find(kind, Spec(name)).target
+        registry.find(kind, Spec(name))
     except (Exception, SystemExit) as error:
         return _line(error.__cause__ or error)
-    return "" if callable(target) else f"is {type(target).__name__} and no function"
+    return ""
 
 
 def _line(error: BaseException) -> str:

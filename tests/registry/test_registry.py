@@ -32,12 +32,12 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         if distribution is not None:
             vars(point)["dist"] = SimpleNamespace(name=distribution, version="1.2")
         points.append(point)
+        registry.forget()
 
     def installed(*, group: str) -> list[EntryPoint]:
         return [point for point in points if point.group == group]
 
     monkeypatch.setattr(registry, "entry_points", installed)
-    registry.forget()
     yield add
     registry.forget()
 
@@ -216,3 +216,43 @@ def test_a_component_that_works_on_another_one_says_how_that_is_written() -> Non
         registry.find("initializer", parse("shuffled")).check()
     with pytest.raises(UsageError, match=r"its parameters: of, part$"):
         registry.find("initializer", parse("transfer(lwi, x=1)")).check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("name", "says"), [("NUMBER", "is int and no function"), ("partial", "does not say which parameters it takes")]
+)
+def test_what_a_file_names_has_to_be_a_function(tmp_path: Path, kind: Kind, name: str, says: str) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("from functools import partial\nNUMBER = 5\n", "utf-8")
+    with pytest.raises(UsageError, match=says):
+        registry.find(kind, parse(f"{file}:{name}"))
+
+
+def test_a_plug_in_has_to_be_a_function_with_a_source(plug_in: Callable[..., None]) -> None:
+    plug_in("number", "textwrap:__name__", "textual")
+    with pytest.raises(UsageError, match=r"of textual 1\.2 is str and no function"):
+        registry.find("initializer", Spec("number"))
+    plug_in("builtin", "math:gcd", "mathematical")
+    with pytest.raises(InitbenchError, match="no source file"):
+        registry.find("initializer", Spec("builtin"))
+
+
+def test_a_partial_and_a_callable_object_are_known_by_the_file_they_were_written_in(
+    tmp_path: Path, plug_in: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+from functools import partial
+def scheme(model, ctx, /, *, std=1.0): ...
+narrow = partial(scheme, std=0.1)
+class Scheme:
+    def __call__(self, model, ctx, /, *, std=1.0): ...
+scheme_object = Scheme()
+"""
+    (tmp_path / "schemes_of_a_plugin.py").write_text(text, "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("scheme", "narrow", "scheme_object"):
+        plug_in(name, f"schemes_of_a_plugin:{name}", "schemes")
+        found = registry.find("initializer", Spec(name))
+        assert found.source_digest == hashlib.sha256(text.encode()).hexdigest()
+        assert set(found.takes) == {"std"}

@@ -108,8 +108,6 @@ def subjects(
         UsageError: unknown name or variant, or a patch that the variant does not take.
     """
     component = registry.find("backbone", spec)
-    if not callable(component.target):
-        raise UsageError(f"backbone {spec.name!r} is {type(component.target).__name__} and no function")
     asked, variants = component.params["variant"], component.info.variants
     try:
         if asked is not None:

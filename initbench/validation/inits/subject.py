@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from initbench import registry, seeding
-from initbench.errors import UsageError
 from initbench.harness import compose
 from initbench.protocols import BackboneInfo, Grid, InitializerInfo, PatchRule
 from initbench.registry import Component
@@ -72,8 +71,6 @@ def init_subjects(spec: Spec, backbones: Sequence[str] = BACKBONES, *, steps: in
         UsageError: unknown name, parameter or backbone, or a parameter that it needs is not given.
     """
     component = registry.find("initializer", spec)
-    if not callable(component.target):
-        raise UsageError(f"initializer {spec.name!r} is {type(component.target).__name__} and no function")
     component.check()
     return tuple(InitSubject(component, network(name), steps) for name in backbones)
 
