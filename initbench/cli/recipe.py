@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from initbench import registry, spec
+from initbench import registry
 from initbench.cli.command import command
 from initbench.cli.options import (
     BudgetOption,
@@ -61,7 +61,7 @@ def show_recipe(
     """
     from initbench.recipes import origins
 
-    selected = _select(name, overrides.selected())
+    selected = origins.select(name, overrides.selected())
     found, recipe = origins.settings(selected), origins.resolve_recipe(selected)
     if json:
         write_json([{"setting": item.name, "value": item.value, "from": item.origin} for item in found])
@@ -87,7 +87,8 @@ def diff_recipes(
     otherwise = overrides.selected()
     if second is None and not otherwise.assignments:
         raise UsageError('recipe diff compares two: name a second one, as in "lung(size=tiny)", or lay --set over the first')
-    a, b = _select(first, replace(otherwise, assignments=())), _select(second or first, otherwise)
+    a = origins.select(first, replace(otherwise, assignments=()))
+    b = origins.select(second or first, otherwise)
     found = origins.differences(a, b)
     if json:
         write_json(
@@ -128,22 +129,6 @@ def new_recipe(
         write_json({"recipe": text, "file": file})
     elif file is None:
         sys.stdout.write(text)
-
-
-def _select(text: str, otherwise: Selected) -> Selected:
-    """What is selected, with a backbone that there is; without its variant, which no override asks for.
-
-    Raises:
-        UsageError: there is no such backbone, or what `origins.select` refuses.
-    """
-    from initbench.recipes import origins
-
-    selected = origins.select(text, otherwise)
-    written = str(selected.backbone or "").strip()
-    name = spec.parse(written).name if "(" in written else written
-    if name and not spec.Spec(name).is_file:
-        registry.check_name("backbone", name)
-    return replace(selected, backbone=name)
 
 
 def _beside_show(selected: Selected) -> list[str]:

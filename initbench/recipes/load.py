@@ -74,9 +74,9 @@ def layers(name: str, *, size: str, backbone: str, budget: str) -> Iterator[Laye
     for recipe in ("base", name):
         table = read_recipe_file(recipe)
         yield Layer(recipe, {}, {key: value for key, value in table.items() if key != "override"})
-        for override in _overrides(name, table):
+        for override in _overrides(recipe, table):
             when = override.get("when", {})
-            if _matches(name, when, selectors):
+            if _matches(recipe, when, selectors):
                 yield Layer(recipe, when, {key: value for key, value in override.items() if key != "when"})
 
 
@@ -95,7 +95,11 @@ def _matches(name: str, when: Any, selectors: Mapping[str, str]) -> bool:
 
 
 def _wanted(name: str, key: str, value: Any) -> list[str]:
-    """The values that an override asks for; there are all of them, as an override with a slip of the pen would never hold."""
+    """Returns the values that an override asks for. An unknown value is refused: a misspelt override would never apply.
+
+    Raises:
+        UsageError: a value is unknown, or is no name.
+    """
     values = value if isinstance(value, list) else [value]
     if not values or not all(isinstance(item, str) for item in values):
         raise UsageError(f"recipe {name}: an override's `when` asks for {key} = {value!r:.200}; write a name, or a list of names")

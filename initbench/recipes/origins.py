@@ -8,14 +8,14 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from initbench import spec
+from initbench import registry, spec
 from initbench.choices import Budget
 from initbench.errors import UsageError
+from initbench.protocols.basics import SIZES
 from initbench.recipes.load import Layer, layers, load_recipe
 from initbench.recipes.settings import Recipe
 
 _DOCUMENTATION = ("name", "version", "source")
-_SIZES = ("paper", "tiny")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,10 @@ class Selected:
     assignments: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        chosen = [f"size={self.size}", *([f"backbone={self.backbone}"] if self.backbone else []), f"budget={self.budget}"]
+        chosen = [f"size={self.size}"]
+        if self.backbone:
+            chosen.append(f"backbone={self.backbone}")
+        chosen.append(f"budget={self.budget}")
         return f"{self.name} ({', '.join([*chosen, *self.assignments])})"
 
 
@@ -43,10 +46,17 @@ class Setting:
 
 
 def select(text: str, otherwise: Selected) -> Selected:
-    """``lung`` or ``lung(backbone=unetrpp, size=tiny)``; what is not said is as in `otherwise`, whose name does not matter.
+    """Reads ``lung`` or ``lung(backbone=unetrpp, size=tiny)``, and refuses what no override can ask for.
+
+    Args:
+        text: the recipe as people write it.
+        otherwise: gives what the text does not say; its name does not matter.
+
+    Returns:
+        The selection. Its backbone is without a variant, as no override asks for one.
 
     Raises:
-        UsageError: an argument that no override asks for, or a value that there is not.
+        UsageError: an argument that no override asks for, or an unknown size, budget or backbone.
     """
     name, parenthesis, rest = text.strip().partition("(")
     params = dict(spec.parse(f"recipe({rest}").params) if parenthesis else {}
@@ -54,10 +64,24 @@ def select(text: str, otherwise: Selected) -> Selected:
     if strange:
         raise UsageError(f"{text!r}: overrides ask for size, backbone and budget, not for {', '.join(strange)}")
     found = replace(otherwise, name=name.strip(), **params)
-    for key, value, known in (("size", found.size, _SIZES), ("budget", found.budget, get_args(Budget))):
+    for key, value, known in (("size", found.size, SIZES), ("budget", found.budget, get_args(Budget))):
         if value not in known:
             raise UsageError(f"{text!r}: {key} is one of {', '.join(known)}, got {value!r}")
-    return found
+    return replace(found, backbone=_backbone(found.backbone))
+
+
+def _backbone(written: Any) -> str:
+    """The name of a backbone without its variant; "" for none.
+
+    Raises:
+        UsageError: there is no such backbone.
+    """
+    name = str(written or "").strip()  # (backbone=3) is read as a number, and (backbone=None) as none
+    if "(" in name:
+        name = spec.parse(name).name
+    if name and not spec.Spec(name).is_file:
+        registry.check_name("backbone", name)
+    return name
 
 
 def resolve_recipe(selected: Selected) -> Recipe:
@@ -79,17 +103,22 @@ def settings(selected: Selected) -> list[Setting]:
     """Every setting in the order of the sections.
 
     Raises:
-        UsageError: as `resolve`.
+        UsageError: as `resolve_recipe`.
     """
     recipe = resolve_recipe(selected)
     found = layers(selected.name, size=selected.size, backbone=selected.backbone, budget=selected.budget)
     places = [(_origin(layer), set(_paths(layer.values))) for layer in found]
     places += [(f"--set {text}", {text.partition("=")[0].strip()}) for text in selected.assignments]
-    return [
-        Setting(name, value, next((origin for origin, paths in reversed(places) if _touches(name, paths)), "default"))
-        for name, value in _leaves(recipe)
-        if name not in _DOCUMENTATION
-    ]
+    rows = []
+    for name, value in _leaves(recipe):
+        if name in _DOCUMENTATION:
+            continue
+        origin = "default"
+        for place, paths in places:  # the last place that sets it wins
+            if _touches(name, paths):
+                origin = place
+        rows.append(Setting(name, value, origin))
+    return rows
 
 
 def differences(first: Selected, second: Selected) -> list[tuple[Setting, Setting]]:

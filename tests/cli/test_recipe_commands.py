@@ -150,6 +150,18 @@ def test_selectors_are_written_into_the_name() -> None:
     assert select("lung(backbone=unetrpp, size=tiny)", Selected("")) == Selected("lung", "tiny", "unetrpp")
     assert select("a/b.toml(budget=short)", Selected("", "tiny")) == Selected("a/b.toml", "tiny", "", "short")
     assert select("lung", Selected("", "tiny", "unet")) == Selected("lung", "tiny", "unet")
+    assert select("lung(backbone=None)", Selected("", "tiny", "unet")) == Selected("lung", "tiny")
+    assert select("lung", Selected("", "tiny", "unetrpp(variant=acdc)")) == Selected("lung", "tiny", "unetrpp")
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [("3", "unknown backbone '3'"), ("(1, 2)", "is not a component"), ("unter", "unknown backbone 'unter': did you mean unetr")],
+)
+def test_a_selection_has_a_backbone_that_exists(written: str, says: str) -> None:
+    """An unknown one would match no override, in silence; a number would end in a TypeError."""
+    with pytest.raises(UsageError, match=says):
+        select(f"lung(backbone={written})", Selected(""))
 
 
 def test_two_recipes_differ_where_their_values_do(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
