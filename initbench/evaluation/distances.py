@@ -22,8 +22,7 @@ from torch import Tensor
 
 from initbench.evaluation.evaluate import Scored
 from initbench.protocols import Spacing
-from initbench.runs.record import Distances as MeasuredWith
-from initbench.runs.record import MeanDistance
+from initbench.runs.record import DistanceMethod, MeanDistance
 
 TOOL = "monai"
 PERCENTILE = 95
@@ -156,7 +155,7 @@ def record_distances(distances: CaseDistances | None, classes: Sequence[str], to
     """
     if distances is None:
         return {"distances": None, "hd95_mm_per_class": None, "nsd_per_class": None}
-    how = MeasuredWith(tool=TOOL, version=version(TOOL), percentile=PERCENTILE, nsd_tolerance_mm=tolerance_mm)
+    how = DistanceMethod(tool=TOOL, version=version(TOOL), percentile=PERCENTILE, nsd_tolerance_mm=tolerance_mm)
     return {"distances": how, **mean_distances(distances, classes)}
 
 

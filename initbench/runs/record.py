@@ -180,7 +180,7 @@ class Cost(Part):
     distance_seconds: Amount = Field(0, description="seconds that distances took; 0 in records that are older than distances")
 
 
-class Distances(Part):
+class DistanceMethod(Part):
     """How distances were measured."""
 
     tool: Text = Field(description="package that computes them")
@@ -232,7 +232,7 @@ class Record(Head):
     dice_per_class: dict[str, Share | None] = Field({}, description="mean over the cases that hold the class")
     dice_resampled: Share | None = Field(None, description="`dice` on the preprocessed grid, where the recipe asks for it")
     dice_per_class_resampled: dict[str, Share | None] = Field({}, description="`dice_per_class` on the preprocessed grid")
-    distances: Distances | None = Field(None, description="how distances were measured; null where they were not")
+    distances: DistanceMethod | None = Field(None, description="how distances were measured; null where they were not")
     hd95_mm_per_class: dict[str, MeanDistance] | None = Field(None, description="HD95 in mm per class")
     nsd_per_class: dict[str, MeanDistance] | None = Field(None, description="surface Dice per class, as a share")
     coverage: Coverage = Field(Coverage(), description="what the initializer changed and read")
