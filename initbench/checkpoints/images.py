@@ -114,7 +114,11 @@ def _from_file(path: Path, source: str, outline: Any) -> dict[str, Tensor]:
     """
     expected = dict(outline.named_parameters())
     tensors = without_wrappers(read_checkpoint(path).tensors, expected)
-    absent = [key for key in expected if key not in (*tensors, *_PREFIX_TOKENS) and not _is_classifier(key, outline)]
+    absent = []
+    for key in expected:
+        may_be_gone = key in _PREFIX_TOKENS or _is_classifier(key, outline)
+        if key not in tensors and not may_be_gone:
+            absent.append(key)
     if absent:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         raise UsageError(

@@ -194,7 +194,11 @@ def _ties(model: nn.Module) -> dict[str, list[str]]:
     groups: dict[int, list[str]] = {}
     for key, parameter in model.named_parameters(remove_duplicate=False):
         groups.setdefault(id(parameter), []).append(key)
-    return {key: group for group in groups.values() if len(group) > 1 for key in group}
+    ties = {}
+    for group in groups.values():
+        if len(group) > 1:
+            ties.update(dict.fromkeys(group, group))
+    return ties
 
 
 def _match(

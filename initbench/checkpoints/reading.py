@@ -131,14 +131,20 @@ def _allowed() -> Iterator[None]:
 
 
 def _weights(path: Path, content: Any) -> dict[str, Tensor]:
-    if isinstance(content, Mapping):
-        for place in (*(content[key] for key in _PLACES if key in content), content):
-            tensors = _tensors(place)
-            if tensors:
-                return tensors
-        keys = ", ".join(map(str, list(content)[:8]))
-        raise InitbenchError(f"checkpoint {path} holds no weights under {', '.join(_PLACES)} or at its top; it has {keys}")
-    raise InitbenchError(f"checkpoint {path} holds {type(content).__name__} and no dictionary of weights")
+    """The tensors of the first place that has some: where training programs put them, then the top of the file.
+
+    Raises:
+        InitbenchError: there are none.
+    """
+    if not isinstance(content, Mapping):
+        raise InitbenchError(f"checkpoint {path} holds {type(content).__name__} and no dictionary of weights")
+    places = [content[key] for key in _PLACES if key in content]
+    for place in (*places, content):
+        tensors = _tensors(place)
+        if tensors:
+            return tensors
+    keys = ", ".join(map(str, list(content)[:8]))
+    raise InitbenchError(f"checkpoint {path} holds no weights under {', '.join(_PLACES)} or at its top; it has {keys}")
 
 
 def _tensors(value: Any) -> dict[str, Tensor]:

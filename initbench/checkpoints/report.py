@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,12 +54,8 @@ class Report:
     @property
     def groups(self) -> dict[str, float]:
         """Share loaded per top-level module."""
-        names = dict.fromkeys(key.partition(".")[0] for key in self.wanted)
-        return {name: self._loaded_in(name) for name in names}
-
-    def _loaded_in(self, group: str) -> float:
-        wanted = sum(size for key, size in self.wanted.items() if key.partition(".")[0] == group)
-        return sum(size for key, size in self.loaded.items() if key.partition(".")[0] == group) / max(1, wanted)
+        loaded = _by_module(self.loaded)
+        return {name: loaded[name] / max(1, wanted) for name, wanted in _by_module(self.wanted).items()}
 
     def summary(self) -> str:
         """One line for people."""
@@ -92,3 +89,11 @@ class Report:
             "missing": list(self.missing),
             "buffers": list(self.buffers),
         }
+
+
+def _by_module(sizes: Mapping[str, int]) -> Counter[str]:
+    """Sums sizes by the top-level module of their keys."""
+    sums: Counter[str] = Counter()
+    for key, size in sizes.items():
+        sums[key.partition(".")[0]] += size
+    return sums

@@ -93,8 +93,10 @@ def _check_vit(encoder: ImageEncoder, own: Mapping[str, Tensor], declared: Image
 
 def _renamed(key: str, declared: ImageWeights) -> str:
     """The network's key for one of timm's, "" where it has none."""
-    new = (re.sub(pattern, name, key) for pattern, name in declared.renames if re.search(pattern, key))
-    return next(new, "")
+    for pattern, name in declared.renames:
+        if re.search(pattern, key):
+            return re.sub(pattern, name, key)
+    return ""
 
 
 def _blocks(found: _Transfer, encoder: ImageEncoder, own: Mapping[str, Tensor], declared: ImageWeights) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -34,11 +35,12 @@ def check_levels(subject: Subject) -> str:
     image = subject.image()
     with torch.no_grad():
         before = model(image)
-        wrong = [said for level in levels if (said := _level(model, level, image, before))]
-    if wrong:
-        raise BrokenPromiseError("; ".join(wrong))
-    cells = [level.grid[0] * level.grid[1] * level.grid[2] for level in levels]
-    if cells != sorted(cells, reverse=True) or _calls(model, levels, image) != [level.module for level in levels]:
+        wrong = [_level(model, level, image, before) for level in levels]
+    if any(wrong):
+        raise BrokenPromiseError("; ".join(filter(None, wrong)))
+    cells = [math.prod(level.grid) for level in levels]
+    shrinking = cells == sorted(cells, reverse=True)
+    if not shrinking or _calls(model, levels, image) != [level.module for level in levels]:
         raise BrokenPromiseError("levels are not listed shallow to deep, in the order in which they are computed")
     return ", ".join(f"{level.grid} × {level.channels}" for level in levels)
 
@@ -60,12 +62,15 @@ def _level(model: nn.Module, level: Level, image: Tensor, before: Tensor) -> str
     finally:
         handle.remove()
     if len(seen) != 1 or not isinstance(seen[0], Tensor):
-        return f"level {level.module} gives {', '.join(type(item).__name__ for item in seen) or 'nothing'}, not one tensor"
+        kinds = [type(item).__name__ for item in seen]
+        return f"level {level.module} gives {', '.join(kinds) or 'nothing'}, not one tensor"
     try:
         to_channels_first(seen[0], level)
     except ValueError as error:
         return str(error)
-    return f"nothing reads level {level.module}: the output is the same without it" if torch.equal(after, before) else ""
+    if torch.equal(after, before):
+        return f"nothing reads level {level.module}: the output is the same without it"
+    return ""
 
 
 def _calls(model: nn.Module, levels: Sequence[Level], image: Tensor) -> list[str]:
@@ -101,8 +106,9 @@ def check_heads(subject: Subject) -> str:
                 for parameter in model.get_submodule(head).parameters():
                     parameter.zero_()
             outputs = model(subject.image())
-        if any(bool((output.amax((0, 2, 3, 4)) != output.amin((0, 2, 3, 4))).any()) for output in listed(outputs)):
-            raise BrokenPromiseError("with zeros in all heads an output still varies: it does not come from a declared head")
+        for output in listed(outputs):
+            if not torch.equal(output.amax((0, 2, 3, 4)), output.amin((0, 2, 3, 4))):
+                raise BrokenPromiseError("with zeros in all heads an output still varies: it does not come from a declared head")
     return ", ".join(structure.heads)
 
 
@@ -118,9 +124,15 @@ def _no_classes(model: nn.Module, structure: Structure) -> Iterator[str]:
 
 
 def _shared(model: nn.Module, structure: Structure) -> list[str]:
-    own = {id(p) for head in structure.heads for p in model.get_submodule(head).parameters()}
-    every = model.named_parameters(remove_duplicate=False)
-    return [name for name, p in every if id(p) in own and not _inside(name, structure.heads)]
+    """Names outside the heads under which a parameter of a head is found too."""
+    own = set()
+    for head in structure.heads:
+        own |= {id(parameter) for parameter in model.get_submodule(head).parameters()}
+    found = []
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if id(parameter) in own and not _inside(name, structure.heads):
+            found.append(name)
+    return found
 
 
 def check_sites(subject: Subject) -> str:

@@ -37,11 +37,24 @@ class Reached:
 
 
 def training_step(model: nn.Module, subject: Subject, seed: int, precision: Precision = "float32") -> Tensor:
-    """Forward and backward of one training step; the loss, a squared error to noise, which takes outputs of any shape."""
+    """Runs forward and backward of one training step, with a squared error to noise, which takes outputs of any shape.
+
+    Args:
+        model: gets the gradients; its weights stay.
+        subject: gives the image.
+        seed: root of the dropout numbers.
+        precision: of the forward pass.
+
+    Returns:
+        The loss.
+    """
     with seeding.forked(seed, "dropout"), autocast(torch.device("cpu"), precision):
         outputs = listed(model.train()(subject.image()))
-    targets = (torch.randn(o.shape, generator=seeding.torch_generator(i, "augment", "target")) for i, o in enumerate(outputs))
-    loss = torch.stack([(o.float() - target).square().mean() for o, target in zip(outputs, targets, strict=True)]).sum()
+    parts = []
+    for place, output in enumerate(outputs):
+        target = torch.randn(output.shape, generator=seeding.torch_generator(place, "augment", "target"))
+        parts.append((output.float() - target).square().mean())
+    loss = torch.stack(parts).sum()
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()
 

@@ -78,7 +78,9 @@ def validate_init(subject: InitSubject) -> list[Check]:
             checks = _run(FIRST_OF_ALL, subject)
             if checks[-1].passed:
                 kept = _run(NETWORK_KEPT, subject)
-                checks += kept + (_run(THE_REST, subject) if all(check.passed for check in kept) else [])
+                checks += kept
+                if all(check.passed for check in kept):
+                    checks += _run(THE_REST, subject)
     finally:
         trial.cache_clear()  # trials hold networks
     return checks
