@@ -230,9 +230,7 @@ def _match(
 
 
 def _match_value(match: _Match, key: str, value: Tensor, target: Tensor, structure: Structure) -> None:
-    positions = structure.published.positions
-    grid = next((grid for pattern, grid in positions.items() if re.fullmatch(pattern, key)), None)
-    fitted = reshape(value, target.shape, grid)
+    fitted = reshape(value, target.shape, structure.published.grid_of(key))
     if fitted is None:
         match.skipped[key] = f"shape {tuple(value.shape)}, the network has {tuple(target.shape)}"
         return

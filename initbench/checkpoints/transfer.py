@@ -147,7 +147,7 @@ def _folded(key: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> tuple[Te
 
 def _positions(found: _Transfer, encoder: ImageEncoder, own: Mapping[str, Tensor], structure: Structure) -> None:
     table, name = encoder.tensors.get("pos_embed"), _renamed("pos_embed", structure.published.images)
-    own_grid = next((grid for pattern, grid in structure.published.positions.items() if re.fullmatch(pattern, name)), None)
+    own_grid = structure.published.grid_of(name)
     if table is None or name not in own or own_grid is None:
         return
     volume = positions(table, encoder.prefix, _turned_grid(own_grid, structure))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -106,6 +107,13 @@ class Published:
     lookalikes: tuple[str, ...] = ()
     signs: tuple[KeySign, ...] = ()
     images: ImageWeights = field(default_factory=ImageWeights)
+
+    def grid_of(self, key: str) -> Grid | None:
+        """The grid of a table of positions, in the order of its rows; None where the key names no such table."""
+        for pattern, grid in self.positions.items():
+            if re.fullmatch(pattern, key):
+                return grid
+        return None
 
 
 @dataclass(frozen=True)
