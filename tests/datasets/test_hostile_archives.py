@@ -130,6 +130,20 @@ def test_a_zip_whose_header_lies_is_refused(place: Path) -> None:
     refuse(path, place, "cannot be unpacked")
 
 
+@pytest.mark.parametrize(
+    ("offset", "value", "says"),
+    [(2, 1, "encrypted"), (4, 99, "compression method is not supported")],  # of the fields, from the versions on
+)
+def test_a_zip_that_python_cannot_unpack_is_refused(place: Path, offset: int, value: int, says: str) -> None:
+    """Encrypted members, and compressions of other programs; `zipfile` has errors of other kinds for the two."""
+    path = write_zip(place / "bad.zip", ("a", 0, b"content"))
+    content = bytearray(path.read_bytes())
+    for start in (content.index(b"PK\3\4") + 4, content.index(b"PK\1\2") + 6):
+        content[start + offset : start + offset + 2] = value.to_bytes(2, "little")
+    path.write_bytes(content)
+    refuse(path, place, f"cannot be unpacked .*{says}")
+
+
 def test_too_many_files_are_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MAX_MEMBERS", 5)
     members = [tar_member(f"{i}") for i in range(5)]

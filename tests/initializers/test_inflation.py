@@ -17,6 +17,7 @@ from torch.nn import functional
 
 import initbench
 from initbench import registry
+from initbench.checkpoints.images import load_encoder
 from initbench.checkpoints.inflation import (
     RULES,
     axis_average,
@@ -369,6 +370,18 @@ def test_weights_of_timm_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert coverage["report"]["summary"].startswith("resnet18.a1_in1k: 0.")
     assert coverage["report"]["summary"].endswith(": encoder.stages.0.0.convs.0.conv.weight alone")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_model_that_computes_while_it_is_built(tmp_path: Path) -> None:
+    """timm's RegNets sort their widths with `torch.unique`, so they cannot be built without memory."""
+    with pytest.raises(NotImplementedError), torch.device("meta"):
+        import_timm().create_model("regnetx_002", pretrained=False)
+    weights = import_timm().create_model("regnetx_002", pretrained=False).state_dict()
+    before = torch.get_rng_state()
+    encoder = load_encoder("regnetx_002", str(saved(weights, tmp_path)))
+    assert torch.equal(torch.get_rng_state(), before), "its numbers are drawn in a fork of the generator"
+    assert (encoder.stem, encoder.cuts, encoder.width, encoder.heads) == ("stem.conv", False, 0, 0)
+    assert torch.equal(encoder.tensors["stem.conv.weight"], weights["stem.conv.weight"])
 
 
 def test_no_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,10 +111,18 @@ def test_describe_says_what_published_weights_were_trained_on() -> None:
     assert describe("backbone", parse("unetr(variant=perceptron-xyz)"))[key] == "WHD"
 
 
-def test_describe_a_plug_in_whose_arithmetic_cannot_be_counted(tmp_path: Path) -> None:
-    file = tmp_path / "reads_values.py"
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [("assert x.sum().item() < 1e9", RuntimeError), ("torch.unique(x)", NotImplementedError)],
+)
+def test_describe_a_plug_in_whose_arithmetic_cannot_be_counted(line: str, error: type[Exception], tmp_path: Path) -> None:
+    file = tmp_path / f"reads_values_{error.__name__}.py"
     source = LIGHT_FILE.read_text()
-    file.write_text(source.replace("fine = torch.relu", "assert x.sum().item() < 1e9\n        fine = torch.relu"))
+    file.write_text(source.replace("fine = torch.relu", f"{line}\n        fine = torch.relu"))
+    model = build(f"{file}:light", in_channels=1, num_classes=2, patch_size=(16, 16, 16), size="tiny")
+    with pytest.raises(error) as caught:
+        multiply_adds(model, 1, (16, 16, 16))
+    assert type(caught.value) is error, "the one is a kind of the other"
     assert describe("backbone", parse(f"{file}:light"))["tiny GMACs"].startswith("not counted: ")
     assert float(describe("backbone", parse(LIGHT))["tiny GMACs"]) > 0
 
