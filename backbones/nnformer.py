@@ -222,7 +222,7 @@ def bias_index(window: Grid) -> Tensor:
     """Which row of the bias table a pair of tokens of a window takes, ``(tokens, tokens)`` int64.
 
     The factors are the authors'. Swin's are ``(2 w1 - 1)(2 w2 - 1)`` and ``2 w2 - 1``. With the authors' factors, pairs of
-    different offsets share a row, and no pair takes most of the rows.
+    different offsets share a row, and most rows are never read: a window of 4 x 4 x 4 reads 115 of 343.
     """
     tokens = torch.stack(torch.meshgrid(*(torch.arange(edge) for edge in window), indexing="ij")).flatten(1)
     d, h, w = (tokens[:, :, None] - tokens[:, None, :]).unbind()

@@ -120,7 +120,7 @@ class InitContext(Protocol):
         """The unlabelled batch of `step`: uniform over the training cases, no depth flip.
 
         With `slab` > 1 slices per slab, the depth inside the volume is a whole number of slabs, at least two. With `crops` as
-        ``labels`` they are cut as those of the supervised stage, around labelled voxels and flipped along every axis.
+        ``labels`` they are cut as the supervised stage cuts its patches, around labelled voxels and flipped along every axis.
         """
 
     def fit(self, task: Task, *, schedule: str | None = None) -> None:

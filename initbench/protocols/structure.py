@@ -34,7 +34,7 @@ class Level:
 
 @dataclass(frozen=True)
 class FileLayout:
-    """Keys of a kind of published file, where they are not those of the network.
+    """Keys of a kind of published file that names its weights otherwise than the network.
 
     Attributes:
         name: what reports call it.

@@ -91,8 +91,8 @@ class Preprocess(_Section):
             voxel lies on the first voxel of the file, so the field of view is up to one voxel smaller than ours.
         ``nnunet``: nnU-Net v1. Crop, resample by spline `image_order` (labels linearly, class by class), along an axis that is
             coarser than 3 times the finest by repetition alone; then intensities.
-    `intensity` may be, beside those above, ``zscore`` (each case by its own mean and SD) and ``nonzero-zscore`` (those of its
-    nonzero voxels, holes filled; 0 outside): nnU-Net's two rules for MR. They go with ``nnunet``.
+    `intensity` has two more values, nnU-Net's rules for MR, which go with ``nnunet``: ``zscore`` (each case by its own mean and
+    SD) and ``nonzero-zscore`` (each case by mean and SD of its nonzero voxels, holes filled; 0 outside).
     """
 
     spacing: tuple[Millimetres, Millimetres, Millimetres] | Literal["median", "native"]

@@ -17,7 +17,7 @@ import torch
 from initbench import digest
 
 _NAME = re.compile(r"(?P<stage>.+)-(?P<step>\d{9})-(?P<digest>[0-9a-f]{16})\.pt")
-# The newest one may be cut short, by a full disk or a kill: then the one before it is taken.
+# Where the newest is found broken (a failing disk, a folder copied in part), the stage goes on from the one before it.
 _KEPT = 2
 
 

@@ -93,14 +93,14 @@ def make_optimizer(module: nn.Module, settings: Optimizer) -> torch.optim.Optimi
 def fit(task: Task, settings: FitSettings, progress: Progress | None = None, checkpoints: Checkpoints | None = None) -> Fit:
     """Trains `task.module` in place, from its newest checkpoint where there is one.
 
+    Every step is a function of (weights, optimizer state, step number): batches and dropout numbers come from counters, so a
+    stage that went on from a checkpoint ends in the same bits as one that never stopped.
+
     Args:
         task: gives batches by step, and the loss of a batch.
         settings: steps, optimizer, precision, device.
         progress: told of steps and of the loss.
         checkpoints: where the stage is saved; None saves nothing.
-
-    Every step is a function of (weights, optimizer state, step number): batches and dropout numbers come from counters, so a
-    stage that went on from a checkpoint ends in the same bits as one that never stopped.
 
     Raises:
         InterruptedRunError: somebody asked to stop; the step in hand was finished and saved.

@@ -45,6 +45,6 @@ def check_unknown_parameter(subject: InitSubject) -> str:
     try:
         component.check()
     except UsageError:
-        return "refused, those that there are named"
+        return "refused"
     taken = [p.name for p in inspect.signature(component.target).parameters.values() if p.kind is p.VAR_KEYWORD]
     raise BrokenPromiseError(f"{_UNKNOWN}=0 is taken: name the parameters in place of **{taken[0]}")
