@@ -181,6 +181,8 @@ def attempt(settings: dict[str, Any], out: Path, trial: dict[str, Any]) -> dict[
         trial: what happens to it.
     """
     told = out.parent / f"{out.name}.told"
+    _begin(settings, out)
+    told.unlink(missing_ok=True)
     first = wait(child(settings, out, trial))
     said = json.loads(told.read_text()) if told.exists() else {}
     left = doing(out)
@@ -189,6 +191,12 @@ def attempt(settings: dict[str, Any], out: Path, trial: dict[str, Any]) -> dict[
         last = wait(child(settings, out, {}))
         tries += 1
     return {"first": first, "said": said, "doing": left, "last": last, "digests": digests(out), "left": leftovers(out)}
+
+
+def _begin(settings: dict[str, Any], out: Path) -> None:
+    """Runs the study that a trial finds finished, which has other assignments; none where there is no ``"before"``."""
+    if "before" in settings:
+        assert wait(child(settings | {"assignments": settings["before"]}, out, {})) == 0
 
 
 def together(settings: dict[str, Any], out: Path, count: int, passes: int) -> dict[str, Any]:
@@ -255,7 +263,9 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     torch.set_num_threads(1)
     out = Path(settings["out"])
+    _begin(settings, out / "warm")
     study(settings, out / "warm")  # the cache is filled and everything imported before anything is counted
+    _begin(settings, out / "whole")
     assert wait(child(settings, out / "whole", {})) == 0
     events = json.loads((out / "whole.told").read_text())["events"]
     results: list[dict[str, Any]] = []

@@ -2,6 +2,12 @@
 
 The windows, their overlap and both blendings follow MONAI's ``sliding_window_inference`` (checked against it in the tests);
 mirroring is nnU-Net's.
+
+The recipe says what is averaged where windows overlap (`inference.average`). MONAI's window averages what its network gives, so
+UNETR and Swin-UNETR average logits. nnU-Net's first version, which UNETR++ and nnFormer are built on, averages probabilities. The
+eight mirrorings of a window are averaged first, in the same space as the windows: nnU-Net's first version does so with
+probabilities, its second version with logits, and MONAI mirrors nothing. Whatever is averaged, this module returns probabilities:
+of averaged logits it takes the softmax at the end.
 """
 
 from __future__ import annotations
@@ -68,7 +74,7 @@ def predict_probabilities(model: nn.Module, image: Tensor, patch: Grid, settings
         model: the network, in evaluation mode.
         image: the volume, on the network's device.
         patch: (D, H, W) of a window.
-        settings: overlap, blending, mirroring, and windows at a time.
+        settings: overlap, blending, mirroring, what is averaged, and windows at a time.
         precision: of the forward pass.
     """
     size: Grid = (image.shape[1], image.shape[2], image.shape[3])
@@ -81,38 +87,41 @@ def predict_probabilities(model: nn.Module, image: Tensor, patch: Grid, settings
     norm = torch.zeros(padded.shape[1:], device=image.device)
     for first in range(0, len(starts), settings.batch):
         chunk = starts[first : first + settings.batch]
-        for start, probability in zip(chunk, _windows(model, padded, chunk, patch, settings, precision), strict=True):
+        for start, output in zip(chunk, _windows(model, padded, chunk, patch, settings, precision), strict=True):
             window = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))
             if total is None:
-                total = torch.zeros((probability.shape[0], *padded.shape[1:]), device=image.device)
-            total[(slice(None), *window)] += probability * weight
+                total = torch.zeros((output.shape[0], *padded.shape[1:]), device=image.device)
+            total[(slice(None), *window)] += output * weight
             norm[window] += weight
     if total is None:
         raise ValueError("a volume without voxels")
     inner = tuple(slice(low, low + s) for (low, _), s in zip(pads, size, strict=True))
-    return (total / norm)[(slice(None), *inner)]
+    averaged = (total / norm)[(slice(None), *inner)]
+    return averaged.softmax(0) if settings.average == "logits" else averaged
 
 
 def _windows(
     model: nn.Module, padded: Tensor, starts: Sequence[Sequence[int]], patch: Grid, settings: Inference, precision: Precision
 ) -> Tensor:
+    """What is averaged ``(N, K, D, H, W)`` of the windows that begin at `starts`: logits or probabilities."""
     crops = torch.stack(
         [padded[(slice(None), *(slice(s, s + p) for s, p in zip(start, patch, strict=True)))] for start in starts]
     )
     if not settings.mirror:
-        return _probabilities(model, crops, precision)
+        return _output(model, crops, settings, precision)
     total: Tensor | None = None
     for axes in _MIRRORINGS:  # one after the other: eight times the batch would be eight times the memory
-        seen = _probabilities(model, crops.flip(axes), precision).flip(axes)
+        seen = _output(model, crops.flip(axes), settings, precision).flip(axes)
         total = seen if total is None else total.add_(seen)
     return crops if total is None else total / len(_MIRRORINGS)
 
 
-def _probabilities(model: nn.Module, crops: Tensor, precision: Precision) -> Tensor:
+def _output(model: nn.Module, crops: Tensor, settings: Inference, precision: Precision) -> Tensor:
     with autocast(crops.device, precision):
         output = model(crops)
-    logits: Tensor = output if isinstance(output, Tensor) else output[0]
-    return logits.float().softmax(1)
+    finest: Tensor = output if isinstance(output, Tensor) else output[0]
+    logits = finest.float()
+    return logits if settings.average == "logits" else logits.softmax(1)
 
 
 @torch.inference_mode()

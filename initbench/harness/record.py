@@ -198,6 +198,25 @@ def costs(
     )
 
 
+def costs_of_scoring_again(before: Cost, evaluate: float, distances: float, device: torch.device) -> Cost:
+    """What a run cost whose weights another run trained: the training of that one, and its own evaluation.
+
+    Args:
+        before: cost of the run that trained.
+        evaluate: seconds of the new evaluation without distances.
+        distances: seconds that distances took.
+        device: where it was evaluated.
+    """
+    on_device = max(0.0, before.device_seconds - before.evaluate_seconds)
+    changes = {
+        "evaluate_seconds": evaluate,
+        "total_seconds": before.total_seconds - before.evaluate_seconds + evaluate,
+        "device_seconds": on_device + evaluate if device.type == "cuda" else on_device,
+        "distance_seconds": distances,
+    }
+    return before.model_copy(update=changes)
+
+
 def stage_cost(fits: Sequence[Fit]) -> StageCost:
     """Steps, patches and seconds of a stage."""
     return StageCost(

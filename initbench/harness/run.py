@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from initbench.harness.hardware import available_memory, environment, resolve_de
 from initbench.harness.memory import check_memory, estimate_bytes
 from initbench.harness.score import Scores, draw, score
 from initbench.harness.sites import find_sites
+from initbench.harness.trained import Trained, find_trained
 from initbench.harness.weights import save_weights
 from initbench.protocols import Progress, structure_of
 from initbench.recipes.settings import Optimizer
@@ -56,6 +58,9 @@ class Run:
         env = environment(self.device, self.cell.request.threads)
         machines = work.machines(self.work, records.fingerprint(env)) if self.work else []
         reuse.remove_abandoned(self.cell.request.out)
+        trained = find_trained(self.cell, self.folder)
+        if trained is not None and trained.is_unchanged():
+            return self._score_again(trained, env | {"machines": list(dict.fromkeys([*trained.machines, *machines]))})
         model = self.construct()
         volumes = load_volumes(self.cell.prepared, self.device)
         diverged: DivergedError | None = None
@@ -65,7 +70,18 @@ class Run:
         except DivergedError as error:
             diverged = error
         model.to(self.device)
-        return self._finish(model, diverged, env | {"machines": machines})
+        return self._finish(model, str(diverged) if diverged else None, env | {"machines": machines})
+
+    def _score_again(self, trained: Trained, env: dict[str, Any]) -> Record:
+        """Evaluates the network that another run trained; what training left is taken over from it."""
+        model = self.construct()
+        trained.load_weights(model)
+        self.coverage = trained.coverage()
+        self.notes = [*trained.record.notes]
+        if trained.record.weights_from is None:  # else the note is there
+            by = trained.cell[: store.CELL_SIGNS]
+            self.notes.append(f"not trained: it has the weights of cell {by}, which differs from it in inference alone")
+        return self._finish(model.to(self.device), trained.record.reason, env, trained)
 
     def initialized(self) -> tuple[nn.Module, list[Volume]]:
         """The network after its init stage, and the training volumes."""
@@ -177,7 +193,7 @@ class Run:
         if not parameters_finite(model):
             raise DivergedError("training", result.steps - 1)
 
-    def _finish(self, model: nn.Module, diverged: DivergedError | None, env: dict[str, Any]) -> Record:
+    def _finish(self, model: nn.Module, diverged: str | None, env: dict[str, Any], trained: Trained | None = None) -> Record:
         evaluated = time.perf_counter()
         with store.staged(self.folder) as staging:
             evaluator = Evaluator(
@@ -190,11 +206,14 @@ class Run:
             records.write_cases(staging / store.CASES, scored.counts, prepared.reported, scored.distances, prepared.first)
             if scored.resampled:
                 records.write_cases(staging / store.CASES_RESAMPLED, scored.resampled, prepared.reported, first=prepared.first)
-            records.write_curve(staging / store.CURVE, self.fits)
+            if trained is None:
+                records.write_curve(staging / store.CURVE, self.fits)
+            else:
+                shutil.copyfile(trained.folder / store.CURVE, staging / store.CURVE)
             store.write_json(staging / store.COVERAGE, self.coverage)
             model.to("cpu")
             save_weights(model, staging / store.WEIGHTS, self.card(model))
-            record = store.seal(self._record(model, scored, diverged, evaluate_seconds, env), staging)
+            record = store.seal(self._record(model, scored, diverged, evaluate_seconds, env, trained), staging)
             store.write_record(staging, record)
         return record
 
@@ -217,9 +236,10 @@ class Run:
         self,
         model: nn.Module,
         scored: Scores,
-        diverged: DivergedError | None,
+        diverged: str | None,
         evaluate: float,
         env: dict[str, Any],
+        trained: Trained | None,
     ) -> Record:
         classes = self.cell.prepared.reported
         results = {
@@ -230,6 +250,9 @@ class Run:
             "notes": self.notes,
         }
         fits, spent = self.fits, scored.distance_seconds
-        cost = records.costs(fits["init"], fits["train"], self.init_seconds, evaluate, spent, self.device)
-        reason = str(diverged) if diverged else None
-        return records.finished_record(self.cell, env, reason, results, self.coverage, cost)
+        if trained is None:
+            cost = records.costs(fits["init"], fits["train"], self.init_seconds, evaluate, spent, self.device)
+        else:
+            cost = records.costs_of_scoring_again(trained.record.cost, evaluate, spent, self.device)
+            results["weights_from"] = trained.cell
+        return records.finished_record(self.cell, env, diverged, results, self.coverage, cost)

@@ -220,14 +220,16 @@ class PretextStage(_Section):
 class Inference(_Section):
     """Sliding window over the preprocessed volume.
 
-    `mirror`: every window is predicted in its eight mirrorings and their probabilities averaged, as nnU-Net does; eight times the
-    work. `grids`: where predictions are counted. The native one always is, and its Dice is the score; ``resampled`` is counted
-    beside it, on the preprocessed volume and its labels, as UNETR's released test does.
+    `average`: what is averaged where windows overlap, and over mirrorings: ``probabilities``, as nnU-Net's first version does, or
+    ``logits``, as MONAI does. `mirror`: every window is predicted in its eight mirrorings, which are averaged, as nnU-Net does;
+    eight times the work. `grids`: where predictions are counted. The native one always is, and its Dice is the score;
+    ``resampled`` is counted beside it, on the preprocessed volume and its labels, as UNETR's released test does.
     """
 
     overlap: float = Field(ge=0, lt=1)
     blend: Literal["constant", "gaussian"]
     batch: Count
+    average: Annotated[Literal["logits", "probabilities"], LATER] = "probabilities"
     mirror: Annotated[bool, LATER] = False
     grids: Annotated[tuple[Literal["native", "resampled"], ...], BeforeValidator(_listed), AfterValidator(_native), LATER] = (
         "native",

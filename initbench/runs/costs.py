@@ -134,17 +134,19 @@ def network_of(resolved: Resolved) -> str:
 def pace_of(run: Head) -> str:
     """Digest of what two runs share if one says how long the other takes: network, data, patches, precision, device.
 
-    The number of steps is not in it, as seconds are scaled by it, and neither is the init, as its stage is timed on its own.
+    The number of steps is not in it, as seconds are scaled by it, and neither is the init, as its stage is timed on its own. What
+    windows average takes no time, and records that are older than this setting do not have it.
     """
     resolved, environment = run.resolved, run.environment
     recipe, accelerator = resolved.recipe, environment.accelerator
+    inference = {name: value for name, value in recipe.inference.items() if name != "average"}
     return digest.of_json(
         [
             network_of(resolved),
             resolved.preprocess,
             resolved.precision,
             recipe.loss.get("deep_supervision"),
-            recipe.inference,
+            inference,
             accelerator or environment.cpu,
             None if accelerator else environment.threads,
         ]
@@ -154,7 +156,8 @@ def pace_of(run: Head) -> str:
 def read_costs(out: Path) -> Costs:
     """The costs of the runs below a folder; none where there is no such folder.
 
-    Diverged runs stopped early and are left out, and so are runs that are not as they were written.
+    Diverged runs stopped early and are left out, and so are runs that are not as they were written, and runs whose weights
+    another run trained, maybe on another machine.
     """
     samples: dict[str, list[Sample]] = defaultdict(list)
     weights: dict[str, int] = {}
@@ -164,7 +167,8 @@ def read_costs(out: Path) -> Costs:
         if record is None or record.status != "ok" or store.problem(folder, record):
             continue
         resolved, size = record.resolved, record.sizes.get(store.WEIGHTS, 0)
-        samples[pace_of(record)].append(_sample(record))
+        if record.weights_from is None:
+            samples[pace_of(record)].append(_sample(record))
         if size:
             weights[network_of(resolved)] = size
         beside = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())

@@ -238,6 +238,10 @@ class Record(Head):
     coverage: Coverage = Field(Coverage(), description="what the initializer changed and read")
     cost: Cost = Field(Cost(), description="seconds, steps and bytes")
     weights_digest: Text | None = Field(None, description="digest of all weights and buffers after training")
+    weights_from: Name | None = Field(
+        None,
+        description="id of the cell whose run trained these weights, where another one did, which differs in inference alone",
+    )
     reason: str | None = Field(None, description="why it diverged or failed")
     notes: list[str] = Field([], description="what happened on the way, as a checkpoint that was not whole")
     traceback: FileName | None = Field(None, description="file with the traceback of a failed run")

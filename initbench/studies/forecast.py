@@ -24,6 +24,7 @@ from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.record import header
 from initbench.harness.request import RunRequest
 from initbench.harness.sites import find_sites
+from initbench.harness.trained import find_trained
 from initbench.protocols import Crops, Patches, Task, structure_of
 from initbench.runs import costs, store, work
 from initbench.runs.costs import Costs, Expected, Sample, StudyPlan
@@ -210,8 +211,10 @@ def _environment(device: str, threads: int) -> dict[str, Any]:
 def _left(cell: Cell, folder: Path | None) -> tuple[int | None, int, bool]:
     """Steps that are left of the init stage (None where it is done) and of training, and whether any were done.
 
-    A stage says that those before it are done, also at its own step 0.
+    A stage says that those before it are done, also at its own step 0. None are left where the run takes the weights of another.
     """
+    if folder is not None and find_trained(cell, folder) is not None:
+        return None, 0, False
     state = work.read_state(folder) if folder else None
     stage, done = (state.state, state.step) if state else ("", 0)
     whole = cell.pretext_steps, cell.train_steps

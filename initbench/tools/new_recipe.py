@@ -141,6 +141,11 @@ def _paper(generic: str, seen: Seen) -> Iterator[str]:
     yield f"preprocess.spacing = {list(spacing)}"
     yield "plan.patch = true"
     yield ""
+    yield "# MONAI's networks average logits where windows overlap, as MONAI does, and all others probabilities."
+    yield "[[override]]"
+    yield f'when = {{ size = "paper", backbone = {json.dumps(_averaging_logits(generic))} }}'
+    yield 'inference.average = "logits"'
+    yield ""
     yield "# Patches are what the first variant of each network takes."
     for (patch, steps), names in _by_numbers(generic, seen.grids).items():
         yield "[[override]]"
@@ -149,6 +154,11 @@ def _paper(generic: str, seen: Seen) -> Iterator[str]:
         yield f"patch.size = {list(patch)}"
         yield f"steps.paper = {steps}"
         yield ""
+
+
+def _averaging_logits(generic: str) -> list[str]:
+    """The networks that average logits at paper size by the generic recipe."""
+    return [name for name in BACKBONES if _generic(generic, "paper", name).inference.average == "logits"]
 
 
 def _by_numbers(generic: str, grids: Grids) -> dict[tuple[Grid, int], list[str]]:

@@ -25,6 +25,7 @@ from initbench.evaluation.metrics import count
 from initbench.preprocessing.prepare import prepare
 from initbench.preprocessing.preprocess import Placement
 from initbench.protocols import Grid
+from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import Inference, Preprocess
 from tests.msd_factory import affine_of, make_msd
 
@@ -64,6 +65,24 @@ def test_is_monai(size: Grid, overlap: float, blend: Literal["constant", "gaussi
     torch.testing.assert_close(found.sum(0), torch.ones(size))
 
 
+@pytest.mark.parametrize("backbone", ["unetr", "swin-unetr"])
+@pytest.mark.parametrize("size", [(8, 10, 6), (19, 23, 17), (5, 7, 3), (5, 24, 6), (16, 20, 12)])
+def test_logits_are_averaged_as_monai_does_where_the_recipe_says_so(size: Grid, backbone: str) -> None:
+    """With windows that overlap by more than the recipe's, too; averaged probabilities would be other ones."""
+    said = load_recipe("synapse", size="paper", backbone=backbone, budget="paper").inference
+    model, image = Windowed(), torch.randn(2, *size, generator=torch.Generator().manual_seed(1))
+    for overlap in (said.overlap, 0.7):
+        settings = said.model_copy(update={"overlap": overlap})
+        found = predict_probabilities(model, image, PATCH, settings, "float32")
+        with torch.no_grad():
+            expected = sliding_window_inference(image[None], PATCH, 3, model, overlap=overlap, mode=said.blend)[0].softmax(0)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+        averaged = settings.model_copy(update={"average": "probabilities"})
+        other = predict_probabilities(model, image, PATCH, averaged, "float32")
+        several = any(edge > window for edge, window in zip(size, PATCH, strict=True))
+        assert bool((found - other).abs().max() > 0.05) == several
+
+
 def test_deep_supervision_gives_its_finest_output() -> None:
     class Deep(Windowed):
         def forward(self, image: Tensor) -> Tensor:
@@ -75,16 +94,20 @@ def test_deep_supervision_gives_its_finest_output() -> None:
     assert torch.equal(predict_probabilities(Deep(), image, PATCH, settings, "float32"), expected)
 
 
-def test_mirrored_windows_are_averaged() -> None:
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_mirrored_windows_are_averaged(average: Literal["logits", "probabilities"]) -> None:
     """On one window: the mean over the mirrored images, each mirrored back. A pointwise network sees no difference."""
     model, image = Windowed(), torch.randn(2, *PATCH, generator=torch.Generator().manual_seed(1))
-    plain = Inference(overlap=0.5, blend="gaussian", batch=2)
+    plain = Inference(overlap=0.5, blend="gaussian", batch=2, average=average)
     mirrored = plain.model_copy(update={"mirror": True})
     expected = torch.zeros(3, *PATCH)
     with torch.no_grad():
         for flips in product((False, True), repeat=3):
             axes = [axis for axis, flip in zip((-3, -2, -1), flips, strict=True) if flip]
-            expected += model(image.flip(axes)[None])[0].softmax(0).flip(axes) / 8
+            logits = model(image.flip(axes)[None])[0].flip(axes)
+            expected += (logits if average == "logits" else logits.softmax(0)) / 8
+    if average == "logits":
+        expected = expected.softmax(0)
     found = predict_probabilities(model, image, PATCH, mirrored, "float32")
     torch.testing.assert_close(found, expected)
     assert not torch.allclose(found, predict_probabilities(model, image, PATCH, plain, "float32"), atol=1e-2)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.folders import ROOT
-from tests.harness.resumed import settings
+from tests.harness.resumed import drive, settings
 from tests.runs_factory import THIRTY_STEPS
 
 # In the middle of a step, before a change of a file, and with a file half-written: each over the whole of a run.
@@ -25,16 +20,6 @@ STOPS += [{"kind": kind, "of": "file", "share": share} for kind in ("int", "term
 STOPS += [{"kind": "term", "of": "file", "share": share} for share in (0.91, 0.93, 0.95)]  # its evaluation begins there
 STOPS += [{"kind": "int", "of": "pass", "share": 0.5, "twice": True}]
 FULL = [{"kind": "full", "share": (n + 0.5) / 9} for n in range(9)]
-
-
-def drive(asked: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.crash_driver", json.dumps(asked)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stderr
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
 
 
 def check_identical(report: dict[str, Any]) -> None:

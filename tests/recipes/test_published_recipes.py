@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from initbench import registry
 from initbench.catalog import BACKBONES
 from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
 from initbench.protocols import Case, Grid
+from initbench.recipes import files as recipe_files
 from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import Recipe
 from initbench.sampling.volumes import PatchSampler, make_volume
@@ -116,6 +118,19 @@ def test_monai_family(name: str, backbone: str) -> None:
     assert (augment.shift_probability, augment.shift_range) == (0.1, 0.1)
     blend, grids = ("constant", ("native", "resampled")) if backbone == "unetr" else ("gaussian", ("native",))
     assert (found.inference.blend, found.inference.grids, found.inference.mirror) == (blend, grids, False)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_windows_of_monais_family_alone_average_logits(backbone: str, tmp_path: Path) -> None:
+    """At paper size, in every packaged recipe of data; a recipe that people wrote gives what it gave before."""
+    own = tmp_path / "own.toml"
+    own.write_text('name = "own"\nversion = 1\nsource = "test"\n[preprocess]\nspacing = "native"\n', "utf-8")
+    names = [name for name, _ in recipe_files.listing() if name != "base"]
+    averages = {paper(name, backbone).inference.average for name in names}
+    assert averages == {"logits" if backbone in ("unetr", "swin-unetr") else "probabilities"}
+    for name, size in [(str(own), "paper"), *((name, "tiny") for name in names)]:
+        found = load_recipe(name, size=size, backbone=backbone, budget="paper")
+        assert found.inference.average == "probabilities"
 
 
 def test_the_schedule_of_the_release_is_one_setting_away() -> None:

@@ -231,11 +231,14 @@ DIGESTS = {
 def test_settings_that_came_later_change_no_older_digest(recipe: str) -> None:
     """Every backbone and budget of a recipe in one digest: it is in the name of every run that was made with it."""
     name, size = recipe.split()
-    # What was changed on purpose, so that runs have other names since: the U-Net's loss, and nnU-Net's family at paper size.
+    # What was changed on purpose, so that runs have other names since: the U-Net's loss, nnU-Net's family at paper size, and what
+    # windows of MONAI's family average there.
     before = ["preprocess.resampling=half-pixel", "preprocess.image_order=1", "patch.sampling=centres", "augment.family=monai-r1"]
     before += ["inference.mirror=false", "pretext.share=0.16"]
     meant = {backbone: before if size == "paper" else [] for backbone in ("unetrpp", "nnformer", "unet")}
     meant["unet"] = [*meant["unet"], "loss.coarsest=true"]
+    for backbone in ("unetr", "swin-unetr"):
+        meant[backbone] = ["inference.average=probabilities"]
     found = [
         load_recipe(name, size=size, backbone=b, budget=c, assignments=meant.get(b, [])).digest()
         for b, c in product(BACKBONES, BUDGETS)
@@ -252,7 +255,7 @@ def changed(value: Any) -> list[Any]:
         return [["native", "resampled"]]
     if isinstance(value, list):
         return [[*value[:-1], value[-1] + 1], [*value[:-1], value[-1] - 0.25]]
-    return ["percentile", "nnunet", "never", "positive", "native", "x", "sgd", "poly", "gaussian", "constant", "conv"]
+    return ["percentile", "nnunet", "never", "positive", "native", "x", "sgd", "poly", "gaussian", "constant", "logits", "conv"]
 
 
 def test_digest_holds_every_value() -> None:
