@@ -68,11 +68,6 @@ def measure(command: list[str]) -> Measured:
         )
 
 
-def exists(name: str) -> bool:
-    """Whether there is such a command."""
-    return subprocess.run([*_INITBENCH, name, "--help"], capture_output=True, check=False).returncode == 0  # noqa: S603
-
-
 _INITBENCH = [sys.executable, "-m", "initbench"]
 
 
@@ -84,9 +79,9 @@ def lines(commands: list[str], sizes: list[int], folder: Path) -> Iterator[tuple
         count = write_study(study, STUDIES[size])
         print(f"{count} runs written in {time.perf_counter() - started:.1f} s", file=sys.stderr)
         for name in commands:
-            page = [str(folder / f"{name}-{size}.html")] if name in WITH_FILE else []
+            page = ["--file", str(folder / f"{name}-{size}.html")] if name in WITH_FILE else []
             for turn in ("first", "again"):
-                found = measure([*_INITBENCH, name, "--out", str(study), *(["--html", *page] if page else [])])
+                found = measure([*_INITBENCH, name, "--out", str(study), *page])
                 yield _row(name, count, turn, found), _fits(found, GOALS.get((name, size)))
 
 
@@ -105,11 +100,11 @@ def _fits(found: Measured, goal: Goal | None) -> bool:
 def main() -> None:
     """Prints a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--command", action="append", help="of initbench; by default leaderboard, and report where there is one")
+    parser.add_argument("--command", action="append", help="of initbench; by default leaderboard and report")
     parser.add_argument("--runs", type=int, action="append", choices=list(STUDIES), help="by default all")
     parser.add_argument("--keep", type=Path, help="folder in which the studies stay")
     given = parser.parse_args()
-    commands = given.command or [name for name in ("leaderboard", "report") if exists(name)]
+    commands = given.command or ["leaderboard", "report"]
     folder = given.keep or Path(tempfile.mkdtemp(prefix="initbench-study-"))
     print("| command | runs | turn | seconds | of a processor | peak, GiB | goal |\n|" + " --- |" * 7)
     fits = True
