@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
+import shlex
 import subprocess
 import sys
 from functools import cache
@@ -18,7 +20,7 @@ from initbench.cli.app import app
 from initbench.errors import DataError
 from initbench.protocols import Dataset
 from tests.commands import said
-from tests.docs.pages import blocks, commands, write_files
+from tests.docs.pages import blocks, commands, mentioned_commands, rows_of_measurements, write_files
 from tests.folders import ROOT
 
 TUTORIALS = ROOT / "docs" / "tutorials"
@@ -41,12 +43,30 @@ def check(words: list[str]) -> None:
     Raises:
         typer.Exit, KeyError or a usage error: there is no such command, option or value.
     """
-    name, command = words[0], tool()
+    command, rest = named(words)
+    command.make_context(command.name, rest)
+
+
+def named(words: list[str]) -> tuple[Any, list[str]]:
+    """The command that some words name, and the words after its name.
+
+    Raises:
+        KeyError: there is no such command.
+    """
+    command = tool()
     rest = words[1:]
-    while hasattr(command, "commands"):
-        name = rest.pop(0)
-        command = command.commands[name]
-    command.make_context(name, rest)
+    while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
+        command = command.commands[rest.pop(0)]
+    return command, rest
+
+
+def unknown_options(words: list[str]) -> list[str]:
+    """The options among some words that their command does not have."""
+    command, rest = named(words)
+    known = {"--help"}
+    for parameter in command.params:
+        known.update(parameter.opts, parameter.secondary_opts)
+    return [word for word in rest if word.startswith("-") and word.partition("=")[0] not in known]
 
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.stem)
@@ -54,6 +74,70 @@ def test_every_command_of_a_page_is_one(page: Path) -> None:
     for words in commands(page):
         if words[0] == "initbench":
             check(words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_that_a_page_mentions_is_one(page: Path) -> None:
+    for words in mentioned_commands(page):
+        assert not unknown_options(words), " ".join(words)
+
+
+def test_commands_in_sentences_tables_and_shown_output_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Ask `initbench report\n--html x`.\n\n| a | `initbench lst` |\n\n```\n$ initbench run \\\n  --bakbone a\n```\n", "utf-8"
+    )
+    shown, sentence, row = mentioned_commands(page)
+    assert unknown_options(shown) == ["--bakbone"]
+    assert unknown_options(sentence) == ["--html"]
+    with pytest.raises(KeyError):
+        unknown_options(row)
+
+
+MEASURED = ROOT / "docs" / "explanation" / "measured.md"
+
+
+def missing(command: str) -> str:
+    """What a command needs and the repository does not have, if anything: a file, a test, a target of make, a command."""
+    words = shlex.split(command)
+    while words[0] == "time":
+        words.pop(0)
+    if words[0] == "make":
+        makefile = (ROOT / "Makefile").read_text("utf-8")
+        return "" if re.search(rf"^{words[1]}:", makefile, re.MULTILINE) else f"no target {words[1]}"
+    if words[0] == "pytest":
+        file = ROOT / words[1]
+        tests = re.findall(r"def (test_\w+)", file.read_text("utf-8")) if file.is_file() else []
+        word = words[words.index("-k") + 1]
+        return "" if any(word in test for test in tests) else f"no test of {word} in {words[1]}"
+    if words[:2] == ["python", "-m"]:
+        module = ROOT / words[2].replace(".", "/")
+        return "" if module.with_suffix(".py").is_file() else f"no module {words[2]}"
+    if words[0] == "initbench":
+        return ", ".join(unknown_options(words))
+    return f"{words[0]} is no command that is known here"
+
+
+def test_every_measured_number_stands_beside_a_command_that_is_there() -> None:
+    rows = list(rows_of_measurements(MEASURED))
+    assert len(rows) > 15
+    for what, codes in rows:
+        for code in codes:
+            assert not missing(code), what
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "make bnch",
+        "pytest tests/harness/test_real.py -m full -k ordr",
+        "python -m benchmarks.raeding A",
+        "initbench plan --in lwi",
+        "perf",
+    ],
+)
+def test_a_measurement_without_its_command_is_noticed(command: str) -> None:
+    assert missing(command)
 
 
 def test_a_wrong_command_is_noticed() -> None:

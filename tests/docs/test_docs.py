@@ -126,6 +126,16 @@ def test_links_between_documents_resolve() -> None:
             assert generated or (path.parent / link).exists(), f"{path.name}: {link}"
 
 
+def test_files_that_the_documents_name_exist() -> None:
+    """Files are named from the root, or from `initbench/`; those in brackets of a package of one's own are not meant."""
+    own = {"backbones/my_net.py"}  # what a reader is to write
+    for path in PAGES:
+        prose = re.sub(r"^```.*?^```$", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for name in re.findall(r"`((?:[\w-]+/)+[\w-]+\.(?:py|toml|md))\b[^`]*`", prose):
+            there = (ROOT / name).is_file() or (ROOT / "initbench" / name).is_file()
+            assert there or name in own, f"{path.name}: {name}"
+
+
 def test_recipe_fields_in_the_documents_exist() -> None:
     known = load_recipe("base", size="tiny", backbone="unetr", budget="smoke").model_dump()
     documents = "".join(path.read_text("utf-8") for path in PAGES)
