@@ -23,6 +23,8 @@ _DEEPEST = 50  # parentheses in a component string; Python's own parser ends in 
 
 OF = "of"
 """Name of the parameter that a nested component goes to: ``shuffled(lwi)`` is ``shuffled(of=lwi)``."""
+_PATH = re.compile(r"(?P<key>[A-Za-z_]\w*)\s*=\s*(?P<path>(?:/|\.\.?/|~|[\w.+-]+/)[^'\"(),]*)")
+"""A parameter whose value is a path without quotes: ``path=/data/model final.pt``."""
 _OF = re.compile(rf"{OF}\s*=(?P<component>.*)", re.DOTALL)
 
 
@@ -130,7 +132,7 @@ def _arguments(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
 
 
 def _keywords(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
-    source = f"f({inside})"
+    source = f"f({_with_quoted_paths(inside)})"
     try:
         call = ast.parse(source, mode="eval").body
     except (SyntaxError, RecursionError, MemoryError) as error:  # the last two where it is nested too deeply
@@ -144,6 +146,18 @@ def _keywords(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
             raise UsageError(f"{text!r}: each argument once, as key=value")
         params[keyword.arg] = _literal(text, keyword.arg, keyword.value, ast.get_source_segment(source, keyword.value) or "")
     return _sorted(params)
+
+
+def _with_quoted_paths(inside: str) -> str:
+    """Puts paths in quotes, so that they are read as strings: a shell has taken away those that somebody wrote."""
+    items = split_list(inside)
+    found = [_PATH.fullmatch(item) for item in items]
+    if not any(found):
+        return inside
+    quoted = []
+    for item, path in zip(items, found, strict=True):
+        quoted.append(f"{path['key']}={path['path'].strip()!r}" if path else item)
+    return ", ".join(quoted)
 
 
 def _literal(text: str, key: str, node: ast.expr, written: str) -> Any:

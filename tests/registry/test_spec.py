@@ -152,8 +152,14 @@ def test_a_component_inside_another() -> None:
             parse(text)
 
 
-def test_paths_need_no_quotes() -> None:
-    assert parse("checkpoint(path=weights/model_final.pt)").params == (("path", "weights/model_final.pt"),)
+@pytest.mark.parametrize(
+    "path", ["weights/model_final.pt", "/a/b.pt", "../a-b/c 1.pt", "./x.pt", "~/x=1/y.pt", "/1/2/3", "weights-1.0/a.pt"]
+)
+def test_paths_need_no_quotes(path: str) -> None:
+    expected = (("minimum", 0.5), ("path", path))
+    for quotes in ("", "'", '"'):
+        assert parse(f"checkpoint(path={quotes}{path}{quotes}, minimum=0.5)").params == expected
+        assert parse(f"checkpoint(minimum = 0.5, path = {quotes}{path}{quotes} )").params == expected
 
 
 @pytest.mark.parametrize(
