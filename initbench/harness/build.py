@@ -30,7 +30,7 @@ def build(
     """Constructs a backbone as its authors do, on the CPU; the global torch generator is left as it was.
 
     Args:
-        name: registered name, or ``./file.py:function``.
+        name: registered name, ``./file.py:function``, or either with a variant: ``unetr(variant=conv)``.
         in_channels: channels of the image.
         num_classes: classes with background.
         patch_size: (D, H, W) of the training patch.
@@ -44,13 +44,16 @@ def build(
         UsageError: unknown name, variant, size, or a patch that does not fit; names what does.
     """
     component = registry.find("backbone", spec.parse(name))
+    named = component.params["variant"]
+    if named is not None and variant not in (None, named):
+        raise UsageError(f"{name} names the variant {named}, and variant={variant!r} is asked for: name one of them")
     return construct(
         component,
         in_channels=in_channels,
         num_classes=num_classes,
         patch_size=patch_size,
         size=size,
-        variant=variant,
+        variant=variant or named,
         deep_supervision=deep_supervision,
         seed=seed,
         draw=draw,
