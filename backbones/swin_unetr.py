@@ -10,6 +10,7 @@ What differs from the source:
 - `legacy-merge` passes its own patch merging. MONAI up to 1.4 concatenated the eight neighbours in another order, with
   two of them twice and two never. The published weights were trained with it. Their keys and shapes fit `default` too,
   so they would load into it silently and give wrong outputs.
+- The `v2` variants put a residual block of convolutions before every stage (Swin UNETR V2, He et al., MICCAI 2023).
 - The `-xyz` variants turn their input to (x, y, z), as MONAI's pipelines have it, and their output back: that is what
   published weights expect. For the weights that NVIDIA and Tang et al. published use `legacy-merge-xyz`.
 - Under deep supervision the result is a list of one: Swin UNETR publishes no auxiliary outputs.
@@ -34,6 +35,7 @@ from initbench.protocols import (
     FileLayout,
     Grid,
     ImageWeights,
+    KeySign,
     Level,
     PatchError,
     PatchRule,
@@ -46,7 +48,16 @@ from initbench.protocols import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-VARIANTS = ("default", "legacy-merge", "default-xyz", "legacy-merge-xyz")
+VARIANTS = (
+    "default",
+    "legacy-merge",
+    "default-xyz",
+    "legacy-merge-xyz",
+    "v2",
+    "v2-legacy-merge",
+    "v2-xyz",
+    "v2-legacy-merge-xyz",
+)
 STRIDE = 32
 LEVELS = (
     "swinViT.patch_embed",
@@ -164,15 +175,19 @@ def build_swin_unetr(
     from monai.networks.nets import SwinUNETR
 
     merging, xyz = variant.removesuffix(XYZ), variant.endswith(XYZ)
+    version_2 = variant.startswith("v2")
     model: nn.Module = SwinUNETR(
         in_channels=in_channels,
         out_channels=num_classes,
         feature_size=widths.feature_size,
         window_size=widths.window,
-        downsample=LegacyMerging if merging == "legacy-merge" else "merging",
+        downsample=LegacyMerging if merging.endswith("legacy-merge") else "merging",
+        use_v2=version_2,
     )
     adapt(model, xyz=xyz, deep_supervision=deep_supervision)
     axes: Axes = "WHD" if xyz else "DHW"
+    alike = [other for other in VARIANTS if other.startswith("v2") == version_2]
+    other_version = "default-xyz" if version_2 else "v2-xyz"
     model.structure = Structure(  # type: ignore[assignment]
         patch_size=patch,
         levels=tuple(
@@ -191,7 +206,8 @@ def build_swin_unetr(
             axes="WHD",
             turned=f"{merging}{XYZ}",
             layouts=LAYOUTS,
-            lookalikes=tuple(other for other in VARIANTS if other != variant),
+            lookalikes=tuple(other for other in alike if other != variant),
+            signs=(KeySign(r"\.layers\dc\.", version_2, other_version),),
             images=ImageWeights(stems=("swinViT.patch_embed.proj", "encoder1.layer.conv1.conv")),
         ),
     )

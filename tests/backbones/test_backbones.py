@@ -25,6 +25,7 @@ CASES: list[tuple[str, str, Grid]] = [
     ("swin_unetr", "legacy-merge", (32, 64, 32)),
     ("unetr", "perceptron-xyz", (16, 48, 32)),
     ("swin_unetr", "legacy-merge-xyz", (32, 32, 64)),
+    ("swin_unetr", "v2-xyz", (32, 32, 64)),
     ("unet", "default", (16, 40, 48)),
     ("nnformer", "synapse", (32, 96, 64)),
     ("nnformer", "acdc", (10, 64, 32)),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from monai.networks.nets import SwinUNETR
 from torch import Tensor, nn
 
 from initbench.backbones.swin_unetr import LEGACY_ORDER, LegacyMerging, swin_unetr
 from initbench.protocols import Grid, PatchError, structure_of
-from tests.backbones.built import CHANNELS, build, noise
+from tests.backbones.built import CHANNELS, CLASSES, build, noise
 
 
 def passed(model: nn.Module, names: list[str], x: Tensor) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, ...]]]:
@@ -47,6 +48,18 @@ def test_levels_of_swin_unetr_are_normalized_into_its_decoder() -> None:
         centred = level - level.mean(1, keepdim=True)
         expected = centred / torch.sqrt(centred.square().mean(1, keepdim=True) + 1e-5)
         assert torch.allclose(inputs[name][place], expected, atol=1e-4)
+
+
+def test_version_2_of_swin_unetr_is_monais() -> None:
+    patch: Grid = (64, 32, 32)
+    theirs = SwinUNETR(in_channels=CHANNELS, out_channels=CLASSES, feature_size=12, window_size=4, use_v2=True).eval()
+    x = noise(1, CHANNELS, *patch)
+    for variant, turned in (("v2", x), ("v2-xyz", x.transpose(2, 4).contiguous())):
+        ours = build("swin_unetr", variant, patch).eval()
+        ours.load_state_dict(theirs.state_dict())
+        with torch.no_grad():
+            expected = theirs(turned)
+            assert torch.equal(ours(x), expected.transpose(2, 4) if variant == "v2-xyz" else expected)
 
 
 def test_the_window_of_swin_unetr_follows_its_size() -> None:
