@@ -344,6 +344,12 @@ class UNETRPP(nn.Module):
         if deep_supervision:
             self.out2 = OutBlock(dims[0], num_classes)
             self.out3 = OutBlock(dims[1], num_classes)
+        positions: dict[str, Grid] = {}
+        tokens: dict[str, Grid] = {}
+        for stage, grid in enumerate(grids):
+            for blocks in (rf"unetr_pp_encoder\.stages\.{stage}\.\d+", rf"decoder{stage + 3}\.decoder_block\.0\.\d+"):
+                positions[rf"{blocks}\.pos_embed"] = grid
+                tokens[rf"{blocks}\.epa_block\.(E\.weight|F\.weight|EF)"] = grid
         self.structure = Structure(
             patch_size=patch,
             levels=tuple(Level(f"unetr_pp_encoder.stages.{i}", grids[i], dims[i]) for i in range(STAGES)),
@@ -351,6 +357,8 @@ class UNETRPP(nn.Module):
             projections=tuple(name for name, _ in self.named_parameters() if name.endswith(".EF")),
             residual_exits=tuple(_residual_exits(self)),
             published=Published(
+                positions=positions,
+                tokens=tokens,
                 layouts=(FileLayout("LWI's order heads", r"temp_head", ((r"^temp_head\d\.", None),)),),
                 signs=_signs(variant),
                 images=ImageWeights(stems=("unetr_pp_encoder.downsample_layers.0.0.conv", "encoder1.conv1.conv")),

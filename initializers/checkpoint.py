@@ -14,24 +14,40 @@ from torch import nn
 from initbench.checkpoints.matching import Request, TrainedOn, load_checkpoint
 from initbench.checkpoints.reading import read_checkpoint
 from initbench.errors import UsageError
-from initbench.protocols import InitContext, initializer
+from initbench.protocols import Grid, InitContext, initializer
 
 
 @initializer(files=("path",), external=True)
 def checkpoint(
-    model: nn.Module, ctx: InitContext, /, *, path: str, axes: TrainedOn = "auto", variant: str = "", minimum: float = 0.5
+    model: nn.Module,
+    ctx: InitContext,
+    /,
+    *,
+    path: str,
+    axes: TrainedOn = "auto",
+    variant: str = "",
+    minimum: float = 0.5,
+    patch: Grid | None = None,
+    prefix: str | None = None,
+    leave: str | tuple[str, ...] = (),
 ) -> None:
-    """Copies what fits from the file `path`; output heads stay for the harness to redraw.
+    """Copies the weights of the file `path`; output heads stay for the harness to redraw. A file that fits in part is refused.
 
     `axes` is the order of the spatial axes that the weights were trained on (``DHW``, ``WHD``, or as published for this
-    network), `variant` the variant they were trained in where the file does not say, `minimum` the least share of the
-    parameters (of the part that such files cover) below which the file is refused.
+    network), `variant` the variant and `patch` the patch (D, H, W) that they were trained in, where the file does not say.
+    `prefix` is what stands before the network's keys in the file, where several sets of weights fit. `leave` names modules, of
+    the network or of the file, that need not fit; `minimum` is the least share of the parameters (of the part that such files
+    cover) that has to fit with them left out.
     """
     if axes not in ("auto", "DHW", "WHD"):
         raise UsageError(f"checkpoint: axes is auto, DHW or WHD, got {axes!r}")
     if not isinstance(minimum, int | float) or not 0 <= minimum <= 1:
         raise UsageError(f"checkpoint: minimum is a share from 0 to 1, got {minimum!r}")
-    report = load_checkpoint(model, read_checkpoint(Path(path).expanduser()), ctx.structure, Request(axes, variant, minimum))
+    if patch is not None and (len(patch) != 3 or not all(isinstance(edge, int) and edge > 0 for edge in patch)):
+        raise UsageError(f"checkpoint: patch is (D, H, W) in voxels, as in patch=(96, 96, 96), got {patch!r}")
+    left = tuple(name.strip() for name in leave.split(",")) if isinstance(leave, str) else tuple(leave)
+    asked = Request(axes, variant, minimum, patch, prefix, left)
+    report = load_checkpoint(model, read_checkpoint(Path(path).expanduser()), ctx.structure, asked)
     ctx.report(report.summary(), report.as_json())
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from initbench.checkpoints.matching import without_wrappers
+from initbench.checkpoints.locating import locate
 from initbench.checkpoints.quiet_timm import import_timm
 from initbench.checkpoints.reading import read_checkpoint
 from initbench.errors import InitbenchError, UsageError
@@ -113,7 +113,7 @@ def _from_file(path: Path, source: str, outline: Any) -> dict[str, Tensor]:
         UsageError: it has not. InitbenchError: it cannot be read.
     """
     expected = dict(outline.named_parameters())
-    tensors = without_wrappers(read_checkpoint(path).tensors, expected)
+    tensors = dict(locate(read_checkpoint(path).tensors, expected).tensors)
     absent = []
     for key in expected:
         may_be_gone = key in _PREFIX_TOKENS or _is_classifier(key, outline)

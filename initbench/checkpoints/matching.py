@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from initbench.checkpoints.locating import Located, locate, modules_of
 from initbench.checkpoints.reading import Checkpoint
-from initbench.checkpoints.report import Report
-from initbench.checkpoints.reshape import reshape
+from initbench.checkpoints.report import Report, few
+from initbench.checkpoints.reshape import Grids
 from initbench.errors import UsageError
-from initbench.protocols import FileLayout, Structure
+from initbench.protocols import FileLayout, Grid, Structure
 
-# Wrappers that training programs put around a network: DataParallel, torch.compile, Lightning, frameworks of SSL.
-_PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "network.")
+# Heads that pretexts and classifiers put on a network: no network of segmentation has a place for them.
+_HEADS = re.compile(r"(^|\.)(\w+_)?(heads?|classifier|projector|predictor|mask_token|cls_token)\d*(\.|$)")
 _RELATED = 0.25  # of a file's keys are the network's, in files for any variant of it
+_NO_KEY = "the network has no such key"
 TrainedOn = Literal["auto", "DHW", "WHD"]
 
 
@@ -30,11 +32,17 @@ class Request:
         axes: order of the spatial axes that the weights were trained on; ``auto`` is as published for this network.
         variant: the variant they were trained in, "" where the file tells.
         minimum: least share of the parameters that such a file covers.
+        patch: ``(D, H, W)`` that they were trained on, None where the file tells or it is the network's.
+        prefix: what stands before the network's keys in the file, None to find it.
+        leave: dotted names of modules, of the network or of the file, that need not fit.
     """
 
     axes: TrainedOn = "auto"
     variant: str = ""
     minimum: float = 0.5
+    patch: Grid | None = None
+    prefix: str | None = None
+    leave: tuple[str, ...] = ()
 
 
 @dataclass
@@ -45,11 +53,13 @@ class _Match:
         values: by the network's keys.
         reshaped: the network's keys whose values were resampled or reshaped.
         skipped: keys of the file that are not used, and why.
+        homeless: those among them that are trained weights and no head.
     """
 
     values: dict[str, Tensor] = field(default_factory=dict)
     reshaped: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    homeless: dict[str, str] = field(default_factory=dict)
 
 
 def load_checkpoint(model: nn.Module, checkpoint: Checkpoint, structure: Structure, request: Request) -> Report:
@@ -59,45 +69,73 @@ def load_checkpoint(model: nn.Module, checkpoint: Checkpoint, structure: Structu
         UsageError: the weights are another variant's, or fit less than the minimum; nothing was changed.
     """
     own = model.state_dict()
-    tensors = without_wrappers(checkpoint.tensors, own)
-    layout = _layout(structure.published.layouts, tensors)
+    layouts = structure.published.layouts
+    located = locate(
+        checkpoint.tensors,
+        own,
+        fits=lambda tensors: _number_that_fit(tensors, own, layouts),
+        begins=lambda key: any(re.match(layout.sign, key) for layout in layouts),
+        prefix=request.prefix,
+    )
+    layout = _layout(layouts, located.tensors)
+    if located.part:
+        layout = replace(layout, part=located.part)
     match = _Match()
-    tensors = _renamed(tensors, layout, match)
+    tensors = _renamed(located.tensors, layout, match)
     _check_backbone(checkpoint, structure)
     if sum(key in own for key in tensors) >= _RELATED * len(tensors):  # else it is another network, not another variant
         _check_variant(checkpoint, tensors, layout, structure, request)
         _check_axes(checkpoint, structure, request)
-    _match(match, tensors, own, _ties(model), structure)
-    report = _report(model, checkpoint, layout, match, structure)
-    if report.share < request.minimum:
-        raise UsageError(
-            f"checkpoint {checkpoint.path} fits {report.share:.1%} of {report.scope}, less than the minimum of "
-            f"{request.minimum:.0%} (--set init.minimum=...): is it of another backbone, size, variant or patch?\n{report.text()}"
-        )
+    _match(match, tensors, own, _ties(model), Grids(structure, request.patch or _patch(checkpoint)))
+    report = _report(model, checkpoint, layout, match, structure, located, tensors)
+    _check_fit(checkpoint, report, request)
     with torch.no_grad():
         for key, value in match.values.items():
             own[key].copy_(value)
     return report
 
 
-def without_wrappers(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under the keys that they had before a training program wrapped the network."""
-    found = dict(tensors)
-    # Wrappers wrap each other in any order, so every prefix that goes may uncover one that was tried before.
-    prefix = _wrapper(found, own)
-    while prefix:
-        found = {key.removeprefix(prefix): value for key, value in found.items()}
-        prefix = _wrapper(found, own)
-    return found
+def _number_that_fit(tensors: Mapping[str, Tensor], own: Collection[str], layouts: Sequence[FileLayout]) -> int:
+    """Counts the tensors that have a key of the network, after the renames of the kind of file."""
+    return sum(key in own for key in _renamed(tensors, _layout(layouts, tensors), _Match()))
 
 
-def _wrapper(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    """The first prefix of a training program that begins some key of the file and none of the network's; "" without one."""
-    for prefix in _PREFIXES:
-        in_file = any(key.startswith(prefix) for key in tensors)
-        if in_file and not any(key.startswith(prefix) for key in own):
-            return prefix
-    return ""
+def _patch(checkpoint: Checkpoint) -> Grid | None:
+    """The patch that a file of initbench says it was trained on."""
+    stated = checkpoint.card.get("patch_size")
+    if isinstance(stated, list) and len(stated) == 3 and all(isinstance(edge, int) and edge > 0 for edge in stated):
+        return stated[0], stated[1], stated[2]
+    return None
+
+
+def _check_fit(checkpoint: Checkpoint, report: Report, request: Request) -> None:
+    """Refuses a file that fits the network in part only: what it is taken for would not be what it is.
+
+    Raises:
+        UsageError: names what has no place or no weights, and how to leave it out.
+    """
+    if report.share < request.minimum:
+        raise UsageError(
+            f"checkpoint {checkpoint.path} fits {report.share:.1%} of {report.scope}, less than the minimum of "
+            f"{request.minimum:.0%} (--set init.minimum=...): is it of another backbone, size, variant or patch?\n{report.text()}"
+        )
+    homeless = {key: why for key, why in report.homeless.items() if not is_part(key, request.leave)}
+    lacking = [key for key in report.lacking if not is_part(key, request.leave)]
+    if not homeless and not lacking:
+        return
+    said = [f"checkpoint {checkpoint.path} does not fit the network whole; nothing was loaded."]
+    if homeless:
+        shown = [key if why == _NO_KEY else f"{key} ({why})" for key, why in homeless.items()]
+        said.append(f"In the file and without a place in the network, {len(shown)}: {few(shown)}.")
+    if lacking:
+        said.append(f"In the network and not in the file, {len(lacking)}: {few(lacking)}.")
+    names = modules_of([*homeless, *lacking], [key for key in report.loaded if key not in homeless])
+    leave = names[0] if len(names) == 1 else ",".join(names)
+    said.append(
+        "Is it of another size, variant or patch, or cut short? To load the rest all the same, name what is left out: "
+        f"--set init.leave={leave}"
+    )
+    raise UsageError("\n".join(said))
 
 
 def _layout(layouts: Sequence[FileLayout], tensors: Mapping[str, Tensor]) -> FileLayout:
@@ -150,7 +188,8 @@ def _check_variant(
         key = next((key for key in tensors if re.search(sign.pattern, key)), None)
         if (key is not None) != sign.expected:
             shown = f"it has {key}" if key else f"it has no key with {sign.pattern}"
-            raise UsageError(f"checkpoint {checkpoint.path} is of another variant ({shown}); {_use(structure, sign.otherwise)}")
+            variant = next(iter(layout.variants), sign.otherwise)
+            raise UsageError(f"checkpoint {checkpoint.path} is of another variant ({shown}); {_use(structure, variant)}")
     known = str(checkpoint.card.get("variant", "")) or request.variant
     fits = (known,) if known else layout.variants
     if fits and own not in fits:
@@ -206,36 +245,39 @@ def _match(
     tensors: Mapping[str, Tensor],
     own: Mapping[str, Tensor],
     ties: Mapping[str, Sequence[str]],
-    structure: Structure,
+    grids: Grids,
 ) -> None:
-    for key in tensors:
-        if key not in own:
-            match.skipped[key] = "the network has no such key"
-        elif is_part(key, structure.heads):
+    heads = grids.structure.heads
+    for key, value in tensors.items():
+        if is_part(key, heads):
             match.skipped[key] = "output head, redrawn for every init"
+        elif key not in own:
+            match.skipped[key] = _NO_KEY
+            if value.is_floating_point() and not _HEADS.search(key):
+                match.homeless[key] = match.skipped[key]
     for key, target in own.items():
         # Of two names for one parameter the last counts, as in an ordinary load_state_dict.
         source = next((name for name in reversed(ties.get(key, [key])) if name in tensors), None)
-        if source is None or is_part(key, structure.heads):
+        if source is None or is_part(key, heads):
             continue
         value = tensors[source]
         if key in tensors and not torch.equal(tensors[key], value):
             match.skipped[key] = f"one parameter with {source}, which has another value and counts"
         if target.is_floating_point():
-            _match_value(match, key, value, target, structure)
+            _match_value(match, key, value, target, grids)
         elif target.ndim == 0:  # a counter of batches
             match.values[key] = value
         elif not torch.equal(value, target):
             match.skipped[key] = "an index table other than the network's: its attention reads positions in another order"
 
 
-def _match_value(match: _Match, key: str, value: Tensor, target: Tensor, structure: Structure) -> None:
-    fitted = reshape(value, target.shape, structure.published.grid_of(key))
+def _match_value(match: _Match, key: str, value: Tensor, target: Tensor, grids: Grids) -> None:
+    fitted, why = grids.fit(key, value, target.shape)
     if fitted is None:
-        match.skipped[key] = f"shape {tuple(value.shape)}, the network has {tuple(target.shape)}"
+        match.skipped[key] = match.homeless[key] = why
         return
     match.values[key] = fitted
-    if value.shape != target.shape:
+    if fitted is not value:
         match.reshaped.append(key)
 
 
@@ -253,7 +295,26 @@ def sizes(model: nn.Module, structure: Structure) -> dict[str, int]:
     }
 
 
-def _report(model: nn.Module, checkpoint: Checkpoint, layout: FileLayout, match: _Match, structure: Structure) -> Report:
+def _report(
+    model: nn.Module,
+    checkpoint: Checkpoint,
+    layout: FileLayout,
+    match: _Match,
+    structure: Structure,
+    located: Located,
+    tensors: Mapping[str, Tensor],
+) -> Report:
+    """What went where, with the sizes of both sides.
+
+    Args:
+        model: the network.
+        checkpoint: the file.
+        layout: how its keys were read.
+        match: where its tensors go.
+        structure: of the network.
+        located: where in the file they lie.
+        tensors: by the keys that the network has for them.
+    """
     wanted = sizes(model, structure)
     loaded, missing = {}, []
     for key, size in wanted.items():
@@ -271,4 +332,19 @@ def _report(model: nn.Module, checkpoint: Checkpoint, layout: FileLayout, match:
         skipped=match.skipped,
         missing=tuple(missing),
         buffers=tuple(key for key, _ in model.named_buffers() if key in match.values),
+        prefix=located.prefix,
+        others=located.others,
+        elsewhere=located.elsewhere,
+        homeless=match.homeless,
+        brought=_brought(match, tensors, structure),
     )
+
+
+def _brought(match: _Match, tensors: Mapping[str, Tensor], structure: Structure) -> dict[str, int]:
+    """The trained weights of a file with their sizes, without heads."""
+    found = {}
+    for key, value in tensors.items():
+        head = is_part(key, structure.heads) or (_HEADS.search(key) and key not in match.values)
+        if value.is_floating_point() and not head:
+            found[key] = value.numel()
+    return found

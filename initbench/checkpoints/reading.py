@@ -19,18 +19,27 @@ from torch import Tensor
 
 from initbench.errors import InitbenchError, UsageError
 
-# Where training programs put the weights in what they save: MONAI and nnU-Net v1; nnU-Net v2; others.
-_PLACES = ("state_dict", "network_weights", "model_state_dict", "model", "net")
 _ZIP = b"PK\3\4"  # how the archives begin that torch writes since 1.6
 _SCALAR = np.float64().__reduce__()[0]
-# What a `.model` of nnU-Net v1 holds beside tensors: curves and best values as numpy floats. It was written by numpy 1.
+# What training programs save beside tensors: epochs, best values and curves as numpy's numbers, also as numpy 1 wrote them.
 _ALLOWED: list[Any] = [
     (_SCALAR, "numpy.core.multiarray.scalar"),
     (_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype,
-    np.dtypes.Float32DType,
-    np.dtypes.Float64DType,
+    *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdgFDG"},  # numpy's codes of truth values, integers, floats, complex
 ]
+_HEAD = 64  # bytes that tell what a file is
+_DEEPEST = 8  # containers in containers; weights lie below one or two keys
+_OPTIMIZER = {"state", "param_groups"}  # the keys of what every optimizer of torch saves
+# How files begin that are saved or downloaded in place of weights, and what to do.
+_NO_WEIGHTS = (
+    (re.compile(rb"version https://git-lfs"), "is a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`"),
+    (re.compile(rb"\s*<(!doctype|html|\?xml|head|body)", re.IGNORECASE), "is a web page; the download failed, so fetch it again"),
+    (re.compile(rb'\s*[{\[]\s*["{\[\]}]'), "is a text of JSON, perhaps a server's error message; fetch it again"),
+    (re.compile(rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!"), "is a compressed archive; unpack it first"),
+    (re.compile(rb"\x89HDF"), "is an HDF5 file of Keras or TensorFlow; save the weights with torch or as safetensors"),
+    (re.compile(rb"\x93NUMPY"), "is an array of numpy; save the weights with torch or as safetensors"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Checkpoint:
     """What a file holds.
 
     Attributes:
-        tensors: by key, on the CPU.
+        tensors: all of them by their dotted keys in the file, on the CPU: ``state_dict.module.stem.weight``.
         card: what initbench wrote about them; empty for files from elsewhere.
     """
 
@@ -56,18 +65,31 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise UsageError(f"there is no checkpoint {path} ({path.resolve()})")
-    if _is_safetensors(path):
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    _check_head(path, head)
+    if _is_safetensors(path, head):
         return Checkpoint(path, *_read_safetensors(path))
     content = _read_pickle(path)
     return Checkpoint(path, _weights(path, content), _card(content.get("initbench")))
 
 
-def _is_safetensors(path: Path) -> bool:
-    if path.suffix == ".safetensors":
-        return True
-    with path.open("rb") as file:
-        head = file.read(9)
-    return head[8:9] == b"{"  # eight bytes of length, then JSON; torch files are zip archives or pickles
+def _check_head(path: Path, head: bytes) -> None:
+    """Refuses what is no file of weights at all, with what it is.
+
+    Raises:
+        InitbenchError: it is empty, or begins as something else does.
+    """
+    if not head:
+        raise InitbenchError(f"checkpoint {path} is an empty file; copy or download it again")
+    for begins, what in _NO_WEIGHTS:
+        if begins.match(head):
+            raise InitbenchError(f"checkpoint {path} {what}")
+
+
+def _is_safetensors(path: Path, head: bytes) -> bool:
+    # Eight bytes of length, then JSON; torch files are zip archives or pickles.
+    return path.suffix == ".safetensors" or head[8:9] == b"{"
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -109,13 +131,18 @@ def _check_archive(path: Path) -> None:
     """Compares the checksums of an archive's members, which torch writes and passes over when it reads.
 
     Raises:
-        ValueError: the bytes of a member are others than when it was written.
+        ValueError: torch did not save it, or the bytes of a member are others than when it was written.
         zipfile.BadZipFile: the archive is damaged elsewhere.
     """
     with path.open("rb") as file:
         if file.read(len(_ZIP)) != _ZIP:
             return  # a pickle alone, as torch wrote until 1.6, has no checksum
     with zipfile.ZipFile(path) as archive:
+        names = [name.rpartition("/")[2] for name in archive.namelist()]
+        if "constants.pkl" in names:
+            raise ValueError("it is a TorchScript program; save the weights alone, torch.save(model.state_dict(), ...)")
+        if "data.pkl" not in names:
+            raise ValueError(f"it is an archive of other files, {', '.join(names[:3])}; unpack it")
         damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(
@@ -131,23 +158,28 @@ def _allowed() -> Iterator[None]:
 
 
 def _weights(path: Path, content: Any) -> dict[str, Tensor]:
-    """The tensors of the first place that has some: where training programs put them, then the top of the file.
+    """All tensors in a file, by their dotted keys from its top on; the state of optimizers is left out.
 
     Raises:
         InitbenchError: there are none.
     """
     if not isinstance(content, Mapping):
         raise InitbenchError(f"checkpoint {path} holds {type(content).__name__} and no dictionary of weights")
-    places = [content[key] for key in _PLACES if key in content]
-    for place in (*places, content):
-        tensors = _tensors(place)
-        if tensors:
-            return tensors
-    keys = ", ".join(map(str, list(content)[:8]))
-    raise InitbenchError(f"checkpoint {path} holds no weights under {', '.join(_PLACES)} or at its top; it has {keys}")
+    found = dict(_tensors(content))
+    if not found:
+        keys = ", ".join(map(str, list(content)[:8]))
+        raise InitbenchError(f"checkpoint {path} holds no weights; it has {keys or 'nothing'}")
+    return found
 
 
-def _tensors(value: Any) -> dict[str, Tensor]:
-    if not isinstance(value, Mapping):
-        return {}
-    return {str(key): item for key, item in value.items() if isinstance(item, Tensor)}
+def _tensors(value: Any, before: str = "", seen: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in a container, by dotted keys."""
+    if isinstance(value, list | tuple):  # the members of an ensemble, say
+        value = dict(enumerate(value))
+    if not isinstance(value, Mapping) or value.keys() >= _OPTIMIZER:
+        return
+    for key, item in value.items():
+        if isinstance(item, Tensor):
+            yield f"{before}{key}", item
+        elif len(seen) < _DEEPEST and id(item) not in seen:
+            yield from _tensors(item, f"{before}{key}.", (*seen, id(item)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,11 @@ class Report:
         skipped: keys of the file that were not used, and why.
         missing: parameters that keep what they had.
         buffers: buffers that were taken over (norm statistics, index tables).
+        prefix: what stands before the network's keys in the file.
+        others: prefixes behind which other weights of the file would fit as well.
+        elsewhere: keys of the file that stand behind no such prefix: optimizers, teachers, queues.
+        brought: the file's trained weights, with their sizes.
+        homeless: trained weights of the file that have no place in the network, and why.
     """
 
     file: str
@@ -33,6 +38,11 @@ class Report:
     skipped: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     buffers: tuple[str, ...] = ()
+    prefix: str = ""
+    others: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    brought: Mapping[str, int] = field(default_factory=dict)
+    homeless: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def scope(self) -> str:
@@ -52,6 +62,18 @@ class Report:
         return sum(self.loaded.values()) / max(1, sum(self.wanted.values()))
 
     @property
+    def share_of_file(self) -> float:
+        """Share of the file's trained weights that the network took."""
+        homeless = sum(self.brought.get(key, 0) for key in self.homeless)
+        return 1 - homeless / max(1, sum(self.brought.values()))
+
+    @property
+    def lacking(self) -> list[str]:
+        """Parameters that such a file covers, and that are not in this one."""
+        inside = [key for key in self.missing if not self.part or key.startswith(f"{self.part}.")]
+        return [key for key in inside if key not in self.homeless]
+
+    @property
     def groups(self) -> dict[str, float]:
         """Share loaded per top-level module."""
         loaded = _by_module(self.loaded)
@@ -62,18 +84,26 @@ class Report:
         matched = len(self.loaded) - len(self.reshaped)
         return (
             f"{self.file}: {self.share_of_network:.1%} of the parameters ({matched} matched, {len(self.reshaped)} reshaped, "
-            f"{len(self.skipped)} skipped, {len(self.missing)} missing)"
+            f"{len(self.skipped)} skipped, {len(self.missing)} missing), from {self.share_of_file:.1%} of the file's weights"
         )
 
-    def text(self, most: int = 6) -> str:
-        """Several lines for people; at most `most` keys of a kind."""
+    def text(self) -> str:
+        """Several lines for people; a few keys of a kind."""
         lines = [self.summary(), f"read as: {self.layout}"]
+        if self.prefix:
+            lines.append(f"keys stand behind {self.prefix!r} in the file")
+        if self.others:
+            lines.append(f"other weights fit as well, behind {few(self.others)}: --set init.prefix=... takes them")
         lines.append("by group: " + ", ".join(f"{name} {share:.0%}" for name, share in self.groups.items()))
         skipped = [f"{key} ({why})" for key, why in self.skipped.items()]
-        for title, keys in (("reshaped", self.reshaped), ("skipped", skipped), ("missing", self.missing)):
+        for title, keys in (
+            ("reshaped", self.reshaped),
+            ("skipped", skipped),
+            ("missing", self.missing),
+            ("elsewhere in the file", self.elsewhere),
+        ):
             if keys:
-                more = f", and {len(keys) - most} more" if len(keys) > most else ""
-                lines.append(f"{title}: {', '.join(keys[:most])}{more}")
+                lines.append(f"{title}: {few(keys)}")
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
@@ -81,12 +111,16 @@ class Report:
         return {
             "file": self.file,
             "layout": self.layout,
+            "prefix": self.prefix,
+            "others": list(self.others),
             "share": self.share_of_network,
+            "share_of_file": self.share_of_file,
             "groups": self.groups,
             "matched": [key for key in self.loaded if key not in self.reshaped],
             "reshaped": list(self.reshaped),
             "skipped": dict(self.skipped),
             "missing": list(self.missing),
+            "elsewhere": list(self.elsewhere),
             "buffers": list(self.buffers),
         }
 
@@ -97,3 +131,9 @@ def _by_module(sizes: Mapping[str, int]) -> Counter[str]:
     for key, size in sizes.items():
         sums[key.partition(".")[0]] += size
     return sums
+
+
+def few(keys: Sequence[str], most: int = 6) -> str:
+    """The first keys, and how many more there are."""
+    more = f", and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more

@@ -2,40 +2,92 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from initbench.protocols import Grid
+from initbench.protocols import Grid, Structure
 
 
-def reshape(value: Tensor, shape: torch.Size, grid: Grid | None) -> Tensor | None:
-    """A weight of a file in the shape of the network's parameter.
+@dataclass(frozen=True)
+class Grids:
+    """Brings weights of a file into the network's form; knows which of them belong to a grid of tokens.
 
-    Args:
-        value: as stored.
-        shape: of the network's parameter.
-        grid: of a table of positions, None for everything else.
-
-    Returns:
-        None where it has no such form.
+    Attributes:
+        structure: of the network.
+        patch: ``(D, H, W)`` that the weights were trained on, None where nobody says it.
     """
-    if value.shape == shape:
-        return value
-    found = patch_embedding(value, shape) if grid is None else resample(value, grid)
-    return found if found is not None and found.shape == shape else None
+
+    structure: Structure
+    patch: Grid | None = None
+
+    def fit(self, key: str, value: Tensor, shape: torch.Size) -> tuple[Tensor | None, str]:
+        """A weight of a file in the shape of the network's parameter.
+
+        Args:
+            key: of the network.
+            value: as stored.
+            shape: of the network's parameter.
+
+        Returns:
+            The weight, None where it has no such form; and then why.
+        """
+        published = self.structure.published
+        grid, tokens = published.grid_of(key), published.tokens_of(key)
+        if grid is not None:
+            return self._positions(value, shape, grid)
+        if tokens is not None and self._trained_on(tokens) not in (None, tokens):
+            return None, f"made for a grid of {self._trained_on(tokens)} tokens, the network has {tokens}"
+        fitted = value if value.shape == shape else patch_embedding(value, shape)
+        if fitted is None:
+            return None, f"shape {tuple(value.shape)}, the network has {tuple(shape)}"
+        return fitted, ""
+
+    def _positions(self, table: Tensor, shape: torch.Size, grid: Grid) -> tuple[Tensor | None, str]:
+        """A table of positions: equal shapes are equal meaning only where the grids are equal."""
+        theirs = self._trained_on(grid) or (grid if table.shape == shape else _cube(table))
+        if theirs == grid and table.shape == shape:
+            return table, ""
+        resampled = resample(table, theirs, grid) if theirs is not None else None
+        if resampled is None or resampled.shape != shape:
+            said = f"shape {tuple(table.shape)}, the network has {tuple(shape)}"
+            return None, f"{said}; --set init.patch=D,H,W says on which patch they were trained"
+        return resampled, ""
+
+    def _trained_on(self, grid: Grid) -> Grid | None:
+        """The grid that the weights were trained on, in the order of `grid`; None where nobody says it, or it is none."""
+        if self.patch is None:
+            return None
+        turned = self.structure.axes == "WHD"
+        ours, theirs = self.structure.patch_size, self.patch
+        if turned:
+            ours, theirs = ours[::-1], theirs[::-1]
+        found = []
+        for cells, edge, trained in zip(grid, ours, theirs, strict=True):
+            if (trained * cells) % edge:
+                return None
+            found.append(trained * cells // edge)
+        return found[0], found[1], found[2]
 
 
-def resample(table: Tensor, grid: Grid) -> Tensor | None:
-    """Positions ``(1, N, C)`` of a cubic patch resampled to `grid`, trilinear, as is done for ViTs.
-
-    Returns:
-        None where N is no cube, so that the arrangement of the positions is not known.
-    """
+def _cube(table: Tensor) -> Grid | None:
+    """The grid of a table ``(1, N, C)`` where N is a cube: most networks are trained on cubic patches."""
     edge = round(table.shape[1] ** (1 / 3)) if table.ndim == 3 else 0
-    if edge == 0 or edge**3 != table.shape[1]:
+    return (edge, edge, edge) if edge and edge**3 == table.shape[1] else None
+
+
+def resample(table: Tensor, theirs: Grid, grid: Grid) -> Tensor | None:
+    """Positions ``(1, N, C)`` of the grid `theirs`, resampled to `grid`, trilinear, as is done for ViTs.
+
+    Returns:
+        None where the table has another number of positions.
+    """
+    if table.ndim != 3 or table.shape[:2] != (1, math.prod(theirs)):
         return None
-    volume = table.float().reshape(1, edge, edge, edge, -1).movedim(-1, 1)
+    volume = table.float().reshape(1, *theirs, -1).movedim(-1, 1)
     return functional.interpolate(volume, grid, mode="trilinear").flatten(2).transpose(1, 2)
 
 

@@ -95,6 +95,8 @@ class Published:
         layouts: kinds of files with keys of their own; several may match one file.
         positions: tables of positions ``(1, N, C)`` (regular expressions on keys) and their grid in the order of the rows;
             such a table is resampled where the weights are of another patch.
+        tokens: other weights with an axis of tokens (regular expressions on keys) and the grid of these tokens. They cannot be
+            resampled, so weights of another grid are refused, also where it has as many tokens.
         lookalikes: variants whose weights fit this network in every key and shape, and mean something else.
         signs: keys that tell files for this variant from files for another.
         images: where weights that were published for images belong.
@@ -104,16 +106,25 @@ class Published:
     turned: str = ""
     layouts: tuple[FileLayout, ...] = ()
     positions: Mapping[str, Grid] = field(default_factory=dict)
+    tokens: Mapping[str, Grid] = field(default_factory=dict)
     lookalikes: tuple[str, ...] = ()
     signs: tuple[KeySign, ...] = ()
     images: ImageWeights = field(default_factory=ImageWeights)
 
     def grid_of(self, key: str) -> Grid | None:
         """The grid of a table of positions, in the order of its rows; None where the key names no such table."""
-        for pattern, grid in self.positions.items():
-            if re.fullmatch(pattern, key):
-                return grid
-        return None
+        return _grid(self.positions, key)
+
+    def tokens_of(self, key: str) -> Grid | None:
+        """The grid of the tokens that another weight has an axis of; None where it has no such axis."""
+        return _grid(self.tokens, key)
+
+
+def _grid(grids: Mapping[str, Grid], key: str) -> Grid | None:
+    for pattern, grid in grids.items():
+        if re.fullmatch(pattern, key):
+            return grid
+    return None
 
 
 @dataclass(frozen=True)

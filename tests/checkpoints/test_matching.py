@@ -97,9 +97,14 @@ def test_lung_and_acdc_are_one_network() -> None:
 # --- report and minimum -----------------------------------------------------------------------------------------------
 
 
-def test_other_shapes_are_skipped_and_said() -> None:
+def test_other_shapes_are_refused_until_they_are_left_out_by_name() -> None:
     model = build("unetr", channels=2)
-    report = put(model, trained("unetr"), axes="DHW")
+    with pytest.raises(UsageError, match=r"does not fit the network whole") as caught:
+        put(model, trained("unetr"), axes="DHW")
+    assert "without a place in the network, 3: vit.patch_embedding" in str(caught.value)
+    leave = str(caught.value).rpartition("--set init.leave=")[2].split(",")
+    assert leave == ["vit.patch_embedding.patch_embeddings.1.weight", "encoder1.layer.conv1", "encoder1.layer.conv3"]
+    report = put(model, trained("unetr"), axes="DHW", leave=tuple(leave))
     key = "encoder1.layer.conv1.conv.weight"
     assert report.skipped[key] == "shape (8, 1, 3, 3, 3), the network has (8, 2, 3, 3, 3)"
     assert key in report.missing
@@ -126,11 +131,17 @@ def test_the_share_is_counted_by_hand() -> None:
     structure = structure_of(build("unetr"))
     bare = type(structure)((1, 1, 1), (), ())
     report = load_checkpoint(
-        model, Checkpoint(Path("x.pt"), {"a.weight": torch.ones(2, 3), "c": torch.ones(1)}), bare, Request(minimum=0.1)
+        model,
+        Checkpoint(Path("x.pt"), {"a.weight": torch.ones(2, 3), "c": torch.ones(2), "q.head.w": torch.ones(9)}),
+        bare,
+        Request(minimum=0.1, leave=("a.bias", "b", "c")),
     )
     assert report.share == 6 / 16
+    assert report.share_of_file == 6 / 8
     assert report.groups == {"a": 6 / 8, "b": 0}
-    assert report.summary() == "x.pt: 37.5% of the parameters (1 matched, 0 reshaped, 1 skipped, 2 missing)"
+    assert report.summary() == (
+        "x.pt: 37.5% of the parameters (1 matched, 0 reshaped, 2 skipped, 2 missing), from 75.0% of the file's weights"
+    )
     json.dumps(report.as_json(), allow_nan=False)
     assert bool((model[0].weight == 1).all())
 
@@ -163,7 +174,9 @@ def test_initialize_reports(tmp_path: Path) -> None:
 
 
 def test_a_parameter_nobody_takes_is_refused() -> None:
-    with pytest.raises(UsageError, match="no initializer of this sweep takes paht; they take axes, minimum, path, variant"):
+    with pytest.raises(
+        UsageError, match="no initializer of this sweep takes paht; they take axes, leave, minimum, patch, path, prefix, variant"
+    ):
         initbench.initialize(build("unetr"), "checkpoint", assignments=["init.paht=x"])
     with pytest.raises(UsageError, match="needs path"):
         initbench.initialize(build("unetr"), "checkpoint")

@@ -110,11 +110,33 @@ def test_positions_of_another_patch_are_resampled() -> None:
     assert table[-1, 0, 0, 0] == 1
 
 
-def test_positions_that_are_no_cube_are_left() -> None:
-    report = put(build("unetr", patch=(64, 64, 64)), trained("unetr"), axes="DHW")
-    assert "shape" in report.skipped["vit.patch_embedding.position_embeddings"]
-    assert report.missing == ("vit.patch_embedding.position_embeddings",)
-    assert resample(torch.ones(1, 6, 4), (2, 2, 2)) is None
+def test_positions_that_are_no_cube_are_resampled_once_their_patch_is_said() -> None:
+    with pytest.raises(UsageError, match=r"position_embeddings \(shape.*init\.patch=D,H,W"):
+        put(build("unetr", patch=(64, 64, 64)), trained("unetr"), axes="DHW")
+    report = put(build("unetr", patch=(64, 64, 64)), trained("unetr"), axes="DHW", patch=PATCHES["unetr"])
+    assert (report.share, report.reshaped) == (1, ("vit.patch_embedding.position_embeddings",))
+    assert resample(torch.ones(1, 6, 4), (2, 2, 2), (4, 4, 4)) is None
+
+
+def test_equal_numbers_of_positions_are_no_equal_grids() -> None:
+    """A patch of 32 x 48 x 16 has the six positions that one of 16 x 48 x 32 has, in another arrangement."""
+    key = "vit.patch_embedding.position_embeddings"
+    state = trained("unetr")
+    told = put(build("unetr", patch=(16, 48, 32)), state, axes="DHW", patch=(32, 48, 16))
+    assert told.reshaped == (key,)
+    same = build("unetr")
+    assert put(same, state, axes="DHW", patch=(32, 48, 16)).reshaped == ()
+    assert torch.equal(same.state_dict()[key], state[key])
+
+
+def test_projections_of_tokens_of_another_grid_are_refused_though_they_have_one_shape() -> None:
+    state = trained("unetrpp")
+    assert put(build("unetrpp"), state, patch=PATCHES["unetrpp"]).share == 1
+    turned = (64, 32, 32)
+    with pytest.raises(UsageError, match=r"E\.weight \(made for a grid of \(32, 8, 8\) tokens, the network has \(16, 16, 8\)\)"):
+        put(build("unetrpp"), trained("unetrpp", patch=turned), patch=turned)
+    # Without the patch nothing tells them apart.
+    assert put(build("unetrpp"), trained("unetrpp", patch=turned)).share == 1
 
 
 def test_patch_embedding_of_a_hand_worked_case() -> None:
