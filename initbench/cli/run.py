@@ -60,12 +60,16 @@ def run(
             rich_help_panel=HOW_LONG,
         ),
     ] = 5.0,
+    skip_refused: Annotated[
+        bool,
+        typer.Option("--skip-refused", help="Run the others where some runs cannot be.", rich_help_panel=HOW_LONG),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Run a study: inits × backbones × data sets × seeds.
 
-    Runs that are finished are not run again, and interrupted ones go on. Exits with 1 where a run failed, with 2 where one was
-    refused.
+    Every run is looked at before the first step, and where one cannot be, none is. Runs that are finished are not run again, and
+    interrupted ones go on. Exits with 1 where a run failed, with 2 where one was refused.
     """
     study.check_names()
     console = Console(stderr=json)
@@ -78,7 +82,7 @@ def run(
             checkpoint_every=60 * checkpoint_every,
         )
     _announce(console, requests, study.protocol)
-    _perform_and_tell(requests, study.jobs, console, json=json)
+    _perform_and_tell(requests, study.jobs, console, json=json, skip_refused=skip_refused)
 
 
 @command
@@ -106,11 +110,17 @@ def retry(
     with under_way(console, "loading torch"):
         from initbench.harness.request import from_json
     _check_out(out)
-    _perform_and_tell([from_json(run.request, out=out) for run in chosen], jobs, console, json=json)
+    _perform_and_tell([from_json(run.request, out=out) for run in chosen], jobs, console, json=json, skip_refused=True)
 
 
-def perform(requests: Sequence[RunRequest], jobs: int, console: Console) -> list[Outcome]:
+def perform(requests: Sequence[RunRequest], jobs: int, console: Console, *, skip_refused: bool = True) -> list[Outcome]:
     """Runs what is missing of a plan under a display, where runs can be written at all.
+
+    Args:
+        requests: the runs.
+        jobs: processes at a time.
+        console: where progress is shown.
+        skip_refused: whether the others are run where some cannot be.
 
     Raises:
         InterruptedRunError: Ctrl-C twice: runs in hand were stopped at once.
@@ -121,19 +131,26 @@ def perform(requests: Sequence[RunRequest], jobs: int, console: Console) -> list
     _check_out(requests[0].out)
     try:
         with interrupt.handled(), Display(requests, console) as display:
-            return run_planned(requests, jobs, display)
+            return run_planned(requests, jobs, display, skip_refused=skip_refused)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"stopped at once; {GO_ON}") from None
 
 
-def _perform_and_tell(requests: Sequence[RunRequest], jobs: int, console: Console, *, json: bool) -> None:
+def _perform_and_tell(requests: Sequence[RunRequest], jobs: int, console: Console, *, json: bool, skip_refused: bool) -> None:
     """Runs what is missing, prints how the runs ended, and exits with the code for it."""
     out = requests[0].out
     started = time.perf_counter()
-    outcomes = perform(requests, jobs, console)
+    outcomes = perform(requests, jobs, console, skip_refused=skip_refused)
     states = Counter(outcome.state for outcome in outcomes)
     if json:
         write_json([_plain(outcome) for outcome in outcomes])
+    elif states["refused"] and not skip_refused:
+        console.print(
+            f"Nothing was run: {states['refused']} of {len(outcomes)} runs cannot be, for the reasons above. Change them, or add "
+            "--skip-refused to run the others.",
+            highlight=False,
+            soft_wrap=True,
+        )
     else:
         counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
         console.print(f"{len(outcomes)} runs in {time.perf_counter() - started:.0f} s: {counted}", highlight=False)

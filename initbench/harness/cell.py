@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from initbench import digest, registry, seeding
-from initbench.choices import Budget, Protocol
+from initbench.choices import BASELINE, Budget, Protocol
 from initbench.datasets import splits
 from initbench.datasets.open import open_dataset
 from initbench.errors import InitbenchError, UsageError
@@ -187,8 +187,13 @@ def reported_patients(request: RunRequest) -> int | None:
         return None
 
 
-def resolve_cell(request: RunRequest, progress: Progress | None = None) -> Cell:
+def resolve_cell(request: RunRequest, progress: Progress | None = None, prepared: PreparedBlocks | None = None) -> Cell:
     """Makes every choice of a request; preprocesses the data where the cache lacks them.
+
+    Args:
+        request: the run.
+        progress: told of the preprocessing.
+        prepared: keeps what inits share, for the other cells of the study.
 
     Raises:
         UsageError: something asked for does not exist or does not fit together. DataError: the data are unusable.
@@ -199,8 +204,8 @@ def resolve_cell(request: RunRequest, progress: Progress | None = None) -> Cell:
     init = registry.find("initializer", request.init)
     init.check()
     precision = resolve_precision(request.precision, resolve_device(request.device, request.index))
-    chosen = choose(request, progress)
-    prepared = chosen.prepare(progress)
+    block = (prepared or PreparedBlocks()).of(request, progress)
+    chosen = block.choices
     cell = Cell(
         request=request,
         init=init,
@@ -210,7 +215,7 @@ def resolve_cell(request: RunRequest, progress: Progress | None = None) -> Cell:
         backbone=chosen.backbone,
         variant=chosen.variant,
         recipe=chosen.recipe,
-        prepared=prepared,
+        prepared=block.data,
         precision=precision,
         identity={},
     )
@@ -218,15 +223,42 @@ def resolve_cell(request: RunRequest, progress: Progress | None = None) -> Cell:
     return replace(cell, identity=_identity(cell))
 
 
-class Cells:
-    """The cells that this process resolved, each once: the seeds of a cell have everything else in common.
+@dataclass(frozen=True)
+class PreparedBlock:
+    """What the inits of a block share."""
 
-    Attributes:
-        rehearsed: ids of the cells whose init was tried on the network, before hours of training.
-    """
+    choices: Choices
+    data: Prepared
+
+
+class PreparedBlocks:
+    """The blocks of a study, each chosen and prepared once: to look at hundreds of files again for every init takes minutes."""
 
     def __init__(self) -> None:
-        self.rehearsed: set[str] = set()
+        self._known: dict[RunRequest, PreparedBlock] = {}
+
+    def of(self, request: RunRequest, progress: Progress | None = None) -> PreparedBlock:
+        """The block of a request.
+
+        Args:
+            request: whose init, seed and protocol have no part in it.
+            progress: told of the preprocessing.
+
+        Raises:
+            UsageError, DataError: as `choose` and `Choices.prepare`.
+        """
+        key = replace(request, init=Spec(BASELINE), seed=0, index=0, protocol="equal-total")
+        if key not in self._known:
+            choices = choose(request, progress)
+            self._known[key] = PreparedBlock(choices, choices.prepare(progress))
+        return self._known[key]
+
+
+class Cells:
+    """The cells that this process resolved, each once: the seeds of a cell have everything else in common."""
+
+    def __init__(self) -> None:
+        self._blocks = PreparedBlocks()
         self._known: dict[tuple[RunRequest, str], tuple[Cell, dict[str, str]]] = {}
 
     def resolve(self, request: RunRequest, progress: Progress | None = None) -> Cell:
@@ -242,7 +274,7 @@ class Cells:
         key = replace(request, seed=0, index=0), str(resolve_device(request.device, request.index))
         cell, files = self._known.get(key, (None, {}))
         if cell is None or files != registry.file_digests(cell.init):
-            cell = resolve_cell(request, progress)
+            cell = resolve_cell(request, progress, self._blocks)
             self._known[key] = cell, registry.file_digests(cell.init)
         return replace(cell, request=request)
 

@@ -29,6 +29,8 @@ class Context:
     identity: str
     steps: int = 0
     mask_patch: int = 16
+    taps: tuple[int, ...] | None = None
+    depths: tuple[int, ...] = ()
     sampler: Callable[[], UnlabelledSampler] | None = None
     guided: Callable[[], GuidedSampler] | None = None
     construct: Callable[[str], nn.Module] | None = None
@@ -93,9 +95,9 @@ class Context:
             raise DivergedError("pretext", result.diverged_at)
 
     def report(self, summary: str, details: Mapping[str, Any]) -> None:
-        """Puts on record what the initializer says it did."""
-        self.reported.clear()
-        self.reported |= {"summary": summary, **details}
+        """Puts on record what the initializer says it did, beside what it said before."""
+        before = self.reported.get("summary")
+        self.reported |= {**details, "summary": f"{before}; {summary}" if before else summary}
 
 
 class DivergedError(InitbenchError):

@@ -18,6 +18,7 @@ from initbench.harness.cell import Cell, Cells
 from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.memory import out_of_memory
 from initbench.harness.record import failed_record
+from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import RunRequest
 from initbench.harness.run import Run
 from initbench.protocols import NoProgress, Progress
@@ -48,29 +49,23 @@ class Outcome:
     remarks: tuple[str, ...] = ()
 
 
-def look_up(request: RunRequest, cells: Cells, progress: Progress | None = None) -> Outcome:
+def look_up(request: RunRequest, cells: Cells, rehearsals: Rehearsals, progress: Progress | None = None) -> Outcome:
     """What is known of a request without a run: its result is there, or it cannot be run, or it is pending.
-
-    An init that brings weights in a file is tried on the network, so that a file that does not fit is said before hours of
-    training.
 
     Args:
         request: the run.
         cells: keeps what was resolved, for `execute`.
+        rehearsals: tries the init in the cell, so that what cannot be is said before hours of training.
         progress: told of the preprocessing.
     """
     found = _resolve(request, cells, progress or NoProgress())
     if isinstance(found, Outcome):
         return found
-    pending = Outcome(request, "pending", folder_of(found), None, remarks=found.prepared.remarks)
-    if not found.init_info.files or found.init_info.learned or found.id in cells.rehearsed:
-        return pending
     try:
-        Run(found, folder_of(found), NoProgress()).rehearse()
+        rehearsals.check(found)
     except Exception as error:
         return _not_begun(request, error)
-    cells.rehearsed.add(found.id)
-    return pending
+    return Outcome(request, "pending", folder_of(found), None, remarks=found.prepared.remarks)
 
 
 def _resolve(request: RunRequest, cells: Cells, progress: Progress) -> Outcome | Cell:

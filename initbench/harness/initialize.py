@@ -88,6 +88,8 @@ def initialize(
         identity=str(registry.canonical(component)),
         steps=steps or 0,
         mask_patch=recipe.pretext.mask_patch,
+        taps=recipe.pretext.taps,
+        depths=tuple(int(item.shape[1]) for item in data or ()),
         sampler=sampler if data and own.patch_size[0] else None,
         fit_settings=FitSettings(
             steps or 0, recipe.pretext.optimizer, resolve_precision(precision, target), target, seed, "pretext"

@@ -144,6 +144,8 @@ class Run:
             identity=cell.init_identity,
             steps=cell.pretext_steps,
             mask_patch=recipe.pretext.mask_patch,
+            taps=recipe.pretext.taps,
+            depths=cell.prepared.depths,
             sampler=functools.cache(lambda: self._unlabelled(volumes)),
             guided=functools.cache(lambda: self._guided(volumes)),
             construct=self._build,

@@ -98,6 +98,11 @@ class Prepared:
         """Number of the first one in tables. Regions are numbered behind the labels: pictures show labels."""
         return len(self.classes) if self.regions else 1
 
+    @functools.cached_property
+    def depths(self) -> tuple[int, ...]:
+        """Slices of each training volume."""
+        return tuple(self.case(case_id).placement.shape[0] for case_id in self.split.train)
+
     def case(self, case_id: str) -> PreparedCase:
         """One case.
 

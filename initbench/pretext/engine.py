@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from initbench.errors import UsageError
+from initbench.pretext.levels import Slabs, choose_slabs
 from initbench.pretext.objectives import OrderHeads, Pool, Taps, order_losses, reconstruction_loss
-from initbench.pretext.transforms import DrawnPer, Mask, Shuffle, slab_count
+from initbench.pretext.transforms import DrawnPer, Mask, Shuffle
 from initbench.protocols import Crops, InitContext, Level
 
 Schedule = Literal["recipe", "plateaus"]
@@ -22,7 +23,7 @@ Schedule = Literal["recipe", "plateaus"]
 
 @dataclass(frozen=True)
 class Order:
-    """Order prediction. `taps` are the levels' numbers from 1 (shallow), None for all of them (Table VIII)."""
+    """Order prediction. `taps` are numbers of levels from 1 (shallow), None where the recipe or `choose_slabs` decides."""
 
     taps: tuple[int, ...] | None = None
     scope: DrawnPer = "batch"
@@ -122,12 +123,16 @@ def pretrain(model: nn.Module, ctx: InitContext, pretext: Pretext) -> None:
         UsageError: a tap that does not exist, fewer than two slabs, or a mask that does not fit the patch.
     """
     _check(pretext)
-    tapped = _tapped(pretext.order, ctx.structure.levels)
-    levels = list(tapped.values())
-    shuffle = Shuffle(slab_count(ctx.structure.patch_size[0], tapped), pretext.order.scope) if pretext.order else None
+    levels: list[Level] = []
+    shuffle, heads = None, None
+    if pretext.order is not None:
+        slabs = _choose_slabs(pretext.order, ctx, pretext.crops)
+        levels = list(slabs.levels.values())
+        shuffle = Shuffle(slabs.count, pretext.order.scope)
     if pretext.reconstruction is not None:
         pretext.reconstruction.mask.cells(ctx.structure.patch_size)
-    heads = _order_heads(levels, shuffle.count, pretext.order.pool, ctx) if shuffle and pretext.order else None
+    if pretext.order is not None and shuffle is not None:
+        heads = _order_heads(levels, shuffle.count, pretext.order.pool, ctx)
     with contextlib.ExitStack() as stack:
         if pretext.reconstruction is not None:
             stack.enter_context(output_channels(model, ctx, int(ctx.patches(0, crops=pretext.crops).image.shape[1])))
@@ -150,18 +155,14 @@ def _check(pretext: Pretext) -> None:
             raise UsageError(f"{name} is {' or '.join(valid)}, got {value!r}")
 
 
-def _tapped(order: Order | None, levels: Sequence[Level]) -> dict[int, Level]:
-    """The levels by number."""
-    if order is None:
-        return {}
-    numbers = order.taps or tuple(range(1, len(levels) + 1))
-    wrong = [number for number in numbers if not 1 <= number <= len(levels)]
-    if wrong:
-        raise UsageError(f"taps {wrong}: the backbone has levels 1 to {len(levels)} (shallow to deep)")
-    found = {number: levels[number - 1] for number in numbers}
-    if len(found) < len(numbers):
-        raise UsageError(f"taps {list(numbers)}: each level once")
-    return found
+def _choose_slabs(order: Order, ctx: InitContext, crops: Crops) -> Slabs:
+    """The slabs and levels of an order prediction, which go on record."""
+    asked = order.taps or ctx.taps
+    # Crops around labels take padding for image, as LWI's release does, so that every slab of a patch is whole.
+    volumes = ctx.depths if crops == "uniform" else ()
+    chosen = choose_slabs(asked, ctx.structure.levels, ctx.structure.patch_size[0], volumes)
+    ctx.report(chosen.summary(), chosen.details())
+    return chosen
 
 
 def _order_heads(levels: Sequence[Level], slabs: int, pool: Pool, ctx: InitContext) -> OrderHeads:
@@ -171,7 +172,9 @@ def _order_heads(levels: Sequence[Level], slabs: int, pool: Pool, ctx: InitConte
         if pool not in divided:
             raise UsageError(f"pool is one of {', '.join(divided)}; got {pool!r}")
         if divided[pool] % slabs:
-            raise UsageError(f"pool={pool}: level {level.module} of {level.grid} does not divide into {slabs} slabs that way")
+            raise UsageError(
+                f"pool={pool}: level {level.module} of {level.grid} does not divide into {slabs} slabs that way; pool=depth does"
+            )
     with torch.random.fork_rng(devices=[]):  # layers draw when they are constructed
         heads = OrderHeads(levels, slabs, pool)
     for name, parameter in heads.named_parameters():

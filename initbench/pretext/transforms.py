@@ -6,7 +6,6 @@ Source: LWI section 3.2; ShahinaKK/LWI-VMS@7f21654:UNETR/BTCV/trainer.py l.40-10
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,47 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from initbench.errors import UsageError
-from initbench.protocols import Grid, Level
+from initbench.protocols import Grid
 
 DrawnPer = Literal["batch", "sample"]
 PADDING = -100  # label of a slab position that holds padding; cross-entropy ignores it
-
-
-def slab_count(depth: int, levels: Mapping[int, Level]) -> int:
-    """B: the largest common divisor of the patch depth and the depths of all tapped levels, by their numbers from 1.
-
-    Raises:
-        UsageError: fewer than two slabs, so there is nothing to order; names the depths and the levels that work.
-    """
-    depths = {number: level.grid[0] for number, level in levels.items()}
-    count = math.gcd(depth, *depths.values())
-    if count >= 2:
-        return count
-    works = " ".join([*_depths(depth, depths), *_taps(depth, depths)])
-    raise UsageError(
-        f"order prediction has nothing to order: a patch of depth {depth} leaves the tapped levels {list(depths.values())} "
-        f"slices deep, so one slab. {works or 'Choose another backbone'}"
-    )
-
-
-def _depths(depth: int, depths: Mapping[int, int]) -> list[str]:
-    """Patch depths that give two slabs and more; none where a network does not divide its depth evenly, as nnFormer of ACDC."""
-    if any(depth % found for found in depths.values()):
-        return []
-    stride = math.lcm(*(depth // found for found in depths.values()))
-    works = ", ".join(str(2 * stride * factor) for factor in (1, 2, 3))
-    return [f"Patch depths that work: {works}, ... (--set patch.size=D,H,W)."]
-
-
-def _taps(depth: int, depths: Mapping[int, int]) -> list[str]:
-    """The levels that can be divided, shallow ones first."""
-    count, kept = depth, []
-    for number, found in depths.items():
-        if math.gcd(count, found) >= 2:
-            count = math.gcd(count, found)
-            kept.append(number)
-    taps = f"({kept[0]},)" if len(kept) == 1 else f"({', '.join(map(str, kept))})"
-    return [f"Tap the levels that can be divided, as in order(taps={taps})"] if kept else []
 
 
 @dataclass(frozen=True)
@@ -111,7 +73,9 @@ class Mask:
         if not 0 < self.ratio < 1:
             raise UsageError(f"mask_ratio must lie between 0 and 1, got {self.ratio}")
         if any(axis % self.patch for axis in size):
-            raise UsageError(f"mask_patch {self.patch} does not divide the patch {size}; common divisors of it work")
+            common = math.gcd(*size)
+            works = ", ".join(str(edge) for edge in range(1, common + 1) if common % edge == 0)
+            raise UsageError(f"mask_patch {self.patch} does not divide the patch {size}; these do: {works}")
         d, h, w = (axis // self.patch for axis in size)
         return d, h, w
 

@@ -107,6 +107,14 @@ class InitContext(Protocol):
     def mask_patch(self) -> int:
         """Edge of a masked cell in voxels, as the recipe of the backbone states it."""
 
+    @property
+    def taps(self) -> tuple[int, ...] | None:
+        """Numbers from 1 (shallow) of the encoder levels that an order prediction asks, where the recipe names them."""
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Slices of each training volume after preprocessing; empty where there is none."""
+
     def generator(self, name: str) -> torch.Generator:
         """A CPU generator of its own for the parameter `name`: the order of visits changes no bit."""
 
@@ -132,7 +140,8 @@ class InitContext(Protocol):
     def report(self, summary: str, details: Mapping[str, Any]) -> None:
         """Puts on record what the initializer did, beside what the harness measures itself.
 
-        `summary` is a line for people, `details` JSON values for ``coverage.json``.
+        What is reported later is added to what was reported before. `summary` is a line for people, `details` are JSON values for
+        ``coverage.json``.
         """
 
 

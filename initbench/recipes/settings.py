@@ -45,6 +45,11 @@ def _listed(value: Any) -> Any:
     return [item.strip() for item in value.split(",")] if isinstance(value, str) else value
 
 
+def _several(value: Any) -> Any:
+    """One number of an assignment as a list of one."""
+    return [value] if isinstance(value, int) else value
+
+
 def _native(grids: tuple[str, ...]) -> tuple[str, ...]:
     if grids not in (("native",), ("native", "resampled")):
         raise ValueError("write native, or native,resampled: the score is always of the native grid")
@@ -209,12 +214,17 @@ class Loss(_Section):
 
 
 class PretextStage(_Section):
-    """Training of a learned init. `share` is its part of the recipe's total steps, `mask_patch` the edge of a masked cell."""
+    """Training of a learned init. `share` is its part of the recipe's total steps, `mask_patch` the edge of a masked cell.
+
+    `taps` are the encoder levels that an order prediction asks, by their numbers from 1 (shallow), where it names none itself.
+    Without them all levels are asked, or as many as leave two slabs in the training volumes.
+    """
 
     share: float = Field(gt=0, lt=1)
     mask_patch: Voxels
     batch: Count
     optimizer: Optimizer
+    taps: Annotated[tuple[Count, ...] | None, BeforeValidator(_several), LATER] = None
 
 
 class Inference(_Section):

@@ -11,21 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from initbench.errors import InitbenchError, UsageError
+from initbench.errors import InitbenchError
 from initbench.executors.local import OneRun, Reporter
-from initbench.harness import compose, reuse
+from initbench.harness import reuse
 from initbench.harness.build import build_for
 from initbench.harness.cell import Cell, Cells
-from initbench.harness.context import Context
 from initbench.harness.execute import Outcome, look_up
 from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.record import header
+from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import RunRequest
-from initbench.harness.sites import find_sites
 from initbench.harness.trained import find_trained
-from initbench.protocols import Crops, Patches, Task, structure_of
 from initbench.runs import costs, store, work
 from initbench.runs.costs import Costs, Expected, Sample, StudyPlan
 from initbench.runs.record import Head
@@ -96,27 +93,19 @@ class _Survey:
 
     def __init__(self) -> None:
         self._cells = Cells()
+        self._rehearsals = Rehearsals()
         self._coming: set[Path] = set()  # results
         self._stages: set[Path] = set()
-        self._refusals: dict[str, str] = {}  # by cell, empty where the init takes it
 
     def look(self, request: RunRequest, progress: OneRun) -> _Planned:
-        known = look_up(request, self._cells, progress)
+        known = look_up(request, self._cells, self._rehearsals, progress)
         if known.state != "pending" or known.folder is None:
             return _Planned(request, _state(known), known.message, known.folder)
         cell = self._cells.resolve(request)
         if known.folder in self._coming:
             return _Planned(request, "cached", "another run of this plan is the same", known.folder, cell)
-        refusal = self._refusal(cell)
-        if refusal:
-            return _Planned(request, "refused", refusal, None)
         self._coming.add(known.folder)
         return _Planned(request, "new", "", known.folder, cell, self._has_stage(cell))
-
-    def _refusal(self, cell: Cell) -> str:
-        if cell.id not in self._refusals:
-            self._refusals[cell.id] = _refusal(cell) if cell.init_info.learned else ""
-        return self._refusals[cell.id]
 
     def _has_stage(self, cell: Cell) -> bool:
         if not cell.init_info.learned:
@@ -125,48 +114,6 @@ class _Survey:
         known = folder in self._stages or (folder / store.WEIGHTS).is_file()
         self._stages.add(folder)
         return known
-
-
-class _AskedError(Exception):
-    """An init has come to the point where it asks for data or steps."""
-
-
-class _Rehearsed(Context):
-    """What an init sees until it asks for data or steps."""
-
-    def constructed(self, name: str) -> nn.Module:
-        raise _AskedError
-
-    def patches(self, step: int, *, slab: int = 1, crops: Crops = "uniform") -> Patches:
-        raise _AskedError
-
-    def fit(self, task: Task, *, schedule: str | None = None) -> None:
-        raise _AskedError
-
-
-def _refusal(cell: Cell) -> str:
-    """Why a learned init refuses its parameters on this network and patch, as the run would say; empty where it does not.
-
-    They look at these before anything else, so this costs a network and no training.
-    """
-    try:
-        model = build_for(cell)
-        structure = structure_of(model)
-        ctx = _Rehearsed(
-            sites=find_sites(model, structure.projections),
-            structure=structure,
-            device=torch.device("cpu"),
-            root=cell.root,
-            identity=cell.init_identity,
-            steps=cell.pretext_steps,
-            mask_patch=cell.recipe.pretext.mask_patch,
-        )
-        compose.apply(cell.init, model, ctx)
-    except UsageError as error:
-        return str(error)
-    except Exception:  # the run will say so, if it is not that there is no data here
-        return ""
-    return ""
 
 
 def _state(outcome: Outcome) -> costs.ExpectedState:

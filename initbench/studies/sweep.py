@@ -19,6 +19,7 @@ from initbench.executors.local import OneRun, Reporter, run_all
 from initbench.harness import compose
 from initbench.harness.cell import Cells
 from initbench.harness.execute import Outcome, execute, look_up
+from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import Components, RunRequest, as_json, assign, check_streams, check_tolerance, read_components
 from initbench.protocols import Size
 from initbench.runs.status import AskedRun, write_asked
@@ -181,29 +182,35 @@ class Silent:
         """Ignored."""
 
 
-def run_planned(requests: Sequence[RunRequest], jobs: int = 1, reporter: Reporter | None = None) -> list[Outcome]:
+def run_planned(
+    requests: Sequence[RunRequest], jobs: int = 1, reporter: Reporter | None = None, *, skip_refused: bool = False
+) -> list[Outcome]:
     """Runs what is missing of a study.
 
     Args:
         requests: the runs, as `cross_requests` gives them.
         jobs: processes at a time.
         reporter: told of progress.
+        skip_refused: whether the others are run where some cannot be; by default none is then.
 
     Returns:
-        One outcome a request, in their order.
+        One outcome a request, in their order; those that wait for a decision on others are ``pending``.
     """
     reporter = reporter or Silent()
     outcomes: dict[int, Outcome] = {}
     missing: list[int] = []
-    cells = Cells()
+    cells, rehearsals = Cells(), Rehearsals()
     for number, request in enumerate(requests):
         # Looked up here, before any worker starts: a finished sweep returns at once, and the data are prepared once.
-        outcomes[number] = known = look_up(request, cells, OneRun(reporter, number))
+        outcomes[number] = known = look_up(request, cells, rehearsals, OneRun(reporter, number))
         if known.state == "pending":
             missing.append(number)
             _tell(reporter, number, known)
         else:
             reporter.finish(number, known)
+    refused = any(outcome.state == "refused" for outcome in outcomes.values())
+    if refused and not skip_refused:
+        return [outcomes[number] for number in range(len(requests))]
     folders = {number: outcome.folder for number, outcome in outcomes.items()}
     _note(requests, outcomes, folders)
     work = functools.partial(execute, cells=cells)
@@ -268,9 +275,12 @@ def run(
     *,
     jobs: int = 1,
     reporter: Reporter | None = None,
+    skip_refused: bool = False,
     **options: Unpack[Options],
 ) -> list[Outcome]:
     """Runs what is missing of a sweep; the same as the command ``initbench run``.
+
+    Every run is looked at before the first step. Where some cannot be run as they are asked for, none is.
 
     Args:
         init: initializers, as a name, a comma list, a sequence or specs; parameters inline: ``lwi(mask_ratio=0.6)``.
@@ -278,6 +288,7 @@ def run(
         dataset: data sets, likewise, or paths of Decathlon folders.
         jobs: processes at a time.
         reporter: told of progress.
+        skip_refused: runs the others where some cannot be run.
         **options: the command's options, see `Options`.
 
     Returns:
@@ -286,7 +297,7 @@ def run(
     Raises:
         UsageError: the request itself is wrong. What goes wrong in a run is in its outcome.
     """
-    return run_planned(cross_requests(init, backbone, dataset, **options), jobs, reporter)
+    return run_planned(cross_requests(init, backbone, dataset, **options), jobs, reporter, skip_refused=skip_refused)
 
 
 def _lost(request: RunRequest, message: str) -> Outcome:

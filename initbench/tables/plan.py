@@ -318,13 +318,16 @@ def _study(plan: StudyPlan, blocks: Sequence[_Block]) -> Sheet:
         "bytes": stays,
         "peak_bytes": stays + passing,
     }
+    stopped = []
+    for (state, message), runs in _stopped(plan).items():
+        stopped += [{"of": "run", "label": run.label, "state": state, "message": message} for run in runs]
     return Sheet(
         title=_headline(plan, time, stays),
         subtitle=_extent(plan),
         columns=("data set × backbone", "new", "cached", "time", "disk", "finds ≥", "floor", "pilot"),
         rows=tuple(block.row() for block in blocks),
         notes=tuple(_notes(plan, blocks, time, stays, passing)),
-        values=(total | {"protocol": plan.protocol, "free_bytes": plan.free}, *(block.values() for block in blocks)),
+        values=(total | {"protocol": plan.protocol, "free_bytes": plan.free}, *(block.values() for block in blocks), *stopped),
     )
 
 
@@ -395,8 +398,20 @@ def _notes(plan: StudyPlan, blocks: Sequence[_Block], time: Time, stays: int, pa
     if stays + passing > plan.free:
         yield "Warning: that is more than is free."
     yield from (f"Note: {remark}." for remark in plan.remarks)
-    yield from (f"{run.state}: {run.label}: {run.message}" for run in plan.runs if run.state in ("refused", "failed"))
+    for (state, message), runs in _stopped(plan).items():
+        yield f"{state}: {'; '.join(run.label for run in runs)}: {message}"
+    if any(run.state == "refused" for run in plan.runs):
+        yield "While a run is refused none is run; `initbench run --skip-refused` runs the others."
     yield from _finds(blocks)
+
+
+def _stopped(plan: StudyPlan) -> dict[tuple[str, str], list[Expected]]:
+    """The runs that cannot be, by state and reason."""
+    found: dict[tuple[str, str], list[Expected]] = {}
+    for run in plan.runs:
+        if run.state in ("refused", "failed"):
+            found.setdefault((run.state, run.message), []).append(run)
+    return found
 
 
 def _finds(blocks: Sequence[_Block]) -> Iterator[str]:

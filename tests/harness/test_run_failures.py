@@ -21,7 +21,7 @@ from tests.runs_factory import LIGHT, LIGHT_FILE, SMALL, as_flags, run
 
 def test_a_pretext_that_leaves_no_step_for_training_is_refused(data: Path, tmp_path: Path) -> None:
     changed = ["steps.smoke=2", "pretext.share=0.9"]
-    learned, plain = run(data, tmp_path, "lwi,default", assignments=changed)
+    learned, plain = run(data, tmp_path, "lwi,default", assignments=changed, skip_refused=True)
     assert (learned.state, plain.state) == ("refused", "ok")
     for part in ("2 of the 2 steps of the budget smoke", "pretext.share = 0.9", "raise steps.smoke", "--protocol equal-finetune"):
         assert part in learned.message
@@ -112,16 +112,18 @@ def test_training_without_saying_so_is_refused(data: Path, tmp_path: Path) -> No
 
 
 def test_one_slab_is_refused_with_depths_that_work_and_others_go_on(data: Path, tmp_path: Path) -> None:
-    outcomes = run(data, tmp_path, "lwi,default", assignments=["patch.size=4,16,16"])
+    outcomes = run(data, tmp_path, "order(taps=(2,)),default", assignments=["patch.size=4,16,16"], skip_refused=True)
     assert [o.state for o in outcomes] == ["refused", "ok"]
     assert "8" in outcomes[0].message
     assert "patch.size" in outcomes[0].message
+    assert "order(taps=(1,))" in outcomes[0].message
 
 
 def test_volumes_too_shallow_for_two_slabs_are_said(data: Path, tmp_path: Path) -> None:
     outcome = run(data, tmp_path, "order", assignments=["patch.size=64,16,16", "preprocess.spacing=8,1,1"])[0]
-    assert outcome.state == "failed"
-    assert "two slabs" in outcome.message
+    assert (outcome.state, outcome.folder) == ("refused", None)
+    assert "needs two slabs of 4 slices inside a volume, and the deepest training volume has 2" in outcome.message
+    assert "--set preprocess.spacing" in outcome.message
 
 
 def test_wrong_requests_are_refused(data: Path, tmp_path: Path) -> None:

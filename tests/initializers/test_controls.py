@@ -143,7 +143,9 @@ def test_as_released_differs_from_lwi_in_what_it_says(data: Path, tmp_path: Path
 def test_as_released_does_all_of_it(data: Path, tmp_path: Path) -> None:
     out = run(data, tmp_path, "lwi-as-released(pool=width, schedule=plateaus),lwi", seeds=[0])
     released, text = (record(o) for o in out)
-    assert released["coverage"]["report"]["summary"] == "as released: pool width, schedule plateaus, crops labels"
+    assert released["coverage"]["report"]["summary"] == (
+        "as released: pool width, schedule plateaus, crops labels; order of 2 slabs of 4 slices, asked on levels 1, 2"
+    )
     assert (released["coverage"]["read"], text["coverage"]["read"]) == (["images", "labels"], ["images"])
     rates = []
     for outcome in out:

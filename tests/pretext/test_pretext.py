@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,18 +17,13 @@ from initbench.errors import UsageError
 from initbench.harness.context import Context
 from initbench.pretext.engine import Order, Pretext, PretextTask, Reconstruction, _order_heads, output_channels, pretrain
 from initbench.pretext.objectives import OrderHeads, Taps, order_losses, pool_slabs, reconstruction_loss, to_channels_first
-from initbench.pretext.transforms import PADDING, Mask, Shuffle, slab_count
+from initbench.pretext.transforms import PADDING, Mask, Shuffle
 from initbench.protocols import Grid, Layout, Level, Structure
 from initbench.recipes.settings import Augment, Optimizer
 from initbench.sampling.volumes import UnlabelledSampler, make_volume
-from initbench.spec import parse
 from initbench.training.loop import FitSettings
 
 LAYOUTS: tuple[Layout, ...] = ("NCDHW", "NDHWC", "NLC")
-
-
-def level(depth: int, module: str = "m") -> Level:
-    return Level(module, (depth, 4, 4), 8)
 
 
 def inside(number: int, size: Grid, *depths: int) -> NDArray[np.int64]:
@@ -80,36 +73,6 @@ def test_every_permutation_comes() -> None:
     rng = np.random.default_rng(0)
     seen = {tuple(Shuffle(3)(torch.zeros(1, 1, 3, 1, 1), inside(1, (3, 1, 1)), rng)[1][0].tolist()) for _ in range(100)}
     assert len(seen) == 6
-
-
-def slabs(depth: int, depths: Sequence[int]) -> int:
-    return slab_count(depth, {number: level(found) for number, found in enumerate(depths, start=1)})
-
-
-def test_slab_count() -> None:
-    assert slabs(96, [6, 6]) == 6
-    assert slabs(32, [16, 8, 4, 2]) == 2
-    assert slabs(64, [16, 8, 4]) == 4
-    assert slabs(48, [24, 3]) == 3
-
-
-@pytest.mark.parametrize(("depth", "depths"), [(32, [16, 8, 4, 1]), (14, [14, 14, 7, 3]), (3, [3, 1])])
-def test_one_slab_is_refused_with_what_works(depth: int, depths: list[int]) -> None:
-    with pytest.raises(UsageError, match=f"patch of depth {depth} leaves the tapped levels") as caught:
-        slabs(depth, depths)
-    told = re.search(r"Patch depths that work: ([\d, ]+),", str(caught.value))
-    assert bool(told) == (depth != 14), "a network that cuts borders off has other depths, which only it knows"
-    for works in map(int, told[1].split(", ") if told else ()):
-        assert slabs(works, [found * works // depth for found in depths]) >= 2
-    suggestion = re.search(r"order\(.*\)$", str(caught.value))
-    assert suggestion
-    taps = dict(parse(suggestion[0]).params)["taps"]
-    assert slabs(depth, [depths[tap - 1] for tap in taps]) >= 2
-
-
-def test_levels_keep_their_numbers_where_some_are_tapped() -> None:
-    with pytest.raises(UsageError, match=r"order\(taps=\(2, 3\)\)$"):
-        slab_count(14, {2: level(14), 3: level(7), 4: level(3)})
 
 
 # --------------------------------------------------------------------------------------------------------------------

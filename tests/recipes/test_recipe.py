@@ -255,7 +255,21 @@ def changed(value: Any) -> list[Any]:
         return [["native", "resampled"]]
     if isinstance(value, list):
         return [[*value[:-1], value[-1] + 1], [*value[:-1], value[-1] - 0.25]]
-    return ["percentile", "nnunet", "never", "positive", "native", "x", "sgd", "poly", "gaussian", "constant", "logits", "conv"]
+    return [
+        "percentile",
+        "nnunet",
+        "never",
+        "positive",
+        "native",
+        "x",
+        "sgd",
+        "poly",
+        "gaussian",
+        "constant",
+        "logits",
+        "conv",
+        [1],
+    ]
 
 
 def test_digest_holds_every_value() -> None:
