@@ -1,9 +1,12 @@
 """``lwi``: learnable weight initialization, order prediction and masked reconstruction together; and as its code was released.
 
 Source: Kunhimon et al., "Learnable Weight Initialization for Volumetric Medical Image Segmentation", section 3.2, eqs. 6-9;
-ShahinaKK/LWI-VMS@7f21654. Where they differ, ``lwi`` follows the text: the depth axis is pooled (the release pools another one),
-the learning rate follows the schedule at every step (the release steps it once per 100 epochs), and crops are placed without
-labels and not flipped along depth. ``lwi-as-released`` does what the code does; each difference can also be set apart on ``lwi``.
+ShahinaKK/LWI-VMS@7f21654. Where they differ, ``lwi`` follows the text in all but one thing: the depth axis is pooled (the release
+pools another one), the learning rate follows the schedule at every step (the release steps it once per 100 epochs), and crops are
+placed without labels and not flipped along depth. The exception is the weight of the order loss. Eq. 7 sums the cross-entropy
+over the B slots of a sample. The release averages it, and so does ``lwi``: its order loss is B times lighter than printed (6
+times with UNETR at the published patch, 4 times with UNETR++). ``lwi(order_loss=sum)`` is eq. 7 as printed. ``lwi-as-released``
+does what the code does; each difference can also be set apart on ``lwi``.
 """
 
 from __future__ import annotations
@@ -12,12 +15,12 @@ from torch import nn
 
 from initbench.errors import UsageError
 from initbench.pretext.engine import Order, Pretext, Reconstruction, Schedule, pretrain
-from initbench.pretext.objectives import Pool
+from initbench.pretext.objectives import OverSlots, Pool
 from initbench.pretext.transforms import DrawnPer, Mask
 from initbench.protocols import Crops, InitContext, initializer
 
 
-@initializer(paper="LWI section 3.2", learned=True)
+@initializer(paper="LWI section 3.2", learned=True, later=("order_loss",))
 def lwi(
     model: nn.Module,
     ctx: InitContext,
@@ -33,16 +36,18 @@ def lwi(
     pool: Pool = "depth",
     schedule: Schedule = "recipe",
     crops: Crops = "uniform",
+    order_loss: OverSlots = "mean",
 ) -> None:
     """Slabs are shuffled, then cells masked; loss = order cross-entropy over the levels + reconstruction error of all voxels.
 
     `mask_ratio`, `mask_patch` and `mask_scope` are as in `mae`; `taps`, `permutation`, `pool` and `schedule` as in `order`.
-    `order_weight` and `reconstruction_weight` weigh the two parts of the loss. `crops` says whether patches are placed anywhere
-    or around labels. The recipe says how long the pretext is (``--set pretext.share=0.3``).
+    `order_weight` and `reconstruction_weight` weigh the two parts of the loss; `order_loss` says whether the cross-entropy of a
+    sample is the ``mean`` over its slots, as in the release, or their ``sum``, as eq. 7 is printed. `crops` says whether patches
+    are placed anywhere or around labels. The recipe says how long the pretext is (``--set pretext.share=0.3``).
     """
     mask = Mask(mask_ratio, mask_patch or ctx.mask_patch, scope=mask_scope)
     pretext = Pretext(
-        Order(taps, permutation, order_weight, pool),
+        Order(taps, permutation, order_weight, pool, order_loss),
         Reconstruction(mask, voxels="all", weight=reconstruction_weight),
         crops,
         schedule,

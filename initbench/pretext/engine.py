@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from initbench.errors import UsageError
 from initbench.pretext.levels import Slabs, choose_slabs
-from initbench.pretext.objectives import OrderHeads, Pool, Taps, order_losses, reconstruction_loss
+from initbench.pretext.objectives import OrderHeads, OverSlots, Pool, Taps, order_losses, reconstruction_loss, slots_of_a_sample
 from initbench.pretext.transforms import DrawnPer, Mask, Shuffle
 from initbench.protocols import Crops, InitContext, Level
 
@@ -23,12 +23,16 @@ Schedule = Literal["recipe", "plateaus"]
 
 @dataclass(frozen=True)
 class Order:
-    """Order prediction. `taps` are numbers of levels from 1 (shallow), None where the recipe or `choose_slabs` decides."""
+    """Order prediction. `taps` are numbers of levels from 1 (shallow), None where the recipe or `choose_slabs` decides.
+
+    `loss` says how the cross-entropies of a sample's slots become one number.
+    """
 
     taps: tuple[int, ...] | None = None
     scope: DrawnPer = "batch"
     weight: float = 1.0
     pool: Pool = "depth"
+    loss: OverSlots = "mean"
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,8 @@ class PretextTask:
         parts: dict[str, Tensor] = {}
         if self.pretext.order is not None and self.heads is not None:
             losses = order_losses(self.heads(features), batch.order)
-            total = total + self.pretext.order.weight * losses.sum()
+            weighted = self.pretext.order.weight * losses.sum()
+            total = total + (weighted * slots_of_a_sample(batch.order) if self.pretext.order.loss == "sum" else weighted)
             parts["order"] = losses.mean().detach()
         if self.pretext.reconstruction is not None:
             finest = output if isinstance(output, Tensor) else output[0]
@@ -150,6 +155,7 @@ def _check(pretext: Pretext) -> None:
     for name, value, valid in (
         ("schedule", pretext.schedule, ("recipe", "plateaus")),
         ("crops", pretext.crops, ("uniform", "labels")),
+        ("order_loss", pretext.order.loss if pretext.order else "mean", ("mean", "sum")),
     ):
         if value not in valid:
             raise UsageError(f"{name} is {' or '.join(valid)}, got {value!r}")

@@ -14,6 +14,7 @@ from initbench.pretext.transforms import PADDING
 from initbench.protocols import Level
 
 Pool = Literal["depth", "width", "interleaved"]
+OverSlots = Literal["mean", "sum"]
 
 
 def to_channels_first(features: Tensor, level: Level) -> Tensor:
@@ -80,6 +81,14 @@ def order_losses(logits: Sequence[Tensor], order: Tensor) -> Tensor:
     flat = order.flatten()
     losses = [functional.cross_entropy(item.flatten(0, 1).float(), flat, ignore_index=PADDING) for item in logits]
     return torch.stack(losses)
+
+
+def slots_of_a_sample(order: Tensor) -> Tensor:
+    """How many slab positions of a sample are asked for, on average: B, less where slabs hold padding.
+
+    The losses of `order_losses` times this number are sums over the positions, averaged over samples: LWI's eq. 7 as printed.
+    """
+    return (order != PADDING).sum() / len(order)
 
 
 def reconstruction_loss(output: Tensor, target: Tensor, counted: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ class InitializerInfo:
         revision: raised whenever the numbers it gives change.
         files: parameters that name files; a run is identified by what these hold, not by where they lie.
         external: brings in data from outside the study, in one draw that all seeds share.
+        later: parameters that came after results existed: at their defaults they are in no id, so earlier runs keep theirs.
     """
 
     summary: str = ""
@@ -60,6 +61,7 @@ class InitializerInfo:
     revision: int = 1
     files: tuple[str, ...] = ()
     external: bool = False
+    later: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,9 +162,20 @@ def initializer(
     revision: int = 1,
     files: tuple[str, ...] = (),
     external: bool = False,
+    later: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
-    """Marks a function as an initializer. A plain function ``(model, ctx)`` is one too, data-independent."""
-    info = InitializerInfo(summary, paper, learned, revision, files, external)
+    """Marks a function as an initializer. A plain function ``(model, ctx)`` is one too, data-independent.
+
+    Args:
+        summary: as in `InitializerInfo`, and so are all others.
+        paper: where the scheme is published.
+        learned: whether it trains.
+        revision: of the numbers it gives.
+        files: parameters that name files.
+        external: whether it brings in data from outside.
+        later: parameters that came after results existed.
+    """
+    info = InitializerInfo(summary, paper, learned, revision, files, external, later)
 
     def mark(function: F) -> F:
         function.info = info  # type: ignore[attr-defined]

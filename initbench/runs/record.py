@@ -89,7 +89,9 @@ class Resolved(Part):
     """What the request came to on this machine and these data: everything that the numbers depend on."""
 
     init: Name = Field(description="initializer as tables name it: with the parameters that differ from their defaults")
-    init_params: dict[str, Any] = Field({}, description="all parameters of the initializer")
+    init_params: dict[str, Any] = Field(
+        {}, description="parameters of the initializer; later ones at their defaults are left out"
+    )
     init_source: Text = Field("", description="revision of a built-in initializer, else sha256 of its source")
     origin: Text = Field("", description="where the initializer comes from: initbench, a package or a file")
     learned: bool = Field(description="whether the initializer trains on the training cases")

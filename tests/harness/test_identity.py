@@ -58,6 +58,16 @@ def test_the_preprocessing_is_in_the_id_beside_the_recipe(data: Path, monkeypatc
     assert block_digest(after) != block_digest(before)
 
 
+def test_a_later_parameter_of_an_init_is_in_the_id_where_it_is_not_at_its_default(data: Path) -> None:
+    plain, default, summed = (resolved(data, init=f"lwi{asked}") for asked in ("", "(order_loss=mean)", "(order_loss=sum)"))
+    assert plain.id == default.id
+    assert "order_loss" not in plain.identity["init_params"]
+    assert summed.identity["init_params"] == plain.identity["init_params"] | {"order_loss": "sum"}
+    assert (plain.init_name, summed.init_name) == ("lwi", "lwi(order_loss='sum')")
+    inside = [resolved(data, init=f"shuffled(lwi{asked})").id for asked in ("", "(order_loss=mean)", "(order_loss=sum)")]
+    assert inside[0] == inside[1] != inside[2]
+
+
 def test_the_source_of_a_network_is_in_the_id_beside_its_name(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = resolved(data, "unetr")
     find = registry.find

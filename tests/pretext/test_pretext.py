@@ -16,7 +16,15 @@ from torch import Tensor, nn
 from initbench.errors import UsageError
 from initbench.harness.context import Context
 from initbench.pretext.engine import Order, Pretext, PretextTask, Reconstruction, _order_heads, output_channels, pretrain
-from initbench.pretext.objectives import OrderHeads, Taps, order_losses, pool_slabs, reconstruction_loss, to_channels_first
+from initbench.pretext.objectives import (
+    OrderHeads,
+    Taps,
+    order_losses,
+    pool_slabs,
+    reconstruction_loss,
+    slots_of_a_sample,
+    to_channels_first,
+)
 from initbench.pretext.transforms import PADDING, Mask, Shuffle
 from initbench.protocols import Grid, Layout, Level, Structure
 from initbench.recipes.settings import Augment, Optimizer
@@ -399,11 +407,34 @@ def test_loss_adds_the_objectives_with_their_weights() -> None:
     assert curves[0] == curves[1]
 
 
+def test_the_order_loss_of_eq_7_is_a_sum_over_slots() -> None:
+    """By hand, level by level, sample by sample and slot by slot; slots of padding are in no sum."""
+    logits = [torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    order = torch.tensor([[2, 0, 1, 3], [1, 0, PADDING, PADDING]])
+    by_hand = 0.0
+    for level in logits:
+        for sample, slots in zip(level, order.tolist(), strict=True):
+            for slot, label in enumerate(slots):
+                if label != PADDING:
+                    by_hand -= float(sample[slot].log_softmax(0)[label]) / len(order)
+    found = order_losses(logits, order).sum() * slots_of_a_sample(order)
+    assert float(found) == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_summed_over_slots_the_order_loss_weighs_b_times_as_much() -> None:
+    ctx = context(steps=1)
+    pretrain(Small(), ctx, Pretext(Order(weight=0.5, loss="sum"), Reconstruction(MASK)))
+    row = ctx.fits[0].curve[0]
+    slabs, levels = 4, 2
+    assert row["loss"] == pytest.approx(0.5 * slabs * levels * row["order"] + row["reconstruction"], rel=1e-5)
+
+
 def test_what_cannot_be_pretrained_is_refused_before_training() -> None:
     for pretext, says in (
         (Pretext(Order(taps=(1, 3))), r"taps \[3\]: the backbone has levels 1 to 2"),
         (Pretext(Order(taps=(0,))), r"taps \[0\]"),
         (Pretext(None, Reconstruction(Mask(0.5, 5))), "does not divide"),
+        (Pretext(Order(loss="total")), "order_loss is mean or sum, got 'total'"),  # type: ignore[arg-type]
     ):
         ctx = context()
         with pytest.raises(UsageError, match=says):

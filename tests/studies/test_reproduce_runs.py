@@ -121,12 +121,12 @@ def test_a_dry_run_says_what_would_run_and_leaves_nothing(data: Path, tmp_path: 
 def test_a_dry_run_counts_what_it_cannot_look_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the data there are no hours, but cells and steps: of Table I four rows, and a placebo for the first default."""
+    """Without the data there are no hours, but cells and steps: of Table I five rows, and a placebo for the first default."""
     monkeypatch.setenv("INITBENCH_DATA", "")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     options = ["--dry-run", "--out", str(tmp_path / "runs")]
     text = " ".join(said(capsys, "reproduce", "lwi:table-1", *options).split())
-    assert "5 cells and 15 runs of them with these seeds, each made once: 1,436,400 steps" in text
+    assert "6 cells and 18 runs of them with these seeds, each made once: 1,749,600 steps" in text
     rows = rows_of(said(capsys, "reproduce", "lwi:table-1", *options, "--json"), "planned row")
     assert (rows["LWI"]["pretext_steps"], rows["LWI"]["train_steps"]) == (14_400, 90_000)
     assert (rows["UNETR"]["pretext_steps"], rows["UNETR"]["train_steps"]) == (0, 90_000)
@@ -187,7 +187,7 @@ def test_a_dry_run_names_missing_data_and_where_they_are(
     monkeypatch.setenv("INITBENCH_DATA", "")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     text = " ".join(said(capsys, "reproduce", "lwi:table-3", "--dry-run", "--out", str(tmp_path)).split())
-    assert "lwi:table-3 would run 5 rows × 3 seeds" in text
+    assert "lwi:table-3 would run 7 rows × 3 seeds" in text
     assert "Data are missing: lung: Task06_Lung was not found" in text
     assert "https://" in text
 
