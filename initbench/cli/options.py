@@ -81,8 +81,27 @@ def _names(kind: Kind) -> Callable[[str], list[str]]:
 
 
 _COMPLETE_INIT = _names("initializer")
-_COMPLETE_BACKBONE = _names("backbone")
-_COMPLETE_DATASET = _names("dataset")
+_COMPLETIONS = {"--init": _COMPLETE_INIT, "--backbone": _names("backbone"), "--dataset": _names("dataset")}
+_MEANINGS = {"--init": _INIT, "--backbone": _BACKBONE, "--dataset": _DATASET}
+
+
+def _naming(option: str, panel: str, more: str = "", *, default: str | bool = True) -> Any:
+    """Returns an option whose values are names of components, as typer needs it.
+
+    Args:
+        option: ``--init``, ``--backbone`` or ``--dataset``.
+        panel: of the help, where it stands.
+        more: what the help says after the meaning.
+        default: what the help says of the default; False for nothing.
+    """
+    return typer.Option(
+        option,
+        metavar="NAME",
+        help=f"{_MEANINGS[option]} {more}".rstrip(),
+        show_default=default,
+        autocompletion=_COMPLETIONS[option],
+        rich_help_panel=panel,
+    )
 
 
 def _check_margin(points: float) -> float:
@@ -98,52 +117,19 @@ def _check_margin(points: float) -> float:
 
 # --- what is run ------------------------------------------------------------------------------------------------------
 
-InitOption = Annotated[
-    str, typer.Option("--init", metavar="NAME", help=_INIT, autocompletion=_COMPLETE_INIT, rich_help_panel=WHAT)
-]
-InitsOption = Annotated[
-    list[str],
-    typer.Option("--init", metavar="NAME", help=f"{_INIT} {_MANY}", autocompletion=_COMPLETE_INIT, rich_help_panel=WHAT),
-]
-BackboneOption = Annotated[
-    str, typer.Option("--backbone", metavar="NAME", help=_BACKBONE, autocompletion=_COMPLETE_BACKBONE, rich_help_panel=WHAT)
-]
-BackbonesOption = Annotated[
-    list[str],
-    typer.Option(
-        "--backbone", metavar="NAME", help=f"{_BACKBONE} {_MANY}", autocompletion=_COMPLETE_BACKBONE, rich_help_panel=WHAT
-    ),
-]
-OtherBackboneOption = Annotated[
-    str | None,
-    typer.Option(
-        "--backbone",
-        metavar="NAME",
-        help=f"{_BACKBONE} Instead of the published ones.",
-        autocompletion=_COMPLETE_BACKBONE,
-        rich_help_panel=WHAT,
-    ),
-]
-OverridesOfBackboneOption = Annotated[
-    str,
-    typer.Option(
-        "--backbone",
-        metavar="NAME",
-        help=f"{_BACKBONE} Recipes may set something else for it.",
-        show_default=False,
-        autocompletion=_COMPLETE_BACKBONE,
-        rich_help_panel=WHAT,
-    ),
-]
+InitOption = Annotated[str, _naming("--init", WHAT)]
+InitsOption = Annotated[list[str], _naming("--init", WHAT, _MANY)]
+BackboneOption = Annotated[str, _naming("--backbone", WHAT)]
+BackbonesOption = Annotated[list[str], _naming("--backbone", WHAT, _MANY)]
+OtherBackboneOption = Annotated[str | None, _naming("--backbone", WHAT, "Instead of the published ones.")]
+OverridesOfBackboneOption = Annotated[str, _naming("--backbone", WHAT, "Recipes may set something else for it.", default=False)]
 TestBackbonesOption = Annotated[
     list[str] | None,
-    typer.Option(
+    _naming(
         "--backbone",
-        metavar="NAME",
-        help=f"{_BACKBONE} {_MANY} At tiny size.",
-        show_default="probe (a small network of many kinds of parameters), unetr, unetrpp",
-        autocompletion=_COMPLETE_BACKBONE,
-        rich_help_panel=WHAT,
+        WHAT,
+        f"{_MANY} At tiny size.",
+        default="probe (a small network of many kinds of parameters), unetr, unetrpp",
     ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help=_SEED, min=0, rich_help_panel=WHAT)]
@@ -244,20 +230,8 @@ ThreadsOption = Annotated[
 
 # --- which data -------------------------------------------------------------------------------------------------------
 
-DatasetOption = Annotated[
-    str, typer.Option("--dataset", metavar="NAME", help=_DATASET, autocompletion=_COMPLETE_DATASET, rich_help_panel=WHICH_DATA)
-]
-DatasetsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dataset",
-        metavar="NAME",
-        help=f"{_DATASET} {_MANY}",
-        show_default=DATASET,
-        autocompletion=_COMPLETE_DATASET,
-        rich_help_panel=WHICH_DATA,
-    ),
-]
+DatasetOption = Annotated[str, _naming("--dataset", WHICH_DATA)]
+DatasetsOption = Annotated[list[str] | None, _naming("--dataset", WHICH_DATA, _MANY, default=DATASET)]
 DataRootOption = Annotated[
     Path | None,
     typer.Option(
@@ -295,40 +269,12 @@ TrainCasesOption = Annotated[
         rich_help_panel=WHICH_DATA,
     ),
 ]
-
-OtherDatasetOption = Annotated[
-    str | None,
-    typer.Option(
-        "--dataset",
-        metavar="NAME",
-        help=f"{_DATASET} Instead of the published one.",
-        autocompletion=_COMPLETE_DATASET,
-        rich_help_panel=WHICH_DATA,
-    ),
-]
+OtherDatasetOption = Annotated[str | None, _naming("--dataset", WHICH_DATA, "Instead of the published one.")]
 
 # --- which runs are read, and how they are judged ---------------------------------------------------------------------
 
-ReadDatasetsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dataset",
-        metavar="NAME",
-        help=f"{_DATASET} Repeatable; only runs on these.",
-        autocompletion=_COMPLETE_DATASET,
-        rich_help_panel=WHICH_RUNS,
-    ),
-]
-ReadBackbonesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--backbone",
-        metavar="NAME",
-        help=f"{_BACKBONE} Repeatable; only runs of these.",
-        autocompletion=_COMPLETE_BACKBONE,
-        rich_help_panel=WHICH_RUNS,
-    ),
-]
+ReadDatasetsOption = Annotated[list[str] | None, _naming("--dataset", WHICH_RUNS, "Repeatable; only runs on these.")]
+ReadBackbonesOption = Annotated[list[str] | None, _naming("--backbone", WHICH_RUNS, "Repeatable; only runs of these.")]
 SharedSeedsOption = Annotated[
     bool,
     typer.Option("--shared-seeds", help="Only the seeds that every init of a block has.", rich_help_panel=WHICH_RUNS),
