@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -39,18 +39,26 @@ def class_sheets(study: Study, metric: Metric = "dice") -> list[Sheet]:
     made, skipped = [], []
     for table in study.tables:
         cells = dict(zip((*table.cells, *(item.cell for item in table.withheld)), table.names, strict=True))
-        own = scores[scores["cell"].isin(cells)]
+        own, cases = _of_block(scores, table, cells), _of_block(study.cases, table, cells)
         if own["score"].notna().any():
             made.append(_sheet(table, own, cells, metric, _left_out(study, metric, own, cells)))
         elif not own.empty:
             why = "; ".join(_reasons(study, metric, own["cell"]))
             skipped.append(f"No table of {title(table.block)} ({settings(table.block)}): no run has {metric}: {why}.")
-        empty = false_positives(study.cases[study.cases["cell"].isin(cells)])
+        empty = false_positives(cases)
         if not empty.empty:
             made.append(_false_positives(table, empty, cells))
     if skipped:
         made[-1] = replace(made[-1], notes=(*made[-1].notes, *skipped))
     return made
+
+
+def _of_block(rows: pd.DataFrame, table: ScoreTable, cells: Collection[str]) -> pd.DataFrame:
+    """Returns the rows of the runs of a block: of the seeds that its inits share, where only these were asked for."""
+    own = rows[rows["cell"].isin(list(cells))]
+    if table.narrowed is not None and table.narrowed.seeds:
+        own = own[own["seed"].isin(list(table.narrowed.seeds))]
+    return own
 
 
 def _left_out(study: Study, metric: Metric, scores: pd.DataFrame, cells: Mapping[str, str]) -> tuple[str, ...]:
@@ -111,6 +119,7 @@ def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metri
             f"{_MEAN}: of the classes, each counting the same, as in papers' tables; the leaderboard's Dice is the mean over the "
             "classes of a case first, and differs where cases lack classes.",
             *left_out,
+            *words.narrowed(table.narrowed),
         ),
         values=tuple(values),
     )

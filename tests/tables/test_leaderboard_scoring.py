@@ -149,3 +149,17 @@ def test_a_class_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert rows(study.read_study(tmp_path, scoring=Scoring(classes=("Nodule",))))["default"].dice.value == pytest.approx(62)
     with pytest.raises(UsageError, match="phantom-lung has no class 'spleen'; it has nodule; named sets: synapse-8"):
         study.read_study(tmp_path, scoring=Scoring(classes=("synapse-8",)))
+
+
+def test_classes_of_shared_seeds_are_of_these_alone(tmp_path: Path) -> None:
+    write_block(tmp_path, DEFAULTS | {"uniform": [0.65, 0.67]})  # uniform lacks seed 2
+    write_block(tmp_path, DEFAULTS | {"uniform": [0.65, 0.66, 0.70]}, backbone="unetrpp")
+    for shared, seeds in ((False, {"default": 3, "uniform": 2}), (True, {"default": 2, "uniform": 2})):
+        made = class_sheets(study.read_study(tmp_path, backbones=["unetr"], scoring=Scoring(shared=shared)))
+        per_class, absent = made[0].values, made[1].values
+        assert {row["init"]: row["seeds"] for row in per_class} == seeds
+        assert {row["init"]: row["absent"] for row in absent} == seeds, "one case of each seed lacks the class"
+    mean = next(row["mean"] for row in per_class if row["init"] == "default" and row["class"] == "mean")
+    assert mean == pytest.approx(61), "of the seeds 0 and 1"
+    whole = class_sheets(study.read_study(tmp_path, backbones=["unetrpp"], scoring=Scoring(shared=True)))
+    assert {row["seeds"] for row in whole[0].values} == {3}, "each block has seeds of its own"
