@@ -109,20 +109,20 @@ def retry(
     console = Console(stderr=json)
     with under_way(console, "loading torch"):
         from initbench.harness.request import from_json
-    _check_out(out)
     _perform_and_tell([from_json(run.request, out=out) for run in chosen], jobs, console, json=json, skip_refused=True)
 
 
 def perform(requests: Sequence[RunRequest], jobs: int, console: Console, *, skip_refused: bool = True) -> list[Outcome]:
-    """Runs what is missing of a plan under a display, where runs can be written at all.
+    """Runs what is missing of a plan and shows how far it is. Refuses a folder that cannot be written before the first run.
 
     Args:
-        requests: the runs.
+        requests: the runs, all of them below one folder.
         jobs: processes at a time.
         console: where progress is shown.
         skip_refused: whether the others are run where some cannot be.
 
     Raises:
+        InitbenchError: the folder cannot be written.
         InterruptedRunError: Ctrl-C twice: runs in hand were stopped at once.
     """
     from initbench.cli.progress import Display

@@ -106,8 +106,13 @@ def power(pilot: Pilot, seeds: int, cases: int, difference: float, comparisons: 
 def detectable(pilot: Pilot, seeds: int, cases: int, comparisons: int = 1) -> Interval | Refused:
     """Returns the smallest true difference, in Dice points, that is told from 0 in 80 % of studies.
 
-    Its interval is what it may be, because the pilot's own components are uncertain; NaN for stated components. Arguments as in
-    `power`.
+    Its interval is what it may be, because the pilot's own components are uncertain; NaN for stated components.
+
+    Args:
+        pilot: how noisy differences are.
+        seeds: of the study.
+        cases: reported cases of the study, or patients.
+        comparisons: number of differences that are judged together.
     """
     if seeds < 2:
         return Refused("one seed finds nothing: 2 or more are needed, 5 are better")
@@ -124,7 +129,15 @@ def detectable(pilot: Pilot, seeds: int, cases: int, comparisons: int = 1) -> In
 
 
 def power_of(pilot: Pilot, seeds: int, cases: int, difference: float, comparisons: int = 1) -> Interval:
-    """Returns the `power`, with an interval for the uncertainty of the pilot; its bounds are NaN for stated components."""
+    """Returns the `power`, with an interval for the uncertainty of the pilot; its bounds are NaN for stated components.
+
+    Args:
+        pilot: how noisy differences are.
+        seeds: of the study.
+        cases: reported cases of the study, or patients.
+        difference: the true one, in Dice points.
+        comparisons: number of differences that are judged together.
+    """
     value = power(pilot, seeds, cases, difference, comparisons)
     if pilot.may_be is None or math.isnan(value):
         return Interval(value, math.nan, math.nan)

@@ -187,7 +187,13 @@ def _between(part: Component, inits: int, *, told: bool) -> str:
 
 
 def notes(table: ScoreTable, found: Analysis | Refused, rows: Sequence[Standing]) -> list[str]:
-    """What a reader has to know of a block before believing its rows."""
+    """What a reader has to know of a block before believing its rows, a sentence or two each.
+
+    Args:
+        table: the scores of the block.
+        found: what is said of them.
+        rows: the inits of the block with what their runs cost and came to.
+    """
     lines = []
     if table.seeds and len(table.seeds[0]) < 2:
         lines.append("One seed gives no interval and no verdict: --seeds 3 or more.")

@@ -126,7 +126,12 @@ class Answer:
 
 
 def answers(asked: Asked, loaded: Loaded, cells: frozenset[str] | None = None) -> list[Answer]:
-    """One for every precision of the runs that is asked for; of these cells, or of all.
+    """Returns an answer for every precision of the runs, or for the one that is asked for.
+
+    Args:
+        asked: the table, and what is asked instead of its settings.
+        loaded: the runs of a folder.
+        cells: the cells whose runs count; all by default.
 
     Raises:
         UsageError: no run answers any of the rows.
