@@ -21,7 +21,6 @@ from initbench.runs import store
 POINTS = 60
 CHUNK = 4096  # bytes of a long curve that are read for a point: some forty steps
 _TITLE = "Learning curves"
-_STAGES = ("pretext", "train")
 _LABELS = 150.0
 _HEADER = 4096  # bytes of a first line, at most
 _ABSURD = 1e30  # a loss beyond it is no loss, and sums of such would overflow

@@ -11,8 +11,6 @@ from scipy import special
 from initbench.stats.design import Array, Refused, SeedDesign
 from initbench.stats.summary import LEVEL, Interval
 
-THRESHOLD = 0.75  # Bouthillier et al. 2021, arXiv:2103.03098
-
 
 @dataclass(frozen=True)
 class Superiority:
@@ -25,11 +23,6 @@ class Superiority:
 
     chance: Interval
     pairs: int
-
-    @property
-    def meaningful(self) -> bool:
-        """Above one half for certain, and above the threshold possibly (Bouthillier et al. 2021)."""
-        return self.chance.low > 0.5 and self.chance.high > THRESHOLD
 
 
 def superiority(a: Array, b: Array, seeds: SeedDesign = "crossed") -> Superiority | Refused:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import get_args
 
 import pandas as pd
 
@@ -69,19 +68,6 @@ class Study:
     def of_cell(self) -> dict[str, Runs]:
         """What the runs of each cell came to."""
         return summaries(self.runs)
-
-
-def policy_of(name: str) -> DicePolicy:
-    """The Dice policy of a name.
-
-    Raises:
-        UsageError: there is none; names those there are.
-    """
-    for policy in get_args(DicePolicy):
-        if policy == name:
-            found: DicePolicy = policy
-            return found
-    raise UsageError(f"--dice-policy {name!r}: there are {', '.join(get_args(DicePolicy))}")
 
 
 def check_some(out: Path, found: Loaded) -> None:
