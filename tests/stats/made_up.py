@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from initbench.stats.analysis import Analysis, analyse
 from initbench.stats.table import (
@@ -28,6 +29,30 @@ BLOCK = {
     "dice_policy": "reference-mask",
 }
 CASES = [f"case_{k:02}" for k in range(8)]
+
+
+def scored(y: NDArray[np.float64], inits: tuple[str, ...] = ("default", "lwi"), **block: Any) -> ScoreTable:
+    """A block whose inits share their seeds, each case of a patient of its own.
+
+    Args:
+        y: Dice points [init, seed, case].
+        inits: names along the first axis.
+        block: keys of the block that differ from the usual ones.
+    """
+    count, seeds, cases = y.shape
+    return ScoreTable(
+        block={"dataset": "lung", "split": "auto", "backbone": "unetr", "variant": "default", "recipe": "a", "steps": 1, **block},
+        policy="reference-mask",
+        inits=inits,
+        cells=inits,
+        seeds=(tuple(range(seeds)),) * count,
+        design="crossed",
+        cases=tuple(f"case_{case}" for case in range(cases)),
+        y=y,
+        diverged=np.zeros((count, seeds), bool),
+        withheld=(),
+        unscored=(),
+    )
 
 
 class Study:

@@ -13,8 +13,8 @@ from initbench.stats.blocks import PLACEBO
 from initbench.stats.compare import compare
 from initbench.stats.families import Family, family
 from initbench.stats.pooled import pool
-from initbench.stats.table import ScoreTable
 from tests.simulated import scores
+from tests.stats.made_up import scored
 
 OTHER_PLACEBO = "default(construct='more')"
 SCHEMES = ("default", "lwi", "mae", "tube")
@@ -65,27 +65,10 @@ def test_the_order_of_names_does_not_matter(inits: tuple[str, ...]) -> None:
         assert wanted.size >= 1
 
 
-def block(y: np.ndarray, inits: tuple[str, ...]) -> ScoreTable:
-    I, S, C = y.shape  # noqa: E741
-    return ScoreTable(
-        block={"dataset": "lung", "split": "auto", "backbone": "unetr", "variant": "default", "recipe": "a", "steps": 1},
-        policy="reference-mask",
-        inits=inits,
-        cells=inits,
-        seeds=(tuple(range(S)),) * I,
-        design="crossed",
-        cases=tuple(f"case_{k}" for k in range(C)),
-        y=y,
-        diverged=np.zeros((I, S), bool),
-        withheld=(),
-        unscored=(),
-    )
-
-
 def test_a_pair_has_the_same_family_in_every_command() -> None:
     inits = ("default", "lwi", "mae", PLACEBO)
     y = 50 + scores(np.random.default_rng(1), 1, 4, 3, 12)[0]
-    table = block(y, inits)
+    table = scored(y, inits)
     every = {(one.first, one.second): one for one in compare(y, inits).differences}
     for (first, second), found in every.items():
         assert pair(table, first, second) == found

@@ -22,24 +22,7 @@ from initbench.stats.pooled import Pooled, combined, pool
 from initbench.stats.table import ScoreTable, Withheld, class_dice
 from initbench.stats.tails import Estimate, quantile
 from tests.simulated import scores
-
-
-def table(y: NDArray[np.float64], inits: tuple[str, ...] = ("default", "lwi"), **block: Any) -> ScoreTable:
-    """A block of scores [init, seed, case]."""
-    I, S, C = y.shape  # noqa: E741
-    return ScoreTable(
-        block={"dataset": "lung", "split": "auto", "backbone": "unetr", "variant": "default", "recipe": "a", "steps": 1, **block},
-        policy="reference-mask",
-        inits=inits,
-        cells=inits,
-        seeds=(tuple(range(S)),) * I,
-        design="crossed",
-        cases=tuple(f"case_{k}" for k in range(C)),
-        y=y,
-        diverged=np.zeros((I, S), bool),
-        withheld=(),
-        unscored=(),
-    )
+from tests.stats.made_up import scored
 
 
 def simulated(rng: np.random.Generator, better: float = 0.0, seeds: int = 4, cases: int = 12) -> NDArray[np.float64]:
@@ -63,7 +46,7 @@ def lwi(found: Pooled) -> Any:
 def test_one_block_pools_to_itself() -> None:
     y = simulated(np.random.default_rng(0))
     alone = difference(y[1], y[0])
-    got = lwi(pooled(table(y)))
+    got = lwi(pooled(scored(y)))
     for name in ("value", "low", "high"):
         assert getattr(got.estimate, name) == pytest.approx(getattr(alone.estimate, name))
     assert (got.p, got.p_adjusted, got.error) == pytest.approx((alone.p, alone.p_adjusted, alone.error))
@@ -75,7 +58,7 @@ def test_backbones_of_one_data_set_are_averaged_by_seed_and_case() -> None:
     first, second = simulated(rng), simulated(rng)
     mean = (first + second) / 2
     alone = difference(mean[1], mean[0])
-    got = lwi(pooled(table(first), table(second, backbone="unetrpp")))
+    got = lwi(pooled(scored(first), scored(second, backbone="unetrpp")))
     for name in ("value", "low", "high"):
         assert getattr(got.estimate, name) == pytest.approx(getattr(alone.estimate, name))
 
@@ -84,7 +67,7 @@ def test_data_sets_are_independent_and_count_the_same() -> None:
     rng = np.random.default_rng(2)
     first, second = simulated(rng), simulated(rng, cases=40)
     parts = [difference(y[1], y[0]) for y in (first, second)]
-    got = lwi(pooled(table(first), table(second, dataset="acdc")))
+    got = lwi(pooled(scored(first), scored(second, dataset="acdc")))
     assert got.estimate.value == pytest.approx(np.mean([part.estimate.value for part in parts]))
     assert got.error == pytest.approx(np.hypot(*(part.error for part in parts)) / 2)
 
@@ -138,7 +121,7 @@ def test_means_differ_by_exactly_the_printed_difference() -> None:
     """Also where one data set has two backbones and another one: each data set counts the same."""
     rng = np.random.default_rng(11)
     first, second, third = simulated(rng, 2.0), simulated(rng, 9.0) - 20, simulated(rng, -1.0, seeds=3, cases=5)
-    tables = (table(first), table(second, backbone="unetrpp"), table(third, dataset="acdc"))
+    tables = (scored(first), scored(second, backbone="unetrpp"), scored(third, dataset="acdc"))
     got = pooled(*tables)
     means = {row.init: row.mean for row in got.inits}
     assert means["lwi"] - means["default"] == pytest.approx(lwi(got).estimate.value, rel=1e-12)
@@ -148,7 +131,7 @@ def test_means_differ_by_exactly_the_printed_difference() -> None:
 def test_patients_of_several_cases_count_once_in_a_mean() -> None:
     y = simulated(np.random.default_rng(12), 2.0)
     whose = (*("a",) * 9, "b", "c", "d")
-    got = pooled(replace(table(y), patients=whose))
+    got = pooled(replace(scored(y), patients=whose))
     by_patient = np.stack([y[..., :9].mean(-1), y[..., 9], y[..., 10], y[..., 11]], axis=-1)
     alone = difference(by_patient[1], by_patient[0])
     assert lwi(got).estimate.low == pytest.approx(alone.estimate.low)
@@ -161,10 +144,10 @@ def test_diverged_runs_are_counted_over_all_blocks() -> None:
     y = simulated(np.random.default_rng(13))
     lost = np.zeros((2, 4), bool)
     lost[1, [0, 2]] = True
-    one = replace(table(y), diverged=lost)
+    one = replace(scored(y), diverged=lost)
     lost = np.zeros((2, 3), bool)
     lost[:, 1] = True
-    other = replace(table(simulated(np.random.default_rng(14), seeds=3), dataset="acdc"), diverged=lost)
+    other = replace(scored(simulated(np.random.default_rng(14), seeds=3), dataset="acdc"), diverged=lost)
     got = {row.init: (row.diverged, row.runs) for row in pooled(one, other).inits}
     assert got == {"default": (1, 7), "lwi": (3, 7)}
 
@@ -174,13 +157,13 @@ def test_the_pooled_test_keeps_its_size_and_its_interval_covers() -> None:
     count, rejected, covered = 1000, 0, 0
     for _ in range(count):
         blocks = [
-            table(simulated(rng, better=1.0), backbone=backbone, dataset=dataset)
+            scored(simulated(rng, better=1.0), backbone=backbone, dataset=dataset)
             for dataset in ("lung", "acdc")
             for backbone in ("unetr", "unetrpp")
         ]
         got = lwi(pooled(*blocks))
         covered += got.estimate.low <= 1.0 <= got.estimate.high
-        null = [table(block.y - np.array([0.0, 1.0])[:, None, None], **block.block) for block in blocks]  # type: ignore[arg-type]
+        null = [scored(block.y - np.array([0.0, 1.0])[:, None, None], **block.block) for block in blocks]  # type: ignore[arg-type]
         rejected += lwi(pooled(*null)).p <= 0.05
     # The size was .03 to .08 and the coverage .92 to .97: degrees of freedom add up now, and quantiles are on the safe side.
     assert 0.02 <= rejected / count <= 0.065
@@ -190,10 +173,10 @@ def test_the_pooled_test_keeps_its_size_and_its_interval_covers() -> None:
 def test_what_is_not_in_every_block_is_left_out_and_named() -> None:
     rng = np.random.default_rng(4)
     y = simulated(rng)
-    got = pooled(table(y), table(np.stack([*y, y[0] + 1]), ("default", "lwi", "mae"), backbone="unetrpp"))
+    got = pooled(scored(y), scored(np.stack([*y, y[0] + 1]), ("default", "lwi", "mae"), backbone="unetrpp"))
     assert got.left_out == ("mae",)
     assert {row.init for row in got.inits} == {"default", "lwi"}
-    refused = pool([table(y), table(y, ("mae", "order"), backbone="unetrpp")])
+    refused = pool([scored(y), scored(y, ("mae", "order"), backbone="unetrpp")])
     assert isinstance(refused, Refused)
     assert "no init is complete in every block" in refused.reason
 
@@ -201,7 +184,7 @@ def test_what_is_not_in_every_block_is_left_out_and_named() -> None:
 def test_blocks_of_other_seeds_or_cases_are_not_averaged() -> None:
     rng = np.random.default_rng(5)
     for other in (simulated(rng, seeds=3), simulated(rng, cases=11)):
-        got = lwi(pooled(table(simulated(rng)), table(other, backbone="unetrpp")))
+        got = lwi(pooled(scored(simulated(rng)), scored(other, backbone="unetrpp")))
         assert got.verdict == "untestable"
         assert "lung: the blocks have other" in got.reason
 
@@ -210,29 +193,31 @@ def test_a_placebo_costs_the_others_nothing() -> None:
     rng = np.random.default_rng(6)
     y = simulated(rng, better=3.0)
     three = np.stack([*y, y[0] + rng.normal(0, 1, y[0].shape)])
-    got = pooled(table(three, ("default", "lwi", "default(construct='other')")))
-    assert lwi(got) == lwi(pooled(table(y)))
+    got = pooled(scored(three, ("default", "lwi", "default(construct='other')")))
+    assert lwi(got) == lwi(pooled(scored(y)))
 
 
 def test_a_placebo_has_no_rank_and_takes_none() -> None:
     y = simulated(np.random.default_rng(7), better=3.0)
-    got = pooled(table(np.stack([*y, y[1] + 1]), ("default", "lwi", "default(construct='other')")))
+    got = pooled(scored(np.stack([*y, y[1] + 1]), ("default", "lwi", "default(construct='other')")))
     assert {row.init: (row.rank, row.won) for row in got.inits} == {
         "default(construct='other')": (None, None),
         "lwi": (1.0, 1),
         "default": (2.0, 0),
     }
-    alone = pooled(table(y, ("default(construct='other')", "default(construct='more')")))
+    alone = pooled(scored(y, ("default(construct='other')", "default(construct='more')")))
     assert {row.rank for row in alone.inits} == {None}
 
 
 def test_a_control_that_some_block_lacks_is_said_and_nothing_is_compared() -> None:
     y = simulated(np.random.default_rng(8))
-    gone = replace(table(y, backbone="unetrpp").only(["lwi"]), withheld=(Withheld("default", "incomplete", "no score", "c", ()),))
-    got = pooled(table(y), gone)
+    gone = replace(
+        scored(y, backbone="unetrpp").only(["lwi"]), withheld=(Withheld("default", "incomplete", "no score", "c", ()),)
+    )
+    got = pooled(scored(y), gone)
     assert (got.against, got.left_out) == ("default", ("default",))
     assert lwi(got).reason == "default is not complete in lung × unetrpp (no score)"
-    assert pooled(table(y).only(["lwi"])).against is None
+    assert pooled(scored(y).only(["lwi"])).against is None
 
 
 @pytest.mark.parametrize(
@@ -254,15 +239,15 @@ def test_blocks_that_would_count_the_same_patients_twice_are_not_pooled(
     first: dict[str, Any], second: dict[str, Any], reason: str
 ) -> None:
     y = simulated(np.random.default_rng(9))
-    refused = pool([table(y, **first), table(y, **second)])
+    refused = pool([scored(y, **first), scored(y, **second)])
     assert isinstance(refused, Refused)
     assert reason in refused.reason
 
 
 def test_other_recipes_of_other_networks_are_pooled() -> None:
     y = simulated(np.random.default_rng(10))
-    assert pooled(table(y, dataset="chaos"), table(y, dataset="chaos-ct")).blocks == 2
-    assert pooled(table(y, recipe="a"), table(y, backbone="unetrpp", recipe="b")).blocks == 2
+    assert pooled(scored(y, dataset="chaos"), scored(y, dataset="chaos-ct")).blocks == 2
+    assert pooled(scored(y, recipe="a"), scored(y, backbone="unetrpp", recipe="b")).blocks == 2
 
 
 # --- classes ------------------------------------------------------------------------------------------------------------
