@@ -28,6 +28,7 @@ from initbench.report.subsets import subsets
 from initbench.stats.design import SCOPES
 from initbench.tables import leaderboard, words
 from initbench.tables.study import Study
+from initbench.tables.titles import titles
 
 _NAMED = 3  # above which a title has a number in place of names
 _MANY_BLOCKS = 12  # from which on pictures of cases are shown for the first ones alone
@@ -99,7 +100,8 @@ def _values(content: Content) -> dict[str, Any]:
     labels = _labels(content)
     datasets = sorted({family.dataset for family in content.families})
     backbones = sorted({family.backbone for family in content.families})
-    named = {block.key: name(block, content) for block in content.blocks}
+    told = titles([block.table.block for block in content.blocks])
+    named = {block.key: name for block, name in zip(content.blocks, told, strict=True)}
     order = {block.key: number for number, block in enumerate(content.blocks)}
 
     def charts(block: Block) -> dict[str, Figure]:
@@ -143,21 +145,6 @@ def _values(content: Content) -> dict[str, Any]:
 
 def _few(what: str, names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= _NAMED else f"{len(names)} {what}"
-
-
-def name(block: Block, content: Content) -> str:
-    """A block in few words that tell it from the others."""
-    alike = [other for other in content.blocks if other.title == block.title]
-    about = block.table.block
-    if len({other.protocol for other in alike}) > 1:
-        same = [other for other in alike if other.protocol == block.protocol]
-        told = f", {block.protocol}"
-    else:
-        same, told = alike, ""
-    if len(same) > 1:
-        keys = [key for key in about if key != "protocol" and len({repr(other.table.block[key]) for other in same}) > 1]
-        told += "".join(f", {key} {about[key]}" for key in keys)
-    return block.title + told
 
 
 def _facts(content: Content) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from initbench.stats.table import ScoreTable, class_scores, false_positives
 from initbench.tables import words
 from initbench.tables.sheet import Sheet
 from initbench.tables.study import Study
-from initbench.tables.titles import settings, title
+from initbench.tables.titles import columns, settings, title
 
 _SAID: dict[Metric, str] = {
     "dice": "Dice points",
@@ -97,7 +97,7 @@ def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metri
     order = means[_MEAN].sort_values(ascending=metric == "hd95", kind="stable").index
     rows: list[tuple[str, ...]] = []
     values: list[dict[str, object]] = []
-    block = {key: table.block[key] for key in ("dataset", "backbone", "variant", "size", "budget", "protocol")}
+    block = columns(table.block)
     for cell in order:
         row = [words.label(cells[cell]), str(seeds[cell])]
         for name in wide.columns:
@@ -150,7 +150,7 @@ def _false_positives(table: ScoreTable, found: pd.DataFrame, cells: dict[str, st
         ),
         values=tuple(
             {
-                **{key: table.block[key] for key in ("dataset", "backbone", "variant", "size", "budget", "protocol")},
+                **columns(table.block),
                 "init": init,
                 "absent": absent,
                 "rate": rate,

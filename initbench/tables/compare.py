@@ -15,7 +15,7 @@ from initbench.stats.table import ScoreTable
 from initbench.tables import words
 from initbench.tables.sheet import Sheet
 from initbench.tables.study import Study
-from initbench.tables.titles import settings, title
+from initbench.tables.titles import columns, settings, title
 
 _COLUMNS = ("holds for", "difference [95 %]", "p alone", "p adjusted", "p beyond ±{margin:g}", "verdict")
 _SCOPES: tuple[Scope, ...] = ("A", "B", "C")
@@ -104,7 +104,7 @@ def _notes(table: ScoreTable, first: str, second: str, differences: dict[Scope, 
 
 def _values(table: ScoreTable, item: Difference) -> dict[str, object]:
     return {
-        **{key: table.block[key] for key in ("dataset", "backbone", "variant", "size", "budget", "protocol")},
+        **columns(table.block),
         "first": item.first,
         "second": item.second,
         "scope": item.scope,

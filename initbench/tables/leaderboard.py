@@ -9,7 +9,6 @@ from dataclasses import replace
 from initbench.choices import BASELINE, MARGIN
 from initbench.errors import UsageError
 from initbench.stats.analysis import Analysis, analyse, verdicts
-from initbench.stats.blocks import MARK
 from initbench.stats.components import Component, Components
 from initbench.stats.design import Refused
 from initbench.stats.ranks import InitRank, tie_letters
@@ -18,7 +17,7 @@ from initbench.tables import words
 from initbench.tables.sheet import Sheet
 from initbench.tables.standings import Runs, Standing, standings
 from initbench.tables.study import Study
-from initbench.tables.titles import settings, title
+from initbench.tables.titles import columns, settings, title
 
 
 def leaderboard_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN, *, letters: bool = False) -> list[Sheet]:
@@ -284,15 +283,11 @@ def _values(
     place: int, row: Standing, table: ScoreTable, found: Analysis | Refused, ties: Mapping[str, str] | None
 ) -> dict[str, object]:
     """The row of an init for machines."""
-    names = ("dataset", "split", "backbone", "variant", "size", "budget", "steps")
-    own_protocol = row.runs.protocol == "any"
     values: dict[str, object] = {
-        **{name: table.block[name] for name in names},
-        "protocol": "any" if own_protocol else table.block["protocol"],
-        "precision": table.block["precision"],
-        "mark": table.block.get(MARK, ""),
+        **columns(table.block),
         "place": place,
         "init": row.init,
+        "init_protocol": row.runs.protocol,
         "role": row.role,
     }
     if ties is not None:

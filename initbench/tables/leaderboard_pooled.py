@@ -16,7 +16,7 @@ from initbench.tables import words
 from initbench.tables.leaderboard import check_control
 from initbench.tables.sheet import Sheet
 from initbench.tables.study import Study
-from initbench.tables.titles import title, variant
+from initbench.tables.titles import titles, variant
 
 _ALWAYS = ("size", "budget", "protocol", "precision", "fixed_streams")
 _KEYS: dict[Grouping, tuple[str, ...]] = {
@@ -55,7 +55,7 @@ def grouped(tables: Sequence[ScoreTable], by: Grouping) -> list[list[ScoreTable]
 def _sheet(tables: Sequence[ScoreTable], by: Grouping, against: str, margin: float) -> Sheet:
     block = tables[0].block
     found = pool(tables, against, margin)
-    name, subtitle = _title(block, by), extent(tables)
+    name, subtitle = _title(block, by), extent(tables, by)
     if isinstance(found, Refused):
         return Sheet(name, subtitle, ("initializer",), (), (f"Not pooled: {found.reason}.",), ())
     compared = (f"vs {words.label(found.against)} [95 %]", "verdict") if found.against else ()
@@ -73,24 +73,32 @@ def _title(block: Mapping[str, Any], by: Grouping) -> str:
     return {"backbone": variant(block), "dataset": str(block["dataset"]), "all": "All blocks"}[by]
 
 
-def extent(tables: Sequence[ScoreTable]) -> str:
+def extent(tables: Sequence[ScoreTable], by: Grouping = "all") -> str:
     """What the blocks of a group share, and their names."""
     block = tables[0].block
-    protocol = "" if block["protocol"] == "any" else f" · {block['protocol']}"
-    names = ", ".join(dict.fromkeys(f"{table.block['dataset']} × {variant(table.block)}" for table in tables))
-    of = part(str(block["split"]))
-    protocol += f" · {of}" if of else ""
-    return f"{block['size']} size · {block['budget']} budget{protocol} · {words.count(len(tables), 'block')}: {names}"
+    shared = [f"{block['size']} size", f"{block['budget']} budget"]
+    if block["protocol"] != "any":
+        shared.append(str(block["protocol"]))
+    shared.append(str(block["precision"]))
+    if by == "dataset":
+        shared.append(f"split {block['split']}")
+    elif part(str(block["split"])):
+        shared.append(part(str(block["split"])))
+    if block["fixed_streams"]:
+        shared.append(f"seeds share {block['fixed_streams']}")
+    names = titles([table.block for table in tables])
+    return f"{' · '.join(shared)} · {words.count(len(tables), 'block')}: {', '.join(names)}"
 
 
 def settings(block: Mapping[str, Any], by: Grouping = "all") -> dict[str, Any]:
-    """What the blocks of a group share, for machines."""
-    return {key: block[key] for key in _KEYS[by]}
+    """What the blocks of a group share, for machines; `part` is the fold and the number of training cases, if there are some."""
+    return {**{key: block[key] for key in _KEYS[by]}, "part": part(str(block["split"]))}
 
 
 def narrowed(tables: Sequence[ScoreTable]) -> list[str]:
     """What came of it that only shared seeds were asked for, where several blocks stand in one table."""
-    return [f"{title(table.block)}: {note}" for table in tables for note in words.narrowed(table.narrowed)]
+    names = titles([table.block for table in tables])
+    return [f"{name}: {note}" for name, table in zip(names, tables, strict=True) for note in words.narrowed(table.narrowed)]
 
 
 def _row(row: PooledInit, found: Pooled) -> tuple[str, ...]:

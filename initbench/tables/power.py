@@ -12,7 +12,7 @@ from initbench.stats.summary import Interval
 from initbench.stats.table import ScoreTable
 from initbench.tables import words
 from initbench.tables.sheet import Sheet
-from initbench.tables.titles import settings, title
+from initbench.tables.titles import settings, titles
 
 SEEDS = (2, 3, 5, 10, 20)
 
@@ -91,9 +91,9 @@ def _cell(found: Interval) -> str:
 def power_sheets(tables: Sequence[ScoreTable], cases: Sequence[int]) -> list[Sheet]:
     """A sheet for every block whose runs can serve as pilot; the others say why not."""
     made = []
-    for table in tables:
-        found = from_runs(table)
-        name, text = title(table.block), settings(table.block)
+    names = titles([table.block for table in tables])
+    for name, table in zip(names, tables, strict=True):
+        found, text = from_runs(table), settings(table.block)
         if isinstance(found, Refused):
             made.append(Sheet(name, text, ("",), (), (f"No pilot: {found.reason}.",), ()))
         else:

@@ -30,6 +30,47 @@ def settings(block: Mapping[str, Any]) -> str:
     return f"{steps} · {block['precision']} · split {block['split']}{fixed}{mark}"
 
 
+_COLUMNS = (
+    "dataset",
+    "split",
+    "backbone",
+    "variant",
+    "size",
+    "budget",
+    "steps",
+    "protocol",
+    "precision",
+    "fixed_streams",
+)
+
+
+def columns(block: Mapping[str, Any]) -> dict[str, object]:
+    """The columns of JSON and CSV that tell the rows of a block from the rows of any other block, in every command alike."""
+    return {**{name: block[name] for name in _COLUMNS}, MARK: block.get(MARK, "")}
+
+
+def titles(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A title for every block: its own, and where several blocks share it, with the settings in which these differ."""
+    of_title: dict[str, list[Mapping[str, Any]]] = {}
+    for block in blocks:
+        of_title.setdefault(title(block), []).append(block)
+    return [title(block) + _differing(block, of_title[title(block)]) for block in blocks]
+
+
+def _differing(block: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> str:
+    """What tells a block from others of its title, the protocol first; only if that is not enough, the other settings."""
+    told, same = "", alike
+    if len({other["protocol"] for other in alike}) > 1:
+        told = f", {block['protocol']}"
+        same = [other for other in alike if other["protocol"] == block["protocol"]]
+    own = columns(block)
+    for name, value in own.items():
+        if len({str(columns(other)[name]) for other in same}) > 1:
+            said = f"{value}" if name == MARK else f"{name.replace('_', ' ')} {value or 'none'}"
+            told += f", {said}" if said else ""
+    return told
+
+
 @dataclass(frozen=True)
 class Named:
     """A data set as a run had it.

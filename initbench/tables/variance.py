@@ -14,7 +14,7 @@ from initbench.stats.table import ScoreTable
 from initbench.stats.variances import PooledRatio, pooled_ratio
 from initbench.tables import leaderboard, leaderboard_pooled, words
 from initbench.tables.sheet import Sheet
-from initbench.tables.titles import settings, title
+from initbench.tables.titles import columns, settings, title, titles
 
 SOURCES = {
     "init": "init",
@@ -83,7 +83,7 @@ def _notes(found: Components, table: ScoreTable) -> tuple[str, ...]:
 def _values(table: ScoreTable, found: Components, name: str, part: Component, whole: float) -> dict[str, object]:
     left = found.left_in_mean()[name]
     return {
-        **{key: table.block[key] for key in ("dataset", "backbone", "variant", "size", "budget", "protocol")},
+        **columns(table.block),
         "source": name,
         "sd": part.sd.value,
         "sd_low": part.sd.low,
@@ -116,6 +116,8 @@ def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
     inits = sorted({init for table in having for init in table.inits if init != against})
     found = {init: pooled_ratio(_runs(having, init, against), len(inits)) for init in inits}
     blocks = {init: len(_runs(having, init, against)) for init in inits}
+    named = zip(titles([table.block for table in tables]), tables, strict=True)
+    left_out = [f"{name} is left out: {_why_out(table, against)}." for name, table in named if _why_out(table, against)]
     return Sheet(
         title=f"Seed SD against {words.label(against)}",
         subtitle=leaderboard_pooled.extent(tables),
@@ -124,7 +126,7 @@ def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
         notes=(
             "Ratio below 1: the init makes Dice depend less on the seed. Pooled over blocks, as in one block an SD of few seeds "
             f"says next to nothing. Intervals and p hold for {words.count(len(inits), 'ratio')} at once.",
-            *(f"{title(table.block)} is left out: {why}." for table in tables if (why := _why_out(table, against))),
+            *left_out,
             *leaderboard_pooled.narrowed(tables),
         ),
         values=tuple(

@@ -97,8 +97,9 @@ def test_json_has_null_where_there_is_no_value(example: Study) -> None:
     found = {(item["backbone"], item["init"]): item for item in json.loads(sheet.as_json(leaderboard_sheets(example)))}
     default, lwi = found["unetr", "default"], found["unetr", "lwi"]
     assert default["difference"] is default["difference_low"] is default["p_adjusted"] is None
-    assert (default["verdict"], default["seeds"], default["protocol"]) == ("", 3, "any")
-    assert (lwi["place"], lwi["rank"], lwi["protocol"], lwi["changed_share"]) == (1, 1, "equal-total", 1.0)
+    assert (default["verdict"], default["seeds"], default["init_protocol"]) == ("", 3, "any")
+    assert default["protocol"] == lwi["protocol"] == "equal-total", "the protocol is of the block, in every command"
+    assert (lwi["place"], lwi["rank"], lwi["init_protocol"], lwi["changed_share"]) == (1, 1, "equal-total", 1.0)
     assert (lwi["may_be_best"], lwi["rank_low"], lwi["rank_high"]) == (True, 1, 1)
     assert (default["may_be_best"], default["rank_low"], default["rank_high"]) == (False, 2, 3)
     assert not {"tie", "best", "p_holm", "probability_best"} & set(lwi)

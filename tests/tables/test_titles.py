@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from initbench.choices import Grouping
 from initbench.report import page
 from initbench.tables import sheet
 from initbench.tables.classes import class_sheets
 from initbench.tables.compare import compare_sheets
 from initbench.tables.leaderboard import leaderboard_sheets
 from initbench.tables.leaderboard_pooled import pooled_sheets
+from initbench.tables.power import power_sheets
 from initbench.tables.sheet import Sheet
 from initbench.tables.study import Study, read_study
-from initbench.tables.titles import Named, shortest, told_apart
-from initbench.tables.variance import variance_sheets
+from initbench.tables.titles import Named, columns, shortest, titles, told_apart
+from initbench.tables.variance import across, variance_sheets
 from tests.recorded import write_block
 
 SCORES = {"default": [0.60, 0.62, 0.64], "uniform": [0.65, 0.66, 0.70]}
@@ -99,6 +102,105 @@ def test_the_report_tells_them_apart(tmp_path: Path) -> None:
     text = file.read_text("utf-8")
     assert "hospital_a/Liver × unetr" in text
     assert "hospital_b/Liver × unetr" in text
+
+
+TOLD_APART: list[tuple[str, list[Any]]] = [
+    ("dataset", ["lung", "liver"]),
+    ("split", ["auto", "published"]),
+    ("split", ["fold 1/2", "fold 2/2"]),
+    ("backbone", ["unetr", "net.py:mine@11111111"]),
+    ("variant", ["perceptron", "conv"]),
+    ("size", ["tiny", "paper"]),
+    ("budget", ["smoke", "short"]),
+    ("steps", [120, 240]),
+    ("precision", ["float32", "bf16"]),
+    ("recipe_digest", ["abcdef111111", "abcdef222222"]),
+    ("fixed_streams", [[], ["order"]]),
+]
+
+
+def two_blocks(out: Path, key: str, values: list[Any]) -> Study:
+    """Two blocks that differ in one thing."""
+    for value in values:
+        write_block(out, SCORES, **{key: value})
+    return read_study(out)
+
+
+def two_protocols(out: Path) -> Study:
+    """Two blocks that share the runs of the inits that learn nothing."""
+    write_block(out, SCORES)
+    for protocol in ("equal-total", "equal-finetune"):
+        write_block(out, {"mae": [0.6, 0.64, 0.66]}, protocol=protocol)
+    return read_study(out)
+
+
+def check_told_apart(found: Study) -> None:
+    """No two tables have one heading, and no two blocks one set of columns that tell machines which block a row is of."""
+    for name, made in [*sheets_of(found), ("power", power_sheets(found.tables, ()))]:
+        headings = [(item.title, item.subtitle) for item in made]
+        assert len(set(headings)) == len(headings), (name, headings)
+        if name == "pooled":
+            continue
+        keys = ["name"] if name == "power" else [*columns(found.tables[0].block)]
+        for form in (sheet.as_csv, sheet.as_json):
+            text = form(made)
+            rows = json.loads(text) if form is sheet.as_json else list(csv.DictReader(io.StringIO(text)))
+            blocks = {tuple(str(row[key]) for key in keys) for row in rows}
+            assert len(blocks) == len(found.tables), (name, blocks)
+    told = page.assemble(found, "default", 1.0)
+    text = "".join(page.pieces(told))
+    for title_ in titles([table.block for table in found.tables]):
+        assert f">{html.escape(title_)}</a>" in text
+
+
+def check_pooled(found: Study) -> None:
+    """No two pooled tables have one heading, and no two of their rows are the same for machines."""
+    groupings: tuple[Grouping, ...] = get_args(Grouping)
+    for made in [*(pooled_sheets(found, by) for by in groupings), across(found.tables)]:
+        headings = [(item.title, item.subtitle) for item in made]
+        assert len(set(headings)) == len(headings), headings
+        rows = [str({**row, "init": ""}) for item in made for row in item.values[:1]]
+        assert len(set(rows)) == len(rows), rows
+
+
+def test_many_blocks_are_told_apart_everywhere(tmp_path: Path) -> None:
+    """A block, and for each thing that blocks can differ in one that differs from it in this alone.
+
+    All have one recipe: another one would mark the first block, and the mark would hide that nothing else tells it apart.
+    """
+    write_block(tmp_path, SCORES)
+    differing = [(key, values[1]) for key, values in TOLD_APART if key != "recipe_digest"]
+    for key, value in differing:
+        write_block(tmp_path, SCORES, **{key: value})
+    found = read_study(tmp_path)
+    assert len(found.tables) == 1 + len(differing)
+    check_told_apart(found)
+
+
+@pytest.mark.parametrize("key", ["split", "precision", "fixed_streams"])
+def test_pooled_tables_are_told_apart(tmp_path: Path, key: str) -> None:
+    check_pooled(two_blocks(tmp_path, key, dict(TOLD_APART)[key]))
+
+
+def test_blocks_of_two_protocols_are_told_apart_everywhere(tmp_path: Path) -> None:
+    check_told_apart(two_protocols(tmp_path))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("key", "values"), TOLD_APART)
+def test_two_blocks_are_told_apart_everywhere(tmp_path: Path, key: str, values: list[Any]) -> None:
+    found = two_blocks(tmp_path, key, values)
+    check_told_apart(found)
+    check_pooled(found)
+
+
+def test_a_title_says_no_more_than_it_needs(tmp_path: Path) -> None:
+    found = two_blocks(tmp_path / "recipes", "recipe_digest", ["abcdef111111", "abcdef222222"])
+    own = "phantom-lung × unetr (perceptron)"
+    assert titles([table.block for table in found.tables]) == [f"{own}, recipe abcdef1", f"{own}, recipe abcdef2"]
+    found = two_protocols(tmp_path / "protocols")
+    assert titles([table.block for table in found.tables]) == [f"{own}, equal-finetune", f"{own}, equal-total"]
+    assert titles([table.block for table in found.tables][:1]) == [own]
 
 
 def test_they_are_chosen_by_either_name(tmp_path: Path) -> None:
