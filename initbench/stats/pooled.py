@@ -54,7 +54,7 @@ class Pooled:
         against: the init that all others are compared with, None where no block has it.
         blocks: number of blocks.
         datasets: names of their data sets.
-        left_out: inits that are not complete in every block.
+        left_out: inits that are not complete in every block, each with the first such block and why.
         friedman: whether the inits rank alike over data sets.
     """
 
@@ -62,7 +62,7 @@ class Pooled:
     against: str | None
     blocks: int
     datasets: tuple[str, ...]
-    left_out: tuple[str, ...]
+    left_out: Mapping[str, str]
     friedman: Friedman | Refused
 
 
@@ -76,8 +76,12 @@ def pool(tables: Sequence[ScoreTable], against: str = BASELINE, margin: float = 
     refused = _twice(tables) or next((f"{_named(table)}: {table.refused}" for table in tables if table.refused), "")
     names = list(dict.fromkeys(init for table in tables for init in table.names))
     common = [init for init in names if all(init in table.inits for table in tables)]
-    if refused or not common:
-        return Refused(refused or "no init is complete in every block")
+    if refused:
+        return Refused(refused)
+    left_out = {init: _lacking(tables, init) for init in names if init not in common}
+    if not common:
+        lacking = "; ".join(f"{init} is not complete in {block}" for init, block in left_out.items())
+        return Refused(f"no init is complete in every block: {lacking}")
     parts = [table.only(common) for table in tables]
     groups = [_averaged(group) for group in _by_dataset(parts)]
     problem = next((found.reason for found in groups if isinstance(found, Refused)), "")
@@ -87,7 +91,7 @@ def pool(tables: Sequence[ScoreTable], against: str = BASELINE, margin: float = 
     if against in common:
         differences = _differences(studies, common, against, margin, problem)
     elif against in names:
-        reason = _lacking(tables, against)
+        reason = f"{against} is not complete in {left_out[against]}"
         differences = {init: untestable_difference((init, against), "A", math.nan, reason) for init in common}
     schemes = [k for k, init in enumerate(common) if not is_placebo(init)]
     own = {common[k]: places for k, places in zip(schemes, ranks(means[:, schemes]).T, strict=True)}
@@ -102,7 +106,7 @@ def pool(tables: Sequence[ScoreTable], against: str = BASELINE, margin: float = 
         against=against if against in names else None,
         blocks=len(tables),
         datasets=tuple(dict.fromkeys(sets)),
-        left_out=tuple(init for init in names if init not in common),
+        left_out=left_out,
         friedman=friedman(means[:, schemes], sets),
     )
 
@@ -130,11 +134,14 @@ def _row(init: str, mean: float, places: Mapping[str, Array], lost: Flags, diffe
     return PooledInit(init, mean, rank, won, int(lost.sum()), lost.size, difference)
 
 
-def _lacking(tables: Sequence[ScoreTable], against: str) -> str:
-    """Which block has no complete control, and why."""
-    table = next(table for table in tables if against not in table.inits)
-    reason = next((item.reason for item in table.withheld if item.init == against), "not run")
-    return f"{against} is not complete in {_named(table)} ({reason})"
+def _lacking(tables: Sequence[ScoreTable], init: str) -> str:
+    """The first block in which an init is not complete, why, and how many other such blocks there are."""
+    first, *others = [table for table in tables if init not in table.inits]
+    reason = next((item.reason for item in first.withheld if item.init == init), "not run")
+    found = f"{_named(first)} ({reason})"
+    if not others:
+        return found
+    return f"{found}, and in {len(others)} other block{'s' if len(others) > 1 else ''}"
 
 
 def _named(table: ScoreTable) -> str:

@@ -25,12 +25,20 @@ SCORED = ("ok", "diverged")
 _UNLIKE = "under the policy nnunet runs are not scored on the same cases: compare under reference-mask"
 
 
+WithheldKind = Literal["incomplete", "failed", "identical"]
+
+
 @dataclass(frozen=True)
 class Withheld:
-    """An init that gets no verdict, and why; with the Dice points of the runs that it has."""
+    """An init that gets no verdict, and why; with the Dice points of the runs that it has.
+
+    Attributes:
+        kind: ``failed`` where all of its runs failed for one reason, so that the same command fails again; ``incomplete`` where
+            some run has no score otherwise; ``identical`` where seeds have the same weights.
+    """
 
     init: str
-    kind: Literal["incomplete", "identical"]
+    kind: WithheldKind
     reason: str
     cell: str
     scores: tuple[float, ...]
@@ -323,12 +331,22 @@ def false_positives(cases: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Run:
-    """A run of an init: its cell and state, the digest of its weights, and its Dice points by case where it has them."""
+    """A run of an init: its cell and state, the digest of its weights, and its Dice points by case where it has them.
+
+    Attributes:
+        reason: why it failed; empty where nobody knows.
+    """
 
     cell: str
     status: str
     digest: str
     scores: _Scores | None
+    reason: str = ""
+
+    @property
+    def state(self) -> str:
+        """How it ended, and why where that is known."""
+        return f"{self.status}: {self.reason}" if self.reason else self.status
 
 
 _Runs = dict[int, _Run]  # by seed
@@ -393,12 +411,13 @@ def _patients(cases: Sequence[str], patient_of: Mapping[str, str] | None) -> tup
 def _by_seed(init: str, group: pd.DataFrame, scored: dict[tuple[str, int], _Scores]) -> _Runs:
     found: _Runs = {}
     columns = (group[name] for name in ("seed", "cell", "status", "weights_digest"))
-    for number, cell, status, digest in zip(*columns, strict=True):
+    reasons = group["reason"].fillna("") if "reason" in group else [""] * len(group)
+    for number, cell, status, digest, reason in zip(*columns, reasons, strict=True):
         seed = int(number)
         if seed in found:
             raise UsageError(f"{init}: seed {seed} is there twice, as copies of one study below one folder would be")
         scores = scored.get((str(cell), seed)) if status in SCORED else None
-        found[seed] = _Run(str(cell), str(status), "" if pd.isna(digest) else str(digest), scores)
+        found[seed] = _Run(str(cell), str(status), "" if pd.isna(digest) else str(digest), scores, str(reason))
     return found
 
 
@@ -415,9 +434,10 @@ def _withheld(init: str, runs: _Runs, asked: tuple[int, ...], patient_of: Mappin
     scores = tuple(run.scores.mean(patient_of) for _, run in sorted(runs.items()) if run.scores is not None)
     missing = [seed for seed in asked if seed not in runs or runs[seed].scores is None]
     if missing:
-        states = ", ".join(f"{seed} ({runs[seed].status if seed in runs else 'not run'})" for seed in missing)
-        reason = f"no score for seed {states}: run again, or compare the seeds that all inits have"
-        yield Withheld(init, "incomplete", reason, cell, scores)
+        states: dict[str, list[int]] = {}
+        for seed in missing:
+            states.setdefault(runs[seed].state if seed in runs else "not run", []).append(seed)
+        yield _incomplete(init, states, cell, scores)
         return
     # Diverged runs may well be alike: all of them NaN.
     digests = Counter(runs[seed].digest for seed in asked if runs[seed].status == "ok")
@@ -425,6 +445,23 @@ def _withheld(init: str, runs: _Runs, asked: tuple[int, ...], patient_of: Mappin
     if same:
         reason = f"seeds {', '.join(same)} have the same weights, bit for bit: the seed is not in effect"
         yield Withheld(init, "identical", reason, cell, scores)
+
+
+def _incomplete(init: str, states: Mapping[str, Sequence[int]], cell: str, scores: tuple[float, ...]) -> Withheld:
+    """An init without a score for some seeds.
+
+    Args:
+        init: its name.
+        states: how the runs without a score ended, with their seeds.
+        cell: the cell of its runs.
+        scores: Dice points of its other runs.
+    """
+    only = next(iter(states))
+    if len(states) == 1 and not scores and only.startswith("failed: "):
+        return Withheld(init, "failed", f"0 of {len(states[only])} seeds have a score, {only}", cell, scores)
+    told = [f"{', '.join(map(str, seeds))} ({state})" for state, seeds in states.items()]
+    reason = f"no score for seed {', '.join(told)}: run again, or compare the seeds that all inits have"
+    return Withheld(init, "incomplete", reason, cell, scores)
 
 
 def _stacked(chosen: dict[str, list[_Run]], policy: DicePolicy) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:

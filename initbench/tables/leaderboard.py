@@ -243,13 +243,13 @@ def _in_turn(step: Sequence[tuple[str, Sequence[int]]]) -> str:
 def _of_row(row: Standing, control: str | None) -> list[str]:
     lines, name = [], words.label(row.init)
     if row.role == "withheld":
-        warning = "Warning: " if row.reason.startswith("seeds ") else ""
+        warning = "Warning: " if row.kind == "identical" else ""
         nothing = "Nothing is compared: " if row.init == control else ""
         lines.append(f"{warning}{nothing}{name} is withheld: {row.reason}.")
     if not math.isnan(row.without_diverged):
         zeros = f"{words.count(row.diverged, 'run')} diverged and {'scores' if row.diverged == 1 else 'score'} 0"
         lines.append(f"{name}: {zeros}; the others have a mean of {row.without_diverged:.1f}.")
-    if row.runs.failed:
+    if row.runs.failed and row.kind != "failed":  # whose reason says what to change
         failed = f"{words.count(row.runs.failed, 'failed run')} {'is' if row.runs.failed == 1 else 'are'} missing"
         lines.append(f"{name}: {failed}; the same run command tries {'it' if row.runs.failed == 1 else 'them'} again.")
     lines += [f"Warning: {name}: {path} is kept off, see `initbench verify {path}`." for path in row.runs.invalid]

@@ -118,8 +118,8 @@ def _notes(found: Pooled) -> tuple[str, ...]:
     reasons = dict.fromkeys(row.difference.reason for row in found.inits if row.difference and row.difference.reason)
     whole = found.against in found.left_out
     notes = [f"Nothing is compared: {reason}." if whole else f"Untestable: {reason}." for reason in reasons]
-    if found.left_out:
-        notes.append(f"Left out, as not complete in every block: {words.listed(found.left_out)}.")
+    for init, block in found.left_out.items():
+        notes.append(f"Left out: {words.label(init)} is not complete in {block}.")
     if found.against:
         notes.append(
             f"Differences to {words.label(found.against)} in Dice points, averaged over backbones, then over data sets, for "

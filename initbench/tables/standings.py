@@ -17,7 +17,7 @@ from initbench.stats.design import Array, Flags, Refused
 from initbench.stats.ranks import InitRank
 from initbench.stats.scale import SD, cut
 from initbench.stats.summary import Interval, sd_interval
-from initbench.stats.table import ScoreTable, Withheld
+from initbench.stats.table import ScoreTable, Withheld, WithheldKind
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Standing:
         without_diverged: mean of the runs that did not diverge, where some did; else NaN.
         rank: among the complete inits; None with fewer than three seeds, for a placebo, or where withheld.
         reason: why it is withheld.
+        kind: in which way it is; None where it is not.
     """
 
     init: str
@@ -76,6 +77,7 @@ class Standing:
     diverged: int
     without_diverged: float = math.nan
     reason: str = ""
+    kind: WithheldKind | None = None
 
 
 def standings(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | Refused) -> list[Standing]:
@@ -137,13 +139,14 @@ def _withheld(item: Withheld, runs: Runs) -> Standing:
         cell=item.cell,
         role="withheld",
         dice=Interval(dice, math.nan, math.nan),
-        sd=cut(sd_interval(scores), SD) if item.kind == "incomplete" and scores.size else unknown,
+        sd=cut(sd_interval(scores), SD) if item.kind != "identical" and scores.size else unknown,
         difference=None,
         rank=None,
         runs=runs,
         seeds=scores.size,
         diverged=runs.diverged,
         reason=item.reason,
+        kind=item.kind,
     )
 
 

@@ -68,7 +68,7 @@ def test_the_overview_counts_who_may_be_best(whole: Path, html: str) -> None:
 def test_rows_come_best_first_and_withheld_ones_say_why(whole: Path, html: str) -> None:
     shown = rows(read(html), "b0")
     assert list(shown)[-1] == "order"
-    assert "no score for seed 1 (failed)" in shown["order"]["reason"].text
+    assert "no score for seed 1 (failed: planted)" in shown["order"]["reason"].text
     assert "dice" not in shown["order"]
     values = [float(cells["dice"].attributes["data-v"]) for cells in shown.values() if "dice" in cells]
     assert values == sorted(values, reverse=True)

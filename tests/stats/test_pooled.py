@@ -174,11 +174,13 @@ def test_what_is_not_in_every_block_is_left_out_and_named() -> None:
     rng = np.random.default_rng(4)
     y = simulated(rng)
     got = pooled(scored(y), scored(np.stack([*y, y[0] + 1]), ("default", "lwi", "mae"), backbone="unetrpp"))
-    assert got.left_out == ("mae",)
+    assert got.left_out == {"mae": "lung × unetr (not run)"}
     assert {row.init for row in got.inits} == {"default", "lwi"}
     refused = pool([scored(y), scored(y, ("mae", "order"), backbone="unetrpp")])
     assert isinstance(refused, Refused)
-    assert "no init is complete in every block" in refused.reason
+    assert refused.reason.startswith(
+        "no init is complete in every block: default is not complete in lung × unetrpp (not run); lwi"
+    )
 
 
 def test_blocks_of_other_seeds_or_cases_are_not_averaged() -> None:
@@ -215,7 +217,7 @@ def test_a_control_that_some_block_lacks_is_said_and_nothing_is_compared() -> No
         scored(y, backbone="unetrpp").only(["lwi"]), withheld=(Withheld("default", "incomplete", "no score", "c", ()),)
     )
     got = pooled(scored(y), gone)
-    assert (got.against, got.left_out) == ("default", ("default",))
+    assert (got.against, got.left_out) == ("default", {"default": "lung × unetrpp (no score)"})
     assert lwi(got).reason == "default is not complete in lung × unetrpp (no score)"
     assert pooled(scored(y).only(["lwi"])).against is None
 

@@ -68,3 +68,19 @@ def test_pooled_tables_say_which_runs_diverged(tmp_path: Path) -> None:
     assert column(made, "div.") == {"default": "0/6", "uniform": "2/6"}
     assert {row["init"]: (row["diverged"], row["runs"]) for row in made.values} == {"default": (0, 6), "uniform": (2, 6)}
     assert any("div.: diverged runs, which score 0." in note for note in made.notes)
+
+
+def test_a_row_that_is_left_out_says_where_and_why(tmp_path: Path) -> None:
+    scores = [0.60, 0.65, 0.63]
+    for backbone in ("unetr", "unetrpp", "swin-unetr"):
+        write_block(tmp_path, DEFAULTS | {"uniform": scores}, backbone=backbone)
+    write_block(tmp_path, {"lwi": scores}, backbone="unetr")
+    for seed in range(3):
+        write_run(tmp_path, "lwi", seed=seed, status="failed", backbone="swin-unetr")
+    (made,) = pooled_sheets(study.read_study(tmp_path), "all")
+    assert [row[0] for row in made.rows] == ["uniform", "default"]
+    told = [note for note in made.notes if note.startswith("Left out")]
+    assert told == [
+        "Left out: lwi is not complete in phantom-lung × swin-unetr (0 of 3 seeds have a score, failed: planted), "
+        "and in 1 other block."
+    ]

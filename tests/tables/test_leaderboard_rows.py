@@ -76,7 +76,7 @@ def test_an_init_that_lacks_a_run_gets_no_verdict(tmp_path: Path) -> None:
     row = rows(study.read_study(tmp_path))["uniform"]
     assert (row.role, row.difference, row.rank) == ("withheld", None, None)
     assert (row.dice.value, row.diverged, row.runs.failed, row.seeds) == (pytest.approx(30), 1, 1, 2)
-    assert "no score for seed 2 (failed)" in row.reason
+    assert "no score for seed 2 (failed: planted)" in row.reason
     narrowed = rows(study.read_study(tmp_path, scoring=Scoring(shared=True)))["uniform"]
     assert narrowed.role == "init"
     assert narrowed.difference is not None
@@ -94,6 +94,16 @@ def test_an_init_that_only_failed_stands_last(tmp_path: Path) -> None:
     assert (row.seeds, row.runs.failed) == (0, 1)
     assert "nan" not in show(leaderboard_sheets(found)).lower()
     assert "nan" not in sheet.markdown(leaderboard_sheets(found)).lower()
+
+
+def test_runs_that_all_failed_for_one_reason_are_not_asked_for_again(tmp_path: Path) -> None:
+    write_block(tmp_path, DEFAULTS)
+    for seed in range(3):
+        write_run(tmp_path, "uniform", seed=seed, status="failed")
+    row = rows(study.read_study(tmp_path))["uniform"]
+    assert (row.kind, row.reason) == ("failed", "0 of 3 seeds have a score, failed: planted")
+    said = [note for note in notes(tmp_path) if "uniform" in note]
+    assert said == ["uniform is withheld: 0 of 3 seeds have a score, failed: planted."]
 
 
 def test_without_default_all_pairs_are_compared_and_no_column_is_empty(tmp_path: Path) -> None:
