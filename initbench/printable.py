@@ -1,15 +1,60 @@
-"""Text of others, made safe to be shown: a terminal obeys some characters, and a name may hold any."""
+"""Text of others, made safe to be shown: every text from a file passes through here, each kind of output with a function.
+
+A terminal obeys control characters, Markdown makes links and HTML of text, LaTeX runs it, and a spreadsheet computes it.
+"""
 
 from __future__ import annotations
+
+import json
+import re
+from typing import Any
 
 _SHOWN_AS = "\N{REPLACEMENT CHARACTER}"
 _LONGEST = 1000  # characters; what is longer fills a terminal and is read by nobody
 
+# What Markdown reads as emphasis, code, HTML, the end of a cell, a link, or the address of one.
+_MARKDOWN = re.compile(r"[\\`*|<>]|(?<=\])[(\[:]|(?<!\w)_|_(?!\w)|(?<=:)//|(?<=\bwww)\.|^[#+-](?= )")
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "//": "&#47;&#47;", ".": "&#46;", ":": "&#58;"}
+
+_ESCAPED = dict(zip("&%$#_{}", (r"\&", r"\%", r"\$", r"\#", r"\_", r"\{", r"\}"), strict=True))
+_WRITTEN = {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "–": "--"}
+_FORMULAS = {"×": r"\times", "±": r"\pm", "·": r"\cdot", "→": r"\to", "≤": r"\leq", "≥": r"\geq", "²": "^2", "³": "^3", "−": "-"}
+_SIGNS = {sign: f"${formula}$" for sign, formula in (_FORMULAS | {"<": "<", ">": ">"}).items()}
+_LATEX = str.maketrans(_ESCAPED | _WRITTEN | _SIGNS)
+
+_COMPUTED = ("=", "+", "-", "@", "\t", "\r")  # how cells begin that a spreadsheet takes for formulas
+
 
 def printable(text: str) -> str:
-    """The text in one line and not too long, with a sign in place of each character that a terminal would obey or not show."""
-    if len(text) > _LONGEST:
-        text = text[:_LONGEST] + "…"
+    """The text of others, not too long, `clean`."""
+    return clean(text[:_LONGEST] + "…" if len(text) > _LONGEST else text)
+
+
+def clean(text: str) -> str:
+    """The text in one line, with a sign in place of each character that a terminal would obey or not show."""
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else _SHOWN_AS for sign in " ".join(text.split()))
+
+
+def markdown(text: str) -> str:
+    """The text in Markdown, where it looks as it is written."""
+    return _MARKDOWN.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), clean(text))
+
+
+def latex(text: str) -> str:
+    """The text in LaTeX, where it looks as it is written."""
+    return clean(text).translate(_LATEX)
+
+
+def csv_cell(value: Any) -> Any:
+    """The value of a cell of CSV: text that a spreadsheet would compute has an apostrophe before it, as spreadsheets do."""
+    if not isinstance(value, str):
+        return value
+    return f"'{clean(value)}" if value.startswith(_COMPUTED) else clean(value)
+
+
+def json_text(value: Any) -> str:
+    """JSON of plain values; what is none is written as text, as paths are. Characters that a terminal obeys are escaped."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, default=str)
+    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text)

@@ -6,6 +6,7 @@ A printed number stands for all numbers that are printed so: `1.5` for 1.45 to 1
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import re
@@ -105,14 +106,15 @@ def from_markdown(text: str) -> list[Table]:
     """The tables of printed Markdown."""
     found: list[Table] = []
     header: list[str] = []
-    for line in text.splitlines():
+    for written in text.splitlines():
+        line = html.unescape(re.sub(r"\\([*_`<>])", r"\1", written))
         if line.startswith("### "):
             found.append(Table(line.removeprefix("### ")))
             header = []
         elif line.startswith("| ---") or line.startswith("|--"):
             continue
         elif line.startswith("| "):
-            cells = [part.strip().replace("\\*", "*") for part in line.strip("| ").split(" | ")]
+            cells = [part.strip() for part in line.strip("| ").split(" | ")]
             if header:
                 found[-1].rows.append(dict(zip(header, cells, strict=True)))
             else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import metadata
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -135,6 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     if arguments is None:
         arguments = sys.argv[1:]
+    _replace_what_cannot_be_written()
     try:
         # Typer would draw a box around what is wrong with an option; a line can be searched for and copied.
         code = app(args=newly_spelled(arguments), standalone_mode=False)
@@ -150,6 +152,13 @@ def main(arguments: list[str] | None = None) -> None:
     if code == _INTERRUPTED:
         say("bold red", "error", "interrupted")
     sys.exit(code or 0)
+
+
+def _replace_what_cannot_be_written() -> None:
+    """Lets a terminal or a file of ASCII or Latin-1, as batch jobs have, show a question mark for "×" in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _refuse(error: typer.TyperException) -> None:

@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 
-from initbench.cli.output import under_way, write_json
+from initbench.cli.output import shown, under_way, write_json
 
 if TYPE_CHECKING:
     from initbench.validation.checks import Check
@@ -40,7 +39,7 @@ class Report:
         """A subject that could not be checked."""
         self.done.append({**facts, "refused": message, "checks": []})
         if not self.json:
-            self.console.print(f"[bold]{escape(title)}[/]\nrefused: {escape(message)}\n")
+            self.console.print(f"[bold]{shown(title)}[/]\nrefused: {shown(message)}\n")
 
     def close(self) -> None:
         """Ends the output, and the process with 1 where a check failed."""
@@ -53,11 +52,11 @@ class Report:
 def _print(console: Console, title: str, checks: list[Check]) -> None:
     from rich.table import Table
 
-    table = Table(title=escape(title), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    table = Table(title=shown(title), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for header in ("check", "", "detail"):
         table.add_column(header, overflow="fold", no_wrap=header != "detail")
     for check in checks:
-        table.add_row(check.name, "ok" if check.passed else "[bold red]FAILED[/]", escape(check.detail))
+        table.add_row(check.name, "ok" if check.passed else "[bold red]FAILED[/]", shown(check.detail))
     console.print(table)
     failed = sum(not check.passed for check in checks)
     seconds = sum(check.seconds for check in checks)

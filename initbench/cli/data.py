@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from initbench import plots
 from initbench.choices import BASELINE
@@ -32,7 +31,7 @@ from initbench.cli.options import (
     SizeOption,
     SplitOption,
 )
-from initbench.cli.output import under_way, write_json
+from initbench.cli.output import shown, under_way, write_json
 from initbench.errors import DataError, InitbenchError, MissingDataError, UsageError
 
 if TYPE_CHECKING:
@@ -61,12 +60,12 @@ def list_data(data_root: DataRootOption = None, json: JsonOption = False) -> Non
     table.add_column("cases", no_wrap=True, justify="right")
     table.add_column("found", overflow="fold")
     for row in rows:
-        found = escape(row["found"] or "") if not row["problem"] else f"[red]{escape(row['problem'])}[/]"
-        table.add_row(escape(row["name"]), str(row["cases"] or ""), found or "–")
+        found = shown(row["found"] or "") if not row["problem"] else f"[red]{shown(row['problem'])}[/]"
+        table.add_row(shown(row["name"]), str(row["cases"] or ""), found or "–")
     console.print(table)
     for (get, licence), names in _sources(rows).items():
-        console.print(f"\n[bold]{escape(', '.join(names))}[/]")
-        console.print(Padding(f"{escape(get)}\nlicence: {escape(licence)}", (0, 0, 0, 2), expand=False))
+        console.print(f"\n[bold]{shown(', '.join(names))}[/]")
+        console.print(Padding(f"{shown(get)}\nlicence: {shown(licence)}", (0, 0, 0, 2), expand=False))
 
 
 def _sources(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[str]]:
@@ -121,11 +120,11 @@ def verify_data(name: NameArgument, data_root: DataRootOption = None, json: Json
     else:
         console = Console(highlight=False, soft_wrap=True)
         for item in found.problems:
-            console.print(f"[bold red]problem[/] {escape(item.text)}")
+            console.print(f"[bold red]problem[/] {shown(item.text)}")
         for note in found.notes:
-            console.print(f"[yellow]note[/] {escape(note)}")
+            console.print(f"[yellow]note[/] {shown(note)}")
         sums = f", {found.checksums} checksums" if found.checksums else ""
-        console.print(f"{escape(dataset.name)}: {found.cases} cases{sums}, {len(found.problems)} problem(s)")
+        console.print(f"{shown(dataset.name)}: {found.cases} cases{sums}, {len(found.problems)} problem(s)")
     if found.problems:
         sys.exit(1)
 
@@ -175,7 +174,7 @@ def prepare_data(
         return
     console = Console(highlight=False, soft_wrap=True)
     for text in dict.fromkeys(text for row in rows for text in row["notes"]):
-        console.print(f"[yellow]note[/] {escape(text)}")
+        console.print(f"[yellow]note[/] {shown(text)}")
     for row in rows:
         console.print(
             f"{row['name']}: {row['cases']} cases of split {row['split']} are ready for recipe {row['recipe']} in {cache.root()}",
@@ -317,7 +316,7 @@ class _Shown:
         """A new bar in place of the last."""
         if self._task is not None:
             self._bars.remove_task(self._task)
-        self._task = self._bars.add_task(escape(stage), total=total or None)
+        self._task = self._bars.add_task(shown(stage), total=total or None)
 
     def advance(self, done: int, info: Mapping[str, float]) -> None:
         """Moves it."""
@@ -330,8 +329,8 @@ def _print(found: Fingerprint, console: Console) -> None:
 
     table = found.table()
     who = f"{table['cases']} cases" + (f" of {found.patients} patients" if found.patients != len(found.cases) else "")
-    console.print(f"[bold]{escape(found.name)}[/]  {who} · {found.modality} ({escape(', '.join(found.channels))})")
-    console.print(f"{escape(found.licence)} · {escape(str(found.root)) if found.root else 'needs no files'}", soft_wrap=True)
+    console.print(f"[bold]{shown(found.name)}[/]  {who} · {found.modality} ({shown(', '.join(found.channels))})")
+    console.print(f"{shown(found.licence)} · {shown(str(found.root)) if found.root else 'needs no files'}", soft_wrap=True)
     facts = Table(box=None, padding=(0, 2, 0, 0))
     for header in ("", "median", "least", "most"):
         facts.add_column(header, no_wrap=True)
@@ -344,7 +343,7 @@ def _print(found: Fingerprint, console: Console) -> None:
     console.print(f"sizes are {' × '.join(table['order'])}; axes of files: {', '.join(table['axes'])}{turned}")
     for channel, values in table["intensities"].items():
         spread = "  ".join(f"{share} %: {value:.4g}" for share, value in values.items())
-        console.print(f"intensities, {escape(channel)}: {spread} (medians over cases)", soft_wrap=True)
+        console.print(f"intensities, {shown(channel)}: {spread} (medians over cases)", soft_wrap=True)
     console.print()
     classes = Table(box=None, padding=(0, 2, 0, 0))
     for header in ("class", "cases", "median ml", "least", "most", "absent in"):
@@ -352,13 +351,13 @@ def _print(found: Fingerprint, console: Console) -> None:
     for name, row in table["classes"].items():
         sizes = ("–" if row[key] is None else f"{row[key]:.3g}" for key in ("median_ml", "least_ml", "most_ml"))
         absent = ", ".join(row["absent_in"][:5]) + (f" and {len(row['absent_in']) - 5} more" if len(row["absent_in"]) > 5 else "")
-        classes.add_row(escape(name), str(row["cases"]), *sizes, escape(absent))
+        classes.add_row(shown(name), str(row["cases"]), *sizes, shown(absent))
     console.print(classes)
     console.print()
     _print_splits(found, console)
     for text in (found.caveat, *found.notes):
         if text:
-            console.print(f"[yellow]note[/] {escape(text)}", soft_wrap=True)
+            console.print(f"[yellow]note[/] {shown(text)}", soft_wrap=True)
 
 
 def _print_splits(found: Fingerprint, console: Console) -> None:
@@ -375,5 +374,5 @@ def _print_splits(found: Fingerprint, console: Console) -> None:
     for header in ("split", "train", "reported", "left out"):
         splits.add_column(header, justify="left" if header == "split" else "right")
     for name, numbers in found.splits.items():
-        splits.add_row(escape(name), *map(str, numbers))
+        splits.add_row(shown(name), *map(str, numbers))
     console.print(splits)

@@ -9,11 +9,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 
 from initbench.cli.command import command
 from initbench.cli.options import RUNS, BackboneOption, DataRootOption, DeviceOption, JsonOption, OutOption, ThreadsOption
-from initbench.cli.output import under_way, write_json
+from initbench.cli.output import shown, under_way, write_json
 from initbench.errors import InitbenchError
 
 if TYPE_CHECKING:
@@ -76,5 +75,5 @@ def _print(console: Console, section: str, found: list[Finding]) -> None:
     table.add_column(no_wrap=True, min_width=7)
     table.add_column(overflow="fold")
     for finding in found:
-        table.add_row(escape(finding.name), f"[{_COLOURS[finding.state]}]{finding.state}[/]", escape(finding.detail))
+        table.add_row(shown(finding.name), f"[{_COLOURS[finding.state]}]{finding.state}[/]", shown(finding.detail))
     console.print(table)

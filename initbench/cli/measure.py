@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from initbench.cli.checks import Report
 from initbench.cli.command import command
 from initbench.cli.options import NSD_TOLERANCE_MM, DataRootOption, JsonOption, RecordedDeviceOption, ToleranceOption
-from initbench.cli.output import write_json
+from initbench.cli.output import shown, write_json
 from initbench.cli.verify import RunFoldersArgument, runs_below
 from initbench.errors import InitbenchError
 
@@ -62,4 +61,4 @@ def _print(console: Console, row: dict[str, Any]) -> None:
         "cached": "its distances are there",
         "refused": row["message"],
     }
-    console.print(escape(f"{row['state']:<8} {row['run']}  {said[row['state']]}"), soft_wrap=True)
+    console.print(shown(f"{row['state']:<8} {row['run']}  {said[row['state']]}"), soft_wrap=True)

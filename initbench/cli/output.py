@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from initbench.printable import printable
+from initbench.printable import json_text, printable
 
 if TYPE_CHECKING:
     from initbench.choices import SheetForm
@@ -33,7 +32,12 @@ def show(sheets: Sequence[Sheet], form: SheetForm) -> None:
 
 def write_json(value: Any) -> None:
     """Prints plain values as JSON; what is none is written as text, as paths are."""
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(json_text(value) + "\n")
+
+
+def shown(text: str) -> str:
+    """The text as rich prints it: brackets in it are no markup, and what would move a terminal is not there."""
+    return escape(printable(text))
 
 
 def warn(text: str) -> None:
@@ -62,7 +66,7 @@ def say(style: str, kind: str, text: str) -> None:
         kind: what the line is: error, warning, note.
         text: the line; brackets in it stay as they are, and what would move a terminal does not.
     """
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[{style}]{kind}:[/] {escape(printable(text))}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[{style}]{kind}:[/] {shown(text)}")
 
 
 def under_way(console: Console, text: str, *, silent: bool = False) -> contextlib.AbstractContextManager[object]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from initbench.cli.output import shown
 from initbench.harness.execute import Outcome
 from initbench.harness.request import RunRequest
 
@@ -57,9 +57,9 @@ class Display:
     def start(self, run: int, stage: str, total: int) -> None:
         """A stage begins: its bar replaces the run's former one."""
         self._clear(run)
-        label = escape(self._requests[run].label)
+        label = shown(self._requests[run].label)
         self._stage[run] = (stage, total)
-        self._tasks[run] = self._bars.add_task(f"{label}: {escape(stage)}", total=total, info="")
+        self._tasks[run] = self._bars.add_task(f"{label}: {shown(stage)}", total=total, info="")
 
     def advance(self, run: int, done: int, info: Mapping[str, float]) -> None:
         """Moves a run's bar."""
@@ -75,7 +75,7 @@ class Display:
     def note(self, run: int, text: str) -> None:
         """Says what should be known of a run's data, once for all runs on them."""
         request = self._requests[run]
-        note = f"[yellow]note:[/] {escape(str(request.dataset))}: {escape(text)}"
+        note = f"[yellow]note:[/] {shown(str(request.dataset))}: {shown(text)}"
         if note not in self._said:
             self._said.add(note)
             self._line(note, markup=True)
@@ -86,10 +86,10 @@ class Display:
         self._bars.advance(self._all)
         score = "" if outcome.dice is None else f"  Dice {100 * outcome.dice:.1f}"
         colour = _COLOURS[outcome.state]
-        message = f"  {escape(self._once(outcome.message))}" if outcome.message else ""
-        where = f"  {escape(str(outcome.folder))}" if outcome.folder and outcome.state in ("ok", "diverged") else ""
+        message = f"  {shown(self._once(outcome.message))}" if outcome.message else ""
+        where = f"  {shown(str(outcome.folder))}" if outcome.folder and outcome.state in ("ok", "diverged") else ""
         self._line(
-            f"[{colour}]{outcome.state:<8}[/] {escape(self._requests[run].label)}{score}{message}[dim]{where}[/]",
+            f"[{colour}]{outcome.state:<8}[/] {shown(self._requests[run].label)}{score}{message}[dim]{where}[/]",
             markup=True,
         )
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from initbench import registry
 from initbench.cli.command import command
@@ -24,7 +23,7 @@ from initbench.cli.options import (
     SetOption,
     SizeOption,
 )
-from initbench.cli.output import under_way, write_json
+from initbench.cli.output import shown, under_way, write_json
 from initbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -194,11 +193,11 @@ def _print(title: str, about: Sequence[str], columns: Sequence[str], rows: Seque
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column == "setting", header_style="bold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(shown, row))
     console = Console(highlight=False)
-    console.print(escape(title), style="bold", soft_wrap=True)
+    console.print(shown(title), style="bold", soft_wrap=True)
     for line in about:
-        console.print(escape(line), style="dim")
+        console.print(shown(line), style="dim")
     console.print(table)
     for note in notes:
-        console.print(escape(note), soft_wrap=True)
+        console.print(shown(note), soft_wrap=True)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from initbench import interrupt
 from initbench.choices import SweepProtocol
@@ -30,7 +29,7 @@ from initbench.cli.options import (
     Study,
     ToleranceOption,
 )
-from initbench.cli.output import under_way, write_json
+from initbench.cli.output import shown, under_way, write_json
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
@@ -232,7 +231,7 @@ def _warn_if_nothing_can_be_decided(console: Console, requests: Sequence[RunRequ
         inits = len({request.init for request in members if not is_placebo(str(request.init))})
         reason = undecidable(inits, len({request.seed for request in members}), patients)
         if reason:
-            dataset = escape(str(members[0].dataset))
+            dataset = shown(str(members[0].dataset))
             console.print(f"[yellow]warning:[/] this study can decide nothing on {dataset}: {reason}", soft_wrap=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,16 +14,12 @@ from rich.console import Console, Group, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from initbench.printable import clean, csv_cell, json_text, latex, markdown
 from initbench.tables import words
 
-_ESCAPED = dict(zip("&%$#_{}", (r"\&", r"\%", r"\$", r"\#", r"\_", r"\{", r"\}"), strict=True))
-_WRITTEN = {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "–": "--"}
-_FORMULAS = {"×": r"\times", "±": r"\pm", "·": r"\cdot", "→": r"\to", "≤": r"\leq", "≥": r"\geq", "²": "^2", "³": "^3", "−": "-"}
-_SIGNS = {sign: f"${formula}$" for sign, formula in (_FORMULAS | {"<": "<", ">": ">"}).items()}
 _BOUNDS = re.compile(r"\[([^][ ]+), ([^][ ]+)\]")  # without the space a narrow column breaks before an interval, not in it
 _WORD = re.compile(r"\[[^]]*\]|\d[\d.]* (?:s|min|h)\b|\S+")  # what stays together
 _MANY = 7  # columns, from which on each is set narrowly
-_LATEX = str.maketrans(_ESCAPED | _WRITTEN | _SIGNS)
 
 
 @dataclass(frozen=True)
@@ -59,12 +54,12 @@ def terminal(sheets: Sequence[Sheet], console: Console) -> None:
             justify: JustifyMethod = "left" if number < sheet.names else "right"
             # Names may be folded, but not the header above them.
             least = len(header) if number < sheet.names else None
-            table.add_column(Text(header), justify=justify, overflow="fold", width=width, min_width=least)
+            table.add_column(Text(clean(header)), justify=justify, overflow="fold", width=width, min_width=least)
         for row in rows:
-            table.add_row(*map(Text, row))
-        heading = Text(sheet.title, style="bold").append(f"\n{sheet.subtitle}", style="not bold dim")
+            table.add_row(*(Text(clean(cell)) for cell in row))
+        heading = Text(clean(sheet.title), style="bold").append(f"\n{clean(sheet.subtitle)}", style="not bold dim")
         shown = [table] if rows else []  # a header alone says nothing; the notes say why there is no row
-        console.print(Group(heading, *shown, *(Text(note, style=_style(note)) for note in sheet.notes)))
+        console.print(Group(heading, *shown, *(Text(clean(note), style=_style(note)) for note in sheet.notes)))
         console.print()
 
 
@@ -88,41 +83,32 @@ def _style(note: str) -> str:
     return "yellow" if note.startswith("Warning") else ""
 
 
-def markdown(sheets: Sequence[Sheet]) -> str:
+def as_markdown(sheets: Sequence[Sheet]) -> str:
     """Markdown tables."""
     lines: list[str] = []
     for sheet in sheets:
-        lines += [f"### {sheet.title}", "", sheet.subtitle, ""]
+        lines += [f"### {markdown(sheet.title)}", "", markdown(sheet.subtitle), ""]
         if sheet.rows:
-            lines += ["| " + " | ".join(sheet.columns) + " |", "|" + " --- |" * len(sheet.columns)]
-            lines += ["| " + " | ".join(map(_md, row)) + " |" for row in sheet.rows]
+            lines += ["| " + " | ".join(map(markdown, sheet.columns)) + " |", "|" + " --- |" * len(sheet.columns)]
+            lines += ["| " + " | ".join(map(markdown, row)) + " |" for row in sheet.rows]
             lines.append("")
-        lines += [*(f"- {note}" for note in sheet.notes), ""]
+        lines += [*(f"- {markdown(note)}" for note in sheet.notes), ""]
     return "\n".join(lines)
 
 
-def _md(text: str) -> str:
-    """Without what Markdown takes for the end of a cell or for emphasis."""
-    return text.replace("|", "\\|").replace("*", "\\*")
-
-
-def latex(sheets: Sequence[Sheet]) -> str:
+def as_latex(sheets: Sequence[Sheet]) -> str:
     """LaTeX tables for the package booktabs; notes as comments."""
     lines: list[str] = []
     for sheet in sheets:
         if not sheet.rows:
-            lines += [f"% {sheet.title}: {sheet.subtitle}", *(f"% {note}" for note in sheet.notes), ""]
+            lines += [f"% {clean(f'{sheet.title}: {sheet.subtitle}')}", *(f"% {clean(note)}" for note in sheet.notes), ""]
             continue
-        lines += [r"\begin{table}", r"\centering", rf"\caption{{{_tex(f'{sheet.title}: {sheet.subtitle}')}}}"]
+        lines += [r"\begin{table}", r"\centering", rf"\caption{{{latex(f'{sheet.title}: {sheet.subtitle}')}}}"]
         lines += [rf"\begin{{tabular}}{{{'l' * sheet.names}{'r' * (len(sheet.columns) - sheet.names)}}}", r"\toprule"]
-        lines += [" & ".join(map(_tex, sheet.columns)) + r" \\", r"\midrule"]
-        lines += [" & ".join(map(_tex, row)) + r" \\" for row in sheet.rows]
-        lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in sheet.notes), r"\end{table}", ""]
+        lines += [" & ".join(map(latex, sheet.columns)) + r" \\", r"\midrule"]
+        lines += [" & ".join(map(latex, row)) + r" \\" for row in sheet.rows]
+        lines += [r"\bottomrule", r"\end{tabular}", *(f"% {clean(note)}" for note in sheet.notes), r"\end{table}", ""]
     return "\n".join(lines)
-
-
-def _tex(text: str) -> str:
-    return text.translate(_LATEX)
 
 
 def as_csv(sheets: Sequence[Sheet]) -> str:
@@ -131,15 +117,16 @@ def as_csv(sheets: Sequence[Sheet]) -> str:
     out = io.StringIO()
     if rows:
         writer = csv.DictWriter(out, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer.writerow({key: csv_cell(key) for key in writer.fieldnames})
+        for row in rows:
+            writer.writerow({key: csv_cell(value) for key, value in row.items()})
     return out.getvalue()
 
 
 def as_json(sheets: Sequence[Sheet]) -> str:
     """The rows of `as_csv` as a JSON list, null where there is no value."""
     rows = [{key: words.plain(value) for key, value in row.items()} for sheet in sheets for row in sheet.values]
-    return json.dumps(rows, indent=1, allow_nan=False, ensure_ascii=False)
+    return json_text(rows)
 
 
-FORMS: dict[str, Callable[[Sequence[Sheet]], str]] = {"md": markdown, "latex": latex, "csv": as_csv, "json": as_json}
+FORMS: dict[str, Callable[[Sequence[Sheet]], str]] = {"md": as_markdown, "latex": as_latex, "csv": as_csv, "json": as_json}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from initbench import printable
 from initbench.tables import sheet, study
 from initbench.tables.leaderboard import leaderboard_sheets
 from initbench.tables.study import Study
@@ -50,14 +51,14 @@ def test_the_terminal_table(example: Study) -> None:
 
 
 def test_the_markdown_table(example: Study) -> None:
-    assert sheet.markdown(leaderboard_sheets(example)).rstrip("\n") + "\n" == (EXPECTED / "leaderboard.md").read_text("utf-8")
+    assert sheet.as_markdown(leaderboard_sheets(example)).rstrip("\n") + "\n" == (EXPECTED / "leaderboard.md").read_text("utf-8")
 
 
 def test_the_latex_table(example: Study) -> None:
-    text = sheet.latex(leaderboard_sheets(example))
+    text = sheet.as_latex(leaderboard_sheets(example))
     assert r"kaiming-normal(mode='fan\_out')" in text
     assert r"\begin{tabular}{lrrrrrrr}" in text
-    assert r"\begin{tabular}{llrrrrrrr}" in sheet.latex(leaderboard_sheets(example, letters=True))
+    assert r"\begin{tabular}{llrrrrrrr}" in sheet.as_latex(leaderboard_sheets(example, letters=True))
     assert text.count(r"\toprule") == 2
 
 
@@ -74,13 +75,13 @@ def test_latex_knows_every_sign_that_tables_print() -> None:
     signs = {sign for path in (ROOT / "initbench/tables").rglob("*.py") for sign in _strings(path) if not sign.isascii()}
     assert {"→", "≥", "×", "±", "·", "−", "–"} <= signs
     for sign in sorted(signs | {"≤", "²", "³"}):
-        assert sheet._tex(sign).isascii(), sign
-    assert sheet._tex("0–4 → ≥ 5 % × 3²") == r"0--4 $\to$ $\geq$ 5 \% $\times$ 3$^2$"
+        assert printable.latex(sign).isascii(), sign
+    assert printable.latex("0–4 → ≥ 5 % × 3²") == r"0--4 $\to$ $\geq$ 5 \% $\times$ 3$^2$"
 
 
 def test_markdown_escapes_its_own_sign(tmp_path: Path) -> None:
     write_run(tmp_path, "mine(a='x|y')", 0.5)
-    assert r"mine(a='x\|y')" in sheet.markdown(leaderboard_sheets(study.read_study(tmp_path)))
+    assert r"mine(a='x\|y')" in sheet.as_markdown(leaderboard_sheets(study.read_study(tmp_path)))
 
 
 def test_csv_and_json_hold_the_same_rows(example: Study) -> None:

@@ -93,7 +93,7 @@ def test_an_init_that_only_failed_stands_last(tmp_path: Path) -> None:
     assert math.isnan(row.dice.value)
     assert (row.seeds, row.runs.failed) == (0, 1)
     assert "nan" not in show(leaderboard_sheets(found)).lower()
-    assert "nan" not in sheet.markdown(leaderboard_sheets(found)).lower()
+    assert "nan" not in sheet.as_markdown(leaderboard_sheets(found)).lower()
 
 
 def test_runs_that_all_failed_for_one_reason_are_not_asked_for_again(tmp_path: Path) -> None:
@@ -181,9 +181,9 @@ def test_a_table_without_rows_prints_no_header(tmp_path: Path) -> None:
     (made,) = variance_sheets(study.read_study(tmp_path).tables)
     assert made.rows == ()
     assert "source" not in show([made]).replace("No components", "")
-    assert "| source |" not in sheet.markdown([made])
-    assert "tabular" not in sheet.latex([made])
-    assert all(made.notes[0] in form for form in (show([made], 200), sheet.markdown([made]), sheet.latex([made])))
+    assert "| source |" not in sheet.as_markdown([made])
+    assert "tabular" not in sheet.as_latex([made])
+    assert all(made.notes[0] in form for form in (show([made], 200), sheet.as_markdown([made]), sheet.as_latex([made])))
 
 
 def test_who_has_several_cases_is_said(tmp_path: Path) -> None:
