@@ -1,9 +1,9 @@
-"""The colours that pictures share, and the files that commands draw into, checked before the work that is to be drawn."""
+"""What pictures share: colours, how slices of patients lie, and the files that commands draw into, checked before the work."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from initbench.errors import UsageError
@@ -11,7 +11,25 @@ from initbench.errors import UsageError
 # Okabe and Ito: told apart with every common colour vision, and in grey by their order of lightness.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
+# Volumes are turned so that their axes grow towards right, anterior and superior; these lie at the other end.
+OPPOSITE_SIDES = {"R": "L", "A": "P", "S": "I"}
+# The sides that (D, H, W) grow towards, by the axis of the body that is D (`initbench.datasets.geometry.bind_axes`).
+SIDES_BY_DEPTH = {"x": ("R", "S", "A"), "y": ("A", "S", "R"), "z": ("S", "A", "R")}
+_SIDES = {"R": "the patient's right", "A": "anterior", "S": "superior"}
+_PLANES = {"S": "Axial", "A": "Coronal", "R": "Sagittal"}
+
 FORMS = (".png", ".svg", ".pdf")
+
+
+def orientation(sides: Sequence[str]) -> str:
+    """Says how slices lie that are drawn as radiologists look at them: the patient's right, or anterior, at the left.
+
+    Args:
+        sides: that (D, H, W) of the volume grow towards, each one of R, A and S.
+    """
+    depth, top, left = sides
+    edges = f"{_SIDES[left]} ({left}) at the left edge, {_SIDES[top]} ({top}) at the upper edge"
+    return f"{_PLANES[depth]} slices in radiological view, by the affines of the files: {edges}."
 
 
 def check(path: Path | None, made: Path | None = None) -> None:

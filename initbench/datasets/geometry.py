@@ -15,6 +15,8 @@ from initbench.protocols import Grid, Spacing
 
 ANISOTROPY = 3.0  # one spacing at least this many times the others: that axis is D
 
+_OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}
+
 
 @dataclass(frozen=True)
 class Axes:
@@ -37,6 +39,18 @@ class Axes:
         flipped = np.flip(array, tuple(i for i, flip in enumerate(self.flips) if flip))
         inverse = [self.permutation.index(axis) for axis in range(3)]
         return flipped.transpose(inverse)
+
+    def towards(self, affine: NDArray[np.float64]) -> tuple[str, str, str]:
+        """The sides of the patient that (D, H, W) grow towards, each as one of R, L, A, P, S, I.
+
+        Where the affine is oblique, the nearest side; `bind_axes` gives axes that grow towards R, A and S.
+        """
+        codes = nibabel.orientations.aff2axcodes(affine)
+        found = []
+        for native, flip in zip(self.permutation, self.flips, strict=True):
+            side = str(codes[native])
+            found.append(_OPPOSITE[side] if flip else side)
+        return found[0], found[1], found[2]
 
     def spacing(self, affine: NDArray[np.float64]) -> Spacing:
         """(D, H, W) spacing in mm of a native affine."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,38 +11,112 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes as Plot
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from nibabel.affines import obliquity
 from numpy.typing import NDArray
 
 from initbench.evaluation.grid import plane
-from initbench.plots import COLOURS
-from initbench.preprocessing.preprocess import Placement
+from initbench.plots import COLOURS, OPPOSITE_SIDES, orientation
+from initbench.preprocessing.prepare import PreparedCase
+
+Labels = NDArray[np.uint8]
+
+_TILTED = 1.0  # degrees between a voxel axis and the nearest axis of the body, from which on the picture says so
+_MARK: dict[str, Any] = {
+    "color": "white",
+    "fontsize": 10,
+    "family": "monospace",  # its I has serifs, and is no bar
+    "fontweight": "bold",
+    "path_effects": [withStroke(linewidth=2, foreground="black")],
+}
+
+
+@dataclass(frozen=True)
+class PredictedSlice:
+    """A slice of a prediction: its index along D and its labels ``(H, W)``, both within `Placement.bounds`."""
+
+    index: int
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class Telling:
+    """The slices of a prediction that a picture shows: the one with most reference, and the one with most mistakes."""
+
+    main: PredictedSlice
+    error: PredictedSlice
 
 
 @dataclass(frozen=True)
 class OverlayCase:
-    """A case to draw: a title, the preprocessed image ``(C, D, H, W)``, and native label maps with their placement."""
+    """A case to draw under a title."""
 
     title: str
-    image: NDArray[np.float32]
-    reference: NDArray[np.uint8]
-    prediction: NDArray[np.uint8]
-    placement: Placement
-    affine: NDArray[np.float64]
+    case: PreparedCase
+    shown: Telling
+
+
+def telling_slices(case: PreparedCase, prediction: Labels) -> Telling:
+    """The slices of a prediction that would be drawn. They are small, so those of every case are kept until the best is known.
+
+    Args:
+        case: that was predicted.
+        prediction: labels on the native grid.
+    """
+    reference, predicted = _cropped(case, case.reference), _cropped(case, prediction)
+    main, error = informative_slices(reference, predicted)
+    return Telling(*(PredictedSlice(index, predicted[index].copy()) for index in (main, error)))
+
+
+def _cropped(case: PreparedCase, native: Labels) -> Labels:
+    """Native labels as ``(D, H, W)`` within the bounds of the preprocessed volume."""
+    window = tuple(slice(low, high) for low, high in case.placement.bounds)
+    return case.placement.axes.apply(native)[window]
+
+
+def informative_slices(reference: Labels, prediction: Labels) -> tuple[int, int]:
+    """Slice index along D with most reference voxels, and the one with most disagreeing voxels."""
+    filled = np.count_nonzero(reference, axis=(1, 2))
+    if not filled.any():
+        filled = np.count_nonzero(prediction, axis=(1, 2))
+    wrong = np.count_nonzero(reference != prediction, axis=(1, 2))
+    return int(filled.argmax()), int(wrong.argmax())
+
+
+def choose(dice: Mapping[str, float]) -> dict[str, str]:
+    """What is drawn of a run, from top to bottom: the name of its place, and the case. Cases without a Dice are left out.
+
+    Args:
+        dice: of each case; NaN where nothing of it is scored.
+    """
+    ranked = sorted((value, case_id) for case_id, value in dice.items() if not math.isnan(value))
+    if not ranked:
+        return {}
+    (_, worst), (_, best) = ranked[0], ranked[-1]
+    if len(ranked) == 1:
+        return {"the only case": best}
+    if len(ranked) == 2:
+        return {"best": best, "worst": worst}
+    return {"best": best, "median": ranked[len(ranked) // 2][1], "worst": worst}
 
 
 def draw(cases: Sequence[OverlayCase], classes: Sequence[str], path: Path) -> None:
     """Draws one row a case: the slice with most reference, then the slice where reference and prediction differ most.
+
+    Pictures are oriented as radiologists look at them, whatever the order in which a file holds its voxels, and say so.
 
     Args:
         cases: from top to bottom.
         classes: names by label, the background first.
         path: of the picture.
     """
-    figure = Figure(figsize=(13, 3.4 * len(cases) + 0.5), layout="constrained")
+    figure = Figure(figsize=(13, 3.4 * len(cases) + 0.7), layout="constrained")
     grid = figure.subplots(len(cases), 4, squeeze=False)
     for row, case in zip(grid, cases, strict=True):
         _draw_case(row, case)
-    used = sorted({int(v) for case in cases for v in np.unique(case.reference)} - {0})
+    statements = dict.fromkeys(orientation(sides_of(item.case)) for item in cases)
+    figure.suptitle("\n".join(statements), fontsize=9)
+    used = sorted({int(v) for item in cases for v in np.unique(item.case.reference)} - {0})
     handles = [_patch(k, classes[k]) for k in used]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7), frameon=False)
@@ -54,42 +129,59 @@ def _patch(index: int, name: str) -> Any:
     return Line2D([], [], color=COLOURS[(index - 1) % len(COLOURS)], linewidth=3, label=name)
 
 
-def _draw_case(row: Sequence[Plot], case: OverlayCase) -> None:
-    axes = case.placement.axes
-    window = tuple(slice(low, high) for low, high in case.placement.bounds)
-    reference, prediction = axes.apply(case.reference)[window], axes.apply(case.prediction)[window]
-    main, error = informative_slices(reference, prediction)
-    spacing = axes.spacing(case.affine)
-    aspect = spacing[1] / spacing[2]
-    height, width = reference.shape[1:]
+def sides_of(case: PreparedCase) -> tuple[str, str, str]:
+    """The sides of the patient that (D, H, W) of a case grow towards by its affine, each one of R, A and S."""
+    return case.placement.axes.towards(case.affine)
+
+
+def _draw_case(row: Sequence[Plot], item: OverlayCase) -> None:
+    case, main, error = item.case, item.shown.main, item.shown.error
+    reference = _cropped(case, case.reference)
     panels = (
-        (main, (), f"slice {main}"),
-        (main, ((reference, "solid"),), "reference"),
-        (main, ((prediction, "solid"),), "prediction"),
-        (error, ((reference, "solid"), (prediction, "dashed")), f"slice {error}: reference —, prediction - -"),
+        (main.index, (), f"slice {main.index}"),
+        (main.index, ((reference[main.index], "solid"),), "reference"),
+        (main.index, ((main.labels, "solid"),), "prediction"),
+        (
+            error.index,
+            ((reference[error.index], "solid"), (error.labels, "dashed")),
+            f"slice {error.index}: reference —, prediction - -",
+        ),
     )
+    height, width = reference.shape[1:]
+    spacing = case.placement.axes.spacing(case.affine)
     for plot, (index, maps, title) in zip(row, panels, strict=True):
         shown = plane(case.image, case.placement, index, np.arange(height, dtype=float), np.arange(width, dtype=float))
-        plot.imshow(shown, cmap="gray", origin="lower", aspect=aspect)
-        for label_map, style in maps:
-            _contours(plot, label_map[index], style)
+        plot.imshow(shown, cmap="gray", origin="lower", aspect=spacing[1] / spacing[2])
+        for labels, style in maps:
+            _contours(plot, labels, style)
+        _turn(plot, sides_of(case))
         plot.set_title(title, fontsize=9)
         plot.set_xticks([])
         plot.set_yticks([])
-    row[0].set_ylabel(case.title, fontsize=9)
+    row[0].set_ylabel(item.title + _tilt(case), fontsize=9)
 
 
-def _contours(plot: Plot, labels: NDArray[np.uint8], style: str) -> None:
+def _turn(plot: Plot, sides: Sequence[str]) -> None:
+    """Puts the patient's right (in sagittal slices anterior) at the left, as radiologists look at slices, and marks the edges."""
+    plot.invert_xaxis()
+    _, top, left = sides
+    for letter, x, y, across, along in (
+        (left, 0.02, 0.5, "left", "center"),
+        (OPPOSITE_SIDES[left], 0.98, 0.5, "right", "center"),
+        (top, 0.5, 0.98, "center", "top"),
+        (OPPOSITE_SIDES[top], 0.5, 0.02, "center", "bottom"),
+    ):
+        plot.text(x, y, letter, transform=plot.transAxes, ha=across, va=along, **_MARK)
+
+
+def _tilt(case: PreparedCase) -> str:
+    """A line about a volume that does not lie along the axes of the body; the marks then name the nearest sides."""
+    degrees = float(np.degrees(obliquity(case.affine)).max())
+    return f"\ntilted by {degrees:.0f}°" if degrees >= _TILTED else ""
+
+
+def _contours(plot: Plot, labels: Labels, style: str) -> None:
     for value in np.unique(labels):
         if value:
             colour = COLOURS[(int(value) - 1) % len(COLOURS)]
             plot.contour(labels == value, levels=[0.5], colors=[colour], linewidths=1.4, linestyles=style)
-
-
-def informative_slices(reference: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> tuple[int, int]:
-    """Slice index along D with most reference voxels, and the one with most disagreeing voxels."""
-    filled = np.count_nonzero(reference, axis=(1, 2))
-    if not filled.any():
-        filled = np.count_nonzero(prediction, axis=(1, 2))
-    wrong = np.count_nonzero(reference != prediction, axis=(1, 2))
-    return int(filled.argmax()), int(wrong.argmax())

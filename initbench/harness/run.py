@@ -202,7 +202,7 @@ class Run:
                 model, self.cell.recipe.patch.size, self.cell.recipe.inference, self.cell.precision, self.device
             )
             scored = score(self.cell, evaluator, staging, self.progress, failed=diverged is not None)
-            draw(self.cell, evaluator, scored.counts, staging / store.OVERLAY, failed=diverged is not None)
+            draw(self.cell, scored, staging / store.OVERLAY)
             evaluate_seconds = time.perf_counter() - evaluated - scored.distance_seconds
             prepared = self.cell.prepared
             records.write_cases(staging / store.CASES, scored.counts, prepared.reported, scored.distances, prepared.first)

@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from initbench import dice, interrupt
 from initbench.errors import InterruptedRunError
 from initbench.evaluation import overlay, slices
@@ -28,12 +26,14 @@ class Scores:
         distances: likewise, None where they were not asked for.
         distance_seconds: what those took, MONAI's import with them.
         resampled: counts on the preprocessed grid; empty where the recipe does not ask for them.
+        telling: slices of every prediction that its picture would show.
     """
 
     counts: records.CaseCounts
     distances: CaseDistances | None
     distance_seconds: float = 0.0
     resampled: records.CaseCounts = field(default_factory=list)
+    telling: dict[str, overlay.Telling] = field(default_factory=dict)
 
 
 def score(cell: Cell, evaluator: Evaluator, staging: Path, progress: Progress, *, failed: bool) -> Scores:
@@ -54,6 +54,7 @@ def score(cell: Cell, evaluator: Evaluator, staging: Path, progress: Progress, *
         if scored.resampled is not None:
             results.resampled.append((scored.case.id, scored.resampled))
         shown[scored.case.id] = slices.case_slice(scored.case, scored.prediction)
+        results.telling[scored.case.id] = overlay.telling_slices(scored.case, scored.prediction)
         if results.distances is not None:
             started = time.perf_counter()
             results.distances[scored.case.id] = distances_of_case(scored, cell.request.nsd_tolerance)
@@ -65,26 +66,18 @@ def score(cell: Cell, evaluator: Evaluator, staging: Path, progress: Progress, *
     return results
 
 
-def draw(cell: Cell, evaluator: Evaluator, scored: records.CaseCounts, path: Path, *, failed: bool) -> None:
-    """Draws the best, the median and the worst case.
-
-    They are predicted again: keeping every prediction would hold gigabytes for large CT.
+def draw(cell: Cell, scores: Scores, path: Path) -> None:
+    """Draws the best, the median and the worst case, or as many as there are, from the slices that were kept of predictions.
 
     Args:
         cell: whose reported cases they are.
-        evaluator: the trained network.
-        scored: counts of every reported case.
+        scores: of every reported case.
         path: of the picture.
-        failed: whether the run diverged, so that its predictions are empty.
     """
-    ranked = sorted((dice.case_dice(counts), case_id) for case_id, counts in scored if dice.case_dice(counts) >= 0)
-    if not ranked:
-        return
-    chosen = {"best": ranked[-1], "median": ranked[len(ranked) // 2], "worst": ranked[0]}
+    values = {case_id: dice.case_dice(counts) for case_id, counts in scores.counts}
     cases = []
-    for title, (value, case_id) in list(chosen.items())[: len(ranked)]:
-        case = cell.prepared.case(case_id)
-        prediction = np.zeros_like(case.reference) if failed else evaluator.predict(case)
-        text = f"{title}: {case_id}\nDice {100 * value:.1f}"
-        cases.append(overlay.OverlayCase(text, case.image, case.reference, prediction, case.placement, case.affine))
-    overlay.draw(cases, cell.prepared.classes, path)
+    for place, case_id in overlay.choose(values).items():
+        title = f"{place}: {case_id}\nDice {100 * values[case_id]:.1f}"
+        cases.append(overlay.OverlayCase(title, cell.prepared.case(case_id), scores.telling[case_id]))
+    if cases:
+        overlay.draw(cases, cell.prepared.classes, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import contourpy
@@ -13,11 +14,12 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from initbench.plots import COLOURS
+from initbench.plots import COLOURS, OPPOSITE_SIDES, SIDES_BY_DEPTH, orientation
 from initbench.report import svg
 from initbench.report.content import Block, Row
 from initbench.report.figure import Figure, together
 from initbench.report.heat import Cases, telling
+from initbench.runs import store
 from initbench.runs.read import load_slice
 from initbench.tables import words
 
@@ -31,12 +33,17 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Shown:
-    """A case: its image and reference, and the prediction and Dice of each init."""
+    """A case: its image and reference, and the prediction and Dice of each init.
+
+    Attributes:
+        sides: of the patient that (D, H, W) of the volume grow towards; empty where no record says which axis D is.
+    """
 
     name: str
     image: Bytes
     reference: Bytes
     predictions: tuple[tuple[Row, Bytes, float], ...]
+    sides: tuple[str, ...]
 
 
 def overlays(block: Block, classes: Mapping[int, str], most: int = CASES) -> Figure:
@@ -61,6 +68,8 @@ def overlays(block: Block, classes: Mapping[int, str], most: int = CASES) -> Fig
         f"The slice with most reference of the cases {sort}, runs of {which}. Solid: prediction; dotted: reference. The number "
         "is the Dice of the run on the whole case."
     )
+    for sides in dict.fromkeys(case.sides for case in shown if case.sides):
+        caption += f" {orientation(sides)}"
     used = sorted({int(value) for case in shown for value in np.unique(case.reference)} - {0})
     key = svg.svg(_width(shown), 20, "Classes", *_legend(used, classes))
     drawings = [_drawn(case, f"{block.key}-{number}") for number, case in enumerate(shown)]
@@ -86,6 +95,7 @@ def _read(block: Block, found: Cases, seed: int | None, most: int) -> list[Shown
 
 def _case(block: Block, rows: Sequence[Row], name: str, seed: int | None) -> Shown | None:
     predictions, first = [], None
+    sides: tuple[str, ...] = ()
     for row in rows:
         run = next((run for run in row.runs if seed is None or run.seed == seed), None)
         if run is None or run.status != "ok":
@@ -93,11 +103,18 @@ def _case(block: Block, rows: Sequence[Row], name: str, seed: int | None) -> Sho
         planes = load_slice(run.path, name)
         if planes is None or planes.ndim != 3 or len(planes) != 3 or (first is not None and planes.shape != first.shape):
             continue
-        first = planes if first is None else first
+        if first is None:
+            first, sides = planes, _sides(run.path)
         number = block.number(row)
         dice = float(block.table.y[number, block.table.seeds[number].index(run.seed), block.table.cases.index(name)])
         predictions.append((row, planes[2], dice))
-    return None if first is None else Shown(name, first[0], first[1], tuple(predictions))
+    return None if first is None else Shown(name, first[0], first[1], tuple(predictions), sides)
+
+
+def _sides(run: str) -> tuple[str, ...]:
+    record = store.read_record(Path(run))
+    depth = record.resolved.preprocess.get("depth_axis") if record else None
+    return SIDES_BY_DEPTH.get(str(depth), ())
 
 
 def _width(shown: Sequence[Shown]) -> float:
@@ -110,6 +127,7 @@ def _drawn(case: Shown, key: str) -> Markup:
     height, width = case.image.shape
     scale = _PANEL / max(height, width)
     image = svg.tag("image", href=_png(case.image), width=width, height=height, id=f"slice-{key}", preserveAspectRatio="none")
+    marks = _marks(case.sides, width * scale, height * scale)
     reference = svg.tag("g", *_outlines(case.reference, "reference"), id=f"reference-{key}")
     panels: list[tuple[str, str, Sequence[Markup]]] = [("reference", "", _outlines(case.reference, "prediction"))]
     panels += [
@@ -124,14 +142,35 @@ def _drawn(case: Shown, key: str) -> Markup:
         parts.append(svg.tag("text", *said, x=x, y=y + 14, class_="label", data_tip=name))
         inside = [svg.tag("use", href=f"#slice-{key}"), *lines]
         parts.append(svg.tag("g", *inside, transform=f"translate({svg.px(x)} {svg.px(y + _HEAD)}) scale({scale:.4f})"))
+        parts.append(svg.tag("g", *marks, transform=f"translate({svg.px(x)} {svg.px(y + _HEAD)})"))
     whole = 20 + line * -(-len(panels) // _PER_LINE)
     panels_wide = min(_PER_LINE, len(panels)) * (_PANEL + _GAP) - _GAP
     return together([svg.text(0, 13, case.name, "axis"), *parts], panels_wide, whole, f"Outlines of case {case.name}")
 
 
+def _turned(plane: Bytes) -> Bytes:
+    """A slice as radiologists look at it: rows of slices grow upwards, columns towards what they have at the left."""
+    return plane[::-1, ::-1]
+
+
+def _marks(sides: Sequence[str], width: float, height: float) -> list[Markup]:
+    """The letters of the patient's sides at the edges of a picture."""
+    if not sides:
+        return []
+    _, top, left = sides
+    middle, inset = height / 2 + 4, 8
+    places = (
+        (left, inset, middle),
+        (OPPOSITE_SIDES[left], width - inset, middle),
+        (top, width / 2, 14),
+        (OPPOSITE_SIDES[top], width / 2, height - 6),
+    )
+    return [svg.tag("text", letter, x=x, y=y, class_="mark") for letter, x, y in places]
+
+
 def _outlines(labels: Bytes, kind: str) -> list[Markup]:
-    """The outlines of every class, upside up as the picture of a run has them."""
-    framed = np.pad(labels[::-1], 1)
+    """The outlines of every class, turned as the picture of a run has them."""
+    framed = np.pad(_turned(labels), 1)
     found = []
     for value in np.unique(labels):
         if value == 0:
@@ -146,7 +185,7 @@ def _outlines(labels: Bytes, kind: str) -> list[Markup]:
 
 def _png(image: Bytes) -> str:
     out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image[::-1])).save(out, "PNG", optimize=True)
+    Image.fromarray(np.ascontiguousarray(_turned(image))).save(out, "PNG", optimize=True)
     return svg.bytes_uri(out.getvalue())
 
 

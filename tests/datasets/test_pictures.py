@@ -61,7 +61,7 @@ def test_an_organ_lies_on_its_label(resampling: str, spacing: Spacing, codes: st
     assert overlap(image, reference) > 0.8
 
     row = Figure().subplots(1, 4)
-    overlay._draw_case(row, overlay.OverlayCase("case", case.image, case.reference, case.reference, case.placement, case.affine))
+    overlay._draw_case(row, overlay.OverlayCase("case", case, overlay.telling_slices(case, case.reference)))
     labels = case.placement.axes.apply(case.reference)[tuple(slice(low, high) for low, high in case.placement.bounds)]
     main, _ = overlay.informative_slices(labels, labels)
     for plot in row[:3]:  # the last one shows where reference and prediction differ, and here they do nowhere
@@ -82,7 +82,7 @@ def test_what_was_cut_off_is_dark(resampling: str, spacing: Spacing) -> None:
     """MONAI cuts after resampling, so the native slice reaches further than the image."""
     case = prepared(resampling, spacing, "RAS", crop=True)
     row = Figure().subplots(1, 4)
-    overlay._draw_case(row, overlay.OverlayCase("case", case.image, case.reference, case.reference, case.placement, case.affine))
+    overlay._draw_case(row, overlay.OverlayCase("case", case, overlay.telling_slices(case, case.reference)))
     shown = at_voxels(row[0], *case.placement.cropped_shape[1:])
     body = np.zeros(SHAPE, bool)
     body[BODY] = True

@@ -295,9 +295,24 @@ def test_an_outline_lies_on_the_edges_of_its_voxels(tmp_path: Path) -> None:
     drawn = str(overlays(only(tmp_path), {}).drawing)
     (d,) = set(re.findall(r'<path d="([^"]*)" class="outline reference"', drawn))
     numbers = np.array(re.findall(r"[\d.]+", d), float).reshape(-1, 2)
-    # Rows 8 to 20 of 30 from below, columns 5 to 14; outlines cut corners by half a voxel at most.
-    assert numbers.min(0) == pytest.approx([5.0, 10.0], abs=0.5)
-    assert numbers.max(0) == pytest.approx([14.0, 22.0], abs=0.5)
+    # Rows 8 to 20 of 30 from below, columns 5 to 14 of 20 from the right; outlines cut corners by half a voxel at most.
+    assert numbers.min(0) == pytest.approx([6.0, 10.0], abs=0.5)
+    assert numbers.max(0) == pytest.approx([15.0, 22.0], abs=0.5)
+
+
+def test_overlays_are_marked_where_a_record_says_which_axis_the_slices_are_along(tmp_path: Path) -> None:
+    for depth, plane, letters in (("z", "Axial", "RLAP"), ("x", "Sagittal", "APSI"), ("", "", "")):
+        out = tmp_path / (depth or "unknown")
+        write_study(out, {"default": 0.0, "mae": 0.0}, seeds=2, preprocess={"depth_axis": depth} if depth else {})
+        figure = overlays(only(out), {})
+        assert ("radiological view" in figure.caption) == bool(depth)
+        assert plane in figure.caption
+        found = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" class="mark">(\w)</text>', str(figure.drawing))
+        panels = 3 * (1 + 2)
+        assert "".join(letter for _, _, letter in found) == letters * panels
+        for (left, _, _), (right, _, _), (_, top, _), (_, bottom, _) in zip(*[iter(found)] * 4, strict=True):
+            assert float(left) < float(right)
+            assert float(top) < float(bottom)
 
 
 def test_only_the_first_blocks_of_a_large_study_have_pictures(whole: Path) -> None:
