@@ -59,6 +59,7 @@ def make_msd(
     orientations: Sequence[str] = ("RAS", "LPS", "PIR"),
     seed: int = 0,
     ids: Sequence[str] = (),
+    shapes: Sequence[tuple[int, int, int]] = (),
 ) -> Path:
     """Writes a Decathlon folder of random volumes.
 
@@ -72,6 +73,7 @@ def make_msd(
         orientations: such as ``LPS``, for the cases in turn.
         seed: of all random numbers.
         ids: of the cases; without them they are numbered.
+        shapes: voxels of the arrays, for the cases in turn, whose spacing is then 1 mm; without them they are small and random.
     """
     rng = np.random.default_rng(seed)
     channels = [modality] if isinstance(modality, str) else list(modality)
@@ -79,6 +81,8 @@ def make_msd(
     for i in range(cases):
         shape = tuple(int(n) for n in rng.integers(8, 14, 3))
         spacing = rng.uniform(0.8, 1.6, 3)
+        if shapes:
+            shape, spacing = shapes[i % len(shapes)], np.ones(3)
         affine = affine_of(orientations[i % len(orientations)], spacing, shape)
         label = rng.integers(0, classes, shape).astype(np.uint8)
         image = rng.normal(40 if modality == "CT" else 300, 80, (*shape, len(channels))).astype(np.float32)

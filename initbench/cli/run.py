@@ -144,12 +144,11 @@ def _perform_and_tell(requests: Sequence[RunRequest], jobs: int, console: Consol
     if json:
         write_json([_plain(outcome) for outcome in outcomes])
     elif states["refused"] and not skip_refused:
-        console.print(
-            f"Nothing was run: {states['refused']} of {len(outcomes)} runs cannot be, for the reasons above. Change them, or add "
-            "--skip-refused to run the others.",
-            highlight=False,
-            soft_wrap=True,
+        others = ", or add --skip-refused to run the others" if states["pending"] else ""
+        told = (
+            f"Nothing was run: {states['refused']} of {len(outcomes)} runs cannot be, for the reasons above. Change them{others}."
         )
+        console.print(told, highlight=False, soft_wrap=True)
     else:
         counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
         console.print(f"{len(outcomes)} runs in {time.perf_counter() - started:.0f} s: {counted}", highlight=False)
