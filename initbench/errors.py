@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class InitbenchError(Exception):
     """Something failed that the user can do something about. Exit code 1."""
@@ -27,3 +30,10 @@ class DataError(InitbenchError):
 
 class MissingDataError(DataError):
     """A data set is not on this machine."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Asks for the known names that are spelled nearly as one that is not known; lists all of them where none is near."""
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -17,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from initbench.catalog import CATALOG, GROUPS, Entry, Kind
-from initbench.errors import InitbenchError, UsageError
+from initbench.errors import InitbenchError, UsageError, did_you_mean
 from initbench.paths import home, is_file
 from initbench.spec import OF, PLAIN_VALUES, Spec, is_plain
 
@@ -199,9 +198,7 @@ LISTED: dict[Kind, str] = {"initializer": "inits", "backbone": "backbones", "dat
 
 def unknown(kind: Kind, name: str, known: list[str]) -> UsageError:
     """The error for a name that nobody offers, with the nearest ones."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-    return UsageError(f"unknown {kind} {name!r}: {hint} (initbench list {LISTED[kind]})")
+    return UsageError(f"unknown {kind} {name!r}: {did_you_mean(name, known)} (initbench list {LISTED[kind]})")
 
 
 def is_offered(kind: Kind, name: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from initbench import seeding
+from initbench.audit.code import check_code
 from initbench.audit.rescore import asked, difference, finished_record, other_counts, read_cases, rescore, source
 from initbench.errors import InitbenchError
 from initbench.evaluation.distances import CaseDistances, distances_of_case, record_distances
@@ -36,6 +37,7 @@ def add_distances(
     tolerance_mm: float = 2.0,
     device: str | None = None,
     data_root: Path | None = None,
+    run_code: bool = False,
     progress: Progress | None = None,
 ) -> AddedDistances:
     """Adds HD95 and surface Dice to a finished run, or replaces those of another tolerance.
@@ -48,16 +50,19 @@ def add_distances(
         tolerance_mm: of the surface Dice.
         device: where, by default as the run was asked for.
         data_root: folder that holds the data sets, likewise.
+        run_code: whether Python files that the record names may be run, wherever they lie.
         progress: told of progress.
 
     Raises:
-        UsageError: there is no run with a result, or no such tolerance. InitbenchError: the run is not as it was written, is
-            another one today, gives other counts (names the cases), or is in the hands of another process.
+        UsageError: there is no run with a result, no such tolerance, or the code may not be run. InitbenchError: the run is not
+            as it was written, is another one today, gives other counts (names the cases), or is in the hands of another process.
         OSError: the folder cannot be written.
     """
     check_tolerance(tolerance_mm)
     folder = folder.resolve()
-    cell = resolve_cell(asked(folder, finished_record(folder), device, data_root), progress)
+    record = finished_record(folder)
+    check_code(folder, record, consent=run_code)
+    cell = resolve_cell(asked(folder, record, device, data_root), progress)
     with work.claim(folder) as claim:
         if claim is None:
             raise InitbenchError(f"{folder}: another process is at it")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from initbench import cache, dice, seeding
+from initbench.audit.code import check_code
 from initbench.audit.rescore import asked, difference, other_counts, read_cases, rescore, source, without_result
 from initbench.errors import InitbenchError, UsageError
 from initbench.evaluation.distances import CaseDistances, Distances, distances_of_case, mean_distances
@@ -53,6 +54,7 @@ def verify(
     steps: int = 20,
     device: str | None = None,
     data_root: Path | None = None,
+    run_code: bool = False,
     progress: Progress | None = None,
 ) -> list[Check]:
     """Looks at everything that can be made anew without training the whole run again.
@@ -64,6 +66,7 @@ def verify(
         steps: first steps that are trained again.
         device: where, by default as the run was asked for.
         data_root: folder that holds the data sets, likewise.
+        run_code: whether Python files that the record names may be run, wherever they lie.
         progress: told of progress.
 
     Raises:
@@ -81,6 +84,7 @@ def verify(
     checks = [run_check("files", _files, written), run_check("score", _score, written)]
     try:
         with cache.reading_everything():
+            check_code(folder, record, consent=run_code)
             cell = resolve_cell(asked(folder, record, device, data_root), progress)
     except Exception as error:  # readers and inits of others raise what they like
         reason = str(error) if isinstance(error, InitbenchError) else f"{type(error).__name__}: {error}"

@@ -10,7 +10,14 @@ from rich.console import Console
 
 from initbench.cli.checks import Report
 from initbench.cli.command import command
-from initbench.cli.options import NSD_TOLERANCE_MM, DataRootOption, JsonOption, RecordedDeviceOption, ToleranceOption
+from initbench.cli.options import (
+    NSD_TOLERANCE_MM,
+    DataRootOption,
+    JsonOption,
+    RecordedDeviceOption,
+    RunCodeOption,
+    ToleranceOption,
+)
 from initbench.cli.output import shown, write_json
 from initbench.cli.verify import RunFoldersArgument, runs_below
 from initbench.errors import InitbenchError
@@ -22,6 +29,7 @@ def measure(
     nsd_tolerance: ToleranceOption = NSD_TOLERANCE_MM,
     device: RecordedDeviceOption = None,
     data_root: DataRootOption = None,
+    run_code: RunCodeOption = False,
     json: JsonOption = False,
 ) -> None:
     """Add HD95 and surface Dice to finished runs.
@@ -37,7 +45,7 @@ def measure(
     for run in found:
         with report.status(str(run)):
             try:
-                done = add_distances(run, tolerance_mm=nsd_tolerance, device=device, data_root=data_root)
+                done = add_distances(run, tolerance_mm=nsd_tolerance, device=device, data_root=data_root, run_code=run_code)
                 row = _row(run, "measured" if done.cases else "cached", done.cases, done.seconds, done.source)
             except Exception as error:  # readers and networks of others raise what they like; the next run may be another's
                 foreseen = isinstance(error, InitbenchError | OSError)

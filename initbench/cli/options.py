@@ -52,6 +52,10 @@ PANELS = (WHAT, HOW_LONG, WHERE, WHICH_DATA, WHICH_RUNS, HOW_JUDGED, OUTPUT)
 RUNS = Path("runs")
 JOBS = 1
 NSD_TOLERANCE_MM = 2.0
+# Beyond these a number is a slip of the keyboard, and would end in an error of the memory or of the system.
+MOST_SEEDS = 10_000
+MOST_THREADS = 1_024
+MINUTES_OF_A_WEEK = 7 * 24 * 60
 
 # The meanings that an option for one value shares with an option for many.
 _INIT = "Initializer: name, name(key=value) or ./file.py:function."
@@ -144,6 +148,7 @@ SeedCountOption = Annotated[
         metavar="N",
         help="Number of seeds, from 0 on. 1 by default; of a published table 3, and a report takes all that are there.",
         min=1,
+        max=MOST_SEEDS,
         rich_help_panel=WHAT,
     ),
 ]
@@ -216,7 +221,10 @@ PrecisionOption = Annotated[
     PrecisionChoice,
     typer.Option("--precision", help="Arithmetic. auto: bf16 where the device is fast at it.", rich_help_panel=WHERE),
 ]
-JobsOption = Annotated[int, typer.Option("--jobs", metavar="N", help="Runs at a time.", min=1, rich_help_panel=WHERE)]
+JobsOption = Annotated[
+    int,
+    typer.Option("--jobs", metavar="N", help="Runs at a time.", min=1, max=MOST_THREADS, rich_help_panel=WHERE),
+]
 ThreadsOption = Annotated[
     int,
     typer.Option(
@@ -224,6 +232,7 @@ ThreadsOption = Annotated[
         metavar="N",
         help="Threads of torch for a run on the CPU. Another number changes bits.",
         min=1,
+        max=MOST_THREADS,
         rich_help_panel=WHERE,
     ),
 ]
@@ -258,6 +267,14 @@ FoldOption = Annotated[
         metavar="K/N",
         help=f"Fold K/N of all cases (by patient) in place of a split. {_MANY} 1/5,2/5.",
         rich_help_panel=WHICH_DATA,
+    ),
+]
+RunCodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--run-code",
+        help="Run Python files that the records name, also outside of the current folder.",
+        rich_help_panel=WHERE,
     ),
 ]
 TrainCasesOption = Annotated[

@@ -18,6 +18,7 @@ from initbench.cli.command import command
 from initbench.cli.options import (
     HOW_LONG,
     JOBS,
+    MINUTES_OF_A_WEEK,
     NSD_TOLERANCE_MM,
     OUTPUT,
     RUNS,
@@ -56,6 +57,7 @@ def run(
             metavar="MINUTES",
             help="Minutes between checkpoints of a stage.",
             min=0,
+            max=MINUTES_OF_A_WEEK,
             rich_help_panel=HOW_LONG,
         ),
     ] = 5.0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json as json_module
 import re
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from initbench.choices import Listed
 from initbench.cli.command import command
 from initbench.cli.options import JsonOption
 from initbench.cli.output import write_json
-from initbench.errors import DataError, UsageError
+from initbench.errors import DataError, UsageError, did_you_mean
 from initbench.printable import printable
 from initbench.protocols import BackboneInfo
 from initbench.spec import parse
@@ -198,5 +197,4 @@ def _describe(name: str) -> dict[str, Any]:
         return {"recipe": name, **recipe_files.read_recipe_file(name)}
     known = [item for kind in _KINDS.values() for item in registry.names(kind)]
     everything = [*known, *dict(recipe_files.listing())]
-    near = difflib.get_close_matches(name, dict.fromkeys(everything), n=3, cutoff=0.5)
-    raise UsageError(f"nothing is called {name!r}; " + (f"did you mean {' or '.join(near)}?" if near else "see initbench list"))
+    raise UsageError(f"nothing is called {name!r}; {did_you_mean(name, everything)} (initbench list)")

@@ -9,7 +9,7 @@ import typer
 
 from initbench.cli.checks import Report
 from initbench.cli.command import command
-from initbench.cli.options import HOW_LONG, DataRootOption, JsonOption, RecordedDeviceOption
+from initbench.cli.options import HOW_LONG, DataRootOption, JsonOption, RecordedDeviceOption, RunCodeOption
 from initbench.errors import UsageError
 
 RunFoldersArgument = Annotated[list[Path], typer.Argument(help="Folder(s) of runs, or folders that hold some.")]
@@ -23,6 +23,7 @@ def verify(
     ] = 20,
     device: RecordedDeviceOption = None,
     data_root: DataRootOption = None,
+    run_code: RunCodeOption = False,
     json: JsonOption = False,
 ) -> None:
     """Check that runs are what they say.
@@ -35,7 +36,7 @@ def verify(
         from initbench.audit.verify import verify as check
     for run in found:
         with report.status(str(run)):
-            checks = check(run, steps=steps, device=device, data_root=data_root)
+            checks = check(run, steps=steps, device=device, data_root=data_root, run_code=run_code)
         report.add(str(run), {"run": str(run)}, checks)
     report.close()
 

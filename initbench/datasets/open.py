@@ -42,10 +42,10 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
         data_root: folder that holds the data sets.
 
     Raises:
-        UsageError: unknown name. DataError: the data are missing or unusable.
+        UsageError: unknown name, or no data set at a path. DataError: the data are missing or unusable.
     """
     if data_root is not None and not data_root.is_dir():
-        raise DataError(f"--data-root {data_root} is no folder")
+        raise UsageError(f"--data-root {data_root} is no folder")
     if registry.is_offered("dataset", name):
         return _registered(name, data_root, search_path())
     path = home(name)
@@ -54,7 +54,7 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
     if path.name.startswith("Task") and len(path.parts) == 1:
         return _task(path.name, data_root)
     if len(path.parts) > 1 or exists(path):
-        raise DataError(f"{path.absolute()}: there is no dataset.json there. {_KNOWN}")
+        raise UsageError(f"{path.absolute()}: there is no dataset.json there. {_KNOWN}")
     folder = _below_roots(name, data_root)
     if folder is None:
         raise registry.unknown("dataset", name, registry.names("dataset"))

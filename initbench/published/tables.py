@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from functools import cache
 from importlib import resources
@@ -11,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from initbench.choices import Protocol
-from initbench.errors import UsageError
+from initbench.errors import UsageError, did_you_mean
 
 Points = Annotated[float, Field(ge=0.0, le=100.0)]
 _INHERITED = ("backbone", "dataset", "source")
@@ -154,9 +153,7 @@ def get(name: str) -> Table:
     """
     known = {table.full_name: table for table in tables()}
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-        raise UsageError(f"nothing published is called {name!r}: {hint} (initbench reproduce)")
+        raise UsageError(f"nothing published is called {name!r}: {did_you_mean(name, known)} (initbench reproduce)")
     return known[name]
 
 

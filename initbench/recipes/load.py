@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from initbench import registry, spec
 from initbench.choices import Budget
-from initbench.errors import UsageError
+from initbench.errors import UsageError, did_you_mean
 from initbench.protocols.basics import SIZES
 from initbench.recipes.files import read_recipe_file
 from initbench.recipes.settings import Recipe
@@ -152,9 +152,21 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"there is no setting {where}; {did_you_mean(where, _names_of(Recipe))}")
+            continue
         got = "" if item["type"] == "missing" else f" (got {_short(item['input'])})"
         lines.append(f"{where}: {item['msg']}{got}")
     return "; ".join(lines)
+
+
+def _names_of(section: type[BaseModel], before: str = "") -> Iterator[str]:
+    """The dotted names of all settings."""
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _names_of(field.annotation, f"{before}{name}.")
+        else:
+            yield f"{before}{name}"
 
 
 def _short(value: Any) -> str:

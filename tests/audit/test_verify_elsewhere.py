@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 import initbench
+from initbench import registry
+from initbench.audit.code import check_code
 from initbench.audit.verify import verify
 from initbench.cli.app import main
+from initbench.errors import UsageError
 from initbench.runs import store
+from initbench.runs.record import Record
 from initbench.runs.status import read_asked, status
 from tests.checks import failed
 from tests.commands import said
+from tests.recorded import write_run
 from tests.runs_factory import LIGHT_FILE, OPTIONS, THIRTY_STEPS, run
 
 RECIPE = """
@@ -56,8 +63,8 @@ def test_asked_with_relative_paths_and_verified_elsewhere(
     monkeypatch.chdir(elsewhere)
     for outcome in (first, second, third):
         assert outcome.folder is not None
-        assert failed(verify(here / outcome.folder, steps=1)) == {}
-    said(capsys, "measure", str(here / "runs"))
+        assert failed(verify(here / outcome.folder, steps=1, run_code=True)) == {}
+    said(capsys, "measure", str(here / "runs"), "--run-code")
     [again] = json.loads(said_anyway(capsys, "retry", "--failed", "--out", str(here / "runs"), "--json"))
     assert (again["state"], again["message"]) == ("failed", "RuntimeError: planted")
     # Absolute paths are the same runs: no id and no name in a table knows where a file lies.
@@ -73,9 +80,9 @@ def test_asked_with_relative_paths_and_verified_elsewhere(
     (here / "Task90_Noise").rename(moved / "Task90_Noise")
     assert first.folder is not None
     run = str(here / first.folder)
-    assert "cannot be made again here" in said_anyway(capsys, "verify", run, "--steps", "1")
-    assert "all 6 checks passed" in said(capsys, "verify", run, "--steps", "1", "--data-root", str(moved))
-    said(capsys, "measure", run, "--data-root", str(moved), "--nsd-tolerance", "1")
+    assert "cannot be made again here" in said_anyway(capsys, "verify", run, "--steps", "1", "--run-code")
+    assert "all 6 checks passed" in said(capsys, "verify", run, "--steps", "1", "--data-root", str(moved), "--run-code")
+    said(capsys, "measure", run, "--data-root", str(moved), "--nsd-tolerance", "1", "--run-code")
 
 
 def said_anyway(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -84,6 +91,66 @@ def said_anyway(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         main([*arguments])
     assert ended.value.code == 1
     return capsys.readouterr().out
+
+
+MARKED = """
+from pathlib import Path
+Path({mark!r}).touch()
+def plain(model, ctx): ...
+"""
+
+
+def test_code_that_a_record_names_is_run_where_it_is_the_users_own_and_unchanged(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A record may come from anybody. Its code is looked at before it is imported, also where it is nested in another."""
+    mine, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
+    mine.mkdir()
+    elsewhere.mkdir()
+    mark = tmp_path / "mark"
+    source = MARKED.format(mark=str(mark))
+    (mine / "inits.py").write_text(source, "utf-8")
+    monkeypatch.chdir(mine)
+    shutil.copy(LIGHT_FILE, mine / "net.py")
+    inits = "./inits.py:plain,shuffled(./inits.py:plain)"
+    found = initbench.run(inits, "./net.py:light", str(data), out="runs", **OPTIONS)
+    folders = [mine / str(outcome.folder) for outcome in found]
+    registry.forget()
+    for name in [name for name in sys.modules if name.startswith("_initbench_file_")]:
+        monkeypatch.delitem(sys.modules, name)
+    mark.unlink()
+
+    def refused(reason: str) -> None:
+        for folder in folders:
+            assert reason in failed(verify(folder, steps=1))["settings"]
+            assert reason in " ".join(said_anyway(capsys, "measure", str(folder)).split())
+        assert not mark.exists()
+
+    monkeypatch.chdir(elsewhere)
+    refused("not below the folder that you are in; nothing of it was run. Look at it, then add --run-code")
+    monkeypatch.chdir(mine)
+    (mine / "inits.py").write_text(source + "# changed", "utf-8")
+    refused("is not the file that the run was made with")
+    (mine / "inits.py").unlink()
+    refused("there is no such file")
+    (mine / "inits.py").write_text(source, "utf-8")
+    assert failed(verify(folders[0], steps=1)) == {}
+    assert mark.exists()
+
+
+def test_code_in_a_study_that_was_copied_here_is_not_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = write_run(tmp_path / "copied", "default", 0.5)
+    file = tmp_path / "copied" / "inits.py"
+    file.write_text("raise RuntimeError", "utf-8")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    record = json.loads((folder / store.RECORD).read_text("utf-8"))
+    record["asked"]["init"] = f"{file}:f"
+    record["resolved"]["init"] = f"inits.py:f@{digest}"
+    found = Record.model_validate(record)
+    with pytest.raises(UsageError, match="not below the folder"):
+        check_code(folder, found, consent=False)
+    check_code(folder, found, consent=True)
 
 
 def test_a_run_that_failed_without_a_place_and_has_one_now(

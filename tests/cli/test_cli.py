@@ -85,7 +85,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "init parameter": ([*RUN, "--init", "lwi(ratio=0.5)"], "lwi takes no ratio; its parameters: mask_ratio=0.4"),
     "init text": ([*RUN, "--init", "lwi(mask_ratio=0.5"], "the closing parenthesis is missing"),
     "dataset": ([*RUN, "--init", "default", "--dataset", "lungs"], "unknown dataset 'lungs': did you mean lung"),
-    "set": ([*RUN, "--init", "default", "--set", "patch.sizes=8"], "patch.sizes: Extra inputs are not permitted"),
+    "set": ([*RUN, "--init", "default", "--set", "patch.sizes=8"], "there is no setting patch.sizes; did you mean patch.size"),
     "set text": ([*RUN, "--init", "default", "--set", "patch"], "write --set section.field=value"),
     "set patch": ([*RUN, "--init", "default", "--set", "patch.size=20,32,32"], "nearest valid: (16, 32, 32) or (32, 32, 32)"),
     "device": ([*RUN, "--init", "default", "--device", "tpu"], "--device is auto, cpu, cuda or cuda:i, got 'tpu'"),

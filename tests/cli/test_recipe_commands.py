@@ -193,7 +193,7 @@ def test_a_recipe_differs_from_itself_with_settings(capsys: pytest.CaptureFixtur
         (["show", "nothing.toml"], "there is no such file"),
         (["show", "lung(colour=red)"], "not for colour"),
         (["show", "lung(size=huge)"], "size is one of paper, tiny, got 'huge'"),
-        (["show", "lung", "--set", "patch.sise=3"], "patch.sise: Extra inputs"),
+        (["show", "lung", "--set", "patch.sise=3"], "there is no setting patch.sise; did you mean patch.size"),
         (["show", "synapse", "--backbone", "unetr++"], "unknown backbone 'unetr++': did you mean unetr"),
         (["show", "lung(backbone=unet_r)"], "unknown backbone 'unet_r': did you mean unetr"),
         (["show", "lung", "--backbone", "unetr,unet"], "unknown backbone 'unetr,unet'"),

@@ -126,7 +126,7 @@ def test_an_incomplete_init_gets_no_verdict(tmp_path: Path, capsys: pytest.Captu
     (folder / store.CASES).unlink()
     [row, *_] = json.loads(said(capsys, "compare", "lwi", "--out", str(tmp_path), "--format", "json"))
     assert (row["verdict"], row["p"]) == ("untestable", None)
-    assert "no score for seed 4 (invalid)" in row["reason"]
+    assert "no score for seed 4 (invalid: cases.csv is missing)" in row["reason"]
 
 
 def test_variance_finds_what_was_put_in(out: Path, capsys: pytest.CaptureFixture[str]) -> None:

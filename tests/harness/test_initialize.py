@@ -230,7 +230,7 @@ def test_levels_by_name_are_as_good_as_levels() -> None:
         ("order(taps=(3,))", {}, r"taps \[3\]: the backbone has levels 1 to 2"),
         ("mea", {}, "unknown initializer 'mea': did you mean mae"),
         ("mae(maskratio=0.5)", {}, "mae takes no maskratio; its parameters: mask_ratio=0.4"),
-        ("mae", {"assignments": ["pretext.batches=2"]}, "pretext.batches: Extra inputs are not permitted"),
+        ("mae", {"assignments": ["pretext.batches=2"]}, "there is no setting pretext.batches; did you mean pretext.batch"),
         ("mae", {"device": "tpu"}, "--device is auto, cpu, cuda or cuda:i"),
     ],
 )
