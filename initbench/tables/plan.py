@@ -388,12 +388,7 @@ def _notes(plan: StudyPlan, blocks: Sequence[_Block], time: Time, stays: int, pa
         yield "±: 95 % of such sums, as the measured runs differ. Other work on the machine then or later is not in it."
     if time.borrowed:
         yield f"The init stage of {', '.join(time.borrowed)} is not measured: taken to step as fast as other learned inits."
-    begun = sum(run.begun for run in plan.runs)
-    if begun:
-        yield f"{begun} of the new runs were begun and go on: what they did is not counted again."
-    shared = sum(run.state == "new" and run.resolved.learned and not run.init_stage for run in plan.runs if run.record)
-    if shared:
-        yield f"{shared} of the new runs take their init stage from another run, so that it is counted once."
+    yield from _saved(plan)
     yield f"On disk {_size(stays)} stay, with checkpoints {_size(stays + passing)} at the most; {_size(plan.free)} are free."
     if stays + passing > plan.free:
         yield "Warning: that is more than is free."
@@ -403,6 +398,25 @@ def _notes(plan: StudyPlan, blocks: Sequence[_Block], time: Time, stays: int, pa
     if any(run.state == "refused" for run in plan.runs):
         yield "While a run is refused none is run; `initbench run --skip-refused` runs the others."
     yield from _finds(blocks)
+
+
+def _saved(plan: StudyPlan) -> Iterator[str]:
+    """What new runs need not do, because it is done or another run does it."""
+    begun, scored, shared = 0, 0, 0
+    for run in plan.runs:
+        begun += run.begun
+        if run.state != "new":
+            continue
+        if not run.train_steps and not run.begun:
+            scored += 1
+        elif run.resolved.learned and not run.init_stage:
+            shared += 1
+    if begun:
+        yield f"{begun} of the new runs were begun and go on: what they did is not counted again."
+    if scored:
+        yield f"{scored} of the new runs differ from finished ones in inference alone: scored with their weights, not trained."
+    if shared:
+        yield f"{shared} of the new runs take their init stage from another run, so that it is counted once."
 
 
 def _stopped(plan: StudyPlan) -> dict[tuple[str, str], list[Expected]]:

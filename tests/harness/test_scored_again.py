@@ -17,6 +17,7 @@ from initbench.harness.request import RunRequest
 from initbench.harness.trained import find_trained
 from initbench.runs import costs, store
 from initbench.studies.forecast import plan_study
+from initbench.tables.plan import plan_sheets
 from tests.harness.resumed import drive, settings
 from tests.runs_factory import LIGHT, OPTIONS, SMALL, record_of, run, run_one
 
@@ -125,13 +126,14 @@ def test_inference_is_all_that_may_differ(four_cases: Path, before: Path, change
 
 
 def test_a_plan_counts_no_training_of_it(four_cases: Path, study: Path) -> None:
-    planned = plan_study(
-        [request(four_cases, study, *LOGITS), request(four_cases, study, *LOGITS, seed=1)], "equal-total", 1
-    ).runs
-    assert [(run.state, run.init_stage, run.init_steps, run.train_steps) for run in planned] == [
+    plan = plan_study([request(four_cases, study, *LOGITS), request(four_cases, study, *LOGITS, seed=1)], "equal-total")
+    assert [(run.state, run.init_stage, run.init_steps, run.train_steps) for run in plan.runs] == [
         ("new", False, 0, 0),
         ("new", True, 2, 8),
     ]
+    notes = " ".join(plan_sheets(plan, [])[0].notes)
+    assert "1 of the new runs differ from finished ones in inference alone" in notes
+    assert "take their init stage from another run" not in notes
 
 
 def test_weights_that_were_changed_are_not_taken(four_cases: Path, study: Path, trained: Path) -> None:
