@@ -55,7 +55,7 @@ BACKBONES = {
 
 _D = "initbench.datasets"
 DATASETS = {
-    "phantom-lung": Entry(f"{_D}.phantom:phantom_lung", "procedural chest CT with nodules, no download"),
+    "phantom-lung": Entry(f"{_D}.phantom:phantom_lung", "procedural chest CT with heart and nodules, no download"),
     "lung": Entry(f"{_D}.msd:lung", "MSD Task06_Lung: lung cancer on CT, 63 cases, published 50/13 split"),
     "hippocampus": Entry(f"{_D}.msd:hippocampus", "MSD Task04_Hippocampus: anterior and posterior hippocampus on MR"),
     "brats": Entry(f"{_D}.msd:brats", "MSD Task01_BrainTumour: nested tumour regions on four MR channels, split 387/73/24"),

@@ -174,8 +174,9 @@ def _task(spec: Spec, device: torch.device, patch: Grid) -> tuple[SupervisedTask
     component = registry.find("backbone", spec)
     variant = str(component.params["variant"] or settings.variant or component.info.variants[0])
     size = component.info.patches.get(variant, _RULE).at_least(patch)
+    classes = len(PhantomLung.classes)
     model = construct(
-        component, in_channels=1, num_classes=2, patch_size=size, size="tiny", variant=variant, deep_supervision=False
+        component, in_channels=1, num_classes=classes, patch_size=size, size="tiny", variant=variant, deep_supervision=False
     )
     case = PhantomLung().load("phantom_000")
     made = preprocess(case, resolve_parameters(settings.preprocess, "CT", [scan(case)]))

@@ -21,7 +21,7 @@ from tests.msd_factory import make_msd
 
 INITS = registry.names("initializer")
 # Spacings (D, H, W) that leave few voxels in plane and two slabs of 32 slices.
-DATASETS = {"phantom-lung": "2.4,8,8", "lung": "0.1,0.5,0.5", "hippocampus": "0.1,0.5,0.5"}
+DATASETS = {"phantom-lung": "4.4,8,8", "lung": "0.1,0.5,0.5", "hippocampus": "0.1,0.5,0.5"}
 BACKBONES: dict[str, BackboneInfo] = {
     name: registry.find("backbone", Spec(name)).target.info for name in registry.names("backbone")
 }

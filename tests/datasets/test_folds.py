@@ -36,7 +36,7 @@ from tests.runs_factory import LIGHT, OPTIONS, SMALL, TINY, as_flags, run
 
 TWO_STEPS = (*SMALL, "steps.smoke=2")
 IDS = tuple(f"case_{i:02d}" for i in range(23))
-EXPECTED_PHANTOM = "a79abe324bc915c5e26e97acb73fe0359b0c802dc970170f1a679ad072932818"
+EXPECTED_PHANTOM = "0f71ab742a314e5d4aecd1ec9167295399b87420acf9ff837b3babd1b6d64835"
 
 
 class Patients(Listed):

@@ -82,8 +82,7 @@ def test_at_everything_that_a_run_does_to_its_files(four_cases: Path, tmp_path: 
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("backbone", "init"),
-    # The phantom is too shallow for two slabs of Swin's 32 slices.
-    [("unetr", "lwi"), ("unetrpp", "lwi"), ("swin-unetr", "mae"), ("nnformer", "lwi"), ("unet", "lwi")],
+    [("unetr", "lwi"), ("unetrpp", "lwi"), ("swin-unetr", "lwi"), ("nnformer", "lwi"), ("unet", "lwi")],
 )
 def test_real_networks_go_on_too(tmp_path: Path, backbone: str, init: str) -> None:
     trials = [{"kind": "kill", "of": "pass", "share": share} for share in (0.3, 0.7)]

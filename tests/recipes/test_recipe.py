@@ -222,8 +222,8 @@ DIGESTS = {
     "hippocampus paper": "a5383e0913cd183a",
     "hippocampus tiny": "d114d0880a0654f3",
     "lung tiny": "2c08dd276d19f987",
-    "phantom-lung paper": "0e13c338a4f42421",
-    "phantom-lung tiny": "5362690038cca372",
+    "phantom-lung paper": "cc27b2801daf7387",
+    "phantom-lung tiny": "6b98a32ba362729d",
 }
 
 
@@ -255,9 +255,10 @@ def changed(value: Any) -> list[Any]:
         return [["native", "resampled"]]
     if isinstance(value, list):
         return [[*value[:-1], value[-1] + 1], [*value[:-1], value[-1] - 0.25]]
-    return [
+    others = [
         "percentile",
         "nnunet",
+        "centres",
         "never",
         "positive",
         "native",
@@ -270,6 +271,7 @@ def changed(value: Any) -> list[Any]:
         "conv",
         [1],
     ]
+    return [other for other in others if other != value]
 
 
 def test_digest_holds_every_value() -> None:
