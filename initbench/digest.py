@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from initbench.limits import open_regular
+
 
 def of_json(value: Any) -> str:
     """sha256 (hex) of a JSON value in canonical form: sorted keys, no spaces, no NaN."""
@@ -15,6 +17,10 @@ def of_json(value: Any) -> str:
 
 
 def of_file(path: Path) -> str:
-    """sha256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
+    """sha256 (hex) of a file's bytes.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file: a pipe or a device would be read for ever.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

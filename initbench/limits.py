@@ -6,8 +6,8 @@ import math
 import os
 import stat
 from collections.abc import Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from initbench.errors import DataError
 
@@ -40,7 +40,7 @@ def check_memory(shape: Sequence[int], bytes_per_voxel: int, what: str, remedy: 
         )
 
 
-def open_regular(path: Path, most: int | None = None) -> BinaryIO:
+def open_regular(path: Path, most: int | None = None) -> BufferedReader:
     """Opens a file for reading that may be anything: nothing else than a regular file is opened, so nobody waits for a pipe.
 
     Args:
@@ -57,7 +57,7 @@ def open_regular(path: Path, most: int | None = None) -> BinaryIO:
         raise OSError(0, "no file can have this name") from None
     try:
         _check_regular(os.fstat(descriptor), most)
-        return os.fdopen(descriptor, "rb")
+        return open(descriptor, "rb")
     except OSError:
         os.close(descriptor)
         raise

@@ -24,6 +24,7 @@ from initbench.errors import InitbenchError
 from initbench.harness.cell import Cell
 from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.weights import save_weights
+from initbench.limits import MAX_NOTE, read_regular
 from initbench.runs import store
 from initbench.training.loop import Fit
 
@@ -82,7 +83,7 @@ def load_stage(folder: Path, model: nn.Module) -> InitStage | None:
     if not _is_whole(folder):
         return None
     load_model(model, folder / store.WEIGHTS)
-    stage = json.loads((folder / _STAGE).read_text("utf-8"))
+    stage = json.loads(read_regular(folder / _STAGE, MAX_NOTE))
     return InitStage(stage["coverage"], stage["seconds"], [Fit(**fit) for fit in stage["fits"]])
 
 
@@ -108,9 +109,9 @@ def remove_abandoned(out: Path) -> None:
 
 def _is_whole(folder: Path) -> bool:
     try:
-        stage = json.loads((folder / _STAGE).read_text("utf-8"))
+        stage = json.loads(read_regular(folder / _STAGE, MAX_NOTE))
         whole = stage["digest"] == _digest(stage) and stage["sha256"] == digest.of_file(folder / store.WEIGHTS)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
     return bool(whole)
 

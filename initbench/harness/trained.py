@@ -19,6 +19,7 @@ from torch import nn
 
 from initbench import digest
 from initbench.harness.cell import Cell
+from initbench.limits import MAX_NOTE, read_regular
 from initbench.recipes.settings import Inference
 from initbench.runs import store
 from initbench.runs.record import Record
@@ -52,7 +53,7 @@ class Trained:
 
     def coverage(self) -> dict[str, Any]:
         """What the init changed, as the run left it."""
-        found: dict[str, Any] = json.loads((self.folder / store.COVERAGE).read_text("utf-8"))
+        found: dict[str, Any] = json.loads(read_regular(self.folder / store.COVERAGE, MAX_NOTE))
         del found["schema"]
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,11 +166,13 @@ def _table(run: _Run, row: Mapping[str, Any], file: str) -> CaseTable:
 
 
 def cases_of(run: Path, grid: CountedOn = "native") -> pd.DataFrame | None:
-    """The table of cases of one run as it stands in its folder; None where the run was not counted on the grid."""
+    """The table of cases of one run as it stands in its folder; None where there is none that can be read."""
     file = run / _FILES[grid]
-    if not file.is_file():
+    try:
+        data = io.BytesIO(read_regular(file, MAX_TABLE))
+    except OSError:
         return None
-    found: pd.DataFrame = pd.read_csv(file, **CSV | {"dtype": {"case": str, "class_name": str}})
+    found: pd.DataFrame = pd.read_csv(data, **CSV | {"dtype": {"case": str, "class_name": str}})
     return found
 
 
