@@ -27,6 +27,7 @@ _COLUMNS = (
     "split", "training_cases", "recipe", "regimen", "fixed_streams", "dice_policy", "cell", "learned", "external", "origin",
     "changed_share", "init_seconds", "train_seconds", "total_seconds", "init_steps", "train_steps", "peak_memory", "device",
     "environment", "weights_digest", "reason", "path", "gpu", "commit", "labels", "asked", "data_digest", "data_place",
+    "taps_left_out",
 )  # fmt: skip
 
 # Where predictions are counted: on the image's own grid, or on the one that networks see, as some released code does.
@@ -43,7 +44,8 @@ def load_runs(path: str | Path) -> pd.DataFrame:
     one and for one whose files are not as they were written (status ``invalid``). `recipe` is the digest of the resolved recipe;
     seconds are of the init stage, of training, and of both with evaluation. `training_cases` is how many it trained on, `asked`
     when a command first asked for it, `commit` the commit of the code where it ran from a checkout, `labels` the names of the
-    values in its label maps, `data_place` where its data set was.
+    values in its label maps, `data_place` where its data set was, `taps_left_out` the encoder levels that an order prediction
+    did not ask, as they leave no two slabs.
 
     Raises:
         UsageError: there is no such folder.
@@ -264,12 +266,18 @@ def _measured(record: Record, grid: CountedOn) -> dict[str, Any]:
         "init_steps": cost.init.steps,
         "train_steps": cost.train.steps,
         "peak_memory": cost.peak_memory,
+        "taps_left_out": _levels(record.coverage.report.get("taps_left_out")),
     }
     if _FILES[grid] not in record.files:
         row |= {"status": UNCOUNTED, "dice": None}
     elif grid == "resampled":
         row["dice"] = record.dice_resampled
     return row
+
+
+def _levels(found: object) -> str:
+    """Numbers of levels as a list for people; a report may hold anything."""
+    return printable(", ".join(map(str, found))) if isinstance(found, list) else ""
 
 
 def _commit(git: Git | None) -> str:

@@ -253,6 +253,8 @@ def _of_row(row: Standing, control: str | None) -> list[str]:
         failed = f"{words.count(row.runs.failed, 'failed run')} {'is' if row.runs.failed == 1 else 'are'} missing"
         lines.append(f"{name}: {failed}; the same run command tries {'it' if row.runs.failed == 1 else 'them'} again.")
     lines += [f"Warning: {name}: {path} is kept off, see `initbench verify {path}`." for path in row.runs.invalid]
+    if row.runs.taps_left_out:
+        lines.append(f"{name}: encoder levels that are not asked, as they leave no two slabs to order: {row.runs.taps_left_out}.")
     if row.runs.external:
         lines.append(f"{name}: conditional on these weights, one draw for all seeds; external data.")
     return lines

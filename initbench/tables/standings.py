@@ -33,6 +33,7 @@ class Runs:
         invalid: folders whose files are not as they were written.
         environments: fingerprints of what they ran on.
         asked: the seeds by when they were first asked for, in order of time.
+        taps_left_out: encoder levels that an order prediction did not ask, as they leave no two slabs.
     """
 
     protocol: str
@@ -45,6 +46,7 @@ class Runs:
     init_share: float
     changed_share: float
     external: bool
+    taps_left_out: str
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
         share=("share", "mean"),
         changed=("changed_share", "mean"),
         external=("external", "any"),
+        taps_left_out=("taps_left_out", lambda levels: max(levels.dropna(), default="")),
         environments=("environment", lambda names: tuple(sorted(set(names.dropna())))),
     )
     return {
@@ -184,6 +187,7 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
             init_share=float(row["share"]),
             changed_share=float(row["changed"]),
             external=bool(row["external"]),
+            taps_left_out=str(row["taps_left_out"]),
         )
         for cell, row in zip(found.index, found.to_dict("records"), strict=True)
     }

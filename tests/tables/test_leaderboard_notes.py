@@ -12,7 +12,7 @@ from initbench.tables.leaderboard import leaderboard_sheets
 from initbench.tables.leaderboard_pooled import pooled_sheets
 from initbench.tables.study import Scoring
 from initbench.tables.variance import variance_sheets
-from tests.recorded import PLACEBO, write_block, write_run
+from tests.recorded import PLACEBO, record_values, reseal, write_block, write_run
 from tests.tables.boards import DEFAULTS, column, notes, rows
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -23,6 +23,19 @@ def test_weights_from_outside_are_said_to_be(tmp_path: Path) -> None:
     write_run(tmp_path, "checkpoint(path='a.pt@12345678')", 0.6, external=True)
     assert [note for note in notes(tmp_path) if "external" in note] == [
         "checkpoint(path='a.pt@12345678'): conditional on these weights, one draw for all seeds; external data."
+    ]
+
+
+def test_levels_that_an_order_prediction_left_out_are_said(tmp_path: Path) -> None:
+    write_run(tmp_path, "default", 0.5)
+    write_run(tmp_path, "mae", 0.5)
+    for init, left_out in (("order", []), ("lwi", [4, 5])):
+        folder = write_run(tmp_path, init, 0.6)
+        values = record_values(folder)
+        values["coverage"]["report"] = {"summary": "order of 4 slabs", "taps_left_out": left_out}
+        reseal(folder, values)
+    assert [note for note in notes(tmp_path) if "levels" in note] == [
+        "lwi: encoder levels that are not asked, as they leave no two slabs to order: 4, 5."
     ]
 
 
