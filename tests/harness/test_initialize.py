@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import initbench
 from initbench import registry
-from initbench.errors import DataError, UsageError
+from initbench.errors import UsageError
 from initbench.harness.coverage import state_digest, tensor_digest
 from initbench.harness.levels import probe_levels
 from initbench.harness.sites import find_sites
@@ -244,9 +244,12 @@ def test_what_cannot_work_is_refused_and_changes_nothing(init: str, options: dic
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_volumes_without_two_slabs_are_refused() -> None:
-    with pytest.raises(DataError, match="needs two slabs of 4 slices"):
-        learn(network(), "order", data=[np.zeros((1, 7, 16, 16), np.float32)])
+def test_volumes_decide_which_levels_are_asked() -> None:
+    with pytest.raises(UsageError, match="needs two slabs of 4 slices"):
+        learn(network(), "order", data=[np.zeros((1, 3, 16, 16), np.float32)])
+    for depth, taps in ((7, [1]), (8, [1, 2])):
+        coverage = learn(network(), "order", data=[np.zeros((1, depth, 16, 16), np.float32)])
+        assert coverage["report"]["taps"] == taps
 
 
 # --- build ------------------------------------------------------------------------------------------------------------

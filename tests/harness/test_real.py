@@ -90,12 +90,14 @@ def test_lung_layout_whole_cross(lung: Path, tmp_path: Path, init: str, backbone
     check(run_lung(lung, tmp_path, init, backbone))
 
 
-@pytest.mark.parametrize("init", ["order", "lwi"])
-def test_swin_at_depth_32_leaves_one_slab(lung: Path, tmp_path: Path, init: str) -> None:
-    outcome = run_lung(lung, tmp_path, init, "swin-unetr", "patch.size=32,64,64")
+def test_swin_at_depth_32_leaves_one_slab_on_its_last_level(lung: Path, tmp_path: Path) -> None:
+    outcome = run_lung(lung, tmp_path, "order(taps=(1, 2, 3, 4, 5))", "swin-unetr", "patch.size=32,64,64")
     assert outcome.state == "refused"
     assert "nothing to order" in outcome.message
     assert "64" in outcome.message
+    outcome = run_lung(lung, tmp_path, "order", "swin-unetr", "patch.size=32,64,64")
+    check(outcome)
+    assert "left out, as all levels together leave no two slabs" in outcome.message
 
 
 def test_swin_at_depth_32_still_takes_masking(lung: Path, tmp_path: Path) -> None:
