@@ -88,7 +88,6 @@ def weights_of(name: str, variant: str, patch: Grid) -> nn.Module:
 def asked(row: Row, patch: Grid, folder: Path) -> str:
     """The init with what it needs: a file, an init inside, a way to read the release for other networks."""
     name, variant, init, _ = row
-    order = "(taps=(1, 2))" if (name, variant) == ("nnformer", "acdc") else ""  # its deeper levels are 7 and 3 slices deep
     if init == "checkpoint":
         save_weights(weights_of(name, variant, patch), folder / "weights.safetensors", {"variant": variant})
         return f"checkpoint(path={str(folder / 'weights.safetensors')!r})"
@@ -105,8 +104,7 @@ def asked(row: Row, patch: Grid, folder: Path) -> str:
         return f"inflate-2d(source={source}, path={path!r})"
     if init == "lwi-as-released":
         return init if name in ("unetr", "unetrpp") else f"{init}(pool=width, schedule=plateaus)"
-    inner = {"shuffled": f"shuffled(order{order})", "transfer": f"transfer(lwi{order}, part=encoder)"}
-    return inner.get(init, f"{init}{order}" if init in ("order", "lwi") else init)
+    return {"shuffled": "shuffled(order)", "transfer": "transfer(lwi, part=encoder)"}.get(init, init)
 
 
 def refusal(row: Row) -> str | None:
@@ -121,7 +119,7 @@ def refusal(row: Row) -> str | None:
             else "swin-ssl|less than the minimum|another variant|does not say|trained on"
         )
     if init == "lwi-as-released" and (name, variant) == ("nnformer", "acdc"):
-        return "nothing to order"
+        return "pool=width: .* does not divide into 7 slabs"
     return None
 
 
