@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from initbench.catalog import CATALOG, GROUPS, Entry, Kind
 from initbench.errors import InitbenchError, UsageError, did_you_mean
+from initbench.parameters import misfit
 from initbench.paths import home, is_file
 from initbench.spec import OF, PLAIN_VALUES, Spec, is_plain
 
@@ -95,8 +96,7 @@ class Component(Generic[Info]):
         if strange and not self._takes_any_name():
             raise UsageError(f"{name} takes no {', '.join(strange)}; its parameters: {self.options}")
         for key, value in given.items():
-            if key not in self.inner and not is_plain(value):
-                raise UsageError(f"{name}: {key}={value!r}: a parameter is {PLAIN_VALUES}")
+            self._check_value(key, value)
         if OF in self.takes and not self.inner and self.takes[OF] is REQUIRED:
             raise UsageError(f"{name} needs of, the component that it works on: write {name}(NAME), as in {name}(lwi)")
         resolved = {**self.takes, **given}
@@ -104,6 +104,15 @@ class Component(Generic[Info]):
         if missing:
             raise UsageError(f"{name} needs {', '.join(missing)}: write {name}({missing[0]}=...) or --set init.{missing[0]}=...")
         return resolved
+
+    def _check_value(self, key: str, value: Any) -> None:
+        """Refuses a value that no id can hold, or that is of another type than the author wrote."""
+        if key in self.inner:
+            return
+        why = "" if is_plain(value) else f"a parameter is {PLAIN_VALUES}"
+        why = why or misfit(self.target, key, value)
+        if why:
+            raise UsageError(f"{self.spec.name}: {key}={value!r}: {why}")
 
     @property
     def options(self) -> str:

@@ -17,50 +17,33 @@ Bias = Literal["zero", "keep"]
 Draw = Callable[[Tensor, Site, torch.Generator], object]
 """Fills one weight from the generator of its own."""
 
-_ROLES: dict[str, tuple[Role, ...]] = {
+_ROLES: dict[Scope, tuple[Role, ...]] = {
     "linear": ("linear", "projection"),
     "conv": ("conv", "transposed-conv"),
     "linear+conv": ("linear", "projection", "conv", "transposed-conv"),
 }
 
 
-def drawn_roles(scope: str) -> tuple[Role, ...]:
-    """The layers that `scope` means.
-
-    Raises:
-        UsageError: there is no such scope.
-    """
-    if scope not in _ROLES:
-        raise UsageError(f"scope is one of {', '.join(_ROLES)}, got {scope!r}")
+def drawn_roles(scope: Scope) -> tuple[Role, ...]:
+    """The layers that `scope` means."""
     return _ROLES[scope]
 
 
-def check_bias(bias: str) -> None:
-    """Raises: `bias` is neither of the two."""
-    if bias not in ("zero", "keep"):
-        raise UsageError(f"bias is zero or keep, got {bias!r}")
-
-
-def check_number(name: str, value: object, *, above: float = 0.0) -> float:
+def check_number(name: str, value: float, *, above: float = 0.0) -> float:
     """The number itself.
 
     Raises:
-        UsageError: it is none, not finite, or not above `above`: a scale of zero makes every layer blind to its input.
+        UsageError: it is not finite, or not above `above`: a scale of zero makes every layer blind to its input.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= above:
+    if not math.isfinite(value) or value <= above:
         bound = f" above {above:g}" if math.isfinite(above) else ""
         raise UsageError(f"{name} is a finite number{bound}, got {value!r}")
     return float(value)
 
 
-def draw_layers(model: nn.Module, ctx: InitContext, draw: Draw, scope: str, bias: str) -> None:
-    """Draws the weights in `scope` in place, each from its own generator; sets their biases to zero where `bias` says so.
-
-    Raises:
-        UsageError: no such scope or bias; nothing is changed then.
-    """
+def draw_layers(model: nn.Module, ctx: InitContext, draw: Draw, scope: Scope, bias: Bias) -> None:
+    """Draws the weights in `scope` in place, each from its own generator; sets their biases to zero where `bias` says so."""
     roles = drawn_roles(scope)
-    check_bias(bias)
     for site in ctx.sites:
         parameter = model.get_parameter(site.name)
         if site.role in roles:

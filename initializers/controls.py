@@ -34,8 +34,6 @@ def shuffled(model: nn.Module, ctx: InitContext, /, *, of: Inner) -> None:
 @initializer()
 def transfer(model: nn.Module, ctx: InitContext, /, *, of: Inner, part: Literal["encoder", "decoder"]) -> None:
     """``transfer(lwi, part=encoder)``: what `of` did outside that part is undone. The encoder is what holds the levels."""
-    if part not in ("encoder", "decoder"):
-        raise UsageError(f"part is encoder or decoder, got {part!r}")
     if not ctx.structure.levels:
         raise UsageError("transfer: the network declares no encoder levels, so its encoder is not known")
     encoder = {level.module.partition(".")[0] for level in ctx.structure.levels}

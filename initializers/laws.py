@@ -18,16 +18,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from initbench.errors import UsageError
 from initbench.initializers._layers import Bias, Draw, Scope, check_number, draw_layers
 from initbench.protocols import InitContext, Site, initializer
 
 Mode = Literal["fan_in", "fan_out"]
 
 
-def _fan(mode: str) -> Callable[[Site], int]:
-    if mode not in ("fan_in", "fan_out"):
-        raise UsageError(f"mode is fan_in or fan_out, got {mode!r}")
+def _fan(mode: Mode) -> Callable[[Site], int]:
     return (lambda site: site.fan_in) if mode == "fan_in" else (lambda site: site.fan_out)
 
 

@@ -67,13 +67,13 @@ def lsuv(
     ctx.report(scaling.summary(), scaling.as_json())
 
 
-def _count(iterations: object) -> int:
-    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+def _count(iterations: int) -> int:
+    if iterations < 1:
         raise UsageError(f"iterations is a whole number from 1, got {iterations!r}")
     return iterations
 
 
-def _layers(model: nn.Module, ctx: InitContext, scope: str) -> dict[nn.Module, str]:
+def _layers(model: nn.Module, ctx: InitContext, scope: Scope) -> dict[nn.Module, str]:
     """The layers in scope with the names of their weights; several layers may have one weight."""
     roles, heads = drawn_roles(scope), ctx.structure.heads
     names = {

@@ -72,7 +72,7 @@ class Mask:
         """
         if not 0 < self.ratio < 1:
             raise UsageError(f"mask_ratio must lie between 0 and 1, got {self.ratio}")
-        if any(axis % self.patch for axis in size):
+        if self.patch < 1 or any(axis % self.patch for axis in size):
             common = math.gcd(*size)
             works = ", ".join(str(edge) for edge in range(1, common + 1) if common % edge == 0)
             raise UsageError(f"mask_patch {self.patch} does not divide the patch {size}; these do: {works}")

@@ -114,10 +114,10 @@ def test_info_of_a_nested_component() -> None:
         ("shuffled", "shuffled needs of"),
         ("shuffled(lwj)", "did you mean"),
         ("transfer(lwi)", "transfer needs part"),
-        ("transfer(lwi, part=middle)", "part is encoder or decoder"),
+        ("transfer(lwi, part=middle)", "part='middle': it has to be 'encoder' or 'decoder'"),
         ("shuffled(checkpoint(path=gone.pt))", "is no file"),
         ("lwi-as-released", "LWI released code for unetr and unetrpp, not for light"),
-        ("lwi(schedule=cosine)", "schedule is recipe or plateaus, got 'cosine'"),
+        ("lwi(schedule=cosine)", "schedule='cosine': it has to be 'recipe' or 'plateaus'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(data: Path, tmp_path: Path, text: str, message: str) -> None:

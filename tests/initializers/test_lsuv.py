@@ -223,9 +223,9 @@ def test_a_weight_of_two_layers_is_scaled_where_it_is_first_used() -> None:
         ("lsuv", {"data": []}, "lsuv looks at training volumes"),
         ("lsuv(tolerance=0)", {}, "tolerance is a finite number above 0, got 0"),
         ("lsuv(iterations=0)", {}, "iterations is a whole number from 1, got 0"),
-        ("lsuv(iterations=1.5)", {}, "iterations is a whole number from 1, got 1.5"),
-        ("lsuv(scope=norms)", {}, "scope is one of"),
-        ("lsuv(bias=one)", {}, "bias is zero or keep"),
+        ("lsuv(iterations=1.5)", {}, "iterations=1.5: it has to be a valid integer"),
+        ("lsuv(scope=norms)", {}, "scope='norms': it has to be"),
+        ("lsuv(bias=one)", {}, "bias='one': it has to be"),
     ],
 )
 def test_what_cannot_work_is_refused_and_changes_nothing(init: str, options: dict[str, Any], message: str) -> None:
