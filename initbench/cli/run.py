@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,7 +77,6 @@ def run(
     """
     study.check_names()
     console = Console(stderr=json)
-    _check_out(study.out)
     with under_way(console, "loading torch"):
         requests = study.requests(
             save_predictions=save_predictions,
@@ -82,6 +84,9 @@ def run(
             nsd_tolerance=nsd_tolerance,
             checkpoint_every=60 * checkpoint_every,
         )
+    if not skip_refused:
+        _check_requests(requests)
+    _check_out(study.out)
     _announce(console, requests, study.protocol)
     _perform_and_tell(requests, study.jobs, console, json=json, skip_refused=skip_refused)
 
@@ -164,17 +169,38 @@ def _perform_and_tell(requests: Sequence[RunRequest], jobs: int, console: Consol
         sys.exit(1)
 
 
-def _check_out(out: Path) -> None:
-    """Makes the folder of runs and writes a file into it, so that no run is trained whose result could not be kept.
+def _check_requests(requests: Sequence[RunRequest]) -> None:
+    """Refuses a study whose names or settings are wrong, in one line and before anything is written.
 
     Raises:
-        InitbenchError: it cannot be written.
+        UsageError: what is wrong with the first request that cannot be.
     """
+    from initbench.harness.cell import check_request
+
+    # Inits and seeds have nothing to do with it.
+    alike = {replace(request, init=requests[0].init, seed=0, index=0): request for request in requests}
+    for request in alike.values():
+        check_request(request)
+
+
+def _check_out(out: Path) -> None:
+    """Refuses a folder of runs that cannot be written, so that no run is trained whose result could not be kept.
+
+    A folder that is not there yet is not made: a study that is refused leaves none.
+
+    Raises:
+        UsageError: it is a file, or below one. InitbenchError: it cannot be written.
+    """
+    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        raise UsageError(f"--out {out} cannot be a folder: {nearest} is a file; choose another one")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".initbench-write-test"
-        probe.write_text("", "utf-8")
-        probe.unlink()
+        if nearest == out:
+            probe = out / ".initbench-write-test"
+            probe.write_text("", "utf-8")
+            probe.unlink(missing_ok=True)  # another process may have tried it at the same moment
+        elif not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise InitbenchError(f"--out {out} cannot be written ({error.strerror}); choose another folder") from None
 

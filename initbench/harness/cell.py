@@ -142,17 +142,39 @@ def choose(request: RunRequest, progress: Progress | None = None) -> Choices:
         UsageError: something asked for does not exist or does not fit together. DataError: the data are unusable.
     """
     dataset, reader = open_dataset(request.dataset.name, request.data_root), _reader(request.dataset)
-    recipe = load_recipe(
+    recipe = _recipe(dataset, request)
+    backbone = registry.find("backbone", request.backbone)
+    variant = _variant(backbone, recipe)
+    chosen = Choices(dataset, reader, _split(dataset, request), backbone, variant, recipe)
+    return replace(chosen, recipe=_planned(chosen, request.assignments, progress))
+
+
+def _recipe(dataset: Dataset, request: RunRequest) -> Recipe:
+    """The recipe that is asked for, or the data set's own, with the settings that are laid over it."""
+    return load_recipe(
         request.recipe or default_name(dataset.name, dataset.modality),
         size=request.size,
         backbone=request.backbone.name,
         budget=request.budget,
         assignments=request.assignments,
     )
-    backbone = registry.find("backbone", request.backbone)
-    variant = _variant(backbone, recipe)
-    chosen = Choices(dataset, reader, _split(dataset, request), backbone, variant, recipe)
-    return replace(chosen, recipe=_planned(chosen, request.assignments, progress))
+
+
+def check_request(request: RunRequest) -> None:
+    """Refuses what is wrong with a request whatever the data hold: names, paths, settings, split and device. No case is read.
+
+    Raises:
+        UsageError: says what is wrong. What is wrong with the data is left to the run.
+    """
+    resolve_precision(request.precision, resolve_device(request.device, request.index))
+    try:
+        dataset = open_dataset(request.dataset.name, request.data_root)
+        _split(dataset, request)
+    except UsageError:
+        raise
+    except InitbenchError:
+        return
+    _recipe(dataset, request)
 
 
 def _reader(asked: Spec) -> str | None:
