@@ -38,8 +38,18 @@ def clean(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """The text in Markdown, where it looks as it is written."""
-    return _MARKDOWN.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), clean(text))
+    """The text in Markdown, where it looks as it is written; what stands between two backticks is code, as in our own notes."""
+    parts = clean(text).split("`")
+    if len(parts) % 2 == 0:  # a backtick without another one
+        return _MARKDOWN.sub(_escaped, clean(text))
+    for place, part in enumerate(parts):
+        is_code = place % 2 == 1
+        parts[place] = part.replace("|", "\\|") if is_code else _MARKDOWN.sub(_escaped, part)
+    return "`".join(parts)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return _ENTITIES.get(found[0], f"\\{found[0]}")
 
 
 def latex(text: str) -> str:

@@ -9,8 +9,8 @@ A group is a frozen dataclass whose fields are options. A command takes it as on
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -538,3 +538,17 @@ class ReadRuns:
     dice_policy: DicePolicyOption = "reference-mask"
     classes: ClassesOption = None
     grid: GridOption = "native"
+
+
+def check_requests(requests: Sequence[RunRequest]) -> None:
+    """Refuses a study whose names or settings are wrong, in one line and before anything is written.
+
+    Raises:
+        UsageError: what is wrong with the first request that cannot be.
+    """
+    from initbench.harness.cell import check_request
+
+    # Inits and seeds have nothing to do with it.
+    alike = {replace(request, init=requests[0].init, seed=0, index=0): request for request in requests}
+    for request in alike.values():
+        check_request(request)

@@ -8,7 +8,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +31,7 @@ from initbench.cli.options import (
     OutOption,
     Study,
     ToleranceOption,
+    check_requests,
 )
 from initbench.cli.output import shown, under_way, write_json
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError
@@ -85,7 +85,7 @@ def run(
             checkpoint_every=60 * checkpoint_every,
         )
     if not skip_refused:
-        _check_requests(requests)
+        check_requests(requests)
     _check_out(study.out)
     _announce(console, requests, study.protocol)
     _perform_and_tell(requests, study.jobs, console, json=json, skip_refused=skip_refused)
@@ -167,20 +167,6 @@ def _perform_and_tell(requests: Sequence[RunRequest], jobs: int, console: Consol
         sys.exit(2)
     if states["failed"]:
         sys.exit(1)
-
-
-def _check_requests(requests: Sequence[RunRequest]) -> None:
-    """Refuses a study whose names or settings are wrong, in one line and before anything is written.
-
-    Raises:
-        UsageError: what is wrong with the first request that cannot be.
-    """
-    from initbench.harness.cell import check_request
-
-    # Inits and seeds have nothing to do with it.
-    alike = {replace(request, init=requests[0].init, seed=0, index=0): request for request in requests}
-    for request in alike.values():
-        check_request(request)
 
 
 def _check_out(out: Path) -> None:

@@ -24,6 +24,7 @@ from initbench import registry
 from initbench.datasets.open import open_folder
 from initbench.harness.cell import Cells, resolve_cell
 from initbench.harness.execute import look_up
+from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import RunRequest
 from initbench.preprocessing.prepare import data_digest
 from initbench.runs.status import read_asked, status
@@ -252,7 +253,7 @@ def test_an_init_of_others_that_raises_when_it_is_tried_stops_no_other_run(
     save_file({}, weights)
     monkeypatch.setattr("initbench.harness.run.Run.rehearse", broken)
     request = RunRequest.of(f"checkpoint(path={str(weights)!r})", LIGHT, str(reader.folder), 0, size="tiny", device="cpu")
-    found = look_up(replace(request, budget="smoke", out=tmp_path / "runs", assignments=FOUR_STEPS), Cells())
+    found = look_up(replace(request, budget="smoke", out=tmp_path / "runs", assignments=FOUR_STEPS), Cells(), Rehearsals())
     assert found.state == "failed"
     assert found.message.startswith("ZeroDivisionError: planted (")
 
@@ -266,5 +267,6 @@ def test_a_full_disk_before_a_run_begins_is_said(reader: Reader, tmp_path: Path,
     monkeypatch.setattr("initbench.cache.write", full)
     monkeypatch.setattr(Path, "write_text", full)
     request = RunRequest.of("default", LIGHT, str(reader.folder), 0, budget="smoke", size="tiny", device="cpu")
-    found = look_up(replace(request, out=tmp_path / "runs", assignments=(*FOUR_STEPS, "preprocess.spacing=1.3,1.7,1.9")), Cells())
+    wanted = replace(request, out=tmp_path / "runs", assignments=(*FOUR_STEPS, "preprocess.spacing=1.3,1.7,1.9"))
+    found = look_up(wanted, Cells(), Rehearsals())
     assert (found.state, found.message) == ("failed", "the disk is full (volumes): free space and run the same command again")

@@ -85,7 +85,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_init_runs_on_every_backbone_on_the_embedded_data_set(tmp_path: Path) -> None:
-    check_never(refusals(plan(tmp_path, WITHOUT_FILES, "phantom-lung", folds=["1/40"], train_cases=[2])))
+    check_never(refusals(plan(tmp_path, WITHOUT_FILES, "phantom-lung", folds=["1/20"], train_cases=[2])))
 
 
 def test_every_init_runs_on_every_backbone_on_hippocampus(root: Path, tmp_path: Path) -> None:

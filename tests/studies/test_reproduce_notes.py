@@ -86,7 +86,7 @@ def test_runs_without_any_score_are_rows_without_one(tmp_path: Path, capsys: pyt
         own = {"protocol": "equal-finetune" if init == "lwi" else "any", **resolved()}
         write_run(tmp_path, init, None, status="failed", **own)
     text = report(capsys, tmp_path, form="md")
-    assert "default is withheld: no score for seed 0 (failed)" in text
+    assert "default is withheld: 0 of 1 seeds have a score, failed: planted" in text
     assert "nan" not in text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import re
@@ -31,6 +32,7 @@ HOSTILE = [
     "left|right, 50%",
     "GTV_n & CTV",
     "_a_ *b* `c` **d**",
+    "one ` alone <b>",
     "=1+cmd|' /C calc'!A0",
     "@SUM(1)",
     "-2+3",
@@ -66,7 +68,7 @@ def test_a_terminal_shows_tables_in_their_lines(text: str) -> None:
 def test_markdown_has_no_link_no_html_and_whole_tables(text: str) -> None:
     source = FORMS["md"]([sheet(text)])
     made = Markdown(extensions=["tables"]).convert(source)
-    assert not re.search(r"<(a|img|script|em|strong|code)\b", made), made
+    assert not re.search(r"<(a|img|script|em|strong)\b", made), made
     assert made.count("<table>") == made.count("<h3") == 1
     assert made.count("<td") == 4
     bars = {len(re.findall(r"(?<!\\)\|", line)) for line in source.splitlines() if line.startswith("|")}
@@ -78,18 +80,9 @@ def test_markdown_looks_as_it_is_written(text: str) -> None:
     made = Markdown().convert(f"x {markdown(text)}")
     seen = re.sub(r"<[^>]*>", "", made)
     # A bar is escaped for tables; outside of them this one reader, unlike GitHub's, shows the sign that escapes it.
-    for name, sign in (
-        ("\\|", "|"),
-        ("&#58;", ":"),
-        ("&lt;", "<"),
-        ("&gt;", ">"),
-        ("&#47;", "/"),
-        ("&#46;", "."),
-        ("&quot;", '"'),
-        ("&amp;", "&"),
-    ):
-        seen = seen.replace(name, sign)
-    assert seen == f"x {clean(text)}"
+    seen = html.unescape(seen.replace("\\|", "|"))
+    written = clean(text).replace("`c`", "c")  # code, without the signs that make it
+    assert seen == f"x {written}"
 
 
 @each
