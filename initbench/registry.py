@@ -215,6 +215,16 @@ def is_offered(kind: Kind, name: str) -> bool:
     return name in CATALOG[kind] or name in _plugins(kind)
 
 
+def is_built_in(kind: Kind, spec: Spec) -> bool:
+    """Whether a component and those inside it are this package's own; imports nothing. Folders of data sets bring no code."""
+    inside = [value for _, value in spec.params if isinstance(value, Spec)]
+    if not all(is_built_in(kind, value) for value in inside):
+        return False
+    if kind == "dataset":
+        return spec.name in CATALOG[kind] or not is_offered(kind, spec.name)
+    return spec.name in CATALOG[kind]
+
+
 def check_name(kind: Kind, name: str) -> None:
     """Refuses a name that cannot be asked for; imports nothing.
 
@@ -286,7 +296,7 @@ def get(kind: Kind, spec: Spec) -> Component[Any]:
     point = _plugins(kind)[spec.name]
     try:
         target = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InitbenchError(f"{kind} {spec.name!r} of {_origin(point)} cannot be imported: {error!r}") from error
     _check_function(f"{kind} {spec.name!r} of {_origin(point)}", target)
     return Component(spec, kind, target, _origin(point), _source_digest(target), inner)
@@ -353,7 +363,7 @@ def _file_module(kind: Kind, spec: Spec, path: Path, name: str) -> ModuleType:
     sys.modules[name] = module  # before execution: dataclasses look their module up
     try:
         location.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise InitbenchError(f"{kind} {spec.name!r}: {path} cannot be imported: {error!r}") from error
     return module

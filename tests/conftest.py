@@ -33,6 +33,14 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def in_this_process() -> Iterator[None]:
+    """Single jobs run in the process of the tests, so that tests can put faults into them, and no worker imports torch again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INITBENCH_IN_PROCESS", "1")
+        yield
+
+
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of six small random volumes of three classes; tests read it and leave it alone."""

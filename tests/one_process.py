@@ -50,6 +50,7 @@ class Ended:
 def environment(folder: Path) -> dict[str, str]:
     """Variables of a process that finds no data, no settings and no cache but those below a folder."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("INITBENCH")}
+    own["INITBENCH_IN_PROCESS"] = "1"  # a worker would import torch once more
     return {**own, "COLUMNS": "200", "NO_COLOR": "1", "INITBENCH_CACHE": str(folder / "cache"), "XDG_DATA_HOME": str(folder)}
 
 

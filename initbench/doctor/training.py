@@ -14,8 +14,8 @@ from initbench import registry, seeding
 from initbench.datasets.phantom import PhantomLung
 from initbench.doctor.findings import Finding
 from initbench.harness.build import construct
-from initbench.harness.coverage import tensor_digest
 from initbench.harness.hardware import resolve_precision
+from initbench.harness.snapshot import tensor_digest
 from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
 from initbench.protocols import Grid, PatchRule
 from initbench.recipes.load import load_recipe

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from initbench import registry, seeding, spec
 from initbench.errors import UsageError
+from initbench.harness.process_state import contained
 from initbench.protocols import BackboneInfo, Grid, Size, structure_of
 from initbench.registry import Component
 
@@ -71,14 +73,17 @@ def construct(backbone: Component[BackboneInfo], *, seed: int = 0, draw: str = "
 
     Raises:
         UsageError: a variant, size or patch that does not fit; names what does.
+        MisbehavedError: a backbone that is not built in wants to end the process, or changed its settings.
     """
-    with seeding.forked(seed, "construct", *([draw] if draw else [])):
+    name = backbone.spec.name
+    guard = contextlib.nullcontext() if backbone.source_digest is None else contained(f"backbone {name}", lambda note: None)
+    with guard, seeding.forked(seed, "construct", *([draw] if draw else [])):
         try:
             model = backbone.target(**arguments)
         except ValueError as error:
             raise UsageError(str(error)) from None
     if not isinstance(model, nn.Module):
-        raise UsageError(f"backbone {backbone.spec.name!r} gave {type(model).__name__} and no torch.nn.Module")
+        raise UsageError(f"backbone {name!r} gave {type(model).__name__} and no torch.nn.Module")
     structure_of(model)
     return model
 

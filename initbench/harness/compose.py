@@ -10,6 +10,7 @@ from torch import nn
 
 from initbench import registry
 from initbench.harness.context import Context
+from initbench.harness.process_state import contained
 from initbench.protocols import InitializerInfo
 from initbench.registry import Component
 
@@ -28,14 +29,27 @@ def info(component: Initializer) -> InitializerInfo:
 
 
 def apply(component: Initializer, model: nn.Module, ctx: Context) -> None:
-    """Initializes `model`. An initializer inside gets the numbers that it has on its own."""
+    """Initializes `model`. An initializer inside gets the numbers that it has on its own.
+
+    Raises:
+        MisbehavedError: an initializer that is not built in wants to end the process, or changed its settings.
+    """
+    if registry.is_built_in(component.kind, component.spec):
+        call(component, model, ctx)
+    else:
+        with contained(f"initializer {registry.canonical(component, shown=True)}", ctx.note):
+            call(component, model, ctx)
+
+
+def call(component: Initializer, model: nn.Module, ctx: Context) -> None:
+    """Initializes `model`, whatever that does to the process."""
     inner = {key: _bound(item, ctx) for key, item in component.inner.items()}
     component.target(model, ctx, **(component.params | inner))
 
 
 def _bound(component: Initializer, ctx: Context) -> Callable[[nn.Module], None]:
     own = replace(ctx, identity=str(registry.canonical(component)))
-    return lambda model: apply(component, model, own)
+    return lambda model: call(component, model, own)
 
 
 def identity(component: Initializer) -> dict[str, Any]:

@@ -20,7 +20,10 @@ from initbench.training.loop import Fit, FitSettings, fit
 
 @dataclass
 class Context:
-    """Everything an initializer may use. `sampler` cuts patches, `fit_settings` are there for learned ones alone."""
+    """Everything an initializer may use. `sampler` cuts patches, `fit_settings` are there for learned ones alone.
+
+    `note` is told what the initializer changed in the process that was put back.
+    """
 
     sites: tuple[Site, ...]
     structure: Structure
@@ -39,6 +42,7 @@ class Context:
     progress: Progress | None = None
     fits: list[Fit] = field(default_factory=list)
     reported: dict[str, Any] = field(default_factory=dict)
+    note: Callable[[str], object] = lambda text: None
 
     def generator(self, name: str) -> torch.Generator:
         """A generator per parameter name; the canonical init string is mixed in, so no two inits share numbers."""
@@ -89,7 +93,11 @@ class Context:
         if schedule is not None:
             settings = replace(settings, optimizer=settings.optimizer.model_copy(update={"schedule": schedule}))
         # By the number of the call: an initializer that trains twice goes on where it was.
-        result = fit(task, settings, self.progress, self.checkpoints(f"pretext-{len(self.fits)}"))
+        state = torch.get_rng_state()  # the numbers of dropout are the loop's own
+        try:
+            result = fit(task, settings, self.progress, self.checkpoints(f"pretext-{len(self.fits)}"))
+        finally:
+            torch.set_rng_state(state)
         self.fits.append(result)
         if result.diverged_at is not None:
             raise DivergedError("pretext", result.diverged_at)

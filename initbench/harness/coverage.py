@@ -6,17 +6,11 @@ import hashlib
 from collections import defaultdict
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from initbench.errors import InitbenchError
-
-
-def tensor_digest(tensor: Tensor) -> str:
-    """sha256 (hex) of a tensor's bytes, dtype and shape."""
-    host = tensor.detach().cpu().contiguous()
-    head = f"{host.dtype}{tuple(host.shape)}".encode()
-    return hashlib.sha256(head + host.view(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
+from initbench.harness.kept import changed_buffers, changed_hooks, changed_modules, few
+from initbench.harness.snapshot import Snapshot, snapshot, tensor_digest
 
 
 def state_digest(model: nn.Module) -> str:
@@ -25,31 +19,37 @@ def state_digest(model: nn.Module) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _form(parameter: Tensor) -> tuple[tuple[int, ...], torch.dtype, bool]:
-    return tuple(parameter.shape), parameter.dtype, parameter.requires_grad
-
-
 class Coverage:
-    """Compares a network before and after an initializer."""
+    """Compares a network before and after an initializer.
+
+    Attributes:
+        before: the network before it.
+    """
 
     def __init__(self, model: nn.Module) -> None:
-        self._before = {name: (_form(p), tensor_digest(p)) for name, p in model.named_parameters()}
-        self._buffers = {name: tensor_digest(buffer) for name, buffer in model.named_buffers()}
+        self.before = snapshot(model)
+        self._names = [name for name, _ in model.named_parameters()]
 
-    def compare(self, model: nn.Module, name: str) -> dict[str, Any]:
+    def compare(self, model: nn.Module, name: str, *, learns: bool = True) -> dict[str, Any]:
         """Shares of parameters changed, whole and per top-level module; the names that did not change.
+
+        Args:
+            model: the network after the initializer.
+            name: what messages call the initializer.
+            learns: whether it trains or brings weights, and may so carry the running statistics of norms.
 
         Raises:
             InitbenchError: the initializer broke its contract: names, ties, shapes, dtypes, gradient flags or the device
-                changed, or a value is not finite.
+                changed, a value is not finite, or a module, a hook or a buffer is not as it was.
         """
         after = dict(model.named_parameters())
-        if list(after) != list(self._before):
+        if list(after) != self._names:
             raise InitbenchError(
                 f"initializer {name} changed the network's parameters (names or ties); it may change values only"
             )
+        now = snapshot(model)
         for key, parameter in after.items():
-            if _form(parameter) != self._before[key][0]:
+            if now.forms[key] != self.before.forms[key] or now.gradients[key] != self.before.gradients[key]:
                 raise InitbenchError(
                     f"initializer {name} changed the shape, dtype or requires_grad of {key}; it may change values only"
                 )
@@ -57,14 +57,27 @@ class Coverage:
                 raise InitbenchError(f"initializer {name} left {key} on {parameter.device}; parameters come back on the CPU")
             if not bool(parameter.isfinite().all()):
                 raise InitbenchError(f"initializer {name} left values in {key} that are not finite")
-        return self._table(after, model)
+        self._check_kept(now, model, name, learns=learns)
+        return self._table(after, now, model)
 
-    def _table(self, after: dict[str, nn.Parameter], model: nn.Module) -> dict[str, Any]:
+    def _check_kept(self, now: Snapshot, model: nn.Module, name: str, *, learns: bool) -> None:
+        """Refuses what would compute something else with the same parameters."""
+        hooks = changed_hooks(self.before, now)
+        kept = [
+            *changed_modules(self.before, now),
+            ("it leaves hooks or a forward on, or takes them off", hooks),
+            *changed_buffers(self.before, now, model, learns=learns),
+        ]
+        for what, found in kept:
+            if found:
+                raise InitbenchError(f"initializer {name}: {what} {few(found)}; it may change values of parameters only")
+
+    def _table(self, after: dict[str, nn.Parameter], now: Snapshot, model: nn.Module) -> dict[str, Any]:
         total, changed = 0, 0
         groups: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         same = []
         for key, parameter in after.items():
-            moved = tensor_digest(parameter) != self._before[key][1]
+            moved = now.digests[key] != self.before.digests[key]
             size = parameter.numel()
             group = groups[key.partition(".")[0]]
             group[0] += size * moved
@@ -72,11 +85,10 @@ class Coverage:
             changed, total = changed + size * moved, total + size
             if not moved:
                 same.append(key)
-        buffers = [key for key, value in model.named_buffers() if tensor_digest(value) != self._buffers.get(key)]
         return {
             "changed_share": changed / total,
             "groups": {key: part / whole for key, (part, whole) in groups.items()},
             "unchanged": same,
-            "digests": {key: [self._before[key][1], tensor_digest(parameter)] for key, parameter in after.items()},
-            "buffers_changed": buffers,
+            "digests": {key: [self.before.digests[key], now.digests[key]] for key in after},
+            "buffers_changed": [key for key, _ in model.named_buffers() if now.digests[key] != self.before.digests.get(key)],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from initbench.harness import reuse
 from initbench.harness.cell import Cell, Cells
 from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.memory import out_of_memory
+from initbench.harness.process_state import kept
 from initbench.harness.record import failed_record
 from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import RunRequest
@@ -63,15 +65,19 @@ def look_up(request: RunRequest, cells: Cells, rehearsals: Rehearsals, progress:
         return found
     try:
         rehearsals.check(found)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return _not_begun(request, error)
     return Outcome(request, "pending", folder_of(found), None, remarks=found.prepared.remarks)
 
 
 def _resolve(request: RunRequest, cells: Cells, progress: Progress) -> Outcome | Cell:
     try:
-        cell = cells.resolve(request, progress)
-    except Exception as error:  # readers and inits of others raise what they like, and other runs do not depend on them
+        with kept():
+            cell = cells.resolve(request, progress)
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # readers and inits of others raise what they like, and other runs do not depend on them
         return _not_begun(request, error)
     folder = folder_of(cell)
     record = store.read_record(folder)
@@ -81,7 +87,7 @@ def _resolve(request: RunRequest, cells: Cells, progress: Progress) -> Outcome |
     return _cached(request, folder, record)
 
 
-def _not_begun(request: RunRequest, error: Exception) -> Outcome:
+def _not_begun(request: RunRequest, error: BaseException) -> Outcome:
     """The outcome of a request that has no run folder yet; the traceback of an error that nobody foresaw is kept in a file."""
     if isinstance(error, InitbenchError):
         return Outcome(request, "refused" if isinstance(error, UsageError) else "failed", None, None, str(error))
@@ -123,6 +129,25 @@ def execute(request: RunRequest, progress: Progress | None = None, cells: Cells 
         return Outcome(request, "failed", None, None, _reason(error))
 
 
+def record_death(request: RunRequest, message: str, cells: Cells) -> Outcome:
+    """Records that the process of a run died, unless another process has taken the run over.
+
+    Args:
+        request: the run, which was looked up before.
+        message: how its process ended.
+        cells: as for `execute`.
+    """
+    folder = None
+    with contextlib.suppress(InitbenchError, OSError):  # the message is returned and printed all the same
+        cell = cells.resolve(request)
+        state = work.read_state(folder_of(cell))
+        with work.claim(folder_of(cell)) as claim:
+            if claim is not None:
+                where = state.model_dump() if state else claim.state
+                folder = _record_failure(cell, folder_of(cell), message, where, message)
+    return Outcome(request, "failed", folder, None, message)
+
+
 class _Told:
     """Progress that is written down as well as passed on."""
 
@@ -156,7 +181,7 @@ def _go_on(cell: Cell, folder: Path, claim: work.Held, progress: Progress) -> Ou
         return _cached(request, folder, record)
     run = Run(cell, folder, _Told(claim, progress), claim.folder)
     try:
-        with seeding.deterministic(request.threads), interrupt.deferred():
+        with kept(), seeding.deterministic(request.threads), interrupt.deferred():
             record = run.execute()
     except reuse.ElsewhereError as error:
         return Outcome(request, "busy", None, None, str(error))
@@ -165,9 +190,12 @@ def _go_on(cell: Cell, folder: Path, claim: work.Held, progress: Progress) -> Ou
     except UsageError as error:
         claim.finished()
         return Outcome(request, "refused", None, None, str(error))
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # code of others may want to end the process, also in the middle of training
         reason = _reason(error)
-        return Outcome(request, "failed", _record_failure(cell, folder, reason, claim.state), None, reason)
+        trace = "".join(traceback.format_exception(error))
+        return Outcome(request, "failed", _record_failure(cell, folder, reason, claim.state, trace), None, reason)
     claim.finished()
     said = [record.reason or record.coverage.summary, *run.notes]
     return Outcome(request, record.status, folder, record.dice, "; ".join(filter(None, said)))
@@ -188,7 +216,7 @@ def folder_of(cell: Cell) -> Path:
     return store.run_folder(request.out, cell.prepared.name, cell.backbone_name, cell.init_identity, cell.id, request.seed)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, InitbenchError):
         return str(error)
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error):
@@ -198,13 +226,13 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _record_failure(cell: Cell, folder: Path, reason: str, where: Mapping[str, Any]) -> Path | None:
+def _record_failure(cell: Cell, folder: Path, reason: str, where: Mapping[str, Any], trace: str) -> Path | None:
     device = resolve_device(cell.request.device, cell.request.index)
     at = Where(state=where["state"], step=where["step"], total=where["total"])
     record = failed_record(cell, environment(device, cell.request.threads), reason, at)
     try:
         with store.staged(folder) as staging:
-            (staging / store.TRACEBACK).write_text(traceback.format_exc(), "utf-8")
+            (staging / store.TRACEBACK).write_text(trace, "utf-8")
             store.write_record(staging, record)
     except OSError:  # a full disk fails here again; the reason is returned and printed all the same
         return None

@@ -72,7 +72,8 @@ def initialize(
     [asked], settings = assign([as_spec(init)], assignments)
     component = registry.find("initializer", asked)
     component.check()
-    learned = compose.info(component).learned
+    info = compose.info(component)
+    learned = info.learned
     own = _structure(model, patch_size, levels, heads, int(data[0].shape[0]) if data else 1)
     target = resolve_device(device)
     recipe = load_recipe("base", size="paper", backbone="", budget="paper", assignments=["preprocess.spacing=native", *settings])
@@ -100,7 +101,7 @@ def initialize(
     modes = [(module, module.training) for module in model.modules()]
     with seeding.deterministic(torch.get_num_threads()):
         compose.apply(component, model, ctx)
-        coverage = before.compare(model, str(asked))
+        coverage = before.compare(model, str(asked), learns=learned or info.external)
         if ctx.reported:
             coverage["report"] = ctx.reported
         redraw_heads(model, own.heads, seed)

@@ -153,6 +153,7 @@ class Run:
             checkpoints=self._checkpoints,
             progress=self.progress,
             fits=self.fits["init"],
+            note=self.notes.append,
         )
         before = Coverage(model)
         started = time.perf_counter()
@@ -160,7 +161,8 @@ class Run:
         # What was trained before the run went on counts; what else the init does is repeated.
         before_now = sum(f.seconds for f in self.fits["init"]) - sum(f.seconds_now for f in self.fits["init"])
         self.init_seconds = time.perf_counter() - started + before_now
-        self.coverage = before.compare(model, cell.init_name)
+        learns = cell.init_info.learned or cell.init_info.external
+        self.coverage = before.compare(model, cell.init_name, learns=learns)
         self.coverage["read"] = sorted(self.read)
         if ctx.reported:
             self.coverage["report"] = ctx.reported

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from initbench import registry
+from initbench.catalog import Kind
 from initbench.choices import BASELINE, DATASET, Budget, PrecisionChoice, Protocol, Stream, SweepProtocol
 from initbench.datasets.splits import SplitName, parse_fold
 from initbench.errors import UsageError
 from initbench.executors.local import OneRun, Reporter, run_all
 from initbench.harness import compose
 from initbench.harness.cell import Cells
-from initbench.harness.execute import Outcome, execute, look_up
+from initbench.harness.execute import Outcome, execute, look_up, record_death
 from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import Components, RunRequest, as_json, assign, check_streams, check_tolerance, read_components
-from initbench.protocols import Size
+from initbench.protocols import Progress, Size
 from initbench.runs.status import AskedRun, write_asked
 from initbench.spec import Spec, parse
 from initbench.stats.blocks import PLACEBO, is_placebo
@@ -166,6 +168,8 @@ def learned(init: Spec) -> bool:
     return compose.info(component).learned
 
 
+IN_PROCESS = "INITBENCH_IN_PROCESS"
+"""The environment variable under which a single job runs in the process that asks for it, where a debugger sees it."""
 _POLL = 2.0  # seconds between two looks at runs that other processes have in hand
 
 
@@ -199,10 +203,10 @@ def run_planned(
     reporter = reporter or Silent()
     outcomes: dict[int, Outcome] = {}
     missing: list[int] = []
-    cells, rehearsals = Cells(), Rehearsals()
-    for number, request in enumerate(requests):
-        # Looked up here, before any worker starts: a finished sweep returns at once, and the data are prepared once.
-        outcomes[number] = known = look_up(request, cells, rehearsals, OneRun(reporter, number))
+    cells = Cells()
+    isolated = IN_PROCESS not in os.environ
+    for number, known in _look_up_all(requests, cells, reporter, isolated=isolated):
+        outcomes[number] = known
         if known.state == "pending":
             missing.append(number)
             _tell(reporter, number, known)
@@ -214,9 +218,11 @@ def run_planned(
     folders = {number: outcome.folder for number, outcome in outcomes.items()}
     _note(requests, outcomes, folders)
     work = functools.partial(execute, cells=cells)
+    lost = functools.partial(record_death, cells=cells)
     while missing:
         # Runs that another process has in hand are asked for again when all others are done: it may die and leave them.
-        ran = run_all([requests[number] for number in missing], work, _lost, jobs, _Renumbered(reporter, missing))
+        asked, renumbered = [requests[number] for number in missing], _Renumbered(reporter, missing)
+        ran = run_all(asked, work, lost, jobs, renumbered, isolated=isolated, code=code_of_others)
         outcomes |= dict(zip(missing, ran, strict=True))
         busy = [number for number in missing if outcomes[number].state == "busy"]
         if busy and len(busy) == len(missing):
@@ -225,6 +231,47 @@ def run_planned(
     if any(outcome.state == "refused" for outcome in outcomes.values()):  # some show it only when they begin
         _note(requests, outcomes, folders)
     return [outcomes[number] for number in range(len(requests))]
+
+
+def _look_up_all(
+    requests: Sequence[RunRequest], cells: Cells, reporter: Reporter, *, isolated: bool
+) -> Iterator[tuple[int, Outcome]]:
+    """Looks every request up before any run: those of built-ins here, those that bring code of others in worker processes.
+
+    A finished study of built-ins returns at once, and the data are prepared once.
+
+    Args:
+        requests: the runs.
+        cells: keeps what is resolved here.
+        reporter: told of the preprocessing.
+        isolated: whether there are workers; without, all is done here.
+    """
+    rehearsals = Rehearsals()
+    foreign: list[int] = []
+    for number, request in enumerate(requests):
+        if isolated and code_of_others(request):
+            foreign.append(number)
+        else:
+            yield number, look_up(request, cells, rehearsals, OneRun(reporter, number))
+    foreign.sort(key=lambda number: code_of_others(requests[number]))  # a worker looks up all requests of the same code
+    work = functools.partial(_look_up_there, cells=Cells(), rehearsals=Rehearsals())
+    asked, renumbered = [requests[number] for number in foreign], _Unfinished(reporter, foreign)
+    yield from zip(foreign, run_all(asked, work, _lost, 1, renumbered, code=code_of_others, stops_at_once=True), strict=True)
+
+
+def _look_up_there(request: RunRequest, progress: Progress, cells: Cells, rehearsals: Rehearsals) -> Outcome:
+    """`look_up` as a worker process calls it."""
+    return look_up(request, cells, rehearsals, progress)
+
+
+def code_of_others(request: RunRequest) -> tuple[str, ...]:
+    """The components of a request that are not this package's own."""
+    asked: list[tuple[Kind, Spec]] = [
+        ("initializer", request.init),
+        ("backbone", request.backbone),
+        ("dataset", request.dataset),
+    ]
+    return tuple(str(item) for kind, item in asked if not registry.is_built_in(kind, item))
 
 
 def _tell(reporter: Reporter, number: int, known: Outcome) -> None:
@@ -268,6 +315,13 @@ class _Renumbered:
             self._reporter.finish(self._numbers[run], outcome)
 
 
+class _Unfinished(_Renumbered):
+    """Passes the progress of look-ups on; none of them is the end of a run."""
+
+    def finish(self, run: int, outcome: Outcome) -> None:
+        """Ignored."""
+
+
 def run(
     init: Components,
     backbone: Components,
@@ -301,4 +355,5 @@ def run(
 
 
 def _lost(request: RunRequest, message: str) -> Outcome:
-    return Outcome(request, "failed", None, None, message)
+    code = " and ".join(code_of_others(request))
+    return Outcome(request, "failed", None, None, f"{code} was looked at before the first run: {message}")

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from initbench import seeding
-from initbench.harness.coverage import tensor_digest
+from initbench.harness.kept import few
+from initbench.harness.snapshot import tensor_digest
 from initbench.validation.checks import BrokenPromiseError
-
-_NAMED = 6  # names that a message lists
 
 
 def no(given: Iterable[str], what: str) -> None:
@@ -22,13 +21,7 @@ def no(given: Iterable[str], what: str) -> None:
     """
     found = given if isinstance(given, list) else sorted(given)
     if found:
-        raise BrokenPromiseError(f"{what}: {names(found)}")
-
-
-def names(found: Sequence[str]) -> str:
-    """The first of many names."""
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return ", ".join(found[:_NAMED]) + more
+        raise BrokenPromiseError(f"{what}: {few(found)}")
 
 
 def stirred(model: nn.Module) -> nn.Module:

@@ -15,7 +15,6 @@ from typing import Any
 import psutil
 import pytest
 
-from initbench.executors import local
 from initbench.executors.local import run_all
 
 # Worker processes import it by name, so it has to lie where they look.
@@ -23,10 +22,10 @@ WORK = '''
 """Work of a few milliseconds; no torch."""
 
 import os
+import signal
+import sys
 import time
 from pathlib import Path
-
-from initbench.executors import local
 
 
 def note(what, text=""):
@@ -40,10 +39,19 @@ def note(what, text=""):
 def work(request, progress):
     kind, value = request
     progress.start(kind, value)
-    if kind == "kill in a write":
-        local._worker_queue._wlock.acquire()
-    if kind.startswith("kill"):
-        os._exit(9)
+    if kind == "killed in a write":
+        os.write(progress._reporter._connection.fileno(), b"\\0\\0\\1\\0half")
+    if kind.startswith("killed"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if kind == "_exit":
+        os._exit(0)
+    if kind == "exit":
+        sys.exit(0)
+    if kind == "closes the pipe":
+        os.close(progress._reporter._connection.fileno())
+        time.sleep(600)
     if kind == "gate":
         note("waits")
         while not (Path(os.environ["INITBENCH_FAKE_NOTES"]) / "open").exists():
@@ -86,18 +94,16 @@ def lost(request: Any, message: str) -> tuple[str, Any, str]:
     return ("lost", request, message)
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_outcomes_keep_their_order_and_failures_stop_nothing(
-    fake: ModuleType, monkeypatch: pytest.MonkeyPatch, jobs: int
-) -> None:
-    monkeypatch.setattr(local, "_PATIENCE", 600.0)  # the last progress of a slow worker counts, too
+@pytest.mark.parametrize(("jobs", "isolated"), [(1, False), (1, True), (2, True)])
+def test_outcomes_keep_their_order_and_failures_stop_nothing(fake: ModuleType, jobs: int, isolated: bool) -> None:
     requests = [("go", 1), ("fail", 2), ("go", 0), ("go", 3)]
     heard = Heard()
-    outcomes: list[Any] = run_all(requests, fake.work, lost, jobs, heard)
+    outcomes: list[Any] = run_all(requests, fake.work, lost, jobs, heard, isolated=isolated)
     assert [(kind, value) for _, kind, value, *_ in outcomes] == requests
     assert [state for state, *_ in outcomes] == ["ok", "failed", "ok", "ok"]
-    own = {pid == os.getpid() for *_, pid, _ in outcomes}
-    assert own == {jobs == 1}
+    processes = {pid for *_, pid, _ in outcomes}
+    assert (os.getpid() in processes) == (not isolated)
+    assert len(processes) <= jobs, "a worker does one run after another"
     for run, (kind, steps) in enumerate(requests):
         told = heard.of(run)
         assert ("start", run, kind, steps) in told
@@ -134,8 +140,7 @@ def test_workers_do_not_outlive_a_parent_that_was_killed(fake: ModuleType, tmp_p
         "import sys; sys.path.insert(0, sys.argv[1]); import initbench_fake_work as fake\n"
         "from initbench.executors.local import run_all\n"
         "from initbench.studies.sweep import Silent\n"
-        "if __name__ == '__main__':\n"
-        f"    run_all({requests}, fake.work, None, 2, Silent())\n"
+        f"run_all({requests}, fake.work, None, 2, Silent())\n"  # no `if __name__`: workers do not import the script
     )
     script, notes = tmp_path / "parent.py", tmp_path / "notes"
     script.write_text(code, "utf-8")
@@ -145,7 +150,7 @@ def test_workers_do_not_outlive_a_parent_that_was_killed(fake: ModuleType, tmp_p
         return {int(path.read_text()) for path in notes.glob(f"{what}-*")}
 
     folder = str(Path(fake.__file__).parent)
-    environment = {**os.environ, "PYTHONPATH": folder, "INITBENCH_FAKE_NOTES": str(notes)}
+    environment = {**os.environ, "INITBENCH_FAKE_NOTES": str(notes)}
     parent = subprocess.Popen([sys.executable, str(script), folder], env=environment)
     workers: dict[int, psutil.Process] = {}
     try:
@@ -166,18 +171,36 @@ def test_workers_do_not_outlive_a_parent_that_was_killed(fake: ModuleType, tmp_p
                 process.kill()
 
 
-@pytest.mark.parametrize("kind", ["kill", "kill in a write"])
-def test_a_killed_process_loses_its_runs_with_a_message(fake: ModuleType, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_PATIENCE", 0.5)
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("killed", "its process was killed, most likely for memory"),
+        ("killed in a write", "its process was killed, most likely for memory"),
+        ("closes the pipe", "its process was killed"),
+        ("crash", "its process crashed (SIGSEGV)"),
+        ("_exit", "its process ended by itself with exit code 0, as code that calls os._exit does"),
+        ("exit", "its process ended by itself with exit code 0"),
+    ],
+)
+def test_a_process_that_dies_loses_its_run_alone_with_a_message(fake: ModuleType, kind: str, says: str, jobs: int) -> None:
     heard = Heard()
-    requests = [(kind, 1), ("go", 1), ("go", 1)]
-    outcomes: list[Any] = run_all(requests, fake.work, lost, 2, heard)
-    assert len(outcomes) == 3
-    assert outcomes[0][:2] == ("lost", (kind, 1))
-    for message in (outcome[2] for outcome in outcomes if outcome[0] == "lost"):
-        assert "its process was killed, most likely for memory" in message
-        assert "the same command runs what is missing" in message
-    assert sorted(item[1] for item in heard.told if item[0] == "finish") == [0, 1, 2]
+    requests = [("go", 1), (kind, 1), ("go", 1), ("go", 1)]
+    outcomes: list[Any] = run_all(requests, fake.work, lost, jobs, heard)
+    assert [outcome[0] for outcome in outcomes] == ["ok", "lost", "ok", "ok"]
+    assert outcomes[1][1] == (kind, 1)
+    assert says in outcomes[1][2]
+    assert sorted(item[1] for item in heard.told if item[0] == "finish") == [0, 1, 2, 3]
+
+
+def test_code_of_others_has_processes_of_its_own(fake: ModuleType) -> None:
+    requests = [("go", 0), ("go", 1), ("go", 2), ("go", 3), ("go", 3)]
+    codes = {0: "", 1: "", 2: "theirs", 3: ""}
+    outcomes: list[Any] = run_all(requests, fake.work, lost, 1, Heard(), code=lambda request: codes[request[1]])
+    first, second, theirs, *later = [pid for *_, pid, _ in outcomes]
+    assert first == second
+    assert theirs not in (first, *later)
+    assert later == [later[0]] * 2
 
 
 def test_workers_get_one_thread_each_and_the_parent_keeps_its_own(fake: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,8 +212,17 @@ def test_workers_get_one_thread_each_and_the_parent_keeps_its_own(fake: ModuleTy
     assert "MKL_NUM_THREADS" not in os.environ
 
 
+def test_workers_see_the_environment_and_folder_of_now(fake: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those of when the process was started that they are forked from."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv("INITBENCH_FAKE_NOTES", str(tmp_path / name))
+        run_all([("quick", 0)], fake.work, lost, 1, Heard())
+        assert len(list((tmp_path / name).iterdir())) == 1
+
+
 @pytest.mark.parametrize("jobs", [1, 4])
-def test_one_request_or_none_starts_no_process(fake: ModuleType, jobs: int) -> None:
-    outcomes: list[Any] = run_all([("go", 1)], fake.work, lost, jobs, Heard())
+def test_one_request_in_this_process_or_none_starts_no_process(fake: ModuleType, jobs: int) -> None:
+    outcomes: list[Any] = run_all([("go", 1)], fake.work, lost, jobs, Heard(), isolated=False)
     assert outcomes[0][3] == os.getpid()
     assert run_all([], fake.work, lost, jobs, Heard()) == []

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from initbench import seeding
+from initbench.harness.kept import few
 from initbench.harness.sites import find_sites
 from initbench.pretext.objectives import to_channels_first
 from initbench.protocols import (
@@ -20,7 +21,7 @@ from initbench.protocols import (
 )
 from initbench.validation.backbones.subject import CLASSES, Subject
 from initbench.validation.checks import BrokenPromiseError
-from initbench.validation.wording import listed, names, no, stirred
+from initbench.validation.wording import listed, no, stirred
 
 
 def check_levels(subject: Subject) -> str:
@@ -151,4 +152,4 @@ def check_sites(subject: Subject) -> str:
     counts = Counter(site.role for site in sites)
     leaves = sorted({site.name.rpartition(".")[2] for site in sites if site.role == "other"})
     said = ", ".join(f"{count} {role}" for role, count in counts.most_common())
-    return said + (f" (no law draws: {names(leaves)})" if leaves else "")
+    return said + (f" (no law draws: {few(leaves)})" if leaves else "")

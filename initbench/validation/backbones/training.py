@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from initbench import seeding
-from initbench.harness.coverage import tensor_digest
 from initbench.harness.memory import estimate_bytes
+from initbench.harness.snapshot import tensor_digest
 from initbench.protocols import (
     structure_of,
 )

@@ -65,14 +65,12 @@ class WatchedContext(Context):
     seen: Seen = field(default_factory=Seen)
 
     def fit(self, task: Task, *, schedule: str | None = None) -> None:
-        """As the harness's. The numbers of its dropout are the loop's own: the generator is put back after it."""
-        state = torch.get_rng_state()
+        """As the harness's."""
         self.seen.fitting = True
         try:
             super().fit(task, schedule=schedule)
         finally:
             self.seen.fitting = False
-            torch.set_rng_state(state)
 
 
 def watched_context(subject: InitSubject, structure: Structure, sites: tuple[Site, ...], seed: int) -> WatchedContext:

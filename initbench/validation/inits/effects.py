@@ -6,12 +6,13 @@ import copy
 from typing import Any
 
 from initbench.harness.build import redraw_heads
+from initbench.harness.kept import few
+from initbench.harness.snapshot import differing
 from initbench.validation.backbones.training import training_step
 from initbench.validation.checks import BrokenPromiseError
-from initbench.validation.inits.snapshot import differing
 from initbench.validation.inits.subject import InitSubject
 from initbench.validation.inits.trials import Trial, trial
-from initbench.validation.wording import names, no
+from initbench.validation.wording import no
 
 
 def check_budget(subject: InitSubject) -> str:
@@ -55,7 +56,7 @@ def check_heads(subject: InitSubject) -> str:
     found = trial(subject)
     heads = [name for name in found.before.objects if found.in_head(name)]
     changed = [name for name in heads if name in differing(found.before.digests, found.after.digests)]
-    return f"changed: {names(changed)}; the harness redraws them" if changed else "left to the harness, which redraws them"
+    return f"changed: {few(changed)}; the harness redraws them" if changed else "left to the harness, which redraws them"
 
 
 def check_others(subject: InitSubject) -> str:
@@ -66,7 +67,7 @@ def check_others(subject: InitSubject) -> str:
     if not others:
         return "left alone"
     trained = "trained with the rest" if found.ctx.fits else "changed, which is right where the scheme is about them"
-    return f"{trained}: {names(others)}"
+    return f"{trained}: {few(others)}"
 
 
 def check_signal(subject: InitSubject) -> str:

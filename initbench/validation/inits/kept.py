@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
-from initbench.validation.inits.snapshot import differing
+from initbench.harness.kept import changed_buffers, changed_hooks, changed_modules, few
+from initbench.harness.snapshot import differing
 from initbench.validation.inits.subject import InitSubject
-from initbench.validation.inits.trials import Trial, trial
-from initbench.validation.wording import names, no
+from initbench.validation.inits.trials import trial
+from initbench.validation.wording import no
 
 
 def check_modules(subject: InitSubject) -> str:
     """The same modules, parameters and buffers under the same names."""
     found = trial(subject)
     before, after = found.before, found.after
-    no(after.modules.keys() - before.modules.keys(), "it adds module")
-    no(before.modules.keys() - after.modules.keys(), "it removes module")
-    no(differing(before.modules, after.modules), "it puts a module of another class in the place of")
-    no(after.forms.keys() - before.forms.keys(), "it adds parameter or buffer")
-    no(before.forms.keys() - after.forms.keys(), "it removes parameter or buffer")
+    for what, these in changed_modules(before, after):
+        no(these, what)
     return f"{len(after.modules)} modules, {len(after.objects)} parameters, {len(after.buffers)} buffers"
 
 
@@ -31,7 +28,7 @@ def check_ties(subject: InitSubject) -> str:
     no(sorted(" = ".join(sorted(group)) for group in after - before), "it ties")
     replaced = [name for name, parameter in found.after.objects.items() if parameter is not found.before.objects.get(name)]
     said = f"{len(after)} under several names" if after else "no parameter is shared"
-    return said + (f"; new objects, which values in place would not need: {names(replaced)}" if replaced else "")
+    return said + (f"; new objects, which values in place would not need: {few(replaced)}" if replaced else "")
 
 
 def check_shapes(subject: InitSubject) -> str:
@@ -86,8 +83,7 @@ def check_modes(subject: InitSubject) -> str:
 def check_hooks(subject: InitSubject) -> str:
     """No hook stays behind, and no `forward` in the place of a module's own."""
     found = trial(subject)
-    changed = differing(found.before.hooks, found.after.hooks)
-    no([name or "the network" for name in changed], "hooks or a forward of its own left on, or taken off")
+    no(changed_hooks(found.before, found.after), "hooks or a forward of its own left on, or taken off")
     return "none left"
 
 
@@ -95,16 +91,12 @@ def check_buffers(subject: InitSubject) -> str:
     """Buffers stay; training, or weights of a file, may carry the running statistics of norms."""
     found = trial(subject)
     changed = [name for name in differing(found.before.digests, found.after.digests) if name in found.after.buffers]
-    if not (subject.info.learned or subject.info.external):
-        no(changed, "without learning it changes")
-    no([name for name in changed if not _statistic(found, name)], "it changes what is no statistic of a norm")
+    learns = subject.info.learned or subject.info.external
+    for what, these in changed_buffers(found.before, found.after, found.model, learns=learns):
+        no(these, what)
     if not found.after.buffers:
         return "the network has none"
-    return f"running statistics of norms changed: {names(changed)}" if changed else "as before"
-
-
-def _statistic(found: Trial, name: str) -> bool:
-    return isinstance(found.model.get_submodule(name.rpartition(".")[0]), nn.modules.batchnorm._NormBase)
+    return f"running statistics of norms changed: {few(changed)}" if changed else "as before"
 
 
 def check_runs(subject: InitSubject) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from initbench.harness.kept import few
+from initbench.harness.snapshot import differing
 from initbench.validation.checks import BrokenPromiseError
-from initbench.validation.inits.snapshot import differing
 from initbench.validation.inits.subject import InitSubject
 from initbench.validation.inits.trials import AGAIN, ALL_OF_IT, DISTURBED, FIRST, OTHER_SEED, TURNED, Circumstances, trial
-from initbench.validation.wording import names, no
+from initbench.validation.wording import no
 
 
 def _moved(subject: InitSubject, by: Circumstances) -> list[str]:
@@ -64,5 +65,5 @@ def check_seed(subject: InitSubject) -> str:
     if not changed:
         return "nothing to draw: it changes nothing"
     if subject.info.learned:
-        raise BrokenPromiseError(f"another seed changes nothing, though it learns: {names(changed)}")
+        raise BrokenPromiseError(f"another seed changes nothing, though it learns: {few(changed)}")
     return "deterministic: another seed changes nothing"

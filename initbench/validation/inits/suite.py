@@ -11,6 +11,7 @@ from collections.abc import Callable
 from initbench import seeding
 from initbench.errors import DataError, InitbenchError, UsageError
 from initbench.harness.context import DivergedError
+from initbench.harness.process_state import MisbehavedError
 from initbench.validation.checks import Check, run_check
 from initbench.validation.inits.declaration import check_declared, check_unknown_parameter
 from initbench.validation.inits.effects import check_budget, check_coverage, check_heads, check_others, check_signal
@@ -44,11 +45,11 @@ NETWORK_KEPT: Checks = {
     "device": check_device,
     "finite": check_finite,
     "requires_grad": check_requires_grad,
+    "hooks": check_hooks,
+    "buffers": check_buffers,
 }
 THE_REST: Checks = {
     "modes": check_modes,
-    "hooks": check_hooks,
-    "buffers": check_buffers,
     "same bits": check_same_bits,
     "generators": check_generators,
     "order": check_order,
@@ -92,7 +93,7 @@ def _call(subject: InitSubject) -> None:
     except (UsageError, DataError) as error:
         raise RefusedError(str(error)) from None
     except Exception as error:
-        if isinstance(error, InitbenchError) and not isinstance(error, DivergedError):
+        if isinstance(error, InitbenchError) and not isinstance(error, DivergedError | MisbehavedError):
             raise
         # Anything else is for the check of that call to say.
 

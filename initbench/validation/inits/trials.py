@@ -15,11 +15,12 @@ from initbench import seeding
 from initbench.errors import InitbenchError
 from initbench.harness import compose
 from initbench.harness.coverage import Coverage
+from initbench.harness.process_state import contained
 from initbench.harness.sites import find_sites
+from initbench.harness.snapshot import Snapshot, snapshot
 from initbench.protocols import Structure, structure_of
 from initbench.validation.backbones.construction import global_generators
 from initbench.validation.inits.context import WatchedContext, watched_context
-from initbench.validation.inits.snapshot import Snapshot, snapshot
 from initbench.validation.inits.subject import InitSubject
 from initbench.validation.wording import digests
 
@@ -85,10 +86,10 @@ def trial(subject: InitSubject, circumstances: Circumstances = FIRST) -> Trial:
         model, turned = turn(model, subject.network.image())
         sites = sites[::-1]
     ctx = watched_context(subject, structure_of(model), sites, circumstances.seed)
-    before, coverage = snapshot(model), Coverage(model)
-    with _generators(7 if circumstances.disturbed else 3), ctx.seen.watching():
-        compose.apply(subject.component, model, ctx)
-    return Trial(model, structure_of(model), ctx, before, snapshot(model), _measured(coverage, model), turned)
+    coverage = Coverage(model)
+    with contained("it", ctx.note), _generators(7 if circumstances.disturbed else 3), ctx.seen.watching():
+        compose.call(subject.component, model, ctx)
+    return Trial(model, structure_of(model), ctx, coverage.before, snapshot(model), _measured(coverage, model, subject), turned)
 
 
 @contextlib.contextmanager
@@ -98,9 +99,9 @@ def _generators(seed: int) -> Iterator[None]:
         yield
 
 
-def _measured(before: Coverage, model: nn.Module) -> dict[str, Any] | str:
+def _measured(before: Coverage, model: nn.Module, subject: InitSubject) -> dict[str, Any] | str:
     try:
-        return before.compare(model, "it")
+        return before.compare(model, "it", learns=subject.info.learned or subject.info.external)
     except (InitbenchError, NotImplementedError) as error:
         return str(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +10,6 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-
-from initbench.harness.coverage import tensor_digest
 
 T = TypeVar("T")
 
@@ -32,6 +31,7 @@ class Snapshot:
     """A network at one time, by dotted names; a parameter under two names has both.
 
     Attributes:
+        forwards: the function that the class of a module computes with.
         objects: the parameters themselves, so that another one in the place of one shows.
         ties: names that share a parameter.
         forms: shape and dtype of parameters and buffers.
@@ -40,6 +40,7 @@ class Snapshot:
     """
 
     modules: dict[str, type[nn.Module]]
+    forwards: dict[str, object]
     objects: dict[str, nn.Parameter]
     ties: frozenset[frozenset[str]]
     forms: dict[str, tuple[tuple[int, ...], torch.dtype]]
@@ -60,9 +61,10 @@ def snapshot(model: nn.Module) -> Snapshot:
     for name, parameter in parameters.items():
         gradients[name] = parameter.requires_grad
         hooks[name] = _hooks(parameter)
-    kinds, modes = {}, {}
+    kinds, forwards, modes = {}, {}, {}
     for name, module in modules.items():
         kinds[name] = type(module)
+        forwards[name] = type(module).forward
         modes[name] = module.training
         hooks[name] = _hooks(module)
     tensors: dict[str, Tensor] = {**parameters, **buffers}
@@ -73,6 +75,7 @@ def snapshot(model: nn.Module) -> Snapshot:
         digests[name] = "" if tensor.is_meta else tensor_digest(tensor)
     return Snapshot(
         modules=kinds,
+        forwards=forwards,
         objects=parameters,
         ties=_ties(parameters),
         forms=forms,
@@ -83,6 +86,13 @@ def snapshot(model: nn.Module) -> Snapshot:
         buffers=frozenset(buffers),
         digests=digests,
     )
+
+
+def tensor_digest(tensor: Tensor) -> str:
+    """sha256 (hex) of a tensor's bytes, dtype and shape."""
+    host = tensor.detach().cpu().contiguous()
+    head = f"{host.dtype}{tuple(host.shape)}".encode()
+    return hashlib.sha256(head + host.view(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 def _ties(parameters: Mapping[str, nn.Parameter]) -> frozenset[frozenset[str]]:
