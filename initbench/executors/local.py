@@ -60,8 +60,8 @@ _KILLED = (
     "its process was killed, most likely for memory: fewer --jobs, --size tiny, or --set patch.batch=1; "
     "the same command runs what is missing"
 )
-# What workers import, once for all of them: torch and the rest take seconds.
-_PRELOADED = ["initbench.harness.execute"]
+# What workers import, once for all of them: torch and the rest take seconds, and so does what torch's deterministic mode imports.
+_PRELOADED = ["initbench.harness.execute", "torch._inductor.config"]
 
 
 def run_all(

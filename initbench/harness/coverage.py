@@ -30,13 +30,14 @@ class Coverage:
         self.before = snapshot(model)
         self._names = [name for name, _ in model.named_parameters()]
 
-    def compare(self, model: nn.Module, name: str, *, learns: bool = True) -> dict[str, Any]:
+    def compare(self, model: nn.Module, name: str, *, learns: bool = True, parameters_alone: bool = False) -> dict[str, Any]:
         """Shares of parameters changed, whole and per top-level module; the names that did not change.
 
         Args:
             model: the network after the initializer.
             name: what messages call the initializer.
             learns: whether it trains or brings weights, and may so carry the running statistics of norms.
+            parameters_alone: whether modules, hooks and buffers are left to checks of their own.
 
         Raises:
             InitbenchError: the initializer broke its contract: names, ties, shapes, dtypes, gradient flags or the device
@@ -57,7 +58,8 @@ class Coverage:
                 raise InitbenchError(f"initializer {name} left {key} on {parameter.device}; parameters come back on the CPU")
             if not bool(parameter.isfinite().all()):
                 raise InitbenchError(f"initializer {name} left values in {key} that are not finite")
-        self._check_kept(now, model, name, learns=learns)
+        if not parameters_alone:
+            self._check_kept(now, model, name, learns=learns)
         return self._table(after, now, model)
 
     def _check_kept(self, now: Snapshot, model: nn.Module, name: str, *, learns: bool) -> None:
@@ -65,7 +67,7 @@ class Coverage:
         hooks = changed_hooks(self.before, now)
         kept = [
             *changed_modules(self.before, now),
-            ("it leaves hooks or a forward on, or takes them off", hooks),
+            ("hooks or a forward of its own were left on or taken off", hooks),
             *changed_buffers(self.before, now, model, learns=learns),
         ]
         for what, found in kept:

@@ -125,7 +125,7 @@ def execute(request: RunRequest, progress: Progress | None = None, cells: Cells 
             if claim is None:
                 return Outcome(request, "busy", None, None, "another process is at it")
             return _go_on(cell, folder, claim, progress)
-    except OSError as error:
+    except (OSError, InitbenchError) as error:  # the folder cannot be written or locked
         return Outcome(request, "failed", None, None, _reason(error))
 
 

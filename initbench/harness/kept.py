@@ -15,15 +15,17 @@ def changed_modules(before: Snapshot, after: Snapshot) -> Iterator[tuple[str, li
     """What became of modules, parameters and buffers that may not, and the names of those."""
     yield "it adds module", sorted(after.modules.keys() - before.modules.keys())
     yield "it removes module", sorted(before.modules.keys() - after.modules.keys())
-    yield "it puts a module of another class in the place of", differing(before.modules, after.modules)
-    yield "it puts another forward into the class of", differing(before.forwards, after.forwards)
+    replaced = differing(before.modules, after.modules)
+    yield "it puts a module of another class in the place of", replaced
+    patched = [name for name in differing(before.forwards, after.forwards) if name not in replaced]
+    yield "it puts another forward into the class of", patched
     yield "it adds parameter or buffer", sorted(after.forms.keys() - before.forms.keys())
     yield "it removes parameter or buffer", sorted(before.forms.keys() - after.forms.keys())
 
 
 def changed_hooks(before: Snapshot, after: Snapshot) -> list[str]:
     """Modules and parameters on which hooks, or a `forward` of their own, were left or taken off."""
-    return [name or "the network" for name in differing(before.hooks, after.hooks)]
+    return differing(before.hooks, after.hooks)
 
 
 def changed_buffers(before: Snapshot, after: Snapshot, model: nn.Module, *, learns: bool) -> Iterator[tuple[str, list[str]]]:
@@ -46,6 +48,6 @@ def _is_statistic(model: nn.Module, name: str) -> bool:
 
 
 def few(names: Sequence[str]) -> str:
-    """The first of many names."""
+    """The first of many names; the network itself has none."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return ", ".join(name or "the network" for name in names[:_NAMED]) + more

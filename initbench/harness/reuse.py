@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from safetensors.torch import load_model
 from torch import nn
 
@@ -25,7 +24,7 @@ from initbench.harness.cell import Cell
 from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.weights import save_weights
 from initbench.limits import MAX_NOTE, read_regular
-from initbench.runs import store
+from initbench.runs import store, work
 from initbench.training.loop import Fit
 
 _STAGE = "stage.json"
@@ -68,14 +67,16 @@ def held(folder: Path) -> Iterator[None]:
 
     Raises:
         ElsewhereError: somebody does.
+        InitbenchError: the file system gives no locks.
     """
     path = folder.parents[1] / ".locks" / f"init-{folder.name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = work.try_lock(path)
+    if lock is None:
+        raise ElsewhereError("another process computes the same init stage")
     try:
-        with FileLock(path, blocking=False):
-            yield
-    except Timeout:
-        raise ElsewhereError("another process computes the same init stage") from None
+        yield
+    finally:
+        lock.release()
 
 
 def load_stage(folder: Path, model: nn.Module) -> InitStage | None:

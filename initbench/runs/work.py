@@ -13,6 +13,7 @@ lives. Clocks of two machines are not compared.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -26,12 +27,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
+from initbench.errors import InitbenchError
 from initbench.limits import MAX_STATE, read_regular
 from initbench.runs.record import SCHEMA, Count, Name
 
 BEAT = 5.0  # seconds between two states
 # Seconds that the state of another machine is watched: three of its beats fall into them, wherever they begin.
 PATIENCE = 3.5 * BEAT
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 STATE = "state.json"
 MACHINES = "machines.json"
 
@@ -76,6 +79,29 @@ def read_state(folder: Path) -> State | None:
         return State.model_validate_json(read_regular(work_folder(folder) / STATE, MAX_STATE))
     except (OSError, ValueError):
         return None
+
+
+def try_lock(path: Path) -> FileLock | None:
+    """Takes the lock on a file, whose folder is made; None where another process holds it.
+
+    Raises:
+        InitbenchError: the file system gives no locks.
+        OSError: the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise InitbenchError(
+            f"{path}: this file system gives no locks ({error.strerror}), and two processes could do the same run: write to a "
+            "local disk with --out, or have the folder mounted with locks (NFS: the lock service, Lustre: -o flock)"
+        ) from None
+    return lock
 
 
 def is_held(folder: Path) -> bool:
@@ -148,14 +174,11 @@ def claim(folder: Path) -> Iterator[Held | None]:
     """Holds a run inside the block; None where somebody else does.
 
     Raises:
+        InitbenchError: the file system gives no locks.
         OSError: the output folder cannot be written.
     """
-    path = lock_file(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
+    lock = try_lock(lock_file(folder))
+    if lock is None:
         yield None
         return
     try:

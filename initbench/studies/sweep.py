@@ -355,5 +355,5 @@ def run(
 
 
 def _lost(request: RunRequest, message: str) -> Outcome:
-    code = " and ".join(code_of_others(request))
-    return Outcome(request, "failed", None, None, f"{code} was looked at before the first run: {message}")
+    code = ", ".join(code_of_others(request))
+    return Outcome(request, "failed", None, None, f"when it was tried before the first run, with code of {code}: {message}")

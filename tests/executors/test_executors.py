@@ -226,3 +226,17 @@ def test_one_request_in_this_process_or_none_starts_no_process(fake: ModuleType,
     outcomes: list[Any] = run_all([("go", 1)], fake.work, lost, jobs, Heard(), isolated=False)
     assert outcomes[0][3] == os.getpid()
     assert run_all([], fake.work, lost, jobs, Heard()) == []
+
+
+@pytest.mark.full
+def test_the_process_that_workers_are_forked_from_never_asks_cuda() -> None:
+    """Whoever has asked it once cannot use it after a fork."""
+    code = (
+        "import importlib, torch\n"
+        "def asked(*arguments): raise SystemExit('CUDA was asked')\n"
+        "torch._C._cuda_getDeviceCount = torch.cuda.is_available = torch.cuda.device_count = asked\n"
+        "from initbench.executors.local import _PRELOADED\n"
+        "for name in _PRELOADED: importlib.import_module(name)\n"
+        "assert not torch.cuda.is_initialized()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import json
 import math
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from initbench.runs import work
+from initbench.errors import InitbenchError
+from initbench.harness import reuse
+from initbench.harness.execute import execute
+from initbench.runs import store, work
+from initbench.runs.status import AskedRun, status
 from tests.crash_driver import study
 from tests.harness.resumed import settings
+from tests.runs_factory import SMALL, run
+
+TWO_STEPS = (*SMALL, "steps.smoke=2")
 
 
 def other_machine(folder: Path, beats: int) -> None:
@@ -72,6 +87,83 @@ def test_a_run_is_held_by_one_process(tmp_path: Path) -> None:
         with work.claim(folder) as second:
             assert second is None
     assert not work.is_held(folder)
+
+
+def test_a_run_that_another_process_holds_is_busy_and_left_alone(four_cases: Path, tmp_path: Path) -> None:
+    """The other process is one of its own: locks of the same process would say nothing."""
+    [whole] = run(four_cases, tmp_path / "whole", settings=TWO_STEPS)
+    assert whole.folder is not None
+    folder = tmp_path / "runs" / whole.folder.relative_to(tmp_path / "whole")
+    with another_process_holds(work.lock_file(folder)):
+        assert work.is_held(folder)
+        outcome = execute(replace(whole.request, out=tmp_path / "runs"))
+        assert (outcome.state, outcome.message) == ("busy", "another process is at it")
+        assert not work.work_folder(folder).exists()
+        assert not folder.exists()
+    assert execute(replace(whole.request, out=tmp_path / "runs")).state == "ok"
+
+
+def test_a_run_that_another_machine_holds_is_busy_and_said(
+    four_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock does not reach this machine; its state goes on."""
+    [whole] = run(four_cases, tmp_path / "whole", settings=TWO_STEPS)
+    assert whole.folder is not None
+    folder = tmp_path / "runs" / whole.folder.relative_to(tmp_path / "whole")
+    other_machine(folder, 0)
+    monkeypatch.setattr(work, "time", Clock(work.BEAT, lambda count: other_machine(folder, count)))
+    assert execute(replace(whole.request, out=tmp_path / "runs")).state == "busy"
+    assert not folder.exists()
+    shown = status(AskedRun("a run", {}, folder))
+    assert (shown.state, shown.step) == ("training", 5)
+    assert "on another" in shown.detail
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said_with_what_to_do(
+    four_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for init in ("default", "lwi"):  # a learned one has a lock of its init stage, too
+        [outcome] = run(four_cases, tmp_path / "runs", init, settings=TWO_STEPS)
+        assert outcome.state == "failed"
+        assert "this file system gives no locks" in outcome.message
+        assert "write to a local disk with --out" in outcome.message
+    with pytest.raises(InitbenchError, match="gives no locks"), reuse.held(tmp_path / "runs" / ".inits" / "0"):
+        pass
+    assert not list(tmp_path.rglob(store.RECORD))
+
+
+def test_a_file_system_that_knows_no_locks_has_files_in_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "no")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    folder = tmp_path / "runs" / "data" / "net" / "init-0123456789" / "seed-0"
+    with warnings.catch_warnings(record=True, action="always") as said, work.claim(folder) as first, work.claim(folder) as second:
+        assert first is not None
+        assert second is None
+    assert {str(item.message)[:19] for item in said} == {"flock not supported"}
+
+
+@contextlib.contextmanager
+def another_process_holds(path: Path) -> Iterator[None]:
+    """Inside the block a process of its own holds a lock."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    code = (
+        "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); print('held', flush=True); input()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == b"held\n"
+        yield
+    finally:
+        process.communicate(b"\n")
 
 
 def test_a_read_only_output_folder_is_said(four_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,11 +45,11 @@ NETWORK_KEPT: Checks = {
     "device": check_device,
     "finite": check_finite,
     "requires_grad": check_requires_grad,
-    "hooks": check_hooks,
-    "buffers": check_buffers,
 }
 THE_REST: Checks = {
     "modes": check_modes,
+    "hooks": check_hooks,
+    "buffers": check_buffers,
     "same bits": check_same_bits,
     "generators": check_generators,
     "order": check_order,

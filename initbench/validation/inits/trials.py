@@ -89,7 +89,7 @@ def trial(subject: InitSubject, circumstances: Circumstances = FIRST) -> Trial:
     coverage = Coverage(model)
     with contained("it", ctx.note), _generators(7 if circumstances.disturbed else 3), ctx.seen.watching():
         compose.call(subject.component, model, ctx)
-    return Trial(model, structure_of(model), ctx, coverage.before, snapshot(model), _measured(coverage, model, subject), turned)
+    return Trial(model, structure_of(model), ctx, coverage.before, snapshot(model), _measured(coverage, model), turned)
 
 
 @contextlib.contextmanager
@@ -99,9 +99,9 @@ def _generators(seed: int) -> Iterator[None]:
         yield
 
 
-def _measured(before: Coverage, model: nn.Module, subject: InitSubject) -> dict[str, Any] | str:
+def _measured(before: Coverage, model: nn.Module) -> dict[str, Any] | str:
     try:
-        return before.compare(model, "it", learns=subject.info.learned or subject.info.external)
+        return before.compare(model, "it", parameters_alone=True)
     except (InitbenchError, NotImplementedError) as error:
         return str(error)
 
