@@ -117,7 +117,7 @@ class _Crew(Generic[Request, Outcome]):
         self._workers: list[_Worker | None] = [None] * jobs
 
     def run(self, requests: Sequence[Request], lost: Callable[[Request, str], Outcome], reporter: Reporter) -> list[Outcome]:
-        """Hands the requests out in their order, and returns the outcomes in it.
+        """Hands the `requests` out in their order, and returns the outcomes in it. `lost` makes the outcome of a dead worker.
 
         Raises:
             KeyboardInterrupt: asked to stop; the workers were killed.
@@ -161,16 +161,18 @@ class _Crew(Generic[Request, Outcome]):
 
     def _listen(self, reporter: Reporter) -> Iterator[tuple[int, Any, str]]:
         """Waits for what workers say and passes progress on; gives a run that ended, its outcome, and how its worker died."""
-        heard = wait([item for worker in self._hired() for item in worker.ends], timeout=_LOOK)
+        ends: dict[Any, _Worker] = {}
         for worker in self._hired():
-            if any(item in heard for item in worker.ends):
-                for kind, run, *values in worker.messages():
-                    if kind == "finish":
-                        yield run, values[0], ""
-                    elif kind == "death":
-                        yield run, None, values[0]
-                    else:
-                        getattr(reporter, kind)(run, *values)
+            if worker.run is not None:
+                ends |= dict.fromkeys(worker.ends, worker)
+        for end in wait(list(ends), timeout=_LOOK):
+            for kind, run, *values in ends[end].messages():
+                if kind == "finish":
+                    yield run, values[0], ""
+                elif kind == "death":
+                    yield run, None, values[0]
+                else:
+                    getattr(reporter, kind)(run, *values)
 
 
 class _Worker:
@@ -315,12 +317,15 @@ class _Sent:
         self._connection = connection
 
     def start(self, run: int, stage: str, total: int) -> None:
+        """Sends that run number `run` begins a stage."""
         self.send("start", run, stage, total)
 
     def advance(self, run: int, done: int, info: Mapping[str, float]) -> None:
+        """Sends that `done` steps of the stage are finished."""
         self.send("advance", run, done, dict(info))
 
     def send(self, *message: Any) -> None:
+        """Sends a message, unless nobody is there to read it."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the parent was killed: `_follow_parent` sees to it
             self._connection.send(message)
 

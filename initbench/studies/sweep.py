@@ -236,7 +236,7 @@ def run_planned(
 def _look_up_all(
     requests: Sequence[RunRequest], cells: Cells, reporter: Reporter, *, isolated: bool
 ) -> Iterator[tuple[int, Outcome]]:
-    """Looks every request up before any run: those of built-ins here, those that bring code of others in worker processes.
+    """Looks every request up before any run. Requests that bring code of others are looked up in worker processes.
 
     A finished study of built-ins returns at once, and the data are prepared once.
 
@@ -316,7 +316,7 @@ class _Renumbered:
 
 
 class _Unfinished(_Renumbered):
-    """Passes the progress of look-ups on; none of them is the end of a run."""
+    """Passes the progress of look-ups on. The end of a look-up is not the end of a run."""
 
     def finish(self, run: int, outcome: Outcome) -> None:
         """Ignored."""
