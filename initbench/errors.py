@@ -3,7 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable
+
+_OF_THE_SYSTEM = {
+    errno.ENOSPC: ("the disk is full", "free space and run the same command again"),
+    errno.EDQUOT: ("your quota on the disk is used up", "free space and run the same command again"),
+    errno.EROFS: ("the file system can only be read", "choose another folder (--out, INITBENCH_CACHE)"),
+    errno.EACCES: ("access is denied", "ask for the right to write there, or choose another folder (--out, INITBENCH_CACHE)"),
+    errno.EPERM: ("access is denied", "ask for the right to write there, or choose another folder (--out, INITBENCH_CACHE)"),
+    errno.ENOLCK: ("the file system has no locks", "choose a folder on another one (--out, INITBENCH_CACHE)"),
+    errno.ENOSYS: ("the file system has no locks", "choose a folder on another one (--out, INITBENCH_CACHE)"),
+    errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n), or take fewer --jobs"),
+    errno.ENFILE: ("too many files are open on this machine", "take fewer --jobs"),
+    errno.EIO: ("the disk does not answer as it should", "look at the disk, then run the same command again"),
+    errno.ESTALE: ("the file server has lost the file", "run the same command again"),
+    errno.ENOMEM: ("the system gives no more memory", "take fewer --jobs, or raise the limit (ulimit -v)"),
+}
+"""What was wrong and what to do, by the number of an error of the system."""
+_NUMBER = re.compile(r"\bos error (\d+)|\bcode: (\d+)")  # how libraries written in Rust tell it
 
 
 class InitbenchError(Exception):
@@ -37,3 +56,22 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = list(dict.fromkeys(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+
+
+def of_the_system(error: Exception) -> str:
+    """Says what was wrong, where and what to do, for an error that the system has a number for; "" for others.
+
+    Args:
+        error: an `OSError`, or one of a library that writes files itself: it has the number in its text, or came while an
+            `OSError` was in hand, as torch's writer has it.
+    """
+    if isinstance(error.__context__, OSError) and not isinstance(error, OSError | InitbenchError):
+        error = error.__context__
+    number = getattr(error, "errno", None)
+    written = _NUMBER.search(str(error))
+    if number is None and written is not None:
+        number = int(written[1] or written[2])
+    if number not in _OF_THE_SYSTEM:
+        return ""
+    wrong, remedy = _OF_THE_SYSTEM[number]
+    return f"{wrong} ({getattr(error, 'filename', None) or 'unknown file'}): {remedy}"

@@ -31,13 +31,14 @@ MAX_ID_BYTES = 200  # a file's name has 255, endings among them
 LABEL_ROUNDING, STEP_ROUNDING, MOST_STEP = 1e-3, 0.501, 0.2
 _BACKGROUND = frozenset(("bg", "unlabelled", "unlabeled", "clear label", "none", "nothing", "other", "rest", "0"))
 AS_IT_IS = "To use the folder as it is, rename it and pass its path"  # by some names a path is the data set, too
+LARGE = 2**27  # voxels, half a gigabyte
 
 
 class Stored(Protocol):
     """An array with its place in space, in one file or in many; as text, where it is.
 
     It may have ``read_with_header(case_id) -> nifti.Read`` beside, which is taken in place of `read`, and ``unit_mm() -> float``,
-    the millimetres in the unit of its lengths.
+    the millimetres in the unit of its lengths, and ``stated_shape()``, the shape by the header alone or None.
     """
 
     @property
@@ -194,15 +195,13 @@ class FolderDataset:
                 voxels, label values that are no class.
         """
         files = self._layout.files[case_id]
+        _check_stated_shapes(case_id, files)
         image, affine, remarks = self._image(case_id, files.images)
         label, label_affine, header = _read(files.label, case_id)
         label = without_singletons(label)
         place = files.images[0]
         if image.shape[1:] != label.shape:
-            raise DataError(
-                f"case {case_id}: image {image.shape[1:]} and label {label.shape} have different shapes "
-                f"({place}, {files.label}); export the label on the image's grid"
-            )
+            raise _different_shapes(case_id, files, image.shape[1:], label.shape)
         apart = corner_displacement(affine, label_affine, label.shape)
         if not apart <= MOST_APART:
             raise DataError(
@@ -273,6 +272,30 @@ class FolderDataset:
             )
         checked: NDArray[np.uint8] = whole.astype(np.uint8)
         return checked
+
+
+def _check_stated_shapes(case_id: str, files: Files) -> None:
+    """Refuses a large image with a label of another shape before its voxels are unpacked.
+
+    Of smaller ones both are read first: what is wrong with one of the files says more than that they differ.
+    """
+    shapes = []
+    for stored in (files.images[0], files.label):
+        stated = getattr(stored, "stated_shape", None)
+        shape = stated() if stated is not None else None
+        if shape is None or len(shape) < 3:
+            return  # what is wrong with it is said where it is read
+        shapes.append(shape[:3])
+    image, label = shapes
+    if image != label and math.prod(image) >= LARGE:
+        raise _different_shapes(case_id, files, image, label)
+
+
+def _different_shapes(case_id: str, files: Files, image: tuple[int, ...], label: tuple[int, ...]) -> DataError:
+    return DataError(
+        f"case {case_id}: image {image} and label {label} have different shapes ({files.images[0]}, {files.label}); export the "
+        "label on the image's grid"
+    )
 
 
 def _read(stored: Stored, case_id: str) -> nifti.Read:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from initbench import digest, interrupt, seeding
-from initbench.errors import InitbenchError, InterruptedRunError, UsageError
+from initbench.errors import InitbenchError, InterruptedRunError, UsageError, of_the_system
 from initbench.harness import reuse
 from initbench.harness.cell import Cell, Cells
 from initbench.harness.hardware import environment, resolve_device
@@ -219,11 +219,9 @@ def folder_of(cell: Cell) -> Path:
 def _reason(error: BaseException) -> str:
     if isinstance(error, InitbenchError):
         return str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error):
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
         return str(out_of_memory("during the run"))
-    if isinstance(error, OSError) and error.errno == 28:
-        return f"the disk is full ({error.filename or 'unknown file'}): free space and run the same command again"
-    return f"{type(error).__name__}: {error}"
+    return of_the_system(error) or f"{type(error).__name__}: {error}"
 
 
 def _record_failure(cell: Cell, folder: Path, reason: str, where: Mapping[str, Any], trace: str) -> Path | None:

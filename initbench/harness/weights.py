@@ -24,4 +24,7 @@ def save_weights(model: nn.Module, path: Path, card: Mapping[str, Any]) -> None:
             continue
         seen.add(place)
         kept[name] = value.detach().cpu().contiguous()
+    path.touch()
+    rights = path.stat().st_mode
     save_file(kept, path, metadata={"initbench": json.dumps(dict(card), sort_keys=True)})
+    path.chmod(rights)  # the library makes files that nobody else may read

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from initbench import digest
+from initbench.errors import of_the_system
 
 _NAME = re.compile(r"(?P<stage>.+)-(?P<step>\d{9})-(?P<digest>[0-9a-f]{16})\.pt")
 # Where the newest is found broken (a failing disk, a folder copied in part), the stage goes on from the one before it.
@@ -68,7 +69,7 @@ class Checkpoints:
         except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            self.say(f"no checkpoint at step {step}: {getattr(error, 'strerror', None) or error}")
+            self.say(f"no checkpoint at step {step}: {of_the_system(error) or error}")
 
     def _found(self) -> list[Path]:
         """Names sort by step."""

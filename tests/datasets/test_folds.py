@@ -210,7 +210,7 @@ def test_the_commands_take_them(study: tuple[Path, Path], capsys: pytest.Capture
     assert "fold 2/2, trained on 2 cases" in capsys.readouterr().out
     assert ended("run", *common, "--fold", "3/2") == 2
     assert ended("run", *common, "--split", "mine") == 2
-    assert "has no split 'mine'; it has auto" in " ".join(capsys.readouterr().out.split())
+    assert "has no split 'mine'; it has auto" in " ".join(capsys.readouterr().err.split())
 
 
 def ended(*arguments: str) -> int:

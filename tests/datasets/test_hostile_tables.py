@@ -105,7 +105,7 @@ RECIPES: dict[str, tuple[str, str]] = {
     "syntax": ("[patch\n", "at line 4"),
     "type": ("[patch]\nbatch = 'many'\n", "patch.batch: "),
     "section": ("patch = 3\n", "patch: "),
-    "key": ("[patch]\nbatches = 1\n", "patch.batches: "),
+    "key": ("[patch]\nbatches = 1\n", "no setting patch.batches; "),
     "infinite": ("[optimizer]\nlr = inf\n", "optimizer.lr: "),
     "no number": ("[optimizer]\nweight_decay = nan\n", "optimizer.weight_decay: "),
     "batch": (f"[patch]\nbatch = 1{'0' * 30}\n", "patch.batch: "),

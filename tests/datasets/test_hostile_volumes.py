@@ -13,8 +13,11 @@ import numpy as np
 import psutil
 import pytest
 
+from initbench.datasets import folder as folder_layout
+from initbench.datasets.files import nifti
 from initbench.datasets.inspect.examine import examine
 from initbench.datasets.msd import MsdDataset
+from initbench.datasets.open import open_folder
 from initbench.errors import DataError
 from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
 from initbench.recipes.load import load_recipe
@@ -199,7 +202,7 @@ def test_the_commands_name_an_odd_file(tmp_path: Path) -> None:
 
 def test_names_that_no_file_system_takes_are_refused(tmp_path: Path) -> None:
     long = "x" * 5000
-    datasets = [(long, 2), (f"Task{long}", 1), (f"a/{long}", 1), ("~nobody-of-this-name/a", 1)]
+    datasets = [(long, 2), (f"Task{long}", 1), (f"a/{long}", 2), ("~nobody-of-this-name/a", 2)]
     others = [("--recipe", long), ("--recipe", f"{long}.toml"), ("--init", f"{long}.py:a")]
     commands = [["data", "info", name] for name, _ in datasets]
     commands += [[*RUN, "--init", "default", "--dataset", name] for name, _ in datasets]
@@ -208,3 +211,15 @@ def test_names_that_no_file_system_takes_are_refused(tmp_path: Path) -> None:
     for command, code, ended in zip(commands, codes, in_one_process(tmp_path, *commands), strict=True):
         assert ended.code == code, [part[:40] for part in command]
         assert "Traceback" not in ended.said
+
+
+def test_shapes_that_differ_are_told_before_any_voxel_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image may have gigabytes, and its label the shape of another one."""
+    folder = make_msd(tmp_path / "Task90_Noise", cases=2)
+    label = next((folder / "labelsTr").iterdir())
+    stored = nibabel.load(label)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(stored.dataobj)[:-1], stored.affine), label)
+    monkeypatch.setattr(folder_layout, "LARGE", 1)
+    monkeypatch.setattr(nifti, "read_with_header", None)
+    with pytest.raises(DataError, match="have different shapes"):
+        open_folder(folder).load(label.name.removesuffix(".nii.gz"))

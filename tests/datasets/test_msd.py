@@ -266,9 +266,9 @@ def test_own_folder_by_name_or_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("INITBENCH_DATA", str(tmp_path))
     make_msd(tmp_path / "mine")
     assert open_dataset("mine").name == "mine"
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(UsageError, match="no folder"):
         open_dataset("mine", tmp_path / "nowhere")
-    with pytest.raises(DataError, match="no dataset"):
+    with pytest.raises(UsageError, match="no dataset"):
         open_dataset(str(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match="phantom-lung"):
         open_dataset("phantom-lun")

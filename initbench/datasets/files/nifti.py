@@ -83,6 +83,15 @@ class File:
         """As `unit_of`."""
         return unit_of(self.path)
 
+    def stated_shape(self) -> tuple[int, ...] | None:
+        """The shape in the header, which is read alone; None where it cannot be: who reads the file says why."""
+        try:
+            image: Any = nibabel.load(self.path)
+            _check_claim("", self.path, image.shape, image.get_data_dtype().itemsize)
+            return tuple(image.shape)
+        except Exception:  # the header may be anything, and so is what nibabel raises on it
+            return None
+
     def __str__(self) -> str:
         return str(self.path)
 
