@@ -58,7 +58,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
 
 
-def of_the_system(error: Exception) -> str:
+def of_the_system(error: BaseException) -> str:
     """Says what was wrong, where and what to do, for an error that the system has a number for; "" for others.
 
     Args:

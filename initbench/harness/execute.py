@@ -29,6 +29,7 @@ from initbench.runs.record import Record, Where
 from initbench.runs.status import SWEEPS
 
 _STATES = {"pretext": "pretraining", "train": "training", "evaluate": "evaluating"}
+_NO_MEMORY = ("not enough memory", "can't allocate memory")  # how torch tells it, with and without a limit of the shell
 State = Literal["pending", "ok", "diverged", "failed", "refused", "cached", "interrupted", "busy"]
 
 
@@ -219,7 +220,7 @@ def folder_of(cell: Cell) -> Path:
 def _reason(error: BaseException) -> str:
     if isinstance(error, InitbenchError):
         return str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         return str(out_of_memory("during the run"))
     return of_the_system(error) or f"{type(error).__name__}: {error}"
 
