@@ -178,4 +178,4 @@ def test_a_read_only_output_folder_is_said(four_cases: Path, tmp_path: Path, mon
         patch.setattr(Path, "mkdir", refuse)
         [outcome] = study(settings(four_cases, tmp_path), tmp_path / "runs")
     assert outcome.state == "failed"
-    assert "Permission denied" in outcome.message
+    assert "access is denied" in outcome.message
