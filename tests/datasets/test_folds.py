@@ -36,7 +36,7 @@ from tests.runs_factory import LIGHT, OPTIONS, SMALL, TINY, as_flags, run
 
 TWO_STEPS = (*SMALL, "steps.smoke=2")
 IDS = tuple(f"case_{i:02d}" for i in range(23))
-EXPECTED_PHANTOM = "0f71ab742a314e5d4aecd1ec9167295399b87420acf9ff837b3babd1b6d64835"
+EXPECTED_PHANTOM = "1daa9190caa8c4be8bcf670527f4f2fc1cff199b362e128cd732486a2c666f28"
 
 
 class Patients(Listed):

@@ -12,7 +12,7 @@ from initbench.datasets.phantom.drawing import Array, Draw, Grid, common
 
 CLASSES = ("background", "heart", "nodule")
 HEART, NODULE = 1, 2
-AIR, FAT, MUSCLE, BONE = -1000.0, -100.0, 45.0, 350.0
+AIR, FAT, MUSCLE, BONE = -1000.0, -100.0, 45.0, 450.0
 VESSELS = 45  # in each lung
 
 
@@ -62,7 +62,7 @@ class Chest:
 
 def draw_chest(grid: Grid, draw: Draw) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Draws one chest, and returns its image ``(X, Y, Z)`` in whole HU and its label with the numbers of `CLASSES`."""
-    chest, blood = Chest(grid, draw), draw.uniform(40.0, 120.0)
+    chest, blood = Chest(grid, draw), draw.uniform(40.0, 100.0)
     hu, label = np.full(grid.shape, AIR), np.zeros(grid.shape, dtype=np.uint8)
     label[chest.heart < 0.0] = HEART
     _paint_soft_tissue(hu, chest, blood, draw)
@@ -78,7 +78,7 @@ def _paint_soft_tissue(hu: Array, chest: Chest, blood: float, draw: Draw) -> Non
     grid = chest.grid
     grid.paint(hu, chest.trunk, FAT)
     grid.paint(hu, chest.trunk + draw.uniform(4.0, 9.0) + 1.5 * draw.texture(grid.shape, 3.0), MUSCLE)
-    grid.paint(hu, chest.cavity, -40.0 + 40.0 * draw.texture(grid.shape, 2.0))
+    grid.paint(hu, chest.cavity, 20.0 * draw.texture(grid.shape, 2.0))
     # The aorta is half a ring on two straight legs. The front leg ends in the heart, which is painted later.
     rise = np.maximum(grid.z - 0.3 * grid.half[2], 0.0)
     ring = np.sqrt((grid.y + 0.2 * chest.depth) ** 2 + rise**2) - 0.3 * chest.depth
@@ -128,13 +128,13 @@ def _grow(root: Array, mask: NDArray[np.bool_], chest: Chest, draw: Draw) -> Arr
 
 
 def _add_nodules(hu: Array, label: NDArray[np.uint8], chest: Chest, draw: Draw) -> None:
-    """Paints 2 to 4 uneven balls into the lungs, apart from each other, and labels them."""
+    """Paints 3 to 5 uneven balls into the lungs, apart from each other, and labels them."""
     grid, free = chest.grid, chest.lungs
-    for _ in range(draw.integer(2, 4)):
-        radius = draw.uniform(16.0, 22.0)
+    for _ in range(draw.integer(3, 5)):
+        radius = draw.uniform(18.0, 24.0)
         centre = grid.choose(free < -0.7 * radius, draw)
         radii = tuple(radius * draw.uniform(0.85, 1.15) for _ in range(3))
         nodule = common(grid.ellipsoid(centre, radii) + 1.2 * draw.texture(grid.shape, 2.0), chest.lungs)
-        grid.paint(hu, nodule, draw.uniform(260.0, 330.0))
+        grid.paint(hu, nodule, draw.uniform(310.0, 370.0))
         label[nodule < 0.0] = NODULE
         free = np.maximum(free, 0.5 * radius + 12.0 - np.maximum(nodule, 0.0))
