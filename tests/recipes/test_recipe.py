@@ -222,8 +222,8 @@ DIGESTS = {
     "hippocampus paper": "a5383e0913cd183a",
     "hippocampus tiny": "d114d0880a0654f3",
     "lung tiny": "2c08dd276d19f987",
-    "phantom-lung paper": "cc27b2801daf7387",
-    "phantom-lung tiny": "6b98a32ba362729d",
+    "phantom-lung paper": "16672a88a32f474c",
+    "phantom-lung tiny": "aaf54f431074459e",
 }
 
 

@@ -12,7 +12,7 @@ from initbench.datasets.phantom.drawing import Array, Draw, Grid, common
 
 CLASSES = ("background", "heart", "nodule")
 HEART, NODULE = 1, 2
-AIR, FAT, MUSCLE, BONE = -1000.0, -100.0, 45.0, 450.0
+AIR, FAT, MUSCLE, BONE = -1000.0, -100.0, 45.0, 800.0
 VESSELS = 45  # in each lung
 
 
@@ -36,7 +36,7 @@ class Chest:
     def _heart(self, draw: Draw) -> Array:
         """Draws the heart in front, on the left, in the lower half."""
         size = np.array([self.width, self.depth, self.grid.half[2]])
-        centre = np.array([draw.uniform(-0.20, -0.12), draw.uniform(0.14, 0.24), draw.uniform(-0.42, -0.28)])
+        centre = np.array([draw.uniform(-0.20, -0.12), draw.uniform(0.14, 0.24), draw.uniform(-0.52, -0.36)])
         radii = np.array([draw.uniform(0.28, 0.34), draw.uniform(0.34, 0.42), draw.uniform(0.32, 0.40)])
         return self.grid.ellipsoid(centre * size, tuple(radii * size))
 
@@ -62,7 +62,7 @@ class Chest:
 
 def draw_chest(grid: Grid, draw: Draw) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Draws one chest, and returns its image ``(X, Y, Z)`` in whole HU and its label with the numbers of `CLASSES`."""
-    chest, blood = Chest(grid, draw), draw.uniform(40.0, 100.0)
+    chest, blood = Chest(grid, draw), draw.uniform(45.0, 85.0)
     hu, label = np.full(grid.shape, AIR), np.zeros(grid.shape, dtype=np.uint8)
     label[chest.heart < 0.0] = HEART
     _paint_soft_tissue(hu, chest, blood, draw)
@@ -86,7 +86,7 @@ def _paint_soft_tissue(hu: Array, chest: Chest, blood: float, draw: Draw) -> Non
     windpipe = common(grid.ellipsoid((2.0, -0.1 * chest.depth, 0.0), (7.0, 7.0, math.inf)), 0.2 * grid.half[2] - grid.z)
     grid.paint(hu, windpipe, AIR)
     abdomen = common(chest.cavity, 2.0 - chest.above_diaphragm)
-    grid.paint(hu, abdomen, FAT)
+    grid.paint(hu, abdomen, MUSCLE)
     grid.paint(hu, common(abdomen, -20.0 - grid.x), 60.0)  # the liver
     grid.paint(hu, chest.heart, MUSCLE)
     grid.paint(hu, chest.heart + 8.0, blood)
@@ -131,10 +131,10 @@ def _add_nodules(hu: Array, label: NDArray[np.uint8], chest: Chest, draw: Draw) 
     """Paints 3 to 5 uneven balls into the lungs, apart from each other, and labels them."""
     grid, free = chest.grid, chest.lungs
     for _ in range(draw.integer(3, 5)):
-        radius = draw.uniform(18.0, 24.0)
+        radius = draw.uniform(17.0, 23.0)
         centre = grid.choose(free < -0.7 * radius, draw)
         radii = tuple(radius * draw.uniform(0.85, 1.15) for _ in range(3))
         nodule = common(grid.ellipsoid(centre, radii) + 1.2 * draw.texture(grid.shape, 2.0), chest.lungs)
-        grid.paint(hu, nodule, draw.uniform(310.0, 370.0))
+        grid.paint(hu, nodule, draw.uniform(550.0, 650.0))
         label[nodule < 0.0] = NODULE
         free = np.maximum(free, 0.5 * radius + 12.0 - np.maximum(nodule, 0.0))
