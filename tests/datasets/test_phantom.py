@@ -19,7 +19,7 @@ from initbench.errors import DataError
 from initbench.protocols import Case, Dataset
 
 SLABS = 4
-GOLDEN = {3: "9e7059f2ef99cb8d54fcc1c282405adbc8880825e60b228be9ab9fbd264aa214"}
+GOLDEN = {3: "1b19a02a1d809a14b1299936d19cbe8aef05c40693495f94877abca317ae45e0"}
 HEART, NODULE = 1, 2
 
 

@@ -36,7 +36,7 @@ class Chest:
     def _heart(self, draw: Draw) -> Array:
         """Draws the heart in front, on the left, in the lower half."""
         size = np.array([self.width, self.depth, self.grid.half[2]])
-        centre = np.array([draw.uniform(-0.20, -0.12), draw.uniform(0.14, 0.24), draw.uniform(-0.52, -0.36)])
+        centre = np.array([draw.uniform(-0.20, -0.12), draw.uniform(0.14, 0.24), draw.uniform(-0.46, -0.32)])
         radii = np.array([draw.uniform(0.28, 0.34), draw.uniform(0.34, 0.42), draw.uniform(0.32, 0.40)])
         return self.grid.ellipsoid(centre * size, tuple(radii * size))
 
@@ -86,7 +86,7 @@ def _paint_soft_tissue(hu: Array, chest: Chest, blood: float, draw: Draw) -> Non
     windpipe = common(grid.ellipsoid((2.0, -0.1 * chest.depth, 0.0), (7.0, 7.0, math.inf)), 0.2 * grid.half[2] - grid.z)
     grid.paint(hu, windpipe, AIR)
     abdomen = common(chest.cavity, 2.0 - chest.above_diaphragm)
-    grid.paint(hu, abdomen, MUSCLE)
+    grid.paint(hu, abdomen, FAT)
     grid.paint(hu, common(abdomen, -20.0 - grid.x), 60.0)  # the liver
     grid.paint(hu, chest.heart, MUSCLE)
     grid.paint(hu, chest.heart + 8.0, blood)
