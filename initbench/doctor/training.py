@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import re
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from initbench.datasets.phantom import PhantomLung
 from initbench.doctor.findings import Finding
 from initbench.harness.build import construct
 from initbench.harness.hardware import resolve_precision
+from initbench.harness.process_state import kept
 from initbench.harness.snapshot import tensor_digest
 from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
 from initbench.protocols import Grid, PatchRule
@@ -82,7 +85,7 @@ def determinism(backbone: str, device: torch.device, threads: int) -> list[Findi
     chosen = resolve_precision("auto", device)
     about = f"{backbone} (tiny), {STEPS} steps on {device} in {chosen}"
     try:
-        first, second = (_trail(spec, device, threads, chosen) for _ in range(2))
+        first, second = (_trail(spec, device, threads, chosen, turn) for turn in range(2))
     except RuntimeError as error:
         found = _NO_KERNEL.search(str(error))
         if not found:
@@ -99,8 +102,13 @@ def determinism(backbone: str, device: torch.device, threads: int) -> list[Findi
     return lines
 
 
-def _trail(spec: Spec, device: torch.device, threads: int, chosen: Precision) -> _Trail:
-    task, settings = _task(spec, device, SMALL)
+def _trail(spec: Spec, device: torch.device, threads: int, chosen: Precision, turn: int) -> _Trail:
+    # Another process would have other numbers in the global generators, which a network may draw from although nobody seeds them.
+    with kept():
+        random.seed(turn)
+        np.random.seed(turn)
+        torch.manual_seed(turn)
+        task, settings = _task(spec, device, SMALL)
     trail = _Trail()
     with seeding.deterministic(threads):
         done = fit(_Watched(task, trail), FitSettings(STEPS, settings.optimizer, chosen, device, 0, "train"))
