@@ -10,7 +10,7 @@ from torch import nn
 
 from initbench.errors import InitbenchError
 from initbench.harness.kept import changed_buffers, changed_hooks, changed_modules, few
-from initbench.harness.snapshot import Snapshot, restore_classes, snapshot, tensor_digest
+from initbench.harness.snapshot import Snapshot, snapshot, tensor_digest
 
 
 def state_digest(model: nn.Module) -> str:
@@ -65,7 +65,6 @@ class Coverage:
     def _check_kept(self, now: Snapshot, model: nn.Module, name: str, *, learns: bool) -> None:
         """Refuses what would compute something else with the same parameters."""
         hooks = changed_hooks(self.before, now)
-        restore_classes(self.before, model)
         kept = [
             *changed_modules(self.before, now),
             ("hooks or a forward of its own were left on or taken off", hooks),

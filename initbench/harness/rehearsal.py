@@ -24,6 +24,7 @@ from initbench.harness.cell import Cell
 from initbench.harness.context import Context
 from initbench.harness.run import Run
 from initbench.harness.sites import find_sites
+from initbench.harness.snapshot import classes_kept
 from initbench.protocols import Crops, NoProgress, Patches, Site, Task, structure_of
 
 
@@ -88,7 +89,8 @@ class Rehearsals:
             # Built-ins leave the modules of a network as they are, so all of them can be tried on one.
             model = bare.model if component.source_digest is None else copy.deepcopy(bare.model)
             try:
-                compose.apply(component, model, _context(cell, bare))
+                with classes_kept(model):
+                    compose.apply(component, model, _context(cell, bare))
             except UsageError:
                 raise
             except Exception:  # noqa: S112 - it asks for data, or for values: the run will say what is wrong then

@@ -24,6 +24,7 @@ from initbench.harness.hardware import available_memory, environment, resolve_de
 from initbench.harness.memory import check_memory, estimate_bytes
 from initbench.harness.score import Scores, draw, score
 from initbench.harness.sites import find_sites
+from initbench.harness.snapshot import classes_kept
 from initbench.harness.trained import Trained, find_trained
 from initbench.harness.weights import save_weights
 from initbench.protocols import Progress, structure_of
@@ -156,13 +157,14 @@ class Run:
             note=self.notes.append,
         )
         before = Coverage(model)
-        started = time.perf_counter()
-        compose.apply(cell.init, model, ctx)
-        # What was trained before the run went on counts; what else the init does is repeated.
-        before_now = sum(f.seconds for f in self.fits["init"]) - sum(f.seconds_now for f in self.fits["init"])
-        self.init_seconds = time.perf_counter() - started + before_now
         learns = cell.init_info.learned or cell.init_info.external
-        self.coverage = before.compare(model, cell.init_name, learns=learns)
+        with classes_kept(model):
+            started = time.perf_counter()
+            compose.apply(cell.init, model, ctx)
+            # What was trained before the run went on counts; what else the init does is repeated.
+            before_now = sum(f.seconds for f in self.fits["init"]) - sum(f.seconds_now for f in self.fits["init"])
+            self.init_seconds = time.perf_counter() - started + before_now
+            self.coverage = before.compare(model, cell.init_name, learns=learns)
         self.coverage["read"] = sorted(self.read)
         if ctx.reported:
             self.coverage["report"] = ctx.reported

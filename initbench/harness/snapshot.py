@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -88,12 +89,16 @@ def snapshot(model: nn.Module) -> Snapshot:
     )
 
 
-def restore_classes(before: Snapshot, model: nn.Module) -> None:
-    """Puts back what the classes of the network compute with: other networks of the process share them."""
-    for name, module in model.named_modules(remove_duplicate=False):
-        forward = before.forwards.get(name)
-        if type(module) is before.modules.get(name) and type(module).forward is not forward:
-            type(module).forward = forward  # type: ignore[assignment]
+@contextlib.contextmanager
+def classes_kept(model: nn.Module) -> Iterator[None]:
+    """Puts back after the block what the classes of the network compute with: other networks of the process share them."""
+    before = {type(module): type(module).forward for module in model.modules()}
+    try:
+        yield
+    finally:
+        for kind, forward in before.items():
+            if kind.forward is not forward:
+                kind.forward = forward
 
 
 def tensor_digest(tensor: Tensor) -> str:
