@@ -7,14 +7,16 @@ import errno
 import re
 from collections.abc import Iterable
 
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)
+"""Numbers of the errors with which a file system refuses to lock a file."""
+_MOUNTED = "choose a local disk (--out, INITBENCH_CACHE), or mount this one with locks (NFS: its lock service; Lustre: -o flock)"
 _OF_THE_SYSTEM = {
     errno.ENOSPC: ("the disk is full", "free space and run the same command again"),
     errno.EDQUOT: ("your quota on the disk is used up", "free space and run the same command again"),
     errno.EROFS: ("the file system can only be read", "choose another folder (--out, INITBENCH_CACHE)"),
     errno.EACCES: ("access is denied", "ask for the right to write there, or choose another folder (--out, INITBENCH_CACHE)"),
     errno.EPERM: ("access is denied", "ask for the right to write there, or choose another folder (--out, INITBENCH_CACHE)"),
-    errno.ENOLCK: ("the file system has no locks", "choose a folder on another one (--out, INITBENCH_CACHE)"),
-    errno.ENOSYS: ("the file system has no locks", "choose a folder on another one (--out, INITBENCH_CACHE)"),
+    **dict.fromkeys(NO_LOCKS, ("the file system gives no locks", _MOUNTED)),
     errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n), or take fewer --jobs"),
     errno.ENFILE: ("too many files are open on this machine", "take fewer --jobs"),
     errno.EIO: ("the disk does not answer as it should", "look at the disk, then run the same command again"),

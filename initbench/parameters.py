@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import types
 import typing
 from collections.abc import Callable
@@ -25,15 +24,19 @@ def misfit(function: Callable[..., Any], key: str, value: Any) -> str:
         return ""
     from pydantic import TypeAdapter, ValidationError  # not quickly imported, and most commands need no parameter
 
-    try:
-        TypeAdapter(annotation).validate_python(_as_tuples(value), strict=True)
-    except ValidationError as error:
-        reasons = {item["msg"].replace("Input should be", "it has to be") for item in error.errors()}
-        return " or ".join(sorted(reasons))
-    return ""
+    adapter = TypeAdapter(annotation)
+    reasons: set[str] = set()
+    # A component string may have a list where a tuple is annotated: several values are several values.
+    for form in (value, _as_tuples(value)):
+        try:
+            adapter.validate_python(form, strict=True)
+        except ValidationError as error:
+            reasons = {item["msg"].replace("Input should be", "it has to be") for item in error.errors()}
+        else:
+            return ""
+    return " or ".join(sorted(reasons))
 
 
-@functools.cache
 def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
@@ -53,5 +56,5 @@ def _is_simple(annotation: Any) -> bool:
 
 
 def _as_tuples(value: Any) -> Any:
-    """Lists as tuples: a component string may have either where a parameter takes several values."""
+    """A value with tuples in place of its lists."""
     return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value

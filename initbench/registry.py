@@ -206,7 +206,13 @@ LISTED: dict[Kind, str] = {"initializer": "inits", "backbone": "backbones", "dat
 
 
 def unknown(kind: Kind, name: str, known: list[str]) -> UsageError:
-    """The error for a name that nobody offers, with the nearest ones."""
+    """The error for a name that nobody offers, with the nearest ones.
+
+    Args:
+        kind: of the component.
+        name: that was asked for.
+        known: names of this kind.
+    """
     return UsageError(f"unknown {kind} {name!r}: {did_you_mean(name, known)} (initbench list {LISTED[kind]})")
 
 

@@ -40,7 +40,7 @@ def add_distances(
     run_code: bool = False,
     progress: Progress | None = None,
 ) -> AddedDistances:
-    """Adds HD95 and surface Dice to a finished run, or replaces those of another tolerance.
+    """Adds HD95 and surface Dice to a finished run. Distances of another tolerance are replaced.
 
     The reported cases are predicted again from the weights, or read where predictions were kept, and have to give the counts
     that the run has. Whoever is stopped leaves the run whole, with the result it had.

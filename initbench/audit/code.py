@@ -1,4 +1,4 @@
-"""Python files that a record names: whether they are what the run was made with, before anything of them is run."""
+"""Python files that a record names: they are compared with the record before any of their code runs."""
 
 from __future__ import annotations
 

@@ -36,7 +36,13 @@ class Report:
             _print(self.console, title, checks)
 
     def refuse(self, title: str, facts: dict[str, Any], message: str) -> None:
-        """A subject that could not be checked."""
+        """Says of a subject that it could not be checked.
+
+        Args:
+            title: name of the subject, for people.
+            facts: what JSON says of the subject.
+            message: why it was refused.
+        """
         self.done.append({**facts, "refused": message, "checks": []})
         if not self.json:
             self.console.print(f"[bold]{shown(title)}[/]\nrefused: {shown(message)}\n")

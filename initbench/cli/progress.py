@@ -55,7 +55,13 @@ class Display:
         self._bars.stop()
 
     def start(self, run: int, stage: str, total: int) -> None:
-        """A stage begins: its bar replaces the run's former one."""
+        """Begins a stage: its bar replaces the run's former one.
+
+        Args:
+            run: number of the run.
+            stage: what it does now.
+            total: steps or cases of the stage.
+        """
         self._clear(run)
         label = shown(self._requests[run].label)
         self._stage[run] = (stage, total)

@@ -57,7 +57,7 @@ class OverlayCase:
 
 
 def telling_slices(case: PreparedCase, prediction: Labels) -> Telling:
-    """The slices of a prediction that would be drawn. They are small, so those of every case are kept until the best is known.
+    """The slices of a prediction that would be drawn. They are small, so a run keeps them of every case until the best is known.
 
     Args:
         case: that was predicted.
@@ -87,7 +87,7 @@ def choose(dice: Mapping[str, float]) -> dict[str, str]:
     """What is drawn of a run, from top to bottom: the name of its place, and the case. Cases without a Dice are left out.
 
     Args:
-        dice: of each case; NaN where nothing of it is scored.
+        dice: of each case; NaN for a case of which no class is scored.
     """
     ranked = sorted((value, case_id) for case_id, value in dice.items() if not math.isnan(value))
     if not ranked:

@@ -213,11 +213,8 @@ class _Worker:
                 if message[0] == "finish":
                     self.run = None
                 yield message
-        except (
-            EOFError,
-            OSError,
-            pickle.UnpicklingError,
-        ):  # it died in the middle of a message, or code of others closed the pipe
+        # It died in the middle of a message, or code of others closed the pipe.
+        except (EOFError, OSError, pickle.UnpicklingError):
             self.signal(signal.SIGKILL)
             self._process.join()
             dead = True

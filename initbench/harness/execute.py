@@ -75,10 +75,8 @@ def _resolve(request: RunRequest, cells: Cells, progress: Progress) -> Outcome |
     try:
         with kept():
             cell = cells.resolve(request, progress)
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # readers and inits of others raise what they like, and other runs do not depend on them
+    # Readers and inits of others raise what they like, and other runs do not depend on them.
+    except (Exception, SystemExit) as error:
         return _not_begun(request, error)
     folder = folder_of(cell)
     record = store.read_record(folder)

@@ -33,12 +33,13 @@ class _AskedError(Exception):
 
 
 class _Rehearsed(Context):
-    """What an init sees until it asks for data or steps."""
+    """What an init sees until it asks for data or steps; each of these ends the trial."""
 
     def constructed(self, name: str) -> nn.Module:
         raise _AskedError
 
     def patches(self, step: int, *, slab: int = 1, crops: Crops = "uniform") -> Patches:
+        """Ends the trial, whatever `step`, `slab` and `crops` are."""
         raise _AskedError
 
     def fit(self, task: Task, *, schedule: str | None = None) -> None:

@@ -24,7 +24,7 @@ class Scores:
     Attributes:
         counts: per case and foreground class.
         distances: likewise, None where they were not asked for.
-        distance_seconds: what those took, MONAI's import with them.
+        distance_seconds: time that the distances took, with the import of MONAI.
         resampled: counts on the preprocessed grid; empty where the recipe does not ask for them.
         telling: slices of every prediction that its picture would show.
     """

@@ -1,4 +1,4 @@
-"""Finished runs whose training is that of a run to come: it takes their weights over, and is scored without training.
+"""Finds a finished run that was trained as a new one is to be. The new one takes its weights, and is scored without training.
 
 What a recipe says of inference has no part in training. So two runs of one seed that differ in it alone have the same weights:
 one whose recipe averages logits, say, and one from the time when it averaged probabilities. The later run finds the earlier one
@@ -44,7 +44,7 @@ class Trained:
         return list(environment.machines) or [environment.fingerprint]
 
     def is_unchanged(self) -> bool:
-        """Whether every file of the run is as it was written; all of them are read."""
+        """Whether every file of the run is as it was written. The files are read whole."""
         return not store.problem(self.folder, self.record, thorough=True)
 
     def load_weights(self, model: nn.Module) -> None:

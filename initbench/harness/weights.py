@@ -15,6 +15,11 @@ def save_weights(model: nn.Module, path: Path, card: Mapping[str, Any]) -> None:
     """Writes the state dict with ties stored once, under their first name; ``safetensors.torch.load_model`` reads it back.
 
     The card goes into one metadata entry: the library writes several in random order, and equal runs would differ in bytes.
+
+    Args:
+        model: the network, on any device.
+        path: of the file.
+        card: what `checkpoint` should know of the weights, JSON values.
     """
     kept: dict[str, Tensor] = {}
     seen: set[tuple[int, int]] = set()

@@ -102,7 +102,13 @@ def _slabs(levels: Levels, depth: int, left_out: tuple[int, ...] = ()) -> Slabs:
 
 
 def _fit(levels: Levels, depth: int, slices: int | None) -> bool:
-    """Whether a patch has two slabs, and a volume of so many slices, where that matters, holds two of them."""
+    """Whether a patch has two slabs of these levels, and a volume holds two of them.
+
+    Args:
+        levels: that are asked.
+        depth: slices of the patch.
+        slices: of the volume; None where padding counts as image.
+    """
     count = slab_count(depth, levels)
     return count >= 2 and (slices is None or 2 * (depth // count) <= slices)
 

@@ -47,7 +47,13 @@ class Shown:
 
 
 def overlays(block: Block, classes: Mapping[int, str], most: int = CASES) -> Figure:
-    """The cases of a block on which inits differ most, as far as runs kept slices of them."""
+    """The cases of a block on which inits differ most, as far as runs kept slices of them.
+
+    Args:
+        block: whose runs they are.
+        classes: names by label, for the key.
+        most: number of cases that are drawn; 0 for none.
+    """
     candidates = telling(block, len(block.table.cases))
     if candidates is None or most == 0:
         why = (

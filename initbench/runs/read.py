@@ -168,7 +168,11 @@ def _table(run: _Run, row: Mapping[str, Any], file: str) -> CaseTable:
 
 
 def cases_of(run: Path, grid: CountedOn = "native") -> pd.DataFrame | None:
-    """The table of cases of one run as it stands in its folder; None where there is none that can be read."""
+    """The table of cases of one run as it stands in its folder.
+
+    Returns:
+        None where the run was not counted on the grid, or the table cannot be read.
+    """
     file = run / _FILES[grid]
     try:
         data = io.BytesIO(read_regular(file, MAX_TABLE))

@@ -13,7 +13,6 @@ lives. Clocks of two machines are not compared.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -27,14 +26,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
-from initbench.errors import InitbenchError
+from initbench.errors import NO_LOCKS, InitbenchError, of_the_system
 from initbench.limits import MAX_STATE, read_regular
 from initbench.runs.record import SCHEMA, Count, Name
 
 BEAT = 5.0  # seconds between two states
 # Seconds that the state of another machine is watched: three of its beats fall into them, wherever they begin.
 PATIENCE = 3.5 * BEAT
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 STATE = "state.json"
 MACHINES = "machines.json"
 
@@ -95,12 +93,10 @@ def try_lock(path: Path) -> FileLock | None:
     except Timeout:
         return None
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
-        raise InitbenchError(
-            f"{path}: this file system gives no locks ({error.strerror}), and two processes could do the same run: write to a "
-            "local disk with --out, or have the folder mounted with locks (NFS: the lock service, Lustre: -o flock)"
-        ) from None
+        error.filename = str(path)
+        raise InitbenchError(of_the_system(error)) from None
     return lock
 
 

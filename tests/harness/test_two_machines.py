@@ -130,8 +130,8 @@ def test_a_file_system_without_locks_is_said_with_what_to_do(
     for init in ("default", "lwi"):  # a learned one has a lock of its init stage, too
         [outcome] = run(four_cases, tmp_path / "runs", init, settings=TWO_STEPS)
         assert outcome.state == "failed"
-        assert "this file system gives no locks" in outcome.message
-        assert "write to a local disk with --out" in outcome.message
+        assert "the file system gives no locks" in outcome.message
+        assert "choose a local disk (--out, INITBENCH_CACHE)" in outcome.message
     with pytest.raises(InitbenchError, match="gives no locks"), reuse.held(tmp_path / "runs" / ".inits" / "0"):
         pass
     assert not list(tmp_path.rglob(store.RECORD))

@@ -17,7 +17,7 @@ from initbench.errors import InitbenchError, of_the_system
         (errno.EDQUOT, "your quota on the disk is used up (runs/a.pt): free space"),
         (errno.EROFS, "the file system can only be read (runs/a.pt): choose another folder"),
         (errno.EACCES, "access is denied (runs/a.pt): ask for the right"),
-        (errno.ENOLCK, "the file system has no locks (runs/a.pt): choose a folder"),
+        (errno.ENOLCK, "the file system gives no locks (runs/a.pt): choose a local disk"),
         (errno.EMFILE, "too many files are open (runs/a.pt): raise the limit"),
         (errno.ESTALE, "the file server has lost the file (runs/a.pt): run the same command again"),
     ],

@@ -102,7 +102,7 @@ def _generators(seed: int) -> Iterator[None]:
 def _measured(before: Coverage, model: nn.Module) -> dict[str, Any] | str:
     try:
         return before.compare(model, "it", parameters_alone=True)
-    except (InitbenchError, NotImplementedError) as error:
+    except (InitbenchError, NotImplementedError) as error:  # the latter where an init left tensors without values
         return str(error)
 
 
