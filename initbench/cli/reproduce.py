@@ -245,7 +245,7 @@ def _run(
     Raises:
         InterruptedRunError: somebody asked to stop.
     """
-    from initbench.cli.run import GO_ON, perform
+    from initbench.cli.run import GO_ON, check_out, perform
 
     console = Console(stderr=form != "table", highlight=False)
     with under_way(console, "loading torch"):
@@ -254,6 +254,7 @@ def _run(
     lacking = missing(asked.mapped.trials, asked.overrides, options["data_root"])
     if lacking:
         raise MissingDataError(_lacking(asked.table, lacking))
+    check_out(options["out"])
     outcomes = perform(_requests(asked, seeds, placebo, options), jobs, console)
     if any(outcome.state == "interrupted" for outcome in outcomes):
         raise InterruptedRunError(f"stopped when asked to; {GO_ON}; --report-only shows what is there")

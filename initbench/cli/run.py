@@ -86,7 +86,7 @@ def run(
         )
     if not skip_refused:
         check_requests(requests)
-    _check_out(study.out)
+    check_out(study.out)
     _announce(console, requests, study.protocol)
     _perform_and_tell(requests, study.jobs, console, json=json, skip_refused=skip_refused)
 
@@ -113,13 +113,14 @@ def retry(
     if not chosen:
         raise UsageError(f"{out}: no run is {' or '.join(wanted)}; see initbench status --out {out}")
     console = Console(stderr=json)
+    check_out(out)
     with under_way(console, "loading torch"):
         from initbench.harness.request import from_json
     _perform_and_tell([from_json(run.request, out=out) for run in chosen], jobs, console, json=json, skip_refused=True)
 
 
 def perform(requests: Sequence[RunRequest], jobs: int, console: Console, *, skip_refused: bool = True) -> list[Outcome]:
-    """Runs what is missing of a plan and shows how far it is. Refuses a folder that cannot be written before the first run.
+    """Runs what is missing of a plan and shows how far it is.
 
     Args:
         requests: the runs, all of them below one folder.
@@ -128,13 +129,11 @@ def perform(requests: Sequence[RunRequest], jobs: int, console: Console, *, skip
         skip_refused: whether the others are run where some cannot be.
 
     Raises:
-        InitbenchError: the folder cannot be written.
         InterruptedRunError: Ctrl-C twice: runs in hand were stopped at once.
     """
     from initbench.cli.progress import Display
     from initbench.studies.sweep import run_planned
 
-    _check_out(requests[0].out)
     try:
         with interrupt.handled(), Display(requests, console) as display:
             return run_planned(requests, jobs, display, skip_refused=skip_refused)
@@ -169,7 +168,7 @@ def _perform_and_tell(requests: Sequence[RunRequest], jobs: int, console: Consol
         sys.exit(1)
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     """Refuses a folder of runs that cannot be written, so that no run is trained whose result could not be kept.
 
     A folder that is not there yet is not made: a study that is refused leaves none.
