@@ -28,12 +28,11 @@ from initbench.stats.design import Refused, SeedDesign
 from initbench.stats.inits import summarize
 from initbench.stats.meansquares import two_way
 from initbench.stats.mrmc import crossed_difference
-from initbench.stats.pooled import combined
 from initbench.stats.power import Pilot, detectable, pilot, power, power_of
 from initbench.stats.ranks import ranking, ranks
 from initbench.stats.summary import LEVEL
 from initbench.stats.table import averaged_by_patient
-from initbench.stats.tails import Estimate, quantile
+from initbench.stats.tails import Estimate, combined, quantile
 from tests.simulated import LUNG, ORGANS
 
 Array = NDArray[np.float64]

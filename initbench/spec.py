@@ -210,8 +210,8 @@ def split_list(text: str) -> list[str]:
     return [item for item in items if item]
 
 
-def separators(text: str) -> list[int]:
-    """Where the commas are that separate the items of a list."""
+def separators(text: str, sign: str = ",") -> list[int]:
+    """Where the commas, or other signs, are that separate the items of a list: outside parentheses and quotes."""
     found: list[int] = []
     depth, index = 0, 0
     before = ","  # the last sign that is no blank
@@ -225,7 +225,7 @@ def separators(text: str) -> list[int]:
             depth += 1
         elif char in ")]":
             depth -= 1
-        elif char == "," and depth == 0:
+        elif char == sign and depth == 0:
             found.append(index)
         if not char.isspace():
             before = char

@@ -46,6 +46,10 @@ def columns(block: Block) -> list[Column]:
         Column("difference", f"vs {against} [95 %]", "Difference in Dice points, with its interval for new seeds and new cases"),
         Column("verdict", "verdict", "What the interval says, judged at 5 % over its family", text=True),
     ]
+    counted = [
+        Column("steps", "steps", "Of the init stage and of training, the mean over runs"),
+        Column("units", "units", "Of the same steps: a forward pass is one unit, a backward pass two"),
+    ]
     return [
         Column("init", "initializer", "A click shows cell, recipe, runs, devices and weights", text=True),
         Column("dice", "Dice", "Points: mean over classes, cases and seeds"),
@@ -55,6 +59,7 @@ def columns(block: Block) -> list[Column]:
         Column("best", "may be best", "No other init is surely ahead of it", text=True),
         Column("rank", "rank [95 %]", "The places that it may have, from its differences to all others"),
         Column("diverged", "div.", "Diverged runs of those with a score; they score 0"),
+        *(counted if block.has_regimens else ()),
         Column("cost", "cost", "A run's mean time; in brackets the init stage's share"),
     ]
 
@@ -70,6 +75,8 @@ def cells(block: Block, row: Row) -> dict[str, DrawnCell]:
         DrawnCell("best", leaderboard.best(found), leaderboard.best(found) if rank else None),
         DrawnCell("rank", words.place(rank.rank, rank.low, rank.high) if rank else "–", rank.rank if rank else None),
         DrawnCell("diverged", f"{found.diverged}/{found.seeds}", found.diverged),
+        DrawnCell("steps", words.number(found.runs.steps, 0), number(found.runs.steps)),
+        DrawnCell("units", words.number(found.runs.units, 0), number(found.runs.units)),
         DrawnCell("cost", cost(row), number(found.runs.seconds)),
     ]
     if item is not None:

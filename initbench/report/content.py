@@ -15,7 +15,9 @@ from initbench.choices import BASELINE
 from initbench.stats.analysis import Analysis, analyse
 from initbench.stats.blocks import POINTS, is_placebo
 from initbench.stats.design import Refused
+from initbench.stats.interactions import Judged
 from initbench.stats.table import ScoreTable
+from initbench.stats.treatments import have_regimens
 from initbench.tables import leaderboard, words
 from initbench.tables.standings import Runs, Standing, standings
 from initbench.tables.study import Study
@@ -117,6 +119,16 @@ class Block:
     def against(self) -> str | None:
         """The init that all others are compared with."""
         return self.found.against if isinstance(self.found, Analysis) else None
+
+    @property
+    def interactions(self) -> tuple[Judged, ...]:
+        """Those of its inits and regimens, where it has several of both."""
+        return self.found.interactions if isinstance(self.found, Analysis) else ()
+
+    @property
+    def has_regimens(self) -> bool:
+        """Whether some row is trained otherwise than plainly."""
+        return have_regimens(self.table.names)
 
     def number(self, row: Row) -> int:
         """Where the scores of a complete row are in the table."""

@@ -26,7 +26,7 @@ from initbench.report.sources import sources
 from initbench.report.strips import strips
 from initbench.report.subsets import subsets
 from initbench.stats.design import SCOPES
-from initbench.tables import leaderboard, words
+from initbench.tables import interactions, leaderboard, words
 from initbench.tables.study import Study
 from initbench.tables.titles import titles
 
@@ -127,6 +127,9 @@ def _values(content: Content) -> dict[str, Any]:
         "columns": cells.columns,
         "cells": cells.cells,
         "badges": cells.badges,
+        "interaction_columns": interactions.COLUMNS,
+        "interaction": interactions.cells,
+        "interaction_notes": lambda block: interactions.notes(block.interactions, SCOPES["A"]),
         "dice": words.dice,
         "difference": words.difference,
         "kind": cells.kind,

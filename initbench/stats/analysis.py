@@ -11,8 +11,10 @@ from initbench.stats.components import Components, components
 from initbench.stats.design import SCOPES, Refused, Scope, SeedDesign
 from initbench.stats.families import family
 from initbench.stats.inits import InitSummary, summarize
+from initbench.stats.interactions import Judged, Scores, judge
 from initbench.stats.ranks import InitRank, ranking
 from initbench.stats.table import ScoreTable
+from initbench.stats.treatments import compared_with
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Analysis:
         components: without placebos, which are no other init.
         comparison: of all inits with `against`, or of all pairs; each difference in its own family.
         ranking: by falling mean, without placebos.
+        interactions: of inits and regimens, where the block has several of both.
     """
 
     table: ScoreTable
@@ -33,6 +36,7 @@ class Analysis:
     components: Components | Refused
     comparison: Comparison
     ranking: tuple[InitRank, ...] | Refused
+    interactions: tuple[Judged, ...]
 
 
 def analyse(
@@ -52,6 +56,7 @@ def analyse(
         components=spread(table),
         comparison=verdicts(table, scope=scope, against=against, margin=margin),
         ranking=ranking(own.by_patient, own.inits, own.design),
+        interactions=judge([Scores(table.by_patient, table.design)], table.inits, margin, withheld=_reasons(table)),
     )
 
 
@@ -80,22 +85,38 @@ def verdicts(
         seeds: `nested` to ignore that runs share seeds; by default as the table has them.
         margin: Dice points of the equivalence tests.
     """
-    reasons = {item.init: f"{item.init}: {item.reason}" for item in table.withheld}
+    reasons = _reasons(table)
     design = seeds or table.design
     everything = reasons.get(against or "") or table.refused
     if everything:
         others = [init for init in table.names if init != against]
-        differences = tuple(untestable_difference((init, against or ""), scope, math.nan, everything) for init in others)
+        differences = tuple(_untestable(init, against, scope, everything) for init in others)
         return Comparison(scope, SCOPES[scope], design, margin, differences, Refused(everything))
     control = against if against in table.inits else None
     found = compare(table.by_patient, table.inits, scope=scope, seeds=design, against=control, margin=margin)
-    missing = [untestable_difference((init, control or ""), scope, math.nan, reason) for init, reason in reasons.items()]
-    return replace(found, differences=(*found.differences, *missing))
+    missing = [_untestable(init, control, scope, reason) for init, reason in reasons.items()]
+    alone = []
+    for init in table.inits:
+        own = compared_with(init, control) if control else init
+        if own not in table.inits:
+            alone.append(_untestable(init, control, scope, reasons.get(own, f"{own} is not in this block")))
+    return replace(found, differences=(*found.differences, *missing, *alone))
+
+
+def _reasons(table: ScoreTable) -> dict[str, str]:
+    """Why each withheld row gets no verdict."""
+    return {item.init: f"{item.init}: {item.reason}" for item in table.withheld}
+
+
+def _untestable(init: str, against: str | None, scope: Scope, reason: str) -> Difference:
+    """A row less the one that it is compared with, which the block cannot decide."""
+    control = compared_with(init, against) if against else ""
+    return untestable_difference((init, control), scope, math.nan, reason)
 
 
 def pair(table: ScoreTable, first: str, second: str, *, scope: Scope = "A", margin: float = MARGIN) -> Difference:
     """`first` minus `second` of a block, in the family that the pair belongs to in every table."""
-    reasons = {item.init: f"{item.init}: {item.reason}" for item in table.withheld}
+    reasons = _reasons(table)
     reason = reasons.get(first) or reasons.get(second) or table.refused
     if reason:
         return untestable_difference((first, second), scope, math.nan, reason)

@@ -1,13 +1,14 @@
-"""What may be compared with what: runs that share everything but the init are a block."""
+"""What may be compared with what: runs that share everything but the init and the regimen are a block."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pandas as pd
 
-from initbench.choices import BASELINE
 from initbench.datasets.known import PATIENTS_OF, SHORT_NAMES
+from initbench.stats.treatments import Treatment, treatment, treatments
 
 PLACEBO = "default(construct='other')"  # the one that `run` adds to a study
 POINTS = 100.0  # Dice points
@@ -38,17 +39,25 @@ def patients(dataset: str) -> str:
     return PATIENTS_OF.get(name, name)
 
 
-def is_placebo(init: str) -> bool:
-    """Whether an init is the default drawn again: it differs from `default` by luck alone."""
-    return init.startswith(f"{BASELINE}(construct=")
+def is_placebo(name: str) -> bool:
+    """Whether an init or a row is a placebo, the default drawn again: it differs from `default` by luck alone."""
+    return treatment(name).is_placebo
 
 
-def by_init(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The runs of each init. Two cells of one name (an older revision, another plug-in) are two rows: the one with most runs
-    keeps the name, the others carry their cell id.
+def by_treatment(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The runs of each treatment, by the name of its row.
+
+    Two cells of one name (an older revision, another plug-in) are two rows: the one with most runs keeps the name, the others
+    carry their cell id.
     """
+    places: dict[Treatment, list[int]] = {}
+    for place, of_run in enumerate(treatments(frame)):
+        places.setdefault(of_run, []).append(place)
     found: list[tuple[str, pd.DataFrame]] = []
-    for init, group in frame.groupby("init", sort=True):
-        cells = sorted(((str(cell), runs) for cell, runs in group.groupby("cell")), key=lambda item: (-len(item[1]), item[0]))
-        found += [(str(init) if i == 0 else f"{init} #{cell[:6]}", runs) for i, (cell, runs) in enumerate(cells)]
+    for own, rows in sorted(places.items()):
+        groups = [(str(cell), runs) for cell, runs in frame.iloc[rows].groupby("cell")]
+        cells = sorted(groups, key=lambda item: (-len(item[1]), item[0]))
+        for number, (cell, runs) in enumerate(cells):
+            named = replace(own, init=f"{own.init} #{cell[:6]}") if number else own
+            found.append((named.name, runs))
     return found

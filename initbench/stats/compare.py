@@ -24,6 +24,7 @@ from initbench.stats.scale import DIFFERENCE, cut
 from initbench.stats.summary import LEVEL, Interval
 from initbench.stats.tails import Estimate, equivalence, one_source, quantile, two_sided
 from initbench.stats.testable import untestable
+from initbench.stats.treatments import compared_with
 
 Verdict = Literal[
     "better", "worse", "equivalent", "equivalent, but above 0", "equivalent, but below 0", "undecided", "untestable"
@@ -127,7 +128,8 @@ def compare(
         inits: names along the first axis.
         scope: what the claim is about.
         seeds: crossed or nested in inits.
-        against: the init that all others are compared with; all pairs by default.
+        against: the init that all others are compared with; all pairs by default. A placebo is compared with `default` under its
+            own regimen, where the block has it.
         margin: Dice points of the equivalence tests.
 
     Raises:
@@ -159,8 +161,9 @@ def _check_margin(margin: float) -> None:
 def _pairs(inits: Sequence[str], against: str | None) -> list[tuple[int, int]]:
     if against is None:
         return list(combinations(range(len(inits)), 2))
-    control = list(inits).index(against)
-    return [(i, control) for i in range(len(inits)) if i != control]
+    place = {name: i for i, name in enumerate(inits)}
+    controls = {name: compared_with(name, against) for name in inits if name != against}
+    return [(place[name], place[control]) for name, control in controls.items() if control in place]
 
 
 _Pair = tuple[Array, Array, tuple[str, str], Family]

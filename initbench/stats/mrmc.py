@@ -6,6 +6,8 @@ studies, computed at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from initbench.stats.design import Array
@@ -31,16 +33,25 @@ def nested_difference(a: Array, b: Array) -> Estimate:
 
     V = 2 (MS_R(T) + max(MS_TC − MS_E, 0)) / (S C), with 2 (S − 1) degrees of freedom of the seeds.
     """
-    S, C = a.shape[-2:]
-    # Sums of two numbers, which do not depend on their order: `b` minus `a` is the same to the last bit.
-    of_a, of_b = two_way(a), two_way(b)
-    seeds = (of_a[0].value + of_b[0].value) / 2
-    rest = (of_a[2].value + of_b[2].value) / 2
-    cases = two_way(a - b)[1].value / 2
-    noise, share, tail_share = shares(seeds, cases, rest)
-    error = np.sqrt(2 * noise / (S * C))
-    value = a.mean((-2, -1)) - b.mean((-2, -1))
-    return Estimate(value, error, share, tail_share, np.asarray(2.0 * (S - 1)), np.asarray(C - 1.0))
+    return nested_contrast([a], [b])
+
+
+def nested_contrast(plus: Sequence[Array], minus: Sequence[Array]) -> Estimate:
+    """Sum of the means of `plus` less those of `minus`, each [..., seed, case], with seeds of their own.
+
+    V = (Σ MS_S + max(MS_C − Σ MS_E, 0)) / (S C), where MS_C is of the contrast and the sums are over all scores.
+    """
+    S, C = plus[0].shape[-2:]
+    scores = [*plus, *minus]
+    # Sums of two numbers do not depend on their order: `b` minus `a` is the same to the last bit.
+    squares = [two_way(y) for y in scores]
+    of_seeds = np.sum([own[0].value for own in squares], axis=0)
+    rest = np.sum([own[2].value for own in squares], axis=0)
+    of_cases = two_way(sum(plus[1:], plus[0]) - sum(minus[1:], minus[0]))[1].value
+    noise, share, tail_share = shares(of_seeds, of_cases, rest)
+    value = sum(y.mean((-2, -1)) for y in plus) - sum(y.mean((-2, -1)) for y in minus)
+    df_seeds = np.asarray(float(len(scores) * (S - 1)))
+    return Estimate(np.asarray(value), np.sqrt(noise / (S * C)), share, tail_share, df_seeds, np.asarray(C - 1.0))
 
 
 def shares(seeds: Array, cases: Array, rest: Array) -> tuple[Array, Array, Array]:

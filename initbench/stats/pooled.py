@@ -14,13 +14,15 @@ from initbench.choices import BASELINE, MARGIN
 from initbench.stats.across import Friedman, friedman
 from initbench.stats.blocks import is_placebo, patients
 from initbench.stats.compare import Difference, evaluated, untestable_difference
-from initbench.stats.design import SCOPES, Array, Flags, Refused, SeedDesign
+from initbench.stats.design import SCOPES, Array, Flags, Refused
 from initbench.stats.families import family
+from initbench.stats.interactions import Judged, Scores, judge
 from initbench.stats.mrmc import crossed_difference, nested_difference
 from initbench.stats.ranks import ranks
 from initbench.stats.table import ScoreTable
-from initbench.stats.tails import Estimate
+from initbench.stats.tails import combined
 from initbench.stats.testable import untestable
+from initbench.stats.treatments import compared_with
 
 CLAIM = SCOPES["A"].replace("this training set", "these data sets and backbones")
 
@@ -56,6 +58,7 @@ class Pooled:
         datasets: names of their data sets.
         left_out: inits that are not complete in every block, each with the first such block and why.
         friedman: whether the inits rank alike over data sets.
+        interactions: of inits and regimens, where the blocks have both.
     """
 
     inits: tuple[PooledInit, ...]
@@ -64,6 +67,7 @@ class Pooled:
     datasets: tuple[str, ...]
     left_out: Mapping[str, str]
     friedman: Friedman | Refused
+    interactions: tuple[Judged, ...]
 
 
 def pool(tables: Sequence[ScoreTable], against: str = BASELINE, margin: float = MARGIN) -> Pooled | Refused:
@@ -108,6 +112,7 @@ def pool(tables: Sequence[ScoreTable], against: str = BASELINE, margin: float = 
         datasets=tuple(dict.fromkeys(sets)),
         left_out=left_out,
         friedman=friedman(means[:, schemes], sets),
+        interactions=judge(studies, common, margin, problem=problem),
     )
 
 
@@ -165,14 +170,6 @@ def _twice(tables: Sequence[ScoreTable]) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class _Study:
-    """The runs of a data set, averaged over its backbones: y [init, seed, case]."""
-
-    y: Array
-    design: SeedDesign
-
-
 def _by_dataset(tables: Sequence[ScoreTable]) -> list[list[ScoreTable]]:
     found: dict[tuple[Any, ...], list[ScoreTable]] = {}
     for table in tables:
@@ -180,80 +177,45 @@ def _by_dataset(tables: Sequence[ScoreTable]) -> list[list[ScoreTable]]:
     return list(found.values())
 
 
-def _averaged(tables: Sequence[ScoreTable]) -> _Study | Refused:
+def _averaged(tables: Sequence[ScoreTable]) -> Scores | Refused:
     first = tables[0]
     name = first.block["dataset"]
     if any(table.cases != first.cases for table in tables):
         return Refused(f"{name}: the blocks have other cases")
     if any(table.seeds != first.seeds or table.design != first.design for table in tables):
         return Refused(f"{name}: the blocks have other seeds; compare those that all have")
-    return _Study(np.mean([table.by_patient for table in tables], axis=0), first.design)
+    return Scores(np.mean([table.by_patient for table in tables], axis=0), first.design)
 
 
 def _differences(
-    studies: Sequence[_Study], inits: Sequence[str], control: str, margin: float, problem: str
+    studies: Sequence[Scores], inits: Sequence[str], control: str, margin: float, problem: str
 ) -> dict[str, Difference]:
     """Of every init to the control, each judged in its family."""
     found = {}
     for init in inits:
-        if init != control:
-            found[init] = _difference(studies, inits, (init, control), margin, problem)
+        if init == control:
+            continue
+        own = compared_with(init, control)
+        if own in inits:
+            found[init] = _difference(studies, inits, (init, own), margin, problem)
+        else:
+            found[init] = untestable_difference((init, own), "A", math.nan, f"{own} is not complete in every block")
     return found
 
 
 def _difference(
-    studies: Sequence[_Study], inits: Sequence[str], names: tuple[str, str], margin: float, problem: str
+    studies: Sequence[Scores], inits: Sequence[str], names: tuple[str, str], margin: float, problem: str
 ) -> Difference:
     i, j = (list(inits).index(name) for name in names)
     of = family(*names, inits)
-    reasons = [problem, *(untestable(study.y[i], study.y[j], "A", study.design) for study in studies)]
+    reasons = [problem, *(untestable(study.y[i], study.y[j], "A", study.seeds) for study in studies)]
     value = float(np.mean([study.y[i].mean() - study.y[j].mean() for study in studies])) if studies else math.nan
     reason = next(filter(None, reasons), "")
     if reason:
         return untestable_difference(names, "A", value, reason, of)
     estimates = []
     for study in studies:
-        crossed = study.design == "crossed"
+        crossed = study.seeds == "crossed"
         a, b = study.y[i], study.y[j]
         estimates.append(crossed_difference(a - b) if crossed else nested_difference(a, b))
     return evaluated([names], [of], "A", combined(estimates).spread(1), margin)[0]
-
-
-def combined(estimates: Sequence[Estimate]) -> Estimate:
-    """Returns the mean of independent estimates.
-
-    Squared errors add up. The parts of the seeds and of the cases each get the degrees of freedom of a sum (Satterthwaite).
-    """
-    variances = np.array([float(item.error) ** 2 for item in estimates])
-    own_shares = np.array([float(item.share) for item in estimates])
-    tail_shares = np.array([float(item.tail_share) for item in estimates])
-    seeds = variances * own_shares
-    # The cases of each study with their least share, as they count in the tails.
-    cases = np.array([_others(own, share) for own, share in zip(seeds, tail_shares, strict=True)])
-    whole = float(variances.sum())
-    share, tail_share = 1.0, 1.0
-    if whole > 0:
-        share = float(seeds.sum()) / whole
-        tail_share = float(seeds.sum() / (seeds.sum() + cases.sum()))
-    freedoms_of_seeds = [float(item.df_seeds) for item in estimates]
-    freedoms_of_cases = [float(item.df_cases) for item in estimates]
-    return Estimate(
-        value=np.mean([item.value for item in estimates], axis=0),
-        error=np.asarray(math.sqrt(whole) / len(estimates)),
-        share=np.asarray(share),
-        tail_share=np.asarray(tail_share),
-        df_seeds=np.asarray(_summed_freedom(seeds, freedoms_of_seeds)),
-        df_cases=np.asarray(_summed_freedom(cases, freedoms_of_cases)),
-    )
-
-
-def _others(own: float, share: float) -> float:
-    """The rest of a whole of which `own` is the `share`."""
-    return own * (1 - share) / share if share > 0 else 0.0
-
-
-def _summed_freedom(parts: Array, freedoms: Sequence[float]) -> float:
-    """Degrees of freedom of a sum of variances: (Σ v)² / Σ (v² / df); the fewest of any where all are 0."""
-    if not parts.any():
-        return min(freedoms)
-    return float(parts.sum() ** 2 / (parts**2 / np.array(freedoms)).sum())

@@ -16,7 +16,7 @@ import pandas as pd
 from initbench.choices import DicePolicy
 from initbench.dice import dice_of_counts
 from initbench.errors import DataError, UsageError
-from initbench.stats.blocks import BLOCK, MARK, POINTS, by_init, is_placebo
+from initbench.stats.blocks import BLOCK, MARK, POINTS, by_treatment, is_placebo
 from initbench.stats.classes import choose
 from initbench.stats.design import Array, Flags, SeedDesign
 
@@ -63,7 +63,7 @@ class ScoreTable:
 
     Attributes:
         block: dataset, split, backbone, variant, size, budget, steps, precision, recipe and protocol, which all inits share.
-        inits: names along the first axis of `y`; complete inits alone.
+        inits: names of rows along the first axis of `y`, each an init under a regimen (see `treatments`); complete ones alone.
         cells: the cell of each, which its runs carry.
         seeds: seeds of every init along the second axis, [init][seed].
         design: `crossed` where all inits have the same seeds, `nested` where no two share one.
@@ -199,7 +199,7 @@ def score_tables(
             block = {**dict(zip(BLOCK, key, strict=True)), "protocol": protocol}
             if MARK in frame:
                 block[MARK] = str(frame[MARK].iloc[0])
-            groups = by_init(frame[frame["protocol"].isin([protocol, "any"])])
+            groups = by_treatment(frame[frame["protocol"].isin([protocol, "any"])])
             runs_of = {init: _by_seed(init, group, scored) for init, group in groups}
             narrowed = _narrowed(runs_of) if shared else None
             if narrowed and narrowed.seeds:

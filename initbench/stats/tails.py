@@ -12,6 +12,8 @@ added. `benchmarks/coverage.py` measures both:
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,3 +99,43 @@ def equivalence(estimate: Estimate, margin: float) -> Array:
     """
     room = (margin - np.abs(estimate.value)) / estimate.error
     return np.asarray(np.where(room > 0, probability(estimate, np.maximum(room, 0.0)), 1.0), np.float64)
+
+
+def combined(estimates: Sequence[Estimate]) -> Estimate:
+    """Returns the mean of independent estimates.
+
+    Squared errors add up. The parts of the seeds and of the cases each get the degrees of freedom of a sum (Satterthwaite).
+    """
+    variances = np.array([float(item.error) ** 2 for item in estimates])
+    own_shares = np.array([float(item.share) for item in estimates])
+    tail_shares = np.array([float(item.tail_share) for item in estimates])
+    seeds = variances * own_shares
+    # The cases of each study with their least share, as they count in the tails.
+    cases = np.array([_others(own, share) for own, share in zip(seeds, tail_shares, strict=True)])
+    whole = float(variances.sum())
+    share, tail_share = 1.0, 1.0
+    if whole > 0:
+        share = float(seeds.sum()) / whole
+        tail_share = float(seeds.sum() / (seeds.sum() + cases.sum()))
+    freedoms_of_seeds = [float(item.df_seeds) for item in estimates]
+    freedoms_of_cases = [float(item.df_cases) for item in estimates]
+    return Estimate(
+        value=np.mean([item.value for item in estimates], axis=0),
+        error=np.asarray(math.sqrt(whole) / len(estimates)),
+        share=np.asarray(share),
+        tail_share=np.asarray(tail_share),
+        df_seeds=np.asarray(_summed_freedom(seeds, freedoms_of_seeds)),
+        df_cases=np.asarray(_summed_freedom(cases, freedoms_of_cases)),
+    )
+
+
+def _others(own: float, share: float) -> float:
+    """The rest of a whole of which `own` is the `share`."""
+    return own * (1 - share) / share if share > 0 else 0.0
+
+
+def _summed_freedom(parts: Array, freedoms: Sequence[float]) -> float:
+    """Degrees of freedom of a sum of variances: (Σ v)² / Σ (v² / df); the fewest of any where all are 0."""
+    if not parts.any():
+        return min(freedoms)
+    return float(parts.sum() ** 2 / (parts**2 / np.array(freedoms)).sum())

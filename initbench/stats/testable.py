@@ -8,6 +8,9 @@ from initbench.stats.design import Array, Scope, SeedDesign
 
 _ONE_SEED = "with one seed a difference of inits cannot be told from one of seeds"
 _ONE_CASE = "with one reported case (or patient) nothing can be said of new ones"
+_ANOTHER_QUESTION = f"{_ONE_CASE}; new seeds on this one are another question, which `initbench compare` answers"
+_NO_SEED = "all runs of an init score the same on every case: its seed is not in effect, or all of them diverged"
+_SAME_DIFFERENCE = "the difference is the same for every seed: no variance over seeds to test it against"
 
 
 def untestable(a: Array, b: Array, scope: Scope, seeds: SeedDesign) -> str:
@@ -16,16 +19,28 @@ def untestable(a: Array, b: Array, scope: Scope, seeds: SeedDesign) -> str:
     if scope != "C" and S < 2:
         return _ONE_SEED
     if scope != "B" and C < 2:
-        return f"{_ONE_CASE}; new seeds on this one are another question, which `initbench compare` answers"
+        return _ANOTHER_QUESTION
     if scope == "C":
         d = (a - b).mean(0)
         return "the difference is the same on every case" if tiny(d - d.mean(), np.stack([a, b])) else ""
     if _same_runs(a) or _same_runs(b):
-        return "all runs of an init score the same on every case: its seed is not in effect, or all of them diverged"
+        return _NO_SEED
     both = np.stack([a, b])
-    if tiny(seed_effects(both.mean(-1), seeds), both):
-        return "the difference is the same for every seed: no variance over seeds to test it against"
-    return ""
+    return _SAME_DIFFERENCE if tiny(seed_effects(both.mean(-1), seeds), both) else ""
+
+
+def untestable_interaction(rows: Array, seeds: SeedDesign) -> str:
+    """Why the first two of four rows [row, seed, case] less the others cannot be judged; empty where they can."""
+    S, C = rows.shape[1:]
+    if S < 2:
+        return _ONE_SEED
+    if C < 2:
+        return _ANOTHER_QUESTION
+    if any(map(_same_runs, rows)):
+        return _NO_SEED
+    gain, usual = rows[0] - rows[2], rows[3] - rows[1]
+    effects = seed_effects(np.stack([gain, usual]).mean(-1), seeds)
+    return _SAME_DIFFERENCE if tiny(effects, rows) else ""
 
 
 def undecidable(inits: int, seeds: int, patients: int) -> str:

@@ -15,7 +15,7 @@ from initbench.stats.table import ScoreTable, class_scores, false_positives
 from initbench.tables import words
 from initbench.tables.sheet import Sheet
 from initbench.tables.study import Study
-from initbench.tables.titles import columns, settings, title
+from initbench.tables.titles import columns, named, settings, title
 
 _SAID: dict[Metric, str] = {
     "dice": "Dice points",
@@ -103,7 +103,13 @@ def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metri
         for name in wide.columns:
             mean, sd = means.loc[cell, name], spreads.loc[cell, name]
             row.append(_cell(mean, sd))
-            own = {"init": cells[cell], "metric": metric, "class": str(name), "mean": _number(mean), "sd": _number(sd)}
+            own = {
+                **named(cells[cell], cells.values()),
+                "metric": metric,
+                "class": str(name),
+                "mean": _number(mean),
+                "sd": _number(sd),
+            }
             values.append({**block, **own, "seeds": int(seeds[cell])})
         rows.append(tuple(row))
     policy = ""
@@ -151,7 +157,7 @@ def _false_positives(table: ScoreTable, found: pd.DataFrame, cells: dict[str, st
         values=tuple(
             {
                 **columns(table.block),
-                "init": init,
+                **named(init, cells.values()),
                 "absent": absent,
                 "rate": rate,
                 "voxels": voxels,

@@ -10,18 +10,20 @@ from initbench.choices import BASELINE, MARGIN
 from initbench.errors import UsageError
 from initbench.stats.analysis import Analysis, analyse, verdicts
 from initbench.stats.components import Component, Components
-from initbench.stats.design import Refused
+from initbench.stats.design import SCOPES, Refused
 from initbench.stats.ranks import InitRank, tie_letters
 from initbench.stats.table import ScoreTable
+from initbench.stats.treatments import have_regimens, treatment
 from initbench.tables import words
+from initbench.tables.interactions import interaction_sheet
 from initbench.tables.sheet import Sheet
 from initbench.tables.standings import Runs, Standing, standings
 from initbench.tables.study import Study
-from initbench.tables.titles import columns, settings, title
+from initbench.tables.titles import columns, named, settings, title
 
 
 def leaderboard_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN, *, letters: bool = False) -> list[Sheet]:
-    """A sheet for every block, and below the last one what the columns mean.
+    """A sheet for every block, below it its interactions where it has some, and below the last one what the columns mean.
 
     Args:
         study: the runs and their scores.
@@ -31,7 +33,13 @@ def leaderboard_sheets(study: Study, against: str = BASELINE, margin: float = MA
     """
     check_control(study, against)
     of_cell = study.of_cell
-    made = [sheet(table, of_cell, analyse(table, against=against, margin=margin), letters=letters) for table in study.tables]
+    made = []
+    for table in study.tables:
+        found = analyse(table, against=against, margin=margin)
+        made.append(sheet(table, of_cell, found, letters=letters))
+        if isinstance(found, Analysis) and found.interactions:
+            about = (title(table.block), settings(table.block))
+            made.append(interaction_sheet(*about, found.interactions, SCOPES["A"], columns(table.block)))
     if made:
         cells = [cell for each in made for row in each.rows for cell in row]
         notes = [*made[-1].notes, *words.marked(cells), *legend(study, against, margin, letters=letters)]
@@ -68,6 +76,12 @@ def legend(study: Study, against: str, margin: float, *, letters: bool = False) 
     if letters:
         lines.append("tie: two inits share a letter if their difference is not told from 0, each pair judged as in every table.")
     lines.append("div.: diverged runs, which score 0. cost: a run's mean time, and the init stage's share of it.")
+    if any(have_regimens(table.names) for table in study.tables):
+        lines.append(
+            "init + regimen: the init, trained under the regimen; an init alone is trained plainly. (compute): with as many "
+            "units as plain training, so with fewer steps. steps, units: of the init stage and of training, the mean over runs; "
+            "a forward pass is one unit, a backward pass two."
+        )
     return tuple(lines)
 
 
@@ -94,13 +108,14 @@ def sheet(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | Refu
     against = found.against if isinstance(found, Analysis) else None
     ties = _ties(table, found) if letters else None
     compared = [] if against is None else [f"vs {words.label(against)} [95 %]"]
-    headers = ["initializer", "Dice [95 %]", "seed SD [95 %]", *compared, "may be best", "rank", "div.", "cost"]
+    counted = ["steps", "units"] if have_regimens(table.names) else []
+    headers = ["initializer", "Dice [95 %]", "seed SD [95 %]", *compared, "may be best", "rank", "div.", *counted, "cost"]
     if ties is not None:
         headers.insert(0, "tie")
     seeds = len(table.seeds[0]) if table.seeds else 0
     cells = []
     for row in rows:
-        own = _cells(row, against)
+        own = _cells(row, against, counted=bool(counted))
         cells.append(own if ties is None else (ties.get(row.init, ""), *own))
     return Sheet(
         title=title(table.block),
@@ -120,9 +135,11 @@ def _ties(table: ScoreTable, found: Analysis | Refused) -> dict[str, str]:
     return tie_letters(verdicts(table.schemes(), against=None), [row.init for row in found.ranking])
 
 
-def _cells(row: Standing, against: str | None) -> tuple[str, ...]:
+def _cells(row: Standing, against: str | None, *, counted: bool) -> tuple[str, ...]:
+    """The row of an init for people; `counted`: whether with its steps and units."""
     share = "" if math.isnan(row.runs.init_share) or row.runs.init_share < 0.005 else f" ({100 * row.runs.init_share:.0f} % init)"
     compared = () if against is None else (_compared(row),)
+    numbers = (words.number(row.runs.steps, 0), words.number(row.runs.units, 0)) if counted else ()
     return (
         words.label(row.init),
         words.dice(row.dice),
@@ -131,6 +148,7 @@ def _cells(row: Standing, against: str | None) -> tuple[str, ...]:
         best(row),
         words.place(row.rank.rank, row.rank.low, row.rank.high) if row.rank else "–",
         f"{row.diverged}/{row.seeds}",
+        *numbers,
         f"{words.duration(row.runs.seconds)}{share}",
     )
 
@@ -150,19 +168,21 @@ def _compared(row: Standing) -> str:
 
 
 def headline(table: ScoreTable, found: Analysis | Refused) -> str:
-    """The answer of a block: how much the choice of the init moves Dice, beside what another seed does."""
+    """The answer of a block: how much the choice of the row moves Dice, beside what another seed does."""
+    choice, rows = ("the init and the regimen", "rows") if have_regimens(table.names) else ("the init", "inits")
     if isinstance(found, Refused):
-        return f"How much the init moves Dice cannot be told: {found.reason}."
+        return f"How much {choice} moves Dice cannot be told: {found.reason}."
     parts = found.components
     if isinstance(parts, Refused):
-        return f"How much the init moves Dice cannot be told: {parts.reason}."
+        return f"How much {choice} moves Dice cannot be told: {parts.reason}."
     seed = f"retraining with another seed moves it by {words.sd(parts.retraining.sd)}"
     if parts.init is None or parts.wins is None:
-        return f"How much the init moves Dice cannot be told from one init; {seed}."
+        return f"How much {choice} moves Dice cannot be told from one init; {seed}."
     told = _told_apart(table, found)
     wins = parts.wins
+    spread = _between(parts.init, parts.inits, rows, told=told)
     return (
-        f"Choosing the init moves Dice by an SD of {_between(parts.init, parts.inits, told=told)}; {seed}. Of two inits trained "
+        f"Choosing {choice} moves Dice by an SD of {spread}; {seed}. Of two {rows} trained "
         f"once each, with seeds of their own, the truly better one wins in {100 * wins.value:.0f} % of pairs "
         f"({100 * wins.low:.0f} to {100 * wins.high:.0f})."
     )
@@ -175,13 +195,20 @@ def _told_apart(table: ScoreTable, found: Analysis) -> bool:
     return any(row.low > 1 for row in found.ranking)
 
 
-def _between(part: Component, inits: int, *, told: bool) -> str:
-    """The between-init SD in words; `told`: whether some difference of two of the inits is told from 0."""
+def _between(part: Component, number: int, rows: str, *, told: bool) -> str:
+    """The between-init SD in words.
+
+    Args:
+        part: the component.
+        number: of rows.
+        rows: what they are called.
+        told: whether some difference of two of them is told from 0.
+    """
     found = part.sd
     if found.low > 0:
         return f"{words.sd(found)} points"
-    known = "some inits differ" if told else "not told from 0"
-    with_two = f"with {inits} inits " if inits == 2 else ""
+    known = f"some {rows} differ" if told else "not told from 0"
+    with_two = f"with {number} {rows} " if number == 2 else ""
     return f"{words.number(found.value, 1)} points ({known}; {with_two}it may be anything up to {words.number(found.high, 1)})"
 
 
@@ -205,6 +232,7 @@ def notes(table: ScoreTable, found: Analysis | Refused, rows: Sequence[Standing]
         lines += [f"Untestable: {reason}." for reason in reasons if reason not in withheld and not one_seed]
         lines += _unranked(found)
         lines += _placebo(rows)
+        lines += words.placebos_of_regimens(table.inits, found.against)
     if table.patients is None and table.cases:
         lines.append(
             "These runs do not say which patient a case is of, so each case counts as one. Where patients have several cases the "
@@ -255,6 +283,8 @@ def _of_row(row: Standing, control: str | None) -> list[str]:
     lines += [f"Warning: {name}: {path} is kept off, see `initbench verify {path}`." for path in row.runs.invalid]
     if row.runs.taps_left_out:
         lines.append(f"{name}: encoder levels that are not asked, as they leave no two slabs to order: {row.runs.taps_left_out}.")
+    if row.runs.regimen_says:
+        lines.append(f"{name}: {row.runs.regimen_says.removesuffix('.')}.")
     if row.runs.external:
         lines.append(f"{name}: conditional on these weights, one draw for all seeds; external data.")
     return lines
@@ -264,18 +294,20 @@ def _placebo(rows: Sequence[Standing]) -> list[str]:
     """What the placebo shows of the study itself."""
     lines = []
     for row in rows:
-        if row.role != "placebo" or row.difference is None or row.difference.second != BASELINE:
+        if row.role != "placebo" or row.difference is None:
             continue
-        verdict = row.difference.verdict
+        default, verdict = row.difference.second, row.difference.verdict
+        if default != treatment(row.init).default.name:
+            continue
         if row.difference.told_from_0:
             lines.append(
-                f"Warning: the placebo ({row.init}) comes out {verdict}. It differs from default by luck alone: 1 study in 20 "
+                f"Warning: the placebo ({row.init}) comes out {verdict}. It differs from {default} by luck alone: 1 study in 20 "
                 "shows this; if more of yours do, something else than the init differs between their runs."
             )
         elif verdict != "untestable":
             hidden = row.difference.estimate.high - row.difference.estimate.value
             lines.append(
-                f"The placebo, default drawn again ({row.init}), comes out {verdict}. From these runs no difference below "
+                f"The placebo, {default} drawn again ({row.init}), comes out {verdict}. From these runs no difference below "
                 f"{words.number(hidden, 1)} points could have been told, so a smaller fault of the study would stay hidden."
             )
     return lines
@@ -288,7 +320,7 @@ def _values(
     values: dict[str, object] = {
         **columns(table.block),
         "place": place,
-        "init": row.init,
+        **named(row.init, table.names),
         "init_protocol": row.runs.protocol,
         "role": row.role,
     }
@@ -311,6 +343,7 @@ def _values(
         "failed": row.runs.failed,
         "seconds": row.runs.seconds,
         "init_share_of_seconds": row.runs.init_share,
+        **_counted(row.runs, table),
         "changed_share": row.runs.changed_share,
         **spread_values(found.components if isinstance(found, Analysis) else found),
         "policy": table.policy,
@@ -318,6 +351,11 @@ def _values(
     if row.reason:
         values["reason"] = row.reason
     return values
+
+
+def _counted(runs: Runs, table: ScoreTable) -> dict[str, object]:
+    """Steps and units of training for machines, where a block has regimens."""
+    return {"steps_made": runs.steps, "units": runs.units} if have_regimens(table.names) else {}
 
 
 def _place_values(rank: InitRank | None) -> dict[str, object]:

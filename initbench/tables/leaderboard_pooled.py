@@ -12,11 +12,13 @@ from initbench.stats.design import Refused
 from initbench.stats.pooled import CLAIM, Pooled, PooledInit, pool
 from initbench.stats.summary import LEVEL
 from initbench.stats.table import ScoreTable
+from initbench.stats.treatments import have_regimens
 from initbench.tables import words
+from initbench.tables.interactions import interaction_sheet
 from initbench.tables.leaderboard import check_control
 from initbench.tables.sheet import Sheet
 from initbench.tables.study import Study
-from initbench.tables.titles import titles, variant
+from initbench.tables.titles import named, titles, variant
 
 _ALWAYS = ("size", "budget", "protocol", "precision", "fixed_streams")
 _KEYS: dict[Grouping, tuple[str, ...]] = {
@@ -36,7 +38,7 @@ def pooled_sheets(study: Study, by: Grouping, against: str = BASELINE, margin: f
         margin: Dice points within which two inits are equivalent.
     """
     check_control(study, against)
-    made = [_sheet(tables, by, against, margin) for tables in grouped(study.tables, by)]
+    made = [made for tables in grouped(study.tables, by) for made in _sheets(tables, by, against, margin)]
     if made:
         marks = words.marked(cell for each in made for row in each.rows for cell in row)
         made[-1] = replace(made[-1], notes=(*made[-1].notes, *marks))
@@ -52,14 +54,15 @@ def grouped(tables: Sequence[ScoreTable], by: Grouping) -> list[list[ScoreTable]
     return list(groups.values())
 
 
-def _sheet(tables: Sequence[ScoreTable], by: Grouping, against: str, margin: float) -> Sheet:
+def _sheets(tables: Sequence[ScoreTable], by: Grouping, against: str, margin: float) -> list[Sheet]:
+    """The table of a group of blocks, and below it its interactions where it has some."""
     block = tables[0].block
     found = pool(tables, against, margin)
     name, subtitle = _title(block, by), extent(tables, by)
     if isinstance(found, Refused):
-        return Sheet(name, subtitle, ("initializer",), (), (f"Not pooled: {found.reason}.",), ())
+        return [Sheet(name, subtitle, ("initializer",), (), (f"Not pooled: {found.reason}.",), ())]
     compared = (f"vs {words.label(found.against)} [95 %]", "verdict") if found.against else ()
-    return Sheet(
+    rows = Sheet(
         title=name,
         subtitle=subtitle,
         columns=("initializer", "Dice", *compared, "mean rank", "first in", "div."),
@@ -67,6 +70,9 @@ def _sheet(tables: Sequence[ScoreTable], by: Grouping, against: str, margin: flo
         notes=(*_notes(found), *narrowed(tables)),
         values=tuple(_values(row, found, block, by) for row in found.inits),
     )
+    if not found.interactions:
+        return [rows]
+    return [rows, interaction_sheet(name, subtitle, found.interactions, CLAIM, _group(found, block, by))]
 
 
 def _title(block: Mapping[str, Any], by: Grouping) -> str:
@@ -125,6 +131,7 @@ def _notes(found: Pooled) -> tuple[str, ...]:
             f"Differences to {words.label(found.against)} in Dice points, averaged over backbones, then over data sets, for "
             f"{CLAIM}.{_judged(found)} div.: diverged runs, which score 0."
         )
+    notes += words.placebos_of_regimens((row.init for row in found.inits), found.against)
     test = found.friedman
     if isinstance(test, Refused):
         notes.append(f"Other data sets: {test.reason}.")
@@ -145,12 +152,20 @@ def _judged(found: Pooled) -> str:
     return f" Intervals and verdicts: judged {said}{placebo}."
 
 
+def _group(found: Pooled, block: Mapping[str, Any], by: Grouping) -> dict[str, object]:
+    """What the rows of a group share, for machines."""
+    return {**settings(block, by), "blocks": found.blocks, "datasets": " ".join(found.datasets)}
+
+
 def _values(row: PooledInit, found: Pooled, block: Mapping[str, Any], by: Grouping) -> dict[str, object]:
+    names = [other.init for other in found.inits]
+    against: dict[str, object] = {}
+    if have_regimens(names):  # a placebo is compared with another row than the others are
+        against = {"against": row.difference.second if row.difference else ""}
     return {
-        **settings(block, by),
-        "blocks": found.blocks,
-        "datasets": " ".join(found.datasets),
-        "init": row.init,
+        **_group(found, block, by),
+        **named(row.init, names),
+        **against,
         "dice": row.mean,
         **words.tested(row.difference),
         "mean_rank": row.rank,

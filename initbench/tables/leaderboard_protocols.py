@@ -48,7 +48,7 @@ def _sheet(pair: tuple[ScoreTable, ScoreTable], of_cell: Mapping[str, Runs], aga
         subtitle=settings(block),
         columns=("initializer", "protocol", "Dice", *((f"vs {words.label(against)} [95 %]", "verdict") if compared else ())),
         rows=tuple(
-            (init, protocol, *_cells(side[init], compared=compared))
+            (words.label(init), protocol, *_cells(side[init], compared=compared))
             for init in learned
             for protocol, side in zip(PROTOCOLS, sides, strict=True)
         ),

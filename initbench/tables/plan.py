@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -14,15 +14,17 @@ from initbench.runs.read import data_place
 from initbench.runs.record import Resolved
 from initbench.stats.blocks import is_placebo, part
 from initbench.stats.design import Refused
+from initbench.stats.families import baseline_family
 from initbench.stats.power import Pilot, detectable, detectable_ratio, floor, power_of
 from initbench.stats.summary import Interval, t_quantile
 from initbench.stats.table import ScoreTable
 from initbench.stats.testable import undecidable
+from initbench.stats.treatments import PLAIN, Treatment
 from initbench.stats.variances import SEEDS_TO_TEST
 from initbench.tables import words
-from initbench.tables.power import from_runs
+from initbench.tables.power import INTERACTIONS, from_runs
 from initbench.tables.sheet import Sheet
-from initbench.tables.titles import Named, title, told_apart
+from initbench.tables.titles import Named, named, title, told_apart
 
 _STATED = "stated SDs"
 _NOTHING = Interval(math.nan, math.nan, math.nan)
@@ -220,6 +222,11 @@ def _block_of(resolved: Resolved) -> dict[str, str]:
     }
 
 
+def _row_of(resolved: Resolved) -> str:
+    """The name of the row that a run will be of."""
+    return Treatment(resolved.init, resolved.regimen).name
+
+
 class _Block:
     """The runs of a data set and a network, with what they cost and can find."""
 
@@ -234,10 +241,14 @@ class _Block:
         self.seeds = len({run.resolved.seed for run in runs})
         self.cases = len(resolved.reported_cases)
         self.patients = len({resolved.patients.get(case, case) for case in resolved.reported_cases})
-        self.inits = len({init_of(run.resolved) for run in runs if not is_placebo(run.resolved.init)})
-        # As the tables judge them: with `default` in the study the differences to it, else all pairs.
-        with_default = any(run.resolved.init == BASELINE for run in runs)
-        self.pairs = self.inits - 1 if with_default else self.inits * (self.inits - 1) // 2
+        # Inits are told apart by their parameters: two that are called alike are two rows.
+        rows = {(_row_of(run.resolved), init_of(run.resolved)) for run in runs if not is_placebo(run.resolved.init)}
+        names = [name for name, _ in rows]
+        self.inits = len(rows)
+        # As the tables judge them: with plain `default` in the study the differences to it and the interactions, else all pairs.
+        family = baseline_family(names)
+        self.interactions = family.interactions
+        self.pairs = family.size if BASELINE in names else self.inits * (self.inits - 1) // 2
         self.pilot = Borrowed(stated, _STATED, True) if stated else nearest(resolved, tables)
         self.finds, self.power, self.floor = _NOTHING, _NOTHING, math.nan
         if self.pilot:
@@ -365,7 +376,11 @@ def _extent(plan: StudyPlan) -> str:
     backbones = {resolved.backbone for resolved in known}
     datasets = {resolved.dataset for resolved in known}
     seeds = {resolved.seed for resolved in known}
-    counts = {"init": len(inits), "backbone": len(backbones), "data set": len(datasets), "seed": len(seeds)}
+    counts = {"init": len(inits)}
+    regimens = {resolved.regimen for resolved in known}
+    if regimens != {PLAIN}:
+        counts["regimen"] = len(regimens)
+    counts |= {"backbone": len(backbones), "data set": len(datasets), "seed": len(seeds)}
     crossed = " × ".join(_count(number, name) for name, number in counts.items())
     return f"{_count(len(cells), 'cell')} · {crossed} · {known[0].size} size · budget {known[0].budget}"
 
@@ -452,6 +467,8 @@ def _finds(blocks: Sequence[_Block]) -> Iterator[str]:
             "studies, for new seeds and cases, judged with the other differences of its table; in brackets what it may be, as "
             "the pilot's few runs tell their own noise only roughly. floor: what more seeds never get below (case noise)."
         )
+    if any(block.interactions for block in able):
+        yield INTERACTIONS
     yield _ratio(seeds, len(blocks))
 
 
@@ -496,29 +513,30 @@ def _ratio(seeds: int, blocks: int) -> str:
 
 def _inits(plan: StudyPlan, runs: Sequence[Expected], names: Mapping[str, str]) -> Sheet:
     rows = []
-    for members in _grouped(runs, lambda run: (run.resolved.init, run.resolved.protocol)):
+    treatments = {_row_of(run.resolved) for run in runs}
+    for members in _grouped(runs, lambda run: (_row_of(run.resolved), run.resolved.protocol)):
         time, counts = time_of(members, plan.measured), _counted(members)
         protocol = members[0].resolved.protocol
         hours = _span(time.seconds) if time.known or not counts["new"] else "unknown"
-        rows.append((words.label(members[0].resolved.init), protocol, str(counts["new"]), str(counts["cached"]), hours))
+        rows.append((words.label(_row_of(members[0].resolved)), protocol, str(counts["new"]), str(counts["cached"]), hours))
     return Sheet(
         title="By init",
         subtitle="of all data sets and backbones",
         columns=("init", "protocol", "new", "cached", "time"),
         rows=tuple(rows),
         notes=(),
-        values=tuple(_cell(members, plan, names) for members in _grouped(runs, _cell_of)),
+        values=tuple(_cell(members, plan, names, treatments) for members in _grouped(runs, _cell_of)),
     )
 
 
-def _cell(members: Sequence[Expected], plan: StudyPlan, names: Mapping[str, str]) -> dict[str, Any]:
+def _cell(members: Sequence[Expected], plan: StudyPlan, names: Mapping[str, str], rows: Collection[str]) -> dict[str, Any]:
     resolved, folder = members[0].resolved, members[0].folder
     return {
         "of": "cell",
         "dataset": names[_cell_of(members[0])],
         "backbone": resolved.backbone,
         "variant": resolved.variant,
-        "init": resolved.init,
+        **named(_row_of(resolved), rows),
         "protocol": resolved.protocol,
         "cell": members[0].head.cell,
         **_counted(members),

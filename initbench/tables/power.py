@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from initbench.stats.design import Refused
+from initbench.stats.families import baseline_family
 from initbench.stats.power import Pilot, detectable, floor, pilot, power_of
 from initbench.stats.scale import DIFFERENCE
 from initbench.stats.summary import Interval
@@ -15,6 +17,10 @@ from initbench.tables.sheet import Sheet
 from initbench.tables.titles import settings, titles
 
 SEEDS = (2, 3, 5, 10, 20)
+INTERACTIONS = (
+    "Interactions of inits and regimens are judged with them. An interaction is made of four rows and a difference of two, so the "
+    "smallest interaction that is found is 1.41 times as large."
+)
 
 
 def from_runs(table: ScoreTable) -> Pilot | Refused:
@@ -99,6 +105,8 @@ def power_sheets(tables: Sequence[ScoreTable], cases: Sequence[int]) -> list[She
         else:
             several = table.patient_count < len(table.cases)
             numbers = cases or (table.patient_count,)
-            pairs = max(1, len(table.schemes().inits) - 1)
-            made.append(sheet(name, text, found, numbers, pairs, "patient" if several else "case"))
+            family = baseline_family(table.inits)
+            made.append(sheet(name, text, found, numbers, max(1, family.size), "patient" if several else "case"))
+            if family.interactions:
+                made[-1] = replace(made[-1], notes=(*made[-1].notes, INTERACTIONS))
     return made

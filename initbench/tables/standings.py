@@ -28,12 +28,15 @@ class Runs:
         protocol: of the init itself: `any` where it learns nothing.
         seconds: a run's mean time, NaN where no run has one.
         init_share: the init stage's share of it.
+        steps: of the init stage and of training, the mean over runs; NaN where no run has any.
+        units: likewise; a forward pass is one unit, a backward pass two.
         changed_share: of the parameters, by the init.
         external: it brings weights from outside, one draw for all seeds.
         invalid: folders whose files are not as they were written.
         environments: fingerprints of what they ran on.
         asked: the seeds by when they were first asked for, in order of time.
         taps_left_out: encoder levels that an order prediction did not ask, as they leave no two slabs.
+        regimen_says: what the regimen has to say of these runs; empty where it says nothing.
     """
 
     protocol: str
@@ -44,21 +47,26 @@ class Runs:
     asked: tuple[tuple[str, tuple[int, ...]], ...]
     seconds: float
     init_share: float
+    steps: float
+    units: float
     changed_share: float
     external: bool
     taps_left_out: str
+    regimen_says: str
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One init of a block, in Dice points.
+    """One row of a block, in Dice points.
 
     Attributes:
+        init: the name of the row, an init under a regimen.
         role: `withheld` where it lacks a run or its seed is not in effect: then there is no verdict; `placebo`: the control
             drawn again.
         dice: mean with its interval for new seeds and new cases.
         sd: over the run scores.
-        difference: to the control; None for the control itself and where nothing is compared.
+        difference: to the control, of a placebo to `default` under its own regimen; None for the control itself and where
+            nothing is compared.
         seeds: number of scored runs that are compared; where seeds were chosen, fewer than there are.
         diverged: how many of these diverged.
         without_diverged: mean of the runs that did not diverge, where some did; else NaN.
@@ -161,6 +169,9 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
         diverged=runs["status"] == "diverged",
         failed=runs["status"] == "failed",
         external=runs["external"] == True,  # noqa: E712 - missing in records without it
+        steps=runs["init_steps"].astype(float) + runs["train_steps"].astype(float),
+        units=runs["units"].astype(float) if "units" in runs else math.nan,
+        regimen_summary=runs.get("regimen_summary", ""),
     )
     invalid = table[table["status"] == "invalid"].groupby("cell")["path"].apply(lambda paths: tuple(map(str, paths))).to_dict()
     asked = _asked(runs)
@@ -170,9 +181,12 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
         failed=("failed", "sum"),
         seconds=("total_seconds", "mean"),
         share=("share", "mean"),
+        steps=("steps", "mean"),
+        units=("units", "mean"),
         changed=("changed_share", "mean"),
         external=("external", "any"),
-        taps_left_out=("taps_left_out", lambda levels: max(levels.dropna(), default="")),
+        taps_left_out=("taps_left_out", _some_text),
+        regimen_says=("regimen_summary", _some_text),
         environments=("environment", lambda names: tuple(sorted(set(names.dropna())))),
     )
     return {
@@ -185,12 +199,20 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
             asked=asked[str(cell)],
             seconds=float(row["seconds"]),
             init_share=float(row["share"]),
+            steps=float(row["steps"]),
+            units=float(row["units"]),
             changed_share=float(row["changed"]),
             external=bool(row["external"]),
             taps_left_out=str(row["taps_left_out"]),
+            regimen_says=str(row["regimen_says"]),
         )
         for cell, row in zip(found.index, found.to_dict("records"), strict=True)
     }
+
+
+def _some_text(of_runs: pd.Series[str]) -> str:
+    """What the runs of a cell say alike; empty where none says anything."""
+    return str(max(of_runs.dropna(), default=""))
 
 
 def _asked(runs: pd.DataFrame) -> dict[str, tuple[tuple[str, tuple[int, ...]], ...]]:

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from initbench.stats.blocks import MARK
+from initbench.stats.treatments import have_regimens, treatment
 
 
 def title(block: Mapping[str, Any]) -> str:
@@ -47,6 +48,19 @@ _COLUMNS = (
 def columns(block: Mapping[str, Any]) -> dict[str, object]:
     """The columns of JSON and CSV that tell the rows of a block from the rows of any other block, in every command alike."""
     return {**{name: block[name] for name in _COLUMNS}, MARK: block.get(MARK, "")}
+
+
+def named(name: str, names: Iterable[str]) -> dict[str, object]:
+    """The columns of JSON and CSV that name a row: its init, and its regimen where some row has another one than `plain`.
+
+    Args:
+        name: of the row.
+        names: of all rows of the table.
+    """
+    if not have_regimens(names):
+        return {"init": name}
+    own = treatment(name)
+    return {"init": own.init, "regimen": own.regimen, "regimen_budget": own.budget}
 
 
 def titles(blocks: Sequence[Mapping[str, Any]]) -> list[str]:

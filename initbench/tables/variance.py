@@ -11,10 +11,11 @@ from initbench.stats.analysis import Analysis, analyse
 from initbench.stats.components import Component, Components
 from initbench.stats.design import Array, Refused
 from initbench.stats.table import ScoreTable
+from initbench.stats.treatments import compared_with, have_regimens
 from initbench.stats.variances import PooledRatio, pooled_ratio
 from initbench.tables import leaderboard, leaderboard_pooled, words
 from initbench.tables.sheet import Sheet
-from initbench.tables.titles import columns, settings, title, titles
+from initbench.tables.titles import columns, named, settings, title, titles
 
 SOURCES = {
     "init": "init",
@@ -77,7 +78,15 @@ def _notes(found: Components, table: ScoreTable) -> tuple[str, ...]:
         f"SD left in a mean: what is left of it in the mean of an init over {words.count(found.seeds, 'seed')} and "
         f"{words.count(found.cases, unit)}, which the table of the leaderboard shows.",
         found.pairing[0].upper() + found.pairing[1:] + ".",
+        *_of_rows(table),
     )
+
+
+def _of_rows(table: ScoreTable) -> list[str]:
+    """What is called an init here, where a block has regimens."""
+    if not have_regimens(table.inits):
+        return []
+    return ["init: here the row, an init under a regimen; what either of the two adds is not told apart."]
 
 
 def _values(table: ScoreTable, found: Components, name: str, part: Component, whole: float) -> dict[str, object]:
@@ -114,10 +123,11 @@ def across(tables: Sequence[ScoreTable], against: str = BASELINE) -> list[Sheet]
 def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
     having = [table for table in tables if not _why_out(table, against)]
     inits = sorted({init for table in having for init in table.inits if init != against})
-    found = {init: pooled_ratio(_runs(having, init, against), len(inits)) for init in inits}
-    blocks = {init: len(_runs(having, init, against)) for init in inits}
-    named = zip(titles([table.block for table in tables]), tables, strict=True)
-    left_out = [f"{name} is left out: {_why_out(table, against)}." for name, table in named if _why_out(table, against)]
+    pairs = {init: _runs(having, init, compared_with(init, against)) for init in inits}
+    found = {init: pooled_ratio(runs, len(inits)) for init, runs in pairs.items()}
+    blocks = {init: len(runs) for init, runs in pairs.items()}
+    blocks_named = zip(titles([table.block for table in tables]), tables, strict=True)
+    left_out = [f"{name} is left out: {_why_out(table, against)}." for name, table in blocks_named if _why_out(table, against)]
     return Sheet(
         title=f"Seed SD against {words.label(against)}",
         subtitle=leaderboard_pooled.extent(tables),
@@ -126,11 +136,16 @@ def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
         notes=(
             "Ratio below 1: the init makes Dice depend less on the seed. Pooled over blocks, as in one block an SD of few seeds "
             f"says next to nothing. Intervals and p hold for {words.count(len(inits), 'ratio')} at once.",
+            *words.placebos_of_regimens(inits, against),
             *left_out,
             *leaderboard_pooled.narrowed(tables),
         ),
         values=tuple(
-            {**leaderboard_pooled.settings(tables[0].block), **_ratio_values(init, against, blocks[init], ratio)}
+            {
+                **leaderboard_pooled.settings(tables[0].block),
+                **named(init, inits),
+                **_ratio_values(compared_with(init, against), blocks[init], ratio),
+            }
             for init, ratio in found.items()
         ),
     )
@@ -141,7 +156,7 @@ def _why_out(table: ScoreTable, against: str) -> str:
 
 
 def _runs(tables: Sequence[ScoreTable], init: str, against: str) -> list[tuple[Array, Array]]:
-    return [(table.runs(init), table.runs(against)) for table in tables if init in table.inits]
+    return [(table.runs(init), table.runs(against)) for table in tables if {init, against} <= set(table.inits)]
 
 
 def _ratio_cells(init: str, blocks: int, found: PooledRatio | Refused) -> tuple[str, ...]:
@@ -150,8 +165,8 @@ def _ratio_cells(init: str, blocks: int, found: PooledRatio | Refused) -> tuple[
     return (words.label(init), str(blocks), words.interval(found.ratio), words.chance(found.p))
 
 
-def _ratio_values(init: str, against: str, blocks: int, found: PooledRatio | Refused) -> dict[str, object]:
-    known: dict[str, object] = {"init": init, "against": against, "blocks": blocks}
+def _ratio_values(against: str, blocks: int, found: PooledRatio | Refused) -> dict[str, object]:
+    known: dict[str, object] = {"against": against, "blocks": blocks}
     if isinstance(found, Refused):
         return known | {"reason": found.reason}
     return known | {"ratio": found.ratio.value, "low": found.ratio.low, "high": found.ratio.high, "p": found.p}

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from initbench import spec
 from initbench.errors import UsageError
-from initbench.stats.blocks import PLACEBO, is_placebo
+from initbench.stats.blocks import PLACEBO
 from initbench.stats.compare import Difference
 from initbench.stats.families import Family
 from initbench.stats.scale import DICE, DIFFERENCE, SD, Scale
 from initbench.stats.summary import Interval
 from initbench.stats.table import Narrowed, ScoreTable
+from initbench.stats.treatments import compared_with, treatment
+
+_PLACEBO = "placebo"  # what tables call the init that `run` adds
 
 
 def number(value: float, digits: int, *, signed: bool = False) -> str:
@@ -21,10 +25,11 @@ def number(value: float, digits: int, *, signed: bool = False) -> str:
 
 
 def label(init: str) -> str:
-    """What the row of an init is called: a placebo is told from the schemes."""
-    if init == PLACEBO:
-        return "placebo"
-    return f"placebo: {init}" if is_placebo(init) else init
+    """What people read as the name of a row: a placebo is told from the schemes."""
+    own = treatment(init)
+    if own.init == PLACEBO:
+        return replace(own, init=_PLACEBO).name
+    return f"placebo: {init}" if own.is_placebo else init
 
 
 def listed(inits: Iterable[str]) -> str:
@@ -33,13 +38,27 @@ def listed(inits: Iterable[str]) -> str:
 
 
 def meant(text: str) -> str:
-    """The init that somebody means: by what its row is called, or by its name written otherwise, as without quotes."""
-    if text.strip() == label(PLACEBO):
-        return PLACEBO
+    """The row that somebody means: by what it is called, or by its name written otherwise, as without quotes.
+
+    An init under a regimen is written as its row is called, `lwi + medcontext`.
+    """
+    own = treatment(text.strip())
+    init = PLACEBO if own.init.strip() == _PLACEBO else _written(own.init)
+    return replace(own, init=init, regimen=_written(own.regimen)).name
+
+
+def placebos_of_regimens(names: Iterable[str], against: str | None) -> list[str]:
+    """What a placebo is compared with, where that is another row than the one that the head of the column names."""
+    others = {compared_with(name, against) for name in names if name != against} - {against} if against else set()
+    return [f"A placebo under a regimen is compared with default under the same regimen: {name}." for name in sorted(others)]
+
+
+def _written(component: str) -> str:
+    """A component as records write it; rows of two cells of one name are called `lwi #1a2b3c`, which is none."""
     try:
-        return str(spec.parse(text))
-    except UsageError:  # rows of two cells of one name are called `lwi #1a2b3c`
-        return text
+        return str(spec.parse(component))
+    except UsageError:
+        return component
 
 
 def narrowed(found: Narrowed | None) -> list[str]:
@@ -107,8 +126,9 @@ def family(of: Family) -> str:
     """With what a difference is judged, as the end of a sentence."""
     if of.size == 1:
         return "by itself"
+    crossed = " and the interactions" if of.interactions else ""
     together = {
-        "baseline": f"together with the other differences to default ({of.size} in all)",
+        "baseline": f"together with the other differences to default{crossed} ({of.size} in all)",
         "pairs": f"together with all other pairs of inits ({of.size} in all)",
         "placebo": f"together with the other differences of the placebo to the inits ({of.size} in all)",
         "claims": f"together with the other claims ({of.size} in all)",

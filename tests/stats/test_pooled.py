@@ -18,9 +18,9 @@ from initbench.stats.compare import difference
 from initbench.stats.design import Refused
 from initbench.stats.families import Family
 from initbench.stats.mrmc import crossed_difference
-from initbench.stats.pooled import Pooled, combined, pool
+from initbench.stats.pooled import Pooled, pool
 from initbench.stats.table import ScoreTable, Withheld, class_dice
-from initbench.stats.tails import Estimate, quantile
+from initbench.stats.tails import Estimate, combined, quantile
 from tests.simulated import scores
 from tests.stats.made_up import scored
 

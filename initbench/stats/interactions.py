@@ -1,0 +1,91 @@
+"""Whether a regimen does more for one init than for `default`: differences of differences, under the law of a paired difference.
+
+With shared seeds an interaction is a mean of per-seed, per-patient values, as the difference of two rows is, so its squared error
+and its degrees of freedom are those of such a difference (see `mrmc`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from initbench.stats.compare import Difference, evaluated, untestable_difference
+from initbench.stats.design import Array, SeedDesign
+from initbench.stats.families import baseline_family
+from initbench.stats.mrmc import crossed_difference, nested_contrast
+from initbench.stats.tails import Estimate, combined
+from initbench.stats.testable import untestable_interaction
+from initbench.stats.treatments import Interaction, interactions
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An interaction with its estimate, interval and verdict: what the init gains by the regimen less what `default` gains."""
+
+    interaction: Interaction
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Dice points y [init, seed, case] of a block, or of the blocks of a data set averaged over backbones."""
+
+    y: Array
+    seeds: SeedDesign
+
+
+def judge(
+    parts: Sequence[Scores],
+    inits: Sequence[str],
+    margin: float,
+    *,
+    withheld: Mapping[str, str] | None = None,
+    problem: str = "",
+) -> tuple[Judged, ...]:
+    """All interactions of a block, or their means over data sets, each judged in the family of the differences to `default`.
+
+    Args:
+        parts: the scores of the block, or of each data set.
+        inits: names of the rows along the first axis of the scores.
+        margin: Dice points of the equivalence tests.
+        withheld: rows without verdict, with the reason; an interaction that needs one of them is untestable.
+        problem: why no interaction can be judged; empty where they can.
+    """
+    missing = withheld or {}
+    found = []
+    for interaction in interactions([*inits, *missing]):
+        reason = problem or next((missing[name] for name in interaction.rows if name in missing), "")
+        if reason:
+            difference = untestable_difference(interaction.names, "A", math.nan, reason, baseline_family(inits))
+        else:
+            difference = _judged(interaction, parts, inits, margin)
+        found.append(Judged(interaction, difference))
+    return tuple(found)
+
+
+def _judged(interaction: Interaction, parts: Sequence[Scores], inits: Sequence[str], margin: float) -> Difference:
+    places = [list(inits).index(name) for name in interaction.rows]
+    own = [Scores(part.y[places], part.seeds) for part in parts]
+    family = baseline_family(inits)
+    reason = next(filter(None, (untestable_interaction(part.y, part.seeds) for part in own)), "")
+    estimates = [contrast(part.y, part.seeds) for part in own] if not reason else []
+    if not estimates:
+        value = float(np.mean([_value(part.y) for part in own]))
+        return untestable_difference(interaction.names, "A", value, reason, family)
+    whole = estimates[0] if len(estimates) == 1 else combined(estimates)
+    return evaluated([interaction.names], [family], "A", whole.spread(1), margin)[0]
+
+
+def contrast(rows: Array, seeds: SeedDesign) -> Estimate:
+    """The first two less the last two of four rows [row, seed, case], for new seeds and new cases."""
+    if seeds == "nested":
+        return nested_contrast(list(rows[:2]), list(rows[2:]))
+    return crossed_difference((rows[0] - rows[2]) - (rows[3] - rows[1]))
+
+
+def _value(rows: Array) -> float:
+    means = rows.mean((-2, -1))
+    return float(means[0] + means[1] - means[2] - means[3])

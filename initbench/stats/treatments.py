@@ -1,0 +1,150 @@
+"""What a row of a table is: an init under a regimen. The one name that both have together is made and read here alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import pandas as pd
+
+from initbench.choices import BASELINE
+from initbench.spec import separators
+
+PLAIN = "plain"  # the regimen of training without anything beside it
+STEPS, COMPUTE = "steps", "compute"  # what a regimen has as much of as plain training has
+_PLUS = " + "
+_COMPUTE = f" ({COMPUTE})"
+
+
+@dataclass(frozen=True, order=True)
+class Treatment:
+    """An init under a regimen.
+
+    Attributes:
+        init: its name; where two cells have one name, with a part of the cell's id.
+        regimen: with its parameters.
+        budget: `compute` where the regimen cost as many units as plain training and so had fewer steps, else `steps`.
+    """
+
+    init: str
+    regimen: str = PLAIN
+    budget: str = STEPS
+
+    @property
+    def name(self) -> str:
+        """What its row is called: `lwi`, `lwi + medcontext` or `lwi + medcontext (compute)`."""
+        return self.init if self.is_plain else f"{self.init}{_PLUS}{self.regimen_name}"
+
+    @property
+    def regimen_name(self) -> str:
+        """The regimen, and what it has as much of as plain training where that is not the steps."""
+        return f"{self.regimen}{_COMPUTE}" if self.budget == COMPUTE else self.regimen
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is trained without a regimen of its own."""
+        return self.regimen == PLAIN
+
+    @property
+    def is_placebo(self) -> bool:
+        """Whether its init is the default drawn again: it differs from `default` under the same regimen by luck alone."""
+        return self.init.startswith(f"{BASELINE}(construct=")
+
+    @property
+    def default(self) -> Treatment:
+        """The init `default` under the same regimen."""
+        return replace(self, init=BASELINE)
+
+
+@lru_cache(maxsize=4096)
+def treatment(name: str) -> Treatment:
+    """The treatment whose row has this name."""
+    joints = [place for place in separators(name, _PLUS.strip()) if name[place - 1 : place + 2] == _PLUS]
+    if not joints:
+        return Treatment(name)
+    init, regimen = name[: joints[-1] - 1], name[joints[-1] + 2 :]
+    if regimen.endswith(_COMPUTE):
+        return Treatment(init, regimen.removesuffix(_COMPUTE), COMPUTE)
+    return Treatment(init, regimen)
+
+
+def treatments(runs: pd.DataFrame) -> list[Treatment]:
+    """The treatment of each run; runs of old versions, which say nothing of a regimen, are plain."""
+    inits = runs["init"].astype(str)
+    regimens = _texts(runs, "regimen", PLAIN)
+    budgets = _texts(runs, "regimen_budget", STEPS)
+    return [treatment_of(*said) for said in zip(inits, regimens, budgets, strict=True)]
+
+
+def treatment_of(init: str, regimen: str, budget: str) -> Treatment:
+    """The treatment of a run, from what its record says; plain training has nothing to pay for, whatever the budget."""
+    return Treatment(init, regimen, COMPUTE if budget == COMPUTE and regimen != PLAIN else STEPS)
+
+
+def _texts(runs: pd.DataFrame, column: str, missing: str) -> Iterable[str]:
+    if column not in runs:
+        return [missing] * len(runs)
+    return runs[column].fillna(missing).astype(str).replace("", missing)
+
+
+def have_regimens(names: Iterable[str]) -> bool:
+    """Whether any row is trained otherwise than plainly."""
+    return any(not treatment(name).is_plain for name in names)
+
+
+def compared_with(name: str, against: str) -> str:
+    """The row that a row is compared with in a table whose other rows are compared with `against`.
+
+    A placebo tells of the luck of a study, so beside `default` it is compared with `default` under its own regimen.
+    """
+    own = treatment(name)
+    return own.default.name if against == BASELINE and own.is_placebo else against
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """What a regimen does to an init beyond what it does to `default`, as the names of four rows.
+
+    It is the difference `gain` minus `usual`, each of which is the difference of two rows.
+
+    Attributes:
+        treatment: the init under the regimen.
+    """
+
+    treatment: Treatment
+
+    @property
+    def gain(self) -> tuple[str, str]:
+        """The init under the regimen, and the same init under plain training."""
+        return self.treatment.name, self.treatment.init
+
+    @property
+    def usual(self) -> tuple[str, str]:
+        """The same two rows of `default`."""
+        return self.treatment.default.name, BASELINE
+
+    @property
+    def rows(self) -> tuple[str, str, str, str]:
+        """The names of all four rows: those that count with a plus first."""
+        (under, plain), (default_under, default_plain) = self.gain, self.usual
+        return under, default_plain, plain, default_under
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Both differences, written out."""
+        return " − ".join(self.gain), " − ".join(self.usual)
+
+
+def interactions(names: Sequence[str]) -> list[Interaction]:
+    """Every interaction of which all four rows are among the `names`; a placebo has none."""
+    present = set(names)
+    found = []
+    for name in names:
+        own = treatment(name)
+        if own.is_plain or own.is_placebo or own.init == BASELINE:
+            continue
+        interaction = Interaction(own)
+        if present.issuperset(interaction.rows):
+            found.append(interaction)
+    return found
