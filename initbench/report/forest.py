@@ -43,10 +43,11 @@ def forest(block: Block, margin: float) -> Figure:
         reason = next((item.reason for item in block.found.comparison.differences if item.reason), "one init: nothing to compare")
         return Figure("forest", _TITLE, f"No differences: {reason}.")
     name = words.label(reference)
+    crossed = " and the interactions" if block.interactions else ""
     caption = f"Dice points above or below {name}, with 95 % intervals for {block.found.comparison.claim}. "
     caption += (
         f"Shaded: within ±{margin:g} points, where two inits count as equivalent. An interval and its verdict hold for all of "
-        "its family at once: the differences to default, or all pairs of inits; the placebo is judged by itself."
+        f"its family at once: the differences to default{crossed}, or all pairs of inits; the placebo is judged by itself."
     )
     if reference != block.against:
         caption = f"The block has no default: compared with its best init, {name}, over all pairs. {caption}"

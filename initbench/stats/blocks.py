@@ -54,7 +54,7 @@ def by_treatment(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     for place, of_run in enumerate(treatments(frame)):
         places.setdefault(of_run, []).append(place)
     found: list[tuple[str, pd.DataFrame]] = []
-    for own, rows in sorted(places.items()):
+    for own, rows in sorted(places.items(), key=lambda item: item[0].name):
         groups = [(str(cell), runs) for cell, runs in frame.iloc[rows].groupby("cell")]
         cells = sorted(groups, key=lambda item: (-len(item[1]), item[0]))
         for number, (cell, runs) in enumerate(cells):

@@ -17,7 +17,7 @@ _PLUS = " + "
 _COMPUTE = f" ({COMPUTE})"
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Treatment:
     """An init under a regimen.
 

@@ -13,7 +13,7 @@ from initbench.stats.components import Component, Components
 from initbench.stats.design import SCOPES, Refused
 from initbench.stats.ranks import InitRank, tie_letters
 from initbench.stats.table import ScoreTable
-from initbench.stats.treatments import have_regimens, treatment
+from initbench.stats.treatments import have_regimens, interactions, treatment
 from initbench.tables import words
 from initbench.tables.interactions import interaction_sheet
 from initbench.tables.sheet import Sheet
@@ -68,7 +68,8 @@ def legend(study: Study, against: str, margin: float, *, letters: bool = False) 
         "seed SD: how much the score of an init varies when it is trained again with other seeds, on these cases.",
     ]
     if any(against in table.names and not table.refused for table in study.tables):
-        lines.append(_compared_legend(against, margin))
+        crossed = any(interactions(table.inits) for table in study.tables)
+        lines.append(_compared_legend(against, margin, " and the interactions" if crossed else ""))
     lines.append(
         "may be best: no other init is surely ahead of it, each compared with all others; the truly best init is called so in at "
         "least 95 % of studies. rank: by Dice, with the places that an init may have by the same comparisons."
@@ -85,16 +86,18 @@ def legend(study: Study, against: str, margin: float, *, letters: bool = False) 
     return tuple(lines)
 
 
-def _compared_legend(against: str, margin: float) -> str:
+def _compared_legend(against: str, margin: float, crossed: str) -> str:
+    """What the column of differences means; `crossed`: what is judged with the differences to default."""
     name = words.label(against)
     if against == BASELINE:
         together = (
-            "Intervals and verdicts hold for the differences of all inits to default at once; the placebo is judged by itself."
+            f"Intervals and verdicts hold for the differences of all inits to default{crossed} at once; the placebo is judged by "
+            "itself."
         )
     else:
         together = (
             "Intervals and verdicts hold for all pairs of inits at once. A difference to default is judged with the other "
-            "differences to default, one to a placebo with the other differences of the placebo."
+            f"differences to default{crossed}, one to a placebo with the other differences of the placebo."
         )
     return (
         f"vs {name}: the difference to {name}, for new seeds and new cases, for this training set. {together} equivalent: the "

@@ -66,6 +66,7 @@ def _sheet(group: Subsets, of_cell: Mapping[str, Runs], against: str, margin: fl
         notes=(
             "Subsets lie in each other, and all are reported on the same cases. Each number is a block of its own: its verdicts "
             "hold for the inits at that number, and say nothing of a trend over numbers.",
+            *words.placebos_of_regimens({row.init for _, row in rows}, against),
         ),
         values=(),
     )

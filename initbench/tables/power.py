@@ -18,8 +18,8 @@ from initbench.tables.titles import settings, titles
 
 SEEDS = (2, 3, 5, 10, 20)
 INTERACTIONS = (
-    "Interactions of inits and regimens are judged with them. An interaction is made of four rows and a difference of two, so the "
-    "smallest interaction that is found is 1.41 times as large."
+    "Interactions of inits and regimens are judged with them. An interaction is made of four rows and a difference of two, so "
+    "the smallest interaction that is found is 1.41 times as large."
 )
 
 

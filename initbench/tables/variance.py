@@ -35,7 +35,8 @@ def variance_sheets(tables: Sequence[ScoreTable]) -> list[Sheet]:
 
 def _sheet(table: ScoreTable) -> Sheet:
     inits, seeds = len(table.schemes().inits), len(table.seeds[0]) if table.seeds else 0
-    shape = f"{words.count(inits, 'init')} × {words.count(seeds, 'seed')} × {words.cases(table)}"
+    compared = words.count(inits, "row" if have_regimens(table.inits) else "init")
+    shape = f"{compared} × {words.count(seeds, 'seed')} × {words.cases(table)}"
     subtitle = f"{settings(table.block)} · {shape}"
     analysis = analyse(table)
     found = analysis.components if isinstance(analysis, Analysis) else analysis

@@ -7,11 +7,11 @@ from pathlib import Path
 from initbench.report.protocols import pairs
 from initbench.runs import store
 from initbench.stats.analysis import Analysis, analyse
-from initbench.tables import leaderboard, study, words
+from initbench.tables import interactions, leaderboard, study, words
 from initbench.tables.leaderboard import leaderboard_sheets
 from tests.html_page import figures, read, rows
 from tests.recorded import PLACEBO, record_values
-from tests.report.studies import content_of, html_of, write_study
+from tests.report.studies import content_of, html_of, only, write_study
 
 
 def test_the_leaderboards_hold_the_numbers_of_the_statistics(whole: Path, html: str) -> None:
@@ -143,3 +143,32 @@ def test_the_learned_init_stands_under_both_protocols(whole: Path, html: str) ->
         assert told[2 + 4 * number] == words.difference(side.standing.difference.estimate)
         assert told[3 + 4 * number] == side.standing.difference.verdict
     assert figures(section, "cost")
+
+
+def test_interactions_of_inits_and_regimens_stand_below_the_rows(tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    write_study(out, {"default": 0.0, "lwi": 0.02})
+    write_study(out, {"default": 0.01, "lwi": 0.09}, regimen="medcontext")
+    document = read(html_of(out))
+    found = only(out)
+    (item,) = found.interactions
+    (table,) = document.all("table", "interactions")
+    cells = [cell.text for row in next(table.all("tbody")).all("tr") for cell in row.children]
+    assert cells == list(interactions.cells(item))
+    assert cells[0] == "lwi × medcontext"
+    notes = [note.text for note in document.all("li")]
+    assert (
+        sum("judged together with the other differences to default and the interactions (4 in all)" in note for note in notes)
+        == 1
+    )
+    shown = rows(document, "b0")
+    assert set(shown) == {"default", "default + medcontext", "lwi", "lwi + medcontext"}
+    assert shown["lwi + medcontext"]["units"].text == "–"
+    (forest,) = figures(document, "forest")
+    assert "the differences to default and the interactions" in forest.text
+
+
+def test_a_report_without_regimens_has_no_interactions(html: str) -> None:
+    document = read(html)
+    assert not list(document.all("table", "interactions"))
+    assert "units" not in rows(document, "b0")["default"]

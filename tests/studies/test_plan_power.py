@@ -48,6 +48,26 @@ def test_without_default_all_pairs_are_judged_at_once() -> None:
     assert "for 3 differences judged at once" in notes(study, [], QUIET)
 
 
+def test_rows_and_interactions_are_judged_at_once() -> None:
+    """Of two inits under two regimens: three differences to default and one interaction."""
+    runs = []
+    for regimen in ("plain", "medcontext"):
+        for init in ("default", "lwi", PLACEBO):
+            own = {"regimen": regimen}
+            runs += [expected(init, resolved={"seed": seed, **own}) for seed in range(5)]
+    study = StudyPlan(tuple(runs), Costs(), "equal-total", 1, 1, False, 10**12)
+    made, by_init = plan_sheets(study, [], QUIET)
+    (block,) = [row for row in made.values if row["of"] == "block"]
+    assert block["differences"] == 4
+    assert block["detectable"] == pytest.approx(detectable(QUIET, 5, 2, 4).value)  # type: ignore[union-attr]
+    assert power.INTERACTIONS in made.notes
+    assert "3 inits × 2 regimens" in made.subtitle
+    assert [row[0] for row in by_init.rows] == [
+        "default", "lwi", "placebo", "default + medcontext", "lwi + medcontext", "placebo + medcontext",
+    ]  # fmt: skip
+    assert by_init.values[0]["regimen"] == "plain"
+
+
 def test_noise_that_hides_every_difference_is_said() -> None:
     study = StudyPlan(many(5), Costs(), "equal-total", 1, 1, False, 10**12)
     assert "With these 5 seeds not even a difference of 100 points is found in 80 % of studies" in notes(study, [], NOISE)
