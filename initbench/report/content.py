@@ -122,7 +122,7 @@ class Block:
 
     @property
     def interactions(self) -> tuple[Judged, ...]:
-        """Those of its inits and regimens, where it has several of both."""
+        """The interactions of its inits and regimens; none where it has one init or one regimen."""
         return self.found.interactions if isinstance(self.found, Analysis) else ()
 
     @property

@@ -21,7 +21,7 @@ class Family:
         kind: `baseline` is every row against `default`, and every interaction; `pairs` all pairs of rows, `placebo` a placebo
             against the rows, `claims` a list that somebody wrote, as the claims of a published table.
         size: number of differences in it.
-        interactions: how many of them are interactions of an init and a regimen.
+        interactions: number of interactions of an init and a regimen among them.
     """
 
     kind: Kind

@@ -1,7 +1,7 @@
 """Whether a regimen does more for one init than for `default`: differences of differences, under the law of a paired difference.
 
-With shared seeds an interaction is a mean of per-seed, per-patient values, as the difference of two rows is, so its squared error
-and its degrees of freedom are those of such a difference (see `mrmc`).
+With shared seeds both are means of one value for each seed and patient, so one law gives the error and the degrees of freedom of
+both (see `mrmc`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def judge(
         parts: the scores of the block, or of each data set.
         inits: names of the rows along the first axis of the scores.
         margin: Dice points of the equivalence tests.
-        withheld: rows without verdict, with the reason; an interaction that needs one of them is untestable.
+        withheld: rows without verdict, with the reason. They make their interactions untestable.
         problem: why no interaction can be judged; empty where they can.
     """
     missing = withheld or {}

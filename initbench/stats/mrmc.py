@@ -37,9 +37,13 @@ def nested_difference(a: Array, b: Array) -> Estimate:
 
 
 def nested_contrast(plus: Sequence[Array], minus: Sequence[Array]) -> Estimate:
-    """Sum of the means of `plus` less those of `minus`, each [..., seed, case], with seeds of their own.
+    """The means of some rows [..., seed, case] less the means of as many others, where every row has seeds of its own.
 
-    V = (Σ MS_S + max(MS_C − Σ MS_E, 0)) / (S C), where MS_C is of the contrast and the sums are over all scores.
+    V = (Σ MS_S + max(MS_C − Σ MS_E, 0)) / (S C), where MS_C is of the contrast and the sums are over all rows.
+
+    Args:
+        plus: the scores of the rows whose means are added.
+        minus: the scores of the rows whose means are subtracted.
     """
     S, C = plus[0].shape[-2:]
     scores = [*plus, *minus]

@@ -14,7 +14,14 @@ _SAME_DIFFERENCE = "the difference is the same for every seed: no variance over 
 
 
 def untestable(a: Array, b: Array, scope: Scope, seeds: SeedDesign) -> str:
-    """Why two inits [seed, case] cannot be compared under a scope; empty where they can."""
+    """Why two inits cannot be compared under a scope; empty where they can.
+
+    Args:
+        a: Dice points of one init [seed, case].
+        b: Dice points of the other one.
+        scope: what the claim would be about.
+        seeds: whether the two share their seeds.
+    """
     S, C = a.shape
     if scope != "C" and S < 2:
         return _ONE_SEED

@@ -78,7 +78,13 @@ def treatments(runs: pd.DataFrame) -> list[Treatment]:
 
 
 def treatment_of(init: str, regimen: str, budget: str) -> Treatment:
-    """The treatment of a run, from what its record says; plain training has nothing to pay for, whatever the budget."""
+    """The treatment of a run. Plain training is the same under every budget.
+
+    Args:
+        init: as its record names it.
+        regimen: likewise, with its parameters.
+        budget: `compute`, or anything else for a regimen with the steps of plain training.
+    """
     return Treatment(init, regimen, COMPUTE if budget == COMPUTE and regimen != PLAIN else STEPS)
 
 

@@ -19,7 +19,7 @@ def interaction_sheet(name: str, subtitle: str, found: Sequence[Judged], claim: 
         subtitle: the settings in words.
         found: one for each init and each regimen; at least one.
         claim: what they hold for.
-        settings: those of the subtitle for machines.
+        settings: the same settings for machines.
     """
     return Sheet(
         title=f"{name}: interactions of init and regimen",

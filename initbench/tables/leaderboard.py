@@ -59,7 +59,14 @@ def check_control(study: Study, against: str) -> None:
 
 
 def legend(study: Study, against: str, margin: float, *, letters: bool = False) -> tuple[str, ...]:
-    """What the columns mean."""
+    """What the columns mean.
+
+    Args:
+        study: the runs and their scores.
+        against: the row that the others are compared with.
+        margin: Dice points within which two rows are equivalent.
+        letters: whether a column of letters shows which rows are told apart.
+    """
     classes = f" of {', '.join(study.scoring.classes)}" if study.scoring.classes else ""
     lines = [
         f"Dice: in points, at the {study.scoring.grid} grid, the mean over classes{classes}, cases of a patient, patients and "
@@ -106,7 +113,14 @@ def _compared_legend(against: str, margin: float, crossed: str) -> str:
 
 
 def sheet(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | Refused, *, letters: bool = False) -> Sheet:
-    """One block."""
+    """The table of one block.
+
+    Args:
+        table: the scores of the block.
+        of_cell: what the runs of each cell came to.
+        found: what is said of the scores.
+        letters: whether a column of letters shows which rows are told apart.
+    """
     rows = standings(table, of_cell, found)
     against = found.against if isinstance(found, Analysis) else None
     ties = _ties(table, found) if letters else None
@@ -205,7 +219,7 @@ def _between(part: Component, number: int, rows: str, *, told: bool) -> str:
         part: the component.
         number: of rows.
         rows: what they are called.
-        told: whether some difference of two of them is told from 0.
+        told: whether two of the rows differ for sure.
     """
     found = part.sd
     if found.low > 0:
