@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,9 +28,12 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache of the session's own; the user's stays as it is."""
+    """A cache of the session's own, which all of its workers share; the user's stays as it is."""
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("INITBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("INITBENCH_CACHE", str(session / "cache"))
         yield
 
 

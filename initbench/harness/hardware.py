@@ -83,7 +83,9 @@ def environment(device: torch.device, threads: int) -> dict[str, Any]:
     }
 
 
+@cache  # a plan asks for it once a run, and it reads the package's files
 def _version(name: str) -> str | None:
+    """The installed version of a package; None where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -116,6 +116,7 @@ print(float(value))
 """
 
 
+@pytest.mark.full
 def test_a_plain_monai_script_has_the_same_first_loss(data: Path, written: Export, tmp_path: Path) -> None:
     """Without initbench, on the batch that the harness trains on first."""
     seen: dict[str, np.ndarray] = {}

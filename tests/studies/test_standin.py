@@ -84,6 +84,7 @@ def test_a_dry_run_measures_hours_without_the_data(nowhere: Path, capsys: pytest
     assert not (nowhere / "runs").exists()
 
 
+@pytest.mark.full
 def test_what_is_refused_is_told_by_the_name_of_the_data_set(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Three slots along the width do not divide a tiny patch: the run would say so, and the plan does."""
     options = ["--size", "tiny", "--budget", "smoke", "--device", "cpu", "--seeds", "1", "--dry-run", "--measure"]
