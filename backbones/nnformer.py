@@ -45,6 +45,7 @@ from initbench.protocols import (
     Published,
     Size,
     Structure,
+    Tokens,
     backbone,
 )
 
@@ -565,6 +566,7 @@ class NNFormer(nn.Module):
                 layouts=(FileLayout("medcontext", r"model_down\.mask_token$", ((r"model_down\.mask_token$", None),)),),
                 images=ImageWeights(stems=("model_down.patch_embed.proj1.conv1",)),
             ),
+            tokens=Tokens("model_down.patch_embed", grids[0], widths.embedding, "NLC"),
         )
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:

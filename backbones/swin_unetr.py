@@ -42,6 +42,7 @@ from initbench.protocols import (
     Published,
     Size,
     Structure,
+    Tokens,
     backbone,
 )
 
@@ -59,6 +60,8 @@ VARIANTS = (
     "v2-legacy-merge-xyz",
 )
 STRIDE = 32
+HIDDEN_CELL = 8
+"""Edge in tokens of a square that a mask hides: 16 voxels, as one token of UNETR. No paper has masked this network so."""
 LEVELS = (
     "swinViT.patch_embed",
     "swinViT.layers1.0",
@@ -210,6 +213,7 @@ def build_swin_unetr(
             signs=(KeySign(r"\.layers\dc\.", version_2, other_version),),
             images=ImageWeights(stems=("swinViT.patch_embed.proj", "encoder1.layer.conv1.conv")),
         ),
+        tokens=Tokens(LEVELS[0], (patch[0] // 2, patch[1] // 2, patch[2] // 2), widths.feature_size, axes=axes, cell=HIDDEN_CELL),
     )
     return model
 

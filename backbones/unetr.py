@@ -31,6 +31,7 @@ from initbench.protocols import (
     Published,
     Size,
     Structure,
+    Tokens,
     backbone,
 )
 
@@ -174,6 +175,7 @@ def build_unetr(
                 heads=widths.heads,
             ),
         ),
+        tokens=Tokens("vit.patch_embedding", grid, widths.hidden, "NLC", axes),
     )
     return model
 

@@ -45,6 +45,7 @@ from initbench.protocols import (
     Published,
     Size,
     Structure,
+    Tokens,
     backbone,
 )
 
@@ -363,6 +364,7 @@ class UNETRPP(nn.Module):
                 signs=_signs(variant),
                 images=ImageWeights(stems=("unetr_pp_encoder.downsample_layers.0.0.conv", "encoder1.conv1.conv")),
             ),
+            tokens=Tokens("unetr_pp_encoder.downsample_layers.0", grids[0], dims[0]),
         )
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["initializer", "backbone", "dataset"]
+Kind = Literal["initializer", "backbone", "dataset", "regimen"]
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,24 @@ DATASETS = {
     "camus": Entry(f"{_D}.camus:camus", "heart on ultrasound, 500 patients with two views each, stacks of frames"),
 }
 
-CATALOG: dict[Kind, dict[str, Entry]] = {"initializer": INITIALIZERS, "backbone": BACKBONES, "dataset": DATASETS}
+_R = "initbench.regimens"
+REGIMENS = {
+    "plain": Entry(f"{_R}.plain:plain", "segmentation of labelled patches and nothing else (the baseline)"),
+    "medcontext": Entry(
+        f"{_R}.medcontext:medcontext", "the same patches again with hidden tokens, beside a moving-average teacher"
+    ),
+    "medcontext-as-released": Entry(f"{_R}.medcontext:medcontext_as_released", "what the released code of MedContext does"),
+}
+
+CATALOG: dict[Kind, dict[str, Entry]] = {
+    "initializer": INITIALIZERS,
+    "backbone": BACKBONES,
+    "dataset": DATASETS,
+    "regimen": REGIMENS,
+}
 GROUPS: dict[Kind, str] = {
     "initializer": "initbench.initializers",
     "backbone": "initbench.backbones",
     "dataset": "initbench.datasets",
+    "regimen": "initbench.regimens",
 }

@@ -12,6 +12,8 @@ Budget = Literal["smoke", "short", "paper"]
 # Who pays for the steps of a pretext: the run's budget, or nobody.
 Protocol = Literal["equal-total", "equal-finetune"]
 SweepProtocol = Literal[Protocol, "both"]
+# What two regimens have in common: the steps, or the passes through the network.
+RegimenBudget = Literal["steps", "compute"]
 # Arithmetic of the forward and backward pass; auto takes bf16 where the device is fast at it.
 PrecisionChoice = Literal["auto", "bf16", "float32"]
 
@@ -27,13 +29,14 @@ LeaderboardBy = Literal["block", Grouping]
 SheetForm = Literal["table", "md", "csv", "json", "latex"]
 
 # Sources of random numbers in a run, which can be fixed apart.
-Stream = Literal["construct", "init", "head", "order", "augment", "dropout", "pretext"]
+Stream = Literal["construct", "init", "head", "order", "augment", "dropout", "pretext", "regimen"]
 
 # What `initbench list` lists.
-Listed = Literal["inits", "backbones", "datasets", "recipes"]
+Listed = Literal["inits", "backbones", "datasets", "regimens", "recipes"]
 
-# What a study has when nobody says otherwise: the data set that needs no download, the init that others are compared with, and
-# the Dice points within which two inits count as equivalent.
+# What a study has when nobody says otherwise: the data set that needs no download, the init and the regimen that others are
+# compared with, and the Dice points within which two inits count as equivalent.
 DATASET = "phantom-lung"
 BASELINE = "default"
+REGIMEN = "plain"
 MARGIN = 0.5

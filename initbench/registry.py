@@ -22,13 +22,14 @@ from initbench.paths import home, is_file
 from initbench.spec import OF, PLAIN_VALUES, Spec, is_plain
 
 if TYPE_CHECKING:
-    from initbench.protocols import BackboneInfo, InitializerInfo
+    from initbench.protocols import BackboneInfo, InitializerInfo, RegimenInfo
 
 REQUIRED = inspect.Parameter.empty
 """The default of a parameter that has none."""
 
-# How many leading parameters the harness fills: (model, ctx) of an initializer, (data_root, search) of a data set.
-_FILLED: dict[Kind, int] = {"initializer": 2, "dataset": 2}
+# How many leading parameters the harness fills: (model, ctx) of an initializer, (data_root, search) of a data set, (ctx) of a
+# regimen.
+_FILLED: dict[Kind, int] = {"initializer": 2, "dataset": 2, "regimen": 1}
 
 Info = TypeVar("Info")
 
@@ -136,11 +137,13 @@ class Component(Generic[Info]):
             component.check()
 
 
-def _default_info(kind: Kind) -> BackboneInfo | InitializerInfo | None:
-    from initbench.protocols import BackboneInfo, InitializerInfo  # here, so that listing names does not import them
+def _default_info(kind: Kind) -> BackboneInfo | InitializerInfo | RegimenInfo | None:
+    from initbench.protocols import BackboneInfo, InitializerInfo, RegimenInfo  # here, so that listing names does not import them
 
     if kind == "dataset":
         return None
+    if kind == "regimen":
+        return RegimenInfo()
     return BackboneInfo(paper="", source="", licence="") if kind == "backbone" else InitializerInfo()
 
 
@@ -202,7 +205,7 @@ def names(kind: Kind) -> list[str]:
 
 
 # What `initbench list` calls the kinds.
-LISTED: dict[Kind, str] = {"initializer": "inits", "backbone": "backbones", "dataset": "datasets"}
+LISTED: dict[Kind, str] = {"initializer": "inits", "backbone": "backbones", "dataset": "datasets", "regimen": "regimens"}
 
 
 def unknown(kind: Kind, name: str, known: list[str]) -> UsageError:
@@ -248,6 +251,8 @@ def check_name(kind: Kind, name: str) -> None:
 def find(kind: Literal["initializer"], spec: Spec) -> Component[InitializerInfo]: ...
 @overload
 def find(kind: Literal["backbone"], spec: Spec) -> Component[BackboneInfo]: ...
+@overload
+def find(kind: Literal["regimen"], spec: Spec) -> Component[RegimenInfo]: ...
 @overload
 def find(kind: Kind, spec: Spec) -> Component[Any]: ...
 def find(kind: Kind, spec: Spec) -> Component[Any]:

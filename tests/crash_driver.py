@@ -54,6 +54,7 @@ def study(settings: dict[str, Any], out: Path, jobs: int = 1) -> list[Outcome]:
         settings["backbone"],
         settings["data"],
         out=out,
+        regimen=settings.get("regimen", "plain"),
         seeds=settings.get("seeds", 1),
         assignments=settings.get("assignments", THIRTY_STEPS),
         checkpoint_every=settings.get("checkpoint_every", 0.0),

@@ -1,4 +1,4 @@
-"""The reference of initializers, backbones and data sets, made from the registry and what each component says of itself."""
+"""The reference of all kinds of components, made from the registry and what each component says of itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from initbench.datasets.known import REGISTERED
 from initbench.datasets.splits import published_splits
 from initbench.spec import Spec
 
-TITLES: dict[Kind, str] = {"initializer": "Initializers", "backbone": "Backbones", "dataset": "Data sets"}
+TITLES: dict[Kind, str] = {"initializer": "Initializers", "backbone": "Backbones", "dataset": "Data sets", "regimen": "Regimens"}
 
 INTRODUCTION = """# Components
 
@@ -38,6 +38,8 @@ def _component(kind: Kind, name: str) -> str:
         parts += _initializer(component)
     elif kind == "backbone":
         parts += _backbone(component)
+    elif kind == "regimen":
+        parts += _regimen(component)
     else:
         parts += _dataset(name)
     return "\n\n".join(filter(None, parts))
@@ -52,6 +54,18 @@ def _initializer(component: registry.Component[Any]) -> list[str]:
         facts.append("It trains on unlabelled patches of the training cases, so it costs steps.")
     if info.external:
         facts.append("It brings in data from outside the study, in one draw that all seeds share.")
+    return _with_parameters(component, facts)
+
+
+def _regimen(component: registry.Component[Any]) -> list[str]:
+    info = component.info
+    facts = [f"Source: {info.paper}."] if info.paper else []
+    facts.append(f"A step costs {info.units_of(component.params)} passes: a forward is 1, a backward 2.")
+    return _with_parameters(component, facts)
+
+
+def _with_parameters(component: registry.Component[Any], facts: list[str]) -> list[str]:
+    """What a component says of itself, some facts, and its parameters."""
     rows = []
     for name, default in component.takes.items():
         shown = code(repr(default))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from initbench import plots
-from initbench.choices import DATASET
+from initbench.choices import DATASET, REGIMEN
 from initbench.cli.command import command
 from initbench.cli.options import (
     BackboneOption,
@@ -16,6 +16,7 @@ from initbench.cli.options import (
     InitsOption,
     JsonOption,
     PlotOption,
+    RegimensOption,
     SeedOption,
     TrainingOnParts,
 )
@@ -33,18 +34,21 @@ def diagnose(
     backbone: BackboneOption,
     training: TrainingOnParts,
     dataset: DatasetOption = DATASET,
+    regimen: RegimensOption = None,
     seed: SeedOption = 0,
     plot: PlotOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show what inits do to signals at step 0.
 
-    Prints per layer the scale of activations and gradients, dead units and the effective rank. A learned init trains its
-    pretext's share of the budget before.
+    Prints per layer the scale of activations and gradients, dead units and the effective rank, and for a regimen
+    the share of the loss and of the gradient that each of its terms has. A learned init trains its pretext's share of the budget
+    before.
     """
     from initbench.harness.request import read_component, read_components
 
     inits, network = read_components("initializer", init), read_component("backbone", backbone)
+    regimens = read_components("regimen", regimen or [REGIMEN])
     plots.check(plot)
     console = Console(stderr=json, highlight=False)
     with under_way(console, "loading torch"):
@@ -53,7 +57,7 @@ def diagnose(
         from initbench.studies.sweep import cross_requests
         from initbench.tools.diagnose import diagnose as look_at
         from initbench.tools.diagnose import draw
-    requests = cross_requests(inits, network, dataset, seeds=[seed], **training.as_part_options())
+    requests = cross_requests(inits, network, dataset, regimen=regimens, seeds=[seed], **training.as_part_options())
     with Display(requests, console) as display:
         found = [look_at(request, OneRun(display, number)) for number, request in enumerate(requests)]
     if plot is not None:
@@ -64,6 +68,8 @@ def diagnose(
         return
     for item in found:
         console.print(_table(item))
+        if item.terms:
+            console.print(_terms(item))
     if plot is not None:
         console.print(f"{plot}: the same, drawn", style="dim")
 
@@ -72,7 +78,9 @@ def _table(item: Diagnosis) -> Table:
     """A table of the layers."""
     from rich.table import Table
 
-    table = Table(title=f"{item.init} × {item.backbone}: loss {item.loss:.4g} at step 0", title_justify="left", box=None)
+    regimen = "" if item.regimen == REGIMEN else f" × {item.regimen}"
+    title = f"{item.init} × {item.backbone}{regimen}: loss {item.loss:.4g} at step 0"
+    table = Table(title=title, title_justify="left", box=None)
     table.add_column("layer", overflow="fold", min_width=36)
     for header in ("activation", "gradient", "update", "dead", "rank"):
         table.add_column(header, justify="right", no_wrap=True)
@@ -80,4 +88,19 @@ def _table(item: Diagnosis) -> Table:
         dead = f"[bold red]{layer.dead:.0%}[/]" if layer.dead else "–"
         numbers = (f"{layer.activation:.3g}", f"{layer.gradient:.1e}", f"{layer.update:.1e}")
         table.add_row(layer.name, *numbers, dead, f"{layer.rank:.2f}")
+    return table
+
+
+def _terms(item: Diagnosis) -> Table:
+    """A table of the terms of a regimen's loss."""
+    from rich.table import Table
+
+    table = Table(title=f"terms of {item.regimen}", title_justify="left", box=None)
+    table.add_column("term", no_wrap=True)
+    for header in ("loss", "share of the loss", "gradient", "share of the gradient"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for term in item.terms:
+        table.add_row(
+            term.name, f"{term.loss:.3g}", f"{term.loss_share:.2%}", f"{term.gradient:.3g}", f"{term.gradient_share:.2%}"
+        )
     return table

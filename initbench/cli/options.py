@@ -21,10 +21,12 @@ from initbench import registry
 from initbench.catalog import Kind
 from initbench.choices import (
     DATASET,
+    REGIMEN,
     Budget,
     CountedOn,
     DicePolicy,
     PrecisionChoice,
+    RegimenBudget,
     SheetForm,
     Stream,
     SweepProtocol,
@@ -61,6 +63,7 @@ MINUTES_OF_A_WEEK = 7 * 24 * 60
 _INIT = "Initializer: name, name(key=value) or ./file.py:function."
 _BACKBONE = "Backbone: name, name(variant=...) or ./file.py:function."
 _DATASET = "Data set: name or folder."
+_REGIMEN = "Regimen: name, name(key=value) or ./file.py:function."
 _DEVICE = "Device: auto, cpu, cuda or cuda:i."
 _OUT = "Folder of runs."
 _SEED = "Root seed."
@@ -85,15 +88,20 @@ def _names(kind: Kind) -> Callable[[str], list[str]]:
 
 
 _COMPLETE_INIT = _names("initializer")
-_COMPLETIONS = {"--init": _COMPLETE_INIT, "--backbone": _names("backbone"), "--dataset": _names("dataset")}
-_MEANINGS = {"--init": _INIT, "--backbone": _BACKBONE, "--dataset": _DATASET}
+_COMPLETIONS = {
+    "--init": _COMPLETE_INIT,
+    "--backbone": _names("backbone"),
+    "--dataset": _names("dataset"),
+    "--regimen": _names("regimen"),
+}
+_MEANINGS = {"--init": _INIT, "--backbone": _BACKBONE, "--dataset": _DATASET, "--regimen": _REGIMEN}
 
 
 def _naming(option: str, panel: str, more: str = "", *, default: str | bool = True) -> Any:
     """Returns an option whose values are names of components, as typer needs it.
 
     Args:
-        option: ``--init``, ``--backbone`` or ``--dataset``.
+        option: ``--init``, ``--backbone``, ``--dataset`` or ``--regimen``.
         panel: of the help, where it stands.
         more: what the help says after the meaning.
         default: what the help says of the default; False for nothing.
@@ -135,6 +143,10 @@ TestBackbonesOption = Annotated[
         f"{_MANY} At tiny size.",
         default="probe (a small network of many kinds of parameters), unetr, unetrpp",
     ),
+]
+RegimensOption = Annotated[
+    list[str] | None,
+    _naming("--regimen", WHAT, f"How the supervised stage is run. {_MANY}", default=REGIMEN),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help=_SEED, min=0, rich_help_panel=WHAT)]
 SeedsOption = Annotated[
@@ -202,6 +214,14 @@ ProtocolOption = Annotated[
     typer.Option(
         "--protocol",
         help="Who pays for a pretext's steps. equal-total: they come off the budget; equal-finetune: they come on top of it.",
+        rich_help_panel=HOW_LONG,
+    ),
+]
+RegimenBudgetOption = Annotated[
+    RegimenBudget,
+    typer.Option(
+        "--regimen-budget",
+        help="What regimens have in common. steps: the steps; compute: the passes through the network, in fewer steps.",
         rich_help_panel=HOW_LONG,
     ),
 ]
@@ -468,6 +488,7 @@ class Crossed:
     init: InitsOption
     backbone: BackbonesOption
     dataset: DatasetsOption = None
+    regimen: RegimensOption = None
 
 
 # Dataclasses take the fields of the last base first, and the help lists options in the order of the fields.
@@ -476,10 +497,22 @@ class Study(TrainingOnParts, Seeds, Crossed):
     """What a study crosses and how its runs train: the options that decide its runs."""
 
     protocol: ProtocolOption = "equal-total"
+    regimen_budget: RegimenBudgetOption = "steps"
     placebo: PlaceboOption = True
     fix: FixOption = None
     jobs: JobsOption = JOBS
     out: OutOption = RUNS
+
+    @cached_property
+    def regimens(self) -> list[Spec]:
+        """The regimens, read once, which imports no torch.
+
+        Raises:
+            UsageError: an unknown one; names the nearest known ones.
+        """
+        from initbench.harness.request import read_components
+
+        return read_components("regimen", self.regimen or [REGIMEN])
 
     @cached_property
     def components(self) -> tuple[list[Spec], list[Spec], list[Spec]]:
@@ -497,13 +530,13 @@ class Study(TrainingOnParts, Seeds, Crossed):
         )
 
     def check_names(self) -> None:
-        """Refuses unknown inits and backbones before torch is imported.
+        """Refuses unknown inits, backbones and regimens before torch is imported.
 
         Raises:
             UsageError: names the nearest known ones.
         """
         self.chosen()
-        _ = self.components
+        _ = self.components, self.regimens
 
     def requests(self, **options: Any) -> list[RunRequest]:
         """The runs of the study.
@@ -520,6 +553,8 @@ class Study(TrainingOnParts, Seeds, Crossed):
         of_every_run: dict[str, Any] = {**self.as_part_options(), "out": self.out, "fixed": tuple(fixed), **options}
         return cross_requests(
             *self.components,
+            regimen=self.regimens,
+            regimen_budget=self.regimen_budget,
             seeds=self.chosen() or [0],
             protocol=self.protocol,
             placebo=self.placebo,

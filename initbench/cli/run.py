@@ -70,7 +70,7 @@ def run(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Run a study: inits × backbones × data sets × seeds.
+    """Run a study: inits × regimens × backbones × data sets × seeds.
 
     Every run is looked at before the first step, and where one cannot be, none is. Runs that are finished are not run again, and
     interrupted ones go on. Exits with 1 where a run failed, with 2 where one was refused.
@@ -220,6 +220,8 @@ def _counted(requests: Sequence[RunRequest]) -> str:
         return count(len({getattr(request, field) for request in requests}), what)
 
     crossed = [different("init", "init"), different("backbone", "backbone"), different("dataset", "data set")]
+    if len({request.regimen for request in requests}) > 1:
+        crossed.insert(1, different("regimen", "regimen"))
     parts = len({(request.fold, request.train_cases) for request in requests})
     if parts > 1:
         crossed.append(f"{parts} folds or numbers of training cases")
@@ -240,8 +242,8 @@ def _warn_if_nothing_can_be_decided(console: Console, requests: Sequence[RunRequ
         patients = reported_patients(members[0])
         if patients is None:  # the run itself says what is wrong with its data
             continue
-        inits = len({request.init for request in members if not is_placebo(str(request.init))})
-        reason = undecidable(inits, len({request.seed for request in members}), patients)
+        rows = {(request.init, request.regimen) for request in members if not is_placebo(str(request.init))}
+        reason = undecidable(len(rows), len({request.seed for request in members}), patients)
         if reason:
             dataset = shown(str(members[0].dataset))
             console.print(f"[yellow]warning:[/] this study can decide nothing on {dataset}: {reason}", soft_wrap=True)
@@ -254,6 +256,7 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
         "init": str(request.init),
         "backbone": str(request.backbone),
         "dataset": str(request.dataset),
+        "regimen": str(request.regimen),
         "fold": request.fold,
         "train_cases": request.train_cases,
         "seed": request.seed,

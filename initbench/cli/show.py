@@ -19,11 +19,11 @@ from initbench.cli.options import JsonOption
 from initbench.cli.output import write_json
 from initbench.errors import DataError, UsageError, did_you_mean
 from initbench.printable import printable
-from initbench.protocols import BackboneInfo
-from initbench.spec import parse
+from initbench.protocols import BackboneInfo, RegimenInfo
+from initbench.spec import Spec, parse
 
 if TYPE_CHECKING:
-    from initbench.runs.record import MeanDistance, Record
+    from initbench.runs.record import MeanDistance, Record, StageCost
 
 _STARTS = re.compile(r"- |[A-Z][a-z]+: ")
 _KINDS: dict[str, Kind] = {listed: kind for kind, listed in registry.LISTED.items()}
@@ -33,7 +33,7 @@ _KINDS: dict[str, Kind] = {listed: kind for kind, listed in registry.LISTED.item
 def list_components(
     what: Annotated[Listed | None, typer.Argument(help="One kind; all of them without it.")] = None, json: JsonOption = False
 ) -> None:
-    """List initializers, backbones, data sets and recipes."""
+    """List components and recipes."""
     from rich.table import Table
 
     wanted = [what] if what else get_args(Listed)
@@ -65,7 +65,7 @@ def _rows(what: str) -> list[dict[str, Any]]:
 def describe(
     name: Annotated[str, typer.Argument(help="Name of a component or recipe, or folder of a run.")], json: JsonOption = False
 ) -> None:
-    """Describe one initializer, backbone, data set, recipe or run."""
+    """Describe one component, recipe or run."""
     from rich.table import Table
 
     table = _describe(name)
@@ -117,6 +117,7 @@ def _describe_run(folder: Path, record: Record) -> dict[str, Any]:
         "budget": resolved.budget,
         "steps": resolved.steps,
         "protocol": resolved.protocol,
+        "regimen": resolved.regimen,
         "precision": resolved.precision,
     }
     if record.has_result:
@@ -146,8 +147,14 @@ def _result(record: Record) -> dict[str, Any]:
         table["changed by the init"] = {name: f"{share:.1%}" for name, share in shares.items()}
         table["the init says"] = coverage.summary
     stages = {"init stage": record.cost.init, "train stage": record.cost.train}
-    table["cost"] = {name: f"{stage.steps} steps, {stage.seconds:.0f} s" for name, stage in stages.items()}
+    table["cost"] = {name: _cost(stage) for name, stage in stages.items()}
+    table["the regimen says"] = record.regimen_summary
     return table
+
+
+def _cost(stage: StageCost) -> str:
+    passes = f", {stage.units} passes" if stage.units else ""
+    return f"{stage.steps} steps, {stage.seconds:.0f} s{passes}"
 
 
 def _distances(record: Record) -> dict[str, Any]:
@@ -170,6 +177,14 @@ def _averaged(item: MeanDistance) -> str:
     return f"{item.mean:.3g} ({item.cases} cases{without})"
 
 
+def _kind_in_file(spec: Spec) -> Kind:
+    """What a function in a file says that it is; an initializer need not say it."""
+    declared = registry.find("backbone", spec).declared
+    if isinstance(declared, BackboneInfo):
+        return "backbone"
+    return "regimen" if isinstance(declared, RegimenInfo) else "initializer"
+
+
 def _describe(name: str) -> dict[str, Any]:
     from initbench.recipes import files as recipe_files
     from initbench.runs import store
@@ -184,8 +199,7 @@ def _describe(name: str) -> dict[str, Any]:
     spec = parse(name)
     kinds: list[Kind] = [kind for kind in _KINDS.values() if spec.name in registry.names(kind)]
     if spec.is_file:
-        is_backbone = isinstance(registry.find("backbone", spec).declared, BackboneInfo)
-        kinds = ["backbone" if is_backbone else "initializer"]
+        kinds = [_kind_in_file(spec)]
     if kinds:
         from initbench.tools.describe import describe
 

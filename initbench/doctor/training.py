@@ -7,6 +7,7 @@ import re
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,16 +19,16 @@ from initbench.doctor.findings import Finding
 from initbench.harness.build import construct
 from initbench.harness.hardware import resolve_precision
 from initbench.harness.process_state import kept
+from initbench.harness.regimens import plain_task
 from initbench.harness.snapshot import tensor_digest
 from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
-from initbench.protocols import Grid, PatchRule
+from initbench.protocols import Grid, PatchRule, Task
 from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import Recipe
-from initbench.sampling.volumes import Batch, PatchSampler, make_volume
+from initbench.sampling.volumes import PatchSampler, make_volume
 from initbench.spec import Spec, parse
 from initbench.training.loop import FitSettings, fit
 from initbench.training.precision import Precision
-from initbench.training.supervised import SupervisedTask
 
 STEPS = 20  # of each of the two trainings whose bits are compared
 REPEATS = 5  # timings of each precision, of which the median counts
@@ -58,18 +59,18 @@ class _Trail:
 class _Watched:
     """A task of the training loop that notes the network's state before every step."""
 
-    task: SupervisedTask
+    task: Task
     trail: _Trail
 
     @property
     def module(self) -> nn.Module:
         return self.task.module
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> Any:
         self.trail.note(self.module)
         return self.task.batch(step)
 
-    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         return self.task.loss(batch)
 
 
@@ -176,7 +177,7 @@ def _speed(about: str, ratio: float, chosen: Precision) -> Finding:
     return Finding("precision", "bf16", "warning", detail)
 
 
-def _task(spec: Spec, device: torch.device, patch: Grid) -> tuple[SupervisedTask, Recipe]:
+def _task(spec: Spec, device: torch.device, patch: Grid) -> tuple[Task, Recipe]:
     """The supervised stage of the network on one case of the phantom, with the settings of its tiny recipe."""
     settings = load_recipe("phantom-lung", size="tiny", backbone=spec.name, budget="smoke")
     component = registry.find("backbone", spec)
@@ -190,4 +191,4 @@ def _task(spec: Spec, device: torch.device, patch: Grid) -> tuple[SupervisedTask
     made = preprocess(case, resolve_parameters(settings.preprocess, "CT", [scan(case)]))
     volume = make_volume(made.image, made.label, device)
     sampler = PatchSampler([volume], settings.patch.model_copy(update={"size": size}), settings.augment, 0)
-    return SupervisedTask(model.to(device), sampler, settings.loss), settings
+    return plain_task(model.to(device), sampler, settings.loss, device), settings

@@ -7,21 +7,23 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from initbench import digest, registry, seeding
-from initbench.choices import BASELINE, Budget, Protocol
+from initbench.choices import BASELINE, Budget, Protocol, RegimenBudget
 from initbench.datasets import splits
 from initbench.datasets.open import open_dataset
 from initbench.errors import InitbenchError, UsageError
-from initbench.harness import compose
+from initbench.harness import compose, regimens
 from initbench.harness.hardware import resolve_device, resolve_precision
-from initbench.harness.request import RunRequest, check_regimen, check_streams, check_tolerance
+from initbench.harness.request import PLAIN, RunRequest, check_streams, check_tolerance
 from initbench.preprocessing.auto_settings import fill_auto_settings, read_grids
 from initbench.preprocessing.prepare import Prepared, case_digests, prepare
 from initbench.protocols import (
+    PLAIN_UNITS,
     BackboneInfo,
     Dataset,
     InitializerInfo,
     PatchRule,
     Progress,
+    RegimenInfo,
     Split,
     check_patch,
     check_variant,
@@ -52,16 +54,43 @@ class Steps:
         return self.pretext + self.train
 
 
-def steps_of(recipe: Recipe, budget: Budget, protocol: Protocol, *, learned: bool) -> Steps:
-    """The steps of a budget: under ``equal-total`` those of a learned init come off them, under ``equal-finetune`` on top."""
+def steps_of(
+    recipe: Recipe,
+    budget: Budget,
+    protocol: Protocol,
+    *,
+    learned: bool,
+    regimen_budget: RegimenBudget = "steps",
+    units: int = PLAIN_UNITS,
+) -> Steps:
+    """The steps of a budget.
+
+    A learned init takes its steps off the budget under ``equal-total``, and has them on top of it under ``equal-finetune``. Where
+    regimens have their compute in common, the steps that are left for training are divided by what a step of the regimen costs.
+
+    Args:
+        recipe: states the steps of the budget.
+        budget: a word for the steps.
+        protocol: who pays for the steps of a learned init.
+        learned: whether the init has any.
+        regimen_budget: what regimens have in common.
+        units: what a step of the regimen costs.
+    """
     whole = int(getattr(recipe.steps, budget))
     pretext = max(1, round(recipe.pretext.share * whole)) if learned else 0
-    return Steps(pretext, whole - pretext if protocol == "equal-total" else whole)
+    train = whole - pretext if protocol == "equal-total" else whole
+    if regimen_budget == "compute":
+        train = regimens.affordable_steps(train, units)
+    return Steps(pretext, train)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A request with every choice made. `init_name` is for people, `init_identity` for streams and folders."""
+    """A request with every choice made. `init_name` is for people, `init_identity` for streams and folders.
+
+    Attributes:
+        units: what a supervised step costs, as the regimen declares it.
+    """
 
     request: RunRequest
     init: Component[InitializerInfo]
@@ -69,6 +98,8 @@ class Cell:
     init_identity: str
     init_info: InitializerInfo
     backbone: Component[BackboneInfo]
+    regimen: Component[RegimenInfo]
+    units: int
     variant: str
     recipe: Recipe
     prepared: Prepared
@@ -91,6 +122,11 @@ class Cell:
         return registry.display_name(self.backbone)
 
     @property
+    def regimen_name(self) -> str:
+        """The regimen in tables, with the parameters that differ from their defaults."""
+        return str(registry.canonical(self.regimen, shown=True))
+
+    @property
     def total_steps(self) -> int:
         """Steps of the budget."""
         return int(getattr(self.recipe.steps, self.request.budget))
@@ -107,7 +143,15 @@ class Cell:
 
     @property
     def _steps(self) -> Steps:
-        return steps_of(self.recipe, self.request.budget, self.request.protocol, learned=self.init_info.learned)
+        request = self.request
+        return steps_of(
+            self.recipe,
+            request.budget,
+            request.protocol,
+            learned=self.init_info.learned,
+            regimen_budget=request.regimen_budget,
+            units=self.units,
+        )
 
 
 @dataclass(frozen=True)
@@ -222,9 +266,10 @@ def resolve_cell(request: RunRequest, progress: Progress | None = None, prepared
     """
     check_streams(request.fixed)
     check_tolerance(request.nsd_tolerance)
-    check_regimen(request.regimen)
     init = registry.find("initializer", request.init)
     init.check()
+    regimen = registry.find("regimen", request.regimen)
+    regimen.check()
     precision = resolve_precision(request.precision, resolve_device(request.device, request.index))
     block = (prepared or PreparedBlocks()).of(request, progress)
     chosen = block.choices
@@ -235,6 +280,8 @@ def resolve_cell(request: RunRequest, progress: Progress | None = None, prepared
         init_identity=str(registry.canonical(init)),
         init_info=compose.info(init),
         backbone=chosen.backbone,
+        regimen=regimen,
+        units=regimens.units_of(regimen),
         variant=chosen.variant,
         recipe=chosen.recipe,
         prepared=block.data,
@@ -263,13 +310,15 @@ class PreparedBlocks:
         """The block of a request.
 
         Args:
-            request: whose init, seed and protocol have no part in it.
+            request: whose init, regimen, seed and protocol have no part in it.
             progress: told of the preprocessing.
 
         Raises:
             UsageError, DataError: as `choose` and `Choices.prepare`.
         """
-        key = replace(request, init=Spec(BASELINE), seed=0, index=0, protocol="equal-total")
+        key = replace(
+            request, init=Spec(BASELINE), regimen=PLAIN, regimen_budget="steps", seed=0, index=0, protocol="equal-total"
+        )
         if key not in self._known:
             choices = choose(request, progress)
             self._known[key] = PreparedBlock(choices, choices.prepare(progress))
@@ -306,10 +355,16 @@ class Cells:
 
 
 def _check_steps(cell: Cell) -> None:
-    """Refuses a budget that a pretext uses up: what would be scored is a network that never saw a label."""
+    """Refuses a budget that leaves no supervised step: what would be scored is a network that never saw a label."""
     if cell.train_steps >= 1:
         return
     budget = cell.request.budget
+    if cell.request.regimen_budget == "compute" and cell.pretext_steps < cell.total_steps:
+        left = cell.total_steps - cell.pretext_steps
+        raise UsageError(
+            f"a step of {cell.regimen_name} costs {cell.units / PLAIN_UNITS:.2g} plain ones, and the {left} that the budget "
+            f"{budget} leaves pay for none: raise steps.{budget} with --set, or use --regimen-budget steps"
+        )
     raise UsageError(
         f"the pretext takes {cell.pretext_steps} of the {cell.total_steps} steps of the budget {budget} (pretext.share = "
         f"{cell.recipe.pretext.share:g}), and under equal-total none is left for training: raise steps.{budget} or lower "
@@ -349,10 +404,16 @@ def protocol_name(cell: Cell) -> str:
     return cell.request.protocol if cell.init_info.learned else "any"
 
 
+def regimen_budget_name(cell: Cell) -> str:
+    """What regimens have in common as recorded: a plain run is the same under both, so it says ``any``."""
+    return "any" if regimens.is_plain(cell.regimen) else cell.request.regimen_budget
+
+
 def _identity(cell: Cell) -> dict[str, Any]:
     recipe = cell.recipe.identity(without=("name", "version", "source", "steps", "variant"))
     return (
         compose.identity(cell.init)
+        | regimens.identity(cell.regimen)
         | {
             "backbone": cell.backbone_name,
             "backbone_source": cell.backbone.source_digest or f"revision {cell.backbone.info.revision}",
@@ -363,9 +424,9 @@ def _identity(cell: Cell) -> dict[str, Any]:
             "recipe": recipe,
             "total_steps": cell.total_steps,
             "protocol": protocol_name(cell),
-            "regimen": str(cell.request.regimen),
             "precision": cell.precision,
             "harness": HARNESS_REVISION,
         }
         | ({"fixed": sorted(cell.request.fixed)} if cell.request.fixed else {})
+        | ({"regimen_budget": "compute"} if regimen_budget_name(cell) == "compute" else {})
     )

@@ -16,13 +16,14 @@ from initbench.protocols import Crops, Patches, Progress, Site, Structure, Task
 from initbench.sampling.volumes import GuidedSampler, UnlabelledSampler
 from initbench.training.checkpoints import Checkpoints
 from initbench.training.loop import Fit, FitSettings, fit
+from initbench.training.passes import Passes
 
 
 @dataclass
 class Context:
     """Everything an initializer may use. `sampler` cuts patches, `fit_settings` are there for learned ones alone.
 
-    `note` is told what the initializer changed in the process that was put back.
+    `note` is told what the initializer changed in the process that was put back; `passes` counts the passes of its pretext.
     """
 
     sites: tuple[Site, ...]
@@ -43,6 +44,7 @@ class Context:
     fits: list[Fit] = field(default_factory=list)
     reported: dict[str, Any] = field(default_factory=dict)
     note: Callable[[str], object] = lambda text: None
+    passes: Passes | None = None
 
     def generator(self, name: str) -> torch.Generator:
         """A generator per parameter name; the canonical init string is mixed in, so no two inits share numbers."""
@@ -95,7 +97,7 @@ class Context:
         # By the number of the call: an initializer that trains twice goes on where it was.
         state = torch.get_rng_state()  # the numbers of dropout are the loop's own
         try:
-            result = fit(task, settings, self.progress, self.checkpoints(f"pretext-{len(self.fits)}"))
+            result = fit(task, settings, self.progress, self.checkpoints(f"pretext-{len(self.fits)}"), self.passes)
         finally:
             torch.set_rng_state(state)
         self.fits.append(result)

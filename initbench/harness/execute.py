@@ -196,7 +196,7 @@ def _go_on(cell: Cell, folder: Path, claim: work.Held, progress: Progress) -> Ou
         trace = "".join(traceback.format_exception(error))
         return Outcome(request, "failed", _record_failure(cell, folder, reason, claim.state, trace), None, reason)
     claim.finished()
-    said = [record.reason or record.coverage.summary, *run.notes]
+    said = [record.reason or record.coverage.summary, record.regimen_summary, *run.notes]
     return Outcome(request, record.status, folder, record.dice, "; ".join(filter(None, said)))
 
 

@@ -15,9 +15,11 @@ import pandas as pd
 import torch
 
 from initbench import dice, digest
+from initbench.choices import REGIMEN
 from initbench.evaluation.distances import CaseDistances, Distances
 from initbench.evaluation.evaluate import Scored
-from initbench.harness.cell import Cell, protocol_name
+from initbench.harness import regimens
+from initbench.harness.cell import Cell, protocol_name, regimen_budget_name
 from initbench.harness.request import as_json
 from initbench.runs import store
 from initbench.runs.record import (
@@ -92,13 +94,16 @@ def resolved(cell: Cell) -> Resolved:
         budget=request.budget,
         steps=cell.total_steps,
         protocol=protocol_name(cell),
-        regimen=str(request.regimen),
+        regimen=cell.regimen_name,
         precision=cell.precision,
         recipe=RecordedRecipe.model_validate(recipe),
         recipe_digest=block_digest(cell),
         dice_policy=cell.recipe.dice_policy,
     )
     more: dict[str, Any] = {}
+    if not regimens.is_plain(cell.regimen):
+        more |= {name: cell.identity[name] for name in ("regimen_params", "regimen_source")}
+        more["regimen_budget"] = regimen_budget_name(cell)
     if prepared.split.caveat:
         more["split_caveat"] = prepared.split.caveat
     if prepared.regions:
@@ -113,9 +118,12 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def block_digest(cell: Cell) -> str:
-    """Digest of everything that two inits of a block must share to be compared: recipe, steps, data, network, precision."""
-    own = {key: value for key, value in cell.identity.items() if not key.startswith("init") and key != "protocol"}
-    return digest.of_json(own)[:12]
+    """Digest of everything that two runs of a block must share to be compared: recipe, steps, data, network, precision.
+
+    Init and regimen are what is compared. So a run of any regimen is taken as plain, with the steps that were asked for.
+    """
+    own = {key: value for key, value in cell.identity.items() if not key.startswith(("init", "regimen")) and key != "protocol"}
+    return digest.of_json(own | {"regimen": REGIMEN})[:12]
 
 
 def finished_record(
@@ -218,12 +226,15 @@ def costs_of_scoring_again(before: Cost, evaluate: float, distances: float, devi
 
 
 def stage_cost(fits: Sequence[Fit]) -> StageCost:
-    """Steps, patches and seconds of a stage."""
-    return StageCost(
-        steps=sum(f.steps for f in fits),
-        patches=sum(f.patches for f in fits),
-        seconds=sum(f.seconds for f in fits),
-    )
+    """Steps, patches, seconds and passes of a stage."""
+    steps = patches = units = 0
+    seconds = 0.0
+    for stage in fits:
+        steps += stage.steps
+        patches += stage.patches
+        seconds += stage.seconds
+        units += stage.units
+    return StageCost(steps=steps, patches=patches, seconds=seconds, units=units)
 
 
 def _nan_to_none(value: float) -> float | None:

@@ -1,9 +1,9 @@
-"""Whether an init can do its work in a cell, asked of the init itself before a study takes its first step.
+"""Whether init and regimen can do their work in a cell, asked of themselves before a study takes its first step.
 
 The initializer is called on the cell's network without values (torch's meta device) until it asks for data or steps. It looks at
 its parameters, the network, the patch and the depth of the training volumes before that, so what it refuses of them it refuses
 here, in the words of the run, as it is the same code. Nothing has to be declared, so plug-ins are tried likewise. What shows only
-with values is left to the run.
+with values is left to the run. A regimen is asked for its task in the same way.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from initbench.errors import UsageError
-from initbench.harness import compose
+from initbench.harness import compose, regimens
 from initbench.harness.build import build_for
 from initbench.harness.cell import Cell
 from initbench.harness.context import Context
@@ -57,17 +57,17 @@ class _Bare:
 
 
 class Rehearsals:
-    """The inits of a study, each tried once in each of its cells. A network is constructed once for all inits of a block."""
+    """The inits and regimens of a study, tried once in each of its cells. All runs of a block share one network."""
 
     def __init__(self) -> None:
         self._networks: dict[tuple[Any, ...], _Bare] = {}
         self._refusals: dict[str, UsageError | None] = {}  # by cell; None where the init takes it
 
     def check(self, cell: Cell) -> None:
-        """Refuses a cell in which the init cannot do its work, as far as that shows here.
+        """Refuses a cell in which the init or the regimen cannot do its work, as far as that shows here.
 
         Raises:
-            UsageError: what the init refuses, as the run would say it, or a network that cannot be constructed.
+            UsageError: what one of them refuses, as the run would say it, or a network that cannot be constructed.
             InitbenchError: a file of weights that cannot be read.
         """
         if cell.id not in self._refusals:
@@ -81,6 +81,7 @@ class Rehearsals:
             raise refusal
 
     def _rehearse(self, cell: Cell) -> None:
+        self._rehearse_regimen(cell)
         if cell.init_info.files and not cell.init_info.learned:
             # Whether a file of weights fits shows with values alone; it takes no data, so nothing stops it before its end.
             Run(cell, Path(), NoProgress()).rehearse()
@@ -96,6 +97,27 @@ class Rehearsals:
                 raise
             except Exception:  # noqa: S112 - it asks for data, or for values: the run will say what is wrong then
                 continue
+
+    def _rehearse_regimen(self, cell: Cell) -> None:
+        """Asks the regimen for its task on the network without values."""
+        if regimens.is_plain(cell.regimen):
+            return
+        model = copy.deepcopy(self._network(cell).model)
+        ctx = regimens.Context(
+            model=model,
+            structure=structure_of(model),
+            device=torch.device("meta"),
+            steps=cell.train_steps,
+            root=cell.root,
+            loss=cell.recipe.loss,
+            mask_patch=cell.recipe.pretext.mask_patch,
+        )
+        try:
+            regimens.make_task(cell.regimen, ctx)
+        except UsageError:
+            raise
+        except Exception:
+            return  # it asks for values: the run will say what is wrong then
 
     def _network(self, cell: Cell) -> _Bare:
         """The network of a cell, which its block shares."""

@@ -10,15 +10,14 @@ from typing import Any
 
 from initbench import registry, seeding, spec
 from initbench.catalog import Kind
-from initbench.choices import Budget, PrecisionChoice, Protocol, Stream
+from initbench.choices import REGIMEN, Budget, PrecisionChoice, Protocol, RegimenBudget, Stream
 from initbench.datasets.splits import SplitName
 from initbench.errors import InitbenchError, UsageError
 from initbench.paths import exists, home, is_file
 from initbench.protocols import Size
 from initbench.spec import Spec, as_spec, parse, separators, unquoted
 
-PLAIN = Spec("plain")
-"""The regimen of a supervised stage that does nothing else."""
+PLAIN = Spec(REGIMEN)
 
 Components = str | Spec | Sequence[str | Spec]
 """Components as people ask for them: a comma list, or several, or what was read already."""
@@ -31,6 +30,7 @@ class RunRequest:
     Attributes:
         dataset: a registered name, or the path of a folder.
         regimen: how the supervised stage is run.
+        regimen_budget: what runs of two regimens have in common: the steps, or the passes through the network.
         split: auto, published, or the name of a published split.
         fold: ``k/K`` in place of a split.
         train_cases: how many of the split's training cases are used; all of them without it.
@@ -48,6 +48,7 @@ class RunRequest:
     budget: Budget = "paper"
     protocol: Protocol = "equal-total"
     regimen: Spec = PLAIN
+    regimen_budget: RegimenBudget = "steps"
     size: Size = "paper"
     device: str = "auto"
     precision: PrecisionChoice = "auto"
@@ -90,7 +91,9 @@ class RunRequest:
         protocol = "" if self.protocol == "equal-total" else f" {self.protocol}"
         part = f" fold {self.fold}" if self.fold else ""
         part += f" on {self.train_cases} cases" if self.train_cases else ""
-        return f"{self.init} × {self.backbone} × {self.dataset}{part} seed {self.seed}{protocol}"
+        regimen = "" if self.regimen == PLAIN else f" × {self.regimen}"
+        paid = " at equal compute" if regimen and self.regimen_budget == "compute" else ""
+        return f"{self.init} × {self.backbone} × {self.dataset}{regimen}{part} seed {self.seed}{protocol}{paid}"
 
 
 def as_json(request: RunRequest) -> dict[str, Any]:
@@ -102,6 +105,7 @@ def as_json(request: RunRequest) -> dict[str, Any]:
     values |= {
         "init": _portable("initializer", request.init),
         "backbone": _portable("backbone", request.backbone),
+        "regimen": _portable("regimen", request.regimen),
         "dataset": _absolute_dataset(request.dataset.name),
         "data_root": request.data_root.absolute() if request.data_root else None,
         "recipe": _absolute_recipe(request.recipe),
@@ -144,16 +148,6 @@ def check_tolerance(millimetres: float) -> None:
     """
     if not (math.isfinite(millimetres) and millimetres >= 0):
         raise UsageError(f"--nsd-tolerance {millimetres:g}: a tolerance is a number of millimetres from 0")
-
-
-def check_regimen(regimen: Spec) -> None:
-    """Refuses a regimen that does not exist.
-
-    Raises:
-        UsageError: names those that do.
-    """
-    if regimen != PLAIN:
-        raise UsageError(f"unknown regimen {str(regimen)!r}: there is {PLAIN} alone")
 
 
 def split_lists(values: str | Sequence[str]) -> list[str]:

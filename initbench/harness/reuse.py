@@ -29,7 +29,7 @@ from initbench.training.loop import Fit
 
 _STAGE = "stage.json"
 # Of a cell's identity and recipe, what the init stage does not see.
-_LATER = ("protocol", "regimen", "total_steps")
+_LATER = ("protocol", "regimen", "regimen_params", "regimen_source", "regimen_budget", "total_steps")
 _LATER_RECIPE = ("optimizer", "inference", "dice_policy")
 
 

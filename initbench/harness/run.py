@@ -14,7 +14,7 @@ from torch import nn
 
 from initbench.evaluation.distances import record_distances
 from initbench.evaluation.evaluate import Evaluator
-from initbench.harness import compose, reuse
+from initbench.harness import compose, regimens, reuse
 from initbench.harness import record as records
 from initbench.harness.build import build_for, redraw_heads
 from initbench.harness.cell import Cell
@@ -27,14 +27,14 @@ from initbench.harness.sites import find_sites
 from initbench.harness.snapshot import classes_kept
 from initbench.harness.trained import Trained, find_trained
 from initbench.harness.weights import save_weights
-from initbench.protocols import Progress, structure_of
+from initbench.protocols import Progress, Task, structure_of
 from initbench.recipes.settings import Optimizer
 from initbench.runs import store, work
 from initbench.runs.record import Record
 from initbench.sampling.volumes import GuidedSampler, PatchSampler, UnlabelledSampler, Volume, load_volumes
 from initbench.training.checkpoints import Checkpoints
 from initbench.training.loop import Fit, FitSettings, fit, parameters_finite
-from initbench.training.supervised import SupervisedTask
+from initbench.training.passes import Passes
 
 
 class Run:
@@ -50,6 +50,8 @@ class Run:
         self.until: int | None = None
         self.device = resolve_device(cell.request.device, cell.request.index)
         self.fits: dict[str, list[Fit]] = {"init": [], "train": []}
+        self.passes = Passes()
+        self.regimen_report: dict[str, Any] = {}
         self.coverage: dict[str, Any] = {}
         self.read: set[str] = set()  # of the training cases, by the init
         self.init_seconds = 0.0
@@ -79,6 +81,7 @@ class Run:
         trained.load_weights(model)
         self.coverage = trained.coverage()
         self.notes = [*trained.record.notes]
+        self.regimen_report = trained.record.regimen_report
         if trained.record.weights_from is None:  # else the note is there
             by = trained.cell[: store.CELL_SIGNS]
             self.notes.append(f"not trained: it has the weights of cell {by}, which differs from it in inference alone")
@@ -155,12 +158,14 @@ class Run:
             progress=self.progress,
             fits=self.fits["init"],
             note=self.notes.append,
+            passes=self.passes,
         )
         before = Coverage(model)
         learns = cell.init_info.learned or cell.init_info.external
         with classes_kept(model):
             started = time.perf_counter()
-            compose.apply(cell.init, model, ctx)
+            with self.passes.watched(model):
+                compose.apply(cell.init, model, ctx)
             # What was trained before the run went on counts; what else the init does is repeated.
             before_now = sum(f.seconds for f in self.fits["init"]) - sum(f.seconds_now for f in self.fits["init"])
             self.init_seconds = time.perf_counter() - started + before_now
@@ -187,17 +192,32 @@ class Run:
         return FitSettings(steps, optimizer, self.cell.precision, self.device, self.root, stage, self.until)
 
     def _train(self, model: nn.Module, volumes: Sequence[Volume]) -> None:
-        recipe = self.cell.recipe
-        sampler = PatchSampler(volumes, recipe.patch, recipe.augment, self.root)
-        task = SupervisedTask(model.to(self.device), sampler, recipe.loss)
-        result = fit(
-            task, self._settings("train", self.cell.train_steps, recipe.optimizer), self.progress, self._checkpoints("train")
-        )
+        settings = self._settings("train", self.cell.train_steps, self.cell.recipe.optimizer)
+        with regimens.contained_regimen(self.cell.regimen, self.notes.append), self.passes.watched(model):
+            task = self.supervised_task(model, volumes)
+            result = fit(task, settings, self.progress, self._checkpoints("train"), self.passes)
         self.fits["train"].append(result)
         if result.diverged_at is not None:
             raise DivergedError("training", result.diverged_at)
         if not parameters_finite(model):
             raise DivergedError("training", result.steps - 1)
+
+    def supervised_task(self, model: nn.Module, volumes: Sequence[Volume]) -> Task:
+        """What the supervised stage trains: the regimen's task on the network, which goes to the device."""
+        cell, recipe = self.cell, self.cell.recipe
+        ctx = regimens.Context(
+            model=model.to(self.device),
+            structure=structure_of(model),
+            device=self.device,
+            steps=cell.train_steps,
+            root=self.root,
+            loss=recipe.loss,
+            sampler=PatchSampler(volumes, recipe.patch, recipe.augment, self.root),
+            mask_patch=recipe.pretext.mask_patch,
+        )
+        task = regimens.make_task(cell.regimen, ctx)
+        self.regimen_report = ctx.reported
+        return task
 
     def _finish(self, model: nn.Module, diverged: str | None, env: dict[str, Any], trained: Trained | None = None) -> Record:
         evaluated = time.perf_counter()
@@ -255,6 +275,8 @@ class Run:
             "weights_digest": state_digest(model),
             "notes": self.notes,
         }
+        if self.regimen_report:
+            results["regimen_report"] = records.plain(self.regimen_report)
         fits, spent = self.fits, scored.distance_seconds
         if trained is None:
             cost = records.costs(fits["init"], fits["train"], self.init_seconds, evaluate, spent, self.device)

@@ -20,10 +20,23 @@ from initbench.protocols.datasets import (
     stated_of,
 )
 from initbench.protocols.initializers import Crops, InitContext, Initializer, InitializerInfo, Patches, Role, Site, initializer
-from initbench.protocols.structure import FileLayout, ImageWeights, KeySign, Level, Published, Structure, structure_of
+from initbench.protocols.regimens import (
+    BACKWARD,
+    FORWARD,
+    PLAIN_UNITS,
+    Labelled,
+    Regimen,
+    RegimenContext,
+    RegimenInfo,
+    regimen,
+)
+from initbench.protocols.structure import FileLayout, ImageWeights, KeySign, Level, Published, Structure, Tokens, structure_of
 from initbench.protocols.training import Task
 
 __all__ = [
+    "BACKWARD",
+    "FORWARD",
+    "PLAIN_UNITS",
     "SIZES",
     "Axes",
     "Backbone",
@@ -38,6 +51,7 @@ __all__ = [
     "Initializer",
     "InitializerInfo",
     "KeySign",
+    "Labelled",
     "Layout",
     "Level",
     "NoProgress",
@@ -46,6 +60,9 @@ __all__ = [
     "Patches",
     "Progress",
     "Published",
+    "Regimen",
+    "RegimenContext",
+    "RegimenInfo",
     "Remark",
     "Role",
     "Site",
@@ -54,6 +71,7 @@ __all__ = [
     "Split",
     "Structure",
     "Task",
+    "Tokens",
     "backbone",
     "caveat_of",
     "check_patch",
@@ -61,6 +79,7 @@ __all__ = [
     "copies_are_meant",
     "group_of",
     "initializer",
+    "regimen",
     "regions_of",
     "remarks_of",
     "splits_of",

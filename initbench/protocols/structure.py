@@ -33,6 +33,17 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Tokens(Level):
+    """The first tokens of a network, as `Level` describes a module's output: where a regimen may hide parts of the image.
+
+    Attributes:
+        cell: edge, in tokens, of the squares that are hidden together.
+    """
+
+    cell: int = 1
+
+
+@dataclass(frozen=True)
 class FileLayout:
     """Keys of a kind of published file that names its weights otherwise than the network.
 
@@ -143,6 +154,7 @@ class Structure:
         variant: the one it was built as; both are set by the decorator `backbone`.
         axes: order in which the network sees the spatial axes of its input ``(N, C, D, H, W)``.
         published: how the weights that people publish for it are to be read.
+        tokens: its first tokens; None where it has none.
     """
 
     patch_size: Grid
@@ -155,6 +167,7 @@ class Structure:
     variant: str = "default"
     axes: Axes = "DHW"
     published: Published = field(default_factory=Published)
+    tokens: Tokens | None = None
 
 
 def structure_of(model: nn.Module) -> Structure:

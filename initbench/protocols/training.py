@@ -9,7 +9,16 @@ if TYPE_CHECKING:
 
 
 class Task(Protocol):
-    """What the training loop trains: the supervised stage and every pretext are one each."""
+    """What the training loop trains: the supervised stage and every pretext are one each.
+
+    A task may have three more parts, which the loop asks for by name:
+
+    - ``losses(batch)`` in the place of `loss`: yields several losses with their parts, one after the other. The loop
+      back-propagates each before it asks for the next, so that no two graphs are in memory at once. Gradients add up.
+    - ``after_step(step)``, called after the optimizer's step.
+    - ``state()`` and ``load_state(state)``: what a checkpoint has to hold beside the module, as a mapping of tensors and plain
+      values.
+    """
 
     @property
     def module(self) -> nn.Module:

@@ -132,7 +132,7 @@ def network_of(resolved: Resolved) -> str:
 
 
 def pace_of(run: Head) -> str:
-    """Digest of what two runs share if one says how long the other takes: network, data, patches, precision, device.
+    """Digest of what two runs share if one says how long the other takes: network, data, patches, precision, device, regimen.
 
     The number of steps is not in it, as seconds are scaled by it, and neither is the init, as its stage is timed on its own. What
     windows average takes no time, and records that are older than this setting do not have it.
@@ -149,6 +149,7 @@ def pace_of(run: Head) -> str:
             inference,
             accelerator or environment.cpu,
             None if accelerator else environment.threads,
+            resolved.regimen,
         ]
     )
 

@@ -27,14 +27,14 @@ _COLUMNS = (
     "split", "training_cases", "recipe", "regimen", "fixed_streams", "dice_policy", "cell", "learned", "external", "origin",
     "changed_share", "init_seconds", "train_seconds", "total_seconds", "init_steps", "train_steps", "peak_memory", "device",
     "environment", "weights_digest", "reason", "path", "gpu", "commit", "labels", "asked", "data_digest", "data_place",
-    "taps_left_out",
+    "taps_left_out", "regimen_budget", "regimen_summary", "units",
 )  # fmt: skip
 
 # Where predictions are counted: on the image's own grid, or on the one that networks see, as some released code does.
 _FILES: dict[CountedOn, str] = {"native": store.CASES, "resampled": store.CASES_RESAMPLED}
 _SCORED = ("ok", "diverged")
 UNCOUNTED = "native grid only"  # the status of a run that has no counts on the grid asked for
-_FLOATS = ("dice", "changed_share", "init_seconds", "train_seconds", "total_seconds")  # also where no run has any
+_FLOATS = ("dice", "changed_share", "init_seconds", "train_seconds", "total_seconds", "units")  # also where no run has any
 
 
 def load_runs(path: str | Path) -> pd.DataFrame:
@@ -45,7 +45,9 @@ def load_runs(path: str | Path) -> pd.DataFrame:
     seconds are of the init stage, of training, and of both with evaluation. `training_cases` is how many it trained on, `asked`
     when a command first asked for it, `commit` the commit of the code where it ran from a checkout, `labels` the names of the
     values in its label maps, `data_place` where its data set was, `taps_left_out` the encoder levels that an order prediction
-    did not ask, as they leave no two slabs.
+    did not ask, as they leave no two slabs. `units` are passes through the network in both stages, a forward 1 and
+    a backward 2; they are missing of runs that are older than this count. `regimen_budget` is ``any`` for plain runs, and
+    `regimen_summary` is what a regimen says of itself.
 
     Raises:
         UsageError: there is no such folder.
@@ -231,6 +233,8 @@ def _row(run: _Run, grid: CountedOn = "native") -> dict[str, Any]:
         "training_cases": len(resolved.train_cases),
         "recipe": resolved.recipe_digest,
         "regimen": resolved.regimen,
+        "regimen_budget": resolved.regimen_budget,
+        "regimen_summary": record.regimen_summary,
         "data_digest": resolved.data_digest,
         "data_place": data_place(record),
         "fixed_streams": ", ".join(resolved.fixed_streams),
@@ -270,6 +274,7 @@ def _measured(record: Record, grid: CountedOn) -> dict[str, Any]:
         "init_steps": cost.init.steps,
         "train_steps": cost.train.steps,
         "peak_memory": cost.peak_memory,
+        "units": (cost.init.units + cost.train.units) or None,
         "taps_left_out": _levels(record.coverage.report.get("taps_left_out")),
     }
     if _FILES[grid] not in record.files:

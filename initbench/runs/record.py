@@ -58,6 +58,7 @@ class Asked(Part):
     budget: Name = Field("paper", description="smoke, short or paper")
     protocol: Name = Field("equal-total", description="equal-total or equal-finetune")
     regimen: Name = Field("plain", description="how the supervised stage is run")
+    regimen_budget: Name = Field("steps", description="steps or compute: what runs of two regimens have in common")
     size: Name = Field("paper", description="tiny or paper")
     device: Name = Field("auto", description="auto, cpu, cuda or cuda:i")
     precision: Name = Field("auto", description="auto, bf16 or float32")
@@ -116,7 +117,14 @@ class Resolved(Part):
     budget: Name = Field(description="smoke, short or paper")
     steps: Count = Field(description="steps of both stages together")
     protocol: Name = Field(description="equal-total or equal-finetune; any for initializers that learn nothing")
-    regimen: Name = Field("plain", description="how the supervised stage is run")
+    regimen: Name = Field("plain", description="how the supervised stage is run, as tables name it")
+    regimen_params: dict[str, Any] = Field(
+        {}, description="parameters of the regimen; of plain, and later ones at defaults, none"
+    )
+    regimen_source: Text = Field("", description="revision of a built-in regimen, else sha256 of its source; empty for plain")
+    regimen_budget: Name = Field(
+        "any", description="steps or compute: what it has in common with a plain run; any for plain, which is the same under both"
+    )
     precision: Name = Field(description="bf16 or float32")
     recipe: RecordedRecipe = Field(RecordedRecipe(), description="the resolved recipe")
     recipe_digest: Name = Field(description="digest of everything that two initializers must share to be compared")
@@ -168,6 +176,9 @@ class StageCost(Part):
     steps: Count = Field(0, description="optimizer steps")
     patches: Count = Field(0, description="patches that were seen")
     seconds: Amount = Field(0, description="seconds, those before a stop among them")
+    units: Count = Field(
+        0, description="passes through the network: a forward 1, a backward 2; 0 in records that are older than this count"
+    )
 
 
 class Cost(Part):
@@ -238,6 +249,7 @@ class Record(Head):
     hd95_mm_per_class: dict[str, MeanDistance] | None = Field(None, description="HD95 in mm per class")
     nsd_per_class: dict[str, MeanDistance] | None = Field(None, description="surface Dice per class, as a share")
     coverage: Coverage = Field(Coverage(), description="what the initializer changed and read")
+    regimen_report: dict[str, Any] = Field({}, description="what the regimen says of itself; `summary` is for people")
     cost: Cost = Field(Cost(), description="seconds, steps and bytes")
     weights_digest: Text | None = Field(None, description="digest of all weights and buffers after training")
     weights_from: Name | None = Field(
@@ -252,6 +264,11 @@ class Record(Head):
     sizes: dict[FileName, Count] = Field({}, description="their bytes")
     coming: dict[FileName, Coming] = Field({}, description="files that are about to be replaced, by what")
     digest: Text | None = Field(None, description="sha256 of all of the above in canonical form: sorted keys, no spaces")
+
+    @property
+    def regimen_summary(self) -> str:
+        """What the regimen has to say to a reader of results, in a sentence; empty where that is nothing."""
+        return str(self.regimen_report.get("summary", ""))
 
     @property
     def has_result(self) -> bool:

@@ -1,4 +1,4 @@
-"""Inits x backbones x data sets x seeds, as a list of runs."""
+"""Inits x regimens x backbones x data sets x seeds, as a list of runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ from typing import Any, TypedDict, Unpack
 
 from initbench import registry
 from initbench.catalog import Kind
-from initbench.choices import BASELINE, DATASET, Budget, PrecisionChoice, Protocol, Stream, SweepProtocol
+from initbench.choices import (
+    BASELINE,
+    DATASET,
+    REGIMEN,
+    Budget,
+    PrecisionChoice,
+    Protocol,
+    RegimenBudget,
+    Stream,
+    SweepProtocol,
+)
 from initbench.datasets.splits import SplitName, parse_fold
 from initbench.errors import UsageError
 from initbench.executors.local import OneRun, Reporter, run_all
@@ -38,7 +48,7 @@ class RunOptions(TypedDict, total=False):
     or TOML file, by default the data set's; `assignments` are ``section.field=value`` over it; `threads` are torch threads of a
     run on the CPU; `fixed` are streams that every seed draws as seed 0 does; `save_predictions` keeps label maps of the reported
     cases; `distances` measures HD95 and surface Dice at `nsd_tolerance` mm, seconds a case for large CT;
-    `checkpoint_every` is in seconds.
+    `checkpoint_every` is in seconds; `regimen_budget` is what runs of two regimens have in common, the steps or the compute.
     """
 
     budget: Budget
@@ -56,6 +66,7 @@ class RunOptions(TypedDict, total=False):
     distances: bool
     nsd_tolerance: float
     checkpoint_every: float
+    regimen_budget: RegimenBudget
 
 
 class PartOptions(RunOptions, total=False):
@@ -66,10 +77,12 @@ class PartOptions(RunOptions, total=False):
 
 
 class Options(PartOptions, total=False):
-    """Options of a sweep: `seeds` is a number (0 to n-1) or the seeds themselves; `protocol` who pays for a pretext's steps;
-    `placebo` adds ``default`` drawn again to a study of it and others under two or more seeds.
+    """Options of a sweep: `regimen` are the ways in which the supervised stage is run; `seeds` is a number (0 to n-1) or the
+    seeds themselves; `protocol` who pays for a pretext's steps; `placebo` adds ``default`` drawn again to a study of it and
+    others under two or more seeds.
     """
 
+    regimen: Components
     seeds: int | Sequence[int]
     protocol: SweepProtocol
     placebo: bool
@@ -80,6 +93,7 @@ def cross_requests(
     backbone: Components,
     dataset: Components = DATASET,
     *,
+    regimen: Components = REGIMEN,
     seeds: int | Sequence[int] = 1,
     protocol: SweepProtocol = "equal-total",
     folds: Sequence[str] = (),
@@ -93,6 +107,7 @@ def cross_requests(
         init: as for `run`.
         backbone: as for `run`.
         dataset: as for `run`.
+        regimen: how the supervised stage is run, written as inits are.
         seeds: a number (0 to n-1) or the seeds themselves.
         protocol: who pays for the steps of a pretext.
         folds: ``k/K``, in place of a split.
@@ -105,10 +120,13 @@ def cross_requests(
     """
     inits, assignments = assign(read_components("initializer", init), options.get("assignments", ()))
     backbones, datasets = read_components("backbone", backbone), read_components("dataset", dataset)
+    regimens = read_components("regimen", regimen)
     if placebo:
-        inits = _with_placebo(inits, seeds if isinstance(seeds, int) else len(seeds))
+        inits = _with_placebo(inits, len(regimens), seeds if isinstance(seeds, int) else len(seeds))
     for item in backbones:
         registry.find("backbone", item).check()
+    for item in regimens:
+        registry.find("regimen", item).check()
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not numbers or min(numbers) < 0:
         raise UsageError(f"seeds are whole numbers from 0, at least one of them; got {numbers}")
@@ -123,9 +141,9 @@ def cross_requests(
     check_tolerance(base.nsd_tolerance)
     parts = _parts(folds, train_cases, base.split)
     requests: list[RunRequest] = []
-    for seed, (fold, cases), data, net, (item, chosen) in product(numbers, parts, datasets, backbones, paid):
+    for seed, (fold, cases), data, net, way, (item, chosen) in product(numbers, parts, datasets, backbones, regimens, paid):
         part: dict[str, Any] = {"fold": fold, "train_cases": cases, "index": len(requests)}
-        requests.append(replace(base, init=item, backbone=net, dataset=data, seed=seed, protocol=chosen, **part))
+        requests.append(replace(base, init=item, backbone=net, dataset=data, regimen=way, seed=seed, protocol=chosen, **part))
     return requests
 
 
@@ -140,9 +158,15 @@ def _parts(folds: Sequence[str], train_cases: Sequence[int], split: str | None) 
     return list(product(dict.fromkeys(wanted) or [None], dict.fromkeys(train_cases) or [None]))
 
 
-def _with_placebo(inits: list[Spec], seeds: int) -> list[Spec]:
-    """The inits, and the default drawn again where others are compared with it: what luck alone does in this study."""
-    is_compared = Spec(BASELINE) in inits and len(inits) > 1 and seeds > 1
+def _with_placebo(inits: list[Spec], regimens: int, seeds: int) -> list[Spec]:
+    """The inits, and the default drawn again where others are compared with it: what luck alone does in this study.
+
+    Args:
+        inits: of the study.
+        regimens: how many it has; each gets a placebo of its own.
+        seeds: how many it has.
+    """
+    is_compared = Spec(BASELINE) in inits and len(inits) * regimens > 1 and seeds > 1
     if not is_compared or any(is_placebo(str(init)) for init in inits):
         return inits
     return [*inits, parse(PLACEBO)]
@@ -270,6 +294,7 @@ def code_of_others(request: RunRequest) -> tuple[str, ...]:
         ("initializer", request.init),
         ("backbone", request.backbone),
         ("dataset", request.dataset),
+        ("regimen", request.regimen),
     ]
     return tuple(str(item) for kind, item in asked if not registry.is_built_in(kind, item))
 
@@ -346,7 +371,7 @@ def run(
         **options: the command's options, see `Options`.
 
     Returns:
-        One outcome a run, in the order seeds x datasets x backbones x inits.
+        One outcome a run, in the order seeds x datasets x backbones x regimens x inits.
 
     Raises:
         UsageError: the request itself is wrong. What goes wrong in a run is in its outcome.

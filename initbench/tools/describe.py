@@ -30,6 +30,15 @@ def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
         takes = component.takes | dict(spec.params)
         table["parameters"] = {key: "(required)" if value is registry.REQUIRED else value for key, value in takes.items()}
         table["choices"] = _choices(component.target)
+    elif kind == "regimen":
+        info, params = component.info, component.params
+        table |= {
+            "summary": info.summary,
+            "paper": info.paper,
+            "revision": info.revision,
+            "units of a step": info.units_of(params),
+        }
+        table |= {"parameters": params, "choices": _choices(component.target)}
     elif kind == "backbone":
         table |= _backbone(component)
     if entry is not None:

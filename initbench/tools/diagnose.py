@@ -1,4 +1,7 @@
-"""What an init does to signals at step 0: scale of activations and gradients per layer, dead units, effective rank."""
+"""What an init does to signals at step 0: scale of activations and gradients per layer, dead units, effective rank.
+
+It also shows which share of the loss and of the gradient each term of a regimen has.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from initbench import seeding
+from initbench.choices import REGIMEN
 from initbench.harness.cell import resolve_cell
 from initbench.harness.request import RunRequest
 from initbench.harness.run import Run
 from initbench.harness.sites import find_sites
-from initbench.protocols import NoProgress, Progress, Role, structure_of
-from initbench.sampling.volumes import PatchSampler
-from initbench.training.supervised import SupervisedTask
+from initbench.protocols import NoProgress, Progress, Role, Task, structure_of
 
 _ROLES: tuple[Role, ...] = ("linear", "conv", "transposed-conv")
 _TOKENS = 4096  # of a layer's outputs, for the rank
@@ -49,13 +51,37 @@ class LayerState:
 
 
 @dataclass(frozen=True)
+class TermState:
+    """A term of a regimen's loss on the first training batch.
+
+    Attributes:
+        loss: the term with its weight.
+        loss_share: of the sum of all terms.
+        gradient: norm of its gradient with respect to all parameters of the network.
+        gradient_share: of the sum of these norms.
+    """
+
+    name: str
+    loss: float
+    loss_share: float
+    gradient: float
+    gradient_share: float
+
+
+@dataclass(frozen=True)
 class Diagnosis:
-    """An init on a network: its layers in the order of execution, and the loss of the batch."""
+    """An init on a network: its layers in the order of execution, and the loss of the batch.
+
+    Attributes:
+        terms: of the loss, where the regimen tells them apart.
+    """
 
     init: str
     backbone: str
     loss: float
     layers: tuple[LayerState, ...]
+    regimen: str = REGIMEN
+    terms: tuple[TermState, ...] = ()
 
 
 def diagnose(request: RunRequest, progress: Progress | None = None) -> Diagnosis:
@@ -68,14 +94,39 @@ def diagnose(request: RunRequest, progress: Progress | None = None) -> Diagnosis
     run = Run(cell, Path(), progress or NoProgress())
     with seeding.deterministic(request.threads):
         model, volumes = run.initialized()
-        task = SupervisedTask(
-            model.to(run.device), PatchSampler(volumes, cell.recipe.patch, cell.recipe.augment, run.root), cell.recipe.loss
-        )
+        task = run.supervised_task(model, volumes)
         loss, layers = look(model, task)
-    return Diagnosis(cell.init_name, cell.backbone_name, loss, layers)
+        terms = weigh(model, task)
+    return Diagnosis(cell.init_name, cell.backbone_name, loss, layers, cell.regimen_name, terms)
 
 
-def look(model: nn.Module, task: SupervisedTask) -> tuple[float, tuple[LayerState, ...]]:
+def weigh(model: nn.Module, task: Task) -> tuple[TermState, ...]:
+    """The terms of a task's loss on its first batch; none where the task has no `terms`.
+
+    Args:
+        model: the network, after its init stage.
+        task: of its regimen. ``terms(batch)`` yields, for each of its losses, the terms by name with their weights.
+    """
+    terms = getattr(task, "terms", None)
+    if terms is None:
+        return ()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    losses: dict[str, float] = {}
+    gradients: dict[str, float] = {}
+    seeding.seed_step(0, "dropout", "diagnose", 0)
+    for named in terms(task.batch(0)):
+        for name, term in named.items():
+            found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+            norms = [float(gradient.double().norm()) for gradient in found if gradient is not None]
+            losses[name], gradients[name] = float(term.detach()), math.hypot(*norms)
+    whole, slope = sum(losses.values()), sum(gradients.values())
+    states = []
+    for name, loss in losses.items():
+        states.append(TermState(name, loss, loss / whole, gradients[name], gradients[name] / slope))
+    return tuple(states)
+
+
+def look(model: nn.Module, task: Task) -> tuple[float, tuple[LayerState, ...]]:
     """One forward and backward pass over the first batch of a task."""
     sites = {site.name: site.role for site in find_sites(model, structure_of(model).projections)}
     watched = {name: module for name, module in model.named_modules() if sites.get(f"{name}.weight", "other") in _ROLES}

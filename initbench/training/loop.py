@@ -17,6 +17,7 @@ from initbench.errors import InterruptedRunError
 from initbench.protocols import NoProgress, Progress, Task
 from initbench.recipes.settings import Optimizer
 from initbench.training.checkpoints import Checkpoints
+from initbench.training.passes import Passes
 from initbench.training.precision import Precision, autocast
 
 _FLUSH = 10  # steps between reads of the device: a read per step would stall the GPU
@@ -44,6 +45,7 @@ class Fit:
         curve: one row a step: ``step, lr, loss`` and the loss's parts.
         diverged_at: first step whose loss was not finite; training stopped there.
         peak_memory: bytes; of the device on CUDA, of the process on the CPU.
+        units: passes through the network that were counted: a forward is 1, a backward 2.
     """
 
     steps: int = 0
@@ -53,6 +55,7 @@ class Fit:
     peak_memory: int = 0
     diverged_at: int | None = None
     curve: list[dict[str, float]] = field(default_factory=list)
+    units: int = 0
 
 
 PLATEAU_WARMUP = 50  # epochs of the released warm-up: from 0 to the full rate in 49 steps
@@ -90,7 +93,13 @@ def make_optimizer(module: nn.Module, settings: Optimizer) -> torch.optim.Optimi
     )
 
 
-def fit(task: Task, settings: FitSettings, progress: Progress | None = None, checkpoints: Checkpoints | None = None) -> Fit:
+def fit(
+    task: Task,
+    settings: FitSettings,
+    progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
+    passes: Passes | None = None,
+) -> Fit:
     """Trains `task.module` in place, from its newest checkpoint where there is one.
 
     Every step is a function of (weights, optimizer state, step number): batches and dropout numbers come from counters, so a
@@ -101,6 +110,7 @@ def fit(task: Task, settings: FitSettings, progress: Progress | None = None, che
         settings: steps, optimizer, precision, device.
         progress: told of steps and of the loss.
         checkpoints: where the stage is saved; None saves nothing.
+        passes: counts the passes of the network.
 
     Raises:
         InterruptedRunError: somebody asked to stop; the step in hand was finished and saved.
@@ -108,7 +118,9 @@ def fit(task: Task, settings: FitSettings, progress: Progress | None = None, che
     progress = progress or NoProgress()
     module, optimizer = task.module, make_optimizer(task.module, settings.optimizer)
     module.train()
-    result = _restored(checkpoints, module, optimizer)
+    result = _restored(checkpoints, task, optimizer)
+    passes = passes or Passes()
+    uncounted = passes.units - result.units
     if settings.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(settings.device)
     progress.start(settings.stage, settings.steps)
@@ -120,6 +132,7 @@ def fit(task: Task, settings: FitSettings, progress: Progress | None = None, che
         for group in optimizer.param_groups:
             group["lr"] = lr
         pending.append(_step(task, optimizer, step, lr, settings, result))
+        result.units = passes.units - uncounted
         last, stop = step + 1 == settings.steps, interrupt.asked()
         keep = checkpoints is not None and (last or stop or checkpoints.due())
         # Looked at on the same steps whether or not it was ever stopped: what diverged has to end in the same bits, too.
@@ -135,37 +148,43 @@ def fit(task: Task, settings: FitSettings, progress: Progress | None = None, che
             rate = result.patches / result.seconds
             progress.advance(step + 1, {"loss": result.curve[-1]["loss"], "patches/s": rate})
         if keep and checkpoints is not None:
-            checkpoints.save(step + 1, _state(module, optimizer, result))
+            checkpoints.save(step + 1, _state(task, optimizer, result))
         if stop and not last:
             raise InterruptedRunError(f"stopped after step {step + 1} of {settings.steps} of the {settings.stage} stage")
     _flush(pending, result)
     return result
 
 
-def _restored(checkpoints: Checkpoints | None, module: nn.Module, optimizer: torch.optim.Optimizer) -> Fit:
-    """What was done so far, with the weights and the optimizer put where they were."""
+def _restored(checkpoints: Checkpoints | None, task: Task, optimizer: torch.optim.Optimizer) -> Fit:
+    """What was done so far, with the weights, the optimizer and what else the task keeps put where they were."""
     state = checkpoints.newest() if checkpoints else None
     if state is None:
         return Fit()
-    module.load_state_dict(state["module"])
+    task.module.load_state_dict(state["module"])
+    load_state = getattr(task, "load_state", None)
+    if load_state is not None:
+        load_state(state["task"])
     optimizer.load_state_dict(state["optimizer"])
     names = state["columns"]
     curve = [dict(zip(names, row, strict=True)) for row in state["rows"].tolist()]
     for row in curve:
         row["step"] = int(row["step"])
-    return Fit(len(curve), state["seconds"], 0.0, state["patches"], state["peak_memory"], None, curve)
+    return Fit(len(curve), state["seconds"], 0.0, state["patches"], state["peak_memory"], None, curve, state.get("units", 0))
 
 
-def _state(module: nn.Module, optimizer: torch.optim.Optimizer, result: Fit) -> dict[str, Any]:
+def _state(task: Task, optimizer: torch.optim.Optimizer, result: Fit) -> dict[str, Any]:
     """A checkpoint: tensors and plain values alone, so that reading it executes nothing."""
+    state = getattr(task, "state", None)
     return {
-        "module": module.state_dict(),
+        "module": task.module.state_dict(),
+        "task": state() if state is not None else {},
         "optimizer": optimizer.state_dict(),
         "columns": list(result.curve[0]),
         "rows": torch.tensor([list(row.values()) for row in result.curve], dtype=torch.float64),
         "seconds": result.seconds,
         "patches": result.patches,
         "peak_memory": result.peak_memory,
+        "units": result.units,
     }
 
 
@@ -174,15 +193,44 @@ def _step(
 ) -> tuple[int, float, Tensor, dict[str, Tensor]]:
     batch = task.batch(step)
     seeding.seed_step(settings.root, "dropout", settings.stage, step)
-    with autocast(settings.device, settings.precision):
-        loss, parts = task.loss(batch)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    total, parts = _backward(task, batch, settings)
     if settings.optimizer.clip:
         nn.utils.clip_grad_norm_(task.module.parameters(), settings.optimizer.clip)
     optimizer.step()
+    after_step = getattr(task, "after_step", None)
+    if after_step is not None:
+        after_step(step)
     result.patches += int(batch.image.shape[0])
-    return step, lr, loss.detach(), parts
+    return step, lr, total, parts
+
+
+def _backward(task: Task, batch: Any, settings: FitSettings) -> tuple[Tensor, dict[str, Tensor]]:
+    """Back-propagates the losses of a batch, each before the next is computed; returns their sum and all their parts."""
+    losses = _losses(task, batch)
+    total: Tensor | None = None
+    named: dict[str, Tensor] = {}
+    while True:
+        with autocast(settings.device, settings.precision):  # what a loss is back-propagated in is no business of autocast
+            found = next(losses, None)
+        if found is None:
+            break
+        loss, parts = found
+        loss.backward()  # type: ignore[no-untyped-call]
+        total = loss.detach() if total is None else total + loss.detach()
+        named |= parts
+    if total is None:
+        raise ValueError(f"{type(task).__name__}.losses yields no loss; yield one or more")
+    return total, named
+
+
+def _losses(task: Task, batch: Any) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """The losses of a batch: what `losses` yields where the task has it, else the one `loss`."""
+    losses = getattr(task, "losses", None)
+    if losses is None:
+        yield task.loss(batch)
+    else:
+        yield from losses(batch)
 
 
 def _flush(pending: list[tuple[int, float, Tensor, dict[str, Tensor]]], result: Fit) -> None:

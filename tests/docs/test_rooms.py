@@ -56,6 +56,6 @@ def test_backbones_see_what_the_table_says(rows: list[tuple[list[str], str]], co
 
 
 def test_plug_ins_are_reached_by_name(contracts: dict[str, Contract]) -> None:
-    rule = contracts["nobody imports an initializer or a backbone: they are reached by name"]
-    assert rule["protected_modules"] == ["initbench.initializers", "initbench.backbones"]
+    rule = contracts["nobody imports an initializer, a backbone or a regimen: they are reached by name"]
+    assert rule["protected_modules"] == ["initbench.initializers", "initbench.backbones", "initbench.regimens"]
     assert rule["allowed_importers"] == []

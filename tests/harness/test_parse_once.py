@@ -77,7 +77,7 @@ def test_one_run_reads_and_loads_each_component_once_and_resolves_once(
     data: Path, tmp_path: Path, calls: Counter[str], init: str
 ) -> None:
     assert run(data, tmp_path, init) == 0
-    asked = ["lwi", init, LIGHT]
+    asked = ["lwi", init, LIGHT, "plain"]
     wanted = {f"parse {text}" for text in asked} | {f"get {text}" for text in asked}
     assert calls == Counter(dict.fromkeys([*wanted, "resolve"], 1))
 
@@ -122,7 +122,7 @@ def test_a_request_travels_and_imports_no_torch() -> None:
 
 def test_a_regimen_that_does_not_exist_is_refused(data: Path) -> None:
     request = RunRequest.of("default", LIGHT, str(data), 0, regimen="strange", size="tiny", budget="smoke", device="cpu")
-    with pytest.raises(UsageError, match="unknown regimen 'strange': there is plain alone"):
+    with pytest.raises(UsageError, match="unknown regimen 'strange': known: plain, medcontext"):
         cells.resolve_cell(request)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.folders import ROOT
 
-LINKS = {"initbench/initializers": "../initializers", "initbench/backbones": "../backbones"}
+LINKS = {f"initbench/{name}": f"../{name}" for name in ("initializers", "backbones", "regimens")}
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +42,14 @@ def test_every_package_is_listed(project: dict[str, Any]) -> None:
 
 
 def test_every_folder_with_python_is_a_package() -> None:
-    folders = {path.parent for top in ("initbench", "initializers", "backbones") for path in (ROOT / top).rglob("*.py")}
+    folders = {path.parent for top in ("initbench", "initializers", "backbones", "regimens") for path in (ROOT / top).rglob("*.py")}
     real = {folder for folder in folders if not any(folder.is_relative_to(ROOT / link) for link in LINKS)}
     assert real == set(package_folders().values())
 
 
 def test_package_folders_are_where_the_table_says(project: dict[str, Any]) -> None:
     table = project["tool"]["setuptools"]["package-dir"]
-    assert {table["initbench.initializers"], table["initbench.backbones"], table["initbench"]} == {
-        "initializers",
-        "backbones",
-        "initbench",
-    }
+    assert table == {"initbench": "initbench", **{f"initbench.{name}": name for name in ("initializers", "backbones", "regimens")}}
 
 
 def data_files(project: dict[str, Any]) -> dict[str, set[Path]]:
@@ -103,6 +99,7 @@ def test_git_ignores_no_source() -> None:
         "initbench",
         "initializers",
         "backbones",
+        "regimens",
         "tests",
     ]
     ignored = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -158,7 +155,7 @@ def test_the_wheel_holds_everything(project: dict[str, Any], tmp_path: Path) -> 
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("initbench", "initializers", "backbones"):
+    for name in ("initbench", "initializers", "backbones", "regimens"):
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

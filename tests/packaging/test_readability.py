@@ -9,7 +9,7 @@ import pytest
 
 from tests.folders import ROOT
 
-FOLDERS = ("initbench", "initializers", "backbones", "benchmarks", "docs")
+FOLDERS = ("initbench", "initializers", "backbones", "regimens", "benchmarks", "docs")
 MOST = 3
 NESTED = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.IfExp, ast.Lambda)
 

@@ -13,6 +13,7 @@ from scipy import ndimage
 import initbench
 from initbench import registry
 from initbench.catalog import BACKBONES
+from initbench.harness.regimens import plain_task
 from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
 from initbench.protocols import Case, Grid
 from initbench.recipes import files as recipe_files
@@ -21,7 +22,6 @@ from initbench.recipes.settings import Recipe
 from initbench.sampling.volumes import PatchSampler, make_volume
 from initbench.spec import Spec
 from initbench.training.loop import FitSettings, fit
-from initbench.training.supervised import SupervisedTask
 from tests.msd_factory import affine_of
 
 PUBLISHED = ("synapse", "btcv", "lung", "acdc", "brats")
@@ -209,7 +209,7 @@ def test_two_steps_with_the_settings_of_the_paper(name: str, backbone: str) -> N
     volumes = [make_volume(item.image, item.label, CPU) for item in prepared]
     model = built(recipe, backbone, channels=len(cases[0].image), size="tiny")
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    task = SupervisedTask(model, PatchSampler(volumes, recipe.patch, recipe.augment, 0), recipe.loss)
+    task = plain_task(model, PatchSampler(volumes, recipe.patch, recipe.augment, 0), recipe.loss, CPU)
     result = fit(task, FitSettings(2, recipe.optimizer, "float32", CPU, 0, "train"))
     assert result.steps == 2
     assert all(np.isfinite(row["loss"]) for row in result.curve)

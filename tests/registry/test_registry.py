@@ -19,7 +19,7 @@ from initbench.catalog import CATALOG, Kind
 from initbench.errors import InitbenchError, UsageError
 from initbench.spec import Spec, parse
 
-KINDS: tuple[Kind, ...] = ("initializer", "backbone", "dataset")
+KINDS: tuple[Kind, ...] = ("initializer", "backbone", "dataset", "regimen")
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_every_built_in_loads(kind: Kind, name: str) -> None:
 def test_listing_imports_no_component() -> None:
     code = (
         "import sys; from initbench import registry\n"
-        "for kind in ('initializer', 'backbone', 'dataset'): assert registry.listing(kind)\n"
+        "for kind in ('initializer', 'backbone', 'dataset', 'regimen'): assert registry.listing(kind)\n"
         "heavy = {'torch', 'monai', 'nibabel', 'initbench.backbones.unetr', 'initbench.pretext.engine'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
@@ -70,6 +70,7 @@ def test_listing_imports_no_component() -> None:
         ("backbone", "unetr++", "did you mean unetr"),
         ("backbone", "zzz", "known: unetr, unetrpp, swin-unetr"),
         ("dataset", "phantom", "did you mean phantom-lung"),
+        ("regimen", "medcontex", "did you mean medcontext"),
     ],
 )
 def test_unknown_name_suggests_the_nearest(kind: Kind, name: str, says: str) -> None:

@@ -1,0 +1,145 @@
+"""Regimens: how the supervised stage is run, and what they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from initbench.protocols.structure import Structure
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
+
+    from initbench.protocols.training import Task
+
+F = TypeVar("F", bound=Callable[..., Any])
+FORWARD = 1
+BACKWARD = 2
+PLAIN_UNITS = FORWARD + BACKWARD
+"""Cost of a step in units of one forward pass through the network: a backward pass takes about as long as two of them."""
+
+Units = int | Callable[[Mapping[str, Any]], int]
+
+
+@dataclass(frozen=True)
+class RegimenInfo:
+    """What the harness has to know before it calls a regimen.
+
+    Attributes:
+        summary: one line for `describe`; a built-in has its line in the catalog.
+        revision: raised whenever the numbers it gives change.
+        later: parameters that came after results existed: at their defaults they are in no id, so earlier runs keep theirs.
+        units: what a step costs: 1 for each forward pass of the network or of a copy, 2 for each backward pass. A number, or a
+            function of the parameters. Under ``--regimen-budget compute`` the steps follow from it.
+    """
+
+    summary: str = ""
+    paper: str = ""
+    revision: int = 1
+    later: tuple[str, ...] = ()
+    units: Units = PLAIN_UNITS
+
+    def units_of(self, params: Mapping[str, Any]) -> int:
+        """Units of a step under these parameters."""
+        return self.units(params) if callable(self.units) else self.units
+
+
+class Labelled(Protocol):
+    """A batch of labelled patches."""
+
+    @property
+    def image(self) -> Tensor:
+        """``(N, C, D, H, W)`` float32."""
+
+    @property
+    def label(self) -> Tensor:
+        """``(N, D, H, W)`` int64."""
+
+
+class RegimenContext(Protocol):
+    """What the harness hands a regimen."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network after its init stage, on the device. It is what is kept and evaluated."""
+
+    @property
+    def structure(self) -> Structure:
+        """What the network says of itself."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network trains."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the supervised stage."""
+
+    @property
+    def mask_patch(self) -> int:
+        """Edge of a masked cell of the image in voxels, as the recipe states it for pretexts."""
+
+    def batch(self, step: int) -> Labelled:
+        """The labelled batch of `step`, the same one under every regimen."""
+
+    def supervised(self, output: Any, label: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The recipe's loss of an output of the network, and its detached parts.
+
+        Args:
+            output: logits, or a list of them under deep supervision.
+            label: ``(N, D, H, W)``.
+        """
+
+    def rng(self, step: int, purpose: str) -> np.random.Generator:
+        """Counter-based generator of the regimen's stream at `step`: needs no history, and no other stream shifts."""
+
+    def copied(self) -> nn.Module:
+        """A copy of the network as it is now, which gets no gradient. Its passes count as the network's do."""
+
+    def report(self, summary: str, details: Mapping[str, Any]) -> None:
+        """Puts on record what the regimen has to say.
+
+        `summary` is a line for people, empty where there is nothing that a reader of results has to know. `details` are JSON
+        values.
+        """
+
+
+class Regimen(Protocol):
+    """Gives the task of the supervised stage.
+
+    The loop trains what `Task.module` holds, and the harness keeps and evaluates the network of the context alone: temporary
+    parameters belong into a wrapper around it. The function looks at its parameters and at the network, and refuses what cannot
+    be with a `UsageError`: it is called on the network without values (torch's meta device) before the first step of a study.
+    """
+
+    def __call__(self, ctx: RegimenContext, /, **params: Any) -> Task:
+        """Makes the task."""
+
+
+def regimen(
+    *,
+    summary: str = "",
+    paper: str = "",
+    revision: int = 1,
+    later: tuple[str, ...] = (),
+    units: Units = PLAIN_UNITS,
+) -> Callable[[F], F]:
+    """Marks a function as a regimen.
+
+    Args:
+        summary: as in `RegimenInfo`, and so are all others.
+        paper: where it is published.
+        revision: of the numbers it gives.
+        later: parameters that came after results existed.
+        units: what a step costs.
+    """
+    info = RegimenInfo(summary, paper, revision, later, units)
+
+    def mark(function: F) -> F:
+        function.info = info  # type: ignore[attr-defined]
+        return function
+
+    return mark

@@ -1,0 +1,48 @@
+"""Counts what training costs in passes through the network: a forward pass is one unit, a backward pass two."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from initbench.protocols import BACKWARD, FORWARD
+
+
+class Passes:
+    """Counts the passes of networks.
+
+    Attributes:
+        units: what they came to so far.
+    """
+
+    def __init__(self) -> None:
+        self.units = 0
+
+    @contextlib.contextmanager
+    def watched(self, network: nn.Module) -> Iterator[None]:
+        """Inside the block the passes of a network count, and the passes of copies that are made of it there."""
+
+        # A copy of a module has the same functions as hooks, so a teacher counts here as well.
+        def count_backward(gradient: Tensor) -> None:
+            self.units += BACKWARD
+
+        def count_forward(module: nn.Module, inputs: Any, output: Any) -> None:
+            self.units += FORWARD
+            wanting = [item for item in _tensors(output) if item.requires_grad]
+            if wanting:  # under deep supervision the first output stands for all
+                wanting[0].register_hook(count_backward)  # type: ignore[no-untyped-call]
+
+        handle = network.register_forward_hook(count_forward)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    """The tensors among the outputs of a network."""
+    several = output if isinstance(output, list | tuple) else [output]
+    return [item for item in several if isinstance(item, Tensor)]

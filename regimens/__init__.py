@@ -1,0 +1,1 @@
+"""Regimens, one in each file: how the supervised stage is run."""
