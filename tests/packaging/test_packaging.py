@@ -42,14 +42,19 @@ def test_every_package_is_listed(project: dict[str, Any]) -> None:
 
 
 def test_every_folder_with_python_is_a_package() -> None:
-    folders = {path.parent for top in ("initbench", "initializers", "backbones", "regimens") for path in (ROOT / top).rglob("*.py")}
+    folders = {
+        path.parent for top in ("initbench", "initializers", "backbones", "regimens") for path in (ROOT / top).rglob("*.py")
+    }
     real = {folder for folder in folders if not any(folder.is_relative_to(ROOT / link) for link in LINKS)}
     assert real == set(package_folders().values())
 
 
 def test_package_folders_are_where_the_table_says(project: dict[str, Any]) -> None:
     table = project["tool"]["setuptools"]["package-dir"]
-    assert table == {"initbench": "initbench", **{f"initbench.{name}": name for name in ("initializers", "backbones", "regimens")}}
+    assert table == {
+        "initbench": "initbench",
+        **{f"initbench.{name}": name for name in ("initializers", "backbones", "regimens")},
+    }
 
 
 def data_files(project: dict[str, Any]) -> dict[str, set[Path]]:
