@@ -21,18 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from initbench.choices import BASELINE
+from initbench.choices import BASELINE, MARGIN
 from initbench.stats import components as components_module
 from initbench.stats.compare import compare
 from initbench.stats.design import Refused, SeedDesign
 from initbench.stats.inits import summarize
+from initbench.stats.interactions import Scores, contrast, judge
 from initbench.stats.meansquares import two_way
 from initbench.stats.mrmc import crossed_difference
 from initbench.stats.power import Pilot, detectable, pilot, power, power_of
 from initbench.stats.ranks import ranking, ranks
-from initbench.stats.summary import LEVEL
+from initbench.stats.summary import LEVEL, Interval
 from initbench.stats.table import averaged_by_patient
 from initbench.stats.tails import Estimate, combined, quantile
+from initbench.stats.treatments import PLAIN, Treatment
 from tests.simulated import LUNG, ORGANS
 
 Array = NDArray[np.float64]
@@ -144,10 +146,14 @@ class Study:
 
 def studies(setting: Setting, count: int, effects: Array | None = None) -> Iterator[Study]:
     """Made-up studies; inits have random true effects where none are given."""
-    numbers = [list(FACTORS[name]).index(getattr(setting, name)) if name in FACTORS else 0 for name in FACTORS]
-    rng = np.random.default_rng([20261129, *numbers])
+    rng = np.random.default_rng([20261129, *(_key(levels, getattr(setting, name)) for name, levels in FACTORS.items())])
     for _ in range(count):
         yield _study(setting, rng, effects)
+
+
+def _key(levels: tuple[Any, ...], value: Any) -> int:
+    """A number for the value of a factor: its place, or the number that it is where the cover has no such level."""
+    return levels.index(value) if value in levels else int(value)
 
 
 def _study(setting: Setting, rng: np.random.Generator, effects: Array | None) -> Study:
@@ -466,6 +472,57 @@ def _former_shift(parts: Estimate, wholes: Sequence[Estimate]) -> float:
     return high
 
 
+# --- inits and regimens -------------------------------------------------------------------------------------------------
+
+CROSSED_INITS = ("default", "init-1", "init-2")
+CROSSED_SETTINGS = tuple(
+    Setting(noise=noise, shape=shape, seeds=seeds, number=number, patients=patients, inits=2 * inits)
+    for (noise, shape), (seeds, number, patients, inits) in product(
+        (("lung", "normal"), ("lung", "heavy"), ("organs", "normal"), ("organs", "unequal")),
+        (
+            ("shared", 2, 44, 2),
+            ("shared", 3, 12, 2),
+            ("crossed", 3, 44, 2),
+            ("crossed", 5, 5, 3),
+            ("crossed", 5, 44, 3),
+            ("own", 3, 20, 2),
+        ),
+    )
+)
+
+
+def crossed(setting: Setting, count: int) -> dict[str, float]:
+    """Coverage of the intervals of inits under two regimens: of interactions, and of the family that they belong to."""
+    rows = [Treatment(init, regimen).name for init in CROSSED_INITS[: setting.inits // 2] for regimen in (PLAIN, "other")]
+    held: list[tuple[bool, bool, bool]] = []
+    widths: list[tuple[float, float]] = []
+    for study in studies(setting, count):
+        y, truth = study.by_patient, dict(zip(rows, study.effects, strict=True))
+        against = compare(y, rows, seeds=setting.design, against=BASELINE).differences
+        found = judge([Scores(y, setting.design)], rows, MARGIN)
+        true = [
+            sum(truth[name] * sign for name, sign in zip(item.interaction.rows, (1, 1, -1, -1), strict=True)) for item in found
+        ]
+        own = contrast(y[[rows.index(name) for name in found[0].interaction.rows]], setting.design)
+        alone = abs(float(own.value) - true[0]) <= float(quantile(own, 1 - LEVEL)) * float(own.error)
+        of_crossed = all(_holds(item.difference.estimate, value) for item, value in zip(found, true, strict=True))
+        of_rows = all(_holds(item.estimate, truth[item.first] - truth[item.second]) for item in against)
+        held.append((alone, of_crossed, of_crossed and of_rows))
+        widths.append((_width(found[0].difference.estimate), _width(against[1].estimate)))
+    shares, medians = np.mean(held, axis=0), np.median(widths, axis=0)
+    return {
+        "one interaction alone": float(shares[0]),
+        "interactions": float(shares[1]),
+        "interactions and differences to default": float(shares[2]),
+        "width of an interaction": float(medians[0]),
+        "width of a difference": float(medians[1]),
+    }
+
+
+def _width(interval: Interval) -> float:
+    return interval.high - interval.low
+
+
 # --- printing -----------------------------------------------------------------------------------------------------------
 
 
@@ -510,7 +567,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="200 studies a row")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--whole", action="store_true", help="every SD of the table of intervals in a column of its own")
-    parser.add_argument("--only", choices=("intervals", "power", "forecasts", "pooled"), help="one table")
+    parser.add_argument("--only", choices=("intervals", "power", "forecasts", "pooled", "regimens"), help="one table")
     given = parser.parse_args()
     count = 200 if given.quick else given.studies
     started = time.perf_counter()
@@ -525,6 +582,8 @@ def main() -> None:
             _print(pool, partial(forecasts, count=count), few, lambda setting: setting.name)
         if given.only in (None, "pooled"):
             _print(pool, partial(_pooled_row, count=min(count, 1500)), POOLED, lambda row: f"{row[1]} data sets: {row[0].name}")
+        if given.only in (None, "regimens"):
+            _print(pool, partial(crossed, count=count), CROSSED_SETTINGS, lambda setting: setting.name.replace("inits", "rows"))
     print(f"{count} studies a row, {time.perf_counter() - started:.0f} s")
 
 

@@ -21,6 +21,7 @@ from initbench.stats.inits import summarize
 from initbench.stats.scale import SD, cut
 from initbench.stats.summary import Interval, sd_interval
 from initbench.stats.table import SCORED, ScoreTable, of_classes, score_tables
+from initbench.stats.treatments import PLAIN, treatments
 from initbench.tables import words
 from initbench.tables.patients import patients_of
 from initbench.tables.reproduce.matching import PLACEBO_LABEL, Found, find
@@ -217,7 +218,8 @@ def _ordered(asked: Asked, found: Found) -> list[tuple[str, str]]:
 def _one_block(frame: pd.DataFrame, label: str) -> pd.DataFrame:
     """The runs of a row as if all rows were of one block: a table of a paper may compare across settings, and says so."""
     common = {column: "" for column in BLOCK if column != "dataset"}
-    return frame.assign(**common, protocol="any", init=name_of(label), cell=label)
+    # The label is the whole name of the row, its regimen included.
+    return frame.assign(**common, protocol="any", init=name_of(label), regimen=PLAIN, cell=label)
 
 
 def name_of(label: str) -> str:
@@ -250,7 +252,7 @@ def _row(paper: Table, label: str, runs: pd.DataFrame, table: ScoreTable) -> Mea
     return MeasuredRow(
         label=label,
         cell=str(first["cell"]),
-        here=words.label(str(block["init"])),
+        here=words.label(treatments(runs)[0].name),
         block=block,
         table=table,
         scores=scores,
