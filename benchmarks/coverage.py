@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from initbench.choices import BASELINE, MARGIN
+from initbench.choices import BASELINE, MARGIN, REGIMEN
 from initbench.stats import components as components_module
 from initbench.stats.compare import compare
 from initbench.stats.design import Refused, SeedDesign
@@ -34,7 +34,7 @@ from initbench.stats.ranks import ranking, ranks
 from initbench.stats.summary import LEVEL, Interval
 from initbench.stats.table import averaged_by_patient
 from initbench.stats.tails import Estimate, combined, quantile
-from initbench.stats.treatments import PLAIN, Treatment
+from initbench.stats.treatments import Treatment
 from tests.simulated import LUNG, ORGANS
 
 Array = NDArray[np.float64]
@@ -493,7 +493,7 @@ CROSSED_SETTINGS = tuple(
 
 def crossed(setting: Setting, count: int) -> dict[str, float]:
     """Coverage of the intervals of inits under two regimens: of interactions, and of the family that they belong to."""
-    rows = [Treatment(init, regimen).name for init in CROSSED_INITS[: setting.inits // 2] for regimen in (PLAIN, "other")]
+    rows = [Treatment(init, regimen).name for init in CROSSED_INITS[: setting.inits // 2] for regimen in (REGIMEN, "other")]
     held: list[tuple[bool, bool, bool]] = []
     widths: list[tuple[float, float]] = []
     for study in studies(setting, count):

@@ -8,10 +8,9 @@ from functools import lru_cache
 
 import pandas as pd
 
-from initbench.choices import BASELINE
+from initbench.choices import BASELINE, REGIMEN
 from initbench.spec import separators
 
-PLAIN = "plain"  # the regimen of training without anything beside it
 STEPS, COMPUTE = "steps", "compute"  # what a regimen has as much of as plain training has
 _PLUS = " + "
 _COMPUTE = f" ({COMPUTE})"
@@ -28,7 +27,7 @@ class Treatment:
     """
 
     init: str
-    regimen: str = PLAIN
+    regimen: str = REGIMEN
     budget: str = STEPS
 
     @property
@@ -44,7 +43,7 @@ class Treatment:
     @property
     def is_plain(self) -> bool:
         """Whether it is trained without a regimen of its own."""
-        return self.regimen == PLAIN
+        return self.regimen == REGIMEN
 
     @property
     def is_placebo(self) -> bool:
@@ -72,7 +71,7 @@ def treatment(name: str) -> Treatment:
 def treatments(runs: pd.DataFrame) -> list[Treatment]:
     """The treatment of each run; runs of old versions, which say nothing of a regimen, are plain."""
     inits = runs["init"].astype(str)
-    regimens = _texts(runs, "regimen", PLAIN)
+    regimens = _texts(runs, "regimen", REGIMEN)
     budgets = _texts(runs, "regimen_budget", STEPS)
     return [treatment_of(*said) for said in zip(inits, regimens, budgets, strict=True)]
 
@@ -85,7 +84,7 @@ def treatment_of(init: str, regimen: str, budget: str) -> Treatment:
         regimen: likewise, with its parameters.
         budget: `compute`, or anything else for a regimen with the steps of plain training.
     """
-    return Treatment(init, regimen, COMPUTE if budget == COMPUTE and regimen != PLAIN else STEPS)
+    return Treatment(init, regimen, COMPUTE if budget == COMPUTE and regimen != REGIMEN else STEPS)
 
 
 def _texts(runs: pd.DataFrame, column: str, missing: str) -> Iterable[str]:

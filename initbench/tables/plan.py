@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from initbench.choices import BASELINE
+from initbench.choices import BASELINE, REGIMEN
 from initbench.runs.costs import Costs, Expected, Sample, StudyPlan, init_of, network_of, pace_of
 from initbench.runs.read import data_place
 from initbench.runs.record import Resolved
@@ -19,7 +19,7 @@ from initbench.stats.power import Pilot, detectable, detectable_ratio, floor, po
 from initbench.stats.summary import Interval, t_quantile
 from initbench.stats.table import ScoreTable
 from initbench.stats.testable import undecidable
-from initbench.stats.treatments import PLAIN, Treatment
+from initbench.stats.treatments import treatment_of
 from initbench.stats.variances import SEEDS_TO_TEST
 from initbench.tables import words
 from initbench.tables.power import INTERACTIONS, from_runs
@@ -224,7 +224,7 @@ def _block_of(resolved: Resolved) -> dict[str, str]:
 
 def _row_of(resolved: Resolved) -> str:
     """The name of the row that a run will be of."""
-    return Treatment(resolved.init, resolved.regimen).name
+    return treatment_of(resolved.init, resolved.regimen, resolved.regimen_budget).name
 
 
 class _Block:
@@ -378,7 +378,7 @@ def _extent(plan: StudyPlan) -> str:
     seeds = {resolved.seed for resolved in known}
     counts = {"init": len(inits)}
     regimens = {resolved.regimen for resolved in known}
-    if regimens != {PLAIN}:
+    if regimens != {REGIMEN}:
         counts["regimen"] = len(regimens)
     counts |= {"backbone": len(backbones), "data set": len(datasets), "seed": len(seeds)}
     crossed = " × ".join(_count(number, name) for name, number in counts.items())

@@ -170,8 +170,6 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
         failed=runs["status"] == "failed",
         external=runs["external"] == True,  # noqa: E712 - missing in records without it
         steps=runs["init_steps"].astype(float) + runs["train_steps"].astype(float),
-        units=runs["units"].astype(float) if "units" in runs else math.nan,
-        regimen_summary=runs.get("regimen_summary", ""),
     )
     invalid = table[table["status"] == "invalid"].groupby("cell")["path"].apply(lambda paths: tuple(map(str, paths))).to_dict()
     asked = _asked(runs)

@@ -51,9 +51,9 @@ def test_without_default_all_pairs_are_judged_at_once() -> None:
 def test_rows_and_interactions_are_judged_at_once() -> None:
     """Of two inits under two regimens: three differences to default and one interaction."""
     runs = []
-    for regimen in ("plain", "medcontext"):
+    for regimen, budget in (("plain", "any"), ("medcontext", "compute")):
         for init in ("default", "lwi", PLACEBO):
-            own = {"regimen": regimen}
+            own = {"regimen": regimen, "regimen_budget": budget}
             runs += [expected(init, resolved={"seed": seed, **own}) for seed in range(5)]
     study = StudyPlan(tuple(runs), Costs(), "equal-total", 1, 1, False, 10**12)
     made, by_init = plan_sheets(study, [], QUIET)
@@ -63,7 +63,8 @@ def test_rows_and_interactions_are_judged_at_once() -> None:
     assert power.INTERACTIONS in made.notes
     assert "3 inits × 2 regimens" in made.subtitle
     assert [row[0] for row in by_init.rows] == [
-        "default", "lwi", "placebo", "default + medcontext", "lwi + medcontext", "placebo + medcontext",
+        "default", "lwi", "placebo", "default + medcontext (compute)", "lwi + medcontext (compute)",
+        "placebo + medcontext (compute)",
     ]  # fmt: skip
     assert by_init.values[0]["regimen"] == "plain"
 

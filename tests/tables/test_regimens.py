@@ -222,3 +222,19 @@ def test_steps_and_units_stand_beside_the_cost(crossed: Study) -> None:
     assert "lwi + medcontext: the teacher is nearly the initial student." in made.notes
     values = {(row["init"], row["regimen"]): row for row in made.values}
     assert values["lwi", "medcontext"]["units"] == 840.0
+
+
+def test_runs_of_both_budgets_are_two_rows_with_an_interaction_each(tmp_path: Path) -> None:
+    write_block(tmp_path, PLAIN, regimen_budget="any")
+    for budget in ("steps", "compute"):
+        write_block(tmp_path, UNDER, regimen="medcontext", regimen_budget=budget)
+    made, crossed = leaderboard_sheets(read_study(tmp_path))
+    under = {name for name in column(made, "Dice [95 %]") if "placebo" not in name}
+    regimens = ("", " + medcontext", " + medcontext (compute)")
+    assert under == {f"{init}{regimen}" for init in ("default", "lwi") for regimen in regimens}
+    assert [row[0] for row in crossed.rows] == ["lwi × medcontext", "lwi × medcontext (compute)"]
+    assert {row["regimen_budget"] for row in crossed.values} == {"steps", "compute"}
+    assert {row["family_size"] for row in crossed.values} == {5 + 2}
+    values = {(row["init"], row["regimen"], row["regimen_budget"]): row["against"] for row in made.values}
+    assert values[PLACEBO, "medcontext", "compute"] == "default + medcontext (compute)"
+    assert ("lwi", "plain", "steps") in values

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from initbench.choices import MARGIN, DicePolicy
+from initbench.choices import MARGIN, REGIMEN, DicePolicy
 from initbench.errors import UsageError
 from initbench.published.tables import Table
 from initbench.published.trials import Mapped, Overrides, dataset_names
@@ -21,7 +21,7 @@ from initbench.stats.inits import summarize
 from initbench.stats.scale import SD, cut
 from initbench.stats.summary import Interval, sd_interval
 from initbench.stats.table import SCORED, ScoreTable, of_classes, score_tables
-from initbench.stats.treatments import PLAIN, treatments
+from initbench.stats.treatments import treatments
 from initbench.tables import words
 from initbench.tables.patients import patients_of
 from initbench.tables.reproduce.matching import PLACEBO_LABEL, Found, find
@@ -219,7 +219,7 @@ def _one_block(frame: pd.DataFrame, label: str) -> pd.DataFrame:
     """The runs of a row as if all rows were of one block: a table of a paper may compare across settings, and says so."""
     common = {column: "" for column in BLOCK if column != "dataset"}
     # The label is the whole name of the row, its regimen included.
-    return frame.assign(**common, protocol="any", init=name_of(label), regimen=PLAIN, cell=label)
+    return frame.assign(**common, protocol="any", init=name_of(label), regimen=REGIMEN, cell=label)
 
 
 def name_of(label: str) -> str:
