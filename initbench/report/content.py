@@ -194,6 +194,11 @@ class Content:
         return [block for family in self.families for block in family.blocks]
 
     @property
+    def has_regimens(self) -> bool:
+        """Whether a row of some block is trained otherwise than plainly."""
+        return any(block.has_regimens for block in self.blocks)
+
+    @property
     def size(self) -> int:
         """Number of runs."""
         return len(self.study.runs)

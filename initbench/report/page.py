@@ -26,6 +26,7 @@ from initbench.report.sources import sources
 from initbench.report.strips import strips
 from initbench.report.subsets import subsets
 from initbench.stats.design import SCOPES
+from initbench.stats.treatments import treatment
 from initbench.tables import interactions, leaderboard, words
 from initbench.tables.study import Study
 from initbench.tables.titles import titles
@@ -153,7 +154,10 @@ def _few(what: str, names: Sequence[str]) -> str:
 def _facts(content: Content) -> list[tuple[str, str]]:
     runs = content.study.runs
     states = Counter(runs["status"].astype(str))
-    inits = {row.init for block in content.blocks for row in block.rows}
+    rows = [treatment(row.init) for block in content.blocks for row in block.rows]
+    inits = {row.init for row in rows}
+    regimens = sorted({row.regimen_name for row in rows})
+    several = [("regimens", ", ".join(regimens))] if content.has_regimens else []
     told = ", ".join(f"{states[state]} {state}" for state in ("ok", "diverged", "failed", "invalid") if states[state])
     scoring = content.study.scoring
     classes = ", ".join(scoring.classes) or "all"
@@ -161,6 +165,7 @@ def _facts(content: Content) -> list[tuple[str, str]]:
         ("data sets", ", ".join(sorted({family.dataset for family in content.families}))),
         ("backbones", ", ".join(sorted({family.backbone for family in content.families}))),
         ("initializers", str(len(inits))),
+        *several,
         ("runs", f"{len(runs)} ({told})"),
         ("claims hold for", SCOPES["A"]),
         ("Dice policy", f"{scoring.policy}; classes: {classes}; last checkpoint, {scoring.grid} grid"),

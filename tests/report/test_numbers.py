@@ -166,6 +166,8 @@ def test_interactions_of_inits_and_regimens_stand_below_the_rows(tmp_path: Path)
     assert shown["lwi + medcontext"]["units"].text == "–"
     (forest,) = figures(document, "forest")
     assert "the differences to default and the interactions" in forest.text
+    facts = {item.children[0].text: item.children[1].text for item in next(document.all("dl", "facts")).children}
+    assert (facts["initializers"], facts["regimens"]) == ("2", "medcontext, plain")
 
 
 def test_a_report_without_regimens_has_no_interactions(html: str) -> None:

@@ -16,9 +16,11 @@ from initbench.cli import statistics
 from initbench.cli.output import show
 from initbench.report import page
 from initbench.report.content import assemble
+from initbench.stats.treatments import Treatment, compared_with
 from initbench.tables import variance
 from initbench.tables.classes import class_sheets
 from initbench.tables.compare import compare_sheets
+from initbench.tables.interactions import COLUMNS
 from initbench.tables.sheet import Sheet
 from initbench.tables.study import Study
 from initbench.tables.titles import title
@@ -31,12 +33,13 @@ from tests.html_page import rows as report_rows
 from tests.printed import Cell, Range, Table
 from tests.tables.statements import MARGIN, Statements
 
+INTERACTIONS = ": interactions of init and regimen"
 HEADLINE = re.compile(
-    r"Choosing the init moves Dice by an SD of (?P<init>[\d.]+)"
+    r"Choosing the init(?: and the regimen)? moves Dice by an SD of (?P<init>[\d.]+)"
     r"(?: \[(?P<low>[\d.*]+), (?P<high>[\d.*]+)\] points|"
-    r" points \((?:not told from 0|some inits differ); .*up to (?P<most>[\d.*]+)\)); "
+    r" points \((?:not told from 0|some (?:inits|rows) differ); .*up to (?P<most>[\d.*]+)\)); "
     r"retraining with another seed moves it by (?P<seed>[\d.]+) \[(?P<seed_low>[\d.*]+), (?P<seed_high>[\d.*]+)\]\. "
-    r"Of two inits .* wins in (?P<wins>\d+) % of pairs \((?P<wins_low>\d+) to (?P<wins_high>\d+)\)\."
+    r"Of two (?:inits|rows) .* wins in (?P<wins>\d+) % of pairs \((?P<wins_low>\d+) to (?P<wins_high>\d+)\)\."
 )
 
 
@@ -68,6 +71,29 @@ def rows_of(forms: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
     return {"json": printed.from_json(forms["json"]), "csv": printed.from_csv(forms["csv"])}
 
 
+def row_of(row: dict[str, Any]) -> str:
+    """What people read as the name of a row, from the columns for machines."""
+    if not row.get("regimen"):
+        return label(row["init"])
+    return label(Treatment(row["init"], row["regimen"], row["regimen_budget"]).name)
+
+
+def control_of(name: str, against: str) -> str:
+    """What a row is compared with, as people read both."""
+    return label(compared_with(meant(name), against))
+
+
+def _is_interaction(row: dict[str, Any]) -> bool:
+    return row.get("role") == "interaction"
+
+
+def _tell_interactions(into: Statements, where: str, block: str, rows: Sequence[dict[str, str]]) -> None:
+    """Collects what a table of interactions states."""
+    for row in rows:
+        name, gain, _, verdict = row.values()
+        into.difference(where, block, name, "gain of default", replace(printed.cell(gain), word=verdict))
+
+
 def cell_of(row: dict[str, Any], name: str, word: str = "") -> Cell:
     """A value of a row for machines with its interval."""
     value, low, high = (printed.exact(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
@@ -80,16 +106,23 @@ def tell_leaderboard(into: Statements, study: Study, against: str) -> None:
     forms = every_form(statistics.leaderboard_in("json", study, "block", against, MARGIN, letters=False))
     for form, rows in rows_of(forms).items():
         for row in rows:
-            _tell_leaderboard_row(into, f"{where} --format {form}", row, against)
+            if _is_interaction(row):
+                name = f"{label(row['init'])} × {Treatment('', row['regimen'], row['regimen_budget']).regimen_name}"
+                _tell_tested(into, f"{where} --format {form}", title(row), (name, "gain of default"), row)
+            else:
+                _tell_leaderboard_row(into, f"{where} --format {form}", row)
     for form, tables in tables_of(forms).items():
         for table in tables:
+            if COLUMNS[0] in table.rows[0]:
+                _tell_interactions(into, f"{where} --format {form}", table.title.removesuffix(INTERACTIONS), table.rows)
+                continue
             _tell_headline(into, f"{where} --format {form}", table.title, " ".join(table.notes))
             for row in table.rows:
                 _tell_leaderboard_cells(into, f"{where} --format {form}", table, row, against)
 
 
-def _tell_leaderboard_row(into: Statements, where: str, row: dict[str, Any], against: str) -> None:
-    block, init = title(row), label(row["init"])
+def _tell_leaderboard_row(into: Statements, where: str, row: dict[str, Any]) -> None:
+    block, init = title(row), row_of(row)
     into.interval(where, (block, init, "Dice"), cell_of(row, "dice"))
     into.interval(where, (block, init, "seed SD"), cell_of(row, "seed_sd"))
     for name in ("rank", "rank_low", "rank_high"):
@@ -116,7 +149,7 @@ def _tell_leaderboard_cells(into: Statements, where: str, table: Table, row: dic
     _tell_rank(into, where, block, init, row["rank"], row["may be best"])
     found = printed.cell(row[table.column("vs ")])
     if init != label(against) and found.word != "withheld":
-        into.difference(where, block, init, label(against), found)
+        into.difference(where, block, init, control_of(init, against), found)
 
 
 def _tell_rank(into: Statements, where: str, block: str, init: str, rank: str, best: str) -> None:
@@ -147,7 +180,9 @@ def tell_pooled(into: Statements, study: Study, by: str, against: str) -> None:
     where = f"leaderboard --by {by} --against {label(against)}"
     forms = every_form(statistics.leaderboard_in("json", study, by, against, MARGIN, letters=False))  # type: ignore[arg-type]
     blocks: dict[str, str] = {}
-    machine = rows_of(forms)
+    machine = {}
+    for form, rows in rows_of(forms).items():
+        machine[form] = [row for row in rows if not _is_interaction(row)]
     for row in machine["json"]:
         name = {"backbone": lambda row: title({"dataset": "", **row})[3:], "dataset": lambda row: row["dataset"]}
         group = name[by](row) if by in name else "All blocks"
@@ -157,19 +192,24 @@ def tell_pooled(into: Statements, study: Study, by: str, against: str) -> None:
     names = [group for group in blocks for _ in range(len(machine["json"]) // len(blocks))]
     for form, rows in machine.items():
         for group, row in zip(names, rows, strict=True):
-            block, init = blocks[group], label(row["init"])
+            block, init = blocks[group], row_of(row)
             into.say(f"{where} --format {form}", (block, init, "Dice", ""), printed.exact(row["dice"]))
             if init != label(against):
-                _tell_tested(into, f"{where} --format {form}", block, (init, label(against)), row)
+                _tell_tested(into, f"{where} --format {form}", block, (init, control_of(init, against)), row)
     for form, tables in tables_of(forms).items():
         for table in tables:
+            if COLUMNS[0] in table.rows[0]:
+                group = table.title.removesuffix(INTERACTIONS)
+                _tell_interactions(into, f"{where} --format {form}", blocks[group], table.rows)
+                continue
             for cells_ in table.rows:
                 found = printed.cell(cells_[table.column("vs ")])
                 init = cells_["initializer"]
                 into.say(f"{where} --format {form}", (blocks[table.title], init, "Dice", ""), printed.shown(cells_["Dice"]))
                 if init != label(against):
                     own = replace(found, word=cells_["verdict"])
-                    into.difference(f"{where} --format {form}", blocks[table.title], init, label(against), own)
+                    control = control_of(init, against)
+                    into.difference(f"{where} --format {form}", blocks[table.title], init, control, own)
 
 
 def tell_compare(into: Statements, study: Study, first: str, second: str) -> None:
@@ -234,7 +274,7 @@ def tell_classes(into: Statements, study: Study) -> None:
     for form, rows in rows_of(forms).items():
         for row in rows:
             if row.get("class") == "mean":
-                into.say(f"classes --format {form}", (title(row), label(row["init"]), "Dice", ""), printed.exact(row["mean"]))
+                into.say(f"classes --format {form}", (title(row), row_of(row), "Dice", ""), printed.exact(row["mean"]))
 
 
 def tell_report(into: Statements, study: Study, against: str) -> None:
@@ -250,6 +290,10 @@ def tell_report(into: Statements, study: Study, against: str) -> None:
         _tell_headline(into, f"{where}, headline", block.title, headline.text)
         for init, row in report_rows(document, f"b{number}").items():
             _tell_report_row(into, f"{where}, table", block.title, (label(init), label(against)), row)
+        for made in section.all("table", "interactions"):
+            rows = [[cell.text for cell in row.children] for row in next(made.all("tbody")).all("tr")]
+            named = [dict(zip(COLUMNS, cells, strict=True)) for cells in rows]
+            _tell_interactions(into, f"{where}, interactions", block.title, named)
         _tell_forest(into, f"{where}, differences", block.title, section, against)
         _tell_places(into, f"{where}, places", block.title, section)
         for mark in lines[number].all("circle"):
@@ -267,7 +311,7 @@ def _tell_report_row(into: Statements, where: str, block: str, pair: tuple[str, 
     _tell_rank(into, where, block, init, row["rank"].text, row["best"].text)
     if init != against:
         found = replace(printed.cell(row["difference"].text), word=row["verdict"].text)
-        into.difference(where, block, init, against, found)
+        into.difference(where, block, init, control_of(init, meant(against)), found)
 
 
 def _tell_forest(into: Statements, where: str, block: str, section: Element, against: str) -> None:

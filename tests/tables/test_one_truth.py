@@ -167,6 +167,16 @@ def recorded(out: Path) -> Study:
     return read_study(out)
 
 
+def regimens(out: Path) -> Study:
+    """Three inits and the placebo under two regimens, and two patients with two cases each."""
+    pairs = {"case_01": "a", "case_02": "a", "case_03": "b", "case_04": "b"}
+    plain = {BASELINE: [0.60, 0.62, 0.64, 0.61], PLACEBO: [0.61, 0.61, 0.64, 0.60], OTHER: [0.70, 0.71, 0.72, 0.71]}
+    under = {BASELINE: [0.62, 0.63, 0.67, 0.64], PLACEBO: [0.62, 0.65, 0.66, 0.65], OTHER: [0.85, 0.88, 0.90, 0.88]}
+    write_block(out, plain | {"mae": [0.63, 0.66, 0.62, 0.66]}, patients=pairs)
+    write_block(out, under | {"mae": [0.66, 0.67, 0.67, 0.66]}, patients=pairs, regimen="medcontext")
+    return read_study(out)
+
+
 def check(study: Study, *, one_class: bool) -> None:
     said = told(study, one_class=one_class).all
     assert len(said) > 1000
@@ -189,6 +199,19 @@ def test_all_outputs_of_more_studies_agree(tmp_path: Path, number: int) -> None:
 
 def test_all_outputs_of_recorded_runs_agree(tmp_path: Path) -> None:
     check(recorded(tmp_path), one_class=True)
+
+
+def test_all_outputs_of_inits_under_regimens_agree(tmp_path: Path) -> None:
+    study = regimens(tmp_path)
+    check(study, one_class=True)
+    into = Statements()
+    tell_leaderboard(into, study, BASELINE)
+    tell_report(into, study, BASELINE)
+    tell_compare(into, study, f"{OTHER} + medcontext", f"{BASELINE} + medcontext")
+    tell_compare(into, study, f"{PLACEBO} + medcontext", f"{BASELINE} + medcontext")
+    assert contradictions(into.all) == []
+    judged = {item.of[1] for item in into.all if "verdict" in item.of}
+    assert {"gain of default − lwi × medcontext", "default + medcontext − placebo + medcontext"} <= judged
 
 
 def test_the_studies_show_every_verdict(tmp_path: Path) -> None:
