@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from initbench import plots
-from initbench.choices import MARGIN, SheetForm
+from initbench.choices import MARGIN, REGIMEN, SheetForm
 from initbench.cli.command import command
 from initbench.cli.options import (
     JOBS,
@@ -358,7 +358,9 @@ def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str], *, p
     from initbench.tables.sheet import Sheet
 
     trials = asked.mapped.trials
-    columns = ("row", "init", "backbone", "dataset", "protocol", "settings")
+    columns = ["row", "init", "backbone", "dataset", "protocol", "settings"]
+    if any(str(trial.regimen) != REGIMEN for trial in trials):
+        columns.insert(columns.index("init") + 1, "regimen")
     rows, values = [], []
     for trial in trials:
         steps = reproduce.steps(trial, asked.overrides)
@@ -389,6 +391,7 @@ def _planned_row(trial: Trial, steps: Steps | None, *, here: bool) -> dict[str, 
         "of": "planned row",
         "row": trial.label,
         "init": str(trial.init),
+        "regimen": str(trial.regimen),
         "backbone": str(trial.backbone),
         "dataset": trial.dataset,
         "protocol": trial.protocol,
@@ -418,4 +421,5 @@ def _work_in_words(work: Workload) -> str:
 def _special(trial: Trial) -> list[str]:
     length = [f"{trial.length:g} × the steps"] if trial.length != 1 else []
     cases = [f"{trial.train_cases} training cases"] if trial.train_cases else []
-    return [*trial.assignments, *length, *cases]
+    split = [f"split {trial.split}"] if trial.split else []
+    return [*trial.assignments, *length, *cases, *split]

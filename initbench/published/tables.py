@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from initbench.choices import Protocol
+from initbench.choices import REGIMEN, Protocol
 from initbench.errors import UsageError, did_you_mean
 
 Points = Annotated[float, Field(ge=0.0, le=100.0)]
@@ -30,10 +30,12 @@ class Row(_Model):
         runs: behind the value; None where the paper does not say.
         source: the table, with the code where it is of one.
         init: with its parameters; empty where the row is not mapped.
+        regimen: how the supervised stage is run.
         backbone: with its variant.
         set: settings over the recipe, as in ``--set``.
         length: times the steps of the recipe.
         train_cases: number of training cases; None for all of the split.
+        split: name of a published split; the usual one where empty.
         needs: an assignment without which the row cannot run, as ``init.path``.
         only: backbones on which the row means something; empty for all.
         unmapped: why there is no counterpart here.
@@ -49,12 +51,14 @@ class Row(_Model):
     runs: int | None = Field(default=None, ge=1)
     source: str = Field(min_length=1)
     init: str = ""
+    regimen: str = REGIMEN
     backbone: str = ""
     dataset: str = ""
     protocol: Protocol = "equal-finetune"
     set: tuple[str, ...] = ()
     length: float = Field(default=1.0, gt=0)
     train_cases: int | None = Field(default=None, ge=1)
+    split: str = ""
     needs: str = ""
     only: tuple[str, ...] = ()
     unmapped: str = ""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from initbench.choices import Budget, Protocol
+from initbench.choices import REGIMEN, Budget, Protocol
 from initbench.datasets import split_tables
 from initbench.datasets.known import SHORT_NAMES, prescribed
 from initbench.errors import UsageError
@@ -55,7 +55,15 @@ class Overrides:
 
 @dataclass(frozen=True)
 class Trial:
-    """A row as it is to be run. `assignments` are over the recipe, without the number of steps."""
+    """A row as it is to be run.
+
+    Attributes:
+        regimen: how the supervised stage is run.
+        assignments: over the recipe, without the number of steps.
+        length: times the steps of the recipe.
+        train_cases: number of training cases; None for all of the split.
+        split: the published split that the row states; the usual one where empty.
+    """
 
     label: str
     init: Spec
@@ -65,11 +73,13 @@ class Trial:
     assignments: tuple[str, ...] = ()
     length: float = 1.0
     train_cases: int | None = None
+    regimen: Spec = field(default_factory=lambda: Spec(REGIMEN))
+    split: str = ""
 
     @property
     def setting(self) -> tuple[object, ...]:
-        """What rows share that differ in the init, and in who pays for it, alone."""
-        return self.backbone, self.dataset, self.assignments, self.length, self.train_cases
+        """What rows share that differ in the init, in who pays for it, and in the regimen alone."""
+        return self.backbone, self.dataset, self.assignments, self.length, self.train_cases, self.split
 
 
 @dataclass(frozen=True)
@@ -158,6 +168,7 @@ def _trial(row: Row, backbone: Spec, overrides: Overrides, given: Mapping[str, s
     if row.needs:
         init = init.with_param(row.needs.partition(".")[2], value(given[row.needs]))
     own = tuple(text for text in overrides.assignments if not text.startswith("init."))
+    split, train_cases = _training_cases(row, overrides)
     return Trial(
         label=row.label,
         init=init,
@@ -166,8 +177,24 @@ def _trial(row: Row, backbone: Spec, overrides: Overrides, given: Mapping[str, s
         protocol=row.protocol,
         assignments=(*row.set, *own),
         length=row.length,
-        train_cases=row.train_cases,
+        train_cases=train_cases,
+        regimen=parse(row.regimen),
+        split=split,
     )
+
+
+def _training_cases(row: Row, overrides: Overrides) -> tuple[str, int | None]:
+    """The split and the number of training cases of a row.
+
+    A list of cases of a paper means something on the paper's data alone. On others, and under another split, the row takes as
+    many cases as the list has.
+    """
+    if not row.split:
+        return "", row.train_cases
+    if overrides.own_data and overrides.split in (None, "published"):
+        return row.split, row.train_cases
+    listed = {table["name"]: len(table["train"]) for table in split_tables.published(row.dataset)}
+    return "", listed[row.split]
 
 
 def recipe_names(dataset: str, overrides: Overrides) -> tuple[str, ...]:

@@ -10,15 +10,17 @@ from typing import Any
 from initbench.datasets.open import open_dataset
 from initbench.errors import DataError, UsageError
 from initbench.harness.cell import Steps, steps_of
-from initbench.harness.request import RunRequest
+from initbench.harness.request import PLAIN, RunRequest
 from initbench.protocols import Dataset
 from initbench.published import trials
 from initbench.published.trials import Overrides, Trial
 from initbench.recipes.files import default_name
 from initbench.spec import Spec
+from initbench.stats.blocks import is_placebo
 from initbench.studies.sweep import cross_requests, learned
 
-_Setting = tuple[Spec, str, str, tuple[str, ...], int | None]  # backbone, data set, protocol, assignments, training cases
+# Backbone, data set, protocol, assignments, number of training cases, split.
+_Setting = tuple[Spec, str, str, tuple[str, ...], int | None, str]
 
 
 def missing(asked: Iterable[Trial], overrides: Overrides, data_root: Path | None) -> dict[str, str]:
@@ -59,11 +61,23 @@ def trial_requests(
     for trial in asked:
         groups.setdefault(_setting(trial, datasets[trial.dataset], overrides), []).append(trial)
     found: dict[RunRequest, None] = {}
-    for (backbone, dataset, protocol, assignments, cases), members in groups.items():
+    for (backbone, dataset, protocol, assignments, cases, split), members in groups.items():
         inits = list(dict.fromkeys(trial.init for trial in members))
+        regimens = list(dict.fromkeys(trial.regimen for trial in members))
         own = {**options, "assignments": assignments, "train_cases": [] if cases is None else [cases]}
-        made = cross_requests(inits, backbone, Spec(dataset), seeds=seeds, protocol=protocol, placebo=control in members, **own)  # type: ignore[arg-type]
-        found |= dict.fromkeys(replace(request, index=0) for request in made)
+        if split:
+            own["split"] = split
+        made = cross_requests(
+            inits,
+            backbone,
+            Spec(dataset),
+            regimen=regimens,
+            seeds=seeds,
+            protocol=protocol,  # type: ignore[arg-type]
+            placebo=control in members,
+            **own,
+        )
+        found |= dict.fromkeys(replace(request, index=0) for request in made if _is_asked(request, members))
     ordered = sorted(found, key=lambda request: request.seed)
     return [replace(request, index=index) for index, request in enumerate(ordered)]
 
@@ -92,7 +106,7 @@ def workload_of(asked: Sequence[Trial], overrides: Overrides, seeds: int, contro
     cells: dict[object, Trial] = {}
     for trial in asked:
         protocol = trial.protocol if learned(trial.init) else None
-        cells.setdefault((trial.init, protocol, trial.setting), trial)
+        cells.setdefault((trial.init, trial.regimen, protocol, trial.setting), trial)
     compared = control is not None and seeds > 1 and any(_beside(trial, control) for trial in asked)
     each = [steps(trial, overrides) for trial in (*cells.values(), *([control] if control and compared else []))]
     known = [item.total for item in each if item is not None]
@@ -112,10 +126,22 @@ def steps(trial: Trial, overrides: Overrides) -> Steps | None:
 
 
 def _beside(trial: Trial, control: Trial) -> bool:
-    """Whether a row is of the control's sweep, with another init."""
-    return trial.init != control.init and (trial.setting, trial.protocol) == (control.setting, control.protocol)
+    """Whether a row is of the control's sweep, with another init or another regimen."""
+    same_setting = (trial.setting, trial.protocol) == (control.setting, control.protocol)
+    return same_setting and (trial.init, trial.regimen) != (control.init, control.regimen)
+
+
+def _is_asked(request: RunRequest, members: Sequence[Trial]) -> bool:
+    """Whether a run of the sweep is of a row. The sweep crosses inits and regimens, and a table may have some of the pairs alone.
+
+    The placebo is a row that a reproduction adds, and is trained plainly as its control is.
+    """
+    if is_placebo(str(request.init)):
+        return request.regimen == PLAIN
+    return any((request.init, request.regimen) == (trial.init, trial.regimen) for trial in members)
 
 
 def _setting(trial: Trial, dataset: Dataset, overrides: Overrides) -> _Setting:
     recipe = overrides.recipe or default_name(dataset.name, dataset.modality)
-    return trial.backbone, trial.dataset, trial.protocol, trials.assignments(trial, recipe, overrides), trial.train_cases
+    assignments = trials.assignments(trial, recipe, overrides)
+    return trial.backbone, trial.dataset, trial.protocol, assignments, trial.train_cases, trial.split

@@ -33,7 +33,28 @@ def trials_of(table: Table) -> tuple[Trial, ...]:
 
 def test_every_table_and_figure_is_there() -> None:
     tables_ = [f"lwi:table-{number}" for number in range(1, 10)]
-    assert [table.full_name for table in tables()] == [*tables_, *(f"lwi:fig-{name}" for name in ("1", "4a", "4b", "4c", "7"))]
+    figures = [f"lwi:fig-{name}" for name in ("1", "4a", "4b", "4c", "7")]
+    assert [table.full_name for table in tables()] == [*tables_, *figures, "medcontext:fig-1"]
+
+
+def test_medcontext_is_set_beside_plain_training_of_the_same_cases() -> None:
+    """A claim compares two rows that differ in the regimen alone."""
+    table = get("medcontext:fig-1")
+    rows = {trial.label: trial for trial in trials_of(table)}
+    assert len(rows) == 12
+    for claim in table.claims:
+        first, second = rows[claim.first], rows[claim.second]
+        assert (first.init, first.setting) == (second.init, second.setting)
+        assert (first.regimen.name, second.regimen.name) == ("medcontext", "plain")
+        assert first.split == ("medcontext-5-shot" if "5 cases" in claim.first else "")
+
+
+def test_a_list_of_cases_is_of_the_papers_data_alone() -> None:
+    """Elsewhere, and under another split, as many cases are taken as the list has."""
+    table = get("medcontext:fig-1")
+    for overrides in (Overrides("hippocampus"), Overrides(split="auto")):
+        few = {trial.label: trial for trial in trials.trials(table, overrides).trials}["UNETR, 5 cases"]
+        assert (few.split, few.train_cases) == ("", 5)
 
 
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=ids(ROWS))

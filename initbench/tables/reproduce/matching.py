@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from initbench import spec
-from initbench.choices import BASELINE
+from initbench.choices import BASELINE, REGIMEN
 from initbench.errors import UsageError
 from initbench.paths import home
 from initbench.published import trials
@@ -123,9 +123,9 @@ def _code(item: _Candidate) -> Hashable:
 def _answered(record: Record, asked: Sequence[Trial], overrides: Overrides) -> dict[str, Trial]:
     """The rows that a record may answer, by label."""
     resolved = record.resolved
-    if resolved.regimen != "plain" or resolved.fixed_streams:
+    if resolved.fixed_streams:
         return {}
-    fits = [trial for trial in asked if _same_setting(record, trial, overrides)]
+    fits = [trial for trial in asked if _same_regimen(resolved, trial) and _same_setting(record, trial, overrides)]
     if is_placebo(resolved.init):
         own = control(asked)
         return {PLACEBO_LABEL: own} if own is not None and own in fits else {}
@@ -133,10 +133,26 @@ def _answered(record: Record, asked: Sequence[Trial], overrides: Overrides) -> d
 
 
 def control(asked: Sequence[Trial]) -> Trial | None:
-    """The row whose placebo is run: the first that takes the network as it is constructed, beside another init where one has."""
-    plain = [trial for trial in asked if str(trial.init) == BASELINE]
-    compared = {trial.setting for trial in asked if str(trial.init) != BASELINE}
+    """The row whose placebo is run: the first that takes the network as it is constructed and trains it plainly.
+
+    A row that another init or another regimen stands beside comes first.
+    """
+    plain = [trial for trial in asked if _is_baseline(trial)]
+    compared = {trial.setting for trial in asked if not _is_baseline(trial)}
     return next((trial for trial in plain if trial.setting in compared), plain[0] if plain else None)
+
+
+def _is_baseline(trial: Trial) -> bool:
+    return str(trial.init) == BASELINE and str(trial.regimen) == REGIMEN
+
+
+def _same_regimen(resolved: Resolved, trial: Trial) -> bool:
+    """Whether the regimen has the same name, equal steps, and the parameters that the row states."""
+    asked, shown = trial.regimen, spec.parse(resolved.regimen)
+    given, known = dict(asked.params), resolved.regimen_params
+    if asked.name != shown.name or resolved.regimen_budget == "compute" or set(dict(shown.params)) - set(given):
+        return False
+    return all(_plain(known.get(key)) == _plain(value) for key, value in given.items())
 
 
 def _same_init(resolved: Resolved, trial: Trial) -> bool:
@@ -184,7 +200,9 @@ def _same_split(record: Record, trial: Trial, overrides: Overrides) -> bool:
     resolved = record.resolved
     whole = whole_split(resolved.split)
     name = _PART.sub("", whole)
-    if overrides.split in (None, "published"):
+    if trial.split:
+        fits = name == trial.split
+    elif overrides.split in (None, "published"):
         fits = _by_default(record.asked) or name == _usual_split(resolved.dataset)
     else:
         fits = name == overrides.split
