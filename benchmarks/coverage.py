@@ -500,9 +500,10 @@ def crossed(setting: Setting, count: int) -> dict[str, float]:
         y, truth = study.by_patient, dict(zip(rows, study.effects, strict=True))
         against = compare(y, rows, seeds=setting.design, against=BASELINE).differences
         found = judge([Scores(y, setting.design)], rows, MARGIN)
-        true = [
-            sum(truth[name] * sign for name, sign in zip(item.interaction.rows, (1, 1, -1, -1), strict=True)) for item in found
-        ]
+        true = []
+        for item in found:
+            under, default, plain, default_under = (truth[name] for name in item.interaction.rows)
+            true.append(under - plain - default_under + default)
         own = contrast(y[[rows.index(name) for name in found[0].interaction.rows]], setting.design)
         alone = abs(float(own.value) - true[0]) <= float(quantile(own, 1 - LEVEL)) * float(own.error)
         of_crossed = all(_holds(item.difference.estimate, value) for item, value in zip(found, true, strict=True))

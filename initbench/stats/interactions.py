@@ -68,13 +68,18 @@ def judge(
 
 def _judged(interaction: Interaction, parts: Sequence[Scores], inits: Sequence[str], margin: float) -> Difference:
     places = [list(inits).index(name) for name in interaction.rows]
-    own = [Scores(part.y[places], part.seeds) for part in parts]
     family = baseline_family(inits)
-    reason = next(filter(None, (untestable_interaction(part.y, part.seeds) for part in own)), "")
-    estimates = [contrast(part.y, part.seeds) for part in own] if not reason else []
-    if not estimates:
-        value = float(np.mean([_value(part.y) for part in own]))
-        return untestable_difference(interaction.names, "A", value, reason, family)
+    reason = ""
+    values: list[float] = []
+    estimates: list[Estimate] = []
+    for part in parts:
+        rows = part.y[places]
+        values.append(_value(rows))
+        reason = reason or untestable_interaction(rows, part.seeds)
+        if not reason:
+            estimates.append(contrast(rows, part.seeds))
+    if reason:
+        return untestable_difference(interaction.names, "A", float(np.mean(values)), reason, family)
     whole = estimates[0] if len(estimates) == 1 else combined(estimates)
     return evaluated([interaction.names], [family], "A", whole.spread(1), margin)[0]
 

@@ -46,16 +46,17 @@ def nested_contrast(plus: Sequence[Array], minus: Sequence[Array]) -> Estimate:
         minus: the scores of the rows whose means are subtracted.
     """
     S, C = plus[0].shape[-2:]
-    scores = [*plus, *minus]
-    # Sums of two numbers do not depend on their order: `b` minus `a` is the same to the last bit.
-    squares = [two_way(y) for y in scores]
-    of_seeds = np.sum([own[0].value for own in squares], axis=0)
-    rest = np.sum([own[2].value for own in squares], axis=0)
-    of_cases = two_way(sum(plus[1:], plus[0]) - sum(minus[1:], minus[0]))[1].value
-    noise, share, tail_share = shares(of_seeds, of_cases, rest)
-    value = sum(y.mean((-2, -1)) for y in plus) - sum(y.mean((-2, -1)) for y in minus)
-    df_seeds = np.asarray(float(len(scores) * (S - 1)))
-    return Estimate(np.asarray(value), np.sqrt(noise / (S * C)), share, tail_share, df_seeds, np.asarray(C - 1.0))
+    of_seeds, rest, value = np.zeros(()), np.zeros(()), np.zeros(())
+    contrast = np.zeros_like(plus[0])
+    for sign, rows in ((1.0, plus), (-1.0, minus)):
+        for y in rows:
+            # Sums of two numbers do not depend on their order: `b` minus `a` is the same to the last bit.
+            seeds, _, left = two_way(y)
+            of_seeds, rest = of_seeds + seeds.value, rest + left.value
+            contrast, value = contrast + sign * y, value + sign * y.mean((-2, -1))
+    noise, share, tail_share = shares(of_seeds, two_way(contrast)[1].value, rest)
+    df_seeds = np.asarray(float((len(plus) + len(minus)) * (S - 1)))
+    return Estimate(value, np.sqrt(noise / (S * C)), share, tail_share, df_seeds, np.asarray(C - 1.0))
 
 
 def shares(seeds: Array, cases: Array, rest: Array) -> tuple[Array, Array, Array]:

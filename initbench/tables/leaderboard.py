@@ -186,7 +186,7 @@ def _compared(row: Standing) -> str:
 
 def headline(table: ScoreTable, found: Analysis | Refused) -> str:
     """The answer of a block: how much the choice of the row moves Dice, beside what another seed does."""
-    choice, rows = ("the init and the regimen", "rows") if have_regimens(table.names) else ("the init", "inits")
+    choice, rows = ("the row (init and regimen)", "rows") if have_regimens(table.names) else ("the init", "inits")
     if isinstance(found, Refused):
         return f"How much {choice} moves Dice cannot be told: {found.reason}."
     parts = found.components

@@ -49,7 +49,10 @@ def meant(text: str) -> str:
 
 def placebos_of_regimens(names: Iterable[str], against: str | None) -> list[str]:
     """What a placebo is compared with, where that is another row than the one that the head of the column names."""
-    others = {compared_with(name, against) for name in names if name != against} - {against} if against else set()
+    if against is None:
+        return []
+    others = {compared_with(name, against) for name in names if name != against}
+    others.discard(against)
     return [f"A placebo under a regimen is compared with default under the same regimen: {name}." for name in sorted(others)]
 
 

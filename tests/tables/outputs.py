@@ -35,7 +35,7 @@ from tests.tables.statements import MARGIN, Statements
 
 INTERACTIONS = ": interactions of init and regimen"
 HEADLINE = re.compile(
-    r"Choosing the init(?: and the regimen)? moves Dice by an SD of (?P<init>[\d.]+)"
+    r"Choosing the (?:init|row \(init and regimen\)) moves Dice by an SD of (?P<init>[\d.]+)"
     r"(?: \[(?P<low>[\d.*]+), (?P<high>[\d.*]+)\] points|"
     r" points \((?:not told from 0|some (?:inits|rows) differ); .*up to (?P<most>[\d.*]+)\)); "
     r"retraining with another seed moves it by (?P<seed>[\d.]+) \[(?P<seed_low>[\d.*]+), (?P<seed_high>[\d.*]+)\]\. "
