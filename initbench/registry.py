@@ -19,7 +19,7 @@ from initbench.catalog import CATALOG, GROUPS, Entry, Kind
 from initbench.errors import InitbenchError, UsageError, did_you_mean
 from initbench.parameters import misfit
 from initbench.paths import home, is_file
-from initbench.spec import OF, PLAIN_VALUES, Spec, is_plain
+from initbench.spec import OF, PLAIN_VALUES, Spec, is_plain, parts_in_files
 
 if TYPE_CHECKING:
     from initbench.protocols import BackboneInfo, InitializerInfo, RegimenInfo
@@ -275,13 +275,8 @@ _loaded: dict[tuple[Kind, Spec, tuple[str, ...]], Component[Any]] = {}
 
 def _content(kind: Kind, spec: Spec) -> tuple[str, ...]:
     """The sha256 of the file of a component, and of the files of the components inside it."""
-    found: list[str] = []
-    if spec.is_file:
-        found.append(hashlib.sha256(_source_file(kind, spec).read_bytes()).hexdigest())
-    for _, value in spec.params:
-        if isinstance(value, Spec):
-            found += _content(kind, value)
-    return tuple(found)
+    files = [_source_file(kind, item) for item in parts_in_files(spec)]
+    return tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
 
 
 def forget() -> None:
@@ -308,7 +303,9 @@ def get(kind: Kind, spec: Spec) -> Component[Any]:
     try:
         target = point.load()
     except (Exception, SystemExit) as error:
-        raise InitbenchError(f"{kind} {spec.name!r} of {_origin(point)} cannot be imported: {error!r}") from error
+        raise InitbenchError(
+            f"{kind} {spec.name!r} of {_origin(point)} cannot be imported: {error!r}; mend or reinstall the package"
+        ) from error
     _check_function(f"{kind} {spec.name!r} of {_origin(point)}", target)
     return Component(spec, kind, target, _origin(point), _source_digest(target), inner)
 
@@ -316,7 +313,7 @@ def get(kind: Kind, spec: Spec) -> Component[Any]:
 def _check_function(what: str, target: object) -> None:
     """Refuses what cannot be called, and what does not say which parameters it takes, as some classes written in C."""
     if not callable(target):
-        raise UsageError(f"{what} is {type(target).__name__} and no function")
+        raise UsageError(f"{what} is {type(target).__name__} and no function; name a function")
     try:
         inspect.signature(target)
     except ValueError:
@@ -338,7 +335,7 @@ def _source_digest(target: Any) -> str:
     except TypeError:  # it is written in C
         file = None
     if file is None:
-        raise InitbenchError(f"{target!r} has no source file, so its results could not be identified")
+        raise InitbenchError(f"{target!r} has no source file, so its results could not be identified; write it in a Python file")
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
@@ -369,14 +366,14 @@ def _file_module(kind: Kind, spec: Spec, path: Path, name: str) -> ModuleType:
         return sys.modules[name]
     location = importlib.util.spec_from_file_location(name, path.resolve())
     if location is None or location.loader is None:
-        raise UsageError(f"{kind} {spec.name!r}: {path} is not a Python file")
+        raise UsageError(f"{kind} {spec.name!r}: {path} is not a Python file; name a .py file")
     module = importlib.util.module_from_spec(location)
     sys.modules[name] = module  # before execution: dataclasses look their module up
     try:
         location.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise InitbenchError(f"{kind} {spec.name!r}: {path} cannot be imported: {error!r}") from error
+        raise InitbenchError(f"{kind} {spec.name!r}: {path} cannot be imported: {error!r}; mend the file") from error
     return module
 
 
@@ -425,7 +422,7 @@ def _own_files(component: Component[Any]) -> dict[str, str]:
 def _file_digest(component: Component[Any], key: str, text: str) -> str:
     path = home(text)
     if not is_file(path):
-        raise UsageError(f"{component.spec.name}: {key}={text!r} is no file ({path.resolve()})")
+        raise UsageError(f"{component.spec.name}: {key}={text!r} is no file ({path.resolve()}); correct the path")
     from initbench.cache import file_digest  # here, as it imports numpy
 
     return file_digest(path)

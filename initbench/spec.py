@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,15 @@ class Spec:
         return f"{self.name}({', '.join(inner + sorted(plain))})"
 
 
+def parts_in_files(component: Spec) -> Iterator[Spec]:
+    """The components that are functions in Python files: the component itself, and those inside it."""
+    if component.is_file:
+        yield component
+    for _, value in component.params:
+        if isinstance(value, Spec):
+            yield from parts_in_files(value)
+
+
 def is_writable(name: str) -> bool:
     """Whether a component string can hold this name, also inside another component."""
     return _FILE.match(name) is not None and not _PUNCTUATION & set(name)
@@ -83,7 +93,7 @@ def parse(text: str) -> Spec:
     if not rest:
         return Spec(name)
     if not rest.endswith(")"):
-        raise UsageError(f"{text!r}: the closing parenthesis is missing")
+        raise UsageError(f"{text!r}: the closing parenthesis is missing; write name(key=value)")
     return Spec(name, _arguments(text, rest[1:-1]))
 
 
@@ -127,7 +137,7 @@ def _arguments(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
     if not nested:
         return _keywords(text, inside)
     if len(nested) > 1:
-        raise UsageError(f"{text!r}: it works on one component, and {' and '.join(nested)} are named")
+        raise UsageError(f"{text!r}: it works on one component, and {' and '.join(nested)} are named; leave out one")
     return _sorted({OF: parse(nested[0]), **dict(_keywords(text, ", ".join(keywords)))})
 
 
@@ -143,7 +153,7 @@ def _keywords(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
     params: dict[str, Any] = {}
     for keyword in call.keywords:
         if keyword.arg is None or keyword.arg in params:
-            raise UsageError(f"{text!r}: each argument once, as key=value")
+            raise UsageError(f"{text!r}: write each argument once, as key=value")
         params[keyword.arg] = _literal(text, keyword.arg, keyword.value, ast.get_source_segment(source, keyword.value) or "")
     return _sorted(params)
 

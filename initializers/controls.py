@@ -35,7 +35,9 @@ def shuffled(model: nn.Module, ctx: InitContext, /, *, of: Inner) -> None:
 def transfer(model: nn.Module, ctx: InitContext, /, *, of: Inner, part: Literal["encoder", "decoder"]) -> None:
     """``transfer(lwi, part=encoder)``: what `of` did outside that part is undone. The encoder is what holds the levels."""
     if not ctx.structure.levels:
-        raise UsageError("transfer: the network declares no encoder levels, so its encoder is not known")
+        raise UsageError(
+            "transfer: the network declares no encoder levels, so its encoder is not known: declare them (Structure.levels)"
+        )
     encoder = {level.module.partition(".")[0] for level in ctx.structure.levels}
     before = _copy(model)
     of(model)

@@ -39,7 +39,10 @@ def inflate_2d(
         raise UsageError(f"inflate-2d has no rule {rule!r}; it has {', '.join(RULES)}")
     if not ctx.structure.published.images.stems:
         name = ctx.structure.name or "the network"
-        raise UsageError(f"inflate-2d: {name} does not declare where weights of images belong (Published.images)")
+        raise UsageError(
+            f"inflate-2d: {name} does not declare where weights of images belong (Published.images): take "
+            "a backbone that does, or add it there"
+        )
     encoder = load_encoder(source, path)
     report = transfer(model, encoder, ctx.structure, RULES[rule])
     few = f": {', '.join(report.loaded)} alone" if len(report.loaded) <= 2 else ""  # a stem and its bias

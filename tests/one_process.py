@@ -12,9 +12,11 @@ from pathlib import Path
 # Is given the commands and the names of modules, both as JSON.
 DRIVER = """
 import contextlib, io, json, sys
+from pathlib import Path
 from initbench.cli.app import main
 
 results = []
+before = set(Path().rglob("*"))
 for arguments in json.loads(sys.argv[1]):
     out, err, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -23,7 +25,9 @@ for arguments in json.loads(sys.argv[1]):
         except SystemExit as error:
             code = error.code or 0
     heavy = [name for name in json.loads(sys.argv[2]) if name in sys.modules]
-    results.append({"code": code, "out": out.getvalue(), "err": err.getvalue(), "heavy": heavy})
+    made = set(Path().rglob("*")) - before
+    before |= made
+    results.append({"code": code, "out": out.getvalue(), "err": err.getvalue(), "heavy": heavy, "made": sorted(map(str, made))})
 print(json.dumps(results))
 """
 
@@ -34,12 +38,13 @@ TABLES = ("numpy", "pandas", "scipy")
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit code, what it printed, and which heavy modules were loaded by then."""
+    """How a command ended: its exit code, what it printed, which heavy modules were loaded by then, and which files it made."""
 
     code: int
     out: str
     err: str
     heavy: list[str]
+    made: list[str]
 
     @property
     def said(self) -> str:

@@ -10,7 +10,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from docs.generate import commands, components, decisions, links, outside, python, record, settings
+from docs.generate import commands, components, decisions, links, messages, outside, python, record, settings
 
 log = logging.getLogger("mkdocs.hooks")
 ROOT = Path(__file__).parents[2]
@@ -20,6 +20,7 @@ GENERATED = {
     "reference/components.md": components.page,
     "reference/recipes.md": settings.page,
     "reference/record.md": record.page,
+    "reference/messages.md": messages.page,
     "reference/python.md": python.page,
 }
 SECTIONS = {"Tutorials": "tutorials/", "How to": "how-to/", "Reference": "reference/", "Explanation": "explanation/"}

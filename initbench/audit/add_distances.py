@@ -65,7 +65,7 @@ def add_distances(
     cell = resolve_cell(asked(folder, record, device, data_root), progress)
     with work.claim(folder) as claim:
         if claim is None:
-            raise InitbenchError(f"{folder}: another process is at it")
+            raise InitbenchError(f"{folder}: another process is at it; wait until it is done")
         claim.state |= {"state": "evaluating"}
         try:
             return _measure(cell, folder, tolerance_mm, progress or NoProgress())
@@ -77,7 +77,9 @@ def _measure(cell: Cell, folder: Path, tolerance_mm: float, progress: Progress) 
     record = finished_record(folder)
     problem = store.problem(folder, record, thorough=True) or difference(cell, record)
     if problem:
-        raise InitbenchError(f"{folder}: {problem}; nothing is measured on it")
+        raise InitbenchError(
+            f"{folder}: {problem}; nothing is measured on it. Put the run back as it was written, or run it again"
+        )
     if record.distances is not None and record.distances.nsd_tolerance_mm == tolerance_mm:
         return AddedDistances(folder, 0, 0.0, "")
     said, _ = read_cases(folder)

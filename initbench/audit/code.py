@@ -1,17 +1,17 @@
-"""Python files that a record names: they are compared with the record before any of their code runs."""
+"""Python files that a record or a note names: they are compared with it before any of their code runs."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 from initbench import spec
 from initbench.errors import UsageError
 from initbench.paths import home, is_file
 from initbench.runs.record import Record
-from initbench.spec import Spec
+from initbench.runs.status import AskedRun
 
 _NAMED = re.compile(r"(?P<file>[^/(),='\"]+\.py):(?P<function>\w+)@(?P<digest>[0-9a-f]{8})")
 """A file in the resolved name of a component, with the beginning of its digest."""
@@ -38,30 +38,52 @@ def check_code(folder: Path, record: Record, *, consent: bool) -> None:
         for found in _NAMED.finditer(name):
             recorded[found["file"], found["function"]] = found["digest"]
     for text in (record.asked.init, record.asked.backbone):
-        for item in _files(spec.parse(text)):
+        for item in spec.parts_in_files(spec.parse(text)):
             written, _, function = item.name.rpartition(":")
             path = home(written)
             _check_digest(path, recorded.get((path.name, function), ""))
-            if not consent and _is_elsewhere(path, folder):
+            if not consent and _is_elsewhere(path, _study_of(folder)):
                 raise UsageError(
                     f"the run was made with code in {path}, which is not below the folder that you are in; nothing of it was "
                     f"run. Look at it, then add {CONSENT}"
                 )
 
 
-def _files(component: Spec) -> Iterator[Spec]:
-    """The components that are functions in files: the component itself, and those inside it."""
-    if component.is_file:
-        yield component
-    for _, value in component.params:
-        if isinstance(value, Spec):
-            yield from _files(value)
+def check_code_of_notes(out: Path, runs: Sequence[AskedRun]) -> None:
+    """Refuses runs whose code changed since they were asked for, or comes from elsewhere, as `check_code` does.
+
+    Somebody who mended a plug-in wants its failed runs again, so the one who asks for code to be run gets the new one.
+
+    Args:
+        out: folder of the study.
+        runs: what its notes hold.
+
+    Raises:
+        UsageError: names the first such file. Nothing of it was run.
+    """
+    for run in runs:
+        for text in (run.request["init"], run.request["backbone"]):
+            for item in spec.parts_in_files(spec.parse(text)):
+                written = item.name.rpartition(":")[0]
+                _check_noted(home(written), run.code.get(written, ""), out)
+
+
+def _check_noted(path: Path, noted: str, out: Path) -> None:
+    found = _digest_of(path)
+    if found != noted:
+        raise UsageError(
+            f"{path} is not the file that the run was asked for with ({found[:8]}, and the note has {noted[:8] or 'none'}); "
+            f"nothing of it was run. Where the change is meant, add {CONSENT}"
+        )
+    if _is_elsewhere(path, out.resolve()):
+        raise UsageError(
+            f"the run was asked for with code in {path}, which is not below the folder that you are in; nothing of it was run. "
+            f"Look at it, then add {CONSENT}"
+        )
 
 
 def _check_digest(path: Path, recorded: str) -> None:
-    if not is_file(path):
-        raise UsageError(f"the run was made with code in {path}, and there is no such file")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = _digest_of(path)
     if not recorded or not found.startswith(recorded):
         raise UsageError(
             f"{path} is not the file that the run was made with ({found[:8]}, and the record has {recorded or 'none'}); nothing "
@@ -69,8 +91,19 @@ def _check_digest(path: Path, recorded: str) -> None:
         )
 
 
-def _is_elsewhere(path: Path, run: Path) -> bool:
+def _digest_of(path: Path) -> str:
+    if not is_file(path):
+        raise UsageError(f"the run was made with code in {path}, and there is no such file; put it back")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _study_of(run: Path) -> Path:
+    """The folder of the study that a run lies in, at ``<study>/<data set>/<backbone>/<cell>/seed-0``."""
+    above = run.resolve().parents
+    return above[min(3, len(above) - 1)]
+
+
+def _is_elsewhere(path: Path, study: Path) -> bool:
     here, file = Path.cwd().resolve(), path.resolve()
-    study = run.resolve().parents[min(3, len(run.resolve().parents) - 1)]  # of <study>/<data set>/<backbone>/<cell>/seed-0
     inside_study = file.is_relative_to(study) and study != here and not here.is_relative_to(study)
     return not file.is_relative_to(here) or inside_study

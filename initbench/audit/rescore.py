@@ -29,6 +29,8 @@ from initbench.protocols import Progress
 from initbench.runs import store
 from initbench.runs.record import Record, RecordError
 
+_PUT_BACK = "put it back as the run wrote it, or run the run again"
+
 
 def finished_record(folder: Path) -> Record:
     """The record of a run that has a result.
@@ -39,7 +41,9 @@ def finished_record(folder: Path) -> Record:
     try:
         record = store.load_record(folder)
     except RecordError as error:
-        raise UsageError(f"{folder} holds no record of a run that can be used: {store.RECORD}: {error}") from None
+        raise UsageError(
+            f"{folder} holds no record of a run that can be used: {store.RECORD}: {error}; name the folder of a finished run"
+        ) from None
     if not record.has_result:
         raise UsageError(without_result(folder, record))
     return record
@@ -150,12 +154,12 @@ def read_prediction(case_id: str, path: Path) -> NDArray[Any]:
         InitbenchError: it cannot be read, or is damaged.
     """
     if not path.is_file():  # to open a pipe would take for ever
-        raise InitbenchError(f"case {case_id}: {path} cannot be read (there is no such file)")
+        raise InitbenchError(f"case {case_id}: {path} cannot be read (there is no such file); {_PUT_BACK}")
     try:
         with opened(path) as file:
             return np.asarray(file.dataobj)
     except Exception as error:  # a damaged header may be anything, and so is what nibabel and numpy raise on it
-        raise InitbenchError(f"case {case_id}: {path} cannot be read ({error})") from None
+        raise InitbenchError(f"case {case_id}: {path} cannot be read ({error}); {_PUT_BACK}") from None
 
 
 def _from_predictions(cell: Cell, stored: Path) -> Iterator[Scored]:
@@ -165,18 +169,18 @@ def _from_predictions(cell: Cell, stored: Path) -> Iterator[Scored]:
         path = stored / f"{case_id}.nii.gz"
         prediction = read_prediction(case_id, path)
         if prediction.shape != case.reference.shape or prediction.dtype != np.uint8 or prediction.max(initial=0) >= classes:
-            raise InitbenchError(f"case {case_id}: {path} is no label map of {classes} classes on the case's grid")
+            raise InitbenchError(f"case {case_id}: {path} is no label map of {classes} classes on the case's grid; {_PUT_BACK}")
         yield scored(cell.prepared, case, prediction)
 
 
 def _from_weights(cell: Cell, folder: Path, record: Record, progress: Progress) -> Iterator[Scored]:
     weights = folder / store.WEIGHTS
     if not weights.is_file():  # to open a pipe would take for ever
-        raise InitbenchError(f"there is no file {store.WEIGHTS}")
+        raise InitbenchError(f"there is no file {store.WEIGHTS}; {_PUT_BACK}")
     run = Run(cell, folder, progress)
     model = run.construct()
     load_model(model, weights)
     if state_digest(model) != record.weights_digest:
-        raise InitbenchError(f"{store.WEIGHTS} are not the weights that the record names")
+        raise InitbenchError(f"{store.WEIGHTS} are not the weights that the record names; {_PUT_BACK}")
     evaluator = Evaluator(model.to(run.device), cell.recipe.patch.size, cell.recipe.inference, cell.precision, run.device)
     yield from score_cases(evaluator, cell.prepared)

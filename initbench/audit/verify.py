@@ -76,7 +76,9 @@ def verify(
         record = store.load_record(folder)
     except RecordError as error:
         if not store.has_record(folder):
-            raise UsageError(f"{folder} holds no run ({store.RECORD})") from None
+            raise UsageError(
+                f"{folder} holds no run ({store.RECORD}); name the folder of a run, which is called seed-N"
+            ) from None
         return [Check("record", False, f"{store.RECORD} cannot be used: {error}", 0.0)]
     if not record.has_result:
         raise UsageError(without_result(folder, record))

@@ -172,7 +172,10 @@ def _renamed(tensors: Mapping[str, Tensor], layout: FileLayout, match: _Match) -
 def _check_backbone(checkpoint: Checkpoint, structure: Structure) -> None:
     other = str(checkpoint.card.get("network", ""))
     if other and structure.name and other != structure.name:
-        raise UsageError(f"checkpoint {checkpoint.path} holds weights of {other}, and the network is {structure.name}")
+        raise UsageError(
+            f"checkpoint {checkpoint.path} holds weights of {other}, and the network is {structure.name}: take "
+            f"--backbone {other}, or weights of {structure.name}"
+        )
 
 
 def _check_variant(

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from initbench.errors import InitbenchError, UsageError
+from initbench.errors import UsageError
 
 _ZIP = b"PK\3\4"  # how the archives begin that torch writes since 1.6
 _SCALAR = np.float64().__reduce__()[0]
@@ -60,8 +60,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint: safetensors, or a torch file of tensors, numbers and containers.
 
     Raises:
-        UsageError: there is no such file.
-        InitbenchError: it cannot be read, holds no weights, or holds objects that loading would have to execute.
+        UsageError: there is no such file, it cannot be read, holds no weights, or holds objects that loading would have to
+            execute.
     """
     if not path.is_file():
         raise UsageError(f"there is no checkpoint {path} ({path.resolve()})")
@@ -78,13 +78,13 @@ def _check_head(path: Path, head: bytes) -> None:
     """Refuses what is no file of weights at all, with what it is.
 
     Raises:
-        InitbenchError: it is empty, or begins as something else does.
+        UsageError: it is empty, or begins as something else does.
     """
     if not head:
-        raise InitbenchError(f"checkpoint {path} is an empty file; copy or download it again")
+        raise UsageError(f"checkpoint {path} is an empty file; copy or download it again")
     for begins, what in _NO_WEIGHTS:
         if begins.match(head):
-            raise InitbenchError(f"checkpoint {path} {what}")
+            raise UsageError(f"checkpoint {path} {what}")
 
 
 def _is_safetensors(path: Path, head: bytes) -> bool:
@@ -98,7 +98,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise InitbenchError(f"checkpoint {path} cannot be read as safetensors ({error}); copy or download it again") from None
+        raise UsageError(f"checkpoint {path} cannot be read as safetensors ({error}); copy or download it again") from None
     return tensors, _card(metadata.get("initbench"))
 
 
@@ -118,13 +118,13 @@ def _read_pickle(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"an object of type {found[1]}" if found else "something other than tensors, numbers and containers"
-        raise InitbenchError(
+        raise UsageError(
             f"checkpoint {path} holds {what}, and loading it would run its code; nothing was run. Where you trust its source, "
             "save the weights alone (torch.save(model.state_dict(), ...) or safetensors) and use that file"
         ) from None
     except Exception as error:  # a damaged pickle fails in whatever way its bytes happen to lead to
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InitbenchError(f"checkpoint {path} cannot be read ({first}); copy or download it again") from None
+        raise UsageError(f"checkpoint {path} cannot be read ({first}); copy or download it again") from None
 
 
 def _check_archive(path: Path) -> None:
@@ -161,14 +161,17 @@ def _weights(path: Path, content: Any) -> dict[str, Tensor]:
     """All tensors in a file, by their dotted keys from its top on; the state of optimizers is left out.
 
     Raises:
-        InitbenchError: there are none.
+        UsageError: there are none.
     """
     if not isinstance(content, Mapping):
-        raise InitbenchError(f"checkpoint {path} holds {type(content).__name__} and no dictionary of weights")
+        raise UsageError(
+            f"checkpoint {path} holds {type(content).__name__} and no dictionary of weights; save one, as in "
+            "torch.save(model.state_dict(), ...)"
+        )
     found = dict(_tensors(content))
     if not found:
         keys = ", ".join(map(str, list(content)[:8]))
-        raise InitbenchError(f"checkpoint {path} holds no weights; it has {keys or 'nothing'}")
+        raise UsageError(f"checkpoint {path} holds no weights; it has {keys or 'nothing'}")
     return found
 
 

@@ -32,7 +32,7 @@ from initbench.cli.options import (
     SplitOption,
 )
 from initbench.cli.output import shown, under_way, write_json
-from initbench.errors import DataError, InitbenchError, MissingDataError, UsageError
+from initbench.errors import DataError, InitbenchError, MissingDataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from initbench.datasets.inspect.fingerprint import Fingerprint
@@ -278,7 +278,8 @@ def _task(name: str) -> Any:
     if name in REGISTERED:
         known = REGISTERED[name]
         raise UsageError(f"{name} cannot be downloaded here ({known.licence}). {known.how}")
-    raise UsageError(f"{name!r} is no task of the Medical Segmentation Decathlon; those are {', '.join([*folders, *DECATHLON])}")
+    near = did_you_mean(name, [*folders, *DECATHLON])
+    raise UsageError(f"{name!r} is no task of the Medical Segmentation Decathlon: {near} (initbench data list)")
 
 
 def _home(data_root: Path | None) -> Path:

@@ -9,7 +9,7 @@ A group is a frozen dataclass whose fields are options. A command takes it as on
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -530,13 +530,22 @@ class Study(TrainingOnParts, Seeds, Crossed):
         )
 
     def check_names(self) -> None:
-        """Refuses unknown inits, backbones and regimens before torch is imported.
+        """Refuses unknown inits, backbones, regimens and data sets before torch is imported.
 
         Raises:
             UsageError: names the nearest known ones.
         """
+        from initbench.datasets.open import open_dataset
+
         self.chosen()
-        _ = self.components, self.regimens
+        _ = self.regimens
+        for dataset in self.components[2]:
+            try:
+                open_dataset(dataset.name, self.data_root)
+            except UsageError:
+                raise
+            except (Exception, SystemExit):  # noqa: S112 - readers of others raise what they like, and the run says so
+                continue
 
     def requests(self, **options: Any) -> list[RunRequest]:
         """The runs of the study.
@@ -587,3 +596,20 @@ def check_requests(requests: Sequence[RunRequest]) -> None:
     alike = {replace(request, init=requests[0].init, seed=0, index=0): request for request in requests}
     for request in alike.values():
         check_request(request)
+
+
+def check_some_can_be(found: Iterable[tuple[str, str]]) -> None:
+    """Refuses a study of which every run is refused for one and the same reason; that reason is all there is to say.
+
+    Args:
+        found: state and message of every run.
+
+    Raises:
+        UsageError: the reason.
+    """
+    different = set(found)
+    if len(different) != 1:
+        return
+    [(state, message)] = different
+    if state == "refused":
+        raise UsageError(message)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from initbench.cli.command import command
-from initbench.cli.options import FormOption, MeasureOption, SdsOption, Study, check_requests
+from initbench.cli.options import FormOption, MeasureOption, SdsOption, Study, check_requests, check_some_can_be
 from initbench.cli.output import show, under_way
 from initbench.errors import UsageError
 
@@ -37,6 +37,7 @@ def plan(study: Study, measure: MeasureOption = False, sd: SdsOption = None, for
     check_requests(requests)
     with under_way(console, "timing a few steps" if measure else "resolving"):
         planned = plan_study(requests, study.protocol, study.jobs, measure=measure)
+    check_some_can_be((run.state, run.message) for run in planned.runs)
     show(plan_sheets(planned, [] if noise else blocks(study.out), noise), format_)
     end(planned)
 

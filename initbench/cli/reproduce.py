@@ -216,7 +216,9 @@ def _check_settings(name: str, overrides: Overrides, plot: Path | None) -> None:
     given = {"--plot": plot, "--dataset": overrides.dataset, "--backbone": overrides.backbone, "--split": overrides.split}
     strange = [option for option, value in given.items() if value is not None]
     if strange:
-        raise UsageError(f"{strange[0]}: {name} is a table of settings; its rows are of their own data and networks")
+        raise UsageError(
+            f"{strange[0]}: {name} is a table of settings; its rows are of their own data and networks; leave it out"
+        )
 
 
 def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | None, form: SheetForm) -> None:

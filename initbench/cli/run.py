@@ -7,7 +7,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,9 +30,11 @@ from initbench.cli.options import (
     JobsOption,
     JsonOption,
     OutOption,
+    RunCodeOption,
     Study,
     ToleranceOption,
     check_requests,
+    check_some_can_be,
 )
 from initbench.cli.output import shown, under_way, write_json
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError
@@ -87,8 +90,8 @@ def run(
     if not skip_refused:
         check_requests(requests)
     check_out(study.out)
-    _announce(console, requests, study.protocol)
-    _perform_and_tell(requests, study.jobs, console, json=json, skip_refused=skip_refused)
+    announce = partial(_announce, console, requests, study.protocol)
+    _perform_and_tell(requests, study.jobs, console, json=json, skip_refused=skip_refused, announce=announce)
 
 
 @command
@@ -98,10 +101,15 @@ def retry(
         bool, typer.Option("--all", help="What failed, was interrupted, was changed since or never began.", rich_help_panel=WHAT)
     ] = False,
     jobs: JobsOption = JOBS,
+    run_code: RunCodeOption = False,
     out: OutOption = RUNS,
     json: JsonOption = False,
 ) -> None:
-    """Run again what has no result, as it was asked for."""
+    """Run again what has no result, as it was asked for.
+
+    Python files that changed since, or lie outside of the current folder, are run with --run-code alone.
+    """
+    from initbench.audit.code import check_code_of_notes
     from initbench.runs.status import read_asked, status
 
     if failed == all_:
@@ -112,6 +120,8 @@ def retry(
     chosen = [run for run in read_asked(out) if status(run).state in wanted]
     if not chosen:
         raise UsageError(f"{out}: no run is {' or '.join(wanted)}; see initbench status --out {out}")
+    if not run_code:
+        check_code_of_notes(out, chosen)
     console = Console(stderr=json)
     check_out(out)
     with under_way(console, "loading torch"):
@@ -119,7 +129,14 @@ def retry(
     _perform_and_tell([from_json(run.request, out=out) for run in chosen], jobs, console, json=json, skip_refused=True)
 
 
-def perform(requests: Sequence[RunRequest], jobs: int, console: Console, *, skip_refused: bool = True) -> list[Outcome]:
+def perform(
+    requests: Sequence[RunRequest],
+    jobs: int,
+    console: Console,
+    *,
+    skip_refused: bool = True,
+    announce: Callable[[], None] | None = None,
+) -> list[Outcome]:
     """Runs what is missing of a plan and shows how far it is.
 
     Args:
@@ -127,25 +144,39 @@ def perform(requests: Sequence[RunRequest], jobs: int, console: Console, *, skip
         jobs: processes at a time.
         console: where progress is shown.
         skip_refused: whether the others are run where some cannot be.
+        announce: prints what comes, once it is known that some run can be.
 
     Raises:
+        UsageError: every run is refused for the same reason.
         InterruptedRunError: Ctrl-C twice: runs in hand were stopped at once.
     """
     from initbench.cli.progress import Display
-    from initbench.studies.sweep import run_planned
+    from initbench.studies.sweep import look_up_study, run_looked_up
 
     try:
         with interrupt.handled(), Display(requests, console) as display:
-            return run_planned(requests, jobs, display, skip_refused=skip_refused)
+            known = look_up_study(requests, display)
+            check_some_can_be((outcome.state, outcome.message) for outcome in known.outcomes.values())
+            if announce is not None:
+                announce()
+            return run_looked_up(known, jobs, display, skip_refused=skip_refused)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"stopped at once; {GO_ON}") from None
 
 
-def _perform_and_tell(requests: Sequence[RunRequest], jobs: int, console: Console, *, json: bool, skip_refused: bool) -> None:
+def _perform_and_tell(
+    requests: Sequence[RunRequest],
+    jobs: int,
+    console: Console,
+    *,
+    json: bool,
+    skip_refused: bool,
+    announce: Callable[[], None] | None = None,
+) -> None:
     """Runs what is missing, prints how the runs ended, and exits with the code for it."""
     out = requests[0].out
     started = time.perf_counter()
-    outcomes = perform(requests, jobs, console, skip_refused=skip_refused)
+    outcomes = perform(requests, jobs, console, skip_refused=skip_refused, announce=announce)
     states = Counter(outcome.state for outcome in outcomes)
     if json:
         write_json([_plain(outcome) for outcome in outcomes])

@@ -195,7 +195,9 @@ def _describe(name: str) -> dict[str, Any]:
         try:
             return _describe_run(folder, store.load_record(folder))
         except RecordError as error:
-            raise DataError(f"{folder}: {store.RECORD} cannot be used: {error}") from None
+            raise DataError(
+                f"{folder}: {store.RECORD} cannot be used: {error}; `initbench retry --all` runs the run again"
+            ) from None
     spec = parse(name)
     kinds: list[Kind] = [kind for kind in _KINDS.values() if spec.name in registry.names(kind)]
     if spec.is_file:

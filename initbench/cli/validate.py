@@ -83,21 +83,23 @@ def validate_init(
     with report.status("loading torch"):
         from initbench.validation.inits.subject import BACKBONES, STEPS, init_subjects
         from initbench.validation.inits.suite import RefusedError, validate_init
-    refusals: dict[str, str] = {}
+    refused: list[tuple[str, dict[str, Any], str]] = []
     for subject in init_subjects(asked, split_lists(backbone or []) or BACKBONES, steps=pretext_steps or STEPS):
         title = f"{name} on {_title(subject.network)}"
         facts = {"backbone": subject.network.name, **_facts(subject.network)}
         try:
             with report.status(title):
                 checks = validate_init(subject)
-        except RefusedError as refused:
-            refusals[subject.network.name] = str(refused)
-            report.refuse(title, facts, str(refused))
+        except RefusedError as error:
+            refused.append((title, facts, str(error)))
         else:
             report.add(title, facts, checks)
-    if len(refusals) == len(report.done):
-        said = "; ".join(dict.fromkeys(refusals.values()))
-        raise UsageError(f"{name} was not checked, it takes none of {', '.join(refusals)}: {said}. Choose others with --backbone")
+    if not report.done:
+        networks = ", ".join(facts["backbone"] for _, facts, _ in refused)
+        said = "; ".join(dict.fromkeys(message for _, _, message in refused))
+        raise UsageError(f"{name} was not checked, it takes none of {networks}: {said}. Choose others with --backbone")
+    for title, facts, message in refused:
+        report.refuse(title, facts, message)
     report.close()
 
 

@@ -54,7 +54,7 @@ def runs_below(folder: Path) -> list[Path]:
     below = [path for path in sorted(folder.glob("**/seed-*")) if store.has_record(path)]
     finished = [path for path in below if _is_checked(path)]
     if not finished:
-        raise UsageError(f"{folder} is no run and holds none with a result")
+        raise UsageError(f"{folder} is no run and holds none with a result; `initbench status --out {folder}` says what is there")
     return finished
 
 

@@ -74,7 +74,10 @@ class Frames:
         voxels, affine, header = nifti.read_with_header(case_id, self.path)
         voxels = without_singletons(voxels)
         if voxels.ndim != 3 or voxels.shape[2] < 2:
-            raise DataError(f"case {case_id}: {self.path} has shape {voxels.shape}, and a half sequence is a stack of frames")
+            raise DataError(
+                f"case {case_id}: {self.path} has shape {voxels.shape}, and a half sequence is a stack of frames; "
+                "download it again"
+            )
         affine[:3, 2] *= FRAME_MM / np.linalg.norm(affine[:3, 2])
         return voxels, affine, header
 

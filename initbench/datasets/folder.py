@@ -247,7 +247,7 @@ class FolderDataset:
         if image.ndim != 4 or image.shape[0] != channels:
             raise DataError(
                 f"case {case_id}: {place} has shape {image.shape} where {self._layout.said_by} announces {channels} channel(s) "
-                f"of three dimensions"
+                "of three dimensions; correct it there, or export the image again"
             )
         bad = int(np.count_nonzero(~np.isfinite(image)))
         if bad:
@@ -263,7 +263,7 @@ class FolderDataset:
             np.concatenate([label[fractional], whole[~fractional & ((whole < 0) | (whole >= len(self.classes)))]])
         )
         if strange.size:
-            why = ""
+            why = "; correct the label, or add the class there"
             if fractional.any():
                 why = ". A label is a whole number: resample label maps with nearest neighbours, and save them as integers"
             raise DataError(
@@ -408,7 +408,9 @@ def check_classes(where: str, numbers: Mapping[int, str], regions: Sequence[str]
     if sorted(numbers) != list(range(len(numbers))) or len(numbers) < 2:
         raise DataError(f"{where}: label numbers must run from 0 (background) without gaps, got {sorted(numbers)}")
     if len(numbers) > MAX_CLASSES:
-        raise DataError(f"{where}: {len(numbers)} labels; label maps are kept in bytes, which tell {MAX_CLASSES} apart")
+        raise DataError(
+            f"{where}: {len(numbers)} labels; label maps are kept in bytes, which tell {MAX_CLASSES} apart; merge some"
+        )
     classes = tuple(numbers[i] for i in range(len(numbers)))
     for names in (classes, (classes[0], *regions)):
         twice = [name for name, count in Counter(names).items() if count > 1]

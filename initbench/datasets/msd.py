@@ -96,7 +96,8 @@ def _check_channels(path: Path, files: Mapping[str, Files], channels: int) -> No
     for case_id, entry in files.items():
         if len(entry.images) not in (1, channels):
             raise DataError(
-                f"{path}: case {case_id} has a list of {len(entry.images)} images, and modality names {channels} channel(s)"
+                f"{path}: case {case_id} has a list of {len(entry.images)} images, and modality names {channels} channel(s); "
+                "correct one"
             )
 
 

@@ -118,16 +118,16 @@ def _labels(path: Path, labels: Any) -> tuple[dict[int, str], dict[str, tuple[in
     every = sorted({number for numbers in sets.values() for number in numbers})
     parts = {name: numbers for name, numbers in sets.items() if numbers != (0,)}
     if any(0 in numbers for numbers in parts.values()):
-        raise DataError(f"{path}: labels: 0 is the background and part of no region")
+        raise DataError(f"{path}: labels: 0 is the background and part of no region; leave it out")
     nested = any(isinstance(value, list) for value in labels.values())
     single = [numbers for numbers in parts.values() if len(numbers) == 1]
     if not nested and len(single) != len(set(single)):
-        raise DataError(f"{path}: labels: two names have the same number")
+        raise DataError(f"{path}: labels: two names have the same number; give each its own")
     of_numbers: dict[tuple[int, ...], str] = {}
     for name, numbers in parts.items() if nested else ():
         other = of_numbers.setdefault(numbers, name)
         if other != name:
-            raise DataError(f"{path}: labels: {other!r} and {name!r} are regions of the same numbers {list(numbers)}")
+            raise DataError(f"{path}: labels: {other!r} and {name!r} are regions of the same numbers {list(numbers)}; remove one")
     return {number: names.get(number, f"label {number}") for number in every}, parts if nested else {}
 
 
@@ -158,7 +158,8 @@ def _files(root: Path, table: Mapping[str, Any], channels: int, ending: str) -> 
     wrong = [case for case, entry in files.items() if len(entry.images) != channels]
     if wrong:
         raise DataError(
-            f"{root / 'dataset.json'}: case {wrong[0]} has {len(files[wrong[0]].images)} images for {channels} channels"
+            f"{root / 'dataset.json'}: case {wrong[0]} has {len(files[wrong[0]].images)} images for {channels} channels; "
+            "complete them"
         )
     check_files(root, files, "An image is CASE_0000, CASE_0001 and so on a channel: complete the folder or remove the label")
     return files

@@ -53,7 +53,7 @@ def open_dataset(name: str, data_root: Path | None = None) -> Dataset:
         return open_folder(path)
     if path.name.startswith("Task") and len(path.parts) == 1:
         return _task(path.name, data_root)
-    if len(path.parts) > 1 or exists(path):
+    if len(path.parts) > 1 or exists(path) or os.sep in name:
         raise UsageError(f"{path.absolute()}: there is no dataset.json there. {_KNOWN}")
     folder = _below_roots(name, data_root)
     if folder is None:
@@ -65,7 +65,7 @@ def _registered(name: str, data_root: Path | None, search: Sequence[Path]) -> Da
     factory = registry.find("dataset", Spec(name)).target
     dataset = factory(data_root, search)
     if not isinstance(dataset, Dataset):
-        raise UsageError(f"dataset {name!r} does not fulfil initbench.protocols.Dataset")
+        raise UsageError(f"dataset {name!r} does not fulfil initbench.protocols.Dataset; add what it lacks")
     return dataset
 
 

@@ -155,7 +155,7 @@ def _check_sides(dataset: Dataset, split: Split) -> None:
     listed = Counter((*split.train, *split.test, *split.unused))
     twice = sorted(case for case, count in listed.items() if count > 1)
     if twice:
-        raise DataError(f"{dataset.name}: split {split.name} lists case(s) {some(twice)} twice; a case is on one side of it")
+        raise DataError(f"{dataset.name}: split {split.name} lists case(s) {some(twice)} twice; remove it from one side")
     here = set(dataset.case_ids())
     train = {group_of(dataset, case) for case in here.intersection(split.train)}
     test = {group_of(dataset, case) for case in here.intersection(split.test)}

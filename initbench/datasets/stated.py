@@ -98,7 +98,10 @@ def _plain(path: Path) -> list[Split]:
         raise DataError(f"{path} must map names of splits to lists, as in {{'mine': {{'train': ['a', 'b'], 'test': ['c']}}}}")
     for name in table:
         if not name.strip() or not name.isprintable() or _RESERVED.fullmatch(name):
-            raise DataError(f"{path}: {name!r:.60} cannot be the name of a split; auto, published and folds mean something else")
+            raise DataError(
+                f"{path}: {name!r:.60} cannot be the name of a split; auto, published and folds mean something else: "
+                "choose another name"
+            )
     return [_split(path, name, entry, "test") for name, entry in table.items()]
 
 

@@ -19,7 +19,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"), object_pairs_hook=_unique)
     except (OSError, ValueError, RecursionError) as error:  # also numbers of thousands of digits, brackets in thousands
-        raise DataError(f"{path} is not valid JSON: {error}") from None
+        raise DataError(f"{path} is not valid JSON: {error}; correct it there, or copy the file again") from None
 
 
 def some(names: Sequence[str]) -> str:
@@ -58,7 +58,7 @@ def numbered(path: Path, key: str, table: Any, example: str) -> dict[int, str]:
         except ValueError:
             raise DataError(f"{path}: {right}; {written!r:.80} is no number") from None
         if number in names:
-            raise DataError(f"{path}: {key}: number {number} is there twice")
+            raise DataError(f"{path}: {key}: number {number} is there twice; give each name a number of its own")
         names[number] = text(path, key, name)
     return names
 

@@ -83,7 +83,7 @@ def construct(backbone: Component[BackboneInfo], *, seed: int = 0, draw: str = "
         except ValueError as error:
             raise UsageError(str(error)) from None
     if not isinstance(model, nn.Module):
-        raise UsageError(f"backbone {name!r} gave {type(model).__name__} and no torch.nn.Module")
+        raise UsageError(f"backbone {name!r} gave {type(model).__name__} and no torch.nn.Module; return a module")
     structure_of(model)
     return model
 

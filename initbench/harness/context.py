@@ -57,7 +57,10 @@ class Context:
             UsageError: nobody here knows how the network is constructed.
         """
         if self.construct is None:
-            raise UsageError(f"{self.identity} constructs the network again, which works for registered backbones in runs only")
+            raise UsageError(
+                f"{self.identity} constructs the network again, which works in runs alone: use `initbench run` with a "
+                "registered backbone"
+            )
         return self.construct(name)
 
     def rng(self, step: int, purpose: str) -> np.random.Generator:

@@ -55,9 +55,11 @@ class Coverage:
                     f"initializer {name} changed the shape, dtype or requires_grad of {key}; it may change values only"
                 )
             if parameter.device.type != "cpu":
-                raise InitbenchError(f"initializer {name} left {key} on {parameter.device}; parameters come back on the CPU")
+                raise InitbenchError(f"initializer {name} left {key} on {parameter.device}; move parameters back to the CPU")
             if not bool(parameter.isfinite().all()):
-                raise InitbenchError(f"initializer {name} left values in {key} that are not finite")
+                raise InitbenchError(
+                    f"initializer {name} left values in {key} that are not finite; look at its parameters, or mend it"
+                )
         if not parameters_alone:
             self._check_kept(now, model, name, learns=learns)
         return self._table(after, now, model)

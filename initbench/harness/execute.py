@@ -58,10 +58,10 @@ def look_up(request: RunRequest, cells: Cells, rehearsals: Rehearsals, progress:
     Args:
         request: the run.
         cells: keeps what was resolved, for `execute`.
-        rehearsals: tries the init in the cell, so that what cannot be is said before hours of training.
+        rehearsals: tries the init in the cell, so that what cannot be is said before hours of preprocessing or training.
         progress: told of the preprocessing.
     """
-    found = _resolve(request, cells, progress or NoProgress())
+    found = _resolve(request, cells, rehearsals.before_reading(request, progress or NoProgress()))
     if isinstance(found, Outcome):
         return found
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -111,6 +113,21 @@ def as_json(request: RunRequest) -> dict[str, Any]:
         "recipe": _absolute_recipe(request.recipe),
     }
     return {key: str(value) if isinstance(value, Path | Spec) else value for key, value in values.items()}
+
+
+def code_digests(values: Mapping[str, Any]) -> dict[str, str]:
+    """The sha256 of every Python file that a written request names, by its path as it stands there.
+
+    Args:
+        values: as `as_json` gives them.
+    """
+    found = {}
+    for text in (values["init"], values["backbone"]):
+        for item in spec.parts_in_files(parse(text)):
+            written = item.name.rpartition(":")[0]
+            with contextlib.suppress(OSError):  # it vanished: then nobody can run it
+                found[written] = hashlib.sha256(home(written).read_bytes()).hexdigest()
+    return found
 
 
 def from_json(values: Mapping[str, Any], **changes: Any) -> RunRequest:

@@ -143,7 +143,10 @@ class Prepared:
             self._make_again(case_id, "it vanished from the cache, or is not whole there")
             item = cache.read_item("volumes", self.keys[case_id])
         if item is None:
-            raise DataError(f"case {case_id} vanishes from the cache {cache.root()}: another program removes files there")
+            raise DataError(
+                f"case {case_id} vanishes from the cache {cache.root()}: another program removes files "
+                "there; stop it, or choose another folder (INITBENCH_CACHE)"
+            )
         return item
 
     def _make_again(self, case_id: str, reason: object) -> None:

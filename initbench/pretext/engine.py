@@ -212,7 +212,7 @@ def _last_convolution(model: nn.Module, head: str) -> tuple[nn.Module, str, nn.m
         if isinstance(module, nn.modules.conv._ConvNd)
     ]
     if not found:
-        raise UsageError(f"output head {head!r} holds no convolution, so it cannot be swapped for a reconstruction head")
+        raise UsageError(f"output head {head!r} holds no convolution, so no reconstruction head can take its place; take order")
     full, module = found[-1]
     parent, _, attribute = full.rpartition(".")
     return model.get_submodule(parent), attribute, module

@@ -69,7 +69,10 @@ def choose_slabs(asked: Sequence[int] | None, levels: Sequence[Level], depth: in
         UsageError: a level that does not exist, or no two slabs; names what works.
     """
     if not levels:
-        raise UsageError("order prediction asks encoder levels, and the network declares none")
+        raise UsageError(
+            "order prediction asks encoder levels, and the network declares none: declare them (Structure.levels), or "
+            "take mae or tube"
+        )
     every = dict(enumerate(levels, start=1))
     chosen = every if asked is None else _named(asked, every)
     if _fit(chosen, depth, max(volumes, default=None)):
@@ -92,7 +95,7 @@ def _named(numbers: Sequence[int], every: Levels) -> dict[int, Level]:
         raise UsageError(f"taps {wrong}: the backbone has levels 1 to {len(every)} (shallow to deep)")
     found = {number: every[number] for number in numbers}
     if len(found) < len(numbers):
-        raise UsageError(f"taps {list(numbers)}: each level once")
+        raise UsageError(f"taps {list(numbers)}: name each level once")
     return found
 
 

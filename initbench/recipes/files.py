@@ -53,4 +53,4 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"recipe {path} cannot be read as text ({error})") from None
+        raise UsageError(f"recipe {path} cannot be read as text ({error}); save it as UTF-8") from None

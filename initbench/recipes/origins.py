@@ -62,7 +62,7 @@ def select(text: str, otherwise: Selected) -> Selected:
     params = dict(spec.parse(f"recipe({rest}").params) if parenthesis else {}
     strange = sorted(set(params) - {"size", "backbone", "budget"})
     if strange:
-        raise UsageError(f"{text!r}: overrides ask for size, backbone and budget, not for {', '.join(strange)}")
+        raise UsageError(f"{text!r}: overrides ask for size, backbone and budget, not for {', '.join(strange)}; leave that out")
     found = replace(otherwise, name=name.strip(), **params)
     for key, value, known in (("size", found.size, SIZES), ("budget", found.budget, get_args(Budget))):
         if value not in known:

@@ -81,7 +81,9 @@ def write(study: Study, file: Path, *, against: str = BASELINE, margin: float = 
         with file.open("w", encoding="utf-8") as handle:
             handle.writelines(pieces(content))
     except OSError as error:
-        raise DataError(f"{file}: the report cannot be written: {error.strerror or error}") from error
+        raise DataError(
+            f"{file}: the report cannot be written: {error.strerror or error}; choose another place with --file"
+        ) from error
 
 
 def pieces(content: Content) -> Iterator[str]:

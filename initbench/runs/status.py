@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -32,6 +32,7 @@ class AskedRun:
     Attributes:
         folder: where it goes; None where that was not found out, as it was refused or its data cannot be read.
         state: ``refused`` or ``failed`` then, for the reason in `problem`.
+        code: sha256 of the Python files that the request names, by path.
     """
 
     label: str
@@ -39,6 +40,7 @@ class AskedRun:
     folder: Path | None
     state: str = "pending"
     problem: str = ""
+    code: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class _NotedRun(BaseModel):
     folder: Annotated[str, Field(pattern=r"^[^/\x00-\x1f]+(/[^/\x00-\x1f]+){3}$")] | None
     state: Literal["pending", "refused", "failed"]
     problem: str
+    code: dict[Name, Name] = {}  # notes of early versions have none
 
     @model_validator(mode="after")
     def _check_request(self) -> Self:
@@ -128,7 +131,7 @@ def read_asked(out: Path) -> list[AskedRun]:
         for run in note.runs if note else ():
             folder = out / run.folder if run.folder else None
             found.pop(run.key, None)  # it had no place yet, and has one now
-            asked = AskedRun(printable(run.label), run.request.written(), folder, run.state, run.problem)
+            asked = AskedRun(printable(run.label), run.request.written(), folder, run.state, run.problem, run.code)
             found[run.folder or run.key] = asked
     return list(found.values())
 

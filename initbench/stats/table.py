@@ -415,7 +415,7 @@ def _by_seed(init: str, group: pd.DataFrame, scored: dict[tuple[str, int], _Scor
     for number, cell, status, digest, reason in zip(*columns, reasons, strict=True):
         seed = int(number)
         if seed in found:
-            raise UsageError(f"{init}: seed {seed} is there twice, as copies of one study below one folder would be")
+            raise UsageError(f"{init}: seed {seed} is there twice, as copies of one study below one folder would be; remove one")
         scores = scored.get((str(cell), seed)) if status in SCORED else None
         found[seed] = _Run(str(cell), str(status), "" if pd.isna(digest) else str(digest), scores, str(reason))
     return found
@@ -477,7 +477,8 @@ def _stacked(chosen: dict[str, list[_Run]], policy: DicePolicy) -> tuple[Array, 
     never = np.isnan(y).all((0, 1))
     if policy != "nnunet" and np.isnan(y[..., ~never]).any():
         raise DataError(
-            "runs of a block disagree on which classes the reference of a case holds: the labels have changed between"
+            "runs of a block disagree on which classes the reference of a case holds: the labels changed between them; run the "
+            "older ones again, into a folder of their own (--out)"
         )
     kept = tuple(str(name) for name, out in zip(names, never, strict=True) if not out)
     return y[..., ~never], kept, tuple(str(name) for name, out in zip(names, never, strict=True) if out)

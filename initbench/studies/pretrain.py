@@ -19,6 +19,7 @@ from initbench.errors import InitbenchError, UsageError
 from initbench.harness import record as records
 from initbench.harness.cell import Cell, resolve_cell
 from initbench.harness.hardware import environment
+from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import Components, RunRequest
 from initbench.harness.run import Run
 from initbench.harness.weights import save_weights
@@ -85,7 +86,9 @@ def plan_one(
     check_path(path)
     requests = cross_requests(init, backbone, dataset, seeds=[seed], **options)
     if len(requests) != 1:
-        raise UsageError(f"one initializer, one backbone, one data set and one fold at a time; this names {len(requests)} runs")
+        raise UsageError(
+            f"name one initializer, one backbone, one data set and one fold at a time; this names {len(requests)} runs"
+        )
     return requests[0]
 
 
@@ -102,8 +105,9 @@ def export(request: RunRequest, path: Path, progress: Progress | None = None) ->
         InitbenchError: the pretext diverged, or the file cannot be written.
     """
     check_path(path)
-    cell = resolve_cell(request, progress)
-    run = Run(cell, path.parent, progress or NoProgress())
+    progress = progress or NoProgress()
+    cell = resolve_cell(request, Rehearsals().before_reading(request, progress))
+    run = Run(cell, path.parent, progress)
     with seeding.deterministic(request.threads):
         model, _ = run.initialized()
     card = make_card(cell, run, model)
@@ -119,15 +123,18 @@ def export(request: RunRequest, path: Path, progress: Progress | None = None) ->
 
 
 def check_path(path: Path) -> None:
-    """Refuses a file that is there already or has no known ending.
+    """Refuses a file that is there already, has no known ending, or lies below a file.
 
     Raises:
-        UsageError: says which endings there are.
+        UsageError: says which endings there are, or what is in the way.
     """
     if path.suffix not in FORMATS:
         raise UsageError(f"--weights {path}: the name ends in {' or '.join(FORMATS)} (nnU-Net reads {NNUNET})")
     if path.exists():
         raise UsageError(f"--weights {path} exists; remove it or choose another name")
+    for folder in path.absolute().parents:
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"--weights {path} cannot be written: {folder} is a file; choose another place")
 
 
 def _write(model: nn.Module, path: Path, card: Mapping[str, Any]) -> None:

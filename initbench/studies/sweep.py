@@ -7,7 +7,7 @@ import functools
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -32,7 +32,16 @@ from initbench.harness import compose
 from initbench.harness.cell import Cells
 from initbench.harness.execute import Outcome, execute, look_up, record_death
 from initbench.harness.rehearsal import Rehearsals
-from initbench.harness.request import Components, RunRequest, as_json, assign, check_streams, check_tolerance, read_components
+from initbench.harness.request import (
+    Components,
+    RunRequest,
+    as_json,
+    assign,
+    check_streams,
+    check_tolerance,
+    code_digests,
+    read_components,
+)
 from initbench.protocols import Progress, Size
 from initbench.runs.status import AskedRun, write_asked
 from initbench.spec import Spec, parse
@@ -210,6 +219,34 @@ class Silent:
         """Ignored."""
 
 
+@dataclass(frozen=True)
+class LookedUp:
+    """The runs of a study, and what is known of each before the first of them.
+
+    Attributes:
+        cells: what was resolved here, for the runs.
+        isolated: whether runs have worker processes.
+    """
+
+    requests: Sequence[RunRequest]
+    outcomes: Mapping[int, Outcome]
+    cells: Cells
+    isolated: bool
+
+
+def look_up_study(requests: Sequence[RunRequest], reporter: Reporter) -> LookedUp:
+    """Looks every run of a study up before any of them begins; the data are prepared for those that can be.
+
+    Args:
+        requests: the runs, as `cross_requests` gives them.
+        reporter: told of the preprocessing.
+    """
+    cells = Cells()
+    isolated = IN_PROCESS not in os.environ
+    outcomes = dict(_look_up_all(requests, cells, reporter, isolated=isolated))
+    return LookedUp(requests, outcomes, cells, isolated)
+
+
 def run_planned(
     requests: Sequence[RunRequest], jobs: int = 1, reporter: Reporter | None = None, *, skip_refused: bool = False
 ) -> list[Outcome]:
@@ -225,12 +262,15 @@ def run_planned(
         One outcome a request, in their order; those that wait for a decision on others are ``pending``.
     """
     reporter = reporter or Silent()
-    outcomes: dict[int, Outcome] = {}
+    return run_looked_up(look_up_study(requests, reporter), jobs, reporter, skip_refused=skip_refused)
+
+
+def run_looked_up(study: LookedUp, jobs: int, reporter: Reporter, *, skip_refused: bool) -> list[Outcome]:
+    """Runs what is missing of a study that was looked up; arguments and result as of `run_planned`."""
+    requests, cells, isolated = study.requests, study.cells, study.isolated
+    outcomes = dict(study.outcomes)
     missing: list[int] = []
-    cells = Cells()
-    isolated = IN_PROCESS not in os.environ
-    for number, known in _look_up_all(requests, cells, reporter, isolated=isolated):
-        outcomes[number] = known
+    for number, known in outcomes.items():
         if known.state == "pending":
             missing.append(number)
             _tell(reporter, number, known)
@@ -314,10 +354,12 @@ def _note(requests: Sequence[RunRequest], outcomes: Mapping[int, Outcome], folde
     planned = []
     for number, request in enumerate(requests):
         state, folder = outcomes[number].state, folders[number]
+        asked = as_json(request)
+        code = code_digests(asked)
         if state == "refused" or folder is None:  # its data cannot be read, so it has no place yet
-            planned.append(AskedRun(request.label, as_json(request), None, state, outcomes[number].message))
+            planned.append(AskedRun(request.label, asked, None, state, outcomes[number].message, code))
         else:
-            planned.append(AskedRun(request.label, as_json(request), folder))
+            planned.append(AskedRun(request.label, asked, folder, code=code))
     with contextlib.suppress(OSError):
         write_asked(requests[0].out, planned)
 

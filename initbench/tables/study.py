@@ -78,7 +78,10 @@ def check_some(out: Path, found: Loaded) -> None:
     """
     if found.runs.empty and found.unreadable:
         first = found.unreadable[0]
-        raise DataError(f"{out}: no record of {words.count(len(found.unreadable), 'run')} can be used; the first: {first}")
+        raise DataError(
+            f"{out}: no record of {words.count(len(found.unreadable), 'run')} can be used; `initbench status --out {out}` names "
+            f"all, the first is {first}"
+        )
 
 
 # The keys of a block that titles and settings show.

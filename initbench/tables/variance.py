@@ -117,7 +117,10 @@ def across(tables: Sequence[ScoreTable], against: str = BASELINE) -> list[Sheet]
         UsageError: no block has `against`.
     """
     if not any(against in table.inits for table in tables):
-        raise UsageError(f"no block has a complete {words.label(against)}, with which the others would be compared")
+        raise UsageError(
+            f"no block has a complete {words.label(against)}, with which the others would be compared; run its missing seeds, or "
+            "name another init with --against"
+        )
     return [_across(group, against) for group in leaderboard_pooled.grouped(tables, "all")]
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from initbench import seeding
 from initbench.choices import REGIMEN
 from initbench.harness.cell import resolve_cell
+from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import RunRequest
 from initbench.harness.run import Run
 from initbench.harness.sites import find_sites
@@ -90,8 +91,9 @@ def diagnose(request: RunRequest, progress: Progress | None = None) -> Diagnosis
     Raises:
         UsageError: the request is wrong. InitbenchError: the pretext diverged.
     """
-    cell = resolve_cell(request, progress)
-    run = Run(cell, Path(), progress or NoProgress())
+    progress = progress or NoProgress()
+    cell = resolve_cell(request, Rehearsals().before_reading(request, progress))
+    run = Run(cell, Path(), progress)
     with seeding.deterministic(request.threads):
         model, volumes = run.initialized()
         task = run.supervised_task(model, volumes)

@@ -18,7 +18,7 @@ from initbench.cli.app import main
 from initbench.errors import UsageError
 from initbench.runs import store
 from initbench.runs.record import Record
-from initbench.runs.status import read_asked, status
+from initbench.runs.status import SWEEPS, read_asked, status
 from tests.checks import failed
 from tests.commands import said
 from tests.recorded import write_run
@@ -65,7 +65,7 @@ def test_asked_with_relative_paths_and_verified_elsewhere(
         assert outcome.folder is not None
         assert failed(verify(here / outcome.folder, steps=1, run_code=True)) == {}
     said(capsys, "measure", str(here / "runs"), "--run-code")
-    [again] = json.loads(said_anyway(capsys, "retry", "--failed", "--out", str(here / "runs"), "--json"))
+    [again] = json.loads(said_anyway(capsys, "retry", "--failed", "--out", str(here / "runs"), "--json", "--run-code"))
     assert (again["state"], again["message"]) == ("failed", "RuntimeError: planted")
     # Absolute paths are the same runs: no id and no name in a table knows where a file lies.
     absolute = options | {"recipe": str(here / "my.toml")}
@@ -169,3 +169,43 @@ def test_a_run_that_failed_without_a_place_and_has_one_now(
     again = json.loads(said(capsys, "retry", "--failed", "--out", str(tmp_path / "runs"), "--json"))
     assert [run["state"] for run in again] == ["ok", "ok"]
     assert [status(run).state for run in read_asked(tmp_path / "runs")] == ["done", "done"]
+
+
+def test_code_that_a_note_names_is_looked_at_before_a_run_is_tried_again(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The study of somebody else may name any file of this machine; and a file below the current folder may be another by now."""
+    mine, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
+    mine.mkdir()
+    elsewhere.mkdir()
+    mark = tmp_path / "mark"
+    source = MARKED.format(mark=str(mark)) + "def breaks(model, ctx): raise RuntimeError('planted')\n"
+    (mine / "inits.py").write_text(source, "utf-8")
+    monkeypatch.chdir(mine)
+    [outcome] = initbench.run("shuffled(./inits.py:breaks)", "unetr", str(data), out="runs", **OPTIONS)
+    assert outcome.state == "failed"
+    mark.unlink()
+    asked = ("retry", "--failed", "--out", str(mine / "runs"))
+
+    def refused(reason: str) -> None:
+        registry.forget()
+        for name in [name for name in sys.modules if name.startswith("_initbench_file_")]:
+            monkeypatch.delitem(sys.modules, name)
+        assert reason in said(capsys, *asked, code=2)
+        assert not mark.exists()
+
+    monkeypatch.chdir(elsewhere)
+    refused("not below the folder that you are in; nothing of it was run. Look at it, then add --run-code")
+    monkeypatch.chdir(mine)
+    (mine / "inits.py").write_text(source.replace("raise RuntimeError('planted')", "..."), "utf-8")
+    refused("is not the file that the run was asked for with")
+    [note] = (mine / "runs" / SWEEPS).glob("*.json")
+    whole = note.read_text("utf-8")
+    rows = json.loads(whole)
+    del rows["runs"][0]["code"]
+    note.write_text(json.dumps(rows), "utf-8")
+    refused("and the note has none")
+    note.write_text(whole, "utf-8")
+    [again] = json.loads(said(capsys, *asked, "--run-code", "--json"))
+    assert again["state"] == "ok", "it was mended"
+    assert mark.exists()

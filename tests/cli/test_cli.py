@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from initbench.catalog import BACKBONES, DATASETS, INITIALIZERS
-from tests.one_process import TABLES, Ended, in_one_process
+from tests.one_process import TABLES, in_one_process
 from tests.recorded import write_block
 
 
@@ -70,52 +70,6 @@ def test_list_is_json_for_every_kind(folder: Path) -> None:
     assert {"base", "lung", "generic-ct", "generic-mr"} <= names["recipes"]
     assert all(item["summary"] and item["origin"] for rows in tables.values() for item in rows)
     assert {item["name"] for item in tables["inits"] if item["learned"]} == {"mae", "tube", "order", "lwi", "lwi-as-released"}
-
-
-# --- errors -----------------------------------------------------------------------------------------------------------
-
-RUN = ["run", "--backbone", "unetr", "--size", "tiny", "--budget", "smoke", "--device", "cpu", "--out", "new"]
-REFUSED: dict[str, tuple[list[str], str]] = {
-    "init": ([*RUN, "--init", "default,xavier-norml"], "unknown initializer 'xavier-norml': did you mean xavier-normal"),
-    "backbone": (["run", "--init", "default", "--backbone", "untr"], "unknown backbone 'untr': did you mean unetr"),
-    "budget": ([*RUN, "--init", "default", "--budget", "large"], "'large' is not one of 'smoke', 'short', 'paper'"),
-    "both seeds": ([*RUN, "--init", "default", "--seeds", "2", "--seed", "1"], "--seeds N (0 to N-1) and --seed I exclude"),
-    "no seeds": ([*RUN, "--init", "default", "--seeds", "0"], "Invalid value for '--seeds'"),
-    "no init": (RUN, "Missing option '--init'"),
-    "init parameter": ([*RUN, "--init", "lwi(ratio=0.5)"], "lwi takes no ratio; its parameters: mask_ratio=0.4"),
-    "init text": ([*RUN, "--init", "lwi(mask_ratio=0.5"], "the closing parenthesis is missing"),
-    "dataset": ([*RUN, "--init", "default", "--dataset", "lungs"], "unknown dataset 'lungs': did you mean lung"),
-    "set": ([*RUN, "--init", "default", "--set", "patch.sizes=8"], "there is no setting patch.sizes; did you mean patch.size"),
-    "set text": ([*RUN, "--init", "default", "--set", "patch"], "write --set section.field=value"),
-    "set patch": ([*RUN, "--init", "default", "--set", "patch.size=20,32,32"], "nearest valid: (16, 32, 32) or (32, 32, 32)"),
-    "device": ([*RUN, "--init", "default", "--device", "tpu"], "--device is auto, cpu, cuda or cuda:i, got 'tpu'"),
-    "recipe": ([*RUN, "--init", "default", "--recipe", "mine"], "unknown recipe 'mine'; known: acdc, base"),
-    "describe": (["describe", "untr"], "did you mean unetr"),
-    "list": (["list", "models"], "'models' is not one of 'inits', 'backbones', 'datasets', 'recipes'"),
-    "command": (["judge"], "No such command 'judge'"),
-    "no runs": (["leaderboard", "--out", "void"], "void holds no runs; `initbench run --init default,lwi"),
-    "no such runs": (["leaderboard", "--dataset", "liver"], "runs holds no runs of liver"),
-    "no folder": (["leaderboard", "--out", "nowhere"], "nowhere: there is no such folder of runs"),
-}
-
-
-@pytest.fixture(scope="module")
-def refused(folder: Path) -> dict[str, Ended]:
-    return dict(zip(REFUSED, in_one_process(folder, *(command for command, _ in REFUSED.values())), strict=True))
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_wrong_request_is_refused_in_a_sentence(refused: dict[str, Ended], name: str) -> None:
-    ended = refused[name]
-    assert REFUSED[name][1] in ended.said
-    assert ended.code == 2
-    assert "Traceback" not in ended.said
-    assert "╭" not in ended.said  # a line, not a box
-
-
-def test_a_refused_request_leaves_no_run(refused: dict[str, Ended], folder: Path) -> None:
-    assert refused
-    assert not list(folder.glob("new/**/*"))
 
 
 # --- describe and leaderboard -----------------------------------------------------------------------------------------

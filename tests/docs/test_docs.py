@@ -17,7 +17,7 @@ from tests.folders import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
 PAGES = [ROOT / "README.md", *(ROOT / name for name in links.ROOT_PAGES), *sorted((ROOT / "docs").rglob("*.md"))]
-GENERATED = {"commands.md", "components.md", "recipes.md", "record.md", "python.md"}
+GENERATED = {"commands.md", "components.md", "recipes.md", "record.md", "messages.md", "python.md"}
 
 
 @pytest.fixture(scope="module")

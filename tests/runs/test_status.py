@@ -101,7 +101,7 @@ def test_a_study_with_a_failure_is_shown_and_tried_again(
     assert "2 runs: 1 done, 1 failed" in capsys.readouterr().out
     monkeypatch.delenv("FRAGILE")
     with pytest.raises(SystemExit) as ended:
-        main(["retry", "--failed", "--out", str(out), "--json"])
+        main(["retry", "--failed", "--out", str(out), "--json", "--run-code"])
     assert ended.value.code == 0
     [again] = json.loads(capsys.readouterr().out)
     assert again["state"] == "ok"

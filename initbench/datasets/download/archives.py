@@ -134,7 +134,10 @@ def _check(archive: Path, folder: Path, members: Iterable[_Member]) -> None:
                 "was unpacked; free disk space, choose another folder, or look at who made this archive"
             )
         if number > MAX_MEMBERS:
-            raise DataError(f"{archive} holds more than {MAX_MEMBERS:,} files, as no data set does. Nothing was unpacked")
+            raise DataError(
+                f"{archive} holds more than {MAX_MEMBERS:,} files, as no data set does. Nothing was unpacked; "
+                "take the data set from its publisher"
+            )
 
 
 def _leads_out(name: str) -> str:

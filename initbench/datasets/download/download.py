@@ -77,7 +77,7 @@ def fetch(archive: Archive, root: Path, progress: Progress | None = None, *, kee
                 tar.replace(root / f"{archive.folder}.tar")
             tar.unlink(missing_ok=True)
     except Timeout:
-        raise InitbenchError(f"another process downloads {archive.folder} into {root}") from None
+        raise InitbenchError(f"another process downloads {archive.folder} into {root}; wait until it is done") from None
     except OSError as error:
         raise DataError(f"{root} cannot be written ({error.strerror or error}); choose another folder (--data-root)") from None
     return target
@@ -90,7 +90,9 @@ def _unpack(archive: Archive, tar: Path, target: Path) -> None:
     try:
         extract(tar, beside)
         if not (beside / archive.folder / "dataset.json").is_file():
-            raise DataError(f"{archive.url} holds no {archive.folder}/dataset.json; nothing was kept")
+            raise DataError(
+                f"{archive.url} holds no {archive.folder}/dataset.json; nothing was kept. Take the archive from its publisher"
+            )
         staging.move(beside / archive.folder, target)
     except NoRoomError as error:
         raise NoRoomError(f"{error}. The download is kept ({tar.name}): the same command unpacks it once there is room") from None
@@ -181,7 +183,9 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme != "https" and urlsplit(req.full_url).scheme == "https":
-            raise DataError(f"{req.full_url} sends on to {newurl}, which is not https; nothing was downloaded")
+            raise DataError(
+                f"{req.full_url} sends on to {newurl}, which is not https; nothing was downloaded. Get the archive by hand"
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

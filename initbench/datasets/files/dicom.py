@@ -34,6 +34,7 @@ _SYNTAXES: Final[Mapping[str, float]] = {
     "1.2.840.10008.1.2.5": 64.0,  # RLE
 }
 _HEADER_BYTES = 2**26  # more than any header and overlay beside the pixels
+_DAMAGED = "the file is damaged: copy or export it again"
 
 # What has to be there and how many numbers it is, and what the standard has where nothing is said.
 _NEEDED: Final[Mapping[str, int]] = {
@@ -142,9 +143,9 @@ def _header(case_id: str, path: Path) -> _Slice:
     strange = next((key for key, count in _NEEDED.items() if len(values.get(key, ())) != count), None)
     if strange:
         said = "is missing" if not values.get(strange) else f"has {len(values[strange])} numbers in place of {_NEEDED[strange]}"
-        raise DataError(f"{where}: {strange} {said}, so the slice has no place or size; this is no image of CT or MR")
+        raise DataError(f"{where}: {strange} {said}, so the slice has no place or size; remove what is no image of CT or MR")
     if not all(map(math.isfinite, (number for numbers in values.values() for number in numbers))):
-        raise DataError(f"{where}: the header has numbers that are not finite; the file is damaged")
+        raise DataError(f"{where}: the header has numbers that are not finite; {_DAMAGED}")
     single = {key: values.get(key, (default,))[0] for key, default in _DEFAULTS.items()}
     _check_single(where, single, texts)
     rows, columns, bits = (int(values[key][0]) for key in ("Rows", "Columns", "BitsAllocated"))
@@ -154,7 +155,7 @@ def _header(case_id: str, path: Path) -> _Slice:
     if np.abs(axes @ axes.T - np.eye(2)).max() > _AXES_TOLERANCE or edges.min() <= 0:
         raise DataError(
             f"{where}: orientation {axes.ravel().tolist()} and pixel spacing {edges[::-1].tolist()} do not place pixels in "
-            "space; the header is damaged"
+            f"space; {_DAMAGED}"
         )
     position = np.array(values["ImagePositionPatient"])
     return _Slice(path, columns, rows, texts["series"], position, axes, edges, single["RescaleSlope"], single["RescaleIntercept"])
@@ -171,7 +172,7 @@ def _check_claim(where: str, size: int, shape: tuple[int, int], bits: int, most:
     """Refuses pixels that the file cannot hold, and files that are far larger than their pixels."""
     pixels = math.prod(shape)
     if min(shape) < 1 or bits not in (8, 16, 32) or pixels > MAX_VOXELS:
-        raise DataError(f"{where}: the header asks for {shape} pixels of {bits} bits; the file is damaged")
+        raise DataError(f"{where}: the header asks for {shape} pixels of {bits} bits; {_DAMAGED}")
     needed = pixels * bits // 8
     if needed > size * most:
         raise DataError(
@@ -179,7 +180,7 @@ def _check_claim(where: str, size: int, shape: tuple[int, int], bits: int, most:
             "is truncated or damaged: copy or download it again"
         )
     if size > needed + _HEADER_BYTES:
-        raise DataError(f"{where}: {size:,} bytes are far more than its {shape} pixels take; the file is damaged")
+        raise DataError(f"{where}: {size:,} bytes are far more than its {shape} pixels take; {_DAMAGED}")
 
 
 def _expansion(where: str, path: Path) -> float:
@@ -221,7 +222,7 @@ def _pixels(case_id: str, one: _Slice) -> NDArray[np.float64]:
     where = f"case {case_id}: {one.path}"
     stored = _asked(where, lambda: _decoded(one.path))
     if stored.shape != (one.rows, one.columns):
-        raise DataError(f"{where}: its pixels are {stored.shape} where the header has {(one.rows, one.columns)}; it is damaged")
+        raise DataError(f"{where}: its pixels are {stored.shape} where the header has {(one.rows, one.columns)}; {_DAMAGED}")
     return np.asarray(stored, np.float64) * one.slope + one.intercept
 
 
@@ -266,7 +267,10 @@ def _place(case_id: str, slices: Sequence[_Slice]) -> Placed:
     if len(slices) < 2:
         raise DataError(f"{where} holds one slice, {first.path.name}, and a volume has two at least; complete the download")
     if len(slices) * first.rows * first.columns > MAX_VOXELS:
-        raise DataError(f"{where} holds {len(slices)} slices of {first.columns} × {first.rows}: more than any examination has")
+        raise DataError(
+            f"{where} holds {len(slices)} slices of {first.columns} × {first.rows}: more than any examination has; "
+            "split the folder"
+        )
     for other in slices[1:]:
         _check_alike(where, first, other)
     _check_series(where, slices)

@@ -303,7 +303,8 @@ def _check_claim(case_id: str, path: Path, shape: tuple[int, ...], itemsize: int
     voxels, size = math.prod(shape), path.stat().st_size
     if voxels > MAX_VOXELS:
         raise DataError(
-            f"case {case_id}: {path}: the header asks for {shape} voxels, more than any examination has; the file is damaged"
+            f"case {case_id}: {path}: the header asks for {shape} voxels, more than any examination has; the file is damaged: "
+            "copy or download it again"
         )
     most = size * _EXPANSION.get(path.suffix.lower(), math.inf)
     if voxels * itemsize > most:

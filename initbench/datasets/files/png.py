@@ -45,6 +45,11 @@ def grey(case_id: str, path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 def _check(where: str, file: Any, size: tuple[int, int]) -> None:
     if file.size != size:
-        raise DataError(f"{where} is {file.size[0]} × {file.size[1]} pixels where the image has {size[0]} × {size[1]}")
+        raise DataError(
+            f"{where} is {file.size[0]} × {file.size[1]} pixels where the image has {size[0]} × {size[1]}; copy or "
+            "download both again"
+        )
     if file.mode not in _GREY:
-        raise DataError(f"{where} is in colours or more than 8 bits deep ({file.mode}); labels are 8-bit grey values")
+        raise DataError(
+            f"{where} is in colours or more than 8 bits deep ({file.mode}); labels are 8-bit grey values: export it so"
+        )
