@@ -29,6 +29,7 @@ _ALLOWED: list[Any] = [
     *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdgFDG"},  # numpy's codes of truth values, integers, floats, complex
 ]
 _HEAD = 64  # bytes that tell what a file is
+GIB = 2**30
 _DEEPEST = 8  # containers in containers; weights lie below one or two keys
 _OPTIMIZER = {"state", "param_groups"}  # the keys of what every optimizer of torch saves
 # How files begin that are saved or downloaded in place of weights, and what to do.
@@ -115,6 +116,8 @@ def _read_pickle(path: Path) -> Any:
         _check_archive(path)
         with _allowed():
             return torch.load(path, map_location="cpu", weights_only=True)
+    except UsageError:
+        raise
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"an object of type {found[1]}" if found else "something other than tensors, numbers and containers"
@@ -143,6 +146,7 @@ def _check_archive(path: Path) -> None:
             raise ValueError("it is a TorchScript program; save the weights alone, torch.save(model.state_dict(), ...)")
         if "data.pkl" not in names:
             raise ValueError(f"it is an archive of other files, {', '.join(names[:3])}; unpack it")
+        _check_claim(path, "unpacked it takes", sum(member.file_size for member in archive.infolist()))
         damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(
@@ -168,15 +172,44 @@ def _weights(path: Path, content: Any) -> dict[str, Tensor]:
             f"checkpoint {path} holds {type(content).__name__} and no dictionary of weights; save one, as in "
             "torch.save(model.state_dict(), ...)"
         )
-    found = dict(_tensors(content))
+    found = dict(_tensors(content, "", set()))
     if not found:
         keys = ", ".join(map(str, list(content)[:8]))
         raise UsageError(f"checkpoint {path} holds no weights; it has {keys or 'nothing'}")
+    _check_claim(path, "its tensors take", sum(value.numel() * value.element_size() for value in found.values()))
     return found
 
 
-def _tensors(value: Any, before: str = "", seen: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensor]]:
-    """The tensors in a container, by dotted keys."""
+def _check_claim(path: Path, what: str, needed: int) -> None:
+    """Refuses what a few bytes of a file may claim: an archive that swells, a tensor that repeats one number.
+
+    Args:
+        path: of the file.
+        what: begins what is claimed.
+        needed: bytes.
+
+    Raises:
+        UsageError: the memory does not hold them.
+    """
+    import psutil  # not needed by most commands, and not quickly imported
+
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise UsageError(
+            f"checkpoint {path}: {what} {needed / GIB:,.1f} GiB, and {free / GIB:,.1f} GiB of memory are free; close other "
+            "programs, or look at who made this file"
+        )
+
+
+def _tensors(value: Any, before: str, seen: set[int], depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in a container, by dotted keys.
+
+    Args:
+        value: the container.
+        before: begins the keys.
+        seen: containers that were looked at. Each is looked at once: they may hold one another in more ways than can be counted.
+        depth: of this container.
+    """
     if isinstance(value, list | tuple):  # the members of an ensemble, say
         value = dict(enumerate(value))
     if not isinstance(value, Mapping) or value.keys() >= _OPTIMIZER:
@@ -184,5 +217,6 @@ def _tensors(value: Any, before: str = "", seen: tuple[int, ...] = ()) -> Iterat
     for key, item in value.items():
         if isinstance(item, Tensor):
             yield f"{before}{key}", item
-        elif len(seen) < _DEEPEST and id(item) not in seen:
-            yield from _tensors(item, f"{before}{key}.", (*seen, id(item)))
+        elif depth < _DEEPEST and id(item) not in seen:
+            seen.add(id(item))
+            yield from _tensors(item, f"{before}{key}.", seen, depth + 1)

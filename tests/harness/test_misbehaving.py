@@ -62,10 +62,11 @@ def plugins(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.full)])
 def test_a_study_of_misbehaving_plugins_and_one_good_init(
-    data: Path, tmp_path: Path, plugins: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, plugins: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], jobs: int
 ) -> None:
-    """One job, in worker processes, as the command line has it."""
+    """In worker processes, as the command line has it."""
     monkeypatch.delenv(IN_PROCESS)
     # Were it called in this process, that would end the tests with exit code 0.
     monkeypatch.setattr(os, "_exit", lambda code: pytest.fail("a plug-in ended the process of the command"))
@@ -79,6 +80,7 @@ def test_a_study_of_misbehaving_plugins_and_one_good_init(
     }
     inits = ",".join([*(f"{plugins}:{name}" for name in says), "default"])
     arguments = ["run", "--init", inits, *TINY, "--dataset", str(data), "--out", str(tmp_path / "runs"), *as_flags(TWO_STEPS)]
+    arguments += ["--jobs", str(jobs)]
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 1
