@@ -120,7 +120,13 @@ class _Trial:
         )
 
     def context(self, model: nn.Module, sites: tuple[Site, ...], device: str) -> Context:
-        """What the init sees."""
+        """What the init sees.
+
+        Args:
+            model: the network.
+            sites: its parameters.
+            device: that the init is told of; the network itself says where its parameters are.
+        """
         pretext = self.recipe.pretext
         return _Rehearsed(
             sites=sites,

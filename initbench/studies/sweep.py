@@ -266,7 +266,14 @@ def run_planned(
 
 
 def run_looked_up(study: LookedUp, jobs: int, reporter: Reporter, *, skip_refused: bool) -> list[Outcome]:
-    """Runs what is missing of a study that was looked up; arguments and result as of `run_planned`."""
+    """Runs what is missing of a study that was looked up, and returns what `run_planned` returns.
+
+    Args:
+        study: as `look_up_study` gives it.
+        jobs: processes at a time.
+        reporter: told of progress.
+        skip_refused: whether the others are run where some cannot be.
+    """
     requests, cells, isolated = study.requests, study.cells, study.isolated
     outcomes = dict(study.outcomes)
     missing: list[int] = []

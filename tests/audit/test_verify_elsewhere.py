@@ -97,27 +97,38 @@ MARKED = """
 from pathlib import Path
 Path({mark!r}).touch()
 def plain(model, ctx): ...
+def breaks(model, ctx): raise RuntimeError("planted")
 """
+
+
+def marked(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A folder with a plug-in that makes a mark when it is imported, a folder elsewhere, and the mark."""
+    mine, elsewhere, mark = tmp_path / "mine", tmp_path / "elsewhere", tmp_path / "mark"
+    mine.mkdir()
+    elsewhere.mkdir()
+    (mine / "inits.py").write_text(MARKED.format(mark=str(mark)), "utf-8")
+    return mine, elsewhere, mark
+
+
+def forget_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes this process import files anew."""
+    registry.forget()
+    for name in [name for name in sys.modules if name.startswith("_initbench_file_")]:
+        monkeypatch.delitem(sys.modules, name)
 
 
 def test_code_that_a_record_names_is_run_where_it_is_the_users_own_and_unchanged(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A record may come from anybody. Its code is looked at before it is imported, also where it is nested in another."""
-    mine, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
-    mine.mkdir()
-    elsewhere.mkdir()
-    mark = tmp_path / "mark"
-    source = MARKED.format(mark=str(mark))
-    (mine / "inits.py").write_text(source, "utf-8")
+    mine, elsewhere, mark = marked(tmp_path)
+    source = (mine / "inits.py").read_text("utf-8")
     monkeypatch.chdir(mine)
     shutil.copy(LIGHT_FILE, mine / "net.py")
     inits = "./inits.py:plain,shuffled(./inits.py:plain)"
     found = initbench.run(inits, "./net.py:light", str(data), out="runs", **OPTIONS)
     folders = [mine / str(outcome.folder) for outcome in found]
-    registry.forget()
-    for name in [name for name in sys.modules if name.startswith("_initbench_file_")]:
-        monkeypatch.delitem(sys.modules, name)
+    forget_code(monkeypatch)
     mark.unlink()
 
     def refused(reason: str) -> None:
@@ -175,12 +186,8 @@ def test_code_that_a_note_names_is_looked_at_before_a_run_is_tried_again(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The study of somebody else may name any file of this machine; and a file below the current folder may be another by now."""
-    mine, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
-    mine.mkdir()
-    elsewhere.mkdir()
-    mark = tmp_path / "mark"
-    source = MARKED.format(mark=str(mark)) + "def breaks(model, ctx): raise RuntimeError('planted')\n"
-    (mine / "inits.py").write_text(source, "utf-8")
+    mine, elsewhere, mark = marked(tmp_path)
+    source = (mine / "inits.py").read_text("utf-8")
     monkeypatch.chdir(mine)
     [outcome] = initbench.run("shuffled(./inits.py:breaks)", "unetr", str(data), out="runs", **OPTIONS)
     assert outcome.state == "failed"
@@ -188,16 +195,14 @@ def test_code_that_a_note_names_is_looked_at_before_a_run_is_tried_again(
     asked = ("retry", "--failed", "--out", str(mine / "runs"))
 
     def refused(reason: str) -> None:
-        registry.forget()
-        for name in [name for name in sys.modules if name.startswith("_initbench_file_")]:
-            monkeypatch.delitem(sys.modules, name)
+        forget_code(monkeypatch)
         assert reason in said(capsys, *asked, code=2)
         assert not mark.exists()
 
     monkeypatch.chdir(elsewhere)
     refused("not below the folder that you are in; nothing of it was run. Look at it, then add --run-code")
     monkeypatch.chdir(mine)
-    (mine / "inits.py").write_text(source.replace("raise RuntimeError('planted')", "..."), "utf-8")
+    (mine / "inits.py").write_text(source.replace("planted", "another"), "utf-8")
     refused("is not the file that the run was asked for with")
     [note] = (mine / "runs" / SWEEPS).glob("*.json")
     whole = note.read_text("utf-8")
@@ -206,6 +211,6 @@ def test_code_that_a_note_names_is_looked_at_before_a_run_is_tried_again(
     note.write_text(json.dumps(rows), "utf-8")
     refused("and the note has none")
     note.write_text(whole, "utf-8")
-    [again] = json.loads(said(capsys, *asked, "--run-code", "--json"))
-    assert again["state"] == "ok", "it was mended"
+    [again] = json.loads(said_anyway(capsys, *asked, "--run-code", "--json"))
+    assert (again["state"], again["message"]) == ("failed", "RuntimeError: another")
     assert mark.exists()
