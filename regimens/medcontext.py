@@ -408,7 +408,7 @@ def medcontext(
     """
     structure, tokens = ctx.structure, ctx.structure.tokens
     if beta < 0:
-        raise UsageError(f"medcontext: beta={beta:g}: the weight of the consistency is 0 or more")
+        raise UsageError(f"medcontext: beta={beta:g}: choose a weight of the consistency of 0 or more")
     if mask_at == "tokens" and tokens is None:
         raise UsageError(
             f"medcontext: {structure.name or 'the network'} declares no tokens to hide; mask_at=image hides parts of the image"

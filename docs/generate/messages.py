@@ -15,7 +15,7 @@ from pathlib import Path
 from docs.generate.text import plain, table
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("initbench", "initializers", "backbones")
+SOURCES = ("initbench", "initializers", "backbones", "regimens")
 _KNOWN = {"InitbenchError": 1, "UsageError": 2, "InterruptedRunError": 130}  # exit codes; other classes have their base's
 
 PASSED_ON = {
@@ -29,6 +29,7 @@ PASSED_ON = {
 """Errors that no reader meets alone, with the reason."""
 
 PLAIN = {
+    "a regimen asked for a batch before training": "The place is the regimen that is tried, which the run names.",
     "levels by name are measured": "The place is the call of the Python function itself.",
     "order prediction asks encoder levels": "The place is the network, which has no name where people bring their own.",
     "transfer: the network declares": "The place is the network, which has no name where people bring their own.",
@@ -46,6 +47,7 @@ SAID_BY = {
     "_explain": "recipes/load: the nearest settings, or the values that a setting takes",
     "_reasons": "tables/classes: why no run has the measure, and what adds it",
     "_use": "checkpoints/matching: the variant to ask for",
+    "near": "errors: the nearest names, or all of them",
     "hint": "datasets: how files have to be called",
     "how": "datasets: how the folder has to look, or how to get the data",
     "options": "registry: the parameters with their defaults",
@@ -68,7 +70,7 @@ _ORDER = re.compile(rf"(?:^|[:;.,(] |\bor |\band |\bto )(?:first |then |or |and 
 
 _RIGHT = re.compile(
     r"--\w|`initbench|did_you_mean|\bas in\b|\bknown: |\bone of\b|\bexclude each other\b|\bthe same command goes on\b|\bgot \{|"
-    r"\b(?:must|needs?|may (?:name|change)|come by|Letters, digits)\b|these do:|=depth does|"
+    r"\b(?:must|needs?|may (?:name|change)|come by|Letters, digits)\b|these do:|= takes |=(?:depth|image) (?:does|hides)|"
     r"\b(?:there (?:is|are)|those are|labels are|(?:it|they|which|backbone|class) (?:has|have|takes?|are)|"
     r"the streams are|is auto|ends? in)\b",
     re.IGNORECASE,

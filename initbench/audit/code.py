@@ -9,6 +9,7 @@ from pathlib import Path
 
 from initbench import spec
 from initbench.errors import UsageError
+from initbench.harness.request import CODE
 from initbench.paths import home, is_file
 from initbench.runs.record import Record
 from initbench.runs.status import AskedRun
@@ -34,10 +35,10 @@ def check_code(folder: Path, record: Record, *, consent: bool) -> None:
     """
     resolved = record.resolved
     recorded = {}
-    for name in (str(resolved.init), str(resolved.backbone)):
+    for name in (resolved.init, resolved.backbone, resolved.regimen):
         for found in _NAMED.finditer(name):
             recorded[found["file"], found["function"]] = found["digest"]
-    for text in (record.asked.init, record.asked.backbone):
+    for text in (record.asked.init, record.asked.backbone, record.asked.regimen):
         for item in spec.parts_in_files(spec.parse(text)):
             written, _, function = item.name.rpartition(":")
             path = home(written)
@@ -62,7 +63,7 @@ def check_code_of_notes(out: Path, runs: Sequence[AskedRun]) -> None:
         UsageError: names the first such file. Nothing of it was run.
     """
     for run in runs:
-        for text in (run.request["init"], run.request["backbone"]):
+        for text in (run.request[key] for key in CODE if key in run.request):
             for item in spec.parts_in_files(spec.parse(text)):
                 written = item.name.rpartition(":")[0]
                 _check_noted(home(written), run.code.get(written, ""), out)

@@ -95,9 +95,7 @@ def units_of(component: Regimen) -> int:
     """
     units = component.info.units_of(component.params)
     if not isinstance(units, int) or units < 1:
-        raise UsageError(
-            f"regimen {component.spec.name}: units={units!r}: a step costs a whole number of passes, {PLAIN_UNITS} if plain"
-        )
+        raise UsageError(f"regimen {component.spec.name}: units={units!r}: give the passes that a step costs as a whole number")
     return units
 
 
@@ -120,7 +118,7 @@ def make_task(component: Regimen, ctx: Context) -> Task:
     task = component.target(ctx, **component.params)
     if not hasattr(task, "module") or not hasattr(task, "batch"):
         raise UsageError(
-            f"regimen {component.spec.name} gave {type(task).__name__} and no task: it returns one with module, batch and loss"
+            f"regimen {component.spec.name} gave {type(task).__name__} and no task; return one with module, batch and loss"
         )
     return task  # type: ignore[no-any-return]
 

@@ -21,6 +21,9 @@ from initbench.spec import Spec, as_spec, parse, separators, unquoted
 
 PLAIN = Spec(REGIMEN)
 
+CODE = ("init", "backbone", "regimen")
+"""What of a written request may name functions in Python files."""
+
 Components = str | Spec | Sequence[str | Spec]
 """Components as people ask for them: a comma list, or several, or what was read already."""
 
@@ -122,8 +125,8 @@ def code_digests(values: Mapping[str, Any]) -> dict[str, str]:
         values: as `as_json` gives them.
     """
     found = {}
-    for text in (values["init"], values["backbone"]):
-        for item in spec.parts_in_files(parse(text)):
+    for key in CODE:
+        for item in spec.parts_in_files(parse(values[key])):
             written = item.name.rpartition(":")[0]
             with contextlib.suppress(OSError):  # it vanished: then nobody can run it
                 found[written] = hashlib.sha256(home(written).read_bytes()).hexdigest()

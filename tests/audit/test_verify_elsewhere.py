@@ -149,15 +149,18 @@ def test_code_that_a_record_names_is_run_where_it_is_the_users_own_and_unchanged
     assert mark.exists()
 
 
-def test_code_in_a_study_that_was_copied_here_is_not_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("component", ["init", "backbone", "regimen"])
+def test_code_in_a_study_that_was_copied_here_is_not_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, component: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     folder = write_run(tmp_path / "copied", "default", 0.5)
     file = tmp_path / "copied" / "inits.py"
     file.write_text("raise RuntimeError", "utf-8")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
     record = json.loads((folder / store.RECORD).read_text("utf-8"))
-    record["asked"]["init"] = f"{file}:f"
-    record["resolved"]["init"] = f"inits.py:f@{digest}"
+    record["asked"][component] = f"{file}:f"
+    record["resolved"][component] = f"inits.py:f@{digest}"
     found = Record.model_validate(record)
     with pytest.raises(UsageError, match="not below the folder"):
         check_code(folder, found, consent=False)

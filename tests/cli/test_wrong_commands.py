@@ -78,7 +78,7 @@ LIGHT: list[tuple[list[str], str]] = [
     (["retry", "--all", "--out", "nowhere"], "nowhere: no run is failed or"),
     (["describe", "untr"], "nothing is called 'untr'; did you mean unetr"),
     (["describe", ""], "'' is not a component"),
-    (["list", "models"], "'models' is not one of 'inits', 'backbones', 'datasets', 'recipes'"),
+    (["list", "models"], "'models' is not one of 'inits'"),
     (["recipe", "show", "lugn"], "unknown recipe 'lugn'"),
     (["recipe", "diff", "lung"], "recipe diff compares two"),
     (["recipe", "show", "lung", "--set", "patch.sise=8"], "there is no setting patch.sise; did you mean patch.size"),
