@@ -119,9 +119,9 @@ def test_what_is_refused_late_or_cannot_be_read_is_shown_so(
     next((broken / "imagesTr").iterdir()).write_bytes(b"no image")
     out = tmp_path / "runs"
     outcomes = run(f"{data},{broken}", out, "default,mae(mask_patch=5)", settings=THIRTY_STEPS, skip_refused=True)
-    assert [outcome.state for outcome in outcomes] == ["ok", "refused", "failed", "failed"]
+    assert [outcome.state for outcome in outcomes] == ["ok", "refused", "failed", "refused"]
     rows = [status(run) for run in read_asked(out)]
-    assert [row.state for row in rows] == ["done", "refused", "failed", "failed"]
+    assert [row.state for row in rows] == ["done", "refused", "failed", "refused"]
     assert "mask_patch 5 does not divide" in rows[1].detail
     assert not list(out.glob("*/*/*/.seed-*"))
 
