@@ -39,6 +39,21 @@ class _AskedError(Exception):
     """An init has come to the point where it asks for data or steps."""
 
 
+class _UnknownDepths(tuple[int, ...]):
+    """The depths of volumes that nobody has read yet: whoever asks for them ends the trial."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        raise _AskedError
+
+    def __iter__(self) -> Iterator[int]:
+        raise _AskedError
+
+    def __getitem__(self, place: Any) -> Any:
+        raise _AskedError
+
+
 class _Rehearsed(Context):
     """What an init sees until it asks for data or steps; each of these ends the trial."""
 
@@ -70,7 +85,7 @@ class _Trial:
     Attributes:
         channels: of the image.
         classes: how many, with background.
-        depths: slices of each training volume; none before the data are prepared.
+        depths: slices of each training volume.
     """
 
     request: RunRequest
@@ -81,7 +96,7 @@ class _Trial:
     recipe: Recipe
     channels: int
     classes: int
-    depths: tuple[int, ...] = ()
+    depths: tuple[int, ...]
 
     @property
     def needs_values(self) -> bool:
@@ -176,6 +191,7 @@ class Rehearsals:
             recipe=chosen.recipe,
             channels=len(chosen.dataset.channels),
             classes=len(chosen.dataset.classes),
+            depths=_UnknownDepths(),
         )
         self._try_regimen(trial)
         if not trial.needs_values:

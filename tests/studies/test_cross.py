@@ -201,7 +201,13 @@ def test_the_command_says_what_cannot_be_and_how_to_leave_it_out(
             main([command, "--init", init, *asked, *more])
         return error.value.code, " ".join(capsys.readouterr().out.split())
 
-    assert ended("run", "mae(mask_patch=3)")[1].endswith("1 of 1 runs cannot be, for the reasons above. Change them.")
+    with pytest.raises(SystemExit):
+        main(["run", "--init", "mae(mask_patch=3),mae(mask_patch=3,mask_ratio=0.5)", "--seeds", "2", *asked])
+    one_reason = capsys.readouterr()
+    assert one_reason.err == "error: mask_patch 3 does not divide the patch (8, 16, 16); these do: 1, 2, 4, 8\n"
+    assert one_reason.out == ""
+    two_reasons = ended("run", "mae(mask_patch=3),mae(mask_patch=5)")[1]
+    assert two_reasons.endswith("2 of 2 runs cannot be, for the reasons above. Change them.")
     code, said = ended("run", "default,mae(mask_patch=3)")
     assert code == 2
     assert "mask_patch 3 does not divide the patch (8, 16, 16); these do: 1, 2, 4, 8" in said

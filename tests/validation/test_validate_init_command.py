@@ -41,7 +41,7 @@ def test_the_command_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = command(capsys, "lwi-as-released", "--steps", "1", "--backbone", "probe", "--backbone", "unetr", "--json")
-    refused, table = json.loads(out)
+    table, refused = json.loads(out)  # what could be checked comes first
     assert code == 0
     assert refused["checks"] == []
     assert refused["refused"].startswith("LWI released code for unetr and unetrpp, not for probe")
