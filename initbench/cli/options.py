@@ -535,11 +535,13 @@ class Study(TrainingOnParts, Seeds, Crossed):
         Raises:
             UsageError: names the nearest known ones.
         """
-        from initbench.datasets.open import open_dataset
-
         self.chosen()
         _ = self.regimens
-        for dataset in self.components[2]:
+        _, _, datasets = self.components
+        # Here, as it imports the readers of images, which a wrong name of another component need not wait for.
+        from initbench.datasets.open import open_dataset
+
+        for dataset in datasets:
             try:
                 open_dataset(dataset.name, self.data_root)
             except UsageError:

@@ -32,8 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Lighter ones first: what one of them imports is there for those that come after it.
 LIGHT: list[tuple[list[str], str, tuple[str, ...]]] = [
     (["--help"], "Crosses initializers with backbones", ()),
-    (["run", "--help"], "Run a study: inits × backbones × data sets × seeds.", ()),
-    (["run", "-h"], "Run a study: inits × backbones × data sets × seeds.", ()),
+    (["run", "--help"], "Run a study: inits × regimens × backbones × data sets × seeds.", ()),
+    (["run", "-h"], "Run a study: inits × regimens × backbones × data sets × seeds.", ()),
     (["--version"], f"initbench {metadata.version('initbench')}", ()),
     (["list"], "learnable weight initialization", ()),
     (["list", "inits", "--json"], '"name": "lwi"', ()),
@@ -59,7 +59,7 @@ def test_help_does_not_even_import_pydantic(folder: Path) -> None:
 
 
 def test_list_is_json_for_every_kind(folder: Path) -> None:
-    kinds = ["inits", "backbones", "datasets", "recipes"]
+    kinds = ["inits", "regimens", "backbones", "datasets", "recipes"]
     everything, *single = in_one_process(folder, ["list", "--json"], *(["list", kind, "--json"] for kind in kinds))
     tables = dict(zip(kinds, (json.loads(ended.out) for ended in single), strict=True))
     assert json.loads(everything.out) == tables
