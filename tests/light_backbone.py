@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from initbench.protocols import BackboneInfo, Grid, Level, PatchRule, Structure, backbone
+from initbench.protocols import BackboneInfo, Grid, Level, PatchRule, Structure, Tokens, backbone
 
 
 class Light(nn.Module):
@@ -22,7 +22,8 @@ class Light(nn.Module):
         self.out = nn.Conv3d(8, classes, 1)
         half: Grid = (patch[0] // 2, patch[1] // 2, patch[2] // 2)
         quarter: Grid = (patch[0] // 4, patch[1] // 4, patch[2] // 4)
-        self.structure = Structure(patch, (Level("stem", half, 8), Level("deep", quarter, 16)), ("out",))
+        levels = (Level("stem", half, 8), Level("deep", quarter, 16))
+        self.structure = Structure(patch, levels, ("out",), tokens=Tokens("stem", half, 8))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         fine = torch.relu(self.stem(x))
