@@ -30,7 +30,7 @@ from initbench.cli.show import describe, list_components
 from initbench.cli.spellings import newly_spelled
 from initbench.cli.statistics import classes, compare, leaderboard, power, variance
 from initbench.cli.status import status
-from initbench.cli.validate import validate_backbone, validate_init
+from initbench.cli.validate import validate_backbone, validate_init, validate_regimen
 from initbench.cli.verify import verify
 from initbench.errors import InitbenchError
 
@@ -56,7 +56,7 @@ DATA: Commands = {
     "download": download_data,
 }
 RECIPE: Commands = {"show": show_recipe, "diff": diff_recipes, "new": new_recipe}
-VALIDATE: Commands = {"backbone": validate_backbone, "init": validate_init}
+VALIDATE: Commands = {"backbone": validate_backbone, "init": validate_init, "regimen": validate_regimen}
 PANELS: dict[str, dict[str, Command | typer.Typer]] = {
     "Study": {"run": run, "plan": plan, "status": status, "retry": retry, "reproduce": reproduce, "pretrain": pretrain},
     "Results": {

@@ -134,6 +134,9 @@ InitsOption = Annotated[list[str], _naming("--init", WHAT, _MANY)]
 BackboneOption = Annotated[str, _naming("--backbone", WHAT)]
 BackbonesOption = Annotated[list[str], _naming("--backbone", WHAT, _MANY)]
 OtherBackboneOption = Annotated[str | None, _naming("--backbone", WHAT, "Instead of the published ones.")]
+RegimenBackbonesOption = Annotated[
+    list[str] | None, _naming("--backbone", WHAT, f"{_MANY} At tiny size.", default="unetr, unetrpp, unet")
+]
 OverridesOfBackboneOption = Annotated[str, _naming("--backbone", WHAT, "Recipes may set something else for it.", default=False)]
 TestBackbonesOption = Annotated[
     list[str] | None,

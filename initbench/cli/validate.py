@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from initbench.cli.checks import Report
 from initbench.cli.command import command
-from initbench.cli.options import HOW_LONG, WHAT, JsonOption, SizeOption, TestBackbonesOption
+from initbench.cli.options import HOW_LONG, WHAT, JsonOption, RegimenBackbonesOption, SizeOption, TestBackbonesOption
 from initbench.errors import UsageError
 
 if TYPE_CHECKING:
     from initbench.protocols import Grid
     from initbench.validation.backbones.subject import Subject
+    from initbench.validation.checks import Check
+    from initbench.validation.inits.subject import InitSubject
+    from initbench.validation.regimens.subject import RegimenSubject
+
+    OnNetwork = TypeVar("OnNetwork", InitSubject, RegimenSubject)
 
 
 @command
@@ -82,14 +88,53 @@ def validate_init(
     report = Report(json)
     with report.status("loading torch"):
         from initbench.validation.inits.subject import BACKBONES, STEPS, init_subjects
-        from initbench.validation.inits.suite import RefusedError, validate_init
+        from initbench.validation.inits.suite import validate_init
+    subjects = init_subjects(asked, split_lists(backbone or []) or BACKBONES, steps=pretext_steps or STEPS)
+    _report_each(name, subjects, validate_init, report)
+
+
+@command
+def validate_regimen(
+    name: Annotated[str, typer.Argument(help="Regimen: name, name(key=value) or ./file.py:function.")],
+    backbone: RegimenBackbonesOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check what a regimen promises.
+
+    Checks on several small networks that it costs the passes that it declares, takes the batches of plain training, leaves the
+    network as it was but for its values, and ends in the same bits after a stop, on the CPU. Exits with 1 where a check failed.
+    """
+    from initbench.harness.request import read_component, split_lists
+
+    asked = read_component("regimen", name)
+    report = Report(json)
+    with report.status("loading torch"):
+        from initbench.validation.regimens.subject import BACKBONES, regimen_subjects
+        from initbench.validation.regimens.suite import validate_regimen
+    _report_each(name, regimen_subjects(asked, split_lists(backbone or []) or BACKBONES), validate_regimen, report)
+
+
+def _report_each(name: str, subjects: Sequence[OnNetwork], validate: Callable[[OnNetwork], list[Check]], report: Report) -> None:
+    """Checks a component on one network after another and ends the output.
+
+    Args:
+        name: of the component, as it was asked for.
+        subjects: the component, each time on another network.
+        validate: makes the checks of a subject.
+        report: of the checks.
+
+    Raises:
+        UsageError: it takes none of the networks.
+    """
+    from initbench.validation.inits.suite import RefusedError
+
     refused: list[tuple[str, dict[str, Any], str]] = []
-    for subject in init_subjects(asked, split_lists(backbone or []) or BACKBONES, steps=pretext_steps or STEPS):
-        title = f"{name} on {_title(subject.network)}"
-        facts = {"backbone": subject.network.name, **_facts(subject.network)}
+    for subject in subjects:
+        network = subject.network
+        title, facts = f"{name} on {_title(network)}", {"backbone": network.name, **_facts(network)}
         try:
             with report.status(title):
-                checks = validate_init(subject)
+                checks = validate(subject)
         except RefusedError as error:
             refused.append((title, facts, str(error)))
         else:

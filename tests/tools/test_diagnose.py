@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import torch
 from matplotlib.image import imread
 from torch import Tensor, nn
 
+from initbench import seeding
 from initbench.cli.app import main
 from initbench.protocols import Structure
-from initbench.tools.diagnose import effective_rank, look
+from initbench.tools.diagnose import effective_rank, look, weigh
 from tests.msd_factory import make_msd
+from tests.regimens.stages import small, stage
 
 
 class Task:
@@ -67,6 +70,24 @@ def test_layers_by_hand() -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def test_the_terms_of_a_regimen() -> None:
+    """The weighted terms and their gradients, against the sum that the loop would take."""
+    model = small()
+    task = stage("medcontext(norm=mean)", model)
+    terms = weigh(model, task)
+    assert [term.name for term in terms] == ["sup", "sup_masked", "consistency"]
+    seeding.seed_step(0, "dropout", "diagnose", 0)
+    losses, parts = zip(*task.losses(task.batch(0)), strict=True)
+    assert sum(term.loss for term in terms) == pytest.approx(float(sum(losses).detach()), rel=1e-6)
+    assert terms[2].loss == pytest.approx(0.5 * float(parts[1]["consistency"]), rel=1e-6)
+    first = torch.autograd.grad(losses[0], list(model.parameters()), allow_unused=True)
+    norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in first))
+    assert terms[0].gradient == pytest.approx(norm, rel=1e-6)
+    for shares in ([term.loss_share for term in terms], [term.gradient_share for term in terms]):
+        assert sum(shares) == pytest.approx(1)
+    assert weigh(model, stage("plain", model)) == ()
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make_msd(tmp_path / "Task90_Noise", cases=5)
     arguments = ["diagnose", "--init", "default,kaiming-normal", "--backbone", "unetr", "--dataset", str(data), "--size", "tiny"]
@@ -89,4 +110,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     # sqrt(2) / sqrt(fan) instead of 1 / sqrt(3 fan): sqrt(6) times wider.
     assert qkv[1]["activation"] / qkv[0]["activation"] == pytest.approx(math.sqrt(6), rel=0.1)
     assert imread(plot).std() > 0.05
-    assert "vit.blocks.0.attn.qkv" in run()
+    text = run("--regimen", "medcontext", "--set", "patch.size=32,32,32")
+    assert "vit.blocks.0.attn.qkv" in text
+    shares = re.findall(r"consistency +\S+ +(\S+)% +\S+ +\S+%", text)
+    assert len(shares) == 2, "one table for each init"
+    assert all(float(share) < 1 for share in shares), "nearly nothing of the loss, as the documentation says"

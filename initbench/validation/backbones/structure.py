@@ -74,6 +74,22 @@ def _level(model: nn.Module, level: Level, image: Tensor, before: Tensor) -> str
     return ""
 
 
+def check_tokens(subject: Subject) -> str:
+    """The tokens are what a hook on their module sees, what follows reads them, and their cells divide their plane."""
+    model = stirred(subject.build())
+    tokens = structure_of(model).tokens
+    if tokens is None:
+        return "none declared: regimens hide parts of the image instead"
+    no([tokens.module] if tokens.module not in dict(model.named_modules()) else [], "there is no module")
+    image = subject.image()
+    with torch.no_grad():
+        wrong = _level(model, tokens, image, model(image))
+    if wrong:
+        raise BrokenPromiseError(wrong.replace("level", "tokens of", 1))
+    no([str(size) for size in tokens.grid[1:] if size % tokens.cell], f"cells of {tokens.cell} tokens do not divide")
+    return f"{tokens.module}: {tokens.grid} × {tokens.channels}"
+
+
 def _calls(model: nn.Module, levels: Sequence[Level], image: Tensor) -> list[str]:
     """The levels' modules in the order in which they give their outputs."""
     called: list[str] = []

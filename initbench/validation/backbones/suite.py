@@ -17,7 +17,7 @@ from initbench.validation.backbones.construction import (
     check_wrong_patch,
 )
 from initbench.validation.backbones.outputs import check_deep_supervision, check_output
-from initbench.validation.backbones.structure import check_heads, check_levels, check_sites
+from initbench.validation.backbones.structure import check_heads, check_levels, check_sites, check_tokens
 from initbench.validation.backbones.subject import Subject
 from initbench.validation.backbones.training import (
     check_bf16,
@@ -40,6 +40,7 @@ WITH_NETWORK: dict[str, Callable[[Subject], str]] = {
     "gradients": check_gradients,
     "unused": check_unused,
     "levels": check_levels,
+    "tokens": check_tokens,
     "heads": check_heads,
     "sites": check_sites,
     "construction": check_construction,

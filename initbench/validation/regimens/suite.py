@@ -1,0 +1,150 @@
+"""Whether a regimen keeps what `initbench.protocols.Regimen` asks of it: one small check per promise.
+
+It trains a fresh network for a few steps on the CPU, again with the global generators elsewhere, and again from a checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from initbench import registry, seeding
+from initbench.errors import DataError, InitbenchError, UsageError
+from initbench.harness.process_state import MisbehavedError
+from initbench.harness.regimens import units_of
+from initbench.harness.snapshot import differing, snapshot
+from initbench.protocols import RegimenInfo
+from initbench.validation.checks import BrokenPromiseError, Check, run_check
+from initbench.validation.inits.suite import RefusedError
+from initbench.validation.regimens.subject import STEPS, RegimenSubject, Trial, run, trial
+from initbench.validation.wording import no
+
+
+def check_declared(subject: RegimenSubject) -> str:
+    """It says what it is, or is a plain function."""
+    component = subject.component
+    declared = component.declared
+    if declared is not None and not isinstance(declared, RegimenInfo):
+        raise BrokenPromiseError(f"`info` is {type(declared).__name__} and no RegimenInfo: use @regimen(...)")
+    no([name for name in component.info.later if name not in component.takes], "RegimenInfo.later names no parameter")
+    return f"{units_of(component)} passes a step; parameters: {component.options}"
+
+
+def check_unknown_parameter(subject: RegimenSubject) -> str:
+    """A parameter that it does not have is refused: a misspelt one would change nothing, in silence."""
+    try:
+        registry.find("regimen", subject.component.spec.with_param("no_such_parameter", 0)).check()
+    except UsageError:
+        return "refused"
+    raise BrokenPromiseError("no_such_parameter=0 is taken: name the parameters in place of **")
+
+
+def check_trains(subject: RegimenSubject) -> str:
+    """It trains every parameter of the network that the loop may train, and the loss is finite."""
+    found = trial(subject)
+    rows = found.fit.curve
+    if found.fit.diverged_at is not None or not all(math.isfinite(row["loss"]) for row in rows):
+        raise BrokenPromiseError(f"the loss is not finite at step {found.fit.diverged_at}")
+    left_out = [name for name, parameter in found.model.named_parameters() if id(parameter) not in found.trained]
+    no(left_out, "not in the task's module, so never trained")
+    changed = differing(found.before.digests, snapshot(found.model).digests)
+    if not changed:
+        raise BrokenPromiseError("no parameter of the network changed")
+    parts = [name for name in rows[0] if name not in ("step", "lr", "loss")]
+    return f"{len(changed)} parameters and buffers changed in {STEPS} steps; parts of the loss: {', '.join(parts) or 'none'}"
+
+
+def check_units(subject: RegimenSubject) -> str:
+    """A step costs as many passes as it says: under ``--regimen-budget compute`` the steps follow from that."""
+    declared, counted = units_of(subject.component), trial(subject).fit.units
+    if counted != STEPS * declared:
+        raise BrokenPromiseError(f"it declares {declared} passes a step, and {counted / STEPS:g} were counted")
+    return f"{declared} passes a step"
+
+
+def check_batches(subject: RegimenSubject) -> str:
+    """The batches are those of plain training, so runs of two regimens are paired."""
+    found = trial(subject)
+    if sorted(found.sampler.given) != list(range(STEPS)):
+        raise BrokenPromiseError(f"of the steps 0 to {STEPS - 1} it takes the batches {sorted(found.sampler.given)}")
+    changed = [str(step) for step, (batch, image) in found.sampler.given.items() if not torch.equal(batch.image, image)]
+    no(changed, "it changes the images of batches in place")
+    return f"{STEPS} batches, each asked for and unchanged"
+
+
+def check_network(subject: RegimenSubject) -> str:
+    """The network has the modules, keys, hooks and gradients wanted that it had before."""
+    found = trial(subject)
+    before, after = found.before, snapshot(found.model)
+    no(sorted(before.modules.keys() ^ after.modules.keys()), "it adds or removes modules")
+    no(sorted(before.forms.keys() ^ after.forms.keys()), "it adds or removes parameters or buffers")
+    no(differing(before.forms, after.forms), "another shape or type")
+    no(differing(before.gradients, after.gradients), "it freezes or unfreezes")
+    no(differing(before.hooks, after.hooks), "hooks that it did not take off")
+    return f"{len(after.modules)} modules as before"
+
+
+def check_same_bits(subject: RegimenSubject) -> str:
+    """A second training gives the same bits, wherever the global generators begin."""
+    _compare(trial(subject), run(subject, generators=7), "a second training gives other numbers; take them from ctx.rng")
+    return "the same, also with other states of the global generators"
+
+
+def check_resumes(subject: RegimenSubject) -> str:
+    """Training that stops and goes on from its checkpoint ends in the same bits."""
+    with tempfile.TemporaryDirectory() as folder:
+        run(subject, until=STEPS // 2, checkpoints=Path(folder))
+        resumed = run(subject, checkpoints=Path(folder))
+    _compare(trial(subject), resumed, "training that goes on from a checkpoint ends elsewhere; keep the rest in state()")
+    if resumed.fit.units != trial(subject).fit.units:
+        raise BrokenPromiseError("the passes before the checkpoint are not counted")
+    return f"stopped after step {STEPS // 2} of {STEPS}, and the same"
+
+
+def _compare(first: Trial, second: Trial, what: str) -> None:
+    """Fails the check where two trials did not end in the same network."""
+    no(differing(snapshot(first.model).digests, snapshot(second.model).digests), what)
+    if first.fit.curve != second.fit.curve:
+        raise BrokenPromiseError(f"{what}: the curves differ")
+
+
+CHECKS: dict[str, Callable[[RegimenSubject], str]] = {
+    "declared": check_declared,
+    "unknown parameter": check_unknown_parameter,
+    "trains": check_trains,
+    "units": check_units,
+    "batches": check_batches,
+    "network": check_network,
+    "same bits": check_same_bits,
+    "resumes": check_resumes,
+}
+
+
+def validate_regimen(subject: RegimenSubject) -> list[Check]:
+    """Every check of a regimen on a network.
+
+    Raises:
+        RefusedError: the regimen does not take this network.
+    """
+    try:
+        with seeding.deterministic(threads=1):  # as runs have it
+            _call(subject)
+            return [run_check(name, check, subject) for name, check in CHECKS.items()]
+    finally:
+        trial.cache_clear()  # trials hold networks
+
+
+def _call(subject: RegimenSubject) -> None:
+    """Trains once, to learn whether the regimen takes the network."""
+    try:
+        trial(subject)
+    except (UsageError, DataError) as error:
+        raise RefusedError(str(error)) from None
+    except Exception as error:
+        if isinstance(error, InitbenchError) and not isinstance(error, MisbehavedError):
+            raise
+        # Anything else is for the checks to say.
