@@ -101,6 +101,6 @@ def _terms(item: Diagnosis) -> Table:
         table.add_column(header, justify="right", no_wrap=True)
     for term in item.terms:
         table.add_row(
-            term.name, f"{term.loss:.3g}", f"{term.loss_share:.2%}", f"{term.gradient:.3g}", f"{term.gradient_share:.2%}"
+            term.name, f"{term.loss:.3g}", f"{100 * term.loss_share:.3g}%", f"{term.gradient:.3g}", f"{100 * term.gradient_share:.3g}%"
         )
     return table
