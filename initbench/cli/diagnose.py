@@ -100,7 +100,7 @@ def _terms(item: Diagnosis) -> Table:
     for header in ("loss", "share of the loss", "gradient", "share of the gradient"):
         table.add_column(header, justify="right", no_wrap=True)
     for term in item.terms:
-        table.add_row(
-            term.name, f"{term.loss:.3g}", f"{100 * term.loss_share:.3g}%", f"{term.gradient:.3g}", f"{100 * term.gradient_share:.3g}%"
-        )
+        of_loss, of_gradient = 100 * term.loss_share, 100 * term.gradient_share
+        numbers = (f"{term.loss:.3g}", f"{of_loss:.3g}%", f"{term.gradient:.3g}", f"{of_gradient:.3g}%")
+        table.add_row(term.name, *numbers)
     return table

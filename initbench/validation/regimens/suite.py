@@ -5,7 +5,6 @@ It trains a fresh network for a few steps on the CPU, again with the global gene
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +29,7 @@ def check_declared(subject: RegimenSubject) -> str:
     declared = component.declared
     if declared is not None and not isinstance(declared, RegimenInfo):
         raise BrokenPromiseError(f"`info` is {type(declared).__name__} and no RegimenInfo: use @regimen(...)")
-    no([name for name in component.info.later if name not in component.takes], "RegimenInfo.later names no parameter")
+    no(sorted(set(component.info.later) - component.takes.keys()), "RegimenInfo.later names no parameter")
     return f"{units_of(component)} passes a step; parameters: {component.options}"
 
 
@@ -46,15 +45,17 @@ def check_unknown_parameter(subject: RegimenSubject) -> str:
 def check_trains(subject: RegimenSubject) -> str:
     """It trains every parameter of the network that the loop may train, and the loss is finite."""
     found = trial(subject)
-    rows = found.fit.curve
-    if found.fit.diverged_at is not None or not all(math.isfinite(row["loss"]) for row in rows):
+    if found.fit.diverged_at is not None:
         raise BrokenPromiseError(f"the loss is not finite at step {found.fit.diverged_at}")
-    left_out = [name for name, parameter in found.model.named_parameters() if id(parameter) not in found.trained]
+    left_out = []
+    for name, parameter in found.model.named_parameters():
+        if id(parameter) not in found.trained:
+            left_out.append(name)
     no(left_out, "not in the task's module, so never trained")
     changed = differing(found.before.digests, snapshot(found.model).digests)
     if not changed:
         raise BrokenPromiseError("no parameter of the network changed")
-    parts = [name for name in rows[0] if name not in ("step", "lr", "loss")]
+    parts = sorted(found.fit.curve[0].keys() - {"step", "lr", "loss"})
     return f"{len(changed)} parameters and buffers changed in {STEPS} steps; parts of the loss: {', '.join(parts) or 'none'}"
 
 
@@ -67,11 +68,14 @@ def check_units(subject: RegimenSubject) -> str:
 
 
 def check_batches(subject: RegimenSubject) -> str:
-    """The batches are those of plain training, so runs of two regimens are paired."""
+    """It takes the batches that plain training takes, so runs of two regimens are paired."""
     found = trial(subject)
     if sorted(found.sampler.given) != list(range(STEPS)):
         raise BrokenPromiseError(f"of the steps 0 to {STEPS - 1} it takes the batches {sorted(found.sampler.given)}")
-    changed = [str(step) for step, (batch, image) in found.sampler.given.items() if not torch.equal(batch.image, image)]
+    changed = []
+    for step, (batch, image) in found.sampler.given.items():
+        if not torch.equal(batch.image, image):
+            changed.append(str(step))
     no(changed, "it changes the images of batches in place")
     return f"{STEPS} batches, each asked for and unchanged"
 
