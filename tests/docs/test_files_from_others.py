@@ -11,7 +11,8 @@ PAGE = ROOT / "docs" / "explanation" / "files-from-others.md"
 
 
 def test_each_row_is_a_test() -> None:
-    rows = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| ")][2:]
+    tried, _, _ = PAGE.read_text("utf-8").partition("## Time and memory")
+    rows = [line for line in tried.splitlines() if line.startswith("| ")][2:]
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", "\n".join(rows))
     assert len(named) == len(rows) > 20
     for file, test in named:
