@@ -103,7 +103,8 @@ class Component(Generic[Info]):
         resolved = {**self.takes, **given}
         missing = [key for key, value in resolved.items() if value is REQUIRED]
         if missing:
-            raise UsageError(f"{name} needs {', '.join(missing)}: write {name}({missing[0]}=...) or --set init.{missing[0]}=...")
+            other = f" or --set init.{missing[0]}=..." if self.kind == "initializer" else ""
+            raise UsageError(f"{name} needs {', '.join(missing)}: write {name}({missing[0]}=...){other}")
         return resolved
 
     def _check_value(self, key: str, value: Any) -> None:

@@ -91,6 +91,13 @@ def test_a_file_is_a_regimen_by_its_content(four_cases: Path, tmp_path: Path) ->
     assert first.units == 6
 
 
+def test_a_parameter_that_a_regimen_needs_is_named(four_cases: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(OWN.replace("share: float = 0.5", "share: float"), "utf-8")
+    with pytest.raises(UsageError, match=r"needs share: write .*mine\.py:twice\(share=\.\.\.\)$"):
+        resolved(four_cases, f"{file}:twice")
+
+
 def test_a_request_travels_as_text(four_cases: Path) -> None:
     asked = RunRequest.of("default", LIGHT, str(four_cases), 0, regimen="medcontext(beta=0)", regimen_budget="compute")
     assert from_json(as_json(asked)).regimen == asked.regimen
