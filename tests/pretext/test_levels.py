@@ -107,7 +107,8 @@ def test_where_no_level_fits_spacing_is_what_works() -> None:
 
 
 @pytest.mark.parametrize(
-    ("taps", "message"), [((1, 9), r"taps \[9\]: the backbone has levels 1 to 5"), ((2, 2), r"taps \[2, 2\]: name each level once")]
+    ("taps", "message"),
+    [((1, 9), r"taps \[9\]: the backbone has levels 1 to 5"), ((2, 2), r"taps \[2, 2\]: name each level once")],
 )
 def test_levels_that_do_not_exist_or_come_twice_are_refused(taps: tuple[int, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
