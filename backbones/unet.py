@@ -73,10 +73,10 @@ class Strides:
         return tuple(found)
 
 
-def plan(patch: Grid) -> Strides:
+def plan(patch: Grid, most: int = HALVINGS) -> Strides:
     """The rule of nnU-Net's planner for a patch whose axes all show the same length, so that fewer voxels are larger ones.
 
-    An axis can be halved while its size is even, at least `LEAST` voxels remain and it was halved less than `HALVINGS` times.
+    An axis can be halved while its size is even, at least `LEAST` voxels remain and it was halved less than `most` times.
     Half the size of the largest axis that can be halved, or less: then its voxels are so much longer that it waits, and until
     it once was in step its kernel is 1 along itself. The deepest stage has kernel 3 everywhere. A single axis is not halved
     below 6 voxels.
@@ -85,7 +85,7 @@ def plan(patch: Grid) -> Strides:
     strides: list[list[int]] = [[1, 1, 1]]
     kernels: list[list[int]] = []
     while True:
-        able = [axis for axis in range(3) if size[axis] % 2 == 0 and size[axis] >= 2 * LEAST and halvings[axis] < HALVINGS]
+        able = [axis for axis in range(3) if size[axis] % 2 == 0 and size[axis] >= 2 * LEAST and halvings[axis] < most]
         in_step = [axis for axis in range(3) if able and 2 * size[axis] > max(size[a] for a in able)]
         halved = [axis for axis in able if axis in in_step]
         if not halved or (len(halved) == 1 and size[halved[0]] < 3 * LEAST):

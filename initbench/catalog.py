@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from initbench.protocols.basics import Dimension
+
 Kind = Literal["initializer", "backbone", "dataset", "regimen"]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A component: where it is and one line about it."""
+    """A component: where it is and one line about it; of a backbone also whether it sees slices (2) or volumes (3)."""
 
     target: str
     summary: str
     learned: bool = False
+    dimension: Dimension = 3
 
 
 _I = "initbench.initializers"
@@ -51,6 +54,12 @@ BACKBONES = {
     ),
     "nnformer": Entry(f"{_B}.nnformer:nnformer", "local, global and skip attention in windows (variants: synapse, acdc, tumor)"),
     "unet": Entry(f"{_B}.unet:unet", "the plain U-Net of nnU-Net, the convolutional control"),
+    "unet-2d": Entry(f"{_B}.unet_2d:unet_2d", "the same for slices, nnU-Net's 2D configuration", dimension=2),
+    "omnia-net": Entry(f"{_B}.omnia_net:omnia_net", "EfficientNet encoder, for slices (variants: b0, b4)", dimension=2),
+    "dx-net": Entry(f"{_B}.dx_net:dx_net", "Omnia-Net with every layer made for volumes"),
+    "ds-net": Entry(
+        f"{_B}.ds_net:ds_net", "3D encoder and decoder around a network of images; one patch of 128 slices at a time"
+    ),
 }
 
 _D = "initbench.datasets"

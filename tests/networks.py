@@ -15,6 +15,10 @@ PATCHES: dict[str, Grid] = {
     "swin-unetr": (32, 64, 32),
     "nnformer": (32, 64, 96),
     "unet": (16, 24, 32),
+    "unet-2d": (1, 24, 32),
+    "omnia-net": (1, 64, 32),
+    "dx-net": (32, 64, 32),
+    "ds-net": (128, 32, 32),
     "unetrpp(variant=lung)": (16, 64, 32),
     "nnformer(variant=acdc)": (10, 64, 32),
 }

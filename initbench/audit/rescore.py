@@ -16,7 +16,7 @@ from initbench import dice
 from initbench.datasets.files.nifti import opened
 from initbench.errors import InitbenchError, UsageError
 from initbench.evaluation.distances import CaseDistances, Distances
-from initbench.evaluation.evaluate import Evaluator, Scored, score_cases, score_empty, scored
+from initbench.evaluation.evaluate import Scored, score_cases, score_empty, scored
 from initbench.harness.cell import Cell
 from initbench.harness.coverage import state_digest
 from initbench.harness.execute import folder_of
@@ -182,5 +182,4 @@ def _from_weights(cell: Cell, folder: Path, record: Record, progress: Progress) 
     load_model(model, weights)
     if state_digest(model) != record.weights_digest:
         raise InitbenchError(f"{store.WEIGHTS} are not the weights that the record names; {_PUT_BACK}")
-    evaluator = Evaluator(model.to(run.device), cell.recipe.patch.size, cell.recipe.inference, cell.precision, run.device)
-    yield from score_cases(evaluator, cell.prepared)
+    yield from score_cases(run.evaluator(model.to(run.device)), cell.prepared)

@@ -16,18 +16,20 @@ from initbench.evaluation.metrics import count
 from initbench.preprocessing.prepare import Prepared, PreparedCase
 from initbench.protocols import Grid
 from initbench.recipes.settings import Inference
+from initbench.sampling.volumes import with_neighbours
 from initbench.training.precision import Precision
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """A network and how to apply it."""
+    """A network and how to apply it. `neighbours` of a slice are further channels of it, as in training."""
 
     model: nn.Module
     patch: Grid
     settings: Inference
     precision: Precision
     device: torch.device
+    neighbours: int = 0
 
     def predict(self, case: PreparedCase) -> NDArray[np.uint8]:
         """Label map of a case on its native grid, in the file's own axis order."""
@@ -36,7 +38,7 @@ class Evaluator:
     def probabilities(self, case: PreparedCase) -> Tensor:
         """Class probabilities ``(K, D, H, W)`` of a case on its preprocessed grid."""
         self.model.eval()
-        image = torch.from_numpy(case.image).to(self.device)
+        image = with_neighbours(torch.from_numpy(case.image).to(self.device), self.neighbours)
         return predict_probabilities(self.model, image, self.patch, self.settings, self.precision)
 
 

@@ -30,7 +30,6 @@ from initbench.recipes.settings import Inference
 from initbench.training.precision import Precision, autocast
 
 _SIGMA = 0.125  # of the window's edge, for the Gaussian blending: MONAI's default
-_MIRRORINGS = [axes for count in range(4) for axes in combinations((2, 3, 4), count)]
 
 
 def window_starts(size: int, patch: int, overlap: float) -> list[int]:
@@ -110,10 +109,17 @@ def _windows(
     if not settings.mirror:
         return _output(model, crops, settings, precision)
     total: Tensor | None = None
-    for axes in _MIRRORINGS:  # one after the other: eight times the batch would be eight times the memory
+    mirrorings = _mirrorings(patch)
+    for axes in mirrorings:  # one after the other: eight times the batch would be eight times the memory
         seen = _output(model, crops.flip(axes), settings, precision).flip(axes)
         total = seen if total is None else total.add_(seen)
-    return crops if total is None else total / len(_MIRRORINGS)
+    return crops if total is None else total / len(mirrorings)
+
+
+def _mirrorings(patch: Grid) -> list[tuple[int, ...]]:
+    """The axes of ``(N, C, D, H, W)`` that are turned round together: every choice of those that are longer than one voxel."""
+    turned = [axis for axis, size in enumerate(patch, start=2) if size > 1]
+    return [axes for count in range(len(turned) + 1) for axes in combinations(turned, count)]
 
 
 def _output(model: nn.Module, crops: Tensor, settings: Inference, precision: Precision) -> Tensor:

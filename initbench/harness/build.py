@@ -92,7 +92,7 @@ def build_for(cell: Cell, *, seed: int = 0, draw: str = "") -> nn.Module:
     """Constructs the network of a cell; `seed` and `draw` as in `construct`."""
     return construct(
         cell.backbone,
-        in_channels=cell.prepared.channels,
+        in_channels=cell.in_channels,
         num_classes=len(cell.prepared.classes),
         patch_size=cell.recipe.patch.size,
         size=cell.request.size,

@@ -20,6 +20,7 @@ from initbench.protocols import (
     PLAIN_UNITS,
     BackboneInfo,
     Dataset,
+    Dimension,
     InitializerInfo,
     PatchRule,
     Progress,
@@ -127,6 +128,11 @@ class Cell:
         return str(registry.canonical(self.regimen, shown=True))
 
     @property
+    def in_channels(self) -> int:
+        """Channels of the network's input."""
+        return self.recipe.patch.channels_of(self.prepared.channels)
+
+    @property
     def total_steps(self) -> int:
         """Steps of the budget."""
         return int(getattr(self.recipe.steps, self.request.budget))
@@ -186,21 +192,22 @@ def choose(request: RunRequest, progress: Progress | None = None) -> Choices:
         UsageError: something asked for does not exist or does not fit together. DataError: the data are unusable.
     """
     dataset, reader = open_dataset(request.dataset.name, request.data_root), _reader(request.dataset)
-    recipe = _recipe(dataset, request)
     backbone = registry.find("backbone", request.backbone)
+    recipe = _recipe(dataset, request, backbone.info.dimension)
     variant = _variant(backbone, recipe)
     chosen = Choices(dataset, reader, _split(dataset, request), backbone, variant, recipe)
     return replace(chosen, recipe=_planned(chosen, request.assignments, progress))
 
 
-def _recipe(dataset: Dataset, request: RunRequest) -> Recipe:
-    """The recipe that is asked for, or the data set's own, with the settings that are laid over it."""
+def _recipe(dataset: Dataset, request: RunRequest, dimension: Dimension = 3) -> Recipe:
+    """The recipe that is asked for, or the data set's own, with the settings that are laid over it, for slices or volumes."""
     return load_recipe(
         request.recipe or default_name(dataset.name, dataset.modality),
         size=request.size,
         backbone=request.backbone.name,
         budget=request.budget,
         assignments=request.assignments,
+        dimension=dimension,
     )
 
 
@@ -388,7 +395,7 @@ def patch_rule(info: BackboneInfo, variant: str | None = None) -> PatchRule:
 
 
 def _variant(backbone: Component[BackboneInfo], recipe: Recipe) -> str:
-    """The variant that is asked for, by the component string before the recipe, once it takes the recipe's patch."""
+    """The variant that is asked for, by the component string before the recipe, once it takes the recipe's patches."""
     name, info = backbone.spec.name, backbone.info
     asked = backbone.params["variant"] or recipe.variant or info.variants[0]
     try:
@@ -396,7 +403,21 @@ def _variant(backbone: Component[BackboneInfo], recipe: Recipe) -> str:
         check_patch(f"{name} ({variant})", recipe.patch.size, patch_rule(info, variant))
     except ValueError as error:
         raise UsageError(str(error)) from None
+    _check_batches(name, info, recipe)
+    if recipe.patch.neighbours and info.dimension == 3:
+        raise UsageError(f"patch.neighbours is for networks of slices, and {name} sees volumes: leave it at 0")
     return variant
+
+
+def _check_batches(name: str, info: BackboneInfo, recipe: Recipe) -> None:
+    """Refuses batches of more patches than the network takes at a time, and names the settings that are too large."""
+    most = info.most_batch
+    if most is None:
+        return
+    batches = {"patch": recipe.patch.batch, "pretext": recipe.pretext.batch, "inference": recipe.inference.batch}
+    mended = [f"--set {section}.batch={most}" for section, batch in batches.items() if batch > most]
+    if mended:
+        raise UsageError(f"{name} takes batches of {most} at most; set {' '.join(mended)}")
 
 
 def protocol_name(cell: Cell) -> str:

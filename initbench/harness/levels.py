@@ -43,6 +43,10 @@ def _level(name: str, output: object, patch: Grid) -> Level:
             return Level(name, first, output.shape[1])
         if _divides(last, patch):
             return Level(name, last, output.shape[4], "NDHWC")
+    if isinstance(output, Tensor) and output.ndim == 4 and len(output) == patch[0]:
+        grid = (patch[0], output.shape[2], output.shape[3])
+        if _divides(grid, patch):
+            return Level(name, grid, output.shape[1], "NCHW")
     if isinstance(output, Tensor) and output.ndim == 3:
         found = _grids_of(output.shape[1], patch)
         if found:

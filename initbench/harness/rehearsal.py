@@ -83,7 +83,7 @@ class _Trial:
     """An init and a regimen, and the network and settings that they are tried with.
 
     Attributes:
-        channels: of the image.
+        channels: of the network's input.
         classes: how many, with background.
         depths: slices of each training volume.
     """
@@ -189,7 +189,7 @@ class Rehearsals:
             backbone=chosen.backbone,
             variant=chosen.variant,
             recipe=chosen.recipe,
-            channels=len(chosen.dataset.channels),
+            channels=chosen.recipe.patch.channels_of(len(chosen.dataset.channels)),
             classes=len(chosen.dataset.classes),
             depths=_UnknownDepths(),
         )
@@ -226,7 +226,7 @@ class Rehearsals:
             backbone=cell.backbone,
             variant=cell.variant,
             recipe=cell.recipe,
-            channels=cell.prepared.channels,
+            channels=cell.in_channels,
             classes=len(cell.prepared.classes),
             depths=cell.prepared.depths,
         )

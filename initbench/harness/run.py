@@ -65,7 +65,7 @@ class Run:
         if trained is not None and trained.is_unchanged():
             return self._score_again(trained, env | {"machines": list(dict.fromkeys([*trained.machines, *machines]))})
         model = self.construct()
-        volumes = load_volumes(self.cell.prepared, self.device)
+        volumes = load_volumes(self.cell.prepared, self.device, self.cell.recipe.patch.neighbours)
         diverged: DivergedError | None = None
         try:
             self._initialize_once(model, volumes)
@@ -90,7 +90,7 @@ class Run:
     def initialized(self) -> tuple[nn.Module, list[Volume]]:
         """The network after its init stage, and the training volumes."""
         model = self.construct()
-        volumes = load_volumes(self.cell.prepared, self.device)
+        volumes = load_volumes(self.cell.prepared, self.device, self.cell.recipe.patch.neighbours)
         self._initialize(model, volumes)
         return model, volumes
 
@@ -130,7 +130,7 @@ class Run:
         cell, recipe = self.cell, self.cell.recipe
         model = self._build()
         batch = max(recipe.patch.batch, recipe.pretext.batch if cell.init_info.learned else 0)
-        needed = estimate_bytes(model, cell.prepared.channels, recipe.patch.size, batch, cell.precision)
+        needed = estimate_bytes(model, cell.in_channels, recipe.patch.size, batch, cell.precision)
         check_memory(needed, available_memory(self.device))
         return model
 
@@ -222,10 +222,7 @@ class Run:
     def _finish(self, model: nn.Module, diverged: str | None, env: dict[str, Any], trained: Trained | None = None) -> Record:
         evaluated = time.perf_counter()
         with store.staged(self.folder) as staging:
-            evaluator = Evaluator(
-                model, self.cell.recipe.patch.size, self.cell.recipe.inference, self.cell.precision, self.device
-            )
-            scored = score(self.cell, evaluator, staging, self.progress, failed=diverged is not None)
+            scored = score(self.cell, self.evaluator(model), staging, self.progress, failed=diverged is not None)
             draw(self.cell, scored, staging / store.OVERLAY)
             evaluate_seconds = time.perf_counter() - evaluated - scored.distance_seconds
             prepared = self.cell.prepared
@@ -242,6 +239,11 @@ class Run:
             record = store.seal(self._record(model, scored, diverged, evaluate_seconds, env, trained), staging)
             store.write_record(staging, record)
         return record
+
+    def evaluator(self, model: nn.Module) -> Evaluator:
+        """Applies a network as the recipe says; the network is on the run's device."""
+        recipe = self.cell.recipe
+        return Evaluator(model, recipe.patch.size, recipe.inference, self.cell.precision, self.device, recipe.patch.neighbours)
 
     def card(self, model: nn.Module) -> dict[str, Any]:
         """What the weights are, so that `checkpoint` need not guess. Nothing in it depends on the machine or the time."""

@@ -112,11 +112,12 @@ def patch_for(shape: Grid, spacing: Spacing, voxels: int, rule: PatchRule) -> Gr
     steps = [_step(rule, axis, shape[axis]) for axis in range(3)]
     # Steps count from 0: 8, 24 and 40 could be halved less often than 16, 32 and 48.
     patch = list(rule.at_least((1, 1, 1)))
-    for axis, step in enumerate(steps):
+    free = (1, 2) if rule.depth else (0, 1, 2)
+    for axis in free:
         if not rule.remainder[axis]:
-            patch[axis] = math.ceil(patch[axis] / step) * step
+            patch[axis] = math.ceil(patch[axis] / steps[axis]) * steps[axis]
     while True:
-        growing = [axis for axis in range(3) if patch[axis] < shape[axis]]
+        growing = [axis for axis in free if patch[axis] < shape[axis]]
         for axis in sorted(growing, key=lambda a: (patch[a] * spacing[a], a)):
             grown = list(patch)
             grown[axis] += steps[axis]

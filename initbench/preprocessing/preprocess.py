@@ -82,6 +82,7 @@ class Parameters:
             nonzero voxels; ``range`` takes its least to 0 and its greatest to 1.
         channels: where channels differ, the numbers of each, which then count in place of `clip`, `scale`, `percentiles`,
             `crop_above` and `region`. These are then the first CT channel's, or the first one's.
+        plane: (H, W) that every slice is resized to, in pixels; `spacing` is then of D alone.
     """
 
     depth_axis: str
@@ -95,6 +96,7 @@ class Parameters:
     crop_nonzero: bool = False
     region: Region = "clipped"
     channels: tuple[Channel, ...] = ()
+    plane: tuple[int, int] | None = None
 
     def of_channels(self, count: int) -> tuple[Channel, ...]:
         """The numbers of each channel of a case with `count` channels."""
@@ -221,6 +223,7 @@ def resolve_parameters(
         crop_nonzero=settings.crop == "nonzero",
         region=main.region,
         channels=rules if any(rule != main for rule in rules) else (),
+        plane=settings.plane,
     )
 
 
@@ -321,6 +324,8 @@ def _half_pixel(case: _Oriented, parameters: Parameters) -> Preprocessed:
     image, label = case.cut(bounds)
     target = parameters.spacing or case.spacing
     shape = geometry.resampled_shape(label.shape, case.spacing, target)
+    if parameters.plane is not None:
+        shape = (shape[0], *parameters.plane)
     case.check(shape, label.shape, target)
     rules = parameters.of_channels(len(image))
     order = parameters.image_order

@@ -162,7 +162,16 @@ def _check(pretext: Pretext) -> None:
 
 
 def _choose_slabs(order: Order, ctx: InitContext, crops: Crops) -> Slabs:
-    """The slabs and levels of an order prediction, which go on record."""
+    """The slabs and levels of an order prediction, which go on record.
+
+    Raises:
+        UsageError: the network sees one slice at a time, or there are no two slabs.
+    """
+    if ctx.structure.dimension == 2:
+        raise UsageError(
+            f"order prediction shuffles slabs along depth, and {ctx.structure.name or 'this network'} sees one slice at a time; "
+            "mae and tube mask in plane, and networks of volumes predict the order"
+        )
     asked = order.taps or ctx.taps
     # Crops around labels take padding for image, as LWI's release does, so that every slab of a patch is whole.
     volumes = ctx.depths if crops == "uniform" else ()

@@ -29,12 +29,15 @@ def to_channels_first(features: Tensor, level: Level) -> Tensor:
         "NCDHW": (channels, *grid),
         "NDHWC": (*grid, channels),
         "NLC": (grid[0] * grid[1] * grid[2], channels),
+        "NCHW": (channels, *grid[1:]),
     }
     if tuple(features.shape[1:]) != shapes[level.layout]:
         raise ValueError(
             f"level {level.module} gives {tuple(features.shape[1:])}, declared {shapes[level.layout]} "
             f"({level.layout}, {level.axes})"
         )
+    if level.layout == "NCHW":
+        return features.reshape(-1, grid[0], channels, *grid[1:]).transpose(1, 2)
     if level.layout == "NLC":
         features = features.reshape(features.shape[0], *grid, channels)
     features = features if level.layout == "NCDHW" else features.movedim(-1, 1)

@@ -55,8 +55,9 @@ class Shuffle:
 class Mask:
     """Sets ``int(ratio x cells)`` random cells to 0 in the network's input space.
 
-    `tube` draws one in-plane mask and holds it along the whole depth (VideoMAE's tube). One mask serves the whole batch, as in
-    the release, or each sample draws its own.
+    A cell is a cube with the edge `patch`; in patches that are one slice deep it is a square. `tube` draws one in-plane mask and
+    holds it along the whole depth (VideoMAE's tube). One mask serves the whole batch, as in the release, or each sample draws its
+    own.
     """
 
     ratio: float
@@ -72,12 +73,17 @@ class Mask:
         """
         if not 0 < self.ratio < 1:
             raise UsageError(f"mask_ratio must lie between 0 and 1, got {self.ratio}")
-        if self.patch < 1 or any(axis % self.patch for axis in size):
-            common = math.gcd(*size)
+        divided = size[1:] if size[0] == 1 else size
+        if self.patch < 1 or any(axis % self.patch for axis in divided):
+            common = math.gcd(*divided)
             works = ", ".join(str(edge) for edge in range(1, common + 1) if common % edge == 0)
             raise UsageError(f"mask_patch {self.patch} does not divide the patch {size}; these do: {works}")
-        d, h, w = (axis // self.patch for axis in size)
+        d, h, w = (axis // edge for axis, edge in zip(size, self._edges(size), strict=True))
         return d, h, w
+
+    def _edges(self, size: Grid) -> Grid:
+        """Voxels of a cell along D, H and W."""
+        return 1 if size[0] == 1 else self.patch, self.patch, self.patch
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Masks ``(N, C, D, H, W)``; returns the image and ``(N, 1, D, H, W)`` bool, true where masked."""
@@ -88,8 +94,8 @@ class Mask:
         chosen = np.stack(drawn * number if self.scope == "batch" else drawn)
         coarse = torch.from_numpy(chosen).to(image.device)
         mask = coarse[:, None]
-        for axis in (2, 3, 4):
-            mask = mask.repeat_interleave(self.patch, dim=axis)
+        for axis, edge in zip((2, 3, 4), self._edges(size), strict=True):
+            mask = mask.repeat_interleave(edge, dim=axis)
         return image.masked_fill(mask, 0.0), mask
 
     def _draw(self, grid: Grid, rng: np.random.Generator) -> NDArray[np.bool_]:

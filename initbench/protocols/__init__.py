@@ -5,7 +5,7 @@ coarsest axis where one spacing is at least three times the others. It is bound 
 """
 
 from initbench.protocols.backbones import Backbone, BackboneInfo, PatchError, PatchRule, backbone, check_patch, check_variant
-from initbench.protocols.basics import SIZES, Axes, Grid, Layout, NoProgress, Progress, Size, Spacing
+from initbench.protocols.basics import SIZES, Axes, Dimension, Grid, Layout, NoProgress, Progress, Size, Spacing
 from initbench.protocols.datasets import (
     Case,
     Dataset,
@@ -44,6 +44,7 @@ __all__ = [
     "Case",
     "Crops",
     "Dataset",
+    "Dimension",
     "FileLayout",
     "Grid",
     "ImageWeights",

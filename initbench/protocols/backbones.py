@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from initbench.protocols.basics import SIZES, Grid, Size
+from initbench.protocols.basics import SIZES, Dimension, Grid, Size
 from initbench.protocols.structure import structure_of
 
 if TYPE_CHECKING:
@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PatchRule:
-    """Patches that an architecture takes: per axis ``multiple * k + remainder``, and at least `least` ``(D, H, W)``."""
+    """Patches that an architecture takes: per axis ``multiple * k + remainder``, and at least `least` ``(D, H, W)``.
+
+    `depth` is the one depth that it takes, where there is only one: 1 for a network of slices.
+    """
 
     multiple: Grid
     remainder: Grid = (0, 0, 0)
     least: Grid = (1, 1, 1)
+    depth: int | None = None
 
     def at_least(self, patch: Sequence[int]) -> Grid:
-        """The smallest valid patch that holds `patch`."""
+        """The smallest valid patch that holds `patch`; it has the one depth where there is only one."""
         d, h, w = (self._up(axis, max(size, self.least[axis])) for axis, size in enumerate(patch))
-        return d, h, w
+        return self.depth or d, h, w
 
     def at_most(self, patch: Sequence[int]) -> Grid:
         """The largest valid patch inside `patch`, or the smallest there is."""
@@ -33,7 +37,7 @@ class PatchRule:
         d, h, w = (
             max(smallest[axis], size - (size - self.remainder[axis]) % self.multiple[axis]) for axis, size in enumerate(patch)
         )
-        return d, h, w
+        return self.depth or d, h, w
 
     def _up(self, axis: int, size: int) -> int:
         return size + (self.remainder[axis] - size) % self.multiple[axis]
@@ -41,7 +45,8 @@ class PatchRule:
     def __str__(self) -> str:
         plus = f" plus {self.remainder}" if any(self.remainder) else ""
         least = f", at least {self.at_least((1, 1, 1))}" if max(self.least) > 1 else ""
-        return f"a multiple of {self.multiple}{plus} (D, H, W){least}"
+        deep = f" with D = {self.depth}" if self.depth else ""
+        return f"a multiple of {self.multiple}{plus} (D, H, W){least}{deep}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,9 @@ class BackboneInfo:
         variants: published variants; the first is the default.
         patches: per variant, the patches it takes.
         summary: one line for `describe`; a built-in has its line in the catalog.
+        dimension: 3 for a network of volumes, 2 for one that sees one slice at a time. The slices of a volume lie along D, and
+            the unit of a batch is then a slice: the patches have depth 1.
+        most_batch: patches that it takes at a time, None for any number.
     """
 
     paper: str
@@ -62,13 +70,15 @@ class BackboneInfo:
     patches: Mapping[str, PatchRule] = field(default_factory=dict)
     revision: int = 1
     summary: str = ""
+    dimension: Dimension = 3
+    most_batch: int | None = None
 
 
 class Backbone(Protocol):
     """Builds a network whose ``structure`` attribute is a `Structure`.
 
     The network returns logits ``(N, num_classes, D, H, W)``, or under deep supervision, in training and evaluation alike, a
-    list of them, finest first.
+    list of them, finest first. A network of slices takes and returns volumes, too, and treats each slice along D by itself.
     """
 
     def __call__(
@@ -151,7 +161,7 @@ def backbone(info: BackboneInfo) -> Callable[[Callable[..., nn.Module]], Backbon
                 raise ValueError(f"{name} has no size {size!r}; it has {', '.join(SIZES)}")
             patch = check_patch(f"{name} ({chosen})", patch_size, info.patches.get(chosen, PatchRule((1, 1, 1))))
             model = function(in_channels, num_classes, patch, size, chosen, deep_supervision)
-            model.structure = replace(structure_of(model), name=name, variant=chosen)  # type: ignore[assignment]
+            model.structure = replace(structure_of(model), name=name, variant=chosen, dimension=info.dimension)  # type: ignore[assignment]
             return model
 
         functools.update_wrapper(build, function)

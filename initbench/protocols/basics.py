@@ -9,7 +9,8 @@ Grid = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 Size = Literal["tiny", "paper"]
 SIZES: tuple[Size, ...] = ("paper", "tiny")
-Layout = Literal["NCDHW", "NDHWC", "NLC"]
+Layout = Literal["NCDHW", "NDHWC", "NLC", "NCHW"]
+Dimension = Literal[2, 3]
 Axes = Literal["DHW", "WHD"]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from initbench.protocols.basics import Axes, Grid, Layout
+from initbench.protocols.basics import Axes, Dimension, Grid, Layout
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,8 @@ class Level:
         module: dotted name of the submodule whose output is Z_i.
         grid: the level's ``(D, H, W)`` for the patch the network was built for.
         channels: width of Z_i.
-        layout: ``NCDHW``, ``NDHWC``, or ``NLC`` (tokens in row-major order, the last axis fastest).
+        layout: ``NCDHW``, ``NDHWC``, ``NLC`` (tokens in row-major order, the last axis fastest), or ``NCHW`` (the slices of all
+            volumes of the batch, those of a volume one after the other).
         axes: order of the spatial axes in what the hook sees.
     """
 
@@ -155,6 +156,7 @@ class Structure:
         axes: order in which the network sees the spatial axes of its input ``(N, C, D, H, W)``.
         published: how the weights that people publish for it are to be read.
         tokens: its first tokens; None where it has none.
+        dimension: 2 where it sees one slice at a time; set by the decorator, too.
     """
 
     patch_size: Grid
@@ -168,6 +170,7 @@ class Structure:
     axes: Axes = "DHW"
     published: Published = field(default_factory=Published)
     tokens: Tokens | None = None
+    dimension: Dimension = 3
 
 
 def structure_of(model: nn.Module) -> Structure:

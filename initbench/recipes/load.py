@@ -18,14 +18,19 @@ from pydantic import BaseModel, ValidationError
 from initbench import registry, spec
 from initbench.choices import Budget
 from initbench.errors import UsageError, did_you_mean
-from initbench.protocols.basics import SIZES
+from initbench.protocols.basics import SIZES, Dimension
 from initbench.recipes.files import read_recipe_file
 from initbench.recipes.settings import Recipe
 
+_SECTIONS_WITH_BATCH: Final = ("patch", "pretext", "inference")
+SLICED: Final = ("patch.size", *(f"{section}.batch" for section in _SECTIONS_WITH_BATCH))
+"""The settings that `as_slices` changes."""
 _SELECTABLE: Final[Mapping[str, tuple[str, ...]]] = {"size": SIZES, "budget": get_args(Budget)}
 
 
-def load_recipe(name: str, *, size: str, backbone: str, budget: Budget, assignments: Iterable[str] = ()) -> Recipe:
+def load_recipe(
+    name: str, *, size: str, backbone: str, budget: Budget, assignments: Iterable[str] = (), dimension: Dimension = 3
+) -> Recipe:
     """Resolves a recipe.
 
     Args:
@@ -34,19 +39,43 @@ def load_recipe(name: str, *, size: str, backbone: str, budget: Budget, assignme
         backbone: name, matched by overrides.
         budget: matched by overrides.
         assignments: ``section.field=value``, over everything else.
+        dimension: of the backbone; one of slices gets the slices of the patches (`as_slices`).
 
     Raises:
         UsageError: unknown recipe, key or value; says which and what is allowed.
     """
     values: dict[str, Any] = {}
+    assignments = tuple(assignments)
     for layer in layers(name, size=size, backbone=backbone, budget=budget):
         _merge(values, layer.values)
     for assignment in assignments:
         _assign(values, assignment)
     try:
-        return Recipe.model_validate(values)
+        recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"recipe {name}: {_explain(error)}") from None
+    return as_slices(recipe, assignments) if dimension == 2 else recipe
+
+
+def as_slices(recipe: Recipe, assignments: Iterable[str] = ()) -> Recipe:
+    """The recipe of volumes for a network of slices: its patches one slice deep, and as many more of them at a time.
+
+    So a step, a pretext's step and a pass of the sliding window hold as many voxels as those of a network of volumes.
+
+    Args:
+        recipe: with patches of any depth.
+        assignments: ``section.field=value`` that were given by hand; what they set stays.
+    """
+    depth, height, width = recipe.patch.size
+    assigned = {assignment.partition("=")[0].strip() for assignment in assignments}
+    if depth == 1 or assigned & {"patch", "patch.size"}:
+        return recipe
+    changed: dict[str, BaseModel] = {"patch": recipe.patch.model_copy(update={"size": (1, height, width)})}
+    for name in _SECTIONS_WITH_BATCH:
+        section = changed.get(name, getattr(recipe, name))
+        if not assigned & {name, f"{name}.batch"}:
+            changed[name] = section.model_copy(update={"batch": section.batch * depth})
+    return recipe.model_copy(update=changed)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from initbench import registry, spec
+from initbench.catalog import CATALOG
 from initbench.choices import Budget
 from initbench.errors import UsageError
-from initbench.protocols.basics import SIZES
-from initbench.recipes.load import Layer, layers, load_recipe
+from initbench.protocols.basics import SIZES, Dimension
+from initbench.recipes.load import SLICED, Layer, layers, load_recipe
 from initbench.recipes.settings import Recipe
 
 _DOCUMENTATION = ("name", "version", "source")
@@ -96,7 +97,14 @@ def resolve_recipe(selected: Selected) -> Recipe:
         backbone=selected.backbone,
         budget=selected.budget,
         assignments=selected.assignments,
+        dimension=_dimension(selected.backbone),
     )
+
+
+def _dimension(backbone: str) -> Dimension:
+    """2 for a built-in network of slices. What a plug-in is, its code alone says, which is not run to show a recipe."""
+    entry = CATALOG["backbone"].get(backbone)
+    return entry.dimension if entry else 3
 
 
 def settings(selected: Selected) -> list[Setting]:
@@ -108,6 +116,8 @@ def settings(selected: Selected) -> list[Setting]:
     recipe = resolve_recipe(selected)
     found = layers(selected.name, size=selected.size, backbone=selected.backbone, budget=selected.budget)
     places = [(_origin(layer), set(_paths(layer.values))) for layer in found]
+    if _dimension(selected.backbone) == 2:
+        places.append(("as slices of the recipe's patches", set(SLICED)))
     places += [(f"--set {text}", {text.partition("=")[0].strip()}) for text in selected.assignments]
     rows = []
     for name, value in _leaves(recipe):

@@ -96,6 +96,9 @@ class Preprocess(_Section):
             voxel lies on the first voxel of the file, so the field of view is up to one voxel smaller than ours.
         ``nnunet``: nnU-Net v1. Crop, resample by spline `image_order` (labels linearly, class by class), along an axis that is
             coarser than 3 times the finest by repetition alone; then intensities.
+    `plane` (H, W) resizes every slice to that many pixels, whatever its own spacing, as networks of slices are trained;
+    `spacing` is then of D alone. It goes with ``half-pixel``.
+
     `intensity` has two more values, nnU-Net's rules for MR, which go with ``nnunet``: ``zscore`` (each case by its own mean and
     SD) and ``nonzero-zscore`` (each case by mean and SD of its nonzero voxels, holes filled; 0 outside).
     """
@@ -108,6 +111,7 @@ class Preprocess(_Section):
     image_order: int = Field(ge=0, le=3)
     depth_axis: Literal["auto", "x", "y", "z"] = "auto"
     resampling: Annotated[Literal["half-pixel", "monai", "nnunet"], LATER] = "half-pixel"
+    plane: Annotated[tuple[Voxels, Voxels] | None, LATER] = None
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
@@ -117,24 +121,33 @@ class Preprocess(_Section):
             raise ValueError(f"intensity = {self.intensity} goes with resampling = nnunet")
         if self.crop == "nonzero" and self.resampling == "monai":
             raise ValueError("resampling = monai crops to what lies above the window: crop = true or false")
+        if self.plane is not None and self.resampling != "half-pixel":
+            raise ValueError("plane goes with resampling = half-pixel")
         return self
 
 
 class Patch(_Section):
     """Training crops. `foreground` is the share of patches centred on a foreground voxel (pos:neg 1:1 is 0.5).
 
-    `sampling` is ``centres`` (MONAI's RandCropByPosNegLabel: every foreground voxel alike, the others around background) or
-    ``nnunet`` (the last of a batch hold foreground, every class alike, as many as the rounded share; the others lie anywhere).
-    `background` says around which voxels: ``any`` that are not foreground, or those where the image is ``positive`` (MONAI's
-    image_threshold of 0). `per_volume` patches of a batch are cut from one volume.
+    `sampling` is ``centres`` (MONAI's RandCropByPosNegLabel: every foreground voxel alike, the others around background),
+    ``nnunet`` (the last of a batch hold foreground, every class alike, as many as the rounded share; the others lie anywhere), or
+    ``slices`` (every slice of the training volumes alike, the last of a batch among those that hold foreground, as many as the
+    rounded share). `background` says around which voxels: ``any`` that are not foreground, or those where the image is
+    ``positive`` (MONAI's image_threshold of 0). `per_volume` patches of a batch are cut from one volume. `neighbours` on either
+    side of a slice are further channels of it, for networks of slices; at a volume's ends its last slice stands in.
     """
 
     size: Annotated[tuple[Voxels, Voxels, Voxels], AfterValidator(_fits)]
     batch: Count
     foreground: float = Fraction
-    sampling: Annotated[Literal["centres", "nnunet"], LATER] = "centres"
+    sampling: Annotated[Literal["centres", "nnunet", "slices"], LATER] = "centres"
     background: Annotated[Literal["any", "positive"], LATER] = "any"
     per_volume: Annotated[Count, LATER] = 1
+    neighbours: Annotated[int, Field(ge=0, le=16), LATER] = 0
+
+    def channels_of(self, image: int) -> int:
+        """Channels of the network's input: the `image` channels of a slice, and as many for each neighbour that it gets."""
+        return image * (1 + 2 * self.neighbours)
 
 
 class NnUnetAugment(_Section):

@@ -9,6 +9,7 @@ is cut out of the volume, so its corners are real wherever the volume has them, 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -144,7 +145,10 @@ def resample(regions: Tensor, matrix: Numbers, patch: Grid, mode: str) -> Tensor
     half = (np.array(patch) - 1) / 2
     theta = np.zeros((len(matrix), 3, 4), np.float32)
     theta[:, :, :3] = (scale[:, None] * matrix * half)[:, ::-1, ::-1]  # torch counts axes from the last
-    grid = functional.affine_grid(_to(theta, regions), [len(matrix), 1, *patch], align_corners=True)
+    with warnings.catch_warnings():
+        # torch warns of patches of one slice: of where it puts that slice, which `half`, 0 there, makes irrelevant.
+        warnings.filterwarnings("ignore", "Since version 1.3.0, affine_grid behavior has changed for unit-size grids")
+        grid = functional.affine_grid(_to(theta, regions), [len(matrix), 1, *patch], align_corners=True)
     return functional.grid_sample(regions, grid, mode=mode, padding_mode="zeros", align_corners=True)
 
 

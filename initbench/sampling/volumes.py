@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -61,13 +61,37 @@ class Batch:
     label: Tensor
 
 
-def load_volumes(prepared: Prepared, device: torch.device) -> list[Volume]:
-    """Reads the training volumes from the cache, which checks them, onto the device."""
+def load_volumes(prepared: Prepared, device: torch.device, neighbours: int = 0) -> list[Volume]:
+    """Reads the training volumes from the cache, which checks them, onto the device.
+
+    Args:
+        prepared: the data set.
+        device: where batches are cut.
+        neighbours: slices on either side of each that become further channels of it.
+    """
     volumes = []
     for case_id in prepared.split.train:
         case = prepared.case(case_id)
-        volumes.append(make_volume(case.image, case.label, device))
+        volume = make_volume(case.image, case.label, device)
+        volumes.append(replace(volume, image=with_neighbours(volume.image, neighbours)))
     return volumes
+
+
+def with_neighbours(image: Tensor, count: int) -> Tensor:
+    """Gives every slice its neighbours as channels; at the ends of a volume its last slice stands in for those that it lacks.
+
+    Args:
+        image: ``(C, D, H, W)``.
+        count: neighbours on either side.
+
+    Returns:
+        ``(C * (2 * count + 1), D, H, W)``: all channels of the first neighbour, then all of the next, the slice in the middle.
+    """
+    if count == 0:
+        return image
+    own = torch.arange(image.shape[1], device=image.device)
+    shifted = [(own + offset).clamp(0, len(own) - 1) for offset in range(-count, count + 1)]
+    return torch.cat([image.index_select(1, index) for index in shifted])
 
 
 def make_volume(image: NDArray[np.float32], label: NDArray[np.uint8] | None, device: torch.device) -> Volume:
@@ -100,6 +124,23 @@ def cut(volume: Tensor, start: Sequence[int], patch: Grid) -> Tensor:
     target = [slice(low - s, high - s) for (low, high), s in zip(spans, start, strict=True)]
     out[..., target[0], target[1], target[2]] = inside
     return out
+
+
+@dataclass(frozen=True)
+class _Slices:
+    """Slices of several volumes: rows (number of the volume, index along D). `filled` are those that hold foreground."""
+
+    every: NDArray[np.int64]
+    filled: NDArray[np.int64]
+
+    @staticmethod
+    def of(volumes: Sequence[Volume]) -> _Slices:
+        every: list[tuple[int, int]] = []
+        filled: list[tuple[int, int]] = []
+        for number, volume in enumerate(volumes):
+            every += [(number, depth) for depth in range(volume.shape[0])]
+            filled += [(number, depth) for depth in np.flatnonzero(volume.host_label.any(axis=(1, 2))).tolist()]
+        return _Slices(np.array(every, np.int64), np.array(filled, np.int64))
 
 
 class PatchSampler:
@@ -169,8 +210,11 @@ class PatchSampler:
             if n % self._patch.per_volume == 0:
                 index = int(rng.integers(len(self._volumes)))
             volume = self._volumes[index]
-            if self._patch.sampling == "nnunet":
-                start = self._anywhere(rng, volume, holds_foreground=n >= round(count * (1 - self._patch.foreground)))
+            holds_foreground = n >= round(count * (1 - self._patch.foreground))
+            if self._patch.sampling == "slices":
+                volume, start = self._in_a_slice(rng, holds_foreground=holds_foreground)
+            elif self._patch.sampling == "nnunet":
+                start = self._anywhere(rng, volume, holds_foreground=holds_foreground)
             else:
                 start = self._around_a_voxel(rng, index)
             places.append((volume, start))
@@ -191,6 +235,24 @@ class PatchSampler:
             int(rng.integers(n - p + 1)) if n > p else clamp_start(0, p, n)
             for p, n in zip(self._patch.size, volume.shape, strict=True)
         ]
+
+    @functools.cached_property
+    def _slices(self) -> _Slices:
+        """Of all volumes; looked for when a batch is made of slices."""
+        return _Slices.of(self._volumes)
+
+    def _in_a_slice(self, rng: np.random.Generator, *, holds_foreground: bool) -> tuple[Volume, list[int]]:
+        """A volume and the first voxel of a patch: of any slice, or around a foreground voxel of a slice that holds one."""
+        chosen = self._slices.filled if holds_foreground and len(self._slices.filled) else self._slices.every
+        index, depth = (int(i) for i in chosen[int(rng.integers(len(chosen)))])
+        volume = self._volumes[index]
+        rows, columns = np.nonzero(volume.host_label[depth])
+        if holds_foreground and len(rows):
+            voxel = int(rng.integers(len(rows)))
+            return volume, self._start((depth, int(rows[voxel]), int(columns[voxel])), volume)
+        start = self._anywhere(rng, volume, holds_foreground=False)
+        start[0] = clamp_start(depth, self._patch.size[0], volume.shape[0])
+        return volume, start
 
     def _start(self, centre: Sequence[int], volume: Volume) -> list[int]:
         return [clamp_start(c, p, s) for c, p, s in zip(centre, self._patch.size, volume.shape, strict=True)]

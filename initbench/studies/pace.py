@@ -9,7 +9,6 @@ from pathlib import Path
 
 from initbench import seeding
 from initbench.choices import BASELINE
-from initbench.evaluation.evaluate import Evaluator
 from initbench.harness.cell import Cell, resolve_cell
 from initbench.harness.run import Run
 from initbench.runs.costs import Sample
@@ -68,8 +67,7 @@ def _train(cell: Cell) -> tuple[float | None, float]:
     run.first_steps(STEPS)
     # A step's pace does not depend on the weights, nor does a case's: the network as constructed will do.
     model = run.construct().to(run.device)
-    evaluator = Evaluator(model, plain.recipe.patch.size, plain.recipe.inference, plain.precision, run.device)
     case = plain.prepared.case(plain.prepared.split.test[0])
     started = time.perf_counter()
-    evaluator.predict(case)
+    run.evaluator(model).predict(case)
     return watch.pace(), time.perf_counter() - started

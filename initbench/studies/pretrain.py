@@ -167,7 +167,7 @@ def make_card(cell: Cell, run: Run, model: nn.Module) -> dict[str, Any]:
     card = run.card(model) | {
         "initbench": version("initbench"),
         "init_params": cell.identity["init_params"],
-        "in_channels": cell.prepared.channels,
+        "in_channels": cell.in_channels,
         "classes": list(cell.prepared.classes),
         "heads": list(structure.heads),
         "deep_supervision": cell.recipe.loss.deep_supervision,

@@ -7,9 +7,12 @@ import math
 import torch
 from torch import Tensor, nn
 
+from initbench.backbones.dx_net import dx_net
 from initbench.backbones.nnformer import nnformer
+from initbench.backbones.omnia_net import omnia_net
 from initbench.backbones.swin_unetr import swin_unetr
 from initbench.backbones.unet import unet
+from initbench.backbones.unet_2d import unet_2d
 from initbench.backbones.unetr import unetr
 from initbench.backbones.unetrpp import unetrpp
 from initbench.protocols import Backbone, Grid
@@ -20,6 +23,9 @@ BACKBONES: dict[str, Backbone] = {
     "swin_unetr": swin_unetr,
     "unet": unet,
     "nnformer": nnformer,
+    "unet_2d": unet_2d,
+    "omnia_net": omnia_net,
+    "dx_net": dx_net,
 }
 CHANNELS, CLASSES = 2, 5
 

@@ -30,6 +30,7 @@ CASES: list[tuple[str, str, Grid]] = [
     ("nnformer", "synapse", (32, 96, 64)),
     ("nnformer", "acdc", (10, 64, 32)),
     ("nnformer", "tumor", (64, 96, 64)),
+    ("unet_2d", "default", (1, 40, 48)),
 ]
 each_case = pytest.mark.parametrize(("name", "variant", "patch"), CASES, ids=[f"{n}-{v}" for n, v, _ in CASES])
 
@@ -143,7 +144,11 @@ def test_levels_are_what_their_modules_give_and_the_decoder_reads(name: str, var
             [output] = seen
             tokens = math.prod(level.grid)
             grid = level.grid if level.axes == "DHW" else level.grid[::-1]
-            shapes = {"NCDHW": (1, level.channels, *grid), "NLC": (1, tokens, level.channels)}
+            shapes = {
+                "NCDHW": (1, level.channels, *grid),
+                "NLC": (1, tokens, level.channels),
+                "NCHW": (1, level.channels, *grid[1:]),
+            }
             assert output.shape == shapes[level.layout]
             assert (after - before).abs().max() > 1e-3 * before.abs().max(), level.module
 
@@ -155,7 +160,7 @@ def test_heads_are_the_heads(name: str, variant: str, patch: Grid) -> None:
     last = {
         key
         for key, module in model.named_modules()
-        if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)) and module.out_channels == CLASSES
+        if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose3d)) and module.out_channels == CLASSES
     }
     assert {head for key in last for head in heads if key == head or key.startswith(f"{head}.")} == set(heads)
     assert len(last) == len(heads)
@@ -186,7 +191,7 @@ def test_same_seed_same_bits(name: str, variant: str, patch: Grid) -> None:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_the_first_variant_is_the_default(name: str) -> None:
     assert set(info(name).patches) == set(info(name).variants)
-    patch: Grid = (64, 64, 64)
+    patch = info(name).patches[info(name).variants[0]].at_least((64, 64, 64))
     default = BACKBONES[name](in_channels=1, num_classes=2, patch_size=patch, size="tiny").state_dict()
     first = build(name, info(name).variants[0], patch).state_dict()
     assert list(default) == list(first)
@@ -196,7 +201,7 @@ def test_the_first_variant_is_the_default(name: str) -> None:
 def test_a_wrong_patch_names_the_nearest(name: str, variant: str, patch: Grid) -> None:
     rule = info(name).patches[variant]
     d, h, w = rule.at_least((1, 1, 1))
-    d += rule.multiple[0]
+    d += 0 if rule.depth else rule.multiple[0]
     with pytest.raises(PatchError, match="nearest valid") as caught:
         build(name, variant, (d, h, w + 1))
     assert f"{(d, h, w)} or {(d, h, w + rule.multiple[2])}" in str(caught.value)

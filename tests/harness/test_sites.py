@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -154,12 +156,14 @@ def test_every_parameter_of_a_backbone_has_the_role_of_its_layer(case: str) -> N
     for module in model.modules():
         if isinstance(module, nn.Linear):
             expected[id(module.weight)] = ("linear", module.in_features, module.out_features)
-        elif isinstance(module, nn.ConvTranspose3d):
-            assert module.kernel_size == module.stride  # one tap per position
-            expected[id(module.weight)] = ("transposed-conv", module.weight.shape[0], module.weight[0].numel())
-        elif isinstance(module, nn.Conv3d):
+        elif isinstance(module, nn.ConvTranspose2d | nn.ConvTranspose3d):
+            taps = math.prod(module.kernel_size) / math.prod(module.stride)  # per position, on average
+            fan_in = round(module.weight.shape[0] * taps)
+            expected[id(module.weight)] = ("transposed-conv", fan_in, module.weight[0].numel())
+        elif isinstance(module, nn.Conv2d | nn.Conv3d):
             kernel = module.weight[0, 0].numel()
-            expected[id(module.weight)] = ("conv", module.weight[0].numel(), module.weight.shape[0] * kernel)
+            outputs = module.weight.shape[0] // module.groups
+            expected[id(module.weight)] = ("conv", module.weight[0].numel(), outputs * kernel)
     for name, parameter in model.named_parameters():
         site = found[name]
         if id(parameter) in expected:
@@ -215,7 +219,7 @@ def test_random_schemes_leave_finite_weights_and_all_norms_tables_and_scales(cas
     constructed = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     sites = own_table(model)
-    volume = torch.rand(1, 40, 96, 96, generator=torch.Generator().manual_seed(0)).numpy()
+    volume = torch.rand(1, max(40, patch_of(case)[0]), 96, 96, generator=torch.Generator().manual_seed(0)).numpy()
     for init in RANDOM:
         initbench.initialize(model, init, data=[volume], device="cpu", assignments=["pretext.batch=1"])
         drawn = CONVOLUTIONS if init == "he-leaky" else (*CONVOLUTIONS, "linear", "projection")

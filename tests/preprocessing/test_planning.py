@@ -16,7 +16,7 @@ from initbench.errors import DataError
 from initbench.harness.cell import resolve_cell
 from initbench.harness.request import RunRequest
 from initbench.preprocessing.auto_settings import Grids, fill_auto_settings, median_shape, patch_for, read_grids, target_spacing
-from initbench.protocols import Grid, PatchRule, check_patch
+from initbench.protocols import Dimension, Grid, PatchRule, check_patch
 from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import AutoSettings, Recipe
 from initbench.spec import Spec
@@ -39,6 +39,10 @@ SAGITTAL = grids((24, 256, 256), (4.0, 0.9, 0.9))
 KINDS = {"ct": CT, "thick": THICK, "small": SMALL, "sagittal": SAGITTAL}
 
 
+def dimension_of(backbone: str) -> Dimension:
+    return BACKBONES[backbone].dimension
+
+
 def rule_of(backbone: str) -> PatchRule:
     info = registry.find("backbone", Spec(backbone)).target.info
     rule = info.patches[info.variants[0]]
@@ -47,7 +51,9 @@ def rule_of(backbone: str) -> PatchRule:
 
 
 def paper(backbone: str, *assignments: str, name: str = "generic-ct") -> Recipe:
-    return load_recipe(name, size="paper", backbone=backbone, budget="paper", assignments=assignments)
+    return load_recipe(
+        name, size="paper", backbone=backbone, budget="paper", assignments=assignments, dimension=dimension_of(backbone)
+    )
 
 
 def test_spacing_is_the_median() -> None:
@@ -93,9 +99,13 @@ def test_patch_is_valid_and_within_the_voxels(kind: str, backbone: str) -> None:
     size = made.patch.size
     assert check_patch(backbone, size, rule) == size
     assert math.prod(size) <= math.prod(recipe.patch.size)
-    assert all(edge % made.pretext.mask_patch == 0 for edge in size)
+    masked = size[1:] if dimension_of(backbone) == 2 else size
+    assert all(edge % made.pretext.mask_patch == 0 for edge in masked)
     shape = median_shape(found, target_spacing(found))
     for axis, (edge, whole) in enumerate(zip(size, shape, strict=True)):
+        if axis == 0 and rule.depth:
+            assert edge == rule.depth
+            continue
         step = max(rule.multiple[axis], 16 if whole >= 64 else 8 if whole >= 32 else 1)
         assert edge < whole + step or edge == rule.at_least((1, 1, 1))[axis], "no more than the volume, rounded up"
         if edge < whole:

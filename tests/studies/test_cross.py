@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,12 @@ NEVER = {
     ("lwi-as-released", "nnformer"): "LWI released code for unetr and unetrpp, not for nnformer",
     ("lwi-as-released", "unet"): "LWI released code for unetr and unetrpp, not for unet",
     ("zero-residual", "unet"): "unet declares no exits of residual branches",
+    ("zero-residual", "unet-2d"): "unet-2d declares no exits of residual branches",
 }
+for network in ("unet-2d", "omnia-net", "dx-net", "ds-net"):
+    NEVER["lwi-as-released", network] = f"LWI released code for unetr and unetrpp, not for {network}"
+for init, network in product(("order", "lwi", "shuffled(order)", "transfer(lwi, part=encoder)"), ("unet-2d", "omnia-net")):
+    NEVER[init, network] = f"order prediction shuffles slabs along depth, and {network} sees one slice at a time"
 """The pairs that mean nothing, and what is said of them."""
 ASKED = ("uniform", "xavier-uniform", "kaiming-normal", "trunc-normal", "mae", "tube", "order", "lwi")
 """The inits of the cross with which the project began; its backbones are the first four."""

@@ -199,7 +199,7 @@ def failed(checks: list[Check]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in ("unetr", "unet") else pytest.mark.full) for name in BACKBONES]
+    "name", [pytest.param(name, marks=() if name in ("unetr", "unet", "unet-2d") else pytest.mark.full) for name in BACKBONES]
 )
 def test_built_in_backbones_keep_every_promise(name: str) -> None:
     first = subjects(parse(name), patch=PATCHES.get(name))[0]

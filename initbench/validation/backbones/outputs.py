@@ -7,10 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from initbench.protocols import (
-    Grid,
-)
-from initbench.validation.backbones.subject import BATCH, CLASSES, Subject
+from initbench.protocols import Grid, structure_of
+from initbench.validation.backbones.subject import CLASSES, Subject
 from initbench.validation.checks import BrokenPromiseError
 from initbench.validation.wording import no
 
@@ -20,8 +18,27 @@ def check_output(subject: Subject) -> str:
     for channels in subject.channels:
         with torch.no_grad():
             output = subject.build(channels=channels).eval()(subject.image(channels))
-        _logits(output, f"{channels} channels", subject.patch)
-    return f"{(BATCH, CLASSES, *subject.patch)} from {' and '.join(map(str, subject.channels))} channels"
+        _logits(subject, output, f"{channels} channels", subject.patch)
+    return f"{(subject.batch, CLASSES, *subject.patch)} from {' and '.join(map(str, subject.channels))} channels"
+
+
+def check_dimension(subject: Subject) -> str:
+    """A network of slices has patches of one slice, says so of its levels, and gives each slice of a volume its own output."""
+    info = subject.info
+    if info.dimension == 3:
+        return f"volumes, {info.most_batch} patch at a time" if info.most_batch else "volumes"
+    deep = [variant for variant, rule in info.patches.items() if rule.depth != 1]
+    no(deep, "a patch of slices is PatchRule(..., depth=1), and is not in variant")
+    model = subject.build().eval()
+    levels = structure_of(model).levels
+    no([level.module for level in levels if level.layout != "NCHW"], "the layout of a level of slices is NCHW, and is not of")
+    slices = subject.image().transpose(0, 2)  # (1, C, slices, H, W)
+    with torch.no_grad():
+        together = model(slices)
+        alone = torch.cat([model(slices[:, :, index : index + 1]) for index in range(slices.shape[2])], dim=2)
+    if together.shape != alone.shape or not torch.allclose(together, alone, rtol=1e-4, atol=1e-5):
+        raise BrokenPromiseError("the slices of a volume do not get the output that each gets alone: see slice_by_slice")
+    return "slices along D; the unit of a batch is a slice"
 
 
 def check_deep_supervision(subject: Subject) -> str:
@@ -37,10 +54,10 @@ def check_deep_supervision(subject: Subject) -> str:
         raise BrokenPromiseError(
             f"gives {type(outputs).__name__} in evaluation, {type(in_training).__name__} in training, not list"
         )
-    _logits(outputs[0], "the first output", subject.patch)
+    _logits(subject, outputs[0], "the first output", subject.patch)
     grids = [tuple(output.shape[2:]) for output in outputs]
     for output, finer in zip(outputs[1:], grids, strict=False):
-        _logits(output, "a coarser output")
+        _logits(subject, output, "a coarser output")
         if any(size > before for size, before in zip(output.shape[2:], finer, strict=True)):
             raise BrokenPromiseError(f"outputs are not finest first: {grids}")
     if not torch.allclose(outputs[0], expected, rtol=1e-4, atol=1e-5):
@@ -48,11 +65,11 @@ def check_deep_supervision(subject: Subject) -> str:
     return f"{len(outputs)} of {', '.join(map(str, grids))}"
 
 
-def _logits(output: Any, what: str, grid: Grid | None = None) -> None:
+def _logits(subject: Subject, output: Any, what: str, grid: Grid | None = None) -> None:
     """Raises: no finite logits, or not on `grid`."""
     if not isinstance(output, Tensor):
         raise BrokenPromiseError(f"{what}: gives {type(output).__name__}, not a tensor")
-    expected = (BATCH, CLASSES, *(grid or output.shape[2:]))
+    expected = (subject.batch, CLASSES, *(grid or output.shape[2:]))
     if tuple(output.shape) != expected or output.ndim != 5:
         raise BrokenPromiseError(f"{what}: gives {tuple(output.shape)}, not {expected}")
     if not bool(output.isfinite().all()):

@@ -57,6 +57,11 @@ class Subject:
         return self.component.info
 
     @property
+    def batch(self) -> int:
+        """Patches of a batch: `BATCH`, or as many as it takes at a time."""
+        return min(BATCH, self.info.most_batch or BATCH)
+
+    @property
     def is_declared(self) -> bool:
         """Whether its author declares anything."""
         return isinstance(self.component.declared, BackboneInfo)
@@ -89,7 +94,7 @@ class Subject:
 
     def image(self, channels: int | None = None) -> Tensor:
         """Noise ``(N, C, D, H, W)``."""
-        shape = (BATCH, channels or self.channels[0], *self.patch)
+        shape = (self.batch, channels or self.channels[0], *self.patch)
         return torch.randn(shape, generator=seeding.torch_generator(0, "augment", "image"))
 
 

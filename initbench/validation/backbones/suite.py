@@ -16,7 +16,7 @@ from initbench.validation.backbones.construction import (
     check_unknown_variant,
     check_wrong_patch,
 )
-from initbench.validation.backbones.outputs import check_deep_supervision, check_output
+from initbench.validation.backbones.outputs import check_deep_supervision, check_dimension, check_output
 from initbench.validation.backbones.structure import check_heads, check_levels, check_sites, check_tokens
 from initbench.validation.backbones.subject import Subject
 from initbench.validation.backbones.training import (
@@ -36,6 +36,7 @@ WITHOUT_NETWORK: dict[str, Callable[[Subject], str]] = {
 }
 WITH_NETWORK: dict[str, Callable[[Subject], str]] = {
     "output": check_output,
+    "dimension": check_dimension,
     "deep supervision": check_deep_supervision,
     "gradients": check_gradients,
     "unused": check_unused,

@@ -17,7 +17,7 @@ from initbench.protocols import (
 )
 from initbench.training.precision import Precision, autocast
 from initbench.validation.backbones.construction import global_generators
-from initbench.validation.backbones.subject import BATCH, Subject
+from initbench.validation.backbones.subject import Subject
 from initbench.validation.checks import BrokenPromiseError
 from initbench.validation.wording import digests, listed, no
 
@@ -159,5 +159,5 @@ def check_time(subject: Subject) -> str:
 
 def check_memory(subject: Subject) -> str:
     """A copy on the meta device runs: every run estimates its memory with one before it starts."""
-    needed = estimate_bytes(subject.build(deep=True), subject.channels[0], subject.patch, BATCH, "float32")
+    needed = estimate_bytes(subject.build(deep=True), subject.channels[0], subject.patch, subject.batch, "float32")
     return f"a step needs about {needed / 2**20:.0f} MiB"

@@ -1,0 +1,277 @@
+"""An EfficientNet as the encoder of a U-Net, in two or three dimensions: what Omnia-Net, DS-Net and DX-Net have in common.
+
+The encoder is timm's EfficientNet under the key names of the release. In three dimensions every layer of timm's is replaced by
+its counterpart for volumes, with kernels and strides that are the same along all axes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from initbench.protocols import Dimension, Grid, Level, Size
+
+STRIDE = 32
+STAGES = 7
+TAPS = (1, 2, 4, 6)
+"""Stages whose outputs the decoder reads, besides the stem's: the last ones at strides 4, 8, 16 and 32."""
+DROP_PATH = 0.4
+BLOCKS = [
+    ["ds_r1_k3_s1_e1_c16_se0.25"],
+    ["ir_r2_k3_s2_e6_c24_se0.25"],
+    ["ir_r2_k5_s2_e6_c40_se0.25"],
+    ["ir_r3_k3_s2_e6_c80_se0.25"],
+    ["ir_r3_k5_s1_e6_c112_se0.25"],
+    ["ir_r4_k5_s2_e6_c192_se0.25"],
+    ["ir_r1_k3_s1_e6_c320_se0.25"],
+]
+"""EfficientNet's stages in timm's notation: kind, repeats, kernel, stride, expansion, channels, squeeze and excitation."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """By how much an EfficientNet is wider and deeper than B0."""
+
+    width: float
+    depth: float
+
+
+SCALINGS = {"b0": Scaling(1.0, 1.0), "b4": Scaling(1.4, 1.8)}
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Widths of one size of the networks.
+
+    Attributes:
+        encoder: factor on the channels of the EfficientNet.
+        stem: channels at full resolution, in front of the encoder.
+        decoder: channels of the five decoder stages, deep to shallow.
+    """
+
+    encoder: float
+    stem: int
+    decoder: tuple[int, int, int, int, int]
+
+
+WIDTHS: dict[Size, Widths] = {
+    "paper": Widths(1.0, 16, (256, 128, 64, 32, 16)),
+    "tiny": Widths(0.25, 8, (64, 32, 16, 8, 8)),
+}
+
+
+class Encoder(nn.Module):
+    """An EfficientNet without its classifier, under the release's names, with torch's own initialization.
+
+    It keeps the last two layers in front of the classifier, as the release does, and never uses them.
+    """
+
+    def __init__(self, in_channels: int, scaling: Scaling, factor: float, dimension: Dimension = 2) -> None:
+        super().__init__()
+        network = _efficientnet(in_channels, scaling, factor)
+        if dimension == 3:
+            _deepen(network)
+        self.conv1 = network.conv_stem
+        self.bnorm1 = network.bn1
+        for stage in range(STAGES):
+            setattr(self, f"enc{stage}", network.blocks[stage])
+        self.conv_head = network.conv_head
+        self.norm_head = network.bn2
+        for module in self.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of what the forward pass returns."""
+        return self.conv1.out_channels, *(self._last_norm(stage).num_features for stage in TAPS)
+
+    def _last_norm(self, stage: int) -> nn.BatchNorm2d | nn.BatchNorm3d:
+        norm: nn.BatchNorm2d | nn.BatchNorm3d = self.get_submodule(f"enc{stage}")[-1].bn3  # type: ignore[index]
+        return norm
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """The activation of the stem and the outputs of the stages in `TAPS`, at strides 2 to 32."""
+        features = self.bnorm1(self.conv1(image))  # timm's norm applies the activation, too
+        found = [features]
+        for stage in range(STAGES):
+            features = self.get_submodule(f"enc{stage}")(features)
+            if stage in TAPS:
+                found.append(features)
+        return found
+
+
+def _efficientnet(in_channels: int, scaling: Scaling, factor: float) -> Any:
+    """An EfficientNet of timm's; its batch norms have epsilon 1e-5, its padding is symmetric, as in weights that timm trained."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of something that timm imports
+        from timm.models.efficientnet import EfficientNet, decode_arch_def, round_channels
+    rounded = partial(round_channels, multiplier=scaling.width * factor)
+    return EfficientNet(
+        block_args=decode_arch_def(BLOCKS, scaling.depth),
+        num_features=rounded(1280),
+        in_chans=in_channels,
+        round_chs_fn=rounded,
+        act_layer=nn.SiLU,
+        drop_path_rate=DROP_PATH,
+    )
+
+
+class _NormAct(nn.BatchNorm3d):
+    """timm's batch norm with its activation, for volumes."""
+
+    def __init__(self, channels: int, act: nn.Module) -> None:
+        super().__init__(channels)
+        self.act = act
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalizes, then activates."""
+        activated: Tensor = self.act(super().forward(input))
+        return activated
+
+
+class _SqueezeExcite(nn.Module):
+    """timm's squeeze and excitation, for volumes: the mean is over D, H and W."""
+
+    def __init__(self, reduce: nn.Module, expand: nn.Module) -> None:
+        super().__init__()
+        self.conv_reduce = reduce
+        self.act1 = nn.SiLU()
+        self.conv_expand = expand
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Weighs the channels by what the whole volume holds."""
+        pooled = features.mean((2, 3, 4), keepdim=True)
+        gate: Tensor = self.conv_expand(self.act1(self.conv_reduce(pooled)))
+        return features * gate.sigmoid()
+
+
+def _deepen(module: nn.Module) -> None:
+    """Replaces the 2D layers inside a module of timm's by layers for volumes, in place."""
+    from timm.layers import BatchNormAct2d
+    from timm.models._efficientnet_blocks import SqueezeExcite
+
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.Conv2d):
+            setattr(module, name, _convolution_3d(child))
+        elif isinstance(child, BatchNormAct2d):
+            setattr(module, name, _NormAct(child.num_features, child.act))
+        elif isinstance(child, SqueezeExcite):
+            setattr(module, name, _SqueezeExcite(_convolution_3d(child.conv_reduce), _convolution_3d(child.conv_expand)))
+        else:
+            _deepen(child)
+
+
+def _convolution_3d(flat: nn.Conv2d) -> nn.Conv3d:
+    """A convolution with a cube for the square of another; both have the same edge, stride and padding along all axes."""
+    return nn.Conv3d(
+        flat.in_channels,
+        flat.out_channels,
+        flat.kernel_size[0],
+        flat.stride[0],
+        int(flat.padding[0]),
+        groups=flat.groups,
+        bias=flat.bias is not None,
+    )
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers of a decoder in two or three dimensions, and what goes before a skip: an upsampling or a convolution."""
+
+    conv: type[nn.Conv2d] | type[nn.Conv3d]
+    norm: type[nn.BatchNorm2d] | type[nn.BatchNorm3d]
+    act: type[nn.ReLU] | type[nn.SiLU]
+    transposed: type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d] | None
+
+
+class ConvNormAct(nn.Module):
+    """A convolution with kernel 3 and no bias, a batch norm and an activation."""
+
+    def __init__(self, inputs: int, outputs: int, layers: Layers) -> None:
+        super().__init__()
+        self.conv = layers.conv(inputs, outputs, 3, padding=1, bias=False)
+        self.norm = layers.norm(outputs)
+        self.act = layers.act(inplace=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Keeps the grid."""
+        activated: Tensor = self.act(self.norm(self.conv(features)))
+        return activated
+
+
+class DecoderStage(nn.Module):
+    """Doubles the grid, appends a skip and convolves twice."""
+
+    def __init__(self, inputs: int, skip: int, outputs: int, layers: Layers) -> None:
+        super().__init__()
+        self.conv1 = ConvNormAct(inputs + skip, outputs, layers)
+        self.conv2 = ConvNormAct(outputs, outputs, layers)
+        # Last of the three, as in the state dict of the release.
+        self.trans = nn.Upsample(scale_factor=2) if layers.transposed is None else layers.transposed(inputs, inputs, 2, 2)
+
+    def forward(self, features: Tensor, skip: Tensor | None = None) -> Tensor:
+        """`skip` has twice the grid of `features`."""
+        raised = self.trans(features)
+        if skip is not None:
+            raised = torch.cat([raised, skip], dim=1)
+        convolved: Tensor = self.conv2(self.conv1(raised))
+        return convolved
+
+
+def decoder_stages(encoder: Sequence[int], stem: int, decoder: Sequence[int], layers: Layers) -> list[DecoderStage]:
+    """The five stages, deep to shallow.
+
+    Args:
+        encoder: channels of the encoder's outputs, shallow to deep.
+        stem: channels of the skip at full resolution, 0 for none.
+        decoder: channels of the stages.
+        layers: of which they are made.
+    """
+    inputs = (encoder[-1], *decoder)
+    skips = (*reversed(encoder[:-1]), stem)
+    return [DecoderStage(*widths, layers) for widths in zip(inputs[:-1], skips, decoder, strict=True)]
+
+
+def levels(patch: Grid, stem: int, encoder: Sequence[int], dimension: Dimension) -> tuple[Level, ...]:
+    """The levels of a stem at full resolution and the encoder behind it.
+
+    Args:
+        patch: (D, H, W) in voxels.
+        stem: channels at full resolution.
+        encoder: channels of the encoder's outputs, shallow to deep.
+        dimension: of the layers; those of slices leave the depth as it is.
+    """
+    names = ("act", "encoder.bnorm1", *(f"encoder.enc{stage}" for stage in TAPS))
+    found = []
+    for order, (name, width) in enumerate(zip(names, (stem, *encoder), strict=True)):
+        stride = 2**order
+        height, length = patch[1] // stride, patch[2] // stride
+        if dimension == 2:
+            found.append(Level(name, (patch[0], height, length), width, "NCHW"))
+        else:
+            found.append(Level(name, (patch[0] // stride, height, length), width))
+    return tuple(found)
+
+
+def unused(model: nn.Module) -> tuple[str, ...]:
+    """The layers in front of the classifier that the release builds and does not use."""
+    idle = ("conv_head", "norm_head")
+    return tuple(name for name, _ in model.named_parameters() if name.split(".")[-2] in idle)
+
+
+def residual_exits(model: nn.Module) -> tuple[str, ...]:
+    """Scale and shift of the norm that the branch of every residual block of the encoder ends in."""
+    exits: list[str] = []
+    for name, module in model.named_modules():
+        if getattr(module, "has_skip", False):
+            last = "bn3" if hasattr(module, "bn3") else "bn2"
+            exits += [f"{name}.{last}.weight", f"{name}.{last}.bias"]
+    return tuple(exits)

@@ -1,0 +1,75 @@
+"""DX-Net: Omnia-Net b0 with every layer made for volumes, so that weights of images can be expanded into it.
+
+Paper: Messaoudi et al., "Cross-dimensional transfer learning in medical image segmentation with deep learning", Medical Image
+Analysis 2023, arXiv:2307.15872.
+Source: hic-messaoudi/Cross-dimensional-transfer-learning-in-medical-image-segmentation-with-deep-learning@f88f8cc,
+Models/BraTS/DX-Net, written anew from a description; the encoder is timm's EfficientNet (called) with layers for volumes.
+Licence: Apache-2.0.
+
+What differs from the source:
+
+- The first convolution takes as many channels as the image has. In the release it takes one, whatever is asked for.
+- Under deep supervision the result is a list of one: DX-Net has no auxiliary outputs.
+- `tiny` narrows the widths only.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from initbench.backbones import _efficient_unet as parts
+from initbench.protocols import BackboneInfo, Grid, ImageWeights, PatchRule, Published, Size, Structure, backbone
+
+LAYERS = parts.Layers(nn.Conv3d, nn.BatchNorm3d, nn.SiLU, nn.ConvTranspose3d)
+
+
+class DXNet(nn.Module):
+    """The network of one size, with its structure."""
+
+    def __init__(self, in_channels: int, num_classes: int, patch: Grid, widths: parts.Widths, *, as_list: bool) -> None:
+        super().__init__()
+        self.as_list = as_list
+        self.conv = nn.Conv3d(in_channels, widths.stem, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm3d(widths.stem)
+        self.act = nn.SiLU(inplace=True)
+        self.encoder = parts.Encoder(widths.stem, parts.SCALINGS["b0"], widths.encoder, dimension=3)
+        stages = parts.decoder_stages(self.encoder.widths, widths.stem, widths.decoder, LAYERS)
+        self.decoder1, self.decoder2, self.decoder3, self.decoder4, self.decoder5 = stages
+        self.last = nn.Conv3d(widths.decoder[-1], num_classes, 3, padding=1)
+        self.structure = Structure(
+            patch_size=patch,
+            levels=parts.levels(patch, widths.stem, self.encoder.widths, dimension=3),
+            heads=("last",),
+            unused=parts.unused(self),
+            residual_exits=parts.residual_exits(self),
+            published=Published(images=ImageWeights(stems=("conv",))),
+        )
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        """Logits ``(N, K, D, H, W)``."""
+        full = self.act(self.norm(self.conv(image)))
+        half, quarter, eighth, sixteenth, deepest = self.encoder(full)
+        features = self.decoder1(deepest, sixteenth)
+        features = self.decoder2(features, eighth)
+        features = self.decoder3(features, quarter)
+        features = self.decoder4(features, half)
+        logits: Tensor = self.last(self.decoder5(features, full))
+        return [logits] if self.as_list else logits
+
+
+@backbone(
+    BackboneInfo(
+        paper="arXiv:2307.15872",
+        source="hic-messaoudi/Cross-dimensional-transfer-learning-in-medical-image-segmentation-with-deep-learning"
+        ":Models/BraTS/DX-Net@f88f8cc",
+        licence="Apache-2.0",
+        patches={"default": PatchRule((parts.STRIDE, parts.STRIDE, parts.STRIDE))},
+    )
+)
+def dx_net(in_channels: int, num_classes: int, patch_size: Grid, size: Size, variant: str, deep_supervision: bool) -> nn.Module:
+    """Builds DX-Net; see `initbench.protocols.Backbone`.
+
+    Raises:
+        PatchError: a size of the patch is no multiple of 32.
+    """
+    return DXNet(in_channels, num_classes, patch_size, parts.WIDTHS[size], as_list=deep_supervision)
