@@ -236,7 +236,9 @@ def test_slices_and_volumes_stand_on_one_page(data: Path, tmp_path: Path, capsys
     cases = [[case for case, _ in read_cases(folder)[0]] for folder in folders]
     assert cases[0] == cases[1] == cases[2]
     assert all(record_of(folder)["hd95_mm_per_class"] for folder in folders)
-    main(["leaderboard", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main(["leaderboard", "--out", str(tmp_path)])
+    assert ended.value.code == 0
     printed = capsys.readouterr().out
     assert "unet-2d" in printed
     assert "light" in printed
