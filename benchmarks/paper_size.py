@@ -1,4 +1,4 @@
-"""Step time and peak memory of every backbone at paper size and its published crop, batch 1: ``make bench-paper``.
+"""Step time and peak memory of every backbone at paper size and its published crop, or one of ours, batch 1: ``make bench-paper``.
 
 One process per network, so that a peak belongs to it alone. Prints the table of BACKBONES.md.
 """
@@ -25,7 +25,7 @@ from initbench.training.losses import supervised_loss
 from initbench.training.precision import autocast
 
 Network = tuple[str, str, int, int, Grid]
-# (backbone, variant, input channels, classes, crop), as published.
+# (backbone, variant, input channels, classes, crop), as published; the last five crops are ours, their papers fix none.
 NETWORKS: list[Network] = [
     ("unetr", "perceptron", 1, 14, (96, 96, 96)),
     ("swin-unetr", "default", 1, 14, (96, 96, 96)),
@@ -37,6 +37,11 @@ NETWORKS: list[Network] = [
     ("nnformer", "acdc", 1, 4, (14, 160, 160)),
     ("nnformer", "tumor", 4, 4, (128, 128, 128)),
     ("unet", "default", 1, 14, (128, 128, 128)),
+    ("unet-2d", "default", 1, 14, (1, 512, 512)),
+    ("omnia-net", "b0", 1, 4, (1, 256, 256)),
+    ("omnia-net", "b4", 1, 5, (1, 256, 256)),
+    ("dx-net", "default", 1, 5, (128, 128, 128)),
+    ("ds-net", "default", 4, 3, (128, 128, 128)),
 ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from initbench import registry
 from initbench.catalog import BACKBONES
 from initbench.cli.app import main
 from initbench.errors import UsageError
@@ -17,9 +18,10 @@ from initbench.protocols import Grid, PatchRule
 from initbench.spec import parse
 from initbench.validation.backbones import suite
 from initbench.validation.backbones import training as module
+from initbench.validation.backbones.outputs import check_dimension
 from initbench.validation.backbones.subject import Subject, default_patch, subjects
 from initbench.validation.backbones.suite import validate
-from initbench.validation.checks import Check
+from initbench.validation.checks import BrokenPromiseError, Check
 
 # The windows of this one make every check of the default patch take three times as long.
 PATCHES: dict[str, Grid] = {"swin-unetr": (32, 64, 32)}
@@ -224,6 +226,61 @@ def test_a_broken_promise_fails_its_check_alone(tmp_path: Path, case: str) -> No
     for name, text in expected.items():
         assert re.search(text, found[name]), found[name]
         assert "\n" not in found[name]
+
+
+SLICES = '''
+"""Sees slices, and says so."""
+
+from torch import nn
+
+from initbench.backbones.slices import slice_by_slice
+from initbench.protocols import BackboneInfo, Level, PatchRule, Structure, backbone
+
+INFO = BackboneInfo(
+    "none", "tests", "Apache-2.0", patches={"default": PatchRule((1, 4, 4), depth=1)}, dimension=2
+)
+
+
+class Flat(nn.Module):
+    def __init__(self, channels, classes, patch):
+        super().__init__()
+        self.stem = nn.Conv2d(channels, 6, 3, padding=1)
+        self.out = nn.Conv2d(6, classes, 1)
+        self.structure = Structure(patch, (Level("stem", patch, 6, "NCHW"),), ("out",))
+
+    def forward(self, x):
+        return slice_by_slice(lambda slices: self.out(self.stem(slices).tanh()), x)
+
+
+@backbone(INFO)
+def toy(in_channels, num_classes, patch_size, size, variant, deep_supervision):
+    return Flat(in_channels, num_classes, patch_size)
+'''
+NOT_OF_SLICES = {
+    "no depth": ({", depth=1": ""}, "a patch of slices is .*depth=1.*: default"),
+    "layout": ({', "NCHW"': ""}, "the layout of a level of slices is NCHW, and is not of: stem"),
+    "neighbours": ({"self.out(self.stem(slices).tanh()), x": "self.out(self.stem(slices).tanh()), x + x.mean(2, True)"}, "alone"),
+}
+
+
+def test_a_network_of_slices_says_what_it_sees(tmp_path: Path) -> None:
+    assert "slices along D" in check_dimension(subject(tmp_path, SLICES))
+
+
+@pytest.mark.parametrize("case", NOT_OF_SLICES)
+def test_what_is_no_network_of_slices_is_told(tmp_path: Path, case: str) -> None:
+    changes, said = NOT_OF_SLICES[case]
+    source = SLICES
+    for old, new in changes.items():
+        assert old in source
+        source = source.replace(old, new)
+    with pytest.raises(BrokenPromiseError, match=said):
+        check_dimension(subject(tmp_path, source))
+
+
+def test_the_catalog_says_what_a_backbone_sees() -> None:
+    for name, entry in BACKBONES.items():
+        assert registry.find("backbone", parse(name)).target.info.dimension == entry.dimension
 
 
 def test_a_network_without_structure_is_not_checked_further(tmp_path: Path) -> None:
