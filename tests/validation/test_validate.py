@@ -368,11 +368,11 @@ def test_the_command_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert code == 0
     assert "patch (8, 12, 16)" in out
     assert "(2, 5, 8, 12, 16) from 3 channels" in " ".join(out.split())
-    assert "all 18 checks passed" in out
+    assert "all 19 checks passed" in out
     subject(tmp_path, TOY.replace('("out", "aux")', '("aux",)'))
     code, out, _ = command(capsys, file)
     assert code == 1
-    assert "1 of 18 checks failed" in out
+    assert "1 of 19 checks failed" in out
     assert re.search(r"heads +FAILED +with zeros in all heads", out)
 
 
