@@ -1,4 +1,4 @@
-"""Step time and peak memory of every backbone at paper size and its published crop, or one of ours, batch 1: ``make bench-paper``.
+"""Step time and peak memory of every backbone at paper size, batch 1, at its published crop or at ours: ``make bench-paper``.
 
 One process per network, so that a peak belongs to it alone. Prints the table of BACKBONES.md.
 """

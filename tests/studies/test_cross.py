@@ -41,7 +41,7 @@ NEVER = {
 }
 for network in ("unet-2d", "omnia-net", "dx-net", "ds-net"):
     NEVER["lwi-as-released", network] = f"LWI released code for unetr and unetrpp, not for {network}"
-for init, network in product(("order", "lwi", "shuffled(order)", "transfer(lwi, part=encoder)"), ("unet-2d", "omnia-net")):
+for init, network in product(("order", "lwi", "shuffled(order)", "transfer(lwi, part='encoder')"), ("unet-2d", "omnia-net")):
     NEVER[init, network] = f"order prediction shuffles slabs along depth, and {network} sees one slice at a time"
 """The pairs that mean nothing, and what is said of them."""
 ASKED = ("uniform", "xavier-uniform", "kaiming-normal", "trunc-normal", "mae", "tube", "order", "lwi")
