@@ -20,7 +20,6 @@ from initbench.protocols import (
     PLAIN_UNITS,
     BackboneInfo,
     Dataset,
-    Dimension,
     InitializerInfo,
     PatchRule,
     Progress,
@@ -32,7 +31,7 @@ from initbench.protocols import (
     splits_of,
 )
 from initbench.recipes.files import default_name
-from initbench.recipes.load import load_recipe
+from initbench.recipes.load import as_slices, load_recipe
 from initbench.recipes.settings import AutoSettings, Recipe
 from initbench.registry import Component
 from initbench.spec import Spec
@@ -193,21 +192,26 @@ def choose(request: RunRequest, progress: Progress | None = None) -> Choices:
     """
     dataset, reader = open_dataset(request.dataset.name, request.data_root), _reader(request.dataset)
     backbone = registry.find("backbone", request.backbone)
-    recipe = _recipe(dataset, request, backbone.info.dimension)
-    variant = _variant(backbone, recipe)
+    recipe = _recipe(dataset, request)
+    variant = _variant(backbone, _for_dimension(recipe, backbone.info, request))
     chosen = Choices(dataset, reader, _split(dataset, request), backbone, variant, recipe)
-    return replace(chosen, recipe=_planned(chosen, request.assignments, progress))
+    planned = _planned(chosen, request.assignments, progress)
+    return replace(chosen, recipe=_for_dimension(planned, backbone.info, request))
 
 
-def _recipe(dataset: Dataset, request: RunRequest, dimension: Dimension = 3) -> Recipe:
-    """The recipe that is asked for, or the data set's own, with the settings that are laid over it, for slices or volumes."""
+def _for_dimension(recipe: Recipe, info: BackboneInfo, request: RunRequest) -> Recipe:
+    """The recipe as it is, or its slices for a network of slices."""
+    return as_slices(recipe, request.assignments) if info.dimension == 2 else recipe
+
+
+def _recipe(dataset: Dataset, request: RunRequest) -> Recipe:
+    """The recipe that is asked for, or the data set's own, with the settings that are laid over it."""
     return load_recipe(
         request.recipe or default_name(dataset.name, dataset.modality),
         size=request.size,
         backbone=request.backbone.name,
         budget=request.budget,
         assignments=request.assignments,
-        dimension=dimension,
     )
 
 
@@ -385,13 +389,19 @@ def _planned(chosen: Choices, assignments: Sequence[str], progress: Progress | N
     if recipe.plan == AutoSettings():
         return recipe
     grids = read_grids(chosen.dataset, train, case_digests(chosen.dataset, train, chosen.reader), progress, chosen.reader)
-    rule = patch_rule(chosen.backbone.info, chosen.variant)
+    rule = planning_rule(chosen.backbone.info, chosen.variant)
     return fill_auto_settings(recipe, grids, rule, (assignment.partition("=")[0].strip() for assignment in assignments))
 
 
 def patch_rule(info: BackboneInfo, variant: str | None = None) -> PatchRule:
     """Which patches a network takes, its first variant by default; any where it does not say."""
     return info.patches.get(variant or info.variants[0], PatchRule((1, 1, 1)))
+
+
+def planning_rule(info: BackboneInfo, variant: str | None = None) -> PatchRule:
+    """Which patches a plan may choose: those that the network takes, and for a network of slices volumes of such slices."""
+    rule = patch_rule(info, variant)
+    return replace(rule, depth=None) if info.dimension == 2 else rule
 
 
 def _variant(backbone: Component[BackboneInfo], recipe: Recipe) -> str:

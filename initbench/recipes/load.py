@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from initbench import registry, spec
 from initbench.choices import Budget
 from initbench.errors import UsageError, did_you_mean
-from initbench.protocols.basics import SIZES, Dimension
+from initbench.protocols.basics import SIZES
 from initbench.recipes.files import read_recipe_file
 from initbench.recipes.settings import Recipe
 
@@ -28,9 +28,7 @@ SLICED: Final = ("patch.size", *(f"{section}.batch" for section in _SECTIONS_WIT
 _SELECTABLE: Final[Mapping[str, tuple[str, ...]]] = {"size": SIZES, "budget": get_args(Budget)}
 
 
-def load_recipe(
-    name: str, *, size: str, backbone: str, budget: Budget, assignments: Iterable[str] = (), dimension: Dimension = 3
-) -> Recipe:
+def load_recipe(name: str, *, size: str, backbone: str, budget: Budget, assignments: Iterable[str] = ()) -> Recipe:
     """Resolves a recipe.
 
     Args:
@@ -39,22 +37,19 @@ def load_recipe(
         backbone: name, matched by overrides.
         budget: matched by overrides.
         assignments: ``section.field=value``, over everything else.
-        dimension: of the backbone; one of slices gets the slices of the patches (`as_slices`).
 
     Raises:
         UsageError: unknown recipe, key or value; says which and what is allowed.
     """
     values: dict[str, Any] = {}
-    assignments = tuple(assignments)
     for layer in layers(name, size=size, backbone=backbone, budget=budget):
         _merge(values, layer.values)
     for assignment in assignments:
         _assign(values, assignment)
     try:
-        recipe = Recipe.model_validate(values)
+        return Recipe.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"recipe {name}: {_explain(error)}") from None
-    return as_slices(recipe, assignments) if dimension == 2 else recipe
 
 
 def as_slices(recipe: Recipe, assignments: Iterable[str] = ()) -> Recipe:

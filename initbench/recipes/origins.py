@@ -12,8 +12,8 @@ from initbench import registry, spec
 from initbench.catalog import CATALOG
 from initbench.choices import Budget
 from initbench.errors import UsageError
-from initbench.protocols.basics import SIZES, Dimension
-from initbench.recipes.load import SLICED, Layer, layers, load_recipe
+from initbench.protocols.basics import SIZES
+from initbench.recipes.load import SLICED, Layer, as_slices, layers, load_recipe
 from initbench.recipes.settings import Recipe
 
 _DOCUMENTATION = ("name", "version", "source")
@@ -86,25 +86,25 @@ def _backbone(written: Any) -> str:
 
 
 def resolve_recipe(selected: Selected) -> Recipe:
-    """The recipe itself.
+    """The recipe itself; for a network of slices the slices of its patches.
 
     Raises:
         UsageError: there is none, or a value in it is wrong.
     """
-    return load_recipe(
+    recipe = load_recipe(
         selected.name,
         size=selected.size,
         backbone=selected.backbone,
         budget=selected.budget,
         assignments=selected.assignments,
-        dimension=_dimension(selected.backbone),
     )
+    return as_slices(recipe, selected.assignments) if _is_of_slices(selected.backbone) else recipe
 
 
-def _dimension(backbone: str) -> Dimension:
-    """2 for a built-in network of slices. What a plug-in is, its code alone says, which is not run to show a recipe."""
+def _is_of_slices(backbone: str) -> bool:
+    """Whether a built-in network sees slices. What a plug-in sees, its code alone says, which is not run to show a recipe."""
     entry = CATALOG["backbone"].get(backbone)
-    return entry.dimension if entry else 3
+    return entry is not None and entry.dimension == 2
 
 
 def settings(selected: Selected) -> list[Setting]:
@@ -116,7 +116,7 @@ def settings(selected: Selected) -> list[Setting]:
     recipe = resolve_recipe(selected)
     found = layers(selected.name, size=selected.size, backbone=selected.backbone, budget=selected.budget)
     places = [(_origin(layer), set(_paths(layer.values))) for layer in found]
-    if _dimension(selected.backbone) == 2:
+    if _is_of_slices(selected.backbone):
         places.append(("as slices of the recipe's patches", set(SLICED)))
     places += [(f"--set {text}", {text.partition("=")[0].strip()}) for text in selected.assignments]
     rows = []

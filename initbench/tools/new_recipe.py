@@ -18,7 +18,7 @@ from initbench.catalog import BACKBONES
 from initbench.datasets import splits
 from initbench.datasets.geometry import bind_axes
 from initbench.datasets.open import open_dataset
-from initbench.harness.cell import patch_rule
+from initbench.harness.cell import planning_rule
 from initbench.preprocessing.auto_settings import Grids, fill_auto_settings, median_shape, target_spacing
 from initbench.preprocessing.preprocess import CaseScan, Parameters, resolve_parameters, scan
 from initbench.protocols import Case, Dataset, Grid, Size, Split
@@ -165,7 +165,7 @@ def _by_numbers(generic: str, grids: Grids) -> dict[tuple[Grid, int], list[str]]
     """Networks by the patch and the steps that the generic recipe plans for them at paper size."""
     found: dict[tuple[Grid, int], list[str]] = {}
     for name in BACKBONES:
-        rule = patch_rule(registry.find("backbone", Spec(name)).info)
+        rule = planning_rule(registry.find("backbone", Spec(name)).info)
         recipe = fill_auto_settings(_generic(generic, "paper", name), grids, rule)
         found.setdefault((recipe.patch.size, recipe.steps.paper), []).append(name)
     return found

@@ -17,7 +17,7 @@ from initbench.backbones.slices import slice_by_slice
 from initbench.backbones.unet_2d import unet_2d
 from initbench.protocols import Backbone, Grid, PatchError, PatchRule, structure_of
 from tests.backbones.built import noise
-from tests.backbones.test_parity import check_gradients, fill
+from tests.backbones.filled import check_gradients, fill
 from tests.recordings import Json, check_outputs, mean_square, recorded_input
 from tests.shared_data import shared
 

@@ -27,7 +27,8 @@ from initbench.backbones import unetr as unetr_module
 from initbench.backbones import unetrpp as unetrpp_module
 from initbench.protocols import Grid, structure_of
 from tests import recordings
-from tests.recordings import Json, check_outputs, mean_square, recorded_input, recorded_weight
+from tests.backbones.filled import check_gradients, fill
+from tests.recordings import Json, check_outputs, mean_square, recorded_input
 from tests.shared_data import shared
 
 
@@ -133,23 +134,6 @@ def with_outputs(fixtures: list[Fixture]) -> list[Fixture]:
     return [fixture for fixture in fixtures if fixture.has_outputs()]
 
 
-def fill(model: nn.Module, extra: dict[str, tuple[int, ...]] | None = None) -> str:
-    """Fills a model in place, the last of two tied entries winning, and returns the digest of `extra` and what it wrote."""
-    digest = hashlib.sha256()
-
-    def value(key: str, shape: tuple[int, ...]) -> np.ndarray:
-        number = recorded_weight(key, shape)
-        digest.update(key.encode() + b"\0" + number.astype("<f4").tobytes())
-        return number
-
-    for key, shape in (extra or {}).items():
-        value(key, shape)
-    for key, tensor in model.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.copy_(torch.from_numpy(value(key, tuple(tensor.shape))))
-    return digest.hexdigest()
-
-
 def check_index_tables(model: nn.Module, recording: Json) -> None:
     buffers = dict(model.named_buffers())
     for name, digest in recording.get("relative_position_index_sha256_int64le", {}).items():
@@ -159,20 +143,6 @@ def check_index_tables(model: nn.Module, recording: Json) -> None:
 def forward(model: nn.Module, x: Tensor) -> list[Tensor]:
     outputs = model(x)
     return outputs if isinstance(outputs, list) else [outputs]
-
-
-def check_gradients(model: nn.Module, recorded: dict[str, float], unused: list[str], bound: float, floor: float) -> None:
-    """Compares the norm of every parameter's gradient, and which parameters get none."""
-    gradients = {name: p.grad for name, p in model.named_parameters()}
-    assert {name for name, g in gradients.items() if g is None} == set(unused) == set(structure_of(model).unused)
-    norms = {name: float(g.double().norm()) for name, g in gradients.items() if g is not None}
-    assert norms.keys() == recorded.keys()
-    off = {
-        name: (norm, recorded[name])
-        for name, norm in norms.items()
-        if abs(norm - recorded[name]) > max(bound * recorded[name], floor)
-    }
-    assert not off
 
 
 LISTED = re.compile(r"\| (\w+) \| ([\w, ]+) \| ([\d×]+) \| (\d+) \| ([\d.]+) \| `(.+)` \|")

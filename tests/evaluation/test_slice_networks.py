@@ -192,7 +192,7 @@ def test_a_slice_is_not_turned_round_along_depth() -> None:
 
 def test_a_recipe_of_volumes_gives_its_slices_and_as_many_voxels() -> None:
     volumes = load_recipe("phantom-lung", size="tiny", backbone="unet", budget="smoke")
-    slices = load_recipe("phantom-lung", size="tiny", backbone="unet-2d", budget="smoke", dimension=2)
+    slices = as_slices(load_recipe("phantom-lung", size="tiny", backbone="unet-2d", budget="smoke"))
     assert (volumes.patch.size, volumes.patch.batch) == ((32, 64, 64), 2)
     assert (slices.patch.size, slices.patch.batch) == ((1, 64, 64), 64)
     assert slices.pretext.batch == 32 * volumes.pretext.batch

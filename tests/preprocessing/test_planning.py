@@ -13,10 +13,10 @@ from initbench import cache, registry
 from initbench.catalog import BACKBONES
 from initbench.datasets.msd import MsdDataset
 from initbench.errors import DataError
-from initbench.harness.cell import resolve_cell
+from initbench.harness.cell import planning_rule, resolve_cell
 from initbench.harness.request import RunRequest
 from initbench.preprocessing.auto_settings import Grids, fill_auto_settings, median_shape, patch_for, read_grids, target_spacing
-from initbench.protocols import Dimension, Grid, PatchRule, check_patch
+from initbench.protocols import Grid, PatchRule, check_patch
 from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import AutoSettings, Recipe
 from initbench.spec import Spec
@@ -39,21 +39,13 @@ SAGITTAL = grids((24, 256, 256), (4.0, 0.9, 0.9))
 KINDS = {"ct": CT, "thick": THICK, "small": SMALL, "sagittal": SAGITTAL}
 
 
-def dimension_of(backbone: str) -> Dimension:
-    return BACKBONES[backbone].dimension
-
-
 def rule_of(backbone: str) -> PatchRule:
     info = registry.find("backbone", Spec(backbone)).target.info
-    rule = info.patches[info.variants[0]]
-    assert isinstance(rule, PatchRule)
-    return rule
+    return planning_rule(info)
 
 
 def paper(backbone: str, *assignments: str, name: str = "generic-ct") -> Recipe:
-    return load_recipe(
-        name, size="paper", backbone=backbone, budget="paper", assignments=assignments, dimension=dimension_of(backbone)
-    )
+    return load_recipe(name, size="paper", backbone=backbone, budget="paper", assignments=assignments)
 
 
 def test_spacing_is_the_median() -> None:
@@ -99,7 +91,7 @@ def test_patch_is_valid_and_within_the_voxels(kind: str, backbone: str) -> None:
     size = made.patch.size
     assert check_patch(backbone, size, rule) == size
     assert math.prod(size) <= math.prod(recipe.patch.size)
-    masked = size[1:] if dimension_of(backbone) == 2 else size
+    masked = size[1:] if BACKBONES[backbone].dimension == 2 else size
     assert all(edge % made.pretext.mask_patch == 0 for edge in masked)
     shape = median_shape(found, target_spacing(found))
     for axis, (edge, whole) in enumerate(zip(size, shape, strict=True)):

@@ -15,9 +15,9 @@ from initbench import registry
 from initbench.catalog import BACKBONES
 from initbench.harness.regimens import plain_task
 from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
-from initbench.protocols import Case, Dimension, Grid
+from initbench.protocols import Case, Grid
 from initbench.recipes import files as recipe_files
-from initbench.recipes.load import load_recipe
+from initbench.recipes.load import as_slices, load_recipe
 from initbench.recipes.settings import Recipe
 from initbench.sampling.volumes import PatchSampler, make_volume
 from initbench.spec import Spec
@@ -31,8 +31,8 @@ UNPUBLISHED = ("omnia-net", "dx-net", "ds-net")
 CPU = torch.device("cpu")
 
 
-def paper(name: str, backbone: str, *assignments: str, dimension: Dimension = 3) -> Recipe:
-    return load_recipe(name, size="paper", backbone=backbone, budget="paper", assignments=assignments, dimension=dimension)
+def paper(name: str, backbone: str, *assignments: str) -> Recipe:
+    return load_recipe(name, size="paper", backbone=backbone, budget="paper", assignments=assignments)
 
 
 # What the papers and their releases say of each: patch, batch, spacing (D, H, W), deep supervision, variant, steps.
@@ -164,7 +164,9 @@ def built(recipe: Recipe, backbone: str, channels: int = 1, classes: int = 3, si
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_network_takes_its_patch_at_paper_size(name: str, backbone: str) -> None:
-    recipe = paper(name, backbone, dimension=BACKBONES[backbone].dimension)
+    recipe = paper(name, backbone)
+    if BACKBONES[backbone].dimension == 2:
+        recipe = as_slices(recipe)
     model = built(recipe, backbone).to("meta")
     output = model(torch.zeros(1, 1, *recipe.patch.size, device="meta"))
     assert isinstance(output, torch.Tensor) != recipe.loss.deep_supervision

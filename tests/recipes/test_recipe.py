@@ -15,7 +15,7 @@ from initbench.choices import Budget
 from initbench.errors import UsageError
 from initbench.protocols import check_patch
 from initbench.recipes import files as recipe_files
-from initbench.recipes.load import load_recipe
+from initbench.recipes.load import as_slices, load_recipe
 from initbench.recipes.settings import Recipe
 from initbench.spec import Spec
 
@@ -41,7 +41,9 @@ def test_recipes_there_are() -> None:
 def test_resolves_and_suits_the_backbone(name: str, backbone: str) -> None:
     info = registry.find("backbone", Spec(backbone)).target.info
     for size, budget in product(("tiny", "paper"), BUDGETS):
-        recipe = load_recipe(name, size=size, backbone=backbone, budget=budget, dimension=info.dimension)
+        recipe = load_recipe(name, size=size, backbone=backbone, budget=budget)
+        if info.dimension == 2:
+            recipe = as_slices(recipe)
         variant = recipe.variant or info.variants[0]
         assert variant in info.variants
         assert check_patch(name, recipe.patch.size, info.patches[variant]) == recipe.patch.size
