@@ -170,7 +170,7 @@ def _choose_slabs(order: Order, ctx: InitContext, crops: Crops) -> Slabs:
     if ctx.structure.dimension == 2:
         raise UsageError(
             f"order prediction shuffles slabs along depth, and {ctx.structure.name or 'this network'} sees one slice at a time; "
-            "mae and tube mask in plane, and networks of volumes predict the order"
+            "use mae or tube, which mask in plane, or a network of volumes"
         )
     asked = order.taps or ctx.taps
     # Crops around labels take padding for image, as LWI's release does, so that every slab of a patch is whole.
