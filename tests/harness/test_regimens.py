@@ -188,18 +188,20 @@ def test_a_regimen_in_a_file_runs(four_cases: Path, tmp_path: Path) -> None:
     assert record["cost"]["train"]["units"] == 60
 
 
-def check_killed(settings: dict[str, Any]) -> None:
+def check_killed(settings: dict[str, Any]) -> list[str]:
+    """Kills a study and lets it go on; returns what it was doing each time."""
     report = drive(settings)
     assert len(report["whole"]) == 4
     for result in report["results"]:
-        assert (result["first"], result["doing"], result["last"]) == (-signal.SIGKILL, "training", 0)
+        assert (result["first"], result["last"]) == (-signal.SIGKILL, 0), result
         assert result["digests"] == report["whole"]
         assert result["left"] == []
+    return [str(result["doing"]) for result in report["results"]]
 
 
 def test_killed_in_the_middle_it_ends_in_the_same_bits(four_cases: Path, tmp_path: Path) -> None:
     trials = [{"kind": "kill", "of": "pass", "share": 0.6}]
-    check_killed(settings(four_cases, tmp_path, init="default", regimen="medcontext", trials=trials))
+    assert check_killed(settings(four_cases, tmp_path, init="default", regimen="medcontext", trials=trials)) == ["training"]
 
 
 def test_a_teacher_that_is_not_in_the_checkpoint_would_show(
@@ -223,7 +225,7 @@ def test_a_teacher_that_is_not_in_the_checkpoint_would_show(
 @pytest.mark.full
 @pytest.mark.parametrize("backbone", ["unetr", "unetrpp", "swin-unetr", "nnformer", "unet"])
 def test_real_networks_are_killed_too(tmp_path: Path, backbone: str) -> None:
-    trials = [{"kind": "kill", "of": "pass", "share": share} for share in (0.3, 0.6)]
+    trials = [{"kind": "kill", "of": "pass", "share": share} for share in (0.1, 0.3)]
     few = ("steps.smoke=6", "patch.batch=1")
     more = {"init": "default", "backbone": backbone, "regimen": "medcontext", "trials": trials, "assignments": few}
     check_killed(settings(Path("phantom-lung"), tmp_path, **more))
