@@ -247,7 +247,7 @@ def levels(patch: Grid, stem: int, encoder: Sequence[int], dimension: Dimension)
         patch: (D, H, W) in voxels.
         stem: channels at full resolution.
         encoder: channels of the encoder's outputs, shallow to deep.
-        dimension: of the layers; those of slices leave the depth as it is.
+        dimension: of the layers; layers for slices keep the depth.
     """
     names = ("act", "encoder.bnorm1", *(f"encoder.enc{stage}" for stage in TAPS))
     found = []

@@ -21,8 +21,8 @@ class Level:
         module: dotted name of the submodule whose output is Z_i.
         grid: the level's ``(D, H, W)`` for the patch the network was built for.
         channels: width of Z_i.
-        layout: ``NCDHW``, ``NDHWC``, ``NLC`` (tokens in row-major order, the last axis fastest), or ``NCHW`` (the slices of all
-            volumes of the batch, those of a volume one after the other).
+        layout: ``NCDHW``, ``NDHWC``, ``NLC`` (tokens in row-major order, the last axis fastest), or ``NCHW`` (slices: all of the
+            first volume of the batch, then all of the next).
         axes: order of the spatial axes in what the hook sees.
     """
 

@@ -55,7 +55,7 @@ def load_recipe(name: str, *, size: str, backbone: str, budget: Budget, assignme
 def as_slices(recipe: Recipe, assignments: Iterable[str] = ()) -> Recipe:
     """The recipe of volumes for a network of slices: its patches one slice deep, and as many more of them at a time.
 
-    So a step, a pretext's step and a pass of the sliding window hold as many voxels as those of a network of volumes.
+    A batch then holds as many voxels as a batch of the volumes does, in training, in a pretext and in the sliding window.
 
     Args:
         recipe: with patches of any depth.

@@ -28,7 +28,11 @@ INITS = runnable()
 BACKBONES = registry.names("backbone")
 # Every third init, and with that every backbone, in the quick run: tests/backbones/test_pairs.py has all pairs on noise.
 # The rest of the cross, and other variants, are in the full one.
-PAIRS = [(init, BACKBONES[i % len(BACKBONES)]) for i, init in enumerate(INITS)][::3]
+CROSS_DIMENSIONAL = ("unet-2d", "omnia-net", "dx-net", "ds-net")
+"""Networks of slices, and of both kinds: the full run has two inits of each."""
+OF_VOLUMES = [name for name in BACKBONES if name not in CROSS_DIMENSIONAL]
+PAIRS = [(init, OF_VOLUMES[i % len(OF_VOLUMES)]) for i, init in enumerate(INITS)][::3]
+WHOLE = [*product(INITS, OF_VOLUMES), *product(("default", "mae"), CROSS_DIMENSIONAL)]
 VARIANTS = [("lwi", "unetrpp(variant=synapse)"), ("lwi", "unetr(variant=conv)"), ("mae", "swin-unetr(variant=legacy-merge)")]
 TRAIN, REPORTED = ("004", "005", "006", "009"), ("001", "003")
 
@@ -76,7 +80,8 @@ def read_curve(outcome: Outcome) -> list[dict[str, Any]]:
 
 
 def test_the_quick_pairs_have_every_backbone() -> None:
-    assert {backbone for _, backbone in PAIRS} == set(BACKBONES)
+    assert {backbone for _, backbone in PAIRS} == set(OF_VOLUMES)
+    assert {backbone for _, backbone in WHOLE} == set(BACKBONES)
 
 
 @pytest.mark.parametrize(("init", "backbone"), PAIRS)
@@ -85,7 +90,7 @@ def test_lung_layout_with_every_backbone(lung: Path, tmp_path: Path, init: str, 
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("init", "backbone"), [pair for pair in product(INITS, BACKBONES) if pair not in PAIRS] + VARIANTS)
+@pytest.mark.parametrize(("init", "backbone"), [pair for pair in WHOLE if pair not in PAIRS] + VARIANTS)
 def test_lung_layout_whole_cross(lung: Path, tmp_path: Path, init: str, backbone: str) -> None:
     check(run_lung(lung, tmp_path, init, backbone))
 
@@ -210,7 +215,7 @@ def test_reconstruction_error_falls(hippocampi: list[np.ndarray], backbone: str,
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", [*OF_VOLUMES, "unet-2d", "omnia-net"])
 def test_hippocampus_smoke_reaches_a_useful_dice(tmp_path: Path, backbone: str) -> None:
     shared("data", "Task04_Hippocampus")
     # After the 100 steps of its budget one U-Net of three seeds has found one class alone; all have both soon after.
