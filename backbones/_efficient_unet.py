@@ -240,6 +240,20 @@ def decoder_stages(encoder: Sequence[int], stem: int, decoder: Sequence[int], la
     return [DecoderStage(*widths, layers) for widths in zip(inputs[:-1], skips, decoder, strict=True)]
 
 
+def decode(network: nn.Module, features: Sequence[Tensor], full: Tensor | None) -> Tensor:
+    """Takes the deepest features through the stages ``decoder1`` to ``decoder5`` of a network, up to full resolution.
+
+    Args:
+        network: it has these stages.
+        features: what the encoder returned.
+        full: the skip at full resolution, None for none.
+    """
+    decoded = features[-1]
+    for number, skip in enumerate((*reversed(features[:-1]), full), start=1):
+        decoded = network.get_submodule(f"decoder{number}")(decoded, skip)
+    return decoded
+
+
 def levels(patch: Grid, stem: int, encoder: Sequence[int], dimension: Dimension) -> tuple[Level, ...]:
     """The levels of a stem at full resolution and the encoder behind it.
 

@@ -61,12 +61,7 @@ class ImageNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """``(N, 3, H, W)`` to ``(N, 3, H, W)``."""
-        half, quarter, eighth, sixteenth, deepest = self.encoder(images)
-        features = self.decoder1(deepest, sixteenth)
-        features = self.decoder2(features, eighth)
-        features = self.decoder3(features, quarter)
-        features = self.decoder4(features, half)
-        output: Tensor = self.last(self.decoder5(features))
+        output: Tensor = self.last(parts.decode(self, self.encoder(images), full=None))
         return output
 
 

@@ -48,12 +48,7 @@ class DXNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """Logits ``(N, K, D, H, W)``."""
         full = self.act(self.norm(self.conv(image)))
-        half, quarter, eighth, sixteenth, deepest = self.encoder(full)
-        features = self.decoder1(deepest, sixteenth)
-        features = self.decoder2(features, eighth)
-        features = self.decoder3(features, quarter)
-        features = self.decoder4(features, half)
-        logits: Tensor = self.last(self.decoder5(features, full))
+        logits: Tensor = self.last(parts.decode(self, self.encoder(full), full))
         return [logits] if self.as_list else logits
 
 

@@ -57,12 +57,7 @@ class OmniaNet(nn.Module):
     def of_slices(self, image: Tensor) -> Tensor:
         """Logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``: the network as it was released."""
         full = self.act(self.norm(self.conv(image)))
-        half, quarter, eighth, sixteenth, deepest = self.encoder(full)
-        features = self.decoder1(deepest, sixteenth)
-        features = self.decoder2(features, eighth)
-        features = self.decoder3(features, quarter)
-        features = self.decoder4(features, half)
-        logits: Tensor = self.last(self.decoder5(features, full))
+        logits: Tensor = self.last(parts.decode(self, self.encoder(full), full))
         return logits
 
 
