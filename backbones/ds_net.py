@@ -191,6 +191,14 @@ def _levels(patch: Grid, widths: Widths) -> tuple[Level, ...]:
 def ds_net(in_channels: int, num_classes: int, patch_size: Grid, size: Size, variant: str, deep_supervision: bool) -> nn.Module:
     """Builds DS-Net; see `initbench.protocols.Backbone`.
 
+    Args:
+        in_channels: channels of the image.
+        num_classes: channels of the output, the background among them.
+        patch_size: ``(128, H, W)``, H and W multiples of 32 in voxels.
+        size: ``paper`` or ``tiny``.
+        variant: the only one.
+        deep_supervision: return a list of the one output.
+
     Raises:
         PatchError: the depth is not 128, or H or W is no multiple of 32.
     """

@@ -64,6 +64,14 @@ class DXNet(nn.Module):
 def dx_net(in_channels: int, num_classes: int, patch_size: Grid, size: Size, variant: str, deep_supervision: bool) -> nn.Module:
     """Builds DX-Net; see `initbench.protocols.Backbone`.
 
+    Args:
+        in_channels: channels of the image.
+        num_classes: channels of the output, the background among them.
+        patch_size: (D, H, W), each a multiple of 32 in voxels.
+        size: ``paper`` or ``tiny``.
+        variant: the only one.
+        deep_supervision: return a list of the one output.
+
     Raises:
         PatchError: a size of the patch is no multiple of 32.
     """

@@ -77,6 +77,14 @@ def omnia_net(
 ) -> nn.Module:
     """Builds Omnia-Net; see `initbench.protocols.Backbone`.
 
+    Args:
+        in_channels: channels of the image.
+        num_classes: channels of the output, the background among them.
+        patch_size: ``(1, H, W)``, H and W multiples of 32 in voxels.
+        size: ``paper`` or ``tiny``.
+        variant: ``b0`` or ``b4``, the EfficientNet.
+        deep_supervision: return a list of the one output.
+
     Raises:
         PatchError: more than one slice, or H or W is no multiple of 32.
     """

@@ -44,6 +44,14 @@ class SliceUNet(PlainConvUNet):  # type: ignore[misc]
 def unet_2d(in_channels: int, num_classes: int, patch_size: Grid, size: Size, variant: str, deep_supervision: bool) -> nn.Module:
     """Builds the U-Net of slices; see `initbench.protocols.Backbone`.
 
+    Args:
+        in_channels: channels of the image.
+        num_classes: channels of the output, the background among them.
+        patch_size: ``(1, H, W)``; depth and strides of the network follow it in voxels.
+        size: ``paper`` or ``tiny``.
+        variant: the only one.
+        deep_supervision: return the logits of every decoder resolution.
+
     Raises:
         PatchError: more than one slice, or H or W is no multiple of 4, or less than 8.
     """
