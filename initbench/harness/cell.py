@@ -427,7 +427,7 @@ def _check_batches(name: str, info: BackboneInfo, recipe: Recipe) -> None:
     batches = {"patch": recipe.patch.batch, "pretext": recipe.pretext.batch, "inference": recipe.inference.batch}
     mended = [f"--set {section}.batch={most}" for section, batch in batches.items() if batch > most]
     if mended:
-        raise UsageError(f"{name} takes batches of {most} at most; set {' '.join(mended)}")
+        raise UsageError(f"{name} takes batches of {most} at most; use {' '.join(mended)}")
 
 
 def protocol_name(cell: Cell) -> str:

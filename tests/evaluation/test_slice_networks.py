@@ -205,7 +205,7 @@ def test_a_recipe_of_volumes_gives_its_slices_and_as_many_voxels() -> None:
 @pytest.mark.parametrize(
     ("backbone", "settings", "said"),
     [
-        ("ds-net", ["patch.size=128,32,32", "patch.batch=4"], "ds-net takes batches of 1 at most; set --set patch.batch=1"),
+        ("ds-net", ["patch.size=128,32,32", "patch.batch=4"], "ds-net takes batches of 1 at most; use --set patch.batch=1"),
         ("ds-net", ["patch.size=64,32,32"], r"nearest valid: \(128, 32, 32\)"),
         ("unet-2d", ["patch.size=8,16,16"], r"nearest valid: \(1, 16, 16\)"),
         ("unet", ["patch.size=8,16,16", "patch.neighbours=1"], "patch.neighbours is for networks of slices, and unet sees"),
