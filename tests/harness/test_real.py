@@ -215,7 +215,7 @@ def test_reconstruction_error_falls(hippocampi: list[np.ndarray], backbone: str,
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("backbone", [*OF_VOLUMES, "unet-2d", "omnia-net"])
+@pytest.mark.parametrize("backbone", [*OF_VOLUMES, "unet-2d"])
 def test_hippocampus_smoke_reaches_a_useful_dice(tmp_path: Path, backbone: str) -> None:
     shared("data", "Task04_Hippocampus")
     # After the 100 steps of its budget one U-Net of three seeds has found one class alone; all have both soon after.
