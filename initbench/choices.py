@@ -22,7 +22,7 @@ CountedOn = Literal["native", "resampled"]
 # What a class scores that the reference lacks; initbench/dice.py says it of each.
 DicePolicy = Literal["reference-mask", "monai", "nnunet", "empty-is-one", "worst"]
 # What a table per class shows.
-Metric = Literal["dice", "hd95", "nsd"]
+Metric = Literal["dice", "hd95", "nsd", "ravd", "assd", "mssd"]
 # Over which blocks a leaderboard pools.
 Grouping = Literal["backbone", "dataset", "all"]
 LeaderboardBy = Literal["block", Grouping]

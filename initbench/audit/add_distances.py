@@ -40,7 +40,7 @@ def add_distances(
     run_code: bool = False,
     progress: Progress | None = None,
 ) -> AddedDistances:
-    """Adds HD95 and surface Dice to a finished run. Distances of another tolerance are replaced.
+    """Adds distances to a finished run. It replaces distances of another tolerance, and completes what older versions measured.
 
     The reported cases are predicted again from the weights, or read where predictions were kept, and have to give the counts
     that the run has. Whoever is stopped leaves the run whole, with the result it had.
@@ -80,7 +80,7 @@ def _measure(cell: Cell, folder: Path, tolerance_mm: float, progress: Progress) 
         raise InitbenchError(
             f"{folder}: {problem}; nothing is measured on it. Put the run back as it was written, or run it again"
         )
-    if record.distances is not None and record.distances.nsd_tolerance_mm == tolerance_mm:
+    if record.has_distances(tolerance_mm):
         return AddedDistances(folder, 0, 0.0, "")
     said, _ = read_cases(folder)
     made, distances, seconds = _made_again(cell, folder, record, tolerance_mm, progress)

@@ -27,7 +27,7 @@ from initbench.limits import MAX_TABLE, read_regular
 from initbench.printable import printable
 from initbench.protocols import Progress
 from initbench.runs import store
-from initbench.runs.record import Record, RecordError
+from initbench.runs.record import MEASURES, Record, RecordError
 
 _PUT_BACK = "put it back as the run wrote it, or run the run again"
 
@@ -101,7 +101,9 @@ def read_cases(folder: Path, table: str = store.CASES) -> tuple[CaseCounts, Case
     distances: CaseDistances = {}
     for row in rows:
         counts.setdefault(row["case"], []).append(dice.Counts(int(row["tp"]), int(row["fp"]), int(row["fn"])))
-        distances.setdefault(row["case"], []).append(Distances(_number(row["hd95_mm"]), _number(row["nsd"])))
+        # Tables of older versions lack the later columns.
+        measured = {name: _number(row.get(name, "")) for name in MEASURES}
+        distances.setdefault(row["case"], []).append(Distances(**measured))
     return list(counts.items()), distances
 
 

@@ -118,8 +118,8 @@ def _score(run: _Written) -> str:
     if record.distances is None:
         return f"the counts of {store.CASES} give the Dice of the record"
     averaged = mean_distances(distances, record.resolved.classes)
-    said = {"hd95_mm_per_class": record.hd95_mm_per_class, "nsd_per_class": record.nsd_per_class}
-    wrong = [name for name, value in averaged.items() if value != said[name]]
+    names = [f"{measure}_per_class" for measure in record.measures]
+    wrong = [name for name in names if averaged[name] != getattr(record, name)]
     if wrong:
         raise BrokenPromiseError(f"{store.CASES} gives another {' and '.join(wrong)} than the record says")
     return f"{store.CASES} gives the Dice and the mean distances of the record"
@@ -159,7 +159,8 @@ def _dice(subject: _Repeatable) -> str:
     wrong = other_counts(said, counts)
     if wrong:
         raise BrokenPromiseError(f"other counts than in {store.CASES}: {', '.join(wrong)}")
-    wrong = sorted(case for case, made in distances.items() if not _alike(made, said_distances[case]))
+    measures = subject.record.measures
+    wrong = sorted(case for case, made in distances.items() if not _alike(made, said_distances[case], measures))
     if wrong:
         raise BrokenPromiseError(f"other distances than in {store.CASES}: {', '.join(wrong)}")
     if resampled:
@@ -190,12 +191,17 @@ def _made_again(
     return counts, distances, resampled
 
 
-def _alike(made: Sequence[Distances], said: Sequence[Distances]) -> bool:
+def _alike(made: Sequence[Distances], said: Sequence[Distances], measures: Sequence[str]) -> bool:
     """The same numbers, and the same ones missing; another version of MONAI may round otherwise."""
-    pairs = [pair for one, other in zip(made, said, strict=True) for pair in ((one.hd95_mm, other.hd95_mm), (one.nsd, other.nsd))]
-    return all(
-        one is other if one is None or other is None else math.isclose(one, other, rel_tol=_ROUNDING) for one, other in pairs
-    )
+    for one, other in zip(made, said, strict=True):
+        for name in measures:
+            now, then = getattr(one, name), getattr(other, name)
+            if now is None or then is None:
+                if now is not then:
+                    return False
+            elif not math.isclose(now, then, rel_tol=_ROUNDING):
+                return False
+    return True
 
 
 def _steps(subject: _Repeatable) -> str:

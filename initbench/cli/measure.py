@@ -32,7 +32,7 @@ def measure(
     run_code: RunCodeOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Add HD95 and surface Dice to finished runs.
+    """Add HD95, surface Dice, RAVD, ASSD and MSSD to finished runs.
 
     Takes them from the predictions of a run, or from its weights; nothing is trained. Exits with 1 where a run was refused; the
     others are measured.

@@ -385,7 +385,9 @@ PlotOption = Annotated[
 ]
 DistancesOption = Annotated[
     bool,
-    typer.Option("--distances", help="Measure HD95 and surface Dice. Takes seconds a case for large CT.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--distances", help="Measure distances between surfaces. Takes seconds a case for large CT.", rich_help_panel=OUTPUT
+    ),
 ]
 ToleranceOption = Annotated[
     float,

@@ -162,11 +162,18 @@ def _distances(record: Record) -> dict[str, Any]:
     how = record.distances
     if how is None:
         return {}
-    hd95, nsd = record.hd95_mm_per_class or {}, record.nsd_per_class or {}
-    return {
-        "HD95 (mm)": {name: _averaged(item) for name, item in hd95.items()},
-        f"surface Dice ({how.nsd_tolerance_mm:g} mm)": {name: _averaged(item) for name, item in nsd.items()},
+    measured = {
+        "HD95 (mm)": record.hd95_mm_per_class,
+        f"surface Dice ({how.nsd_tolerance_mm:g} mm)": record.nsd_per_class,
+        "RAVD (%)": record.ravd_percent_per_class,
+        "ASSD (mm)": record.assd_mm_per_class,
+        "MSSD (mm)": record.mssd_mm_per_class,
     }
+    shown = {}
+    for title, per_class in measured.items():
+        if per_class is not None:
+            shown[title] = {name: _averaged(item) for name, item in per_class.items()}
+    return shown
 
 
 def _averaged(item: MeanDistance) -> str:

@@ -98,7 +98,7 @@ def classes(
         Metric,
         typer.Option(
             "--metric",
-            help="Metric of the table. HD95 in mm and surface Dice: of runs that measured them.",
+            help="Metric of the table. All but Dice: of runs that measured distances.",
             rich_help_panel=HOW_JUDGED,
         ),
     ] = "dice",

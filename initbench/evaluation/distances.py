@@ -1,15 +1,15 @@
-"""Distances between surfaces in mm: HD95 and normalised surface Dice per class of one case, on its native grid.
+"""Distances between surfaces, and the difference of volumes, per class of one case on its native grid.
 
-Surfaces and the distances between them are MONAI's (``get_mask_edges``, ``get_surface_distance``). They are computed once for
-both numbers, where MONAI's own two functions compute them twice. ``compute_hausdorff_distance(percentile=95)`` and
-``compute_surface_dice`` give the same numbers, which the tests compare bit for bit. MONAI is imported when the first case is
-measured.
+HD95 and normalised surface Dice, and what the CHAOS challenge reports beside Dice: RAVD, ASSD and MSSD. Surfaces and the
+distances between them are MONAI's (``get_mask_edges``, ``get_surface_distance``). They are computed once for all numbers, where
+each of MONAI's own functions computes them again. ``compute_hausdorff_distance(percentile=95)`` and ``compute_surface_dice`` give
+the same numbers, which the tests compare bit for bit. MONAI is imported when the first case is measured.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from statistics import fmean
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from initbench.evaluation.evaluate import Scored
 from initbench.protocols import Spacing
-from initbench.runs.record import DistanceMethod, MeanDistance
+from initbench.runs.record import MEASURES, DistanceMethod, MeanDistance
 
 TOOL = "monai"
 PERCENTILE = 95
@@ -39,10 +39,24 @@ class Distances:
             prediction lacks the class.
         nsd: share of both surfaces that lies within the tolerance of the other; 0 where the prediction lacks the class, None
             where the reference does.
+        ravd_percent: relative absolute volume difference, ``100 |prediction - reference| / reference``; 100 where the prediction
+            lacks the class, None where the reference does.
+        assd_mm: average symmetric surface distance: mean of the distances from both surfaces, all counted alike; None where
+            reference or prediction lacks the class.
+        mssd_mm: maximum symmetric surface distance: the largest of these distances; None likewise.
     """
 
     hd95_mm: float | None
     nsd: float | None
+    ravd_percent: float | None
+    assd_mm: float | None
+    mssd_mm: float | None
+
+
+ABSENT = Distances(None, None, None, None, None)
+"""Of a class that the reference lacks, and of a case that was not measured."""
+_MISSED = Distances(None, 0.0, 100.0, None, None)  # the prediction lacks the class
+_IN_MM = ("hd95_mm", "assd_mm", "mssd_mm")  # infinite, and so missing, where the prediction lacks the class
 
 
 CaseDistances = dict[str, list[Distances]]
@@ -94,9 +108,9 @@ def _mask(label_map: NDArray[np.uint8], labels: Sequence[int]) -> NDArray[np.boo
 
 def _of_class(reference: NDArray[np.bool_], prediction: NDArray[np.bool_], spacing: Spacing, tolerance_mm: float) -> Distances:
     if not reference.any():
-        return Distances(None, None)
+        return ABSENT
     if not prediction.any():
-        return Distances(None, 0.0)
+        return _MISSED
     box = bounding_box(reference | prediction)
     return of_masks(reference[box], prediction[box], spacing, tolerance_mm)
 
@@ -124,7 +138,15 @@ def of_masks(reference: NDArray[np.bool_], prediction: NDArray[np.bool_], spacin
     edges = get_mask_edges(_tensor(prediction), _tensor(reference))
     one, other = (get_surface_distance(a, b, spacing=list(spacing)) for a, b in (edges, edges[::-1]))
     within = int((one <= tolerance_mm).sum()) + int((other <= tolerance_mm).sum())
-    return Distances(max(_percentile(one), _percentile(other)), within / (one.numel() + other.numel()))
+    pieces = one.numel() + other.numel()
+    volume = int(reference.sum())
+    return Distances(
+        hd95_mm=max(_percentile(one), _percentile(other)),
+        nsd=within / pieces,
+        ravd_percent=100 * abs(int(prediction.sum()) - volume) / volume,
+        assd_mm=float(one.double().sum() + other.double().sum()) / pieces,
+        mssd_mm=max(float(one.max()), float(other.max())),
+    )
 
 
 def _tensor(mask: NDArray[np.bool_]) -> Tensor:
@@ -154,26 +176,29 @@ def record_distances(distances: CaseDistances | None, classes: Sequence[str], to
         tolerance_mm: of the surface Dice.
     """
     if distances is None:
-        return {"distances": None, "hd95_mm_per_class": None, "nsd_per_class": None}
+        return {"distances": None} | {f"{name}_per_class": None for name in MEASURES}
     how = DistanceMethod(tool=TOOL, version=version(TOOL), percentile=PERCENTILE, nsd_tolerance_mm=tolerance_mm)
     return {"distances": how, **mean_distances(distances, classes)}
 
 
 def mean_distances(distances: Mapping[str, Sequence[Distances]], classes: Sequence[str]) -> dict[str, dict[str, MeanDistance]]:
-    """Means per class over the cases that have a value, with how many have one and why the others have none."""
-    hd95, nsd = {}, {}
+    """Means per measure and class over the cases that have a value, with how many have one and why the others have none.
+
+    The keys are the record's, as ``hd95_mm_per_class``.
+    """
+    found: dict[str, dict[str, MeanDistance]] = {f"{measure}_per_class": {} for measure in MEASURES}
     for name, column in zip(classes[1:], zip(*distances.values(), strict=True), strict=True):
         absent = sum(item.nsd is None for item in column)
-        missed = sum(item.hd95_mm is None for item in column) - absent
-        hd95_known, nsd_known = _known(item.hd95_mm for item in column), _known(item.nsd for item in column)
-        hd95[name] = MeanDistance(mean=_mean(hd95_known), cases=len(hd95_known), reference_empty=absent, prediction_empty=missed)
-        nsd[name] = MeanDistance(mean=_mean(nsd_known), cases=len(nsd_known), reference_empty=absent)
-    return {"hd95_mm_per_class": hd95, "nsd_per_class": nsd}
+        for measure in MEASURES:
+            found[f"{measure}_per_class"][name] = _averaged(measure, [getattr(item, measure) for item in column], absent)
+    return found
 
 
-def _known(column: Iterable[float | None]) -> list[float]:
-    return [value for value in column if value is not None]
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return fmean(values) if values else None
+def _averaged(measure: str, column: Sequence[float | None], absent: int) -> MeanDistance:
+    """Returns the mean of one measure of a class; `absent` counts the cases whose reference lacks the class."""
+    known = [value for value in column if value is not None]
+    mean = fmean(known) if known else None
+    if measure not in _IN_MM:
+        return MeanDistance(mean=mean, cases=len(known), reference_empty=absent)
+    missed = len(column) - len(known) - absent
+    return MeanDistance(mean=mean, cases=len(known), reference_empty=absent, prediction_empty=missed)

@@ -202,10 +202,10 @@ def _go_on(cell: Cell, folder: Path, claim: work.Held, progress: Progress) -> Ou
 
 def _cached(request: RunRequest, folder: Path, record: Record) -> Outcome:
     """A run that is there; says what adds the distances that were asked for and that it lacks."""
-    known = record.distances.nsd_tolerance_mm if record.distances else None
-    lacks = request.distances and known != request.nsd_tolerance
-    at = f"--nsd-tolerance {request.nsd_tolerance:g}"
-    message = f"without distances at this tolerance; `initbench measure {request.out} {at}` adds them" if lacks else ""
+    message = ""
+    if request.distances and not record.has_distances(request.nsd_tolerance):
+        at = f"--nsd-tolerance {request.nsd_tolerance:g}"
+        message = f"without some distances at this tolerance; `initbench measure {request.out} {at}` adds them"
     return Outcome(request, "cached", folder, record.dice, message)
 
 

@@ -16,13 +16,14 @@ import torch
 
 from initbench import dice, digest
 from initbench.choices import REGIMEN
-from initbench.evaluation.distances import CaseDistances, Distances
+from initbench.evaluation.distances import CaseDistances
 from initbench.evaluation.evaluate import Scored
 from initbench.harness import regimens
 from initbench.harness.cell import Cell, protocol_name, regimen_budget_name
 from initbench.harness.request import as_json
 from initbench.runs import store
 from initbench.runs.record import (
+    FIRST_MEASURES,
     SCHEMA,
     Asked,
     Cost,
@@ -246,8 +247,10 @@ def write_cases(
 ) -> None:
     """cases.csv: counts, Dice and distances per case and class; an empty cell is a missing value, or was not measured.
 
-    The classes are numbered from `first`.
+    The classes are numbered from `first`. Without distances the table has the empty columns `hd95_mm` and `nsd` alone, as it had
+    before more was measured: a run that is done again gives the same file.
     """
+    unmeasured = dict.fromkeys(FIRST_MEASURES)
     rows = [
         {
             "case": case_id,
@@ -255,7 +258,7 @@ def write_cases(
             "class_name": classes[k],
             **asdict(counts),
             "dice": counts.dice,
-            **asdict(distances[case_id][k - 1] if distances else Distances(None, None)),
+            **(asdict(distances[case_id][k - 1]) if distances else unmeasured),
         }
         for case_id, per_class in scored
         for k, counts in enumerate(per_class, start=1)

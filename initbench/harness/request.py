@@ -40,7 +40,7 @@ class RunRequest:
         fold: ``k/K`` in place of a split.
         train_cases: how many of the split's training cases are used; all of them without it.
         fixed: streams that give at every seed what they give at seed 0.
-        distances: whether HD95 and surface Dice are measured; like `save_predictions` it decides no other number.
+        distances: whether distances between surfaces are measured; like `save_predictions` it decides no other number.
         nsd_tolerance: of the surface Dice, in mm.
         checkpoint_every: seconds between checkpoints of a stage.
         index: place in the sweep, by which jobs spread over the devices.

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from initbench.runs.record import MEASURES
+
 CASE_KEYS = ("init", "backbone", "dataset", "seed", "protocol", "status", "cell")
 _COUNTS = ("class", "tp", "fp", "fn")
-_MEASURED = ("dice", "hd95_mm", "nsd")
+_MEASURED = ("dice", *MEASURES)
+_SHARES = ("dice", "nsd")  # from 0 to 1; the others have no upper end
 COUNTED = ("case", "class", "class_name", "tp", "fp", "fn", *_MEASURED)  # columns of a table of cases
-_NEEDED = ("case", "class_name", *_COUNTS, "dice")  # runs of the first versions measured no distances
+_NEEDED = ("case", "class_name", *_COUNTS, "dice")  # older runs have fewer distances, or none
 _MOST_VOXELS = 2**53  # numbers beyond this are no counts, and sums of them would overflow
 
 # A case or class may be called "NA": only an empty number is a missing one.
@@ -70,7 +73,7 @@ def split_table(folder: Path, keys: Mapping[str, Any], cases: tuple[str, ...], d
 
 
 def parse_cases(tables: Sequence[CaseTable]) -> ParsedCases:
-    """A row per run, case and class. Columns of text are categorical."""
+    """A row per run, case and class. Columns of text are categorical; distances that a run lacks are missing values."""
     frames: list[pd.DataFrame] = []
     problems: dict[Path, str] = {}
     for header, group in groupby(tables, key=lambda table: table.header):
@@ -86,7 +89,8 @@ def parse_cases(tables: Sequence[CaseTable]) -> ParsedCases:
     if not frames:
         return ParsedCases(pd.DataFrame(columns=[*CASE_KEYS, *COUNTED]), problems)
     rows = frames[0] if len(frames) == 1 else _joined(frames)
-    return ParsedCases(rows, problems)
+    lacking = [name for name in MEASURES if name not in rows]  # in every run; `_joined` fills what some lack
+    return ParsedCases(rows.assign(**dict.fromkeys(lacking, np.nan)), problems)
 
 
 def _parsed(header: bytes, tables: Sequence[CaseTable]) -> pd.DataFrame:
@@ -125,7 +129,7 @@ def _check_columns(frame: pd.DataFrame) -> None:
     for name in _MEASURED:
         values = frame[name] if name in frame else pd.Series(dtype=float)
         measured = values.dtype.kind in "if" or values.empty
-        most = np.finfo(float).max if name == "hd95_mm" else 1.0
+        most = 1.0 if name in _SHARES else np.finfo(float).max
         if not measured or not values.dropna().between(0, most).all():
             raise ValueError(f"column {name} holds something else than what is measured")
 

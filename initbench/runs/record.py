@@ -25,6 +25,10 @@ _NAME = 10_000  # characters
 Count = Annotated[int, Field(ge=0, le=_MOST)]
 Amount = Annotated[int, Field(ge=0, le=int(_LONGEST))] | Annotated[float, Field(ge=0, le=_LONGEST)]
 """Seconds or mm. A whole number stays one, or the digest of the record would change."""
+FIRST_MEASURES = ("hd95_mm", "nsd")
+MEASURES = (*FIRST_MEASURES, "ravd_percent", "assd_mm", "mssd_mm")
+"""Columns of cases.csv that hold distances. `FIRST_MEASURES` are all that versions before the others measured."""
+
 Share = Annotated[int, Field(ge=0, le=1)] | Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1, max_length=_NAME)]
 Text = Annotated[str, Field(max_length=_NAME)]
@@ -72,7 +76,7 @@ class Asked(Part):
     threads: Annotated[int, Field(ge=1, le=_MOST)] = Field(1, description="threads on the CPU")
     fixed: list[Name] = Field([], description="streams that give at every seed what they give at seed 0")
     save_predictions: bool = Field(False, description="whether label maps were kept")
-    distances: bool = Field(False, description="whether HD95 and surface Dice were asked for")
+    distances: bool = Field(False, description="whether distances between surfaces were asked for")
     nsd_tolerance: Amount = Field(2.0, description="tolerance of the surface Dice, mm")
     checkpoint_every: Amount = Field(300.0, description="seconds between checkpoints")
     index: Count = Field(0, description="place in the sweep, by which runs spread over devices")
@@ -205,10 +209,10 @@ class DistanceMethod(Part):
 class MeanDistance(Part):
     """A mean over the cases that have a value."""
 
-    mean: Amount | None = Field(description="mm, or a share for surface Dice; null where no case has a value")
+    mean: Amount | None = Field(description="mm, a share for surface Dice, % for RAVD; null where no case has a value")
     cases: Count = Field(description="cases with a value")
     reference_empty: Count = Field(0, description="cases without one, because the reference lacks the class")
-    prediction_empty: Count = Field(0, description="cases without one, because the prediction lacks the class (HD95 alone)")
+    prediction_empty: Count = Field(0, description="cases without one, because the prediction lacks the class (distances in mm)")
 
 
 class Where(Part):
@@ -248,6 +252,15 @@ class Record(Head):
     distances: DistanceMethod | None = Field(None, description="how distances were measured; null where they were not")
     hd95_mm_per_class: dict[str, MeanDistance] | None = Field(None, description="HD95 in mm per class")
     nsd_per_class: dict[str, MeanDistance] | None = Field(None, description="surface Dice per class, as a share")
+    ravd_percent_per_class: dict[str, MeanDistance] | None = Field(
+        None, description="relative absolute volume difference in % per class; null where an older version measured"
+    )
+    assd_mm_per_class: dict[str, MeanDistance] | None = Field(
+        None, description="average symmetric surface distance in mm per class; null where an older version measured"
+    )
+    mssd_mm_per_class: dict[str, MeanDistance] | None = Field(
+        None, description="maximum symmetric surface distance in mm per class; null where an older version measured"
+    )
     coverage: Coverage = Field(Coverage(), description="what the initializer changed and read")
     regimen_report: dict[str, Any] = Field({}, description="what the regimen says of itself; `summary` is for people")
     cost: Cost = Field(Cost(), description="seconds, steps and bytes")
@@ -269,6 +282,21 @@ class Record(Head):
     def regimen_summary(self) -> str:
         """What the regimen has to say to a reader of results, in a sentence; empty where that is nothing."""
         return str(self.regimen_report.get("summary", ""))
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Columns of cases.csv that hold distances of this run: none where nobody asked for any."""
+        if self.distances is None:
+            return ()
+        if self.ravd_percent_per_class is None:
+            return FIRST_MEASURES
+        return MEASURES
+
+    def has_distances(self, tolerance_mm: float) -> bool:
+        """Whether everything is there that measuring at this tolerance gives today."""
+        if self.distances is None or self.measures != MEASURES:
+            return False
+        return self.distances.nsd_tolerance_mm == tolerance_mm
 
     @property
     def has_result(self) -> bool:

@@ -2,7 +2,7 @@
 
 OUT/<dataset>/<backbone>/<init>-<cell id>/seed-<n>/
     record.json       what was asked and resolved, environment, coverage, cost, status, Dice: see `initbench.runs.record`
-    cases.csv         tp, fp, fn and Dice per case and class, on the native grid; HD95 and surface Dice where measured
+    cases.csv         tp, fp, fn and Dice per case and class, on the native grid; distances where measured
     cases-resampled.csv  the same counts on the preprocessed grid, where the recipe asks for them
     curve.csv         learning curve, pretext and training
     coverage.json     which parameters the init changed

@@ -21,6 +21,8 @@ from initbench.stats.classes import choose
 from initbench.stats.design import Array, Flags, SeedDesign
 
 SCORED = ("ok", "diverged")
+DISTANCE_COLUMNS = {"hd95": "hd95_mm", "ravd": "ravd_percent", "assd": "assd_mm", "mssd": "mssd_mm"}
+"""Columns of the table of cases by the metric: smaller ones are better, and they are no shares."""
 
 _UNLIKE = "under the policy nnunet runs are not scored on the same cases: compare under reference-mask"
 
@@ -301,14 +303,13 @@ def class_scores(cases: pd.DataFrame, metric: str, policy: DicePolicy = "referen
     """Mean over patients per run and class: columns `cell`, `seed`, `class_name`, `score`.
 
     Cases of one patient are averaged first, where `cases` names patients. Dice and surface Dice in points, 0 in a diverged run;
-    HD95 in mm, missing there.
+    RAVD in %; HD95, ASSD and MSSD in mm, missing in a diverged run, which predicts nothing.
     """
-    values = {
-        "dice": lambda: POINTS * class_dice(cases, policy),
-        "nsd": lambda: POINTS * cases["nsd"].astype(float),
-        "hd95": lambda: cases["hd95_mm"].astype(float),
-    }[metric]()
-    if metric != "hd95":
+    if metric in DISTANCE_COLUMNS:
+        values = cases[DISTANCE_COLUMNS[metric]].astype(float)
+    else:
+        points = class_dice(cases, policy) if metric == "dice" else cases["nsd"].astype(float)
+        values = POINTS * points
         values = values.mask((cases["status"] == "diverged") & values.notna(), 0.0)
     keys = ["cell", "seed", "class_name"]
     if "patient" not in cases:

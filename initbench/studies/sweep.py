@@ -49,14 +49,14 @@ from initbench.stats.blocks import PLACEBO, is_placebo
 
 
 class RunOptions(TypedDict, total=False):
-    """Options of every run of a sweep; their defaults are those of `RunRequest`.
+    """Options of every run of a sweep; `RunRequest` has their defaults.
 
-    `budget` is the steps a recipe states for it; `size` that of the networks; `device` auto, cpu, cuda or cuda:i; `precision`
-    auto is bf16 where the device is fast at it; `data_root` the folder that holds the data sets; `out` that of the run
-    directories; `split` auto or a published one's name, by default the usual published one where there is one; `recipe` a name
+    `budget` is the steps a recipe states for it; `size` of the networks tiny or paper; `device` auto, cpu, cuda or cuda:i;
+    `precision` auto is bf16 where the device is fast at it; `data_root` the folder that holds the data sets; `out` the folder of
+    the runs; `split` auto or a published one's name, by default the usual published one where there is one; `recipe` a name
     or TOML file, by default the data set's; `assignments` are ``section.field=value`` over it; `threads` are torch threads of a
     run on the CPU; `fixed` are streams that every seed draws as seed 0 does; `save_predictions` keeps label maps of the reported
-    cases; `distances` measures HD95 and surface Dice at `nsd_tolerance` mm, seconds a case for large CT;
+    cases; `distances` measures distances between surfaces at `nsd_tolerance` mm, seconds a case for large CT;
     `checkpoint_every` is in seconds; `regimen_budget` is what runs of two regimens have in common, the steps or the compute.
     """
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from initbench.choices import Metric
 from initbench.errors import UsageError
-from initbench.stats.table import ScoreTable, class_scores, false_positives
+from initbench.stats.table import DISTANCE_COLUMNS, ScoreTable, class_scores, false_positives
 from initbench.tables import words
 from initbench.tables.sheet import Sheet
 from initbench.tables.study import Study
@@ -21,7 +21,11 @@ _SAID: dict[Metric, str] = {
     "dice": "Dice points",
     "hd95": "95 % Hausdorff distance in mm, over the cases in which reference and prediction hold the class",
     "nsd": "normalised surface Dice in points, over the cases in which the reference holds the class",
+    "ravd": "relative absolute volume difference in %, over the cases in which the reference holds the class",
+    "assd": "average symmetric surface distance in mm, over the cases in which reference and prediction hold the class",
+    "mssd": "maximum symmetric surface distance in mm, over the cases in which reference and prediction hold the class",
 }
+_DIGITS: dict[Metric, int] = {"assd": 2}  # behind the point: good segmentations are less than 1 mm apart; the others have 1
 _MEAN = "mean"
 
 
@@ -74,8 +78,10 @@ def _left_out(study: Study, metric: Metric, scores: pd.DataFrame, cells: Mapping
 def _reasons(study: Study, metric: Metric, cells: Iterable[str]) -> dict[str, list[str]]:
     """Cells without a value by the reason, which says what adds one where something does."""
     cases = study.cases
-    # Of a measured run, surface Dice is missing only where the reference lacks the class; HD95 also where the prediction does.
-    measured = set(cases.loc[cases["nsd"].notna(), "cell"])
+    # Of a measured run, surface Dice and RAVD are missing only where the reference lacks the class; the others also where the
+    # prediction does. Runs that older versions measured have HD95 and surface Dice alone.
+    sign = "nsd" if metric in ("hd95", "nsd") else "ravd_percent"
+    measured = set(cases.loc[cases[sign].notna(), "cell"])
     found: dict[str, list[str]] = {}
     for cell in dict.fromkeys(cells):
         if metric == "dice":
@@ -94,7 +100,7 @@ def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metri
     wide[_MEAN] = wide.mean(axis=1)
     groups = wide.groupby(level="cell", observed=True)
     means, spreads, seeds = groups.mean(), groups.std(ddof=1), groups.size()
-    order = means[_MEAN].sort_values(ascending=metric == "hd95", kind="stable").index
+    order = means[_MEAN].sort_values(ascending=metric in DISTANCE_COLUMNS, kind="stable").index
     rows: list[tuple[str, ...]] = []
     values: list[dict[str, object]] = []
     block = columns(table.block)
@@ -102,7 +108,7 @@ def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metri
         row = [words.label(cells[cell]), str(seeds[cell])]
         for name in wide.columns:
             mean, sd = means.loc[cell, name], spreads.loc[cell, name]
-            row.append(_cell(mean, sd))
+            row.append(_cell(mean, sd, _DIGITS.get(metric, 1)))
             own = {
                 **named(cells[cell], cells.values()),
                 "metric": metric,
@@ -135,9 +141,10 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float | np.floating) else math.nan
 
 
-def _cell(mean: object, spread: object) -> str:
+def _cell(mean: object, spread: object, digits: int) -> str:
     value, sd = _number(mean), _number(spread)
-    return words.number(value, 1) if math.isnan(sd) else f"{words.number(value, 1)} ± {words.number(sd, 1)}"
+    shown = words.number(value, digits)
+    return shown if math.isnan(sd) else f"{shown} ± {words.number(sd, digits)}"
 
 
 def _false_positives(table: ScoreTable, found: pd.DataFrame, cells: dict[str, str]) -> Sheet:

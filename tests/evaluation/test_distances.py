@@ -1,9 +1,10 @@
-"""HD95 and surface Dice in mm by hand, of empty masks, and against an independent computation."""
+"""Distances between surfaces and differences of volumes by hand, of empty masks, and against an independent computation."""
 
 from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial.distance import cdist
 
 from initbench.audit.add_distances import add_distances as measure_run
 from initbench.errors import UsageError
 from initbench.evaluation import distances as distances_module
 from initbench.evaluation.distances import (
+    ABSENT,
     Distances,
     bounding_box,
     distances_per_class,
@@ -26,6 +29,7 @@ from initbench.evaluation.distances import (
 from tests.runs_factory import THIRTY_STEPS, run
 
 Mask = NDArray[np.uint8]
+MISSED = Distances(None, 0.0, 100.0, None, None)  # what a class gives that the prediction lacks
 
 
 def scaled(*spacing: float) -> NDArray[np.float64]:
@@ -77,12 +81,12 @@ def test_two_voxels(step: tuple[int, int, int], spacing: tuple[float, float, flo
     reference, prediction = empty(9, 10, 11), empty(9, 10, 11)
     reference[2, 3, 4] = 1
     prediction[2 + step[0], 3 + step[1], 4 + step[2]] = 1
-    assert one(reference, prediction, scaled(*spacing), expected - 0.1) == Distances(expected, 0.0)
-    assert one(reference, prediction, scaled(*spacing), expected) == Distances(expected, 1.0)
+    assert one(reference, prediction, scaled(*spacing), expected - 0.1) == Distances(expected, 0.0, 0.0, expected, expected)
+    assert one(reference, prediction, scaled(*spacing), expected) == Distances(expected, 1.0, 0.0, expected, expected)
 
 
 def test_the_same_mask_is_at_no_distance() -> None:
-    assert one(cube((4, 4, 4), 5), cube((4, 4, 4), 5), scaled(1, 1, 3), 0.0) == Distances(0.0, 1.0)
+    assert one(cube((4, 4, 4), 5), cube((4, 4, 4), 5), scaled(1, 1, 3), 0.0) == Distances(0.0, 1.0, 0.0, 0.0, 0.0)
 
 
 def test_a_shifted_cube() -> None:
@@ -132,10 +136,26 @@ def test_an_oblique_grid_is_measured_along_its_own_axes() -> None:
 
 def test_a_mask_at_the_border_has_a_surface_there() -> None:
     whole = np.ones((4, 4, 4), np.uint8)
-    assert one(whole, cube((0, 0, 0), 4, (4, 4, 4)), scaled(1, 1, 1)) == Distances(0.0, 1.0)
+    assert one(whole, cube((0, 0, 0), 4, (4, 4, 4)), scaled(1, 1, 1)) == Distances(0.0, 1.0, 0.0, 0.0, 0.0)
     half = whole.copy()
     half[2:] = 0
     assert one(whole, half, scaled(1, 1, 1)).hd95_mm == 2.0
+
+
+def test_the_difference_of_volumes_is_relative_to_the_reference() -> None:
+    """A cube of 4 in place of one of 2: 64 voxels of 8, so 700 % more; the other way round 87.5 % are lacking."""
+    small, large = cube((5, 5, 5), 2), cube((5, 5, 5), 4)
+    assert one(small, large, scaled(1, 2, 3)).ravd_percent == 700.0
+    assert one(large, small, scaled(1, 2, 3)).ravd_percent == 87.5
+
+
+def test_the_average_is_over_both_surfaces_together() -> None:
+    """A voxel beside a rod of three: distances 1, 2 and 3 mm one way and 1 mm the other, of which the mean is 7/4 and not 3/2."""
+    reference, prediction = empty(9, 9, 9), empty(9, 9, 9)
+    reference[2, 4, 4] = 1
+    prediction[3:6, 4, 4] = 1
+    found = one(reference, prediction, scaled(1, 1, 1))
+    assert (found.assd_mm, found.mssd_mm) == (1.75, 3.0)
 
 
 # --- empty masks ------------------------------------------------------------------------------------------------------
@@ -143,9 +163,9 @@ def test_a_mask_at_the_border_has_a_surface_there() -> None:
 
 def test_empty_masks() -> None:
     full, none = cube((5, 5, 5), 4), empty(20, 20, 20)
-    assert one(none, none, scaled(1, 1, 1)) == Distances(None, None)
-    assert one(none, full, scaled(1, 1, 1)) == Distances(None, None)
-    assert one(full, none, scaled(1, 1, 1)) == Distances(None, 0.0)
+    assert one(none, none, scaled(1, 1, 1)) == ABSENT
+    assert one(none, full, scaled(1, 1, 1)) == ABSENT
+    assert one(full, none, scaled(1, 1, 1)) == MISSED
 
 
 def test_every_class_for_itself() -> None:
@@ -154,23 +174,27 @@ def test_every_class_for_itself() -> None:
     prediction[15, 15, 15] = 2
     assert distances_per_class(reference, prediction, scaled(2, 1, 1), 4, 2.0) == [
         one(cube((2, 2, 2), 3), cube((3, 2, 2), 3), scaled(2, 1, 1)),
-        Distances(None, None),
-        Distances(None, 0.0),
+        ABSENT,
+        MISSED,
     ]
 
 
 def test_means_leave_out_what_is_missing_and_count_it() -> None:
     table = {
-        "a": [Distances(2.0, 0.5), Distances(None, None)],
-        "b": [Distances(None, 0.0), Distances(None, None)],
-        "c": [Distances(4.0, 1.0), Distances(None, None)],
-        "d": [Distances(None, None), Distances(None, None)],
+        "a": [Distances(2.0, 0.5, 20.0, 1.0, 3.0), ABSENT],
+        "b": [MISSED, ABSENT],
+        "c": [Distances(4.0, 1.0, 60.0, 2.0, 9.0), ABSENT],
+        "d": [ABSENT, ABSENT],
     }
     found = mean_distances(table, ("background", "one", "none"))
     assert found["hd95_mm_per_class"]["one"].written() == {"mean": 3.0, "cases": 2, "reference_empty": 1, "prediction_empty": 1}
     assert found["nsd_per_class"]["one"].written() == {"mean": 0.5, "cases": 3, "reference_empty": 1}
     assert found["hd95_mm_per_class"]["none"].written() == {"mean": None, "cases": 0, "reference_empty": 4, "prediction_empty": 0}
     assert found["nsd_per_class"]["none"].written() == {"mean": None, "cases": 0, "reference_empty": 4}
+    assert found["ravd_percent_per_class"]["one"].written() == {"mean": 60.0, "cases": 3, "reference_empty": 1}
+    in_mm = {"cases": 2, "reference_empty": 1, "prediction_empty": 1}
+    assert found["assd_mm_per_class"]["one"].written() == {"mean": 1.5, **in_mm}
+    assert found["mssd_mm_per_class"]["one"].written() == {"mean": 6.0, **in_mm}
 
 
 @pytest.mark.parametrize("tolerance", [-1.0, math.nan, math.inf])
@@ -248,10 +272,71 @@ def test_cropping_changes_no_bit(seed: int, at: tuple[int, int, int]) -> None:
     assert reference[box].sum() + prediction[box].sum() == reference.sum() + prediction.sum()
 
 
+def challenge(
+    reference: NDArray[np.bool_], prediction: NDArray[np.bool_], spacing: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """RAVD, ASSD and MSSD as CHAOS defines them, over all pairs of surface voxels in float64."""
+    points = [np.argwhere(surface(mask)) * np.array(spacing) for mask in (reference, prediction)]
+    pairs = cdist(*points)
+    distances = np.concatenate([pairs.min(axis=0), pairs.min(axis=1)])
+    difference = 100 * abs(prediction.sum() / reference.sum() - 1)
+    return float(difference), float(distances.mean()), float(distances.max())
+
+
+ODD = (31, 23, 17)
+
+
+def as_challenge(seed: int, spacing: tuple[float, float, float]) -> bool:
+    """Whether RAVD, ASSD and MSSD of two blobs on an odd grid are the challenge's."""
+    reference, prediction = blobs(seed, ODD)
+    found = one(reference.astype(np.uint8), prediction.astype(np.uint8), scaled(*spacing))
+    measured = (found.ravd_percent, found.assd_mm, found.mssd_mm)
+    return measured == pytest.approx(challenge(reference, prediction, spacing), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_volumes_and_surfaces_are_measured_as_in_the_challenge(seed: int, spacing: tuple[float, float, float]) -> None:
+    assert as_challenge(seed, spacing)
+
+
+FAULTS = {
+    "spacing of other axes": lambda a, b, spacing, tolerance: of_masks(a, b, spacing[::-1], tolerance),
+    "voxels for mm": lambda a, b, spacing, tolerance: of_masks(a, b, (1.0, 1.0, 1.0), tolerance),
+    "relative to the prediction": lambda a, b, spacing, tolerance: of_masks(b, a, spacing, tolerance),
+    "a slice lost": lambda a, b, spacing, tolerance: of_masks(a[:-2], b[:-2], spacing, tolerance),
+    "HD95 for the maximum": lambda a, b, spacing, tolerance: with_maximum_of_95(of_masks(a, b, spacing, tolerance)),
+}
+
+
+def with_maximum_of_95(found: Distances) -> Distances:
+    return replace(found, mssd_mm=found.hd95_mm)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_seen(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distances_module, "of_masks", FAULTS[fault])
+    assert not as_challenge(0, SPACINGS[0])
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_average_is_monais(seed: int) -> None:
+    from monai.metrics import compute_average_surface_distance
+
+    reference, prediction = blobs(seed, ODD)
+    found = one(reference.astype(np.uint8), prediction.astype(np.uint8), scaled(*SPACINGS[0]))
+    pair = [torch.from_numpy(mask)[None, None] for mask in (prediction, reference)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)  # MONAI of its own call
+        monais = compute_average_surface_distance(*pair, include_background=True, symmetric=True, spacing=list(SPACINGS[0]))
+    assert found.assd_mm == pytest.approx(monais.item(), rel=1e-6)
+
+
 def test_axes_and_sides_are_alike() -> None:
     reference, prediction = (mask.astype(np.uint8) for mask in blobs(9))
     found = one(reference, prediction, scaled(0.7, 1.1, 2.0))
-    assert one(prediction, reference, scaled(0.7, 1.1, 2.0)) == found
+    # RAVD alone is not symmetric: it is relative to the reference.
+    assert replace(one(prediction, reference, scaled(0.7, 1.1, 2.0)), ravd_percent=found.ravd_percent) == found
     turned = one(reference.transpose(2, 0, 1)[::-1], prediction.transpose(2, 0, 1)[::-1], scaled(2.0, 0.7, 1.1))
     assert turned.nsd == found.nsd
     assert turned.hd95_mm == pytest.approx(found.hd95_mm, rel=1e-6)

@@ -15,6 +15,7 @@ import nibabel
 import numpy as np
 import pytest
 
+import initbench
 from initbench.audit.add_distances import add_distances as measure_run
 from initbench.audit.rescore import read_cases
 from initbench.audit.verify import verify
@@ -23,6 +24,9 @@ from initbench.evaluation.distances import (
     mean_distances,
 )
 from initbench.runs import store, work
+from initbench.runs.record import FIRST_MEASURES, MEASURES
+from initbench.tables import study
+from initbench.tables.classes import class_sheets
 from tests.checks import failed
 from tests.evaluation.measured_runs import copy, directly, rows_of
 from tests.msd_factory import make_msd
@@ -44,7 +48,8 @@ def test_a_finished_run_gets_the_numbers_it_would_have_had(
     record = record_of(folder)
     assert store.problem(folder, store.load_record(folder), thorough=True) == ""
     changed = {key for key in record if record[key] != before[key]}
-    assert changed == {"distances", "hd95_mm_per_class", "nsd_per_class", "cost", "files", "sizes", "digest"}
+    means_ = {f"{name}_per_class" for name in MEASURES}
+    assert changed == {"distances", *means_, "cost", "files", "sizes", "digest"}
     assert record["dice"] == before["dice"]
     assert record["cost"]["total_seconds"] == before["cost"]["total_seconds"]
     assert (folder / store.WEIGHTS).stat().st_mtime_ns == weights
@@ -72,6 +77,44 @@ def test_measuring_twice_changes_nothing_and_another_tolerance_replaces(without_
             assert one_.hd95_mm == other.hd95_mm
             assert (one_.nsd or 0) <= (other.nsd or 0)
     assert strict != lenient
+
+
+def as_of_an_older_version(folder: Path) -> None:
+    """Takes the later distances out of a run, so that it is as a version left it that measured HD95 and surface Dice alone."""
+    rows = rows_of(folder)
+    later = MEASURES[len(FIRST_MEASURES) :]
+    kept = [name for name in rows[0] if name not in later]
+    with (folder / store.CASES).open("w", newline="") as file:
+        writer = csv.DictWriter(file, kept, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    dropped = {f"{name}_per_class" for name in later}
+    reseal(folder, {key: value for key, value in record_of(folder).items() if key not in dropped})
+
+
+def test_a_run_that_an_older_version_measured_reads_and_gets_the_others(
+    ten_cases: Path, with_distances: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copy(with_distances, tmp_path)
+    as_of_an_older_version(folder)
+    assert failed(verify(folder, steps=1)) == {}
+    table = initbench.load_cases(folder.parents[3])
+    assert table["nsd"].notna().all()
+    assert table["ravd_percent"].isna().all()
+    runs = study.read_study(folder.parents[3])
+    assert "95 % Hausdorff" in class_sheets(runs, "hd95")[0].title
+    with pytest.raises(UsageError, match=r"has assd: `initbench measure .*` adds distances"):
+        class_sheets(runs, "assd")
+    [again] = run(ten_cases, folder.parents[3], settings=THIRTY_STEPS, distances=True, nsd_tolerance=1.0)
+    assert again.message.startswith("without some distances")
+    assert measure_run(folder, tolerance_mm=1.0).cases == 2
+    assert (folder / store.CASES).read_bytes() == (with_distances / store.CASES).read_bytes()
+    assert failed(verify(folder, steps=1)) == {}
+    measured = initbench.load_cases(folder.parents[3]).groupby("class_name", observed=True)["assd_mm"].mean()
+    [row] = class_sheets(study.read_study(folder.parents[3]), "assd")[0].rows
+    assert row[2:] == (*(f"{mean:.2f}" for mean in measured), f"{measured.mean():.2f}")
+    for metric in ("ravd", "mssd"):
+        assert class_sheets(study.read_study(folder.parents[3]), metric)  # type: ignore[arg-type]
 
 
 def means(folder: Path) -> dict[str, Any]:
@@ -142,16 +185,17 @@ def test_changed_predictions_are_refused_by_the_case(with_distances: Path, tmp_p
     assert record_of(folder)["distances"]["nsd_tolerance_mm"] == 1.0
 
 
-def test_verify_finds_forged_distances(with_distances: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["hd95_mm", "ravd_percent", "assd_mm", "mssd_mm"])
+def test_verify_finds_forged_distances(with_distances: Path, tmp_path: Path, column: str) -> None:
     folder = copy(with_distances, tmp_path)
-    case = replace_in_cases(folder, "hd95_mm", lambda value: float(value) / 2)
+    case = replace_in_cases(folder, column, lambda value: float(value) / 2)
     forge(folder)
     wrong = failed(verify(folder, steps=1))
-    assert wrong["score"] == "cases.csv gives another hd95_mm_per_class than the record says"
+    assert wrong["score"] == f"cases.csv gives another {column}_per_class than the record says"
     assert wrong["Dice"] == f"other distances than in cases.csv: {case}"
     forge(folder, **means(folder))
     assert set(failed(verify(folder, steps=1))) == {"Dice"}
-    replace_in_cases(folder, "hd95_mm", lambda value: "")
+    replace_in_cases(folder, column, lambda value: "")
     forge(folder, **means(folder))
     assert set(failed(verify(folder, steps=1))) == {"Dice"}
 

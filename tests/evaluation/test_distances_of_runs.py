@@ -27,6 +27,7 @@ from initbench.harness.cell import resolve_cell
 from initbench.harness.request import RunRequest, from_json
 from initbench.preprocessing.prepare import PreparedCase
 from initbench.runs import store
+from initbench.runs.record import MEASURES
 from tests.checks import failed
 from tests.evaluation.measured_runs import directly, rows_of, started
 from tests.runs_factory import LIGHT, THIRTY_STEPS, as_flags, record_of
@@ -42,7 +43,7 @@ def test_a_run_measures_them(ten_cases: Path, with_distances: Path) -> None:
     assert any(item.hd95_mm for per_class in expected.values() for item in per_class)
     record = record_of(with_distances)
     assert record["distances"] == {"tool": "monai", "version": monai_version(), "percentile": 95, "nsd_tolerance_mm": 1.0}
-    for key in ("hd95_mm", "nsd"):
+    for key in MEASURES:
         values = [getattr(per_class[0], key) for per_class in expected.values()]
         assert record[f"{key}_per_class"]["part 1"]["mean"] == pytest.approx(np.mean([v for v in values if v is not None]))
     cost = record["cost"]
@@ -50,7 +51,7 @@ def test_a_run_measures_them(ten_cases: Path, with_distances: Path) -> None:
     parts = cost["init"]["seconds"] + cost["train"]["seconds"] + cost["evaluate_seconds"]
     assert cost["total_seconds"] == pytest.approx(parts)  # distances are a measurement and no cost of the init
     table = initbench.load_cases(with_distances.parents[3])
-    assert table["nsd"].notna().all()
+    assert table[["nsd", "ravd_percent"]].notna().all(axis=None)
 
 
 def test_their_time_is_no_cost(ten_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,9 +79,12 @@ def monai_version() -> str:
 
 
 def test_without_asking_there_are_none(without_distances: Path) -> None:
+    header = "case,class,class_name,tp,fp,fn,dice,hd95_mm,nsd"  # as before more was measured
+    assert (without_distances / store.CASES).read_text().splitlines()[0] == header
     assert {(row["hd95_mm"], row["nsd"]) for row in rows_of(without_distances)} == {("", "")}
+    assert initbench.load_cases(without_distances.parents[3])[list(MEASURES)].isna().all(axis=None)
     record = record_of(without_distances)
-    assert [record[key] for key in ("distances", "hd95_mm_per_class", "nsd_per_class")] == [None] * 3
+    assert [record[key] for key in ("distances", *(f"{name}_per_class" for name in MEASURES))] == [None] * 6
     assert record["cost"]["distance_seconds"] == 0
 
 
@@ -106,7 +110,7 @@ def test_a_diverged_run_follows_the_rule_of_empty_predictions(ten_cases: Path, t
     options: dict[str, Any] = {"assignments": ["optimizer.lr=1e30"]}
     first = started(ten_cases, tmp_path / "a", distances=True, **options)
     assert record_of(first)["status"] == "diverged"
-    assert {(row["hd95_mm"], row["nsd"]) for row in rows_of(first)} == {("", "0.0")}
+    assert {tuple(row[name] for name in MEASURES) for row in rows_of(first)} == {("", "0.0", "100.0", "", "")}
     assert record_of(first)["hd95_mm_per_class"]["part 2"] == {
         "mean": None, "cases": 0, "reference_empty": 0, "prediction_empty": 2,
     }  # fmt: skip
@@ -141,6 +145,7 @@ def test_the_command_line(ten_cases: Path, tmp_path: Path, capsys: pytest.Captur
     printed = capsys.readouterr().out
     assert "HD95 (mm)" in printed
     assert "surface Dice (1 mm)" in printed
+    assert all(name in printed for name in ("RAVD (%)", "ASSD (mm)", "MSSD (mm)"))
     (folder / store.CURVE).unlink()
     assert exit_code(["measure", str(folder)]) == 1
     assert "curve.csv is missing" in capsys.readouterr().out
