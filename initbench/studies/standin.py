@@ -1,7 +1,7 @@
-"""Made-up CT in place of a published data set that is not here, to measure how long a step and a case would take.
+"""Made-up volumes in place of a published data set that is not here, to measure how long a step and a case would take.
 
 That depends on the network, the patch, the classes and the size of a volume, and not on what is in it. A stand-in has the ids of
-the published split, all of them links to one volume, so splits, subsets and numbers of cases are those of the data set.
+the published split, all of them links to one volume, so its splits, subsets and numbers of cases are the published ones.
 """
 
 from __future__ import annotations
@@ -21,26 +21,36 @@ from numpy.typing import NDArray
 from initbench import cache
 from initbench.datasets import split_tables
 
-_AIR, _TISSUE, _NOISE = -1000.0, 40.0, 20.0  # HU
+_CT = ("CT",)
+_MR_OF_BRAINS = ("FLAIR", "T1w", "t1gd", "T2w")
+_HOUNSFIELD = (-1000.0, 40.0, 20.0)  # of air and tissue, and the noise of tissue
+_MAGNITUDE = (0.0, 400.0, 20.0)  # of an MR image without its skull: nothing outside of the brain
 _EDGE = 12  # voxels in plane of what stands for an organ; a third of them through plane
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a volume of a data set is like: voxels and mm by (x, y, z), and classes with the background."""
+    """What a volume of a data set is like: voxels and mm by (x, y, z), classes with the background, and channels."""
 
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
     classes: int
+    channels: tuple[str, ...] = _CT
 
     def __str__(self) -> str:
         shape, spacing = (" × ".join(f"{value:g}" for value in values) for values in (self.shape, self.spacing))
-        return f"{shape} voxels of {spacing} mm, {self.classes - 1} class{'' if self.classes == 2 else 'es'}"
+        said = f"{shape} voxels of {spacing} mm, {self.classes - 1} class{'' if self.classes == 2 else 'es'}"
+        return said if self.channels == _CT else f"{said}, {len(self.channels)} channels"
 
 
 # The median volumes that nnU-Net's plans for them are made of (initbench/recipes/synapse.toml and lung.toml have the spacings).
 _ABDOMEN = Kind((512, 512, 148), (0.758, 0.758, 3.0), 14)
-KINDS = {"synapse": _ABDOMEN, "btcv": _ABDOMEN, "lung": Kind((512, 512, 252), (0.785, 0.785, 1.245), 2)}
+KINDS = {
+    "synapse": _ABDOMEN,
+    "btcv": _ABDOMEN,
+    "lung": Kind((512, 512, 252), (0.785, 0.785, 1.245), 2),
+    "brats": Kind((240, 240, 155), (1.0, 1.0, 1.0), 4, _MR_OF_BRAINS),  # the volumes of every year of BraTS
+}
 
 
 @contextlib.contextmanager
@@ -70,8 +80,9 @@ def write(name: str, root: Path) -> Path:
     for case in ids:
         (root / "imagesTr" / f"{case}.nii").symlink_to(root / "image.nii")
         (root / "labelsTr" / f"{case}.nii").symlink_to(root / "label.nii")
+    modality = {str(number): channel for number, channel in enumerate(kind.channels)}
     table = {
-        "modality": {"0": "CT"},
+        "modality": modality,
         "labels": {str(number): f"class {number}" if number else "background" for number in range(kind.classes)},
         "copies_meant": True,
         "training": [{"image": f"imagesTr/{case}.nii", "label": f"labelsTr/{case}.nii"} for case in ids],
@@ -81,13 +92,16 @@ def write(name: str, root: Path) -> Path:
 
 
 def _image(kind: Kind) -> NDArray[np.int16]:
-    """A cylinder of noisy tissue in air, as wide as a body is in its image."""
+    """A cylinder of noisy tissue in air, as wide as a body is in its image; the same in every channel."""
+    air, tissue, deviation = _HOUNSFIELD if kind.channels == _CT else _MAGNITUDE
     x, y, z = kind.shape
     across, along = ((2 * np.arange(count) / max(count - 1, 1) - 1) for count in (x, y))
     body = (across[:, None] / 0.9) ** 2 + (along / 0.7) ** 2 <= 1
-    noise = np.random.default_rng(0).normal(_TISSUE, _NOISE, (x, y, z)).astype(np.int16)
-    noise[~body] = _AIR
-    return noise
+    noise = np.random.default_rng(0).normal(tissue, deviation, (x, y, z)).astype(np.int16)
+    noise[~body] = air
+    if kind.channels == _CT:
+        return noise
+    return np.stack([noise] * len(kind.channels), axis=-1)
 
 
 def _label(kind: Kind) -> NDArray[np.uint8]:

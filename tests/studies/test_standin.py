@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from initbench.studies import standin
 from tests.commands import said
 from tests.runs_factory import SMALL, TINY, as_flags
 
-SMALL_KIND = standin.Kind((64, 64, 40), (4.0, 4.0, 4.0), 14)
+SMALL_KINDS = {name: replace(kind, shape=(64, 64, 40), spacing=(4.0, 4.0, 4.0)) for name, kind in standin.KINDS.items()}
 
 
 @pytest.fixture
@@ -26,23 +27,27 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No data, and volumes that take no time to write."""
     monkeypatch.setenv("INITBENCH_DATA", "")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.setattr(standin, "KINDS", dict.fromkeys(standin.KINDS, SMALL_KIND))
+    monkeypatch.setattr(standin, "KINDS", SMALL_KINDS)
     return tmp_path
 
 
 @pytest.mark.parametrize("name", standin.KINDS)
 def test_a_stand_in_has_name_split_and_classes_of_the_data_set(name: str, nowhere: Path) -> None:
+    kind, modality, air, tissue = SMALL_KINDS[name], "CT", -1000, -500
+    if name == "brats":
+        modality, air, tissue = "MR", 0, 100
     with standin.stand_ins([name, "camus"]) as folders:
         assert list(folders) == [name]
         dataset = open_dataset(folders[name])
-        assert (dataset.name, dataset.modality, len(dataset.classes)) == (name, "CT", SMALL_KIND.classes)
+        assert (dataset.name, dataset.modality, len(dataset.classes)) == (name, modality, kind.classes)
         assert resolve_split(dataset, None) == published_splits(name)[0]
         case = dataset.load(dataset.case_ids()[0])
-        assert case.label.shape == SMALL_KIND.shape
-        assert set(np.unique(case.label)) == set(range(SMALL_KIND.classes))
-        assert np.linalg.norm(case.affine[:3, :3], axis=0) == pytest.approx(SMALL_KIND.spacing)
-        assert case.image.min() == -1000
-        assert 0.3 < (case.image > -500).mean() < 0.7
+        assert case.image.shape == (len(kind.channels), *kind.shape)
+        assert case.label.shape == kind.shape
+        assert set(np.unique(case.label)) == set(range(kind.classes))
+        assert np.linalg.norm(case.affine[:3, :3], axis=0) == pytest.approx(kind.spacing)
+        assert case.image.min() == air
+        assert 0.3 < (case.image > tissue).mean() < 0.7
 
 
 def test_every_table_can_be_timed_without_its_data() -> None:
