@@ -205,7 +205,7 @@ def test_other_cases_or_other_labels_are_an_error() -> None:
     made = Study().run("a", 0, [50]).run("b", 0, [50])
     for run, reference in zip(made.runs, (0, 10), strict=True):
         made.case(run, "x", 1, tp=0, fn=reference, fp=5)
-    with pytest.raises(DataError, match="labels have changed"):
+    with pytest.raises(DataError, match="labels changed"):
         made.table()
 
 
