@@ -23,7 +23,13 @@ GENERATED = {
     "reference/messages.md": messages.page,
     "reference/python.md": python.page,
 }
-SECTIONS = {"Tutorials": "tutorials/", "How to": "how-to/", "Reference": "reference/", "Explanation": "explanation/"}
+SECTIONS = {
+    "Tutorials": "tutorials/",
+    "How to": "how-to/",
+    "Studies": "studies/",
+    "Reference": "reference/",
+    "Explanation": "explanation/",
+}
 # In the order in which a newcomer reads them; every other section goes by the alphabet.
 FIRST = ("tutorials/first-study.md", "tutorials/your-data.md", "tutorials/your-initializer.md")
 
