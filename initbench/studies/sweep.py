@@ -49,15 +49,25 @@ from initbench.stats.blocks import PLACEBO, is_placebo
 
 
 class RunOptions(TypedDict, total=False):
-    """Options of every run of a sweep; `RunRequest` has their defaults.
+    """Options of every run of a sweep, with the defaults of `RunRequest`.
 
-    `budget` is the steps a recipe states for it; `size` of the networks tiny or paper; `device` auto, cpu, cuda or cuda:i;
-    `precision` auto is bf16 where the device is fast at it; `data_root` the folder that holds the data sets; `out` the folder of
-    the runs; `split` auto or a published one's name, by default the usual published one where there is one; `recipe` a name
-    or TOML file, by default the data set's; `assignments` are ``section.field=value`` over it; `threads` are torch threads of a
-    run on the CPU; `fixed` are streams that every seed draws as seed 0 does; `save_predictions` keeps label maps of the reported
-    cases; `distances` measures distances between surfaces at `nsd_tolerance` mm, seconds a case for large CT;
-    `checkpoint_every` is in seconds; `regimen_budget` is what runs of two regimens have in common, the steps or the compute.
+    Attributes:
+        budget: smoke, short or paper: the recipe states how many steps it has.
+        size: of the networks, tiny or paper.
+        device: auto, cpu, cuda or cuda:i.
+        precision: auto takes bf16 where the device is fast at it.
+        data_root: the folder that holds the data sets.
+        out: the folder of the runs.
+        split: auto, or the name of a published split; by default the usual published one where the data set has one.
+        recipe: a name or a TOML file; by default the recipe of the data set.
+        assignments: ``section.field=value`` over the recipe.
+        threads: of torch, for a run on the CPU.
+        fixed: streams that every seed draws as seed 0 does.
+        save_predictions: whether the label maps of the reported cases are kept.
+        distances: whether distances between surfaces are measured, which takes seconds a case for large CT.
+        nsd_tolerance: of the surface Dice, in mm.
+        checkpoint_every: in seconds.
+        regimen_budget: what runs of two regimens have in common, the steps or the compute.
     """
 
     budget: Budget
@@ -79,16 +89,25 @@ class RunOptions(TypedDict, total=False):
 
 
 class PartOptions(RunOptions, total=False):
-    """Also `folds` are ``k/K``, in place of a split; `train_cases` are numbers of training cases to use, nested subsets."""
+    """Options of every run, and the parts of the data that a sweep crosses.
+
+    Attributes:
+        folds: ``k/K``, in place of a split.
+        train_cases: numbers of training cases to use; smaller subsets lie within larger ones.
+    """
 
     folds: Sequence[str]
     train_cases: Sequence[int]
 
 
 class Options(PartOptions, total=False):
-    """Options of a sweep: `regimen` are the ways in which the supervised stage is run; `seeds` is a number (0 to n-1) or the
-    seeds themselves; `protocol` who pays for a pretext's steps; `placebo` adds ``default`` drawn again to a study of it and
-    others under two or more seeds.
+    """Options of a sweep.
+
+    Attributes:
+        regimen: the ways in which the supervised stage is run.
+        seeds: a number (0 to n-1), or the seeds themselves.
+        protocol: who pays for the steps of a pretext.
+        placebo: whether a study of ``default`` and others under two or more seeds gets ``default`` drawn again.
     """
 
     regimen: Components

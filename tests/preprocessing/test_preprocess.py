@@ -426,7 +426,7 @@ def test_data_digest_depends_on_who_trains(folder: Path) -> None:
 
 def test_parameters_digest_holds_every_number() -> None:
     parameters = resolve_parameters(settings(), "CT", [scan(make_case())])
-    later = {"resampling": "nnunet", "crop_nonzero": True, "region": "whole", "channels": (Channel(),)}
+    later = {"resampling": "nnunet", "crop_nonzero": True, "region": "whole", "channels": (Channel(),), "plane": (64, 64)}
     first = {key: value for key, value in asdict(parameters).items() if key not in later}
     assert parameters.digest() == digest.of_json({**first, "revision": 1}), "what came later is in no digest at its default"
     others = {replace(parameters, **{key: value}).digest() for key, value in later.items()}  # type: ignore[arg-type]
