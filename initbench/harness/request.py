@@ -107,10 +107,8 @@ def as_json(request: RunRequest) -> dict[str, Any]:
     `out` stays as it was written: whoever reads the request knows where it lies.
     """
     values = {field.name: getattr(request, field.name) for field in fields(request)}
+    values |= _portable_components(request)
     values |= {
-        "init": _portable("initializer", request.init),
-        "backbone": _portable("backbone", request.backbone),
-        "regimen": _portable("regimen", request.regimen),
         "dataset": _absolute_dataset(request.dataset.name),
         "data_root": request.data_root.absolute() if request.data_root else None,
         "recipe": _absolute_recipe(request.recipe),
@@ -118,15 +116,20 @@ def as_json(request: RunRequest) -> dict[str, Any]:
     return {key: str(value) if isinstance(value, Path | Spec) else value for key, value in values.items()}
 
 
-def code_digests(values: Mapping[str, Any]) -> dict[str, str]:
-    """The sha256 of every Python file that a written request names, by its path as it stands there.
+def _portable_components(request: RunRequest) -> dict[str, Spec]:
+    """The components of a request that may be code in files, with absolute paths; their keys are `CODE`."""
+    return {
+        "init": _portable("initializer", request.init),
+        "backbone": _portable("backbone", request.backbone),
+        "regimen": _portable("regimen", request.regimen),
+    }
 
-    Args:
-        values: as `as_json` gives them.
-    """
+
+def code_digests(request: RunRequest) -> dict[str, str]:
+    """The sha256 of every Python file that a request names, by its path as `as_json` writes it."""
     found = {}
-    for key in CODE:
-        for item in spec.parts_in_files(parse(values[key])):
+    for component in _portable_components(request).values():
+        for item in spec.parts_in_files(component):
             written = item.name.rpartition(":")[0]
             with contextlib.suppress(OSError):  # it vanished: then nobody can run it
                 found[written] = hashlib.sha256(home(written).read_bytes()).hexdigest()

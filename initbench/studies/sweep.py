@@ -380,8 +380,7 @@ def _note(requests: Sequence[RunRequest], outcomes: Mapping[int, Outcome], folde
     planned = []
     for number, request in enumerate(requests):
         state, folder = outcomes[number].state, folders[number]
-        asked = as_json(request)
-        code = code_digests(asked)
+        asked, code = as_json(request), code_digests(request)
         if state == "refused" or folder is None:  # its data cannot be read, so it has no place yet
             planned.append(AskedRun(request.label, asked, None, state, outcomes[number].message, code))
         else:

@@ -132,12 +132,14 @@ def test_pages_stand_in_the_order_in_which_a_newcomer_reads_them() -> None:
         "explanation/decisions/stats.md",
         "explanation/decisions/index.md",
         "explanation/runs.md",
+        "studies/c.md",
     ]
     nav = hooks._navigation([*pages, *sorted(hooks.FIRST, reverse=True), "tutorials/another.md"])
     assert nav == [
         "index.md",
         {"Tutorials": [*hooks.FIRST, "tutorials/another.md"]},
         {"How to": ["how-to/a.md", "how-to/b.md"]},
+        {"Studies": ["studies/c.md"]},
         {"Reference": []},
         {
             "Explanation": [

@@ -83,7 +83,7 @@ def test_the_placebo_is_another_draw_of_the_same_law(data: Path, tmp_path: Path)
     assert not torch.equal(other[key], third[key])
     assert not torch.equal(other[key], seed_one[key])
     assert float(other[key].abs().max()) <= float(own[key][0].numel() ** -0.5)
-    with pytest.raises(UsageError, match="registered backbones"):
+    with pytest.raises(UsageError, match="with a registered backbone"):
         initbench.initialize(torch.nn.Linear(2, 2), "default(construct=other)")
 
 
