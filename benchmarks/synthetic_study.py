@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from initbench import dice, digest, spec
 from initbench.recipes.load import load_recipe
 from initbench.runs import store
-from initbench.runs.record import SCHEMA, Record
+from initbench.runs.record import MEASURES, SCHEMA, Record
 
 BASELINE, PLACEBO = "default", "default(construct='other')"
 _INITS = (
@@ -247,7 +247,7 @@ def _of_init(init: str) -> dict[str, Any]:
     }
 
 
-_UNMEASURED: dict[str, Any] = {"distances": None, "hd95_mm_per_class": None, "nsd_per_class": None}
+_UNMEASURED: dict[str, Any] = {"distances": None} | {f"{name}_per_class": None for name in MEASURES}
 
 
 def _record(state: str, cell: str, resolved: dict[str, Any], backbone: str, rng: np.random.Generator) -> dict[str, Any]:
