@@ -153,8 +153,8 @@ def _result(record: Record) -> dict[str, Any]:
 
 
 def _cost(stage: StageCost) -> str:
-    passes = f", {stage.units} passes" if stage.units else ""
-    return f"{stage.steps} steps, {stage.seconds:.0f} s{passes}"
+    units = f", {stage.units} units" if stage.units else ""
+    return f"{stage.steps} steps, {stage.seconds:.0f} s{units}"
 
 
 def _distances(record: Record) -> dict[str, Any]:

@@ -181,7 +181,8 @@ class StageCost(Part):
     patches: Count = Field(0, description="patches that were seen")
     seconds: Amount = Field(0, description="seconds, those before a stop among them")
     units: Count = Field(
-        0, description="passes through the network: a forward 1, a backward 2; 0 in records that are older than this count"
+        0,
+        description="cost in passes through the network: a forward 1, a backward 2; 0 in records that are older than this count",
     )
 
 

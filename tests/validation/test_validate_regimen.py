@@ -50,11 +50,11 @@ def own(ctx, /):
     return Task(ctx)
 '''
 BROKEN = {
-    "units=3": ("units=2", "units", "it declares 2 passes a step, and 3 were counted"),
+    "units=3": ("units=2", "units", "it declares 2 units a step, and 3 were counted"),
     "# computed": (
         "loss = loss + 0 * self.ctx.model(batch.image).sum()",
         "units",
-        "it declares 3 passes a step, and 6 were counted",
+        "it declares 3 units a step, and 6 were counted",
     ),
     'self.average = state["average"]': ("pass", "resumes", "ends elsewhere; keep the rest in state.*curves differ"),
     "# taken": ("batch.image.mul_(2.0)", "batches", "changes the images of batches in place: 0"),

@@ -30,7 +30,7 @@ def check_declared(subject: RegimenSubject) -> str:
     if declared is not None and not isinstance(declared, RegimenInfo):
         raise BrokenPromiseError(f"`info` is {type(declared).__name__} and no RegimenInfo: use @regimen(...)")
     no(sorted(set(component.info.later) - component.takes.keys()), "RegimenInfo.later names no parameter")
-    return f"{units_of(component)} passes a step; parameters: {component.options}"
+    return f"{units_of(component)} units a step; parameters: {component.options}"
 
 
 def check_unknown_parameter(subject: RegimenSubject) -> str:
@@ -60,11 +60,13 @@ def check_trains(subject: RegimenSubject) -> str:
 
 
 def check_units(subject: RegimenSubject) -> str:
-    """A step costs as many passes as it says: under ``--regimen-budget compute`` the steps follow from that."""
+    """A step costs as many units as it says: under ``--regimen-budget compute`` the steps follow from that."""
     declared, counted = units_of(subject.component), trial(subject).fit.units
     if counted != STEPS * declared:
-        raise BrokenPromiseError(f"it declares {declared} passes a step, and {counted / STEPS:g} were counted")
-    return f"{declared} passes a step"
+        raise BrokenPromiseError(
+            f"it declares {declared} units a step, and {counted / STEPS:g} were counted; a forward pass is 1, a backward pass 2"
+        )
+    return f"{declared} units a step"
 
 
 def check_batches(subject: RegimenSubject) -> str:
