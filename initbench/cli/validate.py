@@ -101,7 +101,7 @@ def validate_regimen(
 ) -> None:
     """Check what a regimen promises.
 
-    Checks on several small networks that it costs the passes that it declares, takes the batches of plain training, leaves the
+    Checks on several small networks that it costs the units that it declares, takes the batches of plain training, leaves the
     network as it was but for its values, and ends in the same bits after a stop, on the CPU. Exits with 1 where a check failed.
     """
     from initbench.harness.request import read_component, split_lists

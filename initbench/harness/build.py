@@ -14,7 +14,7 @@ from initbench.protocols import BackboneInfo, Grid, Size, structure_of
 from initbench.registry import Component
 
 if TYPE_CHECKING:
-    from initbench.harness.cell import Cell
+    from initbench.harness.cell import Draft
 
 
 def build(
@@ -88,12 +88,12 @@ def construct(backbone: Component[BackboneInfo], *, seed: int = 0, draw: str = "
     return model
 
 
-def build_for(cell: Cell, *, seed: int = 0, draw: str = "") -> nn.Module:
-    """Constructs the network of a cell; `seed` and `draw` as in `construct`."""
+def build_for(cell: Draft, *, seed: int = 0, draw: str = "") -> nn.Module:
+    """Constructs the network of a cell, before or after its data are read; `seed` and `draw` as in `construct`."""
     return construct(
         cell.backbone,
         in_channels=cell.in_channels,
-        num_classes=len(cell.prepared.classes),
+        num_classes=cell.out_channels,
         patch_size=cell.recipe.patch.size,
         size=cell.request.size,
         variant=cell.variant,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from initbench import digest, registry, seeding
@@ -85,11 +85,39 @@ def steps_of(
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A request with every choice made. `init_name` is for people, `init_identity` for streams and folders.
+class Choices:
+    """What a request says of data, network and settings; the init has no part in it.
 
     Attributes:
+        reader: digest of the data set's code where that is a plug-in.
+        recipe: with numbers in place of its plan.
+    """
+
+    dataset: Dataset
+    reader: str | None
+    split: Split
+    backbone: Component[BackboneInfo]
+    variant: str
+    recipe: Recipe
+
+    def prepare(self, progress: Progress | None = None, before_reading: Callable[[], None] = lambda: None) -> Prepared:
+        """Preprocesses what the cache lacks; the arguments are as for `initbench.preprocessing.prepare.prepare`.
+
+        Raises:
+            DataError: a case is unusable.
+        """
+        return prepare(self.dataset, self.split, self.recipe.preprocess, progress, self.reader, before_reading)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A request with every choice made that can be made before a case is read.
+
+    Attributes:
+        init_name: the init for people, with the parameters that differ from their defaults.
+        init_identity: the init for streams and folders.
         units: what a supervised step costs, as the regimen declares it.
+        choices: of data, network and settings.
     """
 
     request: RunRequest
@@ -97,19 +125,35 @@ class Cell:
     init_name: str
     init_identity: str
     init_info: InitializerInfo
-    backbone: Component[BackboneInfo]
     regimen: Component[RegimenInfo]
     units: int
-    variant: str
-    recipe: Recipe
-    prepared: Prepared
+    choices: Choices
     precision: Precision
-    identity: dict[str, Any] = field(repr=False)
 
     @property
-    def id(self) -> str:
-        """Digest of the resolved request and the data; the seed is not in it."""
-        return digest.of_json(self.identity)
+    def backbone(self) -> Component[BackboneInfo]:
+        """The network."""
+        return self.choices.backbone
+
+    @property
+    def variant(self) -> str:
+        """The variant of the network."""
+        return self.choices.variant
+
+    @property
+    def recipe(self) -> Recipe:
+        """The settings."""
+        return self.choices.recipe
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the network's input."""
+        return self.recipe.patch.channels_of(len(self.choices.dataset.channels))
+
+    @property
+    def out_channels(self) -> int:
+        """Classes that the network tells apart, with the background."""
+        return len(self.choices.dataset.classes)
 
     @property
     def root(self) -> seeding.Root:
@@ -125,11 +169,6 @@ class Cell:
     def regimen_name(self) -> str:
         """The regimen in tables, with the parameters that differ from their defaults."""
         return str(registry.canonical(self.regimen, shown=True))
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of the network's input."""
-        return self.recipe.patch.channels_of(self.prepared.channels)
 
     @property
     def total_steps(self) -> int:
@@ -160,28 +199,16 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Choices:
-    """What a request says of data, network and settings; the init has no part in it.
+class Cell(Draft):
+    """A request with every choice made, and its prepared data."""
 
-    Attributes:
-        reader: digest of the data set's code where that is a plug-in.
-        recipe: with numbers in place of its plan.
-    """
+    prepared: Prepared
+    identity: dict[str, Any] = field(repr=False)
 
-    dataset: Dataset
-    reader: str | None
-    split: Split
-    backbone: Component[BackboneInfo]
-    variant: str
-    recipe: Recipe
-
-    def prepare(self, progress: Progress | None = None) -> Prepared:
-        """Preprocesses what the cache lacks.
-
-        Raises:
-            DataError: a case is unusable.
-        """
-        return prepare(self.dataset, self.split, self.recipe.preprocess, progress, self.reader)
+    @property
+    def id(self) -> str:
+        """Digest of the resolved request and the data; the seed is not in it."""
+        return digest.of_json(self.identity)
 
 
 def choose(request: RunRequest, progress: Progress | None = None) -> Choices:
@@ -264,91 +291,122 @@ def reported_patients(request: RunRequest) -> int | None:
         return None
 
 
-def resolve_cell(request: RunRequest, progress: Progress | None = None, prepared: PreparedBlocks | None = None) -> Cell:
+def resolve_cell(
+    request: RunRequest,
+    progress: Progress | None = None,
+    blocks: Blocks | None = None,
+    check: Callable[[Draft], None] | None = None,
+) -> Cell:
     """Makes every choice of a request; preprocesses the data where the cache lacks them.
 
     Args:
         request: the run.
         progress: told of the preprocessing.
-        prepared: keeps what inits share, for the other cells of the study.
+        blocks: keeps what inits and regimens share, for the other cells of the study.
+        check: looks at the choices before the first case is read, and refuses what cannot be. It is not asked where the cache
+            holds the data.
 
     Raises:
         UsageError: something asked for does not exist or does not fit together. DataError: the data are unusable.
     """
     check_streams(request.fixed)
     check_tolerance(request.nsd_tolerance)
+    blocks = blocks or Blocks()
+    draft = _draft(request, blocks, progress)
+
+    def before_reading() -> None:
+        if check is not None:
+            check(draft)
+
+    prepared = blocks.prepared(request, progress, before_reading)
+    values = {item.name: getattr(draft, item.name) for item in fields(draft)}
+    cell = Cell(**values, prepared=prepared, identity={})
+    return replace(cell, identity=_identity(cell))
+
+
+def _draft(request: RunRequest, blocks: Blocks, progress: Progress | None) -> Draft:
     init = registry.find("initializer", request.init)
     init.check()
     regimen = registry.find("regimen", request.regimen)
     regimen.check()
     precision = resolve_precision(request.precision, resolve_device(request.device, request.index))
-    block = (prepared or PreparedBlocks()).of(request, progress)
-    chosen = block.choices
-    cell = Cell(
+    draft = Draft(
         request=request,
         init=init,
         init_name=str(registry.canonical(init, shown=True)),
         init_identity=str(registry.canonical(init)),
         init_info=compose.info(init),
-        backbone=chosen.backbone,
         regimen=regimen,
         units=regimens.units_of(regimen),
-        variant=chosen.variant,
-        recipe=chosen.recipe,
-        prepared=block.data,
+        choices=blocks.choices(request, progress),
         precision=precision,
-        identity={},
     )
-    _check_steps(cell)
-    return replace(cell, identity=_identity(cell))
+    _check_steps(draft)
+    return draft
 
 
-@dataclass(frozen=True)
-class PreparedBlock:
-    """What the inits of a block share."""
-
-    choices: Choices
-    data: Prepared
-
-
-class PreparedBlocks:
+class Blocks:
     """The blocks of a study, each chosen and prepared once: to look at hundreds of files again for every init takes minutes."""
 
     def __init__(self) -> None:
-        self._known: dict[RunRequest, PreparedBlock] = {}
+        self._choices: dict[RunRequest, Choices] = {}
+        self._prepared: dict[RunRequest, Prepared] = {}
 
-    def of(self, request: RunRequest, progress: Progress | None = None) -> PreparedBlock:
-        """The block of a request.
+    def choices(self, request: RunRequest, progress: Progress | None = None) -> Choices:
+        """What the runs of a block have in common.
 
         Args:
-            request: whose init, regimen, seed and protocol have no part in it.
+            request: of one of them; its init, regimen, seed and protocol have no part in it.
+            progress: told of headers that are read where the recipe leaves settings to them.
+
+        Raises:
+            UsageError, DataError: as `choose`.
+        """
+        key = _block_of(request)
+        if key not in self._choices:
+            self._choices[key] = choose(request, progress)
+        return self._choices[key]
+
+    def prepared(
+        self, request: RunRequest, progress: Progress | None = None, before_reading: Callable[[], None] = lambda: None
+    ) -> Prepared:
+        """The data of a block, preprocessed where the cache lacks them.
+
+        Args:
+            request: as for `choices`.
             progress: told of the preprocessing.
+            before_reading: as for `Choices.prepare`.
 
         Raises:
             UsageError, DataError: as `choose` and `Choices.prepare`.
         """
-        key = replace(
-            request, init=Spec(BASELINE), regimen=PLAIN, regimen_budget="steps", seed=0, index=0, protocol="equal-total"
-        )
-        if key not in self._known:
-            choices = choose(request, progress)
-            self._known[key] = PreparedBlock(choices, choices.prepare(progress))
-        return self._known[key]
+        key = _block_of(request)
+        if key not in self._prepared:
+            self._prepared[key] = self.choices(request, progress).prepare(progress, before_reading)
+        return self._prepared[key]
+
+
+def _block_of(request: RunRequest) -> RunRequest:
+    """The request of its block that stands for all of them."""
+    return replace(request, init=Spec(BASELINE), regimen=PLAIN, regimen_budget="steps", seed=0, index=0, protocol="equal-total")
 
 
 class Cells:
     """The cells that this process resolved, each once: the seeds of a cell have everything else in common."""
 
     def __init__(self) -> None:
-        self._blocks = PreparedBlocks()
+        self._blocks = Blocks()
         self._known: dict[tuple[RunRequest, str], tuple[Cell, dict[str, str]]] = {}
 
-    def resolve(self, request: RunRequest, progress: Progress | None = None) -> Cell:
+    def resolve(
+        self, request: RunRequest, progress: Progress | None = None, check: Callable[[Draft], None] | None = None
+    ) -> Cell:
         """The cell of a request. It is resolved again where a file that its init brings has changed since.
 
         Args:
             request: of which seed it is does not matter.
             progress: told of the preprocessing.
+            check: as for `resolve_cell`.
 
         Raises:
             UsageError, DataError: as `resolve_cell`.
@@ -356,7 +414,7 @@ class Cells:
         key = replace(request, seed=0, index=0), str(resolve_device(request.device, request.index))
         cell, files = self._known.get(key, (None, {}))
         if cell is None or files != registry.file_digests(cell.init):
-            cell = resolve_cell(request, progress, self._blocks)
+            cell = resolve_cell(request, progress, self._blocks, check)
             self._known[key] = cell, registry.file_digests(cell.init)
         return replace(cell, request=request)
 
@@ -365,20 +423,20 @@ class Cells:
         return Cells, ()
 
 
-def _check_steps(cell: Cell) -> None:
+def _check_steps(draft: Draft) -> None:
     """Refuses a budget that leaves no supervised step: what would be scored is a network that never saw a label."""
-    if cell.train_steps >= 1:
+    if draft.train_steps >= 1:
         return
-    budget = cell.request.budget
-    if cell.request.regimen_budget == "compute" and cell.pretext_steps < cell.total_steps:
-        left = cell.total_steps - cell.pretext_steps
+    budget = draft.request.budget
+    if draft.request.regimen_budget == "compute" and draft.pretext_steps < draft.total_steps:
+        left = draft.total_steps - draft.pretext_steps
         raise UsageError(
-            f"a step of {cell.regimen_name} costs {cell.units / PLAIN_UNITS:.2g} plain ones, and the {left} that the budget "
+            f"a step of {draft.regimen_name} costs {draft.units / PLAIN_UNITS:.2g} plain ones, and the {left} that the budget "
             f"{budget} leaves pay for none: raise steps.{budget} with --set, or use --regimen-budget steps"
         )
     raise UsageError(
-        f"the pretext takes {cell.pretext_steps} of the {cell.total_steps} steps of the budget {budget} (pretext.share = "
-        f"{cell.recipe.pretext.share:g}), and under equal-total none is left for training: raise steps.{budget} or lower "
+        f"the pretext takes {draft.pretext_steps} of the {draft.total_steps} steps of the budget {budget} (pretext.share = "
+        f"{draft.recipe.pretext.share:g}), and under equal-total none is left for training: raise steps.{budget} or lower "
         "pretext.share with --set, or give the pretext steps of its own with --protocol equal-finetune"
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ import torch
 from initbench import digest, interrupt, seeding
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError, of_the_system
 from initbench.harness import reuse
-from initbench.harness.cell import Cell, Cells
+from initbench.harness.cell import Cell, Cells, Draft
 from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.memory import out_of_memory
 from initbench.harness.process_state import kept
@@ -61,7 +61,7 @@ def look_up(request: RunRequest, cells: Cells, rehearsals: Rehearsals, progress:
         rehearsals: tries the init in the cell, so that what cannot be is said before hours of preprocessing or training.
         progress: told of the preprocessing.
     """
-    found = _resolve(request, cells, rehearsals.before_reading(request, progress or NoProgress()))
+    found = _resolve(request, cells, progress, rehearsals.check_draft)
     if isinstance(found, Outcome):
         return found
     try:
@@ -71,10 +71,12 @@ def look_up(request: RunRequest, cells: Cells, rehearsals: Rehearsals, progress:
     return Outcome(request, "pending", folder_of(found), None, remarks=found.prepared.remarks)
 
 
-def _resolve(request: RunRequest, cells: Cells, progress: Progress) -> Outcome | Cell:
+def _resolve(
+    request: RunRequest, cells: Cells, progress: Progress | None, check: Callable[[Draft], None] | None = None
+) -> Outcome | Cell:
     try:
         with kept():
-            cell = cells.resolve(request, progress)
+            cell = cells.resolve(request, progress, check)
     # Readers and inits of others raise what they like, and other runs do not depend on them.
     except (Exception, SystemExit) as error:
         return _not_begun(request, error)

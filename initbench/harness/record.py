@@ -227,7 +227,7 @@ def costs_of_scoring_again(before: Cost, evaluate: float, distances: float, devi
 
 
 def stage_cost(fits: Sequence[Fit]) -> StageCost:
-    """Steps, patches, seconds and passes of a stage."""
+    """Steps, patches, seconds and units of a stage."""
     steps = patches = units = 0
     seconds = 0.0
     for stage in fits:

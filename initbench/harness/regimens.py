@@ -95,7 +95,7 @@ def units_of(component: Regimen) -> int:
     """
     units = component.info.units_of(component.params)
     if not isinstance(units, int) or units < 1:
-        raise UsageError(f"regimen {component.spec.name}: units={units!r}: give the passes that a step costs as a whole number")
+        raise UsageError(f"regimen {component.spec.name}: units={units!r}: give the units that a step costs as a whole number")
     return units
 
 

@@ -5,34 +5,30 @@ its parameters, the network, the patch and the depth of the training volumes bef
 here, in the words of the run, as it is the same code. Nothing has to be declared, so plug-ins are tried likewise. What shows only
 with values is left to the run. A regimen is asked for its task in the same way.
 
-An init is tried twice: before the first case is read, when nobody knows the depth of the volumes, and with the prepared data. A
-refusal that has nothing to do with the data then costs no preprocessing.
+Where data have to be preprocessed, this happens before the first case is read, so that a refusal which has nothing to do with the
+data costs no preprocessing. Nobody knows the depth of the volumes then. An init that asks for it is tried again with the prepared
+data.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from initbench import registry, seeding
+from initbench import registry
 from initbench.errors import InitbenchError, UsageError
 from initbench.harness import compose, regimens
-from initbench.harness.build import construct
-from initbench.harness.cell import Cell, Steps, choose, steps_of
+from initbench.harness.build import build_for
+from initbench.harness.cell import Cell, Draft
 from initbench.harness.context import Context
-from initbench.harness.request import RunRequest
-from initbench.harness.run import Run
 from initbench.harness.sites import find_sites
 from initbench.harness.snapshot import classes_kept
-from initbench.protocols import BackboneInfo, Crops, NoProgress, Patches, Progress, Site, Task, structure_of
-from initbench.recipes.settings import Recipe
-from initbench.registry import Component
+from initbench.protocols import Crops, Patches, Site, Task, structure_of
 
 
 class _AskedError(Exception):
@@ -42,16 +38,20 @@ class _AskedError(Exception):
 class _UnknownDepths(tuple[int, ...]):
     """The depths of volumes that nobody has read yet: whoever asks for them ends the trial."""
 
-    __slots__ = ()
+    asked = False
+
+    def _ended(self) -> _AskedError:
+        self.asked = True
+        return _AskedError()
 
     def __len__(self) -> int:
-        raise _AskedError
+        raise self._ended()
 
     def __iter__(self) -> Iterator[int]:
-        raise _AskedError
+        raise self._ended()
 
     def __getitem__(self, place: Any) -> Any:
-        raise _AskedError
+        raise self._ended()
 
 
 class _Rehearsed(Context):
@@ -72,240 +72,155 @@ class _Rehearsed(Context):
 
 @dataclass(frozen=True)
 class _Bare:
-    """A network without values."""
+    """A network, mostly without values, and its parameters."""
 
     model: nn.Module
     sites: tuple[Site, ...]
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """An init and a regimen, and the network and settings that they are tried with.
+class _Tried:
+    """How a trial went.
 
     Attributes:
-        channels: of the network's input.
-        classes: how many, with background.
-        depths: slices of each training volume.
+        refusal: what was said, None where nothing speaks against the run.
+        asked_depths: whether the init asked for the depths of the volumes, so that its trial ended there.
     """
 
-    request: RunRequest
-    init: compose.Initializer
-    regimen: regimens.Regimen
-    backbone: Component[BackboneInfo]
-    variant: str
-    recipe: Recipe
-    channels: int
-    classes: int
-    depths: tuple[int, ...]
-
-    @property
-    def needs_values(self) -> bool:
-        """Whether the init can be tried on values alone: whether a file of weights fits shows no earlier."""
-        info = compose.info(self.init)
-        return bool(info.files) and not info.learned
-
-    @property
-    def steps(self) -> Steps:
-        """Of the init and of training."""
-        request = self.request
-        return steps_of(
-            self.recipe,
-            request.budget,
-            request.protocol,
-            learned=compose.info(self.init).learned,
-            regimen_budget=request.regimen_budget,
-            units=regimens.units_of(self.regimen),
-        )
-
-    @property
-    def root(self) -> seeding.Root:
-        """Where its numbers come from."""
-        return seeding.Root.of(self.request.seed, self.request.fixed)
-
-    def construct(self) -> nn.Module:
-        """The network."""
-        return construct(
-            self.backbone,
-            in_channels=self.channels,
-            num_classes=self.classes,
-            patch_size=self.recipe.patch.size,
-            size=self.request.size,
-            variant=self.variant,
-            deep_supervision=self.recipe.loss.deep_supervision,
-        )
-
-    def context(self, model: nn.Module, sites: tuple[Site, ...], device: str) -> Context:
-        """What the init sees.
-
-        Args:
-            model: the network.
-            sites: its parameters.
-            device: that the init is told of; the network itself says where its parameters are.
-        """
-        pretext = self.recipe.pretext
-        return _Rehearsed(
-            sites=sites,
-            structure=structure_of(model),
-            device=torch.device(device),
-            root=self.root,
-            identity=str(registry.canonical(self.init)),
-            steps=self.steps.pretext,
-            mask_patch=pretext.mask_patch,
-            taps=pretext.taps,
-            depths=self.depths,
-        )
+    refusal: InitbenchError | None
+    asked_depths: bool
 
 
 class Rehearsals:
-    """The inits and regimens of a study, tried in each of its cells. All runs of a block share one network."""
+    """The inits and regimens of a study, each tried once in each of its blocks. All runs of a block share one network."""
 
     def __init__(self) -> None:
         self._networks: dict[tuple[Any, ...], _Bare] = {}
-        self._refusals: dict[str, UsageError | None] = {}  # by cell; None where the init takes it
+        self._tried: dict[tuple[Any, ...], _Tried] = {}
 
-    def before_reading(self, request: RunRequest, progress: Progress) -> Progress:
-        """Returns a progress that tries the init of a request at the moment when the first case is about to be read.
-
-        Where the cache holds all of the data, no case is read, and `check` alone tries the init.
-        """
-        return _TriesFirst(self, request, progress)
-
-    def check_before_data(self, request: RunRequest, progress: Progress) -> None:
-        """Refuses an init or a regimen that cannot do its work, whatever the data hold.
-
-        Args:
-            request: the run.
-            progress: told of headers that are read where the recipe leaves settings to them.
-
-        Raises:
-            UsageError: what the init refuses, as the run would say it, or a network that cannot be constructed.
-            InitbenchError: a file of weights that cannot be read.
-        """
-        chosen = choose(request, progress)
-        trial = _Trial(
-            request=request,
-            init=registry.find("initializer", request.init),
-            regimen=registry.find("regimen", request.regimen),
-            backbone=chosen.backbone,
-            variant=chosen.variant,
-            recipe=chosen.recipe,
-            channels=chosen.recipe.patch.channels_of(len(chosen.dataset.channels)),
-            classes=len(chosen.dataset.classes),
-            depths=_UnknownDepths(),
-        )
-        self._try_regimen(trial)
-        if not trial.needs_values:
-            self._try_without_values(trial)
-            return
-        model = trial.construct()
-        sites = find_sites(model, structure_of(model).projections)
-        _try(trial.init, model, trial.context(model, sites, "cpu"))
-
-    def check(self, cell: Cell) -> None:
-        """Refuses a cell in which the init or the regimen cannot do its work, as far as that shows here.
+    def check_draft(self, draft: Draft) -> None:
+        """Refuses an init or a regimen that cannot do its work, whatever the data hold; no case was read yet.
 
         Raises:
             UsageError: what one of them refuses, as the run would say it, or a network that cannot be constructed.
             InitbenchError: a file of weights that cannot be read.
         """
-        if cell.id not in self._refusals:
-            self._refusals[cell.id] = None
-            try:
-                self._rehearse(cell)
-            except UsageError as error:
-                self._refusals[cell.id] = error
-        refusal = self._refusals[cell.id]
+        key = _any_seed(draft)
+        if key not in self._tried:
+            depths = _UnknownDepths()
+            refusal = self._refusal(draft, depths)
+            self._tried[key] = _Tried(refusal, depths.asked)
+        self._say(key)
+
+    def check(self, cell: Cell) -> None:
+        """Refuses what `check_draft` refuses, and an init to which the depth of the training volumes leaves no work.
+
+        Raises:
+            UsageError, InitbenchError: as `check_draft`.
+        """
+        key = _any_seed(cell)
+        before = self._tried.get(key)
+        if before is None or before.asked_depths:
+            self._tried[key] = _Tried(self._refusal(cell, cell.prepared.depths), asked_depths=False)
+        self._say(key)
+
+    def _say(self, key: tuple[Any, ...]) -> None:
+        refusal = self._tried[key].refusal
         if refusal is not None:
             raise refusal
 
-    def _rehearse(self, cell: Cell) -> None:
-        trial = _Trial(
-            request=cell.request,
-            init=cell.init,
-            regimen=cell.regimen,
-            backbone=cell.backbone,
-            variant=cell.variant,
-            recipe=cell.recipe,
-            channels=cell.in_channels,
-            classes=len(cell.prepared.classes),
-            depths=cell.prepared.depths,
-        )
-        self._try_regimen(trial)
-        if trial.needs_values:
-            # It takes no data, so nothing stops it before its end.
-            Run(cell, Path(), NoProgress()).rehearse()
-        else:
-            self._try_without_values(trial)
+    def _refusal(self, draft: Draft, depths: tuple[int, ...]) -> InitbenchError | None:
+        """What speaks against a run; `depths` are the slices of each training volume."""
+        try:
+            self._try_regimen(draft)
+            if draft.init_info.files and not draft.init_info.learned:
+                # Whether a file of weights fits shows with values alone; it takes no data, so nothing stops it before its end.
+                model = build_for(draft)
+                _try(draft.init, model, _context(draft, _Bare(model, _sites(model)), "cpu", depths))
+            else:
+                self._try_without_values(draft, depths)
+        except InitbenchError as error:
+            return error
+        return None
 
-    def _try_without_values(self, trial: _Trial) -> None:
-        bare = self._network(trial)
-        for component in _from_the_inside(trial.init):
+    def _try_without_values(self, draft: Draft, depths: tuple[int, ...]) -> None:
+        bare = self._network(draft)
+        for component in _from_the_inside(draft.init):
             # Built-ins leave the modules of a network as they are, so all of them can be tried on one.
             model = bare.model if component.source_digest is None else copy.deepcopy(bare.model)
-            _try(component, model, trial.context(bare.model, bare.sites, "meta"))
+            _try(component, model, _context(draft, bare, "meta", depths))
 
-    def _try_regimen(self, trial: _Trial) -> None:
+    def _try_regimen(self, draft: Draft) -> None:
         """Asks the regimen for its task on the network without values."""
-        if regimens.is_plain(trial.regimen):
+        if regimens.is_plain(draft.regimen):
             return
-        model = copy.deepcopy(self._network(trial).model)
+        model = copy.deepcopy(self._network(draft).model)
         ctx = regimens.Context(
             model=model,
             structure=structure_of(model),
             device=torch.device("meta"),
-            steps=trial.steps.train,
-            root=trial.root,
-            loss=trial.recipe.loss,
-            mask_patch=trial.recipe.pretext.mask_patch,
+            steps=draft.train_steps,
+            root=draft.root,
+            loss=draft.recipe.loss,
+            mask_patch=draft.recipe.pretext.mask_patch,
         )
         try:
-            regimens.make_task(trial.regimen, ctx)
+            regimens.make_task(draft.regimen, ctx)
         except UsageError:
             raise
         except Exception:
             return  # it asks for values: the run will say what is wrong then
 
-    def _network(self, trial: _Trial) -> _Bare:
-        """The network of a trial, which its block shares."""
+    def _network(self, draft: Draft) -> _Bare:
+        """The network of a draft, which its block shares."""
         key = (
-            trial.backbone.spec,
-            trial.backbone.source_digest,
-            trial.variant,
-            trial.request.size,
-            trial.recipe.patch.size,
-            trial.recipe.loss.deep_supervision,
-            trial.channels,
-            trial.classes,
+            draft.backbone.spec,
+            draft.backbone.source_digest,
+            draft.variant,
+            draft.request.size,
+            draft.recipe.patch.size,
+            draft.recipe.loss.deep_supervision,
+            draft.in_channels,
+            draft.out_channels,
         )
         if key not in self._networks:
-            model = trial.construct()
-            sites = find_sites(model, structure_of(model).projections)  # while tied parameters are still one
+            model = build_for(draft)
+            sites = _sites(model)  # while tied parameters are still one
             self._networks[key] = _Bare(model.to("meta"), sites)
         return self._networks[key]
 
 
-class _TriesFirst:
-    """Passes progress on, and tries an init before: a stage of the preprocessing begins with the first case that it lacks."""
+def _any_seed(draft: Draft) -> tuple[Any, ...]:
+    """What the seeds of a run have in common: the request, and the code and the files of its init."""
+    files = registry.file_digests(draft.init)
+    return replace(draft.request, seed=0, index=0), draft.init.source_digest, tuple(sorted(files.items()))
 
-    def __init__(self, rehearsals: Rehearsals, request: RunRequest, progress: Progress) -> None:
-        self._rehearsals = rehearsals
-        self._request = request
-        self._progress = progress
-        self._is_tried = False
 
-    def start(self, stage: str, total: int) -> None:
-        """Tries the init where that was not done yet.
+def _sites(model: nn.Module) -> tuple[Site, ...]:
+    return find_sites(model, structure_of(model).projections)
 
-        Raises:
-            UsageError, InitbenchError: as `Rehearsals.check_before_data`.
-        """
-        if not self._is_tried:
-            self._is_tried = True
-            self._rehearsals.check_before_data(self._request, self._progress)
-        self._progress.start(stage, total)
 
-    def advance(self, done: int, info: Mapping[str, float]) -> None:
-        self._progress.advance(done, info)
+def _context(draft: Draft, bare: _Bare, device: str, depths: tuple[int, ...]) -> Context:
+    """What the init sees.
+
+    Args:
+        draft: the run.
+        bare: the network and its parameters.
+        device: that the init is told of; the network itself says where its parameters are.
+        depths: slices of each training volume.
+    """
+    pretext = draft.recipe.pretext
+    return _Rehearsed(
+        sites=bare.sites,
+        structure=structure_of(bare.model),
+        device=torch.device(device),
+        root=draft.root,
+        identity=draft.init_identity,
+        steps=draft.pretext_steps,
+        mask_patch=pretext.mask_patch,
+        taps=pretext.taps,
+        depths=depths,
+    )
 
 
 def _try(component: compose.Initializer, model: nn.Module, ctx: Context) -> None:

@@ -103,10 +103,6 @@ class Run:
                 self._train(model, volumes)
         return (self.fits["init"] or self.fits["train"])[0].curve
 
-    def rehearse(self) -> None:
-        """Constructs and initializes, for an init that needs no data; leaves nothing."""
-        self._initialize(self.construct(), ())
-
     def _initialize_once(self, model: nn.Module, volumes: Sequence[Volume]) -> None:
         """The init stage, or what another run of the same seed left of it."""
         if not self.cell.init_info.learned:

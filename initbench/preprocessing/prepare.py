@@ -78,7 +78,6 @@ class Prepared:
 
     name: str
     classes: tuple[str, ...]
-    channels: int
     split: Split
     parameters: Parameters
     digest: str
@@ -193,9 +192,22 @@ def _regions(dataset: Dataset) -> dict[str, tuple[int, ...]]:
 
 
 def prepare(
-    dataset: Dataset, split: Split, settings: Preprocess, progress: Progress | None = None, source: str | None = None
+    dataset: Dataset,
+    split: Split,
+    settings: Preprocess,
+    progress: Progress | None = None,
+    source: str | None = None,
+    before_reading: Callable[[], None] = lambda: None,
 ) -> Prepared:
-    """Preprocesses what the cache lacks. `source` is as for `case_digests`.
+    """Preprocesses what the cache lacks.
+
+    Args:
+        dataset: of any layout.
+        split: its cases are prepared.
+        settings: of the recipe.
+        progress: told of what is done.
+        source: as for `case_digests`.
+        before_reading: called before cases are read, at most twice, and not where the cache holds all of them. It may raise.
 
     Raises:
         DataError: a case is unusable, or one examination is on both sides of the split; names the cases.
@@ -205,22 +217,23 @@ def prepare(
     whole, cases = data_digest(dataset, split, source)
     # Numbers of every channel are asked of the scans by one rule alone; all other scans are as they were cached before it was.
     every = settings.intensity == "percentile" and len(dataset.channels) > 1
-    scans = _scans(dataset, split.train, cases, "scan-2" if every else "scan-1", progress, source)
+    kind = "scan-2" if every else "scan-1"
+    scans = _scans(dataset, split.train, cases, kind, progress=progress, source=source, before_reading=before_reading)
     parameters = resolve_parameters(settings, dataset.modality, scans, dataset.channels)
     digests = parameters.digest()
     keys = {case_id: digest.of_json([value, digests])[:32] for case_id, value in cases.items()}
     store = functools.partial(_store, dataset, cases=cases, keys=keys, parameters=parameters, source=source)
     missing = [case_id for case_id, key in keys.items() if _noticed(key) is None]
     if missing:
+        before_reading()
         progress.start(f"preprocessing {dataset.name}", len(missing))
     for done, case_id in enumerate(missing, start=1):
         store(case_id)
         progress.advance(done, {})
     remarks = tuple(_remarks(dataset, split, keys))
     patients = {case_id: group_of(dataset, case_id) for case_id in split.test}
-    channels = len(dataset.channels)
     regions = _regions(dataset)
-    return Prepared(dataset.name, dataset.classes, channels, split, parameters, whole, keys, store, regions, patients, remarks)
+    return Prepared(dataset.name, dataset.classes, split, parameters, whole, keys, store, regions, patients, remarks)
 
 
 @dataclass(frozen=True)
@@ -322,7 +335,14 @@ def load_known(dataset: Dataset, case_id: str, expected: str, source: str | None
 
 
 def _scans(
-    dataset: Dataset, train: Sequence[str], cases: dict[str, str], kind: str, progress: Progress, source: str | None
+    dataset: Dataset,
+    train: Sequence[str],
+    cases: dict[str, str],
+    kind: str,
+    *,
+    progress: Progress,
+    source: str | None,
+    before_reading: Callable[[], None],
 ) -> list[CaseScan]:
     """Scans of the training cases, cached each by its own bytes."""
     found: list[CaseScan] = []
@@ -332,6 +352,7 @@ def _scans(
         result = _cached_scan(key)
         if result is None:
             if not started:
+                before_reading()
                 progress.start(f"reading {dataset.name}", len(train))
                 started = True
             case, content = load_known(dataset, case_id, cases[case_id], source)

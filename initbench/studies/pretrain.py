@@ -106,7 +106,7 @@ def export(request: RunRequest, path: Path, progress: Progress | None = None) ->
     """
     check_path(path)
     progress = progress or NoProgress()
-    cell = resolve_cell(request, Rehearsals().before_reading(request, progress))
+    cell = resolve_cell(request, progress, check=Rehearsals().check_draft)
     run = Run(cell, path.parent, progress)
     with seeding.deterministic(request.threads):
         model, _ = run.initialized()

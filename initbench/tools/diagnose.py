@@ -92,7 +92,7 @@ def diagnose(request: RunRequest, progress: Progress | None = None) -> Diagnosis
         UsageError: the request is wrong. InitbenchError: the pretext diverged.
     """
     progress = progress or NoProgress()
-    cell = resolve_cell(request, Rehearsals().before_reading(request, progress))
+    cell = resolve_cell(request, progress, check=Rehearsals().check_draft)
     run = Run(cell, Path(), progress)
     with seeding.deterministic(request.threads):
         model, volumes = run.initialized()

@@ -246,12 +246,12 @@ def test_a_reader_that_raises_stops_no_other_run(reader: Reader, tmp_path: Path,
 def test_an_init_of_others_that_raises_when_it_is_tried_stops_no_other_run(
     reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: object) -> None:
+    def broken(draft: object) -> None:
         raise ZeroDivisionError("planted")
 
     weights = tmp_path / "weights.safetensors"
     save_file({}, weights)
-    monkeypatch.setattr("initbench.harness.run.Run.rehearse", broken)
+    monkeypatch.setattr("initbench.harness.rehearsal.build_for", broken)
     request = RunRequest.of(f"checkpoint(path={str(weights)!r})", LIGHT, str(reader.folder), 0, size="tiny", device="cpu")
     found = look_up(replace(request, budget="smoke", out=tmp_path / "runs", assignments=FOUR_STEPS), Cells(), Rehearsals())
     assert found.state == "failed"
