@@ -1,8 +1,8 @@
 """From TOML files to the settings of a run: overrides by size, backbone and budget, then ``--set``.
 
 Later layers win: first ``base.toml``, then its overrides whose `when` matches (in file order), then the data set's recipe, then
-the matching overrides of that recipe, and last the user's assignments. A recipe is data and no code: it holds values and no
-expressions.
+the matching overrides of that recipe, and last the user's assignments. A recipe that `extends` another one lies over that one
+with its overrides. A recipe is data and no code: it holds values and no expressions.
 """
 
 from __future__ import annotations
@@ -92,16 +92,34 @@ def layers(name: str, *, size: str, backbone: str, budget: str) -> Iterator[Laye
         budget: matched by overrides.
 
     Raises:
-        UsageError: unknown recipe, or an override that is none.
+        UsageError: unknown recipe, an override that is none, or recipes that extend one another in a circle.
     """
     selectors = {"size": size, "backbone": backbone, "budget": budget}
-    for recipe in ("base", name):
-        table = read_recipe_file(recipe)
-        yield Layer(recipe, {}, {key: value for key, value in table.items() if key != "override"})
+    for recipe, table in (("base", read_recipe_file("base")), *_lineage(name)):
+        yield Layer(recipe, {}, {key: value for key, value in table.items() if key not in ("override", "extends")})
         for override in _overrides(recipe, table):
             when = override.get("when", {})
             if _matches(recipe, when, selectors):
                 yield Layer(recipe, when, {key: value for key, value in override.items() if key != "when"})
+
+
+def _lineage(name: str) -> list[tuple[str, dict[str, Any]]]:
+    """The recipe with its table, and before it the recipe that it extends, and before that the one which that extends.
+
+    Raises:
+        UsageError: unknown recipe, or a recipe extends one that extends it.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    wanted: Any = name
+    while wanted is not None:
+        if not isinstance(wanted, str):
+            raise UsageError(f"recipe {found[0][0]}: extends names a recipe, got {wanted!r:.200}")
+        if wanted in [recipe for recipe, _ in found]:
+            raise UsageError(f"recipe {wanted} extends {found[0][0]}, which extends {wanted}; take one of the two lines out")
+        table = read_recipe_file(wanted)
+        found.insert(0, (wanted, table))
+        wanted = table.get("extends")
+    return found
 
 
 def _overrides(name: str, table: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -91,14 +91,18 @@ def resolve_recipe(selected: Selected) -> Recipe:
     Raises:
         UsageError: there is none, or a value in it is wrong.
     """
-    recipe = load_recipe(
+    recipe = _load(selected)
+    return as_slices(recipe, selected.assignments) if _is_of_slices(selected.backbone) else recipe
+
+
+def _load(selected: Selected) -> Recipe:
+    return load_recipe(
         selected.name,
         size=selected.size,
         backbone=selected.backbone,
         budget=selected.budget,
         assignments=selected.assignments,
     )
-    return as_slices(recipe, selected.assignments) if _is_of_slices(selected.backbone) else recipe
 
 
 def _is_of_slices(backbone: str) -> bool:
@@ -116,7 +120,7 @@ def settings(selected: Selected) -> list[Setting]:
     recipe = resolve_recipe(selected)
     found = layers(selected.name, size=selected.size, backbone=selected.backbone, budget=selected.budget)
     places = [(_origin(layer), set(_paths(layer.values))) for layer in found]
-    if _is_of_slices(selected.backbone):
+    if recipe != _load(selected):
         places.append(("as slices of the recipe's patches", set(SLICED)))
     places += [(f"--set {text}", {text.partition("=")[0].strip()}) for text in selected.assignments]
     rows = []

@@ -49,9 +49,9 @@ COVER = cover()
 
 
 def sample() -> list[Row]:
-    """Two backbones for every init, in turns: the quick suite has no time for all of them."""
+    """One backbone for every init, in turns: the quick suite has no time for all of them."""
     inits, backbones = list(INITS), list(BACKBONES)
-    return [row for row in COVER if (inits.index(row[2]) + backbones.index(row[0])) % len(backbones) in (0, 2)]
+    return [row for row in COVER if (inits.index(row[2]) + backbones.index(row[0])) % len(backbones) == 0]
 
 
 SAMPLE = sample()
@@ -64,7 +64,8 @@ def test_the_cover_covers() -> None:
     assert {(name, dataset) for name, _, _, dataset in COVER} == set(product(BACKBONES, DATASETS))
     assert {(init, dataset) for _, _, init, dataset in COVER} == set(product(INITS, DATASETS))
     assert {init for _, _, init, _ in SAMPLE} == set(INITS)
-    assert {(name, dataset) for name, _, _, dataset in SAMPLE} == set(product(BACKBONES, DATASETS))
+    assert {name for name, _, _, _ in SAMPLE} == set(BACKBONES)
+    assert {dataset for _, _, _, dataset in SAMPLE} == set(DATASETS)
 
 
 @pytest.fixture(scope="session")

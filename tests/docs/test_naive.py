@@ -10,7 +10,7 @@ from tests import benchmark_scripts
 from tests.folders import ROOT
 
 DOCUMENT = ROOT / "docs" / "explanation" / "statistics.md"
-STUDIES = 800
+STUDIES = 400
 Results = dict[str, list[float]]
 
 

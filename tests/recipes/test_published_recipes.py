@@ -13,6 +13,7 @@ from scipy import ndimage
 import initbench
 from initbench import registry
 from initbench.catalog import BACKBONES
+from initbench.datasets.open import open_dataset
 from initbench.harness.regimens import plain_task
 from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
 from initbench.protocols import Case, Grid
@@ -22,6 +23,7 @@ from initbench.recipes.settings import Recipe
 from initbench.sampling.volumes import PatchSampler, make_volume
 from initbench.spec import Spec
 from initbench.training.loop import FitSettings, fit
+from tests import layouts
 from tests.msd_factory import affine_of
 
 PUBLISHED = ("synapse", "btcv", "lung", "acdc", "brats")
@@ -221,3 +223,52 @@ def test_two_steps_with_the_settings_of_the_paper(name: str, backbone: str) -> N
     assert np.mean(changed) > 0.8
     info = registry.find("backbone", Spec(backbone)).target.info
     assert recipe.variant is None or recipe.variant in info.variants
+
+
+FOLDERS = {
+    "camus": ("camus", "omnia-net", ("preprocess.plane=32,32", "patch.size=1,32,32")),
+    "chaos": ("CHAOS", "omnia-net", ("preprocess.plane=32,32", "patch.size=1,32,32")),
+    "chaos-t1": ("CHAOS", "dx-net", ("patch.size=32,32,32",)),
+    "chaos-ct": ("CHAOS", "unet", ("patch.size=16,32,32",)),
+    "brats": ("Task01_BrainTumour", "dx-net", ("patch.size=32,32,32",)),
+}
+
+
+def write_folder(name: str, root: Path) -> None:
+    """Two cases of a data set in the layout of its download."""
+    if name == "camus":
+        layouts.camus(root, (1,), frames=4)
+    elif name == "brats":
+        labels = ("background", "edema", "non-enhancing tumor", "enhancing tumour")
+        layouts.prescribed(root, ("BRATS_001", "BRATS_002"), channels=("FLAIR", "T1w", "t1gd", "T2w"), labels=labels)
+    else:
+        layouts.chaos(root, (1, 2), part={"chaos": "T2SPIR", "chaos-t1": "T1DUAL", "chaos-ct": "CT"}[name])
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_two_steps_on_a_folder_as_it_is_downloaded(name: str, tmp_path: Path) -> None:
+    """The recipes of cross-dimensional transfer; the network narrow, slices and patches small."""
+    folder, backbone, small = FOLDERS[name]
+    write_folder(name, tmp_path / folder)
+    dataset = open_dataset(name, tmp_path)
+    recipe = paper(recipe_files.default_name(name, dataset.modality), backbone, *small, "patch.batch=2")
+    assert recipe.name == name
+    cases = [dataset.load(case_id) for case_id in dataset.case_ids()]
+    parameters = resolve_parameters(recipe.preprocess, dataset.modality, map(scan, cases), dataset.channels)
+    prepared = [preprocess(case, parameters) for case in cases]
+    if recipe.preprocess.plane is not None:
+        assert {item.image.shape[2:] for item in prepared} == {(32, 32)}
+    volumes = [make_volume(item.image, item.label, CPU) for item in prepared]
+    model = built(recipe, backbone, channels=len(dataset.channels), classes=len(dataset.classes), size="tiny")
+    task = plain_task(model, PatchSampler(volumes, recipe.patch, recipe.augment, 0), recipe.loss, CPU)
+    result = fit(task, FitSettings(2, recipe.optimizer, "float32", CPU, 0, "train"))
+    assert all(np.isfinite(row["loss"]) for row in result.curve)
+
+
+def test_slices_of_camus_and_chaos_are_whole_and_all_alike() -> None:
+    for name, variant in {"camus": None, "chaos": "b4", "chaos-t1": "b4", "chaos-ct": "b4"}.items():
+        found = paper(name, "omnia-net")
+        assert (found.preprocess.plane, found.patch.size, found.patch.batch) == ((256, 256), (1, 256, 256), 16)
+        assert (found.patch.sampling, found.patch.foreground, found.plan.patch) == ("slices", 0.0, False)
+        assert (found.optimizer.name, found.optimizer.lr, found.optimizer.schedule) == ("adamw", 1e-3, "cosine")
+        assert found.variant == variant

@@ -28,7 +28,7 @@ def tiny(*assignments: str, name: str = "phantom-lung", backbone: str = "unetr")
 
 
 def test_recipes_there_are() -> None:
-    published = {"acdc", "brats", "btcv", "camus", "lung", "synapse"}
+    published = {"acdc", "brats", "btcv", "camus", "chaos", "chaos-ct", "chaos-t1", "lung", "synapse"}
     assert set(NAMES) == published | {"base", "generic-ct", "generic-mr", "hippocampus", "phantom-lung"}
     assert all(recipe_files.default_name(name, "CT") == name for name in published)
     assert recipe_files.default_name("lung", "CT") == "lung"
@@ -50,6 +50,14 @@ def test_resolves_and_suits_the_backbone(name: str, backbone: str) -> None:
         masked = recipe.patch.size[1:] if info.dimension == 2 else recipe.patch.size
         assert all(edge % recipe.pretext.mask_patch == 0 for edge in masked), "a mask of whole cells"
         assert recipe.steps.smoke <= recipe.steps.short <= recipe.steps.paper
+
+
+@pytest.mark.parametrize("size", ["tiny", "paper"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_chaos_is_the_generic_recipe_but_for_omnia_net_at_paper_size(backbone: str, size: str) -> None:
+    for name, generic in {"chaos": "generic-mr", "chaos-t1": "generic-mr", "chaos-ct": "generic-ct"}.items():
+        own, other = (load_recipe(each, size=size, backbone=backbone, budget="paper") for each in (name, generic))
+        assert (own.digest() == other.digest()) == ((backbone, size) != ("omnia-net", "paper"))
 
 
 def test_published_settings_of_lung_with_unetrpp() -> None:
@@ -169,6 +177,8 @@ def test_order_of_the_layers(tmp_path: Path) -> None:
         ("[[override]]\nwhen = { size = 3 }\n", r"size = 3; write a name, or a list of names"),
         ("[[override]]\nwhen = { backbone = [] }\n", r"backbone = \[\]; write a name, or a list of names"),
         ("[patch]\nsize = [1, 2", "own.toml"),
+        ('extends = "generic"\n', r"unknown recipe 'generic'; known: .*generic-ct"),
+        ("extends = 3\n", r"own\.toml: extends names a recipe, got 3"),
         ("[patch]\nextra = 3\n", r"no setting patch\.extra; did you mean patch\."),
         ('[patch]\nbatch = "many"\n', r"patch\.batch: .*'many'"),
     ],
@@ -177,6 +187,20 @@ def test_mistakes_in_a_file(tmp_path: Path, text: str, says: str) -> None:
     name = write(tmp_path / "own.toml", text)
     with pytest.raises(UsageError, match=says):
         load_recipe(name, size="paper", backbone="unetr", budget="smoke")
+
+
+def test_a_recipe_lies_over_the_one_that_it_extends(tmp_path: Path) -> None:
+    own, lung = tiny(name=write(tmp_path / "own.toml", 'extends = "lung"\n[patch]\nbatch = 7\n')), tiny(name="lung")
+    assert own.patch.batch == 7 != lung.patch.batch
+    assert own.preprocess == lung.preprocess != tiny().preprocess
+    assert own.steps == lung.steps
+
+
+def test_recipes_that_extend_one_another_are_refused(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.toml", tmp_path / "second.toml"
+    write(second, f'extends = "{first}"\n')
+    with pytest.raises(UsageError, match=r"second\.toml, which extends .*first\.toml; take one of the two lines out"):
+        tiny(name=write(first, f'extends = "{second}"\n'))
 
 
 def test_a_backbone_in_a_file_is_known_by_its_name(tmp_path: Path) -> None:
