@@ -11,8 +11,12 @@ import pytest
 from initbench.cli.app import main
 from initbench.errors import UsageError
 from initbench.spec import Spec, parse
+from initbench.validation.inits.subject import init_subjects
+from initbench.validation.inits.suite import validate_init
 from initbench.validation.regimens.subject import regimen_subjects
 from initbench.validation.regimens.suite import CHECKS, validate_regimen
+from tests import light_backbone
+from tests.checks import failed
 from tests.commands import said
 from tests.runs_factory import LIGHT
 
@@ -81,7 +85,7 @@ def checked(folder: Path, source: str) -> dict[str, str]:
     [subject] = regimen_subjects(Spec(f"{file}:own"), [LIGHT])
     checks = validate_regimen(subject)
     assert [check.name for check in checks] == list(CHECKS)
-    return {check.name: check.detail for check in checks if not check.passed}
+    return failed(checks)
 
 
 def test_a_regimen_that_keeps_its_promises(tmp_path: Path) -> None:
@@ -94,11 +98,22 @@ def test_a_broken_promise_is_found(tmp_path: Path, old: str) -> None:
     source = OWN.replace(old, new)
     if "DRAWS" in new:
         source = source.replace("class Task", "DRAWS = [number / 100 for number in range(100)]\n\nclass Task")
-    failed = checked(tmp_path, source)
-    assert check in failed, failed
-    assert re.search(says, failed[check])
+    found = checked(tmp_path, source)
+    assert check in found, found
+    assert re.search(says, found[check])
     # Numbers of no use to a second training are of none to one that is stopped.
-    assert set(failed) == ({"same bits", "resumes"} if check == "same bits" else {check})
+    assert set(found) == ({"same bits", "resumes"} if check == "same bits" else {check})
+
+
+def test_a_network_that_takes_one_patch_at_a_time_gets_one(tmp_path: Path) -> None:
+    """Checks of inits and of regimens feed it, as `ds-net` needs it."""
+    source = Path(light_backbone.__file__).read_text("utf-8")
+    source = source.replace('summary="light"', "most_batch=1")
+    source = source.replace("        fine = ", "        assert len(x) == 1\n        fine = ", 1)
+    (tmp_path / "narrow.py").write_text(source, "utf-8")
+    network = f"{tmp_path / 'narrow.py'}:light"
+    assert failed(validate_regimen(regimen_subjects(Spec("plain"), [network])[0])) == {}
+    assert failed(validate_init(init_subjects(Spec("mae"), [network], steps=1)[0])) == {}
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:

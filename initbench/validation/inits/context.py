@@ -23,8 +23,6 @@ from initbench.sampling.volumes import GuidedSampler, UnlabelledSampler
 from initbench.training.loop import FitSettings
 from initbench.validation.inits.subject import InitSubject
 
-BATCH = 2
-
 
 @dataclass
 class Seen:
@@ -83,11 +81,12 @@ def watched_context(subject: InitSubject, structure: Structure, sites: tuple[Sit
         seed: root seed.
     """
     recipe, device, seen = _recipe(), torch.device("cpu"), Seen()
-    patch = recipe.patch.model_copy(update={"size": structure.patch_size, "batch": BATCH})
+    batch = subject.network.batch
+    patch = recipe.patch.model_copy(update={"size": structure.patch_size, "batch": batch})
 
     def unlabelled() -> UnlabelledSampler:
         seen.read.add("images")
-        return UnlabelledSampler(subject.volumes(), patch.size, BATCH, recipe.augment, seed)
+        return UnlabelledSampler(subject.volumes(), patch.size, batch, recipe.augment, seed)
 
     def guided() -> GuidedSampler:
         seen.read.update(("images", "labels"))

@@ -30,7 +30,6 @@ from initbench.validation.inits.subject import InitSubject, network
 BACKBONES = ("unetr", "unetrpp", "unet")
 """Networks of the default: tokens, batch norm, and neither of them."""
 STEPS = 4
-BATCH = 2
 CPU = torch.device("cpu")
 
 
@@ -103,7 +102,7 @@ def run(subject: RegimenSubject, *, generators: int = 3, until: int | None = Non
     recipe = _recipe()
     model = subject.network.call()
     structure = structure_of(model)
-    patch = recipe.patch.model_copy(update={"size": structure.patch_size, "batch": BATCH})
+    patch = recipe.patch.model_copy(update={"size": structure.patch_size, "batch": subject.network.batch})
     sampler = WatchedSampler(_volumes(subject.network), patch, recipe.augment, 0)
     passes, before = Passes(), snapshot(model)
     ctx = Context(model, structure, CPU, STEPS, 0, recipe.loss, sampler, mask_patch=min(8, *structure.patch_size))
