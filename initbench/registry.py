@@ -379,7 +379,7 @@ def _file_module(kind: Kind, spec: Spec, path: Path, name: str) -> ModuleType:
 
 
 def canonical(component: Component[Any], *, shown: bool = False) -> Spec:
-    """The spec without parameters that merely repeat a default, and files by what they hold, wherever they lie.
+    """The spec without permissions and without parameters that merely repeat a default; files by what they hold.
 
     Args:
         component: the loaded component.
@@ -389,8 +389,11 @@ def canonical(component: Component[Any], *, shown: bool = False) -> Spec:
         UsageError: a file that a parameter names is not there.
     """
     files = _own_files(component)
+    permissions = component.info.permissions if component.kind == "initializer" else ()
     kept: list[tuple[str, Any]] = []
     for key, value in component.spec.params:
+        if key in permissions:
+            continue
         if key in component.inner:
             kept.append((key, canonical(component.inner[key], shown=shown)))
         elif key in files:

@@ -55,11 +55,13 @@ def _bound(component: Initializer, ctx: Context) -> Callable[[nn.Module], None]:
 def identity(component: Initializer) -> dict[str, Any]:
     """Name, parameters and source, of which the cell's id is a digest; JSON values.
 
-    Parameters that came later are left out at their defaults.
+    Parameters that came later are left out at their defaults, permissions always.
     """
     files = registry.file_digests(component)
     params: dict[str, Any] = {}
     for key, value in component.params.items():
+        if key in component.info.permissions:
+            continue
         if key in component.info.later and value == component.takes[key]:
             continue
         if key in component.inner:

@@ -53,6 +53,7 @@ class InitializerInfo:
         files: parameters that name files; a run is identified by what these hold, not by where they lie.
         external: brings in data from outside the study, in one draw that all seeds share.
         later: parameters that came after results existed: at their defaults they are in no id, so earlier runs keep theirs.
+        permissions: parameters that allow something (a download) and change no number: they are in no id and in no label.
     """
 
     summary: str = ""
@@ -62,6 +63,7 @@ class InitializerInfo:
     files: tuple[str, ...] = ()
     external: bool = False
     later: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,7 @@ def initializer(
     files: tuple[str, ...] = (),
     external: bool = False,
     later: tuple[str, ...] = (),
+    permissions: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Marks a function as an initializer. A plain function ``(model, ctx)`` is one too, data-independent.
 
@@ -174,8 +177,9 @@ def initializer(
         files: parameters that name files.
         external: whether it brings in data from outside.
         later: parameters that came after results existed.
+        permissions: parameters that allow something and change no number.
     """
-    info = InitializerInfo(summary, paper, learned, revision, files, external, later)
+    info = InitializerInfo(summary, paper, learned, revision, files, external, later, permissions)
 
     def mark(function: F) -> F:
         function.info = info  # type: ignore[attr-defined]

@@ -25,6 +25,7 @@ def check_declared(subject: InitSubject) -> str:
     no([name for name, value in takes.items() if not _literal(value)], "the default cannot be written as a literal")
     no([name for name in component.info.files if name not in takes], "InitializerInfo.files names no parameter")
     no([name for name in component.info.later if name not in takes], "InitializerInfo.later names no parameter")
+    no([name for name in component.info.permissions if name not in takes], "InitializerInfo.permissions names no parameter")
     kind = "learned" if subject.info.learned else "not learned"
     if declared is None:
         kind = f"a plain function, taken as {kind}: @initializer(...) says more"
