@@ -6,6 +6,7 @@ its counterpart for volumes, with kernels and strides that are the same along al
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +15,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from initbench.protocols import Dimension, Grid, Level, Size
+from initbench.protocols import Dimension, Grid, ImageWeights, Level, Published, Size
 
 STRIDE = 32
 STAGES = 7
 TAPS = (1, 2, 4, 6)
 """Stages whose outputs the decoder reads, besides the stem's: the last ones at strides 4, 8, 16 and 32."""
 DROP_PATH = 0.4
+LITE_EPSILON = 1e-3
 BLOCKS = [
     ["ds_r1_k3_s1_e1_c16_se0.25"],
     ["ir_r2_k3_s2_e6_c24_se0.25"],
@@ -36,13 +39,26 @@ BLOCKS = [
 
 @dataclass(frozen=True)
 class Scaling:
-    """By how much an EfficientNet is wider and deeper than B0."""
+    """Which EfficientNet it is.
+
+    Attributes:
+        width: by how much it is wider than B0, and
+        depth: by how much it is deeper.
+        source: timm's name of it.
+        lite: EfficientNet-Lite as TensorFlow trained it: no squeeze and excitation, ReLU6, an epsilon of 1e-3 in batch norms, and
+            TensorFlow's padding, which puts an odd voxel at the far end. It has its full widths at every size of the networks,
+            since weights of images have no other.
+    """
 
     width: float
     depth: float
+    source: str
+    lite: bool = False
 
 
-SCALINGS = {"b0": Scaling(1.0, 1.0), "b4": Scaling(1.4, 1.8)}
+B0 = Scaling(1.0, 1.0, "efficientnet_b0")
+LITE0 = Scaling(1.0, 1.0, "tf_efficientnet_lite0", lite=True)
+SCALINGS = {"b0": B0, "b4": Scaling(1.4, 1.8, "efficientnet_b4"), "lite0": LITE0}
 
 
 @dataclass(frozen=True)
@@ -50,7 +66,7 @@ class Widths:
     """Widths of one size of the networks.
 
     Attributes:
-        encoder: factor on the channels of the EfficientNet.
+        encoder: factor on the channels of the EfficientNet, unless it is lite.
         stem: channels at full resolution, in front of the encoder.
         decoder: channels of the five decoder stages, deep to shallow.
     """
@@ -109,26 +125,35 @@ class Encoder(nn.Module):
 
 
 def _efficientnet(in_channels: int, scaling: Scaling, factor: float) -> Any:
-    """An EfficientNet of timm's; its batch norms have epsilon 1e-5, its padding is symmetric, as in weights that timm trained."""
+    """An EfficientNet of timm's.
+
+    But for the lite ones its batch norms have epsilon 1e-5 and its padding is symmetric, as in weights that timm trained.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of something that timm imports
         from timm.models.efficientnet import EfficientNet, decode_arch_def, round_channels
+    blocks = BLOCKS
+    settings: dict[str, Any] = {"act_layer": nn.SiLU}
+    if scaling.lite:
+        factor = 1.0
+        blocks = [[stage.removesuffix("_se0.25") for stage in stages] for stages in BLOCKS]
+        settings = {"act_layer": nn.ReLU6, "norm_layer": partial(nn.BatchNorm2d, eps=LITE_EPSILON), "pad_type": "same"}
     rounded = partial(round_channels, multiplier=scaling.width * factor)
     return EfficientNet(
-        block_args=decode_arch_def(BLOCKS, scaling.depth),
+        block_args=decode_arch_def(blocks, scaling.depth),
         num_features=rounded(1280),
         in_chans=in_channels,
         round_chs_fn=rounded,
-        act_layer=nn.SiLU,
         drop_path_rate=DROP_PATH,
+        **settings,
     )
 
 
 class _NormAct(nn.BatchNorm3d):
     """timm's batch norm with its activation, for volumes."""
 
-    def __init__(self, channels: int, act: nn.Module) -> None:
-        super().__init__(channels)
+    def __init__(self, channels: int, eps: float, act: nn.Module) -> None:
+        super().__init__(channels, eps)
         self.act = act
 
     def forward(self, input: Tensor) -> Tensor:
@@ -162,16 +187,31 @@ def _deepen(module: nn.Module) -> None:
         if isinstance(child, nn.Conv2d):
             setattr(module, name, _convolution_3d(child))
         elif isinstance(child, BatchNormAct2d):
-            setattr(module, name, _NormAct(child.num_features, child.act))
+            setattr(module, name, _NormAct(child.num_features, child.eps, child.act))
         elif isinstance(child, SqueezeExcite):
             setattr(module, name, _SqueezeExcite(_convolution_3d(child.conv_reduce), _convolution_3d(child.conv_expand)))
         else:
             _deepen(child)
 
 
+class _SamePaddedConv3d(nn.Conv3d):
+    """A convolution with TensorFlow's padding: as little as gives every stride an output, the odd voxel at the far end."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Pads, then convolves."""
+        pads: list[int] = []
+        for size, kernel, stride in zip(reversed(input.shape[2:]), self.kernel_size, self.stride, strict=True):
+            lacking = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+            pads += [lacking // 2, lacking - lacking // 2]
+        return super().forward(functional.pad(input, pads))
+
+
 def _convolution_3d(flat: nn.Conv2d) -> nn.Conv3d:
     """A convolution with a cube for the square of another; both have the same edge, stride and padding along all axes."""
-    return nn.Conv3d(
+    from timm.layers import Conv2dSame
+
+    kind = _SamePaddedConv3d if isinstance(flat, Conv2dSame) else nn.Conv3d
+    return kind(
         flat.in_channels,
         flat.out_channels,
         flat.kernel_size[0],
@@ -289,3 +329,21 @@ def residual_exits(model: nn.Module) -> tuple[str, ...]:
             last = "bn3" if hasattr(module, "bn3") else "bn2"
             exits += [f"{name}.{last}.weight", f"{name}.{last}.bias"]
     return tuple(exits)
+
+
+def published(scaling: Scaling, part: str, stems: tuple[str, ...] = ()) -> Published:
+    """Where weights of images belong: timm's EfficientNet in the encoder.
+
+    Args:
+        scaling: which EfficientNet it is.
+        part: dotted name of the encoder in the network.
+        stems: layers of volumes that take the stem of any other encoder.
+    """
+    renames = (
+        (r"^conv_stem\.", rf"{part}.conv1."),
+        (r"^bn1\.", rf"{part}.bnorm1."),
+        (r"^blocks\.(\d+)\.", rf"{part}.enc\1."),
+        (r"^conv_head\.", rf"{part}.conv_head."),
+        (r"^bn2\.", rf"{part}.norm_head."),
+    )
+    return Published(images=ImageWeights(stems=stems, renames=renames, source=scaling.source, parts=(part,)))

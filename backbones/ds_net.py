@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from initbench.backbones import _efficient_unet as parts
-from initbench.protocols import BackboneInfo, Grid, ImageWeights, Level, PatchRule, Published, Size, Structure, backbone
+from initbench.protocols import BackboneInfo, Grid, Level, PatchRule, Size, Structure, backbone
 
 DEPTH = 128
 """Of 16 to 400 slices, 128 alone come out of the encoder as three and fit every skip."""
@@ -54,7 +54,7 @@ class ImageNet(nn.Module):
 
     def __init__(self, widths: parts.Widths) -> None:
         super().__init__()
-        self.encoder = parts.Encoder(COLOURS, parts.SCALINGS["b0"], widths.encoder)
+        self.encoder = parts.Encoder(COLOURS, parts.B0, widths.encoder)
         stages = parts.decoder_stages(self.encoder.widths, 0, widths.decoder, LAYERS)
         self.decoder1, self.decoder2, self.decoder3, self.decoder4, self.decoder5 = stages
         self.last = nn.Conv2d(widths.decoder[-1], COLOURS, 3, padding=1)
@@ -141,7 +141,7 @@ class DSNet(nn.Module):
             heads=("last",),
             unused=parts.unused(self),
             residual_exits=parts.residual_exits(self),
-            published=Published(images=ImageWeights(stems=("conv1",))),
+            published=parts.published(parts.B0, "model2D.encoder", stems=("conv1",)),
         )
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:

@@ -10,7 +10,8 @@ What differs from the source:
 
 - Nothing in the network. It takes volumes and treats each slice along D by itself (`slice_by_slice`).
 - Under deep supervision the result is a list of one: Omnia-Net has no auxiliary outputs.
-- `tiny` narrows the widths only.
+- Variant `lite0`, which the release has not: EfficientNet-Lite0 as the encoder, for weights of images that are in a package.
+- `tiny` narrows the widths only; of `lite0` it narrows the stem at full resolution and the decoder.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class OmniaNet(nn.Module):
             heads=("last",),
             unused=parts.unused(self),
             residual_exits=parts.residual_exits(self),
+            published=parts.published(scaling, "encoder"),
         )
 
     def forward(self, image: Tensor) -> Outputs:
@@ -82,7 +84,7 @@ def omnia_net(
         num_classes: channels of the output, the background among them.
         patch_size: ``(1, H, W)``, H and W multiples of 32 in voxels.
         size: ``paper`` or ``tiny``.
-        variant: ``b0`` or ``b4``, the EfficientNet.
+        variant: ``b0``, ``b4`` or ``lite0``, the EfficientNet.
         deep_supervision: return a list of the one output.
 
     Raises:

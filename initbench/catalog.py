@@ -42,7 +42,11 @@ INITIALIZERS = {
     "shuffled": Entry(f"{_I}.controls:shuffled", "control, shuffled(lwi): a learned init's scale without its content"),
     "transfer": Entry(f"{_I}.controls:transfer", "control, transfer(lwi, part=encoder): a learned init in one part alone"),
     "checkpoint": Entry(f"{_I}.checkpoint:checkpoint", "weights from a file (path=...): MONAI, nnU-Net, safetensors"),
-    "inflate-2d": Entry(f"{_I}.inflate_2d:inflate_2d", "a timm image encoder (source=..., path=...), its kernels inflated to 3D"),
+    "images": Entry(f"{_I}.images:images", "a timm image encoder (path=..., or download=True) in a network that contains it"),
+    "inflate-2d": Entry(
+        f"{_I}.inflate_2d:inflate_2d",
+        "a timm image encoder (source=..., path=...) in a network of volumes, its kernels inflated to 3D",
+    ),
 }
 
 _B = "initbench.backbones"
@@ -55,8 +59,8 @@ BACKBONES = {
     "nnformer": Entry(f"{_B}.nnformer:nnformer", "local, global and skip attention in windows (variants: synapse, acdc, tumor)"),
     "unet": Entry(f"{_B}.unet:unet", "the plain U-Net of nnU-Net, the convolutional control"),
     "unet-2d": Entry(f"{_B}.unet_2d:unet_2d", "the same for slices, nnU-Net's 2D configuration", dimension=2),
-    "omnia-net": Entry(f"{_B}.omnia_net:omnia_net", "EfficientNet encoder, for slices (variants: b0, b4)", dimension=2),
-    "dx-net": Entry(f"{_B}.dx_net:dx_net", "Omnia-Net with every layer made for volumes"),
+    "omnia-net": Entry(f"{_B}.omnia_net:omnia_net", "EfficientNet encoder, for slices (variants: b0, b4, lite0)", dimension=2),
+    "dx-net": Entry(f"{_B}.dx_net:dx_net", "Omnia-Net with every layer made for volumes (variants: default, lite0)"),
     "ds-net": Entry(
         f"{_B}.ds_net:ds_net", "3D encoder and decoder around a network of images; one patch of 128 slices at a time"
     ),

@@ -6,7 +6,7 @@ from initbench import registry
 from initbench.spec import Spec
 
 # Those that need weights of images, a network that its authors released code for, or one with declared residual branches.
-PARTICULAR = ("inflate-2d", "lwi-as-released", "zero-residual")
+PARTICULAR = ("images", "inflate-2d", "lwi-as-released", "zero-residual")
 
 
 def runnable() -> list[str]:

@@ -34,6 +34,7 @@ PLAIN = {
     "order prediction asks encoder levels": "The place is the network, which has no name where people bring their own.",
     "transfer: the network declares": "The place is the network, which has no name where people bring their own.",
     "inflate-2d: {error}": "The error that follows says which shape does not fit.",
+    "{init}: {error}": "The error that follows says which shape does not fit.",
     "recipe {name}: {error}": "The error that follows names the line of the file.",
     "recipe {name}: an override's `when`: {error}": "The error that follows lists the backbones that there are.",
 }

@@ -1,4 +1,7 @@
-"""Encoders of images, as timm builds them: what they are, and their weights from a file or from where timm publishes them."""
+"""Encoders of images, as timm builds them: what they are, and their weights from a file or from where timm publishes them.
+
+Nothing is downloaded unless the user asks for it.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,51 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from initbench.checkpoints.efficientnet import package_names
 from initbench.checkpoints.locating import locate
 from initbench.checkpoints.quiet_timm import import_timm
 from initbench.checkpoints.reading import read_checkpoint
 from initbench.errors import InitbenchError, UsageError
+from initbench.protocols import ImageWeights
 
 # Tokens that stand before the image's: class, distillation, registers.
 _PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which weights of images a user asks for.
+
+    Attributes:
+        init: name of the init, for messages.
+        source: timm's name of the encoder.
+        path: file of its weights, "" for none.
+        download: whether timm may download them.
+    """
+
+    init: str
+    source: str
+    path: str = ""
+    download: bool = False
+
+    def check(self) -> None:
+        """Asks for one place where the weights come from.
+
+        Raises:
+            UsageError: neither a file nor a download is asked for, or both are.
+        """
+        if self.path and self.download:
+            raise UsageError(f"{self.init}: give path=FILE or download=True, not both")
+        if not self.path and not self.download:
+            raise UsageError(
+                f"{self.init}: give the weights of {self.source} as path=FILE, or say download=True, since nothing is downloaded "
+                f"unasked. To make the file where there is a network: {_saving(self.source)}"
+            )
+
+
+def _saving(source: str) -> str:
+    """Python that writes the weights of a model to a file."""
+    return f'torch.save(timm.create_model("{source}", pretrained=True).state_dict(), "weights.pth")'
 
 
 @dataclass(frozen=True)
@@ -49,27 +90,36 @@ class ImageEncoder:
         return sum(self.tensors[key].shape[1] for key in _PREFIX_TOKENS if key in self.tensors)
 
 
-def load_encoder(source: str, path: str) -> ImageEncoder:
-    """The encoder `source` with the weights of the file `path`, or without one with those that timm publishes.
+def load_encoder(wanted: Wanted, declared: ImageWeights) -> ImageEncoder:
+    """The encoder that is asked for, with its weights.
+
+    Args:
+        wanted: the encoder, and where its weights are.
+        declared: by the network that the weights are for; a file may have its keys in place of timm's.
 
     Raises:
-        UsageError: timm has no such model, its stem is not one convolution, or the file is of another model.
+        UsageError: timm has no such model, its stem is not one convolution, the file is of another model, or nobody said where
+            the weights come from.
         InitbenchError: the file cannot be read; the weights cannot be downloaded.
     """
-    timm = import_timm()
+    timm, source = import_timm(), wanted.source
     if not timm.is_model(source):
-        raise UsageError(f"inflate-2d: timm {timm.__version__} has no model {source!r}; timm.list_models() names those it has")
+        raise UsageError(f"{wanted.init}: timm {timm.__version__} has no model {source!r}; timm.list_models() names those it has")
+    wanted.check()
     outline = _outline(timm, source)
     known = outline.pretrained_cfg
     stem = known.get("first_conv")
     convolution = outline.get_submodule(stem) if isinstance(stem, str) else None
     if not isinstance(stem, str) or not isinstance(convolution, nn.Conv2d):
-        raise UsageError(f"inflate-2d: the stem of {source} is not one convolution ({stem}), so there is none to inflate")
-    if path:
-        origin, name, tensors = Path(path).name, source, _from_file(Path(path).expanduser(), source, outline)
+        raise UsageError(
+            f"{wanted.init}: the stem of {source} is not one convolution ({stem}), so none can be taken over: take another source"
+        )
+    if wanted.path:
+        path = Path(wanted.path).expanduser()
+        origin, name, tensors = path.name, source, _from_file(path, source, outline, declared)
     else:
         origin = name = f"{known['architecture']}.{known['tag']}" if known.get("tag") else source
-        tensors = _download(timm, source)
+        tensors = _download(timm, wanted)
     width = heads = 0
     if _is_vit(tensors):
         width = int(getattr(outline, "embed_dim", 0))
@@ -106,29 +156,49 @@ def _is_classifier(key: str, outline: Any) -> bool:
     return key.startswith(tuple(f"{name}." for name in known))
 
 
-def _from_file(path: Path, source: str, outline: Any) -> dict[str, Tensor]:
+def _from_file(path: Path, source: str, outline: Any, declared: ImageWeights) -> dict[str, Tensor]:
     """The weights of a file, where it has all that the model has; the classifier and its tokens may be gone.
 
+    Its keys may be timm's, the network's that the weights are for, or, for an EfficientNet, a package's (`package_names`).
+
     Raises:
-        UsageError: it has not. InitbenchError: it cannot be read.
+        UsageError: it lacks some. InitbenchError: it cannot be read.
     """
+    stored = read_checkpoint(path).tensors
     expected = dict(outline.named_parameters())
-    tensors = dict(locate(read_checkpoint(path).tensors, expected).tensors)
+    tensors = dict(locate(stored, expected).tensors)
+    absent = _absent(tensors, expected, outline)
+    if not absent:
+        return tensors
+    own_names = {}
+    for key in outline.state_dict():
+        for name in declared.places(key):
+            own_names[name] = key
+    for names in (package_names(outline), own_names):
+        renamed = {}
+        for key, value in locate(stored, names).tensors.items():
+            if key in names:
+                renamed[names[key]] = value
+        if not _absent(renamed, expected, outline):
+            return renamed
+    more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+    raise UsageError(
+        f"{path} holds no weights of {source}: {absent[0]}{more} are not in it; it has {', '.join(list(tensors)[:4])}, ... "
+        "Say which timm model it is of with source=NAME"
+    )
+
+
+def _absent(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], outline: Any) -> list[str]:
+    """What a model has to have and `tensors` lack."""
     absent = []
     for key in expected:
         may_be_gone = key in _PREFIX_TOKENS or _is_classifier(key, outline)
         if key not in tensors and not may_be_gone:
             absent.append(key)
-    if absent:
-        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-        raise UsageError(
-            f"{path} holds no weights of {source}: {absent[0]}{more} are not in it; it has {', '.join(list(tensors)[:4])}, ... "
-            "Say which timm model it is of with source=NAME"
-        )
-    return tensors
+    return absent
 
 
-def _download(timm: ModuleType, source: str) -> dict[str, Tensor]:
+def _download(timm: ModuleType, wanted: Wanted) -> dict[str, Tensor]:
     """The weights as timm publishes them; it keeps them in its own cache.
 
     Raises:
@@ -137,11 +207,11 @@ def _download(timm: ModuleType, source: str) -> dict[str, Tensor]:
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model: nn.Module = timm.create_model(source, pretrained=True)
+            model: nn.Module = timm.create_model(wanted.source, pretrained=True)
     except Exception as error:  # whatever the libraries below timm raise without a network
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InitbenchError(
-            f"inflate-2d: the weights of {source} cannot be downloaded ({first}). Where there is no network, save them elsewhere "
-            f'(torch.save(timm.create_model("{source}", pretrained=True).state_dict(), "weights.pth")) and give path=weights.pth'
+            f"{wanted.init}: the weights of {wanted.source} cannot be downloaded ({first}). Where there is no network, save them "
+            f"elsewhere ({_saving(wanted.source)}) and give path=weights.pth"
         ) from None
     return {key: value.detach() for key, value in model.state_dict().items()}

@@ -1,4 +1,8 @@
-"""What of an image encoder goes where in a network of volumes, as the network declares it (`Published.images`)."""
+"""What of an image encoder goes where in a network of volumes, as the network declares it (`Published.images`).
+
+This is for networks with another encoder: they get a stem, or the blocks of a ViT. Networks that contain timm's encoder get it
+whole (`initbench.checkpoints.whole_encoder`).
+"""
 
 from __future__ import annotations
 
@@ -26,8 +30,8 @@ _QKV_BIAS = (
 
 
 @dataclass
-class _Transfer:
-    """How an image encoder goes into the network.
+class Taken:
+    """What of an image encoder goes into the network.
 
     Attributes:
         values: by the network's keys.
@@ -56,11 +60,11 @@ def transfer(model: nn.Module, encoder: ImageEncoder, structure: Structure, rule
         UsageError: nothing fits, or the two are ViTs of different shapes; nothing was changed.
     """
     declared, own = structure.published.images, dict(model.named_parameters(remove_duplicate=False))
-    found = _Transfer()
-    if declared.renames and encoder.heads:
+    found = Taken()
+    if declared.heads and encoder.heads:
         _check_vit(encoder, own, declared)
         _blocks(found, encoder, own, declared)
-        _positions(found, encoder, own, structure)
+        take_positions(found, encoder, own, structure)
     try:
         _stem(found, model, encoder, structure, rule)
     except ValueError as error:  # of the rule
@@ -78,7 +82,7 @@ def _check_vit(encoder: ImageEncoder, own: Mapping[str, Tensor], declared: Image
         UsageError: names the width, the heads or the shape that is needed.
     """
     key = "blocks.0.norm1.weight"
-    width, needed = len(encoder.tensors[key]), len(own[_renamed(key, declared)])
+    width, needed = len(encoder.tensors[key]), len(own[declared.places(key)[0]])
     if width != needed:
         raise UsageError(
             f"inflate-2d: {encoder.origin} is a ViT of width {width}, and the network's is {needed} wide: take one of width "
@@ -91,33 +95,25 @@ def _check_vit(encoder: ImageEncoder, own: Mapping[str, Tensor], declared: Image
         )
 
 
-def _renamed(key: str, declared: ImageWeights) -> str:
-    """The network's key for one of timm's, "" where it has none."""
-    for pattern, name in declared.renames:
-        if re.search(pattern, key):
-            return re.sub(pattern, name, key)
-    return ""
-
-
-def _blocks(found: _Transfer, encoder: ImageEncoder, own: Mapping[str, Tensor], declared: ImageWeights) -> None:
+def _blocks(found: Taken, encoder: ImageEncoder, own: Mapping[str, Tensor], declared: ImageWeights) -> None:
     """All of the ViT that stays as it is, and what timm's has beside.
 
     Raises:
         UsageError: a weight has another shape: half a ViT would be none.
     """
     for key, tensor in encoder.tensors.items():
-        name = _renamed(key, declared)
-        if name not in own or key == "pos_embed":
-            continue
-        value, folded = _folded(key, tensor, encoder.tensors)
-        if value.shape != own[name].shape:
-            raise UsageError(
-                f"inflate-2d: {key} of {encoder.origin} has shape {tuple(value.shape)}, and {name} of the network "
-                f"{tuple(own[name].shape)}: take a ViT of that shape"
-            )
-        found.put(name, value, key, reshaped=bool(folded))
-        for source in folded:
-            found.skipped[source] = f"part of {name}, exactly" if source.endswith("gamma") else _QKV_BIAS
+        for name in declared.places(key):
+            if name not in own or key == "pos_embed":
+                continue
+            value, folded = _folded(key, tensor, encoder.tensors)
+            if value.shape != own[name].shape:
+                raise UsageError(
+                    f"inflate-2d: {key} of {encoder.origin} has shape {tuple(value.shape)}, and {name} of the network "
+                    f"{tuple(own[name].shape)}: take a ViT of that shape"
+                )
+            found.put(name, value, key, reshaped=bool(folded))
+            for source in folded:
+                found.skipped[source] = f"part of {name}, exactly" if source.endswith("gamma") else _QKV_BIAS
 
 
 def _folded(key: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> tuple[Tensor, list[str]]:
@@ -145,19 +141,28 @@ def _folded(key: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> tuple[Te
     return value, folded
 
 
-def _positions(found: _Transfer, encoder: ImageEncoder, own: Mapping[str, Tensor], structure: Structure) -> None:
-    table, name = encoder.tensors.get("pos_embed"), _renamed("pos_embed", structure.published.images)
-    own_grid = structure.published.grid_of(name)
-    if table is None or name not in own or own_grid is None:
-        return
-    volume = positions(table, encoder.prefix, _turned_grid(own_grid, structure))
-    if volume is None:
-        found.skipped["pos_embed"] = f"its {tuple(table.shape)} positions are no square"
-    else:
-        found.put(name, turned(volume, structure.axes, 1).flatten(1, 3), "pos_embed", reshaped=True)
+def take_positions(found: Taken, encoder: ImageEncoder, own: Mapping[str, Tensor], structure: Structure) -> None:
+    """Puts the positions of a ViT into the network's tables that have a declared grid.
+
+    Args:
+        found: gets the values.
+        encoder: may have no positions.
+        own: the network's parameters.
+        structure: declares where positions go (`Published.images`) and the grids of tables (`Published.positions`).
+    """
+    table = encoder.tensors.get("pos_embed")
+    for name in structure.published.images.places("pos_embed"):
+        own_grid = structure.published.grid_of(name)
+        if table is None or name not in own or own_grid is None:
+            continue
+        volume = positions(table, encoder.prefix, turned_grid(own_grid, structure))
+        if volume is None:
+            found.skipped["pos_embed"] = f"its {tuple(table.shape)} positions are no square"
+        else:
+            found.put(name, turned(volume, structure.axes, 1).flatten(1, 3), "pos_embed", reshaped=True)
 
 
-def _stem(found: _Transfer, model: nn.Module, encoder: ImageEncoder, structure: Structure, rule: Rule) -> None:
+def _stem(found: Taken, model: nn.Module, encoder: ImageEncoder, structure: Structure, rule: Rule) -> None:
     """The encoder's first convolution into the network's layer of the same kind: its first filters, as many as there are.
 
     A convolution that cuts the image into patches and one that slides over it see different things, so neither goes into the
@@ -195,7 +200,7 @@ def _inflated(kernel: Tensor, target: Tensor, structure: Structure, rule: Rule) 
     """A 2D kernel in the shape of a convolution over (D, H, W), or of a linear layer over patches; None where it has none."""
     if target.ndim == 5:
         channels, (a, b, c) = target.shape[1], target.shape[2:]
-        size = _turned_grid((a, b, c), structure)
+        size = turned_grid((a, b, c), structure)
     else:
         size = structure.published.images.patch
         channels = target.shape[1] // math.prod(size)
@@ -208,12 +213,12 @@ def _cuts(layer: nn.Module) -> bool:
     return layer.stride == layer.kernel_size if isinstance(layer, nn.Conv3d) else True
 
 
-def _turned_grid(grid: Grid, structure: Structure) -> Grid:
+def turned_grid(grid: Grid, structure: Structure) -> Grid:
     """(D, H, W) in the network's order, and back."""
     return grid if structure.axes == "DHW" else (grid[2], grid[1], grid[0])
 
 
-def _report(model: nn.Module, encoder: ImageEncoder, found: _Transfer, structure: Structure) -> Report:
+def _report(model: nn.Module, encoder: ImageEncoder, found: Taken, structure: Structure) -> Report:
     wanted = sizes(model, structure)
     rest = {key: _NOWHERE for key in encoder.tensors if key not in found.used and key not in found.skipped}
     return Report(

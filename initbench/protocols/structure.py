@@ -86,15 +86,33 @@ class ImageWeights:
         stems: layers that read the image and have a kernel (dotted names): convolutions, or linear layers on patches that are
             flattened as (p1 p2 p3 c) in the network's axis order.
         patch: ``(D, H, W)`` of such flattened patches; a convolution says its kernel itself.
-        renames: (regular expression, replacement) pairs, the first that matches counts: keys of timm's ViT to the network's,
-            with ``attn.qkv``, ``attn.proj`` and ``mlp`` as timm computes them; () where the network is no ViT.
-        heads: attention heads of that ViT.
+        renames: (regular expression, replacement) pairs: keys of timm's encoder to the network's, with ``attn.qkv``,
+            ``attn.proj`` and ``mlp`` of a ViT as timm computes them. A key goes wherever a pair that matches sends it, so one may
+            fill several places; None says that the network has no place for it on purpose.
+        heads: attention heads of the ViT, 0 where the encoder is none.
+        source: timm's name of the encoder that the network contains whole, in two dimensions or made for volumes; "" where the
+            network contains no encoder of timm's, or any ViT of its shape.
+        parts: dotted names of the submodules that such an encoder fills to the last number.
     """
 
     stems: tuple[str, ...] = ()
     patch: Grid = (1, 1, 1)
-    renames: tuple[tuple[str, str], ...] = ()
+    renames: tuple[tuple[str, str | None], ...] = ()
     heads: int = 0
+    source: str = ""
+    parts: tuple[str, ...] = ()
+
+    def places(self, key: str) -> list[str]:
+        """The network's keys for one of timm's."""
+        found = []
+        for pattern, name in self.renames:
+            if name is not None and re.search(pattern, key):
+                found.append(re.sub(pattern, name, key))
+        return found
+
+    def leaves_out(self, key: str) -> bool:
+        """Whether the network has no place for a key of timm's, on purpose."""
+        return any(name is None and re.search(pattern, key) for pattern, name in self.renames)
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,12 @@ DATASETS = {"phantom-lung": "4.4,8,8", "lung": "0.1,0.5,0.5", "hippocampus": "0.
 BACKBONES: dict[str, BackboneInfo] = {
     name: registry.find("backbone", Spec(name)).target.info for name in registry.names("backbone")
 }
-# A ViT as narrow as the tiny UNETR; the others take a stem.
-IMAGE_ENCODERS = {"unetr": ("vit_tiny_patch16_224", {"embed_dim": 96, "num_heads": 4, "mlp_ratio": 2})}
+# A ViT as narrow as the tiny UNETR, and the encoders that networks contain; the others take a stem.
+IMAGE_ENCODERS = {
+    "unetr": ("vit_tiny_patch16_224", {"embed_dim": 96, "num_heads": 4, "mlp_ratio": 2}),
+    "lite0": ("tf_efficientnet_lite0", {}),
+    "b4": ("efficientnet_b4", {}),
+}
 Row = tuple[str, str, str, str]
 EVERYTHING: list[Row] = [
     (name, variant, init, dataset)
@@ -101,13 +105,23 @@ def asked(row: Row, patch: Grid, folder: Path) -> str:
         encoder = {key.removeprefix("swinViT.").replace("mlp.linear", "mlp.fc"): state[key] for key in keys}
         torch.save({"state_dict": encoder or dict(state)}, path)
         return f"swin-ssl(path={path!r})"
-    if init == "inflate-2d":
-        source, options = IMAGE_ENCODERS.get(name, ("resnet18", {}))
+    if init in ("inflate-2d", "images"):
+        other = ("resnet18" if init == "inflate-2d" else "efficientnet_b0", {})
+        source, options = IMAGE_ENCODERS.get(name, IMAGE_ENCODERS.get(variant, other))
         torch.save(import_timm().create_model(source, pretrained=False, **options).state_dict(), path)
-        return f"inflate-2d(source={source}, path={path!r})"
+        return f"{init}(source={source}, path={path!r})"
     if init == "lwi-as-released":
         return init if name in ("unetr", "unetrpp") else f"{init}(pool=width, schedule=plateaus)"
     return {"shuffled": "shuffled(order)", "transfer": "transfer(lwi, part=encoder)"}.get(init, init)
+
+
+def refusal_of_images(name: str, variant: str) -> str | None:
+    """What is said where a network has no encoder of images, one of volumes, or one that is narrower at size tiny."""
+    if name == "dx-net":
+        return "the encoder of dx-net is of volumes"
+    if name == "ds-net" or (name == "omnia-net" and variant != "lite0"):
+        return f"and {name} has .* take --size paper"
+    return None if name == "omnia-net" else f"{name} declares no encoder of images"
 
 
 def refusal(row: Row) -> str | None:
@@ -119,7 +133,9 @@ def refusal(row: Row) -> str | None:
         if init in ("order", "lwi", "lwi-as-released", "shuffled", "transfer"):
             return f"{name} sees one slice at a time"
         if init == "inflate-2d":
-            return f"{name} does not declare where weights of images belong"
+            return f"{name} does not declare where weights of images belong|the kernels of {name} are 2D"
+    if init == "images":
+        return refusal_of_images(name, variant)
     if init == "swin-ssl" and variant != "legacy-merge-xyz":
         return (
             "variant=legacy-merge-xyz"

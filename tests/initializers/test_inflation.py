@@ -17,7 +17,7 @@ from torch.nn import functional
 
 import initbench
 from initbench import registry
-from initbench.checkpoints.images import load_encoder
+from initbench.checkpoints.images import Wanted, load_encoder
 from initbench.checkpoints.inflation import (
     RULES,
     axis_average,
@@ -31,7 +31,7 @@ from initbench.checkpoints.inflation import (
 )
 from initbench.checkpoints.quiet_timm import import_timm
 from initbench.errors import InitbenchError, UsageError
-from initbench.protocols import Grid, structure_of
+from initbench.protocols import Grid, ImageWeights, structure_of
 from initbench.spec import Spec
 from tests.networks import PATCHES, tiny
 
@@ -355,7 +355,7 @@ def test_wrapped_half_precision_pickles(tmp_path: Path) -> None:
 
 
 def test_weights_of_timm_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a path: what timm gives under that name, and the name of its weights on record."""
+    """As a download: what timm gives under that name, and the name of its weights on record."""
     net, asked = timm_model("resnet18"), []
     create = import_timm().create_model
 
@@ -366,7 +366,7 @@ def test_weights_of_timm_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(import_timm(), "create_model", loader)
     model, before = build("unet", patch=(32, 32, 32)), torch.get_rng_state()
-    coverage = initbench.initialize(model, "inflate-2d(source=resnet18)")
+    coverage = initbench.initialize(model, "inflate-2d(source=resnet18, download=True)")
     assert asked == [("resnet18", False), ("resnet18", True)]
     assert coverage["report"]["file"] == "resnet18.a1_in1k"
     assert coverage["report"]["summary"].startswith("resnet18.a1_in1k: 0.")
@@ -380,7 +380,7 @@ def test_a_model_that_computes_while_it_is_built(tmp_path: Path) -> None:
         import_timm().create_model("regnetx_002", pretrained=False)
     weights = import_timm().create_model("regnetx_002", pretrained=False).state_dict()
     before = torch.get_rng_state()
-    encoder = load_encoder("regnetx_002", str(saved(weights, tmp_path)))
+    encoder = load_encoder(Wanted("inflate-2d", "regnetx_002", str(saved(weights, tmp_path))), ImageWeights())
     assert torch.equal(torch.get_rng_state(), before), "its numbers are drawn in a fork of the generator"
     assert (encoder.stem, encoder.cuts, encoder.width, encoder.heads) == ("stem.conv", False, 0, 0)
     assert torch.equal(encoder.tensors["stem.conv.weight"], weights["stem.conv.weight"])
@@ -397,7 +397,7 @@ def test_no_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(import_timm(), "create_model", offline)
     with pytest.raises(InitbenchError, match=r"cannot be downloaded \(no route to host\)\. .* give path=weights\.pth"):
-        initbench.initialize(build("unetr", patch=(16, 32, 32)), "inflate-2d")
+        initbench.initialize(build("unetr", patch=(16, 32, 32)), "inflate-2d(download=True)")
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ BACKBONES = tuple(registry.names("backbone"))
 DEPTHS = (24, 46, 36, 31, 40)
 """Slices of the shallowest and the deepest volume of the hippocampus, and of three between them."""
 INITS = tuple(registry.names("initializer"))
-WEIGHTS = ("checkpoint", "swin-ssl", "inflate-2d")
+WEIGHTS = ("checkpoint", "swin-ssl", "inflate-2d", "images")
 """Inits that bring weights in a file."""
 NEVER = {
     ("lwi-as-released", "swin-unetr"): "LWI released code for unetr and unetrpp, not for swin-unetr",
@@ -124,12 +124,14 @@ def test_weights_in_files_are_tried_on_the_network_itself(root: Path, tmp_path: 
         "checkpoint": f"checkpoint(path={str(weights)!r})",
         "swin-ssl": f"swin-ssl(path={str(weights)!r})",
         "inflate-2d": f"inflate-2d(path={str(images)!r}, source=test_resnet)",
+        "images": f"images(path={str(images)!r}, source=test_resnet)",
     }
     found = refusals(plan(tmp_path, given.values(), "hippocampus", ("unetr", "swin-unetr", "nnformer"), data_root=root))
     told = {(init.partition("(")[0], backbone): message for (init, backbone), message in found.items()}
     assert told.keys() == {
         *(("checkpoint", name) for name in ("swin-unetr", "nnformer")),
         *(("swin-ssl", name) for name in ("unetr", "swin-unetr", "nnformer")),
+        *(("images", name) for name in ("unetr", "swin-unetr", "nnformer")),
         ("inflate-2d", "nnformer"),
     }
     assert "less than the minimum of 50%" in told["checkpoint", "swin-unetr"]

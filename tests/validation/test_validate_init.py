@@ -205,4 +205,4 @@ def test_settings_of_the_process_come_back(tmp_path: Path) -> None:
 def test_every_built_in_init_is_checked() -> None:
     """Those left need a file, or weights of images."""
     checked = {parse(text).name for text in [*INITS, "lwi-as-released"]}
-    assert set(registry.names("initializer")) - checked == {"checkpoint", "swin-ssl", "inflate-2d"}
+    assert set(registry.names("initializer")) - checked == {"checkpoint", "swin-ssl", "inflate-2d", "images"}
