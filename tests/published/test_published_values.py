@@ -132,11 +132,18 @@ def test_cross_dimensional_transfer_has_the_values_of_its_abstract_and_a_control
     assert table["weight transfer (DS-Net)"].values == (91.69, 83.23, 81.75)
     assert table["dimensional transfer (DX-Net)"].values == (91.22, 84.77, 83.88)
     assert table.classes == tuple(BRATS_REGIONS)
-    assert {trial.label: str(trial.backbone) for trial in trials_of(table)} == {
-        "DS-Net, random weights": "ds-net",
-        "DX-Net, random weights": "dx-net",
+    random = {"DS-Net, random weights": ("ds-net", "default"), "DX-Net, random weights": ("dx-net", "default")}
+    assert {trial.label: (str(trial.backbone), str(trial.init)) for trial in trials.trials(table, Overrides()).trials} == random
+    assert set(trials.trials(table, Overrides()).reasons.values()) == {"needs --set init.path=VALUE"}
+    given = trials.trials(table, Overrides(assignments=("init.path=b0.pth",)))
+    assert given.reasons == {}
+    assert {trial.label: (str(trial.backbone), str(trial.init)) for trial in given.trials} == random | {
+        "weight transfer (DS-Net)": ("ds-net", "images(path='b0.pth')"),
+        "dimensional transfer (DX-Net)": (
+            "dx-net",
+            "inflate-2d(path='b0.pth', source='efficientnet_b0', stem='released')",
+        ),
     }
-    assert all("weights" in reason for reason in trials.trials(table, Overrides()).reasons.values())
     assert not table.claims, "its rows are of two networks, which are not compared"
 
 
