@@ -7,7 +7,7 @@ from typing import Literal
 
 from initbench.protocols.basics import Dimension
 
-Kind = Literal["initializer", "backbone", "dataset", "regimen"]
+Kind = Literal["initializer", "backbone", "dataset", "regimen", "executor"]
 
 
 @dataclass(frozen=True)
@@ -90,15 +90,21 @@ REGIMENS = {
     "medcontext-as-released": Entry(f"{_R}.medcontext:medcontext_as_released", "what the released code of MedContext does"),
 }
 
+EXECUTORS = {
+    "local": Entry("initbench.executors.local:local", "worker processes on this machine, which draw from one queue"),
+}
+
 CATALOG: dict[Kind, dict[str, Entry]] = {
     "initializer": INITIALIZERS,
     "backbone": BACKBONES,
     "dataset": DATASETS,
     "regimen": REGIMENS,
+    "executor": EXECUTORS,
 }
 GROUPS: dict[Kind, str] = {
     "initializer": "initbench.initializers",
     "backbone": "initbench.backbones",
     "dataset": "initbench.datasets",
     "regimen": "initbench.regimens",
+    "executor": "initbench.executors",
 }

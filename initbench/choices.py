@@ -32,11 +32,12 @@ SheetForm = Literal["table", "md", "csv", "json", "latex"]
 Stream = Literal["construct", "init", "head", "order", "augment", "dropout", "pretext", "regimen"]
 
 # What `initbench list` lists.
-Listed = Literal["inits", "backbones", "datasets", "regimens", "recipes"]
+Listed = Literal["inits", "backbones", "datasets", "regimens", "executors", "recipes"]
 
 # What a study has when nobody says otherwise: the data set that needs no download, the init and the regimen that others are
-# compared with, and the Dice points within which two inits count as equivalent.
+# compared with, who does the runs, and the Dice points within which two inits count as equivalent.
 DATASET = "phantom-lung"
 BASELINE = "default"
 REGIMEN = "plain"
+EXECUTOR = "local"
 MARGIN = 0.5

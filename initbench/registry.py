@@ -28,8 +28,8 @@ REQUIRED = inspect.Parameter.empty
 """The default of a parameter that has none."""
 
 # How many leading parameters the harness fills: (model, ctx) of an initializer, (data_root, search) of a data set, (ctx) of a
-# regimen.
-_FILLED: dict[Kind, int] = {"initializer": 2, "dataset": 2, "regimen": 1}
+# regimen, (study) of an executor.
+_FILLED: dict[Kind, int] = {"initializer": 2, "dataset": 2, "regimen": 1, "executor": 1}
 
 Info = TypeVar("Info")
 
@@ -141,7 +141,7 @@ class Component(Generic[Info]):
 def _default_info(kind: Kind) -> BackboneInfo | InitializerInfo | RegimenInfo | None:
     from initbench.protocols import BackboneInfo, InitializerInfo, RegimenInfo  # here, so that listing names does not import them
 
-    if kind == "dataset":
+    if kind in ("dataset", "executor"):
         return None
     if kind == "regimen":
         return RegimenInfo()
@@ -206,7 +206,13 @@ def names(kind: Kind) -> list[str]:
 
 
 # What `initbench list` calls the kinds.
-LISTED: dict[Kind, str] = {"initializer": "inits", "backbone": "backbones", "dataset": "datasets", "regimen": "regimens"}
+LISTED: dict[Kind, str] = {
+    "initializer": "inits",
+    "backbone": "backbones",
+    "dataset": "datasets",
+    "regimen": "regimens",
+    "executor": "executors",
+}
 
 
 def unknown(kind: Kind, name: str, known: list[str]) -> UsageError:

@@ -11,7 +11,13 @@ from initbench.datasets.known import REGISTERED
 from initbench.datasets.splits import published_splits
 from initbench.spec import Spec
 
-TITLES: dict[Kind, str] = {"initializer": "Initializers", "backbone": "Backbones", "dataset": "Data sets", "regimen": "Regimens"}
+TITLES: dict[Kind, str] = {
+    "initializer": "Initializers",
+    "backbone": "Backbones",
+    "dataset": "Data sets",
+    "regimen": "Regimens",
+    "executor": "Executors",
+}
 
 INTRODUCTION = """# Components
 
@@ -40,6 +46,8 @@ def _component(kind: Kind, name: str) -> str:
         parts += _backbone(component)
     elif kind == "regimen":
         parts += _regimen(component)
+    elif kind == "executor":
+        parts += _with_parameters(component, [])
     else:
         parts += _dataset(name)
     return "\n\n".join(filter(None, parts))

@@ -53,7 +53,7 @@ def diagnose(
     console = Console(stderr=json, highlight=False)
     with under_way(console, "loading torch"):
         from initbench.cli.progress import Display
-        from initbench.executors.local import OneRun
+        from initbench.protocols import OneRun
         from initbench.studies.sweep import cross_requests
         from initbench.tools.diagnose import diagnose as look_at
         from initbench.tools.diagnose import draw

@@ -21,6 +21,7 @@ from initbench import registry
 from initbench.catalog import Kind
 from initbench.choices import (
     DATASET,
+    EXECUTOR,
     REGIMEN,
     Budget,
     CountedOn,
@@ -33,12 +34,12 @@ from initbench.choices import (
 )
 from initbench.dice import policies_in_words
 from initbench.errors import UsageError
-from initbench.protocols import Size
+from initbench.protocols import KindRule, Size
 
 if TYPE_CHECKING:
     from initbench.harness.request import RunRequest
     from initbench.spec import Spec
-    from initbench.studies.sweep import PartOptions, RunOptions
+    from initbench.studies.sweep import PartOptions, Resources, RunOptions
 
 # Panels of the help, in their order there.
 WHAT = "What"
@@ -53,6 +54,7 @@ PANELS = (WHAT, HOW_LONG, WHERE, WHICH_DATA, WHICH_RUNS, HOW_JUDGED, OUTPUT)
 # Defaults that several commands share. `choices` holds the ones that the Python API has, too.
 RUNS = Path("runs")
 JOBS = 1
+AUTO_JOBS = 0
 NSD_TOLERANCE_MM = 2.0
 # Beyond these a number is a slip of the keyboard, and would end in an error of the memory or of the system.
 MOST_SEEDS = 10_000
@@ -75,6 +77,15 @@ def comma_list(text: str | None) -> list[str]:
     """Returns the items of a comma list, none of them empty."""
     items = [item.strip() for item in (text or "").split(",")]
     return [item for item in items if item]
+
+
+def _read_jobs(text: str) -> int:
+    """Returns how many runs each device does at a time; 0 for as many as there is memory for."""
+    if text == "auto":
+        return AUTO_JOBS
+    if not str(text).isdecimal() or not 1 <= int(text) <= MOST_THREADS:
+        raise typer.BadParameter(f"{text!r} is neither auto nor a number from 1 to {MOST_THREADS}")
+    return int(text)
 
 
 def _names(kind: Kind) -> Callable[[str], list[str]]:
@@ -235,7 +246,7 @@ MeasureOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="NAME", help=f"{_DEVICE} Jobs spread over several devices.", rich_help_panel=WHERE)
+    str, typer.Option("--device", metavar="NAME", help=f"{_DEVICE} auto and cuda take all GPUs.", rich_help_panel=WHERE)
 ]
 RecordedDeviceOption = Annotated[
     str | None, typer.Option("--device", metavar="NAME", help=_DEVICE, show_default="as the run had it", rich_help_panel=WHERE)
@@ -246,7 +257,50 @@ PrecisionOption = Annotated[
 ]
 JobsOption = Annotated[
     int,
-    typer.Option("--jobs", metavar="N", help="Runs at a time.", min=1, max=MOST_THREADS, rich_help_panel=WHERE),
+    typer.Option(
+        "--jobs",
+        metavar="N|auto",
+        help="Runs at a time on each device. auto: as many as there is memory for, by what the first ones took.",
+        parser=_read_jobs,
+        show_default="1",
+        rich_help_panel=WHERE,
+    ),
+]
+ExecutorOption = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        metavar="NAME",
+        help="Executor: name or name(key=value). Who does the runs: local is this machine.",
+        autocompletion=_names("executor"),
+        rich_help_panel=WHERE,
+    ),
+]
+DevicesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--devices",
+        metavar="N,...",
+        help="Numbers of the GPUs to use. Comma list, as 0,1.",
+        show_default="all that there are",
+        rich_help_panel=WHERE,
+    ),
+]
+MixOption = Annotated[
+    bool,
+    typer.Option(
+        "--mix",
+        help="Let the inits of one block and seed run on different kinds of device. Differences then measure the device, too.",
+        rich_help_panel=WHERE,
+    ),
+]
+SameKindOption = Annotated[
+    bool,
+    typer.Option(
+        "--same-kind",
+        help="Leave runs whose block and seed were begun on another kind of device. By default they run here and are flagged.",
+        rich_help_panel=WHERE,
+    ),
 ]
 ThreadsOption = Annotated[
     int,
@@ -591,6 +645,55 @@ class ReadRuns:
     grid: GridOption = "native"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """Who does the runs of a study, and on which devices."""
+
+    executor: ExecutorOption = EXECUTOR
+    devices: DevicesOption = None
+    mix: MixOption = False
+    same_kind: SameKindOption = False
+
+    def check(self) -> None:
+        """Refuses what no study can have, before torch is imported.
+
+        Raises:
+            UsageError: there is no such executor, the devices are no numbers, or two options exclude each other.
+        """
+        from initbench.harness.request import read_component
+
+        read_component("executor", self.executor)
+        self._numbers()
+        if self.mix and self.same_kind:
+            raise UsageError("--mix and --same-kind exclude each other")
+
+    def resources(self, jobs: int) -> Resources:
+        """The same as a study takes it.
+
+        Args:
+            jobs: runs at a time on each device; 0 for as many as there is memory for.
+
+        Raises:
+            UsageError: as `check`.
+        """
+        from initbench.harness.request import read_component
+        from initbench.studies.sweep import Resources
+
+        self.check()
+        rule: KindRule = "pairs"
+        if self.mix:
+            rule = "mix"
+        elif self.same_kind:
+            rule = "same"
+        return Resources(read_component("executor", self.executor), jobs, self._numbers(), rule)
+
+    def _numbers(self) -> tuple[int, ...]:
+        items = comma_list(self.devices)
+        if self.devices is not None and not (items and all(item.isdecimal() and len(item) < 7 for item in items)):
+            raise UsageError(f"--devices {self.devices}: numbers of GPUs, as 0,1")
+        return tuple(dict.fromkeys(map(int, items)))
+
+
 def check_requests(requests: Sequence[RunRequest]) -> None:
     """Refuses a study whose names or settings are wrong, in one line and before anything is written.
 
@@ -600,7 +703,7 @@ def check_requests(requests: Sequence[RunRequest]) -> None:
     from initbench.harness.cell import check_request
 
     # Inits and seeds have nothing to do with it.
-    alike = {replace(request, init=requests[0].init, seed=0, index=0): request for request in requests}
+    alike = {replace(request, init=requests[0].init, seed=0): request for request in requests}
     for request in alike.values():
         check_request(request)
 

@@ -51,7 +51,7 @@ def pretrain(
     console = Console(stderr=json, highlight=False)
     with under_way(console, "loading torch"):
         from initbench.cli.progress import Display
-        from initbench.executors.local import OneRun
+        from initbench.protocols import OneRun
         from initbench.studies.pretrain import export, plan_one
     request = plan_one(inits, networks, dataset, seed, weights, **training.as_part_options())
     with Display([request], console) as display:

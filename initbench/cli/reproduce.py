@@ -20,6 +20,7 @@ from initbench.cli.options import (
     JOBS,
     OUTPUT,
     RUNS,
+    Engine,
     FormOption,
     JobsOption,
     JsonOption,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from initbench.published.trials import Overrides, Trial
     from initbench.runs.costs import StudyPlan
     from initbench.studies.reproduce import Workload
+    from initbench.studies.sweep import Resources
     from initbench.tables.reproduce.measured import Asked
     from initbench.tables.sheet import Sheet
 
@@ -53,6 +55,7 @@ def reproduce(
     ctx: typer.Context,
     training: Training,
     seeds: Seeds,
+    engine: Engine,
     name: Annotated[
         str | None, typer.Argument(help="Published table or figure, as lwi:table-6. Without it, all of them are listed.")
     ] = None,
@@ -81,6 +84,7 @@ def reproduce(
     with 2 where one was refused; the table is printed before, of the runs that are there.
     """
     form: SheetForm = "json" if json else format_
+    engine.check()
     if name is None:
         _check_listing(ctx)
         show([_listing()], form)
@@ -107,7 +111,7 @@ def reproduce(
     if dry_run:
         _dry_run(asked, wanted, placebo, jobs, form, options, measure=measure)
         return
-    cells, states = _run(asked, wanted, placebo, jobs, form, options)
+    cells, states = _run(asked, wanted, placebo, engine.resources(jobs), form, options)
     _report(replace(asked, seeds=tuple(wanted)), cells, out, plot, form)
     if states["refused"]:
         sys.exit(2)
@@ -240,7 +244,7 @@ def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | 
 
 
 def _run(
-    asked: Asked, seeds: Sequence[int], placebo: bool, jobs: int, form: SheetForm, options: dict[str, Any]
+    asked: Asked, seeds: Sequence[int], placebo: bool, resources: Resources, form: SheetForm, options: dict[str, Any]
 ) -> tuple[frozenset[str], Counter[str]]:
     """The cells of what was asked for, and how the runs ended.
 
@@ -257,7 +261,7 @@ def _run(
     if lacking:
         raise MissingDataError(_lacking(asked.table, lacking))
     check_out(options["out"])
-    outcomes = perform(_requests(asked, seeds, placebo, options), jobs, console)
+    outcomes = perform(_requests(asked, seeds, placebo, options), resources, console)
     if any(outcome.state == "interrupted" for outcome in outcomes):
         raise InterruptedRunError(f"stopped when asked to; {GO_ON}; --report-only shows what is there")
     folders = [outcome.folder for outcome in outcomes if outcome.folder is not None]

@@ -27,6 +27,7 @@ from initbench.cli.options import (
     RUNS,
     WHAT,
     DistancesOption,
+    Engine,
     JobsOption,
     JsonOption,
     OutOption,
@@ -42,6 +43,7 @@ from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 if TYPE_CHECKING:
     from initbench.harness.execute import Outcome
     from initbench.harness.request import RunRequest
+    from initbench.studies.sweep import Resources
 
 
 GO_ON = "finished runs and checkpoints are kept, and the same command goes on"
@@ -50,6 +52,7 @@ GO_ON = "finished runs and checkpoints are kept, and the same command goes on"
 @command
 def run(
     study: Study,
+    engine: Engine,
     save_predictions: Annotated[
         bool,
         typer.Option("--save-predictions", help="Keep label maps of the reported cases as NIfTI.", rich_help_panel=OUTPUT),
@@ -79,6 +82,7 @@ def run(
     interrupted ones go on. Exits with 1 where a run failed, with 2 where one was refused.
     """
     study.check_names()
+    engine.check()
     console = Console(stderr=json)
     with under_way(console, "loading torch"):
         requests = study.requests(
@@ -91,11 +95,13 @@ def run(
         check_requests(requests)
     check_out(study.out)
     announce = partial(_announce, console, requests, study.protocol)
-    _perform_and_tell(requests, study.jobs, console, json=json, skip_refused=skip_refused, announce=announce)
+    resources = engine.resources(study.jobs)
+    _perform_and_tell(requests, resources, console, json=json, skip_refused=skip_refused, announce=announce)
 
 
 @command
 def retry(
+    engine: Engine,
     failed: Annotated[bool, typer.Option("--failed", help="What failed.", rich_help_panel=WHAT)] = False,
     all_: Annotated[
         bool, typer.Option("--all", help="What failed, was interrupted, was changed since or never began.", rich_help_panel=WHAT)
@@ -114,6 +120,7 @@ def retry(
 
     if failed == all_:
         raise UsageError("retry takes --failed or --all")
+    engine.check()
     wanted = ["failed"]
     if all_:
         wanted += ["interrupted", "pending", "invalid"]
@@ -126,12 +133,13 @@ def retry(
     check_out(out)
     with under_way(console, "loading torch"):
         from initbench.harness.request import from_json
-    _perform_and_tell([from_json(run.request, out=out) for run in chosen], jobs, console, json=json, skip_refused=True)
+    requests = [from_json(run.request, out=out) for run in chosen]
+    _perform_and_tell(requests, engine.resources(jobs), console, json=json, skip_refused=True)
 
 
 def perform(
     requests: Sequence[RunRequest],
-    jobs: int,
+    resources: Resources,
     console: Console,
     *,
     skip_refused: bool = True,
@@ -141,13 +149,13 @@ def perform(
 
     Args:
         requests: the runs, all of them below one folder.
-        jobs: processes at a time.
+        resources: who does the runs, and on which devices.
         console: where progress is shown.
         skip_refused: whether the others are run where some cannot be.
         announce: prints what comes, once it is known that some run can be.
 
     Raises:
-        UsageError: every run is refused for the same reason.
+        UsageError: every run is refused for the same reason, or the executor or a device does not exist.
         InterruptedRunError: Ctrl-C twice: runs in hand were stopped at once.
     """
     from initbench.cli.progress import Display
@@ -155,18 +163,18 @@ def perform(
 
     try:
         with interrupt.handled(), Display(requests, console) as display:
-            known = look_up_study(requests, display)
+            known = look_up_study(requests, display, resources)
             check_some_can_be((outcome.state, outcome.message) for outcome in known.outcomes.values())
             if announce is not None:
                 announce()
-            return run_looked_up(known, jobs, display, skip_refused=skip_refused)
+            return run_looked_up(known, resources, display, skip_refused=skip_refused)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"stopped at once; {GO_ON}") from None
 
 
 def _perform_and_tell(
     requests: Sequence[RunRequest],
-    jobs: int,
+    resources: Resources,
     console: Console,
     *,
     json: bool,
@@ -176,7 +184,7 @@ def _perform_and_tell(
     """Runs what is missing, prints how the runs ended, and exits with the code for it."""
     out = requests[0].out
     started = time.perf_counter()
-    outcomes = perform(requests, jobs, console, skip_refused=skip_refused, announce=announce)
+    outcomes = perform(requests, resources, console, skip_refused=skip_refused, announce=announce)
     states = Counter(outcome.state for outcome in outcomes)
     if json:
         write_json([_plain(outcome) for outcome in outcomes])

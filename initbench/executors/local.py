@@ -1,4 +1,7 @@
-"""Runs on this machine, each in a worker process, so that a run that dies takes nothing with it."""
+"""Runs on this machine, each in a worker process, so that a run that dies takes nothing with it.
+
+A worker owns a device. All workers draw from one queue.
+"""
 
 from __future__ import annotations
 
@@ -10,48 +13,16 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 from initbench import interrupt
-from initbench.protocols import Progress
+from initbench.executors.queue import Queue
+from initbench.protocols import Device, OneRun, Progress, Reporter, StudyWork
 
-Request = TypeVar("Request")
-Outcome = TypeVar("Outcome")
-Work = Callable[[Request, Progress], Outcome]
-
-
-class Reporter(Protocol):
-    """Progress of many runs: what an executor tells whoever shows it."""
-
-    def start(self, run: int, stage: str, total: int) -> None:
-        """Run number `run` begins a stage of `total` steps."""
-
-    def advance(self, run: int, done: int, info: Mapping[str, float]) -> None:
-        """`done` steps of the stage are finished."""
-
-    def finish(self, run: int, outcome: Any) -> None:
-        """The run ended."""
-
-
-class OneRun:
-    """The progress of one run, passed on with its number."""
-
-    def __init__(self, reporter: Any, run: int) -> None:
-        self._reporter = reporter
-        self._run = run
-
-    def start(self, stage: str, total: int) -> None:
-        """A stage of `total` steps begins."""
-        self._reporter.start(self._run, stage, total)
-
-    def advance(self, done: int, info: Mapping[str, float]) -> None:
-        """`done` steps of the stage are finished."""
-        self._reporter.advance(self._run, done, info)
-
+Perform = Callable[[Any, str, Progress], Any]
 
 _LOOK = 0.5  # seconds between looks at whether somebody wants to stop
 _PATIENCE = 5.0  # seconds in which a worker without a run ends by itself
@@ -64,131 +35,249 @@ _KILLED = (
 _PRELOADED = ["initbench.harness.execute", "torch._inductor.config"]
 
 
-def run_all(
-    requests: Sequence[Request],
-    work: Work[Request, Outcome],
-    lost: Callable[[Request, str], Outcome],
-    jobs: int,
-    reporter: Reporter,
-    *,
-    isolated: bool = True,
-    code: Callable[[Request], Hashable] = lambda request: None,
-    stops_at_once: bool = False,
-) -> list[Outcome]:
-    """Runs every request and returns the outcomes in the same order. A failure stops no other run.
+def local(study: StudyWork, /) -> LocalSubmission:
+    """Runs a study on this machine. Every device that is free takes the next run.
+
+    A run that fails stops no other one. A run for which memory did not suffice beside others is tried once more, alone.
 
     Args:
-        requests: what to run; they and `work` travel to other processes.
-        work: runs one request; returns failures instead of raising them.
-        lost: the outcome of a request whose process died, from the request and a message.
-        jobs: processes at a time.
-        reporter: told of progress.
-        isolated: whether a single job has a worker process, too.
-        code: what code of others a request brings. A worker process does requests of the same code alone.
-        stops_at_once: whether the first signal stops the workers; by default it asks them to save and stop, and the second does.
-
-    Raises:
-        KeyboardInterrupt: asked to stop; the workers were killed.
+        study: the runs.
     """
-    if not requests:
-        return []
-    if not isolated and (jobs <= 1 or len(requests) <= 1):
-        return _one_by_one(requests, work, reporter)
-    deferred = contextlib.nullcontext() if stops_at_once else interrupt.deferred()
-    with _one_thread_each(), deferred:
-        return _Crew(work, code, min(jobs, len(requests))).run(requests, lost, reporter)
+    return LocalSubmission(study)
 
 
-def _one_by_one(requests: Sequence[Request], work: Work[Request, Outcome], reporter: Reporter) -> list[Outcome]:
-    outcomes = []
-    for run, request in enumerate(requests):
-        outcome = work(request, OneRun(reporter, run))
-        reporter.finish(run, outcome)
-        outcomes.append(outcome)
-    return outcomes
+class LocalSubmission:
+    """Runs that are done while somebody watches them: this process hands them to its workers."""
+
+    def __init__(self, study: StudyWork) -> None:
+        self._study = study
+        self._crew: _Crew | None = None
+
+    def watch(self, reporter: Reporter) -> dict[int, Any]:
+        """Does the runs, as `Submission.watch` says."""
+        study = self._study
+        if not study.runs:
+            return {}
+        devices = study.devices()
+        most = 1 if study.jobs == 1 and len(devices) == 1 else len(study.runs)
+        if not study.isolated and most == 1:
+            return self._one_by_one(devices[0], reporter)
+        deferred = contextlib.nullcontext() if study.stops_at_once else interrupt.deferred()
+        with _one_thread_each(), deferred:
+            self._crew = _Crew(study, devices)
+            return self._crew.run(reporter)
+
+    def cancel(self) -> None:
+        """Ends what still runs, at once."""
+        if self._crew is not None:
+            self._crew.kill()
+
+    def _one_by_one(self, device: Device, reporter: Reporter) -> dict[int, Any]:
+        """Does the runs in this process."""
+        study, outcomes = self._study, {}
+        queue = _queue(study, [device])
+        run = queue.take(device.kind)
+        while run is not None:
+            outcomes[run] = study.perform(study.runs[run].request, device.name, OneRun(reporter, run))
+            reporter.finish(run, outcomes[run])
+            run = queue.take(device.kind)
+        return outcomes
 
 
-class _Crew(Generic[Request, Outcome]):
-    """Workers that share a list of requests, as many as there are jobs."""
+def _queue(study: StudyWork, devices: Sequence[Device]) -> Queue:
+    pairs = [run.pair for run in study.runs]
+    kinds = {device.kind for device in devices}
+    return Queue(pairs, kinds, study.fix_kind, study.rule, shuffled=len(devices) > 1)
 
-    def __init__(self, work: Work[Request, Outcome], code: Callable[[Request], Hashable], jobs: int) -> None:
-        self._work = work
-        self._code = code
-        self._workers: list[_Worker | None] = [None] * jobs
 
-    def run(self, requests: Sequence[Request], lost: Callable[[Request, str], Outcome], reporter: Reporter) -> list[Outcome]:
-        """Hands the `requests` out in their order, and returns the outcomes in it. `lost` makes the outcome of a dead worker.
+class _Place:
+    """A device and its workers.
+
+    Attributes:
+        device: that the workers own.
+        workers: that have a run in hand, or had one until now.
+        jobs: how many runs the device does at a time.
+        crowded: runs in hand that were not alone on the device all the time.
+        alone: whether the run in hand is tried alone.
+    """
+
+    def __init__(self, device: Device, jobs: int) -> None:
+        self.device = device
+        self.workers: list[_Worker] = []
+        self.jobs = jobs
+        self.crowded: set[int] = set()
+        self.alone = False
+
+    def in_hand(self) -> list[int]:
+        """The runs that the device does now."""
+        return [worker.run for worker in self.workers if worker.run is not None]
+
+    def has_room(self) -> bool:
+        """Whether the device may begin another run."""
+        return len(self.in_hand()) < self.jobs and not self.alone
+
+    def begin(self, run: int, request: Any, code: Hashable, perform: Perform) -> None:
+        """Gives a run to a worker, to one that is warm where there is one for the code.
+
+        Args:
+            run: its place in the study.
+            request: of the run.
+            code: what code of others it brings.
+            perform: what a new worker does with requests.
+        """
+        worker = self._free(code) or self._hire(code, perform)
+        worker.begin(run, request)
+        running = self.in_hand()
+        if len(running) > 1:
+            self.crowded.update(running)
+
+    def dismiss_idle(self) -> None:
+        """Ends the workers that have nothing to do: they would keep memory of the device from others."""
+        for worker in [worker for worker in self.workers if worker.run is None]:
+            self._dismiss(worker)
+
+    def _free(self, code: Hashable) -> _Worker | None:
+        """Returns a worker that waits for a run of the code, and ends all other workers that have no run."""
+        found = None
+        for worker in list(self.workers):
+            if worker.run is not None:
+                continue
+            if worker.code == code and worker.is_alive():
+                found = worker
+            else:
+                self._dismiss(worker)
+        return found
+
+    def _hire(self, code: Hashable, perform: Perform) -> _Worker:
+        worker = _Worker(perform, code, self.device.name)
+        self.workers.append(worker)
+        return worker
+
+    def _dismiss(self, worker: _Worker) -> None:
+        self.workers.remove(worker)
+        worker.dismiss()
+
+
+class _Crew:
+    """The workers of all devices, which share one queue."""
+
+    def __init__(self, study: StudyWork, devices: Sequence[Device]) -> None:
+        self._study = study
+        self._queue = _queue(study, devices)
+        self._places = [_Place(device, study.jobs or 1) for device in devices]
+        self._room: dict[str, int] = {}
+
+    def run(self, reporter: Reporter) -> dict[int, Any]:
+        """Hands the runs out until none is left that a device here may do, and returns the outcomes.
 
         Raises:
-            KeyboardInterrupt: asked to stop; the workers were killed.
+            KeyboardInterrupt: asked to stop at once; the workers were killed.
         """
-        waiting = deque(enumerate(requests))
-        outcomes: dict[int, Outcome] = {}
+        outcomes: dict[int, Any] = {}
         try:
-            while len(outcomes) < len(requests):
-                self._hand_out(waiting)
+            self._hand_out()
+            while any(place.in_hand() for place in self._places):
                 if interrupt.asked():
                     for worker in self._hired():
                         worker.signal(signal.SIGTERM)
-                for run, outcome, death in self._listen(reporter):
-                    outcomes[run] = lost(requests[run], death) if death else outcome
-                    reporter.finish(run, outcomes[run])
+                for place, run, outcome in self._listen(reporter):
+                    if self._is_tried_again(place, run, outcome):
+                        continue
+                    outcomes[run] = outcome
+                    reporter.finish(run, outcome)
+                    self._make_room(place, outcome)
+                self._hand_out()
         except BaseException:
-            for worker in self._hired():
-                worker.signal(signal.SIGKILL)
+            self.kill()
             raise
         finally:
             for worker in self._hired():
                 worker.dismiss()
-        return [outcomes[run] for run in range(len(requests))]
+        return outcomes
+
+    def kill(self) -> None:
+        """Kills all workers."""
+        for worker in self._hired():
+            worker.signal(signal.SIGKILL)
 
     def _hired(self) -> list[_Worker]:
-        return [worker for worker in self._workers if worker is not None]
+        return [worker for place in self._places for worker in place.workers]
 
-    def _hand_out(self, waiting: deque[tuple[int, Request]]) -> None:
-        """Gives each worker that has nothing to do the next request."""
-        for place, worker in enumerate(self._workers):
-            if not waiting or (worker is not None and worker.run is not None):
-                continue
-            run, request = waiting.popleft()
-            code = self._code(request)
-            if worker is not None and (worker.code != code or not worker.is_alive()):
-                self._workers[place] = None
-                worker.dismiss()
-            hired = self._workers[place] or _Worker(self._work, code)
-            self._workers[place] = hired
-            hired.begin(run, request)
+    def _hand_out(self) -> None:
+        """Gives every device that has room the next runs. Devices take turns, so that a short queue fills all of them."""
+        given = True
+        while given:
+            given = False
+            for place in self._places:
+                given = (place.has_room() and self._give(place)) or given
+        for place in self._places:
+            place.dismiss_idle()
 
-    def _listen(self, reporter: Reporter) -> Iterator[tuple[int, Any, str]]:
-        """Waits for what workers say and passes progress on; gives a run that ended, its outcome, and how its worker died."""
-        ends: dict[Any, _Worker] = {}
-        for worker in self._hired():
-            if worker.run is not None:
-                ends |= dict.fromkeys(worker.ends, worker)
+    def _give(self, place: _Place) -> bool:
+        """Gives a device one run; says whether there was one for it."""
+        run = self._queue.take(place.device.kind)
+        if run is None and not place.in_hand():
+            run = self._queue.take_alone(place.device.kind)
+            place.alone = run is not None
+        if run is None:
+            return False
+        queued = self._study.runs[run]
+        place.begin(run, queued.request, queued.code, self._study.perform)
+        return True
+
+    def _listen(self, reporter: Reporter) -> Iterator[tuple[_Place, int, Any]]:
+        """Waits for what workers say and passes progress on; gives each run that ended, where it was, and its outcome."""
+        ends: dict[Any, tuple[_Place, _Worker]] = {}
+        for place in self._places:
+            for worker in place.workers:
+                if worker.run is not None:
+                    ends |= dict.fromkeys(worker.ends, (place, worker))
         for end in wait(list(ends), timeout=_LOOK):
-            for kind, run, *values in ends[end].messages():
+            place, worker = ends[end]
+            for kind, run, *values in worker.messages():
                 if kind == "finish":
-                    yield run, values[0], ""
+                    yield place, run, values[0]
                 elif kind == "death":
-                    yield run, None, values[0]
+                    yield place, run, self._study.lost(self._study.runs[run].request, values[0])
                 else:
                     getattr(reporter, kind)(run, *values)
 
+    def _is_tried_again(self, place: _Place, run: int, outcome: Any) -> bool:
+        """Puts a run back that lacked memory beside others: alone it may fit."""
+        was_crowded = run in place.crowded
+        place.crowded.discard(run)
+        place.alone = False
+        if not (was_crowded and self._study.out_of_memory(outcome)):
+            return False
+        self._queue.put_back(run, self._study.runs[run].pair)
+        return True
+
+    def _make_room(self, place: _Place, outcome: Any) -> None:
+        """Sets how many runs a device does at a time by the largest of those that ended, where that was left to memory."""
+        if self._study.jobs:
+            return
+        kind = place.device.kind
+        room = max(1, self._study.room(place.device, outcome))
+        self._room[kind] = min(room, self._room.get(kind, room))
+        for other in self._places:
+            if other.device.kind == kind:
+                other.jobs = self._room[kind]
+
 
 class _Worker:
-    """A process that does one request at a time.
+    """A process that does one request at a time, on one device.
 
     Attributes:
         code: what code of others it has run.
         run: number of the request that it has in hand.
     """
 
-    def __init__(self, work: Work[Any, Any], code: Hashable) -> None:
+    def __init__(self, perform: Perform, code: Hashable, device: str) -> None:
         context = _context()
         self.code = code
         self.run: int | None = None
         self._connection, there = context.Pipe()
-        self._process = context.Process(target=_serve, args=(there, work, dict(os.environ)))
+        self._process = context.Process(target=_serve, args=(there, perform, device, dict(os.environ)))
         with _signals_blocked(), _without_main():
             self._process.start()
         there.close()
@@ -327,7 +416,7 @@ class _Sent:
             self._connection.send(message)
 
 
-def _serve(connection: Connection, work: Work[Any, Any], environment: dict[str, str]) -> None:
+def _serve(connection: Connection, perform: Perform, device: str, environment: dict[str, str]) -> None:
     """Does the requests that come until the other end is closed."""
     os.environ.clear()  # the process that this one was forked from has the environment of when it started
     os.environ.update(environment)
@@ -342,7 +431,7 @@ def _serve(connection: Connection, work: Work[Any, Any], environment: dict[str, 
             return
         _working.set()
         try:
-            outcome = work(request, OneRun(reporter, run))
+            outcome = perform(request, device, OneRun(reporter, run))
             reporter.send("finish", run, outcome)
         finally:
             _working.clear()

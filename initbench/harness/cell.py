@@ -248,7 +248,7 @@ def check_request(request: RunRequest) -> None:
     Raises:
         UsageError: says what is wrong. What is wrong with the data is left to the run.
     """
-    resolve_precision(request.precision, resolve_device(request.device, request.index))
+    resolve_precision(request.precision, resolve_device(request.device))
     try:
         dataset = open_dataset(request.dataset.name, request.data_root)
         _split(dataset, request)
@@ -329,7 +329,7 @@ def _draft(request: RunRequest, blocks: Blocks, progress: Progress | None) -> Dr
     init.check()
     regimen = registry.find("regimen", request.regimen)
     regimen.check()
-    precision = resolve_precision(request.precision, resolve_device(request.device, request.index))
+    precision = resolve_precision(request.precision, resolve_device(request.device))
     draft = Draft(
         request=request,
         init=init,
@@ -388,7 +388,7 @@ class Blocks:
 
 def _block_of(request: RunRequest) -> RunRequest:
     """The request of its block that stands for all of them."""
-    return replace(request, init=Spec(BASELINE), regimen=PLAIN, regimen_budget="steps", seed=0, index=0, protocol="equal-total")
+    return replace(request, init=Spec(BASELINE), regimen=PLAIN, regimen_budget="steps", seed=0, protocol="equal-total")
 
 
 class Cells:
@@ -411,7 +411,7 @@ class Cells:
         Raises:
             UsageError, DataError: as `resolve_cell`.
         """
-        key = replace(request, seed=0, index=0), str(resolve_device(request.device, request.index))
+        key = replace(request, seed=0), str(resolve_device(request.device))
         cell, files = self._known.get(key, (None, {}))
         if cell is None or files != registry.file_digests(cell.init):
             cell = resolve_cell(request, progress, self._blocks, check)

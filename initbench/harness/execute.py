@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -16,10 +17,10 @@ from initbench import digest, interrupt, seeding
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError, of_the_system
 from initbench.harness import reuse
 from initbench.harness.cell import Cell, Cells, Draft
-from initbench.harness.hardware import environment, resolve_device
-from initbench.harness.memory import out_of_memory
+from initbench.harness.hardware import environment, own_device, resolve_device
+from initbench.harness.memory import NoMemoryError, out_of_memory
 from initbench.harness.process_state import kept
-from initbench.harness.record import failed_record
+from initbench.harness.record import block_digest, failed_record
 from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import RunRequest
 from initbench.harness.run import Run
@@ -42,6 +43,11 @@ class Outcome:
 
     Attributes:
         remarks: what should be known of the data of a run that is pending.
+        pair: block and seed, as a digest, of a run that is pending or has a result.
+        kind: model of the device of a run that has a result.
+        peak_memory: bytes that a run took at its peak.
+        no_memory: whether it failed for want of memory.
+        waits_for: place of the claim of whoever has in hand what a busy run needs.
     """
 
     request: RunRequest
@@ -50,6 +56,11 @@ class Outcome:
     dice: float | None
     message: str = ""
     remarks: tuple[str, ...] = ()
+    pair: str = ""
+    kind: str = ""
+    peak_memory: int = 0
+    no_memory: bool = False
+    waits_for: Path | None = None
 
 
 def look_up(request: RunRequest, cells: Cells, rehearsals: Rehearsals, progress: Progress | None = None) -> Outcome:
@@ -68,7 +79,7 @@ def look_up(request: RunRequest, cells: Cells, rehearsals: Rehearsals, progress:
         rehearsals.check(found)
     except (Exception, SystemExit) as error:
         return _not_begun(request, error)
-    return Outcome(request, "pending", folder_of(found), None, remarks=found.prepared.remarks)
+    return Outcome(request, "pending", folder_of(found), None, remarks=found.prepared.remarks, pair=_pair_of(found))
 
 
 def _resolve(
@@ -85,7 +96,7 @@ def _resolve(
     if record is None or not store.is_whole(folder, record):
         return cell
     work.tidy(folder)
-    return _cached(request, folder, record)
+    return _cached(cell, folder, record)
 
 
 def _not_begun(request: RunRequest, error: BaseException) -> Outcome:
@@ -99,6 +110,24 @@ def _not_begun(request: RunRequest, error: BaseException) -> Outcome:
     except OSError:  # a full disk, which the reason then says
         return Outcome(request, "failed", None, None, _reason(error))
     return Outcome(request, "failed", None, None, f"{_reason(error)} ({kept})")
+
+
+def execute_on(request: RunRequest, device: str, progress: Progress, cells: Cells) -> Outcome:
+    """Does what `execute` does in a process that keeps nothing on the device but what the next run may use, too.
+
+    Args:
+        request: the run.
+        device: name of the device that the run has where its request leaves the choice.
+        progress: told of progress.
+        cells: those that were resolved already.
+    """
+    own_device(device)
+    try:
+        return execute(request, progress, cells)
+    finally:
+        gc.collect()  # networks and optimizers refer to themselves
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.empty_cache()
 
 
 def execute(request: RunRequest, progress: Progress | None = None, cells: Cells | None = None) -> Outcome:
@@ -124,9 +153,11 @@ def execute(request: RunRequest, progress: Progress | None = None, cells: Cells 
     try:
         with work.claim(folder) as claim:
             if claim is None:
-                return Outcome(request, "busy", None, None, "another process is at it")
+                return _busy(cell, "another process is at it")
             return _go_on(cell, folder, claim, progress)
-    except (OSError, InitbenchError) as error:  # the folder cannot be written or locked
+    except work.LostError as error:
+        return _busy(cell, str(error))
+    except (OSError, InitbenchError) as error:  # the folder cannot be written
         return Outcome(request, "failed", None, None, _reason(error))
 
 
@@ -144,8 +175,8 @@ def record_death(request: RunRequest, message: str, cells: Cells) -> Outcome:
         state = work.read_state(folder_of(cell))
         with work.claim(folder_of(cell)) as claim:
             if claim is not None:
-                where = state.model_dump() if state else claim.state
-                folder = _record_failure(cell, folder_of(cell), message, where, message)
+                claim.state |= state.model_dump() if state else {}
+                folder = _record_failure(cell, claim, message, message)
     return Outcome(request, "failed", folder, None, message)
 
 
@@ -169,6 +200,7 @@ class _Told:
         self._progress.start(stage, total)
 
     def advance(self, done: int, info: Mapping[str, float]) -> None:
+        self._claim.check_beat()
         if not info:  # a stage that goes on from a checkpoint says so first
             self._claim.state |= {"first": done}
         self._claim.state |= {"step": done, "info": dict(info)}
@@ -179,36 +211,69 @@ def _go_on(cell: Cell, folder: Path, claim: work.Held, progress: Progress) -> Ou
     request = cell.request
     record = store.read_record(folder)
     if record and store.is_whole(folder, record):  # since it was looked up
-        return _cached(request, folder, record)
-    run = Run(cell, folder, _Told(claim, progress), claim.folder)
+        return _cached(cell, folder, record)
+    run = Run(cell, folder, _Told(claim, progress), claim.folder, claim.check)
     try:
         with kept(), seeding.deterministic(request.threads), interrupt.deferred():
             record = run.execute()
-    except reuse.ElsewhereError as error:
-        return Outcome(request, "busy", None, None, str(error))
-    except InterruptedRunError as error:
-        return Outcome(request, "interrupted", None, None, str(error))
-    except UsageError as error:
-        claim.finished()
-        return Outcome(request, "refused", None, None, str(error))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # code of others may want to end the process, also in the middle of training
-        reason = _reason(error)
-        trace = "".join(traceback.format_exception(error))
-        return Outcome(request, "failed", _record_failure(cell, folder, reason, claim.state, trace), None, reason)
+        return _ended_by(error, cell, claim)
     claim.finished()
     said = [record.reason or record.coverage.summary, record.regimen_summary, *run.notes]
-    return Outcome(request, record.status, folder, record.dice, "; ".join(filter(None, said)))
+    return _with_result(cell, record.status, folder, record, "; ".join(filter(None, said)))
 
 
-def _cached(request: RunRequest, folder: Path, record: Record) -> Outcome:
+def _ended_by(error: BaseException, cell: Cell, claim: work.Held) -> Outcome:
+    """The outcome of a run that ended with an error."""
+    request = cell.request
+    if isinstance(error, reuse.ElsewhereError):
+        return _busy(cell, str(error), error.place)
+    if isinstance(error, InterruptedRunError):
+        return Outcome(request, "interrupted", None, None, str(error))
+    if isinstance(error, UsageError):
+        claim.finished()
+        return Outcome(request, "refused", None, None, str(error))
+    if not claim.claim.check():  # whoever has the run now removed what this process was writing
+        return _busy(cell, "another process has taken it over")
+    reason = _reason(error)
+    written = _record_failure(cell, claim, reason, "".join(traceback.format_exception(error)))
+    return Outcome(request, "failed", written, None, reason, no_memory=_lacks_memory(error))
+
+
+def _busy(cell: Cell, message: str, place: Path | None = None) -> Outcome:
+    """A run that has to wait for another process, whose claim is at `place`; by default it is the claim of the run."""
+    waits_for = place or work.claim_place(folder_of(cell))
+    return Outcome(cell.request, "busy", None, None, message, pair=_pair_of(cell), waits_for=waits_for)
+
+
+def _pair_of(cell: Cell) -> str:
+    """What the runs have in common that are compared with each other, on whichever machine they are: block and seed."""
+    return digest.of_json([block_digest(cell), cell.backbone_name, cell.prepared.name, cell.request.seed])[:16]
+
+
+def _with_result(cell: Cell, state: State, folder: Path, record: Record, message: str) -> Outcome:
+    kind = record.environment.accelerator or record.environment.cpu or ""
+    peak = record.cost.peak_memory
+    return Outcome(cell.request, state, folder, record.dice, message, pair=_pair_of(cell), kind=kind, peak_memory=peak)
+
+
+def _cached(cell: Cell, folder: Path, record: Record) -> Outcome:
     """A run that is there; says what adds the distances that were asked for and that it lacks."""
-    message = ""
+    request, message = cell.request, ""
     if request.distances and not record.has_distances(request.nsd_tolerance):
         at = f"--nsd-tolerance {request.nsd_tolerance:g}"
         message = f"without some distances at this tolerance; `initbench measure {request.out} {at}` adds them"
-    return Outcome(request, "cached", folder, record.dice, message)
+    return _with_result(cell, "cached", folder, record, message)
+
+
+def finished(request: RunRequest, folder: Path) -> Outcome | None:
+    """The outcome of a run whose result is there, as another process left it; None where there is none. Resolves nothing."""
+    record = store.read_record(folder)
+    if record is None or not store.is_whole(folder, record):
+        return None
+    return Outcome(request, "cached", folder, record.dice)
 
 
 def folder_of(cell: Cell) -> Path:
@@ -220,17 +285,24 @@ def folder_of(cell: Cell) -> Path:
 def _reason(error: BaseException) -> str:
     if isinstance(error, InitbenchError):
         return str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+    if _lacks_memory(error):
         return str(out_of_memory("during the run"))
     return of_the_system(error) or f"{type(error).__name__}: {error}"
 
 
-def _record_failure(cell: Cell, folder: Path, reason: str, where: Mapping[str, Any], trace: str) -> Path | None:
-    device = resolve_device(cell.request.device, cell.request.index)
+def _lacks_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError | NoMemoryError):
+        return True
+    return not isinstance(error, InitbenchError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+def _record_failure(cell: Cell, claim: work.Held, reason: str, trace: str) -> Path | None:
+    folder, where = folder_of(cell), claim.state
+    device = resolve_device(cell.request.device)
     at = Where(state=where["state"], step=where["step"], total=where["total"])
     record = failed_record(cell, environment(device, cell.request.threads), reason, at)
     try:
-        with store.staged(folder) as staging:
+        with store.staged(folder, check=claim.check) as staging:
             (staging / store.TRACEBACK).write_text(trace, "utf-8")
             store.write_record(staging, record)
     except OSError:  # a full disk fails here again; the reason is returned and printed all the same

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,13 +17,25 @@ import torch
 
 from initbench.choices import PrecisionChoice
 from initbench.errors import UsageError
+from initbench.protocols import Device
 from initbench.training.precision import Precision
 
+# Of a device's memory, what runs that share it may take together: torch's allocator rounds up, and each process has a context.
+_SHARE = 0.9
 _PACKAGES = ("initbench", "torch", "monai", "numpy", "scipy", "nibabel")
 
 
-def resolve_device(name: str, index: int = 0) -> torch.device:
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:i``; without a number the jobs of a sweep (`index`) spread over the devices.
+_own_number = 0  # of the CUDA device that this process takes where a request leaves the choice
+
+
+def own_device(name: str) -> None:
+    """Makes a device the one that this process takes from now on, where a request leaves the choice (``auto``, ``cuda``)."""
+    global _own_number  # noqa: PLW0603
+    _own_number = torch.device(name).index or 0
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:i``; without a number it is the device that this process owns.
 
     Raises:
         UsageError: no such device here.
@@ -39,7 +52,58 @@ def resolve_device(name: str, index: int = 0) -> torch.device:
         raise UsageError("no CUDA device is visible to torch; use --device cpu")
     if number and int(number) >= count:
         raise UsageError(f"--device {name}: there are {count} CUDA device(s), cuda:0 to cuda:{count - 1}")
-    return torch.device("cuda", int(number) if number else index % count)
+    return torch.device("cuda", int(number) if number else _own_number)
+
+
+def devices_here(name: str, chosen: Sequence[int] = (), precision: PrecisionChoice = "auto") -> list[Device]:
+    """The devices of this machine that the runs of a study may use.
+
+    Args:
+        name: as `resolve_device` takes it.
+        chosen: numbers of CUDA devices; all of them without any.
+        precision: of the runs; ``auto`` leaves it to the devices, which then have to agree.
+
+    Raises:
+        UsageError: no such device here, or the devices differ in the precision that they would take.
+    """
+    first = resolve_device(name)
+    if first.type == "cpu":
+        if chosen:
+            raise UsageError("--devices is for GPUs, and these runs are on the CPU: leave it out, or say --device cuda")
+        return [Device("cpu", device_kind(first))]
+    count = torch.cuda.device_count()
+    strange = [number for number in chosen if number >= count]
+    if strange:
+        raise UsageError(f"--devices {strange[0]}: there are {count} CUDA device(s), 0 to {count - 1}")
+    if chosen and ":" in name:
+        raise UsageError(f"--devices and --device {name} exclude each other: say --device cuda")
+    numbers = chosen or ([first.index] if ":" in name else range(count))
+    places = [torch.device("cuda", number) for number in dict.fromkeys(numbers)]
+    if len({resolve_precision(precision, place) for place in places}) > 1:
+        raise UsageError("these devices would compute in different precisions: add --precision float32, or choose --devices")
+    return [Device(str(place), device_kind(place)) for place in places]
+
+
+def device_kind(device: torch.device) -> str:
+    """The model of a device. Two devices of one model give the same numbers."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_model()
+
+
+def runs_at_once(device: Device, peak: int, threads: int) -> int:
+    """How many runs fit on a device at a time.
+
+    Args:
+        device: where they are to be.
+        peak: bytes that one of them takes at its peak.
+        threads: threads of torch that each run has on the CPU.
+    """
+    place = torch.device(device.name)
+    if place.type == "cuda":
+        memory, most = int(torch.cuda.get_device_properties(place).total_memory), os.cpu_count() or 1
+    else:
+        memory, most = int(psutil.virtual_memory().total), max(1, (os.cpu_count() or 1) // threads)
+    by_memory = int(_SHARE * memory) // max(1, peak)
+    return max(1, min(by_memory, most))
 
 
 def resolve_precision(name: PrecisionChoice, device: torch.device) -> Precision:
@@ -59,9 +123,10 @@ def _cpu_has_bf16() -> bool:
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes free on the device."""
+    """Bytes that a run may take on the device: what is free, and what torch keeps of earlier runs and can give back."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     return int(psutil.virtual_memory().available)
 
 

@@ -49,9 +49,13 @@ def estimate_bytes(model: nn.Module, channels: int, patch: Grid, batch: int, pre
     return int(_WEIGHT_COPIES * weights + activations * (_BF16_SHARE if precision == "bf16" else 1.0))
 
 
-def out_of_memory(what: str) -> InitbenchError:
+class NoMemoryError(InitbenchError):
+    """The memory of the device, or of the machine, did not suffice. Alone on its device the run may fit."""
+
+
+def out_of_memory(what: str) -> NoMemoryError:
     """The error for memory that did not suffice."""
-    return InitbenchError(
+    return NoMemoryError(
         f"out of memory {what}. Lower what fills it: --set patch.batch=1, a smaller --set patch.size=D,H,W, --size tiny, "
         "fewer --jobs, or --precision bf16"
     )

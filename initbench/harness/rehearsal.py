@@ -193,7 +193,7 @@ class Rehearsals:
 def _any_seed(draft: Draft) -> tuple[Any, ...]:
     """What the seeds of a run have in common: the request, and the code and the files of its init."""
     files = registry.file_digests(draft.init)
-    return replace(draft.request, seed=0, index=0), draft.init.source_digest, tuple(sorted(files.items()))
+    return replace(draft.request, seed=0), draft.init.source_digest, tuple(sorted(files.items()))
 
 
 def _sites(model: nn.Module) -> tuple[Site, ...]:

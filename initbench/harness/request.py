@@ -43,7 +43,6 @@ class RunRequest:
         distances: whether distances between surfaces are measured; like `save_predictions` it decides no other number.
         nsd_tolerance: of the surface Dice, in mm.
         checkpoint_every: seconds between checkpoints of a stage.
-        index: place in the sweep, by which jobs spread over the devices.
     """
 
     init: Spec
@@ -70,7 +69,6 @@ class RunRequest:
     distances: bool = False
     nsd_tolerance: float = 2.0
     checkpoint_every: float = 300.0
-    index: int = 0
 
     @classmethod
     def of(cls, init: str | Spec, backbone: str | Spec, dataset: str | Spec, seed: int, **options: Any) -> RunRequest:

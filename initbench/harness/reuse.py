@@ -18,7 +18,7 @@ from typing import Any
 from safetensors.torch import load_model
 from torch import nn
 
-from initbench import digest, staging
+from initbench import claims, digest, staging
 from initbench.errors import InitbenchError
 from initbench.harness.cell import Cell
 from initbench.harness.hardware import environment, resolve_device
@@ -34,7 +34,11 @@ _LATER_RECIPE = ("optimizer", "inference", "dice_policy")
 
 
 class ElsewhereError(InitbenchError):
-    """Another process computes what is asked for; it will be there later."""
+    """Another process computes what is asked for; it will be there later. `place` is where its claim is."""
+
+    def __init__(self, message: str, place: Path) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def key(cell: Cell) -> str:
     request = cell.request
     identity = {name: value for name, value in cell.identity.items() if name not in _LATER}
     identity["recipe"] = {name: value for name, value in identity["recipe"].items() if name not in _LATER_RECIPE}
-    env = environment(resolve_device(request.device, request.index), request.threads)
+    env = environment(resolve_device(request.device), request.threads)
     arithmetic = {name: env[name] for name in ("cpu", "accelerator", "cuda", "cudnn", "threads", "packages")}
     return digest.of_json([identity, cell.pretext_steps, request.seed, arithmetic])
 
@@ -63,20 +67,16 @@ def folder_of(cell: Cell) -> Path:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Inside the block nobody else on this machine computes the stage.
+    """Inside the block nobody else computes the stage.
 
     Raises:
         ElsewhereError: somebody does.
-        InitbenchError: the file system gives no locks.
     """
-    path = folder.parents[1] / ".locks" / f"init-{folder.name}.lock"
-    lock = work.try_lock(path)
-    if lock is None:
-        raise ElsewhereError("another process computes the same init stage")
-    try:
+    place = folder.parents[1] / work.CLAIMS / f"init-{folder.name}"
+    with claims.held(place) as claim:
+        if claim is None:
+            raise ElsewhereError("another process computes the same init stage", place)
         yield
-    finally:
-        lock.release()
 
 
 def load_stage(folder: Path, model: nn.Module) -> InitStage | None:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,15 +40,32 @@ from initbench.training.passes import Passes
 class Run:
     """The stages of one run and what they leave for the record."""
 
-    def __init__(self, cell: Cell, folder: Path, progress: Progress, checkpoints: Path | None = None) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        folder: Path,
+        progress: Progress,
+        checkpoints: Path | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepares a run.
+
+        Args:
+            cell: what is run.
+            folder: where the result goes.
+            progress: told of the stages.
+            checkpoints: where checkpoints go; without it a run that is stopped begins again.
+            check: called right before the result is put into its place; raises where somebody else has taken the run over.
+        """
         self.cell = cell
+        self._check = check
         self.folder = folder
         self.progress = progress
-        self.work = checkpoints  # where checkpoints go; without it a run that is stopped begins again
+        self.work = checkpoints
         self.root = cell.root
         self.notes: list[str] = []
         self.until: int | None = None
-        self.device = resolve_device(cell.request.device, cell.request.index)
+        self.device = resolve_device(cell.request.device)
         self.fits: dict[str, list[Fit]] = {"init": [], "train": []}
         self.passes = Passes()
         self.regimen_report: dict[str, Any] = {}
@@ -217,7 +234,7 @@ class Run:
 
     def _finish(self, model: nn.Module, diverged: str | None, env: dict[str, Any], trained: Trained | None = None) -> Record:
         evaluated = time.perf_counter()
-        with store.staged(self.folder) as staging:
+        with store.staged(self.folder, check=self._check) as staging:
             scored = score(self.cell, self.evaluator(model), staging, self.progress, failed=diverged is not None)
             draw(self.cell, scored, staging / store.OVERLAY)
             evaluate_seconds = time.perf_counter() - evaluated - scored.distance_seconds

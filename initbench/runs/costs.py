@@ -104,6 +104,7 @@ class StudyPlan:
     """What a sweep would be.
 
     Attributes:
+        jobs: runs at a time, on all devices together.
         lanes: runs that the machine does at a time without sharing a device or a core.
         accelerated: whether they run on a GPU.
         free: bytes free where they go.

@@ -79,7 +79,7 @@ class Asked(Part):
     distances: bool = Field(False, description="whether distances between surfaces were asked for")
     nsd_tolerance: Amount = Field(2.0, description="tolerance of the surface Dice, mm")
     checkpoint_every: Amount = Field(300.0, description="seconds between checkpoints")
-    index: Count = Field(0, description="place in the sweep, by which runs spread over devices")
+    index: Count = Field(0, description="place in the sweep; records of later versions have none")
 
 
 class RecordedRecipe(Part):

@@ -33,6 +33,7 @@ class AskedRun:
         folder: where it goes; None where that was not found out, as it was refused or its data cannot be read.
         state: ``refused`` or ``failed`` then, for the reason in `problem`.
         code: sha256 of the Python files that the request names, by path.
+        pair: block and seed, as a digest; "" where they are not known.
     """
 
     label: str
@@ -41,6 +42,7 @@ class AskedRun:
     state: str = "pending"
     problem: str = ""
     code: dict[str, str] = field(default_factory=dict)
+    pair: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class _NotedRun(BaseModel):
     folder: Annotated[str, Field(pattern=r"^[^/\x00-\x1f]+(/[^/\x00-\x1f]+){3}$")] | None
     state: Literal["pending", "refused", "failed"]
     problem: str
-    code: dict[Name, Name] = {}  # notes of early versions have none
+    code: dict[Name, Name] = {}  # notes of early versions have none, and no pair
+    pair: Annotated[str, Field(pattern=r"^[0-9a-f]*$")] = ""
 
     @model_validator(mode="after")
     def _check_request(self) -> Self:
@@ -131,7 +134,7 @@ def read_asked(out: Path) -> list[AskedRun]:
         for run in note.runs if note else ():
             folder = out / run.folder if run.folder else None
             found.pop(run.key, None)  # it had no place yet, and has one now
-            asked = AskedRun(printable(run.label), run.request.written(), folder, run.state, run.problem, run.code)
+            asked = AskedRun(printable(run.label), run.request.written(), folder, run.state, run.problem, run.code, run.pair)
             found[run.folder or run.key] = asked
     return list(found.values())
 

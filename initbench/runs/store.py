@@ -207,10 +207,15 @@ def has_record(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def staged(folder: Path, is_done: Callable[[Path], bool] = is_finished) -> Iterator[Path]:
+def staged(
+    folder: Path, is_done: Callable[[Path], bool] = is_finished, check: Callable[[], None] = lambda: None
+) -> Iterator[Path]:
     """A temporary folder that becomes `folder` when the block ends without an error, and vanishes otherwise.
 
-    What is there already stays where it `is_done`.
+    Args:
+        folder: the place; what is there already stays where it is done.
+        is_done: looks whether it is.
+        check: called right before anything in the place changes; it may raise.
 
     Raises:
         OSError: the folder could not be written or moved into its place, which is empty then.
@@ -220,6 +225,7 @@ def staged(folder: Path, is_done: Callable[[Path], bool] = is_finished) -> Itera
         yield temporary
         temporary.chmod(0o755)
         staging.sync(temporary)
+        check()
         if folder.exists() and not is_done(folder):
             shutil.rmtree(folder)
         try:

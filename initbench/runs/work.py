@@ -1,13 +1,10 @@
 """Runs in progress: who holds one, how far it is, and where its checkpoints lie until it is finished.
 
-OUT/.locks/<cell>-seed-<n>.lock       held while a process works on the run; the system frees it when the process dies
+OUT/.claims/<cell>-seed-<n>/          the claim of the process that works on the run: see `initbench.claims`
 OUT/<dataset>/<backbone>/<init>-<cell id>/.seed-<n>.work/
     state.json                        what it is doing, rewritten every few seconds
     machines.json                     environments that it was in hand in
     <stage>-<step>-<digest>.pt        checkpoints
-
-A lock may mean nothing between machines that share a folder, so the state is looked at as well: it counts up while its writer
-lives. Clocks of two machines are not compared.
 """
 
 from __future__ import annotations
@@ -23,16 +20,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
-from initbench.errors import NO_LOCKS, InitbenchError, of_the_system
+from initbench import claims
+from initbench.errors import InitbenchError
 from initbench.limits import MAX_STATE, read_regular
 from initbench.runs.record import SCHEMA, Count, Name
 
-BEAT = 5.0  # seconds between two states
-# Seconds that the state of another machine is watched: three of its beats fall into them, wherever they begin.
-PATIENCE = 3.5 * BEAT
+CLAIMS = ".claims"
 STATE = "state.json"
 MACHINES = "machines.json"
 
@@ -42,9 +37,9 @@ def work_folder(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.work")
 
 
-def lock_file(folder: Path) -> Path:
-    """The lock of a run. It stays for ever: a lock on a file that another process may remove is none."""
-    return folder.parents[3] / ".locks" / f"{folder.parent.name}-{folder.name}.lock"
+def claim_place(folder: Path) -> Path:
+    """Where the claim of a run is."""
+    return folder.parents[3] / CLAIMS / f"{folder.parent.name}-{folder.name}"
 
 
 class State(BaseModel):
@@ -55,7 +50,6 @@ class State(BaseModel):
         began: when this process began the stage, in seconds since 1970; `written` when the state was written.
         info: numbers of the last step, as its loss; NaN where it diverges.
         host: name of the machine.
-        beats: how many states the process has written.
     """
 
     model_config = ConfigDict(strict=True, frozen=True)
@@ -68,7 +62,6 @@ class State(BaseModel):
     written: FiniteFloat = 0.0
     info: dict[str, float] = {}
     host: Name = ""
-    beats: Count = 0
 
 
 def read_state(folder: Path) -> State | None:
@@ -79,34 +72,9 @@ def read_state(folder: Path) -> State | None:
         return None
 
 
-def try_lock(path: Path) -> FileLock | None:
-    """Takes the lock on a file, whose folder is made; None where another process holds it.
-
-    Raises:
-        InitbenchError: the file system gives no locks.
-        OSError: the folder cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        return None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        error.filename = str(path)
-        raise InitbenchError(of_the_system(error)) from None
-    return lock
-
-
 def is_held(folder: Path) -> bool:
-    """Whether a process of this machine works on the run; taken to be so where we may not ask, as in a colleague's folder."""
-    try:
-        with FileLock(lock_file(folder), blocking=False):
-            return False
-    except (Timeout, OSError):
-        return True
+    """Whether somebody works on the run, as far as one look tells: a process on another machine may have died."""
+    return claims.is_taken(claim_place(folder))
 
 
 def tidy(folder: Path) -> None:
@@ -129,37 +97,62 @@ def machines(folder: Path, fingerprint: str) -> list[str]:
     return found
 
 
+class LostError(InitbenchError):
+    """Another process has taken a run over, so this one leaves it: it was paused, or nothing was heard of its machine."""
+
+
 class Held:
     """A run that this process holds.
 
     Attributes:
         folder: where its checkpoints go.
         state: what it is doing; `write` puts it on disk.
+        claim: of the run.
     """
+
+    claim: claims.Claim
 
     def __init__(self, folder: Path) -> None:
         self.folder = work_folder(folder)
         self.state: dict[str, Any] = {"state": "pending", "step": 0, "total": 0, "began": time.time()}
         self._writer = {"host": socket.gethostname(), "pid": os.getpid()}
-        self._beats = 0
         self._closed = False
         self._guard = threading.Lock()
 
     def write(self) -> None:
         """Writes the state; a disk that is full costs the state and not the run."""
         with self._guard:
-            if self._closed:
+            if self._closed or self.claim.is_lost:
                 return
-            self._beats += 1
-            text = json.dumps({"schema": SCHEMA} | self.state | self._writer | {"beats": self._beats, "written": time.time()})
+            text = json.dumps({"schema": SCHEMA} | self.state | self._writer | {"written": time.time()})
             temporary = self.folder / f".{STATE}.{self._writer['host']}.{os.getpid()}"
             with contextlib.suppress(OSError):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 temporary.write_text(text, "utf-8")
                 temporary.replace(self.folder / STATE)
 
+    def check(self) -> None:
+        """Looks whether the run is still this process's, before anything is written that others would read.
+
+        Raises:
+            LostError: it is not.
+        """
+        if not self.claim.check():
+            raise LostError("another process has taken it over")
+
+    def check_beat(self) -> None:
+        """The same, as the last beat knows it; costs no look at the disk.
+
+        Raises:
+            LostError: it is not.
+        """
+        if self.claim.is_lost:
+            self.check()
+
     def finished(self) -> None:
         """The run's folder is in its place: what helped to get there goes."""
+        if not self.claim.check():  # whoever has it now may be in the middle of it
+            return
         with self._guard:
             self._closed = True
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -170,37 +163,16 @@ def claim(folder: Path) -> Iterator[Held | None]:
     """Holds a run inside the block; None where somebody else does.
 
     Raises:
-        InitbenchError: the file system gives no locks.
         OSError: the output folder cannot be written.
     """
-    lock = try_lock(lock_file(folder))
-    if lock is None:
-        yield None
-        return
-    try:
-        if _alive_elsewhere(folder):
+    held = Held(folder)
+    with claims.held(claim_place(folder), lambda claim: held.write()) as own:
+        if own is None:
             yield None
             return
         _clear_leftovers(folder)
-        held = Held(folder)
-        with _beating(held):
-            yield held
-    finally:
-        lock.release()
-
-
-def _alive_elsewhere(folder: Path) -> bool:
-    """Whether another machine, which our lock may not reach, is at it: its state goes on while we watch."""
-    state = read_state(folder)
-    if state is None or state.host == socket.gethostname():
-        return False
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        time.sleep(BEAT / 10)  # the first beat that is seen ends the wait
-        now = read_state(folder)
-        if now is None or now.beats != state.beats:
-            return True
-    return False
+        held.claim = own
+        yield held
 
 
 def _clear_leftovers(folder: Path) -> None:
@@ -209,20 +181,3 @@ def _clear_leftovers(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     for path in work_folder(folder).glob(".*.part"):
         path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _beating(held: Held) -> Iterator[None]:
-    done = threading.Event()
-
-    def beat() -> None:
-        while not done.wait(BEAT):
-            held.write()
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

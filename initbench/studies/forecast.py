@@ -13,16 +13,16 @@ from typing import Any
 import torch
 
 from initbench.errors import InitbenchError
-from initbench.executors.local import OneRun, Reporter
 from initbench.harness import reuse
 from initbench.harness.build import build_for
 from initbench.harness.cell import Cell, Cells
 from initbench.harness.execute import Outcome, look_up
-from initbench.harness.hardware import environment, resolve_device
+from initbench.harness.hardware import devices_here, environment, resolve_device
 from initbench.harness.record import header
 from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import RunRequest
 from initbench.harness.trained import find_trained
+from initbench.protocols import OneRun, Reporter
 from initbench.runs import costs, store, work
 from initbench.runs.costs import Costs, Expected, Sample, StudyPlan
 from initbench.runs.record import Head
@@ -42,13 +42,15 @@ def plan_study(
     Args:
         requests: as `plan` gives.
         protocol: for people.
-        jobs: runs at a time.
+        jobs: runs at a time on each device; 0 for as many as there is memory for, which is taken to be one on each.
         measure: whether a few steps are timed where no run says how long one takes.
         reporter: told of the preprocessing.
     """
     survey = _Survey()
     planned = [survey.look(request, OneRun(reporter or Silent(), number)) for number, request in enumerate(requests)]
     out, device = requests[0].out, resolve_device(requests[0].device)
+    lanes = _lanes(requests[0])
+    at_once = jobs * len(devices_here(requests[0].device)) or lanes
     measured = costs.read_costs(out)
     new = [item for item in planned if item.state == "new" and item.cell is not None]
     if measure:
@@ -58,8 +60,8 @@ def plan_study(
         runs=tuple(_expected(item, weights) for item in planned),
         measured=measured,
         protocol=protocol,
-        jobs=jobs,
-        lanes=_lanes(requests[0]),
+        jobs=at_once,
+        lanes=lanes,
         accelerated=device.type == "cuda",
         free=_free(out),
         remarks=_remarks(planned),
@@ -147,7 +149,7 @@ def _expected(item: _Planned, weights: _Weights) -> Expected:
 
 def _head(cell: Cell) -> Head:
     request = cell.request
-    return header(cell, _environment(str(resolve_device(request.device, request.index)), request.threads))
+    return header(cell, _environment(str(resolve_device(request.device)), request.threads))
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,8 @@ def trial_requests(
             placebo=control in members,
             **own,
         )
-        found |= dict.fromkeys(replace(request, index=0) for request in made if _is_asked(request, members))
-    ordered = sorted(found, key=lambda request: request.seed)
-    return [replace(request, index=index) for index, request in enumerate(ordered)]
+        found |= dict.fromkeys(request for request in made if _is_asked(request, members))
+    return sorted(found, key=lambda request: request.seed)
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,18 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from initbench import registry
+from initbench import claims, registry
 from initbench.catalog import Kind
 from initbench.choices import (
     BASELINE,
     DATASET,
+    EXECUTOR,
     REGIMEN,
     Budget,
     PrecisionChoice,
@@ -27,10 +28,10 @@ from initbench.choices import (
 )
 from initbench.datasets.splits import SplitName, parse_fold
 from initbench.errors import UsageError
-from initbench.executors.local import OneRun, Reporter, run_all
 from initbench.harness import compose
 from initbench.harness.cell import Cells
-from initbench.harness.execute import Outcome, execute, look_up, record_death
+from initbench.harness.execute import Outcome, execute_on, finished, look_up, record_death
+from initbench.harness.hardware import devices_here, runs_at_once
 from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import (
     Components,
@@ -42,9 +43,10 @@ from initbench.harness.request import (
     code_digests,
     read_components,
 )
-from initbench.protocols import Progress, Size
+from initbench.protocols import Device, KindRule, OneRun, Progress, QueuedRun, Reporter, Size, StudyWork, Submission
+from initbench.runs import kinds
 from initbench.runs.status import AskedRun, write_asked
-from initbench.spec import Spec, parse
+from initbench.spec import Spec, as_spec, parse
 from initbench.stats.blocks import PLACEBO, is_placebo
 
 
@@ -170,7 +172,7 @@ def cross_requests(
     parts = _parts(folds, train_cases, base.split)
     requests: list[RunRequest] = []
     for seed, (fold, cases), data, net, way, (item, chosen) in product(numbers, parts, datasets, backbones, regimens, paid):
-        part: dict[str, Any] = {"fold": fold, "train_cases": cases, "index": len(requests)}
+        part: dict[str, Any] = {"fold": fold, "train_cases": cases}
         requests.append(replace(base, init=item, backbone=net, dataset=data, regimen=way, seed=seed, protocol=chosen, **part))
     return requests
 
@@ -225,6 +227,50 @@ IN_PROCESS = "INITBENCH_IN_PROCESS"
 _POLL = 2.0  # seconds between two looks at runs that other processes have in hand
 
 
+_LOCAL = Spec(EXECUTOR)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Who does the runs of a study, and on which devices.
+
+    Attributes:
+        executor: hands the runs to whatever does them.
+        jobs: runs at a time on each device; 0 for as many as there is memory for.
+        devices: numbers of the CUDA devices; all of them without any.
+        rule: whether all inits of a block and seed have to be on one kind of device.
+    """
+
+    executor: Spec = _LOCAL
+    jobs: int = 1
+    devices: tuple[int, ...] = ()
+    rule: KindRule = "pairs"
+
+    def find_devices(self, request: RunRequest) -> list[Device]:
+        """The devices of this machine that the runs of a study may use, of which `request` is one.
+
+        Raises:
+            UsageError: one of them does not exist.
+        """
+        return devices_here(request.device, self.devices, request.precision)
+
+    def check(self, request: RunRequest) -> None:
+        """Refuses what cannot be had, before anything is prepared.
+
+        Raises:
+            UsageError: there is no such executor, it takes no such parameter, or a device does not exist.
+        """
+        registry.find("executor", self.executor).check()
+        if self.executor.name == EXECUTOR:
+            self.find_devices(request)
+
+    def submit(self, work: StudyWork) -> Submission:
+        """Hands runs to the executor."""
+        executor = registry.find("executor", self.executor)
+        submission: Submission = executor.target(work, **executor.params)
+        return submission
+
+
 class Silent:
     """A reporter that shows nothing."""
 
@@ -253,13 +299,18 @@ class LookedUp:
     isolated: bool
 
 
-def look_up_study(requests: Sequence[RunRequest], reporter: Reporter) -> LookedUp:
+def look_up_study(requests: Sequence[RunRequest], reporter: Reporter, resources: Resources | None = None) -> LookedUp:
     """Looks every run of a study up before any of them begins; the data are prepared for those that can be.
 
     Args:
         requests: the runs, as `cross_requests` gives them.
         reporter: told of the preprocessing.
+        resources: who does the runs.
+
+    Raises:
+        UsageError: the executor or a device does not exist.
     """
+    (resources or Resources()).check(requests[0])
     cells = Cells()
     isolated = IN_PROCESS not in os.environ
     outcomes = dict(_look_up_all(requests, cells, reporter, isolated=isolated))
@@ -267,33 +318,40 @@ def look_up_study(requests: Sequence[RunRequest], reporter: Reporter) -> LookedU
 
 
 def run_planned(
-    requests: Sequence[RunRequest], jobs: int = 1, reporter: Reporter | None = None, *, skip_refused: bool = False
+    requests: Sequence[RunRequest],
+    resources: Resources | None = None,
+    reporter: Reporter | None = None,
+    *,
+    skip_refused: bool = False,
 ) -> list[Outcome]:
     """Runs what is missing of a study.
 
     Args:
         requests: the runs, as `cross_requests` gives them.
-        jobs: processes at a time.
+        resources: who does the runs, and on which devices; by default this machine, with one run at a time on each device.
         reporter: told of progress.
         skip_refused: whether the others are run where some cannot be; by default none is then.
 
     Returns:
         One outcome a request, in their order; those that wait for a decision on others are ``pending``.
+
+    Raises:
+        UsageError: the executor or a device does not exist.
     """
-    reporter = reporter or Silent()
-    return run_looked_up(look_up_study(requests, reporter), jobs, reporter, skip_refused=skip_refused)
+    resources, reporter = resources or Resources(), reporter or Silent()
+    return run_looked_up(look_up_study(requests, reporter, resources), resources, reporter, skip_refused=skip_refused)
 
 
-def run_looked_up(study: LookedUp, jobs: int, reporter: Reporter, *, skip_refused: bool) -> list[Outcome]:
+def run_looked_up(study: LookedUp, resources: Resources, reporter: Reporter, *, skip_refused: bool) -> list[Outcome]:
     """Runs what is missing of a study that was looked up, and returns what `run_planned` returns.
 
     Args:
         study: as `look_up_study` gives it.
-        jobs: processes at a time.
+        resources: who does the runs, and on which devices.
         reporter: told of progress.
         skip_refused: whether the others are run where some cannot be.
     """
-    requests, cells, isolated = study.requests, study.cells, study.isolated
+    requests = study.requests
     outcomes = dict(study.outcomes)
     missing: list[int] = []
     for number, known in outcomes.items():
@@ -305,22 +363,130 @@ def run_looked_up(study: LookedUp, jobs: int, reporter: Reporter, *, skip_refuse
     refused = any(outcome.state == "refused" for outcome in outcomes.values())
     if refused and not skip_refused:
         return [outcomes[number] for number in range(len(requests))]
-    folders = {number: outcome.folder for number, outcome in outcomes.items()}
-    _note(requests, outcomes, folders)
-    work = functools.partial(execute, cells=cells)
-    lost = functools.partial(record_death, cells=cells)
-    while missing:
-        # Runs that another process has in hand are asked for again when all others are done: it may die and leave them.
-        asked, renumbered = [requests[number] for number in missing], _Renumbered(reporter, missing)
-        ran = run_all(asked, work, lost, jobs, renumbered, isolated=isolated, code=code_of_others)
-        outcomes |= dict(zip(missing, ran, strict=True))
-        busy = [number for number in missing if outcomes[number].state == "busy"]
-        if busy and len(busy) == len(missing):
-            time.sleep(_POLL)
-        missing = busy
+    _note(requests, outcomes, study.outcomes)
+    _fix_kinds_of_results(requests[0].out, outcomes, missing)
+    runs = {number: _queued(requests[number], outcomes[number]) for number in missing}
+    outcomes |= run_queued(runs, resources, reporter, study.cells, isolated=study.isolated)
     if any(outcome.state == "refused" for outcome in outcomes.values()):  # some show it only when they begin
-        _note(requests, outcomes, folders)
+        _note(requests, outcomes, study.outcomes)
     return [outcomes[number] for number in range(len(requests))]
+
+
+def _queued(request: RunRequest, known: Outcome) -> QueuedRun:
+    return QueuedRun(request, known.folder, known.pair, code_of_others(request))
+
+
+def _fix_kinds_of_results(out: Path, outcomes: Mapping[int, Outcome], missing: Sequence[int]) -> None:
+    """Fixes the kind of device of the pairs that have results, for the runs of them that are missing."""
+    wanted = {outcomes[number].pair for number in missing}
+    for known in outcomes.values():
+        if known.kind and known.pair in wanted:
+            kinds.fix_kind(out, known.pair, known.kind)
+            wanted.discard(known.pair)
+
+
+def run_queued(
+    runs: Mapping[int, QueuedRun],
+    resources: Resources,
+    reporter: Reporter,
+    cells: Cells,
+    *,
+    perform: Callable[[RunRequest, str, Progress], Outcome] | None = None,
+    isolated: bool = True,
+    waits: bool = True,
+) -> dict[int, Outcome]:
+    """Hands runs to the executor until each has ended, here or in the hands of another process.
+
+    Runs that others have in hand are asked for again when all the rest is done: their processes may die and leave them. While
+    this one waits, it has no worker, so it holds no device.
+
+    Args:
+        runs: of one study, by their numbers.
+        resources: who does them, and on which devices.
+        reporter: told of progress, with the numbers of the runs.
+        cells: those that were resolved already.
+        perform: does a run; by default it is run whatever became of it before.
+        isolated: whether each run has a process of its own.
+        waits: whether to wait for runs that others have in hand; without, they are ``busy``.
+    """
+    missing = list(runs)
+    outcomes: dict[int, Outcome] = {}
+    watch = claims.Watch()
+    while missing:
+        asked = [runs[number] for number in missing]
+        first = asked[0].request
+        work = StudyWork(
+            out=first.out,
+            runs=asked,
+            perform=perform or functools.partial(execute_on, cells=cells),
+            lost=functools.partial(record_death, cells=cells),
+            devices=functools.partial(resources.find_devices, first),
+            fix_kind=functools.partial(kinds.fix_kind, first.out),
+            rule=resources.rule,
+            jobs=resources.jobs,
+            room=functools.partial(_room, threads=first.threads),
+            out_of_memory=_has_no_memory,
+            isolated=isolated,
+        )
+        ran = _watched(resources.submit(work), _Renumbered(reporter, missing))
+        for place, number in enumerate(missing):
+            outcomes[number] = ran.get(place) or _left(runs[number])
+        busy = [number for number in missing if outcomes[number].state == "busy"]
+        missing = _until_free(busy, runs, outcomes, reporter, watch) if waits else []
+    return outcomes
+
+
+def _room(device: Device, outcome: Outcome, threads: int) -> int:
+    """How many runs like one that ended fit on a device; one, where it did not say what it took."""
+    return runs_at_once(device, outcome.peak_memory, threads) if outcome.peak_memory else 1
+
+
+def _has_no_memory(outcome: Outcome) -> bool:
+    return outcome.no_memory
+
+
+def _watched(submission: Submission, reporter: Reporter) -> Mapping[int, Outcome]:
+    try:
+        return submission.watch(reporter)
+    except KeyboardInterrupt:
+        submission.cancel()
+        raise
+
+
+def _left(run: QueuedRun) -> Outcome:
+    """The outcome of a run that no device here may do."""
+    kind = kinds.fixed_kind(run.request.out, run.pair)
+    message = f"the runs of its block and seed are on {kind}, and no such device is here; without --same-kind it is run here"
+    return Outcome(run.request, "busy", None, None, message)
+
+
+def _until_free(
+    busy: Sequence[int],
+    runs: Mapping[int, QueuedRun],
+    outcomes: dict[int, Outcome],
+    reporter: Reporter,
+    watch: claims.Watch,
+) -> list[int]:
+    """Waits until some of the runs that others have in hand can be taken, and returns those; none when all have ended."""
+    waiting = list(busy)
+    while waiting:
+        free = []
+        for number in waiting:
+            place = outcomes[number].waits_for
+            if place is not None and watch.is_free(place):
+                free.append(number)
+        if free:
+            return waiting  # which of them can be had is seen when they are asked for
+        for number in list(waiting):
+            folder = runs[number].folder
+            ended = finished(runs[number].request, folder) if folder else None
+            if ended is not None:
+                outcomes[number] = ended
+                reporter.finish(number, ended)
+                waiting.remove(number)
+        if waiting:
+            time.sleep(_POLL)
+    return []
 
 
 def _look_up_all(
@@ -343,13 +509,23 @@ def _look_up_all(
             foreign.append(number)
         else:
             yield number, look_up(request, cells, rehearsals, OneRun(reporter, number))
+    if not foreign:
+        return
     foreign.sort(key=lambda number: code_of_others(requests[number]))  # a worker looks up all requests of the same code
-    work = functools.partial(_look_up_there, cells=Cells(), rehearsals=Rehearsals())
-    asked, renumbered = [requests[number] for number in foreign], _Unfinished(reporter, foreign)
-    yield from zip(foreign, run_all(asked, work, _lost, 1, renumbered, code=code_of_others, stops_at_once=True), strict=True)
+    work = StudyWork(
+        out=requests[0].out,
+        runs=[QueuedRun(requests[number], code=code_of_others(requests[number])) for number in foreign],
+        perform=functools.partial(_look_up_there, cells=Cells(), rehearsals=Rehearsals()),
+        lost=_lost,
+        devices=lambda: [Device("cpu", "")],
+        stops_at_once=True,
+    )
+    found = _watched(Resources().submit(work), _Unfinished(reporter, foreign))
+    for place, number in enumerate(foreign):
+        yield number, found[place]
 
 
-def _look_up_there(request: RunRequest, progress: Progress, cells: Cells, rehearsals: Rehearsals) -> Outcome:
+def _look_up_there(request: RunRequest, device: str, progress: Progress, cells: Cells, rehearsals: Rehearsals) -> Outcome:
     """`look_up` as a worker process calls it."""
     return look_up(request, cells, rehearsals, progress)
 
@@ -373,18 +549,24 @@ def _tell(reporter: Reporter, number: int, known: Outcome) -> None:
             note(number, remark)
 
 
-def _note(requests: Sequence[RunRequest], outcomes: Mapping[int, Outcome], folders: Mapping[int, Path | None]) -> None:
-    """Leaves the plan for `initbench status`; where it cannot be written, the runs themselves will say so."""
+def _note(requests: Sequence[RunRequest], outcomes: Mapping[int, Outcome], looked_up: Mapping[int, Outcome]) -> None:
+    """Leaves the plan for `initbench status` and `work`; where it cannot be written, the runs themselves will say so.
+
+    Args:
+        requests: the runs.
+        outcomes: what became of them.
+        looked_up: what was known of them before the first began, the places of their results among it.
+    """
     if all(outcome.state == "refused" for outcome in outcomes.values()):
         return
     planned = []
     for number, request in enumerate(requests):
-        state, folder = outcomes[number].state, folders[number]
+        state, folder, pair = outcomes[number].state, looked_up[number].folder, looked_up[number].pair
         asked, code = as_json(request), code_digests(request)
         if state == "refused" or folder is None:  # its data cannot be read, so it has no place yet
             planned.append(AskedRun(request.label, asked, None, state, outcomes[number].message, code))
         else:
-            planned.append(AskedRun(request.label, asked, folder, code=code))
+            planned.append(AskedRun(request.label, asked, folder, code=code, pair=pair))
     with contextlib.suppress(OSError):
         write_asked(requests[0].out, planned)
 
@@ -420,6 +602,9 @@ def run(
     dataset: Components = DATASET,
     *,
     jobs: int = 1,
+    devices: Sequence[int] = (),
+    executor: str | Spec = EXECUTOR,
+    rule: KindRule = "pairs",
     reporter: Reporter | None = None,
     skip_refused: bool = False,
     **options: Unpack[Options],
@@ -432,7 +617,10 @@ def run(
         init: initializers, as a name, a comma list, a sequence or specs; parameters inline: ``lwi(mask_ratio=0.6)``.
         backbone: backbones, likewise.
         dataset: data sets, likewise, or paths of Decathlon folders.
-        jobs: processes at a time.
+        jobs: runs at a time on each device; 0 for as many as there is memory for.
+        devices: numbers of the CUDA devices; all of them without any.
+        executor: hands the runs to whatever does them, as a name, ``name(key=value)`` or a spec.
+        rule: whether all inits of a block and seed have to be on one kind of device, see `initbench.protocols.KindRule`.
         reporter: told of progress.
         skip_refused: runs the others where some cannot be run.
         **options: the command's options, see `Options`.
@@ -443,7 +631,8 @@ def run(
     Raises:
         UsageError: the request itself is wrong. What goes wrong in a run is in its outcome.
     """
-    return run_planned(cross_requests(init, backbone, dataset, **options), jobs, reporter, skip_refused=skip_refused)
+    resources = Resources(as_spec(executor), jobs, tuple(devices), rule)
+    return run_planned(cross_requests(init, backbone, dataset, **options), resources, reporter, skip_refused=skip_refused)
 
 
 def _lost(request: RunRequest, message: str) -> Outcome:

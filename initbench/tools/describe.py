@@ -39,6 +39,8 @@ def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
             "units of a step": info.units_of(params),
         }
         table |= {"parameters": params, "choices": _choices(component.target)}
+    elif kind == "executor":
+        table["parameters"] = component.params
     elif kind == "backbone":
         table |= _backbone(component)
     if entry is not None:

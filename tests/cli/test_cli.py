@@ -59,7 +59,7 @@ def test_help_does_not_even_import_pydantic(folder: Path) -> None:
 
 
 def test_list_is_json_for_every_kind(folder: Path) -> None:
-    kinds = ["inits", "regimens", "backbones", "datasets", "recipes"]
+    kinds = ["inits", "regimens", "backbones", "datasets", "executors", "recipes"]
     everything, *single = in_one_process(folder, ["list", "--json"], *(["list", kind, "--json"] for kind in kinds))
     tables = dict(zip(kinds, (json.loads(ended.out) for ended in single), strict=True))
     assert json.loads(everything.out) == tables

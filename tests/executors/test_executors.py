@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
-from initbench.executors.local import run_all
+from initbench import registry
+from initbench.executors import local
+from initbench.executors.local import LocalSubmission
+from initbench.protocols import Device, QueuedRun, StudyWork
+from initbench.spec import parse
 
 # Worker processes import it by name, so it has to lie where they look.
 WORK = '''
@@ -36,7 +41,7 @@ def note(what, text=""):
     part.rename(folder / f"{what}-{os.getpid()}")
 
 
-def work(request, progress):
+def work(request, device, progress):
     kind, value = request
     progress.start(kind, value)
     if kind == "killed in a write":
@@ -61,7 +66,22 @@ def work(request, progress):
         note("quick")
     for done in range(value):
         progress.advance(done + 1, {"loss": 1 / (done + 1)})
+    if kind == "hungry":  # for memory: alone on its device it has enough
+        folder = Path(os.environ["INITBENCH_FAKE_NOTES"])
+        tries = len(list(folder.glob(f"try-{value}-*")))
+        note(f"try-{value}-{tries}")
+        while not tries and len(list(folder.glob("try-*"))) < 2:
+            time.sleep(0.01)
+        return ("ok" if tries else "no memory", kind, value, os.getpid(), device)
     return ("failed" if kind == "fail" else "ok", kind, value, os.getpid(), os.environ.get("OMP_NUM_THREADS"))
+
+
+def where(request, device, progress):
+    """Says on which device it is, and which others are busy: every device waits for all of them once."""
+    note(f"at-{device}")
+    while len(list(Path(os.environ["INITBENCH_FAKE_NOTES"]).glob("at-*"))) < request[1]:
+        time.sleep(0.01)
+    return ("ok", device, request[1], os.getpid(), "")
 '''
 
 
@@ -88,6 +108,22 @@ class Heard:
 
     def of(self, run: int) -> list[tuple[Any, ...]]:
         return [item for item in self.told if item[1] == run]
+
+
+CPU = [Device("cpu", "a CPU")]
+
+
+def study(requests: Sequence[Any], work: Any, jobs: int = 1, **options: Any) -> StudyWork:
+    runs = [QueuedRun(request) for request in requests]
+    return StudyWork(Path(), runs, work, lost, lambda: CPU, jobs=jobs, **options)
+
+
+def run_all(requests: Sequence[Any], work: Any, lost: Any, jobs: int, heard: Any, **options: Any) -> list[Any]:
+    codes = options.pop("code", lambda request: ())
+    asked = replace(study(requests, work, jobs, **options), lost=lost)
+    asked = replace(asked, runs=[QueuedRun(request, code=codes(request)) for request in requests])
+    outcomes = LocalSubmission(asked).watch(heard)
+    return [outcomes[run] for run in range(len(requests))]
 
 
 def lost(request: Any, message: str) -> tuple[str, Any, str]:
@@ -134,14 +170,18 @@ def until(happened: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("idle", [False, True], ids=["busy", "one idle"])
 def test_workers_do_not_outlive_a_parent_that_was_killed(fake: ModuleType, tmp_path: Path, idle: bool) -> None:
-    """A worker finishes the run that it has in hand first; one without a run ends at once."""
+    """A worker finishes the run that it has in hand first. One without a run has ended before: it would keep its device."""
     requests = [("gate", 1), ("quick", 1)] if idle else [("gate", 1)] * 8
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import initbench_fake_work as fake\n"
+        "from pathlib import Path\n"
         "from initbench.executors import local\n"
+        "from initbench.protocols import Device, QueuedRun, StudyWork\n"
         "from initbench.studies.sweep import Silent\n"
         "local._PRELOADED.clear()\n"  # the work of this test needs no torch
-        f"local.run_all({requests}, fake.work, None, 2, Silent())\n"  # no `if __name__`: workers do not import the script
+        f"runs = [QueuedRun(request) for request in {requests}]\n"
+        "study = StudyWork(Path(), runs, fake.work, None, lambda: [Device('cpu', 'a CPU')], jobs=2)\n"
+        "local.local(study).watch(Silent())\n"  # no `if __name__`: workers do not import the script
     )
     script, notes = tmp_path / "parent.py", tmp_path / "notes"
     script.write_text(code, "utf-8")
@@ -156,12 +196,11 @@ def test_workers_do_not_outlive_a_parent_that_was_killed(fake: ModuleType, tmp_p
     workers: dict[int, psutil.Process] = {}
     try:
         until(lambda: len(noted("waits")) == (1 if idle else 2) and len(noted("quick")) == (1 if idle else 0))
-        workers = {pid: psutil.Process(pid) for pid in noted("waits") | noted("quick")}
-        assert len(workers) == 2
+        workers = {pid: psutil.Process(pid) for pid in noted("waits")}
+        for pid in noted("quick"):
+            until(lambda pid=pid: not psutil.pid_exists(pid) or has_ended(psutil.Process(pid)))  # type: ignore[misc]
         parent.kill()
         parent.wait()
-        for pid in noted("quick"):
-            until(lambda pid=pid: has_ended(workers[pid]))  # type: ignore[misc]
         assert not any(has_ended(workers[pid]) for pid in noted("waits")), "a run in hand is finished"
         (notes / "open").touch()
         until(lambda: all(map(has_ended, workers.values())))
@@ -227,6 +266,71 @@ def test_one_request_in_this_process_or_none_starts_no_process(fake: ModuleType,
     outcomes: list[Any] = run_all([("go", 1)], fake.work, lost, jobs, Heard(), isolated=False)
     assert outcomes[0][3] == os.getpid()
     assert run_all([], fake.work, lost, jobs, Heard()) == []
+
+
+@pytest.fixture
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    monkeypatch.setenv("INITBENCH_FAKE_NOTES", str(folder))
+    return folder
+
+
+CARDS = [Device(f"card {number}", "a GPU") for number in range(3)]
+
+
+def test_every_device_has_a_worker_of_its_own(fake: ModuleType, notes: Path) -> None:
+    """Each run waits until a run was on every device, so it never ends where one of them has none."""
+    found = LocalSubmission(replace(study([("go", 3)] * 6, fake.where), devices=lambda: CARDS)).watch(Heard())
+    assert len(found) == 6
+    workers: dict[str, set[int]] = {}
+    for _, device, _, pid, _ in found.values():
+        workers.setdefault(device, set()).add(pid)
+    assert sorted(workers) == ["card 0", "card 1", "card 2"]
+    assert [len(pids) for pids in workers.values()] == [1, 1, 1]
+
+
+def test_a_run_without_memory_beside_others_is_tried_alone(fake: ModuleType, notes: Path) -> None:
+    heard = Heard()
+    asked = study(
+        [("hungry", 1), ("hungry", 2), ("go", 0)], fake.work, 2, out_of_memory=lambda outcome: outcome[0] == "no memory"
+    )
+    found = LocalSubmission(asked).watch(heard)
+    assert {run: outcome[0] for run, outcome in found.items()} == {0: "ok", 1: "ok", 2: "ok"}
+    assert sorted(item for item in heard.told if item[0] == "finish") == [("finish", run, "ok") for run in range(3)]
+
+
+def test_a_run_without_memory_that_was_alone_fails(fake: ModuleType) -> None:
+    heard = Heard()
+    found = LocalSubmission(study([("fail", 1)], fake.work, 2, out_of_memory=lambda outcome: True)).watch(heard)
+    assert found[0][0] == "failed"
+    assert heard.told.count(("start", 0, "fail", 1)) == 1
+
+
+@pytest.mark.parametrize(("room", "most"), [(1, 1), (3, 3)])
+def test_jobs_follow_what_a_run_took(fake: ModuleType, notes: Path, room: int, most: int) -> None:
+    """The first run is alone. Then as many begin as fit: with room for three, runs that wait for three of them end."""
+    requests = [("go", 1), *[("go", most)] * most]
+    found = LocalSubmission(study(requests, fake.where, 0, room=lambda device, outcome: room)).watch(Heard())
+    pids = {pid for *_, pid, _ in found.values()}
+    assert len(pids) == most
+
+
+def test_a_pair_on_another_kind_is_left_with_the_strict_rule_alone(fake: ModuleType) -> None:
+    runs = [QueuedRun(("go", 0), pair="here"), QueuedRun(("go", 1), pair="elsewhere")]
+    fixed = {"elsewhere": "another GPU"}
+    asked = replace(study([], fake.work, isolated=False), runs=runs, fix_kind=fixed.setdefault)
+    assert sorted(LocalSubmission(asked).watch(Heard())) == [0, 1]
+    assert sorted(LocalSubmission(replace(asked, rule="same")).watch(Heard())) == [0]
+    assert fixed == {"elsewhere": "another GPU", "here": "a CPU"}
+
+
+def test_local_is_an_executor_by_name(fake: ModuleType) -> None:
+    component = registry.find("executor", parse("local"))
+    assert component.target is local.local
+    submission = component.target(study([("go", 1)], fake.work, isolated=False), **component.params)
+    assert submission.watch(Heard())[0][0] == "ok"
+    submission.cancel()
 
 
 @pytest.mark.full

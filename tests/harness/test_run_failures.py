@@ -88,7 +88,7 @@ def test_full_disk_is_said_and_leaves_nothing_half_done(data: Path, tmp_path: Pa
     assert outcome.state == "failed"
     assert "disk is full" in outcome.message
     assert run(data, tmp_path)[0].state == "ok"
-    assert sorted(path.name for path in tmp_path.rglob(".*") if path.is_dir()) == [".locks", ".sweeps"]
+    assert sorted(path.name for path in tmp_path.rglob(".*") if path.is_dir()) == [".claims", ".kinds", ".sweeps"]
 
 
 def test_interrupt_leaves_nothing_half_done(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
-import math
 import os
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from initbench.errors import InitbenchError
-from initbench.harness import reuse
-from initbench.harness.execute import execute
+from initbench import claims
+from initbench.harness import run as run_module
+from initbench.harness.execute import Outcome, execute
 from initbench.runs import store, work
 from initbench.runs.status import AskedRun, status
+from initbench.studies import sweep
+from tests.claimed import other_machine, takes_over
 from tests.crash_driver import study
 from tests.harness.resumed import settings
 from tests.runs_factory import SMALL, run
@@ -30,88 +29,57 @@ from tests.runs_factory import SMALL, run
 TWO_STEPS = (*SMALL, "steps.smoke=2")
 
 
-def other_machine(folder: Path, beats: int) -> None:
-    state = work.work_folder(folder) / work.STATE
-    state.parent.mkdir(parents=True, exist_ok=True)
-    temporary = state.with_name("new")
-    temporary.write_text(json.dumps({"host": "another", "pid": 1, "state": "training", "step": 5, "total": 9, "beats": beats}))
-    temporary.replace(state)
+@pytest.fixture
+def whole(four_cases: Path, tmp_path: Path) -> Outcome:
+    """A run of two steps."""
+    [outcome] = run(four_cases, tmp_path / "whole", settings=TWO_STEPS)
+    return outcome
 
 
-class Clock:
-    """Stands for the module `time`: time passes only while somebody sleeps, and every so often something happens in it."""
-
-    def __init__(self, every: float, happens: Callable[[int], None]) -> None:
-        self.now, self.every, self.happens, self.count = 0.0, every, happens, 0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        while self.every * (self.count + 1) <= self.now:
-            self.count += 1
-            self.happens(self.count)
-
-
-@pytest.mark.parametrize("late", [1, 3])
-def test_a_run_that_another_machine_works_on_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: int) -> None:
-    """Also where it is busy, and its state comes with two beats missed."""
-    folder = tmp_path / "runs" / "data" / "net" / "init-0123456789" / "seed-0"
-    other_machine(folder, 0)
-    clock = Clock(late * work.BEAT, lambda count: other_machine(folder, count))
-    monkeypatch.setattr(work, "time", clock)
-    with work.claim(folder) as claim:
-        assert claim is None
-    assert clock.now == pytest.approx(late * work.BEAT), "it watched no longer than it had to"
-
-
-def test_a_run_that_another_machine_has_left_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "runs" / "data" / "net" / "init-0123456789" / "seed-0"
-    other_machine(folder, 0)
-    clock = Clock(math.inf, lambda count: None)
-    monkeypatch.setattr(work, "time", clock)
-    with work.claim(folder) as claim:
-        assert claim is not None
-    assert clock.now >= work.PATIENCE
-
-
-def test_a_run_is_held_by_one_process(tmp_path: Path) -> None:
-    folder = tmp_path / "runs" / "data" / "net" / "init-0123456789" / "seed-0"
-    with work.claim(folder) as first:
-        assert first is not None
-        assert work.is_held(folder)
-        with work.claim(folder) as second:
-            assert second is None
-    assert not work.is_held(folder)
-
-
-def test_a_run_that_another_process_holds_is_busy_and_left_alone(four_cases: Path, tmp_path: Path) -> None:
-    """The other process is one of its own: locks of the same process would say nothing."""
-    [whole] = run(four_cases, tmp_path / "whole", settings=TWO_STEPS)
+def place_below(out: Path, whole: Outcome) -> Path:
+    """Where the same run goes below another folder."""
     assert whole.folder is not None
-    folder = tmp_path / "runs" / whole.folder.relative_to(tmp_path / "whole")
-    with another_process_holds(work.lock_file(folder)):
+    return out / whole.folder.relative_to(whole.request.out)
+
+
+@contextlib.contextmanager
+def another_process_holds(place: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Inside the block a process of its own has a claim, and gives its beats."""
+    code = (
+        "import sys; from pathlib import Path; from initbench import claims\n"
+        "with claims.held(Path(sys.argv[1])) as claim: print(claim is not None, flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == b"True\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_run_that_another_process_holds_is_left_alone_until_it_dies(whole: Outcome, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    folder = place_below(out, whole)
+    with another_process_holds(work.claim_place(folder)) as process:
         assert work.is_held(folder)
-        outcome = execute(replace(whole.request, out=tmp_path / "runs"))
+        outcome = execute(replace(whole.request, out=out))
         assert (outcome.state, outcome.message) == ("busy", "another process is at it")
+        assert outcome.waits_for == work.claim_place(folder)
         assert not work.work_folder(folder).exists()
         assert not folder.exists()
-    assert execute(replace(whole.request, out=tmp_path / "runs")).state == "ok"
+        process.kill()
+        process.wait()
+        assert execute(replace(whole.request, out=out)).state == "ok", "its death is seen at once"
 
 
-def test_a_run_that_another_machine_holds_is_busy_and_said(
-    four_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its lock does not reach this machine; its state goes on."""
-    [whole] = run(four_cases, tmp_path / "whole", settings=TWO_STEPS)
-    assert whole.folder is not None
-    folder = tmp_path / "runs" / whole.folder.relative_to(tmp_path / "whole")
-    other_machine(folder, 0)
-    monkeypatch.setattr(work, "time", Clock(work.BEAT, lambda count: other_machine(folder, count)))
+def test_a_run_that_another_machine_holds_is_busy_and_said(whole: Outcome, tmp_path: Path) -> None:
+    folder = place_below(tmp_path / "runs", whole)
+    other_machine(work.claim_place(folder))
+    state = work.work_folder(folder) / work.STATE
+    state.parent.mkdir(parents=True)
+    state.write_text(json.dumps({"host": "another", "state": "training", "step": 5, "total": 9}))
     assert execute(replace(whole.request, out=tmp_path / "runs")).state == "busy"
     assert not folder.exists()
     shown = status(AskedRun("a run", {}, folder))
@@ -119,51 +87,95 @@ def test_a_run_that_another_machine_holds_is_busy_and_said(
     assert "on another" in shown.detail
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_said_with_what_to_do(
-    four_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+def test_a_study_waits_for_another_machine_and_takes_its_run_over(
+    whole: Outcome, four_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It watches the beats, which come late once and then no more."""
+    place = work.claim_place(place_below(tmp_path / "runs", whole))
+    other_machine(place)
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if sum(slept) < 70:
+            other_machine(place, beats=int(sum(slept)) // 50)  # the second beat comes after 50 seconds
+
+    monkeypatch.setattr(sweep.time, "sleep", sleep)
+    monkeypatch.setattr(claims.time, "monotonic", lambda: sum(slept))
+    [outcome] = run(four_cases, tmp_path / "runs", settings=TWO_STEPS)
+    assert outcome.state == "ok"
+    assert 50 + claims.PATIENCE <= sum(slept) <= 54 + claims.PATIENCE
+
+
+def test_a_run_that_another_process_ends_is_there(
+    whole: Outcome, four_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While this one waits for it."""
+    out = tmp_path / "runs"
+    folder = place_below(out, whole)
+    other_machine(work.claim_place(folder))
+
+    def sleep(seconds: float) -> None:
+        assert whole.folder is not None
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        whole.folder.rename(folder)
+
+    monkeypatch.setattr(sweep.time, "sleep", sleep)
+    [outcome] = run(four_cases, out, settings=TWO_STEPS)
+    assert (outcome.state, outcome.dice) == ("cached", whole.dice)
+
+
+@pytest.mark.parametrize("after", ["train", "evaluation", "crash"])
+def test_whoever_was_taken_over_leaves_the_run(
+    whole: Outcome, four_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    """A process that was paused wakes in its training, before it writes its result, or finds that its files are gone."""
+    out = tmp_path / "runs"
+    folder = place_below(out, whole)
+
+    def lose() -> None:
+        takes_over(work.claim_place(folder))
+        [kept] = claims_of_this_process
+        kept.check()
+
+    claims_of_this_process: list[claims.Claim] = []
+    take = claims.take
+
+    def taken(place: Path) -> claims.Claim | None:
+        found = take(place)
+        claims_of_this_process.extend([found] if found else [])
+        return found
+
+    monkeypatch.setattr(claims, "take", taken)
+    name = {"train": "load_volumes", "evaluation": "draw", "crash": "draw"}[after]
+    before = getattr(run_module, name)
+
+    def late(*arguments: Any) -> Any:
+        found = before(*arguments)
+        lose()
+        if after == "crash":
+            raise FileNotFoundError(2, "No such file or directory", "what the other one removed")
+        return found
+
+    monkeypatch.setattr(run_module, name, late)
+    outcome = execute(replace(whole.request, out=out))
+    assert (outcome.state, outcome.message) == ("busy", "another process has taken it over")
+    assert not folder.exists()
+    assert not list(folder.parent.glob(".seed-0-*"))
+    assert work.work_folder(folder).exists(), "what helps the other one stays"
+
+
+def test_runs_need_no_locks_of_the_file_system(four_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some cluster file systems have none."""
+
     def refuse(descriptor: int, operation: int) -> None:
-        raise OSError(number, os.strerror(number))
+        raise OSError(95, os.strerror(95))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    for init in ("default", "lwi"):  # a learned one has a lock of its init stage, too
+    for init in ("default", "lwi"):
         [outcome] = run(four_cases, tmp_path / "runs", init, settings=TWO_STEPS)
-        assert outcome.state == "failed"
-        assert "the file system gives no locks" in outcome.message
-        assert "choose a local disk (--out, INITBENCH_CACHE)" in outcome.message
-    with pytest.raises(InitbenchError, match="gives no locks"), reuse.held(tmp_path / "runs" / ".inits" / "0"):
-        pass
-    assert not list(tmp_path.rglob(store.RECORD))
-
-
-def test_a_file_system_that_knows_no_locks_has_files_in_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(descriptor: int, operation: int) -> None:
-        raise OSError(errno.ENOSYS, "no")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    folder = tmp_path / "runs" / "data" / "net" / "init-0123456789" / "seed-0"
-    with warnings.catch_warnings(record=True, action="always") as said, work.claim(folder) as first, work.claim(folder) as second:
-        assert first is not None
-        assert second is None
-    assert {str(item.message)[:19] for item in said} == {"flock not supported"}
-
-
-@contextlib.contextmanager
-def another_process_holds(path: Path) -> Iterator[None]:
-    """Inside the block a process of its own holds a lock."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    code = (
-        "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); print('held', flush=True); input()"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        assert process.stdout.readline() == b"held\n"
-        yield
-    finally:
-        process.communicate(b"\n")
+        assert outcome.state == "ok"
+    assert len(list(tmp_path.rglob(store.RECORD))) == 2
 
 
 def test_a_read_only_output_folder_is_said(four_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

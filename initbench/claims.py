@@ -1,0 +1,283 @@
+"""Claims: who does what several processes, maybe on several machines, would each do alone.
+
+PLACE/<generation>/owner.json     who has it, and how many times they have said that they live
+
+A claim is a folder that is written beside its place and renamed into it. No folder can be renamed over one that holds a file. So
+of two who want the same generation, the one who renamed first has it. Whoever takes a claim over takes the next generation. A
+process that was paused meanwhile sees the later generation when it wakes, and leaves what it did.
+
+An owner counts up (beats) while it lives. On its own machine it is asked for by the number of its process and the time when that
+started, so a dead one is seen at once. From other machines its beats are watched: no two clocks are compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import re
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from initbench.limits import MAX_STATE, read_regular
+
+BEAT = 5.0  # seconds between two beats
+# Seconds without a beat after which an owner counts as gone. Libraries may keep its other threads waiting for many seconds, and
+# network file systems may show a file as it was some seconds ago.
+PATIENCE = 12 * BEAT
+OWNER = "owner.json"
+_SIZE = 1024  # bytes of an owner's file. Each beat overwrites it in place: a full disk takes that, too
+# How the system refuses to rename a folder over another one; or somebody who was first has removed ours as a leftover.
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT)
+_GENERATION = re.compile(r"\d{6}")
+
+
+class Owner(BaseModel):
+    """Who has a claim.
+
+    Attributes:
+        host: name of the machine, for people.
+        machine: what tells machines and containers apart that have one name.
+        pid: of the process; `started` when it started, as its machine counts.
+        beats: how many times it has said that it lives.
+        released: whether it has given the claim back.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    host: str
+    machine: str
+    pid: int
+    started: str
+    beats: int = 0
+    released: bool = False
+
+    def is_here(self) -> bool:
+        """Whether the process is, or was, one of this machine."""
+        return self.machine == this_machine()
+
+    def is_dead(self) -> bool:
+        """Whether the process is known to have ended."""
+        return self.is_here() and started(self.pid) != self.started
+
+    def is_awake(self) -> bool:
+        """Whether the process is one of this machine that lives and was not paused: it need not show its beats."""
+        if not self.is_here():
+            return False
+        when, is_stopped = _process(self.pid)
+        return when == self.started and not is_stopped
+
+
+@functools.cache
+def this_machine() -> str:
+    """What tells this machine, and this container on it, from others of the same name."""
+    found = [socket.gethostname()]
+    try:
+        found += [Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip(), os.readlink("/proc/self/ns/pid")]
+    except OSError:  # no Linux
+        found.append(f"{uuid.getnode():x}")
+    return " ".join(found)
+
+
+def started(pid: int) -> str:
+    """When a process of this machine started, in its own units; "" where it has ended."""
+    return _process(pid)[0]
+
+
+def _process(pid: int) -> tuple[str, bool]:
+    """When a process started, "" where it has ended, and whether it is stopped."""
+    try:
+        values = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    except OSError:
+        return ("", False) if Path("/proc/self/stat").exists() else _process_elsewhere(pid)
+    state, ticks = values[0], values[19]
+    return "" if state in "ZX" else ticks, state == "T"
+
+
+def _process_elsewhere(pid: int) -> tuple[str, bool]:
+    """`_process` on systems without /proc."""
+    import psutil  # not needed on Linux, and not quickly imported
+
+    try:
+        process = psutil.Process(pid)
+        status, when = process.status(), str(process.create_time())
+    except psutil.Error:
+        return "", False
+    return "" if status == psutil.STATUS_ZOMBIE else when, status == psutil.STATUS_STOPPED
+
+
+class Claim:
+    """A claim that this process has.
+
+    Attributes:
+        is_lost: whether somebody else has taken it over; then whatever was done under it is to be left.
+    """
+
+    def __init__(self, folder: Path, owner: Owner) -> None:
+        self._folder = folder
+        self._owner = owner
+        self._guard = threading.Lock()
+        self.is_lost = False
+
+    def check(self) -> bool:
+        """Looks whether the claim is still this process's."""
+        if not self.is_lost and _newest(self._folder.parent) != int(self._folder.name):
+            self.is_lost = True
+        return not self.is_lost
+
+    def beat(self) -> None:
+        """Says that this process lives."""
+        with self._guard:
+            if self.check() and not self._owner.released:
+                self._owner = self._owner.model_copy(update={"beats": self._owner.beats + 1})
+                self._write()
+
+    def release(self) -> None:
+        """Gives the claim back. Its folder stays, so that no generation comes twice."""
+        with self._guard:
+            self._owner = self._owner.model_copy(update={"released": True})
+            self._write()
+
+    def _write(self) -> None:
+        with contextlib.suppress(OSError), (self._folder / OWNER).open("r+b") as file:
+            file.write(_written(self._owner))
+
+
+def take(place: Path) -> Claim | None:
+    """Takes a claim that nobody has, or whose owner is known to be dead; None where somebody has it.
+
+    Raises:
+        OSError: the place cannot be written.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    newest = _newest(place)
+    if newest and not _is_free(_read(place, newest)):
+        return None
+    return _take_next(place, newest)
+
+
+def is_taken(place: Path) -> bool:
+    """Whether somebody has a claim, as far as one look tells: an owner on another machine may be dead."""
+    newest = _newest(place)
+    return newest > 0 and not _is_free(_read(place, newest))
+
+
+class Watch:
+    """Watches claims of others, and takes those from their owners that give no beat any more."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Path, tuple[tuple[int, int], float]] = {}
+
+    def is_free(self, place: Path) -> bool:
+        """Whether a claim can be taken now. To be asked again and again: whoever is silent for `PATIENCE` loses it.
+
+        Raises:
+            OSError: the place cannot be written.
+        """
+        newest = _newest(place)
+        if newest == 0:
+            return True
+        owner = _read(place, newest)
+        if _is_free(owner):
+            return True
+        if owner is not None and owner.is_awake():
+            self._seen.pop(place, None)
+            return False
+        # An owner's file that cannot be read has no beats either: it was cut short when its machine stopped.
+        seen = newest, -1 if owner is None else owner.beats
+        before, since = self._seen.get(place, (None, 0.0))
+        if seen != before:
+            self._seen[place] = seen, time.monotonic()
+            return False
+        if time.monotonic() - since < PATIENCE:
+            return False
+        taken = _take_next(place, newest)
+        if taken is not None:
+            taken.release()
+        return taken is not None
+
+
+@contextlib.contextmanager
+def held(place: Path, at_each_beat: Callable[[Claim], object] = lambda claim: None) -> Iterator[Claim | None]:
+    """Has a claim inside the block, and gives its beats; None where somebody else has it.
+
+    Args:
+        place: of the claim.
+        at_each_beat: called after each beat, from another thread.
+
+    Raises:
+        OSError: the place cannot be written.
+    """
+    claim = take(place)
+    if claim is None:
+        yield None
+        return
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(BEAT):
+            claim.beat()
+            at_each_beat(claim)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield claim
+    finally:
+        done.set()
+        thread.join()
+        claim.release()
+
+
+def _is_free(owner: Owner | None) -> bool:
+    return owner is not None and (owner.released or owner.is_dead())
+
+
+def _newest(place: Path) -> int:
+    """The latest generation of a claim; 0 where there was none."""
+    try:
+        names = os.listdir(place)
+    except FileNotFoundError:
+        return 0
+    return max((int(name) for name in names if _GENERATION.fullmatch(name)), default=0)
+
+
+def _read(place: Path, generation: int) -> Owner | None:
+    """Who has a generation; None where that cannot be read."""
+    try:
+        return Owner.model_validate_json(read_regular(place / f"{generation:06d}" / OWNER, MAX_STATE))
+    except (OSError, ValidationError):
+        return None
+
+
+def _take_next(place: Path, before: int) -> Claim | None:
+    """Takes the generation after `before`; None where somebody else was first."""
+    owner = Owner(host=socket.gethostname(), machine=this_machine(), pid=os.getpid(), started=started(os.getpid()))
+    own = Path(tempfile.mkdtemp(prefix=".", dir=place))
+    folder = place / f"{before + 1:06d}"
+    try:
+        (own / OWNER).write_bytes(_written(owner))
+        own.chmod(0o755)
+        own.rename(folder)
+    except OSError as error:
+        shutil.rmtree(own, ignore_errors=True)
+        if error.errno in _TAKEN:
+            return None
+        raise
+    for name in os.listdir(place):
+        if name != folder.name and not (_GENERATION.fullmatch(name) and int(name) > before):
+            shutil.rmtree(place / name, ignore_errors=True)
+    return Claim(folder, owner)
+
+
+def _written(owner: Owner) -> bytes:
+    return owner.model_dump_json().encode().ljust(_SIZE)
