@@ -22,6 +22,7 @@ PASSED_ON = {
     "RecordError": "It completes the sentence of the command that reads the file, which says what to do.",
     "DamagedError": "Whoever reads the cache catches it, and makes the array again.",
     "ElsewhereError": "The study catches it, and waits for the other process.",
+    "LostError": "The study catches it, and waits for the process that has the run now.",
     "DivergedError": "It ends no command: the run is recorded as diverged.",
     "InterruptedRunError": "Somebody asked to stop. The command says that the same command goes on.",
     "_CutError": "The download catches it, and goes on where it was cut.",

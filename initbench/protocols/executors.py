@@ -62,7 +62,7 @@ def _one(device: Device, outcome: Any) -> int:
 
 @dataclass(frozen=True)
 class StudyWork:
-    """The runs of a study that are missing, and how each of them is done.
+    """The missing runs of a study, and the function that does one.
 
     Attributes:
         out: the folder of the study. Every machine that works on the study sees it.

@@ -16,7 +16,7 @@ KINDS = ".kinds"
 
 
 def fixed_kind(out: Path, pair: str) -> str:
-    """Returns the kind of device of a pair; "" where no run of it has begun."""
+    """Returns the kind of device of a pair. It is empty before the first run of the pair begins."""
     try:
         return read_regular(out / KINDS / pair, MAX_STATE).decode("utf-8", "replace").strip() if pair else ""
     except OSError:
