@@ -19,20 +19,19 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from initbench.backbones import _efficient_unet as parts
-from initbench.backbones.slices import Outputs, slice_by_slice
+from initbench.backbones.slices import SliceNetwork
 from initbench.protocols import BackboneInfo, Grid, PatchRule, Size, Structure, backbone
 
 LAYERS = parts.Layers(nn.Conv2d, nn.BatchNorm2d, nn.ReLU, None)
 
 
-class OmniaNet(nn.Module):
+class OmniaNet(SliceNetwork):
     """The network of one variant and size, with its structure."""
 
     def __init__(
         self, in_channels: int, num_classes: int, patch: Grid, scaling: parts.Scaling, widths: parts.Widths, *, as_list: bool
     ) -> None:
-        super().__init__()
-        self.as_list = as_list
+        super().__init__(as_list=as_list)
         self.conv = nn.Conv2d(in_channels, widths.stem, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(widths.stem)
         self.act = nn.ReLU(inplace=True)
@@ -48,13 +47,6 @@ class OmniaNet(nn.Module):
             residual_exits=parts.residual_exits(self),
             published=parts.published(scaling, "encoder"),
         )
-
-    def forward(self, image: Tensor) -> Outputs:
-        """Logits ``(N, K, D, H, W)`` of a volume, slice by slice."""
-        logits = slice_by_slice(self.of_slices, image)
-        if self.as_list and isinstance(logits, Tensor):
-            return [logits]
-        return logits
 
     def of_slices(self, image: Tensor) -> Tensor:
         """Logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``: the network as it was released."""

@@ -6,10 +6,11 @@ training loop, the sliding window and the evaluation see a network of volumes wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
+COLOURS = 3
 Outputs = Tensor | list[Tensor]
 
 
@@ -34,3 +35,49 @@ def slice_by_slice(network: Callable[[Tensor], Outputs], volume: Tensor) -> Outp
 def _stacked(output: Tensor, count: int, depth: int) -> Tensor:
     """Slices ``(N * D, K, H, W)`` as volumes ``(N, K, D, H, W)``."""
     return output.reshape(count, depth, *output.shape[1:]).transpose(1, 2)
+
+
+class SliceNetwork(nn.Module):
+    """A network of slices that takes volumes. A subclass says what it makes of slices (`of_slices`)."""
+
+    def __init__(self, *, as_list: bool) -> None:
+        super().__init__()
+        self.as_list = as_list
+
+    def forward(self, volume: Tensor) -> Outputs:
+        """Logits ``(N, K, D, H, W)`` of a volume, slice by slice; with `as_list` a list of them."""
+        logits = slice_by_slice(self.of_slices, volume)
+        if self.as_list and isinstance(logits, Tensor):
+            return [logits]
+        return logits
+
+    def of_slices(self, image: Tensor) -> Tensor:
+        """Logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``: the network as it was released."""
+        raise NotImplementedError
+
+
+def colours_of(channels: int) -> int:
+    """Channels that a network made for colour images is built with: a slice of one channel is repeated to three colours."""
+    return COLOURS if channels == 1 else channels
+
+
+def in_colours(image: Tensor) -> Tensor:
+    """Slices ``(N, C, H, W)`` as a network of `colours_of` C channels reads them."""
+    if image.shape[1] == 1:
+        return image.expand(-1, COLOURS, -1, -1)
+    return image
+
+
+def exits_of(model: nn.Module, layers: tuple[str, ...], unused: Sequence[str] = ()) -> tuple[str, ...]:
+    """The parameters of all layers that end a residual branch.
+
+    Args:
+        model: the network.
+        layers: endings of the names of such layers.
+        unused: parameters that are left out.
+    """
+    found = []
+    for name, _ in model.named_parameters():
+        if name not in unused and name.rpartition(".")[0].endswith(layers):
+            found.append(name)
+    return tuple(found)

@@ -25,7 +25,8 @@ from initbench.training.losses import supervised_loss
 from initbench.training.precision import autocast
 
 Network = tuple[str, str, int, int, Grid]
-# (backbone, variant, input channels, classes, crop), as published; the last five crops are ours, their papers fix none.
+# (backbone, variant, input channels, classes, crop), as published; the crops of `unet-2d` and of what follows it are ours, their
+# papers fix none.
 NETWORKS: list[Network] = [
     ("unetr", "perceptron", 1, 14, (96, 96, 96)),
     ("swin-unetr", "default", 1, 14, (96, 96, 96)),
@@ -37,6 +38,9 @@ NETWORKS: list[Network] = [
     ("nnformer", "acdc", 1, 4, (14, 160, 160)),
     ("nnformer", "tumor", 4, 4, (128, 128, 128)),
     ("unet", "default", 1, 14, (128, 128, 128)),
+    ("transunet", "default", 1, 9, (1, 224, 224)),
+    ("swin-unet", "default", 1, 9, (1, 224, 224)),
+    ("missformer", "default", 1, 9, (1, 224, 224)),
     ("unet-2d", "default", 1, 14, (1, 512, 512)),
     ("omnia-net", "b0", 1, 4, (1, 256, 256)),
     ("omnia-net", "b4", 1, 5, (1, 256, 256)),

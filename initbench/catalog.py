@@ -60,6 +60,9 @@ BACKBONES = {
     "unet": Entry(f"{_B}.unet:unet", "the plain U-Net of nnU-Net, the convolutional control"),
     "unet-2d": Entry(f"{_B}.unet_2d:unet_2d", "the same for slices, nnU-Net's 2D configuration", dimension=2),
     "omnia-net": Entry(f"{_B}.omnia_net:omnia_net", "EfficientNet encoder, for slices (variants: b0, b4, lite0)", dimension=2),
+    "transunet": Entry(f"{_B}.transunet:transunet", "ResNet and ViT as encoder, convolutional decoder, for slices", dimension=2),
+    "swin-unet": Entry(f"{_B}.swin_unet:swin_unet", "shifted-window encoder and decoder, for slices", dimension=2),
+    "missformer": Entry(f"{_B}.missformer:missformer", "hierarchical transformer with a bridge, for slices", dimension=2),
     "dx-net": Entry(f"{_B}.dx_net:dx_net", "Omnia-Net with every layer made for volumes (variants: default, lite0)"),
     "ds-net": Entry(
         f"{_B}.ds_net:ds_net", "3D encoder and decoder around a network of images; one patch of 128 slices at a time"
@@ -73,6 +76,9 @@ DATASETS = {
     "hippocampus": Entry(f"{_D}.msd:hippocampus", "MSD Task04_Hippocampus: anterior and posterior hippocampus on MR"),
     "brats": Entry(f"{_D}.msd:brats", "MSD Task01_BrainTumour: nested tumour regions on four MR channels, split 387/73/24"),
     "synapse": Entry(f"{_D}.synapse:synapse", "13 abdominal organs on CT, 30 cases, TransUNet's split 18/12"),
+    "synapse-8": Entry(
+        f"{_D}.synapse:synapse_8", "the same with 8 of the organs, the others in the background, as TransUNet has it"
+    ),
     "btcv": Entry(f"{_D}.synapse:btcv", "the same 30 cases, MONAI's split 24/6"),
     "acdc": Entry(f"{_D}.acdc:acdc", "heart on cine MR, 100 patients with two frames each, nnFormer's split 70/10/20"),
     "chaos": Entry(f"{_D}.chaos:chaos", "CHAOS: four abdominal organs on T2-SPIR MR, 20 patients, or a converted folder"),

@@ -21,6 +21,8 @@ PrecisionChoice = Literal["auto", "bf16", "float32"]
 CountedOn = Literal["native", "resampled"]
 # What a class scores that the reference lacks; initbench/dice.py says it of each.
 DicePolicy = Literal["reference-mask", "monai", "nnunet", "empty-is-one", "worst"]
+# What it scores in published tables: one of them rewards mistakes, so nothing else is judged by it.
+TablePolicy = Literal[DicePolicy, "transunet"]
 # What a table per class shows.
 Metric = Literal["dice", "hd95", "nsd", "ravd", "assd", "mssd"]
 # Over which blocks a leaderboard pools.

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
-from initbench.choices import DicePolicy
+from initbench.choices import DicePolicy, TablePolicy
+from initbench.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +47,29 @@ POLICIES: Mapping[DicePolicy, Rule] = MappingProxyType(
         "worst": Rule(0.0, 0.0, "always 0", "the lowest score that any rule could give"),
     }
 )
+# It rewards a mistake: an organ that is not there scores 1 where it is predicted, and 0 where it is rightly left out.
+TABLE_POLICIES: Mapping[TablePolicy, Rule] = MappingProxyType(
+    dict(POLICIES) | {"transunet": Rule(1.0, 0.0, "1 if predicted, else 0", "TransUNet, Swin-Unet and MISSFormer")}
+)
+
+
+TABLES_ALONE: Mapping[str, str] = MappingProxyType(
+    {
+        "transunet": "transunet gives 1 to an organ that is predicted where there is none, and 0 where it is rightly left out, "
+        "so nothing is judged by it; initbench reproduce takes it for published tables that were scored so"
+    }
+)
+"""Why a policy is for published tables alone."""
+
+
+def check_policy(policy: str) -> None:
+    """Refuses a policy that is there for published tables alone.
+
+    Raises:
+        UsageError: says why.
+    """
+    if policy in TABLES_ALONE:
+        raise UsageError(f"--dice-policy {policy}: {TABLES_ALONE[policy]}")
 
 
 def policies_in_words() -> str:
@@ -61,7 +85,7 @@ def _ratio(tp: Number, fp: Number, fn: Number) -> Number:
     return 2 * tp / (2 * tp + fp + fn)
 
 
-def dice_of_counts(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, policy: DicePolicy = "reference-mask") -> NDArray[np.float64]:
+def dice_of_counts(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, policy: TablePolicy = "reference-mask") -> NDArray[np.float64]:
     """Dice of many classes and cases at once, as fractions; NaN where the policy gives no score.
 
     Args:
@@ -73,7 +97,7 @@ def dice_of_counts(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, policy: DicePoli
     import numpy as np
 
     both, more, less = (np.asarray(counts, np.float64) for counts in (tp, fp, fn))
-    rule = POLICIES[policy]
+    rule = TABLE_POLICIES[policy]
     scores = np.where(more > 0, rule.predicted, rule.neither)
     held = both + less > 0
     scores[held] = _ratio(both[held], more[held], less[held])

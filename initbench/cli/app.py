@@ -32,6 +32,7 @@ from initbench.cli.statistics import classes, compare, leaderboard, power, varia
 from initbench.cli.status import status
 from initbench.cli.validate import validate_backbone, validate_init, validate_regimen
 from initbench.cli.verify import verify
+from initbench.dice import TABLES_ALONE
 from initbench.errors import InitbenchError
 
 _INTERRUPTED = 130  # the code with which typer ends on Ctrl-C, as shells do
@@ -167,6 +168,9 @@ def _refuse(error: typer.TyperException) -> None:
     text = error.format_message().removesuffix(".").replace("Value error, ", "")
     if not text:  # a command without its arguments: typer printed its help
         return
+    for policy, reason in TABLES_ALONE.items():
+        if f"{policy!r} is not one of" in text:
+            text += f"; {reason}"
     context = getattr(error, "ctx", None)
     if context is not None:
         text += f"; {context.command_path} --help lists what there is"

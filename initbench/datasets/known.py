@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _BUCKET = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
 
@@ -53,7 +53,7 @@ DECATHLON = {
 SHORT_NAMES = {"Task01_BrainTumour": "brats", "Task04_Hippocampus": "hippocampus", "Task06_Lung": "lung"}
 
 # Data sets of the patients of another one: other splits or other images of them.
-PATIENTS_OF = {"btcv": "synapse", "chaos-t1": "chaos"}
+PATIENTS_OF = {"btcv": "synapse", "synapse-8": "synapse", "chaos-t1": "chaos"}
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,7 @@ _CHAOS = "https://zenodo.org/records/3431873 (CHAOS_Train_Sets.zip, 0.9 GB; no r
 REGISTERED = {
     "synapse": _ABDOMEN,
     "btcv": _ABDOMEN,
+    "synapse-8": replace(_ABDOMEN, get="the files of synapse (syn3193805), whose other five organs are background here"),
     "acdc": Registered(
         folders=("ACDC", "Task01_ACDC"),
         cases=200,

@@ -8,8 +8,8 @@ from typing import Any
 
 from initbench.paths import is_file
 
-# Other splits of the same scans: which data set's file has them, and the usual one.
-_SHARED = {"btcv": ("synapse", "monai-24/6")}
+# Other data sets of the same scans: which data set's file has their splits, and the usual one.
+_SHARED = {"btcv": ("synapse", "monai-24/6"), "synapse-8": ("synapse", "transunet-18/12")}
 
 
 def published(dataset: str) -> list[dict[str, Any]]:

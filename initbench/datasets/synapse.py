@@ -1,7 +1,8 @@
-"""Synapse and BTCV: two names of one set, 30 abdominal CTs with 13 organs, of which papers use several splits.
+"""Synapse and BTCV: names of one set, 30 abdominal CTs with 13 organs, of which papers use several splits.
 
-Source: Landman et al., MICCAI Multi-Atlas Labeling Beyond the Cranial Vault (2015), synapse.org syn3193805. Networks are
-trained on all 13 organs; the tables of TransUNet and its successors report 8 of them (``--classes synapse-8``).
+Source: Landman et al., MICCAI Multi-Atlas Labeling Beyond the Cranial Vault (2015), synapse.org syn3193805. Networks of volumes
+are trained on all 13 organs; the tables of TransUNet and its successors report 8 of them (``--classes synapse-8``). TransUNet,
+Swin-Unet and MISSFormer are also trained on these 8 alone, with the others in the background (`synapse-8`).
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from initbench import digest
 from initbench.datasets import msd, nnunet
 from initbench.datasets.files import nifti
 from initbench.datasets.folder import AS_IT_IS, Files, FolderDataset, FolderLayout, check_files, check_order, find, one_a_case
 from initbench.datasets.known import REGISTERED
 from initbench.errors import DataError
+from initbench.protocols import Case
 
 ORGANS = (
     "background",
@@ -33,6 +38,8 @@ ORGANS = (
     "right adrenal gland",
     "left adrenal gland",
 )
+EIGHT = ("spleen", "right kidney", "left kidney", "gallbladder", "liver", "stomach", "aorta", "pancreas")
+"""The organs of TransUNet's tables (Chen et al. 2021, arXiv:2102.04306, table 1)."""
 _FOLDERS = (
     ("averaged-training-images", "averaged-training-labels"),
     *((f"{above}Training/img", f"{above}Training/label") for above in ("", "RawData/", "Abdomen/RawData/")),
@@ -103,15 +110,49 @@ def _check_fits(table: Path, channels: Sequence[str], classes: Sequence[str]) ->
     check_order(table, classes, {name: number for number, name in enumerate(ORGANS)})
 
 
-def _open(name: str, data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
+class OrgansDataset(FolderDataset):
+    """The scans with the labels of some organs; the others are background.
+
+    Args:
+        organs: names among `ORGANS`, in the order of their numbers.
+    """
+
+    def __init__(self, root: Path, name: str, layout: FolderLayout, organs: Sequence[str]) -> None:
+        self._whole = FolderDataset(root, name, layout)
+        super().__init__(root, name, replace(layout, classes=(ORGANS[0], *organs)))
+        self._numbers = np.zeros(len(ORGANS), np.uint8)
+        for number, organ in enumerate(organs, start=1):
+            self._numbers[ORGANS.index(organ)] = number
+
+    def load(self, case_id: str) -> Case:
+        """Reads and checks one case with all of its organs, and renumbers them."""
+        case = self._whole.load(case_id)
+        return replace(case, label=self._numbers[case.label])
+
+    def digest(self, case_id: str) -> str:
+        """Of the files and of the organs: the same files are other labels here."""
+        return digest.of_json([super().digest(case_id), self.classes])
+
+
+def _find(name: str, data_root: Path | None, search: Sequence[Path]) -> tuple[Path, FolderLayout]:
     known = REGISTERED[name]
-    root, layout = find(name, known.folders, (raw, _tabled), known.how, data_root, search)
+    return find(name, known.folders, (raw, _tabled), known.how, data_root, search)
+
+
+def _open(name: str, data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
+    root, layout = _find(name, data_root, search)
     return FolderDataset(root, name, layout)
 
 
 def synapse(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
     """The 30 scans, split 18/12 as TransUNet and its successors do."""
     return _open("synapse", data_root, search)
+
+
+def synapse_8(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
+    """The 30 scans with the eight organs of TransUNet's tables, split 18/12 as there."""
+    root, layout = _find("synapse-8", data_root, search)
+    return OrgansDataset(root, "synapse-8", layout, EIGHT)
 
 
 def btcv(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:

@@ -33,7 +33,7 @@ class Evaluator:
 
     def predict(self, case: PreparedCase) -> NDArray[np.uint8]:
         """Label map of a case on its native grid, in the file's own axis order."""
-        return to_native(self.probabilities(case), case.placement)
+        return to_native(self.probabilities(case), case.placement, self.settings.back)
 
     def probabilities(self, case: PreparedCase) -> Tensor:
         """Class probabilities ``(K, D, H, W)`` of a case on its preprocessed grid."""
@@ -67,7 +67,8 @@ def score_cases(evaluator: Evaluator, prepared: Prepared) -> Iterator[Scored]:
         case = prepared.case(case_id)
         probabilities = evaluator.probabilities(case)
         labels = probabilities.argmax(0).to(torch.uint8).cpu().numpy() if "resampled" in evaluator.settings.grids else None
-        yield scored(prepared, case, to_native(probabilities, case.placement), labels)
+        native = to_native(probabilities, case.placement, evaluator.settings.back)
+        yield scored(prepared, case, native, labels)
 
 
 def score_empty(prepared: Prepared, settings: Inference | None = None) -> Iterator[Scored]:

@@ -131,8 +131,19 @@ def _output(model: nn.Module, crops: Tensor, settings: Inference, precision: Pre
 
 
 @torch.inference_mode()
-def to_native(probabilities: Tensor, placement: Placement) -> NDArray[np.uint8]:
-    """Label map on the case's native grid: probabilities resampled linearly class by class, then the largest."""
+def to_native(
+    probabilities: Tensor, placement: Placement, back: Literal["probabilities", "label-nearest"] = "probabilities"
+) -> NDArray[np.uint8]:
+    """Label map on the case's native grid: probabilities resampled linearly class by class, then the largest.
+
+    Args:
+        probabilities: ``(K, D, H, W)`` on the preprocessed grid.
+        placement: of that grid.
+        back: as the recipe has it; ``label-nearest`` takes the largest first and carries the labels back by the nearest voxel.
+    """
+    if back == "label-nearest":
+        nearest = _nearest(probabilities.argmax(0).to(torch.uint8), placement)
+        return placement.restore(_without_margin(nearest, placement).cpu().numpy())
     best = torch.full(placement.cropped_shape, -1.0, device=probabilities.device)
     labels = torch.zeros(placement.cropped_shape, dtype=torch.uint8, device=probabilities.device)
     for index, probability in enumerate(probabilities):
@@ -155,6 +166,14 @@ def _carried_back(probability: Tensor, placement: Placement) -> Tensor:
     if tuple(probability.shape) == size:
         return probability
     return functional.interpolate(probability[None, None], size=size, mode="trilinear", align_corners=False)[0, 0]
+
+
+def _nearest(labels: Tensor, placement: Placement) -> Tensor:
+    """Labels ``(D, H, W)`` on the native grid, in the crop, each from the nearest voxel."""
+    for axis, count in enumerate(placement.shape):
+        index = np.floor(positions(placement, axis) + 0.5).astype(np.int64).clip(0, count - 1)
+        labels = labels.index_select(axis, torch.from_numpy(index).to(labels.device))
+    return labels
 
 
 def _from_corners(probability: Tensor, placement: Placement) -> Tensor:

@@ -22,7 +22,7 @@ from initbench.limits import check_memory
 from initbench.preprocessing import published_grids as published
 from initbench.preprocessing.published_grids import Bounds
 from initbench.protocols import Case, Grid, Spacing
-from initbench.recipes.settings import Preprocess
+from initbench.recipes.settings import Preprocess, Resampling
 
 REVISION = 1  # raised whenever the same parameters give other voxels
 SAMPLES_PER_CASE = 10_000  # foreground voxels, at least, that a case adds to the numbers of its data set where it has them
@@ -92,7 +92,7 @@ class Parameters:
     percentiles: tuple[float, float]
     crop_above: float | None
     image_order: int
-    resampling: Literal["half-pixel", "monai", "nnunet"] = "half-pixel"
+    resampling: Resampling = "half-pixel"
     crop_nonzero: bool = False
     region: Region = "clipped"
     channels: tuple[Channel, ...] = ()
@@ -255,7 +255,9 @@ def _recipe_rule(settings: Preprocess, modality: str, scans: Sequence[CaseScan],
     scale: tuple[float, float] | None = None
     if settings.intensity == "window":
         low, high = settings.window
-        clip, scale = (low, high), (low, high - low)
+        least, most = settings.window_to
+        width = (high - low) / (most - least)
+        clip, scale = (low, high), (low - least * width, width)
     elif settings.intensity == "percentile":
         values = np.concatenate([np.atleast_2d(item.foreground)[channel] for item in scans]).astype(np.float64)
         if not values.size:
@@ -288,7 +290,8 @@ def preprocess(case: Case, parameters: Parameters) -> Preprocessed:
     """
     axes = geometry.bind_axes(case.affine, parameters.depth_axis)
     x, y, z = case.label.shape
-    make = {"half-pixel": _half_pixel, "monai": _monai, "nnunet": _nnunet}[parameters.resampling]
+    makers = {"half-pixel": _half_pixel, "monai": _monai, "nnunet": _nnunet, "slice-resize": _slice_resize}
+    make = makers[parameters.resampling]
     oriented = _Oriented(
         case.id, axes.apply(case.image), axes.apply(case.label), axes.spacing(case.affine), axes, native_shape=(x, y, z)
     )
@@ -332,6 +335,24 @@ def _half_pixel(case: _Oriented, parameters: Parameters) -> Preprocessed:
     channels = [_channel(np.ascontiguousarray(channel), shape, rule, order) for channel, rule in zip(image, rules, strict=True)]
     label = np.ascontiguousarray(geometry.resample(label, shape, order=0))
     return Preprocessed(np.stack(channels), label, Placement(case.native_shape, case.axes, bounds, shape))
+
+
+def _slice_resize(case: _Oriented, parameters: Parameters) -> Preprocessed:
+    bounds = _bounds(case.image, parameters)
+    image, label = case.cut(bounds)
+    depth, height, width = label.shape
+    rows, columns = parameters.plane or (height, width)
+    shape = (depth, rows, columns)
+    case.check(shape, label.shape, case.spacing)
+    everywhere = np.ones(label.shape, bool)
+    channels = []
+    for channel, rule in zip(image, parameters.of_channels(len(image)), strict=True):
+        scaled = _scaled(channel, rule, everywhere)
+        channels.append(published.slices_by_corners(scaled, (rows, columns), parameters.image_order))
+    label = published.slices_by_corners(label, (rows, columns), 0)
+    steps = (1.0, published.corner_step(height, rows), published.corner_step(width, columns))
+    placement = Placement(case.native_shape, case.axes, bounds, shape, corners=Corners(steps, (0, 0, 0)))
+    return Preprocessed(np.stack(channels), label, placement)
 
 
 def _monai(case: _Oriented, parameters: Parameters) -> Preprocessed:

@@ -4,6 +4,8 @@
   ShahinaKK/LWI-VMS@7f21654:UNETR/BTCV/utils/data_utils.py, as MONAI 1.6.1 computes them.
 - ``nnunet``: `crop_to_nonzero, resample_patient, GenericPreprocessor` of nnU-Net v1
   (MIC-DKFZ/nnUNet@078bf9c:nnunet/preprocessing), which UNETR++ and nnFormer carry along.
+- ``slice-resize``: `scipy.ndimage.zoom` of each slice in Beckschen/TransUNet@02ef0010:datasets/dataset_synapse.py, which
+  Swin-Unet and MISSFormer carry along.
 
 Written from the descriptions of those rules, and checked against the libraries themselves
 (tests/preprocessing/test_published_grids.py).
@@ -24,6 +26,7 @@ from initbench.protocols import Grid, Spacing
 
 Label = TypeVar("Label", bound=np.integer[Any])
 Value = TypeVar("Value", bound=np.generic)
+Pixel = TypeVar("Pixel", np.float32, np.uint8)
 Bounds = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 SAME_SPACING = 1e-3  # mm: MONAI keeps a spacing that is this close to the asked one
 
@@ -72,6 +75,23 @@ def nearest_at_corners(labels: NDArray[np.uint8], grid: CornerGrid) -> NDArray[n
         # The scale is a quotient of rounded numbers: what is a tie up to that rounding is one.
         index.append(np.clip(np.rint(np.round(np.arange(count) * step, 9)).astype(np.int64), 0, size - 1))
     return labels[np.ix_(*index)]
+
+
+def corner_step(native: int, count: int) -> float:
+    """Native pixels from one pixel to the next along an axis of `count` pixels, the first and the last ones on one another."""
+    return (native - 1) / (count - 1) if native > 1 and count > 1 else 1.0
+
+
+def slices_by_corners(volume: NDArray[Pixel], plane: tuple[int, int], order: int) -> NDArray[Pixel]:
+    """Resizes every slice of ``(D, H, W)`` to `plane` (H, W) by a spline, the corner pixels of both grids on one another.
+
+    A spline of order 3 leaves the range of its input, as in the release.
+    """
+    factors = (plane[0] / volume.shape[1], plane[1] / volume.shape[2])
+    out = np.empty((len(volume), *plane), volume.dtype)
+    for target, source in zip(out, volume, strict=True):
+        ndimage.zoom(source, factors, output=target, order=order)  # type: ignore[call-overload]
+    return out
 
 
 def nonzero_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -22,7 +22,7 @@ class Level:
         grid: the level's ``(D, H, W)`` for the patch the network was built for.
         channels: width of Z_i.
         layout: ``NCDHW``, ``NDHWC``, ``NLC`` (tokens in row-major order, the last axis fastest), or ``NCHW`` (slices: all of the
-            first volume of the batch, then all of the next).
+            first volume of the batch, then all of the next; tokens of slices are ``NLC``).
         axes: order of the spatial axes in what the hook sees.
     """
 
@@ -93,6 +93,14 @@ class ImageWeights:
         source: timm's name of the encoder that the network contains whole, in two dimensions or made for volumes; "" where the
             network contains no encoder of timm's, or any ViT of its shape.
         parts: dotted names of the submodules that such an encoder fills to the last number.
+        stacked: (regular expression, replacements) pairs: weights of timm's whose rows are several weights of the network's, one
+            under another and all of one size, as queries, keys and values.
+        constants: buffers inside `parts` that the network computes when it is built (regular expressions).
+        released: (regular expression, replacement) pairs, the first that matches counts: keys of timm's to the keys of the file
+            from which the authors start, where these are others.
+        linear_positions: whether a table of positions of another grid is interpolated linearly, its corners on the corners of the
+            network's, rather than as timm does it.
+        reason: why weights of images have no place in the network; "" where nobody said.
     """
 
     stems: tuple[str, ...] = ()
@@ -101,6 +109,11 @@ class ImageWeights:
     heads: int = 0
     source: str = ""
     parts: tuple[str, ...] = ()
+    stacked: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    constants: tuple[str, ...] = ()
+    released: tuple[tuple[str, str], ...] = ()
+    linear_positions: bool = False
+    reason: str = ""
 
     def places(self, key: str) -> list[str]:
         """The network's keys for one of timm's."""
@@ -109,6 +122,20 @@ class ImageWeights:
             if name is not None and re.search(pattern, key):
                 found.append(re.sub(pattern, name, key))
         return found
+
+    def stack(self, key: str) -> list[str]:
+        """The network's keys for the rows of one of timm's weights, in their order; none where it is one weight there, too."""
+        for pattern, names in self.stacked:
+            if re.search(pattern, key):
+                return [re.sub(pattern, name, key) for name in names]
+        return []
+
+    def released_key(self, key: str) -> str:
+        """The key of timm's in the file that the authors start from."""
+        for pattern, name in self.released:
+            if re.search(pattern, key):
+                return re.sub(pattern, name, key)
+        return key
 
     def leaves_out(self, key: str) -> bool:
         """Whether the network has no place for a key of timm's, on purpose."""

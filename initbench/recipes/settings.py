@@ -25,6 +25,7 @@ UpTo100 = Annotated[float, Field(ge=0.0, le=100.0)]
 Factor = Annotated[float, Field(ge=0.1, le=10.0)]
 Intensity = Annotated[float, Field(ge=-1e9, le=1e9)]
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
+Resampling = Literal["half-pixel", "monai", "nnunet", "slice-resize"]
 N = TypeVar("N", bound=float)
 
 
@@ -96,8 +97,11 @@ class Preprocess(_Section):
             voxel lies on the first voxel of the file, so the field of view is up to one voxel smaller than ours.
         ``nnunet``: nnU-Net v1. Crop, resample by spline `image_order` (labels linearly, class by class), along an axis that is
             coarser than 3 times the finest by repetition alone; then intensities.
+        ``slice-resize``: TransUNet's. Clip and scale, then resize every slice to `plane` by spline `image_order` (labels take the
+            nearest pixel), the corner pixels of both grids on one another. Needs `plane` and ``native`` spacing.
     `plane` (H, W) resizes every slice to that many pixels, whatever its own spacing, as networks of slices are trained;
-    `spacing` is then of D alone. It goes with ``half-pixel``.
+    `spacing` is then of D alone. It goes with ``half-pixel`` and ``slice-resize``.
+    `window_to` are the values that the ends of a ``window`` get.
 
     `intensity` has two more values, nnU-Net's rules for MR, which go with ``nnunet``: ``zscore`` (each case by its own mean and
     SD) and ``nonzero-zscore`` (each case by mean and SD of its nonzero voxels, holes filled; 0 outside).
@@ -110,8 +114,9 @@ class Preprocess(_Section):
     crop: bool | Literal["nonzero"] = True
     image_order: int = Field(ge=0, le=3)
     depth_axis: Literal["auto", "x", "y", "z"] = "auto"
-    resampling: Annotated[Literal["half-pixel", "monai", "nnunet"], LATER] = "half-pixel"
+    resampling: Annotated[Resampling, LATER] = "half-pixel"
     plane: Annotated[tuple[Voxels, Voxels] | None, LATER] = None
+    window_to: Annotated[Rising[Intensity], LATER] = (0.0, 1.0)
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
@@ -121,8 +126,13 @@ class Preprocess(_Section):
             raise ValueError(f"intensity = {self.intensity} goes with resampling = nnunet")
         if self.crop == "nonzero" and self.resampling == "monai":
             raise ValueError("resampling = monai crops to what lies above the window: crop = true or false")
-        if self.plane is not None and self.resampling != "half-pixel":
-            raise ValueError("plane goes with resampling = half-pixel")
+        if self.plane is not None and self.resampling not in ("half-pixel", "slice-resize"):
+            raise ValueError("plane goes with resampling = half-pixel or slice-resize")
+        if self.resampling == "slice-resize" and (self.plane is None or self.spacing != "native"):
+            raise ValueError("resampling = slice-resize needs plane = H,W and spacing = native: it resizes within slices alone")
+        unit = self.window_to == (0.0, 1.0)
+        if not unit and (self.intensity != "window" or self.resampling == "monai"):
+            raise ValueError("window_to goes with intensity = window, but not with resampling = monai, whose crop looks at 0")
         return self
 
 
@@ -184,8 +194,9 @@ class NnUnetAugment(_Section):
 class Augment(_Section):
     """Probabilities and ranges of recipe R1: flips per axis, in-plane quarter turns, intensity scale and shift.
 
-    `family` says what the patches of training get: these (``monai-r1``), or `nnunet` instead. Unlabelled patches of a pretext get
-    these always.
+    `family` says what the patches of training get: these (``monai-r1``), or `nnunet` instead, or in plane alone what TransUNet
+    (``transunet``) and MISSFormer (``missformer``) do, whose numbers are not settings. Unlabelled patches of a pretext get these
+    always.
     """
 
     flip: float = Fraction
@@ -194,7 +205,7 @@ class Augment(_Section):
     scale_range: UpTo100
     shift_probability: float = Fraction
     shift_range: UpTo100
-    family: Annotated[Literal["monai-r1", "nnunet"], LATER] = "monai-r1"
+    family: Annotated[Literal["monai-r1", "nnunet", "transunet", "missformer"], LATER] = "monai-r1"
     nnunet: Annotated[NnUnetAugment, LATER] = NnUnetAugment()
 
 
@@ -214,7 +225,7 @@ class Optimizer(_Section):
 
 class Loss(_Section):
     """Dice + cross-entropy. The defaults are eq. 11 as MONAI computes it. `coarsest`: under deep supervision the coarsest of two
-    outputs or more counts, which nnU-Net leaves out.
+    outputs or more counts, which nnU-Net leaves out. `dice_weight` and `ce_weight` are the factors of the two terms.
     """
 
     squared: bool = True
@@ -224,6 +235,8 @@ class Loss(_Section):
     smooth_dr: float = Field(default=1e-6, ge=0, le=1e9)
     deep_supervision: bool = False
     coarsest: Annotated[bool, LATER] = True
+    dice_weight: Annotated[UpTo100, LATER] = 1.0
+    ce_weight: Annotated[UpTo100, LATER] = 1.0
 
 
 class PretextStage(_Section):
@@ -247,6 +260,9 @@ class Inference(_Section):
     ``logits``, as MONAI does. `mirror`: every window is predicted in its eight mirrorings, which are averaged, as nnU-Net does;
     eight times the work. `grids`: where predictions are counted. The native one always is, and its Dice is the score;
     ``resampled`` is counted beside it, on the preprocessed volume and its labels, as UNETR's released test does.
+
+    `back`: what is carried back to the native grid: ``probabilities``, linearly, or the labels, by the nearest voxel
+    (``label-nearest``), as TransUNet's test does.
     """
 
     overlap: float = Field(ge=0, lt=1)
@@ -254,6 +270,7 @@ class Inference(_Section):
     batch: Count
     average: Annotated[Literal["logits", "probabilities"], LATER] = "probabilities"
     mirror: Annotated[bool, LATER] = False
+    back: Annotated[Literal["probabilities", "label-nearest"], LATER] = "probabilities"
     grids: Annotated[tuple[Literal["native", "resampled"], ...], BeforeValidator(_listed), AfterValidator(_native), LATER] = (
         "native",
     )

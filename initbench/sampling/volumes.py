@@ -20,6 +20,7 @@ from initbench.recipes.settings import Augment
 from initbench.recipes.settings import Patch as PatchSettings
 from initbench.sampling import augment_monai as augment
 from initbench.sampling import augment_nnunet as nnunet_augment
+from initbench.sampling import augment_slices
 
 _BACKGROUND_TRIES = 64  # a background voxel is drawn by rejection; volumes are mostly background
 
@@ -161,6 +162,8 @@ class PatchSampler:
         places = self._places(order)
         if self._augmentation.family == "nnunet":
             return self._as_nnunet(step, places)
+        if self._augmentation.family in ("transunet", "missformer"):
+            return self._in_plane(step, places)
         size, count = self._patch.size, self._patch.batch
         moves = augment.draw(self._rng("augment", step), count, size, self._augmentation)
         images, labels = [], []
@@ -202,6 +205,20 @@ class PatchSampler:
         image = torch.stack([nnunet_augment.mirror(item, drawn.mirror[n]) for n, item in enumerate(images)])
         label = torch.stack([nnunet_augment.mirror(item, drawn.mirror[n]) for n, item in enumerate(labels)])
         return Batch(image, label.long())
+
+    def _in_plane(self, step: int, places: Sequence[tuple[Volume, list[int]]]) -> Batch:
+        size, rng = self._patch.size, self._rng("augment", step)
+        plane = size[1:]
+        images = [cut(volume.image, start, size) for volume, start in places]
+        labels = [cut(volume.label, start, size) for volume, start in places]
+        if self._augmentation.family == "transunet":
+            for n, turn in enumerate(augment_slices.draw_turns(rng, len(places), plane)):
+                images[n], labels[n] = augment_slices.turn(images[n], turn), augment_slices.turn(labels[n], turn)
+        else:
+            generator = torch.Generator(images[0].device).manual_seed(self._seed(step))
+            for n, change in enumerate(augment_slices.draw_changes(rng, len(places), plane)):
+                images[n], labels[n] = augment_slices.change(images[n], labels[n], change, generator)
+        return Batch(torch.stack(images), torch.stack(labels).long())
 
     def _places(self, rng: np.random.Generator) -> list[tuple[Volume, list[int]]]:
         """Volume and first voxel of each patch of a batch."""

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from initbench.choices import DicePolicy
+from initbench.choices import TablePolicy
 from initbench.dice import dice_of_counts
 from initbench.errors import DataError, UsageError
 from initbench.stats.blocks import BLOCK, MARK, POINTS, by_treatment, is_placebo
@@ -80,7 +80,7 @@ class ScoreTable:
     """
 
     block: dict[str, object]
-    policy: DicePolicy
+    policy: TablePolicy
     inits: tuple[str, ...]
     cells: tuple[str, ...]
     seeds: tuple[tuple[int, ...], ...]
@@ -169,7 +169,7 @@ def score_tables(
     runs: pd.DataFrame,
     cases: pd.DataFrame,
     *,
-    policy: DicePolicy = "reference-mask",
+    policy: TablePolicy = "reference-mask",
     seeds: Sequence[int] | None = None,
     shared: bool = False,
     classes_alike: bool = False,
@@ -237,7 +237,7 @@ def with_patients(cases: pd.DataFrame, patients: Mapping[str, Mapping[str, str]]
     return cases.merge(pairs.assign(patient=names), on=["cell", "case"], how="left")
 
 
-def case_scores(cases: pd.DataFrame, policy: DicePolicy = "reference-mask", *, classes_alike: bool = False) -> pd.Series[float]:
+def case_scores(cases: pd.DataFrame, policy: TablePolicy = "reference-mask", *, classes_alike: bool = False) -> pd.Series[float]:
     """Dice points by cell, seed and case, mean over the classes scored; 0 in a diverged run, NaN where no class is scored.
 
     With `classes_alike` the mean over cases is that of the classes' own means, as in papers' tables: a class that half of the
@@ -265,7 +265,7 @@ def _class_weights(cases: pd.DataFrame, points: pd.Series[float]) -> pd.Series[f
     return pd.Series(number.reindex(each).to_numpy(float), points.index) / of_class.where(there)
 
 
-def class_dice(cases: pd.DataFrame, policy: DicePolicy = "reference-mask") -> pd.Series[float]:
+def class_dice(cases: pd.DataFrame, policy: TablePolicy = "reference-mask") -> pd.Series[float]:
     """Dice of every row from its counts, a fraction; NaN where the policy does not score it."""
     return pd.Series(dice_of_counts(cases["tp"], cases["fp"], cases["fn"], policy), cases.index)
 
@@ -299,7 +299,7 @@ def _by_run(scores: pd.Series[float]) -> dict[tuple[str, int], _Scores]:
     return found
 
 
-def class_scores(cases: pd.DataFrame, metric: str, policy: DicePolicy = "reference-mask") -> pd.DataFrame:
+def class_scores(cases: pd.DataFrame, metric: str, policy: TablePolicy = "reference-mask") -> pd.DataFrame:
     """Mean over patients per run and class: columns `cell`, `seed`, `class_name`, `score`.
 
     Cases of one patient are averaged first, where `cases` names patients. Dice and surface Dice in points, 0 in a diverged run;
@@ -356,7 +356,7 @@ _Runs = dict[int, _Run]  # by seed
 def _table(
     block: dict[str, object],
     by_init: dict[str, _Runs],
-    policy: DicePolicy,
+    policy: TablePolicy,
     seeds: Sequence[int] | None,
     patients: Mapping[str, Mapping[str, str]],
 ) -> ScoreTable:
@@ -465,7 +465,7 @@ def _incomplete(init: str, states: Mapping[str, Sequence[int]], cell: str, score
     return Withheld(init, "incomplete", reason, cell, scores)
 
 
-def _stacked(chosen: dict[str, list[_Run]], policy: DicePolicy) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
+def _stacked(chosen: dict[str, list[_Run]], policy: TablePolicy) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
     """Dice points [init, seed, case], the scored cases, and the others."""
     if not chosen:
         return np.zeros((0, 0, 0)), (), ()

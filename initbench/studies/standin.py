@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel
@@ -47,6 +47,7 @@ class Kind:
 _ABDOMEN = Kind((512, 512, 148), (0.758, 0.758, 3.0), 14)
 KINDS = {
     "synapse": _ABDOMEN,
+    "synapse-8": replace(_ABDOMEN, classes=9),
     "btcv": _ABDOMEN,
     "lung": Kind((512, 512, 252), (0.785, 0.785, 1.245), 2),
     "brats": Kind((240, 240, 155), (1.0, 1.0, 1.0), 4, _MR_OF_BRAINS),  # the volumes of every year of BraTS

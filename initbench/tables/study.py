@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from initbench.choices import CountedOn, DicePolicy
+from initbench.dice import check_policy
 from initbench.errors import DataError, UsageError
 from initbench.runs.read import UNCOUNTED, Loaded, Unreadable, read_runs
 from initbench.stats.blocks import BLOCK, MARK
@@ -35,6 +36,10 @@ class Scoring:
     classes: tuple[str, ...] = ()
     shared: bool = False
     grid: CountedOn = "native"
+
+    def __post_init__(self) -> None:
+        """Refuses a policy that is for published tables alone."""
+        check_policy(self.policy)
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ def dice_ce(logits: Tensor, label: Tensor, settings: Loss) -> tuple[Tensor, dict
     Args:
         logits: ``(N, K, D, H, W)``.
         label: ``(N, D, H, W)`` int64.
-        settings: smoothing and which classes count.
+        settings: smoothing, which classes count, and the weights of both terms.
 
     Returns:
-        The sum, and its detached parts ``dice`` and ``ce``.
+        The weighted sum, and its detached parts ``dice`` and ``ce``.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     # One-hot products instead of indexed cross-entropy: its 5-D kernel is not deterministic on CUDA.
@@ -28,7 +28,7 @@ def dice_ce(logits: Tensor, label: Tensor, settings: Loss) -> tuple[Tensor, dict
     log_probability = functional.log_softmax(logits, dim=1)
     ce = -(target * log_probability).sum(1).mean()
     dice = _soft_dice(log_probability.exp(), target, settings)
-    return dice + ce, {"dice": dice.detach(), "ce": ce.detach()}
+    return settings.dice_weight * dice + settings.ce_weight * ce, {"dice": dice.detach(), "ce": ce.detach()}
 
 
 def _soft_dice(probability: Tensor, target: Tensor, settings: Loss) -> Tensor:

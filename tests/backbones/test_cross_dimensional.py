@@ -17,7 +17,7 @@ from initbench.backbones.slices import slice_by_slice
 from initbench.backbones.unet_2d import unet_2d
 from initbench.protocols import Backbone, Grid, PatchError, PatchRule, structure_of
 from tests.backbones.built import noise
-from tests.backbones.filled import check_gradients, fill
+from tests.backbones.filled import check_gradients, check_keys, fill
 from tests.recordings import Json, check_outputs, mean_square, recorded_input
 from tests.shared_data import shared
 
@@ -58,15 +58,7 @@ def test_keys_order_shapes_and_parameters(recorded: Recorded) -> None:
     recording = recorded.read("keys")
     with torch.device("meta"):
         model = recorded.model(recording)
-    parameters = dict(model.named_parameters())
-    ours = []
-    for key, value in model.state_dict().items():
-        kind = "param" if key in parameters else "buffer"
-        ours.append([key, list(value.shape), str(value.dtype).removeprefix("torch."), kind])
-    assert ours == recording["state_dict"]
-    assert sum(p.numel() for p in model.parameters()) == recording["parameters"]
-    children = {name: sum(p.numel() for p in child.parameters()) for name, child in model.named_children()}
-    assert children == recording["children_parameters"]
+    check_keys(model, recording)
 
 
 # A double-precision convolution of volumes takes seconds.

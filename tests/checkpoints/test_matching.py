@@ -52,7 +52,8 @@ def test_what_a_run_saves_comes_back_without_questions(name: str, tmp_path: Path
         fresh = tiny(name, variant=structure_of(variant).variant, seed=9)
         report = load_checkpoint(fresh, read_checkpoint(path), structure_of(fresh), Request())
         assert report.share == 1
-        assert all(torch.equal(v, variant.state_dict()[k]) for k, v in fresh.state_dict().items() if not is_head(fresh, k))
+        saved = variant.state_dict()
+        assert all(torch.equal(v, saved[k]) for k, v in fresh.state_dict().items() if not is_head(fresh, k))
 
 
 def test_the_tied_projection_as_one_key_and_as_two(tmp_path: Path) -> None:

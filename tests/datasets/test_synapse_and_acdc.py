@@ -11,7 +11,7 @@ import pytest
 
 from initbench.datasets.open import open_dataset
 from initbench.datasets.splits import resolve_split
-from initbench.datasets.synapse import ORGANS
+from initbench.datasets.synapse import EIGHT, ORGANS
 from initbench.errors import DataError, MissingDataError, UsageError
 from initbench.protocols import group_of, splits_of
 from initbench.stats.classes import choose
@@ -69,6 +69,21 @@ def test_btcv_is_the_same_set_divided_otherwise(root: Path) -> None:
     assert [split.name for split in splits_of(synapse)][:2] == ["transunet-18/12", "monai-24/6"]
     with pytest.raises(UsageError, match="has no split 'mine'; it has monai-24/6, transunet-18/12"):
         resolve_split(btcv, "mine")
+
+
+def test_eight_organs_of_synapse_have_numbers_of_their_own(root: Path) -> None:
+    layouts.synapse(root / "Synapse", ("img0001", "img0005"), "img", "label")
+    synapse, eight = open_dataset("synapse"), open_dataset("synapse-8")
+    assert eight.classes == ("background", *EIGHT)
+    assert resolve_split(eight, None).name == "transunet-18/12 (2 of 30 cases)"
+    assert eight.digest("img0001") != synapse.digest("img0001")
+    whole, some = synapse.load("img0001").label, eight.load("img0001").label
+    left_out = 0
+    for number, organ in enumerate(ORGANS):
+        expected = eight.classes.index(organ) if organ in eight.classes else 0
+        assert (some[whole == number] == expected).all(), organ
+        left_out += int((whole == number).any() and organ not in eight.classes)
+    assert left_out, "an organ of the others is there"
 
 
 def test_synapse_problems_are_named(root: Path) -> None:

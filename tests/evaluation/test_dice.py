@@ -11,8 +11,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from initbench.choices import DicePolicy
-from initbench.dice import POLICIES, Counts, case_dice, dice_of_counts, policies_in_words, run_dice
+from initbench.choices import DicePolicy, TablePolicy
+from initbench.dice import POLICIES, TABLE_POLICIES, Counts, case_dice, dice_of_counts, policies_in_words, run_dice
 from tests.folders import ROOT
 
 NAN = math.nan
@@ -35,9 +35,10 @@ def test_a_class_and_a_table_get_the_same_bits() -> None:
         ("nnunet", [2 / 3, 0, 0, NAN]),
         ("empty-is-one", [2 / 3, 0, 0, 1]),
         ("worst", [2 / 3, 0, 0, 0]),
+        ("transunet", [2 / 3, 0, 1, 0]),
     ],
 )
-def test_a_policy_says_what_a_class_scores_that_the_reference_lacks(policy: DicePolicy, expected: list[float]) -> None:
+def test_a_policy_says_what_a_class_scores_that_the_reference_lacks(policy: TablePolicy, expected: list[float]) -> None:
     scores = dice_of_counts([5, 0, 0, 0], [0, 3, 3, 0], [5, 5, 0, 0], policy)
     assert scores.tolist() == pytest.approx(expected, nan_ok=True)
     assert dice_of_counts([[5, 0], [0, 0]], [[0, 3], [3, 0]], [[5, 5], [0, 0]], policy).shape == (2, 2)
@@ -45,6 +46,7 @@ def test_a_policy_says_what_a_class_scores_that_the_reference_lacks(policy: Dice
 
 def test_every_policy_has_a_rule_and_a_meaning() -> None:
     assert tuple(POLICIES) == get_args(DicePolicy)
+    assert tuple(TABLE_POLICIES) == get_args(TablePolicy)
     for rule in POLICIES.values():
         assert rule.meaning
 

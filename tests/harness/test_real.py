@@ -28,7 +28,7 @@ INITS = runnable()
 BACKBONES = registry.names("backbone")
 # Every third init, and with that every backbone, in the quick run: tests/backbones/test_pairs.py has all pairs on noise.
 # The rest of the cross, and other variants, are in the full one.
-CROSS_DIMENSIONAL = ("unet-2d", "omnia-net", "dx-net", "ds-net")
+CROSS_DIMENSIONAL = ("unet-2d", "omnia-net", "transunet", "swin-unet", "missformer", "dx-net", "ds-net")
 """Networks of slices, and of both kinds: the full run has two inits of each."""
 OF_VOLUMES = [name for name in BACKBONES if name not in CROSS_DIMENSIONAL]
 PAIRS = [(init, OF_VOLUMES[i % len(OF_VOLUMES)]) for i, init in enumerate(INITS)][::3]

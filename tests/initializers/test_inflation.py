@@ -37,7 +37,7 @@ from tests.networks import PATCHES, tiny
 
 State = dict[str, Tensor]
 TINY_VIT = {"embed_dim": 96, "num_heads": 4, "mlp_ratio": 2}
-OF_SLICES = ("unet-2d", "omnia-net")
+OF_SLICES = ("unet-2d", "omnia-net", "transunet", "swin-unet", "missformer")
 """Networks into which nothing is inflated."""
 UNETR_VARIANTS = ("perceptron", "conv", "perceptron-xyz", "conv-xyz")
 

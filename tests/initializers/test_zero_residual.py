@@ -156,6 +156,7 @@ def test_every_exit_learns(case: str) -> None:
 
 def test_every_backbone_of_the_catalog_declares_exits_or_is_refused() -> None:
     elsewhere = {"omnia-net", "dx-net", "ds-net"}  # in tests/backbones/test_cross_dimensional.py
+    elsewhere |= {"transunet", "swin-unet", "missformer"}  # in tests/backbones/test_slice_baselines.py
     assert {case.partition("(")[0] for case in CASES} | elsewhere == set(registry.names("backbone")) - {"unet", "unet-2d"}
     info = registry.find("backbone", Spec("unet")).target.info
     assert isinstance(info, BackboneInfo)

@@ -278,6 +278,38 @@ def test_way_back_along_a_coarse_axis_takes_the_nearest_slice() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------------
+# TransUNet: slices
+
+
+@pytest.mark.parametrize("window_to", [(0.0, 1.0), (-1.0, 1.0)])
+def test_slices_are_resized_and_labels_come_back_as_transunet_does(window_to: tuple[float, float]) -> None:
+    """Against its lines: clip, scale, `zoom` of each slice with order 3 and 0, and `zoom` of the label map with order 0."""
+    image, label = body((25, 31, 4))
+    case, plane = Case("made", image[None], label, np.eye(4)), (16, 14)
+    chosen = settings(
+        resampling="slice-resize", spacing="native", plane=plane, image_order=3, crop=False, window=WINDOW, window_to=window_to
+    )
+    found = made(case, chosen)
+    unit = (np.clip(image, *WINDOW) - WINDOW[0]) / (WINDOW[1] - WINDOW[0])
+    scaled = (window_to[0] + unit * (window_to[1] - window_to[0])).astype(np.float32)
+    back = to_native(
+        functional.one_hot(torch.from_numpy(found.label).long()).movedim(-1, 0).float(), found.placement, "label-nearest"
+    )
+    for depth in range(4):
+        factors = (plane[0] / 31, plane[1] / 25)
+        expected = ndimage.zoom(scaled[:, :, depth].T, factors, order=3)
+        np.testing.assert_allclose(found.image[0, depth], expected, atol=1e-5)
+        small = ndimage.zoom(label[:, :, depth].T, factors, order=0)
+        assert np.array_equal(found.label[depth], small)
+        large = ndimage.zoom(small, (31 / plane[0], 25 / plane[1]), order=0)
+        assert np.array_equal(back[:, :, depth].T, large)
+    assert len(np.unique(back)) > 2
+    assert not np.array_equal(
+        back, to_native(functional.one_hot(torch.from_numpy(found.label).long()).movedim(-1, 0).float(), found.placement)
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------------
 # Identities
 
 
@@ -287,6 +319,9 @@ def test_way_back_along_a_coarse_axis_takes_the_nearest_slice() -> None:
         ({"intensity": "percentile"}, "resampling = monai goes with intensity = window"),
         ({"intensity": "zscore", "resampling": "half-pixel"}, "intensity = zscore goes with resampling = nnunet"),
         ({"crop": "nonzero"}, "crop = true or false"),
+        ({"window_to": "-1,1"}, "window_to goes with intensity = window, but not with resampling = monai"),
+        ({"resampling": "slice-resize"}, "slice-resize needs plane = H,W and spacing = native"),
+        ({"resampling": "slice-resize", "plane": "8,8"}, "slice-resize needs plane = H,W and spacing = native"),
     ],
 )
 def test_settings_that_do_not_go_together(values: dict[str, Any], says: str) -> None:

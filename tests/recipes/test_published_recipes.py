@@ -16,7 +16,7 @@ from initbench.catalog import BACKBONES
 from initbench.datasets.open import open_dataset
 from initbench.harness.regimens import plain_task
 from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
-from initbench.protocols import Case, Grid
+from initbench.protocols import Case, Grid, structure_of
 from initbench.recipes import files as recipe_files
 from initbench.recipes.load import as_slices, load_recipe
 from initbench.recipes.settings import Recipe
@@ -28,8 +28,8 @@ from tests.msd_factory import affine_of
 
 PUBLISHED = ("synapse", "btcv", "lung", "acdc", "brats")
 NNUNET = ("unetrpp", "nnformer", "unet")
-UNPUBLISHED = ("omnia-net", "dx-net", "ds-net")
-"""Nobody released a recipe for these."""
+UNPUBLISHED = ("omnia-net", "dx-net", "ds-net", "transunet", "swin-unet", "missformer")
+"""Nobody released a recipe for these, or for Synapse alone."""
 CPU = torch.device("cpu")
 
 
@@ -208,21 +208,55 @@ SMALLEST: dict[tuple[str, str], Grid] = {
 def test_two_steps_with_the_settings_of_the_paper(name: str, backbone: str) -> None:
     """Preprocessing, patches, augmentation, loss and optimizer as published; the network narrow and the patch small."""
     patch = SMALLEST.get((name, backbone)) or SMALL[backbone]
-    recipe = paper(name, backbone, f"patch.size={','.join(map(str, patch))}", "patch.batch=2", "patch.per_volume=1")
+    take_two_steps(name, backbone, (f"patch.size={','.join(map(str, patch))}", "patch.batch=2", "patch.per_volume=1"))
+
+
+def take_two_steps(name: str, backbone: str, small: tuple[str, ...]) -> None:
+    recipe = paper(name, backbone, *small)
     cases = [made_case(name, seed) for seed in range(2)]
     parameters = resolve_parameters(recipe.preprocess, "CT" if name == "synapse" else "MR", map(scan, cases))
     prepared = [preprocess(case, parameters) for case in cases]
     volumes = [make_volume(item.image, item.label, CPU) for item in prepared]
     model = built(recipe, backbone, channels=len(cases[0].image), size="tiny")
-    before = [parameter.detach().clone() for parameter in model.parameters()]
+    unused = structure_of(model).unused
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters() if name not in unused}
     task = plain_task(model, PatchSampler(volumes, recipe.patch, recipe.augment, 0), recipe.loss, CPU)
     result = fit(task, FitSettings(2, recipe.optimizer, "float32", CPU, 0, "train"))
     assert result.steps == 2
     assert all(np.isfinite(row["loss"]) for row in result.curve)
-    changed = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
+    changed = [not torch.equal(value, model.get_parameter(name)) for name, value in before.items()]
     assert np.mean(changed) > 0.8
     info = registry.find("backbone", Spec(backbone)).target.info
     assert recipe.variant is None or recipe.variant in info.variants
+
+
+@pytest.mark.parametrize(
+    ("backbone", "lr", "dice", "steps", "family", "ends"),
+    [
+        ("transunet", 1e-2, 0.5, 13_950, "transunet", (0.0, 1.0)),
+        ("swin-unet", 5e-2, 0.6, 13_950, "transunet", (0.0, 1.0)),
+        ("missformer", 5e-2, 0.6, 37_200, "missformer", (-1.0, 1.0)),
+    ],
+)
+def test_networks_of_slices_on_synapse(
+    backbone: str, lr: float, dice: float, steps: int, family: str, ends: tuple[float, float]
+) -> None:
+    """Their published numbers, and two steps with them; the network narrow and the slices small."""
+    recipe = paper("synapse-8", backbone)
+    assert as_slices(recipe) == recipe
+    chosen, patch, loss = recipe.preprocess, recipe.patch, recipe.loss
+    assert (chosen.resampling, chosen.plane, chosen.spacing, chosen.image_order) == ("slice-resize", (224, 224), "native", 3)
+    assert (chosen.window, chosen.window_to, chosen.crop) == ((-125.0, 275.0), ends, False)
+    assert (patch.size, patch.batch, patch.sampling, patch.foreground) == ((1, 224, 224), 24, "slices", 0)
+    assert (recipe.augment.family, recipe.steps.paper) == (family, steps)
+    assert (loss.dice_weight, loss.ce_weight) == (dice, 1 - dice)
+    assert (loss.squared, loss.background, loss.batch_dice, loss.smooth_nr, loss.smooth_dr) == (True, True, True, 1e-5, 1e-5)
+    optimizer = recipe.optimizer
+    assert (optimizer.name, optimizer.lr, optimizer.weight_decay, optimizer.momentum) == ("sgd", lr, 1e-4, 0.9)
+    assert (optimizer.schedule, optimizer.poly_power, optimizer.warmup, optimizer.clip) == ("poly", 0.9, 0, 0)
+    assert (recipe.inference.overlap, recipe.inference.back, recipe.inference.mirror) == (0, "label-nearest", False)
+    assert paper("synapse", backbone).digest() == recipe.digest()
+    take_two_steps("synapse", backbone, ("preprocess.plane=32,32", "patch.size=1,32,32", "patch.batch=3"))
 
 
 FOLDERS = {

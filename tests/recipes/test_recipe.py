@@ -28,7 +28,7 @@ def tiny(*assignments: str, name: str = "phantom-lung", backbone: str = "unetr")
 
 
 def test_recipes_there_are() -> None:
-    published = {"acdc", "brats", "btcv", "camus", "chaos", "chaos-ct", "chaos-t1", "lung", "synapse"}
+    published = {"acdc", "brats", "btcv", "camus", "chaos", "chaos-ct", "chaos-t1", "lung", "synapse", "synapse-8"}
     assert set(NAMES) == published | {"base", "generic-ct", "generic-mr", "hippocampus", "phantom-lung"}
     assert all(recipe_files.default_name(name, "CT") == name for name in published)
     assert recipe_files.default_name("lung", "CT") == "lung"
@@ -294,6 +294,7 @@ def changed(value: Any) -> list[Any]:
         "constant",
         "logits",
         "conv",
+        "label-nearest",
         [1],
         [1, 1],
     ]

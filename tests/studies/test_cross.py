@@ -39,9 +39,10 @@ NEVER = {
     ("zero-residual", "unet"): "unet declares no exits of residual branches",
     ("zero-residual", "unet-2d"): "unet-2d declares no exits of residual branches",
 }
-for network in ("unet-2d", "omnia-net", "dx-net", "ds-net"):
+OF_SLICES = ("unet-2d", "omnia-net", "transunet", "swin-unet", "missformer")
+for network in (*OF_SLICES, "dx-net", "ds-net"):
     NEVER["lwi-as-released", network] = f"LWI released code for unetr and unetrpp, not for {network}"
-for init, network in product(("order", "lwi", "shuffled(order)", "transfer(lwi, part='encoder')"), ("unet-2d", "omnia-net")):
+for init, network in product(("order", "lwi", "shuffled(order)", "transfer(lwi, part='encoder')"), OF_SLICES):
     NEVER[init, network] = f"order prediction shuffles slabs along depth, and {network} sees one slice at a time"
 """The pairs that mean nothing, and what is said of them."""
 ASKED = ("uniform", "xavier-uniform", "kaiming-normal", "trunc-normal", "mae", "tube", "order", "lwi")

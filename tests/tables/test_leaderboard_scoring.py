@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from initbench.tables.leaderboard_pooled import pooled_sheets
 from initbench.tables.power import power_sheets
 from initbench.tables.study import Scoring, Study
 from initbench.tables.variance import variance_sheets
+from tests.commands import said
 from tests.recorded import PLACEBO, reseal, write_block, write_run
 from tests.tables.boards import DEFAULTS, rows
 
@@ -40,6 +42,14 @@ def test_the_policy_changes_the_score_without_running_again(tmp_path: Path) -> N
         found = study.read_study(tmp_path, scoring=Scoring(policy=policy))
         assert rows(found)["default"].dice.value == pytest.approx(mean)
         assert f"policy {policy}" in " ".join(leaderboard_sheets(found)[0].notes)
+
+
+def test_the_policy_of_transunets_tables_judges_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reason = "gives 1 to an organ that is predicted where there is none.*initbench reproduce"
+    with pytest.raises(UsageError, match=reason):
+        Scoring(policy="transunet")  # type: ignore[arg-type]
+    refused = said(capsys, "leaderboard", "--dice-policy", "transunet", "--out", str(tmp_path), code=2)
+    assert re.search(reason, refused)
 
 
 def unlike(tmp_path: Path) -> Study:

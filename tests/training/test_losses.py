@@ -126,3 +126,17 @@ def test_perfect_and_worst_prediction() -> None:
     assert float(loss) == pytest.approx(0, abs=1e-6)
     assert float(dice_ce(sure.roll(1, 1), label, MONAI)[1]["dice"]) == pytest.approx(1, abs=1e-6)
     assert set(parts) == {"dice", "ce"}
+
+
+def test_the_terms_have_weights() -> None:
+    """TransUNet's loss: the Dice of each class over the batch, squares in the denominator, background among them."""
+    logits, label = random_pair()
+    settings = Loss(batch_dice=True, smooth_nr=1e-5, smooth_dr=1e-5, dice_weight=0.6, ce_weight=0.4)
+    loss, _ = dice_ce(logits, label, settings)
+    p = torch.softmax(logits, 1)
+    terms = []
+    for number in range(4):
+        g = (label == number).double()
+        terms.append(1 - (2 * (p[:, number] * g).sum() + 1e-5) / ((p[:, number] ** 2).sum() + (g * g).sum() + 1e-5))
+    expected = 0.4 * functional.cross_entropy(logits, label) + 0.6 * sum(terms) / 4
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-12)

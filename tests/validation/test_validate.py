@@ -258,7 +258,7 @@ def toy(in_channels, num_classes, patch_size, size, variant, deep_supervision):
 '''
 NOT_OF_SLICES = {
     "no depth": ({", depth=1": ""}, "a patch of slices is .*depth=1.*: default"),
-    "layout": ({', "NCHW"': ""}, "the layout of a level of slices is NCHW, and is not of: stem"),
+    "layout": ({', "NCHW"': ""}, "the layout of a level of slices is NCHW or NLC, and is not of: stem"),
     "neighbours": ({"self.out(self.stem(slices).tanh()), x": "self.out(self.stem(slices).tanh()), x + x.mean(2, True)"}, "alone"),
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from initbench.choices import MARGIN, REGIMEN, DicePolicy
+from initbench.choices import MARGIN, REGIMEN, TablePolicy
 from initbench.errors import UsageError
 from initbench.published.tables import Table
 from initbench.published.trials import Mapped, Overrides, dataset_names
@@ -107,7 +107,7 @@ class Scores:
     """
 
     cases: pd.DataFrame
-    policy: DicePolicy
+    policy: TablePolicy
     classes_alike: bool = False
     as_the_paper: str = ""
 

@@ -31,7 +31,8 @@ def check_dimension(subject: Subject) -> str:
     no(deep, "a patch of slices is PatchRule(..., depth=1), and is not in variant")
     model = subject.build().eval()
     levels = structure_of(model).levels
-    no([level.module for level in levels if level.layout != "NCHW"], "the layout of a level of slices is NCHW, and is not of")
+    other = [level.module for level in levels if level.layout not in ("NCHW", "NLC")]
+    no(other, "the layout of a level of slices is NCHW or NLC, and is not of")
     slices = subject.image().transpose(0, 2)  # (1, C, slices, H, W)
     with torch.no_grad():
         together = model(slices)
