@@ -25,7 +25,8 @@ def images(
 ) -> None:
     """Copies the encoder `source` of timm, by default the one that the network contains; the rest keeps its constructed values.
 
-    `path` is a file with its state dict, by the keys of timm, of the network or of the package efficientnet-pytorch; without one,
+    `path` is a file with its state dict, by the keys of timm, of the network, of the file that its authors start from, or of the
+    package efficientnet-pytorch, or Google's archive of a ViT (.npz); without one,
     ``download=True`` lets timm download the weights that it publishes under `source`, which may hold a tag
     (``efficientnet_b0.ra_in1k``). `stem` says what the encoder's first convolution gets where the network gives it other than
     three channels: ``average`` the sum over the colours, divided among the channels; ``released`` what the release does, the sum
@@ -36,6 +37,8 @@ def images(
             cannot be read or downloaded.
     """
     declared, name = ctx.structure.published.images, ctx.structure.name or "the network"
+    if declared.reason:
+        raise UsageError(f"images: {declared.reason}")
     if not declared.source:
         raise UsageError(
             f"images: {name} declares no encoder of images that it contains (Published.images.source): take a backbone that "

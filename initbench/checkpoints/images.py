@@ -6,12 +6,14 @@ Nothing is downloaded unless the user asks for it.
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -159,22 +161,26 @@ def _is_classifier(key: str, outline: Any) -> bool:
 def _from_file(path: Path, source: str, outline: Any, declared: ImageWeights) -> dict[str, Tensor]:
     """The weights of a file, where it has all that the model has; the classifier and its tokens may be gone.
 
-    Its keys may be timm's, the network's that the weights are for, or, for an EfficientNet, a package's (`package_names`).
+    Its keys may be timm's, the network's that the weights are for, or those of the file that its authors start from. An
+    EfficientNet may also have a package's keys (`package_names`). An archive of numpy is read as Google's of a ViT.
 
     Raises:
         UsageError: it lacks some. InitbenchError: it cannot be read.
     """
+    if path.suffix == ".npz":
+        return _from_google(path, source)
     stored = read_checkpoint(path).tensors
     expected = dict(outline.named_parameters())
     tensors = dict(locate(stored, expected).tensors)
     absent = _absent(tensors, expected, outline)
     if not absent:
         return tensors
-    own_names = {}
+    own_names, released_names = {}, {}
     for key in outline.state_dict():
+        released_names[declared.released_key(key)] = key
         for name in declared.places(key):
             own_names[name] = key
-    for names in (package_names(outline), own_names):
+    for names in (package_names(outline), own_names, released_names):
         renamed = {}
         for key, value in locate(stored, names).tensors.items():
             if key in names:
@@ -186,6 +192,30 @@ def _from_file(path: Path, source: str, outline: Any, declared: ImageWeights) ->
         f"{path} holds no weights of {source}: {absent[0]}{more} are not in it; it has {', '.join(list(tensors)[:4])}, ... "
         "Say which timm model it is of with source=NAME"
     )
+
+
+def _from_google(path: Path, source: str) -> dict[str, Tensor]:
+    """The weights of a ViT in an archive as Google publishes them, under timm's names; timm reads it.
+
+    Raises:
+        UsageError: it is no such archive, or of another model.
+    """
+    try:
+        # The header of an array may ask for a pickle, which would run code: numpy refuses it here, before timm opens the file.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            for name in archive.files:
+                archive[name]
+        with torch.random.fork_rng(devices=[]):
+            model = import_timm().create_model(source, pretrained=False)
+        model.load_pretrained(str(path))
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path} cannot be read as an archive of arrays of numpy ({error}); fetch it again") from None
+    except (AttributeError, KeyError, RuntimeError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(
+            f"{path} is not Google's archive of {source} ({first}); say which timm model it is of with source=NAME"
+        ) from None
+    return {key: value.detach() for key, value in model.state_dict().items()}
 
 
 def _absent(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], outline: Any) -> list[str]:

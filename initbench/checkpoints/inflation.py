@@ -89,11 +89,12 @@ def in_plane(kernel: Tensor, size: tuple[int, int]) -> Tensor:
     return resized
 
 
-def positions(table: Tensor, prefix: int, grid: Grid) -> Tensor | None:
+def positions(table: Tensor, prefix: int, grid: Grid, *, linear: bool = False) -> Tensor | None:
     """Positions ``(1, prefix + n·n, dim)`` of an image as ``(1, D, H, W, dim)`` of a volume.
 
     The `prefix` rows of class tokens are dropped where the table has them. In plane the rest is interpolated as timm does
-    (timm==1.0.22:timm.layers.resample_abs_pos_embed: bicubic, antialiased); every depth gets the same.
+    (timm==1.0.22:timm.layers.resample_abs_pos_embed: bicubic, antialiased), or `linear`, its corners on the corners of the grid;
+    every depth gets the same.
 
     Returns:
         None where what remains is no square, so that its arrangement is not known.
@@ -105,7 +106,9 @@ def positions(table: Tensor, prefix: int, grid: Grid) -> Tensor | None:
         return None
     depth, height, width = grid
     plane = table[:, -n * n :].float().reshape(1, n, n, -1).movedim(-1, 1)
-    if (height, width) != (n, n):
+    if (height, width) != (n, n) and linear:
+        plane = functional.interpolate(plane, (height, width), mode="bilinear", align_corners=True)
+    elif (height, width) != (n, n):
         plane = functional.interpolate(plane, (height, width), mode="bicubic", antialias=True, align_corners=False)
     return plane.movedim(1, -1)[:, None].repeat(1, depth, 1, 1, 1)
 

@@ -155,7 +155,8 @@ def take_positions(found: Taken, encoder: ImageEncoder, own: Mapping[str, Tensor
         own_grid = structure.published.grid_of(name)
         if table is None or name not in own or own_grid is None:
             continue
-        volume = positions(table, encoder.prefix, turned_grid(own_grid, structure))
+        linear = structure.published.images.linear_positions
+        volume = positions(table, encoder.prefix, turned_grid(own_grid, structure), linear=linear)
         if volume is None:
             found.skipped["pos_embed"] = f"its {tuple(table.shape)} positions are no square"
         else:

@@ -5,6 +5,7 @@ The network declares which encoder it contains and where its weights go (`Publis
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -129,7 +130,16 @@ class _WholeTransfer:
             for name in self.places(key):
                 value = self._fitted(key, tensor, self.own[name])
                 self.found.put(name, value, key, reshaped=value.ndim != tensor.ndim)
+            for name, rows in self._unstacked(key, tensor):
+                self.found.put(name, self._fitted(key, rows, self.own[name]), key, reshaped=True)
         take_positions(self.found, self.encoder, self.own, self.structure)
+
+    def _unstacked(self, key: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
+        """The network's keys for the rows of a weight, with these rows; none where it is one weight there, too."""
+        names = self.declared.stack(key)
+        if not names:
+            return []
+        return list(zip(names, torch.chunk(tensor, len(names)), strict=True))
 
     def fill_stem(self) -> None:
         """The first kernel.
@@ -192,7 +202,7 @@ class _WholeTransfer:
                 f"{self.declared.heads}: the same weights mean something else in each. Take weights of {self.declared.source}"
             )
         filled = {*self.found.values, *self.places(self.stem)}
-        inside = [name for name in self.own if is_part(name, self.declared.parts) and not name.endswith(_COUNTER)]
+        inside = [name for name in self.own if is_part(name, self.declared.parts) and not self._stays(name)]
         lacking = [name for name in inside if name not in filled]
         used = {*self.found.used, *self.found.skipped}
         brought = [key for key in self.encoder.tensors if not self.declared.leaves_out(key) and not key.endswith(_COUNTER)]
@@ -206,6 +216,10 @@ class _WholeTransfer:
         raise UsageError(
             f"{self.filling.init}: {self.network} contains {self.declared.source}, and {wrong}: take weights of that"
         )
+
+    def _stays(self, name: str) -> bool:
+        """Whether the network's buffer is no weight: it counts steps, or was computed when the network was built."""
+        return name.endswith(_COUNTER) or any(re.search(pattern, name) for pattern in self.declared.constants)
 
     def report(self, model: nn.Module) -> Report:
         """What of the encoder went where."""
