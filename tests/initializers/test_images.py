@@ -54,19 +54,25 @@ def b0() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def files(lite0: nn.Module, b0: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The weights under timm's keys, the package's and the network's, and what is no state dict."""
+    """The weights under timm's keys, the package's and the network's, a part of them, and what is no state dict."""
     folder = tmp_path_factory.mktemp("weights")
     state = lite0.state_dict()
     packaged = {theirs: state[ours] for theirs, ours in package_names(lite0).items()}
     own = parts.published(parts.LITE0, "").images
-    released = {own.places(key)[0].removeprefix("."): value for key, value in state.items() if own.places(key)}
+    released, unnormed = {}, {}
+    for key, value in state.items():
+        if own.places(key) and not key.endswith("num_batches_tracked"):  # older files lack these counters
+            released[own.places(key)[0].removeprefix(".")] = value
+        if not key.endswith("running_mean"):
+            unnormed[key] = value
     assert len(packaged) == len(state) == 296
     assert "_blocks.15._project_conv.weight" in packaged
     assert "enc6.0.conv_pwl.weight" in released
-    found = {name: folder / f"{name}.pth" for name in ("package", "release", "b0", "module")}
+    found = {name: folder / f"{name}.pth" for name in ("package", "release", "b0", "module", "unnormed")}
     found["timm"] = folder / "timm.safetensors"
     torch.save(packaged, found["package"])
     torch.save(released, found["release"])
+    torch.save(unnormed, found["unnormed"])
     torch.save(b0.state_dict(), found["b0"])
     torch.save(nn.Conv2d(1, 1, 1), found["module"])
     save_file({key: value.contiguous() for key, value in state.items()}, found["timm"])
@@ -315,6 +321,7 @@ def test_a_permission_to_download_is_in_no_id(init: str) -> None:
             r"holds no weights of efficientnet_b4: .* Say which timm model it is of",
         ),
         ("images(path={b0})", ("omnia-net", "b0"), r"has shape \(32,.* and omnia-net has \(8,.* take --size paper, or a variant"),
+        ("images(path={unnormed})", ("omnia-net", "lite0"), r"has no values for encoder\.bnorm1\.running_mean, and 48 more"),
         ("images(path={module})", ("omnia-net", "lite0"), "Conv2d"),
         ("images(path={b0})", ("dx-net", "default"), "the encoder of dx-net is of volumes: take inflate-2d"),
         ("images(path={b0})", ("unet-2d", None), "unet-2d declares no encoder of images that it contains"),
