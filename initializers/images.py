@@ -38,7 +38,7 @@ def images(
     """
     declared, name = ctx.structure.published.images, ctx.structure.name or "the network"
     if declared.reason:
-        raise UsageError(f"images: {declared.reason}")
+        raise UsageError(f"images: {declared.reason}; take default, or a backbone that contains an encoder of images")
     if not declared.source:
         raise UsageError(
             f"images: {name} declares no encoder of images that it contains (Published.images.source): take a backbone that "

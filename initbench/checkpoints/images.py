@@ -209,7 +209,7 @@ def _from_google(path: Path, source: str) -> dict[str, Tensor]:
             model = import_timm().create_model(source, pretrained=False)
         model.load_pretrained(str(path))
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} cannot be read as an archive of arrays of numpy ({error}); fetch it again") from None
+        raise UsageError(f"{path} cannot be read as an archive of arrays of numpy ({error}); download it again") from None
     except (AttributeError, KeyError, RuntimeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from initbench.choices import REGIMEN, Protocol
+from initbench.choices import REGIMEN, Protocol, TablePolicy
 from initbench.errors import UsageError, did_you_mean
 
 Points = Annotated[float, Field(ge=0.0, le=100.0)]
@@ -36,7 +37,13 @@ class Row(_Model):
         length: times the steps of the recipe.
         train_cases: number of training cases; None for all of the split.
         split: name of a published split; the usual one where empty.
-        needs: an assignment without which the row cannot run, as ``init.path``.
+        needs: an assignment without which the row cannot run, as ``init.path``. Where rows of several networks need one, each has
+            its own, as ``init.path.transunet``.
+        starts_from: the weights from outside that the paper's network starts from; empty where it starts from random ones, or
+            where nobody says.
+        hd95: in voxels, where a text states it.
+        hd95_source: where it does not stand in the paper itself.
+        policy: what a class scores that the reference lacks, where that is not the table's.
         only: backbones on which the row means something; empty for all.
         unmapped: why there is no counterpart here.
         settings: of the paper, where the table is of settings.
@@ -60,6 +67,10 @@ class Row(_Model):
     train_cases: int | None = Field(default=None, ge=1)
     split: str = ""
     needs: str = ""
+    starts_from: str = ""
+    hd95: float | None = Field(default=None, gt=0)
+    hd95_source: str = ""
+    policy: TablePolicy | None = None
     only: tuple[str, ...] = ()
     unmapped: str = ""
     settings: dict[str, int | tuple[float, ...]] = {}
@@ -118,6 +129,11 @@ class Table(_Model):
 
     def __getitem__(self, label: str) -> Row:
         return next(row for row in self.row if row.label == label)
+
+    def policy_of(self, labels: Iterable[str]) -> TablePolicy:
+        """What a class scores that the reference lacks, in rows that are scored together: their own rule where they have one."""
+        own = {row.policy for row in self.row if row.label in set(labels)}
+        return own.pop() or self.policy if len(own) == 1 else self.policy
 
     def published(self, claim: Claim) -> float | None:
         """The published difference of a claim in Dice points."""

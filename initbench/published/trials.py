@@ -96,7 +96,7 @@ def trials(table: Table, overrides: Overrides) -> Mapped:
     Raises:
         UsageError: an assignment to inits that no row needs: a row states its init.
     """
-    needed = {row.needs for row in table.row if row.needs}
+    needed = {key for row in table.row for key in _keys_of_need(row, overrides)}
     given = dict(_pair(text) for text in overrides.assignments if text.startswith("init."))
     strange = sorted(set(given) - needed)
     if strange:
@@ -108,7 +108,7 @@ def trials(table: Table, overrides: Overrides) -> Mapped:
             reasons[row.label] = row.unmapped
             continue
         backbone = parse(overrides.backbone or row.backbone)
-        reason = _reason(row, backbone, given)
+        reason = _reason(row, backbone, overrides, given)
         if reason:
             reasons[row.label] = reason
         else:
@@ -157,16 +157,30 @@ def _pair(text: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def _reason(row: Row, backbone: Spec, given: Mapping[str, str]) -> str:
+def _keys_of_need(row: Row, overrides: Overrides) -> list[str]:
+    """The assignments that give a row what it needs, the one for its network alone first; none where it needs nothing."""
+    if not row.needs:
+        return []
+    return [f"{row.needs}.{parse(overrides.backbone or row.backbone).name}", row.needs]
+
+
+def _reason(row: Row, backbone: Spec, overrides: Overrides, given: Mapping[str, str]) -> str:
+    """Why a row cannot run, "" where it can."""
     if row.only and backbone.name not in row.only:
         return f"means something on {' and '.join(row.only)} alone"
-    return f"needs --set {row.needs}=VALUE" if row.needs and row.needs not in given else ""
+    keys = _keys_of_need(row, overrides)
+    if not keys or given.keys() & keys:
+        return ""
+    own, common = keys
+    return f"needs --set {own if row.starts_from else common}=VALUE"
 
 
 def _trial(row: Row, backbone: Spec, overrides: Overrides, given: Mapping[str, str]) -> Trial:
     init = parse(row.init)
-    if row.needs:
-        init = init.with_param(row.needs.partition(".")[2], value(given[row.needs]))
+    for key in _keys_of_need(row, overrides):
+        if key in given:
+            init = init.with_param(row.needs.partition(".")[2], value(given[key]))
+            break
     own = tuple(text for text in overrides.assignments if not text.startswith("init."))
     split, train_cases = _training_cases(row, overrides)
     return Trial(

@@ -259,6 +259,27 @@ def test_networks_of_slices_on_synapse(
     take_two_steps("synapse", backbone, ("preprocess.plane=32,32", "patch.size=1,32,32", "patch.batch=3"))
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("backbone", ["transunet", "swin-unet", "missformer"])
+def test_networks_of_slices_at_paper_size(backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps on made-up volumes of Synapse, evaluated on the native grid."""
+    monkeypatch.setenv("INITBENCH_CACHE", str(tmp_path / "cache"))
+    layouts.synapse(tmp_path / "Synapse", ("img0001", "img0005", "img0006"), "img", "label")
+    outcome = initbench.run(
+        "default", backbone, "synapse-8", data_root=tmp_path, out=tmp_path / "runs", size="paper", budget="paper", device="cpu",
+        assignments=("patch.batch=2", "inference.batch=2", "steps.paper=2"), save_predictions=True,
+    )[0]  # fmt: skip
+    assert outcome.state == "ok", outcome.message
+    assert outcome.folder is not None
+    predicted = sorted((outcome.folder / "predictions").iterdir())
+    assert predicted
+    for path in predicted:
+        native = open_dataset("synapse-8", tmp_path).load(path.name.partition(".")[0]).label
+        found = np.asarray(nibabel.load(path).dataobj)
+        assert found.shape == native.shape
+        assert found.max() <= 8
+
+
 FOLDERS = {
     "camus": ("camus", "omnia-net", ("preprocess.plane=32,32", "patch.size=1,32,32")),
     "chaos": ("CHAOS", "omnia-net", ("preprocess.plane=32,32", "patch.size=1,32,32")),

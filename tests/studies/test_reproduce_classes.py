@@ -13,7 +13,7 @@ from initbench.published.trials import Overrides
 from initbench.runs import store
 from initbench.runs.read import read_runs
 from tests.commands import said
-from tests.recorded import write_run
+from tests.recorded import reseal, write_run
 from tests.studies.reproduced import resolved, rows_of, write_cases
 
 
@@ -106,6 +106,37 @@ def test_every_class_counts_the_same_as_in_the_papers_tables(tmp_path: Path, cap
     native = json.loads(said(capsys, "leaderboard", "--classes", "synapse-8", "--out", str(tmp_path), "--json"))
     assert abs(next(row["dice"] for row in native if row["init"] == "default") - own) > 0.5
     assert "Scored as the paper does: every class counts the same." in said(capsys, *arguments, "--format", "md")
+
+
+def test_slice_networks_are_scored_as_their_releases_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A gallbladder that is predicted where there is none scores 1, one that is neither scores 0."""
+    classes = tables.get("lwi:table-2").classes
+    own = resolved(Overrides("synapse-8"), backbone="missformer")
+    for seed in range(2):
+        folder = write_run(
+            tmp_path, "default", 0.8, seed=seed, dataset="synapse-8", split="transunet-18/12", backbone="missformer",
+            variant="default", **own,
+        )  # fmt: skip
+        rows = []
+        for case in range(4):
+            for number, name in enumerate(classes, 1):
+                rows.append({"case": f"c{case}", "class": number, "class_name": name, "tp": 800 + seed})
+        write_cases(folder, pd.DataFrame(rows))
+        counts = pd.read_csv(folder / store.CASES)
+        for case, predicted in (("c0", 7), ("c1", 0)):
+            absent = (counts["case"] == case) & (counts["class_name"] == "gallbladder")
+            counts.loc[absent, ["tp", "fp", "fn"]] = 0, predicted, 0
+        counts.to_csv(folder / store.CASES, index=False)
+        reseal(folder)
+    arguments = ["reproduce", "lwi:table-2", "--report-only", "--out", str(tmp_path)]
+    found = rows_of(said(capsys, *arguments, "--format", "json"))["MISSFormer"]
+    gallbladder = (100 + 0 + 80.05 + 80.05) / 4
+    assert found["dice"] == pytest.approx((7 * 80.05 + gallbladder) / 8, abs=0.01)
+    assert found["published_hd95"] == 18.2
+    text = " ".join(said(capsys, *arguments, "--format", "md").split())
+    assert "Scored as the paper does: absent classes score 1 if predicted, else 0." in text
+    assert "Published from weights from outside: TransUNet (ImageNet-21k, R50+ViT-B/16), Swin-UNet (ImageNet-1k, Swin-T" in text
+    assert "Published HD95 in voxels: U-Net 39.70 (secondary" in text
 
 
 def test_classes_are_of_the_runs_of_the_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

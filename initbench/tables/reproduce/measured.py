@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from initbench.choices import MARGIN, REGIMEN, TablePolicy
+from initbench.dice import TABLE_POLICIES
 from initbench.errors import UsageError
 from initbench.published.tables import Table
 from initbench.published.trials import Mapped, Overrides, dataset_names
@@ -161,7 +162,8 @@ def _answer(asked: Asked, runs: pd.DataFrame, loaded: Loaded, found: Found) -> A
     scores: dict[str, Scores] = {}
     for dataset, labels in by_dataset.items():
         its_own = any(dataset in dataset_names(row.dataset) for row in asked.table.row if row.dataset)
-        scores[dataset] = _scores(asked.table, its_own, loaded.cases, {label: own[label] for label in labels})
+        rows = {label: own[label] for label in labels}
+        scores[dataset] = _scores(asked.table, its_own, loaded.cases, rows)
         relabelled = pd.concat([_one_block(own[label], label) for label in labels], ignore_index=True)
         how = scores[dataset]
         (table,) = score_tables(
@@ -189,10 +191,13 @@ def _scores(table: Table, its_own: bool, cases: pd.DataFrame, rows: Mapping[str,
     except UsageError:  # other data of the same name
         return Scores(native, "reference-mask")
     said = ["counted on the resampled grid"] if resampled is not None else []
-    # Where an absent class scores 0, all cases are scored for all classes, and either mean is the same.
-    said += ["absent classes score 0"] if table.policy == "worst" else []
-    said += ["every class counts the same"] if table.policy != "worst" and counted["class_name"].nunique() > 1 else []
-    return Scores(counted, table.policy, classes_alike=True, as_the_paper=" and ".join(said))
+    policy = table.policy_of(rows)
+    if policy != "reference-mask":
+        # All cases are then scored for all classes, and the mean of the classes' means is that of the cases' means.
+        said.append(f"absent classes score {TABLE_POLICIES[policy].meaning.removeprefix('always ')}")
+    elif counted["class_name"].nunique() > 1:
+        said.append("every class counts the same")
+    return Scores(counted, policy, classes_alike=True, as_the_paper=" and ".join(said))
 
 
 def _resampled(native: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame | None:

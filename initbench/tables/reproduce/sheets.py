@@ -11,7 +11,7 @@ import pandas as pd
 
 from initbench.errors import UsageError
 from initbench.published import trials
-from initbench.published.tables import Row
+from initbench.published.tables import Row, Table
 from initbench.published.trials import Trial
 from initbench.stats.classes import choose
 from initbench.stats.design import Array
@@ -58,6 +58,7 @@ class _Printed:
     value: float = _NAN
     runs: float = _NAN
     x: float = _NAN
+    hd95: float = _NAN
     source: str = ""
     deviations: str = ""
 
@@ -205,8 +206,8 @@ def _of_the_sd(seeds: int) -> str:
 def _printed(row: Row | None) -> _Printed:
     if row is None:
         return _Printed()
-    value, runs, x = (_NAN if number is None else number for number in (row.value, row.runs, row.x))
-    return _Printed(value, runs, x, row.source, " ".join(row.deviations))
+    value, runs, x, hd95 = (_NAN if number is None else number for number in (row.value, row.runs, row.x, row.hd95))
+    return _Printed(value, runs, x, hd95, row.source, " ".join(row.deviations))
 
 
 def _values(asked: Asked, label: str, row: Row | None, item: MeasuredRow | None) -> dict[str, object]:
@@ -226,6 +227,7 @@ def _values(asked: Asked, label: str, row: Row | None, item: MeasuredRow | None)
         "x": found.x,
         "published": printed.value,
         "published_runs": printed.runs,
+        "published_hd95": printed.hd95,
         "dice": found.mean.value,
         "dice_low": found.mean.low,
         "dice_high": found.mean.high,
@@ -252,8 +254,25 @@ def sources(asked: Asked) -> list[str]:
     lines = [f"Published: {table.paper}; {table.source}; code {table.release}."]
     runs = sorted({row.runs for row in table.row if row.runs})
     lines += [f"Runs behind a published value: {', '.join(map(str, runs))} where it is known, else not stated."] if runs else []
+    lines += _started_and_apart(table)
     lines += [f"Deviation: {text}" for text in table.deviations]
     return [*lines, *(f"Deviation, {row.label}: {text}" for row in table.row for text in row.deviations)]
+
+
+def _started_and_apart(table: Table) -> list[str]:
+    """Which published rows start from weights from outside, and the distances that are published."""
+    lines = []
+    started = [f"{row.label} ({row.starts_from})" for row in table.row if row.starts_from]
+    if started:
+        lines.append(f"Published from weights from outside: {', '.join(started)}; no other row says so.")
+    distances = []
+    for row in table.row:
+        if row.hd95 is not None:
+            of = f" ({row.hd95_source})" if row.hd95_source else ""
+            distances.append(f"{row.label} {row.hd95:.2f}{of}")
+    if distances:
+        lines.append(f"Published HD95 in voxels: {'; '.join(distances)}. Here distances are in mm: run with --distances.")
+    return lines
 
 
 # --- its classes ------------------------------------------------------------------------------------------------------
