@@ -71,8 +71,8 @@ RECORDED = [
     Recorded("swinunet_tiny", 3, _swin_unet(window=4)),
     Recorded("swinunet_tiny_w7", 1, _swin_unet(window=6)),
     Recorded("swinunet_tiny224_c9", 1, _paper(swin.swin_unet), slow=True),
-    Recorded("missformer_small", 3, _paper(miss.missformer), slow=True),
-    Recorded("missformer_small96", 1, _paper(miss.missformer), slow=True),
+    Recorded("missformer_small", 3, _paper(miss.missformer)),
+    Recorded("missformer_small96", 1, _paper(miss.missformer)),
     Recorded("missformer_c9", 1, _paper(miss.missformer), slow=True),
 ]
 
