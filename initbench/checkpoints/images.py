@@ -161,8 +161,8 @@ def _is_classifier(key: str, outline: Any) -> bool:
 def _from_file(path: Path, source: str, outline: Any, declared: ImageWeights) -> dict[str, Tensor]:
     """The weights of a file, where it has all that the model has; the classifier and its tokens may be gone.
 
-    Its keys may be timm's, the network's that the weights are for, or those of the file that its authors start from. An
-    EfficientNet may also have a package's keys (`package_names`). An archive of numpy is read as Google's of a ViT.
+    It may have the keys of timm, of the network, or of the file from which the network's authors start. An EfficientNet may also
+    have a package's keys (`package_names`). An archive of numpy is read as Google's of a ViT.
 
     Raises:
         UsageError: it lacks some. InitbenchError: it cannot be read.

@@ -193,7 +193,7 @@ def _scores(table: Table, its_own: bool, cases: pd.DataFrame, rows: Mapping[str,
     said = ["counted on the resampled grid"] if resampled is not None else []
     policy = table.policy_of(rows)
     if policy != "reference-mask":
-        # All cases are then scored for all classes, and the mean of the classes' means is that of the cases' means.
+        # Every case then has a score for every class, so it does not matter over which of the two the mean is taken first.
         said.append(f"absent classes score {TABLE_POLICIES[policy].meaning.removeprefix('always ')}")
     elif counted["class_name"].nunique() > 1:
         said.append("every class counts the same")
