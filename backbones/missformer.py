@@ -40,7 +40,7 @@ BRIDGE_LAYERS = 4
 EXPANSION = 4
 RANDOM = "missformer starts from random weights: its release loads none, and no published encoder of images has its layers"
 Plane = tuple[int, int]
-WIDTHS: dict[Size, int] = {"paper": 64, "tiny": 8}
+WIDTHS: dict[Size, int] = {"paper": 64, "tiny": 16}
 """Of the first stage."""
 
 
