@@ -36,8 +36,7 @@ class QueuedRun:
 
     Attributes:
         request: what `StudyWork.perform` takes; it travels to other processes.
-        folder: where the result goes; None where that is not known yet. `initbench.runs.status.numbers` gives its number in the
-            study, which ``initbench work STUDY --run`` takes.
+        folder: where the result goes; None where that is not known yet.
         pair: what the runs have in common that are compared with each other: block and seed, as a digest.
         code: the components that are not this package's own. A worker process does runs of the same code alone.
     """
@@ -68,7 +67,7 @@ class StudyWork:
         out: the folder of the study. Every machine that works on the study sees it.
         runs: in the order in which they are to begin.
         perform: does a request on the device of a name and returns its outcome. It returns failures and does not raise them. It
-            travels to other processes. Where it is not called, ``initbench work`` does the same.
+            travels to other processes.
         lost: the outcome of a request whose process died, from the request and a message.
         devices: finds the devices of this machine that were asked for; whoever does the runs elsewhere need not ask.
         fix_kind: says on which kind of device the runs of a pair are, from the pair and the kind that would take the first of
