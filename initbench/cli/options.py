@@ -660,9 +660,7 @@ class Engine:
         Raises:
             UsageError: there is no such executor, the devices are no numbers, or two options exclude each other.
         """
-        from initbench.harness.request import read_component
-
-        read_component("executor", self.executor)
+        _ = self._read_executor  # refuses an unknown one
         self._numbers()
         if self.mix and self.same_kind:
             raise UsageError("--mix and --same-kind exclude each other")
@@ -676,7 +674,6 @@ class Engine:
         Raises:
             UsageError: as `check`.
         """
-        from initbench.harness.request import read_component
         from initbench.studies.sweep import Resources
 
         self.check()
@@ -685,7 +682,14 @@ class Engine:
             rule = "mix"
         elif self.same_kind:
             rule = "same"
-        return Resources(read_component("executor", self.executor), jobs, self._numbers(), rule)
+        return Resources(self._read_executor, jobs, self._numbers(), rule)
+
+    @cached_property
+    def _read_executor(self) -> Spec:
+        """The executor, read once."""
+        from initbench.harness.request import read_component
+
+        return read_component("executor", self.executor)
 
     def _numbers(self) -> tuple[int, ...]:
         items = comma_list(self.devices)

@@ -142,7 +142,7 @@ def test_a_diff_names_backbones_under_which_it_is_another(
     monkeypatch.setenv("COLUMNS", "200")
     changed = ["recipe", "diff", f"{mine}(size=tiny)", "--set", "optimizer.lr=0.25"]
     note = said(capsys, *changed).splitlines()[-1]
-    assert note.startswith("With unetr, nnformer, unet they differ")
+    assert note.startswith("With unetr, nnformer, unet, swin-unet, missformer they differ")
     assert note.endswith(f"initbench recipe diff '{mine}(size=tiny)' --set optimizer.lr=0.25 --backbone NAME")
     assert "NAME" not in said(capsys, *changed, "--backbone", "unetr")
     assert "NAME" not in said(capsys, "recipe", "diff", "synapse", "--set", "augment.flip=0.5")

@@ -77,7 +77,7 @@ def test_one_run_reads_and_loads_each_component_once_and_resolves_once(
     data: Path, tmp_path: Path, calls: Counter[str], init: str
 ) -> None:
     assert run(data, tmp_path, init) == 0
-    asked = ["lwi", init, LIGHT, "plain"]
+    asked = ["lwi", init, LIGHT, "plain", "local"]
     wanted = {f"parse {text}" for text in asked} | {f"get {text}" for text in asked}
     assert calls == Counter(dict.fromkeys([*wanted, "resolve"], 1))
 
