@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM: the first lets the step in hand finish and be saved, the second stops at once.
+"""Signals that ask to stop: the first lets the step in hand finish and be saved.
+
+A second Ctrl-C or SIGTERM stops at once. USR1 and USR2, with which schedulers warn before they end a process, never do.
 
 Signals belong to the process, so this state does too.
 """
@@ -12,10 +14,11 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HARD = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (*_HARD, signal.SIGUSR1, signal.SIGUSR2)
 _TOGETHER = 1.0  # seconds within which two signals are one: `make` and schedulers send theirs beside the terminal's
 _asked = False
-_asked_at = 0.0
+_asked_at: float | None = None  # when the first Ctrl-C or SIGTERM came
 _within = 0
 
 
@@ -26,9 +29,7 @@ def asked() -> bool:
 
 def ask() -> None:
     """Asks as a signal does."""
-    global _asked, _asked_at  # noqa: PLW0603
-    if not _asked:
-        _asked_at = time.monotonic()
+    global _asked  # noqa: PLW0603
     _asked = True
 
 
@@ -50,8 +51,8 @@ def handled(*, worker: bool = False) -> Iterator[None]:
 
 def install(*, worker: bool = False) -> dict[signal.Signals, Any]:
     """Makes signals requests from here on; gives the handlers that were there."""
-    global _asked  # noqa: PLW0603
-    _asked = False
+    global _asked, _asked_at
+    _asked, _asked_at = False, None
     return {number: signal.signal(number, _in_worker if worker else _in_parent) for number in SIGNALS}
 
 
@@ -71,7 +72,12 @@ def _in_worker(number: int, frame: FrameType | None) -> None:
 
 
 def _in_parent(number: int, frame: FrameType | None) -> None:
-    again = _asked and time.monotonic() - _asked_at > _TOGETHER
+    global _asked_at  # noqa: PLW0603
+    again = False
+    if number in _HARD:
+        now = time.monotonic()
+        again = _asked_at is not None and now - _asked_at > _TOGETHER
+        _asked_at = now if _asked_at is None else _asked_at
     ask()
     if again or not _within:  # outside of the block nobody would notice
         raise KeyboardInterrupt

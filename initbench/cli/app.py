@@ -32,6 +32,7 @@ from initbench.cli.statistics import classes, compare, leaderboard, power, varia
 from initbench.cli.status import status
 from initbench.cli.validate import validate_backbone, validate_init, validate_regimen
 from initbench.cli.verify import verify
+from initbench.cli.work import cancel, work
 from initbench.dice import TABLES_ALONE
 from initbench.errors import InitbenchError
 
@@ -59,7 +60,16 @@ DATA: Commands = {
 RECIPE: Commands = {"show": show_recipe, "diff": diff_recipes, "new": new_recipe}
 VALIDATE: Commands = {"backbone": validate_backbone, "init": validate_init, "regimen": validate_regimen}
 PANELS: dict[str, dict[str, Command | typer.Typer]] = {
-    "Study": {"run": run, "plan": plan, "status": status, "retry": retry, "reproduce": reproduce, "pretrain": pretrain},
+    "Study": {
+        "run": run,
+        "plan": plan,
+        "status": status,
+        "work": work,
+        "cancel": cancel,
+        "retry": retry,
+        "reproduce": reproduce,
+        "pretrain": pretrain,
+    },
     "Results": {
         "leaderboard": leaderboard,
         "classes": classes,

@@ -39,7 +39,8 @@ from initbench.protocols import KindRule, Size
 if TYPE_CHECKING:
     from initbench.harness.request import RunRequest
     from initbench.spec import Spec
-    from initbench.studies.sweep import PartOptions, Resources, RunOptions
+    from initbench.studies.engine import Resources
+    from initbench.studies.sweep import PartOptions, RunOptions
 
 # Panels of the help, in their order there.
 WHAT = "What"
@@ -646,13 +647,19 @@ class ReadRuns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Engine:
-    """Who does the runs of a study, and on which devices."""
+class Devices:
+    """On which devices of this machine the runs of a study are done."""
 
-    executor: ExecutorOption = EXECUTOR
     devices: DevicesOption = None
     mix: MixOption = False
     same_kind: SameKindOption = False
+
+    @cached_property
+    def who(self) -> Spec:
+        """The executor: this machine."""
+        from initbench.spec import Spec
+
+        return Spec(EXECUTOR)
 
     def check(self) -> None:
         """Refuses what no study can have, before torch is imported.
@@ -660,7 +667,7 @@ class Engine:
         Raises:
             UsageError: there is no such executor, the devices are no numbers, or two options exclude each other.
         """
-        _ = self._read_executor  # refuses an unknown one
+        _ = self.who  # refuses an unknown one
         self._numbers()
         if self.mix and self.same_kind:
             raise UsageError("--mix and --same-kind exclude each other")
@@ -674,7 +681,7 @@ class Engine:
         Raises:
             UsageError: as `check`.
         """
-        from initbench.studies.sweep import Resources
+        from initbench.studies.engine import Resources
 
         self.check()
         rule: KindRule = "pairs"
@@ -682,20 +689,27 @@ class Engine:
             rule = "mix"
         elif self.same_kind:
             rule = "same"
-        return Resources(self._read_executor, jobs, self._numbers(), rule)
-
-    @cached_property
-    def _read_executor(self) -> Spec:
-        """The executor, read once."""
-        from initbench.harness.request import read_component
-
-        return read_component("executor", self.executor)
+        return Resources(self.who, jobs, self._numbers(), rule)
 
     def _numbers(self) -> tuple[int, ...]:
         items = comma_list(self.devices)
         if self.devices is not None and not (items and all(item.isdecimal() and len(item) < 7 for item in items)):
             raise UsageError(f"--devices {self.devices}: numbers of GPUs, as 0,1")
         return tuple(dict.fromkeys(map(int, items)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine(Devices):
+    """Who does the runs of a study, and on which devices."""
+
+    executor: ExecutorOption = EXECUTOR
+
+    @cached_property
+    def who(self) -> Spec:
+        """The executor that the options name, read once."""
+        from initbench.harness.request import read_component
+
+        return read_component("executor", self.executor)
 
 
 def check_requests(requests: Sequence[RunRequest]) -> None:

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 
 from initbench.cli.command import command
-from initbench.cli.options import FormOption, MeasureOption, SdsOption, Study, check_requests, check_some_can_be
+from initbench.cli.options import OUTPUT, FormOption, MeasureOption, SdsOption, Study, check_requests, check_some_can_be
 from initbench.cli.output import show, under_way
+from initbench.cli.run import check_out
 from initbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from initbench.harness.request import RunRequest
     from initbench.runs.costs import StudyPlan
     from initbench.stats.power import Pilot
     from initbench.stats.table import ScoreTable
 
 
 @command
-def plan(study: Study, measure: MeasureOption = False, sd: SdsOption = None, format_: FormOption = "table") -> None:
+def plan(
+    study: Study,
+    measure: MeasureOption = False,
+    sd: SdsOption = None,
+    note: Annotated[
+        bool,
+        typer.Option("--note", help="Note the runs in --out, for `work` to do them.", rich_help_panel=OUTPUT),
+    ] = False,
+    format_: FormOption = "table",
+) -> None:
     """Show what `run` would do with the same options.
 
     Prints runs, hours, disk, and the differences that the study could find; runs nothing. Exits with 2 where a run is refused,
@@ -39,7 +53,24 @@ def plan(study: Study, measure: MeasureOption = False, sd: SdsOption = None, for
         planned = plan_study(requests, study.protocol, study.jobs, measure=measure)
     check_some_can_be((run.state, run.message) for run in planned.runs)
     show(plan_sheets(planned, [] if noise else blocks(study.out), noise), format_)
+    if note:
+        _note(study, requests, console)
     end(planned)
+
+
+def _note(study: Study, requests: Sequence[RunRequest], console: Console) -> None:
+    """Prepares the data of a study once, and notes its runs for the processes that do them.
+
+    Raises:
+        InitbenchError: the folder cannot be written.
+    """
+    from initbench.studies.sweep import Silent, look_up_study, note_study
+
+    check_out(study.out)
+    with under_way(console, "preparing the data"):
+        known = look_up_study(requests, Silent()).outcomes
+    note_study(requests, known, known)
+    console.print(f"noted; initbench work {study.out} does the runs, in as many processes as you like", soft_wrap=True)
 
 
 def end(planned: StudyPlan) -> None:

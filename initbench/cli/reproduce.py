@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from initbench.published.tables import Table
     from initbench.published.trials import Overrides, Trial
     from initbench.runs.costs import StudyPlan
+    from initbench.studies.engine import Resources
     from initbench.studies.reproduce import Workload
-    from initbench.studies.sweep import Resources
     from initbench.tables.reproduce.measured import Asked
     from initbench.tables.sheet import Sheet
 

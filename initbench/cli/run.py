@@ -43,7 +43,7 @@ from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 if TYPE_CHECKING:
     from initbench.harness.execute import Outcome
     from initbench.harness.request import RunRequest
-    from initbench.studies.sweep import Resources
+    from initbench.studies.engine import Resources
 
 
 GO_ON = "finished runs and checkpoints are kept, and the same command goes on"

@@ -77,13 +77,13 @@ def _shown(rows: list[RunStatus]) -> Group:
     from initbench.runs.status import time_left
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for header in ("run", "state", "step", "left", ""):
+    for header in ("", "run", "state", "step", "left", ""):
         table.add_column(header, overflow="fold", no_wrap=header in ("state", "step", "left"), justify="left")
-    for row in rows:
+    for number, row in enumerate(rows):
         step = f"{row.step}/{row.total}" if row.total else ""
         left = duration(row.seconds_left) if row.seconds_left is not None else ""
         state = Text(row.state, style=_COLOURS.get(row.state, "cyan"))
-        table.add_row(Text(row.planned.label), state, step, left, Text(row.detail))
+        table.add_row(str(number), Text(row.planned.label), state, step, left, Text(row.detail))
     counted = ", ".join(f"{number} {state}" for state, number in Counter(row.state for row in rows).items())
     remaining = time_left(rows)
     left = f"; about {duration(remaining)} left" if remaining else ""

@@ -27,7 +27,6 @@ from initbench.harness.run import Run
 from initbench.protocols import NoProgress, Progress
 from initbench.runs import store, work
 from initbench.runs.record import Record, Where
-from initbench.runs.status import SWEEPS
 
 _STATES = {"pretext": "pretraining", "train": "training", "evaluate": "evaluating"}
 _NO_MEMORY = ("not enough memory", "can't allocate memory")  # how torch tells it, with and without a limit of the shell
@@ -103,7 +102,7 @@ def _not_begun(request: RunRequest, error: BaseException) -> Outcome:
     """The outcome of a request that has no run folder yet; the traceback of an error that nobody foresaw is kept in a file."""
     if isinstance(error, InitbenchError):
         return Outcome(request, "refused" if isinstance(error, UsageError) else "failed", None, None, str(error))
-    kept = request.out / SWEEPS / f"{digest.of_json(request.label)[:16]}.{store.TRACEBACK}"
+    kept = request.out / store.SWEEPS / f"{digest.of_json(request.label)[:16]}.{store.TRACEBACK}"
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text("".join(traceback.format_exception(error)), "utf-8")

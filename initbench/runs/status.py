@@ -19,8 +19,8 @@ from initbench.limits import MAX_NOTE, read_regular
 from initbench.printable import printable
 from initbench.runs import store, work
 from initbench.runs.record import SCHEMA, Asked, Name, Record, RecordError, complaint
+from initbench.runs.store import SWEEPS
 
-SWEEPS = ".sweeps"
 ENDED = ("done", "diverged", "failed", "refused", "invalid")
 _STATES = {"ok": "done"}
 
@@ -127,7 +127,11 @@ class _Note(BaseModel):
 
 
 def read_asked(out: Path) -> list[AskedRun]:
-    """Every run that a command asked for below `out`, each once."""
+    """Every run that a command asked for below `out`, each once.
+
+    The place of a run in the list is its number. Studies stand in the order in which they were first asked for, so later ones
+    change no number of earlier ones.
+    """
     found: dict[str, AskedRun] = {}
     for path in sorted(_note_files(out), key=lambda path: path.lstat().st_mtime):
         note = _note(path)
@@ -136,7 +140,18 @@ def read_asked(out: Path) -> list[AskedRun]:
             found.pop(run.key, None)  # it had no place yet, and has one now
             asked = AskedRun(printable(run.label), run.request.written(), folder, run.state, run.problem, run.code, run.pair)
             found[run.folder or run.key] = asked
-    return list(found.values())
+    places = _places(out)
+    return [found[key] for key in sorted(found, key=places.__getitem__)]
+
+
+def _places(out: Path) -> dict[str, int]:
+    """Places of all runs that were asked for below `out`, by what they are called in `read_asked`."""
+    notes = [(note.asked or "", path.name, note) for path in _note_files(out) if (note := _note(path))]
+    places: dict[str, int] = {}
+    for _, _, note in sorted(notes, key=lambda item: item[:2]):
+        for run in note.runs:
+            places.setdefault(run.folder or run.key, len(places))
+    return places
 
 
 def first_asked(out: Path) -> dict[Path, str]:

@@ -26,6 +26,7 @@ from initbench import digest, staging
 from initbench.limits import MAX_RECORD, MAX_TABLE, read_regular
 from initbench.runs.record import SCHEMA, Coming, Record, RecordError, parse_record
 
+SWEEPS = ".sweeps"  # below the folder of runs: notes of what was asked for
 RECORD = "record.json"
 CASES = "cases.csv"
 CASES_RESAMPLED = "cases-resampled.csv"

@@ -22,9 +22,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
-from initbench import claims
+from initbench import claims, interrupt
 from initbench.errors import InitbenchError
 from initbench.limits import MAX_STATE, read_regular
+from initbench.runs import cancel
 from initbench.runs.record import SCHEMA, Count, Name
 
 CLAIMS = ".claims"
@@ -166,7 +167,15 @@ def claim(folder: Path) -> Iterator[Held | None]:
         OSError: the output folder cannot be written.
     """
     held = Held(folder)
-    with claims.held(claim_place(folder), lambda claim: held.write()) as own:
+    out = folder.parents[3]
+    mark = cancel.mark(out)
+
+    def at_each_beat(own: claims.Claim) -> None:
+        held.write()
+        if cancel.mark(out) != mark:
+            interrupt.ask()
+
+    with claims.held(claim_place(folder), at_each_beat) as own:
         if own is None:
             yield None
             return

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from initbench import claims, registry
-from initbench.catalog import Kind
+from initbench import registry
 from initbench.choices import (
     BASELINE,
     DATASET,
@@ -30,8 +28,7 @@ from initbench.datasets.splits import SplitName, parse_fold
 from initbench.errors import UsageError
 from initbench.harness import compose
 from initbench.harness.cell import Cells
-from initbench.harness.execute import Outcome, execute_on, finished, look_up, record_death
-from initbench.harness.hardware import devices_here, runs_at_once
+from initbench.harness.execute import Outcome, look_up
 from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import (
     Components,
@@ -43,11 +40,12 @@ from initbench.harness.request import (
     code_digests,
     read_components,
 )
-from initbench.protocols import Device, KindRule, OneRun, Progress, QueuedRun, Reporter, Size, StudyWork, Submission
+from initbench.protocols import Device, KindRule, OneRun, Progress, QueuedRun, Reporter, Size, StudyWork
 from initbench.runs import kinds
 from initbench.runs.status import AskedRun, write_asked
 from initbench.spec import Spec, as_spec, parse
 from initbench.stats.blocks import PLACEBO, is_placebo
+from initbench.studies.engine import Renumbered, Resources, code_of_others, run_queued, watched
 
 
 class RunOptions(TypedDict, total=False):
@@ -224,51 +222,6 @@ def learned(init: Spec) -> bool:
 
 IN_PROCESS = "INITBENCH_IN_PROCESS"
 """The environment variable under which a single job runs in the process that asks for it, where a debugger sees it."""
-_POLL = 2.0  # seconds between two looks at runs that other processes have in hand
-
-
-_LOCAL = Spec(EXECUTOR)
-
-
-@dataclass(frozen=True)
-class Resources:
-    """Who does the runs of a study, and on which devices.
-
-    Attributes:
-        executor: hands the runs to whatever does them.
-        jobs: runs at a time on each device; 0 for as many as there is memory for.
-        devices: numbers of the CUDA devices; all of them without any.
-        rule: whether all inits of a block and seed have to be on one kind of device.
-    """
-
-    executor: Spec = _LOCAL
-    jobs: int = 1
-    devices: tuple[int, ...] = ()
-    rule: KindRule = "pairs"
-
-    def find_devices(self, request: RunRequest) -> list[Device]:
-        """The devices of this machine that the runs of a study may use, of which `request` is one.
-
-        Raises:
-            UsageError: one of them does not exist.
-        """
-        return devices_here(request.device, self.devices, request.precision)
-
-    def check(self, request: RunRequest) -> None:
-        """Refuses what cannot be had, before anything is prepared.
-
-        Raises:
-            UsageError: there is no such executor, it takes no such parameter, or a device does not exist.
-        """
-        registry.find("executor", self.executor).check()
-        if self.executor.name == EXECUTOR:
-            self.find_devices(request)
-
-    def submit(self, work: StudyWork) -> Submission:
-        """Hands runs to the executor."""
-        executor = registry.find("executor", self.executor)
-        submission: Submission = executor.target(work, **executor.params)
-        return submission
 
 
 class Silent:
@@ -363,12 +316,12 @@ def run_looked_up(study: LookedUp, resources: Resources, reporter: Reporter, *, 
     refused = any(outcome.state == "refused" for outcome in outcomes.values())
     if refused and not skip_refused:
         return [outcomes[number] for number in range(len(requests))]
-    _note(requests, outcomes, study.outcomes)
+    note_study(requests, outcomes, study.outcomes)
     _fix_kinds_of_results(requests[0].out, outcomes, missing)
     runs = {number: _queued(requests[number], outcomes[number]) for number in missing}
     outcomes |= run_queued(runs, resources, reporter, study.cells, isolated=study.isolated)
     if any(outcome.state == "refused" for outcome in outcomes.values()):  # some show it only when they begin
-        _note(requests, outcomes, study.outcomes)
+        note_study(requests, outcomes, study.outcomes)
     return [outcomes[number] for number in range(len(requests))]
 
 
@@ -383,110 +336,6 @@ def _fix_kinds_of_results(out: Path, outcomes: Mapping[int, Outcome], missing: S
         if known.kind and known.pair in wanted:
             kinds.fix_kind(out, known.pair, known.kind)
             wanted.discard(known.pair)
-
-
-def run_queued(
-    runs: Mapping[int, QueuedRun],
-    resources: Resources,
-    reporter: Reporter,
-    cells: Cells,
-    *,
-    perform: Callable[[RunRequest, str, Progress], Outcome] | None = None,
-    isolated: bool = True,
-    waits: bool = True,
-) -> dict[int, Outcome]:
-    """Hands runs to the executor until each has ended, here or in the hands of another process.
-
-    Runs that others have in hand are asked for again when all the rest is done: their processes may die and leave them. While
-    this one waits, it has no worker, so it holds no device.
-
-    Args:
-        runs: of one study, by their numbers.
-        resources: who does them, and on which devices.
-        reporter: told of progress, with the numbers of the runs.
-        cells: those that were resolved already.
-        perform: does a run; by default it is run whatever became of it before.
-        isolated: whether each run has a process of its own.
-        waits: whether to wait for runs that others have in hand; without, they are ``busy``.
-    """
-    missing = list(runs)
-    outcomes: dict[int, Outcome] = {}
-    watch = claims.Watch()
-    while missing:
-        asked = [runs[number] for number in missing]
-        first = asked[0].request
-        work = StudyWork(
-            out=first.out,
-            runs=asked,
-            perform=perform or functools.partial(execute_on, cells=cells),
-            lost=functools.partial(record_death, cells=cells),
-            devices=functools.partial(resources.find_devices, first),
-            fix_kind=functools.partial(kinds.fix_kind, first.out),
-            rule=resources.rule,
-            jobs=resources.jobs,
-            room=functools.partial(_room, threads=first.threads),
-            out_of_memory=_has_no_memory,
-            isolated=isolated,
-        )
-        ran = _watched(resources.submit(work), _Renumbered(reporter, missing))
-        for place, number in enumerate(missing):
-            outcomes[number] = ran.get(place) or _left(runs[number])
-        busy = [number for number in missing if outcomes[number].state == "busy"]
-        missing = _until_free(busy, runs, outcomes, reporter, watch) if waits else []
-    return outcomes
-
-
-def _room(device: Device, outcome: Outcome, threads: int) -> int:
-    """How many runs like one that ended fit on a device; one, where it did not say what it took."""
-    return runs_at_once(device, outcome.peak_memory, threads) if outcome.peak_memory else 1
-
-
-def _has_no_memory(outcome: Outcome) -> bool:
-    return outcome.no_memory
-
-
-def _watched(submission: Submission, reporter: Reporter) -> Mapping[int, Outcome]:
-    try:
-        return submission.watch(reporter)
-    except KeyboardInterrupt:
-        submission.cancel()
-        raise
-
-
-def _left(run: QueuedRun) -> Outcome:
-    """The outcome of a run that no device here may do."""
-    kind = kinds.fixed_kind(run.request.out, run.pair)
-    message = f"the runs of its block and seed are on {kind}, and no such device is here; without --same-kind it is run here"
-    return Outcome(run.request, "busy", None, None, message)
-
-
-def _until_free(
-    busy: Sequence[int],
-    runs: Mapping[int, QueuedRun],
-    outcomes: dict[int, Outcome],
-    reporter: Reporter,
-    watch: claims.Watch,
-) -> list[int]:
-    """Waits until some of the runs that others have in hand can be taken, and returns those; none when all have ended."""
-    waiting = list(busy)
-    while waiting:
-        free = []
-        for number in waiting:
-            place = outcomes[number].waits_for
-            if place is not None and watch.is_free(place):
-                free.append(number)
-        if free:
-            return waiting  # which of them can be had is seen when they are asked for
-        for number in list(waiting):
-            folder = runs[number].folder
-            ended = finished(runs[number].request, folder) if folder else None
-            if ended is not None:
-                outcomes[number] = ended
-                reporter.finish(number, ended)
-                waiting.remove(number)
-        if waiting:
-            time.sleep(_POLL)
-    return []
 
 
 def _look_up_all(
@@ -520,7 +369,7 @@ def _look_up_all(
         devices=lambda: [Device("cpu", "")],
         stops_at_once=True,
     )
-    found = _watched(Resources().submit(work), _Unfinished(reporter, foreign))
+    found = watched(Resources().submit(work), _Unfinished(reporter, foreign))
     for place, number in enumerate(foreign):
         yield number, found[place]
 
@@ -528,17 +377,6 @@ def _look_up_all(
 def _look_up_there(request: RunRequest, device: str, progress: Progress, cells: Cells, rehearsals: Rehearsals) -> Outcome:
     """`look_up` as a worker process calls it."""
     return look_up(request, cells, rehearsals, progress)
-
-
-def code_of_others(request: RunRequest) -> tuple[str, ...]:
-    """The components of a request that are not this package's own."""
-    asked: list[tuple[Kind, Spec]] = [
-        ("initializer", request.init),
-        ("backbone", request.backbone),
-        ("dataset", request.dataset),
-        ("regimen", request.regimen),
-    ]
-    return tuple(str(item) for kind, item in asked if not registry.is_built_in(kind, item))
 
 
 def _tell(reporter: Reporter, number: int, known: Outcome) -> None:
@@ -549,7 +387,7 @@ def _tell(reporter: Reporter, number: int, known: Outcome) -> None:
             note(number, remark)
 
 
-def _note(requests: Sequence[RunRequest], outcomes: Mapping[int, Outcome], looked_up: Mapping[int, Outcome]) -> None:
+def note_study(requests: Sequence[RunRequest], outcomes: Mapping[int, Outcome], looked_up: Mapping[int, Outcome]) -> None:
     """Leaves the plan for `initbench status` and `work`; where it cannot be written, the runs themselves will say so.
 
     Args:
@@ -571,25 +409,7 @@ def _note(requests: Sequence[RunRequest], outcomes: Mapping[int, Outcome], looke
         write_asked(requests[0].out, planned)
 
 
-class _Renumbered:
-    """Passes progress on under the numbers of the whole plan."""
-
-    def __init__(self, reporter: Reporter, numbers: Sequence[int]) -> None:
-        self._reporter = reporter
-        self._numbers = numbers
-
-    def start(self, run: int, stage: str, total: int) -> None:
-        self._reporter.start(self._numbers[run], stage, total)
-
-    def advance(self, run: int, done: int, info: Mapping[str, float]) -> None:
-        self._reporter.advance(self._numbers[run], done, info)
-
-    def finish(self, run: int, outcome: Outcome) -> None:
-        if outcome.state != "busy":
-            self._reporter.finish(self._numbers[run], outcome)
-
-
-class _Unfinished(_Renumbered):
+class _Unfinished(Renumbered):
     """Passes the progress of look-ups on. The end of a look-up is not the end of a run."""
 
     def finish(self, run: int, outcome: Outcome) -> None:

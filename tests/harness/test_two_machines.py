@@ -20,7 +20,7 @@ from initbench.harness import run as run_module
 from initbench.harness.execute import Outcome, execute
 from initbench.runs import store, work
 from initbench.runs.status import AskedRun, status
-from initbench.studies import sweep
+from initbench.studies import engine
 from tests.claimed import other_machine, takes_over
 from tests.crash_driver import study
 from tests.harness.resumed import settings
@@ -100,7 +100,7 @@ def test_a_study_waits_for_another_machine_and_takes_its_run_over(
         if sum(slept) < 70:
             other_machine(place, beats=int(sum(slept)) // 50)  # the second beat comes after 50 seconds
 
-    monkeypatch.setattr(sweep.time, "sleep", sleep)
+    monkeypatch.setattr(engine.time, "sleep", sleep)
     monkeypatch.setattr(claims.time, "monotonic", lambda: sum(slept))
     [outcome] = run(four_cases, tmp_path / "runs", settings=TWO_STEPS)
     assert outcome.state == "ok"
@@ -120,7 +120,7 @@ def test_a_run_that_another_process_ends_is_there(
         folder.parent.mkdir(parents=True, exist_ok=True)
         whole.folder.rename(folder)
 
-    monkeypatch.setattr(sweep.time, "sleep", sleep)
+    monkeypatch.setattr(engine.time, "sleep", sleep)
     [outcome] = run(four_cases, out, settings=TWO_STEPS)
     assert (outcome.state, outcome.dice) == ("cached", whole.dice)
 

@@ -1,0 +1,160 @@
+"""``initbench work`` and ``cancel``: processes that share one study."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from initbench import interrupt
+from initbench.cli.command import command
+from initbench.cli.options import (
+    HOW_LONG,
+    JOBS,
+    MINUTES_OF_A_WEEK,
+    WHAT,
+    Devices,
+    JobsOption,
+    RunCodeOption,
+)
+from initbench.cli.output import under_way
+from initbench.cli.run import GO_ON, check_out
+from initbench.errors import InitbenchError, InterruptedRunError, UsageError
+
+if TYPE_CHECKING:
+    from initbench.harness.execute import Outcome
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of runs, which `run` or `plan --note` began.")]
+
+
+def _read_duration(text: str) -> float:
+    """Returns the seconds of a duration such as 90m or 1.5h."""
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smhd])", str(text))
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if not 0 < seconds <= 60 * MINUTES_OF_A_WEEK:
+        raise typer.BadParameter(f"{text!r}: write a number and s, m, h or d, as 90m or 3h, a week at most")
+    return seconds
+
+
+@command
+def work(
+    study: StudyArgument,
+    devices: Devices,
+    number: Annotated[
+        int | None,
+        typer.Option(
+            "--run",
+            metavar="N",
+            help="Do this run alone, also where it failed before. Numbers begin at 0, in the order of `status`.",
+            min=0,
+            show_default="all that nobody has done or has in hand",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--time-limit",
+            metavar="TIME",
+            help="Begin no run that cannot end in time, and save and stop before the end. As 90m or 3h.",
+            parser=_read_duration,
+            rich_help_panel=HOW_LONG,
+        ),
+    ] = None,
+    no_wait: Annotated[
+        bool,
+        typer.Option("--no-wait", help="End where other processes have the last runs in hand.", rich_help_panel=HOW_LONG),
+    ] = False,
+    jobs: JobsOption = JOBS,
+    run_code: RunCodeOption = False,
+) -> None:
+    """Do runs of a study that is planned, beside other processes.
+
+    Takes the runs that nobody has done, one after the other. Any number of these commands may work on one study, on all machines
+    that see its folder. USR1, USR2, TERM and Ctrl-C make it save and stop. Exits with 1 where a run failed or was stopped, and
+    where the run of --run is in the hands of another process.
+    """
+    from initbench.audit.code import check_code_of_notes
+    from initbench.studies.engine import TimeLimit
+    from initbench.studies.turns import numbered, take_turns
+
+    devices.check()
+    limit = None if time_limit is None else TimeLimit.from_now(time_limit)
+    chosen = list(numbered(study, number).values())
+    console = Console(highlight=False)
+    if not chosen:
+        console.print(f"{study}: every run has ended; initbench status --out {study}", soft_wrap=True)
+        return
+    if not run_code:
+        check_code_of_notes(study, chosen)
+    check_out(study)
+    with under_way(console, "loading torch"):
+        from initbench.cli.progress import Display
+        from initbench.harness.request import from_json
+    requests = [from_json(run.request, out=study) for run in chosen]
+    resources = devices.resources(jobs)
+    try:
+        with interrupt.handled(), Display(requests, console) as display:
+            outcomes = take_turns(
+                dict(enumerate(chosen)),
+                study,
+                resources,
+                display,
+                limit=limit,
+                waits=not no_wait,
+                again=number is not None,
+            )
+    except KeyboardInterrupt:
+        raise InterruptedRunError(f"stopped at once; {GO_ON}") from None
+    _tell(console, outcomes.values(), is_wanted=number is not None)
+
+
+def _tell(console: Console, outcomes: Iterable[Outcome], *, is_wanted: bool) -> None:
+    """Prints how the runs ended, and exits with the code for it.
+
+    Args:
+        console: where it is printed.
+        outcomes: of the runs.
+        is_wanted: whether a certain run was asked for, so that one in other hands is no end.
+    """
+    states = Counter(outcome.state for outcome in outcomes)
+    counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+    console.print(f"{states.total()} runs: {counted}", soft_wrap=True)
+    if states["interrupted"]:
+        console.print(f"stopped with runs left; {GO_ON}", soft_wrap=True)
+    if states["failed"] or states["interrupted"] or (is_wanted and states["busy"]):
+        sys.exit(1)
+    if states["refused"]:
+        sys.exit(2)
+
+
+@command
+def cancel(study: StudyArgument) -> None:
+    """Stop everybody who works on a study.
+
+    All processes that see its folder notice within seconds, save their runs after the step in hand, and end. The same commands go
+    on later.
+    """
+    from initbench.runs import cancel as marks
+    from initbench.runs.status import read_asked
+
+    if not read_asked(study):
+        raise UsageError(f"{study} holds no study; `initbench status --out FOLDER` shows one")
+    try:
+        marks.cancel(study)
+    except OSError as error:
+        raise InitbenchError(
+            f"{study} cannot be written ({error.strerror}); run `initbench cancel` as somebody who may write there"
+        ) from None
+    Console(highlight=False).print(
+        f"{study}: cancelled; whoever works on it saves and stops after the step in hand. To see it: "
+        f"initbench status --out {study} --watch",
+        soft_wrap=True,
+    )

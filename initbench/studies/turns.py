@@ -1,0 +1,119 @@
+"""A process among several that work on one study: it takes the runs that nobody has, as long as its time lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from initbench.errors import UsageError
+from initbench.harness.cell import Cells
+from initbench.harness.execute import Outcome
+from initbench.harness.request import from_json
+from initbench.protocols import QueuedRun, Reporter
+from initbench.runs import cancel, store, work
+from initbench.runs.status import ENDED, AskedRun, read_asked, status
+from initbench.studies.engine import Resources, TimeLimit, Turn, code_of_others, limited, run_queued
+
+
+def numbered(out: Path, number: int | None) -> dict[int, AskedRun]:
+    """The runs of a study that are to be done, by their numbers.
+
+    Args:
+        out: folder of the study.
+        number: of the only run that is asked for, whatever became of it; by default all that have no result and did not fail.
+
+    Raises:
+        UsageError: no study was planned there, or it has no such run.
+    """
+    planned = read_asked(out)
+    if not planned:
+        raise UsageError(f"{out} holds no study; `initbench plan ... --note --out {out}` notes one")
+    if number is not None:
+        if number >= len(planned):
+            raise UsageError(f"--run {number}: the runs of {out} are 0 to {len(planned) - 1}; see `initbench status --out {out}`")
+        return {number: planned[number]}
+    found = {}
+    for place, run in enumerate(planned):
+        state = status(run).state
+        if state not in ENDED or state == "invalid":
+            found[place] = run
+    return found
+
+
+def take_turns(
+    runs: Mapping[int, AskedRun],
+    out: Path,
+    resources: Resources,
+    reporter: Reporter,
+    *,
+    limit: TimeLimit | None = None,
+    waits: bool = True,
+    again: bool = False,
+) -> dict[int, Outcome]:
+    """Does the runs that nobody else does, one after the other on each device.
+
+    Args:
+        runs: of a study, as `numbered` gives them.
+        out: folder of the study.
+        resources: who does the runs, and on which devices.
+        reporter: told of progress, with the numbers of the runs.
+        limit: how long this process works.
+        waits: whether to wait for the runs of other processes, which may die and leave them.
+        again: whether a run that failed is tried again.
+
+    Returns:
+        The outcomes by number. A run that does not fit into the time is ``interrupted``, and a run that another process has
+        is ``busy``.
+
+    Raises:
+        UsageError: the executor or a device does not exist.
+    """
+    requests = {number: from_json(run.request, out=out) for number, run in runs.items()}
+    resources.check(next(iter(requests.values())))
+    cells, folders, queued = Cells(), {}, {}
+    for number, run in runs.items():
+        queued[number] = QueuedRun(requests[number], run.folder, run.pair, code_of_others(requests[number]))
+        if run.folder is not None and not again:
+            folders[requests[number]] = run.folder
+    expected = {requests[number]: seconds for number, seconds in expected_seconds(runs, read_asked(out)).items()}
+    turn = Turn(cells, expected, folders, limit, cancel.mark(out))
+    with limited(limit):
+        return run_queued(queued, resources, reporter, cells, turn=turn, waits=waits)
+
+
+def expected_seconds(runs: Mapping[int, AskedRun], planned: Sequence[AskedRun]) -> dict[int, float]:
+    """How many seconds each run takes, by the runs of the study that have ended; runs without an example are left out.
+
+    The longest example counts: a run that is begun is to end. Of a run that was stopped in its training, what is left counts.
+
+    Args:
+        runs: by their numbers.
+        planned: all runs of the study.
+    """
+    took: dict[tuple[object, ...], float] = {}
+    for run in planned:
+        record = store.read_record(run.folder) if run.folder else None
+        if record is not None and record.status == "ok":
+            for key in _alike(run):
+                took[key] = max(took.get(key, 0.0), float(record.cost.total_seconds))
+    found = {}
+    for number, run in runs.items():
+        known = [took[key] for key in _alike(run) if key in took]
+        if known:
+            found[number] = known[0] * _share_left(run)
+    return found
+
+
+def _alike(run: AskedRun) -> list[tuple[object, ...]]:
+    """What runs share that take as long as each other, the most alike first."""
+    asked = run.request
+    block = tuple(str(asked.get(key)) for key in ("backbone", "dataset", "fold", "train_cases"))
+    return [(*block, str(asked.get("init")), str(asked.get("regimen"))), block]
+
+
+def _share_left(run: AskedRun) -> float:
+    """Share of a run that is left to do; only steps of training count as done."""
+    state = work.read_state(run.folder) if run.folder else None
+    if state is None or state.state != "training" or not state.total:
+        return 1.0
+    return 1.0 - state.step / state.total
