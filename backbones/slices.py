@@ -6,6 +6,7 @@ training loop, the sliding window and the evaluation see a network of volumes wh
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ def _stacked(output: Tensor, count: int, depth: int) -> Tensor:
     return output.reshape(count, depth, *output.shape[1:]).transpose(1, 2)
 
 
-class SliceNetwork(nn.Module):
+class SliceNetwork(nn.Module, ABC):
     """A network of slices that takes volumes. A subclass says what it makes of slices (`of_slices`)."""
 
     def __init__(self, *, as_list: bool) -> None:
@@ -51,9 +52,9 @@ class SliceNetwork(nn.Module):
             return [logits]
         return logits
 
+    @abstractmethod
     def of_slices(self, image: Tensor) -> Tensor:
         """Logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``: the network as it was released."""
-        raise NotImplementedError
 
 
 def colours_of(channels: int) -> int:

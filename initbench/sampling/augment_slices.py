@@ -38,7 +38,8 @@ TRANSLATE = 0.2
 CONTRAST = (0.5, 1.5)
 BLUR_SIGMA = 1.0
 BLUR_RADIUS = 4
-# The release writes 0.005 * 255 for images of 0 to 1, where it drowns them; its images are of -1 to 1 behind that.
+# As released: noise of up to 0.005 * 255 on images from 0 to 1, which drowns them. The release then scales images to -1 to 1,
+# which doubles the noise; here images are scaled before.
 NOISE = 2 * 0.005 * 255
 Numbers = NDArray[np.float64]
 
