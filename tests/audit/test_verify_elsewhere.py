@@ -22,7 +22,7 @@ from initbench.runs.status import SWEEPS, read_asked, status
 from tests.checks import failed
 from tests.commands import said
 from tests.recorded import write_run
-from tests.runs_factory import LIGHT_FILE, OPTIONS, THIRTY_STEPS, run
+from tests.runs_factory import LIGHT_FILE, OPTIONS, SMALL, THIRTY_STEPS, run
 
 RECIPE = """
 name = "mine"
@@ -126,7 +126,7 @@ def test_code_that_a_record_names_is_run_where_it_is_the_users_own_and_unchanged
     monkeypatch.chdir(mine)
     shutil.copy(LIGHT_FILE, mine / "net.py")
     inits = "./inits.py:plain,shuffled(./inits.py:plain)"
-    found = initbench.run(inits, "./net.py:light", str(data), out="runs", **OPTIONS)
+    found = initbench.run(inits, "./net.py:light", str(data), out="runs", assignments=SMALL, **OPTIONS)
     folders = [mine / str(outcome.folder) for outcome in found]
     forget_code(monkeypatch)
     mark.unlink()

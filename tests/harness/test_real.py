@@ -105,6 +105,7 @@ def test_swin_at_depth_32_leaves_one_slab_on_its_last_level(lung: Path, tmp_path
     assert "left out, as all levels together leave no two slabs" in outcome.message
 
 
+@pytest.mark.full
 def test_swin_at_depth_32_still_takes_masking(lung: Path, tmp_path: Path) -> None:
     check(run_lung(lung, tmp_path, "mae", "swin-unetr", "patch.size=32,64,64"))
 

@@ -30,7 +30,7 @@ from initbench.preprocessing.prepare import data_digest
 from initbench.runs.status import read_asked, status
 from initbench.spec import Spec
 from tests.folders import TESTS
-from tests.msd_factory import make_msd
+from tests.msd_factory import make_msd, make_noise
 from tests.runs_factory import LIGHT, SMALL, as_flags, run
 
 PLUGIN = TESTS / "plugin"
@@ -96,8 +96,10 @@ def test_it_runs_beside_the_built_in_ones_and_is_known_by_its_source(site: Path,
 
 def test_its_weights_follow_its_law(site: Path, tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
+    data = make_noise(tmp_path / "data", cases=4)
     arguments = ["pretrain", "--init", "damped", "--backbone", "unetr", "--size", "tiny", "--weights", str(weights)]
-    done = initbench(*arguments, "--device", "cpu", path=site)
+    small = as_flags((*SMALL, "patch.size=16,32,32"))
+    done = initbench(*arguments, "--dataset", str(data), *small, "--device", "cpu", path=site)
     assert done.returncode == 0, done.stderr
     weight = load_file(weights)["vit.blocks.0.mlp.linear1.weight"]
     law = stats.norm(0, 0.5 * math.sqrt(2 / weight.shape[1]))
