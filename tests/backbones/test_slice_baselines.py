@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -196,6 +196,15 @@ def test_with_its_exits_at_zero_a_residual_block_is_its_shortcut(build: Builder,
 # --- their own initialization -----------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def seeded() -> Iterator[None]:
+    """The networks here draw from the global generator; small weights have laws that another seed may miss by a tenth."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.mark.usefixtures("seeded")
 def test_transunet_draws_its_feed_forward_layers_and_leaves_positions_at_zero() -> None:
     model = trans.transunet(in_channels=1, num_classes=3, patch_size=(1, 32, 32), size="tiny")
     weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
@@ -207,6 +216,7 @@ def test_transunet_draws_its_feed_forward_layers_and_leaves_positions_at_zero() 
     assert not weights["transformer.embeddings.position_embeddings"].any()
 
 
+@pytest.mark.usefixtures("seeded")
 def test_swin_unet_draws_linear_layers_narrowly_and_convolutions_as_torch_does() -> None:
     model = swin.swin_unet(in_channels=1, num_classes=3, patch_size=(1, 32, 32), size="tiny")
     for name, module in model.named_modules():
