@@ -195,8 +195,10 @@ def _perform_and_tell(
         )
         console.print(told, highlight=False, soft_wrap=True)
     else:
+        from initbench.tables.words import count
+
         counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
-        console.print(f"{len(outcomes)} runs in {time.perf_counter() - started:.0f} s: {counted}", highlight=False)
+        console.print(f"{count(len(outcomes), 'run')} in {time.perf_counter() - started:.0f} s: {counted}", highlight=False)
         if states.keys() & {"ok", "cached", "diverged"}:
             console.print(f"initbench leaderboard --out {out}", style="bold", highlight=False)
     if states["interrupted"]:

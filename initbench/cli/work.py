@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -82,12 +83,11 @@ def work(
     where the run of --run is in the hands of another process.
     """
     from initbench.audit.code import check_code_of_notes
-    from initbench.studies.engine import TimeLimit
-    from initbench.studies.turns import numbered, take_turns
+    from initbench.runs.status import runs_to_do
 
+    begun = time.monotonic()
     devices.check()
-    limit = None if time_limit is None else TimeLimit.from_now(time_limit)
-    chosen = list(numbered(study, number).values())
+    chosen = list(runs_to_do(study, number).values())
     console = Console(highlight=False)
     if not chosen:
         console.print(f"{study}: every run has ended; initbench status --out {study}", soft_wrap=True)
@@ -98,6 +98,9 @@ def work(
     with under_way(console, "loading torch"):
         from initbench.cli.progress import Display
         from initbench.harness.request import from_json
+        from initbench.studies.engine import TimeLimit
+        from initbench.studies.turns import take_turns
+    limit = None if time_limit is None else TimeLimit.of(time_limit, begun)
     requests = [from_json(run.request, out=study) for run in chosen]
     resources = devices.resources(jobs)
     try:
@@ -124,9 +127,11 @@ def _tell(console: Console, outcomes: Iterable[Outcome], *, is_wanted: bool) -> 
         outcomes: of the runs.
         is_wanted: whether a certain run was asked for, so that one in other hands is no end.
     """
+    from initbench.tables.words import count
+
     states = Counter(outcome.state for outcome in outcomes)
     counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
-    console.print(f"{states.total()} runs: {counted}", soft_wrap=True)
+    console.print(f"{count(states.total(), 'run')}: {counted}", soft_wrap=True)
     if states["interrupted"]:
         console.print(f"stopped with runs left; {GO_ON}", soft_wrap=True)
     if states["failed"] or states["interrupted"] or (is_wanted and states["busy"]):

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from initbench import digest
+from initbench.errors import UsageError
 from initbench.limits import MAX_NOTE, read_regular
 from initbench.printable import printable
 from initbench.runs import store, work
@@ -209,6 +210,31 @@ def statuses(out: Path) -> list[RunStatus]:
         except RecordError as error:
             rows.append(_unusable(AskedRun(str(folder.relative_to(out)), {}, folder), error))
     return rows
+
+
+def runs_to_do(out: Path, number: int | None) -> dict[int, AskedRun]:
+    """The runs of a study that are to be done, by their numbers.
+
+    Args:
+        out: folder of the study.
+        number: of the only run that is asked for, whatever became of it; by default all that have no result and did not fail.
+
+    Raises:
+        UsageError: no study was planned there, or it has no such run.
+    """
+    planned = read_asked(out)
+    if not planned:
+        raise UsageError(f"{out} holds no study; `initbench plan ... --note --out {out}` notes one")
+    if number is not None:
+        if number >= len(planned):
+            raise UsageError(f"--run {number}: the runs of {out} are 0 to {len(planned) - 1}; see `initbench status --out {out}`")
+        return {number: planned[number]}
+    found = {}
+    for place, run in enumerate(planned):
+        state = status(run).state
+        if state not in ENDED or state == "invalid":
+            found[place] = run
+    return found
 
 
 def status(planned: AskedRun) -> RunStatus:

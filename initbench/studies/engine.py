@@ -81,10 +81,15 @@ class TimeLimit:
     until: float
 
     @classmethod
-    def from_now(cls, seconds: float) -> TimeLimit:
-        """A limit that begins now. A tenth of it, a minute at most, is kept for saving."""
+    def of(cls, seconds: float, begun: float) -> TimeLimit:
+        """A limit of so many seconds from a time on. A tenth of it, a minute at most, is kept for saving.
+
+        Args:
+            seconds: of the limit.
+            begun: when the process began, on the clock `time.monotonic`.
+        """
         usable = seconds - min(_GRACE * seconds, _MOST_GRACE)
-        return cls(usable, time.monotonic() + usable)
+        return cls(usable, begun + usable)
 
     def refusal(self, expected: float | None) -> str:
         """Says why a run is not begun; empty where it may be.

@@ -5,39 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from initbench.errors import UsageError
 from initbench.harness.cell import Cells
 from initbench.harness.execute import Outcome
 from initbench.harness.request import from_json
 from initbench.protocols import QueuedRun, Reporter
 from initbench.runs import cancel, store, work
-from initbench.runs.status import ENDED, AskedRun, read_asked, status
+from initbench.runs.status import AskedRun, read_asked
 from initbench.studies.engine import Resources, TimeLimit, Turn, code_of_others, limited, run_queued
-
-
-def numbered(out: Path, number: int | None) -> dict[int, AskedRun]:
-    """The runs of a study that are to be done, by their numbers.
-
-    Args:
-        out: folder of the study.
-        number: of the only run that is asked for, whatever became of it; by default all that have no result and did not fail.
-
-    Raises:
-        UsageError: no study was planned there, or it has no such run.
-    """
-    planned = read_asked(out)
-    if not planned:
-        raise UsageError(f"{out} holds no study; `initbench plan ... --note --out {out}` notes one")
-    if number is not None:
-        if number >= len(planned):
-            raise UsageError(f"--run {number}: the runs of {out} are 0 to {len(planned) - 1}; see `initbench status --out {out}`")
-        return {number: planned[number]}
-    found = {}
-    for place, run in enumerate(planned):
-        state = status(run).state
-        if state not in ENDED or state == "invalid":
-            found[place] = run
-    return found
 
 
 def take_turns(
@@ -53,7 +27,7 @@ def take_turns(
     """Does the runs that nobody else does, one after the other on each device.
 
     Args:
-        runs: of a study, as `numbered` gives them.
+        runs: of a study, as `initbench.runs.status.runs_to_do` gives them.
         out: folder of the study.
         resources: who does the runs, and on which devices.
         reporter: told of progress, with the numbers of the runs.

@@ -40,6 +40,15 @@ LIGHT: list[tuple[list[str], str]] = [
     ([*DEFAULT, "--checkpoint-every", "nan"], "Invalid value for '--checkpoint-every'"),
     ([*DEFAULT, "--threads", "1000000"], "Invalid value for '--threads'"),
     ([*DEFAULT, "--jobs", "0"], "Invalid value for '--jobs'"),
+    ([*DEFAULT, "--executor", "locl"], "unknown executor 'locl': did you mean local"),
+    ([*DEFAULT, "--devices", "first"], "--devices first: numbers of GPUs, as 0,1"),
+    ([*DEFAULT, "--mix", "--same-kind"], "--mix and --same-kind exclude each other"),
+    (["work", "void"], "void holds no study; `initbench plan"),
+    (["work", "void", "--time-limit", "3"], "write a number and s, m, h or d, as 90m or 3h"),
+    (["work", "void", "--time-limit", "1000h"], "a week at most"),
+    (["work", "void", "--run", "-1"], "Invalid value for '--run'"),
+    (["work", "void", "--mix", "--same-kind"], "--mix and --same-kind exclude each other"),
+    (["cancel", "void"], "void holds no study"),
     ([*DEFAULT, "--nsd-tolerance", "nan"], "--nsd-tolerance"),
     ([*DEFAULT, "--epochs", "5"], "No such option: --epochs"),
     ([*DEFAULT, "more"], "unexpected extra argument"),
@@ -96,6 +105,7 @@ LIGHT: list[tuple[list[str], str]] = [
 ]
 # Torch tells what is wrong, or is needed to look.
 HEAVY: list[tuple[list[str], str]] = [
+    ([*DEFAULT, "--devices", "0"], "--devices is for GPUs, and these runs are on the CPU"),
     ([*RUN, "--init", "lwi(ratio=0.5)"], "lwi takes no ratio; its parameters: mask_ratio=0.4"),
     ([*RUN, "--init", "mae(mask_ratio=a)"], "mae: mask_ratio='a': it has to be a valid number"),
     ([*RUN, "--init", "mae(mask_ratio=1.5)"], "mask_ratio must lie between 0 and 1, got 1.5"),
