@@ -172,7 +172,7 @@ def _reason(row: Row, backbone: Spec, overrides: Overrides, given: Mapping[str, 
     if not keys or given.keys() & keys:
         return ""
     own, common = keys
-    return f"needs --set {own if row.starts_from else common}=VALUE"
+    return f"needs the weights that it starts from: --set {own if row.starts_from else common}=FILE"
 
 
 def _trial(row: Row, backbone: Spec, overrides: Overrides, given: Mapping[str, str]) -> Trial:

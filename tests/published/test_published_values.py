@@ -23,6 +23,8 @@ MAPPED = [(table, row) for table, row in ROWS if row.init]
 COMING = {"synapse", "btcv"}  # data sets that may be newer than the file
 WHOLE = Overrides(assignments=("init.path=weights.pt",))
 
+NEEDS = "needs the weights that it starts from: --set"
+
 
 def ids(pairs: list[tuple[Table, Row]]) -> list[str]:
     return [f"{table.name}: {row.label}" for table, row in pairs]
@@ -134,7 +136,9 @@ def test_cross_dimensional_transfer_has_the_values_of_its_abstract_and_a_control
     assert table.classes == tuple(BRATS_REGIONS)
     random = {"DS-Net, random weights": ("ds-net", "default"), "DX-Net, random weights": ("dx-net", "default")}
     assert {trial.label: (str(trial.backbone), str(trial.init)) for trial in trials.trials(table, Overrides()).trials} == random
-    assert set(trials.trials(table, Overrides()).reasons.values()) == {"needs --set init.path=VALUE"}
+    assert set(trials.trials(table, Overrides()).reasons.values()) == {
+        "needs the weights that it starts from: --set init.path=FILE"
+    }
     given = trials.trials(table, Overrides(assignments=("init.path=b0.pth",)))
     assert given.reasons == {}
     assert {trial.label: (str(trial.backbone), str(trial.init)) for trial in given.trials} == random | {
@@ -190,7 +194,7 @@ def test_what_is_as_released_has_the_released_schedule_in_both_stages(name: str)
 
 def test_weights_that_a_row_needs_are_asked_for_and_taken() -> None:
     table = get("lwi:table-9")
-    assert trials.trials(table, Overrides()).reasons["SSL, BTCV"] == "needs --set init.path=VALUE"
+    assert trials.trials(table, Overrides()).reasons["SSL, BTCV"] == f"{NEEDS} init.path=FILE"
     found = trials.trials(table, WHOLE)
     assert not found.reasons
     assert [str(trial.init) for trial in found.trials if "SSL" in trial.label] == ["swin-ssl(path='weights.pt')"] * 2
@@ -199,7 +203,10 @@ def test_weights_that_a_row_needs_are_asked_for_and_taken() -> None:
 
 def test_rows_of_several_networks_take_a_file_each() -> None:
     table = get("lwi:table-2")
-    needed = {"TransUNet": "needs --set init.path.transunet=VALUE", "Swin-UNet": "needs --set init.path.swin-unet=VALUE"}
+    needed = {
+        "TransUNet": "needs the weights that it starts from: --set init.path.transunet=FILE",
+        "Swin-UNet": "needs --set init.path.swin-unet=VALUE",
+    }
     reasons = dict(trials.trials(table, Overrides()).reasons)
     assert reasons.pop("U-Net").startswith("a 2D network")
     assert reasons == needed

@@ -33,7 +33,7 @@ def test_what_a_row_needs_is_said_in_a_sentence(data: Path, capsys: pytest.Captu
     with pytest.raises(SystemExit):  # the volumes are too small for lwi, which the dry run refuses, too
         main(["reproduce", "lwi:table-9", "--out", str(tmp_path), "--dry-run", *options])
     text = capsys.readouterr().out
-    assert "needs --set init.path=VALUE." in text
+    assert "needs the weights that it starts from: --set init.path=FILE." in text
     assert "...." not in text
 
 
