@@ -22,7 +22,6 @@ ROWS = [(table, row) for table in tables() for row in table.row]
 MAPPED = [(table, row) for table, row in ROWS if row.init]
 COMING = {"synapse", "btcv"}  # data sets that may be newer than the file
 WHOLE = Overrides(assignments=("init.path=weights.pt",))
-
 NEEDS = "needs the weights that it starts from: --set"
 
 
@@ -204,8 +203,8 @@ def test_weights_that_a_row_needs_are_asked_for_and_taken() -> None:
 def test_rows_of_several_networks_take_a_file_each() -> None:
     table = get("lwi:table-2")
     needed = {
-        "TransUNet": "needs the weights that it starts from: --set init.path.transunet=FILE",
-        "Swin-UNet": "needs --set init.path.swin-unet=VALUE",
+        "TransUNet": f"{NEEDS} init.path.transunet=FILE",
+        "Swin-UNet": f"{NEEDS} init.path.swin-unet=FILE",
     }
     reasons = dict(trials.trials(table, Overrides()).reasons)
     assert reasons.pop("U-Net").startswith("a 2D network")
