@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,17 @@ def planted(folder: Path, line: str, head: str = "") -> str:
 def test_a_network_that_differs_from_run_to_run_is_named(tmp_path: Path, line: str, head: str) -> None:
     [finding] = determinism(planted(tmp_path, line, head), CPU, 1)
     assert finding.state == "problem"
-    assert "at step 0 in the forward pass, stem.weight is the first of" in finding.detail
+    assert "at step 0 in the forward pass, " in finding.detail
+    assert " tensors " in finding.detail
     assert "Look for random numbers" in finding.detail
+
+
+def test_a_loss_that_differs_is_named_before_any_weight_does() -> None:
+    same: list[Mapping[str, str]] = [{"stem.weight": "a"}, {"stem.weight": "b"}]
+    finding = training._compared("light", training._Trail(same, [float("nan")]), training._Trail(same, [float("nan")]))
+    assert finding.state == "ok"
+    finding = training._compared("light", training._Trail(same, [1.0]), training._Trail(same, [2.0]))
+    assert "at step 0 in the forward pass, 0 of 1 tensors differ" in finding.detail
 
 
 def test_a_gradient_that_differs_is_told_from_an_output_that_does(tmp_path: Path) -> None:
