@@ -129,8 +129,8 @@ def _compared(about: str, first: _Trail, second: _Trail) -> Finding:
         if changed:
             tensors = f"{changed[0]} is the first of {len(changed)} of {len(one)} tensors that differ"
         detail = (
-            f"{about}: the same seed gives other weights: {_where(first, second, state)}, {tensors}. Look for random numbers that "
-            "no stream seeds, the time, or threads of its own in the network; where a built-in network differs, report it"
+            f"{about}: the same seed gives other weights: {_where(first, second, state)}, {tensors}. Look for random numbers "
+            "that no stream seeds, the time, or threads of its own in the network; where a built-in network differs, report it"
         )
         return Finding("determinism", "weights", "problem", detail)
     return Finding("determinism", "weights", "ok", f"{about}: twice the same bits")
