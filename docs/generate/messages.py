@@ -25,6 +25,7 @@ PASSED_ON = {
     "LostError": "The study catches it, and waits for the process that has the run now.",
     "DivergedError": "It ends no command: the run is recorded as diverged.",
     "InterruptedRunError": "Somebody asked to stop. The command says that the same command goes on.",
+    "_LeftError": "`collect` catches it, names the run that it leaves, and copies the others.",
     "_CutError": "The download catches it, and goes on where it was cut.",
 }
 """Errors that no reader meets alone, with the reason."""

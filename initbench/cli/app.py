@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from initbench import registry
+from initbench.cli.collect import collect
 from initbench.cli.data import download_data, info_data, list_data, prepare_data, verify_data
 from initbench.cli.diagnose import diagnose
 from initbench.cli.doctor import doctor
@@ -66,6 +67,7 @@ PANELS: dict[str, dict[str, Command | typer.Typer]] = {
         "status": status,
         "work": work,
         "cancel": cancel,
+        "collect": collect,
         "retry": retry,
         "reproduce": reproduce,
         "pretrain": pretrain,

@@ -209,17 +209,21 @@ def _perform_and_tell(
         sys.exit(1)
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, option: str = "--out") -> None:
     """Refuses a folder of runs that cannot be written, so that no run is trained whose result could not be kept.
 
     A folder that is not there yet is not made: a study that is refused leaves none.
+
+    Args:
+        out: the folder.
+        option: with which it was chosen.
 
     Raises:
         UsageError: it is a file, or below one. InitbenchError: it cannot be written.
     """
     nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not nearest.is_dir():
-        raise UsageError(f"--out {out} cannot be a folder: {nearest} is a file; choose another one")
+        raise UsageError(f"{option} {out} cannot be a folder: {nearest} is a file; choose another one")
     try:
         if nearest == out:
             probe = out / ".initbench-write-test"
@@ -228,7 +232,7 @@ def check_out(out: Path) -> None:
         elif not os.access(nearest, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise InitbenchError(f"--out {out} cannot be written ({error.strerror}); choose another folder") from None
+        raise InitbenchError(f"{option} {out} cannot be written ({error.strerror}); choose another folder") from None
 
 
 def _announce(console: Console, requests: Sequence[RunRequest], protocol: SweepProtocol) -> None:

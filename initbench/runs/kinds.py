@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
 from initbench.limits import MAX_STATE, read_regular
+from initbench.printable import printable
 
 KINDS = ".kinds"
+_PAIR = re.compile("[0-9a-f]+")
 
 
 def fixed_kind(out: Path, pair: str) -> str:
@@ -37,6 +40,14 @@ def fix_kind(out: Path, pair: str, kind: str) -> str:
     with contextlib.suppress(OSError):  # where nothing can be written, the runs themselves say so
         _write_first(out / KINDS / pair, kind)
     return fixed_kind(out, pair) or kind
+
+
+def take_kinds(out: Path, site: Path) -> None:
+    """Fixes the kinds of the pairs of another folder of the same study, where none is fixed yet."""
+    for path in (site / KINDS).glob("*"):
+        kind = printable(fixed_kind(site, path.name)) if _PAIR.fullmatch(path.name) else ""
+        if kind:
+            fix_kind(out, path.name, kind)
 
 
 def _write_first(path: Path, text: str) -> None:

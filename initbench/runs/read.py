@@ -143,18 +143,11 @@ def _runs(path: str | Path, unreadable: list[Unreadable]) -> Iterator[_Run]:
     for folder in store.find_runs(_folder(path)):
         try:
             record = store.load_record(folder)
-            _check_place(folder, record)
+            store.check_place(folder, record)
         except RecordError as error:
             unreadable.append(Unreadable(folder, str(error)))
             continue
         yield _Run(folder, record, store.problem(folder, record) if record.has_result else "")
-
-
-def _check_place(folder: Path, record: Record) -> None:
-    """Refuses the record of another run: counted in two folders, a run would count twice."""
-    seed, cell = record.resolved.seed, record.cell[: store.CELL_SIGNS]
-    if folder.name != f"seed-{seed}" or not folder.parent.name.endswith(f"-{cell}"):
-        raise RecordError(f"it is of seed {seed} of cell {cell}, whose folder is another")
 
 
 def _frame(path: str | Path, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

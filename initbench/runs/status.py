@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,14 +73,19 @@ def write_asked(out: Path, planned: Sequence[AskedRun]) -> None:
     Another's loss costs nothing.
     """
     rows = [{**asdict(run), "folder": str(run.folder.relative_to(out)) if run.folder else None} for run in planned]
-    name = digest.of_json([run.request for run in planned])[:16]
+    _write_note(out, rows, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def _write_note(out: Path, rows: Sequence[Mapping[str, Any]], asked: str | None) -> None:
+    """Writes a note of runs; where the same runs were noted before, the time of the first note stays."""
+    name = digest.of_json([row["request"] for row in rows])[:16]
     folder = out / SWEEPS
     folder.mkdir(parents=True, exist_ok=True)
     path, temporary = folder / f"{name}.json", folder / f".{name}.{os.getpid()}"
     before = _note(path)
-    asked = (before.asked if before else None) or datetime.now(UTC).isoformat(timespec="seconds")
+    first = (before.asked if before else None) or asked
     try:
-        temporary.write_text(json.dumps({"schema": SCHEMA, "asked": asked, "runs": rows}), "utf-8")
+        temporary.write_text(json.dumps({"schema": SCHEMA, "asked": first, "runs": rows}), "utf-8")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -125,6 +130,33 @@ class _Note(BaseModel):
 
     asked: Name | None = None
     runs: list[_NotedRun]
+
+
+def note_asked_elsewhere(out: Path, site: Path) -> None:
+    """Notes the runs of another folder of the same study that are not noted here.
+
+    Of runs that are, the request of this folder stays: it says where the data sets are on this machine.
+
+    Raises:
+        OSError: the note cannot be written.
+    """
+    places, keys = set(), set()
+    for path in _note_files(out):
+        note = _note(path)
+        for run in note.runs if note else ():
+            places.add(run.folder)
+            keys.add(run.key)
+    for path in sorted(_note_files(site)):
+        note = _note(path)
+        rows = []
+        for run in note.runs if note else ():
+            is_known = run.folder in places if run.folder else run.key in keys
+            if not is_known:
+                rows.append({**run.model_dump(), "request": run.request.written()})
+                places.add(run.folder)
+                keys.add(run.key)
+        if note and rows:
+            _write_note(out, rows, note.asked)
 
 
 def read_asked(out: Path) -> list[AskedRun]:
@@ -243,7 +275,7 @@ def status(planned: AskedRun) -> RunStatus:
     if folder is None:
         return RunStatus(planned, planned.state, detail=printable(planned.problem))
     state = work.read_state(folder)
-    if state is not None and (state.host != socket.gethostname() or work.is_held(folder)):
+    if state is not None and work.is_held(folder):
         return _running(planned, state)
     if store.has_record(folder):
         return _recorded(planned, folder)

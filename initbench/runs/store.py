@@ -75,6 +75,17 @@ def load_record(folder: Path) -> Record:
     return parse_record(data)
 
 
+def check_place(folder: Path, record: Record) -> None:
+    """Refuses the record of another run: counted in two folders, a run would count twice.
+
+    Raises:
+        RecordError: it says which run it is of.
+    """
+    seed, cell = record.resolved.seed, record.cell[:CELL_SIGNS]
+    if folder.name != f"seed-{seed}" or not folder.parent.name.endswith(f"-{cell}"):
+        raise RecordError(f"it is of seed {seed} of cell {cell}, whose folder is another")
+
+
 def read_record(folder: Path) -> Record | None:
     """The record of a run, None where it is missing or cannot be used."""
     try:

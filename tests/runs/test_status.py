@@ -74,7 +74,12 @@ def test_another_machine_at_work_is_named(tmp_path: Path, monkeypatch: pytest.Mo
         with work.claim(run.folder) as claim:
             assert claim is not None
             claim.write()
-    assert "on node7, last seen" in status(run).detail
+            patch.undo()
+            row = status(run)
+            assert row.state == "pending"
+            assert "on node7, last seen" in row.detail
+    row = status(run)
+    assert (row.state, row.detail) == ("interrupted", "in pending"), "every machine says that nobody has it any more"
 
 
 def test_a_study_with_a_failure_is_shown_and_tried_again(
