@@ -68,8 +68,8 @@ def _refuse_conflicts(conflicts: Sequence[Sequence[EndedRun]]) -> None:
         say("bold red", "conflict", f"{runs[0].place}: {', '.join(map(str, runs))}")
     if conflicts:
         raise InitbenchError(
-            f"runs with different results: {len(conflicts)}, so nothing was copied; leave a folder out, or remove the run that is not "
-            "to count"
+            f"runs with different results: {len(conflicts)}, so nothing was copied; leave a folder out, or remove the run "
+            "that is not to count"
         )
 
 
