@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run install check test test-full docs bench bench-paper clean
+.PHONY: run install check test test-full test-clusters docs bench bench-paper clean
 
 run: $(STAMP) ## the main job on the embedded data set: two inits and a placebo, three seeds, a leaderboard
 	$(BIN)/initbench run --init default,lwi --backbone unetrpp --dataset phantom-lung --size tiny --budget smoke --seeds 3 \
@@ -26,7 +26,7 @@ check: $(STAMP) ## style, types, import rules
 	$(BIN)/lint-imports
 
 test: check ## what CI runs: minutes
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not full"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not full and not cluster"
 
 # The folders of tests, for ROOM.
 ROOMS := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard tests/*/test_*.py)))))
@@ -35,7 +35,11 @@ $(error tests has no room $(ROOM); its rooms: $(ROOMS))
 endif
 
 test-full: check ## all of it, with training runs on real volumes: most of an hour; ROOM=stats for one folder of tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup $(if $(ROOM),tests/$(ROOM),tests)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m "not cluster" $(if $(ROOM),tests/$(ROOM),tests)
+
+# A limit ends what hangs. A skip says that the engine cannot be had here.
+test-clusters: $(STAMP) ## runs through a real Slurm of two nodes on this machine, from Debian packages: some minutes
+	OMP_NUM_THREADS=1 timeout --kill-after=30 480 $(BIN)/pytest -m cluster tests/clusters/test_slurm.py
 
 docs: $(STAMP) ## the documentation as a site that is read without a network: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict # the variable silences an advertisement
