@@ -28,12 +28,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from initbench import interrupt
+from initbench.errors import InterruptedRunError
 from initbench.limits import MAX_STATE, read_regular
 
 BEAT = 5.0  # seconds between two beats
 # Seconds without a beat after which an owner counts as gone. Libraries may keep its other threads waiting for many seconds, and
 # network file systems may show a file as it was some seconds ago.
 PATIENCE = 12 * BEAT
+LOOK = 0.5  # seconds between two looks at a claim that somebody waits for
 OWNER = "owner.json"
 _SIZE = 1024  # bytes of an owner's file. Each beat overwrites it in place: a full disk takes that, too
 # How the system refuses to rename a folder over another one; or somebody who was first has removed ours as a leftover.
@@ -236,6 +239,34 @@ def held(place: Path, at_each_beat: Callable[[Claim], object] = lambda claim: No
         done.set()
         thread.join()
         claim.release()
+
+
+@contextlib.contextmanager
+def awaited(place: Path, at_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Has a claim inside the block, and waits before it as long as somebody else has it.
+
+    Args:
+        place: of the claim.
+        at_wait: called once, when the wait begins.
+
+    Raises:
+        InterruptedRunError: somebody asked this process to stop while it waited.
+        OSError: the place cannot be written.
+    """
+    watch = Watch()
+    is_told = False
+    while True:
+        with held(place) as claim:
+            if claim is not None:
+                yield
+                return
+        if not is_told:
+            at_wait()
+            is_told = True
+        while not watch.is_free(place):
+            if interrupt.asked():
+                raise InterruptedRunError(f"stopped while another process had {place} in hand; the same command goes on")
+            time.sleep(LOOK)
 
 
 def _is_free(owner: Owner | None) -> bool:

@@ -21,7 +21,7 @@ from initbench.harness.cell import Cell
 from initbench.harness.coverage import state_digest
 from initbench.harness.execute import folder_of
 from initbench.harness.record import CaseCounts, resolved
-from initbench.harness.request import RunRequest, from_json
+from initbench.harness.request import RunRequest, data_below, from_json
 from initbench.harness.run import Run
 from initbench.limits import MAX_TABLE, read_regular
 from initbench.printable import printable
@@ -68,14 +68,8 @@ def asked(folder: Path, record: Record, device: str | None = None, data_root: Pa
     if device:
         changes["device"] = device
     if data_root:
-        changes |= {"data_root": data_root, "dataset": _below(data_root, record.asked.dataset)}
+        changes |= data_below(data_root, record.asked.dataset)
     return from_json(record.asked.written(), **changes)
-
-
-def _below(data_root: Path, dataset: str) -> str:
-    """A data set that was asked for by its path, by its folder's name below `data_root` where there is such a one."""
-    moved = data_root / Path(dataset).name
-    return str(moved) if len(Path(dataset).parts) > 1 and moved.is_dir() else dataset
 
 
 def difference(cell: Cell, record: Record) -> str:

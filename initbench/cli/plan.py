@@ -16,12 +16,10 @@ from initbench.cli.run import check_out
 from initbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from initbench.harness.request import RunRequest
     from initbench.runs.costs import StudyPlan
     from initbench.stats.power import Pilot
     from initbench.stats.table import ScoreTable
+    from initbench.studies.forecast import Survey
 
 
 @command
@@ -44,33 +42,32 @@ def plan(
     noise = _noise(sd)
     console = Console(stderr=True, highlight=False)
     with under_way(console, "loading torch"):
-        from initbench.studies.forecast import plan_study
+        from initbench.studies.forecast import Survey, plan_surveyed
     from initbench.tables.plan import plan_sheets
 
     requests = study.requests()
     check_requests(requests)
     with under_way(console, "timing a few steps" if measure else "resolving"):
-        planned = plan_study(requests, study.protocol, study.jobs, measure=measure)
+        survey = Survey(requests)
+        planned = plan_surveyed(survey, study.protocol, study.jobs, measure=measure)
     check_some_can_be((run.state, run.message) for run in planned.runs)
     show(plan_sheets(planned, [] if noise else blocks(study.out), noise), format_)
     if note:
-        _note(study, requests, console)
+        _note(survey, study.out, console)
     end(planned)
 
 
-def _note(study: Study, requests: Sequence[RunRequest], console: Console) -> None:
-    """Prepares the data of a study once, and notes its runs for the processes that do them.
+def _note(survey: Survey, out: Path, console: Console) -> None:
+    """Notes the runs of a study for the processes that do them; the data were prepared when the runs were looked up.
 
     Raises:
         InitbenchError: the folder cannot be written.
     """
-    from initbench.studies.sweep import Silent, look_up_study, note_study
+    from initbench.studies.sweep import note_study
 
-    check_out(study.out)
-    with under_way(console, "preparing the data"):
-        known = look_up_study(requests, Silent()).outcomes
-    note_study(requests, known, known)
-    console.print(f"noted; initbench work {study.out} does the runs, in as many processes as you like", soft_wrap=True)
+    check_out(out)
+    note_study(survey.requests, survey.outcomes, survey.outcomes)
+    console.print(f"noted; initbench work {out} does the runs, in as many processes as you like", soft_wrap=True)
 
 
 def end(planned: StudyPlan) -> None:

@@ -20,6 +20,7 @@ from initbench.cli.options import (
     JOBS,
     MINUTES_OF_A_WEEK,
     WHAT,
+    DataRootOption,
     Devices,
     JobsOption,
     RunCodeOption,
@@ -74,13 +75,14 @@ def work(
         typer.Option("--no-wait", help="End where other processes have the last runs in hand.", rich_help_panel=HOW_LONG),
     ] = False,
     jobs: JobsOption = JOBS,
+    data_root: DataRootOption = None,
     run_code: RunCodeOption = False,
 ) -> None:
     """Do runs of a study that is planned, beside other processes.
 
     Takes the runs that nobody has done, one after the other. Any number of these commands may work on one study, on all machines
-    that see its folder. USR1, USR2, TERM and Ctrl-C make it save and stop. Exits with 1 where a run failed or was stopped, and
-    where the run of --run is in the hands of another process.
+    that see its folder; the data sets may lie elsewhere on each (--data-root). USR1, USR2, TERM and Ctrl-C make it save and stop.
+    Exits with 1 where a run failed or was stopped, and where the run of --run is in the hands of another process.
     """
     from initbench.audit.code import check_code_of_notes
     from initbench.runs.status import runs_to_do
@@ -97,11 +99,10 @@ def work(
     check_out(study)
     with under_way(console, "loading torch"):
         from initbench.cli.progress import Display
-        from initbench.harness.request import from_json
         from initbench.studies.engine import TimeLimit
-        from initbench.studies.turns import take_turns
+        from initbench.studies.turns import request_here, take_turns
     limit = None if time_limit is None else TimeLimit.of(time_limit, begun)
-    requests = [from_json(run.request, out=study) for run in chosen]
+    requests = [request_here(run, study, data_root) for run in chosen]
     resources = devices.resources(jobs)
     try:
         with interrupt.handled(), Display(requests, console) as display:
@@ -113,6 +114,7 @@ def work(
                 limit=limit,
                 waits=not no_wait,
                 again=number is not None,
+                data_root=data_root,
             )
     except KeyboardInterrupt:
         raise InterruptedRunError(f"stopped at once; {GO_ON}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from initbench import digest, registry, seeding
@@ -211,13 +212,18 @@ class Cell(Draft):
         return digest.of_json(self.identity)
 
 
-def choose(request: RunRequest, progress: Progress | None = None) -> Choices:
+def choose(request: RunRequest, progress: Progress | None = None, dataset: Dataset | None = None) -> Choices:
     """Makes the choices that decide how data are preprocessed; reads the training cases where the recipe leaves it to them.
+
+    Args:
+        request: the run.
+        progress: told of headers that are read.
+        dataset: of the request, where it was opened before.
 
     Raises:
         UsageError: something asked for does not exist or does not fit together. DataError: the data are unusable.
     """
-    dataset, reader = open_dataset(request.dataset.name, request.data_root), _reader(request.dataset)
+    dataset, reader = dataset or open_dataset(request.dataset.name, request.data_root), _reader(request.dataset)
     backbone = registry.find("backbone", request.backbone)
     recipe = _recipe(dataset, request)
     variant = _variant(backbone, _for_dimension(recipe, backbone.info, request))
@@ -346,11 +352,15 @@ def _draft(request: RunRequest, blocks: Blocks, progress: Progress | None) -> Dr
 
 
 class Blocks:
-    """The blocks of a study, each chosen and prepared once: to look at hundreds of files again for every init takes minutes."""
+    """The blocks of a study, each chosen once, and their data, each opened and prepared once.
+
+    To look at hundreds of files again for every init, backbone or budget takes minutes.
+    """
 
     def __init__(self) -> None:
+        self._datasets: dict[tuple[Spec, Path | None], Dataset] = {}
         self._choices: dict[RunRequest, Choices] = {}
-        self._prepared: dict[RunRequest, Prepared] = {}
+        self._prepared: dict[tuple[Any, ...], Prepared] = {}
 
     def choices(self, request: RunRequest, progress: Progress | None = None) -> Choices:
         """What the runs of a block have in common.
@@ -364,13 +374,19 @@ class Blocks:
         """
         key = _block_of(request)
         if key not in self._choices:
-            self._choices[key] = choose(request, progress)
+            self._choices[key] = choose(request, progress, self._dataset(request))
         return self._choices[key]
+
+    def _dataset(self, request: RunRequest) -> Dataset:
+        key = request.dataset, request.data_root
+        if key not in self._datasets:
+            self._datasets[key] = open_dataset(request.dataset.name, request.data_root)
+        return self._datasets[key]
 
     def prepared(
         self, request: RunRequest, progress: Progress | None = None, before_reading: Callable[[], None] = lambda: None
     ) -> Prepared:
-        """The data of a block, preprocessed where the cache lacks them.
+        """The data of a block, preprocessed where the cache lacks them. Blocks of one split and preprocessing share them.
 
         Args:
             request: as for `choices`.
@@ -380,9 +396,10 @@ class Blocks:
         Raises:
             UsageError, DataError: as `choose` and `Choices.prepare`.
         """
-        key = _block_of(request)
+        chosen = self.choices(request, progress)
+        key = request.dataset, request.data_root, chosen.reader, chosen.split, chosen.recipe.preprocess
         if key not in self._prepared:
-            self._prepared[key] = self.choices(request, progress).prepare(progress, before_reading)
+            self._prepared[key] = chosen.prepare(progress, before_reading)
         return self._prepared[key]
 
 

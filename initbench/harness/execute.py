@@ -100,6 +100,8 @@ def _resolve(
 
 def _not_begun(request: RunRequest, error: BaseException) -> Outcome:
     """The outcome of a request that has no run folder yet; the traceback of an error that nobody foresaw is kept in a file."""
+    if isinstance(error, InterruptedRunError):
+        return Outcome(request, "interrupted", None, None, str(error))
     if isinstance(error, InitbenchError):
         return Outcome(request, "refused" if isinstance(error, UsageError) else "failed", None, None, str(error))
     kept = request.out / store.SWEEPS / f"{digest.of_json(request.label)[:16]}.{store.TRACEBACK}"

@@ -150,6 +150,16 @@ def from_json(values: Mapping[str, Any], **changes: Any) -> RunRequest:
     return RunRequest.of(**found | changes)
 
 
+def data_below(data_root: Path, dataset: str) -> dict[str, Any]:
+    """What changes in a request whose data sets are below another folder now.
+
+    A data set that was asked for by its path is taken by the name of its folder, where there is such a one below `data_root`.
+    """
+    moved = data_root / Path(dataset).name
+    is_moved = len(Path(dataset).parts) > 1 and moved.is_dir()
+    return {"data_root": data_root, "dataset": str(moved) if is_moved else dataset}
+
+
 def check_streams(fixed: Sequence[str]) -> None:
     """Refuses streams that do not exist.
 

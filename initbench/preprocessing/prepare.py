@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initbench import cache, digest
+from initbench import cache, claims, digest
 from initbench.datasets.duplicates import Content, check_copies, content_of
 from initbench.datasets.remarks import summarized
 from initbench.errors import DataError
@@ -30,6 +31,7 @@ from initbench.protocols import (
 )
 from initbench.recipes.settings import Preprocess
 
+_CLAIMS = ".claims"  # in the cache: who prepares what
 _NOTICED = "noticed"  # in the table of a cached volume
 _log = logging.getLogger(__name__)
 
@@ -199,7 +201,7 @@ def prepare(
     source: str | None = None,
     before_reading: Callable[[], None] = lambda: None,
 ) -> Prepared:
-    """Preprocesses what the cache lacks.
+    """Preprocesses what the cache lacks. Of several processes that prepare the same data, the others wait for the first.
 
     Args:
         dataset: of any layout.
@@ -211,24 +213,61 @@ def prepare(
 
     Raises:
         DataError: a case is unusable, or one examination is on both sides of the split; names the cases.
+        InterruptedRunError: somebody asked this process to stop while it waited for another one.
     """
     progress = progress or NoProgress()
     cache.remove_abandoned()
+    with _Alone(dataset.name, settings, progress, before_reading) as alone:
+        return _prepare(dataset, split, settings, progress, source, alone.begin)
+
+
+class _Alone(contextlib.ExitStack):
+    """Lets this process alone prepare a data set, from the first case that has to be read until the block ends.
+
+    The claim lies beside the prepared data, so all machines that share these see it.
+    """
+
+    def __init__(self, name: str, settings: Preprocess, progress: Progress, before_reading: Callable[[], None]) -> None:
+        super().__init__()
+        key = digest.of_json([name, settings.model_dump(mode="json")])[:32]
+        self._place = cache.root() / _CLAIMS / key
+        self._before_reading = before_reading
+        self._tell = functools.partial(progress.start, f"waiting for another process that prepares {name}", 1)
+        self._is_alone = False
+
+    def begin(self) -> None:
+        """Asks whether cases may be read, and then waits until no other process prepares the same data."""
+        self._before_reading()
+        if not self._is_alone:
+            self.enter_context(claims.awaited(self._place, self._tell))
+            self._is_alone = True
+
+
+def _prepare(
+    dataset: Dataset,
+    split: Split,
+    settings: Preprocess,
+    progress: Progress,
+    source: str | None,
+    begin: Callable[[], None],
+) -> Prepared:
+    """Does what `prepare` does. What is missing is looked for again after `begin`, as another process may have made it."""
     whole, cases = data_digest(dataset, split, source)
     # Numbers of every channel are asked of the scans by one rule alone; all other scans are as they were cached before it was.
     every = settings.intensity == "percentile" and len(dataset.channels) > 1
     kind = "scan-2" if every else "scan-1"
-    scans = _scans(dataset, split.train, cases, kind, progress=progress, source=source, before_reading=before_reading)
+    scans = _scans(dataset, split.train, cases, kind, progress=progress, source=source, begin=begin)
     parameters = resolve_parameters(settings, dataset.modality, scans, dataset.channels)
     digests = parameters.digest()
     keys = {case_id: digest.of_json([value, digests])[:32] for case_id, value in cases.items()}
     store = functools.partial(_store, dataset, cases=cases, keys=keys, parameters=parameters, source=source)
     missing = [case_id for case_id, key in keys.items() if _noticed(key) is None]
     if missing:
-        before_reading()
+        begin()
         progress.start(f"preprocessing {dataset.name}", len(missing))
     for done, case_id in enumerate(missing, start=1):
-        store(case_id)
+        if _noticed(keys[case_id]) is None:
+            store(case_id)
         progress.advance(done, {})
     remarks = tuple(_remarks(dataset, split, keys))
     patients = {case_id: group_of(dataset, case_id) for case_id in split.test}
@@ -342,7 +381,7 @@ def _scans(
     *,
     progress: Progress,
     source: str | None,
-    before_reading: Callable[[], None],
+    begin: Callable[[], None],
 ) -> list[CaseScan]:
     """Scans of the training cases, cached each by its own bytes."""
     found: list[CaseScan] = []
@@ -352,12 +391,14 @@ def _scans(
         result = _cached_scan(key)
         if result is None:
             if not started:
-                before_reading()
+                begin()
                 progress.start(f"reading {dataset.name}", len(train))
                 started = True
-            case, content = load_known(dataset, case_id, cases[case_id], source)
-            result = scan(case)
-            cache.write("scans", key, asdict(result), {cache.CONTENT: content})
+                result = _cached_scan(key)
+            if result is None:
+                case, content = load_known(dataset, case_id, cases[case_id], source)
+                result = scan(case)
+                cache.write("scans", key, asdict(result), {cache.CONTENT: content})
             progress.advance(done, {})
         found.append(result)
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -13,9 +15,14 @@ from initbench.paths import is_file
 
 def listing() -> list[tuple[str, str]]:
     """(name, first source line) of the recipes that come with the package."""
+    return list(_listing())
+
+
+@functools.cache  # a study asks for each of its runs
+def _listing() -> tuple[tuple[str, str], ...]:
     folder = resources.files("initbench.recipes")
-    tables = [tomllib.loads(item.read_text("utf-8")) for item in folder.iterdir() if item.name.endswith(".toml")]
-    return sorted((table["name"], table["source"].strip().splitlines()[0]) for table in tables)
+    tables = [_parsed(item.read_text("utf-8")) for item in folder.iterdir() if item.name.endswith(".toml")]
+    return tuple(sorted((table["name"], table["source"].strip().splitlines()[0]) for table in tables))
 
 
 def default_name(dataset: str, modality: str) -> str:
@@ -44,9 +51,19 @@ def read_recipe_file(name: str) -> dict[str, Any]:
             raise UsageError(f"unknown recipe {name!r}; known: {known}, or a path ending in .toml")
         text = file.read_text("utf-8")
     try:
-        return tomllib.loads(text)
+        return copy.deepcopy(_parsed(text))
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, brackets in thousands
         raise UsageError(f"recipe {name}: {error}") from None
+
+
+@functools.lru_cache(maxsize=64)  # a study reads few recipes, once for each of its blocks
+def _parsed(text: str) -> dict[str, Any]:
+    """The table in a text of TOML; whoever changes it changes a copy.
+
+    Raises:
+        ValueError, RecursionError: it is no TOML.
+    """
+    return tomllib.loads(text)
 
 
 def _text(path: Path) -> str:

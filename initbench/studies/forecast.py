@@ -46,8 +46,19 @@ def plan_study(
         measure: whether a few steps are timed where no run says how long one takes.
         reporter: told of the preprocessing.
     """
-    survey = _Survey()
-    planned = [survey.look(request, OneRun(reporter or Silent(), number)) for number, request in enumerate(requests)]
+    return plan_surveyed(Survey(requests, reporter), protocol, jobs, measure=measure)
+
+
+def plan_surveyed(survey: Survey, protocol: str, jobs: int = 1, *, measure: bool = False) -> StudyPlan:
+    """What `plan_study` gives, of runs that were looked up before.
+
+    Args:
+        survey: of the runs.
+        protocol: as for `plan_study`.
+        jobs: likewise.
+        measure: likewise.
+    """
+    requests, planned = survey.requests, survey.planned
     out, device = requests[0].out, resolve_device(requests[0].device)
     lanes = _lanes(requests[0])
     at_once = jobs * len(devices_here(requests[0].device)) or lanes
@@ -90,17 +101,29 @@ def _remarks(planned: Sequence[_Planned]) -> tuple[str, ...]:
     return tuple(found)
 
 
-class _Survey:
-    """Looks requests up one after another; remembers what the earlier ones will leave."""
+class Survey:
+    """The requests of a study, looked up one after another.
 
-    def __init__(self) -> None:
+    Attributes:
+        requests: as `cross_requests` gives them.
+        outcomes: what is known of each, by its number.
+        planned: what becomes of each.
+    """
+
+    def __init__(self, requests: Sequence[RunRequest], reporter: Reporter | None = None) -> None:
         self._cells = Cells()
-        self._rehearsals = Rehearsals()
-        self._coming: set[Path] = set()  # results
+        self._coming: set[Path] = set()  # results that earlier requests will leave
         self._stages: set[Path] = set()
+        self.requests = requests
+        self.outcomes: dict[int, Outcome] = {}
+        self.planned: list[_Planned] = []
+        rehearsals = Rehearsals()
+        for number, request in enumerate(requests):
+            known = look_up(request, self._cells, rehearsals, OneRun(reporter or Silent(), number))
+            self.outcomes[number] = known
+            self.planned.append(self._plan(request, known))
 
-    def look(self, request: RunRequest, progress: OneRun) -> _Planned:
-        known = look_up(request, self._cells, self._rehearsals, progress)
+    def _plan(self, request: RunRequest, known: Outcome) -> _Planned:
         if known.state != "pending" or known.folder is None:
             return _Planned(request, _state(known), known.message, known.folder)
         cell = self._cells.resolve(request)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from initbench.harness.cell import Cells
 from initbench.harness.execute import Outcome
-from initbench.harness.request import from_json
+from initbench.harness.request import RunRequest, data_below, from_json
 from initbench.protocols import QueuedRun, Reporter
 from initbench.runs import cancel, store, work
 from initbench.runs.status import AskedRun, read_asked
@@ -23,6 +23,7 @@ def take_turns(
     limit: TimeLimit | None = None,
     waits: bool = True,
     again: bool = False,
+    data_root: Path | None = None,
 ) -> dict[int, Outcome]:
     """Does the runs that nobody else does, one after the other on each device.
 
@@ -34,6 +35,7 @@ def take_turns(
         limit: how long this process works.
         waits: whether to wait for the runs of other processes, which may die and leave them.
         again: whether a run that failed is tried again.
+        data_root: folder that holds the data sets on this machine, by default as the runs were asked for.
 
     Returns:
         The outcomes by number. A run that does not fit into the time is ``interrupted``, and a run that another process has
@@ -42,7 +44,7 @@ def take_turns(
     Raises:
         UsageError: the executor or a device does not exist.
     """
-    requests = {number: from_json(run.request, out=out) for number, run in runs.items()}
+    requests = {number: request_here(run, out, data_root) for number, run in runs.items()}
     resources.check(next(iter(requests.values())))
     cells, folders, queued = Cells(), {}, {}
     for number, run in runs.items():
@@ -53,6 +55,18 @@ def take_turns(
     turn = Turn(cells, expected, folders, limit, cancel.mark(out))
     with limited(limit):
         return run_queued(queued, resources, reporter, cells, turn=turn, waits=waits)
+
+
+def request_here(run: AskedRun, out: Path, data_root: Path | None) -> RunRequest:
+    """The request of a noted run on this machine.
+
+    Args:
+        run: of a study.
+        out: folder of the study.
+        data_root: as for `take_turns`.
+    """
+    moved = data_below(data_root, run.request["dataset"]) if data_root else {}
+    return from_json(run.request, out=out, **moved)
 
 
 def expected_seconds(runs: Mapping[int, AskedRun], planned: Sequence[AskedRun]) -> dict[int, float]:

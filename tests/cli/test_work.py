@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,10 @@ from types import SimpleNamespace
 import pytest
 
 from initbench import interrupt
+from initbench.cli.app import main
 from initbench.runs import cancel, store, work
 from initbench.runs.status import AskedRun, read_asked, status
-from initbench.studies import engine, turns
+from initbench.studies import engine, forecast, sweep, turns
 from initbench.studies.engine import TimeLimit
 from tests.commands import said
 from tests.runs_factory import SMALL, TINY, run
@@ -55,8 +57,6 @@ def test_a_noted_study_is_done_by_number_and_then_whole(data: Path, tmp_path: Pa
 
 def said_beside(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """What a command that ends well says beside its output."""
-    from initbench.cli.app import main
-
     with pytest.raises(SystemExit) as ended:
         main([*arguments])
     printed = capsys.readouterr()
@@ -177,3 +177,23 @@ def wait_until(happened: Callable[[], bool]) -> None:
             return
         time.sleep(0.1)
     raise AssertionError("it did not happen")
+
+
+def test_a_plan_that_is_noted_looks_its_runs_up_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    look_up = forecast.look_up
+    monkeypatch.setattr(forecast, "look_up", lambda request, *given: seen.append(request.label) or look_up(request, *given))
+    monkeypatch.setattr(sweep, "look_up", None)
+    with pytest.raises(SystemExit):
+        main(["plan", *options(data), "--note", "--out", str(tmp_path)])
+    assert len(seen) == len(set(seen)) == 4
+    assert len(read_asked(tmp_path)) == 4
+
+
+def test_a_study_goes_on_where_its_data_lie_elsewhere(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, here, node = tmp_path / "runs", tmp_path / "here" / data.name, tmp_path / "node"
+    shutil.copytree(data, here)
+    said_beside(capsys, "plan", *options(here), "--note", "--out", str(out))
+    shutil.move(here, node / data.name)
+    assert "1 run: 1 ok" in said(capsys, "work", str(out), "--run", "0", "--run-code", "--data-root", str(node))
+    assert [status(item).state for item in read_asked(out)] == ["done", "pending", "pending", "pending"]
