@@ -98,6 +98,7 @@ REGIMENS = {
 
 EXECUTORS = {
     "local": Entry("initbench.executors.local:local", "worker processes on this machine, which draw from one queue"),
+    "ray": Entry("initbench.executors.ray:on_ray", "tasks of a Ray cluster that this machine is a node of (initbench[ray])"),
 }
 
 CATALOG: dict[Kind, dict[str, Entry]] = {

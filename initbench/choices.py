@@ -42,4 +42,5 @@ DATASET = "phantom-lung"
 BASELINE = "default"
 REGIMEN = "plain"
 EXECUTOR = "local"
+RAY = "ray"
 MARGIN = 0.5

@@ -138,6 +138,25 @@ class Component(Generic[Info]):
             component.check()
 
 
+def check_executor(spec: Spec, out: Path | None = None) -> None:
+    """Refuses an executor that nobody offers, or that cannot have what was asked for; imports no torch.
+
+    Args:
+        spec: of the executor.
+        out: folder of the study, where it is known.
+
+    Raises:
+        UsageError: as `get` and `Component.check`, or by what the executor declares.
+        InitbenchError: as `get`, or the executor cannot be reached.
+    """
+    from initbench.protocols import ExecutorInfo
+
+    component = find("executor", spec)
+    component.check()
+    if isinstance(component.declared, ExecutorInfo):
+        component.declared.check(out, **component.params)
+
+
 def _default_info(kind: Kind) -> BackboneInfo | InitializerInfo | RegimenInfo | None:
     from initbench.protocols import BackboneInfo, InitializerInfo, RegimenInfo  # here, so that listing names does not import them
 

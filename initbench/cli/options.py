@@ -22,6 +22,7 @@ from initbench.catalog import Kind
 from initbench.choices import (
     DATASET,
     EXECUTOR,
+    RAY,
     REGIMEN,
     Budget,
     CountedOn,
@@ -274,6 +275,16 @@ ExecutorOption = Annotated[
         metavar="NAME",
         help="Executor: name or name(key=value). Who does the runs: local is this machine.",
         autocompletion=_names("executor"),
+        rich_help_panel=WHERE,
+    ),
+]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="Head of the Ray cluster, for --executor ray.",
+        show_default="the cluster that was started on this machine",
         rich_help_panel=WHERE,
     ),
 ]
@@ -703,13 +714,29 @@ class Engine(Devices):
     """Who does the runs of a study, and on which devices."""
 
     executor: ExecutorOption = EXECUTOR
+    ray_address: RayAddressOption = None
 
     @cached_property
     def who(self) -> Spec:
         """The executor that the options name, read once."""
         from initbench.harness.request import read_component
 
-        return read_component("executor", self.executor)
+        named = read_component("executor", self.executor)
+        if self.ray_address is None:
+            return named
+        if named.name != RAY:
+            raise UsageError(f"--ray-address is for --executor {RAY}, and this is --executor {named.name}")
+        return named.with_param("address", self.ray_address)
+
+    def check(self) -> None:
+        """Refuses what no study can have, before torch is imported; also what the executor cannot have.
+
+        Raises:
+            UsageError: as `Devices.check`, or the executor cannot have what was asked for.
+            InitbenchError: the executor cannot be reached.
+        """
+        super().check()
+        registry.check_executor(self.who)
 
 
 def check_requests(requests: Sequence[RunRequest]) -> None:

@@ -33,7 +33,7 @@ class Queue:
 
         Args:
             pairs: the pair of each run, in the order in which the runs are to begin.
-            kinds: the kinds of the devices that draw from the queue.
+            kinds: the kinds of the devices that draw from the queue; whoever gave them may change them later.
             fix_kind: as in `StudyWork`.
             rule: as in `StudyWork`.
             shuffled: whether several devices draw from the queue.
@@ -41,7 +41,7 @@ class Queue:
         order = _shuffled_within(pairs) if shuffled else range(len(pairs))
         self._waiting = {run: pairs[run] for run in order}
         self._alone: dict[int, str] = {}
-        self._here = frozenset(kinds)
+        self._here = kinds
         self._fix_kind = fix_kind
         self._rule = rule
         self._kinds: dict[str, str] = {}
@@ -53,6 +53,10 @@ class Queue:
     def take_alone(self, kind: str) -> int | None:
         """Returns the place of a run that is to be alone on its device. Such runs come when `take` has none for the kind."""
         return self._take(self._alone, kind)
+
+    def give_back(self, run: int, pair: str) -> None:
+        """Puts a run back that was not done, behind all others."""
+        self._waiting[run] = pair
 
     def put_back(self, run: int, pair: str) -> None:
         """Puts a run back that is to be tried alone."""

@@ -19,7 +19,18 @@ from initbench.protocols.datasets import (
     splits_of,
     stated_of,
 )
-from initbench.protocols.executors import Device, Executor, KindRule, OneRun, QueuedRun, Reporter, StudyWork, Submission
+from initbench.protocols.executors import (
+    Device,
+    Executor,
+    ExecutorInfo,
+    KindRule,
+    OneRun,
+    QueuedRun,
+    Reporter,
+    StudyWork,
+    Submission,
+    executor,
+)
 from initbench.protocols.initializers import Crops, InitContext, Initializer, InitializerInfo, Patches, Role, Site, initializer
 from initbench.protocols.regimens import (
     BACKWARD,
@@ -48,6 +59,7 @@ __all__ = [
     "Device",
     "Dimension",
     "Executor",
+    "ExecutorInfo",
     "FileLayout",
     "Grid",
     "ImageWeights",
@@ -87,6 +99,7 @@ __all__ = [
     "check_patch",
     "check_variant",
     "copies_are_meant",
+    "executor",
     "group_of",
     "initializer",
     "regimen",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from initbench.protocols.basics import Progress
 
@@ -74,6 +74,9 @@ class StudyWork:
             them. The first answer stays, for all processes that work on the study.
         rule: whether that has to be kept.
         jobs: runs at a time on each device; 0 for as many as there is memory for.
+        device: as it was asked for: auto, cpu, cuda or cuda:i.
+        threads: of torch, for a run on the CPU.
+        precision_is_stated: whether the runs have the same ids on every machine; else this one's device chose their precision.
         room: how many runs like one that ended fit on a device at a time.
         out_of_memory: whether a run ended for want of memory; then it is tried once more, alone on its device.
         isolated: whether each run has to be in a process of its own.
@@ -89,6 +92,9 @@ class StudyWork:
     fix_kind: Callable[[str, str], str] = _fix_nothing
     rule: KindRule = "pairs"
     jobs: int = 1
+    device: str = "auto"
+    threads: int = 1
+    precision_is_stated: bool = False
     room: Callable[[Device, Any], int] = _one
     out_of_memory: Callable[[Any], bool] = _no
     isolated: bool = True
@@ -136,7 +142,7 @@ class Submission(Protocol):
 
         Returns:
             The outcomes by the places of the runs in `StudyWork.runs`. A run without an outcome was left to others, as no device
-            of its kind is here.
+            of its kind is here, or was not begun, as somebody asked to stop.
 
         Raises:
             KeyboardInterrupt: somebody wants to stop at once.
@@ -155,3 +161,28 @@ class Executor(Protocol):
         Raises:
             UsageError: what was asked for cannot be had, as a partition or an address that does not exist.
         """
+
+
+@dataclass(frozen=True)
+class ExecutorInfo:
+    """What an author declares of an executor.
+
+    Attributes:
+        check: refuses at once what cannot be had, before torch is loaded and data are prepared. It takes the folder of the study,
+            None as long as that is not known, and the parameters of the executor by their names.
+    """
+
+    check: Callable[..., None]
+
+
+Submit = TypeVar("Submit", bound=Callable[..., Submission])
+
+
+def executor(*, check: Callable[..., None]) -> Callable[[Submit], Submit]:
+    """Decorates an executor with what `ExecutorInfo` declares."""
+
+    def declare(function: Submit) -> Submit:
+        function.info = ExecutorInfo(check)  # type: ignore[attr-defined]
+        return function
+
+    return declare

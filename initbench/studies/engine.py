@@ -13,6 +13,7 @@ from pathlib import Path
 from initbench import claims, interrupt, registry
 from initbench.catalog import Kind
 from initbench.choices import EXECUTOR
+from initbench.errors import UsageError
 from initbench.harness.cell import Cells
 from initbench.harness.execute import Outcome, execute_on, finished, record_death
 from initbench.harness.hardware import devices_here, runs_at_once
@@ -57,9 +58,11 @@ class Resources:
         Raises:
             UsageError: there is no such executor, it takes no such parameter, or a device does not exist.
         """
-        registry.find("executor", self.executor).check()
         if self.executor.name == EXECUTOR:
             self.find_devices(request)
+        elif self.devices:
+            raise UsageError(f"--devices is for the GPUs of this machine, and --executor {self.executor.name} chooses its own")
+        registry.check_executor(self.executor, request.out)
 
     def submit(self, work: StudyWork) -> Submission:
         """Hands runs to the executor."""
@@ -212,6 +215,9 @@ def run_queued(
             fix_kind=functools.partial(kinds.fix_kind, first.out),
             rule=resources.rule,
             jobs=resources.jobs,
+            device=first.device,
+            threads=first.threads,
+            precision_is_stated=first.precision != "auto",
             room=functools.partial(_room, threads=first.threads),
             out_of_memory=_has_no_memory,
             isolated=isolated,
@@ -243,7 +249,9 @@ def watched(submission: Submission, reporter: Reporter) -> Mapping[int, Outcome]
 
 
 def _left(run: QueuedRun) -> Outcome:
-    """The outcome of a run that no device here may do."""
+    """The outcome of a run that no device here may do, or that was not begun as somebody asked to stop."""
+    if interrupt.asked():
+        return Outcome(run.request, "interrupted", None, None, "not begun")
     kind = kinds.fixed_kind(run.request.out, run.pair)
     message = f"the runs of its block and seed are on {kind}, and no such device is here; without --same-kind it is run here"
     return Outcome(run.request, "busy", None, None, message)
