@@ -4,6 +4,8 @@ INITBENCH_CACHE/<kind>/<key>/
     meta.json     layout, sizes, checksums of blocks, a table of values, and the sha256 of all of this
     <name>.npy    an array
 
+INITBENCH_STAGE, a folder on a node's own disk, holds copies of the volumes that were read on the node, in the same layout.
+
 Checksums are CRC-32 of each MiB of a file. They are there for accidents: CRC-32 finds every single changed bit and every burst of
 up to 32 bits, and misses other damage of a MiB once in four billion times. It takes in 4 GB a second where sha256 takes 1.8 and
 blake2b 0.9 (one core of an AMD EPYC), so the check costs less than reading the file. It does not find a cache that was forged.
@@ -34,6 +36,8 @@ from initbench import digest, staging
 from initbench.errors import InitbenchError
 
 ENVIRONMENT = "INITBENCH_CACHE"
+STAGE = "INITBENCH_STAGE"
+STAGED = "volumes"  # the kind of items that is copied: what training and evaluation read again and again
 LAYOUT = 2  # the first had no checksums
 CONTENT = "content"  # in the values of an item: digest of the case that it was made from, as its data set gives it
 _META = "meta.json"
@@ -149,7 +153,29 @@ def read_item(kind: str, key: str) -> Item | None:
     item = _read_item(folder)
     if item is None:
         discard(folder)
+        return None
+    if kind == STAGED and os.environ.get(STAGE):
+        return _staged(item, Path(os.environ[STAGE]).expanduser() / kind / key)
     return item
+
+
+def _staged(item: Item, place: Path) -> Item:
+    """The copy of an item on the disk of this node, made where it is missing; the item itself where it cannot be made."""
+    there = _read_item(place)
+    if there is not None and there.files == item.files:
+        return there
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists():  # a copy of what has been made anew since
+            discard(place)
+        with staging.beside(place) as temporary:
+            shutil.copytree(item.folder, temporary, dirs_exist_ok=True)
+            Item(temporary, item.meta, item.files).check()
+            with contextlib.suppress(OSError):  # another process of the node was first
+                temporary.rename(place)
+    except (OSError, shutil.Error, DamagedError):  # the disk is full, or the item is damaged: whoever reads it mends it
+        return item
+    return _read_item(place) or item
 
 
 def _read_item(folder: Path) -> Item | None:

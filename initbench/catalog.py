@@ -99,6 +99,7 @@ REGIMENS = {
 EXECUTORS = {
     "local": Entry("initbench.executors.local:local", "worker processes on this machine, which draw from one queue"),
     "ray": Entry("initbench.executors.ray:on_ray", "tasks of a Ray cluster that this machine is a node of (initbench[ray])"),
+    "slurm": Entry("initbench.executors.slurm:slurm", "a run in each task of an array of Slurm; the command ends at once"),
 }
 
 CATALOG: dict[Kind, dict[str, Entry]] = {

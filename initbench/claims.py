@@ -179,6 +179,11 @@ class Watch:
 
     def __init__(self) -> None:
         self._seen: dict[Path, tuple[tuple[int, int], float]] = {}
+        self._alive: set[Path] = set()
+
+    def is_alive(self, place: Path) -> bool:
+        """Whether the owner of a claim that was not free was seen to live: on this machine, or by a beat between two looks."""
+        return place in self._alive
 
     def is_free(self, place: Path) -> bool:
         """Whether a claim can be taken now. To be asked again and again: whoever is silent for `PATIENCE` loses it.
@@ -194,11 +199,14 @@ class Watch:
             return True
         if owner is not None and owner.is_awake():
             self._seen.pop(place, None)
+            self._alive.add(place)
             return False
         # An owner's file that cannot be read has no beats either: it was cut short when its machine stopped.
         seen = newest, -1 if owner is None else owner.beats
         before, since = self._seen.get(place, (None, 0.0))
         if seen != before:
+            if before is not None:
+                self._alive.add(place)
             self._seen[place] = seen, time.monotonic()
             return False
         if time.monotonic() - since < PATIENCE:

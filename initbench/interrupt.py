@@ -18,6 +18,7 @@ _HARD = (signal.SIGINT, signal.SIGTERM)
 SIGNALS = (*_HARD, signal.SIGUSR1, signal.SIGUSR2)
 _TOGETHER = 1.0  # seconds within which two signals are one: `make` and schedulers send theirs beside the terminal's
 _asked = False
+_warned = False  # whether it was a scheduler that asked
 _asked_at: float | None = None  # when the first Ctrl-C or SIGTERM came
 _within = 0
 
@@ -25,6 +26,11 @@ _within = 0
 def asked() -> bool:
     """Whether somebody wants this process to stop."""
     return _asked
+
+
+def warned() -> bool:
+    """Whether a scheduler has warned this process of its end, since it last took signals for requests."""
+    return _warned
 
 
 def ask() -> None:
@@ -51,8 +57,8 @@ def handled(*, worker: bool = False) -> Iterator[None]:
 
 def install(*, worker: bool = False) -> dict[signal.Signals, Any]:
     """Makes signals requests from here on; gives the handlers that were there."""
-    global _asked, _asked_at
-    _asked, _asked_at = False, None
+    global _asked, _warned, _asked_at
+    _asked, _warned, _asked_at = False, False, None
     return {number: signal.signal(number, _in_worker if worker else _in_parent) for number in SIGNALS}
 
 
@@ -72,8 +78,9 @@ def _in_worker(number: int, frame: FrameType | None) -> None:
 
 
 def _in_parent(number: int, frame: FrameType | None) -> None:
-    global _asked_at  # noqa: PLW0603
+    global _warned, _asked_at  # noqa: PLW0603
     again = False
+    _warned = _warned or number not in _HARD
     if number in _HARD:
         now = time.monotonic()
         again = _asked_at is not None and now - _asked_at > _TOGETHER

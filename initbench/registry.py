@@ -22,7 +22,7 @@ from initbench.paths import home, is_file
 from initbench.spec import OF, PLAIN_VALUES, Spec, is_plain, parts_in_files
 
 if TYPE_CHECKING:
-    from initbench.protocols import BackboneInfo, InitializerInfo, RegimenInfo
+    from initbench.protocols import BackboneInfo, ExecutorInfo, InitializerInfo, RegimenInfo
 
 REQUIRED = inspect.Parameter.empty
 """The default of a parameter that has none."""
@@ -149,19 +149,20 @@ def check_executor(spec: Spec, out: Path | None = None) -> None:
         UsageError: as `get` and `Component.check`, or by what the executor declares.
         InitbenchError: as `get`, or the executor cannot be reached.
     """
-    from initbench.protocols import ExecutorInfo
-
     component = find("executor", spec)
     component.check()
-    if isinstance(component.declared, ExecutorInfo):
-        component.declared.check(out, **component.params)
+    if component.info.check is not None:
+        component.info.check(out, **component.params)
 
 
-def _default_info(kind: Kind) -> BackboneInfo | InitializerInfo | RegimenInfo | None:
-    from initbench.protocols import BackboneInfo, InitializerInfo, RegimenInfo  # here, so that listing names does not import them
+def _default_info(kind: Kind) -> BackboneInfo | ExecutorInfo | InitializerInfo | RegimenInfo | None:
+    # Here, so that listing names does not import them.
+    from initbench.protocols import BackboneInfo, ExecutorInfo, InitializerInfo, RegimenInfo
 
-    if kind in ("dataset", "executor"):
+    if kind == "dataset":
         return None
+    if kind == "executor":
+        return ExecutorInfo()
     if kind == "regimen":
         return RegimenInfo()
     return BackboneInfo(paper="", source="", licence="") if kind == "backbone" else InitializerInfo()
@@ -279,6 +280,8 @@ def find(kind: Literal["initializer"], spec: Spec) -> Component[InitializerInfo]
 def find(kind: Literal["backbone"], spec: Spec) -> Component[BackboneInfo]: ...
 @overload
 def find(kind: Literal["regimen"], spec: Spec) -> Component[RegimenInfo]: ...
+@overload
+def find(kind: Literal["executor"], spec: Spec) -> Component[ExecutorInfo]: ...
 @overload
 def find(kind: Kind, spec: Spec) -> Component[Any]: ...
 def find(kind: Kind, spec: Spec) -> Component[Any]:

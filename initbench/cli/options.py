@@ -63,6 +63,8 @@ MOST_SEEDS = 10_000
 MOST_THREADS = 1_024
 MINUTES_OF_A_WEEK = 7 * 24 * 60
 
+SLURM = "slurm"
+
 # The meanings that an option for one value shares with an option for many.
 _INIT = "Initializer: name, name(key=value) or ./file.py:function."
 _BACKBONE = "Backbone: name, name(variant=...) or ./file.py:function."
@@ -241,6 +243,10 @@ RegimenBudgetOption = Annotated[
         rich_help_panel=HOW_LONG,
     ),
 ]
+SkipRefusedOption = Annotated[
+    bool,
+    typer.Option("--skip-refused", help="Run the others where some runs cannot be.", rich_help_panel=HOW_LONG),
+]
 MeasureOption = Annotated[
     bool,
     typer.Option(
@@ -287,6 +293,30 @@ RayAddressOption = Annotated[
         show_default="the cluster that was started on this machine",
         rich_help_panel=WHERE,
     ),
+]
+SlurmOption = Annotated[
+    str | None,
+    typer.Option(
+        "--slurm",
+        metavar="KEY=VALUE,...",
+        help="Settings of jobs of Slurm, over the site file. Implies --executor slurm; as partition=gpu,time=4h.",
+        rich_help_panel=WHERE,
+    ),
+]
+MaxParallelOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-parallel",
+        metavar="N",
+        help="Tasks of Slurm that run at a time.",
+        min=1,
+        show_default="as many as there is room for",
+        rich_help_panel=WHERE,
+    ),
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Do no run. Writes the scripts for Slurm and submits nothing.", rich_help_panel=OUTPUT),
 ]
 DevicesOption = Annotated[
     str | None,
@@ -719,9 +749,13 @@ class Engine(Devices):
     @cached_property
     def who(self) -> Spec:
         """The executor that the options name, read once."""
+        return self._named(self.executor)
+
+    def _named(self, name: str) -> Spec:
+        """The executor of a name, with its address."""
         from initbench.harness.request import read_component
 
-        named = read_component("executor", self.executor)
+        named = read_component("executor", name)
         if self.ray_address is None:
             return named
         if named.name != RAY:
@@ -737,6 +771,61 @@ class Engine(Devices):
         """
         super().check()
         registry.check_executor(self.who)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOrQueue(Engine):
+    """Who does the runs of a study, which may be a queue of others that goes on without this process."""
+
+    slurm: SlurmOption = None
+    max_parallel: MaxParallelOption = None
+    dry_run: DryRunOption = False
+
+    @cached_property
+    def who(self) -> Spec:
+        """The executor that the options name, read once, with its settings."""
+        is_implied = self.slurm is not None and self.executor == EXECUTOR
+        found = self._named(SLURM if is_implied else self.executor)
+        for key, value in self._settings().items():
+            found = found.with_param(key, value)
+        return found
+
+    def check(self) -> None:
+        """Refuses what no study can have, before torch is imported.
+
+        Raises:
+            UsageError: as `Engine.check`, or an option is for Slurm alone.
+            InitbenchError: the executor cannot be reached.
+        """
+        super().check()
+        for_slurm = {"--slurm": self.slurm, "--max-parallel": self.max_parallel, "--dry-run": self.dry_run or None}
+        given = [name for name, value in for_slurm.items() if value is not None]
+        if given and self.who.name != SLURM:
+            raise UsageError(f"{given[0]} is for --executor {SLURM}; `initbench plan` shows what a study would do")
+
+    def check_kinds(self, precision: PrecisionChoice) -> None:
+        """Refuses nodes of several kinds that would compute in different precisions, which are different runs.
+
+        Raises:
+            UsageError: the precision is left to the devices.
+        """
+        from initbench.clusters.settings import read_settings
+
+        settings = dict(self.who.params)
+        settings.pop("dry_run", None)
+        if read_settings(settings).kinds and precision == "auto":
+            raise UsageError("nodes of several kinds may compute in different precisions: add --precision float32 or bf16")
+
+    def _settings(self) -> dict[str, Any]:
+        """The settings of Slurm that are options; they go over those in the name of the executor."""
+        from initbench.clusters.settings import read_options
+
+        found = read_options(self.slurm)
+        if self.max_parallel is not None:
+            found["max_parallel"] = self.max_parallel
+        if self.dry_run:
+            found["dry_run"] = True
+        return found
 
 
 def check_requests(requests: Sequence[RunRequest]) -> None:

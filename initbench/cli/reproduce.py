@@ -65,7 +65,9 @@ def reproduce(
     jobs: JobsOption = JOBS,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what would run, for how long, and which data are missing.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--dry-run", help="Do no run. Says what would run, for how long, and which data are missing.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     measure: MeasureOption = False,
     report_only: Annotated[

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,11 +28,12 @@ from initbench.cli.options import (
     RUNS,
     WHAT,
     DistancesOption,
-    Engine,
+    EngineOrQueue,
     JobsOption,
     JsonOption,
     OutOption,
     RunCodeOption,
+    SkipRefusedOption,
     Study,
     ToleranceOption,
     check_requests,
@@ -52,7 +54,7 @@ GO_ON = "finished runs and checkpoints are kept, and the same command goes on"
 @command
 def run(
     study: Study,
-    engine: Engine,
+    engine: EngineOrQueue,
     save_predictions: Annotated[
         bool,
         typer.Option("--save-predictions", help="Keep label maps of the reported cases as NIfTI.", rich_help_panel=OUTPUT),
@@ -70,10 +72,7 @@ def run(
             rich_help_panel=HOW_LONG,
         ),
     ] = 5.0,
-    skip_refused: Annotated[
-        bool,
-        typer.Option("--skip-refused", help="Run the others where some runs cannot be.", rich_help_panel=HOW_LONG),
-    ] = False,
+    skip_refused: SkipRefusedOption = False,
     json: JsonOption = False,
 ) -> None:
     """Run a study: inits × regimens × backbones × data sets × seeds.
@@ -91,17 +90,23 @@ def run(
             nsd_tolerance=nsd_tolerance,
             checkpoint_every=60 * checkpoint_every,
         )
+    resources = engine.resources(study.jobs)
+    if resources.queues:
+        engine.check_kinds(study.precision)
+        # Which devices the nodes have is not known here.
+        check_requests([replace(request, device="cpu", precision="float32") for request in requests])
+        _hand_over(requests, resources, console, json=json, skip_refused=skip_refused)
+        return
     if not skip_refused:
         check_requests(requests)
     check_out(study.out)
     announce = partial(_announce, console, requests, study.protocol)
-    resources = engine.resources(study.jobs)
     _perform_and_tell(requests, resources, console, json=json, skip_refused=skip_refused, announce=announce)
 
 
 @command
 def retry(
-    engine: Engine,
+    engine: EngineOrQueue,
     failed: Annotated[bool, typer.Option("--failed", help="What failed.", rich_help_panel=WHAT)] = False,
     all_: Annotated[
         bool, typer.Option("--all", help="What failed, was interrupted, was changed since or never began.", rich_help_panel=WHAT)
@@ -134,7 +139,47 @@ def retry(
     with under_way(console, "loading torch"):
         from initbench.harness.request import from_json
     requests = [from_json(run.request, out=out) for run in chosen]
-    _perform_and_tell(requests, engine.resources(jobs), console, json=json, skip_refused=True)
+    resources = engine.resources(jobs)
+    if resources.queues:
+        _hand_over(requests, resources, console, json=json, skip_refused=True)
+        return
+    _perform_and_tell(requests, resources, console, json=json, skip_refused=True)
+
+
+def _hand_over(requests: Sequence[RunRequest], resources: Resources, console: Console, *, json: bool, skip_refused: bool) -> None:
+    """Hands what is missing of a study to a queue, and says how to watch it.
+
+    Raises:
+        UsageError: what was asked for cannot be had. InitbenchError: the queue gives no answer.
+    """
+    from initbench.clusters import slurm
+    from initbench.studies.queued import submit_missing
+    from initbench.tables.words import count
+
+    out = requests[0].out
+    check_out(out)
+    in_queue = {}
+    if slurm.is_used(out) and slurm.is_here():
+        in_queue = {number: task for number, task in slurm.queue(out).items() if task.is_alive}
+    with under_way(console, "submitting"):
+        done = submit_missing(requests, resources, in_queue, skip_refused=skip_refused)
+    if json:
+        write_json(asdict(done))
+        return
+    console.print(
+        f"{_counted(requests)}: {done.ended} with a result, {done.waiting} in the queue", highlight=False, soft_wrap=True
+    )
+    if done.folder is None:
+        console.print("nothing to submit", soft_wrap=True)
+    elif done.jobs:
+        jobs = count(len(done.jobs), "job")
+        console.print(
+            f"{count(len(done.runs), 'run')} submitted, {jobs}: {', '.join(done.jobs)}", highlight=False, soft_wrap=True
+        )
+        console.print(f"scripts and logs: {done.folder}", highlight=False, soft_wrap=True)
+    else:
+        console.print(f"nothing was submitted; to submit it: bash {done.folder / 'submit.sh'}", highlight=False, soft_wrap=True)
+    console.print(f"initbench status --out {out} --watch", style="bold", highlight=False, soft_wrap=True)
 
 
 def perform(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,13 +14,15 @@ from rich.text import Text
 
 from initbench.cli.command import command
 from initbench.cli.options import OUTPUT, RUNS, JsonOption, OutOption
-from initbench.cli.output import warn_of, write_json
-from initbench.errors import UsageError
+from initbench.cli.output import warn, warn_of, write_json
+from initbench.errors import InitbenchError, UsageError
 
 if TYPE_CHECKING:
     from initbench.runs.status import RunStatus
 
 _EVERY = 2.0  # seconds between two looks
+WAITING = ("pending", "interrupted")
+NOT_QUEUED = "not in the queue of Slurm"
 _COLOURS = {"done": "green", "diverged": "yellow", "failed": "red", "refused": "red", "invalid": "red", "interrupted": "yellow"}
 
 
@@ -64,10 +66,35 @@ def _look(out: Path) -> list[RunStatus]:
     """
     from initbench.runs.status import statuses
 
-    rows = statuses(out)
+    rows = in_queue(out, statuses(out))
     if not rows:
         raise UsageError(f"{out} holds no study; `initbench run ... --out {out}` begins one")
     return rows
+
+
+def in_queue(out: Path, rows: list[RunStatus]) -> list[RunStatus]:
+    """The rows of a study, with what the queue of Slurm says of runs that have not ended, where the study was submitted to it."""
+    from initbench.clusters import slurm
+    from initbench.runs.status import ENDED
+
+    if not (slurm.is_used(out) and slurm.is_here()):
+        return rows
+    try:
+        tasks = slurm.queue(out)
+    except InitbenchError as error:
+        warn(str(error))
+        return rows
+    found = []
+    for number, row in enumerate(rows):
+        task = tasks.get(number)
+        said = [row.detail] if row.detail else []
+        if row.state not in ENDED:
+            if task is not None:
+                said.append(str(task))
+            if row.state in WAITING and (task is None or not task.is_alive):
+                said.append(NOT_QUEUED)
+        found.append(replace(row, detail="; ".join(said)))
+    return found
 
 
 def _shown(rows: list[RunStatus]) -> Group:
@@ -87,7 +114,11 @@ def _shown(rows: list[RunStatus]) -> Group:
     counted = ", ".join(f"{number} {state}" for state, number in Counter(row.state for row in rows).items())
     remaining = time_left(rows)
     left = f"; about {duration(remaining)} left" if remaining else ""
-    return Group(table, Text(f"\n{len(rows)} runs: {counted}{left}"))
+    lines = [Text(f"\n{len(rows)} runs: {counted}{left}")]
+    forgotten = sum(NOT_QUEUED in row.detail for row in rows)
+    if forgotten:
+        lines.append(Text(f"{forgotten} of them {NOT_QUEUED}: the same `initbench run` submits them, and so does `retry --all`"))
+    return Group(table, *lines)
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 import sys
 import time
@@ -24,13 +26,15 @@ from initbench.cli.options import (
     Devices,
     JobsOption,
     RunCodeOption,
+    SkipRefusedOption,
 )
-from initbench.cli.output import under_way
+from initbench.cli.output import shown, under_way, warn
 from initbench.cli.run import GO_ON, check_out
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
     from initbench.harness.execute import Outcome
+    from initbench.runs.status import AskedRun
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of runs, which `run` or `plan --note` began.")]
@@ -70,6 +74,29 @@ def work(
             rich_help_panel=HOW_LONG,
         ),
     ] = None,
+    or_next: Annotated[
+        bool,
+        typer.Option(
+            "--or-next",
+            help="Where the run of --run is done or in other hands, do the next one that is free.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
+    prepare: Annotated[
+        bool,
+        typer.Option("--prepare", help="Prepare the data and note where results go; do no run.", rich_help_panel=WHAT),
+    ] = False,
+    skip_refused: SkipRefusedOption = False,
+    requeue: Annotated[
+        int,
+        typer.Option(
+            "--requeue",
+            metavar="N",
+            help="Have Slurm begin this job again where its time ended before the run did. N times at the most.",
+            min=0,
+            rich_help_panel=HOW_LONG,
+        ),
+    ] = 0,
     no_wait: Annotated[
         bool,
         typer.Option("--no-wait", help="End where other processes have the last runs in hand.", rich_help_panel=HOW_LONG),
@@ -85,40 +112,89 @@ def work(
     Exits with 1 where a run failed or was stopped, and where the run of --run is in the hands of another process.
     """
     from initbench.audit.code import check_code_of_notes
-    from initbench.runs.status import runs_to_do
+    from initbench.clusters import slurm
+    from initbench.runs import cancel as marks
 
     begun = time.monotonic()
     devices.check()
-    chosen = list(runs_to_do(study, number).values())
+    if or_next and number is None:
+        raise UsageError("--or-next goes with --run N: where run N is done or in other hands, the next free one is done")
     console = Console(highlight=False)
+    if prepare:
+        _prepare(study, devices, console, run_code=run_code, skip_refused=skip_refused)
+        return
+    chosen = _chosen(study, number, or_next=or_next)
     if not chosen:
         console.print(f"{study}: every run has ended; initbench status --out {study}", soft_wrap=True)
         return
     if not run_code:
-        check_code_of_notes(study, chosen)
+        check_code_of_notes(study, list(chosen.values()))
     check_out(study)
     with under_way(console, "loading torch"):
         from initbench.cli.progress import Display
         from initbench.studies.engine import TimeLimit
-        from initbench.studies.turns import request_here, take_turns
+        from initbench.studies.turns import request_here, take_one, take_turns
     limit = None if time_limit is None else TimeLimit.of(time_limit, begun)
-    requests = [request_here(run, study, data_root) for run in chosen]
+    requests = [request_here(run, study, data_root) for run in chosen.values()]
     resources = devices.resources(jobs)
+    mark = marks.mark(study)
     try:
         with interrupt.handled(), Display(requests, console) as display:
-            outcomes = take_turns(
-                dict(enumerate(chosen)),
-                study,
-                resources,
-                display,
-                limit=limit,
-                waits=not no_wait,
-                again=number is not None,
-                data_root=data_root,
-            )
+            if or_next and number is not None:
+                take = functools.partial(take_one, list(chosen.values()), number)
+            else:
+                # The display counts from 0 on.
+                take = functools.partial(take_turns, dict(enumerate(chosen.values())), again=number is not None)
+            outcomes = take(study, resources, display, limit=limit, waits=not no_wait, data_root=data_root)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"stopped at once; {GO_ON}") from None
-    _tell(console, outcomes.values(), is_wanted=number is not None)
+    is_stopped = any(outcome.state == "interrupted" for outcome in outcomes.values())
+    is_time = interrupt.warned() or (limit is not None and limit.is_over)
+    if requeue and is_stopped and is_time and marks.mark(study) == mark:
+        console.print(slurm.requeue(os.environ, requeue), soft_wrap=True)
+    _tell(console, outcomes.values(), is_wanted=number is not None and not or_next)
+
+
+def _chosen(study: Path, number: int | None, *, or_next: bool) -> dict[int, AskedRun]:
+    """The runs that this process may do, by number.
+
+    Raises:
+        UsageError: no study was planned there, or it has no such run.
+    """
+    from initbench.runs.status import read_asked, runs_to_do
+
+    if not or_next:
+        return runs_to_do(study, number)
+    planned = dict(enumerate(read_asked(study)))
+    return planned or runs_to_do(study, number)
+
+
+def _prepare(study: Path, devices: Devices, console: Console, *, run_code: bool, skip_refused: bool) -> None:
+    """Prepares the data of a study and notes where its results go. Exits with 2 where a run is refused.
+
+    Raises:
+        UsageError: no study was planned there.
+    """
+    from initbench.audit.code import check_code_of_notes
+    from initbench.tables.words import count
+
+    chosen = _chosen(study, None, or_next=True)
+    if not run_code:
+        check_code_of_notes(study, list(chosen.values()))
+    check_out(study)
+    with under_way(console, "loading torch"):
+        from initbench.studies.queued import prepare_noted
+        from initbench.studies.sweep import Silent
+    with interrupt.handled(), under_way(console, "preparing the data"):
+        found = prepare_noted(study, Silent(), devices.resources(JOBS))
+    states = Counter(outcome.state for outcome in found)
+    for outcome in found:
+        if outcome.state in ("refused", "failed"):
+            console.print(f"{outcome.state}: {shown(outcome.request.label)}: {shown(outcome.message)}", soft_wrap=True)
+    ready = count(len(found) - states["refused"] - states["failed"], "run")
+    console.print(f"{study}: the data are prepared for {ready}", soft_wrap=True)
+    if states["refused"] and not skip_refused:
+        sys.exit(2)
 
 
 def _tell(console: Console, outcomes: Iterable[Outcome], *, is_wanted: bool) -> None:
@@ -149,6 +225,7 @@ def cancel(study: StudyArgument) -> None:
     All processes that see its folder notice within seconds, save their runs after the step in hand, and end. The same commands go
     on later.
     """
+    from initbench.clusters import slurm
     from initbench.runs import cancel as marks
     from initbench.runs.status import read_asked
 
@@ -160,8 +237,24 @@ def cancel(study: StudyArgument) -> None:
         raise InitbenchError(
             f"{study} cannot be written ({error.strerror}); run `initbench cancel` as somebody who may write there"
         ) from None
+    if slurm.is_used(study):
+        _cancel_jobs(study)
     Console(highlight=False).print(
         f"{study}: cancelled; whoever works on it saves and stops after the step in hand. To see it: "
         f"initbench status --out {study} --watch",
         soft_wrap=True,
     )
+
+
+def _cancel_jobs(study: Path) -> None:
+    """Takes the tasks of a study out of the queue of Slurm; where Slurm is not here, it says that they stay there."""
+    from initbench.clusters import slurm
+
+    ids = [job.id for job in slurm.jobs_of(study)]
+    if not slurm.is_here():
+        warn(f"tasks that wait in Slurm's queue stay there; where Slurm is: scancel {' '.join(ids)}")
+        return
+    try:
+        slurm.cancel(study)
+    except InitbenchError as error:
+        warn(f"tasks may stay in Slurm's queue: {error}")

@@ -38,6 +38,7 @@ class QueuedRun:
         request: what `StudyWork.perform` takes; it travels to other processes.
         folder: where the result goes; None where that is not known yet.
         pair: what the runs have in common that are compared with each other: block and seed, as a digest.
+        number: of the run in its study, as `initbench status` shows it; None where the study was not noted.
         code: the components that are not this package's own. A worker process does runs of the same code alone.
     """
 
@@ -45,6 +46,7 @@ class QueuedRun:
     folder: Path | None = None
     pair: str = ""
     code: tuple[str, ...] = ()
+    number: int | None = None
 
 
 def _fix_nothing(pair: str, kind: str) -> str:
@@ -82,6 +84,7 @@ class StudyWork:
         isolated: whether each run has to be in a process of its own.
         stops_at_once: whether the first signal stops the runs; by default it asks them to save and stop, and the second one stops
             them.
+        skip_refused: whether the others are run where some cannot be, for executors that look runs up elsewhere.
     """
 
     out: Path
@@ -99,6 +102,7 @@ class StudyWork:
     out_of_memory: Callable[[Any], bool] = _no
     isolated: bool = True
     stops_at_once: bool = False
+    skip_refused: bool = False
 
 
 class StageReporter(Protocol):
@@ -152,6 +156,18 @@ class Submission(Protocol):
         """Ends what still runs, at once. Checkpoints stay, and the same study goes on from them later."""
 
 
+class QueuedSubmission(Submission, Protocol):
+    """Runs that a queue of others has. They go on when the process ends that handed them over.
+
+    Attributes:
+        jobs: what the queue calls them; empty where they were written down and not handed over.
+        folder: where the scripts of the jobs are.
+    """
+
+    jobs: Sequence[str]
+    folder: Path
+
+
 class Executor(Protocol):
     """Hands the runs of a study to whatever does them. It is reached by name: ``--executor NAME`` or ``NAME(key=value)``."""
 
@@ -170,19 +186,22 @@ class ExecutorInfo:
     Attributes:
         check: refuses at once what cannot be had, before torch is loaded and data are prepared. It takes the folder of the study,
             None as long as that is not known, and the parameters of the executor by their names.
+        queues: whether it hands the runs to a queue of others and is done. It returns a `QueuedSubmission`. The data are then
+            prepared by a job of the queue, and `initbench work` does the runs.
     """
 
-    check: Callable[..., None]
+    check: Callable[..., None] | None = None
+    queues: bool = False
 
 
 Submit = TypeVar("Submit", bound=Callable[..., Submission])
 
 
-def executor(*, check: Callable[..., None]) -> Callable[[Submit], Submit]:
+def executor(*, check: Callable[..., None] | None = None, queues: bool = False) -> Callable[[Submit], Submit]:
     """Decorates an executor with what `ExecutorInfo` declares."""
 
     def declare(function: Submit) -> Submit:
-        function.info = ExecutorInfo(check)  # type: ignore[attr-defined]
+        function.info = ExecutorInfo(check, queues)  # type: ignore[attr-defined]
         return function
 
     return declare

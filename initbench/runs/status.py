@@ -72,8 +72,12 @@ def write_asked(out: Path, planned: Sequence[AskedRun]) -> None:
 
     Another's loss costs nothing.
     """
-    rows = [{**asdict(run), "folder": str(run.folder.relative_to(out)) if run.folder else None} for run in planned]
-    _write_note(out, rows, datetime.now(UTC).isoformat(timespec="seconds"))
+    _write_note(out, [_row(run, out) for run in planned], datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def _row(run: AskedRun, out: Path) -> dict[str, Any]:
+    """A run as a note has it."""
+    return {**asdict(run), "folder": str(run.folder.relative_to(out)) if run.folder else None}
 
 
 def _write_note(out: Path, rows: Sequence[Mapping[str, Any]], asked: str | None) -> None:
@@ -89,6 +93,32 @@ def _write_note(out: Path, rows: Sequence[Mapping[str, Any]], asked: str | None)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_places(out: Path, found: Sequence[AskedRun]) -> None:
+    """Notes where runs go that had no place when they were noted, or why they cannot be. No run gets another number by it.
+
+    Args:
+        out: folder of the study.
+        found: the runs, with the requests that they were noted with.
+
+    Raises:
+        OSError: a note cannot be written.
+    """
+    known = {digest.of_json(run.request): run for run in found}
+    for path in _note_files(out):
+        note = _note(path)
+        if note is None:
+            continue
+        rows = []
+        for noted in note.runs:
+            request = noted.request.written()
+            run = known.get(digest.of_json(request))
+            if run is None or noted.folder is not None:
+                rows.append({**noted.model_dump(), "request": request})
+            else:
+                rows.append(_row(run, out))
+        _write_note(out, rows, note.asked)
 
 
 class _NotedRun(BaseModel):

@@ -44,6 +44,12 @@ class Resources:
     devices: tuple[int, ...] = ()
     rule: KindRule = "pairs"
 
+    @property
+    def queues(self) -> bool:
+        """Whether the executor hands the runs to a queue of others, which goes on without this process."""
+        component = registry.find("executor", self.executor)
+        return bool(component.info.queues)
+
     def find_devices(self, request: RunRequest) -> list[Device]:
         """The devices of this machine that the runs of a study may use, of which `request` is one.
 
@@ -56,8 +62,13 @@ class Resources:
         """Refuses what cannot be had, before anything is prepared.
 
         Raises:
-            UsageError: there is no such executor, it takes no such parameter, or a device does not exist.
+            UsageError: there is no such executor, it takes no such parameter, it does not take this kind of study, or a
+                device does not exist.
         """
+        if self.queues:
+            raise UsageError(
+                f"{self.executor.name} takes studies of `initbench run` and `retry` alone; here take --executor local"
+            )
         if self.executor.name == EXECUTOR:
             self.find_devices(request)
         elif self.devices:
@@ -93,6 +104,11 @@ class TimeLimit:
         """
         usable = seconds - min(_GRACE * seconds, _MOST_GRACE)
         return cls(usable, begun + usable)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is used up."""
+        return time.monotonic() >= self.until
 
     def refusal(self, expected: float | None) -> str:
         """Says why a run is not begun; empty where it may be.

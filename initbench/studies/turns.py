@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from initbench import claims
 from initbench.harness.cell import Cells
 from initbench.harness.execute import Outcome
 from initbench.harness.request import RunRequest, data_below, from_json
 from initbench.protocols import QueuedRun, Reporter
 from initbench.runs import cancel, store, work
-from initbench.runs.status import AskedRun, read_asked
+from initbench.runs.status import AskedRun, read_asked, status
 from initbench.studies.engine import Resources, TimeLimit, Turn, code_of_others, limited, run_queued
+
+_LOOK = 1.0  # seconds between two looks at a run that another process has
 
 
 def take_turns(
@@ -67,6 +72,72 @@ def request_here(run: AskedRun, out: Path, data_root: Path | None) -> RunRequest
     """
     moved = data_below(data_root, run.request["dataset"]) if data_root else {}
     return from_json(run.request, out=out, **moved)
+
+
+def take_one(
+    asked: Sequence[AskedRun],
+    number: int,
+    out: Path,
+    resources: Resources,
+    reporter: Reporter,
+    *,
+    limit: TimeLimit | None = None,
+    waits: bool = True,
+    data_root: Path | None = None,
+) -> dict[int, Outcome]:
+    """Does one run: the one with a number or, where that is done or in other hands, the next one that is free.
+
+    Where none is free and the run with the number is in other hands, it waits for that run: its process may be dead.
+
+    Args:
+        asked: all runs of the study.
+        number: of the run. A study may have fewer: two requests turned out to be one run.
+        out: folder of the study.
+        resources: who does the run, and on which devices.
+        reporter: told of progress, with the numbers of the runs.
+        limit: how long this process works.
+        waits: whether to wait for a process that lives; else only until it is known whether it does.
+        data_root: as for `take_turns`.
+
+    Returns:
+        The outcome by the number of the run that was done or begun; none where there was nothing to do.
+
+    Raises:
+        UsageError: the executor or a device does not exist.
+    """
+    own = number if number < len(asked) else None
+    take = functools.partial(take_turns, out=out, resources=resources, reporter=reporter, limit=limit, data_root=data_root)
+    for place in [*range(number, len(asked)), *range(min(number, len(asked)))]:
+        run = asked[place]
+        if not _is_free(run, again=place == own):
+            continue
+        outcomes = take({place: run}, waits=False, again=place == own)
+        if outcomes[place].state not in ("busy", "cached"):  # somebody else was first, or the run is left to other devices
+            return outcomes
+    if own is None:
+        return {}
+    folder = asked[own].folder
+    if folder is None or not work.is_held(folder):
+        return {}
+    if not waits and not _is_abandoned(folder):
+        return {}
+    return take({own: asked[own]}, waits=waits, again=True)
+
+
+def _is_free(run: AskedRun, *, again: bool) -> bool:
+    """Whether a run is to be done and nobody is known to have it; one that failed is only where it is tried `again`."""
+    state = status(run).state
+    return state in ("pending", "interrupted", "invalid") or (again and state in ("failed", "refused"))
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Watches a run that somebody has until it is free, or until its owner shows that it lives."""
+    watch, place = claims.Watch(), work.claim_place(folder)
+    while not watch.is_free(place):
+        if watch.is_alive(place):
+            return False
+        time.sleep(_LOOK)
+    return True
 
 
 def expected_seconds(runs: Mapping[int, AskedRun], planned: Sequence[AskedRun]) -> dict[int, float]:

@@ -323,3 +323,64 @@ def test_reading_everything_believes_nothing_and_reads_once(tmp_path: Path, monk
 def test_root_without_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(cache.ENVIRONMENT)
     assert cache.root().name == "initbench"
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(cache.STAGE, str(tmp_path / "stage"))
+    return tmp_path / "stage"
+
+
+def test_volumes_are_read_from_the_disk_of_the_node(own_root: Path, stage: Path) -> None:
+    written = cache.write("volumes", "key", ARRAYS, {"x": 1})
+    item = cache.read_item("volumes", "key")
+    assert item is not None
+    assert item.folder == stage / "volumes" / "key"
+    assert (item.meta, item.files) == (written.meta, written.files)
+    for name, array in ARRAYS.items():
+        assert np.array_equal(item.array(name), array)
+    assert (own_root / "volumes" / "key").is_dir()
+    cache.write("other", "key", ARRAYS, {})
+    assert not (stage / "other").exists()
+
+
+def test_a_damaged_copy_is_made_again(own_root: Path, stage: Path) -> None:
+    file = cache.write("volumes", "key", ARRAYS, {}).folder / "large.npy"
+    assert file.is_relative_to(stage)
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(cache.DamagedError):
+        read_large()
+    assert np.array_equal(read_large(), ARRAYS["large"])
+
+
+def test_what_is_damaged_is_not_copied(own_root: Path, stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(cache.STAGE)
+    file = cache.write("volumes", "key", ARRAYS, {}).folder / "large.npy"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    monkeypatch.setenv(cache.STAGE, str(stage))
+    with pytest.raises(cache.DamagedError):
+        read_large()
+    assert not (stage / "volumes" / "key").exists()
+    assert not file.exists()  # so it is prepared again
+
+
+def test_a_copy_of_what_was_made_anew_is_made_anew(own_root: Path, stage: Path) -> None:
+    cache.discard(own_root / "volumes" / cache.write("volumes", "key", ARRAYS, {}).folder.name)
+    cache.write("volumes", "key", ARRAYS | {"large": ARRAYS["large"] + 1}, {})
+    assert np.array_equal(read_large(), ARRAYS["large"] + 1)
+
+
+def test_without_room_on_the_node_the_shared_cache_is_read(own_root: Path, stage: Path) -> None:
+    stage.write_text("a file where the folder would be")
+    cache.write("volumes", "key", ARRAYS, {})
+    assert np.array_equal(read_large(), ARRAYS["large"])
+
+
+def read_large() -> Any:
+    item = cache.read_item("volumes", "key")
+    assert item is not None
+    return item.array("large")

@@ -1,0 +1,112 @@
+"""Runs as tasks of an array of Slurm. The scripts are kept in the folder of the study."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from initbench import cache
+from initbench.clusters import scripts
+from initbench.clusters import slurm as jobs
+from initbench.clusters.settings import read_settings
+from initbench.errors import UsageError
+from initbench.protocols import KindRule, Reporter, StudyWork, executor
+
+# The variables that say where things are. A site may hand over no environment at all.
+_PLACES = (cache.ENVIRONMENT, "INITBENCH_DATA", "INITBENCH_SITE")
+# On nodes of several kinds, runs of one block and seed that another kind began are left to that kind.
+_FLAGS: Mapping[KindRule, tuple[str, ...]] = {"mix": ("--mix",), "pairs": ("--same-kind",), "same": ("--same-kind",)}
+
+
+def _check(out: Path | None, *, dry_run: bool = False, **settings: Any) -> None:
+    """Refuses settings that are wrong, and a machine without Slurm.
+
+    Raises:
+        UsageError: says which.
+    """
+    read_settings(settings)
+    if not dry_run:
+        jobs.check_here()
+
+
+@executor(check=_check, queues=True)
+def slurm(study: StudyWork, /, *, dry_run: bool = False, **settings: Any) -> SlurmSubmission:
+    """Submits a study: a job that prepares the data, and an array with a run in each task.
+
+    Args:
+        study: the runs, which were noted.
+        dry_run: whether the scripts are written and not submitted.
+        **settings: of the jobs, over the site file; see `initbench.clusters.settings.SlurmSettings`.
+
+    Raises:
+        UsageError: a setting is wrong, there is no Slurm, it refuses the jobs, or a node does not see the study.
+    """
+    chosen = read_settings(settings)
+    out = study.out.absolute()
+    if not dry_run:
+        jobs.check_here()
+    wanted = {}
+    for run in study.runs:
+        if run.number is None:
+            raise UsageError(f"{out}: the study could not be noted, and tasks of Slurm read what they do there; is it writable?")
+        wanted[run.number] = run.pair
+    name = jobs.name_of(out)
+    if not dry_run:
+        jobs.check_seen(out, scripts.resources(chosen))
+    parts = scripts.arrays(wanted, chosen, chosen.array_size or _array_size(dry_run=dry_run))
+    folder = jobs.new_folder(out)
+    for file, text in scripts.scripts(_described(study, out, name), chosen, parts).items():
+        (folder / file).write_text(text, "utf-8")
+    return SlurmSubmission(folder, [] if dry_run else jobs.submit(folder))
+
+
+@dataclass(frozen=True)
+class SlurmSubmission:
+    """Jobs in the queue, which need nobody to watch them.
+
+    Attributes:
+        folder: where their scripts and logs are.
+        jobs: their ids; none where they were not submitted.
+    """
+
+    folder: Path
+    jobs: list[str]
+
+    def watch(self, reporter: Reporter) -> dict[int, Any]:
+        """Returns at once: `initbench status` watches the study from anywhere."""
+        return {}
+
+    def cancel(self) -> None:
+        """Takes the study out of the queue, and lets what runs save and stop."""
+        jobs.cancel(self.folder.parents[1])
+
+
+def _array_size(*, dry_run: bool) -> int:
+    return jobs.array_size() if jobs.is_here() or not dry_run else jobs.DEFAULT_ARRAY_SIZE
+
+
+def _described(study: StudyWork, out: Path, name: str) -> scripts.Study:
+    prepares = any(run.folder is None for run in study.runs)
+    options = ("--skip-refused",) if study.skip_refused else ()
+    environment = {key: os.environ[key] for key in _PLACES if key in os.environ}
+    environment[cache.ENVIRONMENT] = str(cache.root().absolute())
+    return scripts.Study(
+        out=out,
+        name=name,
+        seen=jobs.seen_file(out),
+        program=_program(),
+        folder=Path.cwd(),
+        environment=environment,
+        flags=_FLAGS[study.rule],
+        prepare=options if prepares else None,
+    )
+
+
+def _program() -> tuple[str, ...]:
+    """What starts initbench on a node as it was started here."""
+    beside = Path(sys.executable).with_name("initbench")
+    return (str(beside),) if beside.is_file() else (sys.executable, "-m", "initbench")

@@ -1,0 +1,146 @@
+"""A study that a queue of others does: what this process leaves to it, and how the data are prepared there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from initbench import digest
+from initbench.harness.execute import Outcome
+from initbench.harness.request import RunRequest, as_json, code_digests, from_json
+from initbench.protocols import QueuedRun, QueuedSubmission, Reporter, StudyWork
+from initbench.runs.status import AskedRun, read_asked, status, write_asked, write_places
+from initbench.studies.engine import Resources
+from initbench.studies.sweep import look_up_study
+
+_HAS_RESULT = ("done", "diverged")
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What became of a study.
+
+    Attributes:
+        asked: how many runs it has.
+        ended: how many have a result.
+        waiting: how many the queue had before.
+        runs: the numbers of those that were submitted now.
+        jobs: ids of their jobs; none where only the scripts were written.
+        folder: where the scripts are; None where nothing was to be submitted.
+    """
+
+    asked: int
+    ended: int
+    waiting: int
+    runs: tuple[int, ...]
+    jobs: tuple[str, ...] = ()
+    folder: Path | None = None
+
+
+def submit_missing(
+    requests: Sequence[RunRequest], resources: Resources, in_queue: Mapping[int, object], *, skip_refused: bool
+) -> Submitted:
+    """Hands the runs of a study to a queue that have no result and that it does not have.
+
+    No data are read here. Where the results go is found out by a job of the queue, which prepares the data first.
+
+    Args:
+        requests: the runs.
+        resources: names the executor.
+        in_queue: the runs that the queue has, by number.
+        skip_refused: whether the others are run where some cannot be.
+
+    Raises:
+        UsageError: what was asked for cannot be had.
+    """
+    out = requests[0].out
+    numbers = _noted(out, requests)
+    planned = read_asked(out)
+    ended, waiting = 0, 0
+    missing: list[QueuedRun] = []
+    for number, request in zip(numbers, requests, strict=True):
+        known = None if number is None else planned[number]
+        if known is not None and status(known).state in _HAS_RESULT:
+            ended += 1
+        elif number in in_queue:
+            waiting += 1
+        else:
+            missing.append(QueuedRun(request, known.folder if known else None, _group(request), number=number))
+    if not missing:
+        return Submitted(len(requests), ended, waiting, ())
+    work = StudyWork(
+        out=out, runs=missing, perform=_nobody, lost=_nobody, devices=list, rule=resources.rule, skip_refused=skip_refused
+    )
+    submission = cast("QueuedSubmission", resources.submit(work))
+    submitted = tuple(run.number for run in missing if run.number is not None)
+    return Submitted(len(requests), ended, waiting, submitted, tuple(submission.jobs), submission.folder)
+
+
+def prepare_noted(out: Path, reporter: Reporter, resources: Resources) -> list[Outcome]:
+    """Prepares the data of the runs of a study that have no place yet, and notes their places.
+
+    Args:
+        out: folder of the study.
+        reporter: told of the preprocessing.
+        resources: who does the runs.
+
+    Returns:
+        What is known of each of these runs.
+    """
+    waiting = [run for run in read_asked(out) if run.folder is None]
+    if not waiting:
+        return []
+    known = look_up_study([from_json(run.request, out=out) for run in waiting], reporter, resources).outcomes
+    found = []
+    for number, run in enumerate(waiting):
+        outcome = known[number]
+        if outcome.folder is None:
+            state = "refused" if outcome.state == "refused" else "failed"
+            found.append(replace(run, state=state, problem=outcome.message))
+        else:
+            found.append(replace(run, folder=outcome.folder, state="pending", problem="", pair=outcome.pair))
+    write_places(out, found)
+    return [known[number] for number in range(len(waiting))]
+
+
+def _noted(out: Path, requests: Sequence[RunRequest]) -> list[int | None]:
+    """The numbers of runs in their study, which are noted where some are new; None where nothing can be noted."""
+    asked = [_key(as_json(request)) for request in requests]
+    numbers = _numbers(out)
+    if any(key not in numbers for key in asked):
+        known = read_asked(out)
+        planned = []
+        for key, request in zip(asked, requests, strict=True):
+            if key in numbers:
+                planned.append(known[numbers[key]])
+            else:
+                planned.append(AskedRun(request.label, as_json(request), None, code=code_digests(request)))
+        with contextlib.suppress(OSError):  # the executor says that it needs the numbers
+            write_asked(out, planned)
+        numbers = _numbers(out)
+    return [numbers.get(key) for key in asked]
+
+
+def _numbers(out: Path) -> dict[str, int]:
+    """The numbers of the runs of a study by their requests."""
+    return {_key(run.request): number for number, run in enumerate(read_asked(out))}
+
+
+def _key(request: Mapping[str, Any]) -> str:
+    """What tells a request from the others of its study; its folder may be typed in several ways."""
+    return digest.of_json({key: value for key, value in request.items() if key != "out"})
+
+
+def _group(request: RunRequest) -> str:
+    """What tells the runs of one block and seed from others before any data are read."""
+    asked = as_json(request)
+    for key in ("init", "regimen", "protocol"):
+        del asked[key]
+    return digest.of_json(asked)
+
+
+def _nobody(*arguments: object) -> Outcome:
+    raise AssertionError("a queue does the runs with `initbench work`")
