@@ -120,7 +120,7 @@ def read_settings(over: Mapping[str, Any]) -> SlurmSettings:
         named[key] = _value(key, value, "--slurm")
     settings = SlurmSettings(**named)
     if settings.kinds and settings.constraint:
-        raise UsageError("constraint and kinds exclude each other: kinds=a+b gives each of a and b an array of its own")
+        raise UsageError("--slurm constraint and kinds exclude each other: take kinds=a+b for an array on each of a and b")
     _ = settings.seconds  # refuses what is no time
     return settings
 
@@ -149,7 +149,7 @@ def _read_site() -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: it cannot be read ({error}); it is TOML with a table [{_TABLE}]") from None
+        raise UsageError(f"{path}: it cannot be read ({error}); write TOML with a table [{_TABLE}]") from None
     values = table.get(_TABLE, {})
     if not isinstance(values, dict):
         raise UsageError(f"{path}: {_TABLE} is no table; write [{_TABLE}] and a setting in each line under it")
@@ -179,7 +179,7 @@ def _value(key: str, value: Any, where: str) -> Any:
 
 def _number(key: str, value: Any, where: str) -> int:
     if isinstance(value, bool) or not str(value).isdecimal() or not 0 < int(value) <= _MOST_RUNS:
-        raise UsageError(f"{where} {key}={value}: a whole number from 1 to {_MOST_RUNS:,}")
+        raise UsageError(f"{where} {key}={value}: write a whole number from 1 to {_MOST_RUNS:,}")
     return int(value)
 
 
@@ -187,5 +187,5 @@ def _line(key: str, value: Any, where: str) -> str:
     """A value that stands in a line of a script."""
     text = str(value)
     if not isinstance(value, str | int) or isinstance(value, bool) or not text or not text.isprintable():
-        raise UsageError(f"{where} {key}: a number, or text of one line")
+        raise UsageError(f"{where} {key}: write a number, or text of one line")
     return text

@@ -194,7 +194,7 @@ def submit(folder: Path) -> list[str]:
     if done.returncode:
         complaints = [line.partition("error:")[2].strip() or line for line in done.stderr.splitlines() if line.strip()]
         reason = printable("; ".join(complaints[-2:])) or "it does not say why"
-        raise UsageError(f"Slurm refuses the job: {reason} (scripts: {folder})")
+        raise UsageError(f"Slurm refuses the job: {reason}; change --slurm or the site file (scripts: {folder})")
     return done.stdout.split()
 
 
@@ -325,5 +325,5 @@ def _ask(*command: str) -> str:
         raise InitbenchError(f"{command[0]} gives no answer ({printable(str(error))}); ask again later") from None
     if done.returncode:
         reason = printable(done.stderr.strip()) or f"exit code {done.returncode}"
-        raise InitbenchError(f"{command[0]}: {reason}")
+        raise InitbenchError(f"{command[0]}: {reason}; mend it, or ask those who run this Slurm")
     return done.stdout

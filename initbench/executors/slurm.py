@@ -52,7 +52,9 @@ def slurm(study: StudyWork, /, *, dry_run: bool = False, **settings: Any) -> Slu
     wanted = {}
     for run in study.runs:
         if run.number is None:
-            raise UsageError(f"{out}: the study could not be noted, and tasks of Slurm read what they do there; is it writable?")
+            raise UsageError(
+                f"{out}: the study could not be noted, and tasks of Slurm read there what they do; choose another folder (--out)"
+            )
         wanted[run.number] = run.pair
     name = jobs.name_of(out)
     if not dry_run:
