@@ -797,11 +797,11 @@ class EngineOrQueue(Engine):
             UsageError: as `Engine.check`, or an option is for Slurm alone.
             InitbenchError: the executor cannot be reached.
         """
-        super().check()
         for_slurm = {"--slurm": self.slurm, "--max-parallel": self.max_parallel, "--dry-run": self.dry_run or None}
         given = [name for name, value in for_slurm.items() if value is not None]
         if given and self.who.name != SLURM:
             raise UsageError(f"{given[0]} is for --executor {SLURM}; `initbench plan` shows what a study would do")
+        super().check()
 
     def check_kinds(self, precision: PrecisionChoice) -> None:
         """Refuses nodes of several kinds that would compute in different precisions, which are different runs.
