@@ -88,6 +88,30 @@ def seed_step(root: int, stream: Stream, *keys: str | int) -> None:
 
 
 @contextlib.contextmanager
+def unfilled() -> Iterator[None]:
+    """Inside the block torch leaves new memory as it is; under deterministic algorithms it would fill every new tensor."""
+    from torch.utils import deterministic as switches
+
+    before = switches.fill_uninitialized_memory  # type: ignore[attr-defined]
+    switches.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        switches.fill_uninitialized_memory = before  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def memory_of(device: torch.device) -> Iterator[None]:
+    """Inside the block new memory is filled on the CPU, where deterministic algorithms ask for it, and not on CUDA.
+
+    On CUDA a step would launch hundreds of kernels for that alone. The CPU needs it: a kernel of oneDNN reads memory that it
+    never wrote (`initbench.training.precision.ShallowConvolutionsInFloat32`), and filled memory is at least the same each time.
+    """
+    with unfilled() if device.type == "cuda" else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
 def deterministic(threads: int) -> Iterator[None]:
     """Deterministic kernels and a fixed number of CPU threads inside the block; the former settings come back after it."""
     import torch

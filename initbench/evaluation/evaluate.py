@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from initbench import dice
+from initbench import dice, seeding
 from initbench.evaluation.inference import predict_probabilities, to_native
 from initbench.evaluation.metrics import count
 from initbench.preprocessing.prepare import Prepared, PreparedCase
@@ -39,7 +39,8 @@ class Evaluator:
         """Class probabilities ``(K, D, H, W)`` of a case on its preprocessed grid."""
         self.model.eval()
         image = with_neighbours(torch.from_numpy(case.image).to(self.device), self.neighbours)
-        return predict_probabilities(self.model, image, self.patch, self.settings, self.precision)
+        with seeding.memory_of(self.device):
+            return predict_probabilities(self.model, image, self.patch, self.settings, self.precision)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def predict_probabilities(model: nn.Module, image: Tensor, patch: Grid, settings
     size: Grid = (image.shape[1], image.shape[2], image.shape[3])
     margins = [max(0, p - s) for p, s in zip(patch, size, strict=True)]
     pads = [(m // 2, m - m // 2) for m in margins]
-    padded = functional.pad(image, [value for pad in reversed(pads) for value in pad])
+    padded = functional.pad(image, [value for pad in reversed(pads) for value in pad]) if any(margins) else image
     starts = list(product(*(window_starts(n, p, settings.overlap) for n, p in zip(padded.shape[1:], patch, strict=True))))
     weight = importance(patch, settings.blend, image.device)
     total: Tensor | None = None
@@ -90,13 +90,31 @@ def predict_probabilities(model: nn.Module, image: Tensor, patch: Grid, settings
             window = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))
             if total is None:
                 total = torch.zeros((output.shape[0], *padded.shape[1:]), device=image.device)
-            total[(slice(None), *window)] += output * weight
+            _add(total[(slice(None), *window)], output, None if settings.blend == "constant" else weight)
             norm[window] += weight
     if total is None:
         raise ValueError("a volume without voxels")
     inner = tuple(slice(low, low + s) for (low, _), s in zip(pads, size, strict=True))
-    averaged = (total / norm)[(slice(None), *inner)]
+    averaged = total.div_(norm)[(slice(None), *inner)]
     return averaged.softmax(0) if settings.average == "logits" else averaged
+
+
+def _add(total: Tensor, output: Tensor, weight: Tensor | None) -> None:
+    """Adds the output of a window, times its weights where there are some.
+
+    Args:
+        total: ``(K, D, H, W)``, part of the volume.
+        output: ``(K, D, H, W)``; it is not changed, because the network may keep it.
+        weight: ``(D, H, W)``, None for 1.
+    """
+    if weight is None:
+        total += output
+        return
+    product = torch.empty_like(weight)
+    for sums, logits in zip(total, output, strict=True):
+        # A class at a time, so that the product stays in the processor's cache. `addcmul_` would round once in place of twice.
+        torch.mul(logits, weight, out=product)
+        sums.add_(product)
 
 
 def _windows(

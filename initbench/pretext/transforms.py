@@ -37,18 +37,21 @@ class Shuffle:
         Returns:
             The shuffled image and ``(N, B)`` int64: at each position the original index of the slab now there.
         """
-        number, thickness = image.shape[0], image.shape[2] // self.count
+        number, depth = image.shape[0], image.shape[2]
+        thickness = depth // self.count
         shared = rng.permutation(self.count)
         orders = np.full((number, self.count), PADDING, np.int64)
-        out = image.clone()
+        sources = np.broadcast_to(np.arange(depth), (number, depth)).copy()  # the slice that comes to each place
         for n in range(number):
             permutation = shared if self.scope == "batch" else rng.permutation(self.count)
             whole = int(inside[n, 0, 1]) // thickness  # the volume starts at the first slice
             order = permutation[permutation < whole]
             orders[n, :whole] = order
-            slices = np.concatenate([np.arange(thickness) + thickness * slab for slab in order])
-            out[n, :, : whole * thickness] = image[n][:, torch.from_numpy(slices).to(image.device)]
-        return out, torch.from_numpy(orders).to(image.device)
+            sources[n, : whole * thickness] = np.concatenate([np.arange(thickness) + thickness * slab for slab in order])
+        # One copy for all samples, for which nobody waits.
+        sent = torch.from_numpy(np.concatenate([sources, orders], axis=1)).to(image.device, non_blocking=True)
+        shuffled = torch.stack([sample.index_select(1, sent[n, :depth]) for n, sample in enumerate(image)])
+        return shuffled, sent[:, depth:].contiguous()
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Mask:
         grid = self.cells(size)
         drawn = [self._draw(grid, rng) for _ in range(1 if self.scope == "batch" else number)]
         chosen = np.stack(drawn * number if self.scope == "batch" else drawn)
-        coarse = torch.from_numpy(chosen).to(image.device)
+        coarse = torch.from_numpy(chosen).to(image.device, non_blocking=True)
         mask = coarse[:, None]
         for axis, edge in zip((2, 3, 4), self._edges(size), strict=True):
             mask = mask.repeat_interleave(edge, dim=axis)

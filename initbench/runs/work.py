@@ -5,6 +5,7 @@ OUT/<dataset>/<backbone>/<init>-<cell id>/.seed-<n>.work/
     state.json                        what it is doing, rewritten every few seconds
     machines.json                     environments that it was in hand in
     <stage>-<step>-<digest>.pt        checkpoints
+    <stage>.curve                     rows of the learning curve, 8 bytes a value, appended by every checkpoint
 """
 
 from __future__ import annotations

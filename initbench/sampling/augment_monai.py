@@ -6,6 +6,7 @@ intensity scale and shift).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,21 +67,63 @@ def move(volume: Tensor, flips: NDArray[np.bool_], turns: int) -> Tensor:
         flips: ``(3,)``, whether to flip along D, H and W.
         turns: quarter turns in the (H, W) plane.
     """
-    axes = [axis - 3 for axis in range(3) if flips[axis]]
+    axes, swapped = _as_flips(flips, turns)
     if axes:
         volume = torch.flip(volume, axes)
-    return torch.rot90(volume, turns, (-2, -1)) if turns else volume
+    return volume.transpose(-2, -1) if swapped else volume
 
 
-def adjust(images: Tensor, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> Tensor:
-    """``images * scale + shift``.
+def place(out: Tensor, volume: Tensor, flips: NDArray[np.bool_], turns: int) -> None:
+    """Writes what `move` returns into `out`, in the type of `out`.
 
     Args:
-        images: ``(N, C, D, H, W)``.
+        out: ``(..., D, H, W)``.
+        volume: ``(..., D, H, W)``, on the device of `out`.
+        flips: ``(3,)``, whether to flip along D, H and W.
+        turns: quarter turns in the (H, W) plane.
+    """
+    axes, swapped = _as_flips(flips, turns)
+    still = not axes and not swapped
+    if still or volume.device.type != "cpu":
+        out.copy_(move(volume, flips, turns))
+        return
+    # Rows of a large volume come into the processor's cache much faster in their order than reversed or across.
+    near = volume.contiguous()
+    if -1 in axes and not swapped:  # numpy would take reversed rows voxel by voxel
+        out.copy_(near.flip(axes))
+        return
+    view = (
+        np.flip(near.numpy(), tuple(axes)) if axes else near.numpy()
+    )  # numpy's strides may be negative: the copy is the only pass
+    np.copyto(out.numpy(), view.swapaxes(-2, -1) if swapped else view)
+
+
+def adjust(
+    images: Tensor, scale: NDArray[np.float64], shift: NDArray[np.float64], *, negative_zero: Sequence[bool] | None = None
+) -> Tensor:
+    """``images * scale + shift``, in place; the two steps round apart. A patch that is neither scaled nor shifted is left alone.
+
+    Args:
+        images: ``(N, C, D, H, W)``; they are overwritten, and returned.
         scale: ``(N,)`` factors.
         shift: ``(N,)`` offsets.
+        negative_zero: ``(N,)`` whether a patch may hold -0, of which the sum makes 0; None where all of them may.
     """
-    shape = (-1, 1, 1, 1, 1)
-    factors = torch.tensor(scale, dtype=images.dtype).to(images.device, non_blocking=True).view(shape)
-    offsets = torch.tensor(shift, dtype=images.dtype).to(images.device, non_blocking=True).view(shape)
-    return images * factors + offsets
+    for n, image in enumerate(images):
+        if scale[n] != 1:  # a factor of 1 changes no bit
+            image.mul_(float(scale[n]))
+        may_hold = negative_zero is None or negative_zero[n]
+        if scale[n] != 1 or shift[n] != 0 or may_hold:
+            image.add_(float(shift[n]))
+    return images
+
+
+def _as_flips(flips: NDArray[np.bool_], turns: int) -> tuple[list[int], bool]:
+    """The axes to flip, counted from the last, and whether H and W change places after it: all that flips and turns come to."""
+    depth, height, width = (bool(flip) for flip in flips)
+    if turns in (2, 3):
+        height = not height
+    if turns in (1, 2):
+        width = not width
+    axes = [axis for axis, flipped in ((-3, depth), (-2, height), (-1, width)) if flipped]
+    return axes, turns in (1, 3)

@@ -21,7 +21,9 @@ from initbench.recipes.settings import Patch as PatchSettings
 from initbench.sampling import augment_monai as augment
 from initbench.sampling import augment_nnunet as nnunet_augment
 from initbench.sampling import augment_slices
+from initbench.sampling.memory import BatchMemory
 
+_NEGATIVE_ZERO = -(2**31)  # the bits of -0.0 in float32, read as an integer
 _BACKGROUND_TRIES = 64  # a background voxel is drawn by rejection; volumes are mostly background
 
 
@@ -52,6 +54,13 @@ class Volume:
         """`foreground`, a class at a time."""
         values = self.host_label.ravel()[self.foreground]
         return tuple(self.foreground[values == value] for value in np.unique(values))
+
+    @functools.cached_property
+    def negative_zero(self) -> bool:
+        """Whether the image may hold -0. On a GPU the answer is yes without looking, which would have to wait for the device."""
+        if self.image.device.type != "cpu":
+            return True
+        return bool((self.image.view(torch.int32) == _NEGATIVE_ZERO).any())
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,11 @@ def cut(volume: Tensor, start: Sequence[int], patch: Grid) -> Tensor:
     return out
 
 
+def whole_patch(patch: Grid) -> NDArray[np.int64]:
+    """``(3, 2)`` first and one-past-last voxel of a patch without padding, as `Patches.inside` has them."""
+    return np.array([(0, size) for size in patch], np.int64)
+
+
 @dataclass(frozen=True)
 class _Slices:
     """Slices of several volumes: rows (number of the volume, index along D). `filled` are those that hold foreground."""
@@ -152,6 +166,7 @@ class PatchSampler:
         self._patch = patch
         self._augmentation = augmentation
         self._root = root
+        self._memory = BatchMemory()
         self._allowed: list[NDArray[np.bool_] | None] = [
             (volume.image > 0).any(0).cpu().numpy() if patch.background == "positive" else None for volume in volumes
         ]
@@ -166,12 +181,15 @@ class PatchSampler:
             return self._in_plane(step, places)
         size, count = self._patch.size, self._patch.batch
         moves = augment.draw(self._rng("augment", step), count, size, self._augmentation)
-        images, labels = [], []
+        first = places[0][0].image
+        image = self._memory.take((count, len(first), *size), first.dtype, first.device)
+        label = self._memory.take((count, *size), torch.int64, first.device)
         for n, (volume, start) in enumerate(places):
-            images.append(augment.move(cut(volume.image, start, size), moves.flips[n], int(moves.turns[n])))
-            labels.append(augment.move(cut(volume.label, start, size), moves.flips[n], int(moves.turns[n])))
-        image = augment.adjust(torch.stack(images), moves.scale, moves.shift)
-        return Batch(image, torch.stack(labels).long())
+            flips, turns = moves.flips[n], int(moves.turns[n])
+            augment.place(image[n], cut(volume.image, start, size), flips, turns)
+            augment.place(label[n], cut(volume.label, start, size), flips, turns)
+        negative_zero = [volume.negative_zero for volume, _ in places]
+        return Batch(augment.adjust(image, moves.scale, moves.shift, negative_zero=negative_zero), label)
 
     def _rng(self, stream: Literal["order", "augment"], step: int) -> np.random.Generator:
         return seeding.rng(self._root, stream, step)
@@ -295,7 +313,7 @@ class GuidedSampler(PatchSampler):
     def patches(self, step: int) -> Patches:
         """The images of a step's batch."""
         image = self.batch(step).image
-        whole = np.array([(0, size) for size in image.shape[2:]], np.int64)
+        whole = whole_patch(self._patch.size)
         return Patches(image, np.broadcast_to(whole, (len(image), 3, 2)).copy())
 
     def _rng(self, stream: Literal["order", "augment"], step: int) -> np.random.Generator:
@@ -318,6 +336,7 @@ class UnlabelledSampler:
         self._count = batch
         self._augmentation = augmentation
         self._root = root
+        self._memory = BatchMemory()
 
     def batch(self, step: int, slab: int = 1) -> Patches:
         """The batch of a step.
@@ -337,17 +356,23 @@ class UnlabelledSampler:
             )
         rng = seeding.rng(self._root, "pretext", "patches", step)
         moves = augment.draw(rng, self._count, self._patch, self._augmentation, flip_depth=False)
-        images, insides = [], np.zeros((self._count, 3, 2), np.int64)
+        first = eligible[0].image
+        image = self._memory.take((self._count, len(first), *self._patch), first.dtype, first.device)
+        insides = np.zeros((self._count, 3, 2), np.int64)
+        negative_zero = []
         for n in range(self._count):
             volume = eligible[int(rng.integers(len(eligible)))]
-            image, insides[n] = self._cut(rng, volume, slab)
-            turns = int(moves.turns[n])
-            images.append(augment.move(image, moves.flips[n], turns))
-            insides[n] = _move_inside(insides[n], self._patch, moves.flips[n], turns)
-        # Padding stays 0 under a shift: scaling and shifting it would draw the volume's outline.
-        plain = Patches(torch.stack(images), insides)
-        adjusted = augment.adjust(plain.image, moves.scale, moves.shift)
-        return Patches(adjusted.masked_fill(~plain.inside_mask(), 0.0), insides)
+            window, insides[n] = self._cut(rng, volume, slab)
+            flips, turns = moves.flips[n], int(moves.turns[n])
+            augment.place(image[n], window, flips, turns)
+            insides[n] = _move_inside(insides[n], self._patch, flips, turns)
+            negative_zero.append(volume.negative_zero)
+        augment.adjust(image, moves.scale, moves.shift, negative_zero=negative_zero)
+        patches = Patches(image, insides)
+        if (insides != whole_patch(self._patch)).any():
+            # Padding stays 0 under a shift: scaling and shifting it would draw the volume's outline.
+            image.masked_fill_(~patches.inside_mask(), 0.0)
+        return patches
 
     def _cut(self, rng: np.random.Generator, volume: Volume, slab: int) -> tuple[Tensor, NDArray[np.int64]]:
         patch, size = self._patch, volume.shape

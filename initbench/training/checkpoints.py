@@ -1,18 +1,25 @@
-"""Checkpoints of a stage: the newest two, each known by its own digest, so that a broken one is noticed and the other taken."""
+"""Checkpoints of a stage: the newest two, each known by its own digest, so that a broken one is noticed and the other taken.
+
+The learning curve grows with every step. It lies in a file of its own: each checkpoint appends the rows since the one before it,
+and notes how many bytes of the file are whole. So a checkpoint costs the same after ten steps and after a million.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pickle
 import re
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from initbench import digest
 from initbench.errors import of_the_system
@@ -38,6 +45,10 @@ class Checkpoints:
         self.every = every
         self.say = say
         self._last = time.monotonic()  # not the time of day, which may be set back
+        self._curve = folder / f"{stage}.curve"
+        self._whole = 0  # bytes of the curve's file that count
+        self._waiting: list[bytes] = []  # rows that are not written yet
+        self._digest = hashlib.sha256()  # of all rows
 
     def due(self) -> bool:
         """Whether it is time for another one."""
@@ -47,11 +58,25 @@ class Checkpoints:
         """What the newest whole checkpoint holds, None without one. Broken ones are named and removed."""
         for path in reversed(self._found()):
             content = self._read(path)
-            if content is not None:
+            if content is not None and self._found_rows(content):
                 return content
             self.say(f"checkpoint {path} is broken and was passed over")
             path.unlink(missing_ok=True)
         return None
+
+    def append(self, rows: Sequence[Sequence[float]]) -> dict[str, Any]:
+        """Takes further rows of the learning curve, which the next checkpoint writes.
+
+        Args:
+            rows: as many values in each as in those before.
+
+        Returns:
+            What a checkpoint has to keep under the key ``curve``, so that `newest` returns all rows there.
+        """
+        values = np.array(rows, "<f8").tobytes()
+        self._waiting.append(values)
+        self._digest.update(values)
+        return {"bytes": self._whole + sum(map(len, self._waiting)), "sha256": self._digest.hexdigest()}
 
     def save(self, step: int, content: dict[str, Any]) -> None:
         """Writes a checkpoint whole or not at all; a disk that is full costs the checkpoint and not the run."""
@@ -59,6 +84,7 @@ class Checkpoints:
         temporary = self.folder / f".{self.stage}.{os.getpid()}.part"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._write_rows()
             with temporary.open("wb") as file:
                 torch.save(content, file)
                 file.flush()
@@ -70,6 +96,39 @@ class Checkpoints:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             self.say(f"no checkpoint at step {step}: {of_the_system(error) or error}")
+
+    def _write_rows(self) -> None:
+        """Appends the rows that wait. What a process that was killed, or a full disk, left behind the whole ones is cut off."""
+        if not self._waiting:
+            return
+        values = b"".join(self._waiting)
+        with self._curve.open("r+b" if self._curve.exists() else "wb") as file:
+            file.truncate(self._whole)
+            file.seek(self._whole)
+            file.write(values)
+            file.flush()
+            os.fsync(file.fileno())
+        self._whole += len(values)
+        self._waiting.clear()
+
+    def _found_rows(self, content: dict[str, Any]) -> bool:
+        """Puts the rows of the learning curve into a checkpoint that has some, and forgets later ones; whether they are whole."""
+        mark = content.get("curve")
+        if mark is None:
+            return "columns" not in content  # of an earlier version, which kept the rows themselves
+        try:
+            with self._curve.open("rb") as file:
+                values = file.read(mark["bytes"])
+        except OSError:
+            return False
+        found = hashlib.sha256(values)
+        if found.hexdigest() != mark["sha256"]:
+            return False
+        self._whole, self._digest = len(values), found
+        self._waiting.clear()
+        rows: NDArray[np.float64] = np.frombuffer(values, "<f8").reshape(-1, len(content["columns"]))
+        content["curve"] = rows
+        return True
 
     def _found(self) -> list[Path]:
         """Names sort by step."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -84,12 +84,19 @@ def learning_rate(step: int, steps: int, settings: Optimizer) -> float:
 
 
 def make_optimizer(module: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """AdamW or SGD with Nesterov momentum over every parameter that wants a gradient."""
+    """AdamW or SGD with Nesterov momentum over every parameter that wants a gradient; on CUDA the fused kernels of either."""
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    # None leaves the choice to torch: on the CPU a fused step rounds otherwise, and runs there would get other numbers.
+    fused = True if parameters and all(parameter.is_cuda for parameter in parameters) else None
     if settings.name == "adamw":
-        return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+        return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
     return torch.optim.SGD(
-        parameters, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0, weight_decay=settings.weight_decay
+        parameters,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        nesterov=settings.momentum > 0,
+        weight_decay=settings.weight_decay,
+        fused=fused,
     )
 
 
@@ -115,11 +122,14 @@ def fit(
     Raises:
         InterruptedRunError: somebody asked to stop; the step in hand was finished and saved.
     """
-    progress = progress or NoProgress()
+    with seeding.memory_of(settings.device):
+        return _fit(task, settings, progress or NoProgress(), checkpoints, passes or Passes())
+
+
+def _fit(task: Task, settings: FitSettings, progress: Progress, checkpoints: Checkpoints | None, passes: Passes) -> Fit:
     module, optimizer = task.module, make_optimizer(task.module, settings.optimizer)
     module.train()
     result = _restored(checkpoints, task, optimizer)
-    passes = passes or Passes()
     uncounted = passes.units - result.units
     if settings.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(settings.device)
@@ -127,6 +137,7 @@ def fit(
     if result.steps:
         progress.advance(result.steps, {})
     started, earlier, pending = time.perf_counter(), result.seconds, []
+    saved = len(result.curve)
     for step in range(result.steps, settings.steps if settings.until is None else min(settings.until, settings.steps)):
         lr = learning_rate(step, settings.steps, settings.optimizer)
         for group in optimizer.param_groups:
@@ -142,13 +153,15 @@ def fit(
             result.seconds_now = time.perf_counter() - started
             result.seconds = earlier + result.seconds_now
             result.peak_memory = max(result.peak_memory, _peak_memory(settings.device))
-        if look and _diverged(result):
+        if look and _diverged(result, since=step // _FLUSH * _FLUSH):
             break
         if look:
             rate = result.patches / result.seconds
             progress.advance(step + 1, {"loss": result.curve[-1]["loss"], "patches/s": rate})
         if keep and checkpoints is not None:
-            checkpoints.save(step + 1, _state(task, optimizer, result))
+            mark = checkpoints.append([list(row.values()) for row in result.curve[saved:]])
+            saved = len(result.curve)
+            checkpoints.save(step + 1, _state(task, optimizer, result, mark))
         if stop and not last:
             raise InterruptedRunError(f"stopped after step {step + 1} of {settings.steps} of the {settings.stage} stage")
     _flush(pending, result)
@@ -166,21 +179,21 @@ def _restored(checkpoints: Checkpoints | None, task: Task, optimizer: torch.opti
         load_state(state["task"])
     optimizer.load_state_dict(state["optimizer"])
     names = state["columns"]
-    curve = [dict(zip(names, row, strict=True)) for row in state["rows"].tolist()]
+    curve = [dict(zip(names, row, strict=True)) for row in state["curve"].tolist()]
     for row in curve:
         row["step"] = int(row["step"])
     return Fit(len(curve), state["seconds"], 0.0, state["patches"], state["peak_memory"], None, curve, state.get("units", 0))
 
 
-def _state(task: Task, optimizer: torch.optim.Optimizer, result: Fit) -> dict[str, Any]:
-    """A checkpoint: tensors and plain values alone, so that reading it executes nothing."""
+def _state(task: Task, optimizer: torch.optim.Optimizer, result: Fit, curve: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint: tensors and plain values alone, so that reading it executes nothing. `curve` says where its rows lie."""
     state = getattr(task, "state", None)
     return {
         "module": task.module.state_dict(),
         "task": state() if state is not None else {},
         "optimizer": optimizer.state_dict(),
         "columns": list(result.curve[0]),
-        "rows": torch.tensor([list(row.values()) for row in result.curve], dtype=torch.float64),
+        "curve": curve,
         "seconds": result.seconds,
         "patches": result.patches,
         "peak_memory": result.peak_memory,
@@ -234,21 +247,39 @@ def _losses(task: Task, batch: Any) -> Iterator[tuple[Tensor, dict[str, Tensor]]
 
 
 def _flush(pending: list[tuple[int, float, Tensor, dict[str, Tensor]]], result: Fit) -> None:
-    """Moves pending losses from the device to the curve."""
-    for step, lr, loss, parts in pending:
-        row = {"step": step, "lr": lr, "loss": float(loss), **{name: float(value) for name, value in parts.items()}}
+    """Moves pending losses from the device to the curve, all of them in one read."""
+    values = _numbers([value for _, _, loss, parts in pending for value in (loss, *parts.values())])
+    for step, lr, _, parts in pending:
+        row = {"step": step, "lr": lr, "loss": next(values)}
+        for name in parts:
+            row[name] = next(values)
         result.curve.append(row)
     pending.clear()
     result.steps = len(result.curve)
 
 
-def _diverged(result: Fit) -> bool:
-    """Whether a loss was not finite; the curve ends there then."""
-    result.diverged_at = next((row for row, values in enumerate(result.curve) if not math.isfinite(values["loss"])), None)
-    if result.diverged_at is not None:
-        del result.curve[result.diverged_at + 1 :]
-        result.steps = len(result.curve)
-    return result.diverged_at is not None
+def _numbers(scalars: Sequence[Tensor]) -> Iterator[float]:
+    """The values of tensors with one element each. Tensors of one device and one type are read together."""
+    groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for place, scalar in enumerate(scalars):
+        groups.setdefault((scalar.device, scalar.dtype), []).append(place)
+    found = [0.0] * len(scalars)
+    for places in groups.values():
+        together = torch.stack([scalars[place].detach().reshape(()) for place in places])
+        for place, value in zip(places, together.tolist(), strict=True):
+            found[place] = float(value)
+    return iter(found)
+
+
+def _diverged(result: Fit, since: int) -> bool:
+    """Whether a loss was not finite in the rows from `since` on; the curve ends there then."""
+    for row in range(since, len(result.curve)):
+        if not math.isfinite(result.curve[row]["loss"]):
+            result.diverged_at = row
+            del result.curve[row + 1 :]
+            result.steps = len(result.curve)
+            return True
+    return False
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -10,21 +10,25 @@ from torch.nn import functional
 
 from initbench.recipes.settings import Loss
 
+_IN_A_BYTE = 256  # classes that a byte tells apart: comparing bytes with class numbers moves an eighth of the memory
+
 
 def dice_ce(logits: Tensor, label: Tensor, settings: Loss) -> tuple[Tensor, dict[str, Tensor]]:
     """Soft Dice loss plus cross-entropy.
 
     Args:
         logits: ``(N, K, D, H, W)``.
-        label: ``(N, D, H, W)`` int64.
+        label: ``(N, D, H, W)`` of any integer type.
         settings: smoothing, which classes count, and the weights of both terms.
 
     Returns:
         The weighted sum, and its detached parts ``dice`` and ``ce``.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    # One-hot products instead of indexed cross-entropy: its 5-D kernel is not deterministic on CUDA.
-    target = functional.one_hot(label, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+    # Products with a mask instead of indexed cross-entropy: its 5-D kernel is not deterministic on CUDA. The mask takes a byte a
+    # voxel and class; `one_hot` would write eight, and four more in floating point.
+    classes = torch.arange(logits.shape[1], dtype=label.dtype, device=label.device)
+    target = label[:, None] == classes.view(1, -1, 1, 1, 1)
     log_probability = functional.log_softmax(logits, dim=1)
     ce = -(target * log_probability).sum(1).mean()
     dice = _soft_dice(log_probability.exp(), target, settings)
@@ -54,9 +58,12 @@ def supervised_loss(outputs: Tensor | Sequence[Tensor], label: Tensor, settings:
 
     Args:
         outputs: logits ``(N, K, D, H, W)``, or a list of them, finest first.
-        label: ``(N, D, H, W)`` int64.
+        label: ``(N, D, H, W)`` of any integer type.
         settings: of the Dice and the cross-entropy, and whether the coarsest output counts.
     """
+    finest = outputs if isinstance(outputs, Tensor) else outputs[0]
+    if finest.shape[1] <= _IN_A_BYTE:
+        label = label.to(torch.uint8)
     if isinstance(outputs, Tensor):
         return dice_ce(outputs, label, settings)
     total = torch.zeros((), device=label.device)
@@ -74,4 +81,5 @@ def supervised_loss(outputs: Tensor | Sequence[Tensor], label: Tensor, settings:
 def _shrink(label: Tensor, grid: Sequence[int]) -> Tensor:
     if tuple(label.shape[1:]) == tuple(grid):
         return label
-    return functional.interpolate(label[:, None].float(), size=tuple(grid), mode="nearest")[:, 0].long()
+    values = label if label.dtype == torch.uint8 else label.float()  # of the integers torch resamples only bytes
+    return functional.interpolate(values[:, None], size=tuple(grid), mode="nearest")[:, 0].to(label.dtype)

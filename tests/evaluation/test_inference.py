@@ -20,7 +20,7 @@ from initbench.datasets.msd import MsdDataset
 from initbench.datasets.splits import automatic
 from initbench.dice import Counts, case_dice, run_dice
 from initbench.evaluation.evaluate import Evaluator, score_cases, score_empty
-from initbench.evaluation.inference import predict_probabilities, to_native, window_starts
+from initbench.evaluation.inference import importance, predict_probabilities, to_native, window_starts
 from initbench.evaluation.metrics import count
 from initbench.preprocessing.prepare import prepare
 from initbench.preprocessing.preprocess import Placement
@@ -81,6 +81,29 @@ def test_logits_are_averaged_as_monai_does_where_the_recipe_says_so(size: Grid, 
         other = predict_probabilities(model, image, PATCH, averaged, "float32")
         several = any(edge > window for edge, window in zip(size, PATCH, strict=True))
         assert bool((found - other).abs().max() > 0.05) == several
+
+
+@pytest.mark.parametrize("blend", ["constant", "gaussian"])
+def test_windows_are_added_up_with_the_bits_of_the_slow_way(blend: Literal["constant", "gaussian"]) -> None:
+    """One window after the other, each times its weights; what the network returns stays as it is."""
+    model, image = Windowed(), torch.randn(2, 19, 23, 17, generator=torch.Generator().manual_seed(1))
+    settings = Inference(overlap=0.5, blend=blend, batch=1, average="logits")
+    weight = importance(PATCH, blend, image.device)
+    kept: list[tuple[Tensor, Tensor]] = []
+    total, norm = torch.zeros(3, *image.shape[1:]), torch.zeros(image.shape[1:])
+
+    def noted(module: nn.Module, inputs: object, output: Tensor) -> None:
+        kept.append((output, output.clone()))
+
+    model.register_forward_hook(noted)
+    found = predict_probabilities(model, image, PATCH, settings, "float32")
+    starts = [window_starts(edge, window, 0.5) for edge, window in zip(image.shape[1:], PATCH, strict=True)]
+    for start, (output, copied) in zip(product(*starts), kept, strict=True):
+        assert torch.equal(output, copied)
+        window = tuple(slice(s, s + p) for s, p in zip(start, PATCH, strict=True))
+        total[(slice(None), *window)] += copied[0] * weight
+        norm[window] += weight
+    assert torch.equal(found, (total / norm).softmax(0))
 
 
 def test_deep_supervision_gives_its_finest_output() -> None:

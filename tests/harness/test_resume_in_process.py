@@ -124,6 +124,60 @@ def test_checkpoints_keep_the_newest_two(tmp_path: Path) -> None:
     assert other.newest() is None
 
 
+def with_curve(kept: Checkpoints, first: int, count: int) -> None:
+    """Appends rows and saves a checkpoint after them."""
+    rows = [[float(step), 0.5 * step] for step in range(first, first + count)]
+    kept.save(first + count, {"columns": ["step", "loss"], "curve": kept.append(rows)})
+
+
+def steps_of(kept: Checkpoints) -> list[float]:
+    content = kept.newest()
+    assert content is not None
+    return [row[0] for row in content["curve"].tolist()]
+
+
+def test_a_checkpoint_costs_the_same_however_long_the_curve_is(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, "train", 0.0)
+    sizes = set()
+    for first in range(0, 500, 10):
+        with_curve(kept, first, 10)
+        sizes |= {path.stat().st_size for path in tmp_path.glob("*.pt")}
+        assert (tmp_path / "train.curve").stat().st_size == (first + 10) * 2 * 8, "what was written before stays"
+    assert max(sizes) - min(sizes) < 64
+    assert steps_of(Checkpoints(tmp_path, "train", 0.0)) == list(range(500))
+
+
+def test_rows_of_a_process_that_was_killed_are_cut_off(tmp_path: Path) -> None:
+    """It had appended rows, half a value among them, and no checkpoint knows of them."""
+    with_curve(Checkpoints(tmp_path, "train", 0.0), 0, 10)
+    with (tmp_path / "train.curve").open("ab") as file:
+        file.write(b"x" * 29)
+    later = Checkpoints(tmp_path, "train", 0.0)
+    assert steps_of(later) == list(range(10))
+    with_curve(later, 10, 3)
+    assert steps_of(Checkpoints(tmp_path, "train", 0.0)) == list(range(13))
+
+
+def test_a_checkpoint_whose_rows_are_broken_is_passed_over(tmp_path: Path) -> None:
+    said: list[str] = []
+    kept = Checkpoints(tmp_path, "train", 0.0)
+    with_curve(kept, 0, 4)
+    with_curve(kept, 4, 4)
+    curve = tmp_path / "train.curve"
+    curve.write_bytes(curve.read_bytes()[:-1] + b"x")
+    later = Checkpoints(tmp_path, "train", 0.0, said.append)
+    assert steps_of(later) == list(range(4))
+    assert len(said) == 1
+    curve.unlink()
+    assert Checkpoints(tmp_path, "train", 0.0).newest() is None
+
+
+def test_a_checkpoint_of_an_earlier_version_is_passed_over(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, "train", 0.0)
+    kept.save(3, {"columns": ["step", "loss"], "rows": torch.zeros(3, 2)})
+    assert kept.newest() is None
+
+
 def test_a_checkpoint_that_cannot_be_written_costs_no_run(tmp_path: Path) -> None:
     said: list[str] = []
     (tmp_path / "file").write_text("")

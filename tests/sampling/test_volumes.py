@@ -15,6 +15,7 @@ from initbench.errors import DataError
 from initbench.protocols import Grid
 from initbench.recipes.settings import Augment, Patch
 from initbench.sampling import augment_monai as augment
+from initbench.sampling.memory import BatchMemory
 from initbench.sampling.volumes import PatchSampler, UnlabelledSampler, Volume, clamp_start, cut, make_volume
 
 CPU = torch.device("cpu")
@@ -85,6 +86,80 @@ def test_adjust_is_numpy() -> None:
     images, scale, shift = rng.random((3, 2, 4, 4, 4)).astype(np.float32), rng.random(3), rng.random(3)
     expected = images * scale[:, None, None, None, None] + shift[:, None, None, None, None]
     np.testing.assert_allclose(augment.adjust(torch.from_numpy(images), scale, shift).numpy(), expected, rtol=1e-6)
+
+
+def test_a_patch_is_placed_as_it_is_moved() -> None:
+    """Into memory of a batch, out of a window of a larger volume, in the type of the batch."""
+    whole = torch.randint(0, 9, (2, 7, 8, 9), dtype=torch.uint8)
+    window = whole[:, 1:4, 2:7, 3:8]
+    for bits in range(8):
+        flips = np.array([bits & 1, bits & 2, bits & 4]) > 0
+        for turns in range(4):
+            expected = augment.move(window, flips, turns).long()
+            out = torch.full((3, *expected.shape), -1)
+            augment.place(out[1], window, flips, turns)
+            assert torch.equal(out[1], expected)
+            assert (out[::2] == -1).all()
+
+
+def test_adjust_gives_the_bits_of_the_two_steps() -> None:
+    """Also of -0, which a sum with 0 turns into 0 and a copy does not."""
+    images = torch.randn(5, 1, 4, 4, 4)
+    images[:, :, 0] = -0.0
+    scale, shift = np.array([1, 1.1, 1, 0.9, 1]), np.array([0, 0, 0.3, -0.2, 0])
+    steps = images * torch.tensor(scale).float().view(-1, 1, 1, 1, 1) + torch.tensor(shift).float().view(-1, 1, 1, 1, 1)
+    found = augment.adjust(images.clone(), scale, shift)
+    assert torch.equal(found.view(torch.int32), steps.view(torch.int32))
+    images[:, :, 0] = 1.0
+    again = augment.adjust(images.clone(), scale, shift, negative_zero=[False] * 5)
+    assert torch.equal(again.view(torch.int32), augment.adjust(images, scale, shift).view(torch.int32))
+
+
+def test_a_volume_says_whether_it_holds_negative_zeros() -> None:
+    image, label = numbered((4, 5, 6))
+    assert not make_volume(image, label, CPU).negative_zero
+    image[0, 1, 2, 3] = 0.0
+    assert not make_volume(image, label, CPU).negative_zero
+    image[0, 1, 2, 3] = -0.0
+    assert make_volume(image, label, CPU).negative_zero
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The memory of batches
+
+
+def test_memory_of_a_batch_is_used_again_when_nobody_holds_it() -> None:
+    memory = BatchMemory()
+    first = memory.take((2, 3), torch.float32, CPU)
+    place = first.data_ptr()
+    view = first[1:]
+    del first
+    other = memory.take((2, 3), torch.float32, CPU)
+    assert other.data_ptr() != place, "a view still holds it"
+    del view
+    assert memory.take((6,), torch.int32, CPU).data_ptr() == place, "any shape and type of that size"
+
+
+def test_what_autograd_keeps_is_not_handed_out() -> None:
+    memory = BatchMemory()
+    batch = memory.take((4,), torch.float32, CPU).fill_(3.0)
+    weight = torch.ones(4, requires_grad=True)
+    loss = (weight * batch).sum()
+    del batch
+    memory.take((4,), torch.float32, CPU).fill_(7.0)
+    loss.backward()
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [3.0] * 4
+
+
+def test_batches_that_are_kept_stay_as_they_are() -> None:
+    chosen = sampler(volumes_of((20, 24, 16)), patch((8, 12, 12)), ALWAYS)
+    kept = [chosen.batch(step) for step in range(3)]
+    chosen.batch(3)
+    for step, batch in enumerate(kept):
+        again = chosen.batch(step)
+        assert torch.equal(batch.image, again.image)
+        assert torch.equal(batch.label, again.label)
 
 
 def test_draw_keeps_to_its_probabilities_and_ranges() -> None:

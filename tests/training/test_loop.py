@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 
 from initbench import seeding
 from initbench.recipes.settings import Optimizer
+from initbench.training import loop
+from initbench.training.checkpoints import Checkpoints
 from initbench.training.loop import Fit, FitSettings, fit, learning_rate, make_optimizer, parameters_finite
 
 
@@ -150,6 +154,35 @@ def test_divergence_is_found_at_its_step(broken: int) -> None:
     assert all(math.isfinite(row["loss"]) for row in result.curve[:-1])
     assert len(task.dropped) <= (broken // 10 + 1) * 10, "training stops at the next look"
     assert not parameters_finite(task.module)
+
+
+def test_every_row_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With and without checkpoints in between: the cost of a stage is linear in its steps."""
+    looked: list[float] = []
+
+    def is_finite(value: float) -> bool:
+        looked.append(value)
+        return math.isfinite(value)
+
+    monkeypatch.setattr(loop, "math", SimpleNamespace(isfinite=is_finite))
+    for checkpoints in (None, Checkpoints(tmp_path, "train", 0.0)):
+        looked.clear()
+        result = fit(line(), settings(optimizer(), 97), None, checkpoints)
+        assert looked == [row["loss"] for row in result.curve]
+
+
+def test_losses_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten steps of a loss and its part are one read of the device."""
+    reads: list[int] = []
+    stack = torch.stack
+
+    def counted(tensors: Any, *arguments: Any) -> Tensor:
+        reads.append(len(tensors))
+        return stack(tensors, *arguments)
+
+    monkeypatch.setattr(torch, "stack", counted)
+    fit(line(), settings(optimizer(), 25))
+    assert reads == [20, 20, 10]
 
 
 @pytest.mark.parametrize("clip", [0.0, 1e-3, 1e6])

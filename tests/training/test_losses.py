@@ -82,6 +82,42 @@ def test_half_precision_is_summed_in_single() -> None:
     assert float(loss) == pytest.approx(float(dice_ce(half.double(), label, MONAI)[0]), rel=1e-5)
 
 
+def slow(logits: Tensor, label: Tensor, settings: Loss) -> Tensor:
+    """The loss by a one-hot label in floating point, as it was computed first."""
+    target = functional.one_hot(label, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+    log_probability = functional.log_softmax(logits, dim=1)
+    probability = log_probability.exp()
+    chosen = slice(0 if settings.background else 1, None)
+    axes = (0, 2, 3, 4) if settings.batch_dice else (2, 3, 4)
+    overlap = (probability[:, chosen] * target[:, chosen]).sum(axes)
+    square = (probability.square() if settings.squared else probability)[:, chosen]
+    total = target[:, chosen].sum(axes) + square.sum(axes)
+    dice = (1 - (2 * overlap + settings.smooth_nr) / (total + settings.smooth_dr)).mean()
+    return settings.dice_weight * dice + settings.ce_weight * -(target * log_probability).sum(1).mean()
+
+
+@pytest.mark.parametrize("classes", [2, 14])
+@pytest.mark.parametrize("settings", [MONAI, NNUNET], ids=["monai", "nnunet"])
+def test_bits_are_those_of_the_slow_loss(classes: int, settings: Loss) -> None:
+    """Of the loss and of its gradient."""
+    logits = 3 * torch.randn(2, classes, 9, 17, 19, generator=torch.Generator().manual_seed(0))
+    label = torch.randint(classes, (2, 9, 17, 19), generator=torch.Generator().manual_seed(1))
+    one, other = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    expected, (found, _) = slow(one, label, settings), supervised_loss(other, label, settings)
+    expected.backward()
+    found.backward()
+    assert torch.equal(found, expected)
+    assert one.grad is not None
+    assert other.grad is not None
+    assert torch.equal(other.grad, one.grad)
+
+
+def test_more_classes_than_a_byte_tells_apart() -> None:
+    logits = torch.randn(1, 300, 2, 3, 4, generator=torch.Generator().manual_seed(0))
+    label = torch.randint(200, 300, (1, 4, 6, 8), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(supervised_loss([logits], label, MONAI)[0], slow(logits, label[:, ::2, ::2, ::2], MONAI))
+
+
 def test_deep_supervision_weights() -> None:
     assert deep_supervision_weights(3) == pytest.approx([4 / 7, 2 / 7, 1 / 7])
     assert deep_supervision_weights(1) == [1.0]
