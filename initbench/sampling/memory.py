@@ -29,6 +29,11 @@ class BatchMemory:
         """A tensor that the caller writes whole. It comes back when the last tensor that shares its memory is gone.
 
         Views and what autograd keeps for the backward pass share it, too.
+
+        Args:
+            shape: of the tensor.
+            dtype: of its values.
+            device: where it lies.
         """
         if device.type != "cpu":
             return unwritten(shape, dtype, device)
@@ -41,6 +46,12 @@ class BatchMemory:
 
 
 def unwritten(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Memory that the caller writes whole. Under deterministic algorithms torch would fill it first, a pass for nothing."""
+    """Memory that the caller writes whole. Under deterministic algorithms torch would fill it first, a pass for nothing.
+
+    Args:
+        shape: of the tensor.
+        dtype: of its values.
+        device: where it lies.
+    """
     with seeding.unfilled():
         return torch.empty(tuple(shape), dtype=dtype, device=device)
