@@ -374,7 +374,12 @@ def _units(params: Mapping[str, Any]) -> int:
     return 2 * (FORWARD + BACKWARD) + teacher
 
 
-@regimen(paper="arXiv:2402.17725", units=_units)
+def _copies(params: Mapping[str, Any]) -> int:
+    """The teacher, where it counts."""
+    return 1 if params["beta"] else 0
+
+
+@regimen(paper="arXiv:2402.17725", units=_units, copies=_copies)
 def medcontext(
     ctx: RegimenContext,
     /,
@@ -474,7 +479,7 @@ RELEASED = {
 """By network and variant; "" is every variant. For tumor the release also has a beta of 1, without mixed precision."""
 
 
-@regimen(paper="arXiv:2402.17725", units=2 * PLAIN_UNITS + FORWARD)
+@regimen(paper="arXiv:2402.17725", units=2 * PLAIN_UNITS + FORWARD, copies=1)
 def medcontext_as_released(ctx: RegimenContext, /) -> MedContext:
     """Does what the released code does, which differs from what is meant.
 

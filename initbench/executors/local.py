@@ -6,6 +6,7 @@ A worker owns a device. All workers draw from one queue.
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import pickle
@@ -435,6 +436,9 @@ def _serve(connection: Connection, perform: Perform, device: str, environment: d
             reporter.send("finish", run, outcome)
         finally:
             _working.clear()
+        # Libraries and prepared data stay for the next run. The garbage collector would look through all of their objects again
+        # after each run, which takes a quarter of a second.
+        gc.freeze()
 
 
 def _follow_parent() -> None:

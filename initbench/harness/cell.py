@@ -35,6 +35,7 @@ from initbench.recipes.files import default_name
 from initbench.recipes.load import as_slices, load_recipe
 from initbench.recipes.settings import AutoSettings, Recipe
 from initbench.registry import Component
+from initbench.sampling.volumes import VolumeShelf
 from initbench.spec import Spec
 from initbench.training.precision import Precision
 
@@ -409,11 +410,16 @@ def _block_of(request: RunRequest) -> RunRequest:
 
 
 class Cells:
-    """The cells that this process resolved, each once: the seeds of a cell have everything else in common."""
+    """The cells that this process resolved, each once: the seeds of a cell have everything else in common.
+
+    Attributes:
+        shelf: keeps training volumes from run to run.
+    """
 
     def __init__(self) -> None:
         self._blocks = Blocks()
         self._known: dict[tuple[RunRequest, str], tuple[Cell, dict[str, str]]] = {}
+        self.shelf = VolumeShelf()
 
     def resolve(
         self, request: RunRequest, progress: Progress | None = None, check: Callable[[Draft], None] | None = None

@@ -27,6 +27,7 @@ from initbench.harness.run import Run
 from initbench.protocols import NoProgress, Progress
 from initbench.runs import store, work
 from initbench.runs.record import Record, Where
+from initbench.sampling.volumes import VolumeShelf
 
 _STATES = {"pretext": "pretraining", "train": "training", "evaluate": "evaluating"}
 _NO_MEMORY = ("not enough memory", "can't allocate memory")  # how torch tells it, with and without a limit of the shell
@@ -147,7 +148,8 @@ def execute(request: RunRequest, progress: Progress | None = None, cells: Cells 
     progress = progress or NoProgress()
     if interrupt.asked():
         return Outcome(request, "interrupted", None, None, "not begun")
-    cell = _resolve(request, cells or Cells(), progress)
+    cells = cells or Cells()
+    cell = _resolve(request, cells, progress)
     if isinstance(cell, Outcome):
         return cell
     folder = folder_of(cell)
@@ -155,7 +157,7 @@ def execute(request: RunRequest, progress: Progress | None = None, cells: Cells 
         with work.claim(folder) as claim:
             if claim is None:
                 return _busy(cell, "another process is at it")
-            return _go_on(cell, folder, claim, progress)
+            return _go_on(cell, folder, claim, progress, cells.shelf)
     except work.LostError as error:
         return _busy(cell, str(error))
     except (OSError, InitbenchError) as error:  # the folder cannot be written
@@ -208,12 +210,12 @@ class _Told:
         self._progress.advance(done, info)
 
 
-def _go_on(cell: Cell, folder: Path, claim: work.Held, progress: Progress) -> Outcome:
+def _go_on(cell: Cell, folder: Path, claim: work.Held, progress: Progress, shelf: VolumeShelf) -> Outcome:
     request = cell.request
     record = store.read_record(folder)
     if record and store.is_whole(folder, record):  # since it was looked up
         return _cached(cell, folder, record)
-    run = Run(cell, folder, _Told(claim, progress), claim.folder, claim.check)
+    run = Run(cell, folder, _Told(claim, progress), claim.folder, claim.check, shelf)
     try:
         with kept(), seeding.deterministic(request.threads), interrupt.deferred():
             record = run.execute()

@@ -98,12 +98,17 @@ def runs_at_once(device: Device, peak: int, threads: int) -> int:
         threads: threads of torch that each run has on the CPU.
     """
     place = torch.device(device.name)
-    if place.type == "cuda":
-        memory, most = int(torch.cuda.get_device_properties(place).total_memory), os.cpu_count() or 1
-    else:
-        memory, most = int(psutil.virtual_memory().total), max(1, (os.cpu_count() or 1) // threads)
-    by_memory = int(_SHARE * memory) // max(1, peak)
+    cores = os.cpu_count() or 1
+    most = cores if place.type == "cuda" else max(1, cores // threads)
+    by_memory = int(_SHARE * total_memory(place)) // max(1, peak)
     return max(1, min(by_memory, most))
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of memory that the device has. The memory of a CPU is the machine's."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return int(psutil.virtual_memory().total)
 
 
 def resolve_precision(name: PrecisionChoice, device: torch.device) -> Precision:

@@ -21,10 +21,18 @@ def on_meta(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model).to("meta")
 
 
-def estimate_bytes(model: nn.Module, channels: int, patch: Grid, batch: int, precision: str) -> int:
+def estimate_bytes(model: nn.Module, channels: int, patch: Grid, batch: int, precision: str, copies: int = 0) -> int:
     """Bytes a training step needs: weights, gradients, moments, and what autograd keeps, counted on the meta device.
 
     The forward pass runs on tensors without data, so it costs no memory and no arithmetic.
+
+    Args:
+        model: the network.
+        channels: of its input.
+        patch: size (D, H, W) of its input.
+        batch: patches of a step.
+        precision: bf16 or float32.
+        copies: of the network that the regimen keeps beside it.
     """
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     shadow = on_meta(model)
@@ -46,7 +54,7 @@ def estimate_bytes(model: nn.Module, channels: int, patch: Grid, batch: int, pre
         output: Any = shadow(torch.zeros((batch, channels, *patch), device="meta"))
     activations = sum(size for storage, size in kept.items() if storage not in own)
     del output
-    return int(_WEIGHT_COPIES * weights + activations * (_BF16_SHARE if precision == "bf16" else 1.0))
+    return int((_WEIGHT_COPIES + copies) * weights + activations * (_BF16_SHARE if precision == "bf16" else 1.0))
 
 
 class NoMemoryError(InitbenchError):
@@ -61,13 +69,27 @@ def out_of_memory(what: str) -> NoMemoryError:
     )
 
 
-def check_memory(needed: int, available: int) -> None:
+def check_memory(step: int, volumes: int, available: int) -> None:
     """Refuses a run that cannot fit.
 
+    Args:
+        step: bytes that a training step needs.
+        volumes: bytes of the training volumes that have to be brought to the device.
+        available: bytes that the run may take.
+
     Raises:
-        InitbenchError: says what to lower.
+        NoMemoryError: says what to lower.
     """
-    if needed > available:
-        raise out_of_memory(
-            f"expected: a training step needs about {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free"
+    if step + volumes <= available:
+        return
+    found = f"a training step needs about {_gib(step)}, the training volumes {_gib(volumes)}, and {_gib(available)} are free"
+    if volumes > available:
+        raise NoMemoryError(
+            f"out of memory expected: {found}. Lower what fills it: a coarser --set preprocess.spacing=D,H,W, fewer "
+            "--train-cases, or fewer --jobs"
         )
+    raise out_of_memory(f"expected: {found}")
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

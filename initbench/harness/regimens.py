@@ -99,6 +99,18 @@ def units_of(component: Regimen) -> int:
     return units
 
 
+def copies_of(component: Regimen) -> int:
+    """Copies of the network that the regimen keeps beside it, as it declares them.
+
+    Raises:
+        UsageError: they are no whole number from 0.
+    """
+    copies = component.info.copies_of(component.params)
+    if not isinstance(copies, int) or copies < 0:
+        raise UsageError(f"regimen {component.spec.name}: copies={copies!r}: give the copies of the network as a whole number")
+    return copies
+
+
 def affordable_steps(steps: int, units: int) -> int:
     """Returns how many steps of a regimen cost no more than a number of plain steps.
 

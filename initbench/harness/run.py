@@ -20,7 +20,7 @@ from initbench.harness.build import build_for, redraw_heads
 from initbench.harness.cell import Cell
 from initbench.harness.context import Context, DivergedError
 from initbench.harness.coverage import Coverage, state_digest
-from initbench.harness.hardware import available_memory, environment, resolve_device
+from initbench.harness.hardware import available_memory, environment, resolve_device, total_memory
 from initbench.harness.memory import check_memory, estimate_bytes
 from initbench.harness.score import Scores, draw, score
 from initbench.harness.sites import find_sites
@@ -31,10 +31,14 @@ from initbench.protocols import Progress, Task, structure_of
 from initbench.recipes.settings import Optimizer
 from initbench.runs import store, work
 from initbench.runs.record import Record
-from initbench.sampling.volumes import GuidedSampler, PatchSampler, UnlabelledSampler, Volume, load_volumes
+from initbench.sampling.volumes import GuidedSampler, PatchSampler, UnlabelledSampler, Volume, VolumeShelf, volume_bytes
 from initbench.training.checkpoints import Checkpoints
 from initbench.training.loop import Fit, FitSettings, fit, parameters_finite
 from initbench.training.passes import Passes
+
+# Share of the device's memory that volumes may take between two runs. The worker that keeps them needs them for its next run, or
+# clears them before it asks for memory; the bound is for the others on the device, whose runs ask meanwhile.
+_KEPT = 0.25
 
 
 class Run:
@@ -47,6 +51,7 @@ class Run:
         progress: Progress,
         checkpoints: Path | None = None,
         check: Callable[[], None] = lambda: None,
+        shelf: VolumeShelf | None = None,
     ) -> None:
         """Prepares a run.
 
@@ -56,12 +61,14 @@ class Run:
             progress: told of the stages.
             checkpoints: where checkpoints go; without it a run that is stopped begins again.
             check: called right before the result is put into its place; raises where somebody else has taken the run over.
+            shelf: keeps the training volumes for the next run.
         """
         self.cell = cell
         self._check = check
         self.folder = folder
         self.progress = progress
         self.work = checkpoints
+        self._shelf = shelf or VolumeShelf()
         self.root = cell.root
         self.notes: list[str] = []
         self.until: int | None = None
@@ -81,8 +88,7 @@ class Run:
         trained = find_trained(self.cell, self.folder)
         if trained is not None and trained.is_unchanged():
             return self._score_again(trained, env | {"machines": list(dict.fromkeys([*trained.machines, *machines]))})
-        model = self.construct()
-        volumes = load_volumes(self.cell.prepared, self.device, self.cell.recipe.patch.neighbours)
+        model, volumes = self._begin()
         diverged: DivergedError | None = None
         try:
             self._initialize_once(model, volumes)
@@ -106,10 +112,32 @@ class Run:
 
     def initialized(self) -> tuple[nn.Module, list[Volume]]:
         """The network after its init stage, and the training volumes."""
-        model = self.construct()
-        volumes = load_volumes(self.cell.prepared, self.device, self.cell.recipe.patch.neighbours)
+        model, volumes = self._begin()
         self._initialize(model, volumes)
         return model, volumes
+
+    def _begin(self) -> tuple[nn.Module, list[Volume]]:
+        """The network as constructed, and the training volumes, once there is memory for both and for training.
+
+        Raises:
+            NoMemoryError: there is not.
+        """
+        cell, device = self.cell, self.device
+        data = cell.prepared, device, cell.recipe.patch.neighbours
+        model = self.construct()
+        missing = 0
+        if not self._shelf.holds(*data):
+            self._shelf.clear()  # what an earlier run left is free memory
+            missing = volume_bytes(cell.prepared, cell.in_channels)
+        check_memory(self._step_bytes(model), missing, available_memory(device))
+        return model, self._shelf.load(*data, most=int(_KEPT * total_memory(device)))
+
+    def _step_bytes(self, model: nn.Module) -> int:
+        """Bytes that a training step needs in the stage that needs most."""
+        cell, recipe = self.cell, self.cell.recipe
+        batch = max(recipe.patch.batch, recipe.pretext.batch if cell.init_info.learned else 0)
+        copies = regimens.copies_of(cell.regimen)
+        return estimate_bytes(model, cell.in_channels, recipe.patch.size, batch, cell.precision, copies)
 
     def first_steps(self, count: int) -> list[dict[str, float]]:
         """Rows of the learning curve of the run's first steps, made anew: of the pretext, or of training without one."""
@@ -135,17 +163,8 @@ class Run:
                 self.coverage, self.init_seconds, self.fits["init"] = stage.coverage, stage.seconds, stage.fits
 
     def construct(self) -> nn.Module:
-        """The network as constructed, once there is memory for its training.
-
-        Raises:
-            InitbenchError: there is not.
-        """
-        cell, recipe = self.cell, self.cell.recipe
-        model = self._build()
-        batch = max(recipe.patch.batch, recipe.pretext.batch if cell.init_info.learned else 0)
-        needed = estimate_bytes(model, cell.in_channels, recipe.patch.size, batch, cell.precision)
-        check_memory(needed, available_memory(self.device))
-        return model
+        """The network as constructed."""
+        return self._build()
 
     def _build(self, draw: str = "") -> nn.Module:
         return build_for(self.cell, seed=self.root, draw=draw)

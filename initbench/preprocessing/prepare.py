@@ -20,6 +20,7 @@ from initbench.preprocessing.preprocess import CaseScan, Parameters, Placement, 
 from initbench.protocols import (
     Case,
     Dataset,
+    Grid,
     NoProgress,
     Progress,
     Remark,
@@ -100,9 +101,14 @@ class Prepared:
         return len(self.classes) if self.regions else 1
 
     @functools.cached_property
+    def grids(self) -> tuple[Grid, ...]:
+        """Size (D, H, W) of each training volume in voxels."""
+        return tuple(self.case(case_id).placement.shape for case_id in self.split.train)
+
+    @property
     def depths(self) -> tuple[int, ...]:
         """Slices of each training volume."""
-        return tuple(self.case(case_id).placement.shape[0] for case_id in self.split.train)
+        return tuple(depth for depth, _, _ in self.grids)
 
     def case(self, case_id: str) -> PreparedCase:
         """One case.

@@ -21,7 +21,8 @@ BACKWARD = 2
 PLAIN_UNITS = FORWARD + BACKWARD
 """Cost of a step in units of one forward pass through the network: a backward pass takes about as long as two of them."""
 
-Units = int | Callable[[Mapping[str, Any]], int]
+Number = int | Callable[[Mapping[str, Any]], int]
+"""A whole number, or a function that gives it from the parameters."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,20 @@ class RegimenInfo:
         later: parameters that came after results existed: at their defaults they are in no id, so earlier runs keep theirs.
         units: what a step costs: 1 for each forward pass of the network or of a copy, 2 for each backward pass. A number, or a
             function of the parameters. Under ``--regimen-budget compute`` the steps follow from it.
+        copies: of the network that are kept beside it, as a teacher is, in memory and in checkpoints; likewise. No number of a
+            run depends on it.
     """
 
     summary: str = ""
     paper: str = ""
     revision: int = 1
     later: tuple[str, ...] = ()
-    units: Units = PLAIN_UNITS
+    units: Number = PLAIN_UNITS
+    copies: Number = 0
+
+    def copies_of(self, params: Mapping[str, Any]) -> int:
+        """Copies of the network under these parameters."""
+        return self.copies(params) if callable(self.copies) else self.copies
 
     def units_of(self, params: Mapping[str, Any]) -> int:
         """Units of a step under these parameters."""
@@ -125,7 +133,8 @@ def regimen(
     paper: str = "",
     revision: int = 1,
     later: tuple[str, ...] = (),
-    units: Units = PLAIN_UNITS,
+    units: Number = PLAIN_UNITS,
+    copies: Number = 0,
 ) -> Callable[[F], F]:
     """Marks a function as a regimen.
 
@@ -135,8 +144,9 @@ def regimen(
         revision: of the numbers it gives.
         later: parameters that came after results existed.
         units: what a step costs.
+        copies: of the network that are kept beside it.
     """
-    info = RegimenInfo(summary, paper, revision, later, units)
+    info = RegimenInfo(summary, paper, revision, later, units, copies)
 
     def mark(function: F) -> F:
         function.info = info  # type: ignore[attr-defined]

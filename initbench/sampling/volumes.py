@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -24,6 +25,7 @@ from initbench.sampling import augment_slices
 from initbench.sampling.memory import BatchMemory
 
 _NEGATIVE_ZERO = -(2**31)  # the bits of -0.0 in float32, read as an integer
+_IMAGE_BYTES, _LABEL_BYTES = 4, 1  # of a voxel on the device
 _BACKGROUND_TRIES = 64  # a background voxel is drawn by rejection; volumes are mostly background
 
 
@@ -85,6 +87,64 @@ def load_volumes(prepared: Prepared, device: torch.device, neighbours: int = 0) 
         volume = make_volume(case.image, case.label, device)
         volumes.append(replace(volume, image=with_neighbours(volume.image, neighbours)))
     return volumes
+
+
+def volume_bytes(prepared: Prepared, channels: int) -> int:
+    """How many bytes the training volumes take on the device; no volume is read for that.
+
+    Args:
+        prepared: the data set.
+        channels: of the network's input, neighbours among them.
+    """
+    voxels = sum(math.prod(grid) for grid in prepared.grids)
+    return voxels * (channels * _IMAGE_BYTES + _LABEL_BYTES)
+
+
+class VolumeShelf:
+    """Keeps the training volumes of a run on their device, for the next run of this process on the same data.
+
+    Runs may share them, as nobody changes a volume: patches are copied out of it.
+    """
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] = ()
+        self._volumes: list[Volume] = []
+
+    def load(self, prepared: Prepared, device: torch.device, neighbours: int, most: int) -> list[Volume]:
+        """Gives the training volumes, and reads those that are not here.
+
+        Args:
+            prepared: as for `load_volumes`.
+            device: likewise.
+            neighbours: likewise.
+            most: bytes on the device that are kept for the next run.
+        """
+        if self.holds(prepared, device, neighbours):
+            return list(self._volumes)
+        self.clear()
+        volumes = load_volumes(prepared, device, neighbours)
+        if sum(volume.image.nbytes + volume.label.nbytes for volume in volumes) <= most:
+            self._key, self._volumes = _key(prepared, device, neighbours), volumes
+        return list(volumes)
+
+    def holds(self, prepared: Prepared, device: torch.device, neighbours: int) -> bool:
+        """Whether the volumes are here.
+
+        Args:
+            prepared: as for `load_volumes`.
+            device: likewise.
+            neighbours: likewise.
+        """
+        return self._key == _key(prepared, device, neighbours)
+
+    def clear(self) -> None:
+        """Gives the memory back."""
+        self._key, self._volumes = (), []
+
+
+def _key(prepared: Prepared, device: torch.device, neighbours: int) -> tuple[object, ...]:
+    """What the volumes of two runs have in common where they are the same."""
+    return str(device), neighbours, tuple(prepared.keys[case_id] for case_id in prepared.split.train)
 
 
 def with_neighbours(image: Tensor, count: int) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from initbench.errors import InitbenchError
-from initbench.harness import reuse
+from initbench.harness import regimens, reuse
 from initbench.harness.build import build_for
 from initbench.harness.cell import Cell, Cells
 from initbench.harness.execute import Outcome, look_up
@@ -200,8 +200,16 @@ def _left(cell: Cell, folder: Path | None) -> tuple[int | None, int, bool]:
 
 
 def _checkpoints(cell: Cell, weights: int) -> int:
-    copies = _COPIES + (_STAGE_COPIES if cell.init_info.learned else 0)
-    return copies * weights * (1 + _MOMENTS.get(cell.recipe.optimizer.name, 2))
+    """Bytes of the checkpoints of a run while it trains.
+
+    Args:
+        cell: the run.
+        weights: bytes of its network.
+    """
+    tensors = 1 + _MOMENTS.get(cell.recipe.optimizer.name, 2)
+    of_init_stage = _STAGE_COPIES * tensors if cell.init_info.learned else 0
+    of_training = _COPIES * (tensors + regimens.copies_of(cell.regimen))
+    return weights * (of_init_stage + of_training)
 
 
 class _Weights:

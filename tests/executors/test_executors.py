@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from initbench.spec import parse
 WORK = '''
 """Work of a few milliseconds; no torch."""
 
+import gc
 import os
 import signal
 import sys
@@ -54,6 +56,8 @@ def work(request, device, progress):
         os._exit(0)
     if kind == "exit":
         sys.exit(0)
+    if kind == "frozen":
+        return ("ok", kind, gc.get_freeze_count(), os.getpid(), None)
     if kind == "closes the pipe":
         os.close(progress._reporter._connection.fileno())
         time.sleep(600)
@@ -150,6 +154,15 @@ def test_outcomes_keep_their_order_and_failures_stop_nothing(fake: ModuleType, j
     if jobs == 1:
         assert [item[1] for item in heard.told] == sorted(item[1] for item in heard.told)
         assert [heard.of(0)[0][0], heard.of(0)[-1][0]] == ["start", "finish"]
+
+
+def test_what_a_run_leaves_is_not_searched_for_garbage_again(fake: ModuleType) -> None:
+    outcomes: list[Any] = run_all([("frozen", 0), ("frozen", 0)], fake.work, lost, 1, Heard())
+    (_, _, before, worker, _), (_, _, after, same_worker, _) = outcomes
+    assert worker == same_worker
+    assert before == 0
+    assert after > 1000, "the libraries that it imported"
+    assert gc.get_freeze_count() == 0, "in the process of the command nothing is frozen"
 
 
 def has_ended(process: psutil.Process) -> bool:

@@ -52,7 +52,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a run was trained")
 
     monkeypatch.setattr(stages, "fit", fit)
-    monkeypatch.setattr(stages, "load_volumes", fit)
+    monkeypatch.setattr(stages.VolumeShelf, "load", fit)
 
 
 def again(data: Path, out: Path, **options: Any) -> Path:

@@ -147,17 +147,18 @@ def test_whoever_was_taken_over_leaves_the_run(
         return found
 
     monkeypatch.setattr(claims, "take", taken)
-    name = {"train": "load_volumes", "evaluation": "draw", "crash": "draw"}[after]
-    before = getattr(run_module, name)
+    place: Any
+    place, name = (run_module.VolumeShelf, "load") if after == "train" else (run_module, "draw")
+    before = getattr(place, name)
 
-    def late(*arguments: Any) -> Any:
-        found = before(*arguments)
+    def late(*arguments: Any, **options: Any) -> Any:
+        found = before(*arguments, **options)
         lose()
         if after == "crash":
             raise FileNotFoundError(2, "No such file or directory", "what the other one removed")
         return found
 
-    monkeypatch.setattr(run_module, name, late)
+    monkeypatch.setattr(place, name, late)
     outcome = execute(replace(whole.request, out=out))
     assert (outcome.state, outcome.message) == ("busy", "another process has taken it over")
     assert not folder.exists()

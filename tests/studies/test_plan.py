@@ -172,6 +172,8 @@ def test_disk_is_what_runs_leave(data: Path, tmp_path: Path) -> None:
     assert planned[1] - planned[0] == study.runs[1].weights
     assert study.runs[0].weights == pytest.approx(weights[0], rel=0.2)  # the header of the file is not counted
     assert study.runs[0].checkpoints == 3 * 3 * study.runs[0].weights
+    taught = look(data, tmp_path, "default", regimen="medcontext").runs[0]
+    assert taught.checkpoints == 3 * 4 * taught.weights, "a checkpoint holds the teacher, too"
     assert 10_000 < rest < 1_000_000
     again = look(data, tmp_path, "default,mae", seeds=[1])
     kept = [item for item in again.runs if item.state == "new"]

@@ -1,0 +1,137 @@
+"""What the check of memory counts, and what a process keeps for its next run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from initbench.harness import run as run_module
+from initbench.harness.cell import Cell, resolve_cell
+from initbench.harness.memory import NoMemoryError, check_memory, estimate_bytes
+from initbench.harness.request import RunRequest
+from initbench.harness.run import Run
+from initbench.protocols import NoProgress
+from initbench.runs import store
+from initbench.sampling import volumes as sampling
+from initbench.sampling.volumes import PatchSampler, VolumeShelf, volume_bytes
+from tests.runs_factory import LIGHT, SMALL, run
+
+CPU = torch.device("cpu")
+
+
+def cell(data: Path, regimen: str = "plain", seed: int = 0, backbone: str = LIGHT, more: tuple[str, ...] = ()) -> Cell:
+    request = RunRequest.of(
+        "default",
+        backbone,
+        str(data),
+        seed,
+        regimen=regimen,
+        size="tiny",
+        budget="smoke",
+        device="cpu",
+        precision="float32",
+        assignments=(*SMALL, *more),
+    )
+    return resolve_cell(request)
+
+
+def tensors(found: list[sampling.Volume]) -> list[torch.Tensor]:
+    return [volume.image for volume in found]
+
+
+# --- what is counted --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backbone", [LIGHT, "unet-2d"])
+def test_the_bytes_of_volumes_are_known_before_they_are_read(data: Path, backbone: str) -> None:
+    slices = ("patch.size=1,32,32", "patch.neighbours=1")
+    made = cell(data, backbone=backbone, more=() if backbone == LIGHT else slices)
+    loaded = sampling.load_volumes(made.prepared, CPU, made.recipe.patch.neighbours)
+    held = sum(volume.image.nbytes + volume.label.nbytes for volume in loaded)
+    assert volume_bytes(made.prepared, made.in_channels) == held
+
+
+def test_volumes_that_do_not_fit_are_refused_with_what_helps() -> None:
+    check_memory(60, 40, 100)
+    with pytest.raises(
+        NoMemoryError, match=r"0.0 GiB, the training volumes 2.0 GiB, and 1.0 GiB are free.*spacing.*--train-cases"
+    ):
+        check_memory(60, 2 * 2**30, 2**30)
+    with pytest.raises(NoMemoryError, match=r"patch.size"):
+        check_memory(2**30, 2**29, 2**30)
+
+
+def test_a_run_counts_the_volumes_that_are_not_there_yet(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = cell(data)
+    step = Run(made, Path(), NoProgress())._step_bytes(Run(made, Path(), NoProgress()).construct())
+    monkeypatch.setattr(run_module, "available_memory", lambda device: step + 1000)
+    shelf = VolumeShelf()
+    with pytest.raises(NoMemoryError):
+        Run(made, Path(), NoProgress(), shelf=shelf).initialized()
+    shelf.load(made.prepared, CPU, 0, most=2**30)
+    Run(made, Path(), NoProgress(), shelf=shelf).initialized()  # the free memory is what is left beside them
+
+
+def test_a_teacher_is_counted_in_memory(data: Path) -> None:
+    needed: dict[str, int] = {}
+    for regimen in ("plain", "medcontext", "medcontext(beta=0)"):
+        made = Run(cell(data, regimen), Path(), NoProgress())
+        model = made.construct()
+        needed[regimen] = made._step_bytes(model)
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    assert needed["medcontext"] - needed["plain"] == weights
+    assert needed["medcontext(beta=0)"] == needed["plain"]
+    assert estimate_bytes(model, 1, (8, 16, 16), 2, "float32", copies=1) == needed["medcontext"]
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def test_runs_of_one_process_share_their_volumes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Any] = []
+    load = sampling.load_volumes
+    monkeypatch.setattr(sampling, "load_volumes", lambda *given: loaded.append(given) or load(*given))
+    outcomes = run(data, tmp_path / "shared", seeds=2)
+    assert len(loaded) == 1
+    alone = run(data, tmp_path / "alone", seeds=[1])
+    assert len(loaded) == 2, "nothing outlives a study"
+    tables = []
+    for outcome in (outcomes[1], alone[0]):
+        assert outcome.folder is not None
+        tables.append((outcome.folder / store.CASES).read_bytes())
+    assert tables[0] == tables[1]
+
+
+def test_a_shelf_keeps_the_volumes_of_the_last_run_alone(data: Path) -> None:
+    made, other = cell(data), cell(data, more=("preprocess.spacing=1,1,1",))
+    shelf = VolumeShelf()
+    first = shelf.load(made.prepared, CPU, 0, most=2**30)
+    assert tensors(shelf.load(cell(data, seed=1).prepared, CPU, 0, most=2**30)) == tensors(first)
+    assert not shelf.holds(made.prepared, CPU, 1), "other neighbours are other channels"
+    shelf.load(other.prepared, CPU, 0, most=2**30)
+    assert shelf.holds(other.prepared, CPU, 0)
+    assert not shelf.holds(made.prepared, CPU, 0)
+    shelf.load(made.prepared, CPU, 0, most=100)
+    assert not shelf.holds(made.prepared, CPU, 0), "they are more than may be kept"
+    assert not shelf.holds(other.prepared, CPU, 0), "what is of no use is given back"
+
+
+@pytest.mark.parametrize("family", ["monai-r1", "nnunet", "transunet", "missformer"])
+def test_no_batch_changes_a_volume(data: Path, family: Any) -> None:
+    """Else the next run on them would learn from other volumes than the first."""
+    made = cell(data)
+    loaded = sampling.load_volumes(made.prepared, CPU)
+    before = [(volume.image.clone(), volume.label.clone()) for volume in loaded]
+    size = (1, 8, 8) if family in ("transunet", "missformer") else (4, 8, 8)
+    patch = made.recipe.patch.model_copy(update={"size": size})
+    sampler = PatchSampler(loaded, patch, made.recipe.augment.model_copy(update={"family": family}), 0)
+    for step in range(20):
+        batch = sampler.batch(step)
+        batch.image.add_(1)
+        batch.label.add_(1)
+    for volume, (image, label) in zip(loaded, before, strict=True):
+        assert torch.equal(volume.image, image)
+        assert torch.equal(volume.label, label)
