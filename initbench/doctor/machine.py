@@ -23,6 +23,8 @@ LITTLE_DISK = 5 * 2**30
 """Bytes; a preprocessed data set takes a few GB."""
 NO_DISK = 2**28  # bytes, below which the examination reports a problem and no warning
 LITTLE_MEMORY = 2 * 2**30  # bytes
+_SLOW_TORCH = "2.9."  # 3-D convolutions under autocast: pytorch#166122
+_WRONG_CUDNN = 91002  # as torch counts 9.10.2; bf16 conv3d on large inputs: pytorch#163539
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -50,6 +52,9 @@ def _own(found: dict[str, Any]) -> Finding:
 def _package(name: str, number: str | None) -> Finding:
     if number is None:
         return Finding("versions", name, "problem", "is not installed; install initbench again (pip install .)")
+    if name == "torch" and number.startswith(_SLOW_TORCH):
+        detail = f"{number}: its 3-D convolutions under autocast are about four times slower (pytorch#166122); install torch 2.10"
+        return Finding("versions", name, "warning", detail)
     return Finding("versions", name, "ok", number)
 
 
@@ -69,6 +74,12 @@ def _cuda() -> Finding:
             f"{built}; there is the NVIDIA driver {driver}, but torch sees no GPU; install a torch build that the driver takes"
         )
         return Finding("versions", "cuda", "warning", detail)
+    if cudnn == _WRONG_CUDNN:
+        detail = (
+            f"{built}: cuDNN 9.10.2 gives wrong numbers for bf16 convolutions of large volumes (pytorch#163539); install "
+            "nvidia-cudnn-cu12 9.15 or later, or use --precision float32"
+        )
+        return Finding("versions", "cuda", "problem", detail)
     return Finding("versions", "cuda", "ok", f"{built}; " + (f"driver {driver}" if driver else "no NVIDIA driver"))
 
 

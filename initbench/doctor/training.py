@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import statistics
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from initbench import registry, seeding
 from initbench.datasets.phantom import PhantomLung
@@ -28,7 +30,7 @@ from initbench.recipes.settings import Recipe
 from initbench.sampling.volumes import PatchSampler, make_volume
 from initbench.spec import Spec, parse
 from initbench.training.loop import FitSettings, fit
-from initbench.training.precision import Precision
+from initbench.training.precision import Precision, autocast
 
 STEPS = 20  # of each of the two trainings whose bits are compared
 REPEATS = 5  # timings of each precision, of which the median counts
@@ -39,6 +41,10 @@ USUAL: Grid = (32, 64, 64)
 """Patch for the speed: that of the tiny recipes. On small ones bf16 has nothing to gain."""
 FASTER = 1.05
 """Ratio of step times from which one precision counts as faster; repeats differ by a few per cent."""
+CONVOLUTION: dict[str, Grid] = {"cpu": (16, 16, 16), "cuda": (128, 128, 128)}
+"""Volumes whose convolutions are compared, by the type of the device: wrong kernels of GPUs were wrong on large ones."""
+_CHANNELS = 32
+_ROUNDING = 0.02  # bf16 holds 8 bits: what sums of products of rounded numbers may differ by, as a share of the largest
 _RULE = PatchRule((16, 16, 16))  # what networks without a declaration take, mostly
 _NO_KERNEL = re.compile(r"(\S+) does not have a deterministic implementation")
 
@@ -137,8 +143,11 @@ def _compared(about: str, first: _Trail, second: _Trail) -> Finding:
 
 
 def _loss_before(trail: _Trail, state: int) -> str:
-    """The bits of the loss whose step ended in a state, as text: NaN is like NaN. Empty for the state of construction."""
-    if state == 0:
+    """The bits of the loss whose step ended in a state, as text: NaN is like NaN.
+
+    Empty for the state of construction, and for steps after a loss that was not finite: the curve ends with that one.
+    """
+    if state == 0 or state > len(trail.losses):
         return ""
     return trail.losses[state - 1].hex()
 
@@ -171,7 +180,38 @@ def precision(backbone: str, device: torch.device, threads: int) -> list[Finding
     ratio = statistics.median(one / other for one, other in zip(slow, fast, strict=True))
     times = f"{statistics.median(slow):.3g} s a step in float32, {statistics.median(fast):.3g} s in bf16"
     about = f"{backbone} (tiny) on {device}: {times}"
-    return [_speed(about, ratio, resolve_precision("auto", device))]
+    return [_speed(about, ratio, resolve_precision("auto", device)), _convolution(device, threads)]
+
+
+def _convolution(device: torch.device, threads: int) -> Finding:
+    """Compares a 3-D convolution in bf16 with float32: its output, and the gradients of input and weights."""
+    grid = CONVOLUTION[device.type]
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, _CHANNELS, *grid, generator=generator)
+    weight = torch.randn(_CHANNELS, _CHANNELS, 3, 3, 3, generator=generator)
+    upstream = torch.randn(1, _CHANNELS, *grid, generator=generator).to(device)
+    found: dict[Precision, list[Tensor]] = {}
+    both: tuple[Precision, Precision] = ("float32", "bf16")
+    with seeding.deterministic(threads):
+        for name in both:
+            here, kernel = image.to(device).requires_grad_(), weight.to(device).requires_grad_()
+            with autocast(device, name):
+                output = functional.conv3d(here, kernel, padding=1)
+            found[name] = [output.detach().float(), *torch.autograd.grad(output, [here, kernel], upstream.to(output.dtype))]
+    errors = [_relative(one, other) for one, other in zip(found["float32"], found["bf16"], strict=True)]
+    parts = ("output", "gradient of the input", "gradient of the weights")
+    largest = max(range(len(parts)), key=errors.__getitem__)
+    about = f"a convolution of {'×'.join(map(str, grid))} in bf16 and float32 on {device}: {parts[largest]}"
+    if errors[largest] <= _ROUNDING:
+        return Finding("precision", "numbers", "ok", f"{about} at most {100 * errors[largest]:.2f} % apart")
+    detail = f"{about} {100 * errors[largest]:.0f} % apart; use --precision float32, and another version of torch or cuDNN"
+    return Finding("precision", "numbers", "problem", detail)
+
+
+def _relative(right: Tensor, found: Tensor) -> float:
+    """The largest difference, as a share of the largest value; infinite where something is not a number."""
+    error = float((right - found).abs().max() / right.abs().max())
+    return error if math.isfinite(error) else math.inf
 
 
 def _speed(about: str, ratio: float, chosen: Precision) -> Finding:

@@ -6,18 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes as Plot
-from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from nibabel.affines import obliquity
 from numpy.typing import NDArray
 
 from initbench.evaluation.grid import plane
 from initbench.plots import COLOURS, OPPOSITE_SIDES, orientation
 from initbench.preprocessing.prepare import PreparedCase
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes as Plot  # a run imports it when it draws: it takes as long as what training needs
 
 Labels = NDArray[np.uint8]
 
@@ -27,7 +27,6 @@ _MARK: dict[str, Any] = {
     "fontsize": 10,
     "family": "monospace",  # its I has serifs, and is no bar
     "fontweight": "bold",
-    "path_effects": [withStroke(linewidth=2, foreground="black")],
 }
 
 
@@ -110,6 +109,8 @@ def draw(cases: Sequence[OverlayCase], classes: Sequence[str], path: Path) -> No
         classes: names by label, the background first.
         path: of the picture.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(13, 3.4 * len(cases) + 0.7), layout="constrained")
     grid = figure.subplots(len(cases), 4, squeeze=False)
     for row, case in zip(grid, cases, strict=True):
@@ -163,6 +164,9 @@ def _draw_case(row: Sequence[Plot], item: OverlayCase) -> None:
 
 def _turn(plot: Plot, sides: Sequence[str]) -> None:
     """Puts the patient's right (in sagittal slices anterior) at the left, as radiologists look at slices, and marks the edges."""
+    from matplotlib.patheffects import withStroke
+
+    outline = [withStroke(linewidth=2, foreground="black")]
     plot.invert_xaxis()
     _, top, left = sides
     for letter, x, y, across, along in (
@@ -171,7 +175,7 @@ def _turn(plot: Plot, sides: Sequence[str]) -> None:
         (top, 0.5, 0.98, "center", "top"),
         (OPPOSITE_SIDES[top], 0.5, 0.02, "center", "bottom"),
     ):
-        plot.text(x, y, letter, transform=plot.transAxes, ha=across, va=along, **_MARK)
+        plot.text(x, y, letter, transform=plot.transAxes, ha=across, va=along, path_effects=outline, **_MARK)
 
 
 def _tilt(case: PreparedCase) -> str:

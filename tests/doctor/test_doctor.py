@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from initbench import registry
 from initbench.cli.app import main
@@ -251,6 +254,33 @@ def test_a_package_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     found = versions_with(monkeypatch)
     assert found["torch"].state == "ok"
     assert found["no-such-package"].state == "problem"
+
+
+def test_versions_that_are_known_to_be_slow_or_wrong_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = {"initbench": "1", "torch": "2.9.1"}
+    slow = versions_with(monkeypatch, packages=packages)["torch"]
+    assert slow.state == "warning"
+    assert "pytorch#166122" in slow.detail
+    assert versions_with(monkeypatch, packages=packages | {"torch": "2.10.0"})["torch"].state == "ok"
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    wrong = versions_with(monkeypatch)["cuda"]
+    assert wrong.state == "problem"
+    assert "pytorch#163539" in wrong.detail
+
+
+def test_a_convolution_with_wrong_numbers_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert training._convolution(CPU, 1).state == "ok"
+    real = functional.conv3d
+
+    def wrong(image: Tensor, *arguments: Any, **named: Any) -> Tensor:
+        output = real(image, *arguments, **named)
+        return output * 1.05 if output.dtype == torch.bfloat16 else output
+
+    monkeypatch.setattr(training.functional, "conv3d", wrong)
+    found = training._convolution(CPU, 1)
+    assert found.state == "problem"
+    assert "--precision float32" in found.detail
+    assert training._relative(torch.ones(3), torch.tensor([1.0, math.nan, 1.0])) == math.inf
 
 
 def test_a_driver_that_torch_does_not_see(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

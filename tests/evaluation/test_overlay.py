@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -142,3 +144,8 @@ def test_nothing_is_predicted_for_the_picture(tmp_path: Path, monkeypatch: pytes
     folder = run_one(make_noise(tmp_path / "data", cases=10, classes=2), tmp_path / "runs")
     assert (folder / store.OVERLAY).is_file()
     assert len(predicted) == len(set(predicted)) == 2
+
+
+def test_a_run_imports_no_pictures_before_it_draws() -> None:
+    code = "import sys, initbench.harness.execute; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
