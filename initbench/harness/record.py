@@ -25,6 +25,7 @@ from initbench.runs import store
 from initbench.runs.record import (
     FIRST_MEASURES,
     SCHEMA,
+    SEVERAL,
     Asked,
     Cost,
     Coverage,
@@ -47,7 +48,7 @@ def fingerprint(env: Mapping[str, Any]) -> str:
     Of a run that was in hand on several machines, all of theirs.
     """
     if len(env.get("machines", ())) > 1:
-        return "+".join(env["machines"])
+        return SEVERAL.join(env["machines"])
     return digest.of_json({key: value for key, value in env.items() if key not in ("git", "command", "device", "machines")})[:12]
 
 

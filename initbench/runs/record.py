@@ -21,6 +21,8 @@ SCHEMA: Literal[1] = 1
 _MOST = 2**53
 _LONGEST = 1e12  # seconds, and mm
 _NAME = 10_000  # characters
+SEVERAL = "+"
+"""Stands between the fingerprints of a run that was in hand in several environments."""
 
 Count = Annotated[int, Field(ge=0, le=_MOST)]
 Amount = Annotated[int, Field(ge=0, le=int(_LONGEST))] | Annotated[float, Field(ge=0, le=_LONGEST)]

@@ -33,7 +33,7 @@ class Runs:
         changed_share: of the parameters, by the init.
         external: it brings weights from outside, one draw for all seeds.
         invalid: folders whose files are not as they were written.
-        environments: fingerprints of what they ran on.
+        environments: each seed with the fingerprint of what it ran on.
         asked: the seeds by when they were first asked for, in order of time.
         taps_left_out: encoder levels that an order prediction did not ask, as they leave no two slabs.
         regimen_says: what the regimen has to say of these runs; empty where it says nothing.
@@ -43,7 +43,7 @@ class Runs:
     diverged: int
     failed: int
     invalid: tuple[str, ...]
-    environments: tuple[str, ...]
+    environments: tuple[tuple[int, str], ...]
     asked: tuple[tuple[str, tuple[int, ...]], ...]
     seconds: float
     init_share: float
@@ -172,7 +172,7 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
         steps=runs["init_steps"].astype(float) + runs["train_steps"].astype(float),
     )
     invalid = table[table["status"] == "invalid"].groupby("cell")["path"].apply(lambda paths: tuple(map(str, paths))).to_dict()
-    asked = _asked(runs)
+    asked, environments = _asked(runs), _environments(runs)
     found = table.groupby("cell").agg(
         protocol=("protocol", "first"),
         diverged=("diverged", "sum"),
@@ -185,7 +185,6 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
         external=("external", "any"),
         taps_left_out=("taps_left_out", _some_text),
         regimen_says=("regimen_summary", _some_text),
-        environments=("environment", lambda names: tuple(sorted(set(names.dropna())))),
     )
     return {
         str(cell): Runs(
@@ -193,7 +192,7 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
             diverged=int(row["diverged"]),
             failed=int(row["failed"]),
             invalid=invalid.get(cell, ()),
-            environments=row["environments"],
+            environments=tuple(environments[str(cell)]),
             asked=asked[str(cell)],
             seconds=float(row["seconds"]),
             init_share=float(row["share"]),
@@ -211,6 +210,16 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
 def _some_text(of_runs: pd.Series[str]) -> str:
     """What the runs of a cell say alike; empty where none says anything."""
     return str(max(of_runs.dropna(), default=""))
+
+
+def _environments(runs: pd.DataFrame) -> dict[str, list[tuple[int, str]]]:
+    """By cell, the seeds with the fingerprint of what they ran on."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for cell, seed, environment in zip(runs["cell"], runs["seed"], runs["environment"], strict=True):
+        of_cell = found.setdefault(str(cell), [])
+        if environment:  # records of the first versions may have none
+            of_cell.append((int(seed), str(environment)))
+    return found
 
 
 def _asked(runs: pd.DataFrame) -> dict[str, tuple[tuple[str, tuple[int, ...]], ...]]:

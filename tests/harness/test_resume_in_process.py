@@ -17,6 +17,8 @@ import torch
 from initbench import interrupt
 from initbench.harness import run as run_module
 from initbench.runs import work
+from initbench.tables.leaderboard import leaderboard_sheets
+from initbench.tables.study import read_study
 from initbench.training.checkpoints import Checkpoints
 from tests.crash_driver import digests, leftovers, study
 from tests.harness.resumed import settings
@@ -90,6 +92,30 @@ def test_a_run_in_hand_on_two_machines_says_so(four_cases: Path, stopped: Path) 
     record = record_values(outcome.folder)
     assert record["environment"]["machines"] == ["elsewhere", here]
     assert record["environment"]["fingerprint"] == f"elsewhere+{here}"
+
+
+def test_a_run_that_ends_on_another_kind_of_device_is_flagged(
+    four_cases: Path, stopped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its numbers are neither kind's, and the table says which row holds it."""
+    [noted] = stopped.glob(f"*/*/*/.seed-0.work/{work.MACHINES}")
+    [begun] = json.loads(noted.read_text())
+    found = run_module.environment
+
+    def of_another_kind(device: torch.device, threads: int) -> dict[str, Any]:
+        return {**found(device, threads), "accelerator": "another GPU"}
+
+    monkeypatch.setattr(run_module, "environment", of_another_kind)
+    interrupt.install()
+    [outcome] = study(settings(four_cases, stopped.parent), stopped)
+    assert outcome.folder is not None
+    environment = record_values(outcome.folder)["environment"]
+    first, second = environment["machines"]
+    assert first == begun != second
+    assert environment["fingerprint"] == f"{first}+{second}"
+    [made] = leaderboard_sheets(read_study(stopped))
+    [flag] = [note for note in made.notes if "different environments" in note]
+    assert flag.endswith("(seed 0).")
 
 
 def test_without_a_whole_checkpoint_the_stage_begins_again(four_cases: Path, stopped: Path) -> None:

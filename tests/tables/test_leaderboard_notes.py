@@ -108,7 +108,32 @@ def test_mixed_environments_are_flagged(tmp_path: Path) -> None:
     write_run(tmp_path, "uniform", 0.5)
     assert not any("environments" in note for note in notes(tmp_path))
     write_run(tmp_path, "xavier-normal", 0.5, environment="e1")
-    assert any("different environments" in note for note in notes(tmp_path))
+    assert mixed(tmp_path) == "xavier-normal (seed 0)"
+
+
+def mixed(out: Path) -> str:
+    """The rows of which the first leaderboard warns that they ran elsewhere; empty where it does not warn."""
+    found = [note for note in notes(out) if "different environments" in note]
+    return found[0].partition("differ: ")[2].removesuffix(".") if found else ""
+
+
+def test_seeds_may_each_have_an_environment_of_their_own(tmp_path: Path) -> None:
+    """All inits of a block and seed on one kind of device: it cancels in their differences."""
+    for init in ("default", "uniform", "xavier-normal"):
+        for seed, environment in enumerate(("e0", "e1", "e1")):
+            write_run(tmp_path, init, 0.5, seed=seed, environment=environment)
+    assert mixed(tmp_path) == ""
+    for seed, environment in enumerate(("e1", "e1", "e2", "e3")):
+        write_run(tmp_path, "orthogonal", 0.5, seed=seed, environment=environment)
+    assert mixed(tmp_path) == "orthogonal (seeds 0, 2)", "seed 3 has no run beside it"
+    write_run(tmp_path, "lsuv", 0.5, seed=1, environment="e1+e2")
+    assert mixed(tmp_path) == "orthogonal (seeds 0, 2), lsuv (seed 1)"
+
+
+def test_the_control_says_which_environment_is_another_one(tmp_path: Path) -> None:
+    write_block(tmp_path, {"default": [0.5, 0.6, 0.4]}, environment="e1")
+    write_block(tmp_path, {"uniform": [0.5, 0.6, 0.3], "lsuv": [0.4, 0.6, 0.5]})
+    assert mixed(tmp_path) == "lsuv (seeds 0–2), uniform (seeds 0–2)"
 
 
 def test_seeds_that_were_added_later_are_said_to_be(tmp_path: Path) -> None:
