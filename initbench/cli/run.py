@@ -20,6 +20,7 @@ from initbench import interrupt
 from initbench.choices import SweepProtocol
 from initbench.cli.command import command
 from initbench.cli.options import (
+    GIB_OF_ANY_DEVICE,
     HOW_LONG,
     JOBS,
     MINUTES_OF_A_WEEK,
@@ -27,6 +28,7 @@ from initbench.cli.options import (
     OUTPUT,
     RUNS,
     WHAT,
+    WHERE,
     DistancesOption,
     EngineOrQueue,
     JobsOption,
@@ -72,6 +74,18 @@ def run(
             rich_help_panel=HOW_LONG,
         ),
     ] = 5.0,
+    device_memory: Annotated[
+        float | None,
+        typer.Option(
+            "--device-memory",
+            metavar="GIB",
+            help="Memory of the device for training volumes; the patches of others are read from the cache while it works.",
+            show_default="what training leaves of it",
+            min=0,
+            max=GIB_OF_ANY_DEVICE,
+            rich_help_panel=WHERE,
+        ),
+    ] = None,
     skip_refused: SkipRefusedOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -89,6 +103,7 @@ def run(
             distances=distances,
             nsd_tolerance=nsd_tolerance,
             checkpoint_every=60 * checkpoint_every,
+            device_memory=device_memory,
         )
     resources = engine.resources(study.jobs)
     if resources.queues:

@@ -43,6 +43,7 @@ class RunRequest:
         distances: whether distances between surfaces are measured; like `save_predictions` it decides no other number.
         nsd_tolerance: of the surface Dice, in mm.
         checkpoint_every: seconds between checkpoints of a stage.
+        device_memory: GiB of the device that training volumes may take together; None for what training leaves.
     """
 
     init: Spec
@@ -69,6 +70,7 @@ class RunRequest:
     distances: bool = False
     nsd_tolerance: float = 2.0
     checkpoint_every: float = 300.0
+    device_memory: float | None = None
 
     @classmethod
     def of(cls, init: str | Spec, backbone: str | Spec, dataset: str | Spec, seed: int, **options: Any) -> RunRequest:

@@ -39,6 +39,8 @@ from initbench.training.passes import Passes
 # Share of the device's memory that volumes may take between two runs. The worker that keeps them needs them for its next run, or
 # clears them before it asks for memory; the bound is for the others on the device, whose runs ask meanwhile.
 _KEPT = 0.25
+# Of the memory that a step leaves on a GPU: its estimate leaves out what kernels work in.
+_FOR_VOLUMES = 0.8
 
 
 class Run:
@@ -125,12 +127,27 @@ class Run:
         cell, device = self.cell, self.device
         data = cell.prepared, device, cell.recipe.patch.neighbours
         model = self.construct()
-        missing = 0
+        step, missing, budget = self._step_bytes(model), 0, None
         if not self._shelf.holds(*data):
             self._shelf.clear()  # what an earlier run left is free memory
             missing = volume_bytes(cell.prepared, cell.in_channels)
-        check_memory(self._step_bytes(model), missing, available_memory(device))
-        return model, self._shelf.load(*data, most=int(_KEPT * total_memory(device)))
+            budget = self._volume_budget(available_memory(device) - step)
+            if budget is not None and cell.recipe.patch.neighbours == 0:
+                missing = min(missing, budget)
+        check_memory(step, missing, available_memory(device))
+        return model, self._shelf.load(*data, most=int(_KEPT * total_memory(device)), budget=budget)
+
+    def _volume_budget(self, left: int) -> int | None:
+        """Bytes of the device that volumes may take, None for all of them.
+
+        Args:
+            left: bytes that a step of training leaves.
+        """
+        asked = self.cell.request.device_memory
+        if asked is not None:
+            return int(asked * 2**30)
+        # On the CPU the memory of the device is the memory of the cache's mapped files: nothing is won by default.
+        return max(0, int(_FOR_VOLUMES * left)) if self.device.type == "cuda" else None
 
     def _step_bytes(self, model: nn.Module) -> int:
         """Bytes that a training step needs in the stage that needs most."""

@@ -121,6 +121,10 @@ class Prepared:
         affine = np.array(item.meta["affine"], np.float64)
         return PreparedCase(case_id, functools.partial(self._array, case_id), affine, placement)
 
+    def mapped(self, case_id: str, name: str) -> NDArray[Any]:
+        """An array of a case as it lies in its file; see `cache.Item.mapped`. Whoever read it before has had it checked."""
+        return self._item(case_id).mapped(name)
+
     def mend(self) -> list[str]:
         """Reads every cached array and makes again what is damaged, which a line on standard error says.
 

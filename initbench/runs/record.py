@@ -81,6 +81,7 @@ class Asked(Part):
     distances: bool = Field(False, description="whether distances between surfaces were asked for")
     nsd_tolerance: Amount = Field(2.0, description="tolerance of the surface Dice, mm")
     checkpoint_every: Amount = Field(300.0, description="seconds between checkpoints")
+    device_memory: Amount | None = Field(None, description="GiB of the device that training volumes could take")
     index: Count = Field(0, description="place in the sweep; records of later versions have none")
 
 

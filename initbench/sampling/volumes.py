@@ -1,12 +1,16 @@
-"""Training volumes that live on the device, and the batches cut from them there. No worker process, no per-patch disk access."""
+"""Training volumes, and the batches cut from them.
+
+Volumes lie on the device as far as its memory is meant for them. The patches of the others are read from the files of the cache,
+which are mapped into memory, and sent to the device ahead of the step that needs them. No worker process decodes anything.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -15,15 +19,18 @@ from torch import Tensor
 
 from initbench import seeding
 from initbench.errors import DataError
-from initbench.preprocessing.prepare import Prepared
+from initbench.preprocessing.prepare import Prepared, PreparedCase
 from initbench.protocols import Grid, Patches
 from initbench.recipes.settings import Augment
 from initbench.recipes.settings import Patch as PatchSettings
 from initbench.sampling import augment_monai as augment
 from initbench.sampling import augment_nnunet as nnunet_augment
 from initbench.sampling import augment_slices
+from initbench.sampling.ahead import Ahead
 from initbench.sampling.memory import BatchMemory
 
+Made = TypeVar("Made")
+Allowed = Callable[[tuple[int, ...]], bool]
 _NEGATIVE_ZERO = -(2**31)  # the bits of -0.0 in float32, read as an integer
 _IMAGE_BYTES, _LABEL_BYTES = 4, 1  # of a voxel on the device
 _BACKGROUND_TRIES = 64  # a background voxel is drawn by rejection; volumes are mostly background
@@ -34,16 +41,43 @@ class Volume:
     """One training volume.
 
     Attributes:
-        image: ``(C, D, H, W)`` float32 on the device.
-        label: ``(D, H, W)`` uint8 on the device; all zero where there is none.
+        image: ``(C, D, H, W)`` float32, on the device unless the volume is streamed.
+        label: ``(D, H, W)`` uint8 beside it; all zero where there is none.
         foreground: flat indices of foreground voxels, on the host, where positions are drawn.
         host_label: the label on the host.
+        streamed_to: the device of the patches, where image and label stay in mapped files of the cache; None where they do not.
     """
 
     image: Tensor
     label: Tensor
     foreground: NDArray[np.int64]
     host_label: NDArray[np.uint8]
+    streamed_to: torch.device | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where patches go."""
+        return self.streamed_to or self.image.device
+
+    @property
+    def held(self) -> int:
+        """Bytes on the device."""
+        return 0 if self.streamed_to else self.image.nbytes + self.label.nbytes
+
+    def cut_image(self, start: Sequence[int], patch: Grid) -> Tensor:
+        """``(C, *patch)`` of the image on the device, as `cut` has it."""
+        return self._sent(cut(self.image, start, patch))
+
+    def cut_label(self, start: Sequence[int], patch: Grid) -> Tensor:
+        """The label `patch` on the device, as `cut` has it."""
+        return self._sent(cut(self.label, start, patch))
+
+    def _sent(self, window: Tensor) -> Tensor:
+        """A window on the device. The copy is queued: it leaves from pinned memory, which torch keeps until it is done."""
+        if window.device == self.device:
+            return window
+        pinned = torch.empty(window.shape, dtype=window.dtype, pin_memory=True).copy_(window)
+        return pinned.to(self.device, non_blocking=True)
 
     @property
     def shape(self) -> Grid:
@@ -60,7 +94,7 @@ class Volume:
     @functools.cached_property
     def negative_zero(self) -> bool:
         """Whether the image may hold -0. On a GPU the answer is yes without looking, which would have to wait for the device."""
-        if self.image.device.type != "cpu":
+        if self.device.type != "cpu":
             return True
         return bool((self.image.view(torch.int32) == _NEGATIVE_ZERO).any())
 
@@ -73,20 +107,34 @@ class Batch:
     label: Tensor
 
 
-def load_volumes(prepared: Prepared, device: torch.device, neighbours: int = 0) -> list[Volume]:
-    """Reads the training volumes from the cache, which checks them, onto the device.
+def load_volumes(prepared: Prepared, device: torch.device, neighbours: int = 0, budget: int | None = None) -> list[Volume]:
+    """Reads the training volumes from the cache, which checks them, onto the device as far as they fit.
 
     Args:
         prepared: the data set.
         device: where batches are cut.
-        neighbours: slices on either side of each that become further channels of it.
+        neighbours: slices on either side of each that become further channels of it. Such volumes are always on the device.
+        budget: bytes on the device that volumes may take together; None for as many as there are.
     """
-    volumes = []
+    volumes: list[Volume] = []
+    held = 0
     for case_id in prepared.split.train:
         case = prepared.case(case_id)
-        volume = make_volume(case.image, case.label, device)
-        volumes.append(replace(volume, image=with_neighbours(volume.image, neighbours)))
+        fits = budget is None or neighbours > 0 or held + case.image.nbytes + case.label.nbytes <= budget
+        if fits:
+            volume = make_volume(case.image, case.label, device)
+            volume = replace(volume, image=with_neighbours(volume.image, neighbours))
+        else:
+            volume = _streamed(prepared, case, device)
+        held += volume.held
+        volumes.append(volume)
     return volumes
+
+
+def _streamed(prepared: Prepared, case: PreparedCase, device: torch.device) -> Volume:
+    """A volume that stays in the cache. Its files were checked when `case` was read; of it the positions of labels are kept."""
+    image, label = prepared.mapped(case.id, "image"), prepared.mapped(case.id, "label")
+    return Volume(torch.from_numpy(image), torch.from_numpy(label), np.flatnonzero(case.label), label, device)
 
 
 def volume_bytes(prepared: Prepared, channels: int) -> int:
@@ -110,7 +158,9 @@ class VolumeShelf:
         self._key: tuple[object, ...] = ()
         self._volumes: list[Volume] = []
 
-    def load(self, prepared: Prepared, device: torch.device, neighbours: int, most: int) -> list[Volume]:
+    def load(
+        self, prepared: Prepared, device: torch.device, neighbours: int, most: int, budget: int | None = None
+    ) -> list[Volume]:
         """Gives the training volumes, and reads those that are not here.
 
         Args:
@@ -118,12 +168,13 @@ class VolumeShelf:
             device: likewise.
             neighbours: likewise.
             most: bytes on the device that are kept for the next run.
+            budget: as for `load_volumes`.
         """
         if self.holds(prepared, device, neighbours):
             return list(self._volumes)
         self.clear()
-        volumes = load_volumes(prepared, device, neighbours)
-        if sum(volume.image.nbytes + volume.label.nbytes for volume in volumes) <= most:
+        volumes = load_volumes(prepared, device, neighbours, budget)
+        if sum(volume.held for volume in volumes) <= most:
             self._key, self._volumes = _key(prepared, device, neighbours), volumes
         return list(volumes)
 
@@ -196,6 +247,21 @@ def cut(volume: Tensor, start: Sequence[int], patch: Grid) -> Tensor:
     return out
 
 
+def _ahead_of(volumes: Sequence[Volume], make: Callable[[int, int], Made]) -> Ahead[Made] | None:
+    """Makes batches ahead where volumes are streamed to a GPU. Others are there at once, and the CPU has nothing to wait with."""
+    streams = any(volume.streamed_to is not None and volume.device.type == "cuda" for volume in volumes)
+    return Ahead(make) if streams else None
+
+
+def _positive(volume: Volume) -> Allowed:
+    """Says of a voxel whether any channel is positive there. Of a volume on a GPU it asks a mask on the host."""
+    if volume.image.device.type != "cpu":
+        mask = (volume.image > 0).any(0).cpu().numpy()
+        return lambda voxel: bool(mask[voxel])
+    channels = [channel.numpy() for channel in volume.image]
+    return lambda voxel: any(bool(channel[voxel] > 0) for channel in channels)
+
+
 def whole_patch(patch: Grid) -> NDArray[np.int64]:
     """``(3, 2)`` first and one-past-last voxel of a patch without padding, as `Patches.inside` has them."""
     return np.array([(0, size) for size in patch], np.int64)
@@ -227,12 +293,17 @@ class PatchSampler:
         self._augmentation = augmentation
         self._root = root
         self._memory = BatchMemory()
-        self._allowed: list[NDArray[np.bool_] | None] = [
-            (volume.image > 0).any(0).cpu().numpy() if patch.background == "positive" else None for volume in volumes
-        ]
+        self._allowed: list[Allowed | None] = [None] * len(volumes)
+        if patch.background == "positive":
+            self._allowed = [_positive(volume) for volume in volumes]
+        self._ahead = _ahead_of(volumes, self._made)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step: placed by the labels, augmented."""
+        return self._made(step) if self._ahead is None else self._ahead.take(step)
+
+    def _made(self, step: int, slab: int = 1) -> Batch:
+        """The batch, whoever asks for it; a supervised one has no slabs."""
         order = self._rng("order", step)
         places = self._places(order)
         if self._augmentation.family == "nnunet":
@@ -241,13 +312,13 @@ class PatchSampler:
             return self._in_plane(step, places)
         size, count = self._patch.size, self._patch.batch
         moves = augment.draw(self._rng("augment", step), count, size, self._augmentation)
-        first = places[0][0].image
-        image = self._memory.take((count, len(first), *size), first.dtype, first.device)
+        first = places[0][0]
+        image = self._memory.take((count, len(first.image), *size), first.image.dtype, first.device)
         label = self._memory.take((count, *size), torch.int64, first.device)
         for n, (volume, start) in enumerate(places):
             flips, turns = moves.flips[n], int(moves.turns[n])
-            augment.place(image[n], cut(volume.image, start, size), flips, turns)
-            augment.place(label[n], cut(volume.label, start, size), flips, turns)
+            augment.place(image[n], volume.cut_image(start, size), flips, turns)
+            augment.place(label[n], volume.cut_label(start, size), flips, turns)
         negative_zero = [volume.negative_zero for volume, _ in places]
         return Batch(augment.adjust(image, moves.scale, moves.shift, negative_zero=negative_zero), label)
 
@@ -260,10 +331,10 @@ class PatchSampler:
 
     def _as_nnunet(self, step: int, places: Sequence[tuple[Volume, list[int]]]) -> Batch:
         size, settings = self._patch.size, self._augmentation.nnunet
-        device = places[0][0].image.device
+        device = places[0][0].device
         drawn = nnunet_augment.draw(self._rng("augment", step), len(places), len(places[0][0].image), size, settings)
-        images = [cut(volume.image, start, size) for volume, start in places]
-        labels = [cut(volume.label, start, size) for volume, start in places]
+        images = [volume.cut_image(start, size) for volume, start in places]
+        labels = [volume.cut_label(start, size) for volume, start in places]
         moved = [int(n) for n in np.flatnonzero(drawn.moved)]
         if moved:
             margin = nnunet_augment.margins(drawn, size)
@@ -272,8 +343,8 @@ class PatchSampler:
             for n in moved:
                 volume, start = places[n]
                 outer = [first - wider for first, wider in zip(start, margin, strict=True)]
-                image_regions.append(cut(volume.image, outer, larger))
-                label_regions.append(cut(volume.label, outer, larger))
+                image_regions.append(volume.cut_image(outer, larger))
+                label_regions.append(volume.cut_label(outer, larger))
             marks = torch.stack(label_regions)[:, None].float()
             turned = nnunet_augment.resample(torch.stack(image_regions), drawn.matrix[moved], size, "bilinear")
             turned_labels = nnunet_augment.resample(marks, drawn.matrix[moved], size, "nearest")[:, 0]
@@ -287,8 +358,8 @@ class PatchSampler:
     def _in_plane(self, step: int, places: Sequence[tuple[Volume, list[int]]]) -> Batch:
         size, rng = self._patch.size, self._rng("augment", step)
         plane = size[1:]
-        images = [cut(volume.image, start, size) for volume, start in places]
-        labels = [cut(volume.label, start, size) for volume, start in places]
+        images = [volume.cut_image(start, size) for volume, start in places]
+        labels = [volume.cut_label(start, size) for volume, start in places]
         if self._augmentation.family == "transunet":
             for n, turn in enumerate(augment_slices.draw_turns(rng, len(places), plane)):
                 images[n], labels[n] = augment_slices.turn(images[n], turn), augment_slices.turn(labels[n], turn)
@@ -358,11 +429,11 @@ class PatchSampler:
         return tuple(int(i) for i in np.unravel_index(index, volume.shape))
 
     @staticmethod
-    def _background(rng: np.random.Generator, volume: Volume, allowed: NDArray[np.bool_] | None) -> tuple[int, ...]:
+    def _background(rng: np.random.Generator, volume: Volume, allowed: Allowed | None) -> tuple[int, ...]:
         centre: tuple[int, ...] = ()
         for candidate in rng.integers(0, volume.shape, (_BACKGROUND_TRIES, 3)):
             centre = tuple(int(i) for i in candidate)
-            if volume.host_label[centre] == 0 and (allowed is None or allowed[centre]):
+            if volume.host_label[centre] == 0 and (allowed is None or allowed(centre)):
                 break
         return centre
 
@@ -397,6 +468,7 @@ class UnlabelledSampler:
         self._augmentation = augmentation
         self._root = root
         self._memory = BatchMemory()
+        self._ahead = _ahead_of(volumes, self._made)
 
     def batch(self, step: int, slab: int = 1) -> Patches:
         """The batch of a step.
@@ -404,6 +476,9 @@ class UnlabelledSampler:
         Raises:
             DataError: no training volume holds two slabs.
         """
+        return self._made(step, slab) if self._ahead is None else self._ahead.take(step, slab)
+
+    def _made(self, step: int, slab: int) -> Patches:
         eligible = self._volumes
         if slab > 1:
             eligible = [volume for volume in self._volumes if volume.shape[0] >= 2 * slab]
@@ -416,8 +491,8 @@ class UnlabelledSampler:
             )
         rng = seeding.rng(self._root, "pretext", "patches", step)
         moves = augment.draw(rng, self._count, self._patch, self._augmentation, flip_depth=False)
-        first = eligible[0].image
-        image = self._memory.take((self._count, len(first), *self._patch), first.dtype, first.device)
+        first = eligible[0]
+        image = self._memory.take((self._count, len(first.image), *self._patch), first.image.dtype, first.device)
         insides = np.zeros((self._count, 3, 2), np.int64)
         negative_zero = []
         for n in range(self._count):
@@ -443,8 +518,10 @@ class UnlabelledSampler:
             begin = int(rng.integers(s - p + 1)) if s > p else clamp_start(0, p, s)
             start.append(begin)
             inside.append((max(0, -begin), min(p, s - begin)))
-        slices = volume.image[:, first : first + depth]
-        return cut(slices, start, patch), np.array(inside, np.int64)
+        whole = (first, start[1], start[2]), (depth, patch[1], patch[2])
+        window = volume.cut_image(*whole)
+        # Slices behind the last whole slab lie in the volume, and are padding nevertheless.
+        return cut(window, (0, 0, 0), patch), np.array(inside, np.int64)
 
 
 def _move_inside(inside: NDArray[np.int64], patch: Grid, flips: NDArray[np.bool_], turns: int) -> NDArray[np.int64]:

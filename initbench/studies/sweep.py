@@ -67,6 +67,7 @@ class RunOptions(TypedDict, total=False):
         distances: whether distances between surfaces are measured, which takes seconds a case for large CT.
         nsd_tolerance: of the surface Dice, in mm.
         checkpoint_every: in seconds.
+        device_memory: GiB of the device that training volumes may take together.
         regimen_budget: what runs of two regimens have in common, the steps or the compute.
     """
 
@@ -85,6 +86,7 @@ class RunOptions(TypedDict, total=False):
     distances: bool
     nsd_tolerance: float
     checkpoint_every: float
+    device_memory: float | None
     regimen_budget: RegimenBudget
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ from initbench.harness.run import Run
 from initbench.protocols import NoProgress
 from initbench.runs import store
 from initbench.sampling import volumes as sampling
-from initbench.sampling.volumes import PatchSampler, VolumeShelf, volume_bytes
+from initbench.sampling.volumes import PatchSampler, UnlabelledSampler, VolumeShelf, volume_bytes
 from tests.runs_factory import LIGHT, SMALL, run
 
 CPU = torch.device("cpu")
@@ -135,3 +137,78 @@ def test_no_batch_changes_a_volume(data: Path, family: Any) -> None:
     for volume, (image, label) in zip(loaded, before, strict=True):
         assert torch.equal(volume.image, image)
         assert torch.equal(volume.label, label)
+
+
+# --- the budget of the device -----------------------------------------------------------------------------------------
+
+
+def test_volumes_beyond_the_budget_stay_in_the_files_of_the_cache(data: Path) -> None:
+    made = cell(data)
+    every = sampling.load_volumes(made.prepared, CPU)
+    sizes = [volume.held for volume in every]
+    for budget, expected in ((0, []), (sizes[0], sizes[:1]), (sum(sizes), sizes)):
+        loaded = sampling.load_volumes(made.prepared, CPU, 0, budget)
+        assert [volume.held for volume in loaded if volume.streamed_to is None] == expected
+        assert [volume.held for volume in loaded if volume.streamed_to is not None] == [0] * (len(sizes) - len(expected))
+    for volume, whole in zip(sampling.load_volumes(made.prepared, CPU, 0, 0), every, strict=True):
+        assert isinstance(volume.host_label, np.memmap)
+        assert torch.equal(volume.image, whole.image)
+        assert np.array_equal(volume.foreground, whole.foreground)
+
+
+def test_neighbours_keep_volumes_on_the_device(data: Path) -> None:
+    loaded = sampling.load_volumes(cell(data).prepared, CPU, 1, 0)
+    assert all(volume.streamed_to is None for volume in loaded)
+
+
+@pytest.mark.parametrize("family", ["monai-r1", "nnunet", "transunet", "missformer"])
+@pytest.mark.parametrize("background", ["any", "positive"])
+def test_streamed_batches_have_the_bits_of_resident_ones(data: Path, family: Any, background: Any) -> None:
+    made = cell(data)
+    size = (1, 8, 8) if family in ("transunet", "missformer") else (24, 8, 8)
+    patch = made.recipe.patch.model_copy(update={"size": size, "background": background})
+    augment = made.recipe.augment.model_copy(update={"family": family})
+    resident = PatchSampler(sampling.load_volumes(made.prepared, CPU), patch, augment, 0)
+    streamed = PatchSampler(sampling.load_volumes(made.prepared, CPU, 0, 0), patch, augment, 0)
+    for step in range(8):
+        one, other = resident.batch(step), streamed.batch(step)
+        assert torch.equal(one.image, other.image)
+        assert torch.equal(one.label, other.label)
+
+
+def test_streamed_batches_of_a_pretext_have_the_bits_of_resident_ones(data: Path) -> None:
+    made = cell(data)
+    settings: Any = ((24, 8, 8), 3, made.recipe.augment, 0)
+    resident = UnlabelledSampler(sampling.load_volumes(made.prepared, CPU), *settings)
+    streamed = UnlabelledSampler(sampling.load_volumes(made.prepared, CPU, 0, 0), *settings)
+    for step in range(8):
+        one, other = resident.batch(step, 4), streamed.batch(step, 4)
+        assert torch.equal(one.image, other.image)
+        assert np.array_equal(one.inside, other.inside)
+
+
+def test_a_run_with_a_budget_has_the_id_and_the_bits_of_one_without(data: Path, tmp_path: Path) -> None:
+    """Every volume is streamed, in the pretext and in training."""
+    folders = []
+    for name, budget in (("resident", None), ("streamed", 0.0)):
+        [outcome] = run(data, tmp_path / name, init="lwi", device_memory=budget)
+        assert outcome.folder is not None
+        folders.append(outcome.folder)
+    assert folders[0].relative_to(tmp_path / "resident") == folders[1].relative_to(tmp_path / "streamed")
+    for name in (store.WEIGHTS, store.CASES, store.CURVE):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+
+
+def test_a_budget_is_what_a_run_needs_and_no_more(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = cell(data)
+    step = Run(made, Path(), NoProgress())._step_bytes(Run(made, Path(), NoProgress()).construct())
+    monkeypatch.setattr(run_module, "available_memory", lambda device: step + 1000)
+    small = Run(replace(made, request=replace(made.request, device_memory=0.0)), Path(), NoProgress())
+    _, volumes = small._begin()
+    assert all(volume.streamed_to is not None for volume in volumes)
+    assert small._volume_budget(2**30) == 0
+    on_gpu = Run(made, Path(), NoProgress())
+    assert on_gpu._volume_budget(2**30) is None
+    on_gpu.device = torch.device("cuda")
+    assert 0 < (on_gpu._volume_budget(2**30) or 0) < 2**30
+    assert on_gpu._volume_budget(-1) == 0

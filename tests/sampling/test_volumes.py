@@ -15,6 +15,7 @@ from initbench.errors import DataError
 from initbench.protocols import Grid
 from initbench.recipes.settings import Augment, Patch
 from initbench.sampling import augment_monai as augment
+from initbench.sampling.ahead import Ahead
 from initbench.sampling.memory import BatchMemory
 from initbench.sampling.volumes import PatchSampler, UnlabelledSampler, Volume, clamp_start, cut, make_volume
 
@@ -160,6 +161,36 @@ def test_batches_that_are_kept_stay_as_they_are() -> None:
         again = chosen.batch(step)
         assert torch.equal(batch.image, again.image)
         assert torch.equal(batch.label, again.label)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Made ahead
+
+
+def test_batches_made_ahead_are_those_that_were_asked_for() -> None:
+    made: list[tuple[int, int]] = []
+
+    def make(step: int, slab: int) -> tuple[int, int]:
+        made.append((step, slab))
+        return step, slab
+
+    ahead = Ahead(make)
+    asked = [(0, 1), (1, 1), (2, 1), (7, 1), (8, 4), (9, 4), (9, 4)]
+    assert [ahead.take(*one) for one in asked] == asked
+    assert made[:3] == [(0, 1), (1, 1), (2, 1)], "the next one was begun when its turn had not come"
+    assert ahead.take(10, 4) == (10, 4)
+
+
+def test_an_error_of_a_batch_made_ahead_comes_when_it_is_taken() -> None:
+    def make(step: int, slab: int) -> int:
+        if step == 1:
+            raise DataError("no such batch")
+        return step
+
+    ahead = Ahead(make)
+    assert ahead.take(0) == 0
+    with pytest.raises(DataError, match="no such batch"):
+        ahead.take(1)
 
 
 def test_draw_keeps_to_its_probabilities_and_ranges() -> None:
