@@ -207,7 +207,7 @@ def _step(
     batch = task.batch(step)
     seeding.seed_step(settings.root, "dropout", settings.stage, step)
     optimizer.zero_grad(set_to_none=True)
-    total, parts = _backward(task, batch, settings)
+    total, parts = backward(task, batch, settings.device, settings.precision)
     if settings.optimizer.clip:
         nn.utils.clip_grad_norm_(task.module.parameters(), settings.optimizer.clip)
     optimizer.step()
@@ -218,13 +218,23 @@ def _step(
     return step, lr, total, parts
 
 
-def _backward(task: Task, batch: Any, settings: FitSettings) -> tuple[Tensor, dict[str, Tensor]]:
-    """Back-propagates the losses of a batch, each before the next is computed; returns their sum and all their parts."""
+def backward(task: Task, batch: Any, device: torch.device, precision: Precision) -> tuple[Tensor, dict[str, Tensor]]:
+    """Back-propagates the losses of a batch, each before the next is computed; returns their sum and all their parts.
+
+    Args:
+        task: gives the losses.
+        batch: of a step.
+        device: where they are computed.
+        precision: of the forward pass.
+
+    Raises:
+        ValueError: the task gives no loss.
+    """
     losses = _losses(task, batch)
     total: Tensor | None = None
     named: dict[str, Tensor] = {}
     while True:
-        with autocast(settings.device, settings.precision):  # what a loss is back-propagated in is no business of autocast
+        with autocast(device, precision):  # what a loss is back-propagated in is no business of autocast
             found = next(losses, None)
         if found is None:
             break
