@@ -93,10 +93,7 @@ def units_of(component: Regimen) -> int:
     Raises:
         UsageError: they are no whole number from 1.
     """
-    units = component.info.units_of(component.params)
-    if not isinstance(units, int) or units < 1:
-        raise UsageError(f"regimen {component.spec.name}: units={units!r}: give the units that a step costs as a whole number")
-    return units
+    return _declared(component, "units", component.info.units_of(component.params), least=1)
 
 
 def copies_of(component: Regimen) -> int:
@@ -105,10 +102,14 @@ def copies_of(component: Regimen) -> int:
     Raises:
         UsageError: they are no whole number from 0.
     """
-    copies = component.info.copies_of(component.params)
-    if not isinstance(copies, int) or copies < 0:
-        raise UsageError(f"regimen {component.spec.name}: copies={copies!r}: give the copies of the network as a whole number")
-    return copies
+    return _declared(component, "copies", component.info.copies_of(component.params), least=0)
+
+
+def _declared(component: Regimen, name: str, value: object, least: int) -> int:
+    """The whole number that a regimen declares under a name."""
+    if not isinstance(value, int) or value < least:
+        raise UsageError(f"regimen {component.spec.name}: {name}={value!r}: give a whole number from {least} on")
+    return value
 
 
 def affordable_steps(steps: int, units: int) -> int:
