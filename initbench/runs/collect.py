@@ -161,7 +161,11 @@ def _check_whole(folder: Path, record: Record, *, thorough: bool) -> None:
 
 def _check_free(folder: Path) -> None:
     """Refuses a run that somebody has in hand: it may be measured or done again."""
-    if work.is_held(folder):
+    try:
+        is_held = work.is_held(folder)
+    except OSError as error:
+        raise _LeftError(f"nobody can tell whether a process has it in hand: {error}") from None
+    if is_held:
         raise _LeftError("a process has it in hand; collect again when it has ended")
 
 

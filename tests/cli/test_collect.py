@@ -123,6 +123,18 @@ def test_runs_in_hand_and_damaged_ones_are_left(
     assert "1 taken, 1 there before" in collected(capsys, berlin, into=out)
 
 
+def test_claims_that_cannot_be_read_leave_the_run(
+    sites: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(work, "is_held", refuse)
+    found = collect.compare_sites(sites, tmp_path / "all")
+    assert len(found.left) == 4
+    assert "nobody can tell" in str(found.left[0])
+
+
 def test_links_are_not_followed(sites: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     berlin, _ = sites
     secret = tmp_path / "secret"
