@@ -39,7 +39,7 @@ test-full: check ## all of it, with training runs on real volumes: most of an ho
 
 # A limit ends what hangs. A skip says that the engine cannot be had here.
 test-clusters: $(STAMP) ## runs through a real Slurm of two nodes on this machine, from Debian packages: some minutes
-	OMP_NUM_THREADS=1 timeout --kill-after=30 480 $(BIN)/pytest -m cluster tests/clusters/test_slurm.py
+	OMP_NUM_THREADS=1 timeout --signal=INT --kill-after=30 480 $(BIN)/pytest -m cluster tests/clusters/test_slurm.py
 
 docs: $(STAMP) ## the documentation as a site that is read without a network: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict # the variable silences an advertisement

@@ -175,7 +175,7 @@ def _hand_over(requests: Sequence[RunRequest], resources: Resources, console: Co
     check_out(out)
     in_queue = {}
     if slurm.is_used(out) and slurm.is_here():
-        in_queue = {number: task for number, task in slurm.queue(out).items() if task.is_alive}
+        in_queue = {number: task for number, task in slurm.queue(out, now=True).items() if task.is_alive}
     with under_way(console, "submitting"):
         done = submit_missing(requests, resources, in_queue, skip_refused=skip_refused)
     if json:

@@ -113,11 +113,14 @@ def resources(settings: SlurmSettings, feature: str = "") -> list[str]:
     return [f"--{key}={value}" for key, value in asked.items() if value]
 
 
+def time_option(settings: SlurmSettings) -> list[str]:
+    """The option of sbatch that says how long a task may take; none where the site decides."""
+    return [] if settings.seconds is None else [f"--time={_clock(settings.seconds)}"]
+
+
 def _head(study: Study, settings: SlurmSettings, log: str) -> list[str]:
     """The lines for sbatch. Paths are relative to the folder of the scripts, where `submit.sh` submits them."""
-    lines = [f"--job-name={study.name}", "--ntasks=1", *resources(settings)]
-    if settings.seconds is not None:
-        lines.append(f"--time={_clock(settings.seconds)}")
+    lines = [f"--job-name={study.name}", "--ntasks=1", *resources(settings), *time_option(settings)]
     lines += [f"--output={LOGS}/{log}.txt", "--open-mode=append", "--requeue", *settings.options]
     return [f"#SBATCH {line}" for line in lines]
 

@@ -30,6 +30,7 @@ FOLDER = ".slurm"
 FRESH = 30.0  # seconds: many commands may watch a study, and squeue is asked twice a minute
 _NAME, _QUEUE = "name", "queue"
 _PATIENCE = 30.0  # seconds for a command of Slurm; its controller may be busy
+_ANSWER = 8.0  # and those until somebody who mistyped an option is told so
 _PROBE = 6.0  # seconds for the look at a node
 _PROBE_IDLE = 4  # and those in which a node has to be idle
 DEFAULT_ARRAY_SIZE = 1001  # Slurm's own default of MaxArraySize
@@ -100,6 +101,22 @@ def check_here() -> None:
         )
 
 
+def check_accepted(asked: Sequence[str]) -> None:
+    """Asks Slurm whether it would take a job, which is not submitted.
+
+    Args:
+        asked: what the job asks for, as sbatch takes it.
+
+    Raises:
+        UsageError: there is no Slurm here, or it would not.
+        InitbenchError: Slurm gives no answer.
+    """
+    check_here()
+    done = _run("sbatch", "--test-only", *asked, "--wrap=true", patience=_ANSWER)
+    if done.returncode:
+        raise UsageError(f"Slurm refuses such jobs: {_complaint(done.stderr)}; change --slurm or the site file")
+
+
 def name_of(out: Path) -> str:
     """The name of the jobs of a study, which is made when it is first asked for.
 
@@ -156,15 +173,8 @@ def check_seen(out: Path, asked: Sequence[str]) -> None:
     command = ["srun", f"--immediate={_PROBE_IDLE}", "--ntasks=1", "--time=1", "--mpi=none", "--quiet", *asked]
     try:
         # From the root folder: a node that does not see the current one would say so first.
-        done = subprocess.run(  # noqa: S603
-            [*command, "--chdir=/", "sh", "-c", look],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=_PROBE,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        done = _run(*command, "--chdir=/", "sh", "-c", look, patience=_PROBE)
+    except InitbenchError:
         return
     if done.stdout.startswith("hidden"):
         where = printable(done.stdout.removeprefix("hidden on").strip())
@@ -176,25 +186,12 @@ def submit(folder: Path) -> list[str]:
 
     Raises:
         UsageError: Slurm refuses a job.
-        InitbenchError: there is no bash, or Slurm gives no answer.
+        InitbenchError: Slurm gives no answer.
     """
     (folder.parent / _QUEUE).unlink(missing_ok=True)  # it does not know the jobs that come
-    try:
-        done = subprocess.run(  # noqa: S603
-            ["bash", str(folder / scripts.SUBMIT)],  # noqa: S607
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=_PATIENCE,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        script = folder / scripts.SUBMIT
-        raise InitbenchError(f"{script} could not be run ({error}); the study is kept, and the same command goes on") from None
+    done = _run("bash", str(folder / scripts.SUBMIT))
     if done.returncode:
-        complaints = [line.partition("error:")[2].strip() or line for line in done.stderr.splitlines() if line.strip()]
-        reason = printable("; ".join(complaints[-2:])) or "it does not say why"
-        raise UsageError(f"Slurm refuses the job: {reason}; change --slurm or the site file (scripts: {folder})")
+        raise UsageError(f"Slurm refuses the job: {_complaint(done.stderr)}; change --slurm or the site file (scripts: {folder})")
     return done.stdout.split()
 
 
@@ -213,15 +210,19 @@ def jobs_of(out: Path) -> list[Job]:
     return found
 
 
-def queue(out: Path) -> dict[int, Task]:
+def queue(out: Path, *, now: bool = False) -> dict[int, Task]:
     """What the queue says of the runs of a study, by their numbers: of a run, its last task, one that lives before others.
+
+    Args:
+        out: the folder of the study.
+        now: whether an answer of a moment ago does not do.
 
     Raises:
         InitbenchError: squeue gives no answer.
     """
     jobs = {job.id: job for job in jobs_of(out)}
     found: dict[int, Task] = {}
-    for task in _read_queue(out):
+    for task in _read_queue(out, now=now):
         job, _, index = task.id.partition("_")
         known = jobs.get(job)
         if known is None or known.first is None or not index.isdecimal():
@@ -275,11 +276,13 @@ def requeue(environment: Mapping[str, str], most: int) -> str:
     return f"Slurm begins task {job} again"
 
 
-def _read_queue(out: Path) -> list[Task]:
+def _read_queue(out: Path, *, now: bool) -> list[Task]:
     """The tasks of a study as squeue says them, or said a moment ago."""
     path = out / FOLDER / _QUEUE
-    text = _fresh(path)
+    text = None if now else _fresh(path)
     if text is None:
+        with contextlib.suppress(OSError):
+            os.utime(path)  # so that of many who watch the study one asks, and the others read the last answer meanwhile
         wanted = name_of(out)
         # With the name, as squeue fails where one of several ids is no longer known.
         text = _ask("squeue", "--noheader", "--array", "--states=all", f"--name={wanted}", "--format=%i|%T|%r")
@@ -317,13 +320,32 @@ def _ask(*command: str) -> str:
     Raises:
         InitbenchError: it is not here, gives no answer, or fails.
     """
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=_PATIENCE)  # noqa: S603
-    except FileNotFoundError:
-        raise InitbenchError(f"there is no {command[0]} here; run this on a machine that talks to Slurm") from None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise InitbenchError(f"{command[0]} gives no answer ({printable(str(error))}); ask again later") from None
+    done = _run(*command)
     if done.returncode:
-        reason = printable(done.stderr.strip()) or f"exit code {done.returncode}"
+        reason = _complaint(done.stderr)
         raise InitbenchError(f"{command[0]}: {reason}; mend it, or ask those who run this Slurm")
     return done.stdout
+
+
+def _run(*command: str, patience: float = _PATIENCE) -> subprocess.CompletedProcess[str]:
+    """Runs a command and returns what became of it.
+
+    Args:
+        *command: its words.
+        patience: seconds until it is given up.
+
+    Raises:
+        InitbenchError: it is not here, or gives no answer.
+    """
+    try:
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=patience)  # noqa: S603
+    except FileNotFoundError:
+        raise InitbenchError(f"there is no {command[0]} here; run this on a machine that talks to Slurm") from None
+    except (OSError, subprocess.TimeoutExpired):
+        raise InitbenchError(f"{command[0]} gives no answer within {patience:.0f} s; ask again later") from None
+
+
+def _complaint(text: str) -> str:
+    """What a command of Slurm complained of last, in a line."""
+    lines = [line.partition("error:")[2].strip() or line.strip() for line in text.splitlines() if line.strip()]
+    return printable(lines[-1]) if lines else "it does not say why"

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import Any
@@ -367,7 +368,11 @@ def _without_main() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Inside the block a process that starts gets no signal, until it knows what a signal means to it."""
+    """Inside the block a process that starts gets no signal, until it knows what a signal means to it.
+
+    The process that workers are forked from never learns it. A scheduler that ends a job signals every process of it.
+    """
+    resource_tracker.ensure_running()  # multiprocessing starts it beside the first worker, and lets signals through then
     before = signal.pthread_sigmask(signal.SIG_BLOCK, interrupt.SIGNALS)
     try:
         yield

@@ -23,14 +23,16 @@ _FLAGS: Mapping[KindRule, tuple[str, ...]] = {"mix": ("--mix",), "pairs": ("--sa
 
 
 def _check(out: Path | None, *, dry_run: bool = False, **settings: Any) -> None:
-    """Refuses settings that are wrong, and a machine without Slurm.
+    """Refuses settings that are wrong, jobs that Slurm would not take, and a machine without Slurm.
 
     Raises:
-        UsageError: says which.
+        UsageError: says which. InitbenchError: Slurm gives no answer.
     """
-    read_settings(settings)
-    if not dry_run:
-        jobs.check_here()
+    chosen = read_settings(settings)
+    if dry_run:
+        return
+    for feature in chosen.features:
+        jobs.check_accepted([*scripts.resources(chosen, feature), *scripts.time_option(chosen), *chosen.options])
 
 
 @executor(check=_check, queues=True)
@@ -47,8 +49,6 @@ def slurm(study: StudyWork, /, *, dry_run: bool = False, **settings: Any) -> Slu
     """
     chosen = read_settings(settings)
     out = study.out.absolute()
-    if not dry_run:
-        jobs.check_here()
     wanted = {}
     for run in study.runs:
         if run.number is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from initbench import claims
@@ -13,7 +13,7 @@ from initbench.harness.execute import Outcome
 from initbench.harness.request import RunRequest, data_below, from_json
 from initbench.protocols import QueuedRun, Reporter
 from initbench.runs import cancel, store, work
-from initbench.runs.status import AskedRun, read_asked, status
+from initbench.runs.status import ENDED, AskedRun, read_asked, status
 from initbench.studies.engine import Resources, TimeLimit, Turn, code_of_others, limited, run_queued
 
 _LOOK = 1.0  # seconds between two looks at a run that another process has
@@ -87,7 +87,7 @@ def take_one(
 ) -> dict[int, Outcome]:
     """Does one run: the one with a number or, where that is done or in other hands, the next one that is free.
 
-    Where none is free and the run with the number is in other hands, it waits for that run: its process may be dead.
+    A process that waits does free runs until the one with the number has ended, and then waits for it: whoever has it may die.
 
     Args:
         asked: all runs of the study.
@@ -96,32 +96,44 @@ def take_one(
         resources: who does the run, and on which devices.
         reporter: told of progress, with the numbers of the runs.
         limit: how long this process works.
-        waits: whether to wait for a process that lives; else only until it is known whether it does.
+        waits: whether to wait for the run where its process lives; else only until it is known whether it does.
         data_root: as for `take_turns`.
 
     Returns:
-        The outcome by the number of the run that was done or begun; none where there was nothing to do.
+        The outcomes by the numbers of the runs that were done or begun; none where there was nothing to do.
 
     Raises:
         UsageError: the executor or a device does not exist.
     """
-    own = number if number < len(asked) else None
     take = functools.partial(take_turns, out=out, resources=resources, reporter=reporter, limit=limit, data_root=data_root)
-    for place in [*range(number, len(asked)), *range(min(number, len(asked)))]:
-        run = asked[place]
-        if not _is_free(run, again=place == own):
+    own = number if number < len(asked) else None
+    done: dict[int, Outcome] = {}
+    while True:
+        taken = _take_free(asked, number, take)
+        done |= taken
+        if not taken:
+            break
+        is_stopped = any(outcome.state == "interrupted" for outcome in taken.values())
+        if is_stopped or not waits or own is None or status(asked[own]).state in ENDED:
+            return done
+    if own is None or not _is_in_hand(asked[own]):
+        return done
+    if not waits and not _is_abandoned(asked[own]):
+        return done
+    return done | take({own: asked[own]}, waits=waits, again=True)
+
+
+def _take_free(asked: Sequence[AskedRun], number: int, take: Callable[..., dict[int, Outcome]]) -> dict[int, Outcome]:
+    """Does the first free run from a number on, round the study, and returns its outcome; none where no run is free."""
+    begin = min(number, len(asked))
+    for place in [*range(begin, len(asked)), *range(begin)]:
+        again = place == number
+        if not _is_free(asked[place], again=again):
             continue
-        outcomes = take({place: run}, waits=False, again=place == own)
+        outcomes = take({place: asked[place]}, waits=False, again=again)
         if outcomes[place].state not in ("busy", "cached"):  # somebody else was first, or the run is left to other devices
             return outcomes
-    if own is None:
-        return {}
-    folder = asked[own].folder
-    if folder is None or not work.is_held(folder):
-        return {}
-    if not waits and not _is_abandoned(folder):
-        return {}
-    return take({own: asked[own]}, waits=waits, again=True)
+    return {}
 
 
 def _is_free(run: AskedRun, *, again: bool) -> bool:
@@ -130,9 +142,15 @@ def _is_free(run: AskedRun, *, again: bool) -> bool:
     return state in ("pending", "interrupted", "invalid") or (again and state in ("failed", "refused"))
 
 
-def _is_abandoned(folder: Path) -> bool:
+def _is_in_hand(run: AskedRun) -> bool:
+    """Whether somebody has a run, as far as one look tells."""
+    return run.folder is not None and work.is_held(run.folder)
+
+
+def _is_abandoned(run: AskedRun) -> bool:
     """Watches a run that somebody has until it is free, or until its owner shows that it lives."""
-    watch, place = claims.Watch(), work.claim_place(folder)
+    assert run.folder is not None  # noqa: S101 - nobody has a run without a place
+    watch, place = claims.Watch(), work.claim_place(run.folder)
     while not watch.is_free(place):
         if watch.is_alive(place):
             return False

@@ -129,7 +129,7 @@ class Slurm:
         """
         before: tuple[str, ...] = ()
         if hidden is not None:
-            before = ("unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {hidden} && exec "$@"', "sh")
+            before = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(hidden))
         stepd = self._root / "usr" / "sbin" / "slurmstepd-wlm"
         self._daemon("slurmd-wlm", "-N", node, "-d", str(stepd), before=before)
 

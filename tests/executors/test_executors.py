@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -358,3 +359,38 @@ def test_the_process_that_workers_are_forked_from_never_asks_cuda() -> None:
         "assert not torch.cuda.is_initialized()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_signal_to_every_process_of_a_job_loses_no_run(
+    fake: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a scheduler sends it: the process that workers are forked from gets it, too."""
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    monkeypatch.setenv("INITBENCH_FAKE_NOTES", str(notes))
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import initbench_fake_work as fake\n"
+        "from pathlib import Path\n"
+        "from initbench import interrupt\n"
+        "from initbench.executors import local\n"
+        "from initbench.protocols import Device, QueuedRun, StudyWork\n"
+        "from initbench.studies.sweep import Silent\n"
+        "local._PRELOADED.clear()\n"
+        "runs = [QueuedRun(('gate', 1))] * 2\n"
+        "lost = lambda request, message: ('lost', message)\n"
+        "study = StudyWork(Path(), runs, fake.work, lost, lambda: [Device('cpu', 'a CPU')], jobs=2)\n"
+        "with interrupt.handled():\n"
+        "    print(sorted(outcome[0] for outcome in local.local(study).watch(Silent()).values()))\n"
+    )
+    command = [sys.executable, "-c", code, str(Path(fake.__file__).parent)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        until(lambda: len(list(notes.glob("waits-*"))) == 2)
+        os.killpg(parent.pid, signal.SIGTERM)
+        os.killpg(parent.pid, signal.SIGUSR1)
+        (notes / "open").touch()
+        printed, _ = parent.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
+    assert printed == "['ok', 'ok']\n"

@@ -81,7 +81,8 @@ class Study:
         self.out = tmp_path
         self.asked = [AskedRun(str(number), {}, tmp_path / "d" / "b" / "i" / f"seed-{number}") for number in states]
         self._ends = ends
-        monkeypatch.setattr(turns, "status", lambda run: SimpleNamespace(state=states[int(run.label)]))
+        self._states = dict(states)
+        monkeypatch.setattr(turns, "status", lambda run: SimpleNamespace(state=self._states[int(run.label)]))
         monkeypatch.setattr(turns, "take_turns", self._take_turns)
 
     def task(self, number: int, *, waits: bool = False) -> list[int]:
@@ -90,6 +91,7 @@ class Study:
     def _take_turns(self, runs: Mapping[int, AskedRun], *arguments: Any, waits: bool, **options: Any) -> dict[int, Outcome]:
         found = {}
         for number in runs:
+            self._states[number] = "done"
             self.begun.append((number, waits))
             found[number] = Outcome(REQUEST, self._ends.get(f"run_{number}", "ok"), None, None)  # type: ignore[arg-type]
         return found
@@ -132,9 +134,9 @@ def test_a_run_that_somebody_took_meanwhile_is_left(tmp_path: Path, monkeypatch:
     assert [run for run, _ in study.begun] == [1, 2, 3]
 
 
-def held_elsewhere(study: Study, beats: Callable[[claims.Owner], int]) -> threading.Event:
-    """Claims run 0 as a process of another machine does; the event ends it."""
-    place = work.claim_place(study.asked[0].folder or Path())
+def held_elsewhere(study: Study, beats: Callable[[claims.Owner], int], run: int = 0) -> threading.Event:
+    """Claims a run as a process of another machine does; the event ends it."""
+    place = work.claim_place(study.asked[run].folder or Path())
     folder = place / "000001"
     folder.mkdir(parents=True)
     owner = claims.Owner(host="other", machine="other", pid=1, started="1")
@@ -149,6 +151,17 @@ def held_elsewhere(study: Study, beats: Callable[[claims.Owner], int]) -> thread
 
     threading.Thread(target=live, daemon=True).start()
     return ended
+
+
+def test_a_task_that_was_begun_again_does_other_runs_and_then_waits_for_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = {0: "done", 1: "training", 2: "pending", 3: "pending"}
+    study = Study(tmp_path, monkeypatch, states)
+    ended = held_elsewhere(study, lambda owner: owner.beats + 1, run=1)
+    assert study.task(1, waits=True) == [2, 3, 1]
+    assert study.begun == [(2, False), (3, False), (1, True)]
+    ended.set()
 
 
 @pytest.mark.parametrize("waits", [True, False])
