@@ -108,7 +108,10 @@ def take_one(
     take = functools.partial(take_turns, out=out, resources=resources, reporter=reporter, limit=limit, data_root=data_root)
     own = number if number < len(asked) else None
     done: dict[int, Outcome] = {}
+    watch = claims.Watch()
     while True:
+        if own is not None:
+            _free_abandoned(asked[own], watch)
         taken = _take_free(asked, number, take)
         done |= taken
         if not taken:
@@ -145,6 +148,12 @@ def _is_free(run: AskedRun, *, again: bool) -> bool:
 def _is_in_hand(run: AskedRun) -> bool:
     """Whether somebody has a run, as far as one look tells."""
     return run.folder is not None and work.is_held(run.folder)
+
+
+def _free_abandoned(run: AskedRun, watch: claims.Watch) -> None:
+    """Looks at a run that somebody has, and frees it where its owner was silent since one of the looks before."""
+    if run.folder is not None and work.is_held(run.folder):
+        watch.is_free(work.claim_place(run.folder))
 
 
 def _is_abandoned(run: AskedRun) -> bool:

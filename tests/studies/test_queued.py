@@ -81,8 +81,9 @@ class Study:
         self.out = tmp_path
         self.asked = [AskedRun(str(number), {}, tmp_path / "d" / "b" / "i" / f"seed-{number}") for number in states]
         self._ends = ends
-        self._states = dict(states)
-        monkeypatch.setattr(turns, "status", lambda run: SimpleNamespace(state=self._states[int(run.label)]))
+        self.at_end: Callable[[int], None] = lambda number: None
+        self.states = dict(states)
+        monkeypatch.setattr(turns, "status", lambda run: SimpleNamespace(state=self.states[int(run.label)]))
         monkeypatch.setattr(turns, "take_turns", self._take_turns)
 
     def task(self, number: int, *, waits: bool = False) -> list[int]:
@@ -91,8 +92,9 @@ class Study:
     def _take_turns(self, runs: Mapping[int, AskedRun], *arguments: Any, waits: bool, **options: Any) -> dict[int, Outcome]:
         found = {}
         for number in runs:
-            self._states[number] = "done"
+            self.states[number] = "done"
             self.begun.append((number, waits))
+            self.at_end(number)
             found[number] = Outcome(REQUEST, self._ends.get(f"run_{number}", "ok"), None, None)  # type: ignore[arg-type]
         return found
 
@@ -162,6 +164,30 @@ def test_a_task_that_was_begun_again_does_other_runs_and_then_waits_for_its_own(
     assert study.task(1, waits=True) == [2, 3, 1]
     assert study.begun == [(2, False), (3, False), (1, True)]
     ended.set()
+
+
+def test_its_own_run_comes_before_others_as_soon_as_its_owner_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(claims.time, "monotonic", lambda: now[0])
+    study = Study(tmp_path, monkeypatch, {0: "training", 1: "pending", 2: "pending", 3: "pending"})
+    held_elsewhere(study, lambda owner: owner.beats).set()
+    place = work.claim_place(study.asked[0].folder or Path())
+
+    study.at_end = lambda number: now.__setitem__(0, now[0] + claims.PATIENCE / 2)  # what a run takes
+    monkeypatch.setattr(claims.Watch, "is_free", watched(claims.Watch.is_free, place, study))
+    assert study.task(0, waits=True) == [1, 2, 0]
+
+
+def watched(is_free: Callable[..., bool], place: Path, study: Study) -> Callable[..., bool]:
+    """`Watch.is_free`, after which the made-up status of run 0 is what the claim says."""
+
+    def look(watch: claims.Watch, asked: Path) -> bool:
+        found = is_free(watch, asked)
+        if found and asked == place:
+            study.states[0] = "interrupted"
+        return found
+
+    return look
 
 
 @pytest.mark.parametrize("waits", [True, False])
