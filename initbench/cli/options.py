@@ -38,6 +38,7 @@ from initbench.errors import UsageError
 from initbench.protocols import KindRule, Size
 
 if TYPE_CHECKING:
+    from initbench.clusters.settings import SlurmSettings
     from initbench.harness.request import RunRequest
     from initbench.spec import Spec
     from initbench.studies.engine import Resources
@@ -804,18 +805,33 @@ class EngineOrQueue(Engine):
             raise UsageError(f"{given[0]} is for --executor {SLURM}; `initbench plan` shows what a study would do")
         super().check()
 
+    @property
+    def tasks(self) -> int:
+        """How many tasks of Slurm run at a time; 0 where nobody says.
+
+        Raises:
+            UsageError: a setting of Slurm is wrong.
+        """
+        if self.who.name != SLURM:
+            return 0
+        return self._read().max_parallel
+
     def check_kinds(self, precision: PrecisionChoice) -> None:
         """Refuses nodes of several kinds that would compute in different precisions, which are different runs.
 
         Raises:
             UsageError: the precision is left to the devices.
         """
+        if self.who.name == SLURM and self._read().kinds and precision == "auto":
+            raise UsageError("nodes of several kinds may compute in different precisions: add --precision float32 or bf16")
+
+    def _read(self) -> SlurmSettings:
+        """All settings of Slurm."""
         from initbench.clusters.settings import read_settings
 
         settings = dict(self.who.params)
         settings.pop("dry_run", None)
-        if read_settings(settings).kinds and precision == "auto":
-            raise UsageError("nodes of several kinds may compute in different precisions: add --precision float32 or bf16")
+        return read_settings(settings)
 
     def _settings(self) -> dict[str, Any]:
         """The settings of Slurm that are options; they go over those in the name of the executor."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from initbench.choices import EXECUTOR
 from initbench.cli.command import command
-from initbench.cli.options import OUTPUT, FormOption, MeasureOption, SdsOption, Study, check_requests, check_some_can_be
+from initbench.cli.options import (
+    AUTO_JOBS,
+    OUTPUT,
+    EngineOrQueue,
+    ExecutorOption,
+    FormOption,
+    MaxParallelOption,
+    MeasureOption,
+    SdsOption,
+    SlurmOption,
+    Study,
+    check_requests,
+    check_some_can_be,
+)
 from initbench.cli.output import show, under_way
 from initbench.cli.run import check_out
 from initbench.errors import UsageError
@@ -21,10 +36,16 @@ if TYPE_CHECKING:
     from initbench.stats.table import ScoreTable
     from initbench.studies.forecast import Survey
 
+_OWN = ("measure", "sd", "note", "format_")  # options that `run` does not have
+
 
 @command
 def plan(
+    context: typer.Context,
     study: Study,
+    executor: ExecutorOption = EXECUTOR,
+    slurm: SlurmOption = None,
+    max_parallel: MaxParallelOption = None,
     measure: MeasureOption = False,
     sd: SdsOption = None,
     note: Annotated[
@@ -39,22 +60,48 @@ def plan(
     with 1 where data are missing.
     """
     study.check_names()
+    engine = EngineOrQueue(executor=executor, slurm=slurm, max_parallel=max_parallel)
+    who = engine.who.name
     noise = _noise(sd)
     console = Console(stderr=True, highlight=False)
     with under_way(console, "loading torch"):
-        from initbench.studies.forecast import Survey, plan_surveyed
-    from initbench.tables.plan import plan_sheets
+        from initbench.studies.forecast import Survey, as_if_here, plan_surveyed
+    from initbench.tables.plan import cluster_sheet, plan_sheets
 
     requests = study.requests()
+    if who != EXECUTOR:
+        requests = [as_if_here(request) for request in requests]
     check_requests(requests)
     with under_way(console, "timing a few steps" if measure else "resolving"):
         survey = Survey(requests)
         planned = plan_surveyed(survey, study.protocol, study.jobs, measure=measure)
     check_some_can_be((run.state, run.message) for run in planned.runs)
-    show(plan_sheets(planned, [] if noise else blocks(study.out), noise), format_)
+    sheets = plan_sheets(planned, [] if noise else blocks(study.out), noise)
+    if who != EXECUTOR:
+        sheets.append(cluster_sheet(planned, who, study.device, engine.tasks, _command(context)))
+    show(sheets, format_)
     if note:
         _note(survey, study.out, console)
     end(planned)
+
+
+def _command(context: typer.Context) -> str:
+    """The command that runs the study that was planned: the options of this one that `run` has, too."""
+    words = ["initbench", "run"]
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name in _OWN or source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[name]
+        if name == "jobs" and value == AUTO_JOBS:
+            value = "auto"
+        if isinstance(value, bool):
+            words.append(parameter.opts[0] if value else parameter.secondary_opts[0])
+            continue
+        for item in value if isinstance(value, list | tuple) else [value]:
+            words += [parameter.opts[0], str(item)]
+    return shlex.join(words)
 
 
 def _note(survey: Survey, out: Path, console: Console) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -44,16 +44,18 @@ class Costs:
         samples: by `pace_of`.
         weights: bytes of a weights file, by `network_of`.
         rest: bytes of all other files of a run, by data set and backbone.
+        kinds: a run of each kind of device that finished runs were done on, by the model of the device.
     """
 
     samples: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
     weights: Mapping[str, int] = field(default_factory=dict)
     rest: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    kinds: Mapping[str, Head] = field(default_factory=dict)
 
     def with_samples(self, more: Mapping[str, tuple[Sample, ...]]) -> Costs:
         """The same with other samples added."""
         joined = {key: self.samples.get(key, ()) + more.get(key, ()) for key in {**self.samples, **more}}
-        return Costs(joined, self.weights, self.rest)
+        return Costs(joined, self.weights, self.rest, self.kinds)
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,21 @@ def pace_of(run: Head) -> str:
     )
 
 
+def on_kind(run: Expected, example: Head) -> Expected:
+    """A run of a plan as it would be on the kind of device that another run was done on.
+
+    Args:
+        run: of the plan.
+        example: a run that was done there.
+    """
+    if run.record is None:
+        return run
+    resolved = run.resolved
+    if run.record.asked.precision == "auto":
+        resolved = resolved.model_copy(update={"precision": example.resolved.precision})
+    return replace(run, record=run.record.model_copy(update={"environment": example.environment, "resolved": resolved}))
+
+
 def read_costs(out: Path) -> Costs:
     """The costs of the runs below a folder; none where there is no such folder.
 
@@ -164,11 +181,13 @@ def read_costs(out: Path) -> Costs:
     samples: dict[str, list[Sample]] = defaultdict(list)
     weights: dict[str, int] = {}
     rest: dict[tuple[str, str], list[int]] = defaultdict(list)
+    kinds: dict[str, Head] = {}
     for folder in store.find_runs(out):
         record = store.read_record(folder)
         if record is None or record.status != "ok" or store.problem(folder, record):
             continue
         resolved, size = record.resolved, record.sizes.get(store.WEIGHTS, 0)
+        kinds[record.environment.accelerator or record.environment.cpu or "a CPU"] = record
         if record.weights_from is None:
             samples[pace_of(record)].append(_sample(record))
         if size:
@@ -179,6 +198,7 @@ def read_costs(out: Path) -> Costs:
         {key: tuple(found) for key, found in samples.items()},
         weights,
         {key: sum(found) / len(found) for key, found in rest.items()},
+        kinds,
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from initbench.errors import InitbenchError
+from initbench.errors import InitbenchError, UsageError
 from initbench.harness import regimens, reuse
 from initbench.harness.build import build_for
 from initbench.harness.cell import Cell, Cells
@@ -32,6 +32,15 @@ from initbench.studies.sweep import Silent
 _MOMENTS = {"adamw": 2, "sgd": 1}  # tensors an optimizer keeps per weight
 _STAGE_COPIES = 2  # checkpoints that a finished stage leaves until the run ends
 _COPIES = 3  # of the stage in hand: two, and the one being written
+
+
+def as_if_here(request: RunRequest) -> RunRequest:
+    """The request with a device of this machine, where a GPU is asked for and only others have one."""
+    try:
+        resolve_device(request.device)
+    except UsageError:
+        return replace(request, device="cpu")
+    return request
 
 
 def plan_study(

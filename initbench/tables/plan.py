@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from initbench.choices import BASELINE, REGIMEN
-from initbench.runs.costs import Costs, Expected, Sample, StudyPlan, init_of, network_of, pace_of
+from initbench.runs.costs import Costs, Expected, Sample, StudyPlan, init_of, network_of, on_kind, pace_of
 from initbench.runs.read import data_place
 from initbench.runs.record import Resolved
 from initbench.stats.blocks import is_placebo, part
@@ -187,6 +187,45 @@ def plan_sheets(plan: StudyPlan, tables: Sequence[ScoreTable], stated: Pilot | N
     groups = _grouped(known, lambda run: _block_key(run, names))
     blocks = [_Block(tuple(runs), plan, tables, stated, names[_cell_of(runs[0])]) for runs in groups]
     return [_study(plan, blocks), _inits(plan, known, names)]
+
+
+def cluster_sheet(plan: StudyPlan, executor: str, device: str, tasks: int, command: str) -> Sheet:
+    """What the study would take on each kind of device that runs below its folder were done on. Other kinds are unknown.
+
+    Args:
+        plan: what the sweep would be.
+        executor: who would do the runs.
+        device: that the runs ask for; with ``auto`` all kinds count.
+        tasks: that run at a time; 0 where nobody says.
+        command: that runs the study.
+    """
+    new = _counted(plan.runs)["new"]
+    rows, values = [], []
+    for kind, example in sorted(plan.measured.kinds.items()):
+        has_gpu = example.environment.accelerator is not None
+        if device != "auto" and has_gpu != device.startswith("cuda"):
+            continue
+        time = time_of([on_kind(run, example) for run in plan.runs], plan.measured)
+        unit = "GPU" if has_gpu else "CPU"
+        hours, wall = "unknown", math.nan
+        if time.known:
+            hours = _span(time.seconds, unit) + ("" if time.known == new else f" for {time.known} of {new}")
+        if time.known and tasks:
+            wall = max(time.longest, time.seconds / tasks)
+        rows.append((kind, str(time.behind), hours, "–" if math.isnan(wall) else _span(wall)))
+        values.append({"of": "kind", "kind": kind, **_timed(time), "known_runs": time.known, "wall_seconds": wall})
+    notes = ["Every other kind of device: unknown. Run one seed there first, with the same --out."]
+    if not tasks:
+        notes.append("From start to end: as many tasks run at a time as there is room for; --max-parallel says how many.")
+    notes.append(f"To run it: {command}")
+    return Sheet(
+        title=f"With {executor}",
+        subtitle="by kind of device, from the runs below --out; the queue's own time is not in it",
+        columns=("kind", "measured runs", "time", "start to end"),
+        rows=tuple(rows),
+        notes=tuple(notes),
+        values=tuple(values),
+    )
 
 
 def _cell_of(run: Expected) -> str:

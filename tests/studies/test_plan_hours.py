@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from initbench.runs import costs
-from initbench.runs.costs import Costs, StudyPlan
+from initbench.runs.costs import Costs, Expected, StudyPlan
+from initbench.runs.record import Environment, Head
 from initbench.tables import plan
 from tests.recorded import write_run
 from tests.studies.planned import expected, notes, sample, title
@@ -94,3 +95,34 @@ def test_costs_are_read_from_records(tmp_path: Path) -> None:
     ((only,),) = found.samples.values()
     assert (only.init_seconds, only.train, only.whole) == (10.0, 1.0, True)
     assert costs.read_costs(tmp_path / "nothing") == Costs()
+
+
+def on(kind: str, precision: str) -> Head:
+    """A finished run on a GPU."""
+    head = expected(resolved={"precision": precision}).head
+    return head.model_copy(update={"environment": Environment(cpu="a", accelerator=kind, threads=1)})
+
+
+def kinds_of(study: StudyPlan, device: str = "cuda", tasks: int = 0) -> dict[str, tuple[str, ...]]:
+    return {row[0]: row[1:] for row in plan.cluster_sheet(study, "slurm", device, tasks, "initbench run").rows}
+
+
+def test_each_kind_of_device_has_its_own_hours_and_others_are_unknown() -> None:
+    kinds = {"fast": on("fast", "bf16"), "slow": on("slow", "float32"), "other": on("other", "bf16"), "a": expected().head}
+    samples = {
+        costs.pace_of(kinds["fast"]): (sample(train=1.0), sample(train=1.0)),
+        costs.pace_of(kinds["slow"]): (sample(train=10.0),),
+    }
+    runs: list[Expected] = [expected()] * 4
+    study = StudyPlan(tuple(runs), Costs(samples, kinds=kinds), "equal-total", 1, 1, False, 10**12)
+    # 4 runs of 100 steps and 2 cases at 5 s; the precision is that of the kind, where it is left to the device
+    assert kinds_of(study) == {
+        "fast": ("2", "7.3 GPU-min", "–"),
+        "other": ("0", "unknown", "–"),
+        "slow": ("1", "1.1 GPU-h", "–"),
+    }
+    assert kinds_of(study, tasks=2)["fast"] == ("2", "7.3 GPU-min", "3.7 min")
+    assert kinds_of(study, tasks=100)["slow"][-1] == "17 min", "no shorter than the longest run"
+    assert list(kinds_of(study, "cpu")) == ["a"]
+    [told] = [note for note in plan.cluster_sheet(study, "slurm", "cuda", 2, "initbench run").notes if "other kind" in note]
+    assert "unknown" in told

@@ -61,6 +61,17 @@ def test_a_study_is_noted_at_once_and_gets_its_places_where_the_data_are_prepare
     assert not (out / ".slurm" / "002" / "prepare.sh").exists(), "all data are prepared by now"
 
 
+def test_a_plan_for_a_queue_says_the_command_and_what_is_unknown(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = words(data, tmp_path / "runs")
+    told = " ".join(said(capsys, "plan", *asked[1:-1], "--max-parallel", "4", "--slurm", "partition=gpu,time=4h").split())
+    assert "Every other kind of device: unknown" in told
+    for part in ("--init default,kaiming-normal", "--no-placebo", "--executor slurm", "--slurm partition=gpu,time=4h"):
+        assert part in told
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_run_that_is_refused_ends_the_job_that_prepares(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "runs"
     said(capsys, *words(data, out, "--init", "images"))
