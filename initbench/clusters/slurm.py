@@ -282,7 +282,7 @@ def _read_queue(out: Path, *, now: bool) -> list[Task]:
     text = None if now else _fresh(path)
     if text is None:
         with contextlib.suppress(OSError):
-            os.utime(path)  # so that of many who watch the study one asks, and the others read the last answer meanwhile
+            os.utime(path)  # Others who watch the study read the last answer until this one asks again.
         wanted = name_of(out)
         # With the name, as squeue fails where one of several ids is no longer known.
         text = _ask("squeue", "--noheader", "--array", "--states=all", f"--name={wanted}", "--format=%i|%T|%r")
