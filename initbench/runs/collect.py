@@ -170,7 +170,7 @@ def _check_free(folder: Path) -> None:
 
 
 def _sort_in(merger: Merger, runs: Sequence[EndedRun], out: Path) -> None:
-    """Decides what becomes of the runs of one place: those of `out` stand first, then those of the sites in their order."""
+    """Decides what becomes of the runs of one place. The run of `out` stands first, the sites follow in their order."""
     results = [run for run in runs if run.has_result]
     for other in results[1:]:
         if not _has_same_result(results[0], other):
