@@ -25,6 +25,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -42,6 +43,16 @@ _SIZE = 1024  # bytes of an owner's file. Each beat overwrites it in place: a fu
 # How the system refuses to rename a folder over another one; or somebody who was first has removed ours as a leftover.
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT)
 _GENERATION = re.compile(r"\d{6}")
+
+
+class Clock(Protocol):
+    """Measures time and waits. It is the module `time`; a simulation brings its own, in which days of a cluster take minutes."""
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+
+    def sleep(self, seconds: float, /) -> None:
+        """Waits."""
 
 
 class Owner(BaseModel):
@@ -155,8 +166,18 @@ class Claim:
             file.write(_written(self._owner))
 
 
-def take(place: Path) -> Claim | None:
+def this_process() -> Owner:
+    """This process as the owner of a claim."""
+    pid = os.getpid()
+    return Owner(host=socket.gethostname(), machine=this_machine(), pid=pid, started=started(pid))
+
+
+def take(place: Path, owner: Owner | None = None) -> Claim | None:
     """Takes a claim that nobody has, or whose owner is known to be dead; None where somebody has it.
+
+    Args:
+        place: of the claim.
+        owner: who takes it; by default this process. A simulation has processes of many machines in one.
 
     Raises:
         OSError: the place cannot be written.
@@ -165,7 +186,7 @@ def take(place: Path) -> Claim | None:
     newest = _newest(place)
     if newest and not _is_free(_read(place, newest)):
         return None
-    return _take_next(place, newest)
+    return _take_next(place, newest, owner or this_process())
 
 
 def is_taken(place: Path) -> bool:
@@ -177,7 +198,8 @@ def is_taken(place: Path) -> bool:
 class Watch:
     """Watches claims of others, and takes those from their owners that give no beat any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = time) -> None:
+        self._clock = clock
         self._seen: dict[Path, tuple[tuple[int, int], float]] = {}
         self._alive: set[Path] = set()
 
@@ -207,11 +229,11 @@ class Watch:
         if seen != before:
             if before is not None:
                 self._alive.add(place)
-            self._seen[place] = seen, time.monotonic()
+            self._seen[place] = seen, self._clock.monotonic()
             return False
-        if time.monotonic() - since < PATIENCE:
+        if self._clock.monotonic() - since < PATIENCE:
             return False
-        taken = _take_next(place, newest)
+        taken = _take_next(place, newest, this_process())
         if taken is not None:
             taken.release()
         return taken is not None
@@ -298,9 +320,8 @@ def _read(place: Path, generation: int) -> Owner | None:
         return None
 
 
-def _take_next(place: Path, before: int) -> Claim | None:
+def _take_next(place: Path, before: int, owner: Owner) -> Claim | None:
     """Takes the generation after `before`; None where somebody else was first."""
-    owner = Owner(host=socket.gethostname(), machine=this_machine(), pid=os.getpid(), started=started(os.getpid()))
     own = Path(tempfile.mkdtemp(prefix=".", dir=place))
     folder = place / f"{before + 1:06d}"
     try:

@@ -198,6 +198,7 @@ def run_queued(
     turn: Turn | None = None,
     isolated: bool = True,
     waits: bool = True,
+    clock: claims.Clock = time,
 ) -> dict[int, Outcome]:
     """Hands runs to the executor until each has ended, here or in the hands of another process.
 
@@ -212,12 +213,13 @@ def run_queued(
         turn: does a run; by default whatever became of it before.
         isolated: whether each run has a process of its own.
         waits: whether to wait for runs that others have in hand; without, they are ``busy``.
+        clock: by which this process waits for others and knows that one is silent.
     """
     if not runs:
         return {}
     missing = list(runs)
     outcomes: dict[int, Outcome] = {}
-    watch = claims.Watch()
+    watch = claims.Watch(clock)
     turn = turn or Turn(cells, mark=cancel.mark(runs[missing[0]].request.out))
     while missing:
         asked = [runs[number] for number in missing]
@@ -242,7 +244,7 @@ def run_queued(
         for place, number in enumerate(missing):
             outcomes[number] = ran.get(place) or _left(runs[number])
         busy = [number for number in missing if outcomes[number].state == "busy"]
-        missing = _until_free(busy, runs, outcomes, reporter, watch, turn) if waits else []
+        missing = _until_free(busy, runs, outcomes, reporter, watch, turn, clock) if waits else []
     return outcomes
 
 
@@ -280,6 +282,7 @@ def _until_free(
     reporter: Reporter,
     watch: claims.Watch,
     turn: Turn,
+    clock: claims.Clock,
 ) -> list[int]:
     """Waits until some of the runs that others have in hand can be taken, and returns those; none when all have ended."""
     waiting = list(busy)
@@ -293,7 +296,7 @@ def _until_free(
         if any(_is_free(outcomes[number], watch) for number in waiting):
             return waiting  # which of them can be had is seen when they are asked for
         if waiting:
-            time.sleep(_POLL)
+            clock.sleep(_POLL)
     return []
 
 

@@ -29,6 +29,7 @@ def take_turns(
     waits: bool = True,
     again: bool = False,
     data_root: Path | None = None,
+    clock: claims.Clock = time,
 ) -> dict[int, Outcome]:
     """Does the runs that nobody else does, one after the other on each device.
 
@@ -41,6 +42,7 @@ def take_turns(
         waits: whether to wait for the runs of other processes, which may die and leave them.
         again: whether a run that failed is tried again.
         data_root: folder that holds the data sets on this machine, by default as the runs were asked for.
+        clock: as for `run_queued`.
 
     Returns:
         The outcomes by number. A run that does not fit into the time is ``interrupted``, and a run that another process has
@@ -59,7 +61,7 @@ def take_turns(
     expected = {requests[number]: seconds for number, seconds in expected_seconds(runs, read_asked(out)).items()}
     turn = Turn(cells, expected, folders, limit, cancel.mark(out))
     with limited(limit):
-        return run_queued(queued, resources, reporter, cells, turn=turn, waits=waits)
+        return run_queued(queued, resources, reporter, cells, turn=turn, waits=waits, clock=clock)
 
 
 def request_here(run: AskedRun, out: Path, data_root: Path | None) -> RunRequest:
