@@ -38,8 +38,10 @@ test-full: check ## all of it, with training runs on real volumes: most of an ho
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m "not cluster" $(if $(ROOM),tests/$(ROOM),tests)
 
 # A limit ends what hangs. A skip says that the engine cannot be had here.
-test-clusters: $(STAMP) ## runs through a real Slurm of two nodes on this machine, from Debian packages: some minutes
+test-clusters: $(STAMP) ## runs through a real Slurm, from Debian packages, and a real Ray of two nodes on this machine: some minutes
 	OMP_NUM_THREADS=1 timeout --signal=INT --kill-after=30 480 $(BIN)/pytest -m cluster tests/clusters/test_slurm.py
+	$(BIN)/python -c 'import ray' 2>/dev/null || $(BIN)/pip install --quiet -c constraints.txt -e '.[ray]' || true
+	OMP_NUM_THREADS=1 timeout --signal=INT --kill-after=30 390 $(BIN)/pytest -m cluster tests/clusters/test_ray.py
 
 docs: $(STAMP) ## the documentation as a site that is read without a network: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict # the variable silences an advertisement

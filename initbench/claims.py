@@ -198,8 +198,8 @@ def is_taken(place: Path) -> bool:
 class Watch:
     """Watches claims of others, and takes those from their owners that give no beat any more."""
 
-    def __init__(self, clock: Clock = time) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or time
         self._seen: dict[Path, tuple[tuple[int, int], float]] = {}
         self._alive: set[Path] = set()
 
