@@ -194,10 +194,9 @@ class RaySubmission:
         for kind, places in self._nodes.room().items():
             in_hand = sum(task.kind == kind for task in self._tasks.values())
             for _ in range(_AHEAD * places - in_hand):
-                run = self._queue.take(kind)
-                alone = run is None
+                run, alone = self._queue.take(kind), False
                 if run is None:
-                    run = self._queue.take_alone(kind)
+                    run, alone = self._queue.take_alone(kind), True
                 if run is None:
                     break
                 self._submit(run, kind, alone=alone)

@@ -23,8 +23,9 @@ _ANSWERS = 5.0  # seconds in which the head of a cluster takes a connection; ray
 _ANSWERS_OF_NODES = 30.0  # seconds in which nodes that have room say what they are: torch is loaded there
 _SEES = 6.0  # seconds in which nodes say whether they see a folder
 _GONE = 300.0  # seconds after which a kind of device does not come back whose last node is lost
-# Read by Ray when it is loaded: it tries a port that belongs to something else five times, a second each, and not twenty times.
-_SETTINGS = {"RAY_NUM_REDIS_GET_RETRIES": "5"}
+# Read by Ray when it is loaded. It tries a port that belongs to something else five times, a second each, and not twenty times.
+# What it prints of a lost worker would stand among the results on the output; a run that is lost for good says so itself.
+_SETTINGS = {"RAY_NUM_REDIS_GET_RETRIES": "5", "RAY_DEDUP_LOGS_SKIP_REGEX": ".*"}
 _NODE_ID = "ray.io/node-id"
 
 
