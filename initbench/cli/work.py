@@ -125,7 +125,8 @@ def work(
         return
     chosen = _chosen(study, number, or_next=or_next)
     if not chosen:
-        console.print(f"{study}: every run has ended; initbench status --out {study}", soft_wrap=True)
+        others = " or is in other hands" if or_next else ""
+        console.print(f"{study}: every run has ended{others}; initbench status --out {study}", soft_wrap=True)
         return
     if not run_code:
         check_code_of_notes(study, list(chosen.values()))
@@ -161,12 +162,12 @@ def _chosen(study: Path, number: int | None, *, or_next: bool) -> dict[int, Aske
     Raises:
         UsageError: no study was planned there, or it has no such run.
     """
-    from initbench.runs.status import read_asked, runs_to_do
+    from initbench.runs.status import is_anything_left, read_asked, runs_to_do
 
-    if not or_next:
+    planned = read_asked(study)
+    if number is None or not or_next or not planned:
         return runs_to_do(study, number)
-    planned = dict(enumerate(read_asked(study)))
-    return planned or runs_to_do(study, number)
+    return dict(enumerate(planned)) if is_anything_left(planned, number) else {}
 
 
 def _prepare(study: Path, devices: Devices, console: Console, *, run_code: bool, skip_refused: bool) -> None:
@@ -176,11 +177,14 @@ def _prepare(study: Path, devices: Devices, console: Console, *, run_code: bool,
         UsageError: no study was planned there.
     """
     from initbench.audit.code import check_code_of_notes
+    from initbench.runs.status import read_asked
     from initbench.tables.words import count
 
-    chosen = _chosen(study, None, or_next=True)
+    planned = read_asked(study)
+    if not planned:
+        raise UsageError(f"{study} holds no study; `initbench run ... --executor slurm --out {study}` notes one")
     if not run_code:
-        check_code_of_notes(study, list(chosen.values()))
+        check_code_of_notes(study, planned)
     check_out(study)
     with under_way(console, "loading torch"):
         from initbench.studies.queued import prepare_noted
@@ -208,6 +212,9 @@ def _tell(console: Console, outcomes: Iterable[Outcome], *, is_wanted: bool) -> 
     from initbench.tables.words import count
 
     states = Counter(outcome.state for outcome in outcomes)
+    if not states:
+        console.print("nothing is left to do: every other run has ended or is in other hands", soft_wrap=True)
+        return
     counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
     console.print(f"{count(states.total(), 'run')}: {counted}", soft_wrap=True)
     if states["interrupted"]:

@@ -314,6 +314,25 @@ def status(planned: AskedRun) -> RunStatus:
     return RunStatus(planned, "pending")
 
 
+def is_free(planned: AskedRun, *, again: bool = False) -> bool:
+    """Whether a run is to be done and nobody is known to have it; one that failed is only where it is tried `again`."""
+    state = status(planned).state
+    return state in ("pending", "interrupted", "invalid") or (again and state in ("failed", "refused"))
+
+
+def is_anything_left(asked: Sequence[AskedRun], number: int) -> bool:
+    """Whether a process may have something to do that does run `number` or another one, as far as one look tells.
+
+    Args:
+        asked: all runs of the study.
+        number: of the run, which may be in other hands and become free.
+    """
+    own = asked[number] if number < len(asked) else None
+    if own is not None and own.folder is not None and work.is_held(own.folder):
+        return True
+    return any(is_free(run, again=run is own) for run in asked)
+
+
 def _recorded(planned: AskedRun, folder: Path) -> RunStatus:
     """How a run ended, as its record says it."""
     try:

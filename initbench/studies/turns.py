@@ -13,7 +13,7 @@ from initbench.harness.execute import Outcome
 from initbench.harness.request import RunRequest, data_below, from_json
 from initbench.protocols import QueuedRun, Reporter
 from initbench.runs import cancel, store, work
-from initbench.runs.status import ENDED, AskedRun, read_asked, status
+from initbench.runs.status import ENDED, AskedRun, is_free, read_asked, status
 from initbench.studies.engine import Resources, TimeLimit, Turn, code_of_others, limited, run_queued
 
 _LOOK = 1.0  # seconds between two looks at a run that another process has
@@ -133,18 +133,12 @@ def _take_free(asked: Sequence[AskedRun], number: int, take: Callable[..., dict[
     begin = min(number, len(asked))
     for place in [*range(begin, len(asked)), *range(begin)]:
         again = place == number
-        if not _is_free(asked[place], again=again):
+        if not is_free(asked[place], again=again):
             continue
         outcomes = take({place: asked[place]}, waits=False, again=again)
         if outcomes[place].state not in ("busy", "cached"):  # somebody else was first, or the run is left to other devices
             return outcomes
     return {}
-
-
-def _is_free(run: AskedRun, *, again: bool) -> bool:
-    """Whether a run is to be done and nobody is known to have it; one that failed is only where it is tried `again`."""
-    state = status(run).state
-    return state in ("pending", "interrupted", "invalid") or (again and state in ("failed", "refused"))
 
 
 def _is_in_hand(run: AskedRun) -> bool:

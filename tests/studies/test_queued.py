@@ -17,6 +17,7 @@ from initbench.clusters import slurm
 from initbench.errors import InitbenchError
 from initbench.harness.execute import Outcome
 from initbench.harness.request import RunRequest
+from initbench.runs import status as statuses
 from initbench.runs import work
 from initbench.runs.status import AskedRun, read_asked, status
 from initbench.studies import turns
@@ -94,7 +95,8 @@ class Study:
         self._ends = ends
         self.at_end: Callable[[int], None] = lambda number: None
         self.states = dict(states)
-        monkeypatch.setattr(turns, "status", lambda run: SimpleNamespace(state=self.states[int(run.label)]))
+        for module in (turns, statuses):
+            monkeypatch.setattr(module, "status", lambda run: SimpleNamespace(state=self.states[int(run.label)]))
         monkeypatch.setattr(turns, "take_turns", self._take_turns)
 
     def task(self, number: int, *, waits: bool = False) -> list[int]:
@@ -137,6 +139,7 @@ def test_a_task_does_its_run_or_the_next_free_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: dict[int, str], number: int, done: list[int]
 ) -> None:
     study = Study(tmp_path, monkeypatch, states)
+    assert statuses.is_anything_left(study.asked, number) == bool(done)
     assert study.task(number) == done
     assert study.begun == [(run, False) for run in done]
 
