@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run install check test test-full test-clusters docs bench bench-paper clean
+.PHONY: run install check test test-full test-clusters docs bench bench-ratios bench-gpu bench-paper clean
 
 run: $(STAMP) ## the main job on the embedded data set: two inits and a placebo, three seeds, a leaderboard
 	$(BIN)/initbench run --init default,lwi --backbone unetrpp --dataset phantom-lung --size tiny --budget smoke --seeds 3 \
@@ -48,6 +48,13 @@ docs: $(STAMP) ## the documentation as a site that is read without a network: si
 
 bench: $(STAMP) ## speed of the device-resident data path and of a training step
 	OMP_NUM_THREADS=1 $(BIN)/pytest benchmarks --benchmark-only
+
+bench-ratios: $(STAMP) ## the same as ratios to peers; batchgeneratorsv2 is one where it is installed (extra `bench`)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ratios
+
+PART ?= truth
+bench-gpu: $(STAMP) ## checks of a machine with a GPU, four minutes at most; PART=truth or PART=speed
+	$(BIN)/python -m benchmarks.bench_gpu $(PART)
 
 bench-paper: $(STAMP) ## step time and peak memory of every backbone at paper size: ten minutes, 10 GiB
 	$(BIN)/python -m benchmarks.paper_size
