@@ -141,6 +141,17 @@ def resample(regions: Tensor, matrix: Numbers, patch: Grid, mode: str) -> Tensor
         patch: (D, H, W) in voxels.
         mode: ``bilinear`` or ``nearest``.
     """
+    return sample(regions, positions(regions, matrix, patch), mode)
+
+
+def positions(regions: Tensor, matrix: Numbers, patch: Grid) -> Tensor:
+    """``(M, *patch, 3)`` places in regions, as `grid_sample` has them, from which turned and scaled patches take their voxels.
+
+    Args:
+        regions: ``(M, C, ...)``, of which the shape and the device count.
+        matrix: as for `resample`.
+        patch: (D, H, W) in voxels.
+    """
     scale = 2.0 / (np.array(regions.shape[2:]) - 1)
     half = (np.array(patch) - 1) / 2
     theta = np.zeros((len(matrix), 3, 4), np.float32)
@@ -148,8 +159,18 @@ def resample(regions: Tensor, matrix: Numbers, patch: Grid, mode: str) -> Tensor
     with warnings.catch_warnings():
         # torch warns of patches of one slice: of where it puts that slice, which `half`, 0 there, makes irrelevant.
         warnings.filterwarnings("ignore", "Since version 1.3.0, affine_grid behavior has changed for unit-size grids")
-        grid = functional.affine_grid(_to(theta, regions), [len(matrix), 1, *patch], align_corners=True)
-    return functional.grid_sample(regions, grid, mode=mode, padding_mode="zeros", align_corners=True)
+        return functional.affine_grid(_to(theta, regions), [len(matrix), 1, *patch], align_corners=True)
+
+
+def sample(regions: Tensor, places: Tensor, mode: str) -> Tensor:
+    """The values of regions at `positions`; 0 beyond the region.
+
+    Args:
+        regions: ``(M, C, ...)``.
+        places: ``(M, *patch, 3)``.
+        mode: ``bilinear`` or ``nearest``.
+    """
+    return functional.grid_sample(regions, places, mode=mode, padding_mode="zeros", align_corners=True)
 
 
 def add_noise(images: Tensor, sd: Numbers, generator: torch.Generator) -> Tensor:

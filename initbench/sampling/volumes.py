@@ -346,8 +346,9 @@ class PatchSampler:
                 image_regions.append(volume.cut_image(outer, larger))
                 label_regions.append(volume.cut_label(outer, larger))
             marks = torch.stack(label_regions)[:, None].float()
-            turned = nnunet_augment.resample(torch.stack(image_regions), drawn.matrix[moved], size, "bilinear")
-            turned_labels = nnunet_augment.resample(marks, drawn.matrix[moved], size, "nearest")[:, 0]
+            places_of_voxels = nnunet_augment.positions(marks, drawn.matrix[moved], size)
+            turned = nnunet_augment.sample(torch.stack(image_regions), places_of_voxels, "bilinear")
+            turned_labels = nnunet_augment.sample(marks, places_of_voxels, "nearest")[:, 0]
             for k, n in enumerate(moved):
                 images[n], labels[n] = turned[k], turned_labels[k].to(labels[n].dtype)
         images = nnunet_augment.adjust(images, drawn, torch.Generator(device).manual_seed(self._seed(step)))
