@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from initbench import cache, digest
+from initbench import digest
 from initbench.clusters.settings import SlurmSettings
 
 PREPARE, RUN, SUBMIT = "prepare.sh", "run.sh", "submit.sh"
@@ -131,8 +131,6 @@ def _begin(study: Study, settings: SlurmSettings) -> list[str]:
     missing = shlex.quote(f"initbench: this node does not see {study.out}: take a folder that all nodes see (--out)")
     lines = ["set -eu", f"[ -e {seen} ] || {{ echo {missing}; exit 1; }}", f"cd {folder}"]
     lines += [f"export {key}={shlex.quote(value)}" for key, value in study.environment.items()]
-    if settings.stage:
-        lines.append(f"export {cache.STAGE}={shlex.quote(settings.stage)}  # prepared data are copied there once on each node")
     return [*lines, *settings.setup.splitlines()]
 
 

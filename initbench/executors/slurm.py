@@ -61,7 +61,7 @@ def slurm(study: StudyWork, /, *, dry_run: bool = False, **settings: Any) -> Slu
         jobs.check_seen(out, scripts.resources(chosen))
     parts = scripts.arrays(wanted, chosen, chosen.array_size or _array_size(dry_run=dry_run))
     folder = jobs.new_folder(out)
-    for file, text in scripts.scripts(_described(study, out, name), chosen, parts).items():
+    for file, text in scripts.scripts(_described(study, out, name, chosen.stage), chosen, parts).items():
         (folder / file).write_text(text, "utf-8")
     return SlurmSubmission(folder, [] if dry_run else jobs.submit(folder))
 
@@ -91,11 +91,14 @@ def _array_size(*, dry_run: bool) -> int:
     return jobs.array_size() if jobs.is_here() or not dry_run else jobs.DEFAULT_ARRAY_SIZE
 
 
-def _described(study: StudyWork, out: Path, name: str) -> scripts.Study:
+def _described(study: StudyWork, out: Path, name: str, stage: str) -> scripts.Study:
+    """The study as its scripts name it. `stage` is the folder on a node's own disk that prepared data are copied to, or empty."""
     prepares = any(run.folder is None for run in study.runs)
     options = ("--skip-refused",) if study.skip_refused else ()
     environment = {key: os.environ[key] for key in _PLACES if key in os.environ}
     environment[cache.ENVIRONMENT] = str(cache.root().absolute())
+    if stage:
+        environment[cache.STAGE] = stage
     return scripts.Study(
         out=out,
         name=name,
