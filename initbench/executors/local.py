@@ -433,7 +433,7 @@ def _serve(connection: Connection, perform: Perform, device: str, environment: d
     while True:
         try:
             run, request = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):  # the latter where the parent was killed with a message unread
             return
         _working.set()
         try:

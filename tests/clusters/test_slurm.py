@@ -27,7 +27,7 @@ pytestmark = pytest.mark.cluster
 
 INITS = ("default", "kaiming-normal", "xavier-normal", "orthogonal")
 SEEDS = 3
-STEPS = 400
+STEPS = 1200  # some seconds on a quiet machine: a run has to train still when something happens to it
 SETTINGS = ("patch.size=8,16,16", "patch.batch=2", f"steps.smoke={STEPS}", "preprocess.spacing=native", "preprocess.crop=False")
 EQUAL = (store.CASES, store.WEIGHTS, store.CURVE, store.COVERAGE)
 """The files of a run that say what it came to; a record also says when and where."""
