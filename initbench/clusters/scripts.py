@@ -92,7 +92,16 @@ def ranges(numbers: Sequence[int]) -> str:
 
 
 def scripts(study: Study, settings: SlurmSettings, parts: Sequence[Array]) -> dict[str, str]:
-    """The scripts of a study by their names."""
+    """Writes the scripts of a study.
+
+    Args:
+        study: what the scripts have to know of it.
+        settings: of the jobs.
+        parts: the arrays that are submitted.
+
+    Returns:
+        The text of each script, by the name of its file.
+    """
     found = {RUN: _run(study, settings), SUBMIT: _submit(study, settings, parts)}
     if study.prepare is not None:
         found[PREPARE] = _prepare(study, settings)

@@ -11,13 +11,15 @@ from typing import Any
 
 from initbench import cache
 from initbench.clusters import scripts
+from initbench.clusters import settings as site
 from initbench.clusters import slurm as jobs
 from initbench.clusters.settings import read_settings
+from initbench.datasets import open as sources
 from initbench.errors import UsageError
 from initbench.protocols import KindRule, Reporter, StudyWork, executor
 
 # The variables that say where things are. A site may hand over no environment at all.
-_PLACES = (cache.ENVIRONMENT, "INITBENCH_DATA", "INITBENCH_SITE")
+_PLACES = (cache.ENVIRONMENT, sources.ENVIRONMENT, site.ENVIRONMENT)
 # On nodes of several kinds, runs of one block and seed that another kind began are left to that kind.
 _FLAGS: Mapping[KindRule, tuple[str, ...]] = {"mix": ("--mix",), "pairs": ("--same-kind",), "same": ("--same-kind",)}
 

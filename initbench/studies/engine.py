@@ -96,7 +96,7 @@ class TimeLimit:
 
     @classmethod
     def of(cls, seconds: float, begun: float) -> TimeLimit:
-        """A limit of so many seconds from a time on. A tenth of it, a minute at most, is kept for saving.
+        """The limit of a process that has `seconds` in all. A tenth of them, a minute at most, is kept for saving.
 
         Args:
             seconds: of the limit.

@@ -8,17 +8,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
-from initbench import cache, claims
-from initbench.runs import store, work
+from initbench import cache, claims, interrupt
+from initbench.runs import work
 from initbench.runs.status import AskedRun, read_asked, status
 from tests.clusters.ray_here import Cluster
 from tests.clusters.slurm_here import until
+from tests.clusters.small_study import INITS, SEEDS, check_equal, study_words
 from tests.folders import ROOT
 from tests.msd_factory import make_noise
 
@@ -27,12 +29,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'initbench[ray]'"),
 ]
 
-INITS = ("default", "kaiming-normal", "xavier-normal", "orthogonal")
-SEEDS = 3
 _LONG = 300.0  # seconds to wait for what takes some on a quiet machine
-SETTINGS = ("patch.size=8,16,16", "patch.batch=2", "preprocess.spacing=native", "preprocess.crop=False")
-EQUAL = (store.CASES, store.WEIGHTS, store.CURVE, store.COVERAGE)
-"""The files of a run that say what it came to; a record also says when and where."""
 
 
 class Site:
@@ -70,11 +67,7 @@ class Site:
 
     def study(self, *more: str, steps: int = 1500, inits: Sequence[str] = INITS) -> list[str]:
         """The words of `run` for a study of a network of a few thousand parameters."""
-        words = ["run", "--init", ",".join(inits), "--backbone", "tests/light_backbone.py:light", "--dataset", str(self.data)]
-        words += ["--size", "tiny", "--budget", "smoke", "--device", "cpu", "--precision", "float32", "--no-placebo"]
-        for setting in (*SETTINGS, f"steps.smoke={steps}"):
-            words += ["--set", setting]
-        return [*words, "--checkpoint-every", "0.01", *more]
+        return [*study_words(self.data, steps, inits), *more]
 
     def on_ray(self, executor: str = "ray") -> list[str]:
         """The words that hand a study to the cluster."""
@@ -153,12 +146,7 @@ def test_twelve_runs_end_as_serial_ones_although_a_worker_and_a_node_are_killed(
         inits = [request["init"] for request in hit if request["seed"] == seed]
         others = [init for init in INITS if init not in inits]
         site.said(*site.study("--seed", str(seed), "--out", str(serial), inits=[*inits, *others[: len(inits)]]))
-    compared = list(store.find_runs(serial))
-    assert len(compared) == 4, "the two that were hit, and two others of their seeds"
-    for folder in compared:
-        other = out / folder.relative_to(serial)
-        for name in EQUAL:
-            assert (other / name).read_bytes() == (folder / name).read_bytes(), (name, folder)
+    check_equal(out, serial, 4)  # the two that were hit, and two others of their seeds
 
 
 def test_runs_share_gpus_and_are_asked_to_stop_before_they_are_killed(site: Site, tmp_path: Path) -> None:
@@ -174,6 +162,7 @@ def test_runs_share_gpus_and_are_asked_to_stop_before_they_are_killed(site: Site
     until(lambda: len(running.training()) == 1, "all others have saved")
     assert study.poll() is None, "it waits for the last one"
     assert deaf.is_running()
+    time.sleep(2 * interrupt._TOGETHER)  # a second Ctrl-C that follows at once counts as the same one
     study.send_signal(signal.SIGINT)
     _, errors = study.communicate(timeout=60)
     assert study.returncode == 130, errors

@@ -20,17 +20,13 @@ from initbench import cache
 from initbench.runs import store, work
 from initbench.runs.status import read_asked, status
 from tests.clusters.slurm_here import NODES, Slurm, UnavailableError, until
+from tests.clusters.small_study import INITS, SEEDS, check_equal, study_words
 from tests.folders import ROOT
 from tests.msd_factory import make_noise
 
 pytestmark = pytest.mark.cluster
 
-INITS = ("default", "kaiming-normal", "xavier-normal", "orthogonal")
-SEEDS = 3
 STEPS = 1200  # some seconds on a quiet machine: a run has to train still when something happens to it
-SETTINGS = ("patch.size=8,16,16", "patch.batch=2", f"steps.smoke={STEPS}", "preprocess.spacing=native", "preprocess.crop=False")
-EQUAL = (store.CASES, store.WEIGHTS, store.CURVE, store.COVERAGE)
-"""The files of a run that say what it came to; a record also says when and where."""
 
 
 class Site:
@@ -60,11 +56,7 @@ class Site:
 
     def study(self, inits: tuple[str, ...] = INITS, *more: str) -> list[str]:
         """The words of `run` for a study of a network of a few thousand parameters."""
-        words = ["run", "--init", ",".join(inits), "--backbone", "tests/light_backbone.py:light", "--dataset", str(self.data)]
-        words += ["--size", "tiny", "--budget", "smoke", "--device", "cpu", "--precision", "float32", "--no-placebo"]
-        for setting in SETTINGS:
-            words += ["--set", setting]
-        return [*words, "--checkpoint-every", "0.01", *more]
+        return [*study_words(self.data, STEPS, inits), *more]
 
     def tasks(self, out: Path, *fields: str) -> list[list[str]]:
         """What squeue says of the tasks of a study."""
@@ -234,16 +226,6 @@ def test_twelve_runs_end_as_serial_ones_whatever_happens_to_them(site: Site, tmp
 def log(out: Path, task: str) -> str:
     """What a task printed in all of its lives."""
     return "\n".join(path.read_text("utf-8") for path in (out / ".slurm").glob(f"*/logs/{task}.txt"))
-
-
-def check_equal(out: Path, serial: Path, runs: int) -> None:
-    """Compares the runs that were done serially with the same ones of a study."""
-    folders = list(store.find_runs(serial))
-    assert len(folders) == runs
-    for folder in folders:
-        other = out / folder.relative_to(serial)
-        for name in EQUAL:
-            assert (other / name).read_bytes() == (folder / name).read_bytes(), (name, folder)
 
 
 def test_a_cancelled_study_leaves_the_queue_and_goes_on_later(site: Site, tmp_path: Path) -> None:
