@@ -9,7 +9,7 @@ from pathlib import Path
 
 from initbench import spec
 from initbench.errors import UsageError
-from initbench.harness.request import CODE
+from initbench.harness.request import CODE, RunRequest
 from initbench.paths import home, is_file
 from initbench.runs.record import Record
 from initbench.runs.status import AskedRun
@@ -67,6 +67,18 @@ def check_code_of_notes(out: Path, runs: Sequence[AskedRun]) -> None:
             for item in spec.parts_in_files(spec.parse(text)):
                 written = item.name.rpartition(":")[0]
                 _check_noted(home(written), run.code.get(written, ""), out)
+
+
+def is_code_elsewhere(out: Path, request: RunRequest) -> bool:
+    """Whether a request names a Python file that is not below the current folder, or lies in the study in `out`.
+
+    Who types the name of a file wants it run; a task of a queue, which reads the name in a note, has to be told that.
+    """
+    for component in (request.init, request.backbone, request.regimen):
+        for item in spec.parts_in_files(component):
+            if _is_elsewhere(home(item.name.rpartition(":")[0]), out.resolve()):
+                return True
+    return False
 
 
 def _check_noted(path: Path, noted: str, out: Path) -> None:

@@ -167,6 +167,7 @@ def _hand_over(requests: Sequence[RunRequest], resources: Resources, console: Co
     Raises:
         UsageError: what was asked for cannot be had. InitbenchError: the queue gives no answer.
     """
+    from initbench.audit.code import is_code_elsewhere
     from initbench.clusters import slurm
     from initbench.studies.queued import submit_missing
     from initbench.tables.words import count
@@ -177,7 +178,8 @@ def _hand_over(requests: Sequence[RunRequest], resources: Resources, console: Co
     if slurm.is_used(out) and slurm.is_here():
         in_queue = {number: task for number, task in slurm.queue(out, now=True).items() if task.is_alive}
     with under_way(console, "submitting"):
-        done = submit_missing(requests, resources, in_queue, skip_refused=skip_refused)
+        run_code = any(is_code_elsewhere(out, request) for request in requests)
+        done = submit_missing(requests, resources, in_queue, skip_refused=skip_refused, run_code=run_code)
     if json:
         write_json(asdict(done))
         return

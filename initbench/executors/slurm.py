@@ -96,7 +96,8 @@ def _array_size(*, dry_run: bool) -> int:
 def _described(study: StudyWork, out: Path, name: str, stage: str) -> scripts.Study:
     """The study as its scripts name it. `stage` is the folder on a node's own disk that prepared data are copied to, or empty."""
     prepares = any(run.folder is None for run in study.runs)
-    options = ("--skip-refused",) if study.skip_refused else ()
+    code = ("--run-code",) if study.run_code else ()
+    options = ("--skip-refused", *code) if study.skip_refused else code
     environment = {key: os.environ[key] for key in _PLACES if key in os.environ}
     environment[cache.ENVIRONMENT] = str(cache.root().absolute())
     if stage:
@@ -108,7 +109,7 @@ def _described(study: StudyWork, out: Path, name: str, stage: str) -> scripts.St
         program=_program(),
         folder=Path.cwd(),
         environment=environment,
-        flags=_FLAGS[study.rule],
+        flags=(*_FLAGS[study.rule], *code),
         prepare=options if prepares else None,
     )
 

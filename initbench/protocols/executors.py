@@ -85,6 +85,7 @@ class StudyWork:
         stops_at_once: whether the first signal stops the runs; by default it asks them to save and stop, and the second one stops
             them.
         skip_refused: whether the others are run where some cannot be, for executors that look runs up elsewhere.
+        run_code: whether Python files outside of the current folder were asked for, for executors whose tasks look again.
     """
 
     out: Path
@@ -103,6 +104,7 @@ class StudyWork:
     isolated: bool = True
     stops_at_once: bool = False
     skip_refused: bool = False
+    run_code: bool = False
 
 
 class StageReporter(Protocol):

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,7 +105,25 @@ def write_places(out: Path, found: Sequence[AskedRun]) -> None:
     Raises:
         OSError: a note cannot be written.
     """
-    known = {digest.of_json(run.request): run for run in found}
+    _note_again(out, found, lambda noted: noted.folder is None)
+
+
+def write_changed_code(out: Path, changed: Sequence[AskedRun]) -> None:
+    """Notes runs again whose Python files changed since. They have no place any more, as other code is another run.
+
+    Args:
+        out: folder of the study.
+        changed: the runs, with the requests that they were noted with. They keep their numbers.
+
+    Raises:
+        OSError: a note cannot be written.
+    """
+    _note_again(out, changed, lambda noted: True)
+
+
+def _note_again(out: Path, runs: Sequence[AskedRun], replaces: Callable[[_NotedRun], bool]) -> None:
+    """Puts runs into the notes in the place of what was noted for the same requests, where `replaces` says so."""
+    known = {digest.of_json(run.request): run for run in runs}
     for path in _note_files(out):
         note = _note(path)
         if note is None:
@@ -114,7 +132,7 @@ def write_places(out: Path, found: Sequence[AskedRun]) -> None:
         for noted in note.runs:
             request = noted.request.written()
             run = known.get(digest.of_json(request))
-            if run is None or noted.folder is not None:
+            if run is None or not replaces(noted):
                 rows.append({**noted.model_dump(), "request": request})
             else:
                 rows.append(_row(run, out))

@@ -12,7 +12,7 @@ from initbench import digest
 from initbench.harness.execute import Outcome
 from initbench.harness.request import RunRequest, as_json, code_digests, from_json
 from initbench.protocols import QueuedRun, QueuedSubmission, Reporter, StudyWork
-from initbench.runs.status import AskedRun, read_asked, status, write_asked, write_places
+from initbench.runs.status import AskedRun, read_asked, status, write_asked, write_changed_code, write_places
 from initbench.studies.engine import Resources
 from initbench.studies.sweep import look_up_study
 
@@ -41,7 +41,12 @@ class Submitted:
 
 
 def submit_missing(
-    requests: Sequence[RunRequest], resources: Resources, in_queue: Mapping[int, object], *, skip_refused: bool
+    requests: Sequence[RunRequest],
+    resources: Resources,
+    in_queue: Mapping[int, object],
+    *,
+    skip_refused: bool,
+    run_code: bool = False,
 ) -> Submitted:
     """Hands the runs of a study to a queue that have no result and that it does not have.
 
@@ -52,6 +57,7 @@ def submit_missing(
         resources: names the executor.
         in_queue: the runs that the queue has, by number.
         skip_refused: whether the others are run where some cannot be.
+        run_code: whether Python files outside of the current folder were asked for.
 
     Raises:
         UsageError: what was asked for cannot be had.
@@ -72,7 +78,14 @@ def submit_missing(
     if not missing:
         return Submitted(len(requests), ended, waiting, ())
     work = StudyWork(
-        out=out, runs=missing, perform=_nobody, lost=_nobody, devices=list, rule=resources.rule, skip_refused=skip_refused
+        out=out,
+        runs=missing,
+        perform=_nobody,
+        lost=_nobody,
+        devices=list,
+        rule=resources.rule,
+        skip_refused=skip_refused,
+        run_code=run_code,
     )
     submission = cast("QueuedSubmission", resources.submit(work))
     submitted = tuple(run.number for run in missing if run.number is not None)
@@ -107,20 +120,32 @@ def prepare_noted(out: Path, reporter: Reporter, resources: Resources) -> list[O
 
 
 def _noted(out: Path, requests: Sequence[RunRequest]) -> list[int | None]:
-    """The numbers of runs in their study, which are noted where some are new; None where nothing can be noted."""
+    """The numbers of runs in their study, which are noted where some are new; None where nothing can be noted.
+
+    Who asks for runs asks for their Python files as they are now, so a file that changed since is noted anew.
+    """
     asked = [_key(as_json(request)) for request in requests]
     numbers = _numbers(out)
-    if any(key not in numbers for key in asked):
-        known = read_asked(out)
-        planned = []
-        for key, request in zip(asked, requests, strict=True):
-            if key in numbers:
-                planned.append(known[numbers[key]])
-            else:
-                planned.append(AskedRun(request.label, as_json(request), None, code=code_digests(request)))
-        with contextlib.suppress(OSError):  # the executor says that it needs the numbers
+    known = read_asked(out)
+    planned, changed = [], []
+    is_any_new = False
+    for key, request in zip(asked, requests, strict=True):
+        code = code_digests(request)
+        if key not in numbers:
+            is_any_new = True
+            planned.append(AskedRun(request.label, as_json(request), None, code=code))
+            continue
+        noted = known[numbers[key]]
+        if noted.code != code:
+            noted = replace(noted, folder=None, state="pending", problem="", code=code, pair="")
+            changed.append(noted)
+        planned.append(noted)
+    with contextlib.suppress(OSError):  # the executor says that it needs the numbers
+        if changed:
+            write_changed_code(out, changed)
+        if is_any_new:
             write_asked(out, planned)
-        numbers = _numbers(out)
+    numbers = _numbers(out)
     return [numbers.get(key) for key in asked]
 
 

@@ -82,6 +82,33 @@ def test_a_run_that_is_refused_ends_the_job_that_prepares(data: Path, tmp_path: 
         assert sorted(states) == ["pending"] * 4 + ["refused"] * 2
 
 
+def test_a_plug_in_that_was_mended_is_noted_anew_and_may_lie_outside_of_the_folder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    plug_in = tmp_path / "plug.py"
+    plug_in.write_text("def zeros(model, ctx):\n    raise RuntimeError('wrong')\n")
+    asked = words(data, tmp_path / "runs", "--init", f"{plug_in}:zeros")
+    said(capsys, *asked)
+    before = read_asked(tmp_path / "runs")
+    plug_in.write_text("def zeros(model, ctx):\n    pass\n")
+    said(capsys, *asked)
+    after = read_asked(tmp_path / "runs")
+    assert [run.label for run in after] == [run.label for run in before], "no run has another number, and none stands twice"
+    changed = [new.label for old, new in zip(before, after, strict=True) if new.code != old.code]
+    assert len(changed) == 2
+    assert all("zeros" in label for label in changed)
+    for name in ("prepare.sh", "run.sh"):
+        assert "--run-code" in (tmp_path / "runs" / ".slurm" / "002" / name).read_text(), "a task may run what the user named"
+    assert "prepared for 6 runs" in said(capsys, "work", str(tmp_path / "runs"), "--prepare", "--run-code")
+    plug_in.write_text("def zeros(model, ctx):\n    return None\n")
+    said(capsys, *asked)
+    places = [run.folder is None for run in read_asked(tmp_path / "runs")]
+    assert sorted(places) == [False] * 4 + [True] * 2, "other code is another run, so its place is found out again"
+
+
 # --- which run a task does --------------------------------------------------------------------------------------------
 
 
