@@ -125,10 +125,13 @@ class Run:
             NoMemoryError: there is not.
         """
         cell, device = self.cell, self.device
-        data = cell.prepared, device, cell.recipe.patch.neighbours
+        data = cell.prepared, device, cell.recipe.patch.neighbours, cell.request.device_memory
         model = self.construct()
         step, missing, budget = self._step_bytes(model), 0, None
-        if not self._shelf.holds(*data):
+        is_held = self._shelf.holds(*data)
+        if is_held and step > available_memory(device):
+            is_held = False  # a larger network than the run before it had: it leaves volumes less memory
+        if not is_held:
             self._shelf.clear()  # what an earlier run left is free memory
             missing = volume_bytes(cell.prepared, cell.in_channels)
             budget = self._volume_budget(available_memory(device) - step)

@@ -159,7 +159,13 @@ class VolumeShelf:
         self._volumes: list[Volume] = []
 
     def load(
-        self, prepared: Prepared, device: torch.device, neighbours: int, most: int, budget: int | None = None
+        self,
+        prepared: Prepared,
+        device: torch.device,
+        neighbours: int,
+        asked: float | None,
+        most: int,
+        budget: int | None = None,
     ) -> list[Volume]:
         """Gives the training volumes, and reads those that are not here.
 
@@ -167,35 +173,37 @@ class VolumeShelf:
             prepared: as for `load_volumes`.
             device: likewise.
             neighbours: likewise.
+            asked: as for `holds`.
             most: bytes on the device that are kept for the next run.
             budget: as for `load_volumes`.
         """
-        if self.holds(prepared, device, neighbours):
+        if self.holds(prepared, device, neighbours, asked):
             return list(self._volumes)
         self.clear()
         volumes = load_volumes(prepared, device, neighbours, budget)
         if sum(volume.held for volume in volumes) <= most:
-            self._key, self._volumes = _key(prepared, device, neighbours), volumes
+            self._key, self._volumes = _key(prepared, device, neighbours, asked), volumes
         return list(volumes)
 
-    def holds(self, prepared: Prepared, device: torch.device, neighbours: int) -> bool:
+    def holds(self, prepared: Prepared, device: torch.device, neighbours: int, asked: float | None) -> bool:
         """Whether the volumes are here.
 
         Args:
             prepared: as for `load_volumes`.
             device: likewise.
             neighbours: likewise.
+            asked: GiB that the user gives volumes, which decides how many of them are streamed; None where nobody said.
         """
-        return self._key == _key(prepared, device, neighbours)
+        return self._key == _key(prepared, device, neighbours, asked)
 
     def clear(self) -> None:
         """Gives the memory back."""
         self._key, self._volumes = (), []
 
 
-def _key(prepared: Prepared, device: torch.device, neighbours: int) -> tuple[object, ...]:
+def _key(prepared: Prepared, device: torch.device, neighbours: int, asked: float | None) -> tuple[object, ...]:
     """What the volumes of two runs have in common where they are the same."""
-    return str(device), neighbours, tuple(prepared.keys[case_id] for case_id in prepared.split.train)
+    return str(device), neighbours, asked, tuple(prepared.keys[case_id] for case_id in prepared.split.train)
 
 
 def with_neighbours(image: Tensor, count: int) -> Tensor:

@@ -73,8 +73,24 @@ def test_a_run_counts_the_volumes_that_are_not_there_yet(data: Path, monkeypatch
     shelf = VolumeShelf()
     with pytest.raises(NoMemoryError):
         Run(made, Path(), NoProgress(), shelf=shelf).initialized()
-    shelf.load(made.prepared, CPU, 0, most=2**30)
+    shelf.load(made.prepared, CPU, 0, None, most=2**30)
     Run(made, Path(), NoProgress(), shelf=shelf).initialized()  # the free memory is what is left beside them
+
+
+def test_a_larger_network_takes_memory_from_the_volumes_that_an_earlier_run_left(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = cell(data)
+    made = replace(made, request=replace(made.request, device_memory=0.0))
+    shelf = VolumeShelf()
+    kept = shelf.load(made.prepared, CPU, 0, 0.0, most=2**30)  # as if the network before had left memory for all of them
+    assert all(volume.streamed_to is None for volume in kept)
+    own = Run(made, Path(), NoProgress(), shelf=shelf)
+    step = own._step_bytes(own.construct())
+    free = iter([step - 1, step, step])  # beside the volumes, and once they are gone
+    monkeypatch.setattr(run_module, "available_memory", lambda device: next(free))
+    _, volumes = own._begin()
+    assert all(volume.streamed_to == CPU for volume in volumes)
 
 
 def test_a_teacher_is_counted_in_memory(data: Path) -> None:
@@ -110,15 +126,16 @@ def test_runs_of_one_process_share_their_volumes(data: Path, tmp_path: Path, mon
 def test_a_shelf_keeps_the_volumes_of_the_last_run_alone(data: Path) -> None:
     made, other = cell(data), cell(data, more=("preprocess.spacing=1,1,1",))
     shelf = VolumeShelf()
-    first = shelf.load(made.prepared, CPU, 0, most=2**30)
-    assert tensors(shelf.load(cell(data, seed=1).prepared, CPU, 0, most=2**30)) == tensors(first)
-    assert not shelf.holds(made.prepared, CPU, 1), "other neighbours are other channels"
-    shelf.load(other.prepared, CPU, 0, most=2**30)
-    assert shelf.holds(other.prepared, CPU, 0)
-    assert not shelf.holds(made.prepared, CPU, 0)
-    shelf.load(made.prepared, CPU, 0, most=100)
-    assert not shelf.holds(made.prepared, CPU, 0), "they are more than may be kept"
-    assert not shelf.holds(other.prepared, CPU, 0), "what is of no use is given back"
+    first = shelf.load(made.prepared, CPU, 0, None, most=2**30)
+    assert tensors(shelf.load(cell(data, seed=1).prepared, CPU, 0, None, most=2**30)) == tensors(first)
+    assert not shelf.holds(made.prepared, CPU, 1, None), "other neighbours are other channels"
+    assert not shelf.holds(made.prepared, CPU, 0, 0.5), "another --device-memory streams others of them"
+    shelf.load(other.prepared, CPU, 0, None, most=2**30)
+    assert shelf.holds(other.prepared, CPU, 0, None)
+    assert not shelf.holds(made.prepared, CPU, 0, None)
+    shelf.load(made.prepared, CPU, 0, None, most=100)
+    assert not shelf.holds(made.prepared, CPU, 0, None), "they are more than may be kept"
+    assert not shelf.holds(other.prepared, CPU, 0, None), "what is of no use is given back"
 
 
 @pytest.mark.parametrize("family", ["monai-r1", "nnunet", "transunet", "missformer"])
