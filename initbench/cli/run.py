@@ -86,6 +86,14 @@ def run(
             rich_help_panel=WHERE,
         ),
     ] = None,
+    no_validation: Annotated[
+        bool,
+        typer.Option(
+            "--no-validation",
+            help="Measure no Dice while runs train: no `validation.csv`, the same results.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     skip_refused: SkipRefusedOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -104,6 +112,7 @@ def run(
             nsd_tolerance=nsd_tolerance,
             checkpoint_every=60 * checkpoint_every,
             device_memory=device_memory,
+            validation=not no_validation,
         )
     resources = engine.resources(study.jobs)
     if resources.queues:

@@ -46,6 +46,20 @@ def window_starts(size: int, patch: int, overlap: float) -> list[int]:
     return sorted({min(start, size - patch) for start in range(0, size - patch + step, step)})
 
 
+def forward_passes(size: Grid, patch: Grid, settings: Inference) -> int:
+    """How many patches the network sees when it predicts a volume.
+
+    Args:
+        size: (D, H, W) of the volume.
+        patch: (D, H, W) of a window.
+        settings: overlap and mirroring.
+    """
+    windows = 1
+    for whole, edge in zip(size, patch, strict=True):
+        windows *= len(window_starts(whole, edge, settings.overlap))
+    return windows * len(_mirrorings(patch)) if settings.mirror else windows
+
+
 def importance(patch: Grid, blend: Literal["constant", "gaussian"], device: torch.device) -> Tensor:
     """Weight of each voxel of a window, ``(D, H, W)``.
 

@@ -20,6 +20,7 @@ from initbench.evaluation.distances import CaseDistances
 from initbench.evaluation.evaluate import Scored
 from initbench.harness import regimens
 from initbench.harness.cell import Cell, protocol_name, regimen_budget_name
+from initbench.harness.dice_over_steps import Look
 from initbench.harness.request import as_json
 from initbench.runs import store
 from initbench.runs.record import (
@@ -35,6 +36,7 @@ from initbench.runs.record import (
     RecordedRecipe,
     Resolved,
     StageCost,
+    ValidationCost,
     Where,
 )
 from initbench.training.loop import Fit
@@ -185,6 +187,7 @@ def costs(
     evaluate: float,
     distances: float,
     device: torch.device,
+    validation: ValidationCost,
 ) -> Cost:
     """What a run cost, by stage; what it did before it was stopped is counted in.
 
@@ -195,6 +198,7 @@ def costs(
         evaluate: seconds of the evaluation without distances.
         distances: seconds that distances took.
         device: where it ran.
+        validation: what Dice over the steps took.
     """
     total = init_seconds + sum(f.seconds for f in train) + evaluate
     return Cost(
@@ -205,6 +209,7 @@ def costs(
         device_seconds=total if device.type == "cuda" else 0.0,
         peak_memory=max((f.peak_memory for f in (*init, *train)), default=0),
         distance_seconds=distances,
+        validation=validation,
     )
 
 
@@ -223,6 +228,7 @@ def costs_of_scoring_again(before: Cost, evaluate: float, distances: float, devi
         "total_seconds": before.total_seconds - before.evaluate_seconds + evaluate,
         "device_seconds": on_device + evaluate if device.type == "cuda" else on_device,
         "distance_seconds": distances,
+        "validation": ValidationCost(),
     }
     return before.model_copy(update=changes)
 
@@ -272,6 +278,13 @@ def write_curve(path: Path, fits: dict[str, list[Fit]]) -> None:
     names = {"init": "pretext", "train": "train"}
     rows = [{"stage": names[key], **row} for key, group in fits.items() for f in group for row in f.curve]
     pd.DataFrame(rows).to_csv(path, index=False)
+
+
+def write_validation(path: Path, looks: Sequence[Look]) -> None:
+    """validation.csv: a row per point, case and class; Dice is empty where the reference lacks the class."""
+    rows = [{**asdict(look), "dice": dice.Counts(look.tp, look.fp, look.fn).dice} for look in looks]
+    names = {"class_number": "class"}  # a field cannot have the name of the column
+    pd.DataFrame(rows).rename(columns=names).to_csv(path, index=False)
 
 
 def save_prediction(folder: Path, scored: Scored) -> None:

@@ -44,6 +44,7 @@ class RunRequest:
         nsd_tolerance: of the surface Dice, in mm.
         checkpoint_every: seconds between checkpoints of a stage.
         device_memory: GiB of the device that training volumes may take together; None for what training leaves.
+        validation: whether Dice is measured while the run trains; it decides no other number.
     """
 
     init: Spec
@@ -71,6 +72,7 @@ class RunRequest:
     nsd_tolerance: float = 2.0
     checkpoint_every: float = 300.0
     device_memory: float | None = None
+    validation: bool = True
 
     @classmethod
     def of(cls, init: str | Spec, backbone: str | Spec, dataset: str | Spec, seed: int, **options: Any) -> RunRequest:

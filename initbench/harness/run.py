@@ -20,6 +20,7 @@ from initbench.harness.build import build_for, redraw_heads
 from initbench.harness.cell import Cell
 from initbench.harness.context import Context, DivergedError
 from initbench.harness.coverage import Coverage, state_digest
+from initbench.harness.dice_over_steps import DiceOverSteps
 from initbench.harness.hardware import available_memory, environment, resolve_device, total_memory
 from initbench.harness.memory import check_memory, estimate_bytes
 from initbench.harness.score import Scores, draw, score
@@ -30,7 +31,7 @@ from initbench.harness.weights import save_weights
 from initbench.protocols import Progress, Task, structure_of
 from initbench.recipes.settings import Optimizer
 from initbench.runs import store, work
-from initbench.runs.record import Record
+from initbench.runs.record import Record, ValidationCost
 from initbench.sampling.volumes import GuidedSampler, PatchSampler, UnlabelledSampler, Volume, VolumeShelf, volume_bytes
 from initbench.training.checkpoints import Checkpoints
 from initbench.training.loop import Fit, FitSettings, fit, parameters_finite
@@ -77,6 +78,7 @@ class Run:
         self.device = resolve_device(cell.request.device)
         self.fits: dict[str, list[Fit]] = {"init": [], "train": []}
         self.passes = Passes()
+        self.validation: DiceOverSteps | None = None
         self.regimen_report: dict[str, Any] = {}
         self.coverage: dict[str, Any] = {}
         self.read: set[str] = set()  # of the training cases, by the init
@@ -245,11 +247,15 @@ class Run:
 
     def _train(self, model: nn.Module, volumes: Sequence[Volume]) -> None:
         settings = self._settings("train", self.cell.train_steps, self.cell.recipe.optimizer)
+        if self.cell.request.validation and self.until is None:
+            self.validation = DiceOverSteps.of(self.cell, model, self.construct, self.evaluator, self.notes.append)
         with regimens.contained_regimen(self.cell.regimen, self.notes.append), self.passes.watched(model):
             task = self.supervised_task(model, volumes)
-            result = fit(task, settings, self.progress, self._checkpoints("train"), self.passes)
+            result = fit(task, settings, self.progress, self._checkpoints("train"), self.passes, self.validation)
         self.fits["train"].append(result)
         if result.diverged_at is not None:
+            if self.validation is not None:
+                self.validation.forget_after(result.diverged_at)
             raise DivergedError("training", result.diverged_at)
         if not parameters_finite(model):
             raise DivergedError("training", result.steps - 1)
@@ -285,6 +291,8 @@ class Run:
                 records.write_curve(staging / store.CURVE, self.fits)
             else:
                 shutil.copyfile(trained.folder / store.CURVE, staging / store.CURVE)
+            if self.validation is not None and self.validation.looks:
+                records.write_validation(staging / store.VALIDATION, self.validation.looks)
             store.write_json(staging / store.COVERAGE, self.coverage)
             model.to("cpu")
             save_weights(model, staging / store.WEIGHTS, self.card(model))
@@ -333,7 +341,8 @@ class Run:
             results["regimen_report"] = records.plain(self.regimen_report)
         fits, spent = self.fits, scored.distance_seconds
         if trained is None:
-            cost = records.costs(fits["init"], fits["train"], self.init_seconds, evaluate, spent, self.device)
+            looked = self.validation.cost() if self.validation is not None else ValidationCost()
+            cost = records.costs(fits["init"], fits["train"], self.init_seconds, evaluate, spent, self.device, looked)
         else:
             cost = records.costs_of_scoring_again(trained.record.cost, evaluate, spent, self.device)
             results["weights_from"] = trained.cell

@@ -82,6 +82,7 @@ class Asked(Part):
     nsd_tolerance: Amount = Field(2.0, description="tolerance of the surface Dice, mm")
     checkpoint_every: Amount = Field(300.0, description="seconds between checkpoints")
     device_memory: Amount | None = Field(None, description="GiB of the device that training volumes could take")
+    validation: bool = Field(True, description="whether Dice was measured while it trained")
     index: Count = Field(0, description="place in the sweep; records of later versions have none")
 
 
@@ -189,6 +190,15 @@ class StageCost(Part):
     )
 
 
+class ValidationCost(Part):
+    """What Dice over the steps took, beside the cost of the run; all 0 where it was not measured."""
+
+    points: Count = Field(0, description="points at which the network was looked at")
+    cases: Count = Field(0, description="cases that it predicted at each")
+    passes: Count = Field(0, description="forward passes of one patch, of all points together")
+    seconds: Amount = Field(0, description="seconds, in no other number of seconds")
+
+
 class Cost(Part):
     """What a run cost; all 0 where it has no result."""
 
@@ -199,6 +209,7 @@ class Cost(Part):
     device_seconds: Amount = Field(0, description="the same on a GPU; 0 on the CPU")
     peak_memory: Count = Field(0, description="bytes at the peak of training: of the GPU, else of the process")
     distance_seconds: Amount = Field(0, description="seconds that distances took; 0 in records that are older than distances")
+    validation: ValidationCost = Field(ValidationCost(), description="Dice over the steps; not in `total_seconds`")
 
 
 class DistanceMethod(Part):

@@ -5,6 +5,7 @@ OUT/<dataset>/<backbone>/<init>-<cell id>/seed-<n>/
     cases.csv         tp, fp, fn and Dice per case and class, on the native grid; distances where measured
     cases-resampled.csv  the same counts on the preprocessed grid, where the recipe asks for them
     curve.csv         learning curve, pretext and training
+    validation.csv    Dice over the steps of training, where it was measured
     coverage.json     which parameters the init changed
     weights.safetensors
     overlay.png       best, median and worst case
@@ -31,6 +32,7 @@ RECORD = "record.json"
 CASES = "cases.csv"
 CASES_RESAMPLED = "cases-resampled.csv"
 CURVE = "curve.csv"
+VALIDATION = "validation.csv"
 COVERAGE = "coverage.json"
 WEIGHTS = "weights.safetensors"
 OVERLAY = "overlay.png"
@@ -40,7 +42,7 @@ CELL_SIGNS = 10  # of a cell's id in the name of its folder
 PREDICTIONS = "predictions"
 TRACEBACK = "traceback.txt"
 TABLES = (CASES, CASES_RESAMPLED)
-SEALED = (*TABLES, CURVE, COVERAGE, WEIGHTS)
+SEALED = (*TABLES, CURVE, VALIDATION, COVERAGE, WEIGHTS)
 
 
 def slug(text: str) -> str:

@@ -68,6 +68,7 @@ class RunOptions(TypedDict, total=False):
         nsd_tolerance: of the surface Dice, in mm.
         checkpoint_every: in seconds.
         device_memory: GiB of the device that training volumes may take together.
+        validation: whether Dice is measured while runs train.
         regimen_budget: what runs of two regimens have in common, the steps or the compute.
     """
 
@@ -87,6 +88,7 @@ class RunOptions(TypedDict, total=False):
     nsd_tolerance: float
     checkpoint_every: float
     device_memory: float | None
+    validation: bool
     regimen_budget: RegimenBudget
 
 

@@ -7,7 +7,7 @@ import resource
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,30 @@ class Fit:
     units: int = 0
 
 
+class Validation(Protocol):
+    """Looks at the network between two steps, and changes nothing that the stage depends on."""
+
+    def is_due(self, step: int) -> bool:
+        """Whether it is to look after `step` steps, and has not yet."""
+
+    def measure(self, step: int, seconds: float) -> None:
+        """Looks.
+
+        Args:
+            step: steps that were done.
+            seconds: that the stage took until then.
+
+        Raises:
+            InterruptedRunError: somebody asked to stop meanwhile. It is due again then.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """What it found so far, as tensors and plain values."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Puts back what `state` gave."""
+
+
 PLATEAU_WARMUP = 50  # epochs of the released warm-up: from 0 to the full rate in 49 steps
 
 
@@ -106,6 +130,7 @@ def fit(
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
     passes: Passes | None = None,
+    validation: Validation | None = None,
 ) -> Fit:
     """Trains `task.module` in place, from its newest checkpoint where there is one.
 
@@ -118,57 +143,116 @@ def fit(
         progress: told of steps and of the loss.
         checkpoints: where the stage is saved; None saves nothing.
         passes: counts the passes of the network.
+        validation: looks at the network between steps; its seconds are not the stage's.
 
     Raises:
         InterruptedRunError: somebody asked to stop; the step in hand was finished and saved.
     """
     with seeding.memory_of(settings.device):
-        return _fit(task, settings, progress or NoProgress(), checkpoints, passes or Passes())
+        stage = _Stage(task, settings, progress or NoProgress(), checkpoints, passes or Passes(), validation)
+        return stage.run()
 
 
-def _fit(task: Task, settings: FitSettings, progress: Progress, checkpoints: Checkpoints | None, passes: Passes) -> Fit:
-    module, optimizer = task.module, make_optimizer(task.module, settings.optimizer)
-    module.train()
-    result = _restored(checkpoints, task, optimizer)
-    uncounted = passes.units - result.units
-    if settings.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(settings.device)
-    progress.start(settings.stage, settings.steps)
-    if result.steps:
-        progress.advance(result.steps, {})
-    started, earlier, pending = time.perf_counter(), result.seconds, []
-    saved = len(result.curve)
-    for step in range(result.steps, settings.steps if settings.until is None else min(settings.until, settings.steps)):
-        lr = learning_rate(step, settings.steps, settings.optimizer)
-        for group in optimizer.param_groups:
+class _Stage:
+    """A stage in hand: what is trained, what became of it so far, and a clock that stands still during validation."""
+
+    def __init__(
+        self,
+        task: Task,
+        settings: FitSettings,
+        progress: Progress,
+        checkpoints: Checkpoints | None,
+        passes: Passes,
+        validation: Validation | None,
+    ) -> None:
+        self._task = task
+        self._settings = settings
+        self._progress = progress
+        self._checkpoints = checkpoints
+        self._passes = passes
+        self._validation = validation
+        self._optimizer = make_optimizer(task.module, settings.optimizer)
+        task.module.train()
+        self._result = _restored(checkpoints, task, self._optimizer, validation)
+        self._uncounted = passes.units - self._result.units
+        self._pending: list[tuple[int, float, Tensor, dict[str, Tensor]]] = []  # losses that are still on the device
+        self._saved = len(self._result.curve)  # rows of the curve that checkpoints have
+        self._earlier = self._result.seconds
+        self._started = 0.0
+
+    def run(self) -> Fit:
+        """Trains to the last step, or to the one where the loss is not finite."""
+        settings, result, progress = self._settings, self._result, self._progress
+        if settings.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(settings.device)
+        progress.start(settings.stage, settings.steps)
+        if result.steps:
+            progress.advance(result.steps, {})
+        self._started = time.perf_counter()
+        for step in range(result.steps, settings.steps if settings.until is None else min(settings.until, settings.steps)):
+            self._validate(step)
+            self._train(step)
+            last, stop = step + 1 == settings.steps, interrupt.asked()
+            keep = self._checkpoints is not None and (last or stop or self._checkpoints.due())
+            # Looked at on the same steps whether or not it was ever stopped: what diverged has to end in the same bits, too.
+            look = last or (step + 1) % _FLUSH == 0
+            if look or keep or stop:
+                self._settle()
+                result.peak_memory = max(result.peak_memory, _peak_memory(settings.device))
+            if look and _diverged(result, since=step // _FLUSH * _FLUSH):
+                break
+            if look:
+                rate = result.patches / result.seconds
+                progress.advance(step + 1, {"loss": result.curve[-1]["loss"], "patches/s": rate})
+            if keep:
+                self._save(step + 1)
+            if stop and not last:
+                raise InterruptedRunError(self._stopped_after(step + 1))
+        _flush(self._pending, result)
+        if result.diverged_at is None:
+            self._validate(result.steps)
+        return result
+
+    def _train(self, step: int) -> None:
+        lr = learning_rate(step, self._settings.steps, self._settings.optimizer)
+        for group in self._optimizer.param_groups:
             group["lr"] = lr
-        pending.append(_step(task, optimizer, step, lr, settings, result))
-        result.units = passes.units - uncounted
-        last, stop = step + 1 == settings.steps, interrupt.asked()
-        keep = checkpoints is not None and (last or stop or checkpoints.due())
-        # Looked at on the same steps whether or not it was ever stopped: what diverged has to end in the same bits, too.
-        look = last or (step + 1) % _FLUSH == 0
-        if look or keep or stop:
-            _flush(pending, result)
-            result.seconds_now = time.perf_counter() - started
-            result.seconds = earlier + result.seconds_now
-            result.peak_memory = max(result.peak_memory, _peak_memory(settings.device))
-        if look and _diverged(result, since=step // _FLUSH * _FLUSH):
-            break
-        if look:
-            rate = result.patches / result.seconds
-            progress.advance(step + 1, {"loss": result.curve[-1]["loss"], "patches/s": rate})
-        if keep and checkpoints is not None:
-            mark = checkpoints.append([list(row.values()) for row in result.curve[saved:]])
-            saved = len(result.curve)
-            checkpoints.save(step + 1, _state(task, optimizer, result, mark))
-        if stop and not last:
-            raise InterruptedRunError(f"stopped after step {step + 1} of {settings.steps} of the {settings.stage} stage")
-    _flush(pending, result)
-    return result
+        self._pending.append(_step(self._task, self._optimizer, step, lr, self._settings, self._result))
+        self._result.units = self._passes.units - self._uncounted
+
+    def _validate(self, step: int) -> None:
+        """Has the network looked at after `step` steps, where it is time for it. What that takes is not the stage's."""
+        if self._validation is None or not self._validation.is_due(step):
+            return
+        self._settle()
+        begun = time.perf_counter()
+        try:
+            self._validation.measure(step, self._result.seconds)
+        except InterruptedRunError:
+            self._save(step)
+            raise InterruptedRunError(self._stopped_after(step)) from None
+        self._started += time.perf_counter() - begun
+
+    def _settle(self) -> None:
+        """Brings losses and seconds up to the last step."""
+        _flush(self._pending, self._result)
+        self._result.seconds_now = time.perf_counter() - self._started
+        self._result.seconds = self._earlier + self._result.seconds_now
+
+    def _save(self, step: int) -> None:
+        if self._checkpoints is None:
+            return
+        mark = self._checkpoints.append([list(row.values()) for row in self._result.curve[self._saved :]])
+        self._saved = len(self._result.curve)
+        self._checkpoints.save(step, _state(self._task, self._optimizer, self._result, mark, self._validation))
+
+    def _stopped_after(self, step: int) -> str:
+        return f"stopped after step {step} of {self._settings.steps} of the {self._settings.stage} stage"
 
 
-def _restored(checkpoints: Checkpoints | None, task: Task, optimizer: torch.optim.Optimizer) -> Fit:
+def _restored(
+    checkpoints: Checkpoints | None, task: Task, optimizer: torch.optim.Optimizer, validation: Validation | None
+) -> Fit:
     """What was done so far, with the weights, the optimizer and what else the task keeps put where they were."""
     state = checkpoints.newest() if checkpoints else None
     if state is None:
@@ -177,6 +261,8 @@ def _restored(checkpoints: Checkpoints | None, task: Task, optimizer: torch.opti
     load_state = getattr(task, "load_state", None)
     if load_state is not None:
         load_state(state["task"])
+    if validation is not None and "validation" in state:
+        validation.load_state(state["validation"])
     optimizer.load_state_dict(state["optimizer"])
     names = state["columns"]
     curve = [dict(zip(names, row, strict=True)) for row in state["curve"].tolist()]
@@ -185,10 +271,14 @@ def _restored(checkpoints: Checkpoints | None, task: Task, optimizer: torch.opti
     return Fit(len(curve), state["seconds"], 0.0, state["patches"], state["peak_memory"], None, curve, state.get("units", 0))
 
 
-def _state(task: Task, optimizer: torch.optim.Optimizer, result: Fit, curve: dict[str, Any]) -> dict[str, Any]:
+def _state(
+    task: Task, optimizer: torch.optim.Optimizer, result: Fit, curve: dict[str, Any], validation: Validation | None
+) -> dict[str, Any]:
     """A checkpoint: tensors and plain values alone, so that reading it executes nothing. `curve` says where its rows lie."""
     state = getattr(task, "state", None)
+    seen = {} if validation is None else {"validation": validation.state()}
     return {
+        **seen,
         "module": task.module.state_dict(),
         "task": state() if state is not None else {},
         "optimizer": optimizer.state_dict(),
