@@ -66,8 +66,8 @@ def read_points(file: Path) -> pd.DataFrame | None:
         return None
     if not _holds_counts(table):
         return None
-    counts = [table[name].to_numpy() for name in _COUNTS]
-    table = table.assign(dice=dice.dice_of_counts(*counts))
+    scores = dice.dice_of_counts(table["tp"], table["fp"], table["fn"])
+    table = table.assign(dice=scores)
     of_cases = table.groupby(["step", "case"], as_index=False).agg(seconds=("seconds", "first"), dice=("dice", "mean"))
     of_points = of_cases.groupby("step", as_index=False).agg(seconds=("seconds", "first"), dice=("dice", "mean"))
     return of_points.dropna()

@@ -12,7 +12,7 @@ import initbench
 from initbench.runs import store
 from tests.recorded import record_values, reseal, write_run
 
-OTHERS = (store.CURVE, store.COVERAGE, store.WEIGHTS, store.CASES_RESAMPLED)
+OTHERS = (store.VALIDATION, store.CURVE, store.COVERAGE, store.WEIGHTS, store.CASES_RESAMPLED)
 
 
 @pytest.fixture
