@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 import initbench
@@ -154,9 +155,15 @@ def wait(pid: int) -> int:
 
 
 def digests(out: Path) -> dict[str, str]:
-    """The SHA-256 of every result of a study, by the file's place."""
-    found = [path for name in RESULTS for path in sorted(out.glob(f"*/*/*/seed-*/{name}"))]
-    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+    """The SHA-256 of every result of a study, by the file's place; of validation without the seconds."""
+    found = {}
+    for folder in sorted(out.glob("*/*/*/seed-*")):
+        for name in RESULTS:
+            found[folder / name] = (folder / name).read_bytes()
+        validation = folder / "validation.csv"
+        if validation.exists():
+            found[validation] = pd.read_csv(validation).drop(columns="seconds").to_csv().encode()
+    return {str(path.relative_to(out)): hashlib.sha256(content).hexdigest() for path, content in found.items()}
 
 
 def leftovers(out: Path) -> list[str]:

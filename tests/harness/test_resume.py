@@ -71,6 +71,20 @@ def test_four_processes_share_a_sweep_and_one_of_them_dies(four_cases: Path, tmp
 
 
 @pytest.mark.full
+def test_killed_at_any_moment_of_its_validation_it_ends_the_same(four_cases: Path, tmp_path: Path) -> None:
+    """Of a run that is looked at on two points or more; the first of them is after a third of its passes."""
+    few = [item for item in THIRTY_STEPS if not item.startswith("steps")]
+    asked = settings(four_cases, tmp_path, init="default", assignments=[*few, "steps.smoke=60", "inference.overlap=0"])
+    trials = [{"kind": "kill", "of": "pass", "share": share / 40} for share in range(10, 40)]
+    report = drive(asked | {"trials": trials})
+    assert len(report["whole"]) == 5
+    for result in report["results"]:
+        assert (result["first"], result["last"]) == (-signal.SIGKILL, 0), result
+        assert result["digests"] == report["whole"], result
+        assert result["left"] == [], result
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["kill", "torn", "full"])
 def test_at_everything_that_a_run_does_to_its_files(four_cases: Path, tmp_path: Path, kind: str) -> None:
     few = (*(item for item in THIRTY_STEPS if not item.startswith("steps")), "steps.smoke=4")
