@@ -160,7 +160,15 @@ class DiceOverSteps:
         evaluator: Callable[[nn.Module], Evaluator],
         note: Callable[[str], None],
     ) -> DiceOverSteps | None:
-        """The validation of a run; None where its budget has no room for one. The arguments are as above."""
+        """The validation of a run; None where its budget has no room for one.
+
+        Args:
+            cell: the run.
+            model: the network that trains.
+            construct: makes another network of its kind.
+            evaluator: applies a network.
+            note: told why there is no look.
+        """
         chosen = schedule_of(cell)
         return None if chosen is None else cls(chosen, cell.prepared, model, construct, evaluator, note)
 

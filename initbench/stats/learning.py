@@ -21,7 +21,7 @@ class LearningCurve:
     """Dice of a run at the points where it was looked at, in the order of its steps.
 
     Attributes:
-        steps: that were done, those of a learned init among them.
+        steps: that were done then, in the init stage and in training.
         seconds: of both stages, until then.
         dice: in points, 0 to 100.
         diverged: whether the run diverged; the curve ends before that.

@@ -221,7 +221,7 @@ class _Stage:
         self._result.units = self._passes.units - self._uncounted
 
     def _validate(self, step: int) -> None:
-        """Has the network looked at after `step` steps, where it is time for it. What that takes is not the stage's."""
+        """Has the network looked at after `step` steps, where it is time for it; the clock of the stage stands still then."""
         if self._validation is None or not self._validation.is_due(step):
             return
         self._settle()
