@@ -83,19 +83,9 @@ def place(out: Tensor, volume: Tensor, flips: NDArray[np.bool_], turns: int) -> 
         turns: quarter turns in the (H, W) plane.
     """
     axes, swapped = _as_flips(flips, turns)
-    still = not axes and not swapped
-    if still or volume.device.type != "cpu":
-        out.copy_(move(volume, flips, turns))
-        return
-    # Rows of a large volume come into the processor's cache much faster in their order than reversed or across.
-    near = volume.contiguous()
-    if -1 in axes and not swapped:  # numpy would take reversed rows voxel by voxel
-        out.copy_(near.flip(axes))
-        return
-    view = (
-        np.flip(near.numpy(), tuple(axes)) if axes else near.numpy()
-    )  # numpy's strides may be negative: the copy is the only pass
-    np.copyto(out.numpy(), view.swapaxes(-2, -1) if swapped else view)
+    if swapped and not axes:
+        volume = volume.contiguous()  # read across its rows, a large volume would be fetched anew for each voxel
+    out.copy_(move(volume, flips, turns))
 
 
 def adjust(

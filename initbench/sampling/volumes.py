@@ -244,13 +244,13 @@ def clamp_start(centre: int, patch: int, size: int) -> int:
 
 def cut(volume: Tensor, start: Sequence[int], patch: Grid) -> Tensor:
     """Cuts ``(..., D, H, W)`` at `start`, which may be negative; what lies outside the volume is 0."""
-    spans = [(max(s, 0), min(s + p, n)) for s, p, n in zip(start, patch, volume.shape[-3:], strict=True)]
-    window = [slice(low, high) for low, high in spans]
+    sizes = volume.shape[-3:]
+    window = [slice(max(first, 0), min(first + edge, size)) for first, edge, size in zip(start, patch, sizes, strict=True)]
     inside = volume[..., window[0], window[1], window[2]]
-    if inside.shape[-3:] == torch.Size(patch):
+    if inside.shape[-3:] == patch:
         return inside
     out = volume.new_zeros((*volume.shape[:-3], *patch))
-    target = [slice(low - s, high - s) for (low, high), s in zip(spans, start, strict=True)]
+    target = [slice(span.start - first, span.stop - first) for span, first in zip(window, start, strict=True)]
     out[..., target[0], target[1], target[2]] = inside
     return out
 
@@ -310,6 +310,7 @@ class PatchSampler:
         """The batch of a step: placed by the labels, augmented."""
         return self._made(step) if self._ahead is None else self._ahead.take(step)
 
+    @seeding.unfilled()  # every voxel of a batch is written
     def _made(self, step: int, slab: int = 1) -> Batch:
         """The batch, whoever asks for it; a supervised one has no slabs."""
         order = self._rng("order", step)
@@ -487,6 +488,7 @@ class UnlabelledSampler:
         """
         return self._made(step, slab) if self._ahead is None else self._ahead.take(step, slab)
 
+    @seeding.unfilled()  # every voxel of a batch is written
     def _made(self, step: int, slab: int) -> Patches:
         eligible = self._volumes
         if slab > 1:
