@@ -12,14 +12,8 @@ import functools
 import importlib.util
 import itertools
 import json
-import os
-import resource
-import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +22,8 @@ import torch
 from torch import Tensor, nn
 
 import initbench
+from benchmarks import case_parts, preprocessing_peers, whole_runs
+from benchmarks.turns import HEAD, Row, Setting, Target, compare
 from initbench import seeding
 from initbench.evaluation.inference import predict_probabilities, window_starts
 from initbench.harness.regimens import plain_task
@@ -39,84 +35,7 @@ from initbench.training.loop import FitSettings, fit, make_optimizer
 from initbench.training.losses import supervised_loss
 from initbench.training.precision import autocast
 
-STEPS = 4  # of the harness and of the bare loop, in one turn
-Target = Callable[[int], object]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison.
-
-    Attributes:
-        part: of the table.
-        what: was done, and where.
-        peer: what initbench is compared with.
-        ours: median seconds. theirs: likewise.
-        ratio: median of theirs / ours. least, largest: of it.
-    """
-
-    part: str
-    what: str
-    peer: str
-    ours: float
-    theirs: float
-    ratio: float
-    least: float
-    largest: float
-
-    def as_markdown(self) -> str:
-        """The row of a table."""
-        about = f"{self.part} | {self.what} | {self.peer} | {1e3 * self.ours:.3g} | {1e3 * self.theirs:.3g}"
-        return f"| {about} | {self.ratio:.2f} ({self.least:.2f} to {self.largest:.2f}) |"
-
-
-HEAD = "| part | what | peer | initbench, ms | peer, ms | peer / initbench |\n| --- | --- | --- | --- | --- | --- |"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Where and how much is measured. `scale` shortens edges of volumes and patches, for trying the script."""
-
-    device: torch.device
-    turns: int = 9
-    repeats: int = 12
-    scale: float = 1.0
-
-    def grid(self, d: int, h: int, w: int) -> Grid:
-        """A grid, scaled, in multiples of 16."""
-        edges = [max(16, int(edge * self.scale) // 16 * 16) for edge in (d, h, w)]
-        return edges[0], edges[1], edges[2]
-
-
-def in_turns(targets: Mapping[str, Target], setting: Setting) -> dict[str, list[float]]:
-    """Seconds of one call of each target, by turn. Each turn calls each target some times; the first turn does not count."""
-    cuda = setting.device.type == "cuda"
-    clock = time.perf_counter if cuda else time.process_time
-    found: dict[str, list[float]] = {name: [] for name in targets}
-    for turn in range(setting.turns + 1):
-        for name, target in targets.items():
-            started = clock()
-            for repeat in range(setting.repeats):
-                target(turn * setting.repeats + repeat)
-            if cuda:
-                torch.cuda.synchronize(setting.device)
-            if turn:
-                found[name].append((clock() - started) / setting.repeats)
-    return found
-
-
-def compare(part: str, what: str, ours: Target, peers: Mapping[str, Target], setting: Setting) -> list[Row]:
-    """A row for each peer."""
-    seconds = in_turns({"initbench": ours, **peers}, setting)
-    own = seconds.pop("initbench")
-    return [row_of(part, f"{what}, {setting.device.type}", peer, own, theirs) for peer, theirs in seconds.items()]
-
-
-def row_of(part: str, what: str, peer: str, ours: Sequence[float], theirs: Sequence[float]) -> Row:
-    """The row of measured seconds, turn by turn."""
-    ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
-    middle = statistics.median(ratios)
-    return Row(part, what, peer, statistics.median(ours), statistics.median(theirs), middle, min(ratios), max(ratios))
+STEPS = 8  # of the harness and of the bare loop, in one turn
 
 
 # --- patches ----------------------------------------------------------------------------------------------------------
@@ -242,7 +161,6 @@ def _some_steps(backbone: str, setting: Setting) -> tuple[Target, dict[str, Targ
     sampler = PatchSampler(_volumes(setting), settings, recipe.augment, 0)
     task = plain_task(network(), sampler, recipe.loss, device)
     model = network()
-    optimizer = make_optimizer(model, recipe.optimizer)
     batch = sampler.batch(0)
 
     def ours(_: int) -> None:
@@ -251,28 +169,20 @@ def _some_steps(backbone: str, setting: Setting) -> tuple[Target, dict[str, Targ
 
     def bare(_: int) -> None:
         with seeding.deterministic(1), seeding.memory_of(device):
+            optimizer = make_optimizer(model, recipe.optimizer)
             for _step in range(STEPS):
                 optimizer.zero_grad(set_to_none=True)
                 with autocast(device, "float32"):
                     loss, _parts = supervised_loss(model(batch.image), batch.label, recipe.loss)
                 loss.backward()  # type: ignore[no-untyped-call]
+                if recipe.optimizer.clip:
+                    nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.clip)
                 optimizer.step()
 
     return ours, {"bare steps": bare}
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
-
-
-class Ready(nn.Module):
-    """A network whose answer is there already, so that what is measured lies outside of it."""
-
-    def __init__(self, classes: int, patch: Grid, windows: int, device: torch.device) -> None:
-        super().__init__()
-        self.answer = torch.randn(windows, classes, *patch, device=device)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.answer[: len(images)].clone()
 
 
 def windows(setting: Setting) -> Iterator[Row]:
@@ -285,7 +195,7 @@ def windows(setting: Setting) -> Iterator[Row]:
         image = torch.randn(1, *setting.grid(*volume), device=setting.device)
         for blend, average in itertools.product(("constant", "gaussian"), ("logits", "probabilities")):
             chosen = _recipe().inference.model_copy(update={"blend": blend, "average": average, "mirror": False})
-            network = Ready(classes, size, chosen.batch, setting.device).eval()
+            network = case_parts.Ready(classes, size, chosen.batch, setting.device).eval()
 
             def ours(
                 _: int, network: nn.Module = network, image: Tensor = image, size: Grid = size, chosen: Any = chosen
@@ -306,42 +216,30 @@ def windows(setting: Setting) -> Iterator[Row]:
             yield from compare("windows", what, ours, {"MONAI, logits": theirs}, few)
 
 
-# --- start-up ---------------------------------------------------------------------------------------------------------
-
-
-def starting(setting: Setting) -> Iterator[Row]:
-    """(g) Processor seconds of a new process: commands, beside importing torch."""
-    peer = [sys.executable, "-c", "import torch"]
-    for command in (["--help"], ["list"], PLAN):
-        ours, theirs = [], []
-        for _ in range(max(2, setting.turns // 2)):
-            ours.append(_seconds_of([sys.executable, "-m", "initbench", *command]))
-            theirs.append(_seconds_of(peer))
-        yield row_of("start", f"initbench {' '.join(command)}", "python -c 'import torch'", ours, theirs)
-
-
-def _seconds_of(command: Sequence[str]) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # noqa: S603
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-
-
-PLAN = ["plan", "--init", "default", "--backbone", "unetr", "--size", "tiny", "--budget", "smoke", "--device", "cpu"]
-PARTS: dict[str, Callable[[Setting], Iterator[Row]]] = {"patches": patches, "step": steps, "windows": windows, "start": starting}
+PARTS: dict[str, Callable[[Setting], Iterator[Row]]] = {
+    "patches": patches,
+    "step": steps,
+    "windows": windows,
+    "case": case_parts.compare_case,
+    "preprocessing": preprocessing_peers.compare_preprocessing,
+    "start": whole_runs.compare_starts,
+    "run": whole_runs.compare_runs,
+}
 
 
 def main() -> None:
     """Prints a Markdown table row by row, and writes JSON where that is asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="PART", help=f"of {', '.join(PARTS)}")
+    short = [part for part in PARTS if part != "run"]
+    parser.add_argument("parts", nargs="*", default=short, metavar="PART", help=f"of {', '.join(PARTS)}; all but run by default")
+    parser.add_argument("--steps", type=int, default=120, help="of the runs of part run")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--scale", type=float, default=1.0, help="of the edges of volumes and patches")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    setting = Setting(torch.device(given.device), given.turns, scale=given.scale)
+    setting = Setting(torch.device(given.device), given.turns, scale=given.scale, steps=given.steps)
     print(HEAD)
     rows: list[Row] = []
     for part in given.parts:

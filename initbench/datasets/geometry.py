@@ -9,7 +9,6 @@ from typing import Any
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from initbench.protocols import Grid, Spacing
 
@@ -108,6 +107,8 @@ def resample(volume: NDArray[Any], shape: Grid, order: int) -> NDArray[Any]:
 
 def zoom(volume: NDArray[Any], shape: Sequence[int], order: int) -> NDArray[Any]:
     """A spline of `order` through an array of any number of axes, by the same rule."""
+    from scipy import ndimage  # takes long to import, and a run with prepared data needs none of it
+
     factors = [n / m for n, m in zip(shape, volume.shape, strict=True)]
     out = np.empty(shape, volume.dtype)
     ndimage.zoom(volume, factors, output=out, order=order, mode="nearest", grid_mode=True)  # type: ignore[call-overload]

@@ -176,9 +176,9 @@ def to_native(
     if back == "label-nearest":
         nearest = _nearest(probabilities.argmax(0).to(torch.uint8), placement)
         return placement.restore(_without_margin(nearest, placement).cpu().numpy())
-    best = torch.full(placement.cropped_shape, -1.0, device=probabilities.device)
+    best = _carried_back(probabilities[0], placement)
     labels = torch.zeros(placement.cropped_shape, dtype=torch.uint8, device=probabilities.device)
-    for index, probability in enumerate(probabilities):
+    for index, probability in enumerate(probabilities[1:], start=1):
         resampled = _carried_back(probability, placement)
         better = resampled > best
         best = torch.where(better, resampled, best)

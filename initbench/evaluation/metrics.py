@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from initbench.dice import Counts
 
+# Voxels that are counted at once. Pairs of labels take eight bytes a voxel: those of a whole CT would be fresh memory each time.
+_BLOCK = 2**16
+
 
 def count(
     reference: NDArray[np.uint8],
@@ -23,7 +26,11 @@ def count(
     """
     if reference.shape != prediction.shape:
         raise ValueError(f"reference {reference.shape} and prediction {prediction.shape} have different shapes")
-    joint = np.bincount(reference.astype(np.int64).ravel() * classes + prediction.ravel(), minlength=classes * classes)
+    references, predictions = reference.ravel(), prediction.ravel()
+    joint = np.zeros(classes * classes, np.int64)
+    for first in range(0, references.size, _BLOCK):
+        block = slice(first, first + _BLOCK)
+        joint += np.bincount(references[block].astype(np.int64) * classes + predictions[block], minlength=joint.size)
     table = joint.reshape(classes, classes)  # rows: reference, columns: prediction
     return [_of_region(table, labels) for labels in regions or [(k,) for k in range(1, classes)]]
 

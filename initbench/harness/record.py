@@ -9,9 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
-import pandas as pd
 import torch
 
 from initbench import dice, digest
@@ -270,13 +268,19 @@ def write_cases(
         for case_id, per_class in scored
         for k, counts in enumerate(per_class, start=1)
     ]
-    pd.DataFrame(rows).to_csv(path, index=False)
+    _write_table(path, rows)
 
 
 def write_curve(path: Path, fits: dict[str, list[Fit]]) -> None:
     """curve.csv: a row per step of both stages."""
     names = {"init": "pretext", "train": "train"}
     rows = [{"stage": names[key], **row} for key, group in fits.items() for f in group for row in f.curve]
+    _write_table(path, rows)
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    import pandas as pd  # takes long to import: whoever looks a run up writes no table
+
     pd.DataFrame(rows).to_csv(path, index=False)
 
 
@@ -289,6 +293,8 @@ def write_validation(path: Path, looks: Sequence[Look]) -> None:
 
 def save_prediction(folder: Path, scored: Scored) -> None:
     """The label map of a case as NIfTI, with the case's affine."""
+    import nibabel
+
     folder.mkdir(exist_ok=True)
     image = nibabel.Nifti1Image(scored.prediction, scored.case.affine)
     nibabel.save(image, folder / f"{scored.case.id}.nii.gz")

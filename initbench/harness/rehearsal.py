@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from initbench import registry
+from initbench.choices import BASELINE
 from initbench.errors import InitbenchError, UsageError
 from initbench.harness import compose, regimens
 from initbench.harness.build import build_for
@@ -131,6 +132,8 @@ class Rehearsals:
 
     def _refusal(self, draft: Draft, depths: tuple[int, ...]) -> InitbenchError | None:
         """What speaks against a run; `depths` are the slices of each training volume."""
+        if _has_nothing_to_try(draft):
+            return None
         try:
             self._try_regimen(draft)
             if draft.init_info.files and not draft.init_info.learned:
@@ -188,6 +191,15 @@ class Rehearsals:
             sites = _sites(model)  # while tied parameters are still one
             self._networks[key] = _Bare(model.to("meta"), sites)
         return self._networks[key]
+
+
+def _has_nothing_to_try(draft: Draft) -> bool:
+    """Whether a run trains a built-in network as it is constructed. Its variant and patch were looked at by rule, without it.
+
+    What it is made of, MONAI's package for one, takes seconds to import, which the process that trains has to do anyway.
+    """
+    own_init = draft.init.spec.name == BASELINE and draft.init.source_digest is None
+    return own_init and draft.backbone.source_digest is None and regimens.is_plain(draft.regimen)
 
 
 def _any_seed(draft: Draft) -> tuple[Any, ...]:

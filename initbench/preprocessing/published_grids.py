@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from initbench.datasets import geometry
 from initbench.protocols import Grid, Spacing
@@ -87,6 +86,8 @@ def slices_by_corners(volume: NDArray[Pixel], plane: tuple[int, int], order: int
 
     A spline of order 3 leaves the range of its input, as in the release.
     """
+    from scipy import ndimage  # takes long to import, and a run with prepared data needs none of it
+
     factors = (plane[0] / volume.shape[1], plane[1] / volume.shape[2])
     out = np.empty((len(volume), *plane), volume.dtype)
     for target, source in zip(out, volume, strict=True):
@@ -96,6 +97,8 @@ def slices_by_corners(volume: NDArray[Pixel], plane: tuple[int, int], order: int
 
 def nonzero_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Voxels that differ from 0 in any channel, holes filled (``create_nonzero_mask``)."""
+    from scipy import ndimage  # takes long to import, and a run with prepared data needs none of it
+
     return np.asarray(ndimage.binary_fill_holes((image != 0).any(axis=0)), bool)
 
 

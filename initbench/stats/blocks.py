@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from initbench.datasets.known import PATIENTS_OF, SHORT_NAMES
 from initbench.stats.treatments import Treatment, treatment, treatments
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PLACEBO = "default(construct='other')"  # the one that `run` adds to a study
 POINTS = 100.0  # Dice points

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from initbench.choices import BASELINE, REGIMEN
 from initbench.spec import separators
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STEPS, COMPUTE = "steps", "compute"  # what a regimen has as much of as plain training has
 _PLUS = " + "

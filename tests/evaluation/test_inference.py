@@ -19,6 +19,7 @@ from initbench.datasets.geometry import bind_axes
 from initbench.datasets.msd import MsdDataset
 from initbench.datasets.splits import automatic
 from initbench.dice import Counts, case_dice, run_dice
+from initbench.evaluation import metrics
 from initbench.evaluation.evaluate import Evaluator, score_cases, score_empty
 from initbench.evaluation.inference import importance, predict_probabilities, to_native, window_starts
 from initbench.evaluation.metrics import count
@@ -180,6 +181,14 @@ def test_to_native_resamples_probabilities_not_labels() -> None:
 
 def test_a_tie_goes_to_the_lower_class() -> None:
     assert not to_native(torch.full((3, 4, 5, 3), 1 / 3), placement("RAS", (4, 5, 3))).any()
+
+
+def test_counts_do_not_depend_on_how_many_voxels_are_counted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference, prediction = np.random.default_rng(0).integers(0, 5, (2, 6, 7, 9)).astype(np.uint8)
+    at_once = count(reference, prediction, 5)
+    for block in (1, 100, 378):
+        monkeypatch.setattr(metrics, "_BLOCK", block)
+        assert count(reference, prediction, 5) == at_once
 
 
 def test_counts_and_dice_against_numpy_and_monai() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import bench_gpu, ratios
+from benchmarks import bench_gpu, ratios, turns
 from benchmarks.bench_gpu import Asked, Result, perform
 
 CPU = torch.device("cpu")
@@ -37,9 +39,36 @@ def test_no_check_begins_when_the_time_is_up(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_ratio_is_of_a_turn() -> None:
-    row = ratios.row_of("part", "what", "peer", [1.0, 2.0, 4.0], [2.0, 6.0, 4.0])
+    row = turns.row_of("part", "what", "peer", [1.0, 2.0, 4.0], [2.0, 6.0, 4.0])
     assert (row.ratio, row.least, row.largest) == (2.0, 1.0, 3.0)
     assert row.as_markdown().endswith("| 2.00 (1.00 to 3.00) |")
+
+
+def test_a_median_has_an_interval_where_there_are_turns_enough() -> None:
+    """The second and the eighth of nine hold the median with 96 %: the binomial distribution leaves 2 % on either side."""
+    assert turns.interval_of([9.0, 1, 2, 3, 4, 5, 6, 7, 8]) == (2, 8)
+    assert turns.interval_of([1.0, 2, 3]) is None
+    for count, place in turns.LOWER_ENDS.items():
+        outside = 2 * sum(math.comb(count, below) for below in range(place + 1)) / 2**count
+        wider = 2 * sum(math.comb(count, below) for below in range(place + 2)) / 2**count
+        assert outside <= 0.05 < wider
+
+
+def test_seconds_of_a_command_hold_those_of_processes_that_it_leaves() -> None:
+    """As the process does from which workers are forked: it ends after its parent."""
+    work = "import time\nwhile time.process_time() < 0.3: pass"
+    leave = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {work!r}])"
+    assert turns.seconds_of([sys.executable, "-c", leave]) > 0.3
+    with pytest.raises(RuntimeError, match="ended with 3: wrong"):
+        turns.seconds_of([sys.executable, "-c", "import sys; sys.stderr.write('wrong'); sys.exit(3)"])
+
+
+@pytest.mark.full
+def test_the_parts_of_a_case_and_preprocessing_are_compared_at_a_small_size() -> None:
+    few = turns.Setting(CPU, turns=1, repeats=1, scale=0.3)
+    rows = [*ratios.PARTS["case"](few), *ratios.PARTS["preprocessing"](few)]
+    assert [row.part for row in rows][:6] == ["case"] * 5 + ["preprocessing"]
+    assert all(row.ratio > 0 for row in rows)
 
 
 @pytest.mark.full

@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from initbench.datasets.phantom.drawing import Array, Draw, Grid, common
+from initbench.datasets.phantom.drawing import Array, Draw, Grid, common, smoothed
 
 CLASSES = ("background", "heart", "nodule")
 HEART, NODULE = 1, 2
@@ -69,7 +68,7 @@ def draw_chest(grid: Grid, draw: Draw) -> tuple[NDArray[np.float32], NDArray[np.
     _paint_bones(hu, chest, draw)
     _paint_lungs(hu, chest, blood, draw)
     _add_nodules(hu, label, chest, draw)
-    scan = ndimage.gaussian_filter(hu, draw.uniform(0.4, 0.55)) + draw.uniform(15.0, 30.0) * draw.noise(grid.shape)
+    scan = smoothed(hu, draw.uniform(0.4, 0.55)) + draw.uniform(15.0, 30.0) * draw.noise(grid.shape)
     return np.clip(np.rint(scan), -1024, 1500).astype(np.float32), label
 
 

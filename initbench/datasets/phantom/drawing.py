@@ -14,7 +14,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Array = NDArray[np.float64]
 
@@ -43,7 +42,7 @@ class Draw:
     def texture(self, shape: tuple[int, ...], sigma: float) -> Array:
         """Draws noise of variance 1, or nearly so, that is smooth over `sigma` voxels."""
         shrinkage = math.sqrt(2.0 * math.sqrt(math.pi) * sigma) ** 3  # a Gaussian filter divides the SD of white noise by it
-        return np.asarray(ndimage.gaussian_filter(self.noise(shape), sigma) * shrinkage)
+        return np.asarray(smoothed(self.noise(shape), sigma) * shrinkage)
 
 
 class Grid:
@@ -83,7 +82,14 @@ class Grid:
         index = np.rint((points + self.half) / self.spacing).astype(np.int64)
         flat = np.ravel_multi_index(tuple(index.T), self.shape)
         total = np.bincount(flat, volumes, math.prod(self.shape)).reshape(self.shape)
-        return np.minimum(ndimage.gaussian_filter(total / math.prod(self.spacing), 0.6), 1.0)
+        return np.minimum(smoothed(total / math.prod(self.spacing), 0.6), 1.0)
+
+
+def smoothed(volume: Array, sigma: float) -> Array:
+    """Returns a volume after a Gaussian filter of `sigma` voxels."""
+    from scipy import ndimage  # takes long to import, and what was drawn and prepared before needs none of it
+
+    return np.asarray(ndimage.gaussian_filter(volume, sigma))
 
 
 def common(*shapes: Array) -> Array:
