@@ -71,6 +71,7 @@ class Study:
         """A run by the command line, which trains in a process of its own."""
         assigned = list(itertools.chain.from_iterable(("--set", setting) for setting in self._settings(steps)))
         where = ["--dataset", str(self.root / "phantoms"), "--out", str(self.root / out), "--precision", "float32"]
+        where.append("--no-validation")  # no peer measures Dice while it trains
         return [*INITBENCH, "run", *OF_A_RUN, *where, *assigned]
 
     def call(self, steps: int, out: str) -> list[str]:
@@ -80,6 +81,7 @@ class Study:
             "budget": "smoke",
             "device": "cpu",
             "precision": "float32",
+            "validation": False,
             "out": str(self.root / out),
             "assignments": self._settings(steps),
         }
