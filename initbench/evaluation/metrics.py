@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from initbench.dice import Counts
 
-# Voxels that are counted at once. Pairs of labels take eight bytes a voxel: those of a whole CT would be fresh memory each time.
+# Voxels that are counted at once. A pair of labels takes eight bytes: for a whole CT at once the system would map fresh memory.
 _BLOCK = 2**16
 
 

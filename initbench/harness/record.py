@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from initbench.evaluation.distances import CaseDistances
 from initbench.evaluation.evaluate import Scored
 from initbench.harness import regimens
 from initbench.harness.cell import Cell, protocol_name, regimen_budget_name
-from initbench.harness.dice_over_steps import Look
 from initbench.harness.request import as_json
 from initbench.runs import store
 from initbench.runs.record import (
@@ -38,6 +37,9 @@ from initbench.runs.record import (
     Where,
 )
 from initbench.training.loop import Fit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CaseCounts = list[tuple[str, list[dice.Counts]]]
 
@@ -268,27 +270,20 @@ def write_cases(
         for case_id, per_class in scored
         for k, counts in enumerate(per_class, start=1)
     ]
-    _write_table(path, rows)
+    _table(rows).to_csv(path, index=False)
 
 
 def write_curve(path: Path, fits: dict[str, list[Fit]]) -> None:
     """curve.csv: a row per step of both stages."""
     names = {"init": "pretext", "train": "train"}
     rows = [{"stage": names[key], **row} for key, group in fits.items() for f in group for row in f.curve]
-    _write_table(path, rows)
+    _table(rows).to_csv(path, index=False)
 
 
-def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     import pandas as pd  # takes long to import: whoever looks a run up writes no table
 
-    pd.DataFrame(rows).to_csv(path, index=False)
-
-
-def write_validation(path: Path, looks: Sequence[Look]) -> None:
-    """validation.csv: a row per point, case and class; Dice is empty where the reference lacks the class."""
-    rows = [{**asdict(look), "dice": dice.Counts(look.tp, look.fp, look.fn).dice} for look in looks]
-    names = {"class_number": "class"}  # a field cannot have the name of the column
-    pd.DataFrame(rows).rename(columns=names).to_csv(path, index=False)
+    return pd.DataFrame(rows)
 
 
 def save_prediction(folder: Path, scored: Scored) -> None:
