@@ -18,6 +18,7 @@ from initbench.evaluation.distances import CaseDistances
 from initbench.evaluation.evaluate import Scored
 from initbench.harness import regimens
 from initbench.harness.cell import Cell, protocol_name, regimen_budget_name
+from initbench.harness.dice_over_steps import Look
 from initbench.harness.request import as_json
 from initbench.runs import store
 from initbench.runs.record import (
@@ -278,6 +279,13 @@ def write_curve(path: Path, fits: dict[str, list[Fit]]) -> None:
     names = {"init": "pretext", "train": "train"}
     rows = [{"stage": names[key], **row} for key, group in fits.items() for f in group for row in f.curve]
     _table(rows).to_csv(path, index=False)
+
+
+def write_validation(path: Path, looks: Sequence[Look]) -> None:
+    """validation.csv: a row per point, case and class; Dice is empty where the reference lacks the class."""
+    rows = [{**asdict(look), "dice": dice.Counts(look.tp, look.fp, look.fn).dice} for look in looks]
+    names = {"class_number": "class"}  # a field cannot have the name of the column
+    _table(rows).rename(columns=names).to_csv(path, index=False)
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
