@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import initbench
 from initbench import registry
 from initbench.checkpoints.quiet_timm import import_timm
 from initbench.cli.app import main
+from initbench.harness import rehearsal
+from initbench.harness.build import build_for
+from initbench.harness.cell import Draft
 from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.weights import save_weights
 from initbench.runs.costs import Expected
@@ -97,6 +101,27 @@ def test_every_init_runs_on_every_backbone_on_the_embedded_data_set(tmp_path: Pa
 
 def test_every_init_runs_on_every_backbone_on_hippocampus(root: Path, tmp_path: Path) -> None:
     check_never(refusals(plan(tmp_path, WITHOUT_FILES, "hippocampus", data_root=root)))
+
+
+def test_a_network_that_nothing_is_done_to_is_constructed_where_it_is_trained(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What networks are made of takes seconds to import; a patch that does not fit is refused all the same."""
+    constructed: list[str] = []
+
+    def note(draft: Draft) -> nn.Module:
+        constructed.append(draft.backbone.spec.name)
+        return build_for(draft)
+
+    monkeypatch.setattr(rehearsal, "build_for", note)
+    assert refusals(plan(tmp_path, ["default"], str(data), ["unetr"], assignments=["patch.size=32,32,32"])) == {}
+    odd = refusals(plan(tmp_path, ["default"], str(data), ["unetr"], assignments=["patch.size=31,32,32"]))
+    assert "must be" in odd["default", "unetr"]
+    assert constructed == []
+    assert (
+        refusals(plan(tmp_path, ["default", "kaiming-normal"], str(data), ["unetr"], assignments=["patch.size=32,32,32"])) == {}
+    )
+    assert constructed == ["unetr"]
 
 
 @pytest.mark.full
