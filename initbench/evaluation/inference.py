@@ -94,50 +94,79 @@ def predict_probabilities(model: nn.Module, image: Tensor, patch: Grid, settings
     margins = [max(0, p - s) for p, s in zip(patch, size, strict=True)]
     pads = [(m // 2, m - m // 2) for m in margins]
     padded = functional.pad(image, [value for pad in reversed(pads) for value in pad]) if any(margins) else image
-    starts = list(product(*(window_starts(n, p, settings.overlap) for n, p in zip(padded.shape[1:], patch, strict=True))))
+    along = [window_starts(n, p, settings.overlap) for n, p in zip(padded.shape[1:], patch, strict=True)]
+    starts = list(product(*along))
     weight = importance(patch, settings.blend, image.device)
+    weighted = torch.empty_like(weight)  # once for all windows: torch would fill it anew for each
     total: Tensor | None = None
-    norm = torch.zeros(padded.shape[1:], device=image.device)
     for first in range(0, len(starts), settings.batch):
         chunk = starts[first : first + settings.batch]
         for start, output in zip(chunk, _windows(model, padded, chunk, patch, settings, precision), strict=True):
-            window = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))
             if total is None:
                 total = torch.zeros((output.shape[0], *padded.shape[1:]), device=image.device)
-            _add(total[(slice(None), *window)], output, None if settings.blend == "constant" else weight)
-            norm[window] += weight
+            part = total[(slice(None), *_window(start, patch))]
+            if settings.blend == "constant":
+                part += output
+            else:
+                _add(part, output, weight, weighted)
     if total is None:
         raise ValueError("a volume without voxels")
     inner = tuple(slice(low, low + s) for (low, _), s in zip(pads, size, strict=True))
-    averaged = total.div_(norm)[(slice(None), *inner)]
+    averaged = total.div_(_sum_of_weights(padded.shape[1:], along, weight, settings.blend))[(slice(None), *inner)]
     return averaged.softmax(0) if settings.average == "logits" else averaged
 
 
-def _add(total: Tensor, output: Tensor, weight: Tensor | None) -> None:
-    """Adds the output of a window, times its weights where there are some.
+def _window(start: Sequence[int], patch: Grid) -> tuple[slice, ...]:
+    return tuple(slice(first, first + edge) for first, edge in zip(start, patch, strict=True))
+
+
+def _add(total: Tensor, output: Tensor, weight: Tensor, weighted: Tensor) -> None:
+    """Adds the output of a window times its weights.
 
     Args:
         total: ``(K, D, H, W)``, part of the volume.
         output: ``(K, D, H, W)``; it is not changed, because the network may keep it.
-        weight: ``(D, H, W)``, None for 1.
+        weight: ``(D, H, W)``.
+        weighted: memory for one class, which is overwritten.
     """
-    if weight is None:
-        total += output
-        return
-    product = torch.empty_like(weight)
     for sums, logits in zip(total, output, strict=True):
         # A class at a time, so that the product stays in the processor's cache. `addcmul_` would round once in place of twice.
-        torch.mul(logits, weight, out=product)
-        sums.add_(product)
+        torch.mul(logits, weight, out=weighted)
+        sums.add_(weighted)
+
+
+def _sum_of_weights(
+    size: Sequence[int], along: Sequence[Sequence[int]], weight: Tensor, blend: Literal["constant", "gaussian"]
+) -> Tensor:
+    """The weights of all windows added up at each voxel, ``(D, H, W)``.
+
+    Args:
+        size: (D, H, W) of the volume.
+        along: first voxels of the windows along each axis.
+        weight: ``(D, H, W)`` of a window.
+        blend: as for `importance`.
+    """
+    patch: Grid = (weight.shape[0], weight.shape[1], weight.shape[2])
+    if blend == "gaussian":
+        total = torch.zeros(tuple(size), device=weight.device)
+        for start in product(*along):
+            total[_window(start, patch)] += weight
+        return total
+    # Each window counts 1: the windows over a voxel are as many as over its place along D, times H, times W.
+    total = torch.ones(tuple(size), device=weight.device)
+    for axis, firsts in enumerate(along):
+        count = torch.zeros(size[axis], device=weight.device)
+        for first in firsts:
+            count[first : first + patch[axis]] += 1
+        total *= count.view(shape_along(axis))
+    return total
 
 
 def _windows(
     model: nn.Module, padded: Tensor, starts: Sequence[Sequence[int]], patch: Grid, settings: Inference, precision: Precision
 ) -> Tensor:
     """What is averaged ``(N, K, D, H, W)`` of the windows that begin at `starts`: logits or probabilities."""
-    crops = torch.stack(
-        [padded[(slice(None), *(slice(s, s + p) for s, p in zip(start, patch, strict=True)))] for start in starts]
-    )
+    crops = torch.stack([padded[(slice(None), *_window(start, patch))] for start in starts])
     if not settings.mirror:
         return _output(model, crops, settings, precision)
     total: Tensor | None = None
