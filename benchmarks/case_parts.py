@@ -102,16 +102,16 @@ def compare_case(setting: Setting) -> Iterator[Row]:
         "HD95 and surface Dice": _distances(case),
     }
     targets: dict[str, Target] = {}
-    for name, (ours, theirs) in pairs.items():
-        targets |= {f"{name}, ours": ours, f"{name}, theirs": theirs}
+    for name, (our_target, their_target) in pairs.items():
+        targets |= {f"{name}, ours": our_target, f"{name}, theirs": their_target}
     seconds = in_turns(targets, Setting(setting.device, setting.turns, 1, setting.scale))
-    own = [seconds[f"{name}, ours"] for name in pairs]
-    others = [seconds[f"{name}, theirs"] for name in pairs]
     where = f"{'×'.join(map(str, case.placement.native_shape))} voxels, {CLASSES} classes"
-    for name, ours_by_turn, theirs_by_turn in zip(pairs, own, others, strict=True):
-        yield row_of("case", f"{name}, {where}", "MONAI", ours_by_turn, theirs_by_turn)
-    together = [[sum(turn) for turn in zip(*parts, strict=True)] for parts in (own, others)]
-    yield row_of("case", f"all of it, {where}", "MONAI", *together)
+    own, others = np.zeros(setting.turns), np.zeros(setting.turns)
+    for name in pairs:
+        ours, theirs = seconds[f"{name}, ours"], seconds[f"{name}, theirs"]
+        yield row_of("case", f"{name}, {where}", "MONAI", ours, theirs)
+        own, others = own + ours, others + theirs
+    yield row_of("case", f"all of it, {where}", "MONAI", own.tolist(), others.tolist())
 
 
 def _windows(case: Case) -> tuple[Target, Target]:

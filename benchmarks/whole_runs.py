@@ -166,11 +166,8 @@ def compare_starts(setting: Setting) -> Iterator[Row]:
             "report, made-up study": ["report", "--out", str(study), "--file", str(Path(folder) / "report.html")],
         }
         for name, command in commands.items():
-            own = [seconds_of([*INITBENCH, *command], Path(folder) / "cache") for _ in range(turns_of(setting))]
-            peer = [seconds_of(TORCH) for _ in own]
+            own, peer = [], []
+            for _ in range(max(2, setting.turns // 2)):
+                own.append(seconds_of([*INITBENCH, *command], Path(folder) / "cache"))
+                peer.append(seconds_of(TORCH))
             yield row_of("start", f"initbench {name}", "python -c 'import torch'", own, peer)
-
-
-def turns_of(setting: Setting) -> int:
-    """How often a short command is started."""
-    return max(2, setting.turns // 2)
