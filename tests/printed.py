@@ -17,7 +17,7 @@ from typing import Any
 EXACT = 1e-9
 NOTHING = ("", "–", "withheld", "untestable")
 _SHOWN = re.compile(r"[+-]?\d+(?:\.(\d+))?")
-_CELL = re.compile(r"(?P<value>[+-]?[\d.]+)\*?(?: ?\[(?P<low>[^,\]]+), ?(?P<high>[^\]]+)\])?(?: (?P<word>[a-z][a-z ,0]*))?$")
+_CELL = re.compile(r"(?P<value>[+-]?[\d.]+)\*?(?: ?\[(?P<low>[^,\]]+), ?(?P<high>[^\]]+)\])?(?: (?P<word>[a-z][^][]*))?$")
 _LATEX = {r"\&": "&", r"\%": "%", r"\#": "#", r"\_": "_", r"\{": "{", r"\}": "}", "--": "–", r"$\times$": "×", r"$\cdot$": "·"}
 
 

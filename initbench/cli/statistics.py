@@ -80,6 +80,7 @@ def leaderboard_in(
     from initbench.tables.leaderboard import leaderboard_sheets
     from initbench.tables.leaderboard_pooled import pooled_sheets
     from initbench.tables.leaderboard_protocols import protocol_sheets
+    from initbench.tables.leaderboard_runs import run_sheets
     from initbench.tables.leaderboard_subsets import subset_sheets
 
     control = words.meant(against)
@@ -88,7 +89,12 @@ def leaderboard_in(
     sheets = leaderboard_sheets(study, control, margin, letters=letters)
     if form in ("csv", "json"):
         return sheets
-    return [*sheets, *protocol_sheets(study, control, margin), *subset_sheets(study, control, margin)]
+    return [
+        *sheets,
+        *run_sheets(study, control, margin),
+        *protocol_sheets(study, control, margin),
+        *subset_sheets(study, control, margin),
+    ]
 
 
 @command

@@ -81,7 +81,7 @@ def cells(block: Block, row: Row) -> dict[str, DrawnCell]:
     ]
     if item is not None:
         made.append(DrawnCell("difference", words.difference(item.estimate), number(item.estimate.value)))
-        made.append(DrawnCell("verdict", item.verdict, item.verdict, kind(item.verdict)))
+        made.append(DrawnCell("verdict", item.says, item.verdict, kind(item.verdict)))
     elif block.against is not None:
         made += [DrawnCell("difference", "–", None), DrawnCell("verdict", "–", None)]
     return {cell.key: cell for cell in made}

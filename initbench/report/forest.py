@@ -32,6 +32,7 @@ class Item:
     row: Row
     estimate: Interval
     verdict: Verdict
+    says: str
 
 
 def forest(block: Block, margin: float) -> Figure:
@@ -65,7 +66,7 @@ def differences(block: Block, found: Analysis) -> tuple[str, list[Item]]:
         if not math.isfinite(item.estimate.value):
             continue
         own = item if item.second == reference else item.turned()
-        items.append(Item(rows[own.first], own.estimate, own.verdict))
+        items.append(Item(rows[own.first], own.estimate, own.verdict, own.says))
     return reference, sorted(items, key=lambda item: -item.estimate.value)
 
 
@@ -89,7 +90,7 @@ def _line(item: Item, number: int, frame: Lines, scale: Scale) -> list[Markup]:
     inside = min(max(found.value, scale.low), scale.high)
     of = kind(item.verdict)
     hollow = " hollow" if of == "untestable" else ""
-    tip = f"{item.row.init}: {said}, {item.verdict}"
+    tip = f"{item.row.init}: {said}, {item.says}"
     parts.append(svg.mark(_SHAPES[of], scale(inside), y, 5, f"verdict {of}{hollow}", tip))
     parts.append(svg.text(frame.width - 78, y + 4, said, "value", text_anchor="end"))
     parts.append(svg.text(frame.width - 70, y + 4, _word(item), f"word {of}"))

@@ -6,13 +6,15 @@ import math
 from dataclasses import dataclass, replace
 
 from initbench.choices import BASELINE, MARGIN
-from initbench.stats.compare import Comparison, Difference, compare, difference, untestable_difference
+from initbench.stats.collapse import RateTest, collapses, rate_test
+from initbench.stats.compare import Comparison, Difference, compare, difference, untestable_difference, with_collapses
 from initbench.stats.components import Components, components
 from initbench.stats.design import SCOPES, Refused, Scope, SeedDesign
-from initbench.stats.families import family
+from initbench.stats.families import Lost, baseline_family, family
 from initbench.stats.inits import InitSummary, summarize
 from initbench.stats.interactions import Judged, Scores, judge
 from initbench.stats.ranks import InitRank, ranking
+from initbench.stats.standing import StandingDifference, difference_of_standing
 from initbench.stats.table import ScoreTable
 from initbench.stats.treatments import compared_with
 
@@ -49,15 +51,28 @@ def analyse(
     if table.refused:
         return Refused(table.refused)
     own = table.schemes()
+    lost = lost_runs(table)
     return Analysis(
         table=table,
-        inits=summarize(table.by_patient, table.inits, table.design, table.diverged),
+        inits=summarize(table.by_patient, table.inits, table.design, table.diverged, table.collapsed),
         against=against if against in table.names else None,
         components=spread(table),
         comparison=verdicts(table, scope=scope, against=against, margin=margin),
         ranking=ranking(own.by_patient, own.inits, own.design),
-        interactions=judge([Scores(table.by_patient, table.design)], table.inits, margin, withheld=_reasons(table)),
+        interactions=judge(
+            [Scores(table.by_patient, table.design)],
+            table.inits,
+            margin,
+            withheld=_reasons(table),
+            judged_with=baseline_family(table.inits, lost),
+            fallen={init: collapses(lost.of(init)) for init in table.inits},
+        ),
     )
+
+
+def lost_runs(table: ScoreTable) -> Lost:
+    """The runs of a block that collapsed, as families and verdicts take them."""
+    return Lost(table.inits, table.collapsed, table.design)
 
 
 def spread(table: ScoreTable) -> Components | Refused:
@@ -93,7 +108,8 @@ def verdicts(
         differences = tuple(_untestable(init, against, scope, everything) for init in others)
         return Comparison(scope, SCOPES[scope], design, margin, differences, Refused(everything))
     control = against if against in table.inits else None
-    found = compare(table.by_patient, table.inits, scope=scope, seeds=design, against=control, margin=margin)
+    lost = Lost(table.inits, table.collapsed, design)
+    found = compare(table.by_patient, table.inits, scope=scope, seeds=design, against=control, margin=margin, lost=lost)
     missing = [_untestable(init, control, scope, reason) for init, reason in reasons.items()]
     alone = []
     for init in table.inits:
@@ -121,5 +137,30 @@ def pair(table: ScoreTable, first: str, second: str, *, scope: Scope = "A", marg
     if reason:
         return untestable_difference((first, second), scope, math.nan, reason)
     a, b = (table.by_patient[table.inits.index(name)] for name in (first, second))
-    own = family(first, second, table.inits)
-    return difference(a, b, names=(first, second), scope=scope, seeds=table.design, margin=margin, judged_with=own)
+    lost = lost_runs(table)
+    own = family(first, second, table.inits, lost)
+    names = (first, second)
+    found = difference(a, b, names=names, scope=scope, seeds=table.design, margin=margin, judged_with=own)
+    return with_collapses(found, lost)
+
+
+def standing(table: ScoreTable, item: Difference) -> StandingDifference | None:
+    """The difference of the runs that stand, beside a difference of a block; None where all runs of its two rows stand.
+
+    Raises:
+        ValueError: the difference is of other rows than this block has.
+    """
+    places = [table.inits.index(name) for name in (item.first, item.second)]
+    lost = table.collapsed[places]
+    if not lost.any():
+        return None
+    a, b = table.by_patient[places]
+    return difference_of_standing(a, b, lost, table.design, item.family.size)
+
+
+def rates(table: ScoreTable, item: Difference) -> RateTest | None:
+    """The test of the collapse rates of the two rows of a difference; None where no run of either collapsed."""
+    a, b = (table.collapsed[table.inits.index(name)] for name in (item.first, item.second))
+    if not (a.any() or b.any()):
+        return None
+    return rate_test(a, b, table.design)

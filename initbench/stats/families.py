@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Literal
 
 from initbench.choices import BASELINE
 from initbench.stats.blocks import is_placebo
+from initbench.stats.collapse import joining, rate_test
+from initbench.stats.design import Flags, SeedDesign
 from initbench.stats.treatments import interactions, treatment
 
 Kind = Literal["baseline", "pairs", "placebo", "claims"]
@@ -22,14 +25,42 @@ class Family:
             against the rows, `claims` a list that somebody wrote, as the claims of a published table.
         size: number of differences in it.
         interactions: number of interactions of an init and a regimen among them.
+        rates: number of tests of two collapse rates among them.
     """
 
     kind: Kind
     size: int
     interactions: int = 0
+    rates: int = 0
 
 
-def family(first: str, second: str, inits: Sequence[str]) -> Family:
+@dataclass(frozen=True)
+class Lost:
+    """Which runs of a block collapsed.
+
+    Attributes:
+        inits: the names of all complete rows of the block.
+        flags: of their runs, [init, seed].
+        seeds: whether the rows share their seeds.
+    """
+
+    inits: Sequence[str]
+    flags: Flags
+    seeds: SeedDesign
+
+    def of(self, init: str) -> Flags:
+        """Of one row, [seed]."""
+        found: Flags = self.flags[list(self.inits).index(init)]
+        return found
+
+    def joined(self, of: Family, pairs: Sequence[tuple[str, str]]) -> Family:
+        """The family with the tests of the collapse rates of its `pairs` that can reach the level that it leaves them."""
+        least = [rate_test(self.of(first), self.of(second), self.seeds).least for first, second in pairs]
+        rates = joining(least, of.size)
+        return replace(of, size=of.size + rates, rates=rates)
+
+
+def family(first: str, second: str, inits: Sequence[str], lost: Lost | None = None) -> Family:
     """The family of the difference of two rows of a block.
 
     A placebo is no scheme, so it costs the schemes nothing: its difference to `default` under the same regimen is judged by
@@ -39,27 +70,40 @@ def family(first: str, second: str, inits: Sequence[str]) -> Family:
         first: one row of the pair.
         second: the other one; swapping the two changes nothing.
         inits: the names of all complete rows of the block.
+        lost: which runs collapsed; where it is left out, no test of collapse rates is in the family.
     """
     pair = {first, second}
     placebos = [name for name in pair if is_placebo(name)]
     if placebos:
-        if any(treatment(name).default.name in pair for name in placebos):
-            return Family("placebo", 1)
-        return Family("placebo", max(1, *(_others(name, inits) for name in placebos)))
+        return _placebo_family(first, second, placebos, inits, lost)
     if BASELINE in pair:
-        return baseline_family(inits)
-    schemes = sum(not is_placebo(name) for name in inits)
-    return Family("pairs", schemes * (schemes - 1) // 2)
+        return baseline_family(inits, lost)
+    pairs = list(combinations([name for name in inits if not is_placebo(name)], 2))
+    found = Family("pairs", len(pairs))
+    return lost.joined(found, pairs) if lost else found
 
 
-def baseline_family(inits: Sequence[str]) -> Family:
-    """The family of all differences to `default`, to which the interactions belong."""
+def _placebo_family(first: str, second: str, placebos: Sequence[str], inits: Sequence[str], lost: Lost | None) -> Family:
+    if any(treatment(name).default.name in (first, second) for name in placebos):
+        alone = Family("placebo", 1)
+        return lost.joined(alone, [(first, second)]) if lost else alone
+    name = max(placebos, key=lambda placebo: (len(_others(placebo, inits)), placebo))
+    others = _others(name, inits)
+    found = Family("placebo", max(1, len(others)))
+    return lost.joined(found, [(name, other) for other in others]) if lost else found
+
+
+def baseline_family(inits: Sequence[str], lost: Lost | None = None) -> Family:
+    """The family of all differences to `default`, to which the interactions belong, and the tests of collapse rates."""
     schemes = [name for name in inits if not is_placebo(name)]
     crossed = len(interactions(schemes))
-    return Family("baseline", len(schemes) - 1 + crossed, crossed)
+    found = Family("baseline", len(schemes) - 1 + crossed, crossed)
+    if lost is None or BASELINE not in schemes:
+        return found
+    return lost.joined(found, [(name, BASELINE) for name in schemes if name != BASELINE])
 
 
-def _others(placebo: str, inits: Sequence[str]) -> int:
-    """The number of rows beside a placebo and the row that it is a placebo of."""
+def _others(placebo: str, inits: Sequence[str]) -> list[str]:
+    """The rows beside a placebo and the row that it is a placebo of."""
     own = {placebo, treatment(placebo).default.name}
-    return sum(name not in own for name in inits)
+    return [name for name in inits if name not in own]

@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
+from initbench.stats.collapse import Collapses, collapses
 from initbench.stats.design import Array, Flags, SeedDesign, checked, generator
 from initbench.stats.meansquares import mean_squares, two_way
 from initbench.stats.scale import DICE, SD, cut
@@ -34,6 +35,9 @@ class InitSummary:
         seeds: number of seeds behind all of them.
         diverged: how many of them diverged; they score 0.
         mean_without_diverged: the mean of the others, for comparison alone; NaN if there are none.
+        median_run: the median of the run scores.
+        collapses: how many of the runs collapsed, the diverged ones among them.
+        mean_of_standing: the mean of the runs that did not; NaN if there are none.
     """
 
     init: str
@@ -42,16 +46,32 @@ class InitSummary:
     seeds: int
     diverged: int
     mean_without_diverged: float
+    median_run: float
+    collapses: Collapses
+    mean_of_standing: float
 
 
 def summarize(
-    y: Array, inits: Sequence[str], seeds: SeedDesign = "crossed", diverged: Flags | None = None
+    y: Array,
+    inits: Sequence[str],
+    seeds: SeedDesign = "crossed",
+    diverged: Flags | None = None,
+    collapsed: Flags | None = None,
 ) -> tuple[InitSummary, ...]:
-    """Summaries of all inits of a block, from y [init, seed, case] in Dice points; `diverged` [init, seed]."""
+    """Summaries of all inits of a block.
+
+    Args:
+        y: Dice points [init, seed, case].
+        inits: names along the first axis.
+        seeds: crossed or nested in inits.
+        diverged: which runs diverged, [init, seed]; none by default.
+        collapsed: which runs collapsed, the diverged ones among them; the diverged ones by default.
+    """
     y = checked(y, "init, seed, case")
     out = np.zeros(y.shape[:2], bool) if diverged is None else diverged
+    fallen = out if collapsed is None else collapsed
     found = []
-    for init, mean, runs, lost in zip(inits, means(y, seeds), y.mean(-1), out, strict=True):
+    for init, mean, runs, lost, low in zip(inits, means(y, seeds), y.mean(-1), out, fallen, strict=True):
         found.append(
             InitSummary(
                 init=init,
@@ -59,10 +79,17 @@ def summarize(
                 run_sd=cut(sd_interval(runs), SD),
                 seeds=len(runs),
                 diverged=int(lost.sum()),
-                mean_without_diverged=math.nan if lost.all() else float(runs[~lost].mean()),
+                mean_without_diverged=_mean_of(runs[~lost]),
+                median_run=float(np.median(runs)),
+                collapses=collapses(low),
+                mean_of_standing=_mean_of(runs[~low]),
             )
         )
     return tuple(found)
+
+
+def _mean_of(runs: Array) -> float:
+    return float(runs.mean()) if runs.size else math.nan
 
 
 def means(y: Array, seeds: SeedDesign) -> list[Interval]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from initbench.stats.collapse import Collapses
 from initbench.stats.compare import Difference, evaluated, untestable_difference
 from initbench.stats.design import Array, SeedDesign
-from initbench.stats.families import baseline_family
+from initbench.stats.families import Family, baseline_family
 from initbench.stats.mrmc import crossed_difference, nested_contrast
 from initbench.stats.tails import Estimate, combined
 from initbench.stats.testable import untestable_interaction
@@ -44,6 +45,8 @@ def judge(
     *,
     withheld: Mapping[str, str] | None = None,
     problem: str = "",
+    judged_with: Family | None = None,
+    fallen: Mapping[str, Collapses] | None = None,
 ) -> tuple[Judged, ...]:
     """All interactions of a block, or their means over data sets, each judged in the family of the differences to `default`.
 
@@ -53,22 +56,31 @@ def judge(
         margin: Dice points of the equivalence tests.
         withheld: rows without verdict, with the reason. They make their interactions untestable.
         problem: why no interaction can be judged; empty where they can.
+        judged_with: the family of the differences to `default`, where tests of collapse rates belong to it.
+        fallen: how many runs of each row collapsed, where that is known.
     """
     missing = withheld or {}
+    family = judged_with or baseline_family(inits)
     found = []
     for interaction in interactions([*inits, *missing]):
         reason = problem or next((missing[name] for name in interaction.rows if name in missing), "")
         if reason:
-            difference = untestable_difference(interaction.names, "A", math.nan, reason, baseline_family(inits))
+            difference = untestable_difference(interaction.names, "A", math.nan, reason, family)
         else:
-            difference = _judged(interaction, parts, inits, margin)
+            difference = _with_collapses(_judged(interaction, parts, inits, margin, family), interaction, fallen)
         found.append(Judged(interaction, difference))
     return tuple(found)
 
 
-def _judged(interaction: Interaction, parts: Sequence[Scores], inits: Sequence[str], margin: float) -> Difference:
+def _with_collapses(found: Difference, interaction: Interaction, fallen: Mapping[str, Collapses] | None) -> Difference:
+    """With the collapses of the init under the regimen, and of `default` under it: the two that the regimen may bring down."""
+    if fallen is None:
+        return found
+    return replace(found, collapses=(fallen[interaction.gain[0]], fallen[interaction.usual[0]]))
+
+
+def _judged(interaction: Interaction, parts: Sequence[Scores], inits: Sequence[str], margin: float, family: Family) -> Difference:
     places = [list(inits).index(name) for name in interaction.rows]
-    family = baseline_family(inits)
     reason = ""
     values: list[float] = []
     estimates: list[Estimate] = []

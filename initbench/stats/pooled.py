@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from initbench.choices import BASELINE, MARGIN
 from initbench.stats.across import Friedman, friedman
 from initbench.stats.blocks import is_placebo, patients
+from initbench.stats.collapse import Collapses, collapses
 from initbench.stats.compare import Difference, evaluated, untestable_difference
 from initbench.stats.design import SCOPES, Array, Flags, Refused
 from initbench.stats.families import family
@@ -35,7 +36,8 @@ class PooledInit:
         mean: over data sets, each counting the same, and within them over backbones.
         rank: mean of its ranks in the blocks, 1 the best; None for a placebo, which is no scheme.
         won: number of blocks in which it has the highest mean; likewise.
-        diverged: number of its runs that diverged, which score 0; `runs`: of how many.
+        diverged: number of its runs that diverged, which score 0.
+        collapses: how many of its runs collapsed, found block by block, the diverged ones among them.
         difference: to the control; None for the control itself, and without one.
     """
 
@@ -44,7 +46,7 @@ class PooledInit:
     rank: float | None
     won: int | None
     diverged: int
-    runs: int
+    collapses: Collapses
     difference: Difference | None
 
 
@@ -101,10 +103,15 @@ def pool(tables: Sequence[ScoreTable], against: str = BASELINE, margin: float = 
     own = {common[k]: places for k, places in zip(schemes, ranks(means[:, schemes]).T, strict=True)}
     sets = [str(table.block["dataset"]) for table in tables]
     overall = _weights(parts) @ means
+    # The bound of their mean rate holds where rates differ by block: no collapse is then less likely than at one rate.
+    fallen = {init: collapses(np.concatenate([table.collapsed[k] for table in parts])) for k, init in enumerate(common)}
     rows = []
     for k, init in enumerate(common):
+        item = differences.get(init)
+        if item is not None and item.second in fallen:
+            item = replace(item, collapses=(fallen[item.first], fallen[item.second]))
         lost = np.concatenate([table.diverged[k] for table in parts])
-        rows.append(_row(init, float(overall[k]), own, lost, differences.get(init)))
+        rows.append(_row(init, float(overall[k]), own, lost, fallen[init], item))
     return Pooled(
         inits=tuple(sorted(rows, key=lambda row: (-row.mean, row.init))),
         against=against if against in names else None,
@@ -112,7 +119,7 @@ def pool(tables: Sequence[ScoreTable], against: str = BASELINE, margin: float = 
         datasets=tuple(dict.fromkeys(sets)),
         left_out=left_out,
         friedman=friedman(means[:, schemes], sets),
-        interactions=judge(studies, common, margin, problem=problem),
+        interactions=judge(studies, common, margin, problem=problem, fallen=fallen),
     )
 
 
@@ -122,7 +129,9 @@ def _weights(tables: Sequence[ScoreTable]) -> Array:
     return np.array([1 / (len(set(sets)) * sets.count(name)) for name in sets])
 
 
-def _row(init: str, mean: float, places: Mapping[str, Array], lost: Flags, difference: Difference | None) -> PooledInit:
+def _row(
+    init: str, mean: float, places: Mapping[str, Array], lost: Flags, fallen: Collapses, difference: Difference | None
+) -> PooledInit:
     """The row of an init.
 
     Args:
@@ -130,13 +139,14 @@ def _row(init: str, mean: float, places: Mapping[str, Array], lost: Flags, diffe
         mean: its Dice points over the blocks.
         places: ranks of every scheme in the blocks.
         lost: which of its runs diverged.
+        fallen: how many of them collapsed.
         difference: to the control, if there is one.
     """
     rank, won = None, None
     if init in places:
         first = np.min(list(places.values()), axis=0)
         rank, won = float(places[init].mean()), int((places[init] == first).sum())
-    return PooledInit(init, mean, rank, won, int(lost.sum()), lost.size, difference)
+    return PooledInit(init, mean, rank, won, int(lost.sum()), fallen, difference)
 
 
 def _lacking(tables: Sequence[ScoreTable], init: str) -> str:

@@ -18,6 +18,7 @@ from initbench.dice import dice_of_counts
 from initbench.errors import DataError, UsageError
 from initbench.stats.blocks import BLOCK, MARK, POINTS, by_treatment, is_placebo
 from initbench.stats.classes import choose
+from initbench.stats.collapse import collapsed
 from initbench.stats.design import Array, Flags, SeedDesign
 
 SCORED = ("ok", "diverged")
@@ -74,6 +75,7 @@ class ScoreTable:
         y: Dice points [init, seed, case], mean over the classes scored for the case; 0 for all of a diverged run. NaN only under
             the policy `nnunet`, under which runs are not scored on the same cases and no comparison is made.
         diverged: which runs diverged, [init, seed].
+        collapsed: which runs collapsed, the diverged ones among them, [init, seed]; found among all complete runs of the block.
         withheld: the inits that are not in `y`.
         unscored: cases in which the reference holds no class.
         narrowed: where only shared seeds were asked for.
@@ -88,6 +90,7 @@ class ScoreTable:
     cases: tuple[str, ...]
     y: Array
     diverged: Flags
+    collapsed: Flags
     withheld: tuple[Withheld, ...]
     unscored: tuple[str, ...]
     patients: tuple[str, ...] | None = None
@@ -123,10 +126,7 @@ class ScoreTable:
 
     def runs(self, init: str) -> Array:
         """Run scores [seed] of an init in Dice points, the mean over patients; NaN where no case is scored."""
-        y = self.by_patient[self.inits.index(init)]
-        found, scored = np.full(len(y), np.nan), ~np.isnan(y).all(-1)
-        found[scored] = np.nanmean(y[scored], axis=-1)
-        return found
+        return _run_scores(self.by_patient[self.inits.index(init)])
 
     def only(self, inits: Sequence[str]) -> ScoreTable:
         """The same with these inits alone."""
@@ -138,12 +138,21 @@ class ScoreTable:
             seeds=tuple(self.seeds[i] for i in kept),
             y=self.y[kept],
             diverged=self.diverged[kept],
+            collapsed=self.collapsed[kept],
         )
 
     def schemes(self) -> ScoreTable:
         """The same without placebos, which are no other scheme; as it is where there is nothing else."""
         kept = [init for init in self.inits if not is_placebo(init)]
         return self.only(kept) if kept else self
+
+
+def _run_scores(y: Array) -> Array:
+    """Means over the patients of scores [..., patient]; NaN where no patient is scored."""
+    scored = ~np.isnan(y).all(-1)
+    found = np.full(y.shape[:-1], np.nan)
+    found[scored] = np.nanmean(y[scored], axis=-1)
+    return found
 
 
 def averaged_by_patient(y: Array, patients: Sequence[str] | None) -> Array:
@@ -375,6 +384,8 @@ def _table(
         cells.append(runs[0].cell)
         diverged.append([run.status == "diverged" for run in runs])
     y, names, unscored = _stacked(chosen, policy)
+    whose = _patients(names, patient_of)
+    lost = np.array(diverged, bool)
     return ScoreTable(
         block=block,
         policy=policy,
@@ -384,10 +395,11 @@ def _table(
         design=design,
         cases=names,
         y=y,
-        diverged=np.array(diverged, bool),
+        diverged=lost,
+        collapsed=collapsed(_run_scores(averaged_by_patient(y, whose)), lost) if names else lost,
         withheld=tuple(withheld),
         unscored=unscored,
-        patients=_patients(names, patient_of),
+        patients=whose,
     )
 
 

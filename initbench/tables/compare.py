@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from initbench.choices import MARGIN
 from initbench.errors import UsageError
-from initbench.stats.analysis import pair
+from initbench.stats.analysis import pair, rates, standing
 from initbench.stats.compare import Difference
 from initbench.stats.design import SCOPES, Refused, Scope
 from initbench.stats.superiority import superiority
@@ -79,13 +79,14 @@ def _row(scope: Scope, item: Difference) -> tuple[str, ...]:
         words.chance(item.p),
         words.chance(item.p_adjusted),
         words.chance(item.p_equivalence),
-        item.verdict,
+        item.says,
     )
 
 
 def _notes(table: ScoreTable, first: str, second: str, differences: dict[Scope, Difference]) -> tuple[str, ...]:
     reasons = dict.fromkeys(item.reason for item in differences.values() if item.reason)
     notes = [f"Untestable: {reason}." for reason in reasons]
+    answer = differences["A"]
     if first in table.inits and second in table.inits and not table.refused:
         found = superiority(table.runs(first), table.runs(second), table.design)
         if isinstance(found, Refused):
@@ -94,12 +95,29 @@ def _notes(table: ScoreTable, first: str, second: str, differences: dict[Scope, 
             share = "–".join(f"{100 * bound:.0f}" for bound in (found.chance.low, found.chance.high))
             wins = f"{100 * found.chance.value:.0f} % of {found.pairs} pairs [{share} %]"
             notes.append(f"A run of {words.label(first)} beats one of {words.label(second)} in {wins}.")
-    together = words.family(differences["A"].family)
+        notes += words.beside_collapses(answer, standing(table, answer), rates(table, answer), table.design)
+    if answer.collapses:
+        own, other = answer.collapses
+        notes.append(
+            f"Collapsed runs: {words.label(first)} {own}, {words.label(second)} {other}; in brackets how often runs may collapse "
+            "at the most (95 %)."
+        )
+    together = words.family(answer.family)
     notes.append(
         f"Differences in Dice points; the first line is the answer. Interval, p adjusted and verdict: judged {together}, as in "
         "every table. p alone: as if this were the only difference. p beyond: of a true difference outside the margin."
     )
     return tuple(notes)
+
+
+def _collapses(table: ScoreTable, item: Difference) -> dict[str, object]:
+    """What machines are told of the collapsed runs of the two rows."""
+    if item.collapses is None:
+        return {}
+    values: dict[str, object] = {}
+    for name, found in zip(("first", "second"), item.collapses, strict=True):
+        values |= {f"{name}_{key}": value for key, value in words.collapses(found).items()}
+    return values | words.standing(standing(table, item), rates(table, item))
 
 
 def _values(table: ScoreTable, item: Difference) -> dict[str, object]:
@@ -110,6 +128,7 @@ def _values(table: ScoreTable, item: Difference) -> dict[str, object]:
         "scope": item.scope,
         "holds_for": SCOPES[item.scope],
         **words.tested(item),
+        **_collapses(table, item),
         "seeds": len(table.seeds[0]) if table.seeds else math.nan,
         "cases": len(table.cases),
         "patients": math.nan if table.patients is None else table.patient_count,

@@ -38,7 +38,7 @@ def cells(item: Judged) -> tuple[str, str, str, str]:
         f"{words.label(own.init)} × {own.regimen_name}",
         words.difference(difference.estimate),
         words.chance(difference.p_adjusted),
-        difference.verdict,
+        difference.says,
     )
 
 

@@ -11,8 +11,9 @@ from initbench.choices import BASELINE, MARGIN
 from initbench.errors import UsageError
 from initbench.runs.record import SEVERAL
 from initbench.stats.analysis import Analysis, analyse, verdicts
+from initbench.stats.collapse import STANDING
 from initbench.stats.components import Component, Components
-from initbench.stats.design import SCOPES, Refused
+from initbench.stats.design import SCOPES, Refused, SeedDesign
 from initbench.stats.ranks import InitRank, tie_letters
 from initbench.stats.table import ScoreTable
 from initbench.stats.treatments import have_regimens, interactions, treatment
@@ -86,6 +87,10 @@ def legend(study: Study, against: str, margin: float, *, letters: bool = False) 
     if letters:
         lines.append("tie: two inits share a letter if their difference is not told from 0, each pair judged as in every table.")
     lines.append("div.: diverged runs, which score 0. cost: a run's mean time, and the init stage's share of it.")
+    lines.append(
+        f"Dice, differences and verdicts count collapsed runs like all others. To rule out that one run in ten collapses takes "
+        f"{STANDING} runs without one; until then a verdict says how often the init that is ahead may collapse."
+    )
     if any(have_regimens(table.names) for table in study.tables):
         lines.append(
             "init + regimen: the init, trained under the regimen; an init alone is trained plainly. (compute): with as many "
@@ -183,7 +188,7 @@ def _compared(row: Standing) -> str:
     if row.role == "withheld":
         return "withheld"
     item = row.difference
-    return f"{words.difference(item.estimate)} {item.verdict}" if item else "–"
+    return f"{words.difference(item.estimate)} {item.says}" if item else "–"
 
 
 def headline(table: ScoreTable, found: Analysis | Refused) -> str:
@@ -263,6 +268,25 @@ def notes(table: ScoreTable, found: Analysis | Refused, rows: Sequence[Standing]
     lines += _added_seeds(rows)
     for row in rows:
         lines += _of_row(row, control)
+        lines += of_collapses(row.init, row, table.design)
+    return lines
+
+
+def of_collapses(first: str, row: Standing, design: SeedDesign) -> list[str]:
+    """What the runs that stand have to say of a row, where some of its runs, or of the row beside it, collapsed.
+
+    Args:
+        first: the name of the row.
+        row: what is known of it.
+        design: whether rows share their seeds.
+    """
+    name, fallen = words.label(first), row.collapses
+    lines = []
+    if fallen is not None and fallen.count:
+        rest = "none stands" if math.isnan(row.standing_mean) else f"the mean of those that stand is {row.standing_mean:.1f}"
+        lines.append(f"{name} collapsed in {fallen} of its runs; {rest}.")
+    if row.difference is not None:
+        lines += words.beside_collapses(row.difference, row.standing, row.rates, design)
     return lines
 
 
@@ -391,6 +415,13 @@ def _values(
         "against": row.difference.second if row.difference else "",
         **words.tested(row.difference),
         **_place_values(row.rank),
+        "median_run": row.median_run,
+        "beats": row.beats.value,
+        "beats_low": row.beats.low,
+        "beats_high": row.beats.high,
+        **words.collapses(row.collapses),
+        "standing_mean": row.standing_mean,
+        **words.standing(row.standing, row.rates),
         "diverged": row.diverged,
         "failed": row.runs.failed,
         "seconds": row.runs.seconds,

@@ -65,7 +65,7 @@ def _sheets(tables: Sequence[ScoreTable], by: Grouping, against: str, margin: fl
     rows = Sheet(
         title=name,
         subtitle=subtitle,
-        columns=("initializer", "Dice", *compared, "mean rank", "first in", "div."),
+        columns=("initializer", "Dice", *compared, "mean rank", "first in", "collapsed"),
         rows=tuple(_row(row, found) for row in found.inits),
         notes=(*_notes(found), *narrowed(tables)),
         values=tuple(_values(row, found, block, by) for row in found.inits),
@@ -109,14 +109,14 @@ def narrowed(tables: Sequence[ScoreTable]) -> list[str]:
 
 def _row(row: PooledInit, found: Pooled) -> tuple[str, ...]:
     item = row.difference
-    compared = (words.difference(item.estimate), item.verdict) if item else ("–", "–")
+    compared = (words.difference(item.estimate), item.says) if item else ("–", "–")
     return (
         words.label(row.init),
         words.number(row.mean, 1),
         *(compared if found.against else ()),
         "–" if row.rank is None else f"{row.rank:.1f}",
         "–" if row.won is None else f"{row.won}/{found.blocks}",
-        f"{row.diverged}/{row.runs}",
+        str(row.collapses),
     )
 
 
@@ -129,7 +129,7 @@ def _notes(found: Pooled) -> tuple[str, ...]:
     if found.against:
         notes.append(
             f"Differences to {words.label(found.against)} in Dice points, averaged over backbones, then over data sets, for "
-            f"{CLAIM}.{_judged(found)} div.: diverged runs, which score 0."
+            f"{CLAIM}.{_judged(found)} {words.COLLAPSED}"
         )
     notes += words.placebos_of_regimens((row.init for row in found.inits), found.against)
     test = found.friedman
@@ -171,5 +171,6 @@ def _values(row: PooledInit, found: Pooled, block: Mapping[str, Any], by: Groupi
         "mean_rank": row.rank,
         "first_in": row.won,
         "diverged": row.diverged,
-        "runs": row.runs,
+        **words.collapses(row.collapses),
+        "runs": row.collapses.runs,
     }

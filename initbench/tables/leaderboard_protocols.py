@@ -67,5 +67,5 @@ def _cells(row: Standing, *, compared: bool) -> tuple[str, ...]:
         return (dice,)
     item = row.difference
     if item:
-        return (dice, words.difference(item.estimate), item.verdict)
+        return (dice, words.difference(item.estimate), item.says)
     return (dice, "–", "–" if row.role == "init" else row.role)  # the control is compared with nothing

@@ -82,4 +82,4 @@ def _compared(row: Standing) -> tuple[str, str]:
     if row.role == "withheld":
         return "–", "withheld"
     item = row.difference
-    return (words.difference(item.estimate), item.verdict) if item else ("–", "–")
+    return (words.difference(item.estimate), item.says) if item else ("–", "–")

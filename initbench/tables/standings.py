@@ -10,14 +10,19 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from initbench.stats.analysis import Analysis
+from initbench.stats.analysis import Analysis, rates, standing
 from initbench.stats.blocks import is_placebo
+from initbench.stats.collapse import Collapses, RateTest, collapses
 from initbench.stats.compare import Difference
 from initbench.stats.design import Array, Flags, Refused
 from initbench.stats.ranks import InitRank
 from initbench.stats.scale import SD, cut
+from initbench.stats.standing import StandingDifference
 from initbench.stats.summary import Interval, sd_interval
+from initbench.stats.superiority import superiority
 from initbench.stats.table import ScoreTable, Withheld, WithheldKind
+
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,12 @@ class Standing:
             nothing is compared.
         seeds: number of scored runs that are compared; where seeds were chosen, fewer than there are.
         diverged: how many of these diverged.
+        collapses: how many of them collapsed, the diverged ones among them; None where withheld.
+        median_run: the median of the run scores.
+        standing_mean: the mean of the runs that stand; NaN if there are none.
+        beats: how often one of its runs beats one of the row that it is compared with; bounds are NaN where it is not known.
+        standing: the difference of the runs that stand; None where all runs of both rows do, and where nothing is compared.
+        rates: the test of the collapse rates of both rows; likewise.
         without_diverged: mean of the runs that did not diverge, where some did; else NaN.
         rank: among the complete inits; None with fewer than three seeds, for a placebo, or where withheld.
         reason: why it is withheld.
@@ -85,6 +96,12 @@ class Standing:
     runs: Runs
     seeds: int
     diverged: int
+    collapses: Collapses | None = None
+    median_run: float = math.nan
+    standing_mean: float = math.nan
+    beats: Interval = UNKNOWN
+    standing: StandingDifference | None = None
+    rates: RateTest | None = None
     without_diverged: float = math.nan
     reason: str = ""
     kind: WithheldKind | None = None
@@ -100,24 +117,42 @@ def standings(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | 
     ranks: dict[str, InitRank] = {}
     if isinstance(found, Analysis) and not isinstance(found.ranking, Refused):
         ranks = {row.init: row for row in found.ranking}
-    complete = [
-        Standing(
-            init=init,
-            cell=cell,
-            role="placebo" if is_placebo(init) else "init",
-            dice=mean,
-            sd=sd,
-            difference=differences.get(init),
-            rank=ranks.get(init),
-            runs=of_cell[cell],
-            seeds=diverged.size,
-            diverged=int(diverged.sum()),
-            without_diverged=_without(table, init, diverged),
+    complete = []
+    for place, (init, (mean, sd)) in enumerate(zip(table.inits, scores, strict=True)):
+        runs, diverged, fallen = table.runs(init), table.diverged[place], table.collapsed[place]
+        item = differences.get(init)
+        compared = item if item and item.second in table.inits else None
+        complete.append(
+            Standing(
+                init=init,
+                cell=table.cells[place],
+                role="placebo" if is_placebo(init) else "init",
+                dice=mean,
+                sd=sd,
+                difference=item,
+                rank=ranks.get(init),
+                runs=of_cell[table.cells[place]],
+                seeds=diverged.size,
+                diverged=int(diverged.sum()),
+                collapses=collapses(fallen),
+                median_run=float(np.nanmedian(runs)) if np.isfinite(runs).any() else math.nan,
+                standing_mean=_mean(runs[~fallen]).value,
+                beats=_beats(table, compared),
+                standing=standing(table, compared) if compared else None,
+                rates=rates(table, compared) if compared else None,
+                without_diverged=_without(table, init, diverged),
+            )
         )
-        for init, cell, (mean, sd), diverged in zip(table.inits, table.cells, scores, table.diverged, strict=True)
-    ]
     withheld = [_withheld(item, of_cell[item.cell]) for item in table.withheld]
     return [*sorted(complete, key=_order), *sorted(withheld, key=_order)]
+
+
+def _beats(table: ScoreTable, item: Difference | None) -> Interval:
+    """How often a run of the first row of a difference beats one of the second."""
+    if item is None:
+        return UNKNOWN
+    found = superiority(table.runs(item.first), table.runs(item.second), table.design)
+    return UNKNOWN if isinstance(found, Refused) else found.chance
 
 
 def _order(row: Standing) -> tuple[float, str]:
@@ -143,13 +178,12 @@ def _differences(found: Analysis | Refused) -> dict[str, Difference]:
 def _withheld(item: Withheld, runs: Runs) -> Standing:
     scores = np.array(item.scores, np.float64)
     dice = float(scores.mean()) if scores.size else math.nan
-    unknown = Interval(math.nan, math.nan, math.nan)
     return Standing(
         init=item.init,
         cell=item.cell,
         role="withheld",
         dice=Interval(dice, math.nan, math.nan),
-        sd=cut(sd_interval(scores), SD) if item.kind != "identical" and scores.size else unknown,
+        sd=cut(sd_interval(scores), SD) if item.kind != "identical" and scores.size else UNKNOWN,
         difference=None,
         rank=None,
         runs=runs,

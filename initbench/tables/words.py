@@ -9,10 +9,13 @@ from dataclasses import replace
 from initbench import spec
 from initbench.errors import UsageError
 from initbench.stats.blocks import PLACEBO
+from initbench.stats.collapse import Collapses, RateTest, seeds_needed
 from initbench.stats.compare import Difference
+from initbench.stats.design import SeedDesign
 from initbench.stats.families import Family
 from initbench.stats.scale import DICE, DIFFERENCE, SD, Scale
-from initbench.stats.summary import Interval
+from initbench.stats.standing import StandingDifference
+from initbench.stats.summary import LEVEL, Interval
 from initbench.stats.table import Narrowed, ScoreTable
 from initbench.stats.treatments import compared_with, treatment
 
@@ -118,7 +121,7 @@ def tested(item: Difference | None) -> dict[str, object]:
         "p": item.p,
         "p_adjusted": item.p_adjusted,
         "p_equivalence": item.p_equivalence,
-        "verdict": item.verdict,
+        "verdict": item.says,
         "family": item.family.kind,
         "family_size": item.family.size,
         "reason": item.reason,
@@ -130,13 +133,84 @@ def family(of: Family) -> str:
     if of.size == 1:
         return "by itself"
     crossed = " and the interactions" if of.interactions else ""
+    if of.rates:
+        crossed += f" and {count(of.rates, 'test')} of collapse rates"
     together = {
         "baseline": f"together with the other differences to default{crossed} ({of.size} in all)",
-        "pairs": f"together with all other pairs of inits ({of.size} in all)",
-        "placebo": f"together with the other differences of the placebo to the inits ({of.size} in all)",
+        "pairs": f"together with all other pairs of inits{crossed} ({of.size} in all)",
+        "placebo": f"together with the other differences of the placebo to the inits{crossed} ({of.size} in all)",
         "claims": f"together with the other claims ({of.size} in all)",
     }
     return together[of.kind]
+
+
+def share(chance: float) -> str:
+    """A chance as a percentage, – for none."""
+    return "–" if math.isnan(chance) else f"{100 * chance:.0f} %"
+
+
+COLLAPSED = (
+    "collapsed: runs that ended far below the others of their block, diverged ones (which score 0) among them; in brackets how "
+    "often runs may collapse, at the most (95 %)."
+)
+
+
+def collapses(found: Collapses | None) -> dict[str, object]:
+    """The collapsed runs of an init for machines; NaN where none is counted."""
+    if found is None:
+        return {"collapsed": math.nan, "collapsed_up_to": math.nan}
+    return {"collapsed": found.count, "collapsed_up_to": found.bound}
+
+
+def standing(found: StandingDifference | None, rates: RateTest | None) -> dict[str, object]:
+    """The runs that stand beside those of another row, for machines; NaN where all runs stand."""
+    nan = math.nan
+    estimate = found.estimate if found else Interval(nan, nan, nan)
+    return {
+        "standing_difference": estimate.value,
+        "standing_difference_low": estimate.low,
+        "standing_difference_high": estimate.high,
+        "standing_seeds": found.seeds if found else nan,
+        "collapse_p": rates.p if rates else nan,
+    }
+
+
+def beside_collapses(item: Difference, found: StandingDifference | None, rates: RateTest | None, design: SeedDesign) -> list[str]:
+    """What is said of two rows beside their difference, where some of their runs collapsed.
+
+    Args:
+        item: the difference, over all runs.
+        found: the difference of the runs that stand; None where all do.
+        rates: the test of the two collapse rates; None where no run collapsed.
+        design: whether the rows share their seeds.
+    """
+    if found is None or rates is None or item.collapses is None:
+        return []
+    names = f"{label(item.first)} − {label(item.second)}"
+    seeds_left = count(found.seeds, "seed")
+    if math.isnan(found.estimate.value):
+        said = [f"{names}: at no seed do both stand."]
+    else:
+        said = [f"{names} where both stand: {difference(found.estimate)}, over {seeds_left}; the verdict is over all runs."]
+    own, other = item.collapses
+    told = f"Collapse rates of {names}: {own.count}/{own.runs} and {other.count}/{other.runs}"
+    level = (1 - LEVEL) / max(1, item.family.size)
+    if not item.family.rates or rates.least > level:
+        least = seeds_needed((1 - LEVEL) / (item.family.size + 1), design)
+        said.append(f"{told}; not tested: {_more_seeds(least, own.runs, design)}.")
+    else:
+        p = chance(min(1.0, rates.p * item.family.size))
+        differ = "they differ" if rates.p <= level else "no difference is shown"
+        said.append(f"{told}; {differ} (exact test, p adjusted {p}).")
+    return said
+
+
+def _more_seeds(least: int, runs: int, design: SeedDesign) -> str:
+    if design == "nested":
+        return f"an exact test needs {least} seeds, and more where not all runs of one collapse"
+    if runs < least:
+        return f"an exact test needs {least} seeds"
+    return f"an exact test needs {least} seeds at which one of the two alone collapses"
 
 
 def place(rank: float, low: int, high: int) -> str:

@@ -42,7 +42,7 @@ def test_the_forest_has_the_intervals_and_verdicts(whole: Path) -> None:
     texts = [item.text for item in drawn if item.tag == "text"]
     for item in items:
         told = words.difference(item.estimate)
-        assert f"{item.row.init}: {told}, {item.verdict}" in tips
+        assert f"{item.row.init}: {told}, {item.says}" in tips
         assert item.verdict in ("better", "worse", "undecided", "equivalent")
         assert texts[texts.index(told) + 1] == item.verdict
     assert [item.estimate.value for item in items] == sorted((item.estimate.value for item in items), reverse=True)

@@ -38,7 +38,7 @@ def test_the_leaderboards_hold_the_numbers_of_the_statistics(whole: Path, html: 
                 one = differences[item.init]
                 assert float(cells["difference"].attributes["data-v"]) == one.estimate.value
                 assert cells["difference"].text == words.difference(one.estimate)
-                assert cells["verdict"].text == one.verdict
+                assert cells["verdict"].text == one.says
             assert ("difference" in cells) == ("verdict" in cells)
             if item.init in ranks:
                 rank = ranks[item.init]

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from initbench.stats.analysis import Analysis, analyse
+from initbench.stats.collapse import collapsed
 from initbench.stats.table import (
     ScoreTable,
     score_tables,
@@ -50,6 +51,7 @@ def scored(y: NDArray[np.float64], inits: tuple[str, ...] = ("default", "lwi"), 
         cases=tuple(f"case_{case}" for case in range(cases)),
         y=y,
         diverged=np.zeros((count, seeds), bool),
+        collapsed=collapsed(y.mean(-1), np.zeros((count, seeds), bool)),
         withheld=(),
         unscored=(),
     )

@@ -148,7 +148,7 @@ def test_diverged_runs_are_counted_over_all_blocks() -> None:
     lost = np.zeros((2, 3), bool)
     lost[:, 1] = True
     other = replace(scored(simulated(np.random.default_rng(14), seeds=3), dataset="acdc"), diverged=lost)
-    got = {row.init: (row.diverged, row.runs) for row in pooled(one, other).inits}
+    got = {row.init: (row.diverged, row.collapses.runs) for row in pooled(one, other).inits}
     assert got == {"default": (1, 7), "lwi": (3, 7)}
 
 

@@ -8,11 +8,18 @@ from tests.printed import Cell, Range
 
 MARGIN = 0.5
 TURNED = {
-    "better": "worse",
-    "worse": "better",
     "equivalent, but above 0": "equivalent, but below 0",
     "equivalent, but below 0": "equivalent, but above 0",
 }
+
+
+def turned(verdict: str) -> str:
+    """The verdict of the same difference with the other sign."""
+    if verdict.startswith("better"):
+        return verdict.replace("better", "worse", 1).replace(" it ", " the other ", 1)
+    if verdict.startswith("worse"):
+        return verdict.replace("worse", "better", 1).replace(" the other ", " it ", 1)
+    return TURNED.get(verdict, verdict)
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Statements:
         verdict = found.word
         if first > second:
             first, second = second, first
-            verdict = TURNED.get(verdict, verdict)
+            verdict = turned(verdict)
             value, low, high = (None if part is None else part.turned() for part in (found.value, found.high, found.low))
         else:
             value, low, high = found.value, found.low, found.high

@@ -76,7 +76,7 @@ def test_no_legend_of_a_column_that_no_table_has(tmp_path: Path) -> None:
     write_block(tmp_path, {"uniform": [0.60, 0.62, 0.64], "xavier-normal": [0.65, 0.66, 0.70]})
     assert not any("vs default" in note for note in notes(tmp_path))
     (pooled,) = pooled_sheets(study.read_study(tmp_path), "all")
-    assert pooled.columns == ("initializer", "Dice", "mean rank", "first in", "div.")
+    assert pooled.columns == ("initializer", "Dice", "mean rank", "first in", "collapsed")
     assert not any("Differences to" in note for note in pooled.notes)
     write_run(tmp_path, "default", 0.6)
     assert any(note.startswith("vs default: ") for note in notes(tmp_path))

@@ -52,11 +52,11 @@ def test_seed_sds_are_pooled_by_what_blocks_share(tmp_path: Path) -> None:
 def test_a_placebo_has_no_place_among_pooled_schemes(tmp_path: Path) -> None:
     write_block(tmp_path, DEFAULTS | {"uniform": [0.60, 0.65, 0.63], PLACEBO: [0.81, 0.81, 0.84]})
     (made,) = pooled_sheets(study.read_study(tmp_path), "all")
-    assert made.columns[-3:] == ("mean rank", "first in", "div.")
+    assert made.columns[-3:] == ("mean rank", "first in", "collapsed")
     assert {row[0]: row[-3:] for row in made.rows} == {
-        "placebo": ("–", "–", "0/3"),
-        "default": ("2.0", "0/1", "0/3"),
-        "uniform": ("1.0", "1/1", "0/3"),
+        "placebo": ("–", "–", "0/3 (up to 63 %)"),
+        "default": ("2.0", "0/1", "0/3 (up to 63 %)"),
+        "uniform": ("1.0", "1/1", "0/3 (up to 63 %)"),
     }
 
 
@@ -65,9 +65,9 @@ def test_pooled_tables_say_which_runs_diverged(tmp_path: Path) -> None:
         write_block(tmp_path, DEFAULTS | {"uniform": [0.60, 0.65]}, backbone=backbone)
         write_run(tmp_path, "uniform", 0.0, seed=2, status="diverged", backbone=backbone)
     (made,) = pooled_sheets(study.read_study(tmp_path), "all")
-    assert column(made, "div.") == {"default": "0/6", "uniform": "2/6"}
+    assert column(made, "collapsed") == {"default": "0/6 (up to 39 %)", "uniform": "2/6 (up to 73 %)"}
     assert {row["init"]: (row["diverged"], row["runs"]) for row in made.values} == {"default": (0, 6), "uniform": (2, 6)}
-    assert any("div.: diverged runs, which score 0." in note for note in made.notes)
+    assert any("diverged ones (which score 0) among them" in note for note in made.notes)
 
 
 def test_a_row_that_is_left_out_says_where_and_why(tmp_path: Path) -> None:

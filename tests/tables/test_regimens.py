@@ -91,14 +91,14 @@ def test_interactions_stand_below_the_rows_and_count_in_their_family(crossed: St
     gains = [100 * (UNDER[init][k] - PLAIN[init][k]) for init in ("lwi", "default") for k in range(4)]
     assert estimate.value == pytest.approx(sum(gains[:4]) / 4 - sum(gains[4:]) / 4)
     assert made.rows == (
-        ("lwi × medcontext", words.difference(estimate), words.chance(item.difference.p_adjusted), item.difference.verdict),
+        ("lwi × medcontext", words.difference(estimate), words.chance(item.difference.p_adjusted), item.difference.says),
     )
     (values,) = made.values
     assert (values["role"], values["init"], values["regimen"], values["verdict"]) == (
         "interaction",
         "lwi",
         "medcontext",
-        "better",
+        "better where it does not collapse (0/4; up to 53 %)",
     )
     assert (values["family"], values["family_size"]) == ("baseline", 4)
     of_rows = leaderboard_sheets(crossed)[0].values

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from initbench.published.tables import Claim, Table
+from initbench.stats.collapse import collapses
 from initbench.stats.compare import Difference, difference, untestable_difference
 from initbench.stats.design import Array
 from initbench.stats.families import Family
@@ -96,7 +97,10 @@ def _difference(
     if reason:
         return untestable_difference(names, "A", first.mean.value - second.mean.value, reason, family)
     a, b = _scores(first.table, claim)
-    return difference(a, b, names=names, scope="A", seeds=first.table.design, margin=margin, judged_with=family)
+    found = difference(a, b, names=names, scope="A", seeds=first.table.design, margin=margin, judged_with=family)
+    table = first.table
+    own, other = (collapses(table.collapsed[table.inits.index(name_of(label))]) for label in names)
+    return replace(found, collapses=(own, other))
 
 
 def _claim_cells(table: Table, claim: Claim, item: Difference, margin: float) -> tuple[str, ...]:
@@ -106,7 +110,7 @@ def _claim_cells(table: Table, claim: Claim, item: Difference, margin: float) ->
         f"{claim.first} − {claim.second}",
         said,
         words.difference(item.estimate),
-        item.verdict,
+        item.says,
         answer(table, claim, item, margin),
     )
 
@@ -138,7 +142,7 @@ def _placebo(asked: Asked, measured: Mapping[str, MeasuredRow]) -> list[str]:
     warning = ""
     if found.told_from_0:
         warning = " It differs by luck alone: 1 study in 20 shows this; if more do, something else than the init differs."
-    return [f"The placebo, default drawn again, is {estimate} beside {own.label}: {found.verdict}.{warning}"]
+    return [f"The placebo, default drawn again, is {estimate} beside {own.label}: {found.says}.{warning}"]
 
 
 def _claim_values(asked: Asked, claim: Claim, item: Difference) -> dict[str, object]:

@@ -1,0 +1,68 @@
+"""What single runs of each init do: the median one, those that collapse, and how often one run beats one of another init."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from initbench.choices import BASELINE, MARGIN
+from initbench.stats.analysis import Analysis, analyse
+from initbench.stats.table import ScoreTable
+from initbench.tables import words
+from initbench.tables.sheet import Sheet
+from initbench.tables.standings import Runs, Standing, standings
+from initbench.tables.study import Study
+from initbench.tables.titles import settings, title
+
+_LEAST = 2  # seeds: one run is its own median
+
+
+def run_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
+    """Returns a sheet for every block of two seeds and more in which inits are compared.
+
+    Args:
+        study: the runs and their scores.
+        against: the init that the others are compared with.
+        margin: Dice points within which two inits are equivalent.
+    """
+    made = []
+    for table in study.tables:
+        found = analyse(table, against=against, margin=margin)
+        if isinstance(found, Analysis) and found.against and table.y.shape[1] >= _LEAST:
+            made.append(_sheet(table, study.of_cell, found, found.against))
+    return made
+
+
+def _sheet(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis, against: str) -> Sheet:
+    rows = [row for row in standings(table, of_cell, found) if row.role != "withheld"]
+    control = words.label(against)
+    cells = tuple(_cells(row) for row in rows)
+    return Sheet(
+        title=f"{title(table.block)}: single runs",
+        subtitle=f"{settings(table.block)} · {words.count(len(table.seeds[0]), 'seed')} × {words.cases(table)}",
+        columns=("initializer", "collapsed", "median run", "runs that stand", f"beats {control}", "where both stand [95 %]"),
+        rows=cells,
+        notes=(
+            f"{words.COLLAPSED} runs that stand: the mean of the others.",
+            f"beats {control}: how often a run of the init scores higher than one of {control}"
+            f"{', of the same seed' if table.design == 'crossed' else ''}, ties counted half, on these cases.",
+            f"where both stand: the difference to {control} over the seeds at which neither collapsed. It is no answer to which "
+            "init is better: verdicts are over all runs.",
+            *words.placebos_of_regimens(table.inits, against),
+            *words.marked(cell for row in cells for cell in row),
+        ),
+        values=(),
+    )
+
+
+def _cells(row: Standing) -> tuple[str, ...]:
+    both = row.difference.estimate if row.difference else None
+    if row.standing is not None:
+        both = row.standing.estimate
+    return (
+        words.label(row.init),
+        str(row.collapses),
+        words.number(row.median_run, 1),
+        words.number(row.standing_mean, 1),
+        words.share(row.beats.value),
+        words.difference(both) if both else "–",
+    )
