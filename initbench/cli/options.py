@@ -61,6 +61,8 @@ AUTO_JOBS = 0
 NSD_TOLERANCE_MM = 2.0
 # Beyond these a number is a slip of the keyboard, and would end in an error of the memory or of the system.
 MOST_SEEDS = 10_000
+LEAST_LOOKS = 2
+LEAST_SEEDS = 2  # of a look: one seed decides nothing
 MOST_THREADS = 1_024
 MINUTES_OF_A_WEEK = 7 * 24 * 60
 GIB_OF_ANY_DEVICE = 2**20
@@ -173,14 +175,38 @@ SeedsOption = Annotated[
     list[int] | None,
     typer.Option("--seed", metavar="N", help=f"{_SEED} Repeatable, instead of --seeds.", min=0, rich_help_panel=WHAT),
 ]
+
+
+def _check_counts(text: str | None) -> str | None:
+    """Refuses what is no number of seeds, or no rising list of them.
+
+    Raises:
+        typer.BadParameter: says what is allowed.
+    """
+    numbers = comma_list(text)
+    allowed = all(number.isdecimal() and len(number) < 7 and 1 <= int(number) <= MOST_SEEDS for number in numbers)
+    if text is not None and not (numbers and allowed):
+        raise typer.BadParameter(f"{text}: a number of seeds, 1 to {MOST_SEEDS}; with --until-decided several, as 3,5,10")
+    return text
+
+
 SeedCountOption = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         "--seeds",
         metavar="N",
-        help="Number of seeds, from 0 on. 1 by default; of a published table 3, and a report takes all that are there.",
-        min=1,
-        max=MOST_SEEDS,
+        help="Number of seeds, from 0 on. 1 by default; of a published table 3, and a report takes all that are there. "
+        "With --until-decided the numbers at which the study is looked at, as 3,5,10.",
+        callback=_check_counts,
+        rich_help_panel=WHAT,
+    ),
+]
+UntilDecidedOption = Annotated[
+    bool,
+    typer.Option(
+        "--until-decided",
+        help="Look at the study at each number of --seeds, and stop where everything is decided. The looks and their levels are "
+        "written down before the first run.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -515,7 +541,22 @@ class Seeds:
             raise UsageError("--seeds N (0 to N-1) and --seed I exclude each other")
         if self.seed:
             return list(dict.fromkeys(self.seed))
-        return None if self.seeds is None else list(range(self.seeds))
+        if self.seeds is None:
+            return None
+        counts = self.counts
+        if len(counts) > 1 and not self.looks_are_planned:
+            raise UsageError(f"--seeds {self.seeds}: several numbers are planned looks, and go with --until-decided")
+        return list(range(max(counts)))
+
+    @property
+    def counts(self) -> list[int]:
+        """The numbers of seeds that --seeds names."""
+        return [int(number) for number in comma_list(self.seeds)]
+
+    @property
+    def looks_are_planned(self) -> bool:
+        """Whether several numbers of seeds may be named."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -599,12 +640,33 @@ class Crossed:
 class Study(TrainingOnParts, Seeds, Crossed):
     """What a study crosses and how its runs train: the options that decide its runs."""
 
+    until_decided: UntilDecidedOption = False
     protocol: ProtocolOption = "equal-total"
     regimen_budget: RegimenBudgetOption = "steps"
     placebo: PlaceboOption = True
     fix: FixOption = None
     jobs: JobsOption = JOBS
     out: OutOption = RUNS
+
+    @property
+    def looks_are_planned(self) -> bool:
+        """Whether the study is looked at several times."""
+        return self.until_decided
+
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of seeds at which the study is looked at; empty where no looks are planned.
+
+        Raises:
+            UsageError: they are fewer than two, do not rise, or begin below two seeds.
+        """
+        if not self.until_decided:
+            return ()
+        counts = self.counts
+        if self.seed or len(counts) < LEAST_LOOKS or counts != sorted(set(counts)) or counts[0] < LEAST_SEEDS:
+            raise UsageError("--until-decided takes rising numbers of seeds, the first 2 or more: --seeds 3,5,10")
+        if self.protocol == "both":
+            raise UsageError("--until-decided plans the looks of one protocol: --protocol equal-total or equal-finetune")
+        return tuple(counts)
 
     @cached_property
     def regimens(self) -> list[Spec]:

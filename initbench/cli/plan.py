@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from initbench.choices import EXECUTOR
+from initbench.choices import EXECUTOR, MARGIN
 from initbench.cli.command import command
 from initbench.cli.options import (
     AUTO_JOBS,
@@ -18,6 +18,7 @@ from initbench.cli.options import (
     EngineOrQueue,
     ExecutorOption,
     FormOption,
+    MarginOption,
     MaxParallelOption,
     MeasureOption,
     SdsOption,
@@ -48,6 +49,7 @@ def plan(
     max_parallel: MaxParallelOption = None,
     measure: MeasureOption = False,
     sd: SdsOption = None,
+    margin: MarginOption = MARGIN,
     note: Annotated[
         bool,
         typer.Option("--note", help="Note the runs in --out, for `work` to do them.", rich_help_panel=OUTPUT),
@@ -60,6 +62,7 @@ def plan(
     with 1 where data are missing.
     """
     study.check_names()
+    looks = study.looks()
     engine = EngineOrQueue(executor=executor, slurm=slurm, max_parallel=max_parallel)
     who = engine.who.name
     noise = _noise(sd)
@@ -76,7 +79,7 @@ def plan(
         survey = Survey(requests)
         planned = plan_surveyed(survey, study.protocol, study.jobs, measure=measure)
     check_some_can_be((run.state, run.message) for run in planned.runs)
-    sheets = plan_sheets(planned, [] if noise else blocks(study.out), noise)
+    sheets = plan_sheets(planned, [] if noise else blocks(study.out), noise, looks, margin)
     if who != EXECUTOR:
         sheets.append(cluster_sheet(planned, who, study.device, engine.tasks, _command(context)))
     show(sheets, format_)

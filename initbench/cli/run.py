@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from initbench import interrupt
-from initbench.choices import SweepProtocol
+from initbench.choices import MARGIN, SweepProtocol
 from initbench.cli.command import command
 from initbench.cli.options import (
     GIB_OF_ANY_DEVICE,
@@ -33,6 +33,7 @@ from initbench.cli.options import (
     EngineOrQueue,
     JobsOption,
     JsonOption,
+    MarginOption,
     OutOption,
     RunCodeOption,
     SkipRefusedOption,
@@ -94,6 +95,7 @@ def run(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    margin: MarginOption = MARGIN,
     skip_refused: SkipRefusedOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -103,6 +105,7 @@ def run(
     interrupted ones go on. Exits with 1 where a run failed, with 2 where one was refused.
     """
     study.check_names()
+    looks = study.looks()
     engine.check()
     console = Console(stderr=json)
     with under_way(console, "loading torch"):
@@ -116,6 +119,8 @@ def run(
         )
     resources = engine.resources(study.jobs)
     if resources.queues:
+        if looks:
+            raise UsageError("--until-decided looks at results between the runs, and a queue goes on without this command")
         engine.check_kinds(study.precision)
         # Which devices the nodes have is not known here.
         check_requests([replace(request, device="cpu", precision="float32") for request in requests])
@@ -125,6 +130,11 @@ def run(
         check_requests(requests)
     check_out(study.out)
     announce = partial(_announce, console, requests, study.protocol)
+    if looks:
+        from initbench.cli.looks import run_looks
+
+        run_looks(requests, looks, margin, resources, console, json=json, announce=announce)
+        return
     _perform_and_tell(requests, resources, console, json=json, skip_refused=skip_refused, announce=announce)
 
 
@@ -253,9 +263,25 @@ def _perform_and_tell(
     announce: Callable[[], None] | None = None,
 ) -> None:
     """Runs what is missing, prints how the runs ended, and exits with the code for it."""
-    out = requests[0].out
     started = time.perf_counter()
     outcomes = perform(requests, resources, console, skip_refused=skip_refused, announce=announce)
+    tell(outcomes, time.perf_counter() - started, console, json=json, skip_refused=skip_refused)
+
+
+def tell(outcomes: Sequence[Outcome], seconds: float, console: Console, *, json: bool, skip_refused: bool) -> None:
+    """Prints how the runs of a study ended, and exits with the code for it.
+
+    Args:
+        outcomes: one for each run.
+        seconds: how long they took.
+        console: where it is printed.
+        json: whether the outcomes are printed as JSON.
+        skip_refused: whether the others were run where some cannot be.
+
+    Raises:
+        InterruptedRunError: some were stopped.
+    """
+    out = outcomes[0].request.out
     states = Counter(outcome.state for outcome in outcomes)
     if json:
         write_json([_plain(outcome) for outcome in outcomes])
@@ -269,7 +295,7 @@ def _perform_and_tell(
         from initbench.tables.words import count
 
         counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
-        console.print(f"{count(len(outcomes), 'run')} in {time.perf_counter() - started:.0f} s: {counted}", highlight=False)
+        console.print(f"{count(len(outcomes), 'run')} in {seconds:.0f} s: {counted}", highlight=False)
         if states.keys() & {"ok", "cached", "diverged"}:
             console.print(f"initbench leaderboard --out {out}", style="bold", highlight=False)
     if states["interrupted"]:

@@ -10,7 +10,7 @@ from initbench.stats.collapse import RateTest, collapses, rate_test
 from initbench.stats.compare import Comparison, Difference, compare, difference, untestable_difference, with_collapses
 from initbench.stats.components import Components, components
 from initbench.stats.design import SCOPES, Refused, Scope, SeedDesign
-from initbench.stats.families import Lost, baseline_family, family
+from initbench.stats.families import Facts, baseline_family, family
 from initbench.stats.inits import InitSummary, summarize
 from initbench.stats.interactions import Judged, Scores, judge
 from initbench.stats.ranks import InitRank, ranking
@@ -51,28 +51,28 @@ def analyse(
     if table.refused:
         return Refused(table.refused)
     own = table.schemes()
-    lost = lost_runs(table)
+    facts = facts_of(table)
     return Analysis(
         table=table,
         inits=summarize(table.by_patient, table.inits, table.design, table.diverged, table.collapsed),
         against=against if against in table.names else None,
         components=spread(table),
         comparison=verdicts(table, scope=scope, against=against, margin=margin),
-        ranking=ranking(own.by_patient, own.inits, own.design),
+        ranking=ranking(own.by_patient, own.inits, own.design, table.share),
         interactions=judge(
             [Scores(table.by_patient, table.design)],
             table.inits,
             margin,
             withheld=_reasons(table),
-            judged_with=baseline_family(table.inits, lost),
-            fallen={init: collapses(lost.of(init)) for init in table.inits},
+            judged_with=baseline_family(table.inits, facts),
+            fallen={init: collapses(facts.of(init)) for init in table.inits},
         ),
     )
 
 
-def lost_runs(table: ScoreTable) -> Lost:
+def facts_of(table: ScoreTable) -> Facts:
     """The runs of a block that collapsed, as families and verdicts take them."""
-    return Lost(table.inits, table.collapsed, table.design)
+    return Facts(table.inits, table.collapsed, table.design, table.share)
 
 
 def spread(table: ScoreTable) -> Components | Refused:
@@ -102,14 +102,14 @@ def verdicts(
     """
     reasons = _reasons(table)
     design = seeds or table.design
-    everything = reasons.get(against or "") or table.refused
+    everything = reasons.get(against or "") or table.refused or table.between_looks
     if everything:
         others = [init for init in table.names if init != against]
         differences = tuple(_untestable(init, against, scope, everything) for init in others)
         return Comparison(scope, SCOPES[scope], design, margin, differences, Refused(everything))
     control = against if against in table.inits else None
-    lost = Lost(table.inits, table.collapsed, design)
-    found = compare(table.by_patient, table.inits, scope=scope, seeds=design, against=control, margin=margin, lost=lost)
+    facts = replace(facts_of(table), seeds=design)
+    found = compare(table.by_patient, table.inits, scope=scope, seeds=design, against=control, margin=margin, facts=facts)
     missing = [_untestable(init, control, scope, reason) for init, reason in reasons.items()]
     alone = []
     for init in table.inits:
@@ -133,15 +133,15 @@ def _untestable(init: str, against: str | None, scope: Scope, reason: str) -> Di
 def pair(table: ScoreTable, first: str, second: str, *, scope: Scope = "A", margin: float = MARGIN) -> Difference:
     """`first` minus `second` of a block, in the family that the pair belongs to in every table."""
     reasons = _reasons(table)
-    reason = reasons.get(first) or reasons.get(second) or table.refused
+    reason = reasons.get(first) or reasons.get(second) or table.refused or table.between_looks
     if reason:
         return untestable_difference((first, second), scope, math.nan, reason)
     a, b = (table.by_patient[table.inits.index(name)] for name in (first, second))
-    lost = lost_runs(table)
-    own = family(first, second, table.inits, lost)
+    facts = facts_of(table)
+    own = family(first, second, table.inits, facts)
     names = (first, second)
     found = difference(a, b, names=names, scope=scope, seeds=table.design, margin=margin, judged_with=own)
-    return with_collapses(found, lost)
+    return with_collapses(found, facts)
 
 
 def standing(table: ScoreTable, item: Difference) -> StandingDifference | None:
@@ -155,7 +155,7 @@ def standing(table: ScoreTable, item: Difference) -> StandingDifference | None:
     if not lost.any():
         return None
     a, b = table.by_patient[places]
-    return difference_of_standing(a, b, lost, table.design, item.family.size)
+    return difference_of_standing(a, b, lost, table.design, item.family.divisor)
 
 
 def rates(table: ScoreTable, item: Difference) -> RateTest | None:

@@ -18,7 +18,7 @@ import numpy as np
 from initbench.choices import MARGIN
 from initbench.stats.collapse import Collapses, collapses
 from initbench.stats.design import SCOPES, Array, Refused, Scope, SeedDesign, checked
-from initbench.stats.families import Family, Lost, family
+from initbench.stats.families import Facts, Family, family
 from initbench.stats.mrmc import crossed_difference, nested_difference
 from initbench.stats.omnibus import Omnibus, omnibus
 from initbench.stats.scale import DIFFERENCE, cut
@@ -137,7 +137,7 @@ def compare(
     seeds: SeedDesign = "crossed",
     against: str | None = None,
     margin: float = MARGIN,
-    lost: Lost | None = None,
+    facts: Facts | None = None,
 ) -> Comparison:
     """Every pair of inits, or every init minus one of them; each is judged in its own family, whichever others are asked for.
 
@@ -149,7 +149,7 @@ def compare(
         against: the init that all others are compared with; all pairs by default. A placebo is compared with `default` under its
             own regimen, where the block has it.
         margin: Dice points of the equivalence tests.
-        lost: which runs collapsed, where that is known.
+        facts: which runs collapsed, where that is known.
 
     Raises:
         ValueError: a score is not finite, names do not match, or the margin is not above 0.
@@ -161,8 +161,8 @@ def compare(
     pairs = []
     for i, j in _pairs(inits, against):
         names = (inits[i], inits[j])
-        pairs.append((y[i], y[j], names, family(*names, inits, lost)))
-    differences = [with_collapses(item, lost) for item in _tested(pairs, scope, seeds, margin)]
+        pairs.append((y[i], y[j], names, family(*names, inits, facts)))
+    differences = [with_collapses(item, facts) for item in _tested(pairs, scope, seeds, margin)]
     return Comparison(
         scope=scope,
         claim=SCOPES[scope],
@@ -173,11 +173,11 @@ def compare(
     )
 
 
-def with_collapses(found: Difference, lost: Lost | None) -> Difference:
+def with_collapses(found: Difference, facts: Facts | None) -> Difference:
     """The difference with the collapses of its two rows, which a claim about new seeds depends on."""
-    if lost is None or found.scope == "C":  # new cases for these weights: how other seeds would do is not asked
+    if facts is None or found.scope == "C":  # new cases for these weights: how other seeds would do is not asked
         return found
-    return replace(found, collapses=(collapses(lost.of(found.first)), collapses(lost.of(found.second))))
+    return replace(found, collapses=(collapses(facts.of(found.first)), collapses(facts.of(found.second))))
 
 
 def _check_margin(margin: float) -> None:
@@ -225,7 +225,7 @@ def evaluated(
     pairs: Sequence[tuple[str, str]], families: Sequence[Family], scope: Scope, whole: Estimate, margin: float
 ) -> list[Difference]:
     """Differences with interval, p values and verdict, from their estimates `whole` [pair]."""
-    sizes = np.array([float(of.size) for of in families])
+    sizes = np.array([of.divisor for of in families])
     reach = quantile(whole, (1 - LEVEL) / sizes) * whole.error
     alone = two_sided(whole)
     adjusted = np.minimum(alone * sizes, 1.0)

@@ -26,27 +26,36 @@ class Family:
         size: number of differences in it.
         interactions: number of interactions of an init and a regimen among them.
         rates: number of tests of two collapse rates among them.
+        share: of the 5 % that all of them may spend: less than 1 at one of several planned looks.
     """
 
     kind: Kind
     size: int
     interactions: int = 0
     rates: int = 0
+    share: float = 1.0
+
+    @property
+    def divisor(self) -> float:
+        """By what 5 % is divided for the level of each difference."""
+        return self.size / self.share
 
 
 @dataclass(frozen=True)
-class Lost:
-    """Which runs of a block collapsed.
+class Facts:
+    """What decides, beside the names of its rows, how strictly the differences of a block are judged.
 
     Attributes:
         inits: the names of all complete rows of the block.
-        flags: of their runs, [init, seed].
+        flags: which of their runs collapsed, [init, seed].
         seeds: whether the rows share their seeds.
+        share: of the 5 % that may be spent: less than 1 at one of several planned looks.
     """
 
     inits: Sequence[str]
     flags: Flags
     seeds: SeedDesign
+    share: float = 1.0
 
     def of(self, init: str) -> Flags:
         """Of one row, [seed]."""
@@ -56,11 +65,11 @@ class Lost:
     def joined(self, of: Family, pairs: Sequence[tuple[str, str]]) -> Family:
         """The family with the tests of the collapse rates of its `pairs` that can reach the level that it leaves them."""
         least = [rate_test(self.of(first), self.of(second), self.seeds).least for first, second in pairs]
-        rates = joining(least, of.size)
-        return replace(of, size=of.size + rates, rates=rates)
+        rates = joining([p / self.share for p in least], of.size)
+        return replace(of, size=of.size + rates, rates=rates, share=self.share)
 
 
-def family(first: str, second: str, inits: Sequence[str], lost: Lost | None = None) -> Family:
+def family(first: str, second: str, inits: Sequence[str], facts: Facts | None = None) -> Family:
     """The family of the difference of two rows of a block.
 
     A placebo is no scheme, so it costs the schemes nothing: its difference to `default` under the same regimen is judged by
@@ -70,37 +79,37 @@ def family(first: str, second: str, inits: Sequence[str], lost: Lost | None = No
         first: one row of the pair.
         second: the other one; swapping the two changes nothing.
         inits: the names of all complete rows of the block.
-        lost: which runs collapsed; where it is left out, no test of collapse rates is in the family.
+        facts: which runs collapsed; where it is left out, no test of collapse rates is in the family.
     """
     pair = {first, second}
     placebos = [name for name in pair if is_placebo(name)]
     if placebos:
-        return _placebo_family(first, second, placebos, inits, lost)
+        return _placebo_family(first, second, placebos, inits, facts)
     if BASELINE in pair:
-        return baseline_family(inits, lost)
+        return baseline_family(inits, facts)
     pairs = list(combinations([name for name in inits if not is_placebo(name)], 2))
     found = Family("pairs", len(pairs))
-    return lost.joined(found, pairs) if lost else found
+    return facts.joined(found, pairs) if facts else found
 
 
-def _placebo_family(first: str, second: str, placebos: Sequence[str], inits: Sequence[str], lost: Lost | None) -> Family:
+def _placebo_family(first: str, second: str, placebos: Sequence[str], inits: Sequence[str], facts: Facts | None) -> Family:
     if any(treatment(name).default.name in (first, second) for name in placebos):
         alone = Family("placebo", 1)
-        return lost.joined(alone, [(first, second)]) if lost else alone
+        return facts.joined(alone, [(first, second)]) if facts else alone
     name = max(placebos, key=lambda placebo: (len(_others(placebo, inits)), placebo))
     others = _others(name, inits)
     found = Family("placebo", max(1, len(others)))
-    return lost.joined(found, [(name, other) for other in others]) if lost else found
+    return facts.joined(found, [(name, other) for other in others]) if facts else found
 
 
-def baseline_family(inits: Sequence[str], lost: Lost | None = None) -> Family:
+def baseline_family(inits: Sequence[str], facts: Facts | None = None) -> Family:
     """The family of all differences to `default`, to which the interactions belong, and the tests of collapse rates."""
     schemes = [name for name in inits if not is_placebo(name)]
     crossed = len(interactions(schemes))
     found = Family("baseline", len(schemes) - 1 + crossed, crossed)
-    if lost is None or BASELINE not in schemes:
+    if facts is None or BASELINE not in schemes:
         return found
-    return lost.joined(found, [(name, BASELINE) for name in schemes if name != BASELINE])
+    return facts.joined(found, [(name, BASELINE) for name in schemes if name != BASELINE])
 
 
 def _others(placebo: str, inits: Sequence[str]) -> list[str]:

@@ -53,15 +53,22 @@ def ranks(scores: Array) -> Array:
     return np.asarray(higher + (equal + 1) / 2, np.float64)
 
 
-def ranking(y: Array, inits: Sequence[str], seeds: SeedDesign = "crossed") -> tuple[InitRank, ...] | Refused:
-    """The inits by falling mean with the places that they may have, from y [init, seed, case] in Dice points."""
+def ranking(y: Array, inits: Sequence[str], seeds: SeedDesign = "crossed", share: float = 1.0) -> tuple[InitRank, ...] | Refused:
+    """The inits by falling mean with the places that they may have.
+
+    Args:
+        y: Dice points [init, seed, case].
+        inits: names along the first axis.
+        seeds: crossed or nested in inits.
+        share: of the 5 % that may be spent, less than 1 at one of several planned looks.
+    """
     y = checked(y, "init, seed, case")
     refused = _refusal(y)
     if refused:
         return refused
     means = y.mean((-2, -1))
     own = ranks(means)
-    ahead = surely_ahead(y, seeds)
+    ahead = surely_ahead(y, seeds, share)
     rows = []
     for i in np.argsort(-means, kind="stable"):
         low = 1 + int(ahead[:, i].sum())
@@ -81,13 +88,13 @@ def _refusal(y: Array) -> Refused | None:
     return None
 
 
-def surely_ahead(y: Array, seeds: SeedDesign) -> Array:
-    """Which init is surely ahead of which, 1 or 0 [init, init], from y [init, seed, case]."""
+def surely_ahead(y: Array, seeds: SeedDesign, share: float = 1.0) -> Array:
+    """Which init is surely ahead of which, 1 or 0 [init, init], from y [init, seed, case]; `share`: of the 5 % to spend."""
     i, j = np.triu_indices(len(y), 1)
     found = crossed_difference(y[i] - y[j]) if seeds == "crossed" else nested_difference(y[i], y[j])
     estimate = found.spread(i.size)
     # Each init is compared with all others: as many differences as there are other inits are judged at once.
-    reach = quantile(estimate, (1 - LEVEL) / (len(y) - 1)) * estimate.error
+    reach = quantile(estimate, (1 - LEVEL) * share / (len(y) - 1)) * estimate.error
     ahead = np.zeros((len(y), len(y)))
     for k in np.flatnonzero(np.abs(estimate.value) > reach):
         first, second = (i[k], j[k]) if estimate.value[k] > 0 else (j[k], i[k])

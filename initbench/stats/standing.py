@@ -33,7 +33,7 @@ class StandingDifference:
     seeds: int
 
 
-def difference_of_standing(a: Array, b: Array, lost: Flags, seeds: SeedDesign, family: int) -> StandingDifference:
+def difference_of_standing(a: Array, b: Array, lost: Flags, seeds: SeedDesign, family: float) -> StandingDifference:
     """`a` minus `b` over the runs that stand.
 
     Inits that share seeds are compared over the seeds at which both stand. Of inits with seeds of their own each keeps its
@@ -44,7 +44,7 @@ def difference_of_standing(a: Array, b: Array, lost: Flags, seeds: SeedDesign, f
         b: Dice points of the other one.
         lost: which of their runs collapsed, [2, seed].
         seeds: whether the two share their seeds.
-        family: number of differences that are judged together.
+        family: by what 5 % is divided for the level of one difference of its family.
     """
     stand = ~lost
     if seeds == "crossed":

@@ -20,6 +20,7 @@ from initbench.stats.blocks import BLOCK, MARK, POINTS, by_treatment, is_placebo
 from initbench.stats.classes import choose
 from initbench.stats.collapse import collapsed
 from initbench.stats.design import Array, Flags, SeedDesign
+from initbench.stats.looks import Looks
 
 SCORED = ("ok", "diverged")
 DISTANCE_COLUMNS = {"hd95": "hd95_mm", "ravd": "ravd_percent", "assd": "assd_mm", "mssd": "mssd_mm"}
@@ -27,6 +28,9 @@ DISTANCE_COLUMNS = {"hd95": "hd95_mm", "ravd": "ravd_percent", "assd": "assd_mm"
 
 _UNLIKE = "under the policy nnunet runs are not scored on the same cases: compare under reference-mask"
 
+
+Steps = tuple[tuple[str, tuple[int, ...]], ...]
+"""Times, in order, each with the seeds that were first asked for then."""
 
 WithheldKind = Literal["incomplete", "failed", "identical"]
 
@@ -79,6 +83,8 @@ class ScoreTable:
         withheld: the inits that are not in `y`.
         unscored: cases in which the reference holds no class.
         narrowed: where only shared seeds were asked for.
+        looks: what was planned of the block before its first run; None where nothing was.
+        asked: where the seeds of a row were asked for at several times, these times with their seeds.
     """
 
     block: dict[str, object]
@@ -95,6 +101,8 @@ class ScoreTable:
     unscored: tuple[str, ...]
     patients: tuple[str, ...] | None = None
     narrowed: Narrowed | None = None
+    looks: Looks | None = None
+    asked: tuple[Steps, ...] = ()
 
     @cached_property
     def by_patient(self) -> Array:
@@ -123,6 +131,23 @@ class ScoreTable:
         if not self.cases:
             return "the reference holds no class in any case: nothing is scored"
         return _UNLIKE if np.isnan(self.y).any() else ""
+
+    @property
+    def share(self) -> float:
+        """The share of the 5 % that may be spent: less than 1 at one of several planned looks."""
+        return 1.0 if self.looks is None else self.looks.share_at(self._seed_count)
+
+    @property
+    def between_looks(self) -> str:
+        """Why nothing is decided, where there are more seeds than at a planned look and fewer than at the next; else empty."""
+        if self.looks is None or not self.inits or not self.looks.is_between(self._seed_count):
+            return ""
+        planned = ", ".join(map(str, self.looks.seeds))
+        return f"{self._seed_count} seeds lie between the planned looks at {planned} seeds: the same run command goes on"
+
+    @property
+    def _seed_count(self) -> int:
+        return len(self.seeds[0]) if self.seeds else 0
 
     def runs(self, init: str) -> Array:
         """Run scores [seed] of an init in Dice points, the mean over patients; NaN where no case is scored."""

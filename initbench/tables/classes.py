@@ -116,7 +116,7 @@ def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metri
                 "mean": _number(mean),
                 "sd": _number(sd),
             }
-            values.append({**block, **own, "seeds": int(seeds[cell])})
+            values.append({**block, **own, "seeds": int(seeds[cell]), "seeds_chosen": words.seeds_chosen([table])})
         rows.append(tuple(row))
     policy = ""
     if metric == "dice":
@@ -131,7 +131,7 @@ def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metri
             f"{_MEAN}: of the classes, each counting the same, as in papers' tables; the leaderboard's Dice is the mean over the "
             "classes of a case first, and differs where cases lack classes.",
             *left_out,
-            *words.narrowed(table.narrowed),
+            *words.about_seeds(table),
         ),
         values=tuple(values),
     )
@@ -160,6 +160,7 @@ def _false_positives(table: ScoreTable, found: pd.DataFrame, cells: dict[str, st
         notes=(
             "absent: cases × classes × seeds without the class in the reference; predicted: share of them with a false positive; "
             "voxels: mean over all of them. Diverged runs are left out.",
+            *words.about_seeds(table),
         ),
         values=tuple(
             {

@@ -57,7 +57,7 @@ def _sheet(table: ScoreTable, first: str, second: str, margin: float, frozen: Co
             *_conditions(table, (first, second), frozen),
             *_notes(table, first, second, differences),
             *words.marked(row[1] for row in rows),
-            *words.narrowed(table.narrowed),
+            *words.about_seeds(table),
         ),
         values=tuple(_values(table, item) for item in differences.values()),
     )
@@ -130,6 +130,7 @@ def _values(table: ScoreTable, item: Difference) -> dict[str, object]:
         **words.tested(item),
         **_collapses(table, item),
         "seeds": len(table.seeds[0]) if table.seeds else math.nan,
+        "seeds_chosen": words.seeds_chosen([table]),
         "cases": len(table.cases),
         "patients": math.nan if table.patients is None else table.patient_count,
     }

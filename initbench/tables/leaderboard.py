@@ -262,10 +262,9 @@ def notes(table: ScoreTable, found: Analysis | Refused, rows: Sequence[Standing]
             "These runs do not say which patient a case is of, so each case counts as one. Where patients have several cases the "
             "intervals are too short and verdicts come too easily."
         )
-    lines += words.narrowed(table.narrowed)
+    lines += words.about_seeds(table)
     control = found.against if isinstance(found, Analysis) else None
     lines += _mixed(rows, control)
-    lines += _added_seeds(rows)
     for row in rows:
         lines += _of_row(row, control)
         lines += of_collapses(row.init, row, table.design)
@@ -328,20 +327,6 @@ def _usual_environments(rows: Sequence[Standing], control: str | None) -> dict[i
             weight = len(rows) if row.init == control else 1
             counted.setdefault(seed, Counter())[name] += weight
     return {seed: names.most_common(1)[0][0] for seed, names in counted.items()}
-
-
-def _added_seeds(rows: Sequence[Standing]) -> list[str]:
-    """Returns the notes on seeds that were added later, perhaps because of the first results."""
-    steps = dict.fromkeys(row.runs.asked for row in rows if len(row.runs.asked) > 1)
-    return [
-        f"Seeds were added: {_in_turn(step)}. Who adds seeds until a verdict comes finds more than 5 % false ones: fix their "
-        "number first (initbench plan)."
-        for step in steps
-    ]
-
-
-def _in_turn(step: Sequence[tuple[str, Sequence[int]]]) -> str:
-    return ", then ".join(f"{words.seeds(seeds)} ({when[:16]})" for when, seeds in step)
 
 
 def _of_row(row: Standing, control: str | None) -> list[str]:
@@ -407,6 +392,7 @@ def _values(
         "dice_low": row.dice.low,
         "dice_high": row.dice.high,
         "seeds": row.seeds,
+        "seeds_chosen": words.seeds_chosen([table]),
         "cases": len(table.cases),
         "patients": math.nan if table.patients is None else table.patient_count,
         "seed_sd": row.sd.value,

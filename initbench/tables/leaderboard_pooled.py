@@ -68,7 +68,7 @@ def _sheets(tables: Sequence[ScoreTable], by: Grouping, against: str, margin: fl
         columns=("initializer", "Dice", *compared, "mean rank", "first in", "collapsed"),
         rows=tuple(_row(row, found) for row in found.inits),
         notes=(*_notes(found), *narrowed(tables)),
-        values=tuple(_values(row, found, block, by) for row in found.inits),
+        values=tuple(_values(row, found, block, by) | {"seeds_chosen": words.seeds_chosen(tables)} for row in found.inits),
     )
     if not found.interactions:
         return [rows]
@@ -104,7 +104,7 @@ def settings(block: Mapping[str, Any], by: Grouping = "all") -> dict[str, Any]:
 def narrowed(tables: Sequence[ScoreTable]) -> list[str]:
     """What came of it that only shared seeds were asked for, where several blocks stand in one table."""
     names = titles([table.block for table in tables])
-    return [f"{name}: {note}" for name, table in zip(names, tables, strict=True) for note in words.narrowed(table.narrowed)]
+    return [f"{name}: {note}" for name, table in zip(names, tables, strict=True) for note in words.about_seeds(table)]
 
 
 def _row(row: PooledInit, found: Pooled) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from initbench.choices import BASELINE, REGIMEN
+from initbench.choices import BASELINE, MARGIN, REGIMEN
 from initbench.runs.costs import Costs, Expected, Sample, StudyPlan, init_of, network_of, on_kind, pace_of
 from initbench.runs.read import data_place
 from initbench.runs.record import Resolved
@@ -22,6 +22,7 @@ from initbench.stats.testable import undecidable
 from initbench.stats.treatments import treatment_of
 from initbench.stats.variances import SEEDS_TO_TEST
 from initbench.tables import words
+from initbench.tables.looks import PricedBlock, looks_sheet
 from initbench.tables.power import INTERACTIONS, from_runs
 from initbench.tables.sheet import Sheet
 from initbench.tables.titles import Named, named, title, told_apart
@@ -174,19 +175,34 @@ def nearest(resolved: Resolved, tables: Sequence[ScoreTable]) -> Borrowed | None
     return Borrowed(pilot, ", ".join(source), not differs)
 
 
-def plan_sheets(plan: StudyPlan, tables: Sequence[ScoreTable], stated: Pilot | None = None) -> list[Sheet]:
-    """The study by data set and network, and by init.
+def plan_sheets(
+    plan: StudyPlan,
+    tables: Sequence[ScoreTable],
+    stated: Pilot | None = None,
+    looks: Sequence[int] = (),
+    margin: float = MARGIN,
+) -> list[Sheet]:
+    """The study by data set and network, by init, and what its planned looks save.
 
     Args:
         plan: what the sweep would be.
         tables: blocks of runs that can serve as pilot.
         stated: a pilot in their place.
+        looks: numbers of seeds at which the study is looked at; none by default.
+        margin: Dice points within which two inits are equivalent.
     """
     known = [run for run in plan.runs if run.record]
     names = _dataset_names(known)
     groups = _grouped(known, lambda run: _block_key(run, names))
     blocks = [_Block(tuple(runs), plan, tables, stated, names[_cell_of(runs[0])]) for runs in groups]
-    return [_study(plan, blocks), _inits(plan, known, names)]
+    sheets = [_study(plan, blocks), _inits(plan, known, names)]
+    if looks:
+        priced = [
+            PricedBlock(block.name, block.pilot and block.pilot.pilot, block.patients, block.pairs, block.finds)
+            for block in blocks
+        ]
+        sheets.append(looks_sheet(priced, looks, margin))
+    return sheets
 
 
 def cluster_sheet(plan: StudyPlan, executor: str, device: str, tasks: int, command: str) -> Sheet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,8 +12,10 @@ import pandas as pd
 from initbench.choices import CountedOn, DicePolicy
 from initbench.dice import check_policy
 from initbench.errors import DataError, UsageError
+from initbench.runs.looks import BlockPlan, plans_of, read_plans
 from initbench.runs.read import UNCOUNTED, Loaded, Unreadable, read_runs
 from initbench.stats.blocks import BLOCK, MARK
+from initbench.stats.looks import Looks
 from initbench.stats.table import ScoreTable, of_classes, score_tables, with_patients
 from initbench.tables import words
 from initbench.tables.patients import patients_of
@@ -89,6 +91,15 @@ def check_some(out: Path, found: Loaded) -> None:
         )
 
 
+def _with_history(table: ScoreTable, of_cell: Mapping[str, Runs], plans: Sequence[BlockPlan]) -> ScoreTable:
+    """The table with when its seeds were asked for, and the looks that were planned of it."""
+    cells = [*table.cells, *(item.cell for item in table.withheld)]
+    asked = dict.fromkeys(of_cell[cell].asked for cell in cells if len(of_cell[cell].asked) > 1)
+    plan = next(plans_of(plans, cells), None)
+    looks = Looks(plan.looks, plan.margin, plan.against, plan.family) if plan else None
+    return replace(table, asked=tuple(asked), looks=looks)
+
+
 # The keys of a block that titles and settings show.
 _SHOWN = tuple(key for key in BLOCK if key != "recipe")
 
@@ -109,8 +120,22 @@ def _renamed(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     return frame.assign(dataset=wanted.astype("category") if kept_small else wanted)
 
 
-def read_study(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = (), scoring: Scoring | None = None) -> Study:
+def read_study(
+    out: Path,
+    datasets: Sequence[str] = (),
+    backbones: Sequence[str] = (),
+    scoring: Scoring | None = None,
+    *,
+    seeds: Sequence[int] | None = None,
+) -> Study:
     """The runs below `out`, of these data sets and backbones or of all.
+
+    Args:
+        out: the folder.
+        datasets: names of data sets; all by default.
+        backbones: names of backbones; all by default.
+        scoring: how runs are scored from their counts.
+        seeds: the seeds that are compared; all by default.
 
     Raises:
         UsageError: there is no such folder, no such run in it, or none with counts on the grid.
@@ -140,13 +165,14 @@ def read_study(out: Path, datasets: Sequence[str] = (), backbones: Sequence[str]
     cases = with_patients(of_classes(cases, scoring.classes), patients)
     blocks = [{str(key): value for key, value in row.items()} for row in counted[list(BLOCK)].to_dict("records")]
     counted = counted.assign(**{MARK: marks(blocks, _SHOWN)})
-    tables = score_tables(counted, cases, policy=scoring.policy, shared=scoring.shared, patients=patients)
+    tables = score_tables(counted, cases, policy=scoring.policy, seeds=seeds, shared=scoring.shared, patients=patients)
+    of_cell, plans = summaries(counted), read_plans(out)
     return Study(
         out,
         scoring,
         counted,
         cases,
-        tuple(tables),
+        tuple(_with_history(table, of_cell, plans) for table in tables),
         found.unreadable,
         len(runs) - len(counted),
         patients,

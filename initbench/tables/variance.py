@@ -40,7 +40,7 @@ def _sheet(table: ScoreTable) -> Sheet:
     subtitle = f"{settings(table.block)} · {shape}"
     analysis = analyse(table)
     found = analysis.components if isinstance(analysis, Analysis) else analysis
-    notes = words.narrowed(table.narrowed)
+    notes = words.about_seeds(table)
     if isinstance(found, Refused):
         return Sheet(title(table.block), subtitle, ("source",), (), (f"No components: {found.reason}.", *notes), ())
     parts = parts_of(found)
@@ -103,6 +103,7 @@ def _values(table: ScoreTable, found: Components, name: str, part: Component, wh
         "sd_left": left.value,
         "sd_left_low": left.low,
         "sd_left_high": left.high,
+        "seeds_chosen": words.seeds_chosen([table]),
         **leaderboard.spread_values(found),
     }
 
@@ -149,6 +150,7 @@ def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
                 **leaderboard_pooled.settings(tables[0].block),
                 **named(init, inits),
                 **_ratio_values(compared_with(init, against), blocks[init], ratio),
+                "seeds_chosen": words.seeds_chosen(tables),
             }
             for init, ratio in found.items()
         ),

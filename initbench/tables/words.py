@@ -80,6 +80,46 @@ def narrowed(found: Narrowed | None) -> list[str]:
     return [f"{runs} outside the shared seeds, where nothing is counted: {which}."]
 
 
+def about_seeds(table: ScoreTable) -> list[str]:
+    """What has to be known of the seeds of a block: which are compared, and whether their number was planned."""
+    return [*narrowed(table.narrowed), *_planned(table), *_added(table)]
+
+
+def seeds_chosen(tables: Sequence[ScoreTable]) -> str:
+    """How the number of seeds came about, for machines; where several blocks stand in one row, the worst of it."""
+    if any(_added(table) for table in tables):
+        return "added without a plan"
+    return "planned looks" if any(table.looks for table in tables) else "at once"
+
+
+def _planned(table: ScoreTable) -> list[str]:
+    """The looks that were planned, and what this one may spend."""
+    if table.looks is None:
+        return []
+    looks = ", ".join(map(str, table.looks.seeds))
+    said = f"Looks were planned at {looks} seeds before the first run"
+    if table.between_looks:
+        return [f"{said}; nothing is decided between two of them."]
+    level = 100 * (1 - LEVEL) * table.share
+    return [f"{said}. This one may spend {level:.2g} % of their 5 %, so verdicts and their intervals hold over all looks."]
+
+
+def _added(table: ScoreTable) -> list[str]:
+    """Seeds that were added later without a plan, perhaps because of the first results."""
+    unplanned = table.looks is None or any(len(own) > table.looks.seeds[-1] for own in table.seeds)
+    if not unplanned:
+        return []
+    return [
+        f"Seeds were added without a plan: {_in_turn(steps)}. Who adds seeds until a verdict comes finds more than 5 % false "
+        "ones: fix their number first (initbench plan), or plan the looks (run --until-decided)."
+        for steps in table.asked
+    ]
+
+
+def _in_turn(steps: Sequence[tuple[str, Sequence[int]]]) -> str:
+    return ", then ".join(f"{seeds(numbers)} ({when[:16]})" for when, numbers in steps)
+
+
 def count(number: int, what: str) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
@@ -194,12 +234,12 @@ def beside_collapses(item: Difference, found: StandingDifference | None, rates: 
         said = [f"{names} where both stand: {difference(found.estimate)}, over {seeds_left}; the verdict is over all runs."]
     own, other = item.collapses
     told = f"Collapse rates of {names}: {own.count}/{own.runs} and {other.count}/{other.runs}"
-    level = (1 - LEVEL) / max(1, item.family.size)
+    level = (1 - LEVEL) / max(1, item.family.divisor)
     if not item.family.rates or rates.least > level:
-        least = seeds_needed((1 - LEVEL) / (item.family.size + 1), design)
+        least = seeds_needed((1 - LEVEL) * item.family.share / (item.family.size + 1), design)
         said.append(f"{told}; not tested: {_more_seeds(least, own.runs, design)}.")
     else:
-        p = chance(min(1.0, rates.p * item.family.size))
+        p = chance(min(1.0, rates.p * item.family.divisor))
         differ = "they differ" if rates.p <= level else "no difference is shown"
         said.append(f"{told}; {differ} (exact test, p adjusted {p}).")
     return said

@@ -15,7 +15,7 @@ from initbench.stats import collapse as module
 from initbench.stats.analysis import pair, rates, standing
 from initbench.stats.collapse import STANDING, Collapses, collapsed, joining, limit, rate_test, seeds_needed
 from initbench.stats.compare import Difference
-from initbench.stats.families import Family, Lost, baseline_family
+from initbench.stats.families import Facts, Family, baseline_family
 from initbench.stats.pooled import pool
 from initbench.stats.table import ScoreTable
 from tests.simulated import LUNG, ORGANS, scores
@@ -257,9 +257,9 @@ def test_only_tests_that_can_reach_their_level_join_a_family() -> None:
     assert joining([2 / 2**9] * 5 + [1.0] * 2, 5) == 5  # as one of ten each
 
 
-def lost(collapses_of_lwi: int, seeds: int = 10) -> Lost:
+def lost(collapses_of_lwi: int, seeds: int = 10) -> Facts:
     """A study of default and lwi in which lwi alone collapsed."""
-    return Lost(("default", "lwi"), np.stack([flags(0, seeds), flags(collapses_of_lwi, seeds)]), "crossed")
+    return Facts(("default", "lwi"), np.stack([flags(0, seeds), flags(collapses_of_lwi, seeds)]), "crossed")
 
 
 def test_a_family_grows_by_the_rates_that_can_be_tested() -> None:

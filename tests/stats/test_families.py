@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from initbench.stats import compare as compare_module
-from initbench.stats.analysis import lost_runs, pair
+from initbench.stats.analysis import facts_of, pair
 from initbench.stats.blocks import PLACEBO
 from initbench.stats.compare import compare
 from initbench.stats.families import Family, family
@@ -69,7 +69,7 @@ def test_a_pair_has_the_same_family_in_every_command() -> None:
     inits = ("default", "lwi", "mae", PLACEBO)
     y = 50 + scores(np.random.default_rng(1), 1, 4, 3, 12)[0]
     table = scored(y, inits)
-    every = {(one.first, one.second): one for one in compare(y, inits, lost=lost_runs(table)).differences}
+    every = {(one.first, one.second): one for one in compare(y, inits, facts=facts_of(table)).differences}
     for (first, second), found in every.items():
         assert pair(table, first, second) == found
         assert pair(table, second, first) == found.turned()
@@ -106,5 +106,5 @@ def test_a_family_finds_nothing_where_nothing_is(against: str | None) -> None:
 
 @pytest.mark.parametrize("against", ["default", None])
 def test_a_family_that_counts_as_one_difference_is_seen(against: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare_module, "family", lambda first, second, inits, lost: Family("pairs", 1))
+    monkeypatch.setattr(compare_module, "family", lambda first, second, inits, facts: Family("pairs", 1))
     assert finds_too_much(false_verdicts_of_studies(against))

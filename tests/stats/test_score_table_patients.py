@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from initbench.stats import table as table_module
-from initbench.stats.analysis import lost_runs, pair, verdicts
+from initbench.stats.analysis import facts_of, pair, verdicts
 from initbench.stats.compare import compare
 from initbench.stats.components import Components
 from initbench.stats.inits import summarize
@@ -56,7 +56,7 @@ def test_everything_that_is_said_of_a_block_is_of_patients() -> None:
     table = made.table(patients=whose)
     assert table.patient_count == 4
     got = said(table)
-    alone = compare(table.by_patient, table.inits, against="default", lost=lost_runs(table))
+    alone = compare(table.by_patient, table.inits, against="default", facts=facts_of(table))
     assert got.comparison.differences == alone.differences
     assert [one.mean for one in got.inits] == [one.mean for one in summarize(table.by_patient, table.inits)]
     assert isinstance(got.components, Components)

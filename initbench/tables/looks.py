@@ -1,0 +1,82 @@
+"""What planned looks of a study save: the seeds that it is expected to take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from initbench.stats.looks import expected_seeds, levels
+from initbench.stats.power import Pilot
+from initbench.stats.summary import Interval
+from initbench.tables import words
+from initbench.tables.sheet import Sheet
+
+
+@dataclass(frozen=True)
+class PricedBlock:
+    """A block of a planned study.
+
+    Attributes:
+        name: for people.
+        pilot: the noise of a difference; None where nobody knows it.
+        patients: reported ones.
+        contrasts: number of differences that are judged together.
+        finds: the smallest difference that all planned seeds find in 80 % of studies, judged once; NaN where none is known.
+    """
+
+    name: str
+    pilot: Pilot | None
+    patients: int
+    contrasts: int
+    finds: Interval
+
+
+def looks_sheet(blocks: Sequence[PricedBlock], looks: Sequence[int], margin: float) -> Sheet:
+    """The number of seeds that each block is expected to take.
+
+    Args:
+        blocks: of the study.
+        looks: numbers of seeds, rising.
+        margin: Dice points within which two inits are equivalent.
+    """
+    rows, values = [], []
+    for block in blocks:
+        none, some = (_expected(block, looks, points, margin) for points in (0.0, block.finds.value))
+        rows.append(
+            (block.name, words.number(none, 1), words.number(block.finds.value, 1), words.number(some, 1), str(looks[-1]))
+        )
+        values.append(
+            {
+                "of": "looks",
+                "name": block.name,
+                "looks": " ".join(map(str, looks)),
+                "levels": " ".join(f"{level:.4f}" for level in levels(looks)),
+                "margin": margin,
+                "expected_seeds_at_none": none,
+                "difference_of_interest": block.finds.value,
+                "expected_seeds_at_difference": some,
+                "most_seeds": looks[-1],
+            }
+        )
+    spent = ", ".join(f"{100 * level:.2g} % at {seeds}" for seeds, level in zip(looks, levels(looks), strict=True))
+    return Sheet(
+        title=f"Planned looks at {', '.join(map(str, looks))} seeds",
+        subtitle=f"levels: {spent}; margin {margin:g} points",
+        columns=("data set × backbone", "seeds, no difference", "difference", "seeds at it", "at most"),
+        rows=tuple(rows),
+        notes=(
+            "Seeds that the study is expected to take: a block ends at the first look at which every difference to default is told "
+            "from 0 or equivalent. difference: the smallest that all planned seeds find in 80 % of studies when they are judged "
+            "once; every other init is then ahead by it.",
+            "Plan looks to stop early where differences are large. Near 0 a study ends early only where the margin is far wider "
+            "than its noise.",
+        ),
+        values=tuple(values),
+    )
+
+
+def _expected(block: PricedBlock, looks: Sequence[int], points: float, margin: float) -> float:
+    if block.pilot is None or block.patients < 2 or block.contrasts < 1 or math.isnan(points):
+        return math.nan
+    return expected_seeds(block.pilot, looks, block.patients, block.contrasts, points, margin)
