@@ -42,10 +42,9 @@ def looks_sheet(blocks: Sequence[PricedBlock], looks: Sequence[int], margin: flo
     """
     rows, values = [], []
     for block in blocks:
-        none, some = (_expected(block, looks, points, margin) for points in (0.0, block.finds.value))
-        rows.append(
-            (block.name, words.number(none, 1), words.number(block.finds.value, 1), words.number(some, 1), str(looks[-1]))
-        )
+        points = block.finds.value
+        none, some = _expected(block, looks, 0.0, margin), _expected(block, looks, points, margin)
+        rows.append((block.name, words.number(none, 1), words.number(points, 1), words.number(some, 1), str(looks[-1])))
         values.append(
             {
                 "of": "looks",
@@ -54,7 +53,7 @@ def looks_sheet(blocks: Sequence[PricedBlock], looks: Sequence[int], margin: flo
                 "levels": " ".join(f"{level:.4f}" for level in levels(looks)),
                 "margin": margin,
                 "expected_seeds_at_none": none,
-                "difference_of_interest": block.finds.value,
+                "difference_of_interest": points,
                 "expected_seeds_at_difference": some,
                 "most_seeds": looks[-1],
             }
@@ -66,9 +65,9 @@ def looks_sheet(blocks: Sequence[PricedBlock], looks: Sequence[int], margin: flo
         columns=("data set × backbone", "seeds, no difference", "difference", "seeds at it", "at most"),
         rows=tuple(rows),
         notes=(
-            "Seeds that the study is expected to take: a block ends at the first look at which every difference to default is told "
-            "from 0 or equivalent. difference: the smallest that all planned seeds find in 80 % of studies when they are judged "
-            "once; every other init is then ahead by it.",
+            "Seeds that the study is expected to take: a block ends at the first look at which every difference to default is "
+            "told from 0 or equivalent. difference: the smallest that all planned seeds find in 80 % of studies when they are "
+            "judged once; every other init is then ahead by it.",
             "Plan looks to stop early where differences are large. Near 0 a study ends early only where the margin is far wider "
             "than its noise.",
         ),

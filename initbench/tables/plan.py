@@ -197,10 +197,10 @@ def plan_sheets(
     blocks = [_Block(tuple(runs), plan, tables, stated, names[_cell_of(runs[0])]) for runs in groups]
     sheets = [_study(plan, blocks), _inits(plan, known, names)]
     if looks:
-        priced = [
-            PricedBlock(block.name, block.pilot and block.pilot.pilot, block.patients, block.pairs, block.finds)
-            for block in blocks
-        ]
+        priced = []
+        for block in blocks:
+            noise = block.pilot.pilot if block.pilot else None
+            priced.append(PricedBlock(block.name, noise, block.patients, block.pairs, block.finds))
         sheets.append(looks_sheet(priced, looks, margin))
     return sheets
 
