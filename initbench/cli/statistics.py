@@ -25,7 +25,7 @@ from initbench.errors import UsageError
 
 if TYPE_CHECKING:
     from initbench.tables.sheet import Sheet
-    from initbench.tables.study import Study
+    from initbench.tables.study import Scoring, Study
 
 _MOST_CASES = 1_000_000
 
@@ -125,6 +125,14 @@ def compare(
     runs: ReadRuns,
     second: Annotated[str, typer.Argument(help="The one it is compared with.")] = BASELINE,
     margin: MarginOption = MARGIN,
+    firm: Annotated[
+        bool,
+        typer.Option(
+            "--firm",
+            help="Also what the verdict hangs on: without each seed, patient, class; under other policies, grids, protocols.",
+            rich_help_panel=HOW_JUDGED,
+        ),
+    ] = False,
     format_: FormOption = "table",
 ) -> None:
     """Say what can be claimed of two inits.
@@ -134,7 +142,19 @@ def compare(
     from initbench.tables import words
     from initbench.tables.compare import compare_sheets
 
-    show(compare_sheets(read(runs), words.meant(first), words.meant(second), margin), format_)
+    study, names = read(runs), (words.meant(first), words.meant(second))
+    sheets = compare_sheets(study, *names, margin)
+    if firm:
+        from initbench.tables.firm import firm_sheets
+        from initbench.tables.study import read_study
+
+        def reread(scoring: Scoring) -> Study:
+            return read_study(runs.out, runs.dataset or (), runs.backbone or (), scoring)
+
+        # Machines read one kind of row: what the verdict hangs on.
+        hangs_on = firm_sheets(study, reread, *names, margin)
+        sheets = hangs_on if format_ in ("csv", "json") else [*sheets, *hangs_on]
+    show(sheets, format_)
 
 
 @command

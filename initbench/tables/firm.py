@@ -1,0 +1,199 @@
+"""What a verdict hangs on: ``initbench compare A B --firm``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from initbench.choices import MARGIN, CountedOn
+from initbench.dice import POLICIES
+from initbench.errors import InitbenchError
+from initbench.stats.analysis import pair
+from initbench.stats.blocks import BLOCK
+from initbench.stats.compare import Difference, Verdict
+from initbench.stats.firm import SEEDS_TO_REMAKE, Kind, Variation, agreeing, vary, without_patients, without_seeds
+from initbench.stats.table import ScoreTable
+from initbench.tables import words
+from initbench.tables.sheet import Sheet
+from initbench.tables.study import Scoring, Study
+from initbench.tables.titles import columns, settings, title
+
+_OTHER_GRID: dict[CountedOn, CountedOn] = {"native": "resampled", "resampled": "native"}
+_SAID: dict[Kind, str] = {
+    "seed": "without seed",
+    "patient": "without patient",
+    "class": "without class",
+    "policy": "policy",
+    "grid": "grid",
+    "protocol": "protocol",
+}
+Reread = Callable[[Scoring], Study]
+"""Reads the same runs again, scored otherwise."""
+
+
+@dataclass(frozen=True)
+class Firmness:
+    """The difference of two inits in a block, and what it becomes in other studies.
+
+    Attributes:
+        table: the scores of the block.
+        whole: the difference.
+        variations: of it; empty where the difference is not testable.
+    """
+
+    table: ScoreTable
+    whole: Difference
+    variations: tuple[Variation, ...]
+
+
+def firm_sheets(study: Study, reread: Reread, first: str, second: str, margin: float = MARGIN) -> list[Sheet]:
+    """Returns a sheet for every block that has both inits complete.
+
+    Args:
+        study: the runs and their scores.
+        reread: reads the same runs again, scored otherwise.
+        first: an init, by the name of its row.
+        second: the init that it is compared with.
+        margin: Dice points within which two inits are equivalent.
+    """
+    return [_sheet(found, margin) for found in firmness(study, reread, first, second, margin)]
+
+
+def firmness(study: Study, reread: Reread, first: str, second: str, margin: float = MARGIN) -> list[Firmness]:
+    """What the difference of two inits becomes in every block that has both complete; arguments as of `firm_sheets`."""
+    tables = [table for table in study.tables if {first, second} <= set(table.inits)]
+    wholes = [pair(table, first, second, margin=margin) for table in tables]
+    others = list(_scored_otherwise(study, reread)) if tables else []
+    found = []
+    for table, whole in zip(tables, wholes, strict=True):
+        variations: list[Variation] = []
+        if whole.verdict != "untestable":
+            variations += without_seeds(whole, table, margin)
+            variations += without_patients(whole, table, margin)
+            for kind, name, other in others:
+                same = _same_block(other, table.block, (first, second))
+                if same is not None:
+                    variations.append(vary(whole, kind, name, same, margin))
+            variations += _other_protocol(study, table, whole, margin)
+        found.append(Firmness(table, whole, tuple(variations)))
+    return found
+
+
+def _scored_otherwise(study: Study, reread: Reread) -> Iterator[tuple[Kind, str, Study]]:
+    """The same runs without each class, under every other policy, and on the other grid, where they can be had."""
+    scoring = study.scoring
+    classes = sorted(map(str, study.cases["class_name"].unique())) if not study.cases.empty else []
+    if len(classes) > 1:
+        for name in classes:
+            rest = tuple(other for other in classes if other != name)
+            yield "class", name, reread(replace(scoring, classes=rest))
+    for policy in POLICIES:
+        if policy != scoring.policy:
+            yield "policy", policy, reread(replace(scoring, policy=policy))
+    grid = _OTHER_GRID[scoring.grid]
+    try:
+        yield "grid", grid, reread(replace(scoring, grid=grid))
+    except InitbenchError:  # no run was counted on it
+        return
+
+
+def _same_block(other: Study, block: dict[str, object], inits: Sequence[str]) -> ScoreTable | None:
+    """The same block in another reading of the runs, where both inits are complete in it."""
+    for table in other.tables:
+        if columns(table.block) == columns(block) and set(inits) <= set(table.inits) and table.cases:
+            return table
+    return None
+
+
+def _other_protocol(study: Study, table: ScoreTable, whole: Difference, margin: float) -> Iterator[Variation]:
+    """The difference under another protocol, where both inits were run under it."""
+    for other in study.tables:
+        alike = all(str(other.block[key]) == str(table.block[key]) for key in BLOCK)
+        is_other = other.block["protocol"] != table.block["protocol"]
+        if alike and is_other and {whole.first, whole.second} <= set(other.inits):
+            yield vary(whole, "protocol", str(other.block["protocol"]), other, margin)
+
+
+def _sheet(found: Firmness, margin: float) -> Sheet:
+    whole = found.whole
+    rows = [("whole study", words.number(whole.estimate.value, 2, signed=True), "–", "–", whole.says, "–")]
+    for kind in _SAID:
+        own = [item for item in found.variations if item.kind == kind]
+        if kind in ("seed", "patient") and own:
+            rows.append(_summary(kind, own, whole))
+            own = [max(own, key=lambda item: abs(item.shift))]
+        rows += [_row(item, whole) for item in own]
+    seeds = len(found.table.seeds[0]) if found.table.seeds else 0
+    notes = [
+        "verdict, same error: with the difference of the row, and the error of the whole study. It says what the verdict hangs "
+        "on and not what a smaller study would find. made again: with the row's own error.",
+        "policy: what a class scores that the reference lacks. Each is another question about the same runs.",
+    ]
+    if seeds < SEEDS_TO_REMAKE:
+        notes.append(
+            f"Without a seed no verdict is made again below {SEEDS_TO_REMAKE} seeds: with three, a real effect keeps its verdict "
+            "in 31 % of studies."
+        )
+    if not found.variations:
+        notes = [f"Untestable: {whole.reason}."]
+    return Sheet(
+        title=f"{words.label(whole.first)} − {words.label(whole.second)}: how firm, {title(found.table.block)}",
+        subtitle=f"{settings(found.table.block)} · {words.count(seeds, 'seed')} × {words.cases(found.table)} · margin {margin:g}",
+        columns=("study", "difference", "shift", "sign", "verdict, same error", "made again"),
+        rows=tuple(rows),
+        notes=tuple(notes),
+        values=tuple(_values(found, item) for item in found.variations),
+    )
+
+
+def _summary(kind: Kind, found: Sequence[Variation], whole: Difference) -> tuple[str, ...]:
+    """All seeds, or all patients, in one row."""
+    values, shifts = [item.value for item in found], [item.shift for item in found]
+    turned = sum(item.changes_sign for item in found)
+    remade = [item.remade for item in found if item.remade is not None]
+    again = f"{sum(item == whole.verdict for item in remade)}/{len(remade)} the same" if remade else "–"
+    return (
+        f"{_SAID[kind]}, each of {len(found)}",
+        f"{min(values):+.2f} to {max(values):+.2f}",
+        f"{min(shifts):+.2f} to {max(shifts):+.2f}",
+        f"turned in {turned}" if turned else "stays",
+        f"{agreeing(found, whole)}/{len(found)} the same",
+        again,
+    )
+
+
+def _told(says: Verdict | None, whole: Difference) -> str:
+    """A verdict beside that of the whole study, with how often the init that is ahead may collapse."""
+    if says is None:
+        return "–"
+    return "the same" if says == whole.verdict else replace(whole, verdict=says).says
+
+
+def _row(item: Variation, whole: Difference) -> tuple[str, ...]:
+    turned = "turned" if item.changes_sign else "stays"
+    return (
+        f"{_SAID[item.kind]} {item.name}",
+        words.number(item.value, 2, signed=True),
+        words.number(item.shift, 2, signed=True),
+        "–" if math.isnan(item.value) else turned,
+        _told(item.says, whole),
+        _told(item.remade, whole),
+    )
+
+
+def _values(found: Firmness, item: Variation) -> dict[str, object]:
+    return {
+        **columns(found.table.block),
+        "first": found.whole.first,
+        "second": found.whole.second,
+        "difference": found.whole.estimate.value,
+        "verdict": found.whole.says,
+        "variation": item.kind,
+        "name": item.name,
+        "difference_varied": item.value,
+        "shift": item.shift,
+        "changes_sign": item.changes_sign,
+        "verdict_same_error": replace(found.whole, verdict=item.says).says,
+        "verdict_made_again": replace(found.whole, verdict=item.remade).says if item.remade else "",
+    }
