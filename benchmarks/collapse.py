@@ -181,6 +181,16 @@ def worse_truths() -> Iterator[Truth]:
             yield Truth(min(2.0, 0.8 * cost), (other, rate), loss)
 
 
+def kept_without_a_seed(setting: Setting, count: int, seed: int) -> float:
+    """How often a verdict on a real difference is kept when it is made again without one of the seeds."""
+    y = standing_studies(setting, np.random.default_rng(seed), count)
+    y[:, 1] += half_found(setting)
+    once = np.ones(len(y))
+    found = is_better(y, once)
+    kept = [is_better(np.delete(y, place, axis=2), once)[found].mean() for place in range(setting.seeds)]
+    return float(np.mean(kept))
+
+
 def main() -> None:
     """Prints all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -190,6 +200,7 @@ def main() -> None:
     print_found(count)
     print_worse(count)
     print_alike(count)
+    print_kept(count)
 
 
 def print_false_alarms(count: int) -> None:
@@ -241,6 +252,13 @@ def print_alike(count: int) -> None:
             f"{found['former tables'] - reached:.3f} |",
             flush=True,
         )
+
+
+def print_kept(count: int) -> None:
+    """How firm a real verdict is where a seed is left out and the verdict made again."""
+    print("\n| a real difference | verdict kept without a seed |\n| --- | --- |")
+    for noise, seeds in product(NOISE, SEEDS[:3]):
+        print(f"| {noise}, S = {seeds} | {kept_without_a_seed(Setting(noise, seeds=seeds), count, 9):.3f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def run_looks(
     json: bool,
     announce: Callable[[], None],
 ) -> None:
-    """Writes the plan of every block down, runs look by look, and ends a block where all of it is decided.
+    """Writes a plan for every block, does the runs look by look, and ends a block when everything in it is decided.
 
     Args:
         requests: the runs up to the last look.
@@ -166,7 +166,13 @@ def take_looks(
 
 
 def undecided(out: Path, plan: BlockPlan, seeds: int) -> list[str]:
-    """The rows of a block whose difference to the baseline is not decided at a number of seeds; placebos do not count."""
+    """Returns the rows of a block whose difference to the baseline is not decided; placebos do not count.
+
+    Args:
+        out: folder of the study.
+        plan: of the block.
+        seeds: the number of seeds that are compared, from seed 0 on.
+    """
     from initbench.runs.looks import plans_of
     from initbench.stats.analysis import verdicts
     from initbench.stats.blocks import is_placebo

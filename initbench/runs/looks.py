@@ -107,6 +107,12 @@ def fix_plan(out: Path, plan: BlockPlan) -> BlockPlan:
 def take(out: Path, plan: BlockPlan, seeds: int, undecided: Sequence[str]) -> BlockPlan:
     """Notes that a look was taken, and returns the plan with it.
 
+    Args:
+        out: folder of the study.
+        plan: of the block, with the looks that were taken before.
+        seeds: at which the look was taken.
+        undecided: the rows that it left undecided.
+
     Raises:
         ValueError: it is not the next look of the plan.
     """
@@ -122,7 +128,16 @@ def take(out: Path, plan: BlockPlan, seeds: int, undecided: Sequence[str]) -> Bl
 def new_plan(
     looks: Sequence[int], levels: Sequence[float], margin: float, against: str, rows: Sequence[str], cells: Sequence[str]
 ) -> BlockPlan:
-    """A plan of which no look was taken."""
+    """Returns a plan of which no look was taken.
+
+    Args:
+        looks: number of seeds at each look, rising.
+        levels: nominal level of each look.
+        margin: Dice points within which two inits are equivalent.
+        against: the row that all others are compared with.
+        rows: the names of all rows.
+        cells: their cells, as folders of runs have them.
+    """
     return BlockPlan(
         looks=tuple(looks),
         levels=tuple(levels),

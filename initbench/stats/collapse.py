@@ -17,7 +17,7 @@ from initbench.stats.design import Array, Flags, SeedDesign
 from initbench.stats.summary import LEVEL
 
 LOSS = 10.0  # Dice points below the middle: less is no collapse, however alike the other runs are
-SPREADS = 6.0  # and so many spreads; benchmarks/collapse.py counts the false alarms: at most .02 a run, .007 or less mostly
+SPREADS = 6.0  # a run also has to lie 6 spreads below; benchmarks/collapse.py counts the false alarms, .02 of runs at the most
 LEAST = 6  # runs of a block: fewer do not tell a spread
 _NORMAL_HALF = 2 * float(special.ndtri(0.75))  # length of the shortest half of a normal law, in SDs
 RATE = 0.1  # of collapses that has to be ruled out before a plain "better"
@@ -104,7 +104,7 @@ class RateTest:
 
     Attributes:
         p: of the data.
-        least: the smallest p that so many collapses can give, however they fall on the two inits.
+        least: the smallest p that this number of collapses can give.
     """
 
     p: float
@@ -112,7 +112,13 @@ class RateTest:
 
 
 def rate_test(a: Flags, b: Flags, seeds: SeedDesign) -> RateTest:
-    """Tests whether two inits collapse equally often, from which of their runs [seed] did."""
+    """Tests whether two inits collapse equally often.
+
+    Args:
+        a: which runs [seed] of one init collapsed.
+        b: which runs [seed] of the other one did.
+        seeds: whether the two share their seeds.
+    """
     if seeds == "crossed":
         alone = int((a != b).sum())
         return RateTest(_sign_test(int((a & ~b).sum()), alone), _sign_test(0, alone))

@@ -14,8 +14,8 @@ from initbench.stats.compare import Difference, Verdict, verdict
 from initbench.stats.summary import Interval
 from initbench.stats.table import ScoreTable
 
-# A verdict that is made again from fewer seeds is lost in two of three studies with three seeds where the effect is real. That
-# tells of the number of seeds, and of no seed.
+# With three seeds a real effect loses its verdict in two of three studies when it is made again without one seed
+# (benchmarks/collapse.py). That shows how few seeds there are, and says nothing of the seed.
 SEEDS_TO_REMAKE = 5
 
 Kind = Literal["seed", "patient", "class", "policy", "grid", "protocol"]
@@ -29,7 +29,7 @@ class Variation:
         kind: the respect.
         name: what is left out, or in what the study is another one.
         value: the difference in Dice points; NaN where there is none.
-        shift: by how much it is above that of the whole study.
+        shift: the difference less the difference in the whole study.
         changes_sign: whether the other init is ahead.
         says: the verdict with this difference and the error of the whole study.
         remade: the verdict that the other study has with its own error; None where it is not counted or there is none.
@@ -78,7 +78,13 @@ def _says(whole: Difference, value: float, margin: float) -> Verdict:
 
 
 def without_seeds(whole: Difference, table: ScoreTable, margin: float) -> Iterator[Variation]:
-    """The difference without each seed; with seeds of their own, without the first of each init, then the second."""
+    """The difference without each seed; with seeds of their own, without the first of each init, then the second.
+
+    Args:
+        whole: the difference in the whole study.
+        table: the scores of the block.
+        margin: Dice points within which two inits are equivalent.
+    """
     number = table.y.shape[1]
     if number < 2:
         return
@@ -97,7 +103,13 @@ def without_seeds(whole: Difference, table: ScoreTable, margin: float) -> Iterat
 
 
 def without_patients(whole: Difference, table: ScoreTable, margin: float) -> Iterator[Variation]:
-    """The difference without each patient."""
+    """The difference without each patient.
+
+    Args:
+        whole: the difference in the whole study.
+        table: the scores of the block.
+        margin: Dice points within which two inits are equivalent.
+    """
     owners = table.patients or table.cases
     different = list(dict.fromkeys(owners))
     if len(different) < 2:
@@ -114,5 +126,5 @@ def without_patients(whole: Difference, table: ScoreTable, margin: float) -> Ite
 
 
 def agreeing(found: Sequence[Variation], whole: Difference) -> int:
-    """In how many variations the verdict with the error of the whole study is that of the whole study."""
+    """Counts the variations that have the verdict of the whole study, with its error."""
     return sum(item.says == whole.verdict for item in found)

@@ -118,7 +118,13 @@ def expected_seeds(
 
 
 def seeds_taken(y: Array, seeds: Sequence[int], margin: float = MARGIN) -> Array:
-    """The number of seeds at which each study of y [study, init, seed, case] stops."""
+    """Returns the number of seeds at which each study stops, [study].
+
+    Args:
+        y: Dice points [study, init, seed, case], the baseline first.
+        seeds: number of them at each look, rising.
+        margin: Dice points within which two inits are equivalent.
+    """
     found = np.full(len(y), float(seeds[-1]))
     for number, share in reversed(list(zip(seeds, shares(seeds), strict=True))):
         decided, _ = is_decided(y[:, :, :number], share, margin)

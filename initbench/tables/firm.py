@@ -61,7 +61,15 @@ def firm_sheets(study: Study, reread: Reread, first: str, second: str, margin: f
 
 
 def firmness(study: Study, reread: Reread, first: str, second: str, margin: float = MARGIN) -> list[Firmness]:
-    """What the difference of two inits becomes in every block that has both complete; arguments as of `firm_sheets`."""
+    """What the difference of two inits becomes in every block that has both complete.
+
+    Args:
+        study: the runs and their scores.
+        reread: reads the same runs again, scored otherwise.
+        first: an init, by the name of its row.
+        second: the init that it is compared with.
+        margin: Dice points within which two inits are equivalent.
+    """
     tables = [table for table in study.tables if {first, second} <= set(table.inits)]
     wholes = [pair(table, first, second, margin=margin) for table in tables]
     others = list(_scored_otherwise(study, reread)) if tables else []
@@ -117,7 +125,7 @@ def _other_protocol(study: Study, table: ScoreTable, whole: Difference, margin: 
 
 def _sheet(found: Firmness, margin: float) -> Sheet:
     whole = found.whole
-    rows = [("whole study", words.number(whole.estimate.value, 2, signed=True), "–", "–", whole.says, "–")]
+    rows: list[tuple[str, ...]] = [("whole study", words.number(whole.estimate.value, 2, signed=True), "–", "–", whole.says, "–")]
     for kind in _SAID:
         own = [item for item in found.variations if item.kind == kind]
         if kind in ("seed", "patient") and own:
@@ -133,7 +141,7 @@ def _sheet(found: Firmness, margin: float) -> Sheet:
     if seeds < SEEDS_TO_REMAKE:
         notes.append(
             f"Without a seed no verdict is made again below {SEEDS_TO_REMAKE} seeds: with three, a real effect keeps its verdict "
-            "in 31 % of studies."
+            "in less than a third of studies."
         )
     if not found.variations:
         notes = [f"Untestable: {whole.reason}."]
@@ -164,7 +172,7 @@ def _summary(kind: Kind, found: Sequence[Variation], whole: Difference) -> tuple
 
 
 def _told(says: Verdict | None, whole: Difference) -> str:
-    """A verdict beside that of the whole study, with how often the init that is ahead may collapse."""
+    """The words for a verdict: `the same` where the whole study has it, else the verdict with its bound."""
     if says is None:
         return "–"
     return "the same" if says == whole.verdict else replace(whole, verdict=says).says

@@ -135,7 +135,7 @@ def standings(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | 
                 seeds=diverged.size,
                 diverged=int(diverged.sum()),
                 collapses=collapses(fallen),
-                median_run=float(np.nanmedian(runs)) if np.isfinite(runs).any() else math.nan,
+                median_run=_median(runs),
                 standing_mean=_mean(runs[~fallen]).value,
                 beats=_beats(table, compared),
                 standing=standing(table, compared) if compared else None,
@@ -162,6 +162,11 @@ def _order(row: Standing) -> tuple[float, str]:
 def _mean(runs: Array) -> Interval:
     """Of run scores [seed], where nothing can be tested, as under the policy nnunet, which scores runs on different cases."""
     return Interval(float(np.nanmean(runs)) if np.isfinite(runs).any() else math.nan, math.nan, math.nan)
+
+
+def _median(runs: Array) -> float:
+    """Of run scores [seed] that may be NaN; NaN where all are."""
+    return float(np.nanmedian(runs)) if np.isfinite(runs).any() else math.nan
 
 
 def _without(table: ScoreTable, init: str, diverged: Flags) -> float:

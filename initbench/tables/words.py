@@ -203,7 +203,7 @@ def collapses(found: Collapses | None) -> dict[str, object]:
 
 
 def standing(found: StandingDifference | None, rates: RateTest | None) -> dict[str, object]:
-    """The runs that stand beside those of another row, for machines; NaN where all runs stand."""
+    """The difference over the runs that stand, and the test of collapse rates, for machines; NaN where all runs stand."""
     nan = math.nan
     estimate = found.estimate if found else Interval(nan, nan, nan)
     return {

@@ -146,9 +146,9 @@ def titles(text: str) -> list[str]:
 @pytest.mark.usefixtures("narrow")
 def test_help_is_grouped(capsys: pytest.CaptureFixture[str]) -> None:
     assert titles(said(capsys, "--help")) == ["Options", "Study", "Results", "Data", "Components", "Checks"]
-    study = ["Options", "What", "How long", "Where", "Which data", "Output"]
+    study = ["Options", "What", "How long", "Where", "Which data", "How they are judged", "Output"]
     assert titles(said(capsys, "run", "--help")) == study
-    assert titles(said(capsys, "plan", "--help")) == [*study[:-1], "How they are judged", "Output"]
+    assert titles(said(capsys, "plan", "--help")) == study
     assert titles(said(capsys, "leaderboard", "-h")) == ["Options", "Which runs", "How they are judged", "Output"]
 
 

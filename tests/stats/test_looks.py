@@ -56,7 +56,7 @@ def test_between_two_looks_nothing_is_decided() -> None:
 
 
 def test_a_study_stops_where_all_contrasts_are_decided() -> None:
-    y = 60 + scores(np.random.default_rng(1), 3, 3, 10, 12, seed=0.02, init_case=0.02, residual=0.05, case=5)
+    y = 60 + scores(np.random.default_rng(1), 3, 3, 10, 12, seed=0.01, init_case=0.01, residual=0.02, case=5)
     y[1, 1:] += 5.0  # both ahead
     y[2, 1] += 5.0  # one ahead, one alike
     assert seeds_taken(y, (3, 5, 10)).tolist() == [3, 3, 3]

@@ -72,7 +72,7 @@ def test_places_from_a_planted_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Init 0 is ahead of 2 and 3, init 1 of 3."""
     ahead = np.zeros((4, 4))
     ahead[0, 2] = ahead[0, 3] = ahead[1, 3] = 1
-    monkeypatch.setattr("initbench.stats.ranks.surely_ahead", lambda y, seeds: ahead)
+    monkeypatch.setattr("initbench.stats.ranks.surely_ahead", lambda y, seeds, share: ahead)
     y = np.broadcast_to(np.array([4.0, 3.0, 2.0, 1.0])[:, None, None], (4, 3, 2))
     assert [(one.init, one.low, one.high) for one in ranked(y)] == [("i0", 1, 2), ("i1", 1, 3), ("i2", 2, 4), ("i3", 3, 4)]
     assert [one.may_be_best for one in ranked(y)] == [True, True, False, False]

@@ -1,0 +1,115 @@
+"""How runs of one init over many seeds are spread, and how often three of them mislead: ``python -m benchmarks.fifty_seeds OUT``.
+
+OUT holds finished runs of `default` in one block. Every three of them are a study that somebody might have had. Prints the
+tables of a page in docs/studies.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from initbench.choices import BASELINE
+from initbench.errors import InitbenchError, UsageError
+from initbench.stats.collapse import collapses, limit
+from initbench.stats.summary import LEVEL
+from initbench.tables.study import read_study
+
+Array = NDArray[np.float64]
+
+FEW = 3  # runs of a study that somebody might have had
+POINTS = (0.5, 1.0, 2.0)
+SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+_SPLITS = 20_000  # pairs of studies with no run in common
+_BINS = 12
+
+
+def runs_of(out: Path) -> Array:
+    """Dice points of all runs of `default` below a folder.
+
+    Raises:
+        UsageError: there is not one block with `default` complete, or it has too few runs.
+    """
+    tables = [table for table in read_study(out).tables if BASELINE in table.inits]
+    if len(tables) != 1:
+        raise UsageError(f"{out}: {len(tables)} blocks have {BASELINE}; one is read")
+    runs = tables[0].runs(BASELINE)
+    if len(runs) < 2 * FEW:
+        raise UsageError(f"{out}: {len(runs)} runs of {BASELINE}; {2 * FEW} or more tell something")
+    return runs
+
+
+def described(runs: Array) -> dict[str, float]:
+    """The spread of run scores [seed]."""
+    lost = runs < limit(runs)
+    found = {"runs": float(len(runs)), "mean": float(runs.mean()), "SD": float(runs.std(ddof=1))}
+    for share in SHARES:
+        found[f"{100 * share:g} % lie below"] = float(np.quantile(runs, share))
+    found["collapsed"] = float(lost.sum())
+    found["may collapse, at the most"] = collapses(lost).bound
+    if lost.any() and not lost.all():
+        found["mean of the runs that stand"] = float(runs[~lost].mean())
+        found["SD of the runs that stand"] = float(runs[~lost].std(ddof=1))
+    return found
+
+
+def misled(runs: Array) -> dict[str, float]:
+    """Shares of studies of three of the runs, or of two such studies without a common run, that mislead."""
+    threes = runs[np.array(list(combinations(range(len(runs)), FEW)))]
+    mean, sd = float(runs.mean()), float(runs.std(ddof=1))
+    off = np.abs(threes.mean(-1) - mean)
+    found = {f"mean of three off by more than {points:g}": float((off > points).mean()) for points in POINTS}
+    spread = threes.std(-1, ddof=1)
+    found["SD of three below half of that of all"] = float((spread < sd / 2).mean())
+    low, high = (spread * np.sqrt((FEW - 1) / special.chdtri(FEW - 1, tail)) for tail in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    found["95 % interval of the SD holds that of all"] = float(((low <= sd) & (sd <= high)).mean())
+    lost = runs < limit(runs)
+    if lost.any():
+        of_three = lost[np.array(list(combinations(range(len(runs)), FEW)))]
+        found["no collapse among three"] = float((~of_three.any(-1)).mean())
+    return found | _two_studies(runs)
+
+
+def _two_studies(runs: Array) -> dict[str, float]:
+    """Two studies of three runs each of the same init, as if they were two inits."""
+    rng = np.random.default_rng(0)
+    drawn = np.stack([runs[rng.permutation(len(runs))[: 2 * FEW]] for _ in range(_SPLITS)])
+    first, second = drawn[:, :FEW], drawn[:, FEW:]
+    gap = np.abs(first.mean(-1) - second.mean(-1))
+    found = {f"two means of three apart by more than {points:g}": float((gap > points).mean()) for points in POINTS}
+    error = np.sqrt((first.var(-1, ddof=1) + second.var(-1, ddof=1)) / FEW)
+    told = gap > -special.stdtrit(2 * FEW - 2, (1 - LEVEL) / 2) * error
+    found["t test over runs finds a difference"] = float(told.mean())
+    found["all three of one above all three of the other"] = float(
+        ((first.min(-1) > second.max(-1)) | (second.min(-1) > first.max(-1))).mean()
+    )
+    return found
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="folder of the runs")
+    try:
+        runs = runs_of(parser.parse_args().out)
+    except InitbenchError as error:
+        parser.error(str(error))
+    print("| | |\n| --- | --- |")
+    for name, value in described(runs).items():
+        print(f"| {name} | {value:.2f} |")
+    counts, edges = np.histogram(runs, _BINS)
+    print("\n| Dice | runs |\n| --- | --- |")
+    for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
+        print(f"| {low:.1f} to {high:.1f} | {'■' * int(count)} {count} |")
+    print("\n| studies of three | share |\n| --- | --- |")
+    for name, value in misled(runs).items():
+        print(f"| {name} | {value:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
