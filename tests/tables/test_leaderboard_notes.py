@@ -150,7 +150,7 @@ def test_seeds_that_were_added_later_are_said_to_be(tmp_path: Path) -> None:
         path.write_text(path.read_text("utf-8").replace('"asked": "20', '"asked": "10'), "utf-8")  # a thousand years ago
     write_asked(tmp_path, [*first, *(planned(init, 2) for init in folders)])
     (said,) = (note for note in notes(tmp_path) if "Seeds were added" in note)
-    assert said.startswith("Seeds were added: 0–1 (10")
+    assert said.startswith("Seeds were added without a plan: 0–1 (10")
     assert ", then 2 (20" in said
     write_asked(tmp_path, first)  # the same command again is no new decision
     assert said in notes(tmp_path)
