@@ -145,14 +145,14 @@ def compare(
     study, names = read(runs), (words.meant(first), words.meant(second))
     sheets = compare_sheets(study, *names, margin)
     if firm:
-        from initbench.tables.firm import firm_sheets
+        from initbench.tables.firm import firm_sheets, firmness
         from initbench.tables.study import read_study
 
         def reread(scoring: Scoring) -> Study:
             return read_study(runs.out, runs.dataset or (), runs.backbone or (), scoring)
 
         # Machines read one kind of row: what the verdict hangs on.
-        hangs_on = firm_sheets(study, reread, *names, margin)
+        hangs_on = firm_sheets(firmness(study, reread, *names, margin), margin)
         sheets = hangs_on if format_ in ("csv", "json") else [*sheets, *hangs_on]
     show(sheets, format_)
 

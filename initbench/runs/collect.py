@@ -17,7 +17,7 @@ from pathlib import Path
 from initbench.errors import DataError, UsageError
 from initbench.limits import MAX_TABLE, open_regular, read_regular
 from initbench.printable import printable
-from initbench.runs import kinds, store, work
+from initbench.runs import kinds, looks, store, work
 from initbench.runs.record import Record
 from initbench.runs.status import faulty_notes, note_asked_elsewhere, read_asked
 
@@ -222,6 +222,7 @@ def copy_runs(merger: Merger, sites: Sequence[Path], out: Path) -> Iterator[Ende
     for site in sites:
         note_asked_elsewhere(out, site)
         kinds.take_kinds(out, site)
+        looks.copy_plans(out, site)
     for run in merger.missing:
         try:
             _copy_run(run, out)

@@ -104,6 +104,14 @@ def fix_plan(out: Path, plan: BlockPlan) -> BlockPlan:
     return known
 
 
+def copy_plans(out: Path, site: Path) -> None:
+    """Copies the plans of another folder of the same study, with the looks that were taken there; those that are here stay."""
+    for plan in read_plans(site):
+        path = out / LOOKS / f"{plan.key}.json"
+        if not path.exists():
+            _write(path, plan)
+
+
 def take(out: Path, plan: BlockPlan, seeds: int, undecided: Sequence[str]) -> BlockPlan:
     """Notes that a look was taken, and returns the plan with it.
 

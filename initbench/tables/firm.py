@@ -47,17 +47,14 @@ class Firmness:
     variations: tuple[Variation, ...]
 
 
-def firm_sheets(study: Study, reread: Reread, first: str, second: str, margin: float = MARGIN) -> list[Sheet]:
-    """Returns a sheet for every block that has both inits complete.
+def firm_sheets(found: Sequence[Firmness], margin: float = MARGIN) -> list[Sheet]:
+    """Returns a sheet for every block.
 
     Args:
-        study: the runs and their scores.
-        reread: reads the same runs again, scored otherwise.
-        first: an init, by the name of its row.
-        second: the init that it is compared with.
+        found: as `firmness` gives it.
         margin: Dice points within which two inits are equivalent.
     """
-    return [_sheet(found, margin) for found in firmness(study, reread, first, second, margin)]
+    return [_sheet(of_block, margin) for of_block in found]
 
 
 def firmness(study: Study, reread: Reread, first: str, second: str, margin: float = MARGIN) -> list[Firmness]:

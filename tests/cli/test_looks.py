@@ -143,3 +143,10 @@ def test_numbers_of_seeds_that_are_no_plan(seeds: str | None, until_decided: boo
 def test_the_seeds_of_all_looks_are_planned() -> None:
     study = Study(init=["default,lwi"], backbone=["unetr"], seeds="3,5,10", until_decided=True)
     assert (study.looks(), study.chosen()) == ((3, 5, 10), list(range(10)))
+
+
+def test_the_plans_of_a_site_are_collected(tmp_path: Path) -> None:
+    plan = module.take(tmp_path / "site", fix_plan(tmp_path / "site", a_plan()), 3, ["lwi"])
+    for _ in range(2):
+        module.copy_plans(tmp_path / "out", tmp_path / "site")
+    assert read_plans(tmp_path / "out") == [plan]

@@ -41,6 +41,13 @@ def test_a_level_that_was_spent_is_not_spent_again() -> None:
     assert sum(0.05 / family.divisor for family in spent) == pytest.approx(0.05)
 
 
+def test_a_level_that_is_spent_again_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted fault: each look has the level that a study without looks has."""
+    monkeypatch.setattr(Looks, "share_at", lambda self, seeds: 1.0)
+    with pytest.raises(AssertionError):
+        test_a_level_that_was_spent_is_not_spent_again()
+
+
 def test_a_look_is_stricter_than_a_study_that_is_judged_once() -> None:
     planned, once = pair(table(5), "lwi", "default"), pair(table(5, None), "lwi", "default")
     assert planned.estimate.value == once.estimate.value
