@@ -113,7 +113,8 @@ def planned_blocks(
         for number in numbers:
             request, outcome = requests[number], outcomes[number]
             if outcome.folder is None:
-                raise UsageError(f"{request.label}: {outcome.message or outcome.state}; looks are planned of runs that can be")
+                why = outcome.message or outcome.state
+                raise UsageError(f"{request.label}: {why}; correct it, as looks are planned of all runs")
             name = treatment_of(str(request.init), str(request.regimen), request.regimen_budget).name
             rows[name] = outcome.folder.parent.name.rpartition("-")[2]
         if BASELINE not in rows or len(rows) < 2:

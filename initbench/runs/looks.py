@@ -169,7 +169,9 @@ def _read(path: Path) -> BlockPlan:
     try:
         return BlockPlan.model_validate_json(read_regular(path, MAX_STATE))
     except (OSError, ValidationError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read, so nobody knows which looks were planned: {error}") from None
+        raise UsageError(
+            f"{path} cannot be read, so nobody knows which looks were planned; restore it, or give another --out: {error}"
+        ) from None
 
 
 def _write(path: Path, plan: BlockPlan) -> None:
