@@ -43,12 +43,21 @@ def checkpoint(
         raise UsageError(f"checkpoint: axes is auto, DHW or WHD, got {axes!r}")
     if not isinstance(minimum, int | float) or not 0 <= minimum <= 1:
         raise UsageError(f"checkpoint: minimum is a share from 0 to 1, got {minimum!r}")
-    if patch is not None and (len(patch) != 3 or not all(isinstance(edge, int) and edge > 0 for edge in patch)):
+    if patch is not None and not _is_grid(patch):
         raise UsageError(f"checkpoint: patch is (D, H, W) in voxels, as in patch=(96, 96, 96), got {patch!r}")
-    left = tuple(name.strip() for name in leave.split(",")) if isinstance(leave, str) else tuple(leave)
-    asked = Request(axes, variant, minimum, patch, prefix, left)
+    if isinstance(leave, str):
+        leave = tuple(name.strip() for name in leave.split(","))
+    asked = Request(axes, variant, minimum, patch, prefix, tuple(leave))
     report = load_checkpoint(model, read_checkpoint(Path(path).expanduser()), ctx.structure, asked)
     ctx.report(report.summary(), report.as_json())
+
+
+def _is_grid(patch: tuple[object, ...]) -> bool:
+    """Returns whether a patch holds three whole numbers above 0."""
+    for edge in patch:
+        if not isinstance(edge, int) or edge <= 0:
+            return False
+    return len(patch) == 3
 
 
 @initializer(paper="Tang et al., CVPR 2022, arXiv:2111.14791; LWI table IX", files=("path",), external=True)

@@ -6,7 +6,7 @@ network alone. With the placebo ``default(construct=other)`` they tell learned c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -28,7 +28,7 @@ def shuffled(model: nn.Module, ctx: InitContext, /, *, of: Inner) -> None:
             continue
         order = torch.randperm(parameter.numel(), generator=ctx.generator(name))
         parameter.detach().copy_(parameter.detach().flatten()[order].reshape(parameter.shape))
-    _restore(model, before, [name for name, _ in model.named_buffers()])
+    _restore(model, before, dict(model.named_buffers()))
 
 
 @initializer()
@@ -41,14 +41,21 @@ def transfer(model: nn.Module, ctx: InitContext, /, *, of: Inner, part: Literal[
     encoder = {level.module.partition(".")[0] for level in ctx.structure.levels}
     before = _copy(model)
     of(model)
-    _restore(model, before, [name for name in before if (name.partition(".")[0] in encoder) != (part == "encoder")])
+    undone = []
+    for name in before:
+        in_encoder = name.partition(".")[0] in encoder
+        if in_encoder != (part == "encoder"):
+            undone.append(name)
+    _restore(model, before, undone)
 
 
 def _copy(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies the values of all parameters and buffers to the CPU."""
     return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
 
-def _restore(model: nn.Module, before: dict[str, torch.Tensor], names: list[str]) -> None:
+def _restore(model: nn.Module, before: Mapping[str, torch.Tensor], names: Iterable[str]) -> None:
+    """Writes the values of `before` back into some parameters and buffers; names outside the state dict are passed over."""
     state = model.state_dict()
     with torch.no_grad():
         for name in names:

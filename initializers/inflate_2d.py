@@ -76,8 +76,10 @@ def inflate_2d(
             f"does not contain {source}: leave it out"
         )
     report = transfer(model, encoder, ctx.structure, RULES[rule])
-    few = f": {', '.join(report.loaded)} alone" if len(report.loaded) <= 2 else ""  # a stem and its bias
-    ctx.report(report.summary() + few, report.as_json() | details)
+    summary = report.summary()
+    if len(report.loaded) <= 2:  # a stem and its bias
+        summary += f": {', '.join(report.loaded)} alone"
+    ctx.report(summary, report.as_json() | details)
 
 
 def _check_volumes(ctx: InitContext) -> None:

@@ -12,6 +12,7 @@ equations speak of convolutions. `bias` is ``zero`` or ``keep``. Norms, position
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Literal
 
@@ -25,14 +26,19 @@ Mode = Literal["fan_in", "fan_out"]
 
 
 def _fan(mode: Mode) -> Callable[[Site], int]:
-    return (lambda site: site.fan_in) if mode == "fan_in" else (lambda site: site.fan_out)
+    """Returns what reads the fan of a site, ``fan_in`` or ``fan_out``."""
+    if mode == "fan_in":
+        return operator.attrgetter("fan_in")
+    return operator.attrgetter("fan_out")
 
 
 def _uniform(bound: Callable[[Site], float]) -> Draw:
+    """Draws from U(-bound, bound), where the bound follows from the site."""
     return lambda tensor, site, generator: tensor.uniform_(-bound(site), bound(site), generator=generator)
 
 
 def _normal(std: Callable[[Site], float]) -> Draw:
+    """Draws from N(0, std²), where the standard deviation follows from the site."""
     return lambda tensor, site, generator: tensor.normal_(0.0, std(site), generator=generator)
 
 
@@ -142,7 +148,8 @@ def trunc_normal(
     """Normal law cut off at ±`bound`, an absolute value as in torch and timm: at std 0.02 it cuts nothing (±100 SD)."""
     scale, limit = check_number("std", std), check_number("bound", bound)
 
-    def draw(tensor: Tensor, site: Site, generator: torch.Generator) -> None:
+    def draw(tensor: Tensor, _: Site, generator: torch.Generator) -> None:
+        """Fills a `tensor` from the law."""
         nn.init.trunc_normal_(tensor, 0.0, scale, -limit, limit, generator=generator)
 
     draw_layers(model, ctx, draw, scope, bias)

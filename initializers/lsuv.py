@@ -62,8 +62,12 @@ def lsuv(
     with _evaluation(model.to(ctx.device), ctx.device), scaling.hooked(layers):
         model(patches.image)
     model.to("cpu")
-    scaling.skipped.update({name: "never called" for name in layers.values() if name not in scaling.seen})
-    scaling.skipped.update({s.name: "no layer" for s in ctx.sites if s.role == "projection" and s.role in drawn_roles(scope)})
+    for name in layers.values():
+        if not scaling.has_seen(name):
+            scaling.skipped[name] = "never called"
+    for site in ctx.sites:
+        if site.role == "projection" and site.role in drawn_roles(scope):
+            scaling.skipped[site.name] = "no layer"
     ctx.report(scaling.summary(), scaling.as_json())
 
 
@@ -74,20 +78,23 @@ def _count(iterations: int) -> int:
 
 
 def _layers(model: nn.Module, ctx: InitContext, scope: Scope) -> dict[nn.Module, str]:
-    """The layers in scope with the names of their weights; several layers may have one weight."""
-    roles, heads = drawn_roles(scope), ctx.structure.heads
-    names = {
-        id(model.get_parameter(site.name)): site.name
-        for site in ctx.sites
-        if site.role in roles and not any(site.name.startswith(f"{head}.") for head in heads)
-    }
-    kinds = (nn.Linear, nn.modules.conv._ConvNd)
-    return {layer: names[id(layer.weight)] for layer in model.modules() if isinstance(layer, kinds) and id(layer.weight) in names}
+    """Returns the layers in scope with the names of their weights; several layers may have one weight."""
+    roles = drawn_roles(scope)
+    heads = tuple(f"{head}." for head in ctx.structure.heads)
+    names = {}
+    for site in ctx.sites:
+        if site.role in roles and not site.name.startswith(heads):
+            names[id(model.get_parameter(site.name))] = site.name
+    layers: dict[nn.Module, str] = {}
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd) and id(layer.weight) in names:
+            layers[layer] = names[id(layer.weight)]
+    return layers
 
 
 @contextlib.contextmanager
 def _evaluation(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Inside the block no module trains, nothing is rounded to half precision and no gradient is kept."""
+    """Puts a network into evaluation mode inside the block, keeps no gradient and rounds nothing to half precision."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -103,8 +110,10 @@ class _Scaling:
     """Scales layers where they are called, and keeps what it did.
 
     Attributes:
-        scaled: per weight the variance that was found, the factor on the weight and the variance that it left.
-        skipped: per weight why it was left as it was drawn.
+        tolerance: largest distance of a variance from 1.
+        iterations: most scalings of one layer.
+        scaled: by weight, the variance that was found, the factor on the weight, and the variance after it.
+        skipped: by weight, why it was left as it was drawn.
     """
 
     tolerance: float
@@ -112,28 +121,40 @@ class _Scaling:
     scaled: dict[str, dict[str, float]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def seen(self) -> set[str]:
-        """Weights whose layer was called."""
-        return {*self.scaled, *self.skipped}
+    def has_seen(self, name: str) -> bool:
+        """Returns whether a layer with this weight was called."""
+        return name in self.scaled or name in self.skipped
 
     @contextlib.contextmanager
     def hooked(self, layers: Mapping[nn.Module, str]) -> Iterator[None]:
-        """Inside the block a layer is scaled as soon as it is called."""
+        """Scales each layer inside the block as soon as it is called."""
 
-        def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
+        def scale_once(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
+            """Scales the weight of a `layer` at its first use."""
             # A weight that is used again is final: what came after its first use was scaled with it.
-            return output if layers[layer] in self.seen else self.scale(layers[layer], layer, args, kwargs, output)
+            if self.has_seen(layers[layer]):
+                return output
+            return self.scale(layers[layer], layer, args, kwargs, output)
 
-        handles = [layer.register_forward_hook(hook, with_kwargs=True) for layer in layers]
-        try:
+        with contextlib.ExitStack() as hooks:
+            for layer in layers:
+                handle = layer.register_forward_hook(scale_once, with_kwargs=True)
+                hooks.callback(handle.remove)
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def scale(self, name: str, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
-        """Divides the layer's weight by the standard deviation of its output; returns what it then gives."""
+        """Divides the weight of a layer by the standard deviation of its output until the variance is 1.
+
+        Args:
+            name: of the weight.
+            layer: the layer.
+            args: of its call.
+            kwargs: of its call.
+            output: of its call.
+
+        Returns:
+            The output of the scaled layer.
+        """
         found = _variance(output)
         if not (LEAST < found < math.inf):
             self.skipped[name] = f"output variance {found:.1e}"
@@ -150,8 +171,11 @@ class _Scaling:
         return output
 
     def summary(self) -> str:
-        """A line for people."""
-        missed = sum(abs(row["variance"] - 1) > self.tolerance for row in self.scaled.values())
+        """Returns a line for people."""
+        missed = 0
+        for row in self.scaled.values():
+            if abs(row["variance"] - 1) > self.tolerance:
+                missed += 1
         parts = [f"{len(self.scaled)} layers have output variance 1 within {self.tolerance:g}"]
         if missed:
             parts = [f"{len(self.scaled)} layers scaled, {missed} of them missed variance 1 ± {self.tolerance:g}"]
@@ -160,7 +184,7 @@ class _Scaling:
         return "; ".join(parts)
 
     def as_json(self) -> dict[str, Any]:
-        """Every layer, in the order of execution."""
+        """Returns what became of every layer, in the order of execution."""
         return {"scaled": self.scaled, "skipped": self.skipped}
 
 

@@ -45,7 +45,9 @@ def lwi(
     sample is the ``mean`` over its slots, as in the release, or their ``sum``, as eq. 7 is printed. `crops` says whether patches
     are placed anywhere or around labels. The recipe says how long the pretext is (``--set pretext.share=0.3``).
     """
-    mask = Mask(mask_ratio, ctx.mask_patch if mask_patch is None else mask_patch, scope=mask_scope)
+    if mask_patch is None:
+        mask_patch = ctx.mask_patch
+    mask = Mask(mask_ratio, mask_patch, scope=mask_scope)
     pretext = Pretext(
         Order(taps, permutation, order_weight, pool, order_loss),
         Reconstruction(mask, voxels="all", weight=reconstruction_weight),

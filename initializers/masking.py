@@ -31,7 +31,9 @@ def mae(
     `mask_ratio` is the share of cells that are set to 0, `mask_patch` the edge of a cell in voxels (the recipe's where not
     given), `voxels` those that count in the error, `mask_scope` whether a batch shares one mask.
     """
-    mask = Mask(mask_ratio, ctx.mask_patch if mask_patch is None else mask_patch, scope=mask_scope)
+    if mask_patch is None:
+        mask_patch = ctx.mask_patch
+    mask = Mask(mask_ratio, mask_patch, scope=mask_scope)
     pretrain(model, ctx, Pretext(reconstruction=Reconstruction(mask, voxels)))
 
 
@@ -50,5 +52,7 @@ def tube(
 
     `mask_ratio`, `mask_patch`, `voxels` and `mask_scope` are as in `mae`.
     """
-    mask = Mask(mask_ratio, ctx.mask_patch if mask_patch is None else mask_patch, tube=True, scope=mask_scope)
+    if mask_patch is None:
+        mask_patch = ctx.mask_patch
+    mask = Mask(mask_ratio, mask_patch, tube=True, scope=mask_scope)
     pretrain(model, ctx, Pretext(reconstruction=Reconstruction(mask, voxels)))

@@ -35,7 +35,11 @@ def orthogonal(
 
 
 def draw_orthogonal(model: nn.Module, gain: float) -> Draw:
-    """Fills a weight of `model` with its semi-orthogonal maps.
+    """Returns what fills a weight of `model` with semi-orthogonal maps.
+
+    Args:
+        model: the network.
+        gain: factor on the maps, above 0.
 
     Raises:
         UsageError: `gain` is no number above 0.
@@ -43,6 +47,7 @@ def draw_orthogonal(model: nn.Module, gain: float) -> Draw:
     scale = check_number("gain", gain)
 
     def draw(tensor: Tensor, site: Site, generator: torch.Generator) -> None:
+        """Fills the weight `tensor` of a `site`, one map after another."""
         for part in maps(model, site, tensor):
             matrix = part.new_empty(part.shape[0], part[0].numel())
             part.copy_(nn.init.orthogonal_(matrix, scale, generator=generator).view(part.shape))
@@ -51,7 +56,13 @@ def draw_orthogonal(model: nn.Module, gain: float) -> Draw:
 
 
 def maps(model: nn.Module, site: Site, weight: Tensor) -> Iterator[Tensor]:
-    """The linear maps that a weight holds, as views ``(out, in, *taps)``; together they are every value of it, once."""
+    """Yields the linear maps that a weight holds, as views ``(out, in, *taps)``; each value belongs to exactly one map.
+
+    Args:
+        model: the network.
+        site: the weight's place and role in it.
+        weight: its values.
+    """
     if site.role == "projection":
         yield weight.t()
         return
@@ -66,14 +77,19 @@ def maps(model: nn.Module, site: Site, weight: Tensor) -> Iterator[Tensor]:
 
 
 def _phases(layer: nn.modules.conv._ConvTransposeNd, group: Tensor) -> Iterator[Tensor]:
-    """Of ``(out, in, *kernel)`` the taps that meet in an output voxel, per position of the voxel modulo the stride."""
+    """Yields the taps that meet in an output voxel, for each position of the voxel modulo the stride.
+
+    Args:
+        layer: the transposed convolution.
+        group: its weight ``(out, in, *kernel)``, or one group of it.
+    """
     axes = [_slices(*axis) for axis in zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)]
     for taps in product(*axes):
         yield group[(slice(None), slice(None), *taps)]
 
 
 def _slices(kernel: int, stride: int, dilation: int) -> list[slice]:
-    """Taps of one axis by the position that they write to: tap k writes to ``input · stride + k · dilation``."""
+    """Groups the taps of one axis by the position that they write to: tap k writes to ``input · stride + k · dilation``."""
     first: dict[int, int] = {}
     for tap in range(kernel):
         first.setdefault(tap * dilation % stride, tap)

@@ -11,9 +11,9 @@ student, sees the whole patches and gets no gradient. With logits ``z``::
 
     L = sup(z_whole, y) + sup(z_hidden, y) + beta * C(z_teacher, z_hidden),    C = mean((z_teacher - z_hidden)**2) / |z_teacher|
 
-After the optimizer's step the teacher becomes ``m * teacher + (1 - m) * student``. Buffers are copied, so that statistics of
-batch norm (UNETR++) are those of the student. Batch norm sees two passes a step: its running statistics move twice, over whole
-patches and over hidden ones.
+After the optimizer's step the teacher becomes ``m * teacher + (1 - m) * student``. Buffers are copied, so the
+teacher's batch norms (UNETR++) have the student's statistics. Batch norm sees two passes a step: its running statistics move
+twice, over whole patches and over hidden ones.
 
 The norm of the logits grows with the number of voxels, so C is small: on the recorded step of the release it is 3e-5 of the
 loss. What changes training is the second supervised pass. ``beta=0`` is that pass alone, ``norm=mean`` a consistency that counts.
@@ -72,21 +72,29 @@ def consistency(teacher: Tensor, student: Tensor, norm: Norm = "l2") -> Tensor:
 
 
 def scheduled(step: int, steps: int, warmup: int = 0) -> float:
-    """Momentum of the published schedule: linear from 0 to `BASE` over the warm-up, then up to 1 along half a cosine."""
+    """Returns the momentum of the published schedule: from 0 to `BASE` in a line, then up to 1 along half a cosine.
+
+    Args:
+        step: from 0.
+        steps: of the stage.
+        warmup: number of steps on the line; 0 begins with the cosine.
+    """
     if step < warmup:
         return BASE * step / (warmup - 1)
     return 1 - (1 - BASE) * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
 def released_unetr(step: int, steps: int) -> float:
-    """What the release does with UNETR: once in an epoch of 18 steps, after its last one, with the momentum of that index."""
+    """Returns the momentum of the release's UNETR, whose teacher moves after the last of the 18 steps of an epoch."""
     epoch = 18
-    last = step % epoch == epoch - 1
-    return scheduled(epoch - 1, 5000 * epoch, 50 * epoch) if last else 1.0
+    last = epoch - 1
+    if step % epoch != last:
+        return 1.0
+    return scheduled(last, 5000 * epoch, 50 * epoch)
 
 
 def released_nnformer(step: int, steps: int) -> float:
-    """What the release does with nnFormer: every epoch of 250 steps begins at index 0, where the teacher becomes the student."""
+    """Returns the momentum of the release's nnFormer, whose teacher becomes the student at the start of every 250 steps."""
     return scheduled(step % 250, 1000 * 500, 10 * 500)
 
 
@@ -100,7 +108,13 @@ MOMENTUM: dict[Ema, Callable[[int, int], float]] = {
 
 @torch.no_grad()
 def update(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Moves the teacher's parameters towards the student's, and copies the student's buffers."""
+    """Moves the teacher's parameters towards the student's, and copies the student's buffers.
+
+    Args:
+        teacher: changed in place.
+        student: has the same parameters and buffers in the same order.
+        momentum: share of the teacher that stays, from 0 to 1.
+    """
     for slow, fast in zip(teacher.parameters(), student.parameters(), strict=True):
         slow.mul_(momentum).add_(fast, alpha=1 - momentum)
     for kept, current in zip(teacher.buffers(), student.buffers(), strict=True):
@@ -130,10 +144,10 @@ class Hidden:
         plane = self._plane()
         if self.cell < 1 or plane[0] % self.cell or plane[1] % self.cell:
             common = math.gcd(*plane)
-            works = [str(edge) for edge in range(1, common + 1) if common % edge == 0]
+            works = ", ".join(str(edge) for edge in range(1, common + 1) if common % edge == 0)
             raise UsageError(
                 f"medcontext: squares of {self.cell} do not divide the plane of {plane[0]} × {plane[1]} that the mask is drawn "
-                f"on; cell= takes {', '.join(works)}"
+                f"on; cell= takes {works}"
             )
         if not self.count:
             raise UsageError(
@@ -141,22 +155,25 @@ class Hidden:
             )
 
     def _plane(self) -> tuple[int, int]:
+        """Returns rows and columns of the plane across the tube."""
         depth, height, width = self.grid
-        return (height, width) if self.tube == "depth" else (depth, height)
+        if self.tube == "depth":
+            return height, width
+        return depth, height
 
     @property
     def squares(self) -> int:
-        """Squares of a plane."""
+        """Number of squares of a plane."""
         rows, columns = self._plane()
         return (rows // self.cell) * (columns // self.cell)
 
     @property
     def count(self) -> int:
-        """Squares that are hidden."""
+        """Number of squares that are hidden."""
         return int(self.ratio * self.squares)
 
     def draw(self, rng: np.random.Generator) -> Tensor:
-        """``(D, H, W)`` bool, true where a token is hidden; one draw for a whole batch."""
+        """Draws which tokens are hidden: ``(D, H, W)`` bool, true where a token is hidden, for a whole batch."""
         rows, columns = self._plane()
         chosen = torch.zeros(self.squares, dtype=torch.bool)
         chosen[torch.from_numpy(rng.permutation(self.squares)[: self.count])] = True
@@ -166,41 +183,58 @@ class Hidden:
 
 
 def along(plane: Tensor, grid: Grid, tube: Tube) -> Tensor:
-    """A plane repeated along the tube: ``(D, H, W)``."""
-    return plane.unsqueeze(0 if tube == "depth" else 2).expand(grid)
+    """Repeats a plane along the tube.
+
+    Args:
+        plane: ``(H, W)`` for ``depth``, ``(D, H)`` for ``width``.
+        grid: ``(D, H, W)`` of the result.
+        tube: axis along which the plane is repeated.
+    """
+    if tube == "depth":
+        return plane.unsqueeze(0).expand(grid)
+    return plane.unsqueeze(2).expand(grid)
 
 
 def on_image(hidden: Tensor, patch: Grid) -> Tensor:
-    """A mask of tokens as a mask of voxels."""
+    """Enlarges a mask of tokens ``(D, H, W)`` to a mask of the voxels of a `patch`."""
     for axis, (size, count) in enumerate(zip(patch, hidden.shape, strict=True)):
         hidden = hidden.repeat_interleave(size // count, axis)
     return hidden
 
 
 def swap(output: Tensor, hidden: Tensor, token: Tensor, tokens: Tokens) -> Tensor:
-    """The output of the module that makes the tokens, with the mask token in the place of the hidden ones.
+    """Puts the mask token in the place of hidden tokens.
 
     Args:
-        output: as `tokens` describes it.
+        output: of the module that makes the tokens, in the layout that `tokens` declares.
         hidden: ``(D, H, W)`` bool, the same for the whole batch.
         token: ``(channels,)``.
         tokens: where the network's tokens are.
     """
-    seen = hidden.permute(2, 1, 0) if tokens.axes == "WHD" else hidden
+    if tokens.axes == "WHD":
+        hidden = hidden.permute(2, 1, 0)
     if tokens.layout == "NLC":
-        where, value = seen.reshape(1, -1, 1), token
+        where, value = hidden.reshape(1, -1, 1), token
     elif tokens.layout == "NDHWC":
-        where, value = seen[None, ..., None], token
+        where, value = hidden[None, ..., None], token
     else:
-        where, value = seen[None, None], token[:, None, None, None]
+        where, value = hidden[None, None], token[:, None, None, None]
     return torch.where(where, value.to(output.dtype), output)
 
 
 @contextlib.contextmanager
 def hiding(network: nn.Module, tokens: Tokens, hidden: Tensor, token: Tensor) -> Iterator[None]:
-    """Inside the block the network computes with the mask token in the place of its hidden tokens."""
+    """Puts the mask token in the place of a network's hidden tokens, inside the block.
 
-    def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    Args:
+        network: the student.
+        tokens: where the network's tokens are.
+        hidden: ``(D, H, W)`` bool, on the grid of the tokens.
+        token: ``(channels,)``.
+    """
+
+    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        """Replaces the hidden tokens of an `output`."""
         return swap(output, hidden, token, tokens)
 
     handle = network.get_submodule(tokens.module).register_forward_hook(hook)
@@ -228,7 +262,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Patches:
-    """A labelled batch and the step that it is of."""
+    """A labelled batch, with the step at which it is trained on."""
 
     image: Tensor
     label: Tensor
@@ -247,7 +281,9 @@ class Student(nn.Module):
     def __init__(self, network: nn.Module, width: int | None, device: torch.device) -> None:
         super().__init__()
         self.network = network
-        self.mask_token = None if width is None else nn.Parameter(torch.zeros(width, device=device))
+        self.mask_token: nn.Parameter | None = None
+        if width is not None:
+            self.mask_token = nn.Parameter(torch.zeros(width, device=device))
 
 
 class MedContext:
@@ -267,17 +303,22 @@ class MedContext:
         self.tokens = tokens
         self.settings = settings
         self.network = ctx.model
-        self.module = Student(ctx.model, tokens.channels if tokens else None, ctx.device)
+        width = None
+        if tokens is not None:
+            width = tokens.channels
+        self.module = Student(ctx.model, width, ctx.device)
         # No submodule of what is trained: the optimizer, the weights of the run and the evaluation do not see it.
-        self.teacher = ctx.copied().train(settings.teacher_mode == "train") if settings.beta else None
+        self.teacher: nn.Module | None = None
+        if settings.beta:
+            self.teacher = ctx.copied().train(settings.teacher_mode == "train")
 
     def batch(self, step: int) -> Patches:
-        """The labelled batch of a step, which is that of plain training."""
+        """Returns the labelled batch of a step, the same as in plain training."""
         batch = self.ctx.batch(step)
         return Patches(batch.image, batch.label, step)
 
     def losses(self, batch: Patches) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """The loss on the whole patches, then the loss on those with hidden parts."""
+        """Yields the loss on whole patches, then the loss on patches with hidden parts."""
         supervised = self._whole(batch)
         yield supervised, {"sup": supervised.detach()}
         supervised, consistent = self._hidden(batch)
@@ -289,12 +330,12 @@ class MedContext:
         yield supervised + self.settings.beta * consistent, parts
 
     def loss(self, batch: Patches) -> tuple[Tensor, dict[str, Tensor]]:
-        """Both losses together; the loop takes `losses`, which needs half the memory."""
+        """Returns both losses together; the loop takes `losses`, which needs half the memory."""
         (whole, named), (hidden, more) = self.losses(batch)
         return whole + hidden, named | more
 
     def terms(self, batch: Patches) -> Iterator[dict[str, Tensor]]:
-        """The terms of each loss with their weights in it, for whoever wants to know which one trains the network."""
+        """Yields the weighted terms of each loss, to compare how much each of them trains the network."""
         yield {"sup": self._whole(batch)}
         supervised, consistent = self._hidden(batch)
         if consistent is None:
@@ -303,22 +344,24 @@ class MedContext:
             yield {"sup_masked": supervised, "consistency": self.settings.beta * consistent}
 
     def _whole(self, batch: Patches) -> Tensor:
-        """The supervised loss on whole patches, as in plain training."""
+        """Returns the supervised loss on whole patches, as in plain training."""
         loss, _ = self.ctx.supervised(self.network(batch.image), batch.label)
         return loss
 
     def _hidden(self, batch: Patches) -> tuple[Tensor, Tensor | None]:
-        """The supervised loss on patches with hidden parts, and the consistency of their logits with the teacher's."""
+        """Returns the supervised loss on patches with hidden parts, and the consistency of their logits with the teacher's."""
         target = None
         if self.teacher is not None:
             with torch.no_grad():
                 target = finest(self.teacher(batch.image))
         output = self.masked(batch.image, self.hidden.draw(self.ctx.rng(batch.step, "mask")))
         supervised, _ = self.ctx.supervised(output, batch.label)
-        return supervised, None if target is None else self._consistency(target, output)
+        if target is None:
+            return supervised, None
+        return supervised, self._consistency(target, output)
 
     def masked(self, image: Tensor, hidden: Tensor) -> Any:
-        """What the student makes of patches of which a part is hidden.
+        """Returns the student's output on patches with hidden parts.
 
         Args:
             image: ``(N, C, D, H, W)``.
@@ -333,14 +376,17 @@ class MedContext:
             return self.network(image)
 
     def _consistency(self, target: Tensor, output: Any) -> Tensor:
+        """Returns how far the student's `output` is from the teacher's logits."""
         logits = finest(output)
         if self.settings.first_sample and isinstance(output, Tensor):
             target, logits = target[:1], logits[:1]
         return consistency(target, logits, self.settings.norm)
 
     def momentum(self, step: int) -> float:
-        """Momentum of the teacher after a step."""
-        return MOMENTUM[self.settings.ema](step, self.ctx.steps) if self.teacher is not None else 1.0
+        """Returns the momentum of the teacher after a step; 1 without a teacher."""
+        if self.teacher is None:
+            return 1.0
+        return MOMENTUM[self.settings.ema](step, self.ctx.steps)
 
     def after_step(self, step: int) -> None:
         """Updates the teacher from the student that the optimizer has just changed."""
@@ -349,8 +395,10 @@ class MedContext:
             update(self.teacher, self.network, momentum)
 
     def state(self) -> dict[str, Any]:
-        """The teacher, for a checkpoint."""
-        return {} if self.teacher is None else {"teacher": self.teacher.state_dict()}
+        """Returns the weights of the teacher, for a checkpoint."""
+        if self.teacher is None:
+            return {}
+        return {"teacher": self.teacher.state_dict()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Puts the teacher of a checkpoint back."""
@@ -358,25 +406,29 @@ class MedContext:
             self.teacher.load_state_dict(state["teacher"])
 
     def initial_share(self) -> float:
-        """How much of the teacher is still the initial student at the end."""
+        """Returns the share of the initial student in the teacher at the end, from 0 to 1."""
         return math.prod(self.momentum(step) for step in range(self.ctx.steps))
 
 
 def finest(output: Any) -> Tensor:
-    """The logits at full resolution, with and without deep supervision."""
-    logits: Tensor = output if isinstance(output, Tensor) else output[0]
+    """Returns the logits at full resolution, with and without deep supervision."""
+    if isinstance(output, Tensor):
+        return output
+    logits: Tensor = output[0]
     return logits
 
 
 def _units(params: Mapping[str, Any]) -> int:
-    """Two passes of the student with their gradients, and one of the teacher where it counts."""
-    teacher = FORWARD if params["beta"] else 0
-    return 2 * (FORWARD + BACKWARD) + teacher
+    """Counts two passes of the student with their gradients, and one pass of the teacher unless beta is 0."""
+    student = 2 * (FORWARD + BACKWARD)
+    if not params["beta"]:
+        return student
+    return student + FORWARD
 
 
 def _copies(params: Mapping[str, Any]) -> int:
-    """The teacher, where it counts."""
-    return 1 if params["beta"] else 0
+    """Counts the teacher as a copy of the network, unless beta is 0."""
+    return int(params["beta"] != 0)
 
 
 @regimen(paper="arXiv:2402.17725", units=_units, copies=_copies)
@@ -420,27 +472,30 @@ def medcontext(
         )
     if mask_at == "image":
         tokens = None
-    share = released_ratio(structure) if ratio is None else ratio
+    if ratio is None:
+        ratio = released_ratio(structure)
     if tokens is None:
-        hidden = Hidden(structure.patch_size, cell or ctx.mask_patch, share)
+        hidden = Hidden(structure.patch_size, cell or ctx.mask_patch, ratio)
     else:
-        hidden = Hidden(tokens.grid, cell or tokens.cell, share)
+        hidden = Hidden(tokens.grid, cell or tokens.cell, ratio)
     task = MedContext(ctx, hidden, tokens, Settings(beta, norm, ema, teacher_mode, mask_skip))
     _report(task, ema)
     return task
 
 
 def released_ratio(structure: Structure) -> float:
-    """The share of tokens that the release hides in a network."""
+    """Returns the share of tokens that the release hides in a network, from 0 to 1."""
     name = structure.name
     return OTHER_RATIOS.get((name, structure.variant), OTHER_RATIOS.get((name, ""), RATIO))
 
 
 def _report(task: MedContext, ema: Ema) -> None:
     """Puts on record what was hidden, and says it where the teacher hardly moves."""
-    hidden, tokens = task.hidden, task.tokens
+    hidden, mask_at = task.hidden, "image"
+    if task.tokens is not None:
+        mask_at = task.tokens.module
     details: dict[str, Any] = {
-        "mask_at": tokens.module if tokens else "image",
+        "mask_at": mask_at,
         "hidden": f"{hidden.count} of {hidden.squares}",
         "ratio": hidden.ratio,
         "cell": hidden.cell,
@@ -460,7 +515,7 @@ def _report(task: MedContext, ema: Ema) -> None:
 
 @dataclass(frozen=True)
 class Released:
-    """What the release does with one of its networks."""
+    """Settings of the release for one of its networks; see `Settings` and `Hidden`."""
 
     ratio: float
     beta: float
@@ -483,8 +538,8 @@ RELEASED = {
 def medcontext_as_released(ctx: RegimenContext, /) -> MedContext:
     """Does what the released code does, which differs from what is meant.
 
-    - The teacher of UNETR is updated once in 18 steps with a momentum of 0.019, so it is last epoch's student. That of nnFormer
-      follows the schedule's first 250 steps again and again, so it is the student itself every 250 steps.
+    - The teacher of UNETR is updated once in 18 steps with a momentum of 0.019, so it is last epoch's student. nnFormer's
+      teacher follows the schedule's first 250 steps again and again, so it is the student itself every 250 steps.
     - The mask of UNETR is the same along x and not along the depth.
     - nnFormer without deep supervision compares the first sample of a batch alone: the code takes its logits for a list.
     - The teacher is in training mode, so its drop path is on.

@@ -11,7 +11,7 @@ from initbench.protocols import Labelled, RegimenContext, regimen
 
 @dataclass(frozen=True)
 class Plain:
-    """Segmentation of labelled patches with the recipe's loss."""
+    """Trains the network to segment labelled patches, with the recipe's loss."""
 
     ctx: RegimenContext
 
@@ -21,11 +21,11 @@ class Plain:
         return self.ctx.model
 
     def batch(self, step: int) -> Labelled:
-        """The labelled batch of a step."""
+        """Returns the labelled batch of a step."""
         return self.ctx.batch(step)
 
     def loss(self, batch: Labelled) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of a batch."""
+        """Returns the supervised loss of a batch, and no other terms."""
         return self.ctx.supervised(self.ctx.model(batch.image), batch.label)
 
 

@@ -126,7 +126,7 @@ def _report_each(name: str, subjects: Sequence[OnNetwork], validate: Callable[[O
     Raises:
         UsageError: it takes none of the networks.
     """
-    from initbench.validation.inits.suite import RefusedError
+    from initbench.validation.checks import RefusedError
 
     refused: list[tuple[str, dict[str, Any], str]] = []
     for subject in subjects:

@@ -1,1 +1,1 @@
-"""Checks of the contracts, for whoever adds a backbone or an initializer."""
+"""Checks of the contracts, for authors of backbones, initializers and regimens."""

@@ -1,4 +1,4 @@
-"""What the checks share: how they name things, and what they do to a network before looking at it."""
+"""Helpers of the checks: they name what is wrong, and prepare a network and its outputs for comparison."""
 
 from __future__ import annotations
 
@@ -14,18 +14,28 @@ from initbench.validation.checks import BrokenPromiseError
 
 
 def no(given: Iterable[str], what: str) -> None:
-    """Fails the check where there are such names.
+    """Fails the check where `given` holds any name.
+
+    Args:
+        given: names of what is wrong; all but lists are sorted.
+        what: what is wrong with them, as the message begins.
 
     Raises:
-        BrokenPromiseError: names them.
+        BrokenPromiseError: says `what`, and the names.
     """
-    found = given if isinstance(given, list) else sorted(given)
+    found = list(given)
+    if not isinstance(given, list):
+        found.sort()
     if found:
         raise BrokenPromiseError(f"{what}: {few(found)}")
 
 
 def stirred(model: nn.Module) -> nn.Module:
-    """The network in evaluation with a little noise on every parameter: heads and layer scales of zeros hide what is before."""
+    """Adds a little noise to every parameter: heads and layer scales of zeros hide what is before them.
+
+    Returns:
+        The same network, in evaluation mode.
+    """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=seeding.torch_generator(0, "init", name))
@@ -34,10 +44,12 @@ def stirred(model: nn.Module) -> nn.Module:
 
 
 def listed(outputs: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
-    """Outputs as a list, with and without deep supervision."""
-    return [outputs] if isinstance(outputs, Tensor) else outputs
+    """Returns the outputs of a network as a list, with and without deep supervision."""
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return outputs
 
 
 def digests(outputs: Tensor | Sequence[Tensor]) -> list[str]:
-    """A digest of each output."""
+    """Returns a digest of each output."""
     return [tensor_digest(output) for output in listed(outputs)]

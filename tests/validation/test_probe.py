@@ -8,11 +8,12 @@ from torch import nn
 
 from initbench.protocols import PatchRule
 from initbench.spec import parse
+from initbench.validation import probe
 from initbench.validation.backbones.subject import subjects
 from initbench.validation.backbones.suite import validate
-from initbench.validation.inits import probe
-from initbench.validation.inits.subject import BACKBONES, PROBE, init_subjects, network, small_patch
+from initbench.validation.inits.subject import BACKBONES, init_subjects
 from initbench.validation.inits.trials import trial, turn
+from initbench.validation.material import PROBE, network, small_patch
 from tests.checks import failed
 
 

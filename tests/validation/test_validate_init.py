@@ -15,10 +15,12 @@ import torch
 from initbench import registry
 from initbench.errors import InitbenchError
 from initbench.spec import parse
+from initbench.validation.checks import RefusedError
 from initbench.validation.inits import suite
-from initbench.validation.inits.subject import BACKBONES, PROBE, init_subjects
-from initbench.validation.inits.suite import RefusedError, validate_init
+from initbench.validation.inits.subject import BACKBONES, init_subjects
+from initbench.validation.inits.suite import validate_init
 from initbench.validation.inits.trials import trial
+from initbench.validation.material import PROBE
 from tests.checks import failed
 from tests.validation.toys import BROKEN, EVERYTHING, INITS, LEARNED, PLAIN, broken, said, subject
 

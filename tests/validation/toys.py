@@ -7,7 +7,8 @@ from pathlib import Path
 from initbench.spec import parse
 from initbench.validation.checks import Check
 from initbench.validation.inits import suite
-from initbench.validation.inits.subject import PROBE, InitSubject, init_subjects
+from initbench.validation.inits.subject import InitSubject, init_subjects
+from initbench.validation.material import PROBE
 from tests.checks import failed
 from tests.inits import runnable
 

@@ -1,4 +1,4 @@
-"""Declaration, construction, and what is written and read back."""
+"""Checks the declaration of a backbone, its construction, and the weights that are written and read back."""
 
 from __future__ import annotations
 
@@ -14,53 +14,60 @@ from safetensors.torch import load_model
 
 from initbench.harness.coverage import state_digest
 from initbench.harness.weights import save_weights
-from initbench.protocols import (
-    PatchError,
-    structure_of,
-)
+from initbench.protocols import Grid, PatchError, PatchRule, structure_of
 from initbench.validation.backbones.subject import Subject
 from initbench.validation.checks import BrokenPromiseError
 from initbench.validation.wording import digests, no, stirred
 
 
 def check_declared(subject: Subject) -> str:
-    """It says where it comes from, and which patches each variant takes."""
+    """Checks that a backbone says where it comes from, and which patches each variant takes."""
     if not subject.is_declared:
         raise BrokenPromiseError(
             "it has no BackboneInfo: put @backbone(BackboneInfo(paper=..., source=..., licence=..., patches=...)) of "
             "initbench.protocols over the function"
         )
-    lacking = [variant for variant in subject.info.variants if variant not in subject.info.patches]
-    no(lacking, "BackboneInfo.patches has no PatchRule for variant")
-    empty = [field for field in ("paper", "source", "licence") if not getattr(subject.info, field)]
-    no(empty, "BackboneInfo leaves empty")
-    return f"{subject.info.licence}; patches: {subject.info.patches[subject.variant]}"
+    info = subject.info
+    no(set(info.variants) - info.patches.keys(), "BackboneInfo.patches has no PatchRule for variant")
+    no([field for field in ("paper", "source", "licence") if not getattr(info, field)], "BackboneInfo leaves empty")
+    return f"{info.licence}; patches: {info.patches[subject.variant]}"
 
 
 def check_wrong_patch(subject: Subject) -> str:
-    """A patch that it cannot take is refused with the nearest that it can."""
+    """Checks that a backbone refuses a patch that it cannot take, and names the nearest that it can."""
     rule = subject.info.patches.get(subject.variant)
     if rule is None:
         raise BrokenPromiseError("no PatchRule says which patches it takes")
-    axis = next((a for a in range(3) if rule.multiple[a] > 1 or rule.least[a] > 1), None)
-    if axis is None:
+    wrong = _wrong_patch(rule, subject.patch)
+    if wrong is None:
         return "every patch is valid"
-    wrong = list(subject.patch)
-    wrong[axis] = subject.patch[axis] + 1 if rule.multiple[axis] > 1 else rule.least[axis] - 1
     nearest = rule.at_least(wrong)
     try:
-        subject.call(patch_size=tuple(wrong))
+        subject.call(patch_size=wrong)
     except PatchError as error:
         if str(nearest) not in str(error):
-            raise BrokenPromiseError(f"the error for patch {tuple(wrong)} does not name {nearest}: {error}") from None
-        return f"{tuple(wrong)} refused, {nearest} named"
+            raise BrokenPromiseError(f"the error for patch {wrong} does not name {nearest}: {error}") from None
+        return f"{wrong} refused, {nearest} named"
     except Exception as error:
-        raise BrokenPromiseError(f"patch {tuple(wrong)} raised {type(error).__name__} and no PatchError: {error}") from None
-    raise BrokenPromiseError(f"patch {tuple(wrong)} was taken; the rule says {rule}")
+        raise BrokenPromiseError(f"patch {wrong} raised {type(error).__name__} and no PatchError: {error}") from None
+    raise BrokenPromiseError(f"patch {wrong} was taken; the rule says {rule}")
+
+
+def _wrong_patch(rule: PatchRule, right: Grid) -> tuple[int, ...] | None:
+    """Changes one axis of a patch so that it breaks the rule; None where the rule allows every patch."""
+    wrong = list(right)
+    for axis in range(3):
+        if rule.multiple[axis] > 1:
+            wrong[axis] += 1
+            return tuple(wrong)
+        if rule.least[axis] > 1:
+            wrong[axis] = rule.least[axis] - 1
+            return tuple(wrong)
+    return None
 
 
 def check_unknown_variant(subject: Subject) -> str:
-    """An unknown variant is refused with an error that names the known ones."""
+    """Checks that a backbone refuses an unknown variant with an error that names the known ones."""
     try:
         subject.call(variant="no-such-variant")
     except ValueError as error:
@@ -72,7 +79,7 @@ def check_unknown_variant(subject: Subject) -> str:
 
 
 def check_constructs(subject: Subject) -> str:
-    """It gives a module with a structure of what was asked for, with and without deep supervision."""
+    """Checks that a backbone gives a module with the structure that was asked for, with and without deep supervision."""
     for deep in (False, True):
         model = subject.build(deep=deep)
         structure = structure_of(model)
@@ -80,13 +87,16 @@ def check_constructs(subject: Subject) -> str:
             raise BrokenPromiseError(f"structure.patch_size is {structure.patch_size}, asked for {subject.patch}")
         if structure.variant != subject.variant:
             raise BrokenPromiseError(f"structure.variant is {structure.variant!r}, asked for {subject.variant!r}")
-        elsewhere = [name for name, p in model.named_parameters() if p.device.type != "cpu" or p.dtype != torch.float32]
+        elsewhere = []
+        for name, parameter in model.named_parameters():
+            if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
+                elsewhere.append(name)
         no(elsewhere, "not float32 on the CPU")
     return f"{sum(p.numel() for p in model.parameters()):,} parameters at patch {subject.patch}"
 
 
 def check_construction(subject: Subject) -> str:
-    """Its numbers come from torch's global generator: the same seed gives the same bits, another seed others."""
+    """Checks that a backbone draws from torch's global generator: the same seed gives the same bits, another seed others."""
     digests = []
     for disturbance, seed in enumerate((0, 0, 1)):
         with global_generators(disturbance):
@@ -102,7 +112,7 @@ def check_construction(subject: Subject) -> str:
 
 @contextmanager
 def global_generators(seed: int) -> Iterator[None]:
-    """The generators of Python and numpy in a state of their own, and put back."""
+    """Seeds the global generators of Python and numpy with `seed` inside the block, and puts their states back after it."""
     before = random.getstate(), np.random.get_state()
     random.seed(seed)
     np.random.seed(seed)
@@ -114,7 +124,7 @@ def global_generators(seed: int) -> Iterator[None]:
 
 
 def check_state(subject: Subject) -> str:
-    """Weights that a run saves make another construction the same network, bit for bit."""
+    """Checks that the weights which a run saves make another construction the same network, bit for bit."""
     source, target = stirred(subject.build()), subject.build(seed=1).eval()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "weights.safetensors"

@@ -1,9 +1,11 @@
-"""Shapes of the outputs, and deep supervision."""
+"""Checks the shapes of the outputs of a backbone, and its deep supervision."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ from initbench.validation.wording import no
 
 
 def check_output(subject: Subject) -> str:
-    """Logits ``(N, K, D, H, W)`` for every number of input channels."""
+    """Checks that a backbone gives logits ``(N, K, D, H, W)`` for every number of input channels."""
     for channels in subject.channels:
         with torch.no_grad():
             output = subject.build(channels=channels).eval()(subject.image(channels))
@@ -23,10 +25,12 @@ def check_output(subject: Subject) -> str:
 
 
 def check_dimension(subject: Subject) -> str:
-    """A network of slices has patches of one slice, says so of its levels, and gives each slice of a volume its own output."""
+    """Checks that a network of slices takes patches of one slice, and gives each slice of a volume its own output."""
     info = subject.info
     if info.dimension == 3:
-        return f"volumes, {info.most_batch} patch at a time" if info.most_batch else "volumes"
+        if info.most_batch:
+            return f"volumes, {info.most_batch} patch at a time"
+        return "volumes"
     deep = [variant for variant, rule in info.patches.items() if rule.depth != 1]
     no(deep, "a patch of slices is PatchRule(..., depth=1), and is not in variant")
     model = subject.build().eval()
@@ -36,14 +40,14 @@ def check_dimension(subject: Subject) -> str:
     slices = subject.image().transpose(0, 2)  # (1, C, slices, H, W)
     with torch.no_grad():
         together = model(slices)
-        alone = torch.cat([model(slices[:, :, index : index + 1]) for index in range(slices.shape[2])], dim=2)
+        alone = torch.cat([model(one_slice) for one_slice in slices.split(1, dim=2)], dim=2)
     if together.shape != alone.shape or not torch.allclose(together, alone, rtol=1e-4, atol=1e-5):
         raise BrokenPromiseError("the slices of a volume do not get the output that each gets alone: see slice_by_slice")
     return "slices along D; the unit of a batch is a slice"
 
 
 def check_deep_supervision(subject: Subject) -> str:
-    """A list, finest first, whose first element is what the network gives without."""
+    """Checks that deep supervision gives a list, finest first, whose first element is the output without it."""
     plain, deep = subject.build().eval(), subject.build(deep=True).eval()
     unknown = deep.load_state_dict(plain.state_dict(), strict=False).unexpected_keys
     no(unknown, "without deep supervision there are keys that are not there with it")
@@ -57,9 +61,9 @@ def check_deep_supervision(subject: Subject) -> str:
         )
     _logits(subject, outputs[0], "the first output", subject.patch)
     grids = [tuple(output.shape[2:]) for output in outputs]
-    for output, finer in zip(outputs[1:], grids, strict=False):
+    for output, (finer, grid) in zip(outputs[1:], itertools.pairwise(grids), strict=True):
         _logits(subject, output, "a coarser output")
-        if any(size > before for size, before in zip(output.shape[2:], finer, strict=True)):
+        if np.greater(grid, finer).any():
             raise BrokenPromiseError(f"outputs are not finest first: {grids}")
     if not torch.allclose(outputs[0], expected, rtol=1e-4, atol=1e-5):
         raise BrokenPromiseError("the first output is not the one without deep supervision")
@@ -67,7 +71,17 @@ def check_deep_supervision(subject: Subject) -> str:
 
 
 def _logits(subject: Subject, output: Any, what: str, grid: Grid | None = None) -> None:
-    """Raises: no finite logits, or not on `grid`."""
+    """Checks that an output holds finite logits ``(N, K, D, H, W)``.
+
+    Args:
+        subject: gives the batch.
+        output: of the network.
+        what: the output, as the message names it.
+        grid: (D, H, W) that the logits must have; any where None.
+
+    Raises:
+        BrokenPromiseError: the output is something else.
+    """
     if not isinstance(output, Tensor):
         raise BrokenPromiseError(f"{what}: gives {type(output).__name__}, not a tensor")
     expected = (subject.batch, CLASSES, *(grid or output.shape[2:]))

@@ -13,14 +13,7 @@ from torch import Tensor, nn
 from initbench import registry, seeding
 from initbench.errors import UsageError
 from initbench.harness.build import construct
-from initbench.protocols import (
-    BackboneInfo,
-    Grid,
-    PatchRule,
-    Size,
-    check_patch,
-    check_variant,
-)
+from initbench.protocols import BackboneInfo, Grid, PatchRule, Size, check_patch, check_variant
 from initbench.registry import Component
 from initbench.spec import Spec
 
@@ -28,7 +21,7 @@ CLASSES = 5
 BATCH = 2
 CHANNELS = (1, 2)
 VOXELS = 2**18
-"""Of the default patch, unless the rule leaves nothing so small."""
+"""Most voxels of the default patch, unless the rule allows no patch as small."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +30,10 @@ class Subject:
 
     Attributes:
         component: the loaded backbone.
-        channels: numbers of input channels; the first is used where one will do.
+        variant: of the backbone.
+        size: ``paper`` or ``tiny``.
+        patch: (D, H, W) in voxels.
+        channels: numbers of input channels to try; checks that need one number take the first.
     """
 
     component: Component[BackboneInfo]
@@ -58,7 +54,7 @@ class Subject:
 
     @property
     def batch(self) -> int:
-        """Patches of a batch: `BATCH`, or as many as it takes at a time."""
+        """Number of patches in a batch: `BATCH`, or fewer where the backbone takes fewer at a time."""
         return min(BATCH, self.info.most_batch or BATCH)
 
     @property
@@ -70,7 +66,7 @@ class Subject:
         """Returns the network, constructed as a run does it.
 
         Args:
-            channels: of the image; by default the first of the subject's.
+            channels: number of input channels; by default the first of the subject's.
             deep: whether it gives a list of logits for deep supervision.
             seed: root seed of the `construct` stream.
         """
@@ -86,14 +82,30 @@ class Subject:
         )
 
     def call(self, *, seed: int = 0, draw: str = "", **changes: Any) -> nn.Module:
-        """The network from the function itself, so that its own errors show. `draw` names another draw, as for a placebo."""
-        arguments = {"in_channels": self.channels[0], "num_classes": CLASSES, "patch_size": self.patch, "size": self.size}
-        with seeding.forked(seed, "construct", *([draw] if draw else [])):
-            model: nn.Module = self.component.target(**arguments | {"variant": self.variant, "deep_supervision": False} | changes)
+        """Calls the function of the backbone itself, so that its own errors show.
+
+        Args:
+            seed: root seed of the `construct` stream.
+            draw: name of another draw from that seed, as a placebo has it; "" for the first.
+            changes: arguments that replace the subject's own.
+        """
+        arguments: dict[str, Any] = {
+            "in_channels": self.channels[0],
+            "num_classes": CLASSES,
+            "patch_size": self.patch,
+            "size": self.size,
+            "variant": self.variant,
+            "deep_supervision": False,
+        }
+        keys = []
+        if draw:
+            keys.append(draw)
+        with seeding.forked(seed, "construct", *keys):
+            model: nn.Module = self.component.target(**arguments | changes)
         return model
 
     def image(self, channels: int | None = None) -> Tensor:
-        """Noise ``(N, C, D, H, W)``."""
+        """Returns a batch of noise ``(N, C, D, H, W)``."""
         shape = (self.batch, channels or self.channels[0], *self.patch)
         return torch.randn(shape, generator=seeding.torch_generator(0, "augment", "image"))
 
@@ -117,33 +129,42 @@ def subjects(
     try:
         if asked is not None:
             variants = (check_variant(spec.name, str(asked), component.info),)
-        return tuple(
-            Subject(component, variant, size, _patch(component, variant, patch), tuple(channels)) for variant in variants
-        )
+        found = []
+        for variant in variants:
+            found.append(Subject(component, variant, size, _patch(component, variant, patch), tuple(channels)))
     except ValueError as error:
         raise UsageError(str(error).replace("--set patch.size=", "--patch ")) from None
+    return tuple(found)
 
 
 def _patch(component: Component[BackboneInfo], variant: str, asked: Grid | None) -> Grid:
+    """Returns the patch that was asked for, once the rule of the variant allows it, or the default patch."""
     rule = component.info.patches.get(variant)
-    if asked:
-        return check_patch(f"{component.spec.name} ({variant})", asked, rule) if rule else asked
-    return default_patch(rule or PatchRule((16, 16, 16)))  # what most networks take
+    if asked is None:
+        return default_patch(rule or PatchRule((16, 16, 16)))  # what most networks take
+    if rule is not None:
+        return check_patch(f"{component.spec.name} ({variant})", asked, rule)
+    return asked
 
 
 def default_patch(rule: PatchRule) -> Grid:
-    """A small patch without two equal axes, so that swapped axes show.
+    """Returns a small patch without two equal axes, so that swapped axes show.
 
-    Where that stays small, it holds twice what the rule divides by: at once that, the deepest level may be one voxel across,
-    and attention among one token has nothing to learn.
+    Where that stays small, each axis has at least twice the rule's multiple: with one multiple the deepest level may be one voxel
+    across, and attention among one token has nothing to learn.
     """
-    twice = _unequal(rule, (rule.multiple[0] * 2, rule.multiple[1] * 2, rule.multiple[2] * 2))
-    return twice if math.prod(twice) <= VOXELS else _unequal(rule, (1, 1, 1))
+    d, h, w = rule.multiple
+    twice = _unequal(rule, (2 * d, 2 * h, 2 * w))
+    if math.prod(twice) <= VOXELS:
+        return twice
+    return _unequal(rule, (1, 1, 1))
 
 
 def _unequal(rule: PatchRule, least: Grid) -> Grid:
-    smallest = rule.at_least([max(size, 16) for size in least])
-    sizes: list[int] = []
-    for size, step in zip(smallest, rule.multiple, strict=True):
-        sizes.append(next(s for s in range(size, size + 3 * step, step) if s not in sizes))
+    """Returns the smallest patch with three different axes that the rule allows, with `least` or 16 voxels at least."""
+    d, h, w = least
+    sizes = list(rule.at_least((max(d, 16), max(h, 16), max(w, 16))))
+    for axis in range(3):
+        while sizes[axis] in sizes[:axis]:
+            sizes[axis] += rule.multiple[axis]
     return sizes[0], sizes[1], sizes[2]

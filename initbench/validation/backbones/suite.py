@@ -1,4 +1,4 @@
-"""Whether a backbone keeps what `initbench.protocols.Backbone` asks of it: one small check per promise.
+"""Checks whether a backbone keeps what `initbench.protocols.Backbone` asks of it: one small check for each promise.
 
 A check returns what it saw, or raises; it never stops the others. All of them run on the CPU, with deterministic kernels.
 """
@@ -27,7 +27,7 @@ from initbench.validation.backbones.training import (
     check_time,
     check_unused,
 )
-from initbench.validation.checks import Check, run_check
+from initbench.validation.checks import Check, run_check, run_checks
 
 WITHOUT_NETWORK: dict[str, Callable[[Subject], str]] = {
     "declared": check_declared,
@@ -54,11 +54,11 @@ WITH_NETWORK: dict[str, Callable[[Subject], str]] = {
 
 
 def validate(subject: Subject) -> list[Check]:
-    """Every check of a backbone. Where it cannot be constructed, only those that need no network."""
+    """Makes every check of a backbone, or only those without a network where it cannot be constructed."""
     with seeding.deterministic(threads=1):  # as runs have it; small networks gain nothing from more
-        checks = [run_check(name, check, subject) for name, check in WITHOUT_NETWORK.items()]
+        checks = run_checks(WITHOUT_NETWORK, subject)
         constructs = run_check("constructs", check_constructs, subject)
         checks.insert(1, constructs)
         if constructs.passed:
-            checks += [run_check(name, check, subject) for name, check in WITH_NETWORK.items()]
+            checks += run_checks(WITH_NETWORK, subject)
     return checks

@@ -1,9 +1,11 @@
-"""Training steps: gradients, precision, determinism, time and memory."""
+"""Checks training steps of a backbone: gradients, precision, determinism, time and memory."""
 
 from __future__ import annotations
 
+import copy
 import functools
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +14,7 @@ from torch import Tensor, nn
 from initbench import seeding
 from initbench.harness.memory import estimate_bytes
 from initbench.harness.snapshot import tensor_digest
-from initbench.protocols import (
-    structure_of,
-)
+from initbench.protocols import structure_of
 from initbench.training.precision import Precision, autocast
 from initbench.validation.backbones.construction import global_generators
 from initbench.validation.backbones.subject import Subject
@@ -24,12 +24,20 @@ from initbench.validation.wording import digests, listed, no
 STEPS = 8
 """Training steps within which every used parameter must have got a gradient."""
 SECONDS = 60.0
-"""For one construction and one training step at tiny size."""
+"""Seconds that one construction and one training step at tiny size may take."""
+DEEP_SUPERVISION = {False: "without deep supervision", True: "with deep supervision"}
+"""Whether it is on, and how messages say so."""
 
 
 @dataclass(frozen=True)
 class Reached:
-    """Parameters that no training step reached: without a gradient, with one of zeros, with one that is not finite."""
+    """Names of parameters that training does not reach as it should.
+
+    Attributes:
+        none: never had a gradient.
+        zero: had nothing but gradients of zeros.
+        infinite: had a gradient that is not finite.
+    """
 
     none: frozenset[str]
     zero: frozenset[str]
@@ -43,7 +51,7 @@ def training_step(model: nn.Module, subject: Subject, seed: int, precision: Prec
         model: gets the gradients; its weights stay.
         subject: gives the image.
         seed: root of the dropout numbers.
-        precision: of the forward pass.
+        precision: precision of the forward pass.
 
     Returns:
         The loss.
@@ -59,40 +67,58 @@ def training_step(model: nn.Module, subject: Subject, seed: int, precision: Prec
     return loss.detach()
 
 
-def _train(subject: Subject, *, deep: bool) -> Reached:
-    """Trains until every parameter that should get a gradient got one, for `STEPS` steps at most.
+def gradients_of(model: nn.Module) -> dict[str, Tensor]:
+    """Returns the gradients that parameters have, by name."""
+    found = {}
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            found[name] = parameter.grad
+    return found
 
-    In training mode, as runs do it, and over several steps: dropout and stochastic depth silence a parameter in one of them,
-    and behind a head or a layer scale of zeros a gradient begins with the second. A tiny gradient is one.
-    """
-    model = subject.build(deep=deep)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    none = {name for name, _ in model.named_parameters()}
-    silent, infinite = set(none), set[str]()
-    for step in range(STEPS):
-        optimizer.zero_grad(set_to_none=True)
-        training_step(model, subject, step)
-        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-        none -= gradients.keys()
-        silent -= {name for name, gradient in gradients.items() if bool(gradient.any())}
-        infinite |= {name for name, gradient in gradients.items() if not bool(gradient.isfinite().all())}
-        if silent <= set(structure_of(model).unused):
-            break
-        optimizer.step()
-    return Reached(frozenset(none), frozenset(silent - none), frozenset(infinite))
+
+def nonzero(gradients: Mapping[str, Tensor]) -> list[str]:
+    """Returns the names of gradients in which something is not zero, however small it is."""
+    return [name for name, gradient in gradients.items() if bool(gradient.any())]
+
+
+def infinite(gradients: Mapping[str, Tensor]) -> list[str]:
+    """Returns the names of gradients that hold NaN or infinity."""
+    return [name for name, gradient in gradients.items() if not bool(gradient.isfinite().all())]
 
 
 @functools.cache
-def _reached_by(subject: Subject) -> dict[bool, Reached]:
-    """What training reaches, without and with deep supervision."""
-    return {deep: _train(subject, deep=deep) for deep in (False, True)}
+def _train(subject: Subject, *, deep: bool) -> Reached:
+    """Trains until every parameter that should get a gradient got one, for `STEPS` steps at most.
+
+    It trains in training mode, as runs do, and over several steps: dropout and stochastic depth silence a parameter in one step,
+    and behind a head or a layer scale of zeros a gradient begins with the second.
+
+    Args:
+        subject: the backbone.
+        deep: whether the network is built for deep supervision.
+    """
+    model = subject.build(deep=deep)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    without = set(dict(model.named_parameters()))
+    silent, broken = set(without), set[str]()
+    for step in range(STEPS):
+        optimizer.zero_grad(set_to_none=True)
+        training_step(model, subject, step)
+        gradients = gradients_of(model)
+        without -= gradients.keys()
+        silent.difference_update(nonzero(gradients))
+        broken.update(infinite(gradients))
+        if silent <= set(structure_of(model).unused):
+            break
+        optimizer.step()
+    return Reached(frozenset(without), frozenset(silent - without), frozenset(broken))
 
 
 def check_gradients(subject: Subject) -> str:
-    """Every parameter that is not declared unused gets a gradient."""
-    for deep, reached in _reached_by(subject).items():
+    """Checks that every parameter which is not declared unused gets a gradient."""
+    for deep, where in DEEP_SUPERVISION.items():
+        reached = _train(subject, deep=deep)
         unused = set(structure_of(subject.build(deep=deep)).unused)
-        where = "with deep supervision" if deep else "without deep supervision"
         no(reached.infinite, f"gradient not finite {where}")
         no(reached.none - unused, f"no gradient {where}, and not in Structure.unused")
         no(reached.zero - unused, f"gradient zero for {STEPS} steps {where}")
@@ -100,33 +126,34 @@ def check_gradients(subject: Subject) -> str:
 
 
 def check_unused(subject: Subject) -> str:
-    """Parameters declared unused exist and get no gradient."""
+    """Checks that the parameters which are declared unused exist and get no gradient."""
     count = 0
-    for deep, reached in _reached_by(subject).items():
+    for deep, where in DEEP_SUPERVISION.items():
+        reached = _train(subject, deep=deep)
         model = subject.build(deep=deep)
         unused = set(structure_of(model).unused)
-        no(unused - {name for name, _ in model.named_parameters()}, "Structure.unused names no parameter")
-        where = "with deep supervision" if deep else "without deep supervision"
+        no(unused - dict(model.named_parameters()).keys(), "Structure.unused names no parameter")
         no(unused - reached.none - reached.zero, f"declared unused, and gets a gradient {where}")
         count = max(count, len(unused))
-    return f"{count} declared" if count else "none declared"
+    if not count:
+        return "none declared"
+    return f"{count} declared"
 
 
 def check_bf16(subject: Subject) -> str:
-    """A step under bf16 autocast has a finite loss and finite gradients."""
+    """Checks that a step under bf16 autocast has a finite loss and finite gradients."""
     model = subject.build(deep=True)
     loss = training_step(model, subject, 0, "bf16")
     if not bool(loss.isfinite()):
         raise BrokenPromiseError(f"the loss is {float(loss)}")
-    broken = [name for name, p in model.named_parameters() if p.grad is not None and not bool(p.grad.isfinite().all())]
-    no(broken, "gradient not finite")
+    no(infinite(gradients_of(model)), "gradient not finite")
     return f"loss {float(loss):.2f}, gradients finite"
 
 
 def check_determinism(subject: Subject) -> str:
-    """The same network, batch and seed give the same outputs and gradients."""
+    """Checks that the same network, batch and seed give the same outputs and gradients."""
     model = subject.build(deep=True)
-    state = {name: value.clone() for name, value in model.state_dict().items()}
+    state = copy.deepcopy(model.state_dict())
     seen = []
     for disturbance in range(2):
         model.load_state_dict(state)  # running statistics move with every step
@@ -135,7 +162,7 @@ def check_determinism(subject: Subject) -> str:
             loss = training_step(model, subject, 0)
             with torch.no_grad():
                 outputs = digests(model.eval()(subject.image()))
-        gradients = {name: tensor_digest(p.grad) for name, p in model.named_parameters() if p.grad is not None}
+        gradients = {name: tensor_digest(gradient) for name, gradient in gradients_of(model).items()}
         seen.append((tensor_digest(loss), outputs, gradients))
     (_, outputs, gradients), (_, again, repeated) = seen
     if outputs != again:
@@ -145,7 +172,7 @@ def check_determinism(subject: Subject) -> str:
 
 
 def check_time(subject: Subject) -> str:
-    """Construction and one training step in a time that tests can take."""
+    """Checks that construction and one training step take no longer than tests can wait."""
     started = time.perf_counter()
     model = subject.build(deep=True)
     built = time.perf_counter()
@@ -158,6 +185,6 @@ def check_time(subject: Subject) -> str:
 
 
 def check_memory(subject: Subject) -> str:
-    """A copy on the meta device runs: every run estimates its memory with one before it starts."""
+    """Checks that a copy on the meta device runs: with one every run estimates its memory before it starts."""
     needed = estimate_bytes(subject.build(deep=True), subject.channels[0], subject.patch, subject.batch, "float32")
     return f"a step needs about {needed / 2**20:.0f} MiB"

@@ -1,4 +1,4 @@
-"""The context of the harness, watched: what an initializer read, trained, and did to the global generators."""
+"""The harness's context under watch: it notes what an initializer reads, trains, and does to the global generators."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from initbench import registry
 from initbench.harness.context import Context
+from initbench.harness.snapshot import differing
 from initbench.protocols import Site, Structure, Task
-from initbench.recipes.load import load_recipe
-from initbench.recipes.settings import Recipe
 from initbench.sampling.volumes import GuidedSampler, UnlabelledSampler
 from initbench.training.loop import FitSettings
 from initbench.validation.inits.subject import InitSubject
+from initbench.validation.material import base_recipe, training_volumes
 
 
 @dataclass
@@ -29,9 +29,10 @@ class Seen:
     """What was seen of an initializer at work.
 
     Attributes:
-        read: of the training cases: ``images``, ``labels``.
-        outside: optimizer steps that `Context.fit` did not take.
-        written: global generators that it moved.
+        read: what it read of the training cases, ``images`` or ``labels``.
+        fitting: whether `Context.fit` is training now.
+        outside: number of optimizer steps that were taken outside `Context.fit`.
+        written: names of the global generators that it moved.
     """
 
     read: set[str] = field(default_factory=set)
@@ -41,10 +42,11 @@ class Seen:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Inside the block, steps of any optimizer are counted and the global generators compared."""
+        """Counts steps of any optimizer inside the block, and compares the global generators before and after it."""
 
-        def count(optimizer: Any, args: Any, kwargs: Any) -> None:
-            self.outside += not self.fitting
+        def count(optimizer: Any, *_: Any) -> None:
+            if not self.fitting:
+                self.outside += 1
 
         before = generator_states()
         handle = register_optimizer_step_post_hook(count)
@@ -53,17 +55,22 @@ class Seen:
         finally:
             handle.remove()
             after = generator_states()
-            self.written = [name for name, state in before.items() if after[name] != state]
+            self.written = differing(before, after)
 
 
 @dataclass
 class WatchedContext(Context):
-    """What the harness hands an initializer, and what it makes of it."""
+    """What the harness hands an initializer, with notes of what the initializer does with it."""
 
     seen: Seen = field(default_factory=Seen)
 
     def fit(self, task: Task, *, schedule: str | None = None) -> None:
-        """As the harness's."""
+        """Trains as the harness does, and notes that these optimizer steps are within the budget.
+
+        Args:
+            task: what is trained, and its loss.
+            schedule: of the learning rate; by default the one of the recipe.
+        """
         self.seen.fitting = True
         try:
             super().fit(task, schedule=schedule)
@@ -72,27 +79,29 @@ class WatchedContext(Context):
 
 
 def watched_context(subject: InitSubject, structure: Structure, sites: tuple[Site, ...], seed: int) -> WatchedContext:
-    """The context that a run would hand the initializer, on the CPU and in float32.
+    """Returns the context that a run would hand the initializer, on the CPU and in float32.
 
     Args:
         subject: the initializer and its budget.
-        structure: of the network.
+        structure: what the network declares.
         sites: the parameters of the network, in the order in which the initializer sees them.
-        seed: root seed.
+        seed: root seed of the run.
     """
-    recipe, device, seen = _recipe(), torch.device("cpu"), Seen()
+    recipe, device, seen = base_recipe(), torch.device("cpu"), Seen()
     batch = subject.network.batch
     patch = recipe.patch.model_copy(update={"size": structure.patch_size, "batch": batch})
 
     def unlabelled() -> UnlabelledSampler:
         seen.read.add("images")
-        return UnlabelledSampler(subject.volumes(), patch.size, batch, recipe.augment, seed)
+        return UnlabelledSampler(training_volumes(subject.network.patch), patch.size, batch, recipe.augment, seed)
 
     def guided() -> GuidedSampler:
         seen.read.update(("images", "labels"))
-        return GuidedSampler(subject.volumes(), patch, recipe.augment, seed)
+        return GuidedSampler(training_volumes(subject.network.patch), patch, recipe.augment, seed)
 
-    steps = subject.steps if subject.info.learned else 0
+    steps = 0
+    if subject.info.learned:
+        steps = subject.steps
     return WatchedContext(
         sites=sites,
         structure=structure,
@@ -109,14 +118,8 @@ def watched_context(subject: InitSubject, structure: Structure, sites: tuple[Sit
     )
 
 
-@functools.cache
-def _recipe() -> Recipe:
-    """The recipe that all others start from. It clips no gradients: their norm is summed in the order of the parameters."""
-    return load_recipe("base", size="paper", backbone="", budget="smoke", assignments=["preprocess.spacing=native"])
-
-
 def generator_states() -> dict[str, Any]:
-    """States of the global generators by name, as values that compare."""
+    """Returns the states of the global generators by name, as values that can be compared."""
     name, keys, *rest = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state().numpy().tobytes(),

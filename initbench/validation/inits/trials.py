@@ -1,4 +1,4 @@
-"""One call of an initializer on one fresh network, and the several that the checks compare."""
+"""One call of an initializer on one fresh network, and the several calls that the checks compare."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ from initbench.validation.wording import digests
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What should make no difference, and the seed, which should.
+    """How an initializer is called: the seed should make a difference, everything else should make none.
 
     Attributes:
-        disturbed: the global generators begin elsewhere.
-        turned: sites and submodules come in the opposite order.
-        repeat: counts calls that differ in nothing.
+        seed: root seed of the run.
+        disturbed: whether the global generators begin elsewhere.
+        turned: whether sites and submodules come in the opposite order.
+        repeat: number that tells apart calls which differ in nothing else.
     """
 
     seed: int = 0
@@ -54,7 +55,10 @@ class Trial:
     """A network right after the initializer, before the harness redraws its heads.
 
     Attributes:
-        coverage: what changed, as runs record it; what the harness says where it would stop.
+        ctx: the context that the initializer was handed, with its notes.
+        before: the network before the call.
+        after: the network after the call.
+        coverage: what changed, as runs record it; where a run would stop, the message of the harness.
         turned: whether submodules were registered in the opposite order.
     """
 
@@ -68,33 +72,36 @@ class Trial:
 
     @property
     def bits(self) -> dict[str, str]:
-        """A digest per name of what the initializer leaves: without the heads, which the harness redraws."""
+        """Digests, by name, of the tensors that a run keeps: all but the heads, which the harness redraws."""
         return {name: digest for name, digest in self.after.digests.items() if not self.in_head(name)}
 
     def in_head(self, name: str) -> bool:
         """Whether a parameter belongs to an output head."""
-        return any(name.startswith(f"{head}.") for head in self.structure.heads)
+        return name.startswith(tuple(f"{head}." for head in self.structure.heads))
 
 
 @functools.cache
 def trial(subject: InitSubject, circumstances: Circumstances = FIRST) -> Trial:
-    """The initializer called on the network of construction seed 0."""
+    """Calls the initializer on the network of construction seed 0."""
     model = subject.network.call()
     sites = find_sites(model, structure_of(model).projections)
     turned = False
     if circumstances.turned:
         model, turned = turn(model, subject.network.image())
         sites = sites[::-1]
+    generators = 3
+    if circumstances.disturbed:
+        generators = 7
     ctx = watched_context(subject, structure_of(model), sites, circumstances.seed)
     coverage = Coverage(model)
-    with contained("it", ctx.note), _generators(7 if circumstances.disturbed else 3), ctx.seen.watching():
+    with contained("it", ctx.note), _generators(generators), ctx.seen.watching():
         compose.call(subject.component, model, ctx)
     return Trial(model, structure_of(model), ctx, coverage.before, snapshot(model), _measured(coverage, model), turned)
 
 
 @contextlib.contextmanager
 def _generators(seed: int) -> Iterator[None]:
-    """All global generators in states that follow `seed`, and put back."""
+    """Seeds all global generators with `seed` inside the block, and puts their states back after it."""
     with global_generators(seed), seeding.forked(seed, "init"):
         yield
 
@@ -102,26 +109,35 @@ def _generators(seed: int) -> Iterator[None]:
 def _measured(before: Coverage, model: nn.Module) -> dict[str, Any] | str:
     try:
         return before.compare(model, "it", parameters_alone=True)
-    except (InitbenchError, NotImplementedError) as error:  # the latter where an init left tensors without values
+    except (InitbenchError, NotImplementedError) as error:  # NotImplementedError where an init left tensors without values
         return str(error)
 
 
 def turn(model: nn.Module, image: Tensor) -> tuple[nn.Module, bool]:
-    """The network with submodules and parameters registered in the opposite order, and whether that was possible.
+    """Registers submodules and parameters of a network in the opposite order, where that changes nothing that it computes.
 
-    Containers compute in that order, and a parameter under two names is found under the first, so both keep it; a network
-    that then computes something else is handed back as it was.
+    Containers are left alone, because they compute in the order of registration. So is a module with a parameter under two
+    names where the parameter would then be found under the other one. A network that computes something else after the
+    reversal is handed back as it was.
+
+    Args:
+        model: the network, which is changed in place.
+        image: a batch ``(N, C, D, H, W)``, to compare the outputs.
+
+    Returns:
+        The network, and whether any order was reversed.
     """
     expected = digests(_output(model, image))
-    names = {name for name, _ in model.named_parameters()}
+    names = dict(model.named_parameters()).keys()
     done: list[nn.Module] = []
     for module in list(model.modules()):
-        if not isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict | nn.ParameterList | nn.ParameterDict):
+        if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict | nn.ParameterList | nn.ParameterDict):
+            continue
+        _reverse(module)
+        if dict(model.named_parameters()).keys() == names:
+            done.append(module)
+        else:
             _reverse(module)
-            if {name for name, _ in model.named_parameters()} == names:
-                done.append(module)
-            else:
-                _reverse(module)
     if digests(_output(model, image)) != expected:
         for module in done:
             _reverse(module)
@@ -130,12 +146,14 @@ def turn(model: nn.Module, image: Tensor) -> tuple[nn.Module, bool]:
 
 
 def _reverse(module: nn.Module) -> None:
+    """Registers the children and parameters of one module in the opposite order."""
     for table in (module._modules, module._parameters):
         for name in list(table)[::-1]:
             table[name] = table.pop(name)  # type: ignore[assignment]
 
 
 def _output(model: nn.Module, image: Tensor) -> Any:
+    """Returns the output in evaluation mode, and puts every module back into the mode that it had."""
     modes = {module: module.training for module in model.modules()}
     with torch.no_grad():
         output = model.eval()(image)

@@ -1,4 +1,4 @@
-"""What is checked: a regimen with its parameters, on one network, and a few steps of it."""
+"""What is checked: a regimen with its parameters, which trains one network for a few steps."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ from initbench import registry, seeding
 from initbench.harness.regimens import Context, contained_regimen, make_task
 from initbench.harness.snapshot import Snapshot, snapshot
 from initbench.protocols import RegimenInfo, structure_of
-from initbench.recipes.load import load_recipe
-from initbench.recipes.settings import Recipe
 from initbench.registry import Component
-from initbench.sampling.volumes import Batch, PatchSampler, Volume
+from initbench.sampling.volumes import Batch, PatchSampler
 from initbench.spec import Spec
 from initbench.training.checkpoints import Checkpoints
 from initbench.training.loop import Fit, FitSettings, fit
 from initbench.training.passes import Passes
 from initbench.validation.backbones.construction import global_generators
 from initbench.validation.backbones.subject import Subject
-from initbench.validation.inits.subject import InitSubject, network
+from initbench.validation.material import base_recipe, network, training_volumes
 
 BACKBONES = ("unetr", "unetrpp", "unet")
 """Networks of the default: tokens, batch norm, and neither of them."""
@@ -39,7 +37,7 @@ class RegimenSubject:
 
     Attributes:
         component: the regimen.
-        network: what it trains.
+        network: the network that it trains.
     """
 
     component: Component[RegimenInfo]
@@ -62,14 +60,14 @@ def regimen_subjects(spec: Spec, backbones: Sequence[str] = BACKBONES) -> tuple[
 
 
 class WatchedSampler(PatchSampler):
-    """The plain batches, with a note of what was asked for and of the images as they were handed out."""
+    """Gives the batches of plain training, and notes each with a copy of its images as they were handed out."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.given: dict[int, tuple[Batch, Tensor]] = {}
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step."""
+        """Returns the batch of a step and notes it."""
         found = super().batch(step)
         self.given[step] = found, found.image.clone()
         return found
@@ -80,6 +78,9 @@ class Trial:
     """A network that a regimen trained for some steps.
 
     Attributes:
+        before: the network before training.
+        fit: what the loop reports.
+        sampler: the batches that the regimen asked for.
         trained: ids of the parameters that the task gives to the optimizer.
     """
 
@@ -95,34 +96,26 @@ def run(subject: RegimenSubject, *, generators: int = 3, until: int | None = Non
 
     Args:
         subject: the regimen and the network.
-        generators: where the global generators begin, which should make no difference.
-        until: step before which training ends.
-        checkpoints: folder of checkpoints, from which training goes on where there are some.
+        generators: seed of the global generators, which should make no difference.
+        until: step before which training stops.
+        checkpoints: folder of checkpoints; training goes on from those that lie there.
     """
-    recipe = _recipe()
+    recipe = base_recipe()
     model = subject.network.call()
     structure = structure_of(model)
     patch = recipe.patch.model_copy(update={"size": structure.patch_size, "batch": subject.network.batch})
-    sampler = WatchedSampler(_volumes(subject.network), patch, recipe.augment, 0)
+    sampler = WatchedSampler(training_volumes(subject.network.patch), patch, recipe.augment, 0)
     passes, before = Passes(), snapshot(model)
     ctx = Context(model, structure, CPU, STEPS, 0, recipe.loss, sampler, mask_patch=min(8, *structure.patch_size))
     settings = FitSettings(STEPS, recipe.optimizer, "float32", CPU, 0, "train", until)
-    kept = Checkpoints(checkpoints, "train", 0.0) if checkpoints else None
+    kept = None
+    if checkpoints is not None:
+        kept = Checkpoints(checkpoints, "train", 0.0)
     with contained_regimen(subject.component, lambda note: None), global_generators(generators), passes.watched(model):
         task = make_task(subject.component, ctx)
         trained = frozenset(id(parameter) for parameter in task.module.parameters())
         result = fit(task, settings, None, kept, passes)
     return Trial(model, before, result, sampler, trained)
-
-
-def _volumes(network: Subject) -> list[Volume]:
-    return InitSubject(registry.find("initializer", Spec("default")), network).volumes()
-
-
-@functools.cache
-def _recipe() -> Recipe:
-    """The recipe that all others start from."""
-    return load_recipe("base", size="paper", backbone="", budget="smoke", assignments=["preprocess.spacing=native"])
 
 
 @functools.cache

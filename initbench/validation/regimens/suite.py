@@ -1,6 +1,7 @@
-"""Whether a regimen keeps what `initbench.protocols.Regimen` asks of it: one small check per promise.
+"""Checks whether a regimen keeps what `initbench.protocols.Regimen` asks of it: one small check for each promise.
 
-It trains a fresh network for a few steps on the CPU, again with the global generators elsewhere, and again from a checkpoint.
+The checks let it train a fresh network for a few steps on the CPU: once, again with other global generators, and again from a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -12,19 +13,18 @@ from pathlib import Path
 import torch
 
 from initbench import registry, seeding
-from initbench.errors import DataError, InitbenchError, UsageError
+from initbench.errors import UsageError
 from initbench.harness.process_state import MisbehavedError
 from initbench.harness.regimens import units_of
 from initbench.harness.snapshot import differing, snapshot
 from initbench.protocols import RegimenInfo
-from initbench.validation.checks import BrokenPromiseError, Check, run_check
-from initbench.validation.inits.suite import RefusedError
+from initbench.validation.checks import BrokenPromiseError, Check, first_call, run_checks
 from initbench.validation.regimens.subject import STEPS, RegimenSubject, Trial, run, trial
 from initbench.validation.wording import no
 
 
 def check_declared(subject: RegimenSubject) -> str:
-    """It says what it is, or is a plain function."""
+    """Checks that a regimen says what it is, or is a plain function."""
     component = subject.component
     declared = component.declared
     if declared is not None and not isinstance(declared, RegimenInfo):
@@ -34,7 +34,7 @@ def check_declared(subject: RegimenSubject) -> str:
 
 
 def check_unknown_parameter(subject: RegimenSubject) -> str:
-    """A parameter that it does not have is refused: a misspelt one would change nothing, in silence."""
+    """Checks that a regimen refuses a parameter that it does not have: a misspelt one would change nothing, in silence."""
     try:
         registry.find("regimen", subject.component.spec.with_param("no_such_parameter", 0)).check()
     except UsageError:
@@ -43,7 +43,7 @@ def check_unknown_parameter(subject: RegimenSubject) -> str:
 
 
 def check_trains(subject: RegimenSubject) -> str:
-    """It trains every parameter of the network that the loop may train, and the loss is finite."""
+    """Checks that a regimen trains every parameter of the network that the loop may train, and that the loss is finite."""
     found = trial(subject)
     if found.fit.diverged_at is not None:
         raise BrokenPromiseError(f"the loss is not finite at step {found.fit.diverged_at}")
@@ -60,7 +60,7 @@ def check_trains(subject: RegimenSubject) -> str:
 
 
 def check_units(subject: RegimenSubject) -> str:
-    """A step costs as many units as it says: under ``--regimen-budget compute`` the steps follow from that."""
+    """Checks that a step costs as many units as declared: ``--regimen-budget compute`` derives the steps from them."""
     declared, counted = units_of(subject.component), trial(subject).fit.units
     if counted != STEPS * declared:
         raise BrokenPromiseError(
@@ -70,7 +70,7 @@ def check_units(subject: RegimenSubject) -> str:
 
 
 def check_batches(subject: RegimenSubject) -> str:
-    """It takes the batches that plain training takes, so runs of two regimens are paired."""
+    """Checks that a regimen takes the batches of plain training, so that runs of two regimens are paired."""
     found = trial(subject)
     if sorted(found.sampler.given) != list(range(STEPS)):
         raise BrokenPromiseError(f"of the steps 0 to {STEPS - 1} it takes the batches {sorted(found.sampler.given)}")
@@ -83,7 +83,7 @@ def check_batches(subject: RegimenSubject) -> str:
 
 
 def check_network(subject: RegimenSubject) -> str:
-    """The network has the modules, keys, hooks and gradients wanted that it had before."""
+    """Checks that training leaves the modules, keys, hooks and ``requires_grad`` of the network as they were."""
     found = trial(subject)
     before, after = found.before, snapshot(found.model)
     no(sorted(before.modules.keys() ^ after.modules.keys()), "it adds or removes modules")
@@ -95,13 +95,13 @@ def check_network(subject: RegimenSubject) -> str:
 
 
 def check_same_bits(subject: RegimenSubject) -> str:
-    """A second training gives the same bits, wherever the global generators begin."""
+    """Checks that a second training gives the same bits, wherever the global generators begin."""
     _compare(trial(subject), run(subject, generators=7), "a second training gives other numbers; take them from ctx.rng")
     return "the same, also with other states of the global generators"
 
 
 def check_resumes(subject: RegimenSubject) -> str:
-    """Training that stops and goes on from its checkpoint ends in the same bits."""
+    """Checks that training which stops and goes on from its checkpoint ends in the same bits."""
     with tempfile.TemporaryDirectory() as folder:
         run(subject, until=STEPS // 2, checkpoints=Path(folder))
         resumed = run(subject, checkpoints=Path(folder))
@@ -112,7 +112,11 @@ def check_resumes(subject: RegimenSubject) -> str:
 
 
 def _compare(first: Trial, second: Trial, what: str) -> None:
-    """Fails the check where two trials did not end in the same network."""
+    """Fails the check where two trials did not end in the same network with the same curve.
+
+    Raises:
+        BrokenPromiseError: says `what`, and the names of the tensors that differ.
+    """
     no(differing(snapshot(first.model).digests, snapshot(second.model).digests), what)
     if first.fit.curve != second.fit.curve:
         raise BrokenPromiseError(f"{what}: the curves differ")
@@ -131,26 +135,15 @@ CHECKS: dict[str, Callable[[RegimenSubject], str]] = {
 
 
 def validate_regimen(subject: RegimenSubject) -> list[Check]:
-    """Every check of a regimen on a network.
+    """Makes every check of a regimen on a network.
 
     Raises:
         RefusedError: the regimen does not take this network.
     """
     try:
         with seeding.deterministic(threads=1):  # as runs have it
-            _call(subject)
-            return [run_check(name, check, subject) for name, check in CHECKS.items()]
+            with first_call(MisbehavedError):
+                trial(subject)
+            return run_checks(CHECKS, subject)
     finally:
         trial.cache_clear()  # trials hold networks
-
-
-def _call(subject: RegimenSubject) -> None:
-    """Trains once, to learn whether the regimen takes the network."""
-    try:
-        trial(subject)
-    except (UsageError, DataError) as error:
-        raise RefusedError(str(error)) from None
-    except Exception as error:
-        if isinstance(error, InitbenchError) and not isinstance(error, MisbehavedError):
-            raise
-        # Anything else is for the checks to say.

@@ -33,7 +33,7 @@ class Attention(nn.Module):
         self.exit = nn.Linear(WIDTH, WIDTH)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(N, L, C)`` to the same shape."""
+        """Maps tokens ``(N, L, C)`` to the same shape."""
         keys = self.keys(tokens).mT @ self.EF
         values = self.values(tokens).mT @ self.EF
         weights = torch.softmax(self.queries(tokens) @ keys * self.temperature, dim=-1)
@@ -48,7 +48,11 @@ class Probe(nn.Module):
 
     def __init__(self, channels: int, classes: int, patch: Grid, *, deep: bool) -> None:
         super().__init__()
-        half, quarter = ((patch[0] // k, patch[1] // k, patch[2] // k) for k in (2, 4))
+        d, h, w = patch
+        half, quarter = (d // 2, h // 2, w // 2), (d // 4, h // 4, w // 4)
+        unused = ("frozen",)
+        if not deep:
+            unused += ("aux.weight", "aux.bias")
         tokens = prod(quarter)
         self.deep = deep
         self.stem = nn.Conv3d(channels, WIDTH, 2, stride=2)
@@ -71,13 +75,13 @@ class Probe(nn.Module):
             patch_size=patch,
             levels=(Level("grouped", half, WIDTH), Level("deepest", quarter, WIDTH)),
             heads=("out", "aux"),
-            unused=("frozen",) if deep else ("frozen", "aux.weight", "aux.bias"),
+            unused=unused,
             projections=("attention.EF",),
             residual_exits=("attention.exit.weight", "attention.exit.bias"),
         )
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
-        """Logits ``(N, K, D, H, W)``; a list of them, finest first, under deep supervision."""
+        """Returns logits ``(N, K, D, H, W)``; with deep supervision a list of logits, finest first."""
         fine = self.grouped(gelu(self.norm(self.stem(image))))
         coarse = self.down(gelu(fine))
         tokens = coarse.flatten(2).mT + self.position[:, self.order]
@@ -85,7 +89,9 @@ class Probe(nn.Module):
         deepest = self.deepest(tokens.mT.reshape(coarse.shape)) * self.frozen
         joined = self.up(gelu(deepest)) + fine
         logits: Tensor = self.out(self.full(gelu(joined)))
-        return [logits, self.aux(joined)] if self.deep else logits
+        if not self.deep:
+            return logits
+        return [logits, self.aux(joined)]
 
 
 @backbone(INFO)
@@ -97,5 +103,14 @@ def probe(
     variant: str | None = None,
     deep_supervision: bool = False,
 ) -> nn.Module:
-    """The same network at every size."""
+    """Returns the network, which is the same at every `size` and in its only variant.
+
+    Args:
+        in_channels: of the image.
+        num_classes: classes with the background.
+        patch_size: (D, H, W) in voxels, multiples of 4.
+        size: ``paper`` or ``tiny``.
+        variant: None or ``default``.
+        deep_supervision: whether to give a list of logits.
+    """
     return Probe(in_channels, num_classes, patch_size, deep=deep_supervision)
