@@ -24,7 +24,7 @@ _INVERTED = {
 
 
 def package_names(outline: Any) -> dict[str, str]:
-    """The keys of the packages for an EfficientNet of timm's, to timm's keys; empty for any other model.
+    """Returns timm's keys by the keys of the packages, for an EfficientNet; empty for any other model.
 
     Args:
         outline: timm's model; its weights are not read.
@@ -35,7 +35,9 @@ def package_names(outline: Any) -> dict[str, str]:
     number = 0
     for stage, blocks in enumerate(outline.blocks):
         for place, block in enumerate(blocks):
-            layers = _INVERTED if hasattr(block, "conv_pwl") else _SEPARABLE
+            layers = _SEPARABLE
+            if hasattr(block, "conv_pwl"):
+                layers = _INVERTED
             for theirs, ours in layers.items():
                 modules[f"blocks.{stage}.{place}.{ours}"] = f"_blocks.{number}.{theirs}"
             number += 1

@@ -1,4 +1,4 @@
-"""Encoders of images, as timm builds them: what they are, and their weights from a file or from where timm publishes them.
+"""Loads encoders of images as timm builds them, with weights from a file or from where timm publishes them.
 
 Nothing is downloaded unless the user asks for it.
 """
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from initbench.checkpoints.efficientnet import package_names
 from initbench.checkpoints.locating import locate
 from initbench.checkpoints.quiet_timm import import_timm
-from initbench.checkpoints.reading import read_checkpoint
+from initbench.checkpoints.reading import first_line, read_checkpoint
 from initbench.errors import InitbenchError, UsageError
 from initbench.protocols import ImageWeights
 
@@ -45,7 +45,7 @@ class Wanted:
     download: bool = False
 
     def check(self) -> None:
-        """Asks for one place where the weights come from.
+        """Checks that the user names one place where the weights come from.
 
         Raises:
             UsageError: neither a file nor a download is asked for, or both are.
@@ -60,7 +60,7 @@ class Wanted:
 
 
 def _saving(source: str) -> str:
-    """Python that writes the weights of a model to a file."""
+    """Returns a line of Python that writes the weights of a model to a file."""
     return f'torch.save(timm.create_model("{source}", pretrained=True).state_dict(), "weights.pth")'
 
 
@@ -74,8 +74,8 @@ class ImageEncoder:
         tensors: the weights by timm's keys, without the classifier.
         stem: key of the first convolution, without ``.weight``.
         cuts: whether that convolution cuts the image into patches (its stride is its kernel), rather than sliding over it.
-        width: of a token as timm builds this model, 0 where it is no ViT, and
-        heads: its attention heads.
+        width: channels of a token, 0 where the model is no ViT.
+        heads: attention heads, 0 where the model is no ViT.
     """
 
     source: str
@@ -88,16 +88,20 @@ class ImageEncoder:
 
     @property
     def prefix(self) -> int:
-        """How many tokens stand before the image's."""
-        return sum(self.tensors[key].shape[1] for key in _PREFIX_TOKENS if key in self.tensors)
+        """Number of tokens that stand before the tokens of the image."""
+        count = 0
+        for key in _PREFIX_TOKENS:
+            if key in self.tensors:
+                count += self.tensors[key].shape[1]
+        return count
 
 
 def load_encoder(wanted: Wanted, declared: ImageWeights) -> ImageEncoder:
-    """The encoder that is asked for, with its weights.
+    """Loads the encoder that a user asks for, with its weights.
 
     Args:
         wanted: the encoder, and where its weights are.
-        declared: by the network that the weights are for; a file may have its keys in place of timm's.
+        declared: what the network declares that the weights are for; a file may have its keys in place of timm's.
 
     Raises:
         UsageError: timm has no such model, its stem is not one convolution, the file is of another model, or nobody said where
@@ -110,9 +114,10 @@ def load_encoder(wanted: Wanted, declared: ImageWeights) -> ImageEncoder:
     wanted.check()
     outline = _outline(timm, source)
     known = outline.pretrained_cfg
-    stem = known.get("first_conv")
-    convolution = outline.get_submodule(stem) if isinstance(stem, str) else None
-    if not isinstance(stem, str) or not isinstance(convolution, nn.Conv2d):
+    stem, convolution = known.get("first_conv"), None
+    if isinstance(stem, str):
+        convolution = outline.get_submodule(stem)
+    if not isinstance(convolution, nn.Conv2d):
         raise UsageError(
             f"{wanted.init}: the stem of {source} is not one convolution ({stem}), so none can be taken over: take another source"
         )
@@ -120,17 +125,20 @@ def load_encoder(wanted: Wanted, declared: ImageWeights) -> ImageEncoder:
         path = Path(wanted.path).expanduser()
         origin, name, tensors = path.name, source, _from_file(path, source, outline, declared)
     else:
-        origin = name = f"{known['architecture']}.{known['tag']}" if known.get("tag") else source
-        tensors = _download(timm, wanted)
+        name = source
+        if known.get("tag"):
+            name = f"{known['architecture']}.{known['tag']}"
+        origin, tensors = name, _download(timm, wanted)
     width = heads = 0
     if _is_vit(tensors):
         width = int(getattr(outline, "embed_dim", 0))
         heads = int(outline.get_submodule("blocks.0.attn").num_heads)
+    weights = {key: value.float() for key, value in tensors.items() if not _is_classifier(key, outline)}
     return ImageEncoder(
         source=name,
         origin=origin,
-        tensors={key: value.float() for key, value in tensors.items() if not _is_classifier(key, outline)},
-        stem=stem,
+        tensors=weights,
+        stem=str(stem),
         cuts=convolution.stride == convolution.kernel_size and max(convolution.kernel_size) > 1,
         width=width,
         heads=heads,
@@ -138,7 +146,7 @@ def load_encoder(wanted: Wanted, declared: ImageWeights) -> ImageEncoder:
 
 
 def _outline(timm: ModuleType, source: str) -> Any:
-    """The model without memory for its weights, which says what keys, stem and heads it has."""
+    """Builds a model without memory for its weights, to learn which keys, stem and heads it has."""
     try:
         with torch.device("meta"):
             return timm.create_model(source, pretrained=False)
@@ -148,10 +156,15 @@ def _outline(timm: ModuleType, source: str) -> Any:
 
 
 def _is_vit(tensors: Mapping[str, Tensor]) -> bool:
-    return all(f"blocks.0.{key}.weight" in tensors for key in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"))
+    """Returns whether weights are of a ViT, by the layers of its first block."""
+    for layer in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"):
+        if f"blocks.0.{layer}.weight" not in tensors:
+            return False
+    return True
 
 
 def _is_classifier(key: str, outline: Any) -> bool:
+    """Returns whether a key of timm's model belongs to its classifier."""
     known = outline.pretrained_cfg.get("classifier") or ()
     if isinstance(known, str):
         known = (known,)
@@ -159,13 +172,19 @@ def _is_classifier(key: str, outline: Any) -> bool:
 
 
 def _from_file(path: Path, source: str, outline: Any, declared: ImageWeights) -> dict[str, Tensor]:
-    """The weights of a file, where it has all that the model has; the classifier and its tokens may be gone.
+    """Reads the weights of a model from a file; its classifier and the tokens before the image may be lacking.
 
-    It may have the keys of timm, of the network, or of the file from which the network's authors start. An EfficientNet may also
-    have a package's keys (`package_names`). An archive of numpy is read as Google's of a ViT.
+    The file may have the keys of timm, of the network, or of the file from which the network's authors start. An EfficientNet may
+    also have a package's keys (`package_names`). An archive of numpy is read as Google's of a ViT.
+
+    Args:
+        path: of the file.
+        source: timm's name of the model, for messages.
+        outline: timm's model.
+        declared: what the network declares that the weights are for.
 
     Raises:
-        UsageError: it lacks some. InitbenchError: it cannot be read.
+        UsageError: the file lacks other weights of the model. InitbenchError: it cannot be read.
     """
     if path.suffix == ".npz":
         return _from_google(path, source)
@@ -187,7 +206,9 @@ def _from_file(path: Path, source: str, outline: Any, declared: ImageWeights) ->
                 renamed[names[key]] = value
         if not _absent(renamed, expected, outline):
             return renamed
-    more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+    more = ""
+    if len(absent) > 1:
+        more = f" and {len(absent) - 1} more"
     raise UsageError(
         f"{path} holds no weights of {source}: {absent[0]}{more} are not in it; it has {', '.join(list(tensors)[:4])}, ... "
         "Say which timm model it is of with source=NAME"
@@ -195,7 +216,7 @@ def _from_file(path: Path, source: str, outline: Any, declared: ImageWeights) ->
 
 
 def _from_google(path: Path, source: str) -> dict[str, Tensor]:
-    """The weights of a ViT in an archive as Google publishes them, under timm's names; timm reads it.
+    """Reads the weights of a ViT from an archive of Google's, under timm's names; timm reads it.
 
     Raises:
         UsageError: it is no such archive, or of another model.
@@ -211,15 +232,20 @@ def _from_google(path: Path, source: str) -> dict[str, Tensor]:
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} cannot be read as an archive of arrays of numpy ({error}); download it again") from None
     except (AttributeError, KeyError, RuntimeError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(
-            f"{path} is not Google's archive of {source} ({first}); say which timm model it is of with source=NAME"
+            f"{path} is not Google's archive of {source} ({first_line(error)}); say which timm model it is of with source=NAME"
         ) from None
-    return {key: value.detach() for key, value in model.state_dict().items()}
+    return dict(model.state_dict())
 
 
 def _absent(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], outline: Any) -> list[str]:
-    """What a model has to have and `tensors` lack."""
+    """Returns the keys that a model needs and `tensors` lack.
+
+    Args:
+        tensors: what was found in a file.
+        expected: what the model has.
+        outline: timm's model.
+    """
     absent = []
     for key in expected:
         may_be_gone = key in _PREFIX_TOKENS or _is_classifier(key, outline)
@@ -229,19 +255,18 @@ def _absent(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], outli
 
 
 def _download(timm: ModuleType, wanted: Wanted) -> dict[str, Tensor]:
-    """The weights as timm publishes them; it keeps them in its own cache.
+    """Lets timm download the weights that it publishes, into its own cache.
 
     Raises:
-        InitbenchError: they cannot be had, mostly for want of a network.
+        InitbenchError: they cannot be downloaded, mostly because there is no network.
     """
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model: nn.Module = timm.create_model(wanted.source, pretrained=True)
     except Exception as error:  # whatever the libraries below timm raise without a network
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InitbenchError(
-            f"{wanted.init}: the weights of {wanted.source} cannot be downloaded ({first}). Where there is no network, save them "
-            f"elsewhere ({_saving(wanted.source)}) and give path=weights.pth"
+            f"{wanted.init}: the weights of {wanted.source} cannot be downloaded ({first_line(error)}). Where there is no "
+            f"network, save them elsewhere ({_saving(wanted.source)}) and give path=weights.pth"
         ) from None
-    return {key: value.detach() for key, value in model.state_dict().items()}
+    return dict(model.state_dict())

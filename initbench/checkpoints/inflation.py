@@ -21,7 +21,7 @@ from initbench.protocols import Axes, Grid
 
 
 def repeat(kernel: Tensor, depth: int) -> Tensor:
-    """``(out, in, kh, kw)`` to ``(out, in, depth, kh, kw)``: the kernel in every slice, divided by their number.
+    """Puts a kernel ``(out, in, kh, kw)`` into each of `depth` slices, divided by their number: ``(out, in, depth, kh, kw)``.
 
     Where the volume is constant along depth, the 3D convolution gives what the 2D one does. Source: Carreira & Zisserman, "Quo
     Vadis, Action Recognition?" (I3D), CVPR 2017, arXiv:1705.07750, section 2.4.1.
@@ -30,10 +30,10 @@ def repeat(kernel: Tensor, depth: int) -> Tensor:
 
 
 def centre(kernel: Tensor, depth: int) -> Tensor:
-    """``(out, in, kh, kw)`` to ``(out, in, depth, kh, kw)``: the kernel in the middle slice, zero elsewhere.
+    """Puts a kernel ``(out, in, kh, kw)`` into the middle of `depth` slices of zeros: ``(out, in, depth, kh, kw)``.
 
-    At first, the 3D convolution is the 2D one slice by slice. An even number of slices has two in the middle, each of which gets
-    half: then that is so where the volume is constant along depth.
+    At first, the 3D convolution is the 2D one slice by slice. An even number of slices has two in the middle, and each gets half
+    of the kernel: then the two convolutions agree where the volume is constant along depth.
     """
     volume = kernel.new_zeros(*kernel.shape[:2], depth, *kernel.shape[2:])
     middle = slice((depth - 1) // 2, depth // 2 + 1)
@@ -42,7 +42,7 @@ def centre(kernel: Tensor, depth: int) -> Tensor:
 
 
 def axis_average(kernel: Tensor, depth: int) -> Tensor:
-    """``(out, in, k, k)`` to ``(out, in, k, k, k)``: the mean of the kernels repeated across each of the three planes.
+    """Averages a kernel ``(out, in, k, k)`` that is repeated across each of the three planes: ``(out, in, k, k, k)``.
 
     ``K[d, h, w] = (k[h, w] + k[d, w] + k[d, h]) / 3k``: rows of the image are the earlier of the plane's two axes in (D, H, W).
     The sum over the kernel stays what it was.
@@ -60,12 +60,19 @@ RULES: dict[str, Rule] = {"repeat": repeat, "centre": centre, "axis-average": ax
 
 
 def inflate(kernel: Tensor, channels: int, size: Grid, rule: Rule) -> Tensor:
-    """A 2D kernel ``(out, in, kh, kw)`` as a 3D one ``(out, channels, *size)``, `size` as (D, H, W)."""
+    """Makes a 3D kernel ``(out, channels, *size)`` of a 2D one.
+
+    Args:
+        kernel: ``(out, in, kh, kw)``.
+        channels: input channels of the 3D kernel.
+        size: (D, H, W) of the 3D kernel.
+        rule: spreads the kernel over the slices.
+    """
     return rule(in_plane(with_channels(kernel, channels), (size[1], size[2])), size[0])
 
 
 def with_channels(kernel: Tensor, channels: int) -> Tensor:
-    """``(out, in, kh, kw)`` for another number of input channels: each gets the sum over `in`, divided by their number.
+    """Gives a kernel ``(out, in, kh, kw)`` another number of input channels: each gets the sum over `in`, divided by the number.
 
     One channel gets the sum: a grey image gives what its three equal colours gave. Several channels that hold one image give that
     too; no modality is red, so none gets the kernel of a colour (timm tiles the colours instead). Where the numbers agree, the
@@ -77,7 +84,7 @@ def with_channels(kernel: Tensor, channels: int) -> Tensor:
 
 
 def in_plane(kernel: Tensor, size: tuple[int, int]) -> Tensor:
-    """``(out, in, kh, kw)`` at another size in plane: pseudo-inverse resizing.
+    """Resizes a kernel ``(out, in, kh, kw)`` in plane, by pseudo-inverse resizing.
 
     A larger kernel gives on an image enlarged with it (bicubic) what the kernel gave on the image; a smaller one comes as close
     to that as it can. Source: Beyer et al., "FlexiViT: One Model for All Patch Sizes", CVPR 2023, arXiv:2212.08013, section 3.4;
@@ -90,18 +97,25 @@ def in_plane(kernel: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def positions(table: Tensor, prefix: int, grid: Grid, *, linear: bool = False) -> Tensor | None:
-    """Positions ``(1, prefix + n·n, dim)`` of an image as ``(1, D, H, W, dim)`` of a volume.
+    """Makes positions ``(1, D, H, W, dim)`` of a volume from positions ``(1, prefix + n·n, dim)`` of an image.
 
     The `prefix` rows of class tokens are dropped where the table has them. In plane the rest is interpolated as timm does
     (timm==1.0.22:timm.layers.resample_abs_pos_embed: bicubic, antialiased), or `linear`, its corners on the corners of the grid;
     every depth gets the same.
 
+    Args:
+        table: the positions of the image.
+        prefix: number of class tokens of the encoder.
+        grid: (D, H, W) tokens of the volume.
+        linear: whether to interpolate in lines.
+
     Returns:
-        None where what remains is no square, so that its arrangement is not known.
+        The positions; None where the rows that remain are no square, so that their arrangement is not known.
     """
     if table.ndim != 3:
         return None
-    n = next((math.isqrt(rows) for rows in (table.shape[1] - prefix, table.shape[1]) if _is_square(rows)), 0)
+    rows = table.shape[1]
+    n = _edge(rows - prefix) or _edge(rows)
     if n == 0:
         return None
     depth, height, width = grid
@@ -113,10 +127,24 @@ def positions(table: Tensor, prefix: int, grid: Grid, *, linear: bool = False) -
     return plane.movedim(1, -1)[:, None].repeat(1, depth, 1, 1, 1)
 
 
-def _is_square(number: int) -> bool:
-    return number > 0 and math.isqrt(number) ** 2 == number
+def _edge(number: int) -> int:
+    """Returns the edge of a square of `number` tokens, 0 where they make no square."""
+    if number <= 0:
+        return 0
+    edge = math.isqrt(number)
+    if edge**2 != number:
+        return 0
+    return edge
 
 
 def turned(volume: Tensor, axes: Axes, first: int) -> Tensor:
-    """A tensor whose axes from `first` on are (D, H, W), in the order in which a network sees them."""
-    return volume if axes == "DHW" else volume.transpose(first, first + 2)
+    """Turns the spatial axes of a tensor from (D, H, W) into the order in which a network sees them.
+
+    Args:
+        volume: the tensor.
+        axes: the network's order.
+        first: place of D among the axes of the tensor; H and W follow.
+    """
+    if axes == "DHW":
+        return volume
+    return volume.transpose(first, first + 2)

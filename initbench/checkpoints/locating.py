@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-# Of the pairs of (prefix, part) that explain some key, those that explain the most keys are tried on the whole file.
+# Number of pairs of (prefix, part) that are tried on the whole file: the ones that explain the most keys.
 _TRIED = 12
-# Of a file's keys, those that a part of a network has to explain: any two networks have a block or a norm in common.
+# Least share of a file's keys that a part of a network has to explain: any two networks have a block or a norm in common.
 _SHARE_OF_PART = 0.25
 
 Fits = Callable[[Mapping[str, Tensor]], int]
-"""How many of some tensors have a place in the network."""
+"""Counts the tensors that have a place in the network."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Located:
     """The weights of a network as they lie in a file.
 
     Attributes:
-        tensors: by the keys that stand behind the prefix, with the name of the part before them.
+        tensors: the weights, by the keys behind the prefix, with the name of the part before them.
         prefix: what stands before these keys in the file; "" where nothing does.
         part: dotted name of the submodule whose own keys the file has, "" for the whole network.
         elsewhere: keys of the file that stand behind no such prefix.
@@ -36,7 +37,7 @@ class Located:
     others: tuple[str, ...] = ()
 
     def in_file(self, key: str) -> str:
-        """The key in the file of one of `tensors`."""
+        """Returns the key that one of `tensors` has in the file."""
         return self.prefix + key.removeprefix(f"{self.part}.")
 
 
@@ -56,27 +57,46 @@ def locate(
     Args:
         tensors: all of a file, by dotted keys.
         own: the network's keys.
-        fits: counts tensors with a place; by default those whose keys are the network's.
+        fits: counts the tensors that have a place; by default the ones whose keys are the network's.
         begins: whether a key belongs to a kind of file that is read otherwise than by the network's keys.
         prefix: where to look; None looks everywhere.
     """
-    count = fits or (lambda found: sum(key in own for key in found))
-    pairs = _pairs(tensors, own, begins or (lambda _: False))
+    if fits is None:
+        fits = functools.partial(count_keys, own)
+    pairs = _pairs(tensors, own, begins)
     if prefix is not None:
         pairs = [pair for pair in pairs if pair[0] == prefix] or [(prefix, "")]
-    scores = {pair: count(_behind(tensors, *pair)) for pair in pairs}
+    scores = {pair: fits(_behind(tensors, *pair)) for pair in pairs}
     if not scores:
         return Located(tensors)
     # Of equal ones the whole network before a part of it, then the first in the file.
     best = max(scores, key=lambda pair: (scores[pair], not pair[1]))
-    equal = [pair[0] for pair in scores if scores[pair] == scores[best] and pair[0] != best[0] and pair[1] == best[1]]
-    found = _behind(tensors, *best)
-    elsewhere = [key for key in tensors if not key.startswith(best[0])]
-    return Located(found, *best, elsewhere=tuple(elsewhere), others=tuple(equal))
+    others = []
+    for pair, score in scores.items():
+        same_part = pair[1] == best[1]
+        if score == scores[best] and same_part and pair != best:
+            others.append(pair[0])
+    elsewhere = tuple(key for key in tensors if not key.startswith(best[0]))
+    return Located(_behind(tensors, *best), *best, elsewhere=elsewhere, others=tuple(others))
 
 
-def _pairs(tensors: Mapping[str, Tensor], own: Collection[str], begins: Callable[[str], bool]) -> list[tuple[str, str]]:
-    """Pairs of a prefix in the file and a part of the network that may explain its keys."""
+def count_keys(own: Collection[str], tensors: Mapping[str, Tensor]) -> int:
+    """Counts the tensors whose keys are the network's `own`."""
+    count = 0
+    for key in tensors:
+        if key in own:
+            count += 1
+    return count
+
+
+def _pairs(tensors: Mapping[str, Tensor], own: Collection[str], begins: Callable[[str], bool] | None) -> list[tuple[str, str]]:
+    """Returns pairs of a prefix in the file and a part of the network that may explain the file's keys.
+
+    Args:
+        tensors: as in `locate`.
+        own: as in `locate`.
+        begins: as in `locate`.
+    """
     parts: dict[str, list[str]] = defaultdict(list)
     for key in own:
         for before, rest in _cuts(key):
@@ -90,7 +110,7 @@ def _pairs(tensors: Mapping[str, Tensor], own: Collection[str], begins: Callable
                 # "a.vit." + "b" explains no more with the part "vit" than "a." does with the whole network.
                 if not part or not f".{prefix}".endswith(f".{part}."):
                     counts[prefix, part] += 1
-            if begins(rest):
+            if begins is not None and begins(rest):
                 beginnings[prefix, ""] += 1
     found = [pair for pair, _ in beginnings.most_common(_TRIED)]
     for pair, number in counts.most_common(_TRIED):
@@ -100,7 +120,7 @@ def _pairs(tensors: Mapping[str, Tensor], own: Collection[str], begins: Callable
 
 
 def _cuts(key: str) -> Iterator[tuple[str, str]]:
-    """All ways to cut a key behind a dot, the whole key first: ``("", "a.b")``, ``("a.", "b")``."""
+    """Yields all ways to cut a key behind a dot, the whole key first: ``("", "a.b")``, ``("a.", "b")``."""
     yield "", key
     for place, letter in enumerate(key):
         if letter == ".":
@@ -108,17 +128,28 @@ def _cuts(key: str) -> Iterator[tuple[str, str]]:
 
 
 def _behind(tensors: Mapping[str, Tensor], prefix: str, part: str) -> dict[str, Tensor]:
-    before = f"{part}." if part else ""
+    """Returns the tensors behind a prefix of the file, by the keys of a part of the network ("" for the whole)."""
+    before = ""
+    if part:
+        before = f"{part}."
     return {before + key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def modules_of(keys: Sequence[str], kept: Collection[str]) -> list[str]:
-    """Returns the shortest dotted names that cover some keys and none of those that are kept, in order."""
+    """Returns the shortest dotted names that cover all of `keys` and nothing of what is `kept`, in order."""
     taken: set[str] = set()
     for key in kept:
-        taken.update(before for before, _ in _cuts(key))
+        for before, _ in _cuts(key):
+            taken.add(before)
     found: dict[str, None] = {}
     for key in keys:
-        name = next((before for before, _ in _cuts(key) if before and before not in taken), key)
-        found[name.removesuffix(".")] = None
+        found[_shortest(key, taken)] = None
     return list(found)
+
+
+def _shortest(key: str, taken: Collection[str]) -> str:
+    """Returns the shortest module that holds a key and is not taken, or the key itself."""
+    for before, _ in _cuts(key):
+        if before and before not in taken:
+            return before.removesuffix(".")
+    return key

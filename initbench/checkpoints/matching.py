@@ -1,7 +1,8 @@
-"""Which weight of a file belongs to which parameter of a network, and what to say where none does."""
+"""Matches the weights of a file to the parameters of a network, and says what to do where they do not fit."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,29 +11,29 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from initbench.checkpoints.locating import Located, locate, modules_of
+from initbench.checkpoints.locating import Located, count_keys, locate, modules_of
 from initbench.checkpoints.reading import Checkpoint
-from initbench.checkpoints.report import Report, few
+from initbench.checkpoints.report import Report, divide, few
 from initbench.checkpoints.reshape import Grids
 from initbench.errors import UsageError
 from initbench.protocols import FileLayout, Grid, Structure
 
 # Heads that pretexts and classifiers put on a network: no network of segmentation has a place for them.
 _HEADS = re.compile(r"(^|\.)(\w+_)?(heads?|classifier|projector|predictor|mask_token|cls_token)\d*(\.|$)")
-_RELATED = 0.25  # of a file's keys are the network's, in files for any variant of it
+_RELATED = 0.25  # least share of a file's keys that are the network's, in files for any variant of it
 _NO_KEY = "the network has no such key"
 TrainedOn = Literal["auto", "DHW", "WHD"]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a file cannot say of itself.
+    """What the user says of a file.
 
     Attributes:
-        axes: order of the spatial axes that the weights were trained on; ``auto`` is as published for this network.
-        variant: the variant they were trained in, "" where the file tells.
-        minimum: least share of the parameters that such a file covers.
-        patch: ``(D, H, W)`` that they were trained on, None where the file tells or it is the network's.
+        axes: order of the spatial axes that the weights were trained on; ``auto`` is the published order for this network.
+        variant: the variant that the weights were trained in, "" where the file tells.
+        minimum: least share, from 0 to 1, that has to fit of the parameters which such a file covers.
+        patch: ``(D, H, W)`` that the weights were trained on, None where the file tells or it is the network's.
         prefix: what stands before the network's keys in the file, None to find it.
         leave: dotted names of modules, of the network or of the file, that need not fit.
     """
@@ -50,10 +51,10 @@ class _Match:
     """How a file goes into the network.
 
     Attributes:
-        values: by the network's keys.
+        values: values by the network's keys.
         reshaped: the network's keys whose values were resampled or reshaped.
         skipped: keys of the file that are not used, and why.
-        homeless: those among them that are trained weights and no head.
+        homeless: the skipped keys that are trained weights and no head, and why.
     """
 
     values: dict[str, Tensor] = field(default_factory=dict)
@@ -63,7 +64,16 @@ class _Match:
 
 
 def load_checkpoint(model: nn.Module, checkpoint: Checkpoint, structure: Structure, request: Request) -> Report:
-    """Copies what fits from a checkpoint into `model`, except output heads.
+    """Copies what fits from a checkpoint into a network, except output heads.
+
+    Args:
+        model: gets the weights.
+        checkpoint: the file.
+        structure: what the network declares.
+        request: what the user says of the file.
+
+    Returns:
+        Where the weights went.
 
     Raises:
         UsageError: the weights are another variant's, or fit less than the minimum; nothing was changed.
@@ -73,8 +83,8 @@ def load_checkpoint(model: nn.Module, checkpoint: Checkpoint, structure: Structu
     located = locate(
         checkpoint.tensors,
         own,
-        fits=lambda tensors: _number_that_fit(tensors, own, layouts),
-        begins=lambda key: any(re.match(layout.sign, key) for layout in layouts),
+        fits=functools.partial(_number_that_fit, own, layouts),
+        begins=functools.partial(_has_sign, layouts),
         prefix=request.prefix,
     )
     layout = _layout(layouts, located.tensors)
@@ -83,7 +93,7 @@ def load_checkpoint(model: nn.Module, checkpoint: Checkpoint, structure: Structu
     match = _Match()
     tensors = _renamed(located.tensors, layout, match)
     _check_backbone(checkpoint, structure)
-    if sum(key in own for key in tensors) >= _RELATED * len(tensors):  # else it is another network, not another variant
+    if count_keys(own, tensors) >= _RELATED * len(tensors):  # else it is another network, not another variant
         _check_variant(checkpoint, tensors, layout, structure, request)
         _check_axes(checkpoint, structure, request)
     _match(match, tensors, own, _ties(model), Grids(structure, request.patch or _patch(checkpoint)))
@@ -95,21 +105,40 @@ def load_checkpoint(model: nn.Module, checkpoint: Checkpoint, structure: Structu
     return report
 
 
-def _number_that_fit(tensors: Mapping[str, Tensor], own: Collection[str], layouts: Sequence[FileLayout]) -> int:
-    """Counts the tensors that have a key of the network, after the renames of the kind of file."""
-    return sum(key in own for key in _renamed(tensors, _layout(layouts, tensors), _Match()))
+def _number_that_fit(own: Collection[str], layouts: Sequence[FileLayout], tensors: Mapping[str, Tensor]) -> int:
+    """Counts the tensors that have a key of the network, after the renames of the kind of file.
+
+    Args:
+        own: the network's keys.
+        layouts: kinds of files that the network declares.
+        tensors: of the file, behind some prefix.
+    """
+    return count_keys(own, _renamed(tensors, _layout(layouts, tensors), _Match()))
+
+
+def _has_sign(layouts: Sequence[FileLayout], key: str) -> bool:
+    """Returns whether a key is the sign of a kind of file."""
+    return any(re.match(layout.sign, key) for layout in layouts)
 
 
 def _patch(checkpoint: Checkpoint) -> Grid | None:
-    """The patch that a file of initbench says it was trained on."""
+    """Returns the patch on which a file of initbench says that it was trained; None for any other file."""
     stated = checkpoint.card.get("patch_size")
-    if isinstance(stated, list) and len(stated) == 3 and all(isinstance(edge, int) and edge > 0 for edge in stated):
-        return stated[0], stated[1], stated[2]
-    return None
+    if not isinstance(stated, list) or len(stated) != 3:
+        return None
+    for edge in stated:
+        if not isinstance(edge, int) or edge <= 0:
+            return None
+    return stated[0], stated[1], stated[2]
 
 
 def _check_fit(checkpoint: Checkpoint, report: Report, request: Request) -> None:
-    """Refuses a file that fits the network in part only: what it is taken for would not be what it is.
+    """Refuses a file that fits the network in part only: a run with it would not be what its name says.
+
+    Args:
+        checkpoint: the file.
+        report: where its weights would go.
+        request: what may be left out.
 
     Raises:
         UsageError: names what has no place or no weights, and how to leave it out.
@@ -119,31 +148,38 @@ def _check_fit(checkpoint: Checkpoint, report: Report, request: Request) -> None
             f"checkpoint {checkpoint.path} fits {report.share:.1%} of {report.scope}, less than the minimum of "
             f"{request.minimum:.0%} (--set init.minimum=...): is it of another backbone, size, variant or patch?\n{report.text()}"
         )
-    homeless = {key: why for key, why in report.homeless.items() if not is_part(key, request.leave)}
+    homeless, shown = [], []
+    for key, why in report.homeless.items():
+        if is_part(key, request.leave):
+            continue
+        homeless.append(key)
+        if why == _NO_KEY:
+            shown.append(key)
+        else:
+            shown.append(f"{key} ({why})")
     lacking = [key for key in report.lacking if not is_part(key, request.leave)]
     if not homeless and not lacking:
         return
     said = [f"checkpoint {checkpoint.path} does not fit the network whole; nothing was loaded."]
     if homeless:
-        shown = [key if why == _NO_KEY else f"{key} ({why})" for key, why in homeless.items()]
         said.append(f"In the file and without a place in the network, {len(shown)}: {few(shown)}.")
     if lacking:
         said.append(f"In the network and not in the file, {len(lacking)}: {few(lacking)}.")
-    names = modules_of([*homeless, *lacking], [key for key in report.loaded if key not in homeless])
-    leave = names[0] if len(names) == 1 else ",".join(names)
+    names = modules_of([*homeless, *lacking], report.loaded.keys() - homeless)
     said.append(
         "Is it of another size, variant or patch, or cut short? To load the rest all the same, name what is left out: "
-        f"--set init.leave={leave}"
+        f"--set init.leave={','.join(names)}"
     )
     raise UsageError("\n".join(said))
 
 
 def _layout(layouts: Sequence[FileLayout], tensors: Mapping[str, Tensor]) -> FileLayout:
-    """All layouts whose sign is there, as one."""
+    """Merges the layouts of a network whose sign is among the keys of a file."""
     merged = FileLayout(name="", sign="")
     names = []
     for layout in layouts:
-        if not any(re.match(layout.sign, key) for key in tensors):
+        sign = re.compile(layout.sign)
+        if not any(sign.match(key) for key in tensors):
             continue
         names.append(layout.name)
         merged = replace(
@@ -156,12 +192,16 @@ def _layout(layouts: Sequence[FileLayout], tensors: Mapping[str, Tensor]) -> Fil
 
 
 def _renamed(tensors: Mapping[str, Tensor], layout: FileLayout, match: _Match) -> dict[str, Tensor]:
+    """Returns the tensors of a file by the network's keys.
+
+    Args:
+        tensors: by the keys of the file.
+        layout: how these keys are renamed.
+        match: gets the tensors that the network does not want.
+    """
     renamed: dict[str, Tensor] = {}
     for key, value in tensors.items():
-        new: str | None = key
-        for pattern, replacement in layout.renames:
-            if new is not None and re.search(pattern, new):
-                new = None if replacement is None else re.sub(pattern, replacement, new)
+        new = _new_key(key, layout)
         if new is None:
             match.skipped[key] = f"belongs to {layout.name}, not to the network"
         else:
@@ -169,7 +209,23 @@ def _renamed(tensors: Mapping[str, Tensor], layout: FileLayout, match: _Match) -
     return renamed
 
 
+def _new_key(key: str, layout: FileLayout) -> str | None:
+    """Renames a key of a file, by all patterns in their order; None where a pattern says that it is not the network's."""
+    for pattern, replacement in layout.renames:
+        if not re.search(pattern, key):
+            continue
+        if replacement is None:
+            return None
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
 def _check_backbone(checkpoint: Checkpoint, structure: Structure) -> None:
+    """Refuses a file of initbench that was made for another network.
+
+    Raises:
+        UsageError: names the other network.
+    """
     other = str(checkpoint.card.get("network", ""))
     if other and structure.name and other != structure.name:
         raise UsageError(
@@ -181,20 +237,34 @@ def _check_backbone(checkpoint: Checkpoint, structure: Structure) -> None:
 def _check_variant(
     checkpoint: Checkpoint, tensors: Mapping[str, Tensor], layout: FileLayout, structure: Structure, request: Request
 ) -> None:
-    """Refuses weights of another variant, and weights that could be of either.
+    """Refuses weights of another variant, and weights that may be of more than one variant.
+
+    Args:
+        checkpoint: the file.
+        tensors: its weights by the network's keys.
+        layout: how its keys were read.
+        structure: what the network declares.
+        request: may say the variant.
 
     Raises:
         UsageError: names the variant to use, or how to say which one it is.
     """
     own, published = structure.variant, structure.published
     for sign in published.signs:
-        key = next((key for key in tensors if re.search(sign.pattern, key)), None)
-        if (key is not None) != sign.expected:
-            shown = f"it has {key}" if key else f"it has no key with {sign.pattern}"
-            variant = next(iter(layout.variants), sign.otherwise)
-            raise UsageError(f"checkpoint {checkpoint.path} is of another variant ({shown}); {_use(structure, variant)}")
+        signs = [key for key in tensors if re.search(sign.pattern, key)]
+        if bool(signs) == sign.expected:
+            continue
+        shown = f"it has no key with {sign.pattern}"
+        if signs:
+            shown = f"it has {signs[0]}"
+        variant = sign.otherwise
+        if layout.variants:
+            variant = layout.variants[0]
+        raise UsageError(f"checkpoint {checkpoint.path} is of another variant ({shown}); {_use(structure, variant)}")
+    fits = layout.variants
     known = str(checkpoint.card.get("variant", "")) or request.variant
-    fits = (known,) if known else layout.variants
+    if known:
+        fits = (known,)
     if fits and own not in fits:
         raise UsageError(f"checkpoint {checkpoint.path} is of variant {' or '.join(fits)}; {_use(structure, fits[0])}")
     if not fits and published.lookalikes:
@@ -206,24 +276,35 @@ def _check_variant(
 
 
 def _use(structure: Structure, variant: str) -> str:
+    """Tells the user which variant to take."""
     return f"the network is variant {structure.variant}. Use {_backbone(structure, variant)}"
 
 
 def _backbone(structure: Structure, variant: str) -> str:
+    """Returns the option of the command line that takes a variant of the network."""
     return f'--backbone "{structure.name or "NAME"}(variant={variant})"'
 
 
 def _check_axes(checkpoint: Checkpoint, structure: Structure, request: Request) -> None:
-    """Refuses weights that were trained on volumes lying another way; a card says that they were made for this very network.
+    """Refuses weights that were trained on volumes with another order of axes, unless initbench wrote them for this network.
+
+    Args:
+        checkpoint: the file.
+        structure: what the network declares.
+        request: may say the order.
 
     Raises:
         UsageError: names the variant to use.
     """
-    trained = structure.published.axes if request.axes == "auto" else request.axes
+    trained = request.axes
+    if trained == "auto":
+        trained = structure.published.axes
     if checkpoint.card or trained == structure.axes:
         return
     turned = structure.published.turned
-    use = f" Use {_backbone(structure, turned)}, or" if turned else " Use"
+    use = " Use"
+    if turned:
+        use = f" Use {_backbone(structure, turned)}, or"
     raise UsageError(
         f"checkpoint {checkpoint.path}: its weights were trained on volumes (N, C, {', '.join(trained)}), and variant "
         f"{structure.variant} sees (N, C, {', '.join(structure.axes)}).{use} --set init.axes={structure.axes} where you know "
@@ -232,7 +313,7 @@ def _check_axes(checkpoint: Checkpoint, structure: Structure, request: Request) 
 
 
 def _ties(model: nn.Module) -> dict[str, list[str]]:
-    """For every key of a tied parameter, all of its keys."""
+    """Returns all keys of a tied parameter, by each of its keys."""
     groups: dict[int, list[str]] = {}
     for key, parameter in model.named_parameters(remove_duplicate=False):
         groups.setdefault(id(parameter), []).append(key)
@@ -250,6 +331,15 @@ def _match(
     ties: Mapping[str, Sequence[str]],
     grids: Grids,
 ) -> None:
+    """Matches the tensors of a file to the parameters and buffers of a network.
+
+    Args:
+        match: gets the outcome.
+        tensors: of the file, by the network's keys.
+        own: parameters and buffers of the network.
+        ties: as of `_ties`.
+        grids: brings weights into the network's form.
+    """
     heads = grids.structure.heads
     for key, value in tensors.items():
         if is_part(key, heads):
@@ -259,10 +349,10 @@ def _match(
             if value.is_floating_point() and not _HEADS.search(key):
                 match.homeless[key] = match.skipped[key]
     for key, target in own.items():
-        # Of two names for one parameter the last counts, as in an ordinary load_state_dict.
-        source = next((name for name in reversed(ties.get(key, [key])) if name in tensors), None)
-        if source is None or is_part(key, heads):
+        sources = [name for name in ties.get(key, [key]) if name in tensors]
+        if not sources or is_part(key, heads):
             continue
+        source = sources[-1]  # of several names for one parameter the last counts, as in an ordinary load_state_dict
         value = tensors[source]
         if key in tensors and not torch.equal(tensors[key], value):
             match.skipped[key] = f"one parameter with {source}, which has another value and counts"
@@ -275,6 +365,15 @@ def _match(
 
 
 def _match_value(match: _Match, key: str, value: Tensor, target: Tensor, grids: Grids) -> None:
+    """Matches one weight.
+
+    Args:
+        match: gets the outcome.
+        key: of the network.
+        value: as stored in the file.
+        target: the network's parameter.
+        grids: brings the weight into the network's form.
+    """
     fitted, why = grids.fit(key, value, target.shape)
     if fitted is None:
         match.skipped[key] = match.homeless[key] = why
@@ -285,17 +384,20 @@ def _match_value(match: _Match, key: str, value: Tensor, target: Tensor, grids: 
 
 
 def is_part(key: str, modules: Sequence[str]) -> bool:
-    """Whether a key belongs to one of the modules."""
-    return any(key == module or key.startswith(f"{module}.") for module in modules)
+    """Returns whether a key belongs to one of the modules, or is one of them."""
+    for module in modules:
+        if key == module or key.startswith(f"{module}."):
+            return True
+    return False
 
 
 def sizes(model: nn.Module, structure: Structure) -> dict[str, int]:
-    """Every parameter that a file could bring, with its size: output heads and what is unused are left out."""
-    return {
-        key: parameter.numel()
-        for key, parameter in model.named_parameters()
-        if not is_part(key, structure.heads) and key not in structure.unused
-    }
+    """Returns the sizes of the parameters that a file could bring: all but output heads and unused ones."""
+    found = {}
+    for key, parameter in model.named_parameters():
+        if not is_part(key, structure.heads) and key not in structure.unused:
+            found[key] = parameter.numel()
+    return found
 
 
 def _report(
@@ -307,24 +409,19 @@ def _report(
     located: Located,
     tensors: Mapping[str, Tensor],
 ) -> Report:
-    """What went where, with the sizes of both sides.
+    """Reports where the weights of a file go.
 
     Args:
         model: the network.
         checkpoint: the file.
         layout: how its keys were read.
         match: where its tensors go.
-        structure: of the network.
-        located: where in the file they lie.
-        tensors: by the keys that the network has for them.
+        structure: what the network declares.
+        located: where in the file the tensors lie.
+        tensors: the tensors by the network's keys.
     """
     wanted = sizes(model, structure)
-    loaded, missing = {}, []
-    for key, size in wanted.items():
-        if key in match.values:
-            loaded[key] = size
-        else:
-            missing.append(key)
+    loaded, missing = divide(wanted, match.values)
     return Report(
         file=checkpoint.path.name,
         layout=layout.name,
@@ -333,7 +430,7 @@ def _report(
         loaded=loaded,
         reshaped=tuple(match.reshaped),
         skipped=match.skipped,
-        missing=tuple(missing),
+        missing=missing,
         buffers=tuple(key for key, _ in model.named_buffers() if key in match.values),
         prefix=located.prefix,
         others=located.others,
@@ -344,7 +441,7 @@ def _report(
 
 
 def _brought(match: _Match, tensors: Mapping[str, Tensor], structure: Structure) -> dict[str, int]:
-    """The trained weights of a file with their sizes, without heads."""
+    """Returns the sizes of the trained weights of a file, without heads, by the network's keys."""
     found = {}
     for key, value in tensors.items():
         head = is_part(key, structure.heads) or (_HEADS.search(key) and key not in match.values)

@@ -1,4 +1,4 @@
-"""Files of weights to named tensors. Nothing in a file is executed: safetensors, or pickles under an allow-list."""
+"""Reads files of weights: safetensors, or pickles under an allow-list. Nothing in a file is executed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class Checkpoint:
     """What a file holds.
 
     Attributes:
-        tensors: all of them by their dotted keys in the file, on the CPU: ``state_dict.module.stem.weight``.
+        path: of the file.
+        tensors: all tensors by their dotted keys in the file, on the CPU: ``state_dict.module.stem.weight``.
         card: what initbench wrote about them; empty for files from elsewhere.
     """
 
@@ -76,10 +77,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _check_head(path: Path, head: bytes) -> None:
-    """Refuses what is no file of weights at all, with what it is.
+    """Refuses a file that holds no weights at all, and says what it is.
+
+    Args:
+        path: of the file.
+        head: its first bytes.
 
     Raises:
-        UsageError: it is empty, or begins as something else does.
+        UsageError: the file is empty, or begins as another kind of file does.
     """
     if not head:
         raise UsageError(f"checkpoint {path} is an empty file; copy or download it again")
@@ -89,6 +94,7 @@ def _check_head(path: Path, head: bytes) -> None:
 
 
 def _is_safetensors(path: Path, head: bytes) -> bool:
+    """Returns whether a file is one of safetensors, by its name or its first bytes."""
     # Eight bytes of length, then JSON; torch files are zip archives or pickles.
     return path.suffix == ".safetensors" or head[8:9] == b"{"
 
@@ -96,7 +102,9 @@ def _is_safetensors(path: Path, head: bytes) -> bool:
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+            tensors = {}
+            for key in file.keys():  # noqa: SIM118 - no mapping
+                tensors[key] = file.get_tensor(key)
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise UsageError(f"checkpoint {path} cannot be read as safetensors ({error}); copy or download it again") from None
@@ -104,14 +112,32 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _card(text: Any) -> dict[str, Any]:
+    """Reads the JSON that initbench writes into its files; empty where there is none."""
+    if not isinstance(text, str):
+        return {}
     try:
-        card = json.loads(text) if isinstance(text, str) else {}
+        card = json.loads(text)
     except ValueError:
-        card = {}
-    return card if isinstance(card, dict) else {}
+        return {}
+    if not isinstance(card, dict):
+        return {}
+    return card
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message, or its type where it has no message."""
+    lines = str(error).splitlines()
+    if not lines:
+        return type(error).__name__
+    return lines[0]
 
 
 def _read_pickle(path: Path) -> Any:
+    """Reads a torch file of tensors, numbers and containers.
+
+    Raises:
+        UsageError: it holds other objects, or is damaged.
+    """
     try:
         _check_archive(path)
         with _allowed():
@@ -120,33 +146,37 @@ def _read_pickle(path: Path) -> Any:
         raise
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"an object of type {found[1]}" if found else "something other than tensors, numbers and containers"
+        what = "something other than tensors, numbers and containers"
+        if found is not None:
+            what = f"an object of type {found[1]}"
         raise UsageError(
             f"checkpoint {path} holds {what}, and loading it would run its code; nothing was run. Where you trust its source, "
             "save the weights alone (torch.save(model.state_dict(), ...) or safetensors) and use that file"
         ) from None
     except Exception as error:  # a damaged pickle fails in whatever way its bytes happen to lead to
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"checkpoint {path} cannot be read ({first}); copy or download it again") from None
+        raise UsageError(f"checkpoint {path} cannot be read ({first_line(error)}); copy or download it again") from None
 
 
 def _check_archive(path: Path) -> None:
-    """Compares the checksums of an archive's members, which torch writes and passes over when it reads.
+    """Compares the checksums of an archive's members with their bytes: torch writes checksums, and does not read them.
 
     Raises:
-        ValueError: torch did not save it, or the bytes of a member are others than when it was written.
+        ValueError: torch did not save the archive, or the bytes of a member have changed.
         zipfile.BadZipFile: the archive is damaged elsewhere.
     """
     with path.open("rb") as file:
         if file.read(len(_ZIP)) != _ZIP:
             return  # a pickle alone, as torch wrote until 1.6, has no checksum
     with zipfile.ZipFile(path) as archive:
-        names = [name.rpartition("/")[2] for name in archive.namelist()]
+        names, unpacked = [], 0
+        for member in archive.infolist():
+            names.append(member.filename.rpartition("/")[2])
+            unpacked += member.file_size
         if "constants.pkl" in names:
             raise ValueError("it is a TorchScript program; save the weights alone, torch.save(model.state_dict(), ...)")
         if "data.pkl" not in names:
             raise ValueError(f"it is an archive of other files, {', '.join(names[:3])}; unpack it")
-        _check_claim(path, "unpacked it takes", sum(member.file_size for member in archive.infolist()))
+        _check_claim(path, "unpacked it takes", unpacked)
         damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(
@@ -157,15 +187,20 @@ def _check_archive(path: Path) -> None:
 
 @contextlib.contextmanager
 def _allowed() -> Iterator[None]:
+    """Lets torch load the types of `_ALLOWED` inside the block."""
     with torch.serialization.safe_globals(_ALLOWED):
         yield
 
 
 def _weights(path: Path, content: Any) -> dict[str, Tensor]:
-    """All tensors in a file, by their dotted keys from its top on; the state of optimizers is left out.
+    """Returns all tensors in a file, by their dotted keys from its top on; the state of optimizers is left out.
+
+    Args:
+        path: of the file.
+        content: what torch loaded.
 
     Raises:
-        UsageError: there are none.
+        UsageError: there are none, or they do not fit into the memory.
     """
     if not isinstance(content, Mapping):
         raise UsageError(
@@ -176,20 +211,20 @@ def _weights(path: Path, content: Any) -> dict[str, Tensor]:
     if not found:
         keys = ", ".join(map(str, list(content)[:8]))
         raise UsageError(f"checkpoint {path} holds no weights; it has {keys or 'nothing'}")
-    _check_claim(path, "its tensors take", sum(value.numel() * value.element_size() for value in found.values()))
+    _check_claim(path, "its tensors take", sum(tensor.numel() * tensor.element_size() for tensor in found.values()))
     return found
 
 
 def _check_claim(path: Path, what: str, needed: int) -> None:
-    """Refuses what a few bytes of a file may claim: an archive that swells, a tensor that repeats one number.
+    """Refuses a file that would fill the memory: a few bytes may claim an archive that swells, or a tensor of one number.
 
     Args:
         path: of the file.
-        what: begins what is claimed.
-        needed: bytes.
+        what: what needs the memory, as the message begins.
+        needed: in bytes.
 
     Raises:
-        UsageError: the memory does not hold them.
+        UsageError: the memory has fewer bytes.
     """
     import psutil  # not needed by most commands, and not quickly imported
 
@@ -202,13 +237,13 @@ def _check_claim(path: Path, what: str, needed: int) -> None:
 
 
 def _tensors(value: Any, before: str, seen: set[int], depth: int = 0) -> Iterator[tuple[str, Tensor]]:
-    """The tensors in a container, by dotted keys.
+    """Yields the tensors in a container, by dotted keys.
 
     Args:
         value: the container.
-        before: begins the keys.
-        seen: containers that were looked at. Each is looked at once: they may hold one another in more ways than can be counted.
-        depth: of this container.
+        before: what the keys begin with.
+        seen: ids of the containers that were looked at. Each is looked at once: they may hold one another in endless ways.
+        depth: number of containers around this one.
     """
     if isinstance(value, list | tuple):  # the members of an ensemble, say
         value = dict(enumerate(value))

@@ -1,9 +1,9 @@
-"""Reports what of a checkpoint went where: by key, by layer group, and as a share of the parameters."""
+"""Reports where the weights of a checkpoint went: by key, by layer group, and as a share of the parameters."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,41 +46,54 @@ class Report:
 
     @property
     def scope(self) -> str:
-        """What the share is a share of."""
-        return f"the parameters of {self.part}" if self.part else "the parameters"
+        """The parameters of which `share` is a share, in words."""
+        if not self.part:
+            return "the parameters"
+        return f"the parameters of {self.part}"
+
+    def _covers(self, key: str) -> bool:
+        """Returns whether files of this kind cover a parameter."""
+        return not self.part or key.startswith(f"{self.part}.")
 
     @property
     def share(self) -> float:
-        """Share of the parameters that the file claims to cover."""
-        covered = [size for key, size in self.wanted.items() if not self.part or key.startswith(f"{self.part}.")]
-        loaded = [size for key, size in self.loaded.items() if not self.part or key.startswith(f"{self.part}.")]
-        return sum(loaded) / sum(covered) if covered else 0.0
+        """Share of loaded parameters among the ones that the file claims to cover, from 0 to 1."""
+        covered = sum(size for key, size in self.wanted.items() if self._covers(key))
+        loaded = sum(size for key, size in self.loaded.items() if self._covers(key))
+        if not covered:
+            return 0.0
+        return loaded / covered
 
     @property
     def share_of_network(self) -> float:
-        """Share of all parameters."""
+        """Share of loaded parameters among all, from 0 to 1."""
         return sum(self.loaded.values()) / max(1, sum(self.wanted.values()))
 
     @property
     def share_of_file(self) -> float:
-        """Share of the file's trained weights that the network took."""
-        homeless = sum(self.brought.get(key, 0) for key in self.homeless)
+        """Share of the file's trained weights that the network took, from 0 to 1."""
+        homeless = 0
+        for key in self.homeless:
+            homeless += self.brought.get(key, 0)
         return 1 - homeless / max(1, sum(self.brought.values()))
 
     @property
     def lacking(self) -> list[str]:
-        """Parameters that such a file covers, and that are not in this one."""
-        inside = [key for key in self.missing if not self.part or key.startswith(f"{self.part}.")]
-        return [key for key in inside if key not in self.homeless]
+        """Parameters that such a file covers and that this one lacks."""
+        found = []
+        for key in self.missing:
+            if self._covers(key) and key not in self.homeless:
+                found.append(key)
+        return found
 
     @property
     def groups(self) -> dict[str, float]:
-        """Share loaded per top-level module."""
+        """Share of loaded parameters in each top-level module, from 0 to 1."""
         loaded = _by_module(self.loaded)
         return {name: loaded[name] / max(1, wanted) for name, wanted in _by_module(self.wanted).items()}
 
     def summary(self) -> str:
-        """One line for people."""
+        """Returns one line for people."""
         matched = len(self.loaded) - len(self.reshaped)
         return (
             f"{self.file}: {self.share_of_network:.1%} of the parameters ({matched} matched, {len(self.reshaped)} reshaped, "
@@ -88,7 +101,7 @@ class Report:
         )
 
     def text(self) -> str:
-        """Several lines for people; a few keys of a kind."""
+        """Returns several lines for people, with a few keys of each kind."""
         lines = [self.summary(), f"read as: {self.layout}"]
         if self.prefix:
             lines.append(f"keys stand behind {self.prefix!r} in the file")
@@ -107,7 +120,7 @@ class Report:
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, for the record."""
+        """Returns everything, for the record."""
         return {
             "file": self.file,
             "layout": self.layout,
@@ -134,6 +147,27 @@ def _by_module(sizes: Mapping[str, int]) -> Counter[str]:
 
 
 def few(keys: Sequence[str], most: int = 6) -> str:
-    """The first keys, and how many more there are."""
-    more = f", and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + more
+    """Returns the first `most` keys, and how many more there are."""
+    text = ", ".join(keys[:most])
+    if len(keys) > most:
+        text += f", and {len(keys) - most} more"
+    return text
+
+
+def divide(wanted: Mapping[str, int], values: Container[str]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Divides parameters into the ones that get a value and the ones that do not.
+
+    Args:
+        wanted: sizes of the parameters by key.
+        values: keys that get a value.
+
+    Returns:
+        The sizes of the loaded parameters, and the keys of the missing ones.
+    """
+    loaded, missing = {}, []
+    for key, size in wanted.items():
+        if key in values:
+            loaded[key] = size
+        else:
+            missing.append(key)
+    return loaded, tuple(missing)

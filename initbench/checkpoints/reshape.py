@@ -1,4 +1,4 @@
-"""Weights of another form that mean the same: positions of another patch, a patch embedding as linear layer or convolution."""
+"""Brings weights into another form that means the same: positions of another patch, a patch embedding of another layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from initbench.protocols import Grid, Structure
 
 @dataclass(frozen=True)
 class Grids:
-    """Brings weights of a file into the network's form; knows which of them belong to a grid of tokens.
+    """Brings weights of a file into the network's form, also where they belong to another grid of tokens.
 
     Attributes:
         structure: of the network.
@@ -25,7 +25,7 @@ class Grids:
     patch: Grid | None = None
 
     def fit(self, key: str, value: Tensor, shape: torch.Size) -> tuple[Tensor | None, str]:
-        """A weight of a file in the shape of the network's parameter.
+        """Brings a weight of a file into the shape of the network's parameter.
 
         Args:
             key: of the network.
@@ -33,7 +33,7 @@ class Grids:
             shape: of the network's parameter.
 
         Returns:
-            The weight, None where it has no such form; and then why.
+            The weight and ""; or None, and why it has no such form.
         """
         published = self.structure.published
         grid, tokens = published.grid_of(key), published.tokens_of(key)
@@ -41,29 +41,45 @@ class Grids:
             return self._positions(value, shape, grid)
         if tokens is not None and self._trained_on(tokens) not in (None, tokens):
             return None, f"made for a grid of {self._trained_on(tokens)} tokens, the network has {tokens}"
-        fitted = value if value.shape == shape else patch_embedding(value, shape)
+        if value.shape == shape:
+            return value, ""
+        fitted = patch_embedding(value, shape)
         if fitted is None:
             return None, f"shape {tuple(value.shape)}, the network has {tuple(shape)}"
         return fitted, ""
 
     def _positions(self, table: Tensor, shape: torch.Size, grid: Grid) -> tuple[Tensor | None, str]:
-        """A table of positions: equal shapes are equal meaning only where the grids are equal."""
-        theirs = self._trained_on(grid) or (grid if table.shape == shape else _cube(table))
+        """Brings a table of positions into the shape of the network's: equal shapes mean the same only on equal grids.
+
+        Args:
+            table: as stored.
+            shape: of the network's table.
+            grid: of the network's tokens.
+
+        Returns:
+            As `fit`.
+        """
+        theirs = self._trained_on(grid)
+        if theirs is None and table.shape == shape:
+            theirs = grid
+        if theirs is None:
+            theirs = _cube(table)
         if theirs == grid and table.shape == shape:
             return table, ""
-        resampled = resample(table, theirs, grid) if theirs is not None else None
+        resampled = None
+        if theirs is not None:
+            resampled = resample(table, theirs, grid)
         if resampled is None or resampled.shape != shape:
             said = f"shape {tuple(table.shape)}, the network has {tuple(shape)}"
             return None, f"{said}; --set init.patch=D,H,W says on which patch they were trained"
         return resampled, ""
 
     def _trained_on(self, grid: Grid) -> Grid | None:
-        """The grid that the weights were trained on, in the order of `grid`; None where nobody says it, or it is none."""
+        """Returns the grid that the weights were trained on, in the order of `grid`; None where it is not known or not whole."""
         if self.patch is None:
             return None
-        turned = self.structure.axes == "WHD"
         ours, theirs = self.structure.patch_size, self.patch
-        if turned:
+        if self.structure.axes == "WHD":
             ours, theirs = ours[::-1], theirs[::-1]
         found = []
         for cells, edge, trained in zip(grid, ours, theirs, strict=True):
@@ -74,16 +90,25 @@ class Grids:
 
 
 def _cube(table: Tensor) -> Grid | None:
-    """The grid of a table ``(1, N, C)`` where N is a cube: most networks are trained on cubic patches."""
-    edge = round(table.shape[1] ** (1 / 3)) if table.ndim == 3 else 0
-    return (edge, edge, edge) if edge and edge**3 == table.shape[1] else None
+    """Returns the grid of a table ``(1, N, C)`` where N is a cube: most networks are trained on cubic patches."""
+    if table.ndim != 3 or not table.shape[1]:
+        return None
+    edge = round(table.shape[1] ** (1 / 3))
+    if edge**3 != table.shape[1]:
+        return None
+    return edge, edge, edge
 
 
 def resample(table: Tensor, theirs: Grid, grid: Grid) -> Tensor | None:
-    """Positions ``(1, N, C)`` of the grid `theirs`, resampled to `grid`, trilinear, as is done for ViTs.
+    """Resamples a table of positions in three dimensions by trilinear interpolation, as is done for ViTs.
+
+    Args:
+        table: ``(1, N, C)``.
+        theirs: grid of the table.
+        grid: grid of the result.
 
     Returns:
-        None where the table has another number of positions.
+        The table; None where it has another number of positions than `theirs`.
     """
     if table.ndim != 3 or table.shape[:2] != (1, math.prod(theirs)):
         return None
@@ -92,12 +117,12 @@ def resample(table: Tensor, theirs: Grid, grid: Grid) -> Tensor | None:
 
 
 def patch_embedding(weight: Tensor, shape: torch.Size) -> Tensor | None:
-    """A patch embedding as linear layer ``(out, p1·p2·p3·C)`` or as convolution ``(out, C, p1, p2, p3)``, turned into the other.
+    """Turns a patch embedding from a linear layer ``(out, p1·p2·p3·C)`` into a convolution ``(out, C, p1, p2, p3)``, or back.
 
     Source: monai==1.6.1:monai.networks.blocks.PatchEmbeddingBlock flattens patches in the order (p1 p2 p3 c).
 
     Returns:
-        None where the two are not one patch embedding.
+        The weight in `shape`; None where the two are not one patch embedding.
     """
     if weight.numel() != shape.numel() or {weight.ndim, len(shape)} != {2, 5} or weight.shape[0] != shape[0]:
         return None

@@ -1,4 +1,4 @@
-"""What of an image encoder goes where in a network of volumes, as the network declares it (`Published.images`).
+"""Puts the weights of an image encoder into a network of volumes, where the network declares places (`Published.images`).
 
 This is for networks with another encoder: they get a stem, or the blocks of a ViT. Networks that contain timm's encoder get it
 whole (`initbench.checkpoints.whole_encoder`).
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from initbench.checkpoints.images import ImageEncoder
 from initbench.checkpoints.inflation import Rule, inflate, positions, turned
 from initbench.checkpoints.matching import sizes
-from initbench.checkpoints.report import Report
+from initbench.checkpoints.report import Report, divide
 from initbench.checkpoints.reshape import patch_embedding
 from initbench.errors import UsageError
 from initbench.protocols import Grid, ImageWeights, Structure
@@ -27,6 +27,8 @@ _QKV_BIAS = (
     "the network's attention has none: its value part went into the bias of the projection, exactly; its key part changes "
     "nothing; its query part is lost"
 )
+# Timm's layer scale behind the layer that ends a branch.
+_LAYER_SCALES = {"attn.proj": "ls1.gamma", "mlp.fc2": "ls2.gamma"}
 
 
 @dataclass
@@ -34,7 +36,7 @@ class Taken:
     """What of an image encoder goes into the network.
 
     Attributes:
-        values: by the network's keys.
+        values: values by the network's keys.
         reshaped: the network's keys whose values were resampled or reshaped.
         used: keys of the encoder that gave a value.
         skipped: keys of the encoder that are not used, and why.
@@ -46,15 +48,39 @@ class Taken:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def put(self, key: str, value: Tensor, source: str, *, reshaped: bool) -> None:
-        """A value for the network's `key` from the encoder's `source`."""
+        """Notes a value for the network.
+
+        Args:
+            key: of the network.
+            value: what it gets.
+            source: key of the encoder that the value comes from.
+            reshaped: whether the value was resampled or reshaped.
+        """
         self.values[key] = value
         self.used.add(source)
         if reshaped:
             self.reshaped.append(key)
 
+    def passed_over(self, encoder: ImageEncoder) -> dict[str, str]:
+        """Returns the keys of the encoder that gave no value, and why."""
+        found = dict(self.skipped)
+        for key in encoder.tensors:
+            if key not in self.used:
+                found.setdefault(key, _NOWHERE)
+        return found
+
 
 def transfer(model: nn.Module, encoder: ImageEncoder, structure: Structure, rule: Rule) -> Report:
-    """Copies what fits of an image encoder into `model`, its stem inflated by `rule`.
+    """Copies what fits of an image encoder into a network, its stem inflated.
+
+    Args:
+        model: gets the weights.
+        encoder: gives them.
+        structure: what the network declares.
+        rule: makes a 2D kernel a 3D one.
+
+    Returns:
+        Where the weights went.
 
     Raises:
         UsageError: nothing fits, or the two are ViTs of different shapes; nothing was changed.
@@ -76,10 +102,15 @@ def transfer(model: nn.Module, encoder: ImageEncoder, structure: Structure, rule
 
 
 def _check_vit(encoder: ImageEncoder, own: Mapping[str, Tensor], declared: ImageWeights) -> None:
-    """Refuses a ViT of another shape.
+    """Refuses a ViT of another width, or with other attention heads.
+
+    Args:
+        encoder: the ViT.
+        own: the network's parameters.
+        declared: where the network has the ViT's blocks.
 
     Raises:
-        UsageError: names the width, the heads or the shape that is needed.
+        UsageError: names the width or the heads that the network needs.
     """
     key = "blocks.0.norm1.weight"
     width, needed = len(encoder.tensors[key]), len(own[declared.places(key)[0]])
@@ -96,7 +127,13 @@ def _check_vit(encoder: ImageEncoder, own: Mapping[str, Tensor], declared: Image
 
 
 def _blocks(found: Taken, encoder: ImageEncoder, own: Mapping[str, Tensor], declared: ImageWeights) -> None:
-    """All of the ViT that stays as it is, and what timm's has beside.
+    """Takes all layers of a ViT's blocks, with timm's additions folded into them.
+
+    Args:
+        found: gets the values.
+        encoder: the ViT.
+        own: the network's parameters.
+        declared: where the network has the ViT's blocks.
 
     Raises:
         UsageError: a weight has another shape: half a ViT would be none.
@@ -113,17 +150,25 @@ def _blocks(found: Taken, encoder: ImageEncoder, own: Mapping[str, Tensor], decl
                 )
             found.put(name, value, key, reshaped=bool(folded))
             for source in folded:
-                found.skipped[source] = f"part of {name}, exactly" if source.endswith("gamma") else _QKV_BIAS
+                if source.endswith("gamma"):
+                    found.skipped[source] = f"part of {name}, exactly"
+                else:
+                    found.skipped[source] = _QKV_BIAS
 
 
 def _folded(key: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> tuple[Tensor, list[str]]:
-    """A layer that ends a residual branch, with what timm has beside it and the network has not; everything else as it is.
+    """Folds timm's bias of the values and its layer scale into the layer that ends a residual branch.
 
     Attention weights sum to one, so a bias of the values adds the same to every token: the projection of that bias. Layer scale
     multiplies what leaves the branch.
 
+    Args:
+        key: of the encoder.
+        tensor: its weight; of any layer that ends no branch it is returned as it is.
+        tensors: all weights of the encoder.
+
     Returns:
-        The tensor, and the keys that are in it beside its own.
+        The tensor, and the keys of the weights that were folded into it.
     """
     match = re.fullmatch(r"(blocks\.\d+\.)(attn\.proj|mlp\.fc2)\.(weight|bias)", key)
     if match is None:
@@ -134,10 +179,13 @@ def _folded(key: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> tuple[Te
     if layer == "attn.proj" and kind == "bias" and bias is not None:
         value = value + tensors[f"{block}attn.proj.weight"] @ bias[-len(bias) // 3 :]
         folded.append(f"{block}attn.qkv.bias")
-    scale = f"{block}{'ls1' if layer == 'attn.proj' else 'ls2'}.gamma"
-    if scale in tensors:
-        value = value * (tensors[scale][:, None] if kind == "weight" else tensors[scale])
-        folded.append(scale)
+    scale_key = block + _LAYER_SCALES[layer]
+    if scale_key in tensors:
+        scale = tensors[scale_key]
+        if kind == "weight":
+            scale = scale[:, None]
+        value = value * scale
+        folded.append(scale_key)
     return value, folded
 
 
@@ -164,22 +212,30 @@ def take_positions(found: Taken, encoder: ImageEncoder, own: Mapping[str, Tensor
 
 
 def _stem(found: Taken, model: nn.Module, encoder: ImageEncoder, structure: Structure, rule: Rule) -> None:
-    """The encoder's first convolution into the network's layer of the same kind: its first filters, as many as there are.
+    """Takes the first filters of the encoder's first convolution, for the network's layer of the same kind.
 
     A convolution that cuts the image into patches and one that slides over it see different things, so neither goes into the
     other. Filters have no order, so the first are as good as any.
+
+    Args:
+        found: gets the values.
+        model: the network.
+        encoder: gives its first convolution.
+        structure: what the network declares.
+        rule: makes a 2D kernel a 3D one.
 
     Raises:
         UsageError: the network has no layer of that kind, or a wider one. ValueError: the rule cannot make its kernel.
     """
     declared = structure.published.images
-    name = next((name for name in declared.stems if _cuts(model.get_submodule(name)) == encoder.cuts), None)
-    if name is None:
+    alike = [name for name in declared.stems if _cuts(model.get_submodule(name)) == encoder.cuts]
+    if not alike:
         kinds = ("slides over the image", "cuts the image into patches")
         raise UsageError(
             f"inflate-2d: the stem of {encoder.source} {kinds[encoder.cuts]}, and each stem of the network "
             f"({', '.join(declared.stems)}) {kinds[not encoder.cuts]}: take another source (resnet18 slides, convnext_tiny cuts)"
         )
+    name = alike[0]
     layer = model.get_submodule(name)
     target, kernel = layer.get_parameter("weight"), encoder.tensors[f"{encoder.stem}.weight"]
     filters = target.shape[0]
@@ -198,7 +254,17 @@ def _stem(found: Taken, model: nn.Module, encoder: ImageEncoder, structure: Stru
 
 
 def _inflated(kernel: Tensor, target: Tensor, structure: Structure, rule: Rule) -> Tensor | None:
-    """A 2D kernel in the shape of a convolution over (D, H, W), or of a linear layer over patches; None where it has none."""
+    """Inflates a 2D kernel into the shape of a convolution over (D, H, W), or of a linear layer over patches.
+
+    Args:
+        kernel: ``(out, in, kh, kw)``.
+        target: the network's weight.
+        structure: what the network declares.
+        rule: makes a 2D kernel a 3D one.
+
+    Returns:
+        The weight; None where the linear layer is not one over such patches.
+    """
     if target.ndim == 5:
         channels, (a, b, c) = target.shape[1], target.shape[2:]
         size = turned_grid((a, b, c), structure)
@@ -206,29 +272,43 @@ def _inflated(kernel: Tensor, target: Tensor, structure: Structure, rule: Rule) 
         size = structure.published.images.patch
         channels = target.shape[1] // math.prod(size)
     volume = turned(inflate(kernel, channels, size, rule), structure.axes, 2)
-    return volume if target.ndim == 5 else patch_embedding(volume, target.shape)
+    if target.ndim == 5:
+        return volume
+    return patch_embedding(volume, target.shape)
 
 
 def _cuts(layer: nn.Module) -> bool:
-    """Whether a layer cuts the image into patches: a linear layer on patches, or a convolution with its kernel as stride."""
-    return layer.stride == layer.kernel_size if isinstance(layer, nn.Conv3d) else True
+    """Returns whether a layer cuts the image into patches: a linear layer, or a convolution with its kernel as stride."""
+    if not isinstance(layer, nn.Conv3d):
+        return True
+    return layer.stride == layer.kernel_size
 
 
 def turned_grid(grid: Grid, structure: Structure) -> Grid:
-    """(D, H, W) in the network's order, and back."""
-    return grid if structure.axes == "DHW" else (grid[2], grid[1], grid[0])
+    """Turns a grid from (D, H, W) into the network's order, or back."""
+    if structure.axes == "DHW":
+        return grid
+    return grid[2], grid[1], grid[0]
 
 
 def _report(model: nn.Module, encoder: ImageEncoder, found: Taken, structure: Structure) -> Report:
+    """Reports where the weights of an encoder went.
+
+    Args:
+        model: the network.
+        encoder: gave the weights.
+        found: what of the encoder went into the network.
+        structure: what the network declares.
+    """
     wanted = sizes(model, structure)
-    rest = {key: _NOWHERE for key in encoder.tensors if key not in found.used and key not in found.skipped}
+    loaded, missing = divide(wanted, found.values)
     return Report(
         file=encoder.origin,
         layout=f"timm's {encoder.source}",
         part="",
         wanted=wanted,
-        loaded={key: size for key, size in wanted.items() if key in found.values},
+        loaded=loaded,
         reshaped=tuple(found.reshaped),
-        skipped=found.skipped | rest,
-        missing=tuple(key for key in wanted if key not in found.values),
+        skipped=found.passed_over(encoder),
+        missing=missing,
     )

@@ -1,4 +1,4 @@
-"""A whole image encoder into a network that contains the same one, in two dimensions or with every layer made for volumes.
+"""Puts a whole image encoder into a network that contains the same one, in 2D or with every layer made for volumes.
 
 The network declares which encoder it contains and where its weights go (`Published.images`).
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from initbench.checkpoints.images import ImageEncoder
 from initbench.checkpoints.inflation import Rule, inflate, turned, with_channels
 from initbench.checkpoints.matching import is_part, sizes
-from initbench.checkpoints.report import Report, few
+from initbench.checkpoints.report import Report, divide, few
 from initbench.checkpoints.transfer import Taken, take_positions, turned_grid
 from initbench.errors import UsageError
 from initbench.protocols import ImageWeights, Structure
@@ -33,7 +33,7 @@ class Filling:
         init: name of the init, for messages.
         stem: what the first convolution gets where the network gives it another number of channels than three.
         rule: makes a 2D kernel a 3D one; None where the network's kernels are 2D, too.
-        generator: of the numbers for the parameter of a name.
+        generator: returns the random generator of the parameter of a name.
     """
 
     init: str
@@ -43,7 +43,13 @@ class Filling:
 
 
 def dimension_of_kernels(model: nn.Module, key: str, declared: ImageWeights) -> int:
-    """Axes that the network's kernel for timm's `key` has beside channels; 0 where it has no such kernel."""
+    """Returns the number of spatial axes of the network's kernel for a key of timm; 0 where it has no such kernel.
+
+    Args:
+        model: the network.
+        key: of timm.
+        declared: where weights of images go in the network.
+    """
     own = model.state_dict()
     for name in declared.places(key):
         if name in own:
@@ -54,7 +60,13 @@ def dimension_of_kernels(model: nn.Module, key: str, declared: ImageWeights) -> 
 def transfer_whole(
     model: nn.Module, encoder: ImageEncoder, structure: Structure, filling: Filling
 ) -> tuple[Report, dict[str, Any]]:
-    """Fills the encoder of `model`, with the running statistics of its norms.
+    """Fills the encoder of a network, with the running statistics of its norms.
+
+    Args:
+        model: gets the weights.
+        encoder: gives them.
+        structure: what the network declares.
+        filling: how the encoder is filled.
 
     Returns:
         The report, and what to record beside it.
@@ -83,11 +95,11 @@ class _WholeTransfer:
 
     Attributes:
         own: the network's parameters and buffers.
-        encoder: where the weights come from.
-        structure: of the network.
-        filling: how it is filled.
-        found: what the network gets of the encoder.
-        drawn: what it gets of random numbers.
+        encoder: gives the weights.
+        structure: what the network declares.
+        filling: how the encoder is filled.
+        found: the values that come from the encoder.
+        drawn: the values that are random numbers.
         stem_is: what the first convolution gets, for people.
     """
 
@@ -106,20 +118,20 @@ class _WholeTransfer:
 
     @property
     def network(self) -> str:
-        """Its name, for messages."""
+        """Name of the network, for messages."""
         return self.structure.name or "the network"
 
     @property
     def stem(self) -> str:
-        """The encoder's key of the first kernel."""
+        """Key of the encoder's first kernel."""
         return f"{self.encoder.stem}.weight"
 
     def places(self, key: str) -> list[str]:
-        """Keys that the network has for one of the encoder's."""
+        """Returns the keys that the network has for a key of the encoder."""
         return [name for name in self.declared.places(key) if name in self.own]
 
     def fill_behind_stem(self) -> None:
-        """Everything but the first kernel.
+        """Fills everything but the first kernel.
 
         Raises:
             UsageError: a weight has another shape, or the rule cannot make it.
@@ -135,14 +147,14 @@ class _WholeTransfer:
         take_positions(self.found, self.encoder, self.own, self.structure)
 
     def _unstacked(self, key: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
-        """The network's keys for the rows of a weight, with these rows; none where it is one weight there, too."""
+        """Divides a weight into the rows that are weights of their own in the network; empty where it is one weight there."""
         names = self.declared.stack(key)
         if not names:
             return []
         return list(zip(names, torch.chunk(tensor, len(names)), strict=True))
 
     def fill_stem(self) -> None:
-        """The first kernel.
+        """Fills the first kernel.
 
         With three channels it stays; with one, the colours are summed, also in the release. With another number the release puts
         N(0, 1) noise in its place, whatever its fan-in: the norm behind it hides the scale.
@@ -169,10 +181,21 @@ class _WholeTransfer:
                     self.stem_is = f"the sum over its colours, divided by the number of channels ({channels})"
 
     def _fitted(self, key: str, tensor: Tensor, target: Tensor) -> Tensor:
-        """The value for a parameter or buffer of the network."""
+        """Returns the value for a parameter or buffer of the network.
+
+        Args:
+            key: of the encoder.
+            tensor: the encoder's weight.
+            target: the network's parameter or buffer.
+
+        Raises:
+            UsageError: the weight has another shape, or the rule cannot make it.
+        """
         rule = self.filling.rule
         deeper = rule is not None and target.ndim == tensor.ndim + 1
-        shape = (*target.shape[:2], *target.shape[3:]) if deeper else tuple(target.shape)
+        shape = tuple(target.shape)
+        if deeper:
+            shape = (*shape[:2], *shape[3:])
         if tuple(tensor.shape) != shape:
             raise UsageError(
                 f"{self.filling.init}: {key} of {self.encoder.origin} has shape {tuple(tensor.shape)}, and {self.network} has "
@@ -191,22 +214,17 @@ class _WholeTransfer:
             raise UsageError(f"{self.filling.init}: {error}") from None
 
     def check(self) -> None:
-        """Refuses an encoder that fills the network's in part, or has more: the network would compute something else with it.
+        """Refuses an encoder that is not the network's: with part of it, or with more, the network computes something else.
 
         Raises:
-            UsageError: names what has no value or no place, or the attention heads where these differ.
+            UsageError: names a parameter without a value, a weight without a place, or the other number of attention heads.
         """
         if self.encoder.heads not in (0, self.declared.heads):
             raise UsageError(
                 f"{self.filling.init}: {self.encoder.origin} has {self.encoder.heads} attention heads, and {self.network} "
                 f"{self.declared.heads}: the same weights mean something else in each. Take weights of {self.declared.source}"
             )
-        filled = {*self.found.values, *self.places(self.stem)}
-        inside = [name for name in self.own if is_part(name, self.declared.parts) and not self._stays(name)]
-        lacking = [name for name in inside if name not in filled]
-        used = {*self.found.used, *self.found.skipped}
-        brought = [key for key in self.encoder.tensors if not self.declared.leaves_out(key) and not key.endswith(_COUNTER)]
-        homeless = [key for key in brought if key not in used]
+        lacking, homeless = self._lacking(), self._homeless()
         if lacking:
             wrong = f"{self.encoder.origin} has no values for {few(lacking, 1)}"
         elif homeless:
@@ -217,23 +235,35 @@ class _WholeTransfer:
             f"{self.filling.init}: {self.network} contains {self.declared.source}, and {wrong}: take weights of that"
         )
 
+    def _lacking(self) -> list[str]:
+        """Returns the weights of the network's encoder that get no value."""
+        stems = self.places(self.stem)
+        found = []
+        for name in self.own:
+            filled = name in self.found.values or name in stems
+            if is_part(name, self.declared.parts) and not filled and not self._stays(name):
+                found.append(name)
+        return found
+
+    def _homeless(self) -> list[str]:
+        """Returns the keys of the encoder's weights that have no place in the network."""
+        found = []
+        for key in self.encoder.tensors:
+            placed = key in self.found.used or key in self.found.skipped
+            needed = not self.declared.leaves_out(key) and not key.endswith(_COUNTER)
+            if needed and not placed:
+                found.append(key)
+        return found
+
     def _stays(self, name: str) -> bool:
-        """Whether the network's buffer is no weight: it counts steps, or was computed when the network was built."""
+        """Returns whether a buffer of the network is no weight: it counts steps, or was computed at construction."""
         return name.endswith(_COUNTER) or any(re.search(pattern, name) for pattern in self.declared.constants)
 
     def report(self, model: nn.Module) -> Report:
-        """What of the encoder went where."""
+        """Reports where the weights of the encoder went."""
         wanted = sizes(model, self.structure)
-        loaded, missing = {}, []
-        for key, size in wanted.items():
-            if key in self.found.values:
-                loaded[key] = size
-            else:
-                missing.append(key)
-        skipped = dict(self.found.skipped)
-        for key in self.encoder.tensors:
-            if key not in self.found.used:
-                skipped.setdefault(key, "the network has no such part")
+        loaded, missing = divide(wanted, self.found.values)
+        skipped = self.found.passed_over(self.encoder)
         return Report(
             file=self.encoder.origin,
             layout=f"timm's {self.encoder.source}",
@@ -242,21 +272,23 @@ class _WholeTransfer:
             loaded=loaded,
             reshaped=tuple(self.found.reshaped),
             skipped=skipped,
-            missing=tuple(missing),
+            missing=missing,
             buffers=tuple(key for key, _ in model.named_buffers() if key in self.found.values),
             brought={key: value.numel() for key, value in self.encoder.tensors.items()},
             homeless=skipped,
         )
 
     def shares(self, report: Report) -> dict[str, float]:
-        """Share of each declared part that came from the encoder, its first convolution left out."""
+        """Returns the share of each declared part that came from the encoder, without its first convolution."""
         stems = self.places(self.stem)
         shares = {}
         for part in self.declared.parts:
             wanted = loaded = 0
             for key, size in report.wanted.items():
-                if is_part(key, (part,)) and key not in stems:
-                    wanted += size
-                    loaded += size if key in report.loaded else 0
+                if not is_part(key, (part,)) or key in stems:
+                    continue
+                wanted += size
+                if key in report.loaded:
+                    loaded += size
             shares[part] = loaded / max(1, wanted)
         return shares

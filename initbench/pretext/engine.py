@@ -1,4 +1,4 @@
-"""The one pretext engine: transformations and objectives composed, trained by the harness's loop; all but the heads is kept."""
+"""Trains a network on a pretext of transformations and objectives, by the harness's loop. All but the heads is kept."""
 
 from __future__ import annotations
 
@@ -23,9 +23,14 @@ Schedule = Literal["recipe", "plateaus"]
 
 @dataclass(frozen=True)
 class Order:
-    """Order prediction. `taps` are numbers of levels from 1 (shallow), None where the recipe or `choose_slabs` decides.
+    """Order prediction.
 
-    `loss` says how the cross-entropies of a sample's slots become one number.
+    Attributes:
+        taps: numbers of levels from 1 (shallow), None where the recipe or `choose_slabs` decides.
+        scope: whether a batch shares one order.
+        weight: weight of the objective.
+        pool: how the features of a level become one mean a slab.
+        loss: how the cross-entropies of a sample's slots become one number.
     """
 
     taps: tuple[int, ...] | None = None
@@ -37,7 +42,13 @@ class Order:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Masked reconstruction. `voxels` says where the error counts: ``all`` (LWI) or ``masked`` (MAE)."""
+    """Masked reconstruction.
+
+    Attributes:
+        mask: what is hidden.
+        voxels: where the error counts: ``all`` (LWI) or ``masked`` (MAE).
+        weight: weight of the objective.
+    """
 
     mask: Mask
     voxels: Literal["all", "masked"] = "all"
@@ -49,8 +60,10 @@ class Pretext:
     """A pretext: either objective, or both (LWI). The shuffle comes first, the mask after it.
 
     Attributes:
-        crops: where patches are cut, ``labels`` as LWI's release has it.
-        schedule: of the learning rate, the recipe's or what LWI's release amounts to.
+        order: None without order prediction.
+        reconstruction: None without masked reconstruction.
+        crops: where patches are cut; ``labels`` is around labels, as in LWI's release.
+        schedule: of the learning rate; ``plateaus`` is what LWI's release amounts to.
     """
 
     order: Order | None = None
@@ -88,33 +101,43 @@ class PretextTask:
     shuffle: Shuffle | None
 
     def batch(self, step: int) -> PretextBatch:
-        """The batch of a step, a function of the step alone."""
+        """Returns the batch of a step, which follows from the step alone."""
         ctx = self.ctx
-        slab = ctx.structure.patch_size[0] // self.shuffle.count if self.shuffle else 1
+        slab = 1
+        if self.shuffle is not None:
+            slab = ctx.structure.patch_size[0] // self.shuffle.count
         patches = ctx.patches(step, slab=slab, crops=self.pretext.crops)
         image, order = patches.image, torch.empty(0, dtype=torch.long, device=patches.image.device)
         if self.shuffle is not None:
             image, order = self.shuffle(image, patches.inside, ctx.rng(step, "shuffle"))
-        target, masked = image, torch.ones_like(image[:, :1], dtype=torch.bool)
+        target = image
         counted = patches.inside_mask()
         task = self.pretext.reconstruction
         if task is not None:
             image, masked = task.mask(image, ctx.rng(step, "mask"))
-            counted = counted & masked if task.voxels == "masked" else counted
+            if task.voxels == "masked":
+                counted = counted & masked
         return PretextBatch(image, target, counted, order)
 
     def loss(self, batch: PretextBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted sum of the objectives; parts: ``order`` (mean over levels, ln B is chance) and ``reconstruction``."""
+        """Returns the weighted sum of the objectives, and its parts.
+
+        The parts are ``order``, a mean over the levels (ln B is chance), and ``reconstruction``.
+        """
         output, features = self.taps.run(batch.image)
         total = torch.zeros((), device=batch.image.device)
         parts: dict[str, Tensor] = {}
         if self.pretext.order is not None and self.heads is not None:
             losses = order_losses(self.heads(features), batch.order)
             weighted = self.pretext.order.weight * losses.sum()
-            total = total + (weighted * slots_of_a_sample(batch.order) if self.pretext.order.loss == "sum" else weighted)
+            if self.pretext.order.loss == "sum":
+                weighted = weighted * slots_of_a_sample(batch.order)
+            total = total + weighted
             parts["order"] = losses.mean().detach()
         if self.pretext.reconstruction is not None:
-            finest = output if isinstance(output, Tensor) else output[0]
+            finest = output
+            if not isinstance(output, Tensor):  # deep supervision
+                finest = output[0]
             error = reconstruction_loss(finest, batch.target, batch.counted)
             total = total + self.pretext.reconstruction.weight * error
             parts["reconstruction"] = error.detach()
@@ -122,7 +145,12 @@ class PretextTask:
 
 
 def pretrain(model: nn.Module, ctx: InitContext, pretext: Pretext) -> None:
-    """Trains `model` on a pretext in place. Output heads come back as they were; order heads are dropped.
+    """Trains a network on a pretext in place. Output heads come back as they were; order heads are dropped.
+
+    Args:
+        model: the network.
+        ctx: what the harness hands the initializer.
+        pretext: what it is trained on.
 
     Raises:
         UsageError: a tap that does not exist, fewer than two slabs, or a mask that does not fit the patch.
@@ -143,26 +171,40 @@ def pretrain(model: nn.Module, ctx: InitContext, pretext: Pretext) -> None:
             stack.enter_context(output_channels(model, ctx, int(ctx.patches(0, crops=pretext.crops).image.shape[1])))
         taps = Taps(model, levels, enough=pretext.reconstruction is None)
         stack.callback(taps.remove)
-        trained = nn.ModuleList([model] if heads is None else [model, heads]).to(ctx.device)
-        ctx.fit(
-            PretextTask(trained, pretext, ctx, taps, heads, shuffle),
-            schedule=None if pretext.schedule == "recipe" else pretext.schedule,
-        )
+        trained = nn.ModuleList([model])
+        if heads is not None:
+            trained.append(heads)
+        schedule: str | None = None
+        if pretext.schedule != "recipe":
+            schedule = pretext.schedule
+        ctx.fit(PretextTask(trained.to(ctx.device), pretext, ctx, taps, heads, shuffle), schedule=schedule)
     model.to("cpu")
 
 
 def _check(pretext: Pretext) -> None:
-    for name, value, valid in (
-        ("schedule", pretext.schedule, ("recipe", "plateaus")),
-        ("crops", pretext.crops, ("uniform", "labels")),
-        ("order_loss", pretext.order.loss if pretext.order else "mean", ("mean", "sum")),
-    ):
-        if value not in valid:
-            raise UsageError(f"{name} is {' or '.join(valid)}, got {value!r}")
+    """Refuses words that no option of a pretext has.
+
+    Raises:
+        UsageError: names the words that the option has.
+    """
+    _check_word("schedule", pretext.schedule, ("recipe", "plateaus"))
+    _check_word("crops", pretext.crops, ("uniform", "labels"))
+    if pretext.order is not None:
+        _check_word("order_loss", pretext.order.loss, ("mean", "sum"))
+
+
+def _check_word(option: str, word: str, known: Sequence[str]) -> None:
+    if word not in known:
+        raise UsageError(f"{option} is {' or '.join(known)}, got {word!r}")
 
 
 def _choose_slabs(order: Order, ctx: InitContext, crops: Crops) -> Slabs:
-    """The slabs and levels of an order prediction, which go on record.
+    """Chooses the slabs and levels of an order prediction, and puts them on record.
+
+    Args:
+        order: what is asked for.
+        ctx: gives the network and the depths of the training volumes.
+        crops: where patches are cut.
 
     Raises:
         UsageError: the network sees one slice at a time, or there are no two slabs.
@@ -174,14 +216,26 @@ def _choose_slabs(order: Order, ctx: InitContext, crops: Crops) -> Slabs:
         )
     asked = order.taps or ctx.taps
     # Crops around labels take padding for image, as LWI's release does, so that every slab of a patch is whole.
-    volumes = ctx.depths if crops == "uniform" else ()
+    volumes: Sequence[int] = ()
+    if crops == "uniform":
+        volumes = ctx.depths
     chosen = choose_slabs(asked, ctx.structure.levels, ctx.structure.patch_size[0], volumes)
     ctx.report(chosen.summary(), chosen.details())
     return chosen
 
 
 def _order_heads(levels: Sequence[Level], slabs: int, pool: Pool, ctx: InitContext) -> OrderHeads:
-    """Order heads with the usual law U(±1/√C), each parameter from its own generator."""
+    """Builds order heads and draws them from the usual law U(±1/√C), each parameter from its own generator.
+
+    Args:
+        levels: that are asked for the order.
+        slabs: number of slabs of a patch.
+        pool: how the features of a level become one mean a slab.
+        ctx: gives the generators.
+
+    Raises:
+        UsageError: `pool` is unknown, or does not divide a level into the slabs.
+    """
     for level in levels:
         divided = {"depth": level.grid[0], "width": level.grid[2], "interleaved": math.prod(level.grid)}
         if pool not in divided:
@@ -201,7 +255,16 @@ def _order_heads(levels: Sequence[Level], slabs: int, pool: Pool, ctx: InitConte
 
 @contextlib.contextmanager
 def output_channels(model: nn.Module, ctx: InitContext, channels: int) -> Iterator[None]:
-    """Inside the block the declared output heads end in `channels` channels; afterwards they are the old modules again."""
+    """Lets the declared output heads end in another number of channels inside the block, and puts the old layers back after it.
+
+    Args:
+        model: the network.
+        ctx: gives the heads and the generators of the new layers.
+        channels: number of output channels inside the block.
+
+    Raises:
+        UsageError: a head holds no convolution.
+    """
     kept: list[tuple[nn.Module, str, nn.modules.conv._ConvNd]] = []
     try:
         for name in ctx.structure.heads:
@@ -215,19 +278,26 @@ def output_channels(model: nn.Module, ctx: InitContext, channels: int) -> Iterat
 
 
 def _last_convolution(model: nn.Module, head: str) -> tuple[nn.Module, str, nn.modules.conv._ConvNd]:
-    found = [
-        (f"{head}.{name}".rstrip("."), module)
-        for name, module in model.get_submodule(head).named_modules()
-        if isinstance(module, nn.modules.conv._ConvNd)
-    ]
-    if not found:
+    """Returns the parent, the attribute and the module of the last convolution of a head."""
+    last, place = None, ""
+    for name, module in model.get_submodule(head).named_modules():
+        if isinstance(module, nn.modules.conv._ConvNd):
+            last, place = module, f"{head}.{name}".rstrip(".")
+    if last is None:
         raise UsageError(f"output head {head!r} holds no convolution, so no reconstruction head can take its place; take order")
-    full, module = found[-1]
-    parent, _, attribute = full.rpartition(".")
-    return model.get_submodule(parent), attribute, module
+    parent, _, attribute = place.rpartition(".")
+    return model.get_submodule(parent), attribute, last
 
 
 def _like(old: nn.modules.conv._ConvNd, channels: int, name: str, ctx: InitContext) -> nn.Module:
+    """Builds a convolution like another one, with another number of output channels.
+
+    Args:
+        old: the other one.
+        channels: number of output channels.
+        name: of the layer, for its random generator.
+        ctx: gives the generator.
+    """
     with torch.random.fork_rng(devices=[]):
         new = type(old)(  # type: ignore[call-arg]
             old.in_channels,

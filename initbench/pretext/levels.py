@@ -1,4 +1,4 @@
-"""Which encoder levels an order prediction asks, and the slabs that come of it.
+"""Chooses the encoder levels that an order prediction asks, and the slabs that follow from them.
 
 LWI asks every level of the encoder (section 3.2.2), and its table VIII is best with all of them. Its own networks and patches
 leave room for that. Elsewhere the deepest level may be so coarse that one of its slabs is thicker than half a training volume,
@@ -36,14 +36,14 @@ class Slabs:
     left_out: tuple[int, ...] = ()
 
     def summary(self) -> str:
-        """A line for people."""
+        """Returns a line for people."""
         line = f"order of {self.count} slabs of {self.thickness} slices, asked on {_numbered(self.levels)}"
         if not self.left_out:
             return line
         return f"{line} ({_numbered(self.left_out)} left out, as all levels together leave no two slabs)"
 
     def details(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """Returns the same as JSON values."""
         return {
             "taps": list(self.levels),
             "taps_left_out": list(self.left_out),
@@ -53,7 +53,7 @@ class Slabs:
 
 
 def choose_slabs(asked: Sequence[int] | None, levels: Sequence[Level], depth: int, volumes: Sequence[int] = ()) -> Slabs:
-    """The levels that are asked for, else all of them, or as many as leave two slabs.
+    """Chooses levels and slabs: the levels that the user names, or all, or as many as leave two slabs.
 
     All levels are asked where the deepest training volume holds two of their slabs; shallower volumes are then not drawn from.
     Otherwise the deepest levels are left out, one after the other, until two slabs fit into the shallowest volume. Where even the
@@ -74,38 +74,53 @@ def choose_slabs(asked: Sequence[int] | None, levels: Sequence[Level], depth: in
             "take mae or tube"
         )
     every = dict(enumerate(levels, start=1))
-    chosen = every if asked is None else _named(asked, every)
+    chosen = every
+    if asked is not None:
+        chosen = _named(asked, every)
     if _fit(chosen, depth, max(volumes, default=None)):
         return _slabs(chosen, depth)
     fitting = _as_many_as_fit(every, depth, volumes)
     if asked is None and fitting:
-        return _slabs(fitting, depth, tuple(number for number in every if number not in fitting))
+        left_out = tuple(number for number in every if number not in fitting)
+        return _slabs(fitting, depth, left_out)
     raise _refusal(chosen, depth, volumes, fitting)
 
 
 def slab_count(depth: int, levels: Levels) -> int:
-    """B: the largest common divisor of the patch depth and the depths of all levels that are asked."""
-    return math.gcd(depth, *(level.grid[0] for level in levels.values()))
+    """Returns B, the largest common divisor of the depths of the patch and of all levels that are asked.
+
+    Args:
+        depth: slices of the patch.
+        levels: that are asked.
+    """
+    count = depth
+    for level in levels.values():
+        count = math.gcd(count, level.grid[0])
+    return count
 
 
 def _named(numbers: Sequence[int], every: Levels) -> dict[int, Level]:
-    """The levels of these numbers, in their order."""
+    """Returns the levels of some numbers, in the order of the numbers.
+
+    Raises:
+        UsageError: a number has no level, or comes twice.
+    """
     wrong = [number for number in numbers if number not in every]
     if wrong:
         raise UsageError(f"taps {wrong}: the backbone has levels 1 to {len(every)} (shallow to deep)")
-    found = {number: every[number] for number in numbers}
-    if len(found) < len(numbers):
+    if len(set(numbers)) < len(numbers):
         raise UsageError(f"taps {list(numbers)}: name each level once")
-    return found
+    return {number: every[number] for number in numbers}
 
 
 def _slabs(levels: Levels, depth: int, left_out: tuple[int, ...] = ()) -> Slabs:
+    """Divides a patch of `depth` slices into the slabs of some levels."""
     count = slab_count(depth, levels)
     return Slabs(levels, count, depth // count, left_out)
 
 
 def _fit(levels: Levels, depth: int, slices: int | None) -> bool:
-    """Whether a patch has two slabs of these levels, and a volume holds two of them.
+    """Returns whether a patch has two slabs of these levels, and a volume holds two of them.
 
     Args:
         levels: that are asked.
@@ -117,7 +132,13 @@ def _fit(levels: Levels, depth: int, slices: int | None) -> bool:
 
 
 def _as_many_as_fit(levels: Levels, depth: int, volumes: Sequence[int]) -> dict[int, Level]:
-    """The levels without the fewest deep ones that leave two slabs; none where not even the first level does."""
+    """Leaves out as few deep levels as needed for two slabs; returns none where not even the first level gives two.
+
+    Args:
+        levels: all levels, shallow to deep.
+        depth: slices of a patch.
+        volumes: slices of each training volume.
+    """
     for slices in (min(volumes, default=None), max(volumes, default=None)):
         kept = dict(levels)
         while kept and not _fit(kept, depth, slices):
@@ -128,7 +149,7 @@ def _as_many_as_fit(levels: Levels, depth: int, volumes: Sequence[int]) -> dict[
 
 
 def _refusal(chosen: Levels, depth: int, volumes: Sequence[int], fitting: Levels) -> UsageError:
-    """Why the chosen levels leave no two slabs, and what works.
+    """Returns an error that says why the chosen levels leave no two slabs, and what works.
 
     Args:
         chosen: the levels that do not fit.
@@ -151,17 +172,27 @@ def _refusal(chosen: Levels, depth: int, volumes: Sequence[int], fitting: Levels
 
 
 def _patch_depths(levels: Levels, depth: int, volumes: Sequence[int]) -> list[str]:
-    """Patch depths that give two slabs and more; none where a network does not divide its depth evenly, as nnFormer of ACDC."""
-    depths = [level.grid[0] for level in levels.values()]
-    if any(depth % found for found in depths):
-        return []
-    stride = math.lcm(*(depth // found for found in depths))
+    """Names patch depths that give two slabs and more, in a sentence; no sentence where a level does not divide the depth.
+
+    Args:
+        levels: that are asked; nnFormer of ACDC has some that do not divide the depth evenly.
+        depth: slices of a patch.
+        volumes: slices of each training volume.
+    """
+    stride = 1
+    for level in levels.values():
+        cells = level.grid[0]
+        if depth % cells:
+            return []
+        stride = math.lcm(stride, depth // cells)
     if volumes and 2 * stride > max(volumes):
         return []
-    works = ", ".join(str(2 * stride * factor) for factor in (1, 2, 3))
-    return [f"Patch depths that work: {works}, ... (--set patch.size=D,H,W)."]
+    return [f"Patch depths that work: {2 * stride}, {4 * stride}, {6 * stride}, ... (--set patch.size=D,H,W)."]
 
 
 def _numbered(numbers: Levels | Sequence[int]) -> str:
+    """Names levels by their numbers, for people."""
     listed = ", ".join(map(str, numbers))
-    return f"level {listed}" if len(numbers) == 1 else f"levels {listed}"
+    if len(numbers) == 1:
+        return f"level {listed}"
+    return f"levels {listed}"

@@ -1,14 +1,16 @@
-"""What a pretext asks of the network: the order of slabs on every tapped level, the image without its mask."""
+"""The objectives of pretexts: to tell the order of slabs on every tapped level, and to restore a masked image."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 
 from initbench.pretext.transforms import PADDING
 from initbench.protocols import Level
@@ -18,13 +20,19 @@ OverSlots = Literal["mean", "sum"]
 
 
 def to_channels_first(features: Tensor, level: Level) -> Tensor:
-    """A level's features as ``(N, C, D, H, W)``.
+    """Returns the features of a level as ``(N, C, D, H, W)``.
+
+    Args:
+        features: as the module of the level gives them.
+        level: declares their layout.
 
     Raises:
         ValueError: they are not what the level declares.
     """
     channels = level.channels
-    grid = level.grid if level.axes == "DHW" else level.grid[::-1]
+    grid = level.grid
+    if level.axes == "WHD":
+        grid = (grid[2], grid[1], grid[0])
     shapes = {
         "NCDHW": (channels, *grid),
         "NDHWC": (*grid, channels),
@@ -40,15 +48,23 @@ def to_channels_first(features: Tensor, level: Level) -> Tensor:
         return features.reshape(-1, grid[0], channels, *grid[1:]).transpose(1, 2)
     if level.layout == "NLC":
         features = features.reshape(features.shape[0], *grid, channels)
-    features = features if level.layout == "NCDHW" else features.movedim(-1, 1)
-    return features if level.axes == "DHW" else features.transpose(2, 4)
+    if level.layout != "NCDHW":
+        features = features.movedim(-1, 1)
+    if level.axes == "WHD":
+        features = features.transpose(2, 4)
+    return features
 
 
 def pool_slabs(z: Tensor, slabs: int, pool: Pool) -> Tensor:
-    """Features ``(N, C, D, H, W)`` to one mean per slab, ``(N, slabs, C)``.
+    """Averages features ``(N, C, D, H, W)`` over each slab: ``(N, slabs, C)``.
 
     ``depth`` averages each slab along D, as LWI section 3.2.2 means it. The others are what its release does: ``width`` takes
     slabs along W (UNETR), ``interleaved`` every `slabs`-th voxel in row-major order (UNETR++, whose slots then see all depths).
+
+    Args:
+        z: the features.
+        slabs: number of slabs.
+        pool: how the voxels are divided into slabs.
 
     Raises:
         ValueError: the features do not divide into `slabs` parts that way.
@@ -57,13 +73,14 @@ def pool_slabs(z: Tensor, slabs: int, pool: Pool) -> Tensor:
     if pool == "interleaved":
         groups = z.reshape(number, channels, -1, slabs).transpose(2, 3)
     else:
-        ordered = z.movedim(4, 2) if pool == "width" else z
-        groups = ordered.reshape(number, channels, slabs, -1)
+        if pool == "width":
+            z = z.movedim(4, 2)
+        groups = z.reshape(number, channels, slabs, -1)
     return groups.mean(dim=3).transpose(1, 2)
 
 
 class OrderHeads(nn.Module):
-    """One linear classifier per level on the mean feature of each slab (LWI section 3.2.2)."""
+    """Classifies the mean feature of each slab, with one linear layer per level (LWI section 3.2.2)."""
 
     def __init__(self, levels: Sequence[Level], slabs: int, pool: Pool = "depth") -> None:
         super().__init__()
@@ -73,21 +90,28 @@ class OrderHeads(nn.Module):
         self.classifiers = nn.ModuleList(nn.Linear(level.channels, slabs) for level in levels)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Logits ``(N, B, B)`` per level: for each position, which slab is there."""
-        volumes = [to_channels_first(z, level).float() for z, level in zip(features, self.levels, strict=True)]
-        pooled = [pool_slabs(z, self.slabs, self.pool) for z in volumes]
-        return [classifier(z) for classifier, z in zip(self.classifiers, pooled, strict=True)]
+        """Returns logits ``(N, B, B)`` for each level: which slab is at each position."""
+        logits = []
+        for found, level, classifier in zip(features, self.levels, self.classifiers, strict=True):
+            volume = to_channels_first(found, level).float()
+            logits.append(classifier(pool_slabs(volume, self.slabs, self.pool)))
+        return logits
 
 
 def order_losses(logits: Sequence[Tensor], order: Tensor) -> Tensor:
-    """Cross-entropy per level, averaged over samples and slab positions: ``(levels,)``. ln B is chance."""
+    """Returns the cross-entropy of each level, averaged over samples and slab positions: ``(levels,)``. ln B is chance.
+
+    Args:
+        logits: ``(N, B, B)`` for each level.
+        order: ``(N, B)``, the slab at each position; `PADDING` is not counted.
+    """
     flat = order.flatten()
     losses = [functional.cross_entropy(item.flatten(0, 1).float(), flat, ignore_index=PADDING) for item in logits]
     return torch.stack(losses)
 
 
 def slots_of_a_sample(order: Tensor) -> Tensor:
-    """How many slab positions of a sample are asked for, on average: B, less where slabs hold padding.
+    """Returns the mean number of slab positions of a sample that are asked for: B, or less where slabs hold padding.
 
     The losses of `order_losses` times this number are sums over the positions, averaged over samples: LWI's eq. 7 as printed.
     """
@@ -95,31 +119,45 @@ def slots_of_a_sample(order: Tensor) -> Tensor:
 
 
 def reconstruction_loss(output: Tensor, target: Tensor, counted: Tensor) -> Tensor:
-    """Mean squared error over the voxels in `counted` ``(N, 1, D, H, W)``; 0 where there are none."""
+    """Returns the mean squared error over some voxels; 0 over none.
+
+    Args:
+        output: ``(N, C, D, H, W)``.
+        target: of the same shape.
+        counted: ``(N, 1, D, H, W)`` bool, true at the voxels that count.
+    """
     weight = counted.to(output.dtype).expand_as(target)
     return ((output.float() - target).square() * weight).sum() / weight.sum().clamp(min=1)
 
 
 class Taps:
-    """Collects the outputs of modules during a forward pass. `enough` ends the pass after the last tap."""
+    """Collects the outputs of modules during a forward pass."""
 
     def __init__(self, model: nn.Module, levels: Sequence[Level], *, enough: bool) -> None:
+        """Puts hooks on the modules of some levels.
+
+        Args:
+            model: the network.
+            levels: whose outputs are collected.
+            enough: whether a pass ends after the last of them.
+        """
         self._model = model
         self._enough = enough
         self._found: dict[str, Tensor] = {}
         self._names = [level.module for level in levels]
-        self._handles = [model.get_submodule(name).register_forward_hook(self._hook(name)) for name in self._names]
+        self._handles: list[RemovableHandle] = []
+        for name in self._names:
+            keep = functools.partial(self._keep, name)
+            self._handles.append(model.get_submodule(name).register_forward_hook(keep))
 
-    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-            self._found[name] = output
-            if self._enough and len(self._found) == len(set(self._names)):
-                raise _EnoughError
-
-        return keep
+    def _keep(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        """Keeps the output of the module of a `name`."""
+        self._found[name] = output
+        if self._enough and len(self._found) == len(set(self._names)):
+            raise _EnoughError
 
     def run(self, image: Tensor) -> tuple[Any, list[Tensor]]:
-        """Forward pass: the network's output (None where it was cut short) and the taps in order."""
+        """Runs a forward pass; returns the network's output (None where the pass was cut short) and the taps in order."""
         self._found.clear()
         output: Any = None
         with contextlib.suppress(_EnoughError):

@@ -1,4 +1,4 @@
-"""What a pretext does to its input: shuffle slabs along D, mask cells. Numbers from a numpy generator, work on the device.
+"""Transforms the input of a pretext: shuffles slabs along D, masks cells. A generator of numpy draws, the device computes.
 
 Source: LWI section 3.2; ShahinaKK/LWI-VMS@7f21654:UNETR/BTCV/trainer.py l.40-103 (with the depth axis bound by name).
 """
@@ -23,16 +23,23 @@ PADDING = -100  # label of a slab position that holds padding; cross-entropy ign
 
 @dataclass(frozen=True)
 class Shuffle:
-    """Permutes `count` slabs along D; slabs that hold padding stay where they are.
+    """Permutes slabs along D; slabs that hold padding stay where they are. The identity is a permutation, too.
 
-    One permutation serves the whole batch, as in the release, or each sample draws its own. The identity is a permutation.
+    Attributes:
+        count: number of slabs.
+        scope: whether a batch shares one permutation, as in the release, or each sample draws its own.
     """
 
     count: int
     scope: DrawnPer = "batch"
 
     def __call__(self, image: Tensor, inside: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Shuffles ``(N, C, D, H, W)``.
+        """Shuffles a batch.
+
+        Args:
+            image: ``(N, C, D, H, W)``.
+            inside: ``(N, 3, 2)``, the first and one-past-last voxel of each patch without padding, along each axis.
+            rng: draws the permutations.
 
         Returns:
             The shuffled image and ``(N, B)`` int64: at each position the original index of the slab now there.
@@ -43,11 +50,13 @@ class Shuffle:
         orders = np.full((number, self.count), PADDING, np.int64)
         sources = np.broadcast_to(np.arange(depth), (number, depth)).copy()  # the slice that comes to each place
         for n in range(number):
-            permutation = shared if self.scope == "batch" else rng.permutation(self.count)
+            permutation = shared
+            if self.scope != "batch":
+                permutation = rng.permutation(self.count)
             whole = int(inside[n, 0, 1]) // thickness  # the volume starts at the first slice
             order = permutation[permutation < whole]
             orders[n, :whole] = order
-            sources[n, : whole * thickness] = np.concatenate([np.arange(thickness) + thickness * slab for slab in order])
+            sources[n, : whole * thickness] = (np.arange(thickness) + thickness * order[:, None]).flatten()
         # One copy for all samples, for which nobody waits.
         sent = torch.from_numpy(np.concatenate([sources, orders], axis=1)).to(image.device, non_blocking=True)
         shuffled = torch.stack([sample.index_select(1, sent[n, :depth]) for n, sample in enumerate(image)])
@@ -58,9 +67,11 @@ class Shuffle:
 class Mask:
     """Sets ``int(ratio x cells)`` random cells to 0 in the network's input space.
 
-    A cell is a cube with the edge `patch`; in patches that are one slice deep it is a square. `tube` draws one in-plane mask and
-    holds it along the whole depth (VideoMAE's tube). One mask serves the whole batch, as in the release, or each sample draws its
-    own.
+    Attributes:
+        ratio: share of the cells, between 0 and 1.
+        patch: edge of a cell in voxels. A cell is a cube; in patches that are one slice deep it is a square.
+        tube: whether one mask in plane is held along the whole depth (VideoMAE's tube).
+        scope: whether a batch shares one mask, as in the release, or each sample draws its own.
     """
 
     ratio: float
@@ -69,32 +80,41 @@ class Mask:
     scope: DrawnPer = "batch"
 
     def cells(self, size: Grid) -> Grid:
-        """Cells per axis.
+        """Returns the number of cells along each axis of a patch.
+
+        Args:
+            size: (D, H, W) of the patch in voxels.
 
         Raises:
             UsageError: ratio outside (0, 1), or a cell edge that does not divide the patch.
         """
         if not 0 < self.ratio < 1:
             raise UsageError(f"mask_ratio must lie between 0 and 1, got {self.ratio}")
-        divided = size[1:] if size[0] == 1 else size
-        if self.patch < 1 or any(axis % self.patch for axis in divided):
-            common = math.gcd(*divided)
+        common = math.gcd(size[1], size[2])
+        if size[0] > 1:
+            common = math.gcd(common, size[0])
+        if self.patch < 1 or common % self.patch:
             works = ", ".join(str(edge) for edge in range(1, common + 1) if common % edge == 0)
             raise UsageError(f"mask_patch {self.patch} does not divide the patch {size}; these do: {works}")
-        d, h, w = (axis // edge for axis, edge in zip(size, self._edges(size), strict=True))
-        return d, h, w
+        d, h, w = self._edges(size)
+        return size[0] // d, size[1] // h, size[2] // w
 
     def _edges(self, size: Grid) -> Grid:
-        """Voxels of a cell along D, H and W."""
-        return 1 if size[0] == 1 else self.patch, self.patch, self.patch
+        """Returns the voxels of a cell along D, H and W."""
+        if size[0] == 1:
+            return 1, self.patch, self.patch
+        return self.patch, self.patch, self.patch
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Masks ``(N, C, D, H, W)``; returns the image and ``(N, 1, D, H, W)`` bool, true where masked."""
+        """Masks images ``(N, C, D, H, W)``; returns them and ``(N, 1, D, H, W)`` bool, true where masked."""
         number = image.shape[0]
         size: Grid = (image.shape[2], image.shape[3], image.shape[4])
         grid = self.cells(size)
-        drawn = [self._draw(grid, rng) for _ in range(1 if self.scope == "batch" else number)]
-        chosen = np.stack(drawn * number if self.scope == "batch" else drawn)
+        if self.scope == "batch":
+            drawn = [self._draw(grid, rng)] * number
+        else:
+            drawn = [self._draw(grid, rng) for _ in range(number)]
+        chosen = np.stack(drawn)
         coarse = torch.from_numpy(chosen).to(image.device, non_blocking=True)
         mask = coarse[:, None]
         for axis, edge in zip((2, 3, 4), self._edges(size), strict=True):
@@ -102,7 +122,10 @@ class Mask:
         return image.masked_fill(mask, 0.0), mask
 
     def _draw(self, grid: Grid, rng: np.random.Generator) -> NDArray[np.bool_]:
-        shape = (1, *grid[1:]) if self.tube else grid
+        """Draws the masked cells of one sample, ``(D, H, W)`` bool on the grid of cells."""
+        shape = grid
+        if self.tube:
+            shape = (1, grid[1], grid[2])
         flat = np.zeros(math.prod(shape), bool)
         flat[rng.permutation(flat.size)[: int(self.ratio * flat.size)]] = True
         return np.broadcast_to(flat.reshape(shape), grid)
