@@ -36,10 +36,6 @@ class Located:
     elsewhere: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
 
-    def in_file(self, key: str) -> str:
-        """Returns the key that one of `tensors` has in the file."""
-        return self.prefix + key.removeprefix(f"{self.part}.")
-
 
 def locate(
     tensors: Mapping[str, Tensor],
