@@ -75,7 +75,7 @@ def check_device(subject: InitSubject) -> str:
 def check_finite(subject: InitSubject) -> str:
     """Checks that no parameter holds NaN or infinity, and no buffer that the initializer changed."""
     found = trial(subject)
-    changed = differing(found.before.digests, found.after.digests)
+    changed = found.changed
     tensors: dict[str, Tensor] = dict(found.after.objects)
     for name, buffer in found.model.named_buffers():
         if name in changed:
@@ -124,7 +124,7 @@ def check_buffers(subject: InitSubject) -> str:
         no(names, what)
     if not found.after.buffers:
         return "the network has none"
-    changed = [name for name in differing(found.before.digests, found.after.digests) if name in found.after.buffers]
+    changed = [name for name in found.changed if name in found.after.buffers]
     if not changed:
         return "as before"
     return f"running statistics of norms changed: {few(changed)}"

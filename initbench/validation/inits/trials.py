@@ -17,7 +17,7 @@ from initbench.harness import compose
 from initbench.harness.coverage import Coverage
 from initbench.harness.process_state import contained
 from initbench.harness.sites import find_sites
-from initbench.harness.snapshot import Snapshot, snapshot
+from initbench.harness.snapshot import Snapshot, differing, snapshot
 from initbench.protocols import Structure, structure_of
 from initbench.validation.backbones.construction import global_generators
 from initbench.validation.inits.context import WatchedContext, watched_context
@@ -74,6 +74,11 @@ class Trial:
     def bits(self) -> dict[str, str]:
         """Digests, by name, of the tensors that a run keeps: all but the heads, which the harness redraws."""
         return {name: digest for name, digest in self.after.digests.items() if not self.in_head(name)}
+
+    @property
+    def changed(self) -> list[str]:
+        """Names of the parameters and buffers whose values changed."""
+        return differing(self.before.digests, self.after.digests)
 
     def in_head(self, name: str) -> bool:
         """Whether a parameter belongs to an output head."""

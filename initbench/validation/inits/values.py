@@ -117,29 +117,23 @@ def _measured(found: Trial) -> dict[str, Any]:
 def check_heads(subject: InitSubject) -> str:
     """Tells whether the initializer changed output heads, which the harness redraws in any case."""
     found = trial(subject)
-    moved = differing(found.before.digests, found.after.digests)
-    changed = []
-    for name in found.before.objects:
-        if found.in_head(name) and name in moved:
-            changed.append(name)
-    if not changed:
-        return "left to the harness, which redraws them"
-    return f"changed: {few(changed)}; the harness redraws them"
+    changed = set(found.changed)
+    heads = [name for name in found.before.objects if found.in_head(name) and name in changed]
+    if heads:
+        return f"changed: {few(heads)}; the harness redraws them"
+    return "left to the harness, which redraws them"
 
 
 def check_others(subject: InitSubject) -> str:
     """Tells which norms, positional tables, layer scales and temperatures changed: a scheme of weights leaves them alone."""
     found = trial(subject)
-    moved = differing(found.before.digests, found.after.digests)
-    changed = []
-    for site in found.ctx.sites:
-        if site.role in ("norm", "other") and site.name in moved:
-            changed.append(site.name)
-    if not changed:
+    changed = set(found.changed)
+    others = [site.name for site in found.ctx.sites if site.role in ("norm", "other") and site.name in changed]
+    if not others:
         return "left alone"
     if found.ctx.fits:
-        return f"trained with the rest: {few(changed)}"
-    return f"changed, which is right where the scheme is about them: {few(changed)}"
+        return f"trained with the rest: {few(others)}"
+    return f"changed, which is right where the scheme is about them: {few(others)}"
 
 
 def check_signal(subject: InitSubject) -> str:
