@@ -114,7 +114,8 @@ def load_encoder(wanted: Wanted, declared: ImageWeights) -> ImageEncoder:
     wanted.check()
     outline = _outline(timm, source)
     known = outline.pretrained_cfg
-    stem, convolution = known.get("first_conv"), None
+    stem = known.get("first_conv")
+    convolution: nn.Module | None = None
     if isinstance(stem, str):
         convolution = outline.get_submodule(stem)
     if not isinstance(convolution, nn.Conv2d):

@@ -279,7 +279,8 @@ def output_channels(model: nn.Module, ctx: InitContext, channels: int) -> Iterat
 
 def _last_convolution(model: nn.Module, head: str) -> tuple[nn.Module, str, nn.modules.conv._ConvNd]:
     """Returns the parent, the attribute and the module of the last convolution of a head."""
-    last, place = None, ""
+    last: nn.modules.conv._ConvNd | None = None
+    place = ""
     for name, module in model.get_submodule(head).named_modules():
         if isinstance(module, nn.modules.conv._ConvNd):
             last, place = module, f"{head}.{name}".rstrip(".")

@@ -50,7 +50,7 @@ class Probe(nn.Module):
         super().__init__()
         d, h, w = patch
         half, quarter = (d // 2, h // 2, w // 2), (d // 4, h // 4, w // 4)
-        unused = ("frozen",)
+        unused: tuple[str, ...] = ("frozen",)
         if not deep:
             unused += ("aux.weight", "aux.bias")
         tokens = prod(quarter)
