@@ -40,7 +40,7 @@ def check_dimension(subject: Subject) -> str:
     slices = subject.image().transpose(0, 2)  # (1, C, slices, H, W)
     with torch.no_grad():
         together = model(slices)
-        alone = torch.cat([model(one_slice) for one_slice in slices.split(1, dim=2)], dim=2)
+        alone = torch.cat([model(one_slice) for one_slice in torch.split(slices, 1, dim=2)], dim=2)
     if together.shape != alone.shape or not torch.allclose(together, alone, rtol=1e-4, atol=1e-5):
         raise BrokenPromiseError("the slices of a volume do not get the output that each gets alone: see slice_by_slice")
     return "slices along D; the unit of a batch is a slice"
