@@ -80,7 +80,7 @@ def doctor(asked: Asked) -> Iterator[Result]:
     for section in SECTIONS:
         if section == "data":
             continue  # the machine needs none
-        found = examine(section, examination)
+        found = list(examine(section, examination))
         told = [f"{finding.name}: {finding.detail}" for finding in found if finding.state != "ok"]
         yield Result(f"doctor {section}", worst(found) != "problem", "; ".join(told) or "ok")
 

@@ -16,9 +16,11 @@ from initbench.cli.output import shown, under_way, write_json
 from initbench.errors import InitbenchError
 
 if TYPE_CHECKING:
-    from initbench.doctor.findings import Finding
+    from initbench.doctor.findings import Finding, State
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+_NAME_WIDTH = len("determinism weights")
+_STATE_WIDTH = len("problem")
 
 
 @command
@@ -51,10 +53,14 @@ def doctor(
     findings: list[Finding] = []
     for section in SECTIONS:
         with under_way(console, section, silent=json):
-            found = examine(section, asked)
-        findings += found
-        if not json:
-            _print(console, section, found)
+            for finding in examine(section, asked):
+                findings.append(finding)
+                if not json and finding.state != "absent":
+                    _print(console, f"{section} {finding.name}", finding.state, finding.detail)
+        absent = [finding.name for finding in findings if finding.section == section and finding.state == "absent"]
+        if absent and not json:
+            detail = f"{', '.join(absent)}; initbench data list says how to get them"
+            _print(console, f"{section} not here", "ok", detail)
     seconds = time.perf_counter() - started
     if json:
         plain = [asdict(finding) for finding in findings]
@@ -66,14 +72,13 @@ def doctor(
         sys.exit(1)
 
 
-def _print(console: Console, section: str, found: list[Finding]) -> None:
-    """Prints what was found in a section."""
+def _print(console: Console, name: str, state: State, detail: str) -> None:
+    """Prints a finding, in columns that are alike for all findings."""
     from rich.table import Table
 
-    table = Table(title=section, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True, min_width=12)
-    table.add_column(no_wrap=True, min_width=7)
-    table.add_column(overflow="fold")
-    for finding in found:
-        table.add_row(shown(finding.name), f"[{_COLOURS[finding.state]}]{finding.state}[/]", shown(finding.detail))
-    console.print(table)
+    row = Table.grid(padding=(0, 1, 0, 0))
+    row.add_column(width=_NAME_WIDTH)
+    row.add_column(width=_STATE_WIDTH)
+    row.add_column(overflow="fold")
+    row.add_row(shown(name), f"[{_COLOURS[state]}]{state}[/]", shown(detail))
+    console.print(row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -65,12 +65,12 @@ def _determinism(asked: Examination) -> list[Finding]:
     return training.determinism(asked.backbone, asked.resolved_device(), asked.threads)
 
 
-def _precision(asked: Examination) -> list[Finding]:
+def _precision(asked: Examination) -> Iterable[Finding]:
     return training.precision(asked.backbone, asked.resolved_device(), asked.threads)
 
 
 # Quick ones first: the last two train networks.
-SECTIONS: Mapping[str, Callable[[Examination], list[Finding]]] = MappingProxyType(
+SECTIONS: Mapping[str, Callable[[Examination], Iterable[Finding]]] = MappingProxyType(
     {
         "versions": _versions,
         "devices": _devices,
@@ -84,11 +84,13 @@ SECTIONS: Mapping[str, Callable[[Examination], list[Finding]]] = MappingProxyTyp
 """The sections by name, in the order in which they are examined."""
 
 
-def examine(section: str, asked: Examination) -> list[Finding]:
-    """The findings of a section. What it raises is its finding: one broken thing must not hide the others."""
+def examine(section: str, asked: Examination) -> Iterator[Finding]:
+    """Yields the findings of a section as they are made.
+
+    What the section raises is its last finding: one broken thing must not hide the others.
+    """
     try:
-        return SECTIONS[section](asked)
+        yield from SECTIONS[section](asked)
     except Exception as error:
-        return [
-            Finding(section, "examination", "problem", f"stopped with {type(error).__name__}: {' '.join(str(error).split())}")
-        ]
+        text = f"stopped with {type(error).__name__}: {' '.join(str(error).split())}"
+        yield Finding(section, "examination", "problem", text)

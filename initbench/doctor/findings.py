@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["ok", "warning", "problem"]
-STATES: tuple[State, ...] = ("ok", "warning", "problem")
+State = Literal["ok", "absent", "warning", "problem"]
+STATES: tuple[State, ...] = ("ok", "absent", "warning", "problem")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Finding:
     Attributes:
         section: what was looked at together, as in ``data``.
         name: what was looked at.
-        state: ``warning`` where runs work and something should be known, ``problem`` where something will not work.
+        state: ``absent`` where a data set was not downloaded, ``warning`` where runs work and something should be known,
+            ``problem`` where something will not work.
         detail: what was seen, and what to do where it is not ``ok``; one line.
     """
 
@@ -28,5 +29,6 @@ class Finding:
 
 
 def worst(findings: Iterable[Finding]) -> State:
-    """The worst state among them, ``ok`` of none."""
-    return max((finding.state for finding in findings), key=STATES.index, default="ok")
+    """The worst state among them, ``ok`` of none. What is absent is no flaw."""
+    states = [finding.state for finding in findings if finding.state != "absent"]
+    return max(states, key=STATES.index, default="ok")

@@ -16,7 +16,7 @@ from initbench.spec import Spec
 
 
 def data(data_root: Path | None) -> list[Finding]:
-    """Which registered data sets are here and where; a missing one is a warning, a broken one a problem."""
+    """Which registered data sets are here and where; a broken one is a problem."""
     lines = []
     if data_root is not None and not data_root.is_dir():
         lines.append(
@@ -37,7 +37,7 @@ def _dataset(name: str, data_root: Path | None) -> Finding:
         dataset = open_dataset(name, data_root)
         split = splits.resolve_split(dataset, None)
     except MissingDataError as error:
-        return Finding("data", name, "warning", _line(error))
+        return Finding("data", name, "absent", _line(error))
     except (Exception, SystemExit) as error:  # whatever a reader of others raises
         return Finding("data", name, "problem", _line(error))
     where = getattr(dataset, "root", None)

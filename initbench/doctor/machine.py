@@ -32,8 +32,7 @@ def versions(device: torch.device, threads: int) -> list[Finding]:
     """What produces the numbers, as every record has it."""
     found = environment(device, threads)
     lines = [Finding("versions", "python", "ok", f"{found['python']} on {found['platform']}"), _own(found)]
-    lines += [_package(name, found["packages"].get(name) or _installed(name)) for name in PACKAGES]
-    return [*lines, _cuda()]
+    return [*lines, *_packages(found), _cuda()]
 
 
 def _own(found: dict[str, Any]) -> Finding:
@@ -49,13 +48,25 @@ def _own(found: dict[str, Any]) -> Finding:
     return Finding("versions", "initbench", "ok", text)
 
 
-def _package(name: str, number: str | None) -> Finding:
-    if number is None:
-        return Finding("versions", name, "problem", "is not installed; install initbench again (pip install .)")
-    if name == "torch" and number.startswith(_SLOW_TORCH):
-        detail = f"{number}: its 3-D convolutions under autocast are about four times slower (pytorch#166122); install torch 2.10"
-        return Finding("versions", name, "warning", detail)
-    return Finding("versions", name, "ok", number)
+def _packages(found: dict[str, Any]) -> list[Finding]:
+    """A line for all packages, and one for each that is not as it should be.
+
+    Args:
+        found: the environment, as a record has it.
+    """
+    fine, flawed = [], []
+    for name in PACKAGES:
+        number = found["packages"].get(name) or _installed(name)
+        if number is None:
+            flawed.append(Finding("versions", name, "problem", "is not installed; install initbench again (pip install .)"))
+        elif name == "torch" and number.startswith(_SLOW_TORCH):
+            detail = (
+                f"{number}: its 3-D convolutions under autocast are about four times slower (pytorch#166122); install torch 2.10"
+            )
+            flawed.append(Finding("versions", name, "warning", detail))
+        else:
+            fine.append(f"{name} {number}")
+    return [Finding("versions", "packages", "ok", ", ".join(fine)), *flawed]
 
 
 def _installed(name: str) -> str | None:
@@ -126,10 +137,10 @@ def _bf16(device: torch.device) -> str:
 
 def _threads(threads: int) -> Finding:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    text = f"{threads} torch thread(s) a run (--threads), {cores} core(s) for this process"
+    text = f"{threads} of torch a run (--threads); cores: {cores}"
     if threads > cores:
         return Finding("devices", "threads", "warning", f"{text}; take no more threads than cores, or runs wait for one another")
-    more = f"; --jobs {cores // threads} uses all of them on the CPU" if cores // threads > 1 else ""
+    more = f"; --jobs {cores // threads} uses all cores" if cores // threads > 1 else ""
     return Finding("devices", "threads", "ok", text + more)
 
 
@@ -137,7 +148,7 @@ def folders(out: Path) -> list[Finding]:
     """The cache and the folder of runs: writable, and space on their disks."""
     root = cache.root()
     return [
-        _folder("cache", root, f"{gib(_size(root))} in use; ", f"set {cache.ENVIRONMENT} to another folder"),
+        _folder("cache", root, f"{gib(_size(root))} in use, ", f"set {cache.ENVIRONMENT} to another folder"),
         _folder("out", out, "", "choose another folder with --out"),
     ]
 
@@ -161,7 +172,7 @@ def _folder(name: str, folder: Path, prefix: str, remedy: str) -> Finding:
     if free < LITTLE_DISK:
         state = "problem" if free < NO_DISK else "warning"
         advice = f"; preprocessed data and runs take a few GB: free space, or {remedy}"
-    return Finding("folders", name, state, f"{folder.absolute()}: {prefix}writable, {gib(free)} free on its disk{advice}")
+    return Finding("folders", name, state, f"{folder.absolute()}: {prefix}{gib(free)} free{advice}")
 
 
 def _unwritable(folder: Path) -> str:

@@ -6,7 +6,7 @@ import math
 import random
 import re
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,7 +160,7 @@ def _where(first: _Trail, second: _Trail, state: int) -> str:
     return f"at step {state - 1} in the {'backward' if same_loss else 'forward'} pass"
 
 
-def precision(backbone: str, device: torch.device, threads: int) -> list[Finding]:
+def precision(backbone: str, device: torch.device, threads: int) -> Iterator[Finding]:
     """Measures a step in float32 and in bf16 by turns, and compares with what ``--precision auto`` chooses.
 
     Args:
@@ -179,8 +179,9 @@ def precision(backbone: str, device: torch.device, threads: int) -> list[Finding
     slow, fast = seconds["float32"][1:], seconds["bf16"][1:]
     ratio = statistics.median(one / other for one, other in zip(slow, fast, strict=True))
     times = f"{statistics.median(slow):.3g} s a step in float32, {statistics.median(fast):.3g} s in bf16"
-    about = f"{backbone} (tiny) on {device}: {times}"
-    return [_speed(about, ratio, resolve_precision("auto", device)), _convolution(device, threads)]
+    about = f"{times} ({backbone}, tiny, {device})"
+    yield _speed(about, ratio, resolve_precision("auto", device))
+    yield _convolution(device, threads)
 
 
 def _convolution(device: torch.device, threads: int) -> Finding:
@@ -201,9 +202,10 @@ def _convolution(device: torch.device, threads: int) -> Finding:
     errors = [_relative(one, other) for one, other in zip(found["float32"], found["bf16"], strict=True)]
     parts = ("output", "gradient of the input", "gradient of the weights")
     largest = max(range(len(parts)), key=errors.__getitem__)
-    about = f"a convolution of {'×'.join(map(str, grid))} in bf16 and float32 on {device}: {parts[largest]}"
     if errors[largest] <= _ROUNDING:
-        return Finding("precision", "numbers", "ok", f"{about} at most {100 * errors[largest]:.2f} % apart")
+        found_apart = f"a convolution in bf16 and float32 on {device}: {100 * errors[largest]:.2f} % apart"
+        return Finding("precision", "numbers", "ok", found_apart)
+    about = f"a convolution of {'×'.join(map(str, grid))} in bf16 and float32 on {device}: {parts[largest]}"
     detail = f"{about} {100 * errors[largest]:.0f} % apart; use --precision float32, and another version of torch or cuDNN"
     return Finding("precision", "numbers", "problem", detail)
 
@@ -215,7 +217,7 @@ def _relative(right: Tensor, found: Tensor) -> float:
 
 
 def _speed(about: str, ratio: float, chosen: Precision) -> Finding:
-    text = f"{about} (float32 / bf16 = {ratio:.2f}, median of {REPEATS}); --precision auto chooses {chosen}"
+    text = f"{about}; float32 / bf16 = {ratio:.2f}; --precision auto chooses {chosen}"
     better = chosen
     if ratio > FASTER:
         better = "bf16"
