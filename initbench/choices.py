@@ -44,3 +44,6 @@ REGIMEN = "plain"
 EXECUTOR = "local"
 RAY = "ray"
 MARGIN = 0.5
+
+# At which `diagnose` cuts a pretext short: the UNETR of the paper then takes about a minute on a CPU.
+PRETEXT_STEPS = 10

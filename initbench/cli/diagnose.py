@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 
 from initbench import plots
-from initbench.choices import DATASET, REGIMEN
+from initbench.choices import DATASET, PRETEXT_STEPS, REGIMEN
 from initbench.cli.command import command
 from initbench.cli.options import (
+    HOW_LONG,
     BackboneOption,
     DatasetOption,
     InitsOption,
@@ -20,12 +22,24 @@ from initbench.cli.options import (
     SeedOption,
     TrainingOnParts,
 )
-from initbench.cli.output import under_way, write_json
+from initbench.cli.output import shown, under_way, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from initbench.tools.diagnose import Diagnosis
+
+_ALL = "all"
+_ALL_STEPS = 0  # how the option says it, which takes a number
+
+
+def _read_steps(text: str) -> int:
+    """Returns the steps at which a pretext is cut short; 0 for never."""
+    if text == _ALL:
+        return _ALL_STEPS
+    if not str(text).isdecimal() or int(text) == 0:
+        raise typer.BadParameter(f"{text!r} is neither {_ALL} nor a number of steps above 0")
+    return int(text)
 
 
 @command
@@ -36,14 +50,24 @@ def diagnose(
     dataset: DatasetOption = DATASET,
     regimen: RegimensOption = None,
     seed: SeedOption = 0,
+    pretext_steps: Annotated[
+        int,
+        typer.Option(
+            "--pretext-steps",
+            metavar=f"N|{_ALL}",
+            help=f"Steps of a learned initializer. At most those of its budget; {_ALL}: those of its budget.",
+            parser=_read_steps,
+            show_default=str(PRETEXT_STEPS),
+            rich_help_panel=HOW_LONG,
+        ),
+    ] = PRETEXT_STEPS,
     plot: PlotOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show what inits do to signals at step 0.
 
     Prints per layer the scale of activations and gradients, dead units and the effective rank, and for a regimen
-    the share of the loss and of the gradient that each of its terms has. A learned init trains its pretext's share of the budget
-    before.
+    the share of the loss and of the gradient that each of its terms has. A learned init trains a short pretext before.
     """
     from initbench.harness.request import read_component, read_components
 
@@ -59,7 +83,7 @@ def diagnose(
         from initbench.tools.diagnose import draw
     requests = cross_requests(inits, network, dataset, regimen=regimens, seeds=[seed], **training.as_part_options())
     with Display(requests, console) as display:
-        found = [look_at(request, OneRun(display, number)) for number, request in enumerate(requests)]
+        found = [look_at(request, OneRun(display, number), pretext_steps or None) for number, request in enumerate(requests)]
     if plot is not None:
         with plots.written(plot):
             draw(found, plot)
@@ -67,6 +91,7 @@ def diagnose(
         write_json([asdict(item) for item in found])
         return
     for item in found:
+        console.print(shown(_title(item)), style="bold")
         console.print(_table(item))
         if item.terms:
             console.print(_terms(item))
@@ -74,13 +99,25 @@ def diagnose(
         console.print(f"{plot}: the same, drawn", style="dim")
 
 
+def _title(item: Diagnosis) -> str:
+    """What a table is of, with the pretext before it."""
+    from initbench.tables.words import count
+
+    regimen = "" if item.regimen == REGIMEN else f" × {item.regimen}"
+    text = f"{item.init} × {item.backbone}{regimen}: loss {item.loss:.4g} at step 0"
+    if not item.pretext_steps:
+        return text
+    text += f"\nafter a pretext of {count(item.pretext_steps, 'step')}"
+    if item.pretext_steps < item.budget_steps:
+        text += f", where a run has {item.budget_steps:,}: --pretext-steps {_ALL} trains them all"
+    return text
+
+
 def _table(item: Diagnosis) -> Table:
     """A table of the layers."""
     from rich.table import Table
 
-    regimen = "" if item.regimen == REGIMEN else f" × {item.regimen}"
-    title = f"{item.init} × {item.backbone}{regimen}: loss {item.loss:.4g} at step 0"
-    table = Table(title=title, title_justify="left", box=None)
+    table = Table(box=None)
     table.add_column("layer", overflow="fold", min_width=36)
     for header in ("activation", "gradient", "update", "dead", "rank"):
         table.add_column(header, justify="right", no_wrap=True)

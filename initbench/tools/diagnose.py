@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from initbench import seeding
-from initbench.choices import REGIMEN
-from initbench.harness.cell import resolve_cell
+from initbench.choices import PRETEXT_STEPS, REGIMEN
+from initbench.harness.cell import Cell, resolve_cell
 from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import RunRequest
 from initbench.harness.run import Run
@@ -75,6 +75,8 @@ class Diagnosis:
 
     Attributes:
         terms: of the loss, where the regimen tells them apart.
+        pretext_steps: steps of a learned init that were trained before.
+        budget_steps: steps that the budget gives the init; more than `pretext_steps` where these were cut short.
     """
 
     init: str
@@ -83,23 +85,40 @@ class Diagnosis:
     layers: tuple[LayerState, ...]
     regimen: str = REGIMEN
     terms: tuple[TermState, ...] = ()
+    pretext_steps: int = 0
+    budget_steps: int = 0
 
 
-def diagnose(request: RunRequest, progress: Progress | None = None) -> Diagnosis:
+def diagnose(request: RunRequest, progress: Progress | None = None, most_pretext_steps: int | None = PRETEXT_STEPS) -> Diagnosis:
     """Initializes the network of a request and looks at its first training batch; only a learned init's pretext is trained.
+
+    Args:
+        request: the run that would be trained.
+        progress: told of the pretext.
+        most_pretext_steps: at which the pretext is cut short; None for all steps that the budget gives it.
 
     Raises:
         UsageError: the request is wrong. InitbenchError: the pretext diverged.
     """
     progress = progress or NoProgress()
     cell = resolve_cell(request, progress, check=Rehearsals().check_draft)
+    budget_steps = cell.pretext_steps
+    if most_pretext_steps is not None and budget_steps > most_pretext_steps:
+        cell = _with_pretext_steps(cell, most_pretext_steps)
     run = Run(cell, Path(), progress)
     with seeding.deterministic(request.threads):
         model, volumes = run.initialized()
         task = run.supervised_task(model, volumes)
         loss, layers = look(model, task)
         terms = weigh(model, task)
-    return Diagnosis(cell.init_name, cell.backbone_name, loss, layers, cell.regimen_name, terms)
+    return Diagnosis(cell.init_name, cell.backbone_name, loss, layers, cell.regimen_name, terms, cell.pretext_steps, budget_steps)
+
+
+def _with_pretext_steps(cell: Cell, steps: int) -> Cell:
+    """The cell with another share of its budget for the pretext, so that the schedule of the optimizer fits the steps."""
+    pretext = cell.recipe.pretext.model_copy(update={"share": steps / cell.total_steps})
+    recipe = cell.recipe.model_copy(update={"pretext": pretext})
+    return replace(cell, choices=replace(cell.choices, recipe=recipe))
 
 
 def weigh(model: nn.Module, task: Task) -> tuple[TermState, ...]:

@@ -115,3 +115,26 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     shares = re.findall(r"consistency +\S+ +(\S+)% +\S+ +\S+%", text)
     assert len(shares) == 2, "one table for each init"
     assert all(float(share) < 1 for share in shares), "nearly nothing of the loss, as the documentation says"
+
+
+def test_a_pretext_is_cut_short_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = make_msd(tmp_path / "Task90_Noise", cases=5)
+    small = ["--set", "patch.size=32,32,32", "--set", "preprocess.spacing=0.5,0.5,0.5", "--device", "cpu", "--size", "tiny"]
+
+    def run(*more: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["diagnose", "--init", "mae", "--backbone", "unetr", "--dataset", str(data), *small, *more])
+        code = ended.value.code
+        said = capsys.readouterr()
+        return (code if isinstance(code, int) else 0), " ".join((said.out + said.err).split())
+
+    code, out = run("--budget", "paper", "--pretext-steps", "2", "--set", "steps.paper=100")
+    assert code == 0
+    assert "after a pretext of 2 steps, where a run has 16: --pretext-steps all trains them all" in out
+    code, out = run("--budget", "smoke", "--pretext-steps", "all", "--set", "steps.smoke=6")
+    assert code == 0
+    assert "after a pretext of 1 step" in out
+    assert "where a run has" not in out
+    code, out = run("--pretext-steps", "none")
+    assert code == 2
+    assert "'none' is neither all nor a number of steps above 0" in out
