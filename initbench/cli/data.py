@@ -18,6 +18,7 @@ from initbench import plots
 from initbench.choices import BASELINE
 from initbench.cli.command import command
 from initbench.cli.options import (
+    COMPLETE_DATASET,
     OUTPUT,
     WHICH_DATA,
     BackboneOption,
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
     from initbench.datasets.inspect.fingerprint import Fingerprint
     from initbench.protocols import Dataset, Progress
 
-NameArgument = Annotated[str, typer.Argument(help="Data set: name, or path of a Decathlon or nnU-Net raw folder.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(help="Data set: name, or path of a Decathlon or nnU-Net raw folder.", autocompletion=COMPLETE_DATASET),
+]
 
 
 @command
@@ -60,9 +64,14 @@ def list_data(data_root: DataRootOption = None, json: JsonOption = False) -> Non
     table.add_column("cases", no_wrap=True, justify="right")
     table.add_column("found", overflow="fold")
     for row in rows:
-        found = shown(row["found"] or "") if not row["problem"] else f"[red]{shown(row['problem'])}[/]"
-        table.add_row(shown(row["name"]), str(row["cases"] or ""), found or "–")
+        found = shown(row["found"] or "–")
+        if row["problem"]:
+            found = "[red]cannot be used, see below[/]"
+        table.add_row(shown(row["name"]), str(row["cases"] or ""), found)
     console.print(table)
+    for row in rows:
+        if row["problem"]:
+            console.print(f"\n[bold red]problem[/] {shown(row['name'])}: {shown(row['problem'])}", soft_wrap=True)
     for (get, licence), names in _sources(rows).items():
         console.print(f"\n[bold]{shown(', '.join(names))}[/]")
         console.print(Padding(f"{shown(get)}\nlicence: {shown(licence)}", (0, 0, 0, 2), expand=False))

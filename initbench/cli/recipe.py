@@ -65,7 +65,7 @@ def show_recipe(
     if json:
         write_json([{"setting": item.name, "value": item.value, "from": item.origin} for item in found])
         return
-    about = (*recipe.source.strip().splitlines(), f"version {recipe.version}, digest {recipe.digest()[:12]}")
+    about = (" ".join(recipe.source.split()), f"version {recipe.version}, digest {recipe.digest()[:12]}")
     rows = [(item.name, _text(item.value), item.origin) for item in found]
     _print(str(selected), about, ("setting", "value", "from"), rows, _beside_show(selected))
 

@@ -15,7 +15,7 @@ from initbench import registry
 from initbench.catalog import Kind
 from initbench.choices import Listed
 from initbench.cli.command import command
-from initbench.cli.options import JsonOption
+from initbench.cli.options import JsonOption, complete_recipe
 from initbench.cli.output import write_json
 from initbench.errors import DataError, UsageError, did_you_mean
 from initbench.printable import printable
@@ -61,9 +61,18 @@ def _rows(what: str) -> list[dict[str, Any]]:
     return [{"name": name, "kind": "recipe", "summary": source, "origin": "initbench"} for name, source in listing()]
 
 
+def _complete_name(incomplete: str) -> list[str]:
+    """Returns the components and recipes whose names begin so, for the shell."""
+    known = [name for kind in _KINDS.values() for name in registry.names(kind)] + complete_recipe("")
+    return [name for name in dict.fromkeys(known) if name.startswith(incomplete)]
+
+
 @command
 def describe(
-    name: Annotated[str, typer.Argument(help="Name of a component or recipe, or folder of a run.")], json: JsonOption = False
+    name: Annotated[
+        str, typer.Argument(help="Name of a component or recipe, or folder of a run.", autocompletion=_complete_name)
+    ],
+    json: JsonOption = False,
 ) -> None:
     """Describe one component, recipe or run."""
     from rich.table import Table
@@ -76,7 +85,7 @@ def describe(
     shown.add_column(style="bold", no_wrap=True)
     shown.add_column(overflow="fold")
     for key, value in table.items():
-        shown.add_row(key, _reflow(value) if key == "about" else _text(value))
+        shown.add_row(key, _reflow(value) if key in ("about", "source") else _text(value))
     Console(highlight=False).print(shown)
 
 
@@ -97,8 +106,35 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return "\n".join(value)
     if isinstance(value, dict):
-        return "\n".join(f"{key} = {_text(item)}" for key, item in value.items())
+        return "\n".join(_lines(value))
+    if isinstance(value, list) and value and all(isinstance(item, dict) and "when" in item for item in value):
+        return "\n".join(map(_override, value))
     return json_module.dumps(value, ensure_ascii=False, default=str)
+
+
+def _lines(table: dict[str, Any], prefix: str = "") -> list[str]:
+    """A line for each value of a table, with dots between the names of tables inside one another."""
+    lines = []
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines += _lines(value, f"{prefix}{key}.")
+        elif key == "override":
+            lines.append(_text(value))
+        elif key == "source":
+            lines.append(f"{prefix}{key} = {_reflow(value)}")
+        else:
+            lines.append(f"{prefix}{key} = {_text(value)}")
+    return lines
+
+
+def _override(item: dict[str, Any]) -> str:
+    """What a recipe sets for some networks, sizes or budgets: when, and what then."""
+    conditions = []
+    for key, value in item["when"].items():
+        wanted = " or ".join(value) if isinstance(value, list) else str(value)
+        conditions.append(f"{key} {wanted}")
+    settings = {key: value for key, value in item.items() if key != "when"}
+    return f"for {' and '.join(conditions)}: {', '.join(_lines(settings))}"
 
 
 def _describe_run(folder: Path, record: Record) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import typer
 from initbench.choices import BASELINE, MARGIN, LeaderboardBy, Metric, SheetForm
 from initbench.cli.command import command
 from initbench.cli.options import (
+    COMPLETE_INIT,
     HOW_JUDGED,
     OUTPUT,
     AgainstOption,
@@ -121,9 +122,9 @@ def classes(
 
 @command
 def compare(
-    first: Annotated[str, typer.Argument(help="Initializer, as its row is called.")],
+    first: Annotated[str, typer.Argument(help="Initializer, as its row is called.", autocompletion=COMPLETE_INIT)],
     runs: ReadRuns,
-    second: Annotated[str, typer.Argument(help="The one it is compared with.")] = BASELINE,
+    second: Annotated[str, typer.Argument(help="The one it is compared with.", autocompletion=COMPLETE_INIT)] = BASELINE,
     margin: MarginOption = MARGIN,
     firm: Annotated[
         bool,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 from initbench.errors import UsageError
 from initbench.paths import is_file
 
+_SENTENCE_END = re.compile(r"(?<=\.)\s+(?=[A-Z])")
+
 
 def listing() -> list[tuple[str, str]]:
-    """(name, first source line) of the recipes that come with the package."""
+    """(name, first sentence of the source) of the recipes that come with the package."""
     return list(_listing())
 
 
@@ -22,7 +25,11 @@ def listing() -> list[tuple[str, str]]:
 def _listing() -> tuple[tuple[str, str], ...]:
     folder = resources.files("initbench.recipes")
     tables = [_parsed(item.read_text("utf-8")) for item in folder.iterdir() if item.name.endswith(".toml")]
-    return tuple(sorted((table["name"], table["source"].strip().splitlines()[0]) for table in tables))
+    found = []
+    for table in tables:
+        source = " ".join(table["source"].split())
+        found.append((table["name"], _SENTENCE_END.split(source, maxsplit=1)[0]))
+    return tuple(sorted(found))
 
 
 def default_name(dataset: str, modality: str) -> str:
