@@ -106,11 +106,23 @@ def _names(kind: Kind) -> Callable[[str], list[str]]:
     return complete
 
 
-_COMPLETE_INIT = _names("initializer")
+def complete_recipe(incomplete: str) -> list[str]:
+    """Returns the recipes whose names begin so, for the shell."""
+    from initbench.recipes.files import listing
+
+    return [name for name, _ in listing() if name.startswith(incomplete)]
+
+
+def _complete_stream(incomplete: str) -> list[str]:
+    return [name for name in get_args(Stream) if name.startswith(incomplete)]
+
+
+COMPLETE_INIT = _names("initializer")
+COMPLETE_DATASET = _names("dataset")
 _COMPLETIONS = {
-    "--init": _COMPLETE_INIT,
+    "--init": COMPLETE_INIT,
     "--backbone": _names("backbone"),
-    "--dataset": _names("dataset"),
+    "--dataset": COMPLETE_DATASET,
     "--regimen": _names("regimen"),
 }
 _MEANINGS = {"--init": _INIT, "--backbone": _BACKBONE, "--dataset": _DATASET, "--regimen": _REGIMEN}
@@ -225,13 +237,19 @@ FixOption = Annotated[
         metavar="STREAM",
         help="Stream that every seed draws as seed 0 does. Shows the variance of the others; repeatable: "
         f"{', '.join(get_args(Stream))}.",
+        autocompletion=_complete_stream,
         rich_help_panel=WHAT,
     ),
 ]
 RecipeOption = Annotated[
     str | None,
     typer.Option(
-        "--recipe", metavar="NAME", help="Recipe: name or TOML file.", show_default="that of the data set", rich_help_panel=WHAT
+        "--recipe",
+        metavar="NAME",
+        help="Recipe: name or TOML file.",
+        show_default="that of the data set",
+        autocompletion=complete_recipe,
+        rich_help_panel=WHAT,
     ),
 ]
 SetOption = Annotated[
@@ -276,9 +294,12 @@ SkipRefusedOption = Annotated[
     typer.Option("--skip-refused", help="Run the others where some runs cannot be.", rich_help_panel=HOW_LONG),
 ]
 MeasureOption = Annotated[
-    bool,
+    bool | None,
     typer.Option(
-        "--measure", help="Time a few steps where no run below --out says how long one takes.", rich_help_panel=HOW_LONG
+        "--measure/--no-measure",
+        help="Time a few steps where no run below --out says how long one takes. Otherwise a range is told from the operations.",
+        show_default="where it takes less than a minute",
+        rich_help_panel=HOW_LONG,
     ),
 ]
 DeviceOption = Annotated[
@@ -474,7 +495,7 @@ AgainstOption = Annotated[
         "--against",
         metavar="NAME",
         help="Init that the others are compared with.",
-        autocompletion=_COMPLETE_INIT,
+        autocompletion=COMPLETE_INIT,
         rich_help_panel=HOW_JUDGED,
     ),
 ]

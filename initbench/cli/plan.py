@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from initbench.runs.costs import StudyPlan
     from initbench.stats.power import Pilot
     from initbench.stats.table import ScoreTable
-    from initbench.studies.forecast import Survey
+    from initbench.studies.forecast import Survey, Timing
 
 _OWN = ("measure", "sd", "note", "format_")  # options that `run` does not have
 
@@ -47,7 +47,7 @@ def plan(
     executor: ExecutorOption = EXECUTOR,
     slurm: SlurmOption = None,
     max_parallel: MaxParallelOption = None,
-    measure: MeasureOption = False,
+    measure: MeasureOption = None,
     sd: SdsOption = None,
     margin: MarginOption = MARGIN,
     note: Annotated[
@@ -75,9 +75,11 @@ def plan(
     if who != EXECUTOR:
         requests = [as_if_here(request) for request in requests]
     check_requests(requests)
-    with under_way(console, "timing a few steps" if measure else "resolving"):
+    with under_way(console, "resolving"):
         survey = Survey(requests)
-        planned = plan_surveyed(survey, study.protocol, study.jobs, measure=measure)
+    timing = chosen_timing(measure, is_here=who == EXECUTOR, is_quick=not note)
+    with under_way(console, "timing a few steps" if timing in ("quick", "measured") else "counting"):
+        planned = plan_surveyed(survey, study.protocol, study.jobs, timing=timing)
     check_some_can_be((run.state, run.message) for run in planned.runs)
     sheets = plan_sheets(planned, [] if noise else blocks(study.out), noise, looks, margin)
     if who != EXECUTOR:
@@ -86,6 +88,21 @@ def plan(
     if note:
         _note(survey, study.out, console)
     end(planned)
+
+
+def chosen_timing(measure: bool | None, *, is_here: bool, is_quick: bool = True) -> Timing:
+    """Where the seconds of runs come from.
+
+    Args:
+        measure: as ``--measure`` says it; None without it.
+        is_here: whether this machine does the runs. What it does in a second says nothing of others.
+        is_quick: whether a few steps may be timed unasked. Who notes a study may do so on a machine that is not for work.
+    """
+    if measure:
+        return "measured"
+    if not is_here:
+        return "recorded"
+    return "quick" if is_quick and measure is None else "estimated"
 
 
 def _command(context: typer.Context) -> str:

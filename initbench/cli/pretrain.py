@@ -52,9 +52,14 @@ def pretrain(
     with under_way(console, "loading torch"):
         from initbench.cli.progress import Display
         from initbench.protocols import OneRun
+        from initbench.studies.forecast import init_stage_seconds
         from initbench.studies.pretrain import export, plan_one
+        from initbench.tables.plan import announced_stage
     request = plan_one(inits, networks, dataset, seed, weights, **training.as_part_options())
     with Display([request], console) as display:
+        told = announced_stage(init_stage_seconds(request, OneRun(display, 0)))
+        if told:
+            console.print(told, soft_wrap=True)
         written = export(request, weights, OneRun(display, 0))
     if json:
         write_json({"path": str(written.path), **written.card})

@@ -44,10 +44,19 @@ if TYPE_CHECKING:
     from initbench.published.tables import Table
     from initbench.published.trials import Overrides, Trial
     from initbench.runs.costs import StudyPlan
+    from initbench.spec import Spec
     from initbench.studies.engine import Resources
+    from initbench.studies.forecast import Timing
     from initbench.studies.reproduce import Workload
     from initbench.tables.reproduce.measured import Asked
     from initbench.tables.sheet import Sheet
+
+
+def _complete_table(incomplete: str) -> list[str]:
+    """Returns the tables and figures whose names begin so, for the shell."""
+    from initbench.published import tables
+
+    return [table.full_name for table in tables.tables() if table.full_name.startswith(incomplete)]
 
 
 @command
@@ -57,7 +66,11 @@ def reproduce(
     seeds: Seeds,
     engine: Engine,
     name: Annotated[
-        str | None, typer.Argument(help="Published table or figure, as lwi:table-6. Without it, all of them are listed.")
+        str | None,
+        typer.Argument(
+            help="Published table or figure, as lwi:table-6. Without it, all of them are listed.",
+            autocompletion=_complete_table,
+        ),
     ] = None,
     backbone: OtherBackboneOption = None,
     dataset: OtherDatasetOption = None,
@@ -69,7 +82,7 @@ def reproduce(
             "--dry-run", help="Do no run. Says what would run, for how long, and which data are missing.", rich_help_panel=OUTPUT
         ),
     ] = False,
-    measure: MeasureOption = False,
+    measure: MeasureOption = None,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Run nothing, and show the runs that are there.", rich_help_panel=OUTPUT)
     ] = False,
@@ -134,7 +147,7 @@ def _check_listing(ctx: typer.Context) -> None:
             raise UsageError(f"--{option}: say which table or figure; `initbench reproduce` lists them")
 
 
-def _check_modes(*, dry_run: bool, measure: bool, report_only: bool, placebo: bool, measured: bool) -> None:
+def _check_modes(*, dry_run: bool, measure: bool | None, report_only: bool, placebo: bool, measured: bool) -> None:
     """Refuses options that say nothing beside one another.
 
     Raises:
@@ -142,7 +155,7 @@ def _check_modes(*, dry_run: bool, measure: bool, report_only: bool, placebo: bo
     """
     if dry_run and report_only:
         raise UsageError("--dry-run and --report-only exclude each other")
-    if measure and not dry_run:
+    if measure is not None and not dry_run:
         raise UsageError("--measure goes with --dry-run, which says how long runs will take")
     if dry_run and measured:
         raise UsageError("--plot and --shared-seeds are of what was measured; --dry-run runs nothing")
@@ -287,7 +300,14 @@ def _lacking(table: Table, lacking: Mapping[str, str]) -> str:
 
 
 def _dry_run(
-    asked: Asked, seeds: Sequence[int], placebo: bool, jobs: int, form: SheetForm, options: dict[str, Any], *, measure: bool
+    asked: Asked,
+    seeds: Sequence[int],
+    placebo: bool,
+    jobs: int,
+    form: SheetForm,
+    options: dict[str, Any],
+    *,
+    measure: bool | None,
 ) -> None:
     """Prints what would run: cells, hours and disk of rows whose data are here, and what the others lack.
 
@@ -295,12 +315,13 @@ def _dry_run(
     """
     console = Console(stderr=True, highlight=False)
     with under_way(console, "loading torch"):
-        from initbench.cli.plan import end
+        from initbench.cli.plan import chosen_timing, end
         from initbench.studies.reproduce import missing
     lacking = missing(asked.mapped.trials, asked.overrides, options["data_root"])
     here = [trial for trial in asked.mapped.trials if trial.dataset not in lacking]
     wanted = _wanted(asked, seeds, lacking, placebo=placebo)
-    look = partial(_study, asked, seeds, placebo, jobs, options, console, measure=measure)
+    timing = chosen_timing(measure, is_here=True)
+    look = partial(_study, asked, seeds, placebo, jobs, options, console, timing=timing)
     if here:
         study, found = look(here)
     elif measure:
@@ -321,7 +342,7 @@ def _study(
     console: Console,
     rows: Sequence[Trial],
     *,
-    measure: bool,
+    timing: Timing,
 ) -> tuple[StudyPlan, list[Sheet]]:
     """What rows would take."""
     from initbench.cli.plan import blocks
@@ -332,8 +353,8 @@ def _study(
 
     planned = trial_requests(rows, asked.overrides, list(seeds), control(rows) if placebo else None, options)
     protocols = " and ".join(dict.fromkeys(trial.protocol for trial in rows))
-    with under_way(console, "timing a few steps" if measure else "resolving"):
-        study = plan_study(planned, protocols, jobs, measure=measure)
+    with under_way(console, "counting" if timing == "estimated" else "timing a few steps"):
+        study = plan_study(planned, protocols, jobs, timing=timing)
     return study, plan_sheets(study, blocks(options["out"]))
 
 
@@ -369,12 +390,20 @@ def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str], *, p
     columns = ["row", "init", "backbone", "dataset", "protocol", "settings"]
     if any(str(trial.regimen) != REGIMEN for trial in trials):
         columns.insert(columns.index("init") + 1, "regimen")
-    rows, values = [], []
+    values, told = [], []
     for trial in trials:
         steps = reproduce.steps(trial, asked.overrides)
         row = _planned_row(trial, steps, here=trial.dataset not in lacking)
         values.append(row)
-        rows.append((*(str(row[column]) for column in columns), _steps_in_words(steps)))
+        told.append({**row, "backbone": _in_words(trial.backbone), "steps": _steps_in_words(steps)})
+    common = {}
+    for column in ("backbone", "dataset", "protocol", "settings"):
+        shared = {row[column] for row in told}
+        if len(shared) == 1:
+            columns.remove(column)
+            common[column] = shared.pop()
+    columns.append("steps")
+    rows = [tuple(str(row[column]) for column in columns) for row in told]
     work = reproduce.workload_of(trials, asked.overrides, len(seeds), control(trials) if placebo else None)
     notes = [_work_in_words(work)]
     notes += [f"Data are missing: {name}: {reason}" for name, reason in lacking.items()]
@@ -382,15 +411,27 @@ def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str], *, p
     instead = asked.overrides.words()
     if instead:
         notes.append(f"Asked with {', '.join(instead)}: published numbers are of another question.")
+    lengths = f"{asked.overrides.size} size, {asked.overrides.budget} budget"
     return Sheet(
         title=f"{asked.table.full_name} would run {len(values)} rows × {len(seeds)} seeds",
-        subtitle=f"{asked.table.title} · {asked.overrides.size} size, {asked.overrides.budget} budget",
-        columns=(*columns, "steps"),
+        subtitle=" · ".join([asked.table.title, lengths, *_all_rows(common)]),
+        columns=tuple(columns),
         rows=tuple(rows),
         notes=tuple(notes),
         values=tuple(values),
-        names=len(columns),
+        names=len(columns) - 1,
     )
+
+
+def _in_words(backbone: Spec) -> str:
+    """A backbone and its variant, which a narrow column can break between."""
+    return " ".join([backbone.name, *(str(value) for _, value in backbone.params)])
+
+
+def _all_rows(common: Mapping[str, str]) -> list[str]:
+    """What all rows share, in words: a list of one text, or none where they share nothing."""
+    shared = [f"{name} {value}" for name, value in common.items() if value]
+    return [f"all rows: {', '.join(shared)}"] if shared else []
 
 
 def _planned_row(trial: Trial, steps: Steps | None, *, here: bool) -> dict[str, Any]:
@@ -413,7 +454,7 @@ def _planned_row(trial: Trial, steps: Steps | None, *, here: bool) -> dict[str, 
 def _steps_in_words(steps: Steps | None) -> str:
     if steps is None:
         return "by cases"
-    return f"{steps.pretext:,} + {steps.train:,}" if steps.pretext else f"{steps.train:,}"
+    return f"{steps.pretext:,}+{steps.train:,}" if steps.pretext else f"{steps.train:,}"
 
 
 def _work_in_words(work: Workload) -> str:

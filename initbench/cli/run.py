@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from initbench.harness.execute import Outcome
     from initbench.harness.request import RunRequest
     from initbench.studies.engine import Resources
+    from initbench.studies.sweep import LookedUp
 
 
 GO_ON = "finished runs and checkpoints are kept, and the same command goes on"
@@ -246,11 +247,22 @@ def perform(
         with interrupt.handled(), Display(requests, console) as display:
             known = look_up_study(requests, display, resources)
             check_some_can_be((outcome.state, outcome.message) for outcome in known.outcomes.values())
+            _say_how_long(console, known, resources.jobs)
             if announce is not None:
                 announce()
             return run_looked_up(known, resources, display, skip_refused=skip_refused)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"stopped at once; {GO_ON}") from None
+
+
+def _say_how_long(console: Console, study: LookedUp, jobs: int) -> None:
+    """Prints how long a study takes on a CPU, and how it would be done in minutes where that is long."""
+    from initbench.studies.forecast import plan_looked_up
+    from initbench.tables.plan import announced
+
+    told = announced(plan_looked_up(study, "", jobs))
+    if told:
+        console.print(told, highlight=False, soft_wrap=True)
 
 
 def _perform_and_tell(
@@ -334,7 +346,6 @@ def check_out(out: Path, option: str = "--out") -> None:
 
 def _announce(console: Console, requests: Sequence[RunRequest], protocol: SweepProtocol) -> None:
     """Prints what will run, and what a reader should know of it before hours are spent."""
-    from initbench.harness.hardware import resolve_device
     from initbench.stats.blocks import PLACEBO
 
     first = requests[0]
@@ -347,11 +358,6 @@ def _announce(console: Console, requests: Sequence[RunRequest], protocol: SweepP
     if len(seeds) > 1 and any(str(request.init) == PLACEBO for request in requests):
         console.print(f"{PLACEBO} is the placebo: what luck alone does; --no-placebo leaves it out", style="dim", soft_wrap=True)
     _warn_if_nothing_can_be_decided(console, requests)
-    if resolve_device(first.device).type == "cpu" and "paper" in (first.size, first.budget):
-        console.print(
-            "[yellow]note:[/] paper size or budget on a CPU takes days; --size tiny --budget short takes ten minutes a run",
-            soft_wrap=True,
-        )
 
 
 def _counted(requests: Sequence[RunRequest]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,10 @@ from typing import Literal
 from initbench import digest
 from initbench.runs import store
 from initbench.runs.record import Head, Record, Resolved
+
+# The slowest networks take this many times as long as a convolution of as many multiply-adds: networks of slices, and networks
+# with few channels at large sizes. BACKBONES.md has the times of steps behind it.
+SLOWEST = 12.0
 
 ExpectedState = Literal["new", "cached", "refused", "failed"]
 
@@ -45,17 +50,19 @@ class Costs:
         weights: bytes of a weights file, by `network_of`.
         rest: bytes of all other files of a run, by data set and backbone.
         kinds: a run of each kind of device that finished runs were done on, by the model of the device.
+        rate: multiply-adds a second of a convolution on this device; NaN where nothing is to be told from it.
     """
 
     samples: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
     weights: Mapping[str, int] = field(default_factory=dict)
     rest: Mapping[tuple[str, str], float] = field(default_factory=dict)
     kinds: Mapping[str, Head] = field(default_factory=dict)
+    rate: float = math.nan
 
     def with_samples(self, more: Mapping[str, tuple[Sample, ...]]) -> Costs:
         """The same with other samples added."""
         joined = {key: self.samples.get(key, ()) + more.get(key, ()) for key in {**self.samples, **more}}
-        return Costs(joined, self.weights, self.rest, self.kinds)
+        return replace(self, samples=joined)
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ class Expected:
         weights: bytes of its weights.
         checkpoints: bytes of its checkpoints while it is in hand.
         begun: whether it goes on from where it was stopped.
+        operations: multiply-adds that are left; NaN where nobody counted them.
     """
 
     label: str
@@ -88,6 +96,7 @@ class Expected:
     weights: int = 0
     checkpoints: int = 0
     begun: bool = False
+    operations: float = math.nan
 
     @property
     def head(self) -> Head:

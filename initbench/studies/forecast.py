@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from initbench.errors import InitbenchError, UsageError
 from initbench.harness import regimens, reuse
 from initbench.harness.build import build_for
-from initbench.harness.cell import Cell, Cells
+from initbench.harness.cell import Cell, Cells, resolve_cell
 from initbench.harness.execute import Outcome, look_up
 from initbench.harness.hardware import devices_here, environment, resolve_device
 from initbench.harness.record import header
 from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import RunRequest
 from initbench.harness.trained import find_trained
-from initbench.protocols import OneRun, Reporter
+from initbench.protocols import OneRun, Progress, Reporter
 from initbench.runs import costs, store, work
 from initbench.runs.costs import Costs, Expected, Sample, StudyPlan
 from initbench.runs.record import Head
-from initbench.studies.pace import time_steps
-from initbench.studies.sweep import Silent
+from initbench.studies.engine import code_of_others
+from initbench.studies.operations import Operations, multiply_adds_per_second, operations_of
+from initbench.studies.pace import STEPS, time_steps
+from initbench.studies.sweep import LookedUp, Silent
+from initbench.tools.flops import multiply_adds
 
 _MOMENTS = {"adamw": 2, "sgd": 1}  # tensors an optimizer keeps per weight
 _STAGE_COPIES = 2  # checkpoints that a finished stage leaves until the run ends
 _COPIES = 3  # of the stage in hand: two, and the one being written
+
+Timing = Literal["recorded", "estimated", "quick", "measured"]
+"""Where the seconds of runs come from: from finished runs below the folder, and where there are none, from a range that their
+operations tell, from a few of their steps where timing these takes less than a minute, or from a few of their steps anyway."""
+_QUICK = 30.0  # seconds after which no more steps are begun to be timed, and that timing the steps of one run may take
 
 
 def as_if_here(request: RunRequest) -> RunRequest:
@@ -44,7 +54,12 @@ def as_if_here(request: RunRequest) -> RunRequest:
 
 
 def plan_study(
-    requests: Sequence[RunRequest], protocol: str, jobs: int = 1, *, measure: bool = False, reporter: Reporter | None = None
+    requests: Sequence[RunRequest],
+    protocol: str,
+    jobs: int = 1,
+    *,
+    timing: Timing = "estimated",
+    reporter: Reporter | None = None,
 ) -> StudyPlan:
     """What `run_planned` would do with these requests. Preprocesses the data where the cache lacks them, as a run does.
 
@@ -52,32 +67,50 @@ def plan_study(
         requests: as `plan` gives.
         protocol: for people.
         jobs: runs at a time on each device; 0 for as many as there is memory for, which is taken to be one on each.
-        measure: whether a few steps are timed where no run says how long one takes.
+        timing: where the seconds of runs come from.
         reporter: told of the preprocessing.
     """
-    return plan_surveyed(Survey(requests, reporter), protocol, jobs, measure=measure)
+    return plan_surveyed(Survey(requests, reporter), protocol, jobs, timing=timing)
 
 
-def plan_surveyed(survey: Survey, protocol: str, jobs: int = 1, *, measure: bool = False) -> StudyPlan:
+def plan_looked_up(study: LookedUp, protocol: str, jobs: int = 1) -> StudyPlan:
+    """What `plan_study` gives, of runs that `run` looked up. Runs with code of others are left out: it runs in workers alone.
+
+    Args:
+        study: the runs, and what is known of them.
+        protocol: as for `plan_study`.
+        jobs: likewise.
+    """
+    survey = Survey((), cells=study.cells)
+    for number, request in enumerate(study.requests):
+        if not (study.isolated and code_of_others(request)):
+            survey.add(request, study.outcomes[number])
+    return plan_surveyed(survey, protocol, jobs)
+
+
+def plan_surveyed(survey: Survey, protocol: str, jobs: int = 1, *, timing: Timing = "estimated") -> StudyPlan:
     """What `plan_study` gives, of runs that were looked up before.
 
     Args:
         survey: of the runs.
         protocol: as for `plan_study`.
         jobs: likewise.
-        measure: likewise.
+        timing: likewise.
     """
     requests, planned = survey.requests, survey.planned
     out, device = requests[0].out, resolve_device(requests[0].device)
     lanes = _lanes(requests[0])
     at_once = jobs * len(devices_here(requests[0].device)) or lanes
     measured = costs.read_costs(out)
-    new = [item for item in planned if item.state == "new" and item.cell is not None]
-    if measure:
-        measured = measured.with_samples(_timed(new, measured))
-    weights = _Weights(measured)
+    networks = _Networks(measured)
+    cells = [item.cell for item in planned if item.state == "new" and item.cell is not None]
+    unknown = [cell for cell in cells if not _is_timed(cell, measured)]
+    if unknown and timing != "recorded":
+        measured = replace(measured, rate=multiply_adds_per_second(unknown[0]))
+    if timing in ("quick", "measured"):
+        measured = measured.with_samples(_timed(unknown, measured, networks, quick=timing == "quick"))
     return StudyPlan(
-        runs=tuple(_expected(item, weights) for item in planned),
+        runs=tuple(_expected(item, networks, counted=not math.isnan(measured.rate)) for item in planned),
         measured=measured,
         protocol=protocol,
         jobs=at_once,
@@ -86,6 +119,23 @@ def plan_surveyed(survey: Survey, protocol: str, jobs: int = 1, *, measure: bool
         free=_free(out),
         remarks=_remarks(planned),
     )
+
+
+def init_stage_seconds(request: RunRequest, progress: Progress) -> float:
+    """Seconds of a convolution of as many multiply-adds as an init stage on a CPU has; 0 for an init that learns nothing.
+
+    Args:
+        request: the run.
+        progress: told of the preprocessing.
+
+    Raises:
+        InitbenchError: as a run says it.
+    """
+    cell = resolve_cell(request, progress, check=Rehearsals().check_draft)
+    if not cell.pretext_steps or resolve_device(request.device).type != "cpu":
+        return 0.0
+    _, forward = _look_at_network(cell)
+    return operations_of(cell, forward).pretext * cell.pretext_steps / multiply_adds_per_second(cell)
 
 
 @dataclass(frozen=True)
@@ -119,18 +169,29 @@ class Survey:
         planned: what becomes of each.
     """
 
-    def __init__(self, requests: Sequence[RunRequest], reporter: Reporter | None = None) -> None:
-        self._cells = Cells()
+    def __init__(self, requests: Sequence[RunRequest], reporter: Reporter | None = None, cells: Cells | None = None) -> None:
+        """Looks requests up.
+
+        Args:
+            requests: as `cross_requests` gives them.
+            reporter: told of the preprocessing.
+            cells: keeps what was resolved before.
+        """
+        self._cells = cells or Cells()
         self._coming: set[Path] = set()  # results that earlier requests will leave
         self._stages: set[Path] = set()
-        self.requests = requests
+        self.requests: list[RunRequest] = []
         self.outcomes: dict[int, Outcome] = {}
         self.planned: list[_Planned] = []
         rehearsals = Rehearsals()
         for number, request in enumerate(requests):
-            known = look_up(request, self._cells, rehearsals, OneRun(reporter or Silent(), number))
-            self.outcomes[number] = known
-            self.planned.append(self._plan(request, known))
+            self.add(request, look_up(request, self._cells, rehearsals, OneRun(reporter or Silent(), number)))
+
+    def add(self, request: RunRequest, known: Outcome) -> None:
+        """Adds a request of which is known what `look_up` says."""
+        self.outcomes[len(self.requests)] = known
+        self.requests.append(request)
+        self.planned.append(self._plan(request, known))
 
     def _plan(self, request: RunRequest, known: Outcome) -> _Planned:
         if known.state != "pending" or known.folder is None:
@@ -154,15 +215,27 @@ def _state(outcome: Outcome) -> costs.ExpectedState:
     return "cached" if outcome.state == "cached" else "refused" if outcome.state == "refused" else "failed"
 
 
-def _expected(item: _Planned, weights: _Weights) -> Expected:
+def _expected(item: _Planned, networks: _Networks, *, counted: bool) -> Expected:
+    """What is expected of a run.
+
+    Args:
+        item: the run.
+        networks: of the study.
+        counted: whether the multiply-adds of a run are wanted.
+    """
     cell = item.cell
     if cell is None:
         record = store.read_record(item.folder) if item.folder else None
         return Expected(item.request.label, item.state, item.message, record, item.folder)
     head = _head(cell)
-    size = weights.of(cell, head)
+    size = networks.bytes_of(cell)
     init, train, begun = _left(cell, item.folder)
     learned = cell.init_info.learned
+    init_steps = 0 if init is None or item.shared else init
+    operations = math.nan
+    if counted:
+        parts = networks.operations_of(cell)
+        operations = parts.pretext * init_steps + parts.step * train + parts.case * len(cell.prepared.split.test)
     return Expected(
         label=item.request.label,
         state=item.state,
@@ -170,12 +243,13 @@ def _expected(item: _Planned, weights: _Weights) -> Expected:
         record=head,
         folder=item.folder,
         init_stage=init is not None and not item.shared,
-        init_steps=0 if init is None or item.shared else init,
+        init_steps=init_steps,
         train_steps=train,
         keeps=learned and not item.shared,
         weights=size,
         checkpoints=_checkpoints(cell, size),
         begun=begun,
+        operations=operations,
     )
 
 
@@ -221,42 +295,88 @@ def _checkpoints(cell: Cell, weights: int) -> int:
     return weights * (of_init_stage + of_training)
 
 
-class _Weights:
-    """Bytes of networks: as runs left them, else counted on a network that is built once."""
+class _Networks:
+    """What is known of networks, each of which is built once at most."""
 
     def __init__(self, measured: Costs) -> None:
-        self._known = dict(measured.weights)
+        self._recorded = measured.weights
+        self._built: dict[str, tuple[int, float]] = {}  # bytes of the weights, multiply-adds of a patch
 
-    def of(self, cell: Cell, head: Head) -> int:
-        key = costs.network_of(head.resolved)
-        if key not in self._known:
-            self._known[key] = _count(cell)
-        return self._known[key]
+    def bytes_of(self, cell: Cell) -> int:
+        """Bytes of the network: as runs left it, else counted."""
+        key = costs.network_of(_head(cell).resolved)
+        if key in self._recorded:
+            return self._recorded[key]
+        return self._look(key, cell)[0]
+
+    def operations_of(self, cell: Cell) -> Operations:
+        """Multiply-adds of a run; NaN where the network reads values, so that nobody can count them."""
+        _, forward = self._look(costs.network_of(_head(cell).resolved), cell)
+        return operations_of(cell, forward)
+
+    def _look(self, key: str, cell: Cell) -> tuple[int, float]:
+        if key not in self._built:
+            self._built[key] = _look_at_network(cell)
+        return self._built[key]
 
 
-def _count(cell: Cell) -> int:
+def _look_at_network(cell: Cell) -> tuple[int, float]:
+    """Bytes of the weights of a network, and the multiply-adds of a patch."""
     try:
         model = build_for(cell)
     except InitbenchError:  # the run will say so
-        return 0
+        return 0, math.nan
     storages = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in model.state_dict().values()}
-    return sum(storages.values())
+    try:
+        forward = float(multiply_adds(model, cell.in_channels, cell.recipe.patch.size))
+    except Exception:  # networks of others raise what they like without values
+        forward = math.nan
+    return sum(storages.values()), forward
 
 
-def _timed(items: Iterable[_Planned], measured: Costs) -> dict[str, tuple[Sample, ...]]:
-    """Steps of what no run below the folder says the pace of, each kind timed once."""
+def _is_timed(cell: Cell, measured: Costs) -> bool:
+    """Whether runs below the folder say how long all parts of a run take."""
+    train, stage = _missing(cell, measured.samples.get(costs.pace_of(_head(cell)), ()))
+    return not (train or stage)
+
+
+def _missing(cell: Cell, known: Sequence[Sample]) -> tuple[bool, bool]:
+    """Whether nobody knows how long a training step of a run takes, and whether nobody knows it of its init stage."""
+    init = costs.init_of(_head(cell).resolved)
+    paced = any(sample.train is not None for sample in known)
+    staged = not cell.init_info.learned or any(sample.init == init for sample in known)
+    return not paced, not staged
+
+
+def _timed(cells: Iterable[Cell], measured: Costs, networks: _Networks, *, quick: bool) -> dict[str, tuple[Sample, ...]]:
+    """Steps of what no run below the folder says the pace of, each kind timed once.
+
+    Args:
+        cells: the runs.
+        measured: what is known.
+        networks: of the study.
+        quick: whether to leave out what takes long.
+    """
     found: dict[str, tuple[Sample, ...]] = {}
-    for item in items:
-        if item.cell is None:
+    started = time.monotonic()
+    for cell in cells:
+        head = _head(cell)
+        key = costs.pace_of(head)
+        train, stage = _missing(cell, measured.samples.get(key, ()) + found.get(key, ()))
+        if not (train or stage):
             continue
-        head = _head(item.cell)
-        key, init = costs.pace_of(head), costs.init_of(head.resolved)
-        known = measured.samples.get(key, ()) + found.get(key, ())
-        paced = any(sample.train is not None for sample in known)
-        staged = not item.cell.init_info.learned or any(sample.init == init for sample in known)
-        if not (paced and staged):
-            found[key] = (*found.get(key, ()), time_steps(item.cell, init, train=not paced, stage=not staged))
+        if quick and (time.monotonic() - started > _QUICK or _seconds_to_time(networks.operations_of(cell), measured) > _QUICK):
+            continue
+        found[key] = (*found.get(key, ()), time_steps(cell, costs.init_of(head.resolved), train=train, stage=stage))
     return found
+
+
+def _seconds_to_time(parts: Operations, measured: Costs) -> float:
+    """How long it takes at the most to time the steps and the case of a run; infinite where nobody knows."""
+    operations = STEPS * (parts.step + parts.pretext) + parts.case
+    if math.isnan(operations):
+        return math.inf
+    return costs.SLOWEST * operations / measured.rate
 
 
 def _lanes(request: RunRequest) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
 from initbench.choices import BASELINE, MARGIN, REGIMEN
-from initbench.runs.costs import Costs, Expected, Sample, StudyPlan, init_of, network_of, on_kind, pace_of
+from initbench.runs.costs import SLOWEST, Costs, Expected, Sample, StudyPlan, init_of, network_of, on_kind, pace_of
 from initbench.runs.read import data_place
 from initbench.runs.record import Resolved
 from initbench.stats.blocks import is_placebo, part
@@ -27,11 +27,15 @@ from initbench.tables.power import INTERACTIONS, from_runs
 from initbench.tables.sheet import Sheet
 from initbench.tables.titles import Named, named, title, told_apart
 
+_GUESSED = "estimated from the operations of the networks"
+MINUTES = "--size tiny --budget smoke takes minutes."
+_LONG = 1800  # seconds from which on `run` says how to be done in minutes
 _STATED = "stated SDs"
 _NOTHING = Interval(math.nan, math.nan, math.nan)
 _VAST = 10  # a ratio of seed SDs that no two inits have
 _OVERLAY, _CURVE_ROW, _SLICE = 250_000, 100, 20_000  # bytes of a run's small files where no run says: per run, step and case
 _NONE_YET = "no run of this backbone at this size on this device yet; run one seed first, or add --measure"
+_ESTIMATED = "from the operations of the networks; --measure times steps"
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,10 @@ class Time:
         borrowed: names of inits whose stage is taken to take what that of another learned init did.
         longest: seconds of the longest run.
         kinds: how many kinds of runs there are whose paces differ, as of several backbones.
+        estimated: other runs, whose seconds lie in a range that is told from their operations.
+        low: seconds of these at the least.
+        high: seconds of these at the most.
+        longest_high: seconds at the most of the longest of these.
     """
 
     seconds: float
@@ -54,6 +62,10 @@ class Time:
     borrowed: tuple[str, ...]
     longest: float
     kinds: int
+    estimated: int = 0
+    low: float = 0.0
+    high: float = 0.0
+    longest_high: float = 0.0
 
 
 def seconds_of(run: Expected, samples: Sequence[Sample]) -> float | None:
@@ -89,16 +101,37 @@ def time_of(runs: Sequence[Expected], measured: Costs) -> Time:
     each: list[float] = []
     parts: list[tuple[float, int, list[float]]] = []  # seconds, runs, relative paces of the samples
     behind, borrowed = 0, set()
+    estimated: list[float] = []  # seconds of a convolution of as many operations
     for key, members in groups.items():
         samples = measured.samples.get(key, ())
         known = [seconds for seconds in (seconds_of(run, samples) for run in members) if seconds is not None]
+        estimated += _seconds_of_operations(members, samples, measured.rate)
         if known:
             whole = [sample for sample in samples if sample.whole]
             each += known
             behind += len(whole)
             parts.append((sum(known), len(known), _relative(whole)))
             borrowed |= {run.resolved.init for run in members if _borrows(run, samples)}
-    return Time(sum(each), _half(parts), len(each), behind, tuple(sorted(borrowed)), max(each, default=0.0), len(parts))
+    longest = max(each, default=0.0)
+    least = sum(estimated)
+    ranges = (len(estimated), least, SLOWEST * least, SLOWEST * max(estimated, default=0.0))
+    return Time(sum(each), _half(parts), len(each), behind, tuple(sorted(borrowed)), longest, len(parts), *ranges)
+
+
+def _seconds_of_operations(runs: Sequence[Expected], samples: Sequence[Sample], rate: float) -> list[float]:
+    """Seconds of a convolution of as many operations, for each run that no sample says the time of.
+
+    Args:
+        runs: of one pace.
+        samples: of this pace.
+        rate: multiply-adds a second; NaN where nobody knows.
+    """
+    found = []
+    for run in runs:
+        seconds = run.operations / rate
+        if seconds_of(run, samples) is None and not math.isnan(seconds):
+            found.append(seconds)
+    return found
 
 
 def _relative(samples: Sequence[Sample]) -> list[float]:
@@ -221,7 +254,9 @@ def cluster_sheet(plan: StudyPlan, executor: str, device: str, tasks: int, comma
         has_gpu = example.environment.accelerator is not None
         if device != "auto" and has_gpu != device.startswith("cuda"):
             continue
-        time = time_of([on_kind(run, example) for run in plan.runs], plan.measured)
+        # What this machine does in a second says nothing of others.
+        elsewhere = replace(plan.measured, rate=math.nan)
+        time = time_of([on_kind(run, example) for run in plan.runs], elsewhere)
         unit = "GPU" if has_gpu else "CPU"
         hours, wall = "unknown", math.nan
         if time.known:
@@ -329,7 +364,7 @@ class _Block:
         return self.pilot.source if self.pilot.own else f"borrowed: {self.pilot.source}"
 
     def row(self) -> tuple[str, ...]:
-        hours = _span(self.time.seconds) if self.time.known or not self.count("new") else "unknown"
+        hours = _row_time(self.time, self.count("new"))
         found = "not testable" if self.undecidable else _found(self.finds, known=self.pilot is not None)
         counts = (str(self.count("new")), str(self.count("cached")))
         return (
@@ -370,7 +405,14 @@ def _counted(runs: Sequence[Expected]) -> dict[str, int]:
 
 
 def _timed(time: Time) -> dict[str, Any]:
-    return {"seconds": time.seconds if time.known else math.nan, "seconds_half": time.half, "measured_runs": time.behind}
+    return {
+        "seconds": time.seconds if time.known else math.nan,
+        "seconds_half": time.half,
+        "measured_runs": time.behind,
+        "estimated_runs": time.estimated,
+        "estimated_seconds_low": time.low if time.estimated else math.nan,
+        "estimated_seconds_high": time.high if time.estimated else math.nan,
+    }
 
 
 def _study(plan: StudyPlan, blocks: Sequence[_Block]) -> Sheet:
@@ -408,10 +450,63 @@ def _hours(plan: StudyPlan, time: Time) -> str:
     new = _counted(plan.runs)["new"]
     if not new:
         return "nothing to run"
-    if not time.known:
+    unit = "GPU" if plan.accelerated else "CPU"
+    parts = []
+    if time.known:
+        of_some = "" if time.known == new else f" for {time.known} of the {new} new runs"
+        parts.append(f"about {_span(time.seconds, unit)} ({_basis(time)}){of_some}")
+    if time.estimated:
+        of_others = f" for {'the other ' if time.known else ''}{time.estimated}" if time.estimated < new else ""
+        parts.append(f"{_range(time, unit)} ({_ESTIMATED}){of_others}")
+    if not parts:
         return f"hours unknown: {_NONE_YET}"
-    part = "" if time.known == new else f" for {time.known} of the {new} new runs, the others unknown: {_NONE_YET}"
-    return f"about {_span(time.seconds, 'GPU' if plan.accelerated else 'CPU')} ({_basis(time)}){part}"
+    if time.known + time.estimated < new:
+        parts.append(f"the others unknown: {_NONE_YET}")
+    return ", ".join(parts)
+
+
+def _range(time: Time, unit: str = "") -> str:
+    """The range of seconds that operations tell."""
+    return f"{_span(time.low)} to {_span(time.high, unit)}"
+
+
+def _row_time(time: Time, new: int) -> str:
+    """The time of new runs in a row of a table."""
+    if not new:
+        return _span(0)
+    if not time.estimated:
+        return _span(time.seconds) if time.known else "unknown"
+    return f"{_span(time.seconds + time.low)}–{_span(time.seconds + time.high)}"
+
+
+def announced(plan: StudyPlan) -> str:
+    """How long a study takes on a CPU, as `run` says it before it begins; empty where there is nothing to run or to say."""
+    time = time_of(plan.runs, plan.measured)
+    if plan.accelerated or not (time.known or time.estimated):
+        return ""
+    at_once = max(1, min(plan.jobs, plan.lanes))
+    most = max(time.longest, time.longest_high, (time.seconds + time.high) / at_once)
+    if not time.estimated:
+        return _announced(f"about {_span(most)}", "as finished runs did", most)
+    least = (time.seconds + time.low) / at_once
+    return _announced(f"{_span(least)} to {_span(most)}", _GUESSED, most)
+
+
+def announced_stage(seconds: float) -> str:
+    """How long an init stage takes on a CPU, as `pretrain` says it before it begins; empty where there is nothing to say.
+
+    Args:
+        seconds: of a convolution of as many operations; NaN where nobody counted them.
+    """
+    if not seconds > 0:
+        return ""
+    return _announced(f"{_span(seconds)} to {_span(SLOWEST * seconds)}", _GUESSED, SLOWEST * seconds)
+
+
+def _announced(how_long: str, basis: str, most: float) -> str:
+    """How long work takes on a CPU, and how it would be done in minutes where it takes `most` seconds and that is long."""
+    text = f"On this CPU: {how_long}, {basis}."
+    return f"{text} {MINUTES}" if most > _LONG else text
 
 
 def _basis(time: Time) -> str:
@@ -572,7 +667,7 @@ def _inits(plan: StudyPlan, runs: Sequence[Expected], names: Mapping[str, str]) 
     for members in _grouped(runs, lambda run: (_row_of(run.resolved), run.resolved.protocol)):
         time, counts = time_of(members, plan.measured), _counted(members)
         protocol = members[0].resolved.protocol
-        hours = _span(time.seconds) if time.known or not counts["new"] else "unknown"
+        hours = _row_time(time, counts["new"])
         rows.append((words.label(_row_of(members[0].resolved)), protocol, str(counts["new"]), str(counts["cached"]), hours))
     return Sheet(
         title="By init",

@@ -20,6 +20,7 @@ from initbench.tables import words
 _BOUNDS = re.compile(r"\[([^][ ]+), ([^][ ]+)\]")  # without the space a narrow column breaks before an interval, not in it
 _WORD = re.compile(r"\[[^]]*\]|\d[\d.]* (?:s|min|h)\b|\S+")  # what stays together
 _MANY = 7  # columns, from which on each is set narrowly
+_WIDE = 3  # characters between others
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,10 @@ class Sheet:
 def terminal(sheets: Sequence[Sheet], console: Console) -> None:
     """Prints tables; names and intervals take a second line where there is no room."""
     for sheet in sheets:
-        table = Table(box=SIMPLE_HEAD, padding=(0, (_gap(sheet) - 1) // 2), pad_edge=False)
         rows = [[_BOUNDS.sub(r"[\1,\2]", cell) for cell in row] for row in sheet.rows]
-        for number, (header, width) in enumerate(zip(sheet.columns, _widths(sheet, rows, console.width), strict=True)):
+        gap = _gap(sheet, rows, console.width)
+        table = Table(box=SIMPLE_HEAD, padding=(0, (gap - 1) // 2), pad_edge=False)
+        for number, (header, width) in enumerate(zip(sheet.columns, _widths(sheet, rows, console.width, gap), strict=True)):
             justify: JustifyMethod = "left" if number < sheet.names else "right"
             # Names may be folded, but not the header above them.
             least = len(header) if number < sheet.names else None
@@ -63,19 +65,39 @@ def terminal(sheets: Sequence[Sheet], console: Console) -> None:
         console.print()
 
 
-def _gap(sheet: Sheet) -> int:
-    return 3 if len(sheet.columns) < _MANY else 1
+def _gap(sheet: Sheet, rows: Sequence[Sequence[str]], room: int) -> int:
+    """Characters between two columns: three in a table of few columns whose cells have room on one line."""
+    columns = zip(sheet.columns, *rows, strict=True)
+    widths = [max(map(len, column)) for column in columns]
+    return _WIDE if len(widths) < _MANY and _total(widths, _WIDE) <= room else 1
 
 
-def _widths(sheet: Sheet, rows: Sequence[Sequence[str]], room: int) -> list[int | None]:
-    """In a table that is too wide numbers break at spaces, which leaves room for the names; a cut number would be a wrong one."""
+def _total(widths: Sequence[int], gap: int) -> int:
+    """Characters of a row, with its two edges."""
+    return sum(widths) + gap * (len(widths) - 1) + 2
+
+
+def _widths(sheet: Sheet, rows: Sequence[Sequence[str]], room: int, gap: int) -> list[int | None]:
+    """Returns the widths of columns in a table that is too wide; None for a column that may have what it needs.
+
+    Numbers break at spaces, which leaves room for the names; a cut number would be a wrong one. Names then break between words as
+    long as there is room for each word.
+    """
     columns = list(zip(sheet.columns, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     found: list[int | None] = [None] * len(columns)
     for number in sorted(range(sheet.names, len(columns)), key=lambda number: -widths[number]):
-        if sum(widths) + _gap(sheet) * len(widths) <= room:
+        if _total(widths, gap) <= room:
             break
         found[number] = widths[number] = max(len(word) for cell in columns[number] for word in _WORD.findall(cell) or [""])
+    lacking = _total(widths, gap) - room
+    names = range(sheet.names)
+    least = [max(len(word) for cell in columns[number] for word in cell.split() or [""]) for number in names]
+    if 0 < lacking <= sum(widths[number] - least[number] for number in names):
+        for _ in range(lacking):
+            widest = max(names, key=lambda number: widths[number] if widths[number] > least[number] else 0)
+            widths[widest] -= 1
+        found[: sheet.names] = widths[: sheet.names]
     return found
 
 
@@ -111,9 +133,17 @@ def as_latex(sheets: Sequence[Sheet]) -> str:
     return "\n".join(lines)
 
 
+def plain_rows(sheets: Sequence[Sheet]) -> list[dict[str, Any]]:
+    """The rows of tables for machines; None where there is no value."""
+    rows = []
+    for sheet in sheets:
+        rows += [{key: words.plain(value) for key, value in row.items()} for row in sheet.values]
+    return rows
+
+
 def as_csv(sheets: Sequence[Sheet]) -> str:
     """One line a row of any table; empty where there is no value."""
-    rows = [{key: words.plain(value) for key, value in row.items()} for sheet in sheets for row in sheet.values]
+    rows = plain_rows(sheets)
     out = io.StringIO()
     if rows:
         writer = csv.DictWriter(out, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
@@ -125,8 +155,7 @@ def as_csv(sheets: Sequence[Sheet]) -> str:
 
 def as_json(sheets: Sequence[Sheet]) -> str:
     """The rows of `as_csv` as a JSON list, null where there is no value."""
-    rows = [{key: words.plain(value) for key, value in row.items()} for sheet in sheets for row in sheet.values]
-    return json_text(rows)
+    return json_text(plain_rows(sheets))
 
 
 FORMS: dict[str, Callable[[Sequence[Sheet]], str]] = {"md": as_markdown, "latex": as_latex, "csv": as_csv, "json": as_json}

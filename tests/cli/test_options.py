@@ -186,6 +186,10 @@ def test_the_shell_completes_names() -> None:
     assert completed("initbench", "plan", "--backbone", "unetr") == ["unetr", "unetrpp"]
     assert completed("initbench", "run", "--dataset", "phantom") == ["phantom-lung"]
     assert completed("initbench", "run", "--budget", "s") == ["smoke", "short"]
+    assert completed("initbench", "run", "--recipe", "synapse") == ["synapse", "synapse-8"]
+    assert completed("initbench", "compare", "kaiming-n") == ["kaiming-normal"]
+    assert completed("initbench", "data", "info", "phantom") == ["phantom-lung"]
+    assert completed("initbench", "reproduce", "lwi:table-6") == ["lwi:table-6"]
 
 
 def test_completion_can_be_installed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,9 +39,21 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_a_plan_says_it(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ("plan", "--init", "default,uniform", "--seeds", "2", "--dataset", "synapse", *TINY, "--out", str(out))
+    asked = (
+        "plan",
+        "--no-measure",
+        "--init",
+        "default,uniform",
+        "--seeds",
+        "2",
+        "--dataset",
+        "synapse",
+        *TINY,
+        "--out",
+        str(out),
+    )
     for _ in range(2):  # also where the volumes are in the cache
-        text = said(capsys, *asked, "--device", "cpu")
+        text = said(capsys, *asked, "--no-measure", "--device", "cpu")
         assert text.count(PART) == 1
         assert text.count(HEADER) == 1
 

@@ -206,7 +206,7 @@ def test_the_commands_take_them(study: tuple[Path, Path], capsys: pytest.Capture
     rows = json.loads(capsys.readouterr().out)
     assert {row["state"] for row in rows} == {"cached"}
     assert {(row["fold"], row["train_cases"]) for row in rows} == {(k, n) for k in ("1/2", "2/2") for n in (2, 3)}
-    assert ended("plan", *common, *parts, "--format", "json") == 0
+    assert ended("plan", *common, *parts, "--no-measure", "--format", "json") == 0
     assert "fold 2/2, trained on 2 cases" in capsys.readouterr().out
     assert ended("run", *common, "--fold", "3/2") == 2
     assert ended("run", *common, "--split", "mine") == 2

@@ -71,7 +71,7 @@ def test_the_placebo_is_counted_as_run_adds_it(data: Path, tmp_path: Path, place
 
 def test_a_plan_leaves_nothing(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
-    study = plan_study(requests(data, out, "default,mae"), "equal-total", measure=True)
+    study = plan_study(requests(data, out, "default,mae"), "equal-total", timing="measured")
     assert not out.exists()
     assert {item.state for item in study.runs} == {"new"}
 
@@ -184,7 +184,7 @@ def test_disk_is_what_runs_leave(data: Path, tmp_path: Path) -> None:
 
 
 def test_timed_steps_stand_in_for_runs(data: Path, tmp_path: Path) -> None:
-    study = plan_study(requests(data, tmp_path, "default,mae"), "equal-total", measure=True)
+    study = plan_study(requests(data, tmp_path, "default,mae"), "equal-total", timing="measured")
     (samples,) = study.measured.samples.values()
     assert sum(sample.train is not None for sample in samples) == 1  # each kind of step is timed once
     assert sum(sample.init_steps > 0 for sample in samples) == 1
@@ -288,3 +288,5 @@ def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     rows = json.loads(capsys.readouterr().out)
     assert rows[0]["new"] == sum(row["new"] for row in rows if row["of"] == "cell")
     assert rows[0]["protocol"] == "equal-total"
+    assert rows[0]["seconds"] > 0, "it measures by itself where that is quick"
+    assert (rows[0]["measured_runs"], rows[0]["estimated_runs"]) == (0, 0)

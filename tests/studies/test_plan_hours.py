@@ -14,6 +14,7 @@ from initbench.runs import costs
 from initbench.runs.costs import Costs, Expected, StudyPlan
 from initbench.runs.record import Environment, Head
 from initbench.tables import plan
+from initbench.tables.plan import plan_sheets
 from tests.recorded import write_run
 from tests.studies.planned import expected, notes, sample, title
 
@@ -26,6 +27,38 @@ def test_seconds_by_hand() -> None:
     assert plan.seconds_of(expected("mae", init_stage=False), samples) == pytest.approx(210)
     assert plan.seconds_of(expected(), []) is None
     assert plan.seconds_of(expected("mae", pretext=30), samples[:2]) is None  # no pretext was ever timed
+
+
+def test_operations_give_a_range_where_no_run_says_the_time() -> None:
+    measured = Costs({costs.pace_of(expected().head): (sample(),)}, rate=10.0)
+    known, unknown = expected(operations=1e9), expected(resolved={"backbone": "unet"}, operations=36_000.0)
+    time = plan.time_of([known, unknown, expected(resolved={"backbone": "unet"})], measured)
+    assert (time.known, time.estimated) == (1, 1)  # the third was never counted
+    assert (time.low, time.high) == (3600, pytest.approx(3600 * costs.SLOWEST))
+    alone = StudyPlan((unknown,), measured, "equal-total", 1, 1, False, 10**12)
+    assert "1.0 h to 12 CPU-h (from the operations of the networks; --measure times steps)" in title(alone)
+    both = plan_sheets(StudyPlan((known, unknown), measured, "equal-total", 1, 1, False, 10**12), [])
+    assert [row[3] for row in both[0].rows] == ["1.8 min", "1.0 h–12 h"]
+    assert both[0].values[0]["estimated_seconds_high"] == pytest.approx(3600 * costs.SLOWEST)
+
+
+@pytest.mark.parametrize(
+    ("operations", "jobs", "says"),
+    [
+        (36_000.0, 1, "On this CPU: 2.0 h to 24 h, estimated from the operations of the networks. --size tiny --budget smoke "),
+        (36_000.0, 2, "On this CPU: 1.0 h to 12 h, "),
+        (100.0, 1, "On this CPU: 0.3 min to 4.0 min, estimated from the operations of the networks."),
+        (math.nan, 1, ""),
+    ],
+)
+def test_what_a_run_says_before_it_begins(operations: float, jobs: int, says: str) -> None:
+    runs = tuple(expected(operations=operations) for _ in range(2))
+    study = StudyPlan(runs, Costs(rate=10.0), "equal-total", jobs, 4, False, 10**12)
+    told = plan.announced(study)
+    assert told.startswith(says)
+    assert bool(told) == bool(says)
+    assert ("minutes" in told) == (operations > 1000)
+    assert plan.announced(replace(study, accelerated=True)) == ""
 
 
 def test_another_inits_pretext_is_borrowed_and_named() -> None:

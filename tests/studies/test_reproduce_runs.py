@@ -108,11 +108,12 @@ def test_a_training_size_curve_is_run_on_parts_of_the_cases(data: Path, made: Pa
 
 def test_a_dry_run_says_what_would_run_and_leaves_nothing(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "runs"
-    text = said(capsys, "reproduce", "lwi:table-6", *asked_for(data, out), "--dry-run", "--json")
+    text = said(capsys, "reproduce", "lwi:table-6", *asked_for(data, out), "--dry-run", "--no-measure", "--json")
     assert {row["init"] for row in rows_of(text, "planned row").values()} == {"default", "mae", "tube", "order", "lwi"}
     whole = next(row for row in json.loads(text) if row["of"] == "study")
     assert whole["new"] == 2 * 6  # with the placebo
     assert whole["wall_seconds"] is None  # nothing was run here
+    assert 0 < whole["estimated_seconds_low"] < whole["estimated_seconds_high"]
     timed = said(capsys, "reproduce", "lwi:table-6", *asked_for(data, out), "--dry-run", "--measure", "--json")
     assert next(row for row in json.loads(timed) if row["of"] == "study")["wall_seconds"] > 0
     assert not out.exists()
