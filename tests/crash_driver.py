@@ -30,11 +30,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-import initbench
 from initbench import interrupt
 from initbench.harness.execute import Outcome
 from initbench.runs import work
-from tests.runs_factory import OPTIONS, THIRTY_STEPS
+from tests.runs_factory import OPTIONS, THIRTY_STEPS, outcomes_of
 
 RESULTS = ("weights.safetensors", "curve.csv", "cases.csv", "coverage.json")
 _SIGNALS = {
@@ -50,7 +49,7 @@ _CLEARING = ("os.remove", "os.rmdir", "shutil.rmtree")
 
 def study(settings: dict[str, Any], out: Path, jobs: int = 1) -> list[Outcome]:
     """Runs the study that every trial runs; `settings` are init, backbone and data set, and what differs from the usual run."""
-    return initbench.run(
+    return outcomes_of(
         settings["init"],
         settings["backbone"],
         settings["data"],

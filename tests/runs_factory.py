@@ -9,8 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import initbench
+from initbench.choices import EXECUTOR
 from initbench.harness.execute import Outcome
+from initbench.spec import as_spec
+from initbench.studies.engine import Resources
+from initbench.studies.sweep import cross_requests, run_planned
 from tests.folders import TESTS
 from tests.recorded import record_values
 
@@ -64,7 +67,20 @@ def run(
         assignments: more of them, which win over `settings`.
         options: what `initbench.run` takes besides, such as seeds; they win over `OPTIONS`.
     """
-    return initbench.run(init, backbone, str(data), out=out, assignments=[*settings, *assignments], **OPTIONS | options)
+    return outcomes_of(init, backbone, str(data), out=out, assignments=[*settings, *assignments], **OPTIONS | options)
+
+
+def outcomes_of(
+    init: str, backbone: str, dataset: str = "phantom-lung", *, reporter: Any = None, skip_refused: bool = False, **options: Any
+) -> list[Outcome]:
+    """Does what `initbench.run` does with the same arguments, in silence, and returns refused runs, too."""
+    resources = Resources(
+        as_spec(options.pop("executor", EXECUTOR)),
+        options.pop("jobs", 1),
+        tuple(options.pop("devices", ())),
+        options.pop("rule", "pairs"),
+    )
+    return run_planned(cross_requests(init, backbone, dataset, **options), resources, reporter, skip_refused=skip_refused)
 
 
 def run_one(data: Path | str, out: Path, init: str = "default", **options: Any) -> Path:

@@ -15,7 +15,6 @@ from initbench import registry
 from initbench.choices import (
     BASELINE,
     DATASET,
-    EXECUTOR,
     REGIMEN,
     Budget,
     PrecisionChoice,
@@ -40,10 +39,10 @@ from initbench.harness.request import (
     code_digests,
     read_components,
 )
-from initbench.protocols import Device, KindRule, OneRun, Progress, QueuedRun, Reporter, Size, StudyWork
+from initbench.protocols import Device, OneRun, Progress, QueuedRun, Reporter, Size, StudyWork
 from initbench.runs import kinds
 from initbench.runs.status import AskedRun, write_asked
-from initbench.spec import Spec, as_spec, parse
+from initbench.spec import Spec, parse
 from initbench.stats.blocks import PLACEBO, is_placebo
 from initbench.studies.engine import Renumbered, Resources, code_of_others, run_queued, watched
 
@@ -418,45 +417,6 @@ class _Unfinished(Renumbered):
 
     def finish(self, run: int, outcome: Outcome) -> None:
         """Ignored."""
-
-
-def run(
-    init: Components,
-    backbone: Components,
-    dataset: Components = DATASET,
-    *,
-    jobs: int = 1,
-    devices: Sequence[int] = (),
-    executor: str | Spec = EXECUTOR,
-    rule: KindRule = "pairs",
-    reporter: Reporter | None = None,
-    skip_refused: bool = False,
-    **options: Unpack[Options],
-) -> list[Outcome]:
-    """Runs what is missing of a sweep; the same as the command ``initbench run``.
-
-    Every run is looked at before the first step. Where some cannot be run as they are asked for, none is.
-
-    Args:
-        init: initializers, as a name, a comma list, a sequence or specs; parameters inline: ``lwi(mask_ratio=0.6)``.
-        backbone: backbones, likewise.
-        dataset: data sets, likewise, or paths of Decathlon folders.
-        jobs: runs at a time on each device; 0 for as many as there is memory for.
-        devices: numbers of the CUDA devices; all of them without any.
-        executor: hands the runs to whatever does them, as a name, ``name(key=value)`` or a spec.
-        rule: whether all inits of a block and seed have to be on one kind of device, see `initbench.protocols.KindRule`.
-        reporter: told of progress.
-        skip_refused: runs the others where some cannot be run.
-        **options: the command's options, see `Options`.
-
-    Returns:
-        One outcome a run, in the order seeds x datasets x backbones x regimens x inits.
-
-    Raises:
-        UsageError: the request itself is wrong. What goes wrong in a run is in its outcome.
-    """
-    resources = Resources(as_spec(executor), jobs, tuple(devices), rule)
-    return run_planned(cross_requests(init, backbone, dataset, **options), resources, reporter, skip_refused=skip_refused)
 
 
 def _lost(request: RunRequest, message: str) -> Outcome:

@@ -29,7 +29,7 @@ from initbench.tables.titles import Named, named, title, told_apart
 
 _GUESSED = "estimated from the operations of the networks"
 MINUTES = "--size tiny --budget smoke takes minutes."
-_LONG = 1800  # seconds from which on `run` says how to be done in minutes
+_MINUTE, _LONG = 60, 1800  # seconds; from the second on `run` says how to be done in minutes
 _STATED = "stated SDs"
 _NOTHING = Interval(math.nan, math.nan, math.nan)
 _VAST = 10  # a ratio of seed SDs that no two inits have
@@ -46,7 +46,7 @@ class Time:
         half: half the width of the 95 % interval of the sum for runs like the measured ones; NaN without two of one kind.
         known: runs whose seconds are known; of the others nothing is.
         behind: finished runs that say so; 0 where steps were timed.
-        borrowed: names of inits whose stage is taken to take what that of another learned init did.
+        borrowed: names of inits whose stage nobody timed; it is taken to be as fast as the stage of another learned init.
         longest: seconds of the longest run.
         kinds: how many kinds of runs there are whose paces differ, as of several backbones.
         estimated: other runs, whose seconds lie in a range that is told from their operations.
@@ -457,7 +457,7 @@ def _hours(plan: StudyPlan, time: Time) -> str:
         parts.append(f"about {_span(time.seconds, unit)} ({_basis(time)}){of_some}")
     if time.estimated:
         of_others = f" for {'the other ' if time.known else ''}{time.estimated}" if time.estimated < new else ""
-        parts.append(f"{_range(time, unit)} ({_ESTIMATED}){of_others}")
+        parts.append(f"{_range(time.low, time.high, unit)} ({_ESTIMATED}){of_others}")
     if not parts:
         return f"hours unknown: {_NONE_YET}"
     if time.known + time.estimated < new:
@@ -465,9 +465,12 @@ def _hours(plan: StudyPlan, time: Time) -> str:
     return ", ".join(parts)
 
 
-def _range(time: Time, unit: str = "") -> str:
-    """The range of seconds that operations tell."""
-    return f"{_span(time.low)} to {_span(time.high, unit)}"
+def _range(least: float, most: float, unit: str = "") -> str:
+    """Two durations; a unit that both have is said once."""
+    low, high = _span(least), _span(most)
+    number, kind = low.split()
+    first = number if kind == high.split()[1] else low
+    return f"{first} to {_span(most, unit)}"
 
 
 def _row_time(time: Time, new: int) -> str:
@@ -476,7 +479,7 @@ def _row_time(time: Time, new: int) -> str:
         return _span(0)
     if not time.estimated:
         return _span(time.seconds) if time.known else "unknown"
-    return f"{_span(time.seconds + time.low)}–{_span(time.seconds + time.high)}"
+    return _range(time.seconds + time.low, time.seconds + time.high)
 
 
 def announced(plan: StudyPlan) -> str:
@@ -489,7 +492,7 @@ def announced(plan: StudyPlan) -> str:
     if not time.estimated:
         return _announced(f"about {_span(most)}", "as finished runs did", most)
     least = (time.seconds + time.low) / at_once
-    return _announced(f"{_span(least)} to {_span(most)}", _GUESSED, most)
+    return _announced(_range(least, most), _GUESSED, most)
 
 
 def announced_stage(seconds: float) -> str:
@@ -500,11 +503,13 @@ def announced_stage(seconds: float) -> str:
     """
     if not seconds > 0:
         return ""
-    return _announced(f"{_span(seconds)} to {_span(SLOWEST * seconds)}", _GUESSED, SLOWEST * seconds)
+    return _announced(_range(seconds, SLOWEST * seconds), _GUESSED, SLOWEST * seconds)
 
 
 def _announced(how_long: str, basis: str, most: float) -> str:
     """How long work takes on a CPU, and how it would be done in minutes where it takes `most` seconds and that is long."""
+    if most < _MINUTE:
+        how_long = "less than a minute"
     text = f"On this CPU: {how_long}, {basis}."
     return f"{text} {MINUTES}" if most > _LONG else text
 

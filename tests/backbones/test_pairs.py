@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-import initbench
 from initbench import registry
 from initbench.checkpoints.quiet_timm import import_timm
 from initbench.harness.build import build
@@ -18,6 +17,7 @@ from initbench.harness.weights import save_weights
 from initbench.protocols import BackboneInfo, Grid, PatchRule
 from initbench.spec import Spec
 from tests.msd_factory import make_msd
+from tests.runs_factory import outcomes_of
 
 INITS = registry.names("initializer")
 # Spacings (D, H, W) that leave few voxels in plane and two slabs of 32 slices.
@@ -166,7 +166,7 @@ def run(row: Row, root: Path, folder: Path) -> None:
         "steps.smoke=2",
         "inference.overlap=0",
     )
-    outcome = initbench.run(
+    outcome = outcomes_of(
         asked(row, patch, folder),
         f"{name}(variant={variant})",
         dataset,

@@ -64,7 +64,8 @@ def test_the_reference_has_every_key_of_a_record() -> None:
 
 def test_the_reference_has_the_public_functions() -> None:
     page = python.page()
-    assert "::: initbench.studies.sweep.run" in page
+    assert "::: initbench.api.run" in page
+    assert "::: initbench.report.report" in page
     assert "::: initbench.protocols.initializers.InitContext" in page
 
 

@@ -11,6 +11,7 @@ from initbench.cli.app import main
 from initbench.harness.request import assign, split_lists
 from initbench.spec import Spec
 from tests.msd_factory import make_msd
+from tests.runs_factory import TINY
 
 FOLDERS = (
     "my data/Liver",
@@ -69,11 +70,11 @@ def test_a_plan_takes_such_a_folder(
 ) -> None:
     monkeypatch.setenv("INITBENCH_DATA", str(tmp_path))
     data = make_msd(tmp_path / folder, 4)
-    asked = ["plan", "--init", "default", "--backbone", "unetr", "--size", "tiny", "--budget", "smoke", "--device", "cpu"]
+    asked = ["plan", "--no-measure", "--init", "default", *TINY]
     with pytest.raises(SystemExit) as caught:
         main([*asked, "--dataset", str(data), "--out", str(tmp_path / "runs")])
     assert not caught.value.code
-    assert "Liver × unetr" in capsys.readouterr().out
+    assert "Liver × light" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("written", ["lwi(mask_ratio=0.2)", "'lwi(mask_ratio=0.2)'"])

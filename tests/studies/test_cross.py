@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import nn
 
-import initbench
 from initbench import registry
 from initbench.checkpoints.quiet_timm import import_timm
 from initbench.cli.app import main
@@ -27,7 +26,7 @@ from initbench.studies.forecast import plan_study
 from initbench.studies.sweep import cross_requests
 from tests.msd_factory import make_msd
 from tests.networks import patch_of, tiny
-from tests.runs_factory import LIGHT, OPTIONS, SMALL, TINY, as_flags, record_of, run, run_one
+from tests.runs_factory import LIGHT, OPTIONS, SMALL, TINY, as_flags, outcomes_of, record_of, run, run_one
 from tests.shared_data import shared
 
 BACKBONES = tuple(registry.names("backbone"))
@@ -70,7 +69,7 @@ def plan(
     """The runs of a cross by init and backbone, as `plan` looks at them."""
     requests = cross_requests(list(inits), list(backbones), dataset, out=out, **OPTIONS | options)
     pairs = [(str(request.init), str(request.backbone)) for request in requests]
-    return dict(zip(pairs, plan_study(requests, "equal-total").runs, strict=True))
+    return dict(zip(pairs, plan_study(requests, "equal-total", timing="recorded").runs, strict=True))
 
 
 def refusals(runs: dict[Pair, Expected]) -> dict[Pair, str]:
@@ -132,7 +131,7 @@ def test_the_cross_that_was_asked_for_runs(dataset: str, backbone: str, tmp_path
     options: dict[str, Any] = {"folds": ["1/20"]}
     if dataset == "hippocampus":
         options = {"folds": ["1/100"], "data_root": shared("data")}
-    outcomes = initbench.run(ASKED, backbone, dataset, out=tmp_path, assignments=TWO_STEPS, **OPTIONS | options)
+    outcomes = outcomes_of(ASKED, backbone, dataset, out=tmp_path, assignments=TWO_STEPS, **OPTIONS | options)
     assert [(outcome.state, outcome.message) for outcome in outcomes if outcome.state != "ok"] == []
     assert len(outcomes) == len(ASKED)
 
@@ -194,7 +193,7 @@ def test_what_a_plan_says_is_what_the_run_does(
     options: dict[str, Any] = {"data_root": tmp_path, "assignments": [*TWO_STEPS, patch, "pretext.mask_patch=4"]}
     planned = next(iter(plan(tmp_path / "runs", [init], "hippocampus", [backbone], **options).values()))
     monkeypatch.setattr(Rehearsals, "check", lambda self, cell: None)
-    outcome = initbench.run(init, backbone, "hippocampus", out=tmp_path / "runs", **OPTIONS | options)[0]
+    outcome = outcomes_of(init, backbone, "hippocampus", out=tmp_path / "runs", **OPTIONS | options)[0]
     assert (planned.state, outcome.state) == (("refused", "refused") if said else ("new", "ok")), outcome.message
     if said:
         assert said in planned.message
@@ -247,7 +246,7 @@ def test_the_command_says_what_cannot_be_and_how_to_leave_it_out(
     assert "mask_patch 3 does not divide the patch (8, 16, 16); these do: 1, 2, 4, 8" in said
     assert "Nothing was run: 1 of 2 runs cannot be" in said
     assert "--skip-refused" in said
-    code, said = ended("plan", "default,mae(mask_patch=3)", "--format", "json")
+    code, said = ended("plan", "default,mae(mask_patch=3)", "--no-measure", "--format", "json")
     stopped = [row for row in json.loads(said) if row["of"] == "run"]
     assert code == 2
     assert [row["state"] for row in stopped] == ["refused"]

@@ -36,18 +36,19 @@ def test_operations_give_a_range_where_no_run_says_the_time() -> None:
     assert (time.known, time.estimated) == (1, 1)  # the third was never counted
     assert (time.low, time.high) == (3600, pytest.approx(3600 * costs.SLOWEST))
     alone = StudyPlan((unknown,), measured, "equal-total", 1, 1, False, 10**12)
-    assert "1.0 h to 12 CPU-h (from the operations of the networks; --measure times steps)" in title(alone)
+    assert "1.0 to 12 CPU-h (from the operations of the networks; --measure times steps)" in title(alone)
     both = plan_sheets(StudyPlan((known, unknown), measured, "equal-total", 1, 1, False, 10**12), [])
-    assert [row[3] for row in both[0].rows] == ["1.8 min", "1.0 h–12 h"]
+    assert [row[3] for row in both[0].rows] == ["1.8 min", "1.0 to 12 h"]
     assert both[0].values[0]["estimated_seconds_high"] == pytest.approx(3600 * costs.SLOWEST)
 
 
 @pytest.mark.parametrize(
     ("operations", "jobs", "says"),
     [
-        (36_000.0, 1, "On this CPU: 2.0 h to 24 h, estimated from the operations of the networks. --size tiny --budget smoke "),
-        (36_000.0, 2, "On this CPU: 1.0 h to 12 h, "),
-        (100.0, 1, "On this CPU: 0.3 min to 4.0 min, estimated from the operations of the networks."),
+        (36_000.0, 1, "On this CPU: 2.0 to 24 h, estimated from the operations of the networks. --size tiny --budget smoke "),
+        (36_000.0, 2, "On this CPU: 1.0 to 12 h, "),
+        (10.0, 1, "On this CPU: less than a minute, estimated from the operations of the networks."),
+        (100.0, 1, "On this CPU: 0.3 to 4.0 min, estimated from the operations of the networks."),
         (math.nan, 1, ""),
     ],
 )
@@ -57,7 +58,7 @@ def test_what_a_run_says_before_it_begins(operations: float, jobs: int, says: st
     told = plan.announced(study)
     assert told.startswith(says)
     assert bool(told) == bool(says)
-    assert ("minutes" in told) == (operations > 1000)
+    assert ("takes minutes" in told) == (operations > 1000)
     assert plan.announced(replace(study, accelerated=True)) == ""
 
 
