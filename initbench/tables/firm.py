@@ -6,14 +6,16 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from initbench.choices import MARGIN, CountedOn
+import pandas as pd
+
+from initbench.choices import MARGIN, CountedOn, DicePolicy
 from initbench.dice import POLICIES
 from initbench.errors import InitbenchError
 from initbench.stats.analysis import pair
 from initbench.stats.blocks import BLOCK
 from initbench.stats.compare import Difference, Verdict
 from initbench.stats.firm import SEEDS_TO_REMAKE, Kind, Variation, agreeing, vary, without_patients, without_seeds
-from initbench.stats.table import ScoreTable
+from initbench.stats.table import ScoreTable, score_tables
 from initbench.tables import words
 from initbench.tables.sheet import Sheet
 from initbench.tables.study import Scoring, Study
@@ -57,12 +59,12 @@ def firm_sheets(found: Sequence[Firmness], margin: float = MARGIN) -> list[Sheet
     return [_sheet(of_block, margin) for of_block in found]
 
 
-def firmness(study: Study, reread: Reread, first: str, second: str, margin: float = MARGIN) -> list[Firmness]:
+def firmness(study: Study, reread: Reread | None, first: str, second: str, margin: float = MARGIN) -> list[Firmness]:
     """What the difference of two inits becomes in every block that has both complete.
 
     Args:
         study: the runs and their scores.
-        reread: reads the same runs again, scored otherwise.
+        reread: reads the same runs again, scored otherwise; without it the other grid is left out.
         first: an init, by the name of its row.
         second: the init that it is compared with.
         margin: Dice points within which two inits are equivalent.
@@ -79,33 +81,39 @@ def firmness(study: Study, reread: Reread, first: str, second: str, margin: floa
             for kind, name, other in others:
                 same = _same_block(other, table.block, (first, second))
                 if same is not None:
-                    variations.append(vary(whole, kind, name, same, margin))
+                    variations.append(vary(whole, kind, name, replace(same, looks=table.looks), margin))
             variations += _other_protocol(study, table, whole, margin)
         found.append(Firmness(table, whole, tuple(variations)))
     return found
 
 
-def _scored_otherwise(study: Study, reread: Reread) -> Iterator[tuple[Kind, str, Study]]:
-    """The same runs without each class, under every other policy, and on the other grid, where they can be had."""
+def _scored_otherwise(study: Study, reread: Reread | None) -> Iterator[tuple[Kind, str, Sequence[ScoreTable]]]:
+    """The scores of the same runs without each class, under every other policy, and on the other grid where it was counted."""
     scoring = study.scoring
     classes = sorted(map(str, study.cases["class_name"].unique())) if not study.cases.empty else []
     if len(classes) > 1:
         for name in classes:
-            rest = tuple(other for other in classes if other != name)
-            yield "class", name, reread(replace(scoring, classes=rest))
+            rest = study.cases[study.cases["class_name"] != name]
+            yield "class", name, _scored(study, rest, scoring.policy)
     for policy in POLICIES:
         if policy != scoring.policy:
-            yield "policy", policy, reread(replace(scoring, policy=policy))
+            yield "policy", policy, _scored(study, study.cases, policy)
+    if reread is None:
+        return
     grid = _OTHER_GRID[scoring.grid]
     try:
-        yield "grid", grid, reread(replace(scoring, grid=grid))
+        yield "grid", grid, reread(replace(scoring, grid=grid)).tables
     except InitbenchError:  # no run was counted on it
         return
 
 
-def _same_block(other: Study, block: dict[str, object], inits: Sequence[str]) -> ScoreTable | None:
-    """The same block in another reading of the runs, where both inits are complete in it."""
-    for table in other.tables:
+def _scored(study: Study, cases: pd.DataFrame, policy: DicePolicy) -> list[ScoreTable]:
+    return score_tables(study.runs, cases, policy=policy, shared=study.scoring.shared, patients=study.patients)
+
+
+def _same_block(tables: Sequence[ScoreTable], block: dict[str, object], inits: Sequence[str]) -> ScoreTable | None:
+    """The same block among the scores of another reading of the runs, where both inits are complete in it."""
+    for table in tables:
         if columns(table.block) == columns(block) and set(inits) <= set(table.inits) and table.cases:
             return table
     return None
