@@ -12,6 +12,7 @@ from io import TextIOWrapper
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from typer.core import TyperGroup
 
 from initbench import registry
@@ -20,7 +21,7 @@ from initbench.cli.data import download_data, info_data, list_data, prepare_data
 from initbench.cli.diagnose import diagnose
 from initbench.cli.doctor import doctor
 from initbench.cli.measure import measure
-from initbench.cli.output import say, warn
+from initbench.cli.output import say, shown, warn
 from initbench.cli.plan import plan
 from initbench.cli.pretrain import pretrain
 from initbench.cli.recipe import diff_recipes, new_recipe, show_recipe
@@ -35,7 +36,7 @@ from initbench.cli.validate import validate_backbone, validate_init, validate_re
 from initbench.cli.verify import verify
 from initbench.cli.work import cancel, work
 from initbench.dice import TABLES_ALONE
-from initbench.errors import InitbenchError
+from initbench.errors import InitbenchError, InterruptedRunError
 
 _INTERRUPTED = 130  # the code with which typer ends on Ctrl-C, as shells do
 
@@ -155,6 +156,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = app(args=newly_spelled(arguments), standalone_mode=False)
     except typer.TyperException as error:
         _refuse(error)
+        sys.exit(error.exit_code)
+    except InterruptedRunError as error:  # who stops a command knows why it ended
+        Console(stderr=True, highlight=False, soft_wrap=True).print(shown(str(error)))
         sys.exit(error.exit_code)
     except InitbenchError as error:
         say("bold red", "error", str(error))

@@ -266,7 +266,7 @@ def _run(
     Raises:
         InterruptedRunError: somebody asked to stop.
     """
-    from initbench.cli.run import GO_ON, check_out, perform
+    from initbench.cli.run import check_out, perform, stopped
 
     console = Console(stderr=form != "table", highlight=False)
     with under_way(console, "loading torch"):
@@ -278,7 +278,7 @@ def _run(
     check_out(options["out"])
     outcomes = perform(_requests(asked, seeds, placebo, options), resources, console)
     if any(outcome.state == "interrupted" for outcome in outcomes):
-        raise InterruptedRunError(f"stopped when asked to; {GO_ON}; --report-only shows what is there")
+        raise InterruptedRunError(f"{stopped(outcomes)} --report-only shows what is there.")
     folders = [outcome.folder for outcome in outcomes if outcome.folder is not None]
     if not folders:  # all for the same reason, as a setting that is none
         raise (UsageError if outcomes[0].state == "refused" else InitbenchError)(outcomes[0].message)

@@ -242,6 +242,7 @@ def perform(
     """
     from initbench.cli.progress import Display
     from initbench.studies.sweep import look_up_study, run_looked_up
+    from initbench.studies.workloads import workloads
 
     try:
         with interrupt.handled(), Display(requests, console) as display:
@@ -250,9 +251,16 @@ def perform(
             _say_how_long(console, known, resources.jobs)
             if announce is not None:
                 announce()
+            display.expect(workloads(known))
             return run_looked_up(known, resources, display, skip_refused=skip_refused)
     except KeyboardInterrupt:
-        raise InterruptedRunError(f"stopped at once; {GO_ON}") from None
+        raise InterruptedRunError(f"Stopped at once; {GO_ON}.") from None
+
+
+def stopped(outcomes: Sequence[Outcome]) -> str:
+    """What is said of a study that somebody asked to stop."""
+    done = sum(outcome.state not in ("interrupted", "busy", "pending") for outcome in outcomes)
+    return f"Stopped with {done} of {len(outcomes)} runs done; {GO_ON}."
 
 
 def _say_how_long(console: Console, study: LookedUp, jobs: int) -> None:
@@ -293,29 +301,35 @@ def tell(outcomes: Sequence[Outcome], seconds: float, console: Console, *, json:
     Raises:
         InterruptedRunError: some were stopped.
     """
-    out = outcomes[0].request.out
     states = Counter(outcome.state for outcome in outcomes)
     if json:
         write_json([_plain(outcome) for outcome in outcomes])
-    elif states["refused"] and not skip_refused:
+    elif not states["interrupted"]:
+        _say_what_came(outcomes, seconds, console, skip_refused=skip_refused)
+    if states["interrupted"]:
+        raise InterruptedRunError(stopped(outcomes))
+    if states["refused"]:
+        sys.exit(2)
+    if states["failed"]:
+        sys.exit(1)
+
+
+def _say_what_came(outcomes: Sequence[Outcome], seconds: float, console: Console, *, skip_refused: bool) -> None:
+    """Prints how the runs of a study ended, and which command shows what came of it."""
+    from initbench.tables.words import count
+
+    states = Counter(outcome.state for outcome in outcomes)
+    if states["refused"] and not skip_refused:
         others = ", or add --skip-refused to run the others" if states["pending"] else ""
         told = (
             f"Nothing was run: {states['refused']} of {len(outcomes)} runs cannot be, for the reasons above. Change them{others}."
         )
         console.print(told, highlight=False, soft_wrap=True)
-    else:
-        from initbench.tables.words import count
-
-        counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
-        console.print(f"{count(len(outcomes), 'run')} in {seconds:.0f} s: {counted}", highlight=False)
-        if states.keys() & {"ok", "cached", "diverged"}:
-            console.print(f"initbench leaderboard --out {out}", style="bold", highlight=False)
-    if states["interrupted"]:
-        raise InterruptedRunError(f"stopped when asked to; {GO_ON}")
-    if states["refused"]:
-        sys.exit(2)
-    if states["failed"]:
-        sys.exit(1)
+        return
+    counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+    console.print(f"{count(len(outcomes), 'run')} in {seconds:.0f} s: {counted}", highlight=False)
+    if states.keys() & {"ok", "cached", "diverged"}:
+        console.print(f"initbench leaderboard --out {outcomes[0].request.out}", style="bold", highlight=False)
 
 
 def check_out(out: Path, option: str = "--out") -> None:

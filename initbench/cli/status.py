@@ -9,18 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group
 from rich.text import Text
 
+from initbench.cli.board import LEAST_NAME, columns_that_fit, shortened
 from initbench.cli.command import command
 from initbench.cli.options import OUTPUT, RUNS, JsonOption, OutOption
 from initbench.cli.output import warn, warn_of, write_json
 from initbench.errors import InitbenchError, UsageError
+from initbench.runs.run_log import duration
 
 if TYPE_CHECKING:
     from initbench.runs.status import RunStatus
 
 _EVERY = 2.0  # seconds between two looks
+_GAP = 2  # between two columns
+_NO_LIMIT = 100_000  # columns of a file
+_SHORT = 16  # characters of a detail that stands in the line of its run on a terminal
+_COLUMNS = ("state", "left", "detail", "step")  # the first are kept longest
+_ORDER = ("state", "step", "left", "detail")  # from left to right
 WAITING = ("pending", "interrupted")
 NOT_QUEUED = "not in the queue of Slurm"
 _COLOURS = {"done": "green", "diverged": "yellow", "failed": "red", "refused": "red", "invalid": "red", "interrupted": "yellow"}
@@ -49,13 +57,13 @@ def status(
         return
     console = Console(highlight=False)
     if not watch:
-        console.print(_shown(rows))
+        console.print(shown(rows, _width(console)), soft_wrap=True)
         return
-    with Live(_shown(rows), console=console, auto_refresh=False) as live:
+    with Live(shown(rows, _width(console)), console=console, auto_refresh=False) as live:
         while any(row.state not in ENDED for row in rows):
             time.sleep(_EVERY)
             rows = _look(out)
-            live.update(_shown(rows), refresh=True)
+            live.update(shown(rows, _width(console)), refresh=True)
 
 
 def _look(out: Path) -> list[RunStatus]:
@@ -97,33 +105,66 @@ def in_queue(out: Path, rows: list[RunStatus]) -> list[RunStatus]:
     return found
 
 
-def _shown(rows: list[RunStatus]) -> Group:
-    """A table of runs, and how many are in which state."""
-    from rich.table import Table
+def _width(console: Console) -> int:
+    """Columns of a terminal; more than any line has of a file, which is searched for names."""
+    return console.width if console.is_terminal else _NO_LIMIT
 
+
+def shown(rows: list[RunStatus], width: int) -> Group:
+    """A line for each run, how many are in which state, and the reasons that are too long for a line.
+
+    Args:
+        rows: the runs.
+        width: columns of the terminal, to which names are shortened.
+    """
     from initbench.runs.status import time_left
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for header in ("", "run", "state", "step", "left", ""):
-        table.add_column(header, overflow="fold", no_wrap=header in ("state", "step", "left"), justify="left")
-    for number, row in enumerate(rows):
-        step = f"{row.step}/{row.total}" if row.total else ""
-        left = duration(row.seconds_left) if row.seconds_left is not None else ""
-        state = Text(row.state, style=_COLOURS.get(row.state, "cyan"))
-        table.add_row(str(number), Text(row.planned.label), state, step, left, Text(row.detail))
+    short = _SHORT if width < _NO_LIMIT else width
+    lines = _lines(rows, width, short)
     counted = ", ".join(f"{number} {state}" for state, number in Counter(row.state for row in rows).items())
     remaining = time_left(rows)
     left = f"; about {duration(remaining)} left" if remaining else ""
-    lines = [Text(f"\n{len(rows)} runs: {counted}{left}")]
+    lines.append(Text(f"\n{len(rows)} runs: {counted}{left}"))
+    for number, row in enumerate(rows):
+        if len(row.detail) > short:
+            lines.append(Text(f"{number}: {row.detail}"))
     forgotten = sum(NOT_QUEUED in row.detail for row in rows)
     if forgotten:
         lines.append(Text(f"{forgotten} of them {NOT_QUEUED}: the same `initbench run` submits them, and so does `retry --all`"))
-    return Group(table, *lines)
+    return Group(*lines)
 
 
-def duration(seconds: float) -> str:
-    """A duration as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+def _lines(rows: list[RunStatus], width: int, short: int) -> list[Text]:
+    """Number, name, state, time left, a few words and step of each run.
+
+    Args:
+        rows: the runs.
+        width: columns of the terminal.
+        short: characters of the words, at most; longer ones are left out.
+    """
+    cells = []
+    for row in rows:
+        found = dict.fromkeys(_COLUMNS, "")
+        found["state"] = row.state
+        if row.total:
+            found["step"] = f"{row.step}/{row.total}"
+        if row.seconds_left is not None:
+            found["left"] = f"{duration(row.seconds_left)} left"
+        if len(row.detail) <= short:
+            found["detail"] = row.detail
+        cells.append(found)
+    digits = len(str(len(rows)))
+    columns = columns_that_fit(cells, _COLUMNS, width - digits - _GAP - LEAST_NAME)
+    room = width - digits - _GAP - sum(columns.values()) - _GAP * len(columns)
+    names = min(room, max(cell_len(row.planned.label) for row in rows))
+    lines = []
+    for number, (row, own) in enumerate(zip(rows, cells, strict=True)):
+        line = Text(f"{number:>{digits}}  {set_cell_size(shortened(row.planned.label, names), names)}")
+        for column in _ORDER:
+            if column in columns:
+                style = _COLOURS.get(row.state, "cyan") if column == "state" else ""
+                line.append("  ")
+                line.append(set_cell_size(own[column], columns[column]), style=style)
+        line.rstrip()
+        lines.append(line)
+    return lines

@@ -145,10 +145,11 @@ def work(
                 take = functools.partial(take_one, list(chosen.values()), number)
             else:
                 # The display counts from 0 on.
+                display.expect(dict.fromkeys(range(len(requests))))
                 take = functools.partial(take_turns, dict(enumerate(chosen.values())), again=number is not None)
             outcomes = take(study, resources, display, limit=limit, waits=not no_wait, data_root=data_root)
     except KeyboardInterrupt:
-        raise InterruptedRunError(f"stopped at once; {GO_ON}") from None
+        raise InterruptedRunError(f"Stopped at once; {GO_ON}.") from None
     is_stopped = any(outcome.state == "interrupted" for outcome in outcomes.values())
     is_time = interrupt.warned() or (limit is not None and limit.is_over)
     if requeue and is_stopped and is_time and marks.mark(study) == mark:

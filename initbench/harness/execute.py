@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -22,11 +24,13 @@ from initbench.harness.memory import NoMemoryError, out_of_memory
 from initbench.harness.process_state import kept
 from initbench.harness.record import block_digest, failed_record
 from initbench.harness.rehearsal import Rehearsals
-from initbench.harness.request import RunRequest
+from initbench.harness.request import RunRequest, as_json
 from initbench.harness.run import Run
 from initbench.protocols import NoProgress, Progress
 from initbench.runs import store, work
 from initbench.runs.record import Record, Where
+from initbench.runs.run_log import RunLog, duration, in_words
+from initbench.runs.time_left import TimeLeft, Workload
 from initbench.sampling.volumes import VolumeShelf
 
 _STATES = {"pretext": "pretraining", "train": "training", "evaluate": "evaluating"}
@@ -184,13 +188,18 @@ def record_death(request: RunRequest, message: str, cells: Cells) -> Outcome:
 
 
 class _Told:
-    """Progress that is written down as well as passed on."""
+    """Progress that is written down as well as passed on: as the state of the run, and in its log."""
 
-    def __init__(self, claim: work.Held, progress: Progress) -> None:
+    def __init__(self, claim: work.Held, progress: Progress, log: RunLog, workload: Workload) -> None:
         self._claim = claim
         self._progress = progress
+        self._log = log
+        self._left = TimeLeft()
+        self._left.expect({0: workload})
 
     def start(self, stage: str, total: int) -> None:
+        self._left.start(0, stage, total)
+        self._log.write(f"{_STATES.get(stage, stage)} begins, {total} {'cases' if stage == 'evaluate' else 'steps'}")
         self._claim.state |= {
             "state": _STATES.get(stage, stage),
             "step": 0,
@@ -207,7 +216,46 @@ class _Told:
         if not info:  # a stage that goes on from a checkpoint says so first
             self._claim.state |= {"first": done}
         self._claim.state |= {"step": done, "info": dict(info)}
+        self._left.advance(0, done, info)
+        self._write_line(done, info)
         self._progress.advance(done, info)
+
+    def _write_line(self, done: int, info: Mapping[str, float]) -> None:
+        state = self._claim.state
+        if not (self._log.is_due() or done == state["total"]):
+            return
+        line = [f"{state['state']} {done}/{state['total']}", *in_words(info)]
+        left = self._left.of_run(0)
+        if left is not None:
+            line.append(f"about {duration(left)} left")
+        self._log.write("  ".join(line))
+
+
+def workload_of(cell: Cell, paces: Mapping[str, float] | None = None) -> Workload:
+    """What a run has to do from its begin.
+
+    Args:
+        cell: the run.
+        paces: as of `Workload`.
+    """
+    steps = {"pretext": cell.pretext_steps, "train": cell.train_steps, "evaluate": len(cell.prepared.split.test)}
+    return Workload(cell.id, steps, paces or {})
+
+
+def _settings_of(cell: Cell) -> str:
+    """What a log says of a run before its first step, in several lines."""
+    request, device = cell.request, resolve_device(cell.request.device)
+    patch = " × ".join(map(str, cell.recipe.patch.size))
+    stages = f"{cell.train_steps} steps of training"
+    if cell.pretext_steps:
+        stages = f"{cell.pretext_steps} steps of the init stage, {stages}"
+    asked = json.dumps(as_json(request), sort_keys=True)
+    lines = [
+        f"{request.label}, cell {cell.id}",
+        f"on {device} in {cell.precision}, {request.threads} threads; {stages} on {cell.recipe.patch.batch} patches of {patch}",
+        f"asked: {asked}",
+    ]
+    return "\n".join(lines)
 
 
 def _go_on(cell: Cell, folder: Path, claim: work.Held, progress: Progress, shelf: VolumeShelf) -> Outcome:
@@ -215,14 +263,19 @@ def _go_on(cell: Cell, folder: Path, claim: work.Held, progress: Progress, shelf
     record = store.read_record(folder)
     if record and store.is_whole(folder, record):  # since it was looked up
         return _cached(cell, folder, record)
-    run = Run(cell, folder, _Told(claim, progress), claim.folder, claim.check, shelf)
-    try:
-        with kept(), seeding.deterministic(request.threads), interrupt.deferred():
-            record = run.execute()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # code of others may want to end the process, also in the middle of training
-        return _ended_by(error, cell, claim)
+    with contextlib.closing(RunLog(claim.folder / store.LOG)) as log:
+        log.write(_settings_of(cell))
+        told = _Told(claim, progress, log, workload_of(cell))
+        run = Run(cell, folder, told, claim.folder, claim.check, shelf, log.write)
+        try:
+            with kept(), seeding.deterministic(request.threads), interrupt.deferred():
+                record = run.execute()
+        except KeyboardInterrupt:
+            log.write("stopped at once")
+            raise
+        except BaseException as error:  # code of others may want to end the process, also in the middle of training
+            log.write(_reason(error))
+            return _ended_by(error, cell, claim)
     claim.finished()
     said = [record.reason or record.coverage.summary, record.regimen_summary, *run.notes]
     return _with_result(cell, record.status, folder, record, "; ".join(filter(None, said)))
@@ -307,6 +360,9 @@ def _record_failure(cell: Cell, claim: work.Held, reason: str, trace: str) -> Pa
     try:
         with store.staged(folder, check=claim.check) as staging:
             (staging / store.TRACEBACK).write_text(trace, "utf-8")
+            log = claim.folder / store.LOG
+            if log.is_file():
+                shutil.copyfile(log, staging / store.LOG)
             store.write_record(staging, record)
     except OSError:  # a full disk fails here again; the reason is returned and printed all the same
         return None

@@ -32,6 +32,7 @@ from initbench.protocols import Progress, Task, structure_of
 from initbench.recipes.settings import Optimizer
 from initbench.runs import store, work
 from initbench.runs.record import Record, ValidationCost
+from initbench.runs.run_log import duration
 from initbench.sampling.volumes import GuidedSampler, PatchSampler, UnlabelledSampler, Volume, VolumeShelf, volume_bytes
 from initbench.training.checkpoints import Checkpoints
 from initbench.training.loop import Fit, FitSettings, fit, parameters_finite
@@ -55,6 +56,7 @@ class Run:
         checkpoints: Path | None = None,
         check: Callable[[], None] = lambda: None,
         shelf: VolumeShelf | None = None,
+        log: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Prepares a run.
 
@@ -65,9 +67,11 @@ class Run:
             checkpoints: where checkpoints go; without it a run that is stopped begins again.
             check: called right before the result is put into its place; raises where somebody else has taken the run over.
             shelf: keeps the training volumes for the next run.
+            log: told, for people, how the run ended.
         """
         self.cell = cell
         self._check = check
+        self._log = log
         self.folder = folder
         self.progress = progress
         self.work = checkpoints
@@ -298,7 +302,15 @@ class Run:
             save_weights(model, staging / store.WEIGHTS, self.card(model))
             record = store.seal(self._record(model, scored, diverged, evaluate_seconds, env, trained), staging)
             store.write_record(staging, record)
+            self._keep_log(staging, record)
         return record
+
+    def _keep_log(self, staging: Path, record: Record) -> None:
+        score = "" if record.dice is None else f", Dice {100 * record.dice:.2f}"
+        self._log(f"{record.status}{score}, after {duration(float(record.cost.total_seconds))}")
+        log = self.work / store.LOG if self.work else None
+        if log is not None and log.is_file():
+            shutil.copyfile(log, staging / store.LOG)
 
     def evaluator(self, model: nn.Module) -> Evaluator:
         """Applies a network as the recipe says; the network is on the run's device."""

@@ -28,7 +28,7 @@ class Sample:
         init: the init with its parameters, as `init_of` names it; empty for steps that were timed with no init stage.
         init_seconds: of the whole init stage.
         init_steps: steps of it; 0 for an init that learns nothing.
-        train: seconds of a training step.
+        train: seconds of a training step, with its share of Dice over the steps.
         evaluate: seconds of the evaluation per reported case.
         whole: whether a run is behind it, from start to end.
     """
@@ -198,7 +198,7 @@ def read_costs(out: Path) -> Costs:
         resolved, size = record.resolved, record.sizes.get(store.WEIGHTS, 0)
         kinds[record.environment.accelerator or record.environment.cpu or "a CPU"] = record
         if record.weights_from is None:
-            samples[pace_of(record)].append(_sample(record))
+            samples[pace_of(record)].append(sample_of(record))
         if size:
             weights[network_of(resolved)] = size
         beside = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
@@ -211,8 +211,10 @@ def read_costs(out: Path) -> Costs:
     )
 
 
-def _sample(record: Record) -> Sample:
+def sample_of(record: Record) -> Sample:
+    """What a finished run cost."""
     cost, cases = record.cost, len(record.resolved.reported_cases)
-    train = cost.train.seconds / cost.train.steps if cost.train.steps else None
+    trained = cost.train.seconds + cost.validation.seconds  # who waits for a run waits for both
+    train = trained / cost.train.steps if cost.train.steps else None
     evaluate = cost.evaluate_seconds / cases if cases else None
     return Sample(init_of(record.resolved), cost.init.seconds, cost.init.steps, train, evaluate)

@@ -11,6 +11,7 @@ OUT/<dataset>/<backbone>/<init>-<cell id>/seed-<n>/
     overlay.png       best, median and worst case
     slices.npz        image, reference and prediction of every reported case in one slice, for reports
     predictions/      label maps as NIfTI, where asked for
+    run.log           how far it was when, for people
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ SLICE_KEY = "case/"  # before the case in it: a bare name could be one of numpy'
 CELL_SIGNS = 10  # of a cell's id in the name of its folder
 PREDICTIONS = "predictions"
 TRACEBACK = "traceback.txt"
+LOG = "run.log"
 TABLES = (CASES, CASES_RESAMPLED)
 SEALED = (*TABLES, CURVE, VALIDATION, COVERAGE, WEIGHTS)
 

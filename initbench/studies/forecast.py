@@ -227,9 +227,9 @@ def _expected(item: _Planned, networks: _Networks, *, counted: bool) -> Expected
     if cell is None:
         record = store.read_record(item.folder) if item.folder else None
         return Expected(item.request.label, item.state, item.message, record, item.folder)
-    head = _head(cell)
+    head = head_of(cell)
     size = networks.bytes_of(cell)
-    init, train, begun = _left(cell, item.folder)
+    init, train, begun = steps_left(cell, item.folder)
     learned = cell.init_info.learned
     init_steps = 0 if init is None or item.shared else init
     operations = math.nan
@@ -253,7 +253,8 @@ def _expected(item: _Planned, networks: _Networks, *, counted: bool) -> Expected
     )
 
 
-def _head(cell: Cell) -> Head:
+def head_of(cell: Cell) -> Head:
+    """The head of the record that a run would leave here."""
     request = cell.request
     return header(cell, _environment(str(resolve_device(request.device)), request.threads))
 
@@ -263,7 +264,7 @@ def _environment(device: str, threads: int) -> dict[str, Any]:
     return environment(torch.device(device), threads)
 
 
-def _left(cell: Cell, folder: Path | None) -> tuple[int | None, int, bool]:
+def steps_left(cell: Cell, folder: Path | None) -> tuple[int | None, int, bool]:
     """Steps that are left of the init stage (None where it is done) and of training, and whether any were done.
 
     A stage says that those before it are done, also at its own step 0. None are left where the run takes the weights of another.
@@ -304,14 +305,14 @@ class _Networks:
 
     def bytes_of(self, cell: Cell) -> int:
         """Bytes of the network: as runs left it, else counted."""
-        key = costs.network_of(_head(cell).resolved)
+        key = costs.network_of(head_of(cell).resolved)
         if key in self._recorded:
             return self._recorded[key]
         return self._look(key, cell)[0]
 
     def operations_of(self, cell: Cell) -> Operations:
         """Multiply-adds of a run; NaN where the network reads values, so that nobody can count them."""
-        _, forward = self._look(costs.network_of(_head(cell).resolved), cell)
+        _, forward = self._look(costs.network_of(head_of(cell).resolved), cell)
         return operations_of(cell, forward)
 
     def _look(self, key: str, cell: Cell) -> tuple[int, float]:
@@ -336,13 +337,13 @@ def _look_at_network(cell: Cell) -> tuple[int, float]:
 
 def _is_timed(cell: Cell, measured: Costs) -> bool:
     """Whether runs below the folder say how long all parts of a run take."""
-    train, stage = _missing(cell, measured.samples.get(costs.pace_of(_head(cell)), ()))
+    train, stage = _missing(cell, measured.samples.get(costs.pace_of(head_of(cell)), ()))
     return not (train or stage)
 
 
 def _missing(cell: Cell, known: Sequence[Sample]) -> tuple[bool, bool]:
     """Whether nobody knows how long a training step of a run takes, and whether nobody knows it of its init stage."""
-    init = costs.init_of(_head(cell).resolved)
+    init = costs.init_of(head_of(cell).resolved)
     paced = any(sample.train is not None for sample in known)
     staged = not cell.init_info.learned or any(sample.init == init for sample in known)
     return not paced, not staged
@@ -360,7 +361,7 @@ def _timed(cells: Iterable[Cell], measured: Costs, networks: _Networks, *, quick
     found: dict[str, tuple[Sample, ...]] = {}
     started = time.monotonic()
     for cell in cells:
-        head = _head(cell)
+        head = head_of(cell)
         key = costs.pace_of(head)
         train, stage = _missing(cell, measured.samples.get(key, ()) + found.get(key, ()))
         if not (train or stage):

@@ -176,8 +176,9 @@ def expected_seconds(runs: Mapping[int, AskedRun], planned: Sequence[AskedRun]) 
     for run in planned:
         record = store.read_record(run.folder) if run.folder else None
         if record is not None and record.status == "ok":
+            seconds = float(record.cost.total_seconds + record.cost.validation.seconds)
             for key in _alike(run):
-                took[key] = max(took.get(key, 0.0), float(record.cost.total_seconds))
+                took[key] = max(took.get(key, 0.0), seconds)
     found = {}
     for number, run in runs.items():
         known = [took[key] for key in _alike(run) if key in took]

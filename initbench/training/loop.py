@@ -202,8 +202,7 @@ class _Stage:
             if look and _diverged(result, since=step // _FLUSH * _FLUSH):
                 break
             if look:
-                rate = result.patches / result.seconds
-                progress.advance(step + 1, {"loss": result.curve[-1]["loss"], "patches/s": rate})
+                progress.advance(step + 1, self._shown())
             if keep:
                 self._save(step + 1)
             if stop and not last:
@@ -212,6 +211,14 @@ class _Stage:
         if result.diverged_at is None:
             self._validate(result.steps)
         return result
+
+    def _shown(self) -> dict[str, float]:
+        """What is shown of the last step: loss, patches a second, bytes at the peak, and the number of the GPU on one."""
+        result, device = self._result, self._settings.device
+        shown = {"loss": result.curve[-1]["loss"], "patches/s": result.patches / result.seconds, "memory": result.peak_memory}
+        if device.type == "cuda":
+            shown["cuda"] = device.index or 0
+        return shown
 
     def _train(self, step: int) -> None:
         lr = learning_rate(step, self._settings.steps, self._settings.optimizer)

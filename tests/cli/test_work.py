@@ -19,6 +19,7 @@ import pytest
 from initbench import interrupt
 from initbench.cli.app import main
 from initbench.runs import cancel, store, work
+from initbench.runs.record import Cost, ValidationCost
 from initbench.runs.status import AskedRun, read_asked, status
 from initbench.studies import engine, forecast, sweep, turns
 from initbench.studies.engine import TimeLimit
@@ -85,7 +86,10 @@ def test_runs_take_as_long_as_those_like_them_took(tmp_path: Path, monkeypatch: 
     took = {tmp_path / "a": 10.0, tmp_path / "b": 30.0, tmp_path / "c": 90.0}
 
     def record(folder: Path) -> SimpleNamespace | None:
-        return SimpleNamespace(status="ok", cost=SimpleNamespace(total_seconds=took[folder])) if folder in took else None
+        if folder not in took:
+            return None
+        cost = Cost(total_seconds=took[folder] - 2.0, validation=ValidationCost(seconds=2.0))
+        return SimpleNamespace(status="ok", cost=cost)
 
     monkeypatch.setattr(turns.store, "read_record", record)
     planned = [asked_run(tmp_path / name, init) for name, init in (("a", "default"), ("b", "default"), ("c", "lwi"))]

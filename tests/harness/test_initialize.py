@@ -151,7 +151,7 @@ def test_the_steps_are_taken_and_told() -> None:
 
     heard = Heard()
     learn(network(), "mae(mask_patch=4)", progress=heard)
-    assert heard.told == [("pretext", 3), (3, ["loss", "patches/s"])]
+    assert heard.told == [("pretext", 3), (3, ["loss", "memory", "patches/s"])]
 
 
 @pytest.mark.parametrize("init", LEARNED)

@@ -73,8 +73,9 @@ def test_a_stop_ends_as_a_stop(
         main(["reproduce", "lwi:table-6", *asked_for(data, tmp_path)])
     assert ended.value.code == 130
     said = " ".join(capsys.readouterr().err.split())
-    assert "stopped when asked to; finished runs and checkpoints are kept, and the same command goes on" in said
-    assert "--report-only shows what is there" in said
+    assert said.startswith("Stopped with 0 of ")
+    assert "runs done; finished runs and checkpoints are kept, and the same command goes on." in said
+    assert said.endswith("--report-only shows what is there.")
 
 
 def test_longer_rows_are_run_with_their_steps(data: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
