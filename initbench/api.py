@@ -70,9 +70,11 @@ class Tables(Sequence[Sheet]):
 
     Attributes:
         sheets: the tables, each with its title, its rows and its notes.
+        beside: tables of other kinds of rows, which are shown below them and are not in `frame`.
     """
 
     sheets: tuple[Sheet, ...]
+    beside: tuple[Sheet, ...] = ()
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -81,11 +83,11 @@ class Tables(Sequence[Sheet]):
 
     def to_markdown(self) -> str:
         """The tables in Markdown."""
-        return as_markdown(self.sheets)
+        return as_markdown([*self.sheets, *self.beside])
 
     def to_latex(self) -> str:
         """The tables in LaTeX, for the package booktabs."""
-        return as_latex(self.sheets)
+        return as_latex([*self.sheets, *self.beside])
 
     def to_csv(self) -> str:
         """The rows of `frame` as CSV, a heading first."""
@@ -102,12 +104,12 @@ class Tables(Sequence[Sheet]):
     def __repr__(self) -> str:
         """The tables as a terminal shows them."""
         out = io.StringIO()
-        terminal(self.sheets, Console(file=out, highlight=False, width=_width(), color_system=None))
+        terminal([*self.sheets, *self.beside], Console(file=out, highlight=False, width=_width(), color_system=None))
         return out.getvalue().rstrip()
 
     def _repr_html_(self) -> str:
         """The tables as a notebook shows them."""
-        return "".join(map(_as_html, self.sheets))
+        return "".join(map(_as_html, [*self.sheets, *self.beside]))
 
 
 class Outcomes(list["Outcome"]):
@@ -195,12 +197,14 @@ def run(
     Raises:
         UsageError: the request itself is wrong, or nothing was run because runs cannot be; names the reasons. What goes wrong
             in a run is in its outcome.
+        MissingDataError: none of the data sets is here.
     """
     from initbench.spec import as_spec
     from initbench.studies.engine import Resources
-    from initbench.studies.sweep import cross_requests, run_planned
+    from initbench.studies.sweep import check_some_data, cross_requests, run_planned
 
     requests = cross_requests(init, backbone, dataset, **options)
+    check_some_data(requests)
     resources = Resources(as_spec(executor), jobs, tuple(devices), rule)
     # Signals, by which the command stops softly, reach the main thread alone.
     if progress and reporter is None and threading.current_thread() is threading.main_thread():
@@ -285,13 +289,15 @@ def leaderboard(
     Raises:
         UsageError: there is no such folder, no such run in it, or no such init.
     """
+    from initbench.cli.statistics import sheets_beside
     from initbench.tables.leaderboard import leaderboard_sheets
     from initbench.tables.leaderboard_pooled import pooled_sheets
 
     study, control = _read(out, which), words.meant(against)
     if by != "block":
         return Tables(tuple(pooled_sheets(study, by, control, margin)))
-    return Tables(tuple(leaderboard_sheets(study, control, margin, letters=letters)))
+    boards = leaderboard_sheets(study, control, margin, letters=letters)
+    return Tables(tuple(boards), tuple(sheets_beside(study, control, margin)))
 
 
 def compare(

@@ -118,6 +118,7 @@ def run(
             device_memory=device_memory,
             validation=not no_validation,
         )
+        from initbench.studies.sweep import check_some_data
     resources = engine.resources(study.jobs)
     if resources.queues:
         if looks:
@@ -129,6 +130,7 @@ def run(
         return
     if not skip_refused:
         check_requests(requests)
+    check_some_data(requests)
     check_out(study.out)
     announce = partial(_announce, console, requests, study.protocol)
     if looks:

@@ -80,9 +80,6 @@ def leaderboard_in(
     from initbench.tables import words
     from initbench.tables.leaderboard import leaderboard_sheets
     from initbench.tables.leaderboard_pooled import pooled_sheets
-    from initbench.tables.leaderboard_protocols import protocol_sheets
-    from initbench.tables.leaderboard_runs import run_sheets
-    from initbench.tables.leaderboard_subsets import subset_sheets
 
     control = words.meant(against)
     if by != "block":
@@ -90,8 +87,22 @@ def leaderboard_in(
     sheets = leaderboard_sheets(study, control, margin, letters=letters)
     if form in ("csv", "json"):
         return sheets
+    return [*sheets, *sheets_beside(study, control, margin)]
+
+
+def sheets_beside(study: Study, control: str, margin: float) -> list[Sheet]:
+    """Returns the tables that stand below a leaderboard for people: of single runs, protocols and training subsets.
+
+    Args:
+        study: the runs.
+        control: the init that the others are compared with.
+        margin: Dice points within which two inits are equivalent.
+    """
+    from initbench.tables.leaderboard_protocols import protocol_sheets
+    from initbench.tables.leaderboard_runs import run_sheets
+    from initbench.tables.leaderboard_subsets import subset_sheets
+
     return [
-        *sheets,
         *run_sheets(study, control, margin),
         *protocol_sheets(study, control, margin),
         *subset_sheets(study, control, margin),

@@ -23,8 +23,9 @@ from initbench.choices import (
     Stream,
     SweepProtocol,
 )
+from initbench.datasets.open import open_dataset
 from initbench.datasets.splits import SplitName, parse_fold
-from initbench.errors import UsageError
+from initbench.errors import MissingDataError, UsageError
 from initbench.harness import compose
 from initbench.harness.cell import Cells
 from initbench.harness.execute import Outcome, look_up
@@ -176,6 +177,25 @@ def cross_requests(
         part: dict[str, Any] = {"fold": fold, "train_cases": cases}
         requests.append(replace(base, init=item, backbone=net, dataset=data, regimen=way, seed=seed, protocol=chosen, **part))
     return requests
+
+
+def check_some_data(requests: Sequence[RunRequest]) -> None:
+    """Refuses a study none of whose data sets is here, in one sentence in place of a failed run for each request.
+
+    Raises:
+        MissingDataError: says where data sets were looked for, and how to get them.
+    """
+    lacking: list[str] = []
+    for name, root in dict.fromkeys((request.dataset.name, request.data_root) for request in requests):
+        try:
+            open_dataset(name, root)
+        except MissingDataError as error:
+            lacking.append(str(error))
+        except (Exception, SystemExit):  # readers of others raise what they like, and the run says so
+            return
+        else:
+            return
+    raise MissingDataError(" ".join(lacking))
 
 
 def _parts(folds: Sequence[str], train_cases: Sequence[int], split: str | None) -> list[tuple[str | None, int | None]]:

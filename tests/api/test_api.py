@@ -11,9 +11,10 @@ import pytest
 import initbench
 from initbench import api
 from initbench.choices import DicePolicy
-from initbench.errors import UsageError
+from initbench.cli.app import main
+from initbench.errors import MissingDataError, UsageError
 from tests.recorded import write_block
-from tests.runs_factory import LIGHT, OPTIONS, SMALL
+from tests.runs_factory import LIGHT, OPTIONS, SMALL, TINY
 
 
 def test_a_study_that_cannot_be_raises(data: Path, tmp_path: Path) -> None:
@@ -24,6 +25,22 @@ def test_a_study_that_cannot_be_raises(data: Path, tmp_path: Path) -> None:
         initbench.run("mae(mask_patch=3),mae(mask_patch=5)", LIGHT, str(data), progress=False, **wrong)
     with pytest.raises(UsageError, match=r"nothing was run: 1 of 2 runs cannot be .*skip_refused=True"):
         initbench.run("default,mae(mask_patch=3)", LIGHT, str(data), **wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_data_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.delenv("INITBENCH_DATA", raising=False)
+    with pytest.raises(MissingDataError, match="Task06_Lung was not found"):
+        initbench.run("default,lwi", LIGHT, "lung", seeds=3, out=tmp_path / "runs", **OPTIONS)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--init", "default,lwi", "--dataset", "lung,brats", "--seeds", "3", *TINY, "--out", str(tmp_path / "runs")])
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.count("was not found") == 2
+    assert len(said.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -53,6 +70,8 @@ def test_tables_are_objects(out: Path) -> None:
     assert isinstance(board.frame, pd.DataFrame)
     assert len(board) == 1
     assert board[0].title in repr(board)
+    assert "single runs" in repr(board)
+    assert len(board.frame) == len(board[0].rows), "the tables below the leaderboard have rows of other kinds"
     assert f"<th>{board[0].columns[0]}</th>" in board._repr_html_()
     assert board.to_markdown().startswith("### ")
     assert r"\begin{tabular}" in board.to_latex()
