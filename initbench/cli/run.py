@@ -270,7 +270,8 @@ def _say_how_long(console: Console, study: LookedUp, jobs: int) -> None:
     from initbench.studies.forecast import plan_looked_up
     from initbench.tables.plan import announced
 
-    told = announced(plan_looked_up(study, "", jobs))
+    plan = plan_looked_up(study, "", jobs)
+    told = announced(plan) if plan is not None else ""
     if told:
         console.print(told, highlight=False, soft_wrap=True)
 

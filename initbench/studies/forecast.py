@@ -73,8 +73,10 @@ def plan_study(
     return plan_surveyed(Survey(requests, reporter), protocol, jobs, timing=timing)
 
 
-def plan_looked_up(study: LookedUp, protocol: str, jobs: int = 1) -> StudyPlan:
-    """What `plan_study` gives, of runs that `run` looked up. Runs with code of others are left out: it runs in workers alone.
+def plan_looked_up(study: LookedUp, protocol: str, jobs: int = 1) -> StudyPlan | None:
+    """What `plan_study` gives, of runs that `run` looked up; None where nothing can be said of any of them.
+
+    Runs with code of others are left out: it runs in workers alone.
 
     Args:
         study: the runs, and what is known of them.
@@ -85,6 +87,8 @@ def plan_looked_up(study: LookedUp, protocol: str, jobs: int = 1) -> StudyPlan:
     for number, request in enumerate(study.requests):
         if not (study.isolated and code_of_others(request)):
             survey.add(request, study.outcomes[number])
+    if not survey.requests:
+        return None
     return plan_surveyed(survey, protocol, jobs)
 
 

@@ -17,8 +17,8 @@ from initbench.cli.app import main
 from initbench.cli.run import _warn_if_nothing_can_be_decided
 from initbench.runs import store, work
 from initbench.runs.costs import Costs, Expected, StudyPlan
-from initbench.studies.forecast import plan_study
-from initbench.studies.sweep import cross_requests
+from initbench.studies.forecast import plan_looked_up, plan_study
+from initbench.studies.sweep import Silent, cross_requests, look_up_study
 from initbench.tables import plan
 from initbench.tables.plan import plan_sheets
 from initbench.tables.sheet import FORMS
@@ -67,6 +67,15 @@ def test_the_placebo_is_counted_as_run_adds_it(data: Path, tmp_path: Path, place
     outcomes = run(data, tmp_path, "default,mae", seeds=2, placebo=placebo)
     assert [item.label for item in study.runs] == [outcome.request.label for outcome in outcomes]
     assert len(outcomes) == (6 if placebo else 4)
+
+
+def test_nothing_is_said_of_runs_whose_code_of_others_runs_in_workers_alone(data: Path, tmp_path: Path) -> None:
+    asked = requests(data, tmp_path, "default")
+    known = look_up_study(asked, Silent())
+    here = plan_looked_up(known, "equal-total")
+    assert here is not None
+    assert len(here.runs) == 1
+    assert plan_looked_up(replace(known, isolated=True), "equal-total") is None
 
 
 def test_a_plan_leaves_nothing(data: Path, tmp_path: Path) -> None:
