@@ -58,6 +58,7 @@ def study(settings: dict[str, Any], out: Path, jobs: int = 1) -> list[Outcome]:
         seeds=settings.get("seeds", 1),
         assignments=settings.get("assignments", THIRTY_STEPS),
         checkpoint_every=settings.get("checkpoint_every", 0.0),
+        fast=settings.get("fast", False),
         jobs=jobs,
         **OPTIONS,
     )

@@ -64,7 +64,8 @@ def asked(folder: Path, record: Record, device: str | None = None, data_root: Pa
         data_root: folder that holds the data sets now, by default as the run was asked for.
     """
     above = folder.resolve().parents
-    changes: dict[str, Any] = {"out": above[min(3, len(above) - 1)]}  # a run may have been copied out of its study
+    # A run may have been copied out of its study. What --fast made is looked at with plain steps.
+    changes: dict[str, Any] = {"out": above[min(3, len(above) - 1)], "fast": False}
     if device:
         changes["device"] = device
     if data_root:

@@ -214,7 +214,10 @@ def _steps(subject: _Repeatable) -> str:
         first, known = made[0]["loss"], said[0]["loss"]
         if not math.isclose(first, known, rel_tol=_ELSEWHERE):
             raise BrokenPromiseError(f"the first loss is {first:.6g} here and {known:.6g} there, more than arithmetic explains")
-        return f"another machine or other packages: the first loss agrees ({first:.6g}, {known:.6g}), bits are not compared"
+        why = "another machine or other packages"
+        if subject.record.environment.fast:
+            why = "plain steps, where the run had --fast"
+        return f"{why}: the first loss agrees ({first:.6g}, {known:.6g}), bits are not compared"
     if len(said) < len(made):
         raise BrokenPromiseError(f"{store.CURVE} holds {len(said)} steps of the {stage} stage, the run had {len(made)} or more")
     for ours, theirs in zip(made, said, strict=False):

@@ -312,6 +312,14 @@ PrecisionOption = Annotated[
     PrecisionChoice,
     typer.Option("--precision", help="Arithmetic. auto: bf16 where the device is fast at it.", rich_help_panel=WHERE),
 ]
+FastOption = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        help="Compile steps, and choose kernels by timing them. Rounds otherwise; tables flag rows that mix.",
+        rich_help_panel=WHERE,
+    ),
+]
 JobsOption = Annotated[
     int,
     typer.Option(
@@ -666,6 +674,7 @@ class Study(TrainingOnParts, Seeds, Crossed):
     regimen_budget: RegimenBudgetOption = "steps"
     placebo: PlaceboOption = True
     fix: FixOption = None
+    fast: FastOption = False
     jobs: JobsOption = JOBS
     out: OutOption = RUNS
 
@@ -747,7 +756,8 @@ class Study(TrainingOnParts, Seeds, Crossed):
         from initbench.studies.sweep import cross_requests
 
         fixed = sorted(set(self.fix or ()))
-        of_every_run: dict[str, Any] = {**self.as_part_options(), "out": self.out, "fixed": tuple(fixed), **options}
+        of_every_run: dict[str, Any] = {**self.as_part_options(), "out": self.out, "fixed": tuple(fixed)}
+        of_every_run |= {"fast": self.fast, **options}
         return cross_requests(
             *self.components,
             regimen=self.regimens,

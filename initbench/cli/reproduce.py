@@ -21,6 +21,7 @@ from initbench.cli.options import (
     OUTPUT,
     RUNS,
     Engine,
+    FastOption,
     FormOption,
     JobsOption,
     JsonOption,
@@ -75,6 +76,7 @@ def reproduce(
     backbone: OtherBackboneOption = None,
     dataset: OtherDatasetOption = None,
     placebo: PlaceboOption = True,
+    fast: FastOption = False,
     jobs: JobsOption = JOBS,
     dry_run: Annotated[
         bool,
@@ -122,7 +124,7 @@ def reproduce(
         return
     wanted = asked.seeds or range(3)
     # Settings of --set go to the rows that take them, by way of `asked.overrides`.
-    options = {**training.as_run_options(), "assignments": [], "out": out}
+    options = {**training.as_run_options(), "assignments": [], "out": out, "fast": fast}
     if dry_run:
         _dry_run(asked, wanted, placebo, jobs, form, options, measure=measure)
         return

@@ -356,7 +356,7 @@ def _record_failure(cell: Cell, claim: work.Held, reason: str, trace: str) -> Pa
     folder, where = folder_of(cell), claim.state
     device = resolve_device(cell.request.device)
     at = Where(state=where["state"], step=where["step"], total=where["total"])
-    record = failed_record(cell, environment(device, cell.request.threads), reason, at)
+    record = failed_record(cell, environment(device, cell.request.threads, fast=cell.request.fast), reason, at)
     try:
         with store.staged(folder, check=claim.check) as staging:
             (staging / store.TRACEBACK).write_text(trace, "utf-8")

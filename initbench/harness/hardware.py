@@ -18,6 +18,7 @@ import torch
 from initbench.choices import PrecisionChoice
 from initbench.errors import UsageError
 from initbench.protocols import Device
+from initbench.training.fast import steps_here
 from initbench.training.precision import Precision
 
 # Of a device's memory, what runs that share it may take together: torch's allocator rounds up, and each process has a context.
@@ -135,10 +136,16 @@ def available_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def environment(device: torch.device, threads: int) -> dict[str, Any]:
-    """What is recorded beside a result and is no part of its identity."""
+def environment(device: torch.device, threads: int, *, fast: bool = False) -> dict[str, Any]:
+    """What is recorded beside a result and is no part of its identity.
+
+    Args:
+        device: of the run.
+        threads: of torch on the CPU.
+        fast: whether the run has ``--fast``; the first time in a process this compiles something small.
+    """
     accelerator = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    return {
+    found = {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu_model(),
@@ -151,6 +158,9 @@ def environment(device: torch.device, threads: int) -> dict[str, Any]:
         "git": _git(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+    if fast:  # the key is missing otherwise, so that runs of earlier versions have the same environment
+        found["fast"] = steps_here(device.type)
+    return found
 
 
 @cache  # a plan asks for it once a run, and it reads the package's files

@@ -45,6 +45,7 @@ class RunRequest:
         checkpoint_every: seconds between checkpoints of a stage.
         device_memory: GiB of the device that training volumes may take together; None for what training leaves.
         validation: whether Dice is measured while the run trains; it decides no other number.
+        fast: whether steps are compiled, and kernels chosen by timing them.
     """
 
     init: Spec
@@ -73,6 +74,7 @@ class RunRequest:
     checkpoint_every: float = 300.0
     device_memory: float | None = None
     validation: bool = True
+    fast: bool = False
 
     @classmethod
     def of(cls, init: str | Spec, backbone: str | Spec, dataset: str | Spec, seed: int, **options: Any) -> RunRequest:

@@ -31,6 +31,8 @@ _STAGE = "stage.json"
 # Of a cell's identity and recipe, what the init stage does not see.
 _LATER = ("protocol", "regimen", "regimen_params", "regimen_source", "regimen_budget", "total_steps")
 _LATER_RECIPE = ("optimizer", "inference", "dice_policy")
+# Of an environment, what decides the bits of a stage; runs without --fast have no `fast`.
+_ARITHMETIC = ("cpu", "accelerator", "cuda", "cudnn", "threads", "fast", "packages")
 
 
 class ElsewhereError(InitbenchError):
@@ -55,8 +57,8 @@ def key(cell: Cell) -> str:
     request = cell.request
     identity = {name: value for name, value in cell.identity.items() if name not in _LATER}
     identity["recipe"] = {name: value for name, value in identity["recipe"].items() if name not in _LATER_RECIPE}
-    env = environment(resolve_device(request.device), request.threads)
-    arithmetic = {name: env[name] for name in ("cpu", "accelerator", "cuda", "cudnn", "threads", "packages")}
+    env = environment(resolve_device(request.device), request.threads, fast=request.fast)
+    arithmetic = {name: env[name] for name in _ARITHMETIC if name in env}
     return digest.of_json([identity, cell.pretext_steps, request.seed, arithmetic])
 
 

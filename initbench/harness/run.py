@@ -35,6 +35,7 @@ from initbench.runs.record import Record, ValidationCost
 from initbench.runs.run_log import duration
 from initbench.sampling.volumes import GuidedSampler, PatchSampler, UnlabelledSampler, Volume, VolumeShelf, volume_bytes
 from initbench.training.checkpoints import Checkpoints
+from initbench.training.fast import autotuned, compiled
 from initbench.training.loop import Fit, FitSettings, fit, parameters_finite
 from initbench.training.passes import Passes
 
@@ -90,9 +91,10 @@ class Run:
 
     def execute(self) -> Record:
         """Runs the stages and returns the record it wrote."""
-        env = environment(self.device, self.cell.request.threads)
+        request = self.cell.request
+        env = environment(self.device, request.threads, fast=request.fast)
         machines = work.machines(self.work, records.fingerprint(env)) if self.work else []
-        reuse.remove_abandoned(self.cell.request.out)
+        reuse.remove_abandoned(request.out)
         trained = find_trained(self.cell, self.folder)
         if trained is not None and trained.is_unchanged():
             return self._score_again(trained, env | {"machines": list(dict.fromkeys([*trained.machines, *machines]))})
@@ -222,7 +224,7 @@ class Run:
         learns = cell.init_info.learned or cell.init_info.external
         with classes_kept(model):
             started = time.perf_counter()
-            with self.passes.watched(model):
+            with self.passes.watched(model), self._autotuned():
                 compose.apply(cell.init, model, ctx)
             # What was trained before the run went on counts; what else the init does is repeated.
             before_now = sum(f.seconds for f in self.fits["init"]) - sum(f.seconds_now for f in self.fits["init"])
@@ -255,7 +257,8 @@ class Run:
             self.validation = DiceOverSteps.of(self.cell, model, self.construct, self.evaluator, self.notes.append)
         with regimens.contained_regimen(self.cell.regimen, self.notes.append), self.passes.watched(model):
             task = self.supervised_task(model, volumes)
-            result = fit(task, settings, self.progress, self._checkpoints("train"), self.passes, self.validation)
+            with self._autotuned(), self._compiled(model, task, settings):
+                result = fit(task, settings, self.progress, self._checkpoints("train"), self.passes, self.validation)
         self.fits["train"].append(result)
         if result.diverged_at is not None:
             if self.validation is not None:
@@ -263,6 +266,14 @@ class Run:
             raise DivergedError("training", result.diverged_at)
         if not parameters_finite(model):
             raise DivergedError("training", result.steps - 1)
+
+    def _autotuned(self) -> contextlib.AbstractContextManager[None]:
+        """Inside the block kernels are chosen by timing them, where the run has ``--fast``."""
+        return autotuned() if self.cell.request.fast else contextlib.nullcontext()
+
+    def _compiled(self, model: nn.Module, task: Task, settings: FitSettings) -> contextlib.AbstractContextManager[None]:
+        """Inside the block steps of a task are compiled, where the run has ``--fast`` and they can be."""
+        return compiled(model, task, settings, self.notes.append) if self.cell.request.fast else contextlib.nullcontext()
 
     def supervised_task(self, model: nn.Module, volumes: Sequence[Volume]) -> Task:
         """What the supervised stage trains: the regimen's task on the network, which goes to the device."""

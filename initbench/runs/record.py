@@ -83,6 +83,7 @@ class Asked(Part):
     checkpoint_every: Amount = Field(300.0, description="seconds between checkpoints")
     device_memory: Amount | None = Field(None, description="GiB of the device that training volumes could take")
     validation: bool = Field(True, description="whether Dice was measured while it trained")
+    fast: bool = Field(False, description="whether compiled steps and kernels chosen by timing were asked for")
     index: Count = Field(0, description="place in the sweep; records of later versions have none")
 
 
@@ -157,6 +158,9 @@ class Environment(Part):
     cuda: Text | None = Field(None, description="version of CUDA; null on the CPU")
     cudnn: Count | None = Field(None, description="version of cuDNN as one number; null on the CPU")
     threads: Count | None = Field(None, description="threads on the CPU")
+    fast: Text | None = Field(
+        None, description="with --fast, whether steps could be compiled there: compiled or eager; null without it"
+    )
     packages: dict[str, Text | None] = Field({}, description="versions of the packages that compute")
     git: Git | None = Field(None, description="the checkout; null where initbench is installed as a package")
     command: list[str] = Field([], description="the command line")

@@ -69,6 +69,7 @@ class RunOptions(TypedDict, total=False):
         checkpoint_every: in seconds.
         device_memory: GiB of the device that training volumes may take together.
         validation: whether Dice is measured while runs train.
+        fast: whether steps are compiled, and kernels chosen by timing them.
         regimen_budget: what runs of two regimens have in common, the steps or the compute.
     """
 
@@ -89,6 +90,7 @@ class RunOptions(TypedDict, total=False):
     checkpoint_every: float
     device_memory: float | None
     validation: bool
+    fast: bool
     regimen_budget: RegimenBudget
 
 

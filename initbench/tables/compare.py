@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Mapping
 
 from initbench.choices import MARGIN
 from initbench.errors import UsageError
@@ -13,7 +13,9 @@ from initbench.stats.design import SCOPES, Refused, Scope
 from initbench.stats.superiority import superiority
 from initbench.stats.table import ScoreTable
 from initbench.tables import words
+from initbench.tables.mixtures import mixed
 from initbench.tables.sheet import Sheet
+from initbench.tables.standings import Runs
 from initbench.tables.study import Study
 from initbench.tables.titles import columns, settings, title
 
@@ -37,16 +39,19 @@ def compare_sheets(study: Study, first: str, second: str, margin: float = MARGIN
     a, b = words.label(first), words.label(second)
     if first == second:
         raise UsageError(f"{a} is compared with itself: name another init, as in `initbench compare lwi default`; {there}")
-    frozen = {cell for cell, runs in study.of_cell.items() if runs.external}
-    found = [_sheet(table, first, second, margin, frozen) for table in study.tables if {first, second} <= set(table.names)]
+    found = [_sheet(table, first, second, margin, study.of_cell) for table in study.tables if {first, second} <= set(table.names)]
     if not found:
         raise UsageError(f"no block has both {a} and {b}; {there}")
     return found
 
 
-def _sheet(table: ScoreTable, first: str, second: str, margin: float, frozen: Collection[str]) -> Sheet:
+def _sheet(table: ScoreTable, first: str, second: str, margin: float, of_cell: Mapping[str, Runs]) -> Sheet:
     differences = {scope: pair(table, first, second, scope=scope, margin=margin) for scope in _SCOPES}
     seeds = len(table.seeds[0]) if table.seeds else 0
+    runs = {}
+    for name, cell in zip(table.inits, table.cells, strict=True):
+        if name in (first, second):
+            runs[name] = of_cell[cell]
     rows = tuple(_row(scope, item) for scope, item in differences.items())
     return Sheet(
         title=f"{words.label(first)} − {words.label(second)}: {title(table.block)}",
@@ -54,7 +59,7 @@ def _sheet(table: ScoreTable, first: str, second: str, margin: float, frozen: Co
         columns=tuple(column.format(margin=margin) for column in _COLUMNS),
         rows=rows,
         notes=(
-            *_conditions(table, (first, second), frozen),
+            *_conditions(runs, second),
             *_notes(table, first, second, differences),
             *words.marked(row[1] for row in rows),
             *words.about_seeds(table),
@@ -63,13 +68,19 @@ def _sheet(table: ScoreTable, first: str, second: str, margin: float, frozen: Co
     )
 
 
-def _conditions(table: ScoreTable, names: tuple[str, str], frozen: Collection[str]) -> list[str]:
-    cells = dict(zip(table.inits, table.cells, strict=True))
-    return [
-        f"{words.label(name)}: conditional on these weights, one draw for all seeds; another draw may do otherwise."
-        for name in names
-        if cells.get(name) in frozen
-    ]
+def _conditions(runs: Mapping[str, Runs], control: str) -> list[str]:
+    """What holds of the runs of an init as a whole.
+
+    Args:
+        runs: by the name of the init.
+        control: the init with which the other is compared.
+    """
+    lines = []
+    for name, found in runs.items():
+        if found.external:
+            label = words.label(name)
+            lines.append(f"{label}: conditional on these weights, one draw for all seeds; another draw may do otherwise.")
+    return lines + mixed({name: found.environments for name, found in runs.items()}, control)
 
 
 def _row(scope: Scope, item: Difference) -> tuple[str, ...]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from initbench.choices import BASELINE, MARGIN
 from initbench.errors import UsageError
-from initbench.runs.record import SEVERAL
 from initbench.stats.analysis import Analysis, analyse, verdicts
 from initbench.stats.collapse import STANDING
 from initbench.stats.components import Component, Components
@@ -19,6 +17,7 @@ from initbench.stats.table import ScoreTable
 from initbench.stats.treatments import have_regimens, interactions, treatment
 from initbench.tables import words
 from initbench.tables.interactions import interaction_sheet
+from initbench.tables.mixtures import mixed
 from initbench.tables.sheet import Sheet
 from initbench.tables.standings import Runs, Standing, standings
 from initbench.tables.study import Study
@@ -264,7 +263,7 @@ def notes(table: ScoreTable, found: Analysis | Refused, rows: Sequence[Standing]
         )
     lines += words.about_seeds(table)
     control = found.against if isinstance(found, Analysis) else None
-    lines += _mixed(rows, control)
+    lines += mixed({row.init: row.runs.environments for row in rows}, control)
     for row in rows:
         lines += _of_row(row, control)
         lines += of_collapses(row.init, row, table.design)
@@ -293,40 +292,6 @@ def _unranked(found: Analysis) -> list[str]:
     """Why there are no ranks, where several inits could have some."""
     several = isinstance(found.components, Components) and found.components.inits > 1
     return [f"No ranks: {found.ranking.reason}."] if several and isinstance(found.ranking, Refused) else []
-
-
-def _mixed(rows: Sequence[Standing], control: str | None) -> list[str]:
-    """Warns of rows with seeds that ran in another environment than the same seeds of the others.
-
-    An environment that all rows of a seed share cancels in their differences, so it may be another one for each seed.
-
-    Args:
-        rows: of a block.
-        control: the init with which the others are compared, if they are.
-    """
-    usual = _usual_environments(rows, control)
-    told = []
-    for row in rows:
-        strange = [seed for seed, name in row.runs.environments if name != usual[seed] or SEVERAL in name]
-        if strange:
-            what = "seed" if len(strange) == 1 else "seeds"
-            told.append(f"{words.label(row.init)} ({what} {words.seeds(sorted(strange))})")
-    if not told:
-        return []
-    return [
-        "Warning: rows come from different environments (hardware or package versions) under the same seed, which may be what "
-        f"makes them differ: {', '.join(told)}."
-    ]
-
-
-def _usual_environments(rows: Sequence[Standing], control: str | None) -> dict[int, str]:
-    """The environment of each seed: that in which the control ran, else the one in which most rows did."""
-    counted: dict[int, Counter[str]] = {}
-    for row in rows:
-        for seed, name in row.runs.environments:
-            weight = len(rows) if row.init == control else 1
-            counted.setdefault(seed, Counter())[name] += weight
-    return {seed: names.most_common(1)[0][0] for seed, names in counted.items()}
 
 
 def _of_row(row: Standing, control: str | None) -> list[str]:

@@ -19,6 +19,7 @@ from initbench.harness import run as run_module
 from initbench.runs import work
 from initbench.tables.leaderboard import leaderboard_sheets
 from initbench.tables.study import read_study
+from initbench.training import fast
 from initbench.training.checkpoints import Checkpoints
 from tests.crash_driver import digests, leftovers, study
 from tests.harness.resumed import settings
@@ -102,8 +103,8 @@ def test_a_run_that_ends_on_another_kind_of_device_is_flagged(
     [begun] = json.loads(noted.read_text())
     found = run_module.environment
 
-    def of_another_kind(device: torch.device, threads: int) -> dict[str, Any]:
-        return {**found(device, threads), "accelerator": "another GPU"}
+    def of_another_kind(device: torch.device, threads: int, **more: Any) -> dict[str, Any]:
+        return {**found(device, threads, **more), "accelerator": "another GPU"}
 
     monkeypatch.setattr(run_module, "environment", of_another_kind)
     interrupt.install()
@@ -116,6 +117,17 @@ def test_a_run_that_ends_on_another_kind_of_device_is_flagged(
     [made] = leaderboard_sheets(read_study(stopped))
     [flag] = [note for note in made.notes if "different environments" in note]
     assert flag.endswith("(seed 0).")
+
+
+def test_a_run_that_goes_on_with_fast_is_flagged(four_cases: Path, stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "why_eager", lambda kind: "no compiler")
+    interrupt.install()
+    [outcome] = study(settings(four_cases, stopped.parent, fast=True), stopped)
+    assert outcome.folder is not None
+    environment = record_values(outcome.folder)["environment"]
+    assert len(set(environment["machines"])) == 2
+    [made] = leaderboard_sheets(read_study(stopped))
+    assert [note for note in made.notes if "different environments (hardware, package versions or --fast)" in note]
 
 
 def test_without_a_whole_checkpoint_the_stage_begins_again(four_cases: Path, stopped: Path) -> None:

@@ -109,6 +109,11 @@ def test_mixed_environments_are_flagged(tmp_path: Path) -> None:
     assert not any("environments" in note for note in notes(tmp_path))
     write_run(tmp_path, "xavier-normal", 0.5, environment="e1")
     assert mixed(tmp_path) == "xavier-normal (seed 0)"
+    found = study.read_study(tmp_path)
+    [made] = compare_sheets(found, "xavier-normal", "default")
+    assert [note for note in made.notes if note.endswith("makes them differ: xavier-normal (seed 0).")]
+    [made] = compare_sheets(found, "uniform", "default")
+    assert not [note for note in made.notes if "environments" in note]
 
 
 def mixed(out: Path) -> str:

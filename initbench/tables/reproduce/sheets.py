@@ -155,7 +155,7 @@ def _notes(asked: Asked, answer: Answer) -> list[str]:
         lines += [f"{item.label}: conditional on these weights; external data."] if item.external else []
         lines += [f"Warning: {item.label}: {path} is kept off, see `initbench verify {path}`." for path in item.invalid]
     if len({name for item in measured.values() for name in item.environments}) > 1:
-        lines.append("Warning: rows come from different environments (hardware or package versions).")
+        lines.append("Warning: rows come from different environments (hardware, package versions or --fast).")
     for table in {id(item.table): item.table for item in measured.values()}.values():
         lines += words.narrowed(table.narrowed)
     if answer.found.other:
