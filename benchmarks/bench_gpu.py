@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,21 +22,23 @@ import torch
 
 import initbench
 from benchmarks import ratios
-from benchmarks.paper_size import NETWORKS, Network
-from initbench import seeding
+from benchmarks.paper_size import NETWORKS, Network, build
+from initbench import registry, seeding
 from initbench.doctor.examination import SECTIONS, Examination, examine
 from initbench.doctor.findings import worst
 from initbench.errors import InitbenchError
 from initbench.harness.hardware import environment, resolve_device, resolve_precision
 from initbench.harness.regimens import plain_task
-from initbench.protocols import Size
+from initbench.protocols import PatchRule, Size, Task
 from initbench.recipes.load import load_recipe
+from initbench.recipes.settings import Recipe
 from initbench.sampling.volumes import PatchSampler, Volume
-from initbench.training.loop import FitSettings, fit
+from initbench.spec import Spec
+from initbench.training.fast import autotuned, compiled
+from initbench.training.loop import FitSettings, backward, fit, make_optimizer
 
 ENOUGH = 200.0  # seconds after which no further check begins: four minutes with the one in hand
-STUDY = {"init": "default,lwi", "backbone": "unetr,unetrpp", "seeds": 3, "placebo": False}
-SHORT = ("steps.smoke=6", "preprocess.crop=False")
+STUDY = {"init": "default,lwi", "seeds": 3, "placebo": False}
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,19 @@ class Result:
 
 @dataclass(frozen=True)
 class Asked:
-    """Where the checks run, and where they write."""
+    """Where the checks run, and where they write.
+
+    Attributes:
+        only: the networks that are looked at; all that a check has without any.
+    """
 
     device: torch.device
     out: Path
+    only: tuple[str, ...] = ()
+
+    def chosen(self, backbones: Iterable[str]) -> list[str]:
+        """The networks among some that are looked at, each once."""
+        return [name for name in dict.fromkeys(backbones) if not self.only or name in self.only]
 
     @property
     def size(self) -> Size:
@@ -106,29 +118,37 @@ def streaming(asked: Asked) -> Iterator[Result]:
 
 def networks(asked: Asked) -> Iterator[Result]:
     """Two steps of every network, in the precision that ``auto`` takes."""
-    seen = set()
-    for network in NETWORKS:
-        if network[0] not in seen:
-            seen.add(network[0])
-            yield _two_steps(network, asked)
+    for name in asked.chosen(network[0] for network in NETWORKS):
+        yield _two_steps(_published(name), asked)
+
+
+def _published(backbone: str) -> Network:
+    """A network at the first of its published sizes."""
+    return next(network for network in NETWORKS if network[0] == backbone)
 
 
 def _two_steps(network: Network, asked: Asked) -> Result:
-    name, variant, channels, classes, crop = network
-    if asked.size == "tiny":
-        crop = (1 if crop[0] == 1 else 32, 64, 64)
-    recipe = load_recipe("base", size=asked.size, backbone=name, budget="paper", assignments=["preprocess.spacing=native"])
-    options: dict[str, Any] = {"variant": variant, "deep_supervision": recipe.loss.deep_supervision, "size": asked.size}
+    name = network[0]
     try:
         with seeding.deterministic(1):
-            model = initbench.build(name, in_channels=channels, num_classes=classes, patch_size=crop, **options)
-            task = plain_task(model.to(asked.device), _Noise(channels, classes, crop, asked.device), recipe.loss, asked.device)  # type: ignore[arg-type]
+            task, recipe = _on_noise(network, asked)
             precision = resolve_precision("auto", asked.device)
             done = fit(task, FitSettings(2, recipe.optimizer, precision, asked.device, 0, "train"))
     except (RuntimeError, ValueError, InitbenchError) as error:
         return Result(f"two steps of {name}", fine=False, detail=f"{type(error).__name__}: {error}")
     detail = f"losses {[round(row['loss'], 4) for row in done.curve]}, {done.peak_memory / 2**30:.1f} GiB, {precision}"
     return Result(f"two steps of {name}", done.diverged_at is None, detail)
+
+
+def _on_noise(network: Network, asked: Asked) -> tuple[Task, Recipe]:
+    """Plain training of a network on one batch of noise."""
+    name, variant, channels, classes, crop = network
+    if asked.size == "tiny":
+        rules = registry.find("backbone", Spec(name)).info.patches
+        crop = rules.get(variant, PatchRule((16, 16, 16))).at_least((min(crop[0], 32), 64, 64))
+    model, recipe = build((name, variant, channels, classes, crop), asked.size)
+    noise: Any = _Noise(channels, classes, crop, asked.device)
+    return plain_task(model.to(asked.device), noise, recipe.loss, asked.device), recipe
 
 
 @dataclass(frozen=True)
@@ -151,19 +171,23 @@ class _Noise:
 
 
 def pretext(asked: Asked) -> Iterator[Result]:
-    """Short runs of the phantom with `lwi`, streamed and not: the same weights."""
-    for backbone in ("unetr", "unetrpp"):
+    """Two steps of `lwi` and two of training on the phantom, with volumes on the device and streamed: the same weights."""
+    for backbone in asked.chosen(("unetr", "unetrpp")):
         digests = []
         for memory in (None, 0.0):
             out = asked.out / f"pretext-{backbone}-{memory}"
-            outcomes = _run(asked, out, init="lwi", backbone=backbone, seeds=1, device_memory=memory)
+            options = {"init": "lwi", "backbone": backbone, "size": asked.size, "device_memory": memory}
+            outcomes = _run(asked, out, steps=4, seeds=1, **options)
             digests.append([_weights(outcome.folder) for outcome in outcomes])
         same = digests[0] == digests[1] and None not in digests[0]
-        yield Result(f"lwi × {backbone}, streamed and resident", same, "the same weights" if same else f"weights {digests}")
+        detail = "the same weights of two runs" if same else f"weights {digests}"
+        yield Result(f"lwi × {backbone}, {asked.size}, streamed and resident", same, detail)
 
 
-def _run(asked: Asked, out: Path, **options: Any) -> list[Any]:
-    settings = {"size": "tiny", "budget": "smoke", "device": str(asked.device), "assignments": list(SHORT)} | options
+def _run(asked: Asked, out: Path, steps: int, **options: Any) -> list[Any]:
+    """Runs on the phantom; half of the steps of a learned init are its pretext's."""
+    assignments = [f"steps.smoke={steps}", "pretext.share=0.5"]
+    settings = {"size": "tiny", "budget": "smoke", "device": str(asked.device), "assignments": assignments} | options
     found: list[Any] = initbench.run(settings.pop("init"), settings.pop("backbone"), "phantom-lung", out=out, **settings)
     return found
 
@@ -187,17 +211,57 @@ def peers(asked: Asked) -> Iterator[Result]:
             yield Result(f"{row.part}: {row.what}", fine=True, detail=f"{row.peer} / initbench = {row.ratio:.2f}")
 
 
+def hastened(asked: Asked) -> Iterator[Result]:
+    """Steps of UNETR and UNETR++ by the harness, plain and with ``--fast``, each beside the same steps in a bare loop."""
+    for name in asked.chosen(("unetr", "unetrpp")):
+        with seeding.deterministic(1), autotuned():
+            task, recipe = _on_noise(_published(name), asked)
+            settings = FitSettings(_LOOP, recipe.optimizer, resolve_precision("auto", asked.device), asked.device, 0, "train")
+            said: list[str] = []
+            torch.backends.cudnn.benchmark = False
+            eager, share = _pace(task, settings)
+            torch.backends.cudnn.benchmark = True
+            with compiled(task.module, task, settings, said.append):
+                fast, share_of_fast = _pace(task, settings)
+        detail = [f"{settings.precision}, eager {1e3 * eager:.1f} ms a step, of which a bare step is {share:.0%}"]
+        detail.append(f"--fast {1e3 * fast:.1f} ms, {share_of_fast:.0%}; eager / --fast = {eager / fast:.2f}")
+        yield Result(f"steps of {name}, {asked.size}", fine=True, detail="; ".join([*detail, *said]))
+
+
+_LOOP = 10  # steps of the harness, and of the bare loop, in one turn
+
+
+def _pace(task: Task, settings: FitSettings) -> tuple[float, float]:
+    """Seconds of a step of the harness, and the share of it that a bare step takes."""
+    optimizer = make_optimizer(task.module, settings.optimizer)
+
+    def harness(_: int) -> None:
+        fit(task, settings)
+
+    def bare(_: int) -> None:
+        with seeding.memory_of(settings.device):
+            for step in range(settings.steps):
+                optimizer.zero_grad(set_to_none=True)
+                backward(task, task.batch(step), settings.device, settings.precision)
+                optimizer.step()
+
+    turns = 5 if settings.device.type == "cuda" else 1
+    seconds = ratios.in_turns({"harness": harness, "bare": bare}, ratios.Setting(settings.device, turns, repeats=1))
+    mine, least = (statistics.median(seconds[name]) for name in ("harness", "bare"))
+    return mine / settings.steps, least / mine
+
+
 def study(asked: Asked) -> Iterator[Result]:
     """A tiny study of twelve runs: what of its seconds is training."""
-    options = dict(STUDY)
+    options = STUDY | {"backbone": asked.chosen(("unetr", "unetrpp"))}
     if asked.device.type == "cpu":
-        options |= {"backbone": "unetr", "seeds": 1}
-    outcomes = _run(asked, asked.out / "study", **options)
+        options |= {"seeds": 1}
+    outcomes = _run(asked, asked.out / "study", steps=6, **options)
     ended = [outcome.state for outcome in outcomes]
     yield Result(f"a study of {len(outcomes)} runs", set(ended) == {"ok"}, ", ".join(sorted(set(ended))))
 
 
-PARTS: dict[str, Sequence[Check]] = {"truth": (streaming, doctor, networks, pretext), "speed": (peers, study)}
+PARTS: dict[str, Sequence[Check]] = {"truth": (streaming, doctor, networks, pretext), "speed": (hastened, peers, study)}
 
 
 class Report:
@@ -246,10 +310,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=list(PARTS))
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--only", nargs="*", default=[], metavar="BACKBONE", help="of the networks that a check goes through")
     parser.add_argument("--out", type=Path, default=Path("bench-gpu"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    report = perform(given.part, Asked(resolve_device(given.device), given.out))
+    report = perform(given.part, Asked(resolve_device(given.device), given.out, tuple(given.only)))
     sys.exit(0 if all(result.fine for result in report.results) else 1)
 
 

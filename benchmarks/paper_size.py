@@ -13,13 +13,15 @@ import time
 from typing import Any
 
 import torch
+from torch import nn
 
 import initbench
 from initbench import seeding
 from initbench.harness.hardware import environment, resolve_device
 from initbench.harness.memory import estimate_bytes
-from initbench.protocols import Grid
+from initbench.protocols import Grid, Size
 from initbench.recipes.load import load_recipe
+from initbench.recipes.settings import Recipe
 from initbench.training.loop import make_optimizer
 from initbench.training.losses import supervised_loss
 from initbench.training.precision import autocast
@@ -49,20 +51,28 @@ NETWORKS: list[Network] = [
 ]
 
 
+def build(network: Network, size: Size = "paper") -> tuple[nn.Module, Recipe]:
+    """The network as its recipe trains it, on the CPU, and the recipe."""
+    name, variant, channels, classes, crop = network
+    recipe = load_recipe("base", size=size, backbone=name, budget="paper", assignments=["preprocess.spacing=native"])
+    model = initbench.build(
+        name,
+        in_channels=channels,
+        num_classes=classes,
+        patch_size=crop,
+        size=size,
+        variant=variant,
+        deep_supervision=recipe.loss.deep_supervision,
+    )
+    return model, recipe
+
+
 def measure(network: Network, device: str, precision: Any, threads: int, steps: int, results: Any) -> None:
     """Builds one network and trains it on noise; puts seconds a step and bytes into `results`."""
-    name, variant, channels, classes, crop = network
+    _, _, channels, classes, crop = network
     target = resolve_device(device)
-    settings = load_recipe("base", size="paper", backbone=name, budget="paper", assignments=["preprocess.spacing=native"])
     with seeding.deterministic(threads):
-        model = initbench.build(
-            name,
-            in_channels=channels,
-            num_classes=classes,
-            patch_size=crop,
-            variant=variant,
-            deep_supervision=settings.loss.deep_supervision,
-        )
+        model, settings = build(network)
         parameters = sum(p.numel() for p in model.parameters())
         estimate = estimate_bytes(model, channels, crop, 1, precision)
         model = model.to(target).train()

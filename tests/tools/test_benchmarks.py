@@ -13,6 +13,7 @@ import torch
 
 from benchmarks import bench_gpu, ratios, turns
 from benchmarks.bench_gpu import Asked, Result, perform
+from initbench.training import fast
 
 CPU = torch.device("cpu")
 
@@ -69,6 +70,20 @@ def test_the_parts_of_a_case_and_preprocessing_are_compared_at_a_small_size() ->
     rows = [*ratios.PARTS["case"](few), *ratios.PARTS["preprocessing"](few)]
     assert [row.part for row in rows][:6] == ["case"] * 5 + ["preprocessing"]
     assert all(row.ratio > 0 for row in rows)
+
+
+def test_one_network_goes_through_each_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest sample of what `make bench-gpu` does; the whole of it runs with the marker `full`."""
+    monkeypatch.setattr(bench_gpu, "_LOOP", 1)
+    monkeypatch.setattr(fast, "why_eager", lambda kind: "no compiler")
+    monkeypatch.setitem(bench_gpu.PARTS, "truth", (bench_gpu.networks, bench_gpu.pretext))
+    monkeypatch.setitem(bench_gpu.PARTS, "speed", (bench_gpu.hastened,))
+    [steps] = perform("truth", Asked(CPU, tmp_path, only=("unet-2d",))).results
+    assert (steps.name, steps.fine) == ("two steps of unet-2d", True)
+    [pace] = perform("speed", Asked(CPU, tmp_path, only=("unetr",))).results
+    assert pace.name == "steps of unetr, tiny"
+    assert pace.detail.endswith("--fast: steps were not compiled: no compiler")
+    assert {path.name for path in tmp_path.iterdir()} == {"truth.json", "truth.md", "speed.json", "speed.md"}
 
 
 @pytest.mark.full
