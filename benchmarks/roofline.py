@@ -81,7 +81,7 @@ def seconds_of_a_step(network: Network) -> float:
     """Measures a step of a network here."""
     model, recipe = build(network)
     model.train()
-    return _fastest(lambda: _step(model, recipe, network, torch.device("cpu")), repeats=2)
+    return _fastest(lambda: _step(model, recipe, network, torch.device("cpu")), repeats=1)
 
 
 def _step(model: nn.Module, recipe: Recipe, network: Network, device: torch.device) -> None:
@@ -113,29 +113,25 @@ def row(network: Network, limits: Ceilings, *, timed: bool) -> str:
     if timed:
         seconds = seconds_of_a_step(network)
         cells += [f"{seconds:.1f}", f"{arithmetic / seconds:.0%}", f"{memory / seconds:.0%}"]
+    else:
+        cells += ["", "", ""]
     return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     """Prints what the machine can do, and the first network of each backbone."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", action="store_true", help="time no step")
-    parser.add_argument("--only", default="", help="a backbone")
+    parser.add_argument("--time", nargs="*", default=["unetr", "unetrpp", "transunet"], metavar="BACKBONE", help="what is timed")
     given = parser.parse_args()
     torch.set_num_threads(1)
     limits = ceilings()
     product, convolution, copied = (value / GIGA for value in (limits.product, limits.convolution, limits.copied))
     print(f"A matrix product reaches {product:.0f} GFLOP/s, a 3-D convolution {convolution:.0f}, a copy {copied:.1f} GB/s.\n")
-    head = ["network", "crop", "GFLOP", "GB", "FLOPs a byte", "bound here by"]
-    if not given.count:
-        head += ["step, s", "share of the arithmetic", "share of the memory"]
+    head = ["network", "crop", "GFLOP", "GB", "FLOPs a byte", "bound by", "step, s", "of the arithmetic", "of the memory"]
     print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
-    seen = set()
-    for network in NETWORKS:
-        if network[0] in seen or given.only not in ("", network[0]):
-            continue
-        seen.add(network[0])
-        print(row(network, limits, timed=not given.count), flush=True)
+    first = {network[0]: network for network in reversed(NETWORKS)}
+    for name in dict.fromkeys(network[0] for network in NETWORKS):
+        print(row(first[name], limits, timed=name in given.time), flush=True)
 
 
 if __name__ == "__main__":
