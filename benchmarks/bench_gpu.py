@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 import initbench
-from benchmarks import ratios
+from benchmarks import ratios, turns
 from benchmarks.paper_size import NETWORKS, Network, build
 from initbench import registry, seeding
 from initbench.doctor.examination import SECTIONS, Examination, examine
@@ -100,7 +100,7 @@ def doctor(asked: Asked) -> Iterator[Result]:
 def streaming(asked: Asked) -> Iterator[Result]:
     """Batches of volumes on the device beside batches of the same volumes on the host."""
     recipe = load_recipe("generic-ct", size="tiny", backbone="unetr", budget="smoke")
-    resident = ratios._volumes(ratios.Setting(asked.device, scale=0.6))
+    resident = ratios._volumes(turns.Setting(asked.device, scale=0.6))
     streamed = [
         Volume(volume.image.cpu(), volume.label.cpu(), volume.foreground, volume.host_label, asked.device) for volume in resident
     ]
@@ -205,8 +205,8 @@ def _weights(folder: Path | None) -> str | None:
 def peers(asked: Asked) -> Iterator[Result]:
     """The ratios of `benchmarks.ratios` on the device, volumes on it on both sides."""
     small = asked.device.type == "cpu"
-    setting = ratios.Setting(asked.device, turns=2 if small else 5, repeats=2 if small else 12, scale=0.3 if small else 1.0)
-    for part in ("patches", "windows", "step"):
+    setting = turns.Setting(asked.device, turns=2 if small else 5, repeats=2 if small else 12, scale=0.3 if small else 1.0)
+    for part in ("patches", "windows", "case", "step"):
         for row in ratios.PARTS[part](setting):
             yield Result(f"{row.part}: {row.what}", fine=True, detail=f"{row.peer} / initbench = {row.ratio:.2f}")
 
@@ -245,8 +245,8 @@ def _pace(task: Task, settings: FitSettings) -> tuple[float, float]:
                 backward(task, task.batch(step), settings.device, settings.precision)
                 optimizer.step()
 
-    turns = 5 if settings.device.type == "cuda" else 1
-    seconds = ratios.in_turns({"harness": harness, "bare": bare}, ratios.Setting(settings.device, turns, repeats=1))
+    setting = turns.Setting(settings.device, turns=5 if settings.device.type == "cuda" else 1, repeats=1)
+    seconds = turns.in_turns({"harness": harness, "bare": bare}, setting)
     mine, least = (statistics.median(seconds[name]) for name in ("harness", "bare"))
     return mine / settings.steps, least / mine
 

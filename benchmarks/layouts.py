@@ -9,7 +9,7 @@ import argparse
 
 import torch
 
-from benchmarks import ratios
+from benchmarks import turns
 from benchmarks.paper_size import NETWORKS, Network, build
 from initbench import seeding
 from initbench.harness.hardware import resolve_device, resolve_precision
@@ -17,7 +17,7 @@ from initbench.training.losses import supervised_loss
 from initbench.training.precision import Precision, autocast
 
 
-def compare(backbone: str, device: torch.device, precision: Precision, turns: int) -> str:
+def compare(backbone: str, device: torch.device, precision: Precision, count: int) -> str:
     """The row of a network: median seconds of a step, and the ratio with its least and largest."""
     network = next(network for network in NETWORKS if network[0] == backbone)
     targets = {
@@ -25,13 +25,13 @@ def compare(backbone: str, device: torch.device, precision: Precision, turns: in
         "last": _steps(network, torch.channels_last_3d, device, precision),
     }
     with seeding.deterministic(1), seeding.memory_of(device):
-        seconds = ratios.in_turns(targets, ratios.Setting(device, turns, repeats=1))
-    row = ratios.row_of("", "", "", seconds["last"], seconds["first"])
+        seconds = turns.in_turns(targets, turns.Setting(device, count, repeats=1))
+    row = turns.row_of("", "", "", seconds["last"], seconds["first"])
     ratio = f"{row.ratio:.2f} ({row.least:.2f} to {row.largest:.2f})"
     return f"| `{backbone}` | {precision} | {row.theirs:.2f} | {row.ours:.2f} | {ratio} |"
 
 
-def _steps(network: Network, layout: torch.memory_format, device: torch.device, precision: Precision) -> ratios.Target:
+def _steps(network: Network, layout: torch.memory_format, device: torch.device, precision: Precision) -> turns.Target:
     """A function that takes a step of a network in a layout, without the optimizer."""
     _, _, channels, _, crop = network
     model, recipe = build(network)
