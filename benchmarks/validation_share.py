@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from initbench.datasets import split_tables
 from initbench.errors import InitbenchError
 from initbench.evaluation.inference import forward_passes
-from initbench.harness.cell import resolve_cell
+from initbench.harness.cell import resolve_cell, steps_of
 from initbench.harness.dice_over_steps import ONE_IN, Schedule, schedule, schedule_of
 from initbench.harness.request import RunRequest
-from initbench.protocols import BACKWARD, FORWARD, Grid
+from initbench.protocols import PLAIN_UNITS, Grid
 from initbench.recipes.load import load_recipe
 from initbench.studies.standin import KINDS
 
@@ -75,8 +75,9 @@ def of_stand_ins() -> Iterator[Line]:
             volume: Grid = (edges[0], edges[1], edges[2])
             windows = recipe.inference.model_copy(update={"mirror": False})
             passes = dict.fromkeys(cases, forward_passes(volume, recipe.patch.size, windows))
-            training = recipe.steps.paper * (FORWARD + BACKWARD) * recipe.patch.batch
-            found = schedule(passes, recipe.steps.paper, training // ONE_IN)
+            shortest = steps_of(recipe, "paper", "equal-total", learned=True).train
+            training = recipe.steps.paper * PLAIN_UNITS * recipe.patch.batch
+            found = schedule(passes, shortest, shortest * PLAIN_UNITS * recipe.patch.batch // ONE_IN)
             yield Line(f"{name}, paper, paper", backbone, training, len(cases), found)
 
 

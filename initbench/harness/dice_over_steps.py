@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import torch
@@ -21,9 +21,10 @@ from initbench.errors import InterruptedRunError, of_the_system
 from initbench.evaluation.evaluate import Evaluator
 from initbench.evaluation.inference import forward_passes
 from initbench.evaluation.metrics import count
-from initbench.harness.cell import Cell
+from initbench.harness.cell import Cell, steps_of
 from initbench.harness.process_state import kept
 from initbench.preprocessing.prepare import Prepared
+from initbench.protocols import PLAIN_UNITS
 from initbench.recipes.settings import Inference
 from initbench.runs.record import ValidationCost
 
@@ -82,9 +83,13 @@ def schedule(passes: Mapping[str, int], steps: int, most: int) -> Schedule | Non
         cases, taken = _first_cases(passes, most // points)
         wanted = min(math.ceil(points / _POINTS_PER_CASE), len(passes))
         if cases and len(cases) >= wanted:
-            places = tuple(steps * number // points for number in range(1, points + 1))
-            return Schedule(places, cases, taken)
+            return Schedule(_spread(points, steps), cases, taken)
     return None
+
+
+def _spread(points: int, steps: int) -> tuple[int, ...]:
+    """Points evenly spread over the steps, the last one at their end."""
+    return tuple(steps * number // points for number in range(1, points + 1))
 
 
 def _first_cases(passes: Mapping[str, int], most: int) -> tuple[tuple[str, ...], int]:
@@ -104,14 +109,26 @@ def windows_of(cell: Cell) -> Inference:
 
 
 def schedule_of(cell: Cell) -> Schedule | None:
-    """The schedule of a run. It follows from counts alone, so it is the same on every machine."""
-    prepared, patch = cell.prepared, cell.recipe.patch
+    """The schedule of a run; None where its budget has no room for one.
+
+    It follows from counts alone, so it is the same on every machine. All inits of a block have the same cases and as many points,
+    or their curves could not be compared. How many is decided by the shortest training, which is what a learned init leaves under
+    ``equal-total``.
+    """
+    prepared, recipe, patch = cell.prepared, cell.recipe, cell.recipe.patch
     # By a digest of their names: the order of the files may go with the hospital or the size of an organ.
     order = sorted(prepared.split.test, key=digest.of_json)
     windows = windows_of(cell)
     passes = {case_id: forward_passes(prepared.case(case_id).placement.shape, patch.size, windows) for case_id in order}
-    training = cell.train_steps * cell.units * patch.batch
-    return schedule(passes, cell.train_steps, training // ONE_IN)
+    shortest = steps_of(recipe, cell.request.budget, "equal-total", learned=True).train
+    chosen = schedule(passes, shortest, shortest * PLAIN_UNITS * patch.batch // ONE_IN)
+    if chosen is None:
+        return None
+    own = cell.train_steps * cell.units * patch.batch // ONE_IN  # less than that alone where a step of a regimen costs less
+    points = min(len(chosen.points), own // chosen.passes, cell.train_steps)
+    if points < _FEWEST_POINTS:
+        return None
+    return replace(chosen, points=_spread(points, cell.train_steps))
 
 
 class DiceOverSteps:

@@ -13,12 +13,14 @@ import torch
 from initbench import interrupt
 from initbench.errors import InterruptedRunError
 from initbench.evaluation import evaluate, inference
-from initbench.harness.dice_over_steps import DiceOverSteps, schedule
+from initbench.harness.cell import resolve_cell
+from initbench.harness.dice_over_steps import DiceOverSteps, schedule, schedule_of
 from initbench.harness.execute import Outcome
+from initbench.harness.request import RunRequest
 from initbench.runs import collect
 from tests.folders import TESTS
 from tests.networks import patch_of
-from tests.runs_factory import LIGHT, SMALL, record_of, run, run_one
+from tests.runs_factory import LIGHT, OPTIONS, SMALL, record_of, run, run_one
 
 STATEFUL = f"{TESTS / 'stateful_backbone.py'}:stateful"
 DRAWING = f"{TESTS / 'stateful_backbone.py'}:drawing"
@@ -77,6 +79,21 @@ def test_it_never_takes_more_than_it_may_and_never_gives_one_point() -> None:
         assert len(found.points) >= 2
         assert len(set(found.points)) == len(found.points)
         assert found.points[-1] == 30
+
+
+def test_all_inits_of_a_block_are_looked_at_alike(data: Path) -> None:
+    """Also one that leaves less of the budget to training, and one whose training is longer."""
+    options: dict[str, Any] = {**OPTIONS, "assignments": (*SMALL, *STEPS, "pretext.share=0.4")}
+    asked = [("default", "plain", "equal-total"), ("lwi", "plain", "equal-total"), ("lwi", "plain", "equal-finetune")]
+    found = []
+    for init, regimen, protocol in asked:
+        request = RunRequest.of(init, LIGHT, str(data), 0, regimen=regimen, protocol=protocol, **options)
+        found.append(schedule_of(resolve_cell(request)))
+    first, *others = found
+    assert first is not None
+    assert [len(other.points) for other in others if other] == [len(first.points)] * 2
+    assert [other.cases for other in others if other] == [first.cases] * 2
+    assert [other.points[-1] for other in others if other] == [24, 40]
 
 
 @pytest.mark.parametrize("backbone", [STATEFUL, DRAWING])
@@ -209,7 +226,7 @@ def test_looks_travel_with_a_run(watched: Path, tmp_path: Path) -> None:
     "backbone", ["unet", *(pytest.param(name, marks=pytest.mark.full) for name in ("unetr", "unetrpp", "swin-unetr", "nnformer"))]
 )
 def test_with_without_and_killed(data: Path, tmp_path: Path, backbone: str) -> None:
-    patch, steps = (patch_of(backbone), 14) if backbone != "unet" else ((8, 16, 16), 28)  # two windows a case, so twice the steps
+    patch, steps = (patch_of(backbone), 17) if backbone != "unet" else ((8, 16, 16), 34)  # two windows a case, so twice the steps
     size = ",".join(map(str, patch))
     few = (f"patch.size={size}", "patch.batch=1", f"steps.smoke={steps}", "inference.overlap=0")
     options: dict[str, Any] = {"assignments": few}
