@@ -169,6 +169,7 @@ def _false_positives(table: ScoreTable, found: pd.DataFrame, cells: dict[str, st
                 "absent": absent,
                 "rate": rate,
                 "voxels": voxels,
+                "seeds_chosen": words.seeds_chosen([table]),
             }
             for init, absent, rate, voxels in rows
         ),

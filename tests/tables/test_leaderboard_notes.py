@@ -7,6 +7,7 @@ from pathlib import Path
 from initbench.runs import store
 from initbench.runs.status import AskedRun, write_asked
 from initbench.tables import study, variance, words
+from initbench.tables.classes import class_sheets
 from initbench.tables.compare import compare_sheets
 from initbench.tables.leaderboard import leaderboard_sheets
 from initbench.tables.leaderboard_pooled import pooled_sheets
@@ -157,6 +158,14 @@ def test_seeds_that_were_added_later_are_said_to_be(tmp_path: Path) -> None:
     (said,) = (note for note in notes(tmp_path) if "Seeds were added" in note)
     assert said.startswith("Seeds were added without a plan: 0–1 (10")
     assert ", then 2 (20" in said
+    found = study.read_study(tmp_path)
+    init = next(name for name in folders if name != "default")
+    of_block = [compare_sheets(found, init, "default")[0], variance_sheets(found.tables)[0], class_sheets(found)[0]]
+    assert all(said in made.notes for made in of_block)
+    of_several = [*pooled_sheets(found, "all"), *variance.across(found.tables)]
+    assert all(any(said in note for note in made.notes) for made in of_several)
+    for made in (*leaderboard_sheets(found), *of_block, *of_several):
+        assert {row["seeds_chosen"] for row in made.values} == {"added without a plan"}
     write_asked(tmp_path, first)  # the same command again is no new decision
     assert said in notes(tmp_path)
     assert words.seeds([0, 1, 2, 5, 7, 8]) == "0–2, 5, 7–8"
