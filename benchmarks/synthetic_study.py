@@ -272,6 +272,7 @@ def _record(state: str, cell: str, resolved: dict[str, Any], backbone: str, rng:
             "device_seconds": 0.0,
             "peak_memory": 1_538_064_384,
             "distance_seconds": 0.0,
+            "validation": {"points": 20, "cases": 2, "passes": 160, "seconds": 3.0},
         },
     }
 
