@@ -22,6 +22,7 @@ from initbench.limits import MAX_TABLE, read_regular
 from initbench.protocols import NoProgress, Progress
 from initbench.runs import store
 from initbench.runs.record import Record, RecordError
+from initbench.tables.words import count
 from initbench.validation.checks import BrokenPromiseError, Check, run_check
 
 _ROUNDING = 1e-5  # relative difference of two distances that float32 explains
@@ -168,7 +169,7 @@ def _dice(subject: _Repeatable) -> str:
         if wrong:
             raise BrokenPromiseError(f"other counts than in {store.CASES_RESAMPLED}: {', '.join(wrong)}")
     same = "counts and distances" if distances else "counts"
-    return f"{len(counts)} cases scored again from the {source(subject.folder, subject.record)}: the same {same}"
+    return f"{count(len(counts), 'case')} scored again from the {source(subject.folder, subject.record)}: the same {same}"
 
 
 def _made_again(

@@ -64,8 +64,10 @@ def _row(run: Path, state: str, cases: int = 0, seconds: float = 0.0, source: st
 
 
 def _print(console: Console, row: dict[str, Any]) -> None:
+    from initbench.tables.words import count
+
     said = {
-        "measured": f"{row['cases']} cases from the {row['source']} in {row['seconds']:.1f} s",
+        "measured": f"{count(row['cases'], 'case')} from the {row['source']} in {row['seconds']:.1f} s",
         "cached": "its distances are there",
         "refused": row["message"],
     }

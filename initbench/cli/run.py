@@ -168,7 +168,8 @@ def retry(
         wanted += ["interrupted", "pending", "invalid"]
     chosen = [run for run in read_asked(out) if status(run).state in wanted]
     if not chosen:
-        raise UsageError(f"{out}: no run is {' or '.join(wanted)}; see initbench status --out {out}")
+        told = f"{out}: no run is {' or '.join(wanted)}, so there is nothing to run again"
+        raise UsageError(f"{told}; see initbench status --out {out}")
     if not run_code:
         check_code_of_notes(out, chosen)
     console = Console(stderr=json)

@@ -377,11 +377,11 @@ def _timed(cells: Iterable[Cell], measured: Costs, networks: _Networks, *, quick
 
 
 def _seconds_to_time(parts: Operations, measured: Costs) -> float:
-    """How long it takes at the most to time the steps and the case of a run; infinite where nobody knows."""
+    """How long it takes about to time the steps and the case of a run; infinite where nobody knows."""
     operations = STEPS * (parts.step + parts.pretext) + parts.case
     if math.isnan(operations):
         return math.inf
-    return costs.SLOWEST * operations / measured.rate
+    return math.sqrt(costs.SLOWEST) * operations / measured.rate  # the middle of the range, as ratios go
 
 
 def _lanes(request: RunRequest) -> int:

@@ -479,7 +479,7 @@ def _row_time(time: Time, new: int) -> str:
         return _span(0)
     if not time.estimated:
         return _span(time.seconds) if time.known else "unknown"
-    return _range(time.seconds + time.low, time.seconds + time.high)
+    return _range(time.seconds + time.low, time.seconds + time.high).replace(" to ", "–")
 
 
 def announced(plan: StudyPlan) -> str:

@@ -51,7 +51,7 @@ def test_a_run_that_was_left_alone_is_what_it_says(out: Path, init: str) -> None
     assert failed(checks) == {}
     details = {check.name: check.detail for check in checks}
     assert list(details) == ["files", "score", "settings", "data", "Dice", "steps"]
-    assert details["Dice"] == "1 cases scored again from the predictions: the same counts"
+    assert details["Dice"] == "1 case scored again from the predictions: the same counts"
     assert details["steps"].startswith(f"5 steps of the {'pretext' if init == 'lwi' else 'train'} stage")
 
 

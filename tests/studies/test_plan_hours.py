@@ -38,7 +38,7 @@ def test_operations_give_a_range_where_no_run_says_the_time() -> None:
     alone = StudyPlan((unknown,), measured, "equal-total", 1, 1, False, 10**12)
     assert "1.0 to 12 CPU-h (from the operations of the networks; --measure times steps)" in title(alone)
     both = plan_sheets(StudyPlan((known, unknown), measured, "equal-total", 1, 1, False, 10**12), [])
-    assert [row[3] for row in both[0].rows] == ["1.8 min", "1.0 to 12 h"]
+    assert [row[3] for row in both[0].rows] == ["1.8 min", "1.0–12 h"]
     assert both[0].values[0]["estimated_seconds_high"] == pytest.approx(3600 * costs.SLOWEST)
 
 
