@@ -16,6 +16,7 @@ from torch import Tensor
 
 from initbench.protocols import Grid
 from initbench.recipes.settings import Augment
+from initbench.sampling.memory import BatchMemory
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def move(volume: Tensor, flips: NDArray[np.bool_], turns: int) -> Tensor:
     return volume.transpose(-2, -1) if swapped else volume
 
 
-def place(out: Tensor, volume: Tensor, flips: NDArray[np.bool_], turns: int) -> None:
+def place(out: Tensor, volume: Tensor, flips: NDArray[np.bool_], turns: int, memory: BatchMemory) -> None:
     """Writes what `move` returns into `out`, in the type of `out`.
 
     Args:
@@ -81,11 +82,20 @@ def place(out: Tensor, volume: Tensor, flips: NDArray[np.bool_], turns: int) -> 
         volume: ``(..., D, H, W)``, on the device of `out`.
         flips: ``(3,)``, whether to flip along D, H and W.
         turns: quarter turns in the (H, W) plane.
+        memory: for a copy of the volume on the way.
     """
     axes, swapped = _as_flips(flips, turns)
-    if swapped and not axes:
-        volume = volume.contiguous()  # read across its rows, a large volume would be fetched anew for each voxel
-    out.copy_(move(volume, flips, turns))
+    still = not axes and not swapped
+    if still or volume.device.type != "cpu":
+        out.copy_(move(volume, flips, turns))
+        return
+    # Rows of a large volume come into the processor's cache much faster in their order than reversed or across. From there numpy
+    # takes them by negative strides, where torch's flip would take fresh memory, which costs more than the copy.
+    near = memory.take(volume.shape, volume.dtype, volume.device).copy_(volume)
+    view = near.numpy()
+    if axes:
+        view = np.flip(view, tuple(axes))
+    np.copyto(out.numpy(), view.swapaxes(-2, -1) if swapped else view)
 
 
 def adjust(

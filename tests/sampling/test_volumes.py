@@ -92,13 +92,13 @@ def test_adjust_is_numpy() -> None:
 def test_a_patch_is_placed_as_it_is_moved() -> None:
     """Into memory of a batch, out of a window of a larger volume, in the type of the batch."""
     whole = torch.randint(0, 9, (2, 7, 8, 9), dtype=torch.uint8)
-    window = whole[:, 1:4, 2:7, 3:8]
+    window, memory = whole[:, 1:4, 2:7, 3:8], BatchMemory()
     for bits in range(8):
         flips = np.array([bits & 1, bits & 2, bits & 4]) > 0
         for turns in range(4):
             expected = augment.move(window, flips, turns).long()
             out = torch.full((3, *expected.shape), -1)
-            augment.place(out[1], window, flips, turns)
+            augment.place(out[1], window, flips, turns, memory)
             assert torch.equal(out[1], expected)
             assert (out[::2] == -1).all()
 
