@@ -6,6 +6,7 @@ A worker owns a device. All workers draw from one queue.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import multiprocessing
 import os
@@ -35,6 +36,9 @@ _KILLED = (
 )
 # What workers import, once for all of them: torch and the rest take seconds, and so does what torch's deterministic mode imports.
 _PRELOADED = ["initbench.harness.execute", "torch._inductor.config"]
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
+_KEPT_BLOCK = 2**27  # bytes; larger blocks go back to the system at once, so that they leave no holes
+_MOST_KEPT = 2**31 - 1  # bytes, the most that mallopt takes
 
 
 def local(study: StudyWork, /) -> LocalSubmission:
@@ -429,6 +433,7 @@ def _serve(connection: Connection, perform: Perform, device: str, environment: d
     interrupt.install(worker=True)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupt.SIGNALS)
     threading.Thread(target=_follow_parent, daemon=True).start()
+    _keep_freed_memory()
     reporter = _Sent(connection)
     while True:
         try:
@@ -444,6 +449,30 @@ def _serve(connection: Connection, perform: Perform, device: str, environment: d
         # Libraries and prepared data stay for the next run. The garbage collector would look through all of their objects again
         # after each run, which takes a quarter of a second.
         gc.freeze()
+        _give_memory_back()
+
+
+def _keep_freed_memory() -> None:
+    """Lets this process keep the memory that it frees, where it has the C library of GNU.
+
+    Each step of training on the CPU takes the same tensors again, and the system would clear their pages each time.
+    """
+    mallopt = _of_glibc("mallopt")
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _KEPT_BLOCK)
+        mallopt(_TRIM_THRESHOLD, _MOST_KEPT)
+
+
+def _give_memory_back() -> None:
+    """Gives the memory that nothing uses to the system: other workers may need it before the next run does."""
+    malloc_trim = _of_glibc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _of_glibc(name: str) -> Any:
+    """A function of the C library; None where that is another one."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 def _follow_parent() -> None:

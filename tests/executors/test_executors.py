@@ -394,3 +394,36 @@ def test_a_signal_to_every_process_of_a_job_loses_no_run(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(parent.pid, signal.SIGKILL)
     assert printed == "['ok', 'ok']\n"
+
+
+PAGES_AGAIN = """
+import resource
+import sys
+
+import numpy as np
+
+from initbench.executors import local
+
+if sys.argv[1] == "kept":
+    local._keep_freed_memory()
+np.ones(2**20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    np.ones(2**20), np.ones(2**22)
+faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+held = int(open("/proc/self/statm").read().split()[1])
+local._give_memory_back()
+print(faults, held - int(open("/proc/self/statm").read().split()[1]))
+"""
+"""Takes 40 MiB twenty times; prints the pages that the system had to map, and those that it got back at the end."""
+
+
+@pytest.mark.skipif(local._of_glibc("mallopt") is None, reason="another C library")
+def test_a_worker_keeps_memory_that_it_frees_until_its_run_ends() -> None:
+    found = {}
+    for way in ("kept", "as it is"):
+        command = [sys.executable, "-c", PAGES_AGAIN, way]
+        found[way] = [int(number) for number in subprocess.check_output(command, text=True).split()]
+    pages = 40 * 2**20 // os.sysconf("SC_PAGE_SIZE")
+    assert found["kept"][0] < found["as it is"][0] / 2
+    assert found["kept"][1] > pages / 2 > found["as it is"][1]
