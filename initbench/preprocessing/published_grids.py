@@ -54,17 +54,59 @@ def corner_grid(shape: Grid, spacing: Spacing, target: Spacing) -> CornerGrid:
 
 
 def at_corners(volume: NDArray[np.float32], grid: CornerGrid) -> NDArray[np.float32]:
-    """Linear interpolation of ``(D, H, W)`` in float64, edges repeated."""
-    for axis, (count, step) in enumerate(zip(grid.shape, grid.steps, strict=True)):
-        if step == 1.0 and count == volume.shape[axis]:
-            continue
-        last = volume.shape[axis] - 1
-        position = np.clip(np.arange(count) * step, 0, last)
+    """Linear interpolation of ``(D, H, W)`` in float64, along D, then H, then W; edges repeated."""
+    depth, *in_plane = (_Between.of(*axis) for axis in zip(volume.shape, grid.shape, grid.steps, strict=True))
+    out = np.empty(grid.shape, np.float32)
+    for number, target in enumerate(out):  # a slice at a time: in float64 whole volumes would leave the processor's cache
+        plane = volume[number] if depth.is_native else depth.only(number).blend(volume, 0)[0]
+        for axis, between in enumerate(in_plane):
+            plane = between.blend(plane, axis)
+        target[:] = plane
+    return out
+
+
+@dataclass(frozen=True)
+class _Between:
+    """Voxels of a grid along an axis, each between two native ones.
+
+    Attributes:
+        low: index of the native voxel below. high: of the one above.
+        part: share of the one above.
+        is_native: whether each voxel is the native one of its number.
+    """
+
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    part: NDArray[np.float64]
+    is_native: bool
+
+    @classmethod
+    def of(cls, size: int, count: int, step: float) -> _Between:
+        """The voxels of an axis.
+
+        Args:
+            size: native voxels.
+            count: voxels of the grid.
+            step: native voxels from one of them to the next.
+        """
+        position = np.clip(np.arange(count) * step, 0, size - 1)
         low = np.floor(position).astype(np.int64)
-        part = (position - low).reshape(geometry.shape_along(axis))
-        below, above = volume.take(low, axis), volume.take(np.minimum(low + 1, last), axis)
-        volume = below * (1 - part) + above * part
-    return volume.astype(np.float32, copy=False)
+        return cls(low, np.minimum(low + 1, size - 1), position - low, is_native=step == 1.0 and count == size)
+
+    def only(self, number: int) -> _Between:
+        """One of the voxels."""
+        one = slice(number, number + 1)
+        return _Between(self.low[one], self.high[one], self.part[one], is_native=False)
+
+    def blend(self, values: NDArray[np.floating[Any]], axis: int) -> NDArray[np.floating[Any]]:
+        """Interpolates along an axis."""
+        if self.is_native:
+            return values
+        shape = [1] * values.ndim
+        shape[axis] = -1
+        part = self.part.reshape(shape)
+        blended: NDArray[np.floating[Any]] = values.take(self.low, axis) * (1 - part) + values.take(self.high, axis) * part
+        return blended
 
 
 def nearest_at_corners(labels: NDArray[np.uint8], grid: CornerGrid) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from initbench.datasets.geometry import bind_axes, resampled_shape
+from initbench.datasets.geometry import bind_axes, resampled_shape, shape_along
 from initbench.datasets.msd import MsdDataset
 from initbench.errors import UsageError
 from initbench.evaluation.inference import to_native
@@ -129,6 +129,32 @@ def test_monai_on_real_volumes(folder: str) -> None:
     tied = ties(found.placement)
     assert np.array_equal(found.label[~tied], expected_label[~tied])
     assert tied.mean() < 0.8
+
+
+def blended_as_a_whole(volume: NDArray[np.float32], grid: published.CornerGrid) -> NDArray[np.float32]:
+    """What `at_corners` does slice by slice, on whole volumes in float64, one axis after the other."""
+    values: NDArray[Any] = volume
+    for axis, (count, step) in enumerate(zip(grid.shape, grid.steps, strict=True)):
+        if step == 1.0 and count == volume.shape[axis]:
+            continue
+        last = volume.shape[axis] - 1
+        position = np.clip(np.arange(count) * step, 0, last)
+        low = np.floor(position).astype(np.int64)
+        part = (position - low).reshape(shape_along(axis))
+        values = values.take(low, axis) * (1 - part) + values.take(np.minimum(low + 1, last), axis) * part
+    return values.astype(np.float32)
+
+
+def test_slices_by_themselves_give_the_bits_of_whole_volumes() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        shape, spacing, target = tuple(rng.integers(1, 12, 3)), rng.uniform(0.5, 3, 3), rng.uniform(0.5, 3, 3)
+        native = rng.random(3) < 0.4
+        grid = published.corner_grid(shape, tuple(spacing), tuple(np.where(native, spacing, target)))
+        volume = rng.normal(size=shape).astype(np.float32)
+        volume[rng.random(shape) < 0.3] = -0.0
+        found, expected = published.at_corners(volume, grid), blended_as_a_whole(volume, grid)
+        assert np.array_equal(found.view(np.int32), expected.view(np.int32))
 
 
 def test_half_pixel_grid_is_another_one() -> None:
