@@ -57,6 +57,7 @@ def at_corners(volume: NDArray[np.float32], grid: CornerGrid) -> NDArray[np.floa
     """Linear interpolation of ``(D, H, W)`` in float64, along D, then H, then W; edges repeated."""
     depth, *in_plane = (_Between.of(*axis) for axis in zip(volume.shape, grid.shape, grid.steps, strict=True))
     out = np.empty(grid.shape, np.float32)
+    volume = np.ascontiguousarray(volume)  # `take` would copy the whole of a turned one for each slice
     for number, target in enumerate(out):  # a slice at a time: in float64 whole volumes would leave the processor's cache
         plane = volume[number] if depth.is_native else depth.only(number).blend(volume, 0)[0]
         for axis, between in enumerate(in_plane):
