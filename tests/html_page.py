@@ -96,3 +96,8 @@ def everything(element: Element) -> Iterator[Element]:
     for child in element.children:
         yield child
         yield from everything(child)
+
+
+def across(element: Element, name: str) -> float:
+    """A place of a drawing across, in percent."""
+    return float(element.attributes[name].removesuffix("%"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from initbench.report.content import Block, Row
 from initbench.stats.compare import Verdict
@@ -100,6 +101,11 @@ def bounds(found: Interval) -> str:
 def kind(verdict: Verdict) -> str:
     """The class of a verdict for colours and shapes: a difference that is equivalent but not 0 is drawn as equivalent."""
     return verdict.partition(",")[0]
+
+
+def verdict_class(said: str) -> str:
+    """The class of a cell that holds a verdict, of any other cell none."""
+    return said.partition(",")[0] if said in get_args(Verdict) else ""
 
 
 def cost(row: Row) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from initbench.choices import BASELINE
+from initbench.report.styles import Style, styles
 from initbench.stats.analysis import Analysis, analyse
-from initbench.stats.blocks import POINTS, is_placebo
+from initbench.stats.blocks import POINTS
 from initbench.stats.design import Refused
 from initbench.stats.interactions import Judged
 from initbench.stats.table import ScoreTable
@@ -24,8 +24,6 @@ from initbench.tables.study import Study
 from initbench.tables.titles import settings, title
 
 _RECORDED = "reference-mask"  # the policy of the Dice in a record
-_HUES = 6
-_DASHES = 4
 
 
 @dataclass(frozen=True)
@@ -64,12 +62,12 @@ class Row:
     """An init of a block with its runs.
 
     Attributes:
-        style: classes that give it the same colour and dashes on the whole page.
+        style: its colour, dashes and mark.
         facts: what identifies it beside its seeds, as pairs of name and value.
     """
 
     standing: Standing
-    style: str
+    style: Style
     runs: tuple[Run, ...]
     facts: tuple[tuple[str, str], ...]
 
@@ -217,7 +215,7 @@ def assemble(study: Study, against: str, margin: float, now: datetime | None = N
         study.of_cell,
         _runs_by_cell(study.runs),
         {str(row["cell"]): row for row in study.runs.drop_duplicates("cell").to_dict("records")},
-        _styles(study.tables),
+        styles(init for table in study.tables for init in table.names),
     )
     own = study.scoring.policy == _RECORDED and not study.scoring.classes
     blocks = []
@@ -247,7 +245,7 @@ class _Sources:
     summaries: Mapping[str, Runs]
     runs: Mapping[str, tuple[Run, ...]]
     first: Mapping[str, Mapping[Any, Any]]
-    styles: Mapping[str, str]
+    styles: Mapping[str, Style]
 
     def row(self, found: Standing, scores: Mapping[int, float] | None, *, own: bool) -> Row:
         """The row of an init, from its scores by seed; `own`: whether those of the records are scored in the same way."""
@@ -276,24 +274,6 @@ def _families(blocks: Sequence[Block]) -> Iterator[Family]:
         groups.setdefault(key, []).append(block)
     for number, group in enumerate(groups.values()):
         yield Family(f"f{number}", tuple(group))
-
-
-def _styles(tables: Sequence[ScoreTable]) -> dict[str, str]:
-    """Classes by init; `default` and its placebos have colours of their own."""
-    found: dict[str, str] = {}
-    others = 0
-    for table in tables:
-        for init in sorted([*table.inits, *(item.init for item in table.withheld)]):
-            if init in found:
-                continue
-            if init == BASELINE:
-                found[init] = "kd d0"
-            elif is_placebo(init):
-                found[init] = "kp d1"
-            else:
-                found[init] = f"k{others % _HUES} d{(others + others // _HUES) % _DASHES}"
-                others += 1
-    return found
 
 
 def _facts(row: Standing, first: Mapping[Any, Any]) -> tuple[tuple[str, str], ...]:

@@ -1,4 +1,4 @@
-"""What Dice costs: score against time, a point per run, both protocols in one chart."""
+"""What Dice costs: score against time, a mark for each run, both protocols in one chart."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from markupsafe import Markup
 
 from initbench.report import svg
 from initbench.report.content import Family, Row, Run
-from initbench.report.curves import time_unit
-from initbench.report.figure import Figure, group, together
+from initbench.report.figure import Figure, Name, Plane, group, leader, least_height
 from initbench.report.svg import Scale
+from initbench.report.traces import time_unit
 from initbench.tables import words
 
-SHAPES = {"any": "circle", "equal-total": "up", "equal-finetune": "square"}
 _TITLE = "Dice against cost"
-_LABELS = 190.0
-_WIDE = 900.0
+_HOLLOW = "equal-finetune"  # whose marks are hollow
+_HEIGHT = 280.0
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,9 @@ class Point:
     dice: float
 
     @property
-    def shape(self) -> str:
-        """By the protocol."""
-        return SHAPES.get(self.row.protocol, "diamond")
+    def kind(self) -> str:
+        """The class of its marks, by the protocol."""
+        return "dot hollow" if self.row.protocol == _HOLLOW else "dot"
 
 
 def cost(family: Family) -> Figure:
@@ -48,11 +47,13 @@ def cost(family: Family) -> Figure:
     caption = (
         f"Time of a run on {where}: init stage, training and evaluation. A small mark is a run, a large one the mean of an init."
     )
+    if any(point.row.protocol == _HOLLOW for point in points):
+        caption += f" Hollow: {_HOLLOW}."
     if any(run.status == "diverged" for run in runs):
-        caption += " Diverged runs score 0 and count in the mean; what lies below the axis is hollow, with an arrow, or left out."
+        caption += " Diverged runs score 0 and count in the mean; a mean below the axis has an arrow, a run there is left out."
     if where == "CPU and GPU":
         caption += " Runs of both kinds are mixed: their times do not compare."
-    return Figure("cost", _TITLE, caption, _drawn(points, where, _WIDE if family.paired else svg.WIDTH), wide=family.paired)
+    return Figure("cost", _TITLE, caption, _drawn(points, where), wide=family.paired)
 
 
 def _where(runs: Sequence[Run]) -> str:
@@ -73,59 +74,53 @@ def _points(family: Family) -> list[Point]:
     return found
 
 
-def _drawn(points: Sequence[Point], where: str, width: float) -> Markup:
+def _drawn(points: Sequence[Point], where: str) -> Markup:
     times = [run.seconds for point in points for run in point.runs]
     divisor, unit = time_unit(max(times))
     low, high = min(times) / divisor, max(times) / divisor
-    left, right, top, bottom = 46.0, width - _LABELS, 48.0, 48.0 + max(300.0, 15.0 * len(points))
-    wide = low > 0 and high / low > 5
-    x = Scale(low / 1.15, high * 1.15, left, right, log=True) if wide else Scale(*_room(low, high), left, right)
-    y = Scale(*svg.padded([run.dice for p in points for run in p.runs if run.status != "diverged"] or [0.0]), bottom, top)
-    parts = [
-        svg.x_axis(x, top, bottom, f"time of a run on {where} ({unit})" + (", log scale" if wide else "")),
-        svg.y_axis(y, left, right, "Dice (points)"),
-        _legend(points, left),
-    ]
-    labels = svg.spread_out([y(_inside(point.dice, y)) for point in points], 15, top, bottom)
+    log = low > 0 and high / low > 5
+    x_ends = _room(low, high)
+    if log:
+        x_ends = (low / 1.15, high * 1.15)
+    shown = [run.dice for point in points for run in point.runs if run.status != "diverged"]
+    height = least_height(_HEIGHT, len(points))
+    plane = Plane(
+        x=Scale(*x_ends, 0.0, 100.0, log=log),
+        y=Scale(*svg.padded(shown), height, 0.0),
+        x_title=f"time of a run on {where} ({unit})",
+        y_title="Dice (points)",
+        height=height,
+    )
     often = Counter(point.row.init for point in points)
-    for point, label in zip(points, labels, strict=True):
-        told = f", {point.row.protocol}" if often[point.row.init] > 1 else ""
-        parts.append(group(point.row.init, point.row.style, *_marks(point, x, y, divisor, (label, told))))
-    return together(parts, width, bottom + 40, "Dice against cost")
+    heights = plane.heights([point.dice for point in points])
+    parts, names = [], []
+    for point, at in zip(points, heights, strict=True):
+        parts.append(group(point.row.init, point.row.style, *_marks(point, plane, divisor, at)))
+        told = point.row.label
+        if often[point.row.init] > 1:
+            told += f", {point.row.protocol}"
+        if point.dice < plane.y.low:
+            told += f" ({words.number(point.dice, 1)} ↓)"
+        sample = svg.sample(point.row.style.shape, point.kind)
+        names.append(Name(point.row.init, point.row.style, told, at, sample))
+    return plane.drawn(parts, names)
 
 
-def _marks(point: Point, x: Scale, y: Scale, divisor: float, labelled: tuple[float, str]) -> list[Markup]:
-    parts, (label, told) = [], labelled
+def _marks(point: Point, plane: Plane, divisor: float, name_at: float) -> list[Markup]:
+    """The runs of an init, and their mean with a line to the name."""
+    shape, x, y = point.row.style.shape, plane.x, plane.y
+    parts = []
     for run in point.runs:
         if y.low <= run.dice <= y.high:
             tip = f"{point.row.init}, seed {run.seed}: {words.number(run.dice, 1)} in {words.duration(run.seconds)}"
-            parts.append(svg.mark(point.shape, x(run.seconds / divisor), y(run.dice), 3, "dot faint", tip))
-    at = (x(point.seconds / divisor), min(y(_inside(point.dice, y)), y.start - 8))
+            parts.append(svg.mark(shape, x(run.seconds / divisor), y(run.dice), 3, f"{point.kind} faint", tip))
+    across, down = x(point.seconds / divisor), min(y(y.held(point.dice)), plane.height - 8)
     tip = f"{point.row.init}: mean {words.number(point.dice, 1)} in {words.duration(point.seconds)} ({point.row.protocol})"
-    parts.append(svg.path([at, (x.end + 4, label), (x.end + 10, label)], "leader"))
-    below = f" ({words.number(point.dice, 1)} ↓)" if point.dice < y.low else ""
-    told += below
-    parts.append(svg.mark(point.shape, *at, 6, "dot large hollow" if below else "dot large", tip))
-    name = svg.short(point.row.label, _LABELS - 14 - len(told) * svg.CHARACTER) + told
-    parts.append(svg.text(x.end + 14, label + 4, name, "label", data_tip=tip))
+    parts.append(leader(across, down, name_at))
+    parts.append(svg.mark(shape, across, down, 6, f"{point.kind} large", tip))
     return parts
-
-
-def _legend(points: Sequence[Point], left: float) -> Markup:
-    names = {"any": "no init stage to pay for"}
-    x, parts = left, []
-    for protocol in sorted({point.row.protocol for point in points}):
-        name = names.get(protocol, protocol)
-        parts.append(svg.mark(SHAPES.get(protocol, "diamond"), x + 5, 14, 5, "dot plain"))
-        parts.append(svg.text(x + 16, 18, name, "label"))
-        x += 16 + len(name) * svg.CHARACTER + 24
-    return svg.joined(parts)
 
 
 def _room(low: float, high: float) -> tuple[float, float]:
     found = svg.padded((low, high), share=0.1, least=0.1 * high or 1.0)
     return max(0.0, found[0]), found[1]
-
-
-def _inside(value: float, scale: Scale) -> float:
-    return min(max(value, scale.low), scale.high)

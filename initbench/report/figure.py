@@ -1,4 +1,7 @@
-"""A chart with its caption, and the frame that charts of one line per init share."""
+"""A chart with its caption, and the frames that charts share: a line for each init, or a plane with two axes.
+
+Names and words are text of the page beside the drawings: a browser breaks their lines, and puts them above on a phone.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,16 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from initbench.report import svg
+from initbench.report.styles import Style
 from initbench.report.svg import Scale
 
-ROW = 26.0
-TOP = 14.0
+HALF = 13.0  # pixels from the middle of a line to its upper and lower end, where its name takes one line
+DOWN = "100%"  # to the lower end of a line, however high it is
 NOTHING = Markup("")
+_MOST = 24  # characters of a name on one line
+_AXIS = 22.0  # pixels below a plot for the labels of its ticks
+_TICKS = 5
+_NAME = 16.0  # pixels from the name of one line to the next
 
 
 @dataclass(frozen=True)
@@ -35,64 +43,162 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Lines:
-    """The frame of a chart with a line per init: names at the left, the plot, words at the right."""
+class Line:
+    """A line of a chart.
 
-    labels: tuple[str, ...]
-    right: float = 0.0
-    width: float = svg.WIDTH
-    row: float = ROW
+    Attributes:
+        name: as written.
+        full: the name where the pointer is.
+        drawing: what stands on it; 0 pixels down is the middle of the line.
+        words: what is said at its end.
+        init: whose line it is, with its `style`; empty where it is no init's.
+        attributes: of a line that is no init's, as `svg.tag` names them.
+    """
 
-    @property
-    def left(self) -> float:
-        """Where the plot begins."""
-        return svg.label_width(self.labels) + 10
-
-    @property
-    def end(self) -> float:
-        """Where the plot ends."""
-        return self.width - self.right - 8
-
-    @property
-    def bottom(self) -> float:
-        """Below the last line."""
-        return TOP + self.row * len(self.labels)
-
-    @property
-    def height(self) -> float:
-        """Of the whole, with the axis."""
-        return self.bottom + 40
-
-    def y(self, number: int) -> float:
-        """The middle of a line."""
-        return TOP + self.row * (number + 0.5)
-
-    def scale(self, low: float, high: float) -> Scale:
-        """Values along the plot."""
-        return Scale(low, high, self.left + 6, self.end - 6)
-
-    def name(self, number: int, *, full: str | None = None) -> Markup:
-        """The name of a line."""
-        label = self.labels[number]
-        return svg.text(
-            self.left - 10,
-            self.y(number) + 4,
-            svg.short(label, self.left - 12),
-            "label",
-            text_anchor="end",
-            data_tip=full or label,
-        )
-
-    def words(self, number: int, content: str, class_: str = "value") -> Markup:
-        """What is said at the right of a line."""
-        return svg.text(self.width, self.y(number) + 4, content, class_, text_anchor="end")
+    name: str
+    full: str
+    drawing: Markup
+    words: Markup | str = ""
+    init: str = ""
+    style: Style | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
-def group(init: str, style: str, *inside: str) -> Markup:
-    """What belongs to an init: it is lit and dimmed together."""
-    return svg.tag("g", *inside, class_=f"init {style}", data_init=init)
+@dataclass(frozen=True)
+class Axis:
+    """What lies below and behind the lines of a chart.
+
+    Attributes:
+        labels: of the ticks, drawn at the baseline `BASELINE`.
+        behind: what each line has behind it.
+        title: of the axis.
+    """
+
+    labels: Markup
+    behind: Markup
+    title: str
+
+    BASELINE = 15.0
 
 
-def together(parts: Sequence[str], width: float, height: float, title: str) -> Markup:
-    """A picture of parts."""
-    return svg.svg(width, height, title, *parts)
+def lines(key: str, items: Sequence[Line], axis: Axis, *, words: int) -> Markup:
+    """A chart with a line for each of some items: names at the left, the plot, words at the right.
+
+    Args:
+        key: tells the chart from all others of the page.
+        items: the lines, from above.
+        axis: what lies below and behind them.
+        words: characters of the longest words at the right.
+    """
+    rows, longest = [], 0
+    for item in items:
+        rows.append(_line(item, key))
+        longest = max(longest, len(item.name))
+    # What all lines have behind them is drawn once and shown again in each.
+    shared = svg.tag("defs", svg.tag("g", axis.behind, id=f"{key}-behind"))
+    labels = svg.tag("div", svg.plot(_AXIS, shared, axis.labels), class_="track")
+    rows.append(svg.tag("div", svg.tag("span"), labels, svg.tag("span", axis.title, class_="axis"), class_="line below"))
+    return svg.tag("div", *rows, class_="lines", style=f"--name:{min(longest, _MOST) + 1}ch;--words:{words}ch")
+
+
+def _line(item: Line, key: str) -> Markup:
+    name = svg.tag("span", item.name, class_="name", data_tip=item.full)
+    own = svg.tag("svg", item.drawing, y="50%", class_="at")
+    drawn = svg.tag("div", svg.plot(DOWN, svg.tag("use", href=f"#{key}-behind"), own), class_="track")
+    words = svg.tag("span", item.words, class_="words")
+    if item.style is None:
+        return svg.tag("div", name, drawn, words, class_="line", **dict(item.attributes))
+    return svg.tag("div", name, drawn, words, class_=f"line init {item.style.classes}", data_init=item.init)
+
+
+def group(init: str, style: Style, *inside: str) -> Markup:
+    """What belongs to an init in a drawing: it is lit and dimmed together."""
+    return svg.tag("g", *inside, class_=f"init {style.classes}", data_init=init)
+
+
+@dataclass(frozen=True)
+class Name:
+    """The name of an init beside a plane.
+
+    Attributes:
+        text: as written.
+        height: where it stands, in pixels from the top of the plane.
+        sample: a piece of what it names.
+    """
+
+    init: str
+    style: Style
+    text: str
+    height: float
+    sample: Markup
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A plot with two axes, and the names of inits at its right, or below it where there is no room.
+
+    Attributes:
+        x: the scale across, in percent; `y` likewise down, in pixels.
+        x_title: what lies across; `y_title` what lies down. A plane says itself where a scale is logarithmic.
+        height: of the plot, without the labels below it.
+    """
+
+    x: Scale
+    y: Scale
+    x_title: str
+    y_title: str
+    height: float
+
+    def heights(self, wanted: Sequence[float]) -> list[float]:
+        """Where names stand that belong to values: beside them, as far as the names do not touch."""
+        return svg.spread_out([self.y(self.y.held(value)) for value in wanted], _NAME, 4, self.height)
+
+    def drawn(self, inside: Sequence[str], names: Sequence[Name], labels: Markup | None = None, **attributes: str) -> Markup:
+        """The plane with what is drawn in it.
+
+        Args:
+            inside: what is drawn.
+            names: of the inits that are in it.
+            labels: the ticks below it, where these are not the ticks of its scale.
+            attributes: more attributes of the plot.
+        """
+        own = [svg.grid(self.x, self.height, _TICKS), svg.x_ticks(self.x, self.height + Axis.BASELINE, _TICKS)]
+        below = labels or svg.joined(own)
+        plot = svg.plot(self.height + _AXIS, below, svg.y_axis(self.y), *inside, **attributes)
+        above = svg.tag("span", _titled(self.y_title, self.y), class_="axis")
+        under = svg.tag("span", _titled(self.x_title, self.x), class_="axis below")
+        area = svg.tag("div", above, plot, under, class_="area")
+        beside = svg.tag("ul", *map(_name, names), class_="names")
+        return svg.tag("div", area, beside, class_="plane")
+
+
+def _titled(title: str, scale: Scale) -> str:
+    return f"{title}, log scale" if scale.log else title
+
+
+def least_height(wanted: float, names: int) -> float:
+    """Returns the height of a plane that leaves room for a number of names beside it."""
+    return max(wanted, _NAME * names + 8)
+
+
+def leader(x: float, y: float, height: float) -> Markup:
+    """A faint line from a place of a plane to the name that belongs to it.
+
+    Args:
+        x: of the place, in percent.
+        y: of the place, in pixels.
+        height: of the name.
+    """
+    return svg.line(x, y, 100, height, "leader")
+
+
+def _name(item: Name) -> Markup:
+    return svg.tag(
+        "li",
+        item.sample,
+        svg.tag("span", item.text),
+        class_=f"init {item.style.classes}",
+        style=f"top:{svg.px(item.height)}px",
+        data_init=item.init,
+        data_tip=item.init,
+    )

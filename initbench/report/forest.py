@@ -12,7 +12,7 @@ from markupsafe import Markup
 from initbench.report import svg
 from initbench.report.cells import kind
 from initbench.report.content import Block, Row
-from initbench.report.figure import TOP, Figure, Lines, group, together
+from initbench.report.figure import DOWN, Axis, Figure, Line, lines
 from initbench.report.svg import Scale
 from initbench.stats.analysis import Analysis
 from initbench.stats.compare import Verdict
@@ -23,6 +23,8 @@ from initbench.tables import words
 # By the kind of a verdict (see cells.py).
 _SHAPES = {"better": "up", "worse": "down", "equivalent": "square", "undecided": "circle", "untestable": "circle"}
 _TITLE = "Differences"
+_VERDICT = 12  # characters of the longest verdict; report.css has a column for them
+_TICKS = 4  # about, as names and words leave little room
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def forest(block: Block, margin: float) -> Figure:
     )
     if reference != block.against:
         caption = f"The block has no default: compared with its best init, {name}, over all pairs. {caption}"
-    return Figure("forest", f"Difference to {name}", caption, _drawn(items, name, margin))
+    return Figure("forest", f"Difference to {name}", caption, _drawn(block.key, items, name, margin))
 
 
 def differences(block: Block, found: Analysis) -> tuple[str, list[Item]]:
@@ -70,31 +72,34 @@ def differences(block: Block, found: Analysis) -> tuple[str, list[Item]]:
     return reference, sorted(items, key=lambda item: -item.estimate.value)
 
 
-def _drawn(items: Sequence[Item], reference: str, margin: float) -> Markup:
-    frame = Lines(tuple(item.row.label for item in items), right=208)
-    low, high = _range(items, margin)
-    scale = frame.scale(low, high)
-    band = svg.tag(
-        "rect", x=scale(-margin), y=TOP, width=scale(margin) - scale(-margin), height=frame.bottom - TOP, class_="band"
-    )
-    axis = svg.x_axis(scale, TOP, frame.bottom, f"Dice points above {reference}")
-    zero = svg.line(scale(0), TOP - 4, scale(0), frame.bottom, "zero")
-    lines = [group(item.row.init, item.row.style, *_line(item, number, frame, scale)) for number, item in enumerate(items)]
-    return together([band, axis, zero, *lines], frame.width, frame.height, f"Differences to {reference}")
+def _drawn(key: str, items: Sequence[Item], reference: str, margin: float) -> Markup:
+    scale = Scale(*_range(items, margin), svg.START, svg.END)
+    across = svg.percent(scale(margin) - scale(-margin))
+    band = svg.tag("rect", x=svg.percent(scale(-margin)), y=0, width=across, height=DOWN, class_="band")
+    zero = svg.line(scale(0), 0, scale(0), DOWN, "zero")
+    behind = svg.joined([band, svg.grid(scale, DOWN, _TICKS), zero])
+    axis = Axis(svg.x_ticks(scale, Axis.BASELINE, _TICKS), behind, f"Dice points above {reference}")
+    rows, longest = [], 0
+    for item in items:
+        rows.append(_line(item, scale))
+        longest = max(longest, len(words.difference(item.estimate)))
+    return lines(f"{key}-forest", rows, axis, words=longest + _VERDICT + 1)
 
 
-def _line(item: Item, number: int, frame: Lines, scale: Scale) -> list[Markup]:
-    y, found = frame.y(number), item.estimate
+def _line(item: Item, scale: Scale) -> Line:
+    found, of = item.estimate, kind(item.verdict)
     said = words.difference(found)
-    parts = [frame.name(number, full=item.row.init), *_whiskers(found, y, scale)]
-    inside = min(max(found.value, scale.low), scale.high)
-    of = kind(item.verdict)
-    hollow = " hollow" if of == "untestable" else ""
     tip = f"{item.row.init}: {said}, {item.says}"
-    parts.append(svg.mark(_SHAPES[of], scale(inside), y, 5, f"verdict {of}{hollow}", tip))
-    parts.append(svg.text(frame.width - 78, y + 4, said, "value", text_anchor="end"))
-    parts.append(svg.text(frame.width - 70, y + 4, _word(item), f"word {of}"))
-    return parts
+    hollow = " hollow" if of == "untestable" else ""
+    mark = svg.mark(_SHAPES[of], scale(scale.held(found.value)), 0, 5, f"verdict {of}{hollow}", tip)
+    return Line(
+        name=item.row.label,
+        full=item.row.init,
+        drawing=svg.joined([*_whiskers(found, scale), mark]),
+        words=svg.joined([svg.tag("span", said, class_="value"), Markup(" "), svg.tag("span", _word(item), class_=f"word {of}")]),
+        init=item.row.init,
+        style=item.row.style,
+    )
 
 
 def _word(item: Item) -> str:
@@ -104,18 +109,17 @@ def _word(item: Item) -> str:
     return "equivalent −" if item.verdict == "equivalent, but below 0" else item.verdict
 
 
-def _whiskers(found: Interval, y: float, scale: Scale) -> list[Markup]:
+def _whiskers(found: Interval, scale: Scale) -> list[Markup]:
     """The interval; an arrow where it goes on outside the plot."""
     if math.isnan(found.low):
         return []
-    ends = [min(max(bound, scale.low), scale.high) for bound in (found.low, found.high)]
-    parts = [svg.line(scale(ends[0]), y, scale(ends[1]), y, "whisker")]
-    for shown, bound, way in zip(ends, (found.low, found.high), (-1, 1), strict=True):
-        x = scale(shown)
-        if shown == bound:
-            parts.append(svg.line(x, y - 4, x, y + 4, "whisker"))
+    low, high = scale(scale.held(found.low)), scale(scale.held(found.high))
+    parts = [svg.line(low, 0, high, 0, "whisker")]
+    for x, goes_on, arrow in ((low, found.low < scale.low, "left"), (high, found.high > scale.high, "right")):
+        if goes_on:
+            parts.append(svg.mark(arrow, x, 0, 5, "whisker"))
         else:
-            parts.append(svg.path([(x - 5 * way, y - 4), (x, y), (x - 5 * way, y + 4)], "whisker"))
+            parts.append(svg.line(x, -4, x, 4, "whisker"))
     return parts
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,16 +10,17 @@ from numpy.typing import NDArray
 
 from initbench.report import svg
 from initbench.report.content import Block, Row
-from initbench.report.figure import Figure, together
-from initbench.report.places import cell
+from initbench.report.figure import Figure
 from initbench.stats.components import case_instability
 from initbench.tables import words
 
 SHOWN = 60
 _TITLE = "Cases"
-_ROW = 17.0
-_HEAD = 104.0
-_FULL = 1216.0
+_PART = 25  # cases of a table at most: they fit on a sheet of paper
+_ON_A_PHONE, _ON_A_DESK = 6, 14  # inits whose numbers fit into cells
+_NAME = 16  # characters of a case on one line
+_CELL = 5  # characters of a cell
+_DARK = 0.55  # share of the shade on which text is light
 
 Array = NDArray[np.float64]
 
@@ -71,99 +71,85 @@ def heat(block: Block, most: int = SHOWN) -> Figure:
         if len(found.names) == count
         else f"The {len(found.names)} of {count} cases that tell the inits apart best"
     )
-    caption = f"{which}, {sort}: mean Dice over seeds at the left, a stronger shade is more"
-    caption += (
-        "; at the right the SD over seeds in Dice points: cases that flip with the seed."
-        if not np.isnan(found.sd).all()
-        else ". One seed: no SD over seeds."
-    )
+    caption = f"{which}, {sort}: mean Dice over seeds, a stronger shade is more"
+    if np.isnan(found.sd).all():
+        caption += ". One seed: no SD over seeds."
+    else:
+        caption += "; and the SD over seeds in Dice points: cases that flip with the seed."
     if len(found.steady) < len(found.rows):
         caption += " Order and range leave out inits with diverged runs, which score 0 on every case."
     return Figure("heat", _TITLE, caption, _drawn(found), wide=True)
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Widths of the parts of one column of the picture."""
-
-    names: float
-    size: float
-    inits: int
-
-    @property
-    def matrix(self) -> float:
-        return self.size * self.inits
-
-    @property
-    def width(self) -> float:
-        return self.names + 2 * self.matrix + 18 + 44
-
-
 def _drawn(found: Cases) -> Markup:
+    """Tables of mean Dice and of the seed SD; long ones in parts, which stand beside each other where there is room."""
+    mean = _Values("mean Dice", found.mean, float(found.mean.min()), float(found.mean.max()))
+    stable = [] if np.isnan(found.sd).all() else [float(np.nanmax(found.sd[:, found.steady]))]
+    parts = -(-len(found.names) // _PART)
+    share = -(-len(found.names) // parts)
+    tables = []
+    for start in range(0, len(found.names), share):
+        cases = range(start, min(start + share, len(found.names)))
+        tables.append(_table(found, cases, mean))
+        if stable and stable[0] > 0:
+            tables.append(_table(found, cases, _Values("seed SD", found.sd, 0.0, stable[0])))
     inits = len(found.rows)
-    names = svg.label_width(found.names, 150) + 8
-    layout = _Layout(names, min(46.0, max(15.0, 190.0 / inits)), inits)
-    two = layout.width * 2 + 30 <= _FULL and len(found.names) > 20
-    if not two:
-        layout = _Layout(names, min(46.0, max(13.0, (_FULL - 100 - names) / inits / 2)), inits)
-    half = (len(found.names) + 1) // 2 if two else len(found.names)
-    low, high = float(found.mean.min()), float(found.mean.max())
-    worst = 0.0 if np.isnan(found.sd).all() else float(np.nanmax(found.sd[:, found.steady]))
-    parts = []
-    for number, start in enumerate(range(0, len(found.names), half)):
-        left = number * (layout.width + 30)
-        parts.append(_column(found, range(start, min(start + half, len(found.names))), left, layout, (low, high), worst))
-    width = layout.width * (2 if two else 1) + (30 if two else 0)
-    return together(parts, width + 40, _HEAD + _ROW * half + 8, "Dice of cases by init")
+    longest = min(max(len(mean.what), *map(len, found.names)), _NAME)
+    least = f"{longest + _CELL * min(inits, _ON_A_DESK) + 6}ch"
+    classes = ["maps", _numbers(inits), *(["long"] if parts > 1 else [])]
+    return svg.tag("div", *tables, class_=" ".join(classes), style=f"--case:{longest + 1}ch;--least:{least}")
 
 
-def _column(found: Cases, which: range, left: float, layout: _Layout, ends: tuple[float, float], worst: float) -> Markup:
-    start = left + layout.names
-    second = start + layout.matrix + 18
-    stable = worst > 0
-    parts = [svg.text(start, 12, "mean Dice", "axis"), _heads(found.rows, start, layout.size)]
-    if stable:
-        parts += [svg.text(second, 12, "seed SD", "axis"), _heads(found.rows, second, layout.size)]
-    last = second + (layout.matrix + 6 if stable else -12)
-    compared = len(found.rows) > 1
-    if compared:
-        parts.append(svg.text(last + 36, _HEAD - 6, "range", "tick", text_anchor="end"))
-    for k, index in enumerate(which):
-        y = _HEAD + _ROW * k
+def _numbers(inits: int) -> str:
+    """Returns the class that says how wide a place has to be for numbers in its cells."""
+    if inits <= _ON_A_PHONE:
+        return "few"
+    return "some" if inits <= _ON_A_DESK else "many"
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What a table shows.
+
+    Attributes:
+        what: the values are, in words.
+        values: of all cases, [case, init].
+        low: value of the weakest shade; `high` likewise.
+    """
+
+    what: str
+    values: Array
+    low: float
+    high: float
+
+    def share(self, value: float) -> float:
+        """How strong the shade of a value is, from 0 to 1."""
+        if self.high <= self.low:
+            return 0.0
+        return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
+
+
+def _table(found: Cases, cases: range, of: _Values) -> Markup:
+    """A table of some cases by init; a stronger shade is more. Means are followed by their range over the inits."""
+    with_range = of.values is found.mean and len(found.rows) > 1
+    heads = [svg.tag("th", of.what, scope="col", class_="corner")]
+    heads += [svg.tag("th", svg.tag("span", row.label), scope="col", data_tip=row.init) for row in found.rows]
+    if with_range:
+        heads.append(svg.tag("th", svg.tag("span", "range"), scope="col"))
+    rows = []
+    for index in cases:
         name = found.names[index]
-        parts.append(
-            svg.text(start - 6, y + _ROW / 2 + 4, svg.short(name, layout.names - 8), "case", text_anchor="end", data_tip=name)
-        )
-        parts += _cells(found, index, y, start, layout.size, found.mean[index], ends, "mean Dice")
-        if stable:
-            parts += _cells(found, index, y, second, layout.size, found.sd[index], (0.0, worst), "seed SD")
-        if compared:
-            parts.append(
-                svg.text(last + 36, y + _ROW / 2 + 4, words.number(float(found.reach[index]), 1), "case", text_anchor="end")
-            )
-    return svg.joined(parts)
+        cells = [svg.tag("th", name, scope="row", data_tip=name)]
+        for row, value in zip(found.rows, of.values[index], strict=True):
+            said = words.number(float(value), 1)
+            cells.append(_cell(of.share(float(value)), said, f"{name}, {row.init}: {of.what} {said}"))
+        if with_range:
+            cells.append(svg.tag("td", words.number(float(found.reach[index]), 1), class_="range"))
+        rows.append(svg.tag("tr", *cells))
+    return svg.tag("table", svg.tag("thead", svg.tag("tr", *heads)), svg.tag("tbody", *rows))
 
 
-def _cells(
-    found: Cases, index: int, y: float, left: float, size: float, values: Array, ends: tuple[float, float], what: str
-) -> list[Markup]:
-    parts = []
-    for k, (row, value) in enumerate(zip(found.rows, values, strict=True)):
-        share = (float(value) - ends[0]) / (ends[1] - ends[0]) if ends[1] > ends[0] else 0.0
-        said = words.number(float(value), 1) if size >= 30 else ""
-        share = min(max(share, 0.0), 1.0)
-        tip = f"{found.names[index]}, {row.init}: {what} {words.number(float(value), 1)}"
-        parts.append(cell(left + k * size, y, size - 1, _ROW - 1, 0.04 + 0.96 * share, said, tip))
-    return parts
-
-
-def _heads(rows: Sequence[Row], left: float, size: float) -> Markup:
-    """Names that rise to the right, so that long ones fit."""
-    parts = []
-    for k, row in enumerate(rows):
-        x, y = left + (k + 0.5) * size, _HEAD - 6
-        label = svg.text(
-            x, y, svg.short(row.label, 100), "tick", transform=f"rotate(-50 {svg.px(x)} {svg.px(y)})", data_tip=row.init
-        )
-        parts.append(label)
-    return svg.joined(parts)
+def _cell(share: float, said: str, tip: str) -> Markup:
+    """A cell that is the darker the larger a share is, with text that can be read on it."""
+    dark = "dark" if share > _DARK else None
+    return svg.tag("td", svg.tag("span", said), class_=dark, style=f"--share:{0.04 + 0.96 * share:.2f}", data_tip=tip)

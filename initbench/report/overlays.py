@@ -17,15 +17,13 @@ from PIL import Image
 from initbench.plots import COLOURS, OPPOSITE_SIDES, SIDES_BY_DEPTH, orientation
 from initbench.report import svg
 from initbench.report.content import Block, Row
-from initbench.report.figure import Figure, together
+from initbench.report.figure import Figure
 from initbench.report.heat import Cases, telling
 from initbench.runs import store
 from initbench.runs.read import load_slice
 from initbench.tables import words
 
 CASES = 3
-_PANEL, _GAP, _HEAD = 190.0, 12.0, 22.0
-_PER_LINE = 6
 _TITLE = "Where the inits differ most"
 
 Bytes = NDArray[np.uint8]
@@ -77,7 +75,7 @@ def overlays(block: Block, classes: Mapping[int, str], most: int = CASES) -> Fig
     for sides in dict.fromkeys(case.sides for case in shown if case.sides):
         caption += f" {orientation(sides)}"
     used = sorted({int(value) for case in shown for value in np.unique(case.reference)} - {0})
-    key = svg.svg(_width(shown), 20, "Classes", *_legend(used, classes))
+    key = _legend(used, classes)
     drawings = [_drawn(case, f"{block.key}-{number}") for number, case in enumerate(shown)]
     return Figure(
         "overlays",
@@ -123,35 +121,34 @@ def _sides(run: str) -> tuple[str, ...]:
     return SIDES_BY_DEPTH.get(str(depth), ())
 
 
-def _width(shown: Sequence[Shown]) -> float:
-    panels = min(_PER_LINE, 1 + max(len(case.predictions) for case in shown))
-    return panels * (_PANEL + _GAP) - _GAP
-
-
 def _drawn(case: Shown, key: str) -> Markup:
     """The image once, shown again in every panel; outlines as lines, sharp at any size."""
     height, width = case.image.shape
-    scale = _PANEL / max(height, width)
-    image = svg.tag("image", href=_png(case.image), width=width, height=height, id=f"slice-{key}", preserveAspectRatio="none")
-    marks = _marks(case.sides, width * scale, height * scale)
+    size = {"width": width, "height": height}
+    image = svg.tag("image", href=_png(case.image), id=f"slice-{key}", preserveAspectRatio="none", **size)
     reference = svg.tag("g", *_outlines(case.reference, "reference"), id=f"reference-{key}")
-    panels: list[tuple[str, str, Sequence[Markup]]] = [("reference", "", _outlines(case.reference, "prediction"))]
-    panels += [
-        (row.label, words.number(dice, 1), [svg.tag("use", href=f"#reference-{key}"), *_outlines(labels, "prediction")])
-        for row, labels, dice in case.predictions
-    ]
-    line = _HEAD + height * scale + _GAP
-    parts = [svg.tag("defs", image, reference)]
-    for number, (name, dice, lines) in enumerate(panels):
-        x, y = number % _PER_LINE * (_PANEL + _GAP), 20 + number // _PER_LINE * line
-        said = [svg.short(name, _PANEL - 40), *([svg.tag("tspan", dice, dx=8, class_="strong")] if dice else [])]
-        parts.append(svg.tag("text", *said, x=x, y=y + 14, class_="label", data_tip=name))
-        inside = [svg.tag("use", href=f"#slice-{key}"), *lines]
-        parts.append(svg.tag("g", *inside, transform=f"translate({svg.px(x)} {svg.px(y + _HEAD)}) scale({scale:.4f})"))
-        parts.append(svg.tag("g", *marks, transform=f"translate({svg.px(x)} {svg.px(y + _HEAD)})"))
-    whole = 20 + line * -(-len(panels) // _PER_LINE)
-    panels_wide = min(_PER_LINE, len(panels)) * (_PANEL + _GAP) - _GAP
-    return together([svg.text(0, 13, case.name, "axis"), *parts], panels_wide, whole, f"Outlines of case {case.name}")
+    marks = _marks(case.sides)
+    shared = svg.tag("defs", image, reference)
+    own = _outlines(case.reference, "prediction")
+    panels = [_panel("reference", "", (width, height), [shared, svg.tag("use", href=f"#slice-{key}"), *own], marks)]
+    for row, labels, dice in case.predictions:
+        layers = [svg.tag("use", href=f"#slice-{key}"), svg.tag("use", href=f"#reference-{key}")]
+        panels.append(
+            _panel(row.label, words.number(dice, 1), (width, height), [*layers, *_outlines(labels, "prediction")], marks)
+        )
+    return svg.tag("div", svg.tag("p", case.name, class_="heading"), svg.tag("div", *panels, class_="panels"), class_="case")
+
+
+def _panel(name: str, dice: str, size: tuple[int, int], layers: Sequence[Markup], marks: Sequence[Markup]) -> Markup:
+    """A picture with its name and its Dice above it."""
+    width, height = size
+    said = [svg.tag("span", name, data_tip=name), *([" ", svg.tag("span", dice, class_="strong")] if dice else [])]
+    label = f"Outlines: {name}"
+    # Pictures of a case are equally large: as wide as their column, or as high as it is wide.
+    share = f"--share:{min(1.0, width / height):.4f}"
+    picture = svg.tag("svg", *layers, viewBox=f"0 0 {width} {height}", role="img", aria_label=label)
+    framed = svg.tag("div", picture, *marks, class_="picture", style=share)
+    return svg.tag("div", svg.tag("p", *said), framed, class_="panel")
 
 
 def _turned(plane: Bytes) -> Bytes:
@@ -159,19 +156,13 @@ def _turned(plane: Bytes) -> Bytes:
     return plane[::-1, ::-1]
 
 
-def _marks(sides: Sequence[str], width: float, height: float) -> list[Markup]:
+def _marks(sides: Sequence[str]) -> list[Markup]:
     """The letters of the patient's sides at the edges of a picture."""
     if not sides:
         return []
     _, top, left = sides
-    middle, inset = height / 2 + 4, 8
-    places = (
-        (left, inset, middle),
-        (OPPOSITE_SIDES[left], width - inset, middle),
-        (top, width / 2, 14),
-        (OPPOSITE_SIDES[top], width / 2, height - 6),
-    )
-    return [svg.tag("text", letter, x=x, y=y, class_="mark") for letter, x, y in places]
+    places = (("left", left), ("right", OPPOSITE_SIDES[left]), ("top", top), ("bottom", OPPOSITE_SIDES[top]))
+    return [svg.tag("span", letter, class_=f"side {place}") for place, letter in places]
 
 
 def _outlines(labels: Bytes, kind: str) -> list[Markup]:
@@ -195,12 +186,11 @@ def _png(image: Bytes) -> str:
     return svg.bytes_uri(out.getvalue())
 
 
-def _legend(used: Sequence[int], classes: Mapping[int, str]) -> list[Markup]:
-    x, parts = 0.0, []
+def _legend(used: Sequence[int], classes: Mapping[int, str]) -> Markup:
+    """The colours of the classes."""
+    parts = []
     for value in used:
-        name = classes.get(value, f"class {value}")
         colour = COLOURS[(value - 1) % len(COLOURS)]
-        parts.append(svg.tag("rect", x=x, y=3, width=20, height=12, fill=colour))
-        parts.append(svg.text(x + 26, 14, name, "label"))
-        x += 26 + len(name) * svg.CHARACTER + 22
-    return parts
+        box = svg.tag("svg", svg.tag("rect", width=20, height=12, fill=colour), width=20, height=12, aria_hidden="true")
+        parts.append(svg.tag("li", box, svg.tag("span", classes.get(value, f"class {value}"))))
+    return svg.tag("ul", *parts, class_="key")

@@ -27,10 +27,13 @@ from initbench.report.strips import strips
 from initbench.report.subsets import subsets
 from initbench.stats.design import SCOPES
 from initbench.stats.treatments import treatment
-from initbench.tables import interactions, leaderboard, words
+from initbench.tables import answer, interactions, leaderboard, words
+from initbench.tables.answer import Answered
+from initbench.tables.leaderboard_pooled import pooled_sheets
 from initbench.tables.study import Study
 from initbench.tables.titles import titles
 
+_FEW_INITS = 4  # that nobody needs to filter
 _NAMED = 3  # above which a title has a number in place of names
 _MANY_BLOCKS = 12  # from which on pictures of cases are shown for the first ones alone
 _SOME_RUNS = 200  # from which on less is read of long curves
@@ -99,53 +102,101 @@ def pieces(content: Content) -> Iterator[str]:
 
 
 def _values(content: Content) -> dict[str, Any]:
-    room = detail(content)
-    labels = _labels(content)
-    datasets = sorted({family.dataset for family in content.families})
-    backbones = sorted({family.backbone for family in content.families})
-    told = titles([block.table.block for block in content.blocks])
-    named = {block.key: name for block, name in zip(content.blocks, told, strict=True)}
-    order = {block.key: number for number, block in enumerate(content.blocks)}
-
-    def charts(block: Block) -> dict[str, Figure]:
-        pictured = CASES if order[block.key] < room.pictured else 0
-        found = (
-            forest(block, content.margin),
-            strips(block),
-            places(block),
-            curves(block, room.points, room.chunk),
-            heat(block, room.cases),
-            overlays(block, labels.get(str(block.table.block["dataset"]), {}), pictured),
-        )
-        return {item.name: item for item in found}
-
+    """All that the template shows, by the names that it uses."""
     return {
         "content": content,
         "facts": _facts(content),
-        "charts": charts,
-        "cost": cost,
+        "legend": leaderboard.legend(content.study, content.against, content.margin),
+        "pooled": pooled_sheets(content.study, "all", content.against, content.margin, least=2),
         "subsets": subsets(content),
-        "sources": sources(content.blocks, list(named.values())),
+        "cost": cost,
+        "digest": detail(content).digest,
+        **_choices(content),
+        **_of_blocks(content),
+        **_words(),
+    }
+
+
+def _choices(content: Content) -> dict[str, Any]:
+    """The title, and what the filters choose from; nothing where there is one alone."""
+    datasets = sorted({family.dataset for family in content.families})
+    backbones = sorted({family.backbone for family in content.families})
+    inits: set[str] = set()
+    for block in content.blocks:
+        inits.update(block.table.names)
+    return {
+        "title": f"{_few('data sets', datasets)} × {_few('backbones', backbones)}",
+        "datasets": _several(datasets),
+        "backbones": _several(backbones),
+        "many_inits": len(inits) > _FEW_INITS,
+    }
+
+
+def _several(names: Sequence[str]) -> Sequence[str]:
+    return names if len(names) > 1 else ()
+
+
+def _of_blocks(content: Content) -> dict[str, Any]:
+    """What the template asks of a block, and what it shows of all."""
+    names = titles([block.table.block for block in content.blocks])
+    named, answered = {}, {}
+    for block, name in zip(content.blocks, names, strict=True):
+        named[block.key] = name
+        answered[block.key] = Answered(name, block.found, tuple(row.standing for row in block.rows))
+    return {
         "name": lambda block: named[block.key],
+        "answer": answer.of_study(list(answered.values()), content.against),
+        "answer_of": lambda block: answer.of_block(answered[block.key]),
+        "sources": sources(content.blocks, names),
+        "charts": _Charts(content),
+    }
+
+
+class _Charts:
+    """Draws the charts of a block."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._room = detail(content)
+        self._labels = _labels(content)
+        self._pictured = {block.key for block in content.blocks[: self._room.pictured]}
+
+    def __call__(self, block: Block) -> dict[str, Figure]:
+        """Returns the charts by name."""
+        classes = self._labels.get(str(block.table.block["dataset"]), {})
+        found = (
+            forest(block, self._content.margin),
+            strips(block),
+            places(block),
+            curves(block, self._room.points, self._room.chunk),
+            heat(block, self._room.cases),
+            overlays(block, classes, self._cases(block)),
+        )
+        return {item.name: item for item in found}
+
+    def _cases(self, block: Block) -> int:
+        """How many cases have pictures."""
+        return CASES if block.key in self._pictured else 0
+
+
+def _words() -> dict[str, Any]:
+    """Functions by which the template writes rows and numbers."""
+    return {
         "columns": cells.columns,
         "cells": cells.cells,
         "badges": cells.badges,
+        "kind": cells.kind,
+        "verdict_class": cells.verdict_class,
         "interaction_columns": interactions.COLUMNS,
         "interaction": interactions.cells,
         "interaction_notes": lambda block: interactions.notes(block.interactions, SCOPES["A"]),
-        "dice": words.dice,
-        "difference": words.difference,
-        "kind": cells.kind,
-        "label": words.label,
         "protocols": protocols.names,
         "pairs": protocols.pairs,
-        "seconds": words.duration,
+        "dice": words.dice,
+        "difference": words.difference,
+        "label": words.label,
         "number": words.number,
-        "legend": leaderboard.legend(content.study, content.against, content.margin),
-        "digest": room.digest,
-        "title": " × ".join(_few(what, names) for what, names in (("data sets", datasets), ("backbones", backbones))),
-        "datasets": datasets,
-        "backbones": backbones,
+        "seconds": words.duration,
     }
 
 

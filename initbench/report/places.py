@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from initbench.report import svg
-from initbench.report.content import Block
-from initbench.report.figure import TOP, Figure, Lines, group, together
+from initbench.report.content import Block, Row
+from initbench.report.figure import DOWN, Axis, Figure, Line, lines
+from initbench.report.svg import Scale
 from initbench.stats.design import Refused
 from initbench.stats.ranks import InitRank
 
 _TITLE = "Places"
+_LABELLED = 10  # labels that fit below the plot on a phone
 
 
 def places(block: Block) -> Figure:
@@ -30,31 +32,25 @@ def places(block: Block) -> Figure:
 
 def _drawn(block: Block, ranking: Sequence[InitRank]) -> Markup:
     rows = {row.init: row for row in block.rows}
-    frame = Lines(tuple(rows[item.init].label for item in ranking), right=72)
     count = len(ranking)
-    scale = frame.scale(0.5, count + 0.5)
-    parts = []
+    scale = Scale(0.5, count + 0.5, svg.START, svg.END)
+    every = -(-count // _LABELLED)
+    labels, behind = [], []
     for place in range(1, count + 1):
-        parts.append(svg.line(scale(place), TOP - 4, scale(place), frame.bottom, "grid"))
-        parts.append(svg.text(scale(place), frame.bottom + 15, str(place), "tick", text_anchor="middle"))
-    for number, item in enumerate(ranking):
-        y = frame.y(number)
-        said = f"{item.low}" if item.low == item.high else f"{item.low} to {item.high}"
-        tip = f"{item.init}: rank {item.rank:g} by Dice, may have place {said}"
-        line = svg.line(scale(item.low), y, scale(item.high), y, "whisker")
-        mark = svg.mark("circle", scale(item.rank), y, 5, "dot", tip)
-        parts.append(
-            group(item.init, rows[item.init].style, frame.name(number, full=item.init), line, mark, frame.words(number, said))
-        )
-    middle = (scale(1) + scale(count)) / 2
-    parts.append(svg.text(middle, frame.bottom + 32, "place (1: highest Dice)", "axis", text_anchor="middle"))
-    return together(parts, frame.width, frame.height, "Places that inits may have")
+        behind.append(svg.line(scale(place), 0, scale(place), DOWN, "grid"))
+        if (place - 1) % every == 0:
+            labels.append(svg.text(scale(place), Axis.BASELINE, str(place), "tick", text_anchor="middle"))
+    axis = Axis(svg.joined(labels), svg.joined(behind), "place (1: highest Dice)")
+    made = []
+    for item in ranking:
+        row = rows[item.init]
+        made.append(_line(row, item, scale))
+    return lines(f"{block.key}-places", made, axis, words=len(f"{count} to {count}") + 1)
 
 
-def cell(x: float, y: float, width: float, height: float, share: float, content: str, tip: str) -> Markup:
-    """A cell that is the darker the larger a share is, with text that can be read on it."""
-    base = svg.tag("rect", x=x, y=y, width=width, height=height, class_="cell", data_tip=tip)
-    shade = svg.tag("rect", x=x, y=y, width=width, height=height, class_="shade", fill_opacity=f"{share:.2f}")
-    dark = " dark" if share > 0.55 else ""
-    said = svg.text(x + width / 2, y + height / 2 + 4, content, f"incell{dark}", text_anchor="middle") if content else ""
-    return svg.joined([base, shade, said])
+def _line(row: Row, item: InitRank, scale: Scale) -> Line:
+    said = f"{item.low}" if item.low == item.high else f"{item.low} to {item.high}"
+    tip = f"{item.init}: rank {item.rank:g} by Dice, may have place {said}"
+    span = svg.line(scale(item.low), 0, scale(item.high), 0, "whisker")
+    mark = svg.mark(row.style.shape, scale(item.rank), 0, 5, "dot", tip)
+    return Line(row.label, item.init, svg.joined([span, mark]), said, item.init, row.style)

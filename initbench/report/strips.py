@@ -9,12 +9,14 @@ from markupsafe import Markup
 
 from initbench.report import svg
 from initbench.report.content import Block, Row, Run
-from initbench.report.figure import TOP, Figure, Lines, group, together
+from initbench.report.figure import DOWN, HALF, Axis, Figure, Line, lines
 from initbench.report.svg import Scale
 from initbench.tables import words
 
-_GUTTER = 64.0
+_GUTTER = 24.0  # per cent of the plot, at its left, for runs that diverged: the word fits below on a phone
 _R = 4.0
+_TICKS = 5
+_PHONE = 280.0  # pixels of a plot on a phone
 
 
 def strips(block: Block) -> Figure:
@@ -24,47 +26,48 @@ def strips(block: Block) -> Figure:
         return Figure("strips", "Runs", "No run of this block has a score.")
     caption = "A dot is a run; the tick is the mean over seeds, its value at the right."
     if any(run.status == "diverged" for row in rows for run in row.runs):
-        caption += " ✕: a run that diverged; it scores 0, counts in the mean, and is drawn beside the axis."
+        caption += " ✕: a run that diverged; it scores 0, counts in the mean, and is drawn left of the axis."
     if any(not run.counted and math.isfinite(run.dice) for row in rows for run in row.runs):
         caption += " Hollow: no part of the comparison, as its init lacks runs or other inits lack its seed."
-    return Figure("strips", "Dice of every run", caption, _drawn(rows))
+    return Figure("strips", "Dice of every run", caption, _drawn(block.key, rows))
 
 
-def _drawn(rows: Sequence[Row]) -> Markup:
-    frame = Lines(tuple(row.label for row in rows), right=44)
+def _drawn(key: str, rows: Sequence[Row]) -> Markup:
     diverged = any(run.status == "diverged" for row in rows for run in row.runs)
     finite = [run.dice for row in rows for run in row.runs if run.status != "diverged"]
-    start = frame.left + 6 + (_GUTTER if diverged else 0)
-    scale = Scale(*svg.padded(finite), start, frame.end - 6)
-    parts = [svg.x_axis(scale, TOP, frame.bottom, "Dice (points)")]
+    scale = Scale(*svg.padded(finite), svg.START + (_GUTTER if diverged else 0), svg.END)
+    behind = [svg.grid(scale, DOWN, _TICKS)]
+    labels = [svg.x_ticks(scale, Axis.BASELINE, _TICKS)]
     if diverged:
-        parts.append(svg.line(start - 10, TOP, start - 10, frame.bottom, "divider"))
-        parts.append(svg.text(frame.left + 26, frame.bottom + 15, "diverged", "tick", text_anchor="middle"))
-    for number, row in enumerate(rows):
-        parts.append(svg.line(frame.left, frame.y(number), frame.end, frame.y(number), "rail"))
-        parts.append(group(row.init, row.style, *_line(row, number, frame, scale)))
-    return together(parts, frame.width, frame.height, "Dice of every run by init")
+        behind.append(svg.line(_GUTTER, 0, _GUTTER, DOWN, "divider"))
+        labels.append(svg.text(0, Axis.BASELINE, "diverged", "tick"))
+    axis = Axis(svg.joined(labels), svg.joined(behind), "Dice (points)")
+    made = []
+    for row in rows:
+        marks, mean = svg.joined(_marks(row, scale)), words.number(row.standing.dice.value, 1)
+        made.append(Line(row.label, row.init, marks, mean, row.init, row.style))
+    return lines(f"{key}-strips", made, axis, words=5)
 
 
-def _line(row: Row, number: int, frame: Lines, scale: Scale) -> list[Markup]:
-    y = frame.y(number)
+def _marks(row: Row, scale: Scale) -> list[Markup]:
+    """The runs of an init, and the tick at their mean."""
     fine = [run for run in row.runs if run.status != "diverged" and math.isfinite(run.dice)]
     lost = [run for run in row.runs if run.status == "diverged"]
-    places = swarm([scale(run.dice) for run in fine], _R, frame.row / 2 - _R)
-    parts = [frame.name(number, full=row.init)]
+    # Where the plot is wider than on a phone, dots that do not touch there do not touch either.
+    shifts = swarm([scale(run.dice) * _PHONE / 100 for run in fine], _R, HALF - _R)
+    parts = [svg.line(0, 0, 100, 0, "rail")]
     mean = row.standing.dice.value
     if math.isfinite(mean):
+        x = scale(scale.held(mean))
         inside = scale.low <= mean <= scale.high
-        x = scale(min(max(mean, scale.low), scale.high))
-        parts.append(
-            svg.line(x, y - 10, x, y + 10, "mean") if inside else svg.path([(x + 6, y - 6), (x, y), (x + 6, y + 6)], "mean open")
-        )
-    for run, shift in zip(fine, places, strict=True):
+        parts.append(svg.line(x, -10, x, 10, "mean") if inside else svg.mark("left", x, 0, 6, "mean"))
+    for run, shift in zip(fine, shifts, strict=True):
         kind = "dot" if run.counted else "dot hollow"
-        parts.append(svg.mark("circle", scale(run.dice), y + shift, _R, kind, _tip(row, run)))
+        parts.append(svg.mark(row.style.shape, scale(run.dice), shift, _R, kind, _tip(row, run)))
     for k, run in enumerate(lost):
-        parts.append(svg.mark("cross", frame.left + 6 + (k + 0.5) * min(12.0, 44 / len(lost)), y, 4, "dot", _tip(row, run)))
-    return [*parts, frame.words(number, words.number(mean, 1))]
+        x = 2 + (k + 0.5) * min(5.0, (_GUTTER - 4) / len(lost))
+        parts.append(svg.mark("cross", x, 0, 4, "dot cross", _tip(row, run)))
+    return parts
 
 
 def _tip(row: Row, run: Run) -> str:

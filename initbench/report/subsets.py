@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
 from initbench.report import svg
 from initbench.report.content import Block, Content, Row
-from initbench.report.figure import Figure, group, together
+from initbench.report.figure import Axis, Figure, Name, Plane, group, leader, least_height
 from initbench.report.svg import Scale
 from initbench.tables import words
 from initbench.tables.leaderboard_subsets import Subsets, groups
 from initbench.tables.titles import settings, title
 
-_LABELS = 190.0
-_WIDE = 900.0
-_APART = 4.0  # pixels between the intervals of two inits
+_APART = 0.6  # per cent of the plot between the intervals of two inits
 
 
 def subsets(content: Content) -> list[Figure]:
@@ -49,41 +48,58 @@ def _lines(blocks: Mapping[int, Block]) -> list[list[tuple[int, Row]]]:
 
 
 def _drawn(lines: Sequence[Sequence[tuple[int, Row]]], numbers: Sequence[int]) -> Markup:
-    means = [row.standing.dice for line in lines for _, row in line]
-    left, right, top = 46.0, _WIDE - _LABELS, 30.0
-    bottom = top + max(260.0, 15.0 * len(lines))
-    low, high = min(numbers), max(numbers)
-    x = Scale(low / 1.1, high * 1.1, left, right, log=True)
-    y = Scale(*svg.padded([value for mean in means for value in (mean.low, mean.value, mean.high)]), bottom, top)
-    parts = [_axis(x, numbers, top, bottom), svg.y_axis(y, left, right, "Dice (points)")]
-    labels = svg.spread_out([y(line[-1][1].standing.dice.value) for line in lines], 15, top, bottom)
-    for number, (line, label) in enumerate(zip(lines, labels, strict=True)):
+    values = []
+    for line in lines:
+        for _, row in line:
+            dice = row.standing.dice
+            values += [dice.low, dice.value, dice.high]
+    height = least_height(260.0, len(lines))
+    plane = Plane(
+        x=Scale(min(numbers) / 1.1, max(numbers) * 1.1, 0.0, 100.0, log=True),
+        y=Scale(*svg.padded(values), height, 0.0),
+        x_title="training cases",
+        y_title="Dice (points)",
+        height=height,
+    )
+    heights = plane.heights([line[-1][1].standing.dice.value for line in lines])
+    parts, names = [], []
+    for number, (line, at) in enumerate(zip(lines, heights, strict=True)):
         shift = _APART * (number - (len(lines) - 1) / 2)
-        parts.append(group(line[0][1].init, line[0][1].style, *_line(line, x, y, shift, label)))
-    return together(parts, _WIDE, bottom + 40, "Dice against the number of training cases")
+        row = line[-1][1]
+        parts.append(group(row.init, row.style, *_line(line, plane, shift, at)))
+        names.append(Name(row.init, row.style, row.label, at, svg.dashes()))
+    return plane.drawn(parts, names, _axis(plane, numbers))
 
 
-def _axis(x: Scale, numbers: Sequence[int], top: float, bottom: float) -> Markup:
-    """Ticks at the numbers that there are."""
+def _axis(plane: Plane, numbers: Sequence[int]) -> Markup:
+    """Ticks at the numbers of training cases that were run."""
     parts = []
     for number in numbers:
-        parts.append(svg.line(x(number), top, x(number), bottom, "grid"))
-        parts.append(svg.text(x(number), bottom + 15, str(number), "tick", text_anchor="middle"))
-    said = svg.text((x.start + x.end) / 2, bottom + 32, "training cases, log scale", "axis", text_anchor="middle")
-    return svg.joined([*parts, said])
+        x = plane.x(number)
+        parts.append(svg.line(x, 0, x, plane.height, "grid"))
+        parts.append(svg.text(x, plane.height + Axis.BASELINE, str(number), "tick", text_anchor="middle"))
+    return svg.joined(parts)
 
 
-def _line(line: Sequence[tuple[int, Row]], x: Scale, y: Scale, shift: float, label: float) -> list[Markup]:
-    points = [(x(cases) + shift, y(row.standing.dice.value)) for cases, row in line]
-    parts = [svg.path(points, "thick")]
-    for (cases, row), (at, height) in zip(line, points, strict=True):
+def _line(line: Sequence[tuple[int, Row]], plane: Plane, shift: float, name_at: float) -> list[Markup]:
+    """The means of an init with their intervals.
+
+    Args:
+        line: its rows by number of training cases.
+        plane: where they are drawn.
+        shift: to the right, in percent, so that the intervals of several inits do not lie on each other.
+        name_at: the height at which its name stands.
+    """
+    points = []
+    for cases, row in line:
+        x = plane.x(cases) + shift
+        points.append((x, plane.y(row.standing.dice.value)))
+    parts = [svg.stretched(plane.height, svg.path(points, "thick"))]
+    for (cases, row), (across, down) in zip(line, points, strict=True):
         dice = row.standing.dice
-        if dice.low == dice.low:  # one seed has no interval
-            parts.append(svg.line(at, y(dice.low), at, y(dice.high), "thin"))
+        if not math.isnan(dice.low):  # one seed has no interval
+            parts.append(svg.line(across, plane.y(dice.low), across, plane.y(dice.high), "thin"))
         tip = f"{row.init}, {cases} training cases: {words.dice(dice)}, {words.count(row.standing.seeds, 'seed')}"
-        parts.append(svg.mark("circle", at, height, 4, "dot large", tip))
-    row, (at, height) = line[-1][1], points[-1]
-    parts.append(svg.path([(at + 6, height), (x.end + 4, label), (x.end + 26, label)], "leader"))
-    parts.append(svg.line(x.end + 8, label, x.end + 26, label, "thick"))
-    parts.append(svg.text(x.end + 30, label + 4, svg.short(row.label, _LABELS - 34), "label", data_tip=row.init))
+        parts.append(svg.mark(row.style.shape, across, down, 4, "dot large", tip))
+    parts.append(leader(*points[-1], name_at))
     return parts

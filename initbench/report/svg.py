@@ -1,4 +1,8 @@
-"""Drawing: elements, scales, ticks, text that fits. Everything that goes in is escaped unless it is markup already."""
+"""Drawing: elements, scales, ticks. Everything that goes in is escaped unless it is markup already.
+
+A picture takes the width of its place: places are percent across and pixels down. So it fits a phone and a desk, while text and
+marks keep their size.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,22 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-WIDTH = 600.0  # of a chart that shares a line with another
-CHARACTER = 7.0  # pixels of an average character of a label
+START, END = 2.0, 98.0  # per cent of a plot between which values lie, so that marks at its ends are not cut
+_DOWN = 5  # ticks of an axis that goes down, about
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+# Corners of marks of radius 1 around (0, 0); a closed line through them.
+_CLOSED = {
+    "square": [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],
+    "diamond": [(0.0, -1.2), (1.2, 0.0), (0.0, 1.2), (-1.2, 0.0)],
+    "up": [(0.0, -1.2), (1.1, 0.8), (-1.1, 0.8)],
+    "down": [(0.0, 1.2), (1.1, -0.8), (-1.1, -0.8)],
+}
+# The same for open lines: a cross, and arrows that say that something goes on to the left or to the right.
+_OPEN = {
+    "cross": [[(-1.0, -1.0), (1.0, 1.0)], [(-1.0, 1.0), (1.0, -1.0)]],
+    "left": [[(1.0, -0.8), (0.0, 0.0), (1.0, 0.8)]],
+    "right": [[(-1.0, -0.8), (0.0, 0.0), (-1.0, 0.8)]],
+}
 
 
 def px(value: float) -> str:
@@ -18,16 +35,27 @@ def px(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def tag(name: str, *inside: str, **attributes: str | float | None) -> Markup:
+def percent(value: float) -> str:
+    """A share of the width, to a hundredth of a per cent."""
+    return f"{value:.2f}".rstrip("0").rstrip(".") + "%"
+
+
+def tag(name: str, /, *inside: str, **attributes: str | float | None) -> Markup:
     """An element. Underscores of attribute names are hyphens, a last one is dropped; None leaves an attribute out."""
-    parts = [
-        f' {key.rstrip("_").replace("_", "-")}="{px(value) if isinstance(value, int | float) else escape(value)}"'
-        for key, value in attributes.items()
-        if value is not None
-    ]
-    body = "".join(str(escape(item)) for item in inside)
+    parts = []
+    for key, value in attributes.items():
+        if value is None:
+            continue
+        said = px(value) if isinstance(value, int | float) else escape(value)
+        parts.append(f' {key.rstrip("_").replace("_", "-")}="{said}"')
+    body = "".join(map(str, map(escape, inside)))
     start = f"<{name}{''.join(parts)}"
-    return Markup(f"{start}>{body}</{name}>" if body else f"{start}/>")  # noqa: S704 - every part is escaped above
+    if not body and name not in _HTML:  # only an element of SVG may end without an end tag of its own
+        return Markup(f"{start}/>")  # noqa: S704 - every part is escaped above
+    return Markup(f"{start}>{body}</{name}>")  # noqa: S704 - likewise
+
+
+_HTML = frozenset(("div", "span", "ul", "li", "p", "table", "thead", "tbody", "tr", "th", "td"))
 
 
 def joined(parts: Iterable[str]) -> Markup:
@@ -35,62 +63,65 @@ def joined(parts: Iterable[str]) -> Markup:
     return Markup("").join(parts)
 
 
-def svg(width: float, height: float, title: str, *inside: str) -> Markup:
-    """A picture of so many pixels, named for those who cannot see it."""
-    return tag(
-        "svg",
-        *inside,
-        viewBox=f"0 0 {px(width)} {px(height)}",
-        width=width,
-        height=height,
-        role="img",
-        aria_label=title,
-    )
+def plot(height: float | str, *inside: str, **attributes: str | float | None) -> Markup:
+    """A picture as wide as its place. It has no name, as the words beside it say what it shows."""
+    return tag("svg", *inside, class_="plot", height=height, aria_hidden="true", **attributes)
+
+
+def stretched(height: float, *inside: str) -> Markup:
+    """What is drawn into a plot by paths, whose coordinates cannot be in percent: 100 units across are the width of the plot."""
+    return tag("svg", *inside, viewBox=f"0 0 100 {px(height)}", width="100%", height=height, preserveAspectRatio="none")
 
 
 def text(x: float, y: float, content: str, class_: str | None = None, **attributes: str | float | None) -> Markup:
-    """A line of text, its baseline at `y`."""
-    return tag("text", content, x=x, y=y, class_=class_, **attributes)
+    """A line of text, its baseline at `y`; `x` in percent."""
+    return tag("text", content, x=percent(x), y=y, class_=class_, **attributes)
 
 
-def line(x1: float, y1: float, x2: float, y2: float, class_: str, **attributes: str | float | None) -> Markup:
-    """A straight line."""
-    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_, **attributes)
+def line(x1: float, y1: float, x2: float, y2: float | str, class_: str, **attributes: str | float | None) -> Markup:
+    """A straight line between places that are percent across and pixels down; `y2` may be a share of the height, as 100%."""
+    return tag("line", x1=percent(x1), y1=y1, x2=percent(x2), y2=y2, class_=class_, **attributes)
 
 
-def path(points: Sequence[tuple[float, float]], class_: str, *, close: bool = False, **attributes: str | float | None) -> Markup:
-    """A line through points; a path of one point is nothing."""
+def path(points: Sequence[tuple[float, float]], class_: str | None = None, **attributes: str | float | None) -> Markup:
+    """A line through points, for a `stretched` picture; of one point there is none."""
     if len(points) < 2:
         return Markup("")
-    d = "M" + "L".join(f"{px(x)} {px(y)}" for x, y in points) + ("Z" if close else "")
+    d = "M" + "L".join(f"{x:.2f} {px(y)}" for x, y in points)
     return tag("path", d=d, class_=class_, **attributes)
 
 
 def mark(shape: str, x: float, y: float, r: float, class_: str, tip: str | None = None) -> Markup:
-    """A symbol of a radius: circle, square, diamond, up, down or cross."""
+    """A mark of a radius in pixels, at `x` in percent: circle, square, diamond, up, down, cross, left or right."""
     if shape == "circle":
-        return tag("circle", cx=x, cy=y, r=r, class_=class_, data_tip=tip)
-    corners = {
-        "square": [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],
-        "diamond": [(0.0, -1.2), (1.2, 0.0), (0.0, 1.2), (-1.2, 0.0)],
-        "up": [(0.0, -1.2), (1.1, 0.8), (-1.1, 0.8)],
-        "down": [(0.0, 1.2), (1.1, -0.8), (-1.1, -0.8)],
-    }
-    if shape == "cross":
-        d = f"M{px(x - r)} {px(y - r)}L{px(x + r)} {px(y + r)}M{px(x - r)} {px(y + r)}L{px(x + r)} {px(y - r)}"
-        return tag("path", d=d, class_=f"{class_} cross", data_tip=tip)
-    return path([(x + r * dx, y + r * dy) for dx, dy in corners[shape]], class_, close=True, data_tip=tip)
+        return tag("circle", cx=percent(x), cy=y, r=r, class_=class_, data_tip=tip)
+    return tag("svg", tag("path", d=outline(shape, r), class_=class_, data_tip=tip), x=percent(x), y=y, class_="at")
 
 
-def short(label: str, width: float) -> str:
-    """A label cut where it needs more than so many pixels."""
-    most = max(4, int(width / CHARACTER))
-    return label if len(label) <= most else f"{label[: most - 1]}…"
+def sample(shape: str, class_: str = "dot") -> Markup:
+    """A mark as a key shows it, in a picture of its own."""
+    return tag("svg", mark(shape, 50, 6, 5, class_), class_="sample", width=22, height=12, aria_hidden="true")
 
 
-def label_width(labels: Iterable[str], most: float = 190.0) -> float:
-    """Pixels for the longest label, within reason."""
-    return min(most, max((len(item) for item in labels), default=0) * CHARACTER + 6)
+def dashes() -> Markup:
+    """A piece of the line of an init, as a key shows it."""
+    return tag(
+        "svg", tag("line", x1=1, y1=6, x2=21, y2=6, class_="thick"), class_="sample", width=22, height=12, aria_hidden="true"
+    )
+
+
+def outline(shape: str, r: float) -> str:
+    """The path of a mark around (0, 0)."""
+    if shape in _CLOSED:
+        return f"{_through(_CLOSED[shape], r)}Z"
+    drawn = ""
+    for corners in _OPEN[shape]:
+        drawn += _through(corners, r)
+    return drawn
+
+
+def _through(corners: Sequence[tuple[float, float]], r: float) -> str:
+    return "M" + "L".join(f"{px(r * x)} {px(r * y)}" for x, y in corners)
 
 
 def spread_out(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -116,10 +147,10 @@ def spread_out(wanted: Sequence[float], gap: float, low: float, high: float) -> 
 
 @dataclass(frozen=True)
 class Scale:
-    """From values to pixels.
+    """From values to places: percent across, or pixels down.
 
     Attributes:
-        low: value at pixel `start`; likewise `high` and `end`.
+        low: value at place `start`; likewise `high` and `end`.
         log: whether equal factors are equal lengths.
     """
 
@@ -130,17 +161,23 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """The pixel of a value."""
-        low, high, at = (math.log(v) for v in (self.low, self.high, value)) if self.log else (self.low, self.high, value)
+        """The place of a value."""
+        low, high, at = self.low, self.high, value
+        if self.log:
+            low, high, at = math.log(low), math.log(high), math.log(at)
         return self.start + (at - low) / (high - low) * (self.end - self.start)
+
+    def held(self, value: float) -> float:
+        """The value, or the end of the scale that is nearest to it."""
+        return min(max(value, self.low), self.high)
 
     def ticks(self, count: int = 6) -> list[float]:
         """Round values to label."""
         return _decades(self.low, self.high) if self.log else round_steps(self.low, self.high, count)
 
-    def label(self, value: float) -> str:
-        """A tick as text, with the digits that tell it from the next."""
-        ticks = self.ticks()
+    def label(self, value: float, count: int = 6) -> str:
+        """A tick as text, with the digits that tell it from the next; `count` as for `ticks`."""
+        ticks = self.ticks(count)
         if self.log or len(ticks) < 2:
             return f"{value:g}"
         step = ticks[1] - ticks[0]
@@ -177,22 +214,32 @@ def padded(values: Iterable[float], share: float = 0.06, least: float = 1.0) -> 
     return low - room, high + room
 
 
-def x_axis(scale: Scale, top: float, bottom: float, title: str, unit: str = "") -> Markup:
-    """Vertical grid lines, tick labels below them, the title below those."""
+def grid(scale: Scale, bottom: float | str, count: int = 6) -> Markup:
+    """Vertical lines at the ticks of a scale, from the top to `bottom`."""
     parts = []
-    for value in scale.ticks():
+    for value in scale.ticks(count):
         x = scale(value)
-        parts += [line(x, top, x, bottom, "grid"), text(x, bottom + 15, scale.label(value) + unit, "tick", text_anchor="middle")]
-    return joined([*parts, text((scale.start + scale.end) / 2, bottom + 32, title, "axis", text_anchor="middle")])
+        parts.append(line(x, 0, x, bottom, "grid"))
+    return joined(parts)
 
 
-def y_axis(scale: Scale, left: float, right: float, title: str) -> Markup:
-    """Horizontal grid lines with tick labels to the left, the title above."""
+def x_ticks(scale: Scale, y: float, count: int = 6) -> Markup:
+    """The labels of a scale that goes across, their baseline at `y`."""
     parts = []
-    for value in scale.ticks(5):
+    for value in scale.ticks(count):
+        label = scale.label(value, count)
+        parts.append(text(scale(value), y, label, "tick", text_anchor="middle"))
+    return joined(parts)
+
+
+def y_axis(scale: Scale) -> Markup:
+    """Horizontal lines with tick labels to the left of the plot."""
+    parts = []
+    for value in scale.ticks(_DOWN):
         y = scale(value)
-        parts += [line(left, y, right, y, "grid"), text(left - 6, y + 4, scale.label(value), "tick", text_anchor="end")]
-    return joined([*parts, text(left - 6, min(scale.start, scale.end) - 10, title, "axis")])
+        parts.append(line(0, y, 100, y, "grid"))
+        parts.append(text(0, y + 4, scale.label(value, _DOWN), "tick", text_anchor="end", dx=-6))
+    return joined(parts)
 
 
 def bytes_uri(png: bytes) -> str:

@@ -28,7 +28,7 @@ _KEYS: dict[Grouping, tuple[str, ...]] = {
 }
 
 
-def pooled_sheets(study: Study, by: Grouping, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
+def pooled_sheets(study: Study, by: Grouping, against: str = BASELINE, margin: float = MARGIN, *, least: int = 1) -> list[Sheet]:
     """Returns a sheet for every group of blocks that share their settings.
 
     Args:
@@ -36,9 +36,13 @@ def pooled_sheets(study: Study, by: Grouping, against: str = BASELINE, margin: f
         by: whether the blocks of a group also share the backbone, the data set, or neither.
         against: the init that the others are compared with.
         margin: Dice points within which two inits are equivalent.
+        least: number of blocks below which a group has no sheet.
     """
     check_control(study, against)
-    made = [made for tables in grouped(study.tables, by) for made in _sheets(tables, by, against, margin)]
+    made = []
+    for tables in grouped(study.tables, by):
+        if len(tables) >= least:
+            made += _sheets(tables, by, against, margin)
     if made:
         marks = words.marked(cell for each in made for row in each.rows for cell in row)
         made[-1] = replace(made[-1], notes=(*made[-1].notes, *marks))

@@ -123,7 +123,7 @@ def test_pictures_in_reports_name_labels(study: Study) -> None:
     page = study.out / "report.html"
     write(read_study(study.out), page)
     text = page.read_text("utf-8")
-    key = text[text.index('aria-label="Classes"') :].partition("</svg>")[0]
-    assert [name for name in ("label 1", "label 2", "enhancing") if f">{name}</text>" in key]
-    assert ">whole</text>" not in key
+    key = text[text.index('<ul class="key">') :].partition("</ul>")[0]
+    assert [name for name in ("label 1", "label 2", "enhancing") if f">{name}</span>" in key]
+    assert ">whole</span>" not in key
     assert ">class " not in key

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.report.studies import html_of, write_whole
+from tests.report.studies import html_of, write_grid, write_whole
 
 CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 
@@ -24,6 +24,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def html(whole: Path) -> str:
     """The page of that study, which also lies beside its folder as report.html."""
     return html_of(whole)
+
+
+@pytest.fixture(scope="session")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study of several data sets and networks, with its page beside it as report.html."""
+    out = write_grid(tmp_path_factory.mktemp("grid") / "runs")
+    html_of(out)
+    return out
 
 
 # Not for the session: while Playwright runs, no other test of the process can run an event loop.

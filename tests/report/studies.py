@@ -121,6 +121,21 @@ def write_whole(out: Path) -> Path:
     return out
 
 
+LONG_NAME = "my_init.py:a_scheme_with_a_long_name(scale=0.5)"
+
+
+def write_grid(out: Path) -> Path:
+    """Writes a study of two data sets and two networks, one of whose inits has a long name."""
+    for dataset in ("hippocampus", "phantom-lung"):
+        for backbone in ("unetr", "unetrpp"):
+            shifts = {"default": 0.0, "kaiming-normal": -0.06 if dataset == "hippocampus" else 0.0, LONG_NAME: 0.004}
+            write_study(out, shifts, seeds=3, dataset=dataset, backbone=backbone, cases=30)
+            for seed in range(3):
+                where = {"dataset": dataset, "backbone": backbone, "protocol": "equal-total", "cases": 30}
+                write_pictured_run(out, "lwi", 0.04, seed=seed, pretext=30.0, **where)
+    return out
+
+
 def content_of(out: Path, **options: Any) -> Content:
     """What the report says of a study, before it is a page."""
     return assemble(study.read_study(out), options.get("against", "default"), 0.5, NOW)

@@ -19,12 +19,13 @@ from initbench.report.forest import differences, forest
 from initbench.report.heat import heat, telling
 from initbench.report.overlays import overlays
 from initbench.report.places import places
+from initbench.report.sources import sources
 from initbench.report.strips import strips, swarm
 from initbench.stats.analysis import Analysis
 from initbench.stats.components import Components
 from initbench.tables import leaderboard, study, words
 from initbench.tables.variance import SOURCES, variance_sheets
-from tests.html_page import elements, figures, read
+from tests.html_page import across, elements, figures, read
 from tests.report.studies import NOW, change_cases, change_run, content_of, only, write_curve, write_pictured_run, write_study
 
 
@@ -39,12 +40,12 @@ def test_the_forest_has_the_intervals_and_verdicts(whole: Path) -> None:
     }
     drawn = elements(forest(block, 0.5).drawing)
     tips = {item.attributes.get("data-tip") for item in drawn}
-    texts = [item.text for item in drawn if item.tag == "text"]
-    for item in items:
-        told = words.difference(item.estimate)
-        assert f"{item.row.init}: {told}, {item.says}" in tips
+    said = [item.text for item in drawn if item.attributes.get("class") == "words"]
+    for item, told in zip(items, said, strict=True):
+        difference = words.difference(item.estimate)
+        assert f"{item.row.init}: {difference}, {item.says}" in tips
         assert item.verdict in ("better", "worse", "undecided", "equivalent")
-        assert texts[texts.index(told) + 1] == item.verdict
+        assert told == f"{difference} {item.verdict}"
     assert [item.estimate.value for item in items] == sorted((item.estimate.value for item in items), reverse=True)
 
 
@@ -60,7 +61,7 @@ def test_equivalent_but_not_0_has_a_short_word_beside_its_mark(tmp_path: Path, s
     _, (item,) = differences(block, block.found)
     drawing = str(forest(block, 0.5).drawing)
     assert item.verdict == ("equivalent, but above 0" if shift > 0 else "equivalent, but below 0")
-    assert f">{word}</text>" in drawing
+    assert f">{word}</span>" in drawing
     assert item.verdict in drawing  # in full where the pointer is
 
 
@@ -129,19 +130,27 @@ def test_dots_of_equal_runs_do_not_hide_each_other() -> None:
 
 
 def test_sources_are_told_by_name_with_what_they_leave_in_a_mean(whole: Path, html: str) -> None:
-    """A column per source, a line per block; the numbers are those of `variance`."""
+    """A chart for each source, with a line for each block; the numbers are those of `variance`."""
     (figure,) = figures(read(html), "sources")
-    for name in SOURCES.values():
-        assert name[:12] in figure.text
-    lines = [item for item in figure.all("g") if "data-dataset" in item.attributes]
+    charts = dict(zip([item.text for item in figure.all("p", "heading")], figure.all("div", "lines"), strict=True))
+    assert list(charts) == list(SOURCES.values())
     blocks = content_of(whole).blocks
-    for line, block, made in zip(lines, blocks, variance_sheets(study.read_study(whole).tables), strict=True):
+    for number, (block, made) in enumerate(zip(blocks, variance_sheets(study.read_study(whole).tables), strict=True)):
         assert isinstance(block.found, Analysis)
         assert isinstance(block.found.components, Components)
         left = block.found.components.left_in_mean()
-        tips = [item.attributes["data-tip"] for item in line.all("circle")]
-        assert tips == [f"{SOURCES[name]}: SD {words.sd(part)} points in the mean of an init" for name, part in left.items()]
         assert [row[-1] for row in made.rows] == [words.sd(part) for part in left.values()]
+        for name, part in left.items():
+            line = [item for item in charts[SOURCES[name]].all("div", "line") if "data-dataset" in item.attributes][number]
+            (mark,) = line.all("circle")
+            assert mark.attributes["data-tip"] == f"{SOURCES[name]}: SD {words.sd(part)} points in the mean of an init"
+
+
+def test_the_sources_of_one_block_stand_in_one_chart(tmp_path: Path) -> None:
+    block = only(write_study(tmp_path, {"default": 0.0, "mae": 0.02}))
+    drawn = elements(sources([block], ["block"]).drawing)
+    names = [item.text for item in drawn if item.attributes.get("class") == "name"]
+    assert names == list(SOURCES.values())
 
 
 def test_the_chart_of_places_holds_the_ranks(whole: Path) -> None:
@@ -149,17 +158,17 @@ def test_the_chart_of_places_holds_the_ranks(whole: Path) -> None:
     assert isinstance(block.found, Analysis)
     assert not isinstance(block.found.ranking, leaderboard.Refused)
     drawn = elements(places(block).drawing)
-    tips = [item.attributes["data-tip"] for item in drawn if item.tag == "circle"]
+    tips = [item.attributes["data-tip"] for item in drawn if item.attributes.get("class") == "dot"]
     expected = []
     for item in block.found.ranking:
         said = f"{item.low}" if item.low == item.high else f"{item.low} to {item.high}"
         expected.append(f"{item.init}: rank {item.rank:g} by Dice, may have place {said}")
     assert tips == expected
     lines = [item for item in drawn if item.attributes.get("class") == "whisker"]
-    ticks = {item.text: float(item.attributes["x"]) for item in drawn if item.attributes.get("class") == "tick"}
+    ticks = {item.text: across(item, "x") for item in drawn if item.attributes.get("class") == "tick"}
     for line, item in zip(lines, block.found.ranking, strict=True):
-        assert float(line.attributes["x1"]) == pytest.approx(ticks[str(item.low)], abs=0.1)
-        assert float(line.attributes["x2"]) == pytest.approx(ticks[str(item.high)], abs=0.1)
+        assert across(line, "x1") == pytest.approx(ticks[str(item.low)], abs=0.1)
+        assert across(line, "x2") == pytest.approx(ticks[str(item.high)], abs=0.1)
 
 
 def test_training_begins_on_the_clock_where_the_init_stage_ends(whole: Path) -> None:
@@ -167,10 +176,12 @@ def test_training_begins_on_the_clock_where_the_init_stage_ends(whole: Path) -> 
     (row,) = (row for row in block.rows if row.init == "lwi")
     curve = curves._curve(row.runs[0], 60, 4096)
     assert set(curve.stages) == {"pretext", "train"}
-    assert curve.stages["pretext"][-1, 0] == pytest.approx(30.0)
-    assert 30.0 < curve.stages["train"][0, 0] < 32.0
-    assert curve.stages["train"][-1, 0] == pytest.approx(100.0 + 30.0, abs=1.0)
-    assert curve.stages["pretext"][0, 1] == pytest.approx(5.0)
+    pretext, train = (curve.stages[name].along("time") for name in ("pretext", "train"))
+    assert pretext[-1, 0] == pytest.approx(30.0)
+    assert 30.0 < train[0, 0] < 32.0
+    assert train[-1, 0] == pytest.approx(100.0 + 30.0, abs=1.0)
+    assert pretext[0, 1] == pytest.approx(5.0)
+    assert curve.stages["train"].along("steps")[-1, 0] == pytest.approx(118.5)
     assert "loss of the init stage" in str(curves.curves(block).drawing)
     (other,) = (row for row in block.rows if row.init == "default")
     assert set(curves._curve(other.runs[0], 60, 4096).stages) == {"train"}
@@ -235,11 +246,12 @@ def test_cost_says_on_what_and_shows_both_protocols(whole: Path) -> None:
     assert "time of a run on the GPU (" in str(cost(hippocampus).drawing)
     assert "Time of a run on the CPU" in cost(phantom).caption
     drawn = elements(cost(phantom).drawing)
-    words_ = [item.text for item in drawn if item.tag == "text"]
-    assert {"equal-total", "equal-finetune", "no init stage to pay for"} <= set(words_)
-    large = [item for item in drawn if "large" in item.attributes.get("class", "").split()]
-    assert len(large) == 6  # default, placebo, kaiming-normal, checkpoint once each; lwi under both
-    assert sorted(item.attributes.get("d", "").count("L") for item in large) == [0, 0, 0, 0, 2, 3]  # circles, triangle, square
+    (plane,) = read(str(cost(phantom).drawing)).all("div", "plane")
+    assert {"lwi, equal-total", "lwi, equal-finetune", "default"} <= {item.text for item in plane.all("li")}
+    large = [item.attributes["class"] for item in drawn if "large" in item.attributes.get("class", "").split()]
+    # default, placebo, kaiming-normal, checkpoint once each; lwi under both protocols, of which one is hollow.
+    assert sorted(large) == ["dot hollow large", *5 * ["dot large"]]
+    assert "Hollow: equal-finetune." in cost(phantom).caption
 
 
 def test_the_heat_map_has_the_telling_cases_first(whole: Path) -> None:
@@ -270,7 +282,8 @@ def test_many_cases_are_cut_to_what_can_be_read(tmp_path: Path) -> None:
     write_study(tmp_path, {"default": 0.0, "mae": 0.01}, seeds=2, cases=90, curve=False, slices=False)
     figure = heat(only(tmp_path))
     assert "The 60 of 90 cases" in figure.caption
-    assert str(figure.drawing).count('class="case"') == 2 * 60
+    assert str(figure.drawing).count('<th scope="row"') == 2 * 60  # mean Dice, and the SD over seeds
+    assert str(figure.drawing).count("<table>") == 2 * 3  # in parts that fit on paper
 
 
 def test_overlays_show_the_same_run_of_every_init(whole: Path) -> None:
@@ -307,12 +320,9 @@ def test_overlays_are_marked_where_a_record_says_which_axis_the_slices_are_along
         figure = overlays(only(out), {})
         assert ("radiological view" in figure.caption) == bool(depth)
         assert plane in figure.caption
-        found = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" class="mark">(\w)</text>', str(figure.drawing))
+        found = re.findall(r'<span class="side (\w+)">(\w)</span>', str(figure.drawing))
         panels = 3 * (1 + 2)
-        assert "".join(letter for _, _, letter in found) == letters * panels
-        for (left, _, _), (right, _, _), (_, top, _), (_, bottom, _) in zip(*[iter(found)] * 4, strict=True):
-            assert float(left) < float(right)
-            assert float(top) < float(bottom)
+        assert found == panels * list(zip(("left", "right", "top", "bottom"), letters, strict=False))
 
 
 def test_only_the_first_blocks_of_a_large_study_have_pictures(whole: Path) -> None:

@@ -23,11 +23,11 @@ from initbench.tables.compare import compare_sheets
 from initbench.tables.interactions import COLUMNS
 from initbench.tables.sheet import Sheet
 from initbench.tables.study import Study
-from initbench.tables.titles import title
+from initbench.tables.titles import title, titles
 from initbench.tables.variance import variance_sheets
 from initbench.tables.words import label, meant
 from tests import printed
-from tests.html_page import Element, figures
+from tests.html_page import Element, everything, figures
 from tests.html_page import read as elements
 from tests.html_page import rows as report_rows
 from tests.printed import Cell, Range, Table
@@ -284,8 +284,8 @@ def tell_report(into: Statements, study: Study, against: str) -> None:
     sections = [item for item in document.all("section", "block") if item.attributes["id"].startswith("b")]
     where = f"report --against {label(against)}"
     (sources,) = figures(document, "sources")
-    lines = [item for item in sources.all("g") if "data-dataset" in item.attributes]
-    for number, (block, section) in enumerate(zip(content.blocks, sections, strict=True)):
+    named_blocks = titles([block.table.block for block in content.blocks])
+    for number, (block, name, section) in enumerate(zip(content.blocks, named_blocks, sections, strict=True)):
         (headline,) = section.all("p", "headline")
         _tell_headline(into, f"{where}, headline", block.title, headline.text)
         for init, row in report_rows(document, f"b{number}").items():
@@ -296,10 +296,19 @@ def tell_report(into: Statements, study: Study, against: str) -> None:
             _tell_interactions(into, f"{where}, interactions", block.title, named)
         _tell_forest(into, f"{where}, differences", block.title, section, against)
         _tell_places(into, f"{where}, places", block.title, section)
-        for mark in lines[number].all("circle"):
-            name, _, rest = mark.attributes["data-tip"].partition(": SD ")
-            left = printed.cell(rest.removesuffix(" points in the mean of an init"))
-            into.interval(f"{where}, sources", (block.title, _source(name), "SD left in a mean"), left)
+        _tell_sources(into, f"{where}, sources", block.title, sources, name)
+
+
+def _tell_sources(into: Statements, where: str, block: str, figure: Element, name: str) -> None:
+    """Collects the marks of a block in the charts of sources; `name`: what its lines are called where the pointer is."""
+    for line in figure.all("div", "line"):
+        (shown,) = line.all("span", "name") if "data-dataset" in line.attributes else (None,)
+        if shown is None or shown.attributes["data-tip"] != name:
+            continue
+        (mark,) = line.all("circle")
+        source, _, rest = mark.attributes["data-tip"].partition(": SD ")
+        left = printed.cell(rest.removesuffix(" points in the mean of an init"))
+        into.interval(where, (block, _source(source), "SD left in a mean"), left)
 
 
 def _tell_report_row(into: Statements, where: str, block: str, pair: tuple[str, str], row: dict[str, Element]) -> None:
@@ -316,9 +325,9 @@ def _tell_report_row(into: Statements, where: str, block: str, pair: tuple[str, 
 
 def _tell_forest(into: Statements, where: str, block: str, section: Element, against: str) -> None:
     (figure,) = figures(section, "forest")
-    for group in figure.all("g", "init"):
-        init = group.attributes["data-init"]
-        tips = [item.attributes.get("data-tip", "") for item in group.children]
+    for line in figure.all("div", "init"):
+        init = line.attributes["data-init"]
+        tips = [item.attributes.get("data-tip", "") for item in everything(line)]
         (tip,) = (text for text in tips if text.startswith(f"{init}: "))
         match = re.fullmatch(r"(?P<cell>\S+(?: \[[^\]]+\])?), (?P<verdict>.+)", tip.removeprefix(f"{init}: "))
         assert match, tip
@@ -328,8 +337,8 @@ def _tell_forest(into: Statements, where: str, block: str, section: Element, aga
 
 def _tell_places(into: Statements, where: str, block: str, section: Element) -> None:
     (figure,) = figures(section, "places")
-    for group in figure.all("g", "init"):
-        (mark,) = group.all("circle")
+    for line in figure.all("div", "init"):
+        (mark,) = (item for item in everything(line) if item.attributes.get("class") == "dot")
         match = re.fullmatch(r"(.+): rank (\S+) by Dice, may have place (\d+)(?: to (\d+))?", mark.attributes["data-tip"])
         assert match
         of = (block, label(match[1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,8 @@ from initbench.report.page import write
 from initbench.tables.leaderboard_subsets import groups, subset_sheets
 from initbench.tables.study import read_study
 from tests.commands import said
+from tests.html_page import figures
+from tests.html_page import read as elements
 from tests.recorded import write_block, write_run
 
 NUMBERS = (3, 12, None)
@@ -65,12 +66,11 @@ def test_a_row_that_lacks_runs_has_no_verdict(tmp_path: Path) -> None:
 
 def test_the_report_draws_a_line_per_init(out: Path, tmp_path: Path) -> None:
     write(read_study(out), tmp_path / "report.html")
-    page = (tmp_path / "report.html").read_text("utf-8")
-    (chart,) = re.findall(r'<svg[^>]*aria-label="Dice against the number of training cases".*?</svg>', page, re.S)
-    assert re.findall(r'data-init="([^"]+)"', chart) == ["lwi", "default"]
-    assert all(f">{number}</text>" in chart for number in (3, 12, 50))
-    own = chart.partition('data-init="default"')[2]
-    heights = [float(height) for height in re.findall(r'cy="([^"]+)"', own)]
+    (figure,) = figures(elements((tmp_path / "report.html").read_text("utf-8")), "subsets")
+    inits = {group.attributes["data-init"]: group for group in figure.all("g", "init")}
+    assert list(inits) == ["lwi", "default"]
+    assert {"3", "12", "50"} <= {tick.text for tick in figure.all("text", "tick")}
+    heights = [float(mark.attributes["cy"]) for mark in inits["default"].all("circle")]
     assert len(heights) == 3
     assert heights == sorted(heights, reverse=True)  # Dice rises, pixels fall
 

@@ -31,18 +31,19 @@
   }
 
   // Filters: data set and backbone hide blocks, the name hides rows and dims what pictures show of other inits.
-  const text = byId("filter-init"), dataset = byId("filter-dataset"), backbone = byId("filter-backbone");
+  // A report has the filters that have something to choose from.
+  const inputs = { init: byId("filter-init"), dataset: byId("filter-dataset"), backbone: byId("filter-backbone") };
+  const wanted = (name) => (inputs[name] ? inputs[name].value : "");
   const filter = () => {
-    const part = text.value.trim().toLowerCase();
+    const part = wanted("init").trim().toLowerCase();
+    const dataset = wanted("dataset"), backbone = wanted("backbone");
     for (const item of all("[data-init]")) {
       const out = !item.dataset.init.toLowerCase().includes(part);
       if (item.tagName === "TR") item.hidden = out;
       else item.classList.toggle("dim", out);
     }
     for (const item of all("[data-dataset]")) {
-      const out = (dataset.value && item.dataset.dataset !== dataset.value) || (backbone.value && item.dataset.backbone !== backbone.value);
-      if (item instanceof SVGElement) item.classList.toggle("dim", Boolean(out));
-      else item.hidden = Boolean(out);
+      item.hidden = Boolean((dataset && item.dataset.dataset !== dataset) || (backbone && item.dataset.backbone !== backbone));
     }
     let shown = 0, whole = 0;
     for (const table of all("table[id$=-board]")) {
@@ -55,8 +56,9 @@
     byId("count").textContent = shown === whole ? "" : `${shown} of ${whole} rows`;
     byId("empty").hidden = all("article.family").some((item) => !item.hidden);
   };
-  for (const item of [text, dataset, backbone]) item.addEventListener("input", filter);
-  filter();
+  const controls = Object.values(inputs).filter((item) => item);
+  for (const item of controls) item.addEventListener("input", filter);
+  if (controls.length) filter();
 
   // Provenance.
   for (const button of all("button.provenance")) {
@@ -76,7 +78,7 @@
   window.addEventListener("resize", reachable);
   reachable();
 
-  // What the pointer is on: its numbers, and everything else of its init.
+  // What the pointer is on, or a finger has touched: its numbers, and everything else of its init.
   const tip = byId("tip");
   let lit = [];
   const light = (init, root) => {
@@ -84,22 +86,67 @@
     for (const item of all(".has-lit")) item.classList.remove("has-lit");
     lit = [];
     if (init === undefined || !root) return;
-    lit = all("g.init", root).filter((item) => item.dataset.init === init);
+    lit = all(".init", root).filter((item) => item.dataset.init === init);
     for (const item of lit) item.classList.add("lit");
     root.classList.add("has-lit");
   };
-  document.addEventListener("pointermove", (event) => {
-    const mark = event.target instanceof Element ? event.target.closest("[data-tip]") : null;
-    const group = event.target instanceof Element ? event.target.closest("g.init") : null;
-    light(group ? group.dataset.init : undefined, group ? group.closest("svg") : null);
-    tip.hidden = !mark;
-    if (!mark) return;
-    tip.textContent = mark.dataset.tip;
+  const show = (said, x, y) => {
+    tip.hidden = !said;
+    if (!said) return;
+    tip.textContent = said;
     const box = tip.getBoundingClientRect();
-    const left = Math.min(event.clientX + 12, document.documentElement.clientWidth - box.width - 8);
-    const above = event.clientY + 16 + box.height > window.innerHeight;
+    const left = Math.min(x + 12, document.documentElement.clientWidth - box.width - 8);
+    const above = y + 16 + box.height > window.innerHeight;
     tip.style.left = `${Math.max(4, left)}px`;
-    tip.style.top = `${above ? event.clientY - box.height - 10 : event.clientY + 16}px`;
-  });
+    tip.style.top = `${Math.max(4, above ? y - box.height - 10 : y + 16)}px`;
+  };
+
+  // A finger is wider than a mark: the nearest one in reach is meant.
+  const REACH = 24;
+  const nearest = (root, x, y) => {
+    let found = null, least = REACH;
+    for (const mark of all(".plot [data-tip]", root)) {
+      const box = mark.getBoundingClientRect();
+      const far = Math.hypot(x - (box.left + box.right) / 2, y - (box.top + box.bottom) / 2);
+      if (box.width && far < least) [found, least] = [mark, far];
+    }
+    return found;
+  };
+
+  // Learning curves: the value of every init where the pointer is, read off its thick line.
+  const points = new WeakMap();
+  const pointsOf = (path) => {
+    if (!points.has(path)) points.set(path, path.getAttribute("d").slice(1).split("L").map((pair) => pair.split(" ").map(Number)));
+    return points.get(path);
+  };
+  const readOff = (plot, x) => {
+    const box = plot.getBoundingClientRect();
+    const at = (100 * (x - box.left)) / box.width;
+    if (at < 0 || at > 100) return "";
+    const [low, high, log, height] = plot.dataset.y.split(" ").map(Number);
+    const value = (y) => (log ? low * (high / low) ** (1 - y / height) : high - ((high - low) * y) / height);
+    const said = [];
+    for (const group of all("g.init", plot)) {
+      const path = group.querySelector("path.thick");
+      if (!path) continue;
+      const [, y] = pointsOf(path).reduce((best, point) => (Math.abs(point[0] - at) < Math.abs(best[0] - at) ? point : best));
+      said.push([value(y), `${group.dataset.init}: ${value(y).toPrecision(3)}`]);
+    }
+    const place = (Number(plot.dataset.to) * at) / 100;
+    const where = plot.dataset.unit === "step" ? `step ${Math.round(place)}` : `${place.toPrecision(3)} ${plot.dataset.unit}`;
+    return [where, ...said.sort((a, b) => b[0] - a[0]).map((item) => item[1])].join("\n");
+  };
+
+  const point = (event, touched) => {
+    const target = event.target instanceof Element ? event.target : document.body;
+    const chart = target.closest("figure");
+    const mark = target.closest("[data-tip]") || (touched && chart ? nearest(chart, event.clientX, event.clientY) : null);
+    const group = (mark || target).closest(".init");
+    light(group ? group.dataset.init : undefined, group ? group.closest("figure") : null);
+    const plot = mark ? null : target.closest("[data-y]");
+    show(mark ? mark.dataset.tip : plot ? readOff(plot, event.clientX) : "", event.clientX, event.clientY);
+  };
+  document.addEventListener("pointermove", (event) => { if (event.pointerType !== "touch") point(event, false); });
+  document.addEventListener("click", (event) => point(event, true));
   document.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
 })();
