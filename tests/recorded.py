@@ -142,6 +142,18 @@ def write_cases(path: Path, score: float, turn: int = 0) -> None:
     pd.DataFrame(rows).to_csv(path, index=False)
 
 
+def write_looks(folder: Path, *scores: tuple[int, ...]) -> None:
+    """Writes `validation.csv` of points 60 steps apart: the correct voxels of 100 in each case, and a case that holds nothing."""
+    rows = []
+    for number, correct in enumerate(scores, start=1):
+        for case, tp in enumerate(correct):
+            wrong = 100 - tp
+            rows.append((60 * number, 1.5 * number, f"case_{case}", 1, "nodule", tp, wrong, wrong))
+        rows.append((60 * number, 1.5 * number, "case_9", 1, "nodule", 0, 5, 0))
+    columns = ["step", "seconds", "case", "class", "class_name", "tp", "fp", "fn"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / store.VALIDATION, index=False)
+
+
 def write_block(out: Path, scores: dict[str, list[float]], **options: Any) -> None:
     """Writes the runs of several inits: one for each score, with seeds from 0; `options` go to `write_run`."""
     for init, values in scores.items():

@@ -105,7 +105,8 @@ def kind(verdict: Verdict) -> str:
 
 def verdict_class(said: str) -> str:
     """The class of a cell that holds a verdict, of any other cell none."""
-    return said.partition(",")[0] if said in get_args(Verdict) else ""
+    word = said.partition(" ")[0].rstrip(",")
+    return word if word in get_args(Verdict) else ""
 
 
 def cost(row: Row) -> str:

@@ -89,12 +89,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Block:
-    """A block: its statistics, and its rows, best first."""
+    """A block: its statistics, its rows, best first, and the runs behind them, as `load_runs` gives them."""
 
     key: str
     table: ScoreTable
     found: Analysis | Refused
     rows: tuple[Row, ...]
+    runs: pd.DataFrame
     headline: str
     notes: tuple[str, ...]
 
@@ -228,6 +229,7 @@ def assemble(study: Study, against: str, margin: float, now: datetime | None = N
                 table=table,
                 found=found,
                 rows=tuple(sources.row(item, _scores(table, item), own=own) for item in standing),
+                runs=study.runs[study.runs["cell"].isin([item.cell for item in standing])],
                 headline=leaderboard.headline(table, found),
                 notes=tuple(leaderboard.notes(table, found, standing)),
             )

@@ -1,9 +1,9 @@
-"""Learning curves: the loss of every run over its steps, or over the time that they took."""
+"""Learning curves: the loss of every run, and its Dice where it was looked at, over steps or over time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,14 @@ import numpy as np
 from markupsafe import Markup
 
 from initbench.limits import open_regular
+from initbench.report import svg
 from initbench.report.content import Block, Row, Run
 from initbench.report.figure import Figure
 from initbench.report.traces import Across, Array, Panel, Trace, Traced, switched
 from initbench.runs import store
+from initbench.stats.learning import SHARE, LearningCurve, MeanCurve, mean_curve, steps_to_share
+from initbench.tables import words
+from initbench.tables.learning import learning_curves
 
 POINTS = 60
 CHUNK = 4096  # bytes of a long curve that are read for a point: some forty steps
@@ -32,22 +36,46 @@ class Curve:
     stages: dict[str, Trace]
 
 
-def curves(block: Block, points: int = POINTS, chunk: int = CHUNK) -> Figure:
-    """Every seed a thin line, the mean over the seeds of an init a thick one; `points` to a stage, from so many bytes each."""
+def curves(block: Block, points: int = POINTS, chunk: int = CHUNK, *, looks: bool = True) -> Figure:
+    """Every seed a thin line, the mean over the seeds of an init a thick one.
+
+    Args:
+        block: whose runs they are.
+        points: of a curve of losses, at most.
+        chunk: bytes of a long curve that are read for each.
+        looks: whether Dice over the steps is shown, too, where the runs were looked at.
+    """
     found = [(row, _of_row(row, points, chunk)) for row in block.rows]
     pretext, train = _traced(found, "pretext"), _traced(found, "train")
-    if not pretext and not train:
+    learned = learning_curves(block.runs) if looks else {}
+    if not pretext and not train and not learned:
         return Figure("curves", _TITLE, "No run kept a learning curve.")
-    caption = (
-        "Loss of the minibatches, over steps or over the time since a run began: a thin line per seed, the mean over seeds "
-        "thick, each point a mean of some steps."
+    caption = ""
+    if learned:
+        caption += (
+            f"Dice of {words.count(_cases(learned), 'reported case')}, looked at after the end, used for no choice. It counts "
+            "all steps, those of an init stage too. "
+        )
+    caption += (
+        "Loss of the minibatches, each point a mean of some steps. All over steps or over the time since a run began: a thin "
+        "line per seed, the mean over seeds thick."
     )
     if pretext:
         caption += (
-            " The init stage of learned inits is drawn above. Over time both stages have one clock: training begins where "
-            "the init stage ends (dotted). The losses of an init stage are of other tasks than segmentation."
+            " The losses of an init stage are of other tasks than segmentation. Over time both stages have one clock: training "
+            "begins where the init stage ends (dotted)."
         )
-    return Figure("curves", _TITLE, caption, _drawn(block.key, pretext, train))
+    drawing = svg.joined([_drawn(block, pretext, train, learned), _steps_to(block, learned)])
+    return Figure("curves", _TITLE, caption, drawing)
+
+
+def _cases(learned: Mapping[str, Sequence[LearningCurve]]) -> int:
+    """How many cases were looked at."""
+    cases = 0
+    for of_init in learned.values():
+        for curve in of_init:
+            cases = max(cases, curve.cases)
+    return cases
 
 
 def _of_row(row: Row, points: int, chunk: int) -> list[Curve]:
@@ -85,13 +113,18 @@ def _traced(found: Sequence[tuple[Row, Sequence[Curve]]], stage: str) -> list[Tr
     return traced
 
 
-def _drawn(key: str, pretext: Sequence[Traced], train: Sequence[Traced]) -> Markup:
-    """The curves over steps, and over time, where both stages share the axis."""
+def _drawn(
+    block: Block, pretext: Sequence[Traced], train: Sequence[Traced], learned: Mapping[str, Sequence[LearningCurve]]
+) -> Markup:
+    """The curves over steps, and over time, where all have one clock."""
     panels = []
+    looked = _looked(block, learned)
+    if looked:
+        panels.append(Panel(looked, "Dice of the cases looked at (points)", "step of both stages", 220.0, losses=False))
     if pretext:
         panels.append(Panel(pretext, "loss of the init stage", "step of the init stage", 90.0))
     if train:
-        panels.append(Panel(train, "training loss", "step of training", 220.0))
+        panels.append(Panel(train, "training loss", "step of training", 160.0 if looked else 220.0))
     latest = max(panel.end("time") for panel in panels)
     drawn: dict[Across, list[Markup]] = {"steps": [], "time": []}
     for panel in panels:
@@ -100,7 +133,37 @@ def _drawn(key: str, pretext: Sequence[Traced], train: Sequence[Traced]) -> Mark
     runs = 0
     for item in train:
         runs += len(item.traces)
-    return switched(key, drawn, crowded=runs > _CROWDED)
+    return switched(block.key, drawn, crowded=runs > _CROWDED)
+
+
+def _looked(block: Block, learned: Mapping[str, Sequence[LearningCurve]]) -> list[Traced]:
+    """The inits whose runs were looked at, with Dice over the steps."""
+    found = []
+    for row in block.rows:
+        of_init = learned.get(row.init, ())
+        if of_init:
+            mean = mean_curve(of_init)
+            found.append(Traced(row, tuple(map(_trace, of_init)), mean=_trace(mean)))
+    return found
+
+
+def _trace(curve: LearningCurve | MeanCurve) -> Trace:
+    return Trace(curve.steps, curve.seconds, curve.dice)
+
+
+def _steps_to(block: Block, learned: Mapping[str, Sequence[LearningCurve]]) -> Markup:
+    """A table of how many steps each init takes to nearly the Dice that default ends at."""
+    told = {item.init: str(item) for item in steps_to_share(learned)}
+    rows = []
+    for row in block.rows:
+        if row.init in told:
+            name = svg.tag("th", row.label, scope="row")
+            rows.append(svg.tag("tr", name, svg.tag("td", told[row.init]), data_init=row.init))
+    if not rows:
+        return Markup("")
+    heading = f"steps to {100 * SHARE:.0f} % of the Dice that default of the same seed ends at: median (range)"
+    head = svg.tag("tr", svg.tag("th", "initializer", scope="col"), svg.tag("th", heading, scope="col"))
+    return svg.tag("table", svg.tag("thead", head), svg.tag("tbody", *rows), class_="steps")
 
 
 def sampled(file: Path, points: int, chunk: int = CHUNK) -> dict[str, Array]:

@@ -45,8 +45,10 @@ class Detail:
     """How much of each thing there is room for, so that a large study is still a file that opens.
 
     Attributes:
-        points: of a learning curve; `chunk` bytes of it are read for each.
+        points: of a learning curve.
+        chunk: bytes of a learning curve that are read for a point.
         cases: lines of a heat map.
+        looks: whether Dice over the steps is shown; a file is read for each run.
         pictured: blocks with pictures of cases.
         digest: characters of a digest; all where None.
     """
@@ -54,6 +56,7 @@ class Detail:
     points: int = POINTS
     chunk: int = CHUNK
     cases: int = SHOWN
+    looks: bool = True
     pictured: int = _MANY_BLOCKS
     digest: int | None = None
 
@@ -61,7 +64,7 @@ class Detail:
 def detail(content: Content) -> Detail:
     """By the number of runs."""
     if content.size > _MANY_RUNS:
-        return Detail(points=POINTS // 2, chunk=CHUNK // 8, cases=SHOWN // 2, digest=16)
+        return Detail(points=POINTS // 2, chunk=CHUNK // 8, cases=SHOWN // 2, looks=False, digest=16)
     return Detail(chunk=CHUNK // 4) if content.size > _SOME_RUNS else Detail()
 
 
@@ -168,7 +171,7 @@ class _Charts:
             forest(block, self._content.margin),
             strips(block),
             places(block),
-            curves(block, self._room.points, self._room.chunk),
+            curves(block, self._room.points, self._room.chunk, looks=self._room.looks),
             heat(block, self._room.cases),
             overlays(block, classes, self._cases(block)),
         )

@@ -1,4 +1,4 @@
-"""Every run as a dot: how far the seed alone moves an init."""
+"""Every run as a mark: how far the seed alone moves an init."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _PHONE = 280.0  # pixels of a plot on a phone
 
 
 def strips(block: Block) -> Figure:
-    """A dot per run, a tick for the mean of an init."""
+    """A mark per run, a tick for the mean of an init."""
     rows = [row for row in block.rows if any(math.isfinite(run.dice) for run in row.runs)]
     if not rows:
         return Figure("strips", "Runs", "No run of this block has a score.")
-    caption = "A dot is a run; the tick is the mean over seeds, its value at the right."
+    caption = "A mark is a run; the tick is the mean over seeds, its value at the right."
     if any(run.status == "diverged" for row in rows for run in row.runs):
         caption += " ✕: a run that diverged; it scores 0, counts in the mean, and is drawn left of the axis."
     if any(not run.counted and math.isfinite(run.dice) for row in rows for run in row.runs):

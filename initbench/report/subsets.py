@@ -48,8 +48,9 @@ def _lines(blocks: Mapping[int, Block]) -> list[list[tuple[int, Row]]]:
 
 
 def _drawn(lines: Sequence[Sequence[tuple[int, Row]]], numbers: Sequence[int]) -> Markup:
-    values = []
+    values, ends = [], []
     for line in lines:
+        ends.append(line[-1][1].standing.dice.value)
         for _, row in line:
             dice = row.standing.dice
             values += [dice.low, dice.value, dice.high]
@@ -61,7 +62,7 @@ def _drawn(lines: Sequence[Sequence[tuple[int, Row]]], numbers: Sequence[int]) -
         y_title="Dice (points)",
         height=height,
     )
-    heights = plane.heights([line[-1][1].standing.dice.value for line in lines])
+    heights = plane.heights(ends)
     parts, names = [], []
     for number, (line, at) in enumerate(zip(lines, heights, strict=True)):
         shift = _APART * (number - (len(lines) - 1) / 2)

@@ -45,14 +45,18 @@ class Traced:
 
     Attributes:
         begins: whether a dotted line over time shows where its values begin.
+        mean: of the runs, where it is known; else it is made of them point by point.
     """
 
     row: Row
     traces: tuple[Trace, ...]
     begins: bool = False
+    mean: Trace | None = None
 
-    def mean(self, across: Across) -> Array:
-        """The mean over seeds, point by point. Where runs end early, as diverged ones do, it goes as far as all of them go."""
+    def middle(self, across: Across) -> Array:
+        """The line of the mean over seeds. Where runs end early, as diverged ones do, it goes as far as all of them go."""
+        if self.mean is not None:
+            return self.mean.along(across)
         shortest = min(len(trace.values) for trace in self.traces)
         lines = [trace.along(across)[:shortest] for trace in self.traces]
         return np.asarray(np.mean(lines, axis=0), np.float64)
@@ -90,8 +94,12 @@ class Panel:
             divisor, unit = time_unit(end)
             title = f"time since the run began ({unit})"
         plane = self._plane(max(end / divisor, 1e-9), title)
-        means = [item.mean(across) for item in self.found]
-        heights = plane.heights([mean[-1, 1] for mean in means])
+        means, ends = [], []
+        for item in self.found:
+            mean = item.middle(across)
+            means.append(mean)
+            ends.append(float(mean[-1, 1]))
+        heights = plane.heights(ends)
         parts, names = [], []
         for item, mean, name_at in zip(self.found, means, heights, strict=True):
             row = item.row

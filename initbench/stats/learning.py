@@ -25,6 +25,7 @@ class LearningCurve:
         seconds: of both stages, until then.
         dice: in points, 0 to 100.
         diverged: whether the run diverged; the curve ends before that.
+        cases: how many cases were looked at; 0 where that is not known.
     """
 
     seed: int
@@ -32,6 +33,7 @@ class LearningCurve:
     seconds: Array
     dice: Array
     diverged: bool = False
+    cases: int = 0
 
     @property
     def final(self) -> float:

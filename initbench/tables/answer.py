@@ -118,7 +118,7 @@ def _of_pairs(block: Answered, found: Analysis) -> str:
 
 def _listed(items: Sequence[Difference]) -> str:
     """The inits of differences with their numbers, of many the first ones, and the verb that follows them."""
-    said = [f"{words.label(item.first)} ({words.difference(item.estimate)})" for item in items[:_NAMED]]
+    said = [f"{words.label(item.first)} ({words.difference(item.estimate)}{_condition(item)})" for item in items[:_NAMED]]
     if len(items) > _NAMED:
         said.append(f"{len(items) - _NAMED} more")
     if len(said) == 1:
@@ -128,7 +128,13 @@ def _listed(items: Sequence[Difference]) -> str:
 
 def _named(told: tuple[Answered, Difference]) -> str:
     block, item = told
-    return f"{words.label(item.first)} is {item.verdict} on {block.name}, {words.difference(item.estimate)}"
+    difference = f"{words.difference(item.estimate)}{_condition(item)}"
+    return f"{words.label(item.first)} is {item.verdict} on {block.name}, {difference}"
+
+
+def _condition(item: Difference) -> str:
+    """What a verdict depends on: how often the init that is ahead may collapse, until that is ruled out."""
+    return item.says.removeprefix(item.verdict)
 
 
 def _counted(told: Sequence[tuple[Answered, Difference]]) -> list[str]:

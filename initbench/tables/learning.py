@@ -49,11 +49,12 @@ def _curve(path: str, seed: int, init_steps: float, init_seconds: float, diverge
         points["seconds"].to_numpy(float) + init_seconds,
         points["dice"].to_numpy(float) * POINTS,
         diverged,
+        int(points["cases"].max()),
     )
 
 
 def read_points(file: Path) -> pd.DataFrame | None:
-    """Reads ``validation.csv``: a row per point with ``step, seconds, dice``.
+    """Reads ``validation.csv``: a row per point with ``step, seconds, dice, cases``.
 
     Dice is the mean over the classes that the reference holds, then over cases, as the score of a run is.
 
@@ -69,7 +70,8 @@ def read_points(file: Path) -> pd.DataFrame | None:
     scores = dice.dice_of_counts(table["tp"], table["fp"], table["fn"])
     table = table.assign(dice=scores)
     of_cases = table.groupby(["step", "case"], as_index=False).agg(seconds=("seconds", "first"), dice=("dice", "mean"))
-    of_points = of_cases.groupby("step", as_index=False).agg(seconds=("seconds", "first"), dice=("dice", "mean"))
+    wanted = {"seconds": ("seconds", "first"), "dice": ("dice", "mean"), "cases": ("dice", "count")}
+    of_points = of_cases.groupby("step", as_index=False).agg(**wanted)
     return of_points.dropna()
 
 

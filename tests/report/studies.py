@@ -15,7 +15,7 @@ from initbench.report import page
 from initbench.report.content import Block, Content, assemble
 from initbench.runs import store
 from initbench.tables import study
-from tests.recorded import PLACEBO, record_values, reseal, write_run
+from tests.recorded import PLACEBO, record_values, reseal, write_looks, write_run
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 EVIL = "<script>alert(1)</script>\"'&"
@@ -33,6 +33,7 @@ def write_pictured_run(
     slices: bool = True,
     gpu: bool = False,
     pretext: float = 0.0,
+    looks: bool = False,
     **options: Any,
 ) -> Path:
     """Writes a run with cases of known Dice, a learning curve and slices, as far as they are asked for.
@@ -42,6 +43,7 @@ def write_pictured_run(
         cases: how many cases are reported.
         names: the names of the cases, with a place for the number.
         pretext: seconds of the init stage.
+        looks: whether Dice was measured while it trained.
         options: what `recorded.write_run` takes.
     """
     rng = np.random.default_rng([seed, cases, *init.encode()])
@@ -63,6 +65,9 @@ def write_pictured_run(
     record["environment"] |= {"accelerator": "a GPU" if gpu else None, "git": {"commit": f"c0ffee{seed}", "dirty": False}}
     if curve:
         write_curve(folder / store.CURVE, 120, 20 if pretext else 0)
+    if looks:
+        last = round(100 * (0.7 + shift)) + seed
+        write_looks(folder, (last - 40, last - 30), (last - 5, last - 3), (last, last + 2))
     if slices:
         write_slices(folder / store.SLICES, list(table["case"]), seed + len(init))
     reseal(folder, record)
@@ -129,9 +134,9 @@ def write_grid(out: Path) -> Path:
     for dataset in ("hippocampus", "phantom-lung"):
         for backbone in ("unetr", "unetrpp"):
             shifts = {"default": 0.0, "kaiming-normal": -0.06 if dataset == "hippocampus" else 0.0, LONG_NAME: 0.004}
-            write_study(out, shifts, seeds=3, dataset=dataset, backbone=backbone, cases=30)
+            write_study(out, shifts, seeds=3, dataset=dataset, backbone=backbone, cases=30, looks=True)
             for seed in range(3):
-                where = {"dataset": dataset, "backbone": backbone, "protocol": "equal-total", "cases": 30}
+                where = {"dataset": dataset, "backbone": backbone, "protocol": "equal-total", "cases": 30, "looks": True}
                 write_pictured_run(out, "lwi", 0.04, seed=seed, pretext=30.0, **where)
     return out
 

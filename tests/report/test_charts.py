@@ -149,8 +149,9 @@ def test_sources_are_told_by_name_with_what_they_leave_in_a_mean(whole: Path, ht
 def test_the_sources_of_one_block_stand_in_one_chart(tmp_path: Path) -> None:
     block = only(write_study(tmp_path, {"default": 0.0, "mae": 0.02}))
     drawn = elements(sources([block], ["block"]).drawing)
-    names = [item.text for item in drawn if item.attributes.get("class") == "name"]
-    assert names == list(SOURCES.values())
+    names = filter(lambda item: item.attributes.get("class") == "name", drawn)
+    for item, name in zip(names, SOURCES.values(), strict=True):
+        assert item.text == name
 
 
 def test_the_chart_of_places_holds_the_ranks(whole: Path) -> None:
@@ -185,6 +186,25 @@ def test_training_begins_on_the_clock_where_the_init_stage_ends(whole: Path) -> 
     assert "loss of the init stage" in str(curves.curves(block).drawing)
     (other,) = (row for row in block.rows if row.init == "default")
     assert set(curves._curve(other.runs[0], 60, 4096).stages) == {"train"}
+
+
+def test_dice_over_steps_says_what_it_is_and_how_many_steps_inits_take(tmp_path: Path) -> None:
+    write_study(tmp_path, {"default": 0.0, "mae": 0.1, "tube": -0.2}, seeds=3, looks=True)
+    figure = curves.curves(only(tmp_path))
+    assert "Dice of 2 reported cases, looked at after the end, used for no choice." in figure.caption
+    drawn = read(str(figure.drawing))
+    over_steps, over_time = drawn.all("div", "by-steps"), drawn.all("div", "by-time")
+    for form in (*over_steps, *over_time):
+        dice, loss = form.all("div", "plane")
+        assert dice.text.startswith("Dice of the cases looked at (points)")
+        assert "loss" in loss.text
+        for group, init in zip(dice.all("g", "init"), ("mae", "default", "tube"), strict=True):
+            assert group.attributes["data-init"] == init
+    (table,) = drawn.all("table", "steps")
+    _, *rows = table.all("tr")
+    for row, said in zip(rows, ("mae 120", "default 180", "tube not reached in 3/3"), strict=True):
+        assert row.text == said
+    assert not list(read(str(curves.curves(only(tmp_path), looks=False).drawing)).all("table"))
 
 
 def test_of_a_long_curve_little_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

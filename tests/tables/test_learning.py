@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from initbench import load_runs
 from initbench.runs import store
 from initbench.stats.learning import StepsTo, mean_curve, steps_to_share
 from initbench.tables.learning import learning_curves, read_points
-from tests.recorded import write_run
-
-
-def write_looks(folder: Path, *scores: tuple[int, ...]) -> None:
-    """Writes `validation.csv` of points 60 steps apart: the correct voxels of 100 in each case, and a case that holds nothing."""
-    rows = []
-    for number, correct in enumerate(scores, start=1):
-        for case, tp in enumerate(correct):
-            wrong = 100 - tp
-            rows.append((60 * number, 1.5 * number, f"case_{case}", 1, "nodule", tp, wrong, wrong))
-        rows.append((60 * number, 1.5 * number, "case_9", 1, "nodule", 0, 5, 0))
-    columns = ["step", "seconds", "case", "class", "class_name", "tp", "fp", "fn"]
-    pd.DataFrame(rows, columns=columns).to_csv(folder / store.VALIDATION, index=False)
+from tests.recorded import write_looks, write_run
 
 
 def test_curves_of_a_block(tmp_path: Path) -> None:
