@@ -23,15 +23,16 @@ def _asked(out: Path, shifts: Mapping[str, float] | None = None, **options: obje
 
 
 def _told(block: Answered, init: str) -> str:
-    """The difference of an init to the control, as tables write it."""
+    """The difference of an init to the control, as tables write it, and what the verdict depends on."""
     assert isinstance(block.found, Analysis)
     (item,) = (item for item in block.found.comparison.differences if item.first == init)
-    return words.difference(item.estimate)
+    return f"{words.difference(item.estimate)}{item.says.removeprefix(item.verdict)}"
 
 
 def test_a_block_names_the_inits_that_are_better_or_worse_and_counts_the_others(tmp_path: Path) -> None:
     (block,) = _asked(tmp_path, {"default": 0.0, "lwi": 0.1, "mae": -0.1, "tube": 0.0, PLACEBO: 0.0})
     better, worse = _told(block, "lwi"), _told(block, "mae")
+    assert better.endswith(" where it does not collapse (0/3; up to 63 %)")
     assert of_block(block) == f"lwi ({better}) is better than default; mae ({worse}) is worse; 1 undecided."
     assert of_study([block], "default") == of_block(block)
 
