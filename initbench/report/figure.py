@@ -153,18 +153,24 @@ class Plane:
         """Where names stand that belong to values: beside them, as far as the names do not touch."""
         return svg.spread_out([self.y(self.y.held(value)) for value in wanted], _NAME, 4, self.height)
 
-    def drawn(self, inside: Sequence[str], names: Sequence[Name], labels: Markup | None = None, **attributes: str) -> Markup:
+    def drawn(
+        self, inside: Sequence[str], names: Sequence[Name], labels: Markup | None = None, readable_as: str | None = None
+    ) -> Markup:
         """The plane with what is drawn in it.
 
         Args:
             inside: what is drawn.
             names: of the inits that are in it.
             labels: the ticks below it, where these are not the ticks of its scale.
-            attributes: more attributes of the plot.
+            readable_as: the unit across, where the script of the page may read values off the thick lines.
         """
         own = [svg.grid(self.x, self.height, _TICKS), svg.x_ticks(self.x, self.height + Axis.BASELINE, _TICKS)]
         below = labels or svg.joined(own)
-        plot = svg.plot(self.height + _AXIS, below, svg.y_axis(self.y), *inside, **attributes)
+        ends = None
+        if readable_as:
+            ends = f"{self.y.low:g} {self.y.high:g} {int(self.y.log)} {self.height:g}"
+        read = {"data_unit": readable_as, "data_to": f"{self.x.high:g}", "data_y": ends}
+        plot = svg.plot(self.height + _AXIS, below, svg.y_axis(self.y), *inside, **read)
         above = svg.tag("span", _titled(self.y_title, self.y), class_="axis")
         under = svg.tag("span", _titled(self.x_title, self.x), class_="axis below")
         area = svg.tag("div", above, plot, under, class_="area")

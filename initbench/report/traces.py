@@ -114,7 +114,7 @@ class Panel:
             inside.append(leader(*drawn[-1], name_at))
             parts.append(group(row.init, row.style, *inside))
             names.append(Name(row.init, row.style, row.label, name_at, svg.dashes()))
-        return plane.drawn(parts, names, **_readable(plane, unit))
+        return plane.drawn(parts, names, readable_as=unit)
 
     def _plane(self, end: float, title: str) -> Plane:
         height = least_height(self.least, len(self.found))
@@ -142,13 +142,6 @@ def switched(key: str, drawn: Mapping[Across, Sequence[Markup]], *, crowded: boo
         parts.append(svg.tag("div", *planes, class_=f"by-{across}"))
     classes = "switched crowded" if crowded else "switched"
     return svg.tag("div", svg.tag("div", *choices, class_="switch"), *parts, class_=classes)
-
-
-def _readable(plane: Plane, unit: str) -> dict[str, str]:
-    """Attributes by which the script of the page reads values off thick lines."""
-    y = plane.y
-    ends = f"{y.low:g} {y.high:g} {int(y.log)} {plane.height:g}"
-    return {"data_unit": unit, "data_to": f"{plane.x.high:g}", "data_y": ends}
 
 
 def _places(line: Array, plane: Plane, divisor: float) -> list[tuple[float, float]]:
