@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -110,19 +110,9 @@ class TimeLeft:
 
         A run of which nothing is known is taken to be as long as the others are on average.
         """
-        in_hand, waiting, unknown = [], [], 0
-        for run in self._in_hand:
-            seconds = self.of_run(run)
-            if seconds is None:
-                unknown += 1
-            else:
-                in_hand.append(seconds)
-        for run in self._waiting:
-            seconds = self._whole(run)
-            if seconds is None:
-                unknown += 1
-            else:
-                waiting.append(seconds)
+        in_hand = _known(self.of_run(run) for run in self._in_hand)
+        waiting = _known(self._whole(run) for run in self._waiting)
+        unknown = len(self._in_hand) + len(self._waiting) - len(in_hand) - len(waiting)
         known = in_hand + waiting
         if not known:
             return None if unknown else 0.0
@@ -166,3 +156,8 @@ class TimeLeft:
     def _kind(self, run: int) -> Hashable:
         own = self._loads.get(run)
         return own.kind if own else ("run", run)
+
+
+def _known(seconds: Iterable[float | None]) -> list[float]:
+    """Those that are known."""
+    return [value for value in seconds if value is not None]
