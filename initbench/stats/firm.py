@@ -77,13 +77,14 @@ def _says(whole: Difference, value: float, margin: float) -> Verdict:
     return verdict(Interval(value, value - reach, value + reach), margin)
 
 
-def without_seeds(whole: Difference, table: ScoreTable, margin: float) -> Iterator[Variation]:
+def without_seeds(whole: Difference, table: ScoreTable, margin: float, *, is_remade: bool = True) -> Iterator[Variation]:
     """The difference without each seed; with seeds of their own, without the first of each init, then the second.
 
     Args:
         whole: the difference in the whole study.
         table: the scores of the block.
         margin: Dice points within which two inits are equivalent.
+        is_remade: whether verdicts are made again.
     """
     number = table.y.shape[1]
     if number < 2:
@@ -99,16 +100,17 @@ def without_seeds(whole: Difference, table: ScoreTable, margin: float) -> Iterat
             looks=None,
         )
         name = str(table.seeds[0][place]) if table.design == "crossed" else f"no. {place + 1}"
-        yield vary(whole, "seed", name, left, margin, is_remade=number >= SEEDS_TO_REMAKE)
+        yield vary(whole, "seed", name, left, margin, is_remade=is_remade and number >= SEEDS_TO_REMAKE)
 
 
-def without_patients(whole: Difference, table: ScoreTable, margin: float) -> Iterator[Variation]:
+def without_patients(whole: Difference, table: ScoreTable, margin: float, *, is_remade: bool = True) -> Iterator[Variation]:
     """The difference without each patient.
 
     Args:
         whole: the difference in the whole study.
         table: the scores of the block.
         margin: Dice points within which two inits are equivalent.
+        is_remade: whether verdicts are made again.
     """
     owners = table.patients or table.cases
     different = list(dict.fromkeys(owners))
@@ -122,7 +124,7 @@ def without_patients(whole: Difference, table: ScoreTable, margin: float) -> Ite
             y=table.y[..., kept],
             patients=tuple(owners[k] for k in kept) if table.patients else None,
         )
-        yield vary(whole, "patient", patient, left, margin)
+        yield vary(whole, "patient", patient, left, margin, is_remade=is_remade)
 
 
 def agreeing(found: Sequence[Variation], whole: Difference) -> int:

@@ -30,6 +30,12 @@ _SAID: dict[Kind, str] = {
     "grid": "grid",
     "protocol": "protocol",
 }
+_COLUMNS_OF_KINDS: dict[str, tuple[Kind, ...]] = {
+    "without a seed": ("seed",),
+    "without a patient": ("patient",),
+    "without a class": ("class",),
+    "other policies, protocols": ("policy", "grid", "protocol"),
+}
 Reread = Callable[[Scoring], Study]
 """Reads the same runs again, scored otherwise."""
 
@@ -70,21 +76,93 @@ def firmness(study: Study, reread: Reread | None, first: str, second: str, margi
         margin: Dice points within which two inits are equivalent.
     """
     tables = [table for table in study.tables if {first, second} <= set(table.inits)]
-    wholes = [pair(table, first, second, margin=margin) for table in tables]
     others = list(_scored_otherwise(study, reread)) if tables else []
     found = []
-    for table, whole in zip(tables, wholes, strict=True):
-        variations: list[Variation] = []
-        if whole.verdict != "untestable":
-            variations += without_seeds(whole, table, margin)
-            variations += without_patients(whole, table, margin)
-            for kind, name, other in others:
-                same = _same_block(other, table.block, (first, second))
-                if same is not None:
-                    variations.append(vary(whole, kind, name, replace(same, looks=table.looks), margin))
-            variations += _other_protocol(study, table, whole, margin)
-        found.append(Firmness(table, whole, tuple(variations)))
+    for table in tables:
+        whole = pair(table, first, second, margin=margin)
+        found.append(Firmness(table, whole, tuple(_variations(study, table, whole, others, margin))))
     return found
+
+
+def firm_overviews(study: Study, against: str, margin: float = MARGIN) -> list[Sheet | None]:
+    """Returns a sheet for every block of a study, with a row for each init; None where nothing is compared.
+
+    Args:
+        study: the runs and their scores.
+        against: the init that the others are compared with.
+        margin: Dice points within which two inits are equivalent.
+    """
+    others = list(_scored_otherwise(study, None))
+    made: list[Sheet | None] = []
+    for table in study.tables:
+        rows = []
+        inits = table.schemes().inits if against in table.inits else ()
+        for init in inits:
+            if init == against:
+                continue
+            whole = pair(table, init, against, margin=margin)
+            found = list(_variations(study, table, whole, others, margin, is_remade=False))
+            if found:
+                rows.append(_overview_row(whole, found))
+        made.append(_overview(table, rows, against) if rows else None)
+    return made
+
+
+def _overview_row(whole: Difference, found: Sequence[Variation]) -> tuple[str, ...]:
+    """For each kind of variation the range of the difference, and in how many the verdict stays."""
+    cells = [words.label(whole.first), words.number(whole.estimate.value, 2, signed=True)]
+    for kinds in _COLUMNS_OF_KINDS.values():
+        own = [item for item in found if item.kind in kinds and not math.isnan(item.value)]
+        if not own:
+            cells.append("–")
+            continue
+        values = [item.value for item in own]
+        cells.append(f"{min(values):+.2f} to {max(values):+.2f}, verdict stays in {agreeing(own, whole)}/{len(own)}")
+    return tuple(cells)
+
+
+def _overview(table: ScoreTable, rows: Sequence[tuple[str, ...]], against: str) -> Sheet:
+    return Sheet(
+        title=f"How firm: {title(table.block)}",
+        subtitle=settings(table.block),
+        columns=("initializer", f"vs {words.label(against)}", *_COLUMNS_OF_KINDS),
+        rows=tuple(rows),
+        notes=(
+            "The difference in Dice points when a part of the study is left out or scored otherwise, from lowest to highest. The "
+            "verdict is judged with the error of the whole study. `initbench compare A B --firm` has each by itself.",
+        ),
+        values=(),
+    )
+
+
+def _variations(
+    study: Study,
+    table: ScoreTable,
+    whole: Difference,
+    others: Sequence[tuple[Kind, str, Sequence[ScoreTable]]],
+    margin: float,
+    *,
+    is_remade: bool = True,
+) -> Iterator[Variation]:
+    """All variations of a difference; none of one that is not testable.
+
+    Args:
+        study: the runs and their scores.
+        table: the scores of the block.
+        whole: the difference.
+        others: the same runs, scored otherwise.
+        margin: Dice points within which two inits are equivalent.
+        is_remade: whether verdicts are made again, which takes longer.
+    """
+    if whole.verdict == "untestable":
+        return
+    yield from without_seeds(whole, table, margin, is_remade=is_remade)
+    yield from without_patients(whole, table, margin, is_remade=is_remade)
+    for kind, name, tables in others:
+        same = _same_block(tables, table.block, (whole.first, whole.second))
+        if same is not None:
+            yield vary(whole, kind, name, replace(same, looks=table.looks), margin, is_remade=is_remade)
+    yield from _other_protocol(study, table, whole, margin)
 
 
 def _scored_otherwise(study: Study, reread: Reread | None) -> Iterator[tuple[Kind, str, Sequence[ScoreTable]]]:

@@ -12,7 +12,7 @@ import pytest
 from initbench.stats.analysis import pair
 from initbench.stats.firm import Variation, without_patients, without_seeds
 from initbench.stats.table import ScoreTable
-from initbench.tables.firm import firm_sheets, firmness
+from initbench.tables.firm import firm_overviews, firm_sheets, firmness
 from initbench.tables.study import read_study
 from tests.commands import said
 from tests.recorded import write_block
@@ -99,6 +99,18 @@ def test_every_way_to_score_the_runs_is_a_row(out: Path) -> None:
     assert made.rows[0][4] == "better where it does not collapse (0/5; up to 45 %)"
     assert "better" not in {cell for row in made.rows for cell in row}  # never without its bound
     assert made.rows[1][0] == "without seed, each of 5"
+
+
+def test_a_report_has_a_row_for_each_init(out: Path) -> None:
+    write_block(out, {"mae": [0.60, 0.66, 0.62, 0.61, 0.60]}, protocol="any")
+    (made,) = firm_overviews(read_study(out), "default")
+    assert made is not None
+    assert [row[0] for row in made.rows] == ["lwi", "mae"]
+    (found, *_) = firmness(read_study(out), None, "lwi", "default")
+    seeds = [item.value for item in found.variations if item.kind == "seed"]
+    assert made.rows[0][2] == f"{min(seeds):+.2f} to {max(seeds):+.2f}, verdict stays in 5/5"
+    assert made.rows[0][4] == "–"  # one class: none can be left out
+    assert firm_overviews(read_study(out), "tube") == [None]
 
 
 def test_the_command_says_it_in_every_form(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
