@@ -29,7 +29,10 @@ from initbench.stats.design import SCOPES
 from initbench.stats.treatments import treatment
 from initbench.tables import answer, interactions, leaderboard, words
 from initbench.tables.answer import Answered
+from initbench.tables.firm import firm_overviews
 from initbench.tables.leaderboard_pooled import pooled_sheets
+from initbench.tables.leaderboard_runs import run_sheet
+from initbench.tables.sheet import Sheet
 from initbench.tables.study import Study
 from initbench.tables.titles import titles
 
@@ -152,7 +155,29 @@ def _of_blocks(content: Content) -> dict[str, Any]:
         "answer_of": lambda block: answer.of_block(answered[block.key]),
         "sources": sources(content.blocks, names),
         "charts": _Charts(content),
+        "beside": _Beside(content),
     }
+
+
+class _Beside:
+    """The tables beside a leaderboard: what its single runs do, and how firm its verdicts are."""
+
+    def __init__(self, content: Content) -> None:
+        self._of_cell = content.study.of_cell
+        self._firm: dict[str, Sheet | None] = {}
+        if content.size <= _SOME_RUNS:  # it scores all runs once for each class and policy
+            overviews = firm_overviews(content.study, content.against, content.margin)
+            sheet_of = {id(table): made for table, made in zip(content.study.tables, overviews, strict=True)}
+            for block in content.blocks:
+                self._firm[block.key] = sheet_of[id(block.table)]
+
+    def __call__(self, block: Block) -> list[tuple[str, Sheet]]:
+        """Returns the tables, each with its heading."""
+        found = {
+            "Single runs": run_sheet(block.table, self._of_cell, block.found),
+            "How firm is it?": self._firm.get(block.key),
+        }
+        return [(heading, sheet) for heading, sheet in found.items() if sheet is not None]
 
 
 class _Charts:

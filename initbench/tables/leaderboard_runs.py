@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from initbench.choices import BASELINE, MARGIN
 from initbench.stats.analysis import Analysis, analyse
+from initbench.stats.design import Refused
 from initbench.stats.table import ScoreTable
 from initbench.tables import words
 from initbench.tables.sheet import Sheet
@@ -26,13 +27,23 @@ def run_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) ->
     """
     made = []
     for table in study.tables:
-        found = analyse(table, against=against, margin=margin)
-        if isinstance(found, Analysis) and found.against and table.y.shape[1] >= _LEAST:
-            made.append(_sheet(table, study.of_cell, found, found.against))
+        sheet = run_sheet(table, study.of_cell, analyse(table, against=against, margin=margin))
+        if sheet is not None:
+            made.append(sheet)
     return made
 
 
-def _sheet(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis, against: str) -> Sheet:
+def run_sheet(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | Refused) -> Sheet | None:
+    """Returns the sheet of a block; None with one seed, and where inits are not compared with one of them.
+
+    Args:
+        table: the scores of the block.
+        of_cell: what the runs of each cell came to.
+        found: what is said of the scores.
+    """
+    if isinstance(found, Refused) or found.against is None or table.y.shape[1] < _LEAST:
+        return None
+    against = found.against
     rows = [row for row in standings(table, of_cell, found) if row.role != "withheld"]
     control = words.label(against)
     cells = tuple(_cells(row) for row in rows)
