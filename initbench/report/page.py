@@ -107,13 +107,22 @@ def pieces(content: Content) -> Iterator[str]:
     return environment.get_template("report.html").generate(**_values(content))
 
 
+def _pooled(content: Content) -> list[Sheet]:
+    """The tables over several blocks, without those of one init alone: they would compare it with nothing."""
+    sheets = []
+    for sheet in pooled_sheets(content.study, "all", content.against, content.margin, least=2):
+        if len(sheet.rows) != 1:
+            sheets.append(sheet)
+    return sheets
+
+
 def _values(content: Content) -> dict[str, Any]:
     """All that the template shows, by the names that it uses."""
     return {
         "content": content,
         "facts": _facts(content),
         "legend": leaderboard.legend(content.study, content.against, content.margin),
-        "pooled": pooled_sheets(content.study, "all", content.against, content.margin, least=2),
+        "pooled": _pooled(content),
         "subsets": subsets(content),
         "cost": cost,
         "digest": detail(content).digest,
