@@ -108,6 +108,8 @@ def missing(command: str) -> str:
     if words[0] == "pytest":
         file = ROOT / words[1]
         tests = re.findall(r"def (test_\w+)", file.read_text("utf-8")) if file.is_file() else []
+        if "-k" not in words:
+            return "" if tests else f"no test in {words[1]}"
         word = words[words.index("-k") + 1]
         return "" if any(word in test for test in tests) else f"no test of {word} in {words[1]}"
     if words[:2] == ["python", "-m"]:
