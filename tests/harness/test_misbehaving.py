@@ -84,7 +84,7 @@ def test_a_study_of_misbehaving_plugins_and_one_good_init(
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 1
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("failed")]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "  failed  " in line]
     for name, what in says.items():
         [line] = [line for line in lines if f"{plugins}:{name} ×" in line]
         assert what in line
