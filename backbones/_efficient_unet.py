@@ -1,4 +1,4 @@
-"""An EfficientNet as the encoder of a U-Net, in two or three dimensions: what Omnia-Net, DS-Net and DX-Net have in common.
+"""An EfficientNet as the encoder of a U-Net, in two or three dimensions: the parts that Omnia-Net, DS-Net and DX-Net share.
 
 The encoder is timm's EfficientNet under the key names of the release. In three dimensions every layer of timm's is replaced by
 its counterpart for volumes, with kernels and strides that are the same along all axes.
@@ -42,8 +42,8 @@ class Scaling:
     """Which EfficientNet it is.
 
     Attributes:
-        width: by how much it is wider than B0, and
-        depth: by how much it is deeper.
+        width: factor on the widths of B0.
+        depth: factor on the numbers of blocks of B0.
         source: timm's name of it.
         lite: EfficientNet-Lite as TensorFlow trained it: no squeeze and excitation, ReLU6, an epsilon of 1e-3 in batch norms, and
             TensorFlow's padding, which puts an odd voxel at the far end. It has its full widths at every size of the networks,
@@ -106,15 +106,18 @@ class Encoder(nn.Module):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of what the forward pass returns."""
-        return self.conv1.out_channels, *(self._last_norm(stage).num_features for stage in TAPS)
+        """Channels of the tensors that the forward pass returns."""
+        channels = [self.conv1.out_channels]
+        for stage in TAPS:
+            channels.append(self._last_norm(stage).num_features)
+        return tuple(channels)
 
     def _last_norm(self, stage: int) -> nn.BatchNorm2d | nn.BatchNorm3d:
         norm: nn.BatchNorm2d | nn.BatchNorm3d = self.get_submodule(f"enc{stage}")[-1].bn3  # type: ignore[index]
         return norm
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """The activation of the stem and the outputs of the stages in `TAPS`, at strides 2 to 32."""
+        """Returns the activation of the stem and the outputs of the stages in `TAPS`, at strides 2 to 32."""
         features = self.bnorm1(self.conv1(image))  # timm's norm applies the activation, too
         found = [features]
         for stage in range(STAGES):
@@ -125,9 +128,14 @@ class Encoder(nn.Module):
 
 
 def _efficientnet(in_channels: int, scaling: Scaling, factor: float) -> Any:
-    """An EfficientNet of timm's.
+    """Builds an EfficientNet of timm's.
 
-    But for the lite ones its batch norms have epsilon 1e-5 and its padding is symmetric, as in weights that timm trained.
+    Unless it is lite, its batch norms have epsilon 1e-5 and its padding is symmetric, as in weights that timm trained.
+
+    Args:
+        in_channels: of the image.
+        scaling: which EfficientNet it is.
+        factor: on its channels, unless it is lite.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of something that timm imports
@@ -136,7 +144,9 @@ def _efficientnet(in_channels: int, scaling: Scaling, factor: float) -> Any:
     settings: dict[str, Any] = {"act_layer": nn.SiLU}
     if scaling.lite:
         factor = 1.0
-        blocks = [[stage.removesuffix("_se0.25") for stage in stages] for stages in BLOCKS]
+        blocks = []
+        for [stage] in BLOCKS:
+            blocks.append([stage.removesuffix("_se0.25")])
         settings = {"act_layer": nn.ReLU6, "norm_layer": partial(nn.BatchNorm2d, eps=LITE_EPSILON), "pad_type": "same"}
     rounded = partial(round_channels, multiplier=scaling.width * factor)
     return EfficientNet(
@@ -207,10 +217,12 @@ class _SamePaddedConv3d(nn.Conv3d):
 
 
 def _convolution_3d(flat: nn.Conv2d) -> nn.Conv3d:
-    """A convolution with a cube for the square of another; both have the same edge, stride and padding along all axes."""
+    """Builds a convolution with a cube as kernel, with the edge, stride and padding that `flat` has along both axes."""
     from timm.layers import Conv2dSame
 
-    kind = _SamePaddedConv3d if isinstance(flat, Conv2dSame) else nn.Conv3d
+    kind: type[nn.Conv3d] = nn.Conv3d
+    if isinstance(flat, Conv2dSame):
+        kind = _SamePaddedConv3d
     return kind(
         flat.in_channels,
         flat.out_channels,
@@ -224,7 +236,14 @@ def _convolution_3d(flat: nn.Conv2d) -> nn.Conv3d:
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of a decoder in two or three dimensions, and what goes before a skip: an upsampling or a convolution."""
+    """The layers of a decoder in two or three dimensions.
+
+    Attributes:
+        conv: kind of its convolutions.
+        norm: kind of its norms.
+        act: kind of its activations.
+        transposed: kind of the convolution that doubles the grid in front of a skip; None to upsample instead.
+    """
 
     conv: type[nn.Conv2d] | type[nn.Conv3d]
     norm: type[nn.BatchNorm2d] | type[nn.BatchNorm3d]
@@ -255,10 +274,12 @@ class DecoderStage(nn.Module):
         self.conv1 = ConvNormAct(inputs + skip, outputs, layers)
         self.conv2 = ConvNormAct(outputs, outputs, layers)
         # Last of the three, as in the state dict of the release.
-        self.trans = nn.Upsample(scale_factor=2) if layers.transposed is None else layers.transposed(inputs, inputs, 2, 2)
+        self.trans: nn.Module = nn.Upsample(scale_factor=2)
+        if layers.transposed is not None:
+            self.trans = layers.transposed(inputs, inputs, 2, 2)
 
     def forward(self, features: Tensor, skip: Tensor | None = None) -> Tensor:
-        """`skip` has twice the grid of `features`."""
+        """Doubles the grid of `features`, which is then the grid of `skip`."""
         raised = self.trans(features)
         if skip is not None:
             raised = torch.cat([raised, skip], dim=1)
@@ -267,7 +288,7 @@ class DecoderStage(nn.Module):
 
 
 def decoder_stages(encoder: Sequence[int], stem: int, decoder: Sequence[int], layers: Layers) -> list[DecoderStage]:
-    """The five stages, deep to shallow.
+    """Builds the five stages, deep to shallow.
 
     Args:
         encoder: channels of the encoder's outputs, shallow to deep.
@@ -295,7 +316,7 @@ def decode(network: nn.Module, features: Sequence[Tensor], full: Tensor | None) 
 
 
 def levels(patch: Grid, stem: int, encoder: Sequence[int], dimension: Dimension) -> tuple[Level, ...]:
-    """The levels of a stem at full resolution and the encoder behind it.
+    """Returns the levels of a stem at full resolution and of the encoder behind it.
 
     Args:
         patch: (D, H, W) in voxels.
@@ -303,7 +324,9 @@ def levels(patch: Grid, stem: int, encoder: Sequence[int], dimension: Dimension)
         encoder: channels of the encoder's outputs, shallow to deep.
         dimension: of the layers; layers for slices keep the depth.
     """
-    names = ("act", "encoder.bnorm1", *(f"encoder.enc{stage}" for stage in TAPS))
+    names = ["act", "encoder.bnorm1"]
+    for stage in TAPS:
+        names.append(f"encoder.enc{stage}")
     found = []
     for order, (name, width) in enumerate(zip(names, (stem, *encoder), strict=True)):
         stride = 2**order
@@ -316,23 +339,25 @@ def levels(patch: Grid, stem: int, encoder: Sequence[int], dimension: Dimension)
 
 
 def unused(model: nn.Module) -> tuple[str, ...]:
-    """The layers in front of the classifier that the release builds and does not use."""
+    """Returns the parameters in front of the classifier that the release builds and does not use."""
     idle = ("conv_head", "norm_head")
     return tuple(name for name, _ in model.named_parameters() if name.split(".")[-2] in idle)
 
 
 def residual_exits(model: nn.Module) -> tuple[str, ...]:
-    """Scale and shift of the norm that the branch of every residual block of the encoder ends in."""
+    """Returns scale and shift of the norms that end the branches of the encoder's residual blocks."""
     exits: list[str] = []
     for name, module in model.named_modules():
         if getattr(module, "has_skip", False):
-            last = "bn3" if hasattr(module, "bn3") else "bn2"
+            last = "bn2"
+            if hasattr(module, "bn3"):
+                last = "bn3"
             exits += [f"{name}.{last}.weight", f"{name}.{last}.bias"]
     return tuple(exits)
 
 
 def published(scaling: Scaling, part: str, stems: tuple[str, ...] = ()) -> Published:
-    """Where weights of images belong: timm's EfficientNet in the encoder.
+    """Declares where weights of images belong: timm's EfficientNet in the encoder.
 
     Args:
         scaling: which EfficientNet it is.

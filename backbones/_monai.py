@@ -1,26 +1,31 @@
-"""What MONAI's networks need to be backbones here: a list under deep supervision, and their own axis order where asked for."""
+"""Makes backbones of MONAI's networks: a list under deep supervision, and their own axis order where a variant asks for it."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 XYZ = "-xyz"
-"""Ending of the variants that see (x, y, z) volumes, as those did that MONAI's published weights were trained on."""
+"""Ending of the variants that see (x, y, z) volumes, on which MONAI's published weights were trained."""
 
 
 def _reverse_input(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-    """(N, C, D, H, W) to (N, C, W, H, D)."""
+    """Turns images from (N, C, D, H, W) to (N, C, W, H, D)."""
     return inputs[0].transpose(2, 4)
 
 
 def _reverse_output(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-    """Logits back to (N, K, D, H, W)."""
+    """Turns logits back to (N, K, D, H, W)."""
     return output.transpose(2, 4)
 
 
 def _as_list(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> list[Tensor]:
-    """The one output as deep supervision wants it."""
+    """Puts the one output into a list, as deep supervision wants it."""
     return [output]
+
+
+def parameters_ending(model: nn.Module, endings: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the names of the parameters that end in one of some `endings`."""
+    return tuple(name for name, _ in model.named_parameters() if name.endswith(endings))
 
 
 def adapt(model: nn.Module, *, xyz: bool, deep_supervision: bool) -> None:

@@ -60,7 +60,7 @@ class ImageNet(nn.Module):
         self.last = nn.Conv2d(widths.decoder[-1], COLOURS, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` to ``(N, 3, H, W)``."""
+        """Maps images ``(N, 3, H, W)`` to the same shape."""
         output: Tensor = self.last(parts.decode(self, self.encoder(images), full=None))
         return output
 
@@ -145,7 +145,7 @@ class DSNet(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
-        """Logits ``(1, K, 128, H, W)`` of a single patch.
+        """Returns the logits ``(1, K, 128, H, W)`` of a single patch.
 
         Raises:
             ValueError: more than one patch, or another depth.
@@ -165,11 +165,13 @@ class DSNet(nn.Module):
         features = self.dec2(features, third)
         features = self.dec3(features, second)
         logits: Tensor = self.last(self.dec4(features, first))
-        return [logits] if self.as_list else logits
+        if self.as_list:
+            return [logits]
+        return logits
 
 
 def _levels(patch: Grid, widths: Widths) -> tuple[Level, ...]:
-    """The levels of the 3D encoder."""
+    """Returns the levels of the 3D encoder."""
     depth = patch[0]
     found = [Level("act1", patch, widths.encoder[0])]
     for name, width, stride in zip(("act2", "enc3", "enc4", "enc5"), (*widths.encoder[1:], IMAGES), STRIDES, strict=True):

@@ -50,10 +50,12 @@ class DXNet(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
-        """Logits ``(N, K, D, H, W)``."""
+        """Returns logits ``(N, K, D, H, W)``."""
         full = self.act(self.norm(self.conv(image)))
         logits: Tensor = self.last(parts.decode(self, self.encoder(full), full))
-        return [logits] if self.as_list else logits
+        if self.as_list:
+            return [logits]
+        return logits
 
 
 @backbone(

@@ -55,7 +55,7 @@ class Stage:
 
 
 def stages_of(plane: Plane, width: int) -> list[Stage]:
-    """The four scales of a slice.
+    """Returns the four scales of a slice.
 
     Args:
         plane: (H, W) in pixels.
@@ -68,7 +68,7 @@ def stages_of(plane: Plane, width: int) -> list[Stage]:
 
 
 def _image_of(tokens: Tensor, plane: Plane) -> Tensor:
-    """Tokens ``(N, L, C)`` as ``(N, C, H, W)``."""
+    """Turns tokens ``(N, L, C)`` of a `plane` into ``(N, C, H, W)``."""
     image: Tensor = torch.unflatten(tokens.transpose(1, 2), 2, plane)
     return image
 
@@ -87,7 +87,7 @@ class PatchEmbedding(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, image: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to tokens ``(N, L, width)``."""
+        """Maps ``(N, C, H, W)`` to tokens ``(N, L, width)``."""
         tokens: Tensor = self.norm(_tokens_of(self.proj(image)))
         return tokens
 
@@ -122,7 +122,7 @@ class Attention(nn.Module):
             self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(N, L, C)`` to the same shape."""
+        """Maps tokens ``(N, L, C)`` to the same shape."""
         reduced = tokens
         if self.reduction > 1:
             reduced = self.norm(_tokens_of(self.sr(_image_of(tokens, self.plane))))
@@ -138,7 +138,7 @@ class DepthwiseConvolution(nn.Module):
         self.dwconv = nn.Conv2d(width, width, 3, padding=1, groups=width)
 
     def forward(self, tokens: Tensor, plane: Plane) -> Tensor:
-        """``(N, L, C)`` to the same shape."""
+        """Maps tokens ``(N, L, C)`` to the same shape."""
         return _tokens_of(self.dwconv(_image_of(tokens, plane)))
 
 
@@ -157,7 +157,7 @@ class FeedForward(nn.Module):
         self.norm3 = nn.LayerNorm(inner)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(N, L, C)`` to the same shape."""
+        """Maps tokens ``(N, L, C)`` to the same shape."""
         inner = self.fc1(tokens)
         mixed = functional.gelu(self.norm1(self.dwconv(inner, self.plane) + inner))
         outer: Tensor = self.fc2(mixed)
@@ -175,7 +175,7 @@ class Block(nn.Module):
         self.mlp = FeedForward(stage.width, stage.plane)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(N, L, C)`` to the same shape."""
+        """Maps tokens ``(N, L, C)`` to the same shape."""
         tokens = tokens + self.attn(self.norm1(tokens))
         fed: Tensor = tokens + self.mlp(self.norm2(tokens))
         return fed
@@ -196,7 +196,7 @@ class Backbone(nn.Module):
             self.add_module(f"norm{number}", nn.LayerNorm(stage.width))
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """The tokens of every scale, fine to coarse."""
+        """Returns the tokens of every scale, fine to coarse."""
         outputs = []
         for number, stage in enumerate(self.stages, start=1):
             tokens = self.get_submodule(f"patch_embed{number}")(image)
@@ -209,7 +209,7 @@ class Backbone(nn.Module):
 
 
 def _cut(rows: Tensor, stages: Sequence[Stage]) -> list[Tensor]:
-    """Rows ``(N, R, C)`` of all scales, one after the other, as the tokens ``(N, L, width)`` of each scale.
+    """Cuts the rows ``(N, R, C)`` of all scales, one after the other, into the tokens ``(N, L, width)`` of each scale.
 
     A row is as wide as a token of the first scale, so a token of another scale is several rows.
     """
@@ -237,7 +237,7 @@ class ScaleReduction(nn.Module):
         self.norm = nn.LayerNorm(self.width)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """``(N, R, C)`` to ``(N, R', C)`` with fewer rows."""
+        """Maps ``(N, R, C)`` to ``(N, R', C)`` with fewer rows."""
         *finer, coarsest = _cut(rows, self.stages)
         reduced = []
         for number, tokens in enumerate(finer):
@@ -261,7 +261,7 @@ class BridgeAttention(nn.Module):
         self.scale_reduce = ScaleReduction(stages)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """``(N, R, C)`` to the same shape."""
+        """Maps rows ``(N, R, C)`` to the same shape."""
         mixed: Tensor = self.proj(_attend(self.q(rows), self.kv(self.scale_reduce(rows)), heads=1))
         return mixed
 
@@ -280,7 +280,7 @@ class BridgeLayer(nn.Module):
             self.add_module(f"mixffn{number}", FeedForward(stage.width, stage.plane))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """``(N, R, C)`` to the same shape."""
+        """Maps rows ``(N, R, C)`` to the same shape."""
         rows = rows + self.attn(self.norm1(rows))
         parts = _cut(self.norm2(rows), self.stages)
         fed = [self.get_submodule(f"mixffn{number}")(part) for number, part in enumerate(parts, start=1)]
@@ -297,7 +297,7 @@ class Bridge(nn.Module):
             self.add_module(f"bridge_layer{number}", BridgeLayer(stages))
 
     def forward(self, scales: Sequence[Tensor]) -> list[Tensor]:
-        """The tokens of every scale to the same shapes."""
+        """Maps the tokens of every scale to the same shapes."""
         rows = _rows(scales, self.stages[0].width)
         for layer in self.children():
             rows = layer(rows)
@@ -314,7 +314,7 @@ class Expanding(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(N, L, C)`` to ``(N, L factor², width)``."""
+        """Maps ``(N, L, C)`` to ``(N, L factor², width)``."""
         grid = torch.unflatten(self.expand(tokens), 1, self.plane)
         grid = torch.unflatten(grid, 3, (self.factor, self.factor, -1))
         finer: Tensor = self.norm(grid.transpose(2, 3).flatten(3, 4).flatten(1, 2).flatten(1, 2))
@@ -330,16 +330,20 @@ class DecoderStage(nn.Module):
     def __init__(self, stage: Stage, width: int, *, below: int, num_classes: int = 0) -> None:
         super().__init__()
         self.concat_linear = nn.Linear(below + stage.width, stage.width)
-        factor = STRIDES[0] if num_classes else 2
+        factor = 2
+        if num_classes:
+            factor = STRIDES[0]
         self.layer_up = Expanding(stage, width, factor)
         self.plane = (stage.plane[0] * factor, stage.plane[1] * factor)
-        self.last_layer = nn.Conv2d(width, num_classes, 1) if num_classes else None
+        self.last_layer: nn.Conv2d | None = None
+        if num_classes:
+            self.last_layer = nn.Conv2d(width, num_classes, 1)
         self.layer_former_1 = Block(stage)
         self.layer_former_2 = Block(stage)
         self.apply(_initialize)
 
     def forward(self, tokens: Tensor, skip: Tensor | None = None) -> Tensor:
-        """Tokens of the next finer scale, or logits ``(N, K, H, W)``; without a skip it expands alone, as released."""
+        """Returns the tokens of the next finer scale, or logits ``(N, K, H, W)``; without a skip it only expands, as released."""
         if skip is not None:
             joined = self.concat_linear(torch.cat([tokens, skip], dim=2))
             tokens = self.layer_former_2(self.layer_former_1(joined))
@@ -382,7 +386,7 @@ class MissFormer(SliceNetwork):
         )
 
     def of_slices(self, image: Tensor) -> Tensor:
-        """Logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``: the network as it was released."""
+        """Returns logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``: the network as it was released."""
         first, second, third, fourth = self.bridge(self.backbone(in_colours(image)))
         tokens = self.decoder_3(fourth)
         tokens = self.decoder_2(tokens, third)
@@ -392,7 +396,7 @@ class MissFormer(SliceNetwork):
 
 
 def _levels(stages: Sequence[Stage]) -> tuple[Level, ...]:
-    """The scales of the encoder."""
+    """Returns the levels of the encoder, one for each scale."""
     levels = []
     for number, stage in enumerate(stages, start=1):
         levels.append(Level(f"backbone.norm{number}", (1, *stage.plane), stage.width, "NLC"))
@@ -400,7 +404,7 @@ def _levels(stages: Sequence[Stage]) -> tuple[Level, ...]:
 
 
 def _unused(model: nn.Module) -> tuple[str, ...]:
-    """What gets no gradient: two norms of each feed-forward layer, and the deepest decoder stage without its expansion."""
+    """Returns what gets no gradient: two norms of each feed-forward layer, and the deepest decoder stage but its expansion."""
     norms = set()
     for name, module in model.named_modules():
         if isinstance(module, FeedForward):

@@ -28,7 +28,7 @@ of its depths.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 from typing import cast
 
 import torch
@@ -53,6 +53,7 @@ STAGES = 4
 DEPTH = 2  # blocks per stage; the second is the one with shifted windows
 MASKED = -100.0  # added to the attention between regions that are no neighbours
 DROP_PATH = 0.2  # of the last block, of the encoder and of the decoder
+_KERNELS = {1: 1, 2: 3}  # edge of a reduction's kernel, by its stride
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,21 @@ class Reduction:
 
     @property
     def kernel(self) -> Grid:
-        """``(D, H, W)``."""
-        d, h, w = (3 if stride == 2 else 1 for stride in self.stride)
-        return d, h, w
+        """Size of the kernel, ``(D, H, W)``."""
+        d, h, w = self.stride
+        return _KERNELS[d], _KERNELS[h], _KERNELS[w]
 
     def grid(self, fine: Grid) -> Grid:
-        """The grid that it makes of `fine`."""
-        d, h, w = ((f + 2 * p - k) // s + 1 for f, p, k, s in zip(fine, self.padding, self.kernel, self.stride, strict=True))
-        return d, h, w
+        """Returns the grid that the convolution makes of the grid `fine`."""
+        sizes = []
+        for size, padding, kernel, stride in zip(fine, self.padding, self.kernel, self.stride, strict=True):
+            sizes.append((size + 2 * padding - kernel) // stride + 1)
+        return sizes[0], sizes[1], sizes[2]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What one of the published networks does its own way.
+    """What tells one of the published networks from the others.
 
     Attributes:
         stem: stride of the patch embedding ``(D, H, W)``, and kernel and stride of the heads.
@@ -94,7 +97,7 @@ class Variant:
     patches: PatchRule
 
     def grids(self, patch: Grid) -> tuple[Grid, ...]:
-        """Grids of the four stages, fine to coarse."""
+        """Returns the grids of the four stages, fine to coarse."""
         grids: list[Grid] = [(patch[0] // self.stem[0], patch[1] // self.stem[1], patch[2] // self.stem[2])]
         for reduction in self.reductions:
             grids.append(reduction.grid(grids[-1]))
@@ -154,15 +157,15 @@ class Partition:
 
     @property
     def counts(self) -> Grid:
-        """Windows per axis."""
-        d, h, w = (-(-size // edge) for size, edge in zip(self.grid, self.window, strict=True))
-        return d, h, w
+        """Number of windows along each axis."""
+        (depth, height, width), (d, h, w) = self.grid, self.window
+        return ceil(depth / d), ceil(height / h), ceil(width / w)
 
     @property
     def padded(self) -> Grid:
         """The grid of whole windows."""
-        d, h, w = (count * edge for count, edge in zip(self.counts, self.window, strict=True))
-        return d, h, w
+        (a, b, c), (d, h, w) = self.counts, self.window
+        return a * d, b * h, c * w
 
     @property
     def shifted(self) -> bool:
@@ -170,17 +173,18 @@ class Partition:
         return any(self.shift)
 
     def cut(self, tokens: Tensor) -> Tensor:
-        """``(N, D·H·W, C)`` to ``(N · windows, tokens of a window, C)``; fills up with zeros."""
+        """Cuts tokens ``(N, D·H·W, C)`` into ``(N · windows, tokens of a window, C)``; fills up with zeros."""
         x = tokens.reshape(-1, *self.grid, tokens.shape[-1])
         if self.padded != self.grid:
-            d, h, w = (whole - size for whole, size in zip(self.padded, self.grid, strict=True))
-            x = pad(x, (0, 0, 0, w, 0, h, 0, d))
+            (depth, height, width), (d, h, w) = self.padded, self.grid
+            x = pad(x, (0, 0, 0, width - w, 0, height - h, 0, depth - d))
         if self.shifted:
-            x = x.roll([-s for s in self.shift], (1, 2, 3))
+            d, h, w = self.shift
+            x = x.roll((-d, -h, -w), (1, 2, 3))
         return self.split(x)
 
     def split(self, x: Tensor) -> Tensor:
-        """``(N, *padded, C)`` to ``(N · windows, tokens of a window, C)``; the windows of a sample are row-major."""
+        """Splits ``(N, *padded, C)`` into ``(N · windows, tokens of a window, C)``; the windows of a sample are row-major."""
         (a, b, c), (d, h, w) = self.counts, self.window
         return x.reshape(-1, a, d, b, h, c, w, x.shape[-1]).permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(-1, d * h * w, x.shape[-1])
 
@@ -195,7 +199,7 @@ class Partition:
         return x[:, :d, :h, :w].flatten(1, 3)
 
     def mask(self) -> Tensor:
-        """``(windows, tokens, tokens)``: `MASKED` between tokens that the roll brought together, 0 elsewhere.
+        """Returns ``(windows, tokens, tokens)``: `MASKED` between tokens that the roll brought together, 0 elsewhere.
 
         Per axis the rolled grid has three regions: all but the last window, what was beside it, and what came around.
         """
@@ -203,24 +207,34 @@ class Partition:
         for axis, (size, edge, shift) in enumerate(zip(self.padded, self.window, self.shift, strict=True)):
             i = torch.arange(size)
             region = (i >= size - edge).long() + (i >= size - shift).long()
-            regions = 3 * regions + region.reshape([-1 if other == axis else 1 for other in range(3)])
+            shape = [1, 1, 1]
+            shape[axis] = -1
+            regions = 3 * regions + region.reshape(shape)
         labels = self.split(regions[None, ..., None]).squeeze(-1)
         return torch.where(labels[:, None, :] != labels[:, :, None], MASKED, 0.0)
 
 
 def partitions(grid: Grid, window: Grid, *, bounded: bool) -> tuple[Partition, Partition]:
-    """How the first and the second block of a stage cut its grid; `bounded` as in `Variant`."""
+    """Returns how the first and the second block of a stage cut its grid.
+
+    Args:
+        grid: of the stage.
+        window: in tokens.
+        bounded: as in `Variant`.
+    """
     if bounded and min(grid) <= min(window):
         # By the smallest axis alone: a longer one has several of these windows, still not shifted.
         window = (min(grid), min(grid), min(grid))
         return Partition(grid, window), Partition(grid, window)
     plain = Partition(grid, window)
+    if grid == window:
+        return plain, plain
     shift = (window[0] // 2, window[1] // 2, window[2] // 2)
-    return plain, plain if grid == window else Partition(grid, window, shift)
+    return plain, Partition(grid, window, shift)
 
 
 def bias_index(window: Grid) -> Tensor:
-    """Which row of the bias table a pair of tokens of a window takes, ``(tokens, tokens)`` int64.
+    """Returns which row of the bias table a pair of tokens of a window takes, ``(tokens, tokens)`` int64.
 
     The factors are the authors'. Swin's are ``(2 w1 - 1)(2 w2 - 1)`` and ``2 w2 - 1``. With the authors' factors, pairs of
     different offsets share a row, and most rows are never read: a window of 4 x 4 x 4 reads 115 of 343.
@@ -257,7 +271,7 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """Attends from `x` to itself or, `x` then being the queries as it is, to `skip`."""
+        """Attends from `x` to itself, or to `skip`; with a skip, `x` holds the queries."""
         if skip is None:
             q, k, v = self._by_head(self.qkv(x), 3)
         else:
@@ -272,7 +286,7 @@ class WindowAttention(nn.Module):
         return attended
 
     def _by_head(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """``(B, tokens, parts · C)`` to `parts` times ``(B, heads, tokens, C / heads)``."""
+        """Divides ``(B, tokens, parts · C)`` into `parts` times ``(B, heads, tokens, C / heads)``."""
         return tuple(x.reshape(*x.shape[:2], parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0))
 
 
@@ -288,7 +302,8 @@ class DropPath(nn.Module):
         if not self.training or not self.rate:
             return x
         keep = 1 - self.rate
-        kept = torch.rand((len(x), *(1 for _ in x.shape[1:])), device=x.device) < keep
+        one_per_sample = (len(x), *[1] * (x.ndim - 1))
+        kept = torch.rand(one_per_sample, device=x.device) < keep
         return x * (kept / keep)
 
 
@@ -302,7 +317,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., C)`` to the same."""
+        """Maps ``(..., C)`` to the same shape."""
         y: Tensor = self.fc2(self.act(self.fc1(x)))
         return y
 
@@ -315,7 +330,9 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.partition = partition
-        mask = partition.mask() if masked and partition.shifted else None
+        mask = None
+        if masked and partition.shifted:
+            mask = partition.mask()
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, heads, partition.window, mask=mask, of_skip=of_skip)
         self.drop_path = DropPath(drop_path)
@@ -323,9 +340,11 @@ class Block(nn.Module):
         self.mlp = Mlp(dim)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """Attention and perceptron, each beside the identity; a skip is part of that."""
+        """Adds attention and perceptron to the identity, and the skip where there is one."""
         # The filling is zero after the norm, so that its keys and values are the biases of their layer.
-        source = None if skip is None else self.partition.cut(self.norm1(skip))
+        source = None
+        if skip is not None:
+            source = self.partition.cut(self.norm1(skip))
         attended = self.attn(self.partition.cut(self.norm1(x)), source)
         if skip is not None:
             x = x + skip
@@ -337,25 +356,34 @@ class Block(nn.Module):
 def _blocks(
     dim: int, heads: int, cuts: tuple[Partition, Partition], rates: list[float], *, masked: bool, of_skip: bool = False
 ) -> nn.ModuleList:
-    """The blocks of a stage; with `of_skip` the first attends to the skip."""
-    return nn.ModuleList(
-        Block(dim, heads, partition, rate, masked=masked, of_skip=of_skip and i == 0)
-        for i, (partition, rate) in enumerate(zip(cuts, rates, strict=True))
-    )
+    """Builds the blocks of a stage.
+
+    Args:
+        dim: width of a token.
+        heads: of the attention.
+        cuts: how each block cuts the grid.
+        rates: probability of leaving out each block.
+        masked: whether the attention of shifted windows is masked.
+        of_skip: whether the first block attends to the skip.
+    """
+    blocks = nn.ModuleList()
+    for number, (partition, rate) in enumerate(zip(cuts, rates, strict=True)):
+        blocks.append(Block(dim, heads, partition, rate, masked=masked, of_skip=of_skip and number == 0))
+    return blocks
 
 
 def _rates(blocks: int) -> list[float]:
-    """Probability of leaving out each of `blocks` in the order of their execution: from 0 to `DROP_PATH`, evenly."""
+    """Returns the probability of leaving out each of `blocks`, in the order of their execution: from 0 to `DROP_PATH`, evenly."""
     return [DROP_PATH * i / (blocks - 1) for i in range(blocks)]
 
 
 def _channels_first(tokens: Tensor, grid: Grid) -> Tensor:
-    """``(N, D·H·W, C)`` to ``(N, C, D, H, W)``, a view."""
+    """Turns tokens ``(N, D·H·W, C)`` of a `grid` into ``(N, C, D, H, W)``, a view."""
     return tokens.reshape(-1, *grid, tokens.shape[-1]).movedim(-1, 1)
 
 
 def _tokens(x: Tensor) -> Tensor:
-    """``(N, C, D, H, W)`` to ``(N, D·H·W, C)``."""
+    """Turns ``(N, C, D, H, W)`` into tokens ``(N, D·H·W, C)``."""
     return x.flatten(2).transpose(1, 2)
 
 
@@ -371,13 +399,17 @@ class Projection(nn.Module):
         self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1)
         self.act = nn.GELU()
         self.norm1 = nn.LayerNorm(out_channels)
-        self.norm2 = None if last else nn.LayerNorm(out_channels)
+        self.norm2: nn.LayerNorm | None = None
+        if not last:
+            self.norm2 = nn.LayerNorm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The activation comes before the norm."""
+        """Convolves, activates and normalizes, in this order, twice."""
         y = self._normed(self.norm1, self.conv1(x))
         y = self.conv2(y)
-        return y if self.norm2 is None else self._normed(self.norm2, y)
+        if self.norm2 is not None:
+            y = self._normed(self.norm2, y)
+        return y
 
     def _normed(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:
         y: Tensor = norm(self.act(x).movedim(1, -1))
@@ -412,7 +444,7 @@ class Merging(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Activation, norm and convolution."""
+        """Activates, normalizes and convolves."""
         return _tokens(self.reduction(_channels_first(self.norm(self.act(x)), self.grid)))
 
 
@@ -427,7 +459,7 @@ class Expanding(nn.Module):
         self.up = nn.ConvTranspose3d(2 * dim, dim, stride, stride, output_padding=beyond)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Norm and transposed convolution."""
+        """Normalizes and applies a transposed convolution."""
         return _tokens(self.up(_channels_first(self.norm(x), self.grid)))
 
 
@@ -440,7 +472,7 @@ class EncoderStage(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The output of the blocks, which becomes the skip, and the input of the next stage."""
+        """Returns the output of the blocks, which becomes the skip, and the input of the next stage."""
         for block in self.blocks:
             x = block(x)
         return x, self.downsample(x)
@@ -459,13 +491,15 @@ class Encoder(nn.Module):
             mine = rates[DEPTH * i : DEPTH * (i + 1)]
             cuts = partitions(grid, widths.windows[i], bounded=variant.bounded)
             blocks = _blocks(dim, heads, cuts, mine, masked=variant.bounded)
-            down = Merging(dim, grid, variant.reductions[i]) if i + 1 < STAGES else nn.Identity()
+            down: nn.Module = nn.Identity()
+            if i + 1 < STAGES:
+                down = Merging(dim, grid, variant.reductions[i])
             self.layers.append(EncoderStage(blocks, down))
         for i in range(STAGES):
             self.add_module(f"norm{i}", nn.LayerNorm(widths.embedding << i))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """The normalized outputs of the stages, shallow to deep."""
+        """Returns the normalized outputs of the stages, shallow to deep."""
         x = self.patch_embed(x)
         features = []
         for i, stage in enumerate(self.layers):
@@ -483,7 +517,7 @@ class DecoderStage(nn.Module):
         self.Upsample = upsample
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """``(N, coarse tokens, 2C)`` and a skip ``(N, tokens, C)`` to ``(N, tokens, C)``."""
+        """Maps ``(N, coarse tokens, 2C)`` and a skip ``(N, tokens, C)`` to ``(N, tokens, C)``."""
         y: Tensor = self.blocks[1](self.blocks[0](self.Upsample(x), skip))
         return y
 
@@ -505,7 +539,7 @@ class Decoder(nn.Module):
             self.layers.append(DecoderStage(blocks, up))
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """The outputs of the stages, fine to coarse."""
+        """Returns the outputs of the stages, fine to coarse."""
         outputs: list[Tensor] = []
         x = features[-1]
         for i in reversed(range(STAGES - 1)):
@@ -523,7 +557,7 @@ class Head(nn.Module):
         self.up = nn.ConvTranspose3d(dim, num_classes, stem, stem)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits at the grid times the stem."""
+        """Returns logits on the grid times the stem."""
         logits: Tensor = self.up(_channels_first(x, self.grid))
         return logits
 
@@ -546,20 +580,20 @@ class NNFormer(nn.Module):
         self.do_ds = deep_supervision
         self.model_down = Encoder(in_channels, grids, widths, chosen)
         self.decoder = Decoder(grids, widths, chosen)
-        self.final = nn.ModuleList(
-            Head(widths.embedding << i, num_classes, grids[i], chosen.stem) for i in range(STAGES - 1 if deep_supervision else 1)
-        )
+        self.final = nn.ModuleList()
+        heads = 1
+        if deep_supervision:
+            heads = STAGES - 1
+        for i in range(heads):
+            self.final.append(Head(widths.embedding << i, num_classes, grids[i], chosen.stem))
+        levels = []
+        for i, grid in enumerate(grids):
+            levels.append(Level(f"model_down.norm{i}", grid, widths.embedding << i, "NLC"))
         self.structure = Structure(
             patch_size=patch,
-            levels=tuple(Level(f"model_down.norm{i}", grids[i], widths.embedding << i, "NLC") for i in range(STAGES)),
-            heads=tuple(f"final.{i}" for i in range(len(self.final))),
-            residual_exits=tuple(
-                f"{block}.{exit_name}.{kind}"
-                for block, module in self.named_modules()
-                if isinstance(module, Block)
-                for exit_name in ("attn.proj", "mlp.fc2")
-                for kind in ("weight", "bias")
-            ),
+            levels=tuple(levels),
+            heads=tuple(f"final.{i}" for i in range(heads)),
+            residual_exits=_residual_exits(self),
             variant=variant,
             published=Published(
                 # Its `_2` networks have one parameter more, for masked tokens of a pretext.
@@ -570,11 +604,21 @@ class NNFormer(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        """Logits; under deep supervision a list, of the first three stages: per axis the stem times the stage's grid."""
+        """Returns logits; under deep supervision a list, one for each of the first three stages, on its grid times the stem."""
         stages = self.decoder(self.model_down(x))
         if self.do_ds:
             return [head(stage) for head, stage in zip(self.final, stages, strict=True)]
         return cast("Tensor", self.final[0](stages[0]))
+
+
+def _residual_exits(model: nn.Module) -> tuple[str, ...]:
+    """Returns the parameters of the last layers of attention and perceptron in all blocks."""
+    found = []
+    for block, module in model.named_modules():
+        if isinstance(module, Block):
+            for layer in ("attn.proj", "mlp.fc2"):
+                found += [f"{block}.{layer}.weight", f"{block}.{layer}.bias"]
+    return tuple(found)
 
 
 @backbone(
@@ -588,6 +632,14 @@ class NNFormer(nn.Module):
 )
 def nnformer(in_channels: int, num_classes: int, patch_size: Grid, size: Size, variant: str, deep_supervision: bool) -> nn.Module:
     """Builds nnFormer; see `initbench.protocols.Backbone`.
+
+    Args:
+        in_channels: channels of the image.
+        num_classes: channels of the output, the background among them.
+        patch_size: (D, H, W) in voxels; ``VARIANTS[variant].patches`` says which.
+        size: ``paper`` or ``tiny``.
+        variant: ``synapse``, ``acdc`` or ``tumor``.
+        deep_supervision: return the logits of three stages.
 
     Raises:
         PatchError: the decoder would not meet the encoder's grids.

@@ -49,7 +49,7 @@ class OmniaNet(SliceNetwork):
         )
 
     def of_slices(self, image: Tensor) -> Tensor:
-        """Logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``: the network as it was released."""
+        """Returns logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``: the network as it was released."""
         full = self.act(self.norm(self.conv(image)))
         logits: Tensor = self.last(parts.decode(self, self.encoder(full), full))
         return logits

@@ -1,6 +1,6 @@
-"""A network of slices as a network of volumes: the adapter that every 2D backbone uses.
+"""Lets a network of slices take volumes: the adapter that every 2D backbone uses.
 
-The slices of a volume lie along D. The adapter puts them into the batch, calls the network, and stacks what it gives. So the
+The slices of a volume lie along D. The adapter puts them into the batch, calls the network, and stacks its outputs. So the
 training loop, the sliding window and the evaluation see a network of volumes whose patches are one slice deep.
 """
 
@@ -34,7 +34,7 @@ def slice_by_slice(network: Callable[[Tensor], Outputs], volume: Tensor) -> Outp
 
 
 def _stacked(output: Tensor, count: int, depth: int) -> Tensor:
-    """Slices ``(N * D, K, H, W)`` as volumes ``(N, K, D, H, W)``."""
+    """Stacks slices ``(N * D, K, H, W)`` to volumes ``(N, K, D, H, W)``."""
     return output.reshape(count, depth, *output.shape[1:]).transpose(1, 2)
 
 
@@ -46,7 +46,7 @@ class SliceNetwork(nn.Module, ABC):
         self.as_list = as_list
 
     def forward(self, volume: Tensor) -> Outputs:
-        """Logits ``(N, K, D, H, W)`` of a volume, slice by slice; with `as_list` a list of them."""
+        """Returns the logits ``(N, K, D, H, W)`` of a volume, slice by slice; with `as_list` a list of one."""
         logits = slice_by_slice(self.of_slices, volume)
         if self.as_list and isinstance(logits, Tensor):
             return [logits]
@@ -54,23 +54,25 @@ class SliceNetwork(nn.Module, ABC):
 
     @abstractmethod
     def of_slices(self, image: Tensor) -> Tensor:
-        """Logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``: the network as it was released."""
+        """Returns logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``: the network as it was released."""
 
 
 def colours_of(channels: int) -> int:
-    """Channels that a network made for colour images is built with: a slice of one channel is repeated to three colours."""
-    return COLOURS if channels == 1 else channels
+    """Returns the input channels of a network for colour images: three where a slice has one, which is then repeated."""
+    if channels == 1:
+        return COLOURS
+    return channels
 
 
 def in_colours(image: Tensor) -> Tensor:
-    """Slices ``(N, C, H, W)`` as a network of `colours_of` C channels reads them."""
+    """Repeats slices ``(N, 1, H, W)`` to three colours; slices of several channels stay."""
     if image.shape[1] == 1:
         return image.expand(-1, COLOURS, -1, -1)
     return image
 
 
 def exits_of(model: nn.Module, layers: tuple[str, ...], unused: Sequence[str] = ()) -> tuple[str, ...]:
-    """The parameters of all layers that end a residual branch.
+    """Returns the parameters of all layers that end a residual branch.
 
     Args:
         model: the network.

@@ -35,7 +35,7 @@ STAGES = 4
 BLOCKS = 2
 STRIDE = CELL * 2 ** (STAGES - 1)
 DROP_PATH = 0.2
-"""Of the last block of the encoder; those before it drop less, in equal steps from 0."""
+"""Rate of the last block of the encoder; the blocks before it drop less, in equal steps from 0."""
 Plane = tuple[int, int]
 
 
@@ -57,7 +57,7 @@ WIDTHS: dict[Size, Widths] = {"paper": Widths(96, (3, 6, 12, 24), 7), "tiny": Wi
 
 
 def _images() -> ImageWeights:
-    """Where weights of images belong: Swin-T in the encoder, and its stages once more in the decoder, as released.
+    """Declares where weights of images belong: Swin-T in the encoder, and its stages once more in the decoder, as released.
 
     Swin-T has six blocks in its third stage, of which the first two have a place. timm merges patches at the beginning of a
     stage, the release and Microsoft's file at the end of the one before.
@@ -91,7 +91,9 @@ class Block(SwinTransformerBlock):  # type: ignore[misc]
     def __init__(self, width: int, plane: Plane, heads: int, window: int, *, shifted: bool, drop_path: float) -> None:
         # As released, a stage whose shorter edge fits into a window does not shift along either axis.
         edge = min(window, *plane)
-        shift = window // 2 if shifted and min(plane) > window else 0
+        shift = 0
+        if shifted and min(plane) > window:
+            shift = window // 2
         super().__init__(width, plane, heads, window_size=edge, shift_size=shift, drop_path=drop_path)
         self.register_buffer("attn_mask", self.attn_mask)
         self.attn.register_buffer("relative_position_index", self.attn.relative_position_index)
@@ -115,7 +117,7 @@ class Expanding(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, grid: Tensor) -> Tensor:
-        """``(N, H, W, inputs)`` to ``(N, factor H, factor W, width)``."""
+        """Maps ``(N, H, W, inputs)`` to ``(N, factor H, factor W, width)``."""
         expanded = torch.unflatten(self.expand(grid), 3, (self.factor, self.factor, -1))
         normed: Tensor = self.norm(expanded.transpose(2, 3).flatten(3, 4).flatten(1, 2))
         return normed
@@ -130,7 +132,7 @@ class PatchEmbedding(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, image: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to tokens ``(N, L, width)``."""
+        """Maps ``(N, C, H, W)`` to tokens ``(N, L, width)``."""
         tokens: Tensor = self.norm(self.proj(image).flatten(2).transpose(1, 2))
         return tokens
 
@@ -152,7 +154,7 @@ class Stage(nn.Module):
         self.upsample: nn.Module | None = None
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(N, L, C)`` to the tokens of the next grid."""
+        """Maps ``(N, L, C)`` to the tokens of the next grid."""
         grid = torch.unflatten(tokens, 1, self.plane)
         for block in self.blocks:
             grid = block(grid)
@@ -197,7 +199,7 @@ class SwinTransformerSys(nn.Module):
         return Stage(widths.stages[number], self.planes[number], widths.heads[number], widths.window, own)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``."""
+        """Returns logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``."""
         tokens = self.patch_embed(image)
         skips = []
         for stage in self.layers:
@@ -236,13 +238,13 @@ class SwinUnet(SliceNetwork):
         )
 
     def of_slices(self, image: Tensor) -> Tensor:
-        """Logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``: the network as it was released."""
+        """Returns logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``: the network as it was released."""
         logits: Tensor = self.swin_unet(in_colours(image))
         return logits
 
 
 def _levels(planes: list[Plane], widths: Widths) -> tuple[Level, ...]:
-    """What enters the first three stages, which the decoder reads, and what leaves the last one."""
+    """Returns as levels the inputs of the first three stages, which the decoder reads, and the output of the last one."""
     modules = ("patch_embed", "layers.0", "layers.1", "norm")
     levels = []
     for module, plane, width in zip(modules, planes, widths.stages, strict=True):

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from initbench.backbones._monai import XYZ, adapt
+from initbench.backbones._monai import XYZ, adapt, parameters_ending
 from initbench.protocols import (
     Axes,
     BackboneInfo,
@@ -162,7 +162,7 @@ def build_swin_unetr(
     widths: Widths = WIDTHS["paper"],
     deep_supervision: bool = False,
 ) -> nn.Module:
-    """MONAI's Swin UNETR of any width, with its structure.
+    """Builds MONAI's Swin UNETR of any width, with its structure.
 
     Args:
         in_channels: channels of the image.
@@ -179,37 +179,43 @@ def build_swin_unetr(
 
     merging, xyz = variant.removesuffix(XYZ), variant.endswith(XYZ)
     version_2 = variant.startswith("v2")
+    downsample: str | type[nn.Module] = "merging"
+    if merging.endswith("legacy-merge"):
+        downsample = LegacyMerging
     model: nn.Module = SwinUNETR(
         in_channels=in_channels,
         out_channels=num_classes,
         feature_size=widths.feature_size,
         window_size=widths.window,
-        downsample=LegacyMerging if merging.endswith("legacy-merge") else "merging",
+        downsample=downsample,
         use_v2=version_2,
     )
     adapt(model, xyz=xyz, deep_supervision=deep_supervision)
-    axes: Axes = "WHD" if xyz else "DHW"
-    alike = [other for other in VARIANTS if other.startswith("v2") == version_2]
-    other_version = "default-xyz" if version_2 else "v2-xyz"
+    axes: Axes = "DHW"
+    if xyz:
+        axes = "WHD"
+    other_version = "v2-xyz"
+    if version_2:
+        other_version = "default-xyz"
+    lookalikes = []
+    for other in VARIANTS:
+        if other.startswith("v2") == version_2 and other != variant:
+            lookalikes.append(other)
+    levels = []
+    for depth, name in enumerate(LEVELS, start=1):
+        grid = (patch[0] >> depth, patch[1] >> depth, patch[2] >> depth)
+        levels.append(Level(name, grid, widths.feature_size * 2 ** (depth - 1), axes=axes))
     model.structure = Structure(  # type: ignore[assignment]
         patch_size=patch,
-        levels=tuple(
-            Level(
-                name,
-                (patch[0] >> depth, patch[1] >> depth, patch[2] >> depth),
-                widths.feature_size * 2 ** (depth - 1),
-                axes=axes,
-            )
-            for depth, name in enumerate(LEVELS, start=1)
-        ),
+        levels=tuple(levels),
         heads=("out",),
-        residual_exits=tuple(name for name, _ in model.named_parameters() if name.endswith(EXITS)),
+        residual_exits=parameters_ending(model, EXITS),
         axes=axes,
         published=Published(
             axes="WHD",
             turned=f"{merging}{XYZ}",
             layouts=LAYOUTS,
-            lookalikes=tuple(other for other in alike if other != variant),
+            lookalikes=tuple(lookalikes),
             signs=(KeySign(r"\.layers\dc\.", version_2, other_version),),
             images=ImageWeights(stems=("swinViT.patch_embed.proj", "encoder1.layer.conv1.conv")),
         ),
@@ -231,6 +237,14 @@ def swin_unetr(
     in_channels: int, num_classes: int, patch_size: Grid, size: Size, variant: str, deep_supervision: bool
 ) -> nn.Module:
     """Builds Swin UNETR; see `initbench.protocols.Backbone`.
+
+    Args:
+        in_channels: channels of the image.
+        num_classes: channels of the output, the background among them.
+        patch_size: (D, H, W) in voxels, multiples of 32.
+        size: ``paper`` or ``tiny``.
+        variant: one of `VARIANTS`.
+        deep_supervision: return a list of the one output.
 
     Raises:
         PatchError: a size of the patch is no multiple of 32, or the deepest grid is a single voxel.

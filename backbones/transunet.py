@@ -120,8 +120,10 @@ class Unit(nn.Module):
             self.gn_proj = nn.GroupNorm(outputs, outputs)  # every channel by itself
 
     def forward(self, image: Tensor) -> Tensor:
-        """``(N, inputs, H, W)`` to ``(N, outputs, H / stride, W / stride)``."""
-        shortcut = self.gn_proj(self.downsample(image)) if self.has_projection else image
+        """Maps ``(N, inputs, H, W)`` to ``(N, outputs, H / stride, W / stride)``."""
+        shortcut = image
+        if self.has_projection:
+            shortcut = self.gn_proj(self.downsample(image))
         branch = functional.relu(self.gn1(self.conv1(image)))
         branch = functional.relu(self.gn2(self.conv2(branch)))
         return functional.relu(shortcut + self.gn3(self.conv3(branch)))
@@ -147,7 +149,7 @@ class ResNet(nn.Module):
             stride = 2
 
     def forward(self, image: Tensor) -> Features:
-        """The features at stride 16, and the skips at strides 8, 4 and 2."""
+        """Returns the features at stride 16, and the skips at strides 8, 4 and 2."""
         height, width = image.shape[2:]
         block1, block2, block3 = self.body.children()
         root = self.root(image)
@@ -173,14 +175,15 @@ class Attention(nn.Module):
         self.out = nn.Linear(hidden, hidden)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(N, L, C)`` to the same shape."""
-        query, key, value = (self._of_heads(layer(tokens)) for layer in (self.query, self.key, self.value))
+        """Maps tokens ``(N, L, C)`` to the same shape."""
+        query, key = self._of_heads(self.query(tokens)), self._of_heads(self.key(tokens))
+        value = self._of_heads(self.value(tokens))
         weights = torch.softmax(query @ key.transpose(2, 3) / query.shape[3] ** 0.5, dim=3)
         mixed: Tensor = self.out((weights @ value).transpose(1, 2).flatten(2))
         return mixed
 
     def _of_heads(self, tokens: Tensor) -> Tensor:
-        """``(N, L, C)`` to ``(N, heads, L, C / heads)``."""
+        """Divides ``(N, L, C)`` into heads, ``(N, heads, L, C / heads)``."""
         return torch.unflatten(tokens, 2, (self.heads, -1)).transpose(1, 2)
 
 
@@ -197,7 +200,7 @@ class FeedForward(nn.Module):
             nn.init.normal_(layer.bias, std=1e-6)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(N, L, C)`` to the same shape."""
+        """Maps tokens ``(N, L, C)`` to the same shape."""
         inner = self.dropout(functional.gelu(self.fc1(tokens)))
         outer: Tensor = self.dropout(self.fc2(inner))
         return outer
@@ -214,7 +217,7 @@ class Layer(nn.Module):
         self.attn = Attention(widths.hidden, widths.heads)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(N, L, C)`` to the same shape."""
+        """Maps tokens ``(N, L, C)`` to the same shape."""
         tokens = tokens + self.attn(self.attention_norm(tokens))
         fed: Tensor = tokens + self.ffn(self.ffn_norm(tokens))
         return fed
@@ -231,7 +234,7 @@ class Embeddings(nn.Module):
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(self, image: Tensor) -> Features:
-        """Tokens ``(N, L, C)``, and the skips."""
+        """Returns tokens ``(N, L, C)``, and the skips."""
         features, skips = self.hybrid_model(image)
         tokens = self.patch_embeddings(features).flatten(2).transpose(1, 2)
         return self.dropout(tokens + self.position_embeddings), skips
@@ -246,7 +249,7 @@ class Encoder(nn.Module):
         self.encoder_norm = nn.LayerNorm(widths.hidden, EPSILON)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(N, L, C)`` to the same shape."""
+        """Maps tokens ``(N, L, C)`` to the same shape."""
         for layer in self.layer:
             tokens = layer(tokens)
         normed: Tensor = self.encoder_norm(tokens)
@@ -262,7 +265,7 @@ class Transformer(nn.Module):
         self.encoder = Encoder(widths)
 
     def forward(self, image: Tensor) -> Features:
-        """Tokens ``(N, L, C)``, and the skips."""
+        """Returns tokens ``(N, L, C)``, and the skips."""
         tokens, skips = self.embeddings(image)
         return self.encoder(tokens), skips
 
@@ -281,7 +284,7 @@ class DecoderBlock(nn.Module):
         self.conv2 = _conv_norm_act(outputs, outputs)
 
     def forward(self, features: Tensor, skip: Tensor | None) -> Tensor:
-        """``(N, inputs, H, W)`` to ``(N, outputs, 2 H, 2 W)``."""
+        """Maps ``(N, inputs, H, W)`` to ``(N, outputs, 2 H, 2 W)``."""
         features = functional.interpolate(features, scale_factor=2, mode="bilinear", align_corners=True)
         if skip is not None:
             features = torch.cat([features, skip], dim=1)
@@ -306,7 +309,9 @@ class Decoder(nn.Module):
         """Features ``(N, C, H / 16, W / 16)`` and the skips to ``(N, C', H, W)``."""
         features = self.conv_more(features)
         for number, block in enumerate(self.blocks):
-            skip = skips[number] if number < self.skips else None
+            skip = None
+            if number < self.skips:
+                skip = skips[number]
             features = block(features, skip)
         return features
 
@@ -329,7 +334,7 @@ class TransUNet(SliceNetwork):
         )
 
     def of_slices(self, image: Tensor) -> Tensor:
-        """Logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``: the network as it was released."""
+        """Returns logits ``(N, K, H, W)`` of slices ``(N, C, H, W)``: the network as it was released."""
         tokens, skips = self.transformer(in_colours(image))
         features = torch.unflatten(tokens.transpose(1, 2), 2, self.grid)
         logits: Tensor = self.segmentation_head(self.decoder(features, skips))
@@ -337,7 +342,7 @@ class TransUNet(SliceNetwork):
 
 
 def _published(plane: tuple[int, int], widths: Widths) -> Published:
-    """Where weights of images belong: timm's hybrid of a ResNet and a ViT in the whole encoder, but for the class token.
+    """Declares where weights of images belong: timm's hybrid of a ResNet and a ViT in the encoder, but for the class token.
 
     The authors' file is an archive that timm reads, too. They interpolate its positions linearly.
     """
@@ -378,7 +383,7 @@ def _published(plane: tuple[int, int], widths: Widths) -> Published:
 
 
 def _levels(patch: Grid, widths: Widths) -> tuple[Level, ...]:
-    """The first convolution, two blocks of the ResNet, and the ViT."""
+    """Returns the levels: the first convolution, two blocks of the ResNet, and the ViT."""
     _, height, width = patch
     hybrid = "transformer.embeddings.hybrid_model"
     first, second, _ = widths.blocks

@@ -21,6 +21,7 @@ encoder under several names (`encoder.` and `decoder.encoder.`, `conv` and `all_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 LEAST = 4
-"""Voxels per axis that the deepest level keeps (nnU-Net: `UNet_featuremap_min_edge_length`)."""
+"""Fewest voxels per axis of the deepest level (nnU-Net: `UNet_featuremap_min_edge_length`)."""
 HALVINGS = 5
 CONVOLUTIONS = 2
-"""Per stage, in the encoder and in the decoder."""
+"""Number of convolutions per stage, in the encoder and in the decoder."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Widths:
     most: int
 
     def of(self, stages: int) -> list[int]:
-        """Channels of each stage, shallow to deep."""
+        """Returns the channels of each stage, shallow to deep."""
         return [min(self.base << stage, self.most) for stage in range(stages)]
 
 
@@ -65,7 +66,7 @@ class Strides:
     kernels: tuple[Grid, ...]
 
     def grids(self, patch: Grid) -> tuple[Grid, ...]:
-        """``(D, H, W)`` of each stage's output."""
+        """Returns ``(D, H, W)`` of each stage's output."""
         found = []
         for stride in self.strides:
             patch = (patch[0] // stride[0], patch[1] // stride[1], patch[2] // stride[2])
@@ -74,35 +75,56 @@ class Strides:
 
 
 def plan(patch: Grid, most: int = HALVINGS) -> Strides:
-    """The rule of nnU-Net's planner for a patch whose axes all show the same length, so that fewer voxels are larger ones.
+    """Plans strides and kernels by nnU-Net's rule, as if all axes of a patch showed the same length: fewer voxels are longer.
 
-    An axis can be halved while its size is even, at least `LEAST` voxels remain and it was halved less than `most` times.
-    Half the size of the largest axis that can be halved, or less: then its voxels are so much longer that it waits, and until
-    it once was in step its kernel is 1 along itself. The deepest stage has kernel 3 everywhere. A single axis is not halved
-    below 6 voxels.
+    An axis can be halved while its size is even, at least `LEAST` voxels remain and it was halved less than `most` times. An axis
+    with half the voxels of the largest of these, or fewer, waits, because its voxels are too long; its kernel is 1 along itself
+    until it catches up. The deepest stage has kernel 3 everywhere. A single axis is not halved below 6 voxels.
+
+    Args:
+        patch: (D, H, W) in voxels.
+        most: how often an axis may be halved.
     """
     size, halvings, kernel = list(patch), [0, 0, 0], [1, 1, 1]
-    strides: list[list[int]] = [[1, 1, 1]]
-    kernels: list[list[int]] = []
+    strides: list[Grid] = [(1, 1, 1)]
+    kernels: list[Grid] = []
     while True:
         able = [axis for axis in range(3) if size[axis] % 2 == 0 and size[axis] >= 2 * LEAST and halvings[axis] < most]
-        in_step = [axis for axis in range(3) if able and 2 * size[axis] > max(size[a] for a in able)]
-        halved = [axis for axis in able if axis in in_step]
-        if not halved or (len(halved) == 1 and size[halved[0]] < 3 * LEAST):
+        if not able:
             break
-        for axis in in_step:
-            kernel[axis] = 3
+        largest = max(size[axis] for axis in able)
+        halved, stride = [], [1, 1, 1]
+        for axis in able:
+            if 2 * size[axis] > largest:
+                halved.append(axis)
+                stride[axis] = 2
+        if len(halved) == 1 and size[halved[0]] < 3 * LEAST:
+            break
+        for axis in range(3):
+            if 2 * size[axis] > largest:
+                kernel[axis] = 3
         for axis in halved:
             size[axis] //= 2
             halvings[axis] += 1
-        kernels.append(list(kernel))
-        strides.append([2 if axis in halved else 1 for axis in range(3)])
-    kernels.append([3, 3, 3])
-    return Strides(tuple(_grid(stride) for stride in strides), tuple(_grid(kernel) for kernel in kernels))
+        kernels.append((kernel[0], kernel[1], kernel[2]))
+        strides.append((stride[0], stride[1], stride[2]))
+    kernels.append((3, 3, 3))
+    return Strides(tuple(strides), tuple(kernels))
 
 
-def _grid(values: list[int]) -> Grid:
-    return values[0], values[1], values[2]
+def idle_parameters(heads: Sequence[str], *, deep_supervision: bool) -> tuple[str, ...]:
+    """Returns the parameters of heads that get no gradient: without deep supervision all heads but the last, at full resolution.
+
+    Args:
+        heads: names of the output heads, coarse to fine.
+        deep_supervision: whether the network returns the logits of all heads.
+    """
+    if deep_supervision:
+        return ()
+    found = []
+    for head in heads[:-1]:
+        found += [f"{head}.weight", f"{head}.bias"]
+    return tuple(found)
 
 
 def build_unet(
@@ -113,7 +135,7 @@ def build_unet(
     widths: Widths = WIDTHS["paper"],
     deep_supervision: bool = False,
 ) -> nn.Module:
-    """nnU-Net's plain U-Net of any width, initialized as nnU-Net does, with its structure.
+    """Builds nnU-Net's plain U-Net of any width, initialized as nnU-Net does, with its structure.
 
     Args:
         in_channels: channels of the image.
@@ -149,16 +171,15 @@ def build_unet(
         deep_supervision=deep_supervision,
     )
     model.apply(PlainConvUNet.initialize)
-    heads = tuple(f"decoder.seg_layers.{i}" for i in range(len(channels) - 1))
-    idle = () if deep_supervision else heads[:-1]  # the last one is at full resolution
+    levels = []
+    for stage, (grid, width) in enumerate(zip(own.grids(patch), channels, strict=True)):
+        levels.append(Level(f"encoder.stages.{stage}", grid, width))
+    heads = tuple(f"decoder.seg_layers.{stage}" for stage in range(len(channels) - 1))
     model.structure = Structure(  # type: ignore[assignment]
         patch_size=patch,
-        levels=tuple(
-            Level(f"encoder.stages.{stage}", grid, width)
-            for stage, (grid, width) in enumerate(zip(own.grids(patch), channels, strict=True))
-        ),
+        levels=tuple(levels),
         heads=heads,
-        unused=tuple(f"{head}.{kind}" for head in idle for kind in ("weight", "bias")),
+        unused=idle_parameters(heads, deep_supervision=deep_supervision),
         published=Published(axes="DHW", images=ImageWeights(stems=("encoder.stages.0.0.convs.0.conv",))),
     )
     return model
@@ -177,6 +198,14 @@ def unet(in_channels: int, num_classes: int, patch_size: Grid, size: Size, varia
     """Builds the U-Net; see `initbench.protocols.Backbone`.
 
     Depth, strides and kernels follow the patch; the network itself takes every size that its strides divide.
+
+    Args:
+        in_channels: channels of the image.
+        num_classes: channels of the output, the background among them.
+        patch_size: (D, H, W) in voxels, multiples of 4 from 8.
+        size: ``paper`` or ``tiny``.
+        variant: the only one.
+        deep_supervision: return the logits of every decoder resolution.
 
     Raises:
         PatchError: a size of the patch is no multiple of 4, or less than 8.

@@ -28,7 +28,7 @@ class SliceUNet(PlainConvUNet):  # type: ignore[misc]
     """nnU-Net's class for slices, on volumes."""
 
     def forward(self, volume: Tensor) -> Outputs:
-        """Logits ``(N, K, D, H, W)`` of a volume, slice by slice, or under deep supervision a list of them."""
+        """Returns the logits ``(N, K, D, H, W)`` of a volume, slice by slice; under deep supervision a list of logits."""
         return slice_by_slice(super().forward, volume)
 
 
@@ -79,11 +79,10 @@ def unet_2d(in_channels: int, num_classes: int, patch_size: Grid, size: Size, va
     for stage, (grid, width) in enumerate(zip(planned.grids(patch_size), channels, strict=True)):
         levels.append(Level(f"encoder.stages.{stage}", grid, width, "NCHW"))
     heads = tuple(f"decoder.seg_layers.{stage}" for stage in range(len(channels) - 1))
-    idle = () if deep_supervision else heads[:-1]  # the last one is at full resolution
     model.structure = Structure(  # type: ignore[assignment]
         patch_size=patch_size,
         levels=tuple(levels),
         heads=heads,
-        unused=tuple(f"{head}.{kind}" for head in idle for kind in ("weight", "bias")),
+        unused=unet.idle_parameters(heads, deep_supervision=deep_supervision),
     )
     return model

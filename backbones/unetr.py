@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from initbench.backbones._monai import XYZ, adapt
+from initbench.backbones._monai import XYZ, adapt, parameters_ending
 from initbench.protocols import (
     Axes,
     BackboneInfo,
@@ -114,7 +114,7 @@ def build_unetr(
     widths: Widths = WIDTHS["paper"],
     deep_supervision: bool = False,
 ) -> nn.Module:
-    """MONAI's UNETR of any width, with its structure.
+    """Builds MONAI's UNETR of any width, with its structure.
 
     Args:
         in_channels: channels of the image.
@@ -130,10 +130,15 @@ def build_unetr(
     from monai.networks.nets import UNETR
 
     projection, xyz = variant.removesuffix(XYZ), variant.endswith(XYZ)
+    grid = (patch[0] // STRIDE, patch[1] // STRIDE, patch[2] // STRIDE)
+    axes: Axes = "DHW"
+    positions, image = grid, patch
+    if xyz:
+        axes, positions, image = "WHD", grid[::-1], patch[::-1]
     model: nn.Module = UNETR(
         in_channels=in_channels,
         out_channels=num_classes,
-        img_size=patch[::-1] if xyz else patch,
+        img_size=image,
         feature_size=widths.feature_size,
         hidden_size=widths.hidden,
         mlp_dim=widths.mlp,
@@ -145,12 +150,7 @@ def build_unetr(
         dropout_rate=0.0,
     )
     adapt(model, xyz=xyz, deep_supervision=deep_supervision)
-    grid = (patch[0] // STRIDE, patch[1] // STRIDE, patch[2] // STRIDE)
-    axes: Axes = "DHW"
-    positions = grid
-    if xyz:
-        axes, positions = "WHD", grid[::-1]
-    # MONAI builds the norm of its cross-attention in every block, also in those without cross-attention, as here.
+    # MONAI builds the norm of its cross-attention in every block, also where there is no cross-attention, as here.
     unused = []
     for block in range(BLOCKS):
         norm = f"vit.blocks.{block}.norm_cross_attn"
@@ -161,7 +161,7 @@ def build_unetr(
         levels=tuple(Level(name, grid, widths.hidden, "NLC", axes) for name in TAPS),
         heads=("out",),
         unused=tuple(unused),
-        residual_exits=tuple(name for name, _ in model.named_parameters() if name.endswith(EXITS)),
+        residual_exits=parameters_ending(model, EXITS),
         axes=axes,
         published=Published(
             axes="WHD",

@@ -92,12 +92,14 @@ VARIANTS: dict[str, Variant] = {
 
 
 def _signs(variant: Variant) -> tuple[KeySign, ...]:
-    """Keys that tell the variant of a file; lung and acdc are the same code, and no key tells them apart."""
-    raw, double = variant.projection == "raw", variant.conv_blocks == 2
-    return (
-        KeySign(r"\.EF$", raw, "synapse" if raw else "tumor"),
-        KeySign(r"\.conv52\.", double, "synapse" if double else "lung"),
-    )
+    """Returns the keys that tell the variant of a file; lung and acdc are the same code, and no key tells them apart."""
+    raw = KeySign(r"\.EF$", expected=False, otherwise="tumor")
+    if variant.projection == "raw":
+        raw = KeySign(r"\.EF$", expected=True, otherwise="synapse")
+    double = KeySign(r"\.conv52\.", expected=False, otherwise="lung")
+    if variant.conv_blocks == 2:
+        double = KeySign(r"\.conv52\.", expected=True, otherwise="synapse")
+    return raw, double
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,9 @@ class ResBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, norm: Literal["batch", "instance"]) -> None:
         super().__init__()
-        norm_layer = nn.BatchNorm3d if norm == "batch" else nn.InstanceNorm3d
+        norm_layer: type[nn.BatchNorm3d | nn.InstanceNorm3d] = nn.InstanceNorm3d
+        if norm == "batch":
+            norm_layer = nn.BatchNorm3d
         self.conv1 = _conv(nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False))
         self.conv2 = _conv(nn.Conv3d(out_channels, out_channels, 3, padding=1, bias=False))
         self.norm1 = norm_layer(out_channels)
@@ -157,7 +161,9 @@ class ResBlock(nn.Module):
         """Convolves and adds the input, itself projected where the width changes."""
         y = leaky_relu(self.norm1(self.conv1(x)), 0.01)
         y = self.norm2(self.conv2(y))
-        return leaky_relu(y + (self.norm3(self.conv3(x)) if self.widens else x), 0.01)
+        if self.widens:
+            x = self.norm3(self.conv3(x))
+        return leaky_relu(y + x, 0.01)
 
 
 class EPA(nn.Module):
@@ -181,7 +187,9 @@ class EPA(nn.Module):
         if variant.projection != "raw":
             self.E = nn.Linear(tokens, projection)
             # Tied: one module under two names, in the state_dict twice and among the parameters once.
-            self.F = self.E if variant.projection == "tied" else nn.Linear(tokens, projection)
+            self.F = self.E
+            if variant.projection == "two":
+                self.F = nn.Linear(tokens, projection)
         self.attn_drop = nn.Dropout(variant.dropout)
         self.attn_drop_2 = nn.Dropout(variant.dropout)
         if variant.fusion == "concat":
@@ -224,7 +232,9 @@ class TransformerBlock(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.epa_block = EPA(tokens, dim, projection, variant)
         self.conv51 = ResBlock(dim, dim, "batch")
-        self.conv52 = ResBlock(dim, dim, "batch") if variant.conv_blocks == 2 else None
+        self.conv52: ResBlock | None = None
+        if variant.conv_blocks == 2:
+            self.conv52 = ResBlock(dim, dim, "batch")
         self.conv8 = nn.Sequential(nn.Dropout3d(0.1), nn.Conv3d(dim, dim, 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -240,6 +250,7 @@ class TransformerBlock(nn.Module):
 
 
 def _blocks(count: int, tokens: int, dim: int, projection: int, variant: Variant) -> nn.Sequential:
+    """Builds `count` transformer blocks, one after the other."""
     return nn.Sequential(*(TransformerBlock(tokens, dim, projection, variant) for _ in range(count)))
 
 
@@ -252,7 +263,9 @@ class Encoder(nn.Module):
         self.downsample_layers = nn.ModuleList()
         self.stages = nn.ModuleList()
         for i in range(STAGES):
-            source, stride = (in_channels, variant.stem) if i == 0 else (dims[i - 1], (2, 2, 2))
+            source, stride = in_channels, variant.stem
+            if i > 0:
+                source, stride = dims[i - 1], (2, 2, 2)
             down = nn.Conv3d(source, dims[i], stride, stride, bias=False)
             self.downsample_layers.append(nn.Sequential(_conv(down), nn.GroupNorm(gcd(source, dims[i]), dims[i])))
         for i in range(STAGES):
@@ -269,7 +282,7 @@ class Encoder(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """The outputs of the stages, shallow to deep."""
+        """Returns the outputs of the stages, shallow to deep."""
         features = []
         for down, stage in zip(self.downsample_layers, self.stages, strict=True):
             x = stage(down(x))
@@ -286,7 +299,7 @@ class UpBlock(nn.Module):
         self.decoder_block = nn.ModuleList([body])
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """``(N, in, *grid)`` and a skip ``(N, out, *finer)`` to ``(N, out, *finer)``."""
+        """Maps ``(N, in, *grid)`` and a skip ``(N, out, *finer)`` to ``(N, out, *finer)``."""
         y: Tensor = self.decoder_block[0](self.transp_conv(x) + skip)
         return y
 
@@ -299,7 +312,7 @@ class OutBlock(nn.Module):
         self.conv = _conv(nn.Conv3d(in_channels, num_classes, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(N, num_classes, *grid)``."""
+        """Returns logits ``(N, num_classes, *grid)``."""
         logits: Tensor = self.conv(x)
         return logits
 
@@ -326,25 +339,27 @@ class UNETRPP(nn.Module):
         super().__init__()
         dims, small = widths.dims, widths.feature_size
         self.do_ds = deep_supervision
-        grids: tuple[Grid, ...] = tuple(
-            (patch[0] // (variant.stem[0] << i), patch[1] // (variant.stem[1] << i), patch[2] // (variant.stem[2] << i))
-            for i in range(STAGES)
-        )
+        d, h, w = variant.stem
+        grids: list[Grid] = []
+        for i in range(STAGES):
+            grids.append((patch[0] // (d << i), patch[1] // (h << i), patch[2] // (w << i)))
 
         def decoder(level: int) -> UpBlock:
             body = _blocks(widths.decoder_blocks, prod(grids[level]), dims[level], widths.decoder_projection, variant)
             return UpBlock(dims[level + 1], dims[level], (2, 2, 2), body)
 
-        self.unetr_pp_encoder = Encoder(in_channels, grids, widths, variant)
+        self.unetr_pp_encoder = Encoder(in_channels, tuple(grids), widths, variant)
         self.encoder1 = ResBlock(in_channels, small, "instance")
         self.decoder5 = decoder(2)
         self.decoder4 = decoder(1)
         self.decoder3 = decoder(0)
         self.decoder2 = UpBlock(dims[0], small, variant.stem, ResBlock(small, small, "instance"))
         self.out1 = OutBlock(small, num_classes)
+        heads: tuple[str, ...] = ("out1",)
         if deep_supervision:
             self.out2 = OutBlock(dims[0], num_classes)
             self.out3 = OutBlock(dims[1], num_classes)
+            heads = ("out1", "out2", "out3")
         positions: dict[str, Grid] = {}
         tokens: dict[str, Grid] = {}
         for stage, grid in enumerate(grids):
@@ -354,7 +369,7 @@ class UNETRPP(nn.Module):
         self.structure = Structure(
             patch_size=patch,
             levels=tuple(Level(f"unetr_pp_encoder.stages.{i}", grids[i], dims[i]) for i in range(STAGES)),
-            heads=("out1", "out2", "out3") if deep_supervision else ("out1",),
+            heads=heads,
             projections=tuple(name for name, _ in self.named_parameters() if name.endswith(".EF")),
             residual_exits=tuple(_residual_exits(self)),
             published=Published(
@@ -368,23 +383,31 @@ class UNETRPP(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        """Logits; under deep supervision a list: at full resolution, on the stem's grid and on half of it."""
+        """Returns logits; under deep supervision a list: at full resolution, on the stem's grid and on half of it."""
         skips = self.unetr_pp_encoder(x)
         d3 = self.decoder5(skips[3], skips[2])
         d2 = self.decoder4(d3, skips[1])
         d1 = self.decoder3(d2, skips[0])
         logits: Tensor = self.out1(self.decoder2(d1, self.encoder1(x)))
-        return [logits, self.out2(d1), self.out3(d2)] if self.do_ds else logits
+        if not self.do_ds:
+            return logits
+        return [logits, self.out2(d1), self.out3(d2)]
 
 
 def _residual_exits(model: nn.Module) -> Iterator[str]:
-    """Of the attention its layer scale, of a residual block its last norm or, where that has no parameters, its last layer."""
+    """Yields the parameters that end residual branches.
+
+    They are the layer scale of an attention, and the last norm of a residual block, or its last layer where the norm has none.
+    """
     for name, module in model.named_modules():
         if isinstance(module, TransformerBlock):
             yield from (f"{name}.gamma", f"{name}.conv8.1.weight", f"{name}.conv8.1.bias")
         elif isinstance(module, ResBlock):
-            last = "norm2" if module.norm2.affine else "conv2"
-            yield from (f"{name}.{last}.{parameter}" for parameter, _ in module.get_submodule(last).named_parameters())
+            last = "conv2"
+            if module.norm2.affine:
+                last = "norm2"
+            for parameter, _ in module.get_submodule(last).named_parameters():
+                yield f"{name}.{last}.{parameter}"
 
 
 @backbone(
@@ -401,6 +424,14 @@ def unetrpp(in_channels: int, num_classes: int, patch_size: Grid, size: Size, va
 
     The position embeddings and the token projections have one row per token, so the network takes patches of
     `patch_size` only.
+
+    Args:
+        in_channels: channels of the image.
+        num_classes: channels of the output, the background among them.
+        patch_size: (D, H, W) in voxels, a multiple of the variant's `divisor`.
+        size: ``paper`` or ``tiny``.
+        variant: one of `VARIANTS`.
+        deep_supervision: return a list of three outputs.
 
     Raises:
         PatchError: the stem and three halvings do not divide the patch.
