@@ -22,7 +22,12 @@ from initbench.training.precision import Precision
 
 @dataclass(frozen=True)
 class Evaluator:
-    """A network and how to apply it. `neighbours` of a slice are further channels of it, as in training."""
+    """A network and how to apply it.
+
+    Attributes:
+        patch: (D, H, W) of a window.
+        neighbours: slices on each side of a slice that are further channels of it, as in training.
+    """
 
     model: nn.Module
     patch: Grid
@@ -32,11 +37,11 @@ class Evaluator:
     neighbours: int = 0
 
     def predict(self, case: PreparedCase) -> NDArray[np.uint8]:
-        """Label map of a case on its native grid, in the file's own axis order."""
+        """Predicts the labels of a case on its native grid, in the file's own axis order."""
         return to_native(self.probabilities(case), case.placement, self.settings.back)
 
     def probabilities(self, case: PreparedCase) -> Tensor:
-        """Class probabilities ``(K, D, H, W)`` of a case on its preprocessed grid."""
+        """Predicts the class probabilities ``(K, D, H, W)`` of a case on its preprocessed grid."""
         self.model.eval()
         image = with_neighbours(torch.from_numpy(case.image).to(self.device), self.neighbours)
         with seeding.memory_of(self.device):
@@ -45,9 +50,11 @@ class Evaluator:
 
 @dataclass(frozen=True)
 class Scored:
-    """One reported case with its counts per foreground class, or per region where some are reported in their place.
+    """One reported case with its counts on the native grid, per foreground class or, where the data set has regions, per region.
 
-    `resampled`: the same on the preprocessed grid, where the recipe asks for them.
+    Attributes:
+        regions: the labels of each region; empty where classes are counted.
+        resampled: counts on the preprocessed grid, where the recipe asks for them.
     """
 
     case: PreparedCase
@@ -67,16 +74,20 @@ def score_cases(evaluator: Evaluator, prepared: Prepared) -> Iterator[Scored]:
     for case_id in prepared.split.test:
         case = prepared.case(case_id)
         probabilities = evaluator.probabilities(case)
-        labels = probabilities.argmax(0).to(torch.uint8).cpu().numpy() if "resampled" in evaluator.settings.grids else None
+        labels: NDArray[np.uint8] | None = None
+        if "resampled" in evaluator.settings.grids:
+            labels = probabilities.argmax(0).to(torch.uint8).cpu().numpy()
         native = to_native(probabilities, case.placement, evaluator.settings.back)
         yield scored(prepared, case, native, labels)
 
 
 def score_empty(prepared: Prepared, settings: Inference | None = None) -> Iterator[Scored]:
-    """Scores of an empty prediction: what a diverged run gets, the worst value for every class a case holds."""
+    """Scores an empty prediction of every reported case: a diverged run gets the worst value for each class a case holds."""
     for case_id in prepared.split.test:
         case = prepared.case(case_id)
-        labels = np.zeros_like(case.label) if settings and "resampled" in settings.grids else None
+        labels: NDArray[np.uint8] | None = None
+        if settings is not None and "resampled" in settings.grids:
+            labels = np.zeros_like(case.label)
         yield scored(prepared, case, np.zeros_like(case.reference), labels)
 
 
@@ -93,5 +104,6 @@ def scored(
     """
     regions, classes = tuple(prepared.regions.values()), len(prepared.classes)
     native = count(case.reference, prediction, classes, regions)
-    beside = None if resampled is None else count(case.label, resampled, classes, regions)
-    return Scored(case, prediction, native, regions, beside)
+    if resampled is None:
+        return Scored(case, prediction, native, regions)
+    return Scored(case, prediction, native, regions, count(case.label, resampled, classes, regions))

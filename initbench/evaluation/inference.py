@@ -90,11 +90,10 @@ def predict_probabilities(model: nn.Module, image: Tensor, patch: Grid, settings
         settings: overlap, blending, mirroring, what is averaged, and windows at a time.
         precision: of the forward pass.
     """
-    size: Grid = (image.shape[1], image.shape[2], image.shape[3])
-    margins = [max(0, p - s) for p, s in zip(patch, size, strict=True)]
-    pads = [(m // 2, m - m // 2) for m in margins]
-    padded = functional.pad(image, [value for pad in reversed(pads) for value in pad]) if any(margins) else image
-    along = [window_starts(n, p, settings.overlap) for n, p in zip(padded.shape[1:], patch, strict=True)]
+    padded, inner = _padded(image, patch)
+    along = []
+    for size, edge in zip(padded.shape[1:], patch, strict=True):
+        along.append(window_starts(size, edge, settings.overlap))
     starts = list(product(*along))
     weight = importance(patch, settings.blend, image.device)
     weighted = torch.empty_like(weight)  # once for all windows: torch would fill it anew for each
@@ -111,12 +110,29 @@ def predict_probabilities(model: nn.Module, image: Tensor, patch: Grid, settings
                 _add(part, output, weight, weighted)
     if total is None:
         raise ValueError("a volume without voxels")
-    inner = tuple(slice(low, low + s) for (low, _), s in zip(pads, size, strict=True))
-    averaged = total.div_(_sum_of_weights(padded.shape[1:], along, weight, settings.blend))[(slice(None), *inner)]
-    return averaged.softmax(0) if settings.average == "logits" else averaged
+    norm = _sum_of_weights(padded.shape[1:], along, weight, settings.blend)
+    averaged = total.div_(norm)[(slice(None), *inner)]
+    if settings.average == "logits":
+        return averaged.softmax(0)
+    return averaged
+
+
+def _padded(image: Tensor, patch: Grid) -> tuple[Tensor, tuple[slice, ...]]:
+    """Returns the volume, padded with zeros on both sides to at least a window, and where the volume lies in it."""
+    pads: list[int] = []
+    inner = []
+    for size, edge in zip(image.shape[1:], patch, strict=True):
+        margin = max(0, edge - size)
+        low = margin // 2
+        pads = [low, margin - low, *pads]  # torch pads the last axis first
+        inner.append(slice(low, low + size))
+    if any(pads):
+        image = functional.pad(image, pads)
+    return image, tuple(inner)
 
 
 def _window(start: Sequence[int], patch: Grid) -> tuple[slice, ...]:
+    """Returns the voxels along (D, H, W) of the window whose first voxel is `start`."""
     return tuple(slice(first, first + edge) for first, edge in zip(start, patch, strict=True))
 
 
@@ -138,7 +154,7 @@ def _add(total: Tensor, output: Tensor, weight: Tensor, weighted: Tensor) -> Non
 def _sum_of_weights(
     size: Sequence[int], along: Sequence[Sequence[int]], weight: Tensor, blend: Literal["constant", "gaussian"]
 ) -> Tensor:
-    """The weights of all windows added up at each voxel, ``(D, H, W)``.
+    """Returns the sum of the weights of all windows at each voxel, ``(D, H, W)``.
 
     Args:
         size: (D, H, W) of the volume.
@@ -165,37 +181,42 @@ def _sum_of_weights(
 def _windows(
     model: nn.Module, padded: Tensor, starts: Sequence[Sequence[int]], patch: Grid, settings: Inference, precision: Precision
 ) -> Tensor:
-    """What is averaged ``(N, K, D, H, W)`` of the windows that begin at `starts`: logits or probabilities."""
+    """Returns logits or probabilities, whichever are averaged, ``(N, K, D, H, W)`` of the windows that begin at `starts`."""
     crops = torch.stack([padded[(slice(None), *_window(start, patch))] for start in starts])
     if not settings.mirror:
         return _output(model, crops, settings, precision)
-    total: Tensor | None = None
+    total = _output(model, crops, settings, precision).clone()  # the network may keep its own
     mirrorings = _mirrorings(patch)
-    for axes in mirrorings:  # one after the other: eight times the batch would be eight times the memory
-        seen = _output(model, crops.flip(axes), settings, precision).flip(axes)
-        total = seen if total is None else total.add_(seen)
-    return crops if total is None else total / len(mirrorings)
+    for axes in mirrorings[1:]:  # one after the other: eight times the batch would be eight times the memory
+        total.add_(_output(model, crops.flip(axes), settings, precision).flip(axes))
+    return total / len(mirrorings)
 
 
 def _mirrorings(patch: Grid) -> list[tuple[int, ...]]:
-    """The axes of ``(N, C, D, H, W)`` that are turned round together: every choice of those that are longer than one voxel."""
+    """Returns every choice of the axes of ``(N, C, D, H, W)`` that are longer than one voxel, no axis first."""
     turned = [axis for axis, size in enumerate(patch, start=2) if size > 1]
-    return [axes for count in range(len(turned) + 1) for axes in combinations(turned, count)]
+    choices: list[tuple[int, ...]] = []
+    for count in range(len(turned) + 1):
+        choices.extend(combinations(turned, count))
+    return choices
 
 
 def _output(model: nn.Module, crops: Tensor, settings: Inference, precision: Precision) -> Tensor:
     with autocast(crops.device, precision):
         output = model(crops)
-    finest: Tensor = output if isinstance(output, Tensor) else output[0]
-    logits = finest.float()
-    return logits if settings.average == "logits" else logits.softmax(1)
+    if not isinstance(output, Tensor):
+        output = output[0]  # deep supervision: the finest level is first
+    logits: Tensor = output.float()
+    if settings.average == "logits":
+        return logits
+    return logits.softmax(1)
 
 
 @torch.inference_mode()
 def to_native(
     probabilities: Tensor, placement: Placement, back: Literal["probabilities", "label-nearest"] = "probabilities"
 ) -> NDArray[np.uint8]:
-    """Label map on the case's native grid: probabilities resampled linearly class by class, then the largest.
+    """Returns the label map on the case's native grid: probabilities are resampled linearly by class, and the largest wins.
 
     Args:
         probabilities: ``(K, D, H, W)`` on the preprocessed grid.
@@ -216,7 +237,7 @@ def to_native(
 
 
 def _carried_back(probability: Tensor, placement: Placement) -> Tensor:
-    """One class ``(D, H, W)`` on the native grid, in the crop: linear, but along a `coarse` axis the nearest slice."""
+    """Resamples one class ``(D, H, W)`` to the native grid, in the crop: linearly, but by slice along a `coarse` axis."""
     if placement.corners is not None:
         return _from_corners(probability, placement)
     size = placement.cropped_shape
@@ -230,7 +251,7 @@ def _carried_back(probability: Tensor, placement: Placement) -> Tensor:
 
 
 def _nearest(labels: Tensor, placement: Placement) -> Tensor:
-    """Labels ``(D, H, W)`` on the native grid, in the crop, each from the nearest voxel."""
+    """Resamples labels ``(D, H, W)`` to the native grid, in the crop, each from the nearest voxel."""
     for axis, count in enumerate(placement.shape):
         index = np.floor(positions(placement, axis) + 0.5).astype(np.int64).clip(0, count - 1)
         labels = labels.index_select(axis, torch.from_numpy(index).to(labels.device))
@@ -250,13 +271,15 @@ def _from_corners(probability: Tensor, placement: Placement) -> Tensor:
 
 
 def _without_margin(labels: Tensor, placement: Placement) -> Tensor:
-    """Background where the preprocessed volume does not reach: its crop was made after resampling."""
+    """Sets labels to background where the preprocessed volume does not reach, because it was cropped after resampling."""
     if placement.corners is None:
         return labels
     out = torch.zeros_like(labels)
     window = []
     for axis, count in enumerate(placement.shape):
         inside = np.flatnonzero(reached(positions(placement, axis), count))
-        window.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0))
+        if not inside.size:
+            return out
+        window.append(slice(int(inside[0]), int(inside[-1]) + 1))
     out[tuple(window)] = labels[tuple(window)]
     return out

@@ -19,7 +19,13 @@ def count(
     classes: int,
     regions: Sequence[Sequence[int]] | None = None,
 ) -> list[Counts]:
-    """Counts of classes 1 to `classes` - 1 (background is no class), or of regions, each a set of labels that count as one.
+    """Counts voxels of each class, or of each region, in a reference and a prediction.
+
+    Args:
+        reference: labels below `classes`.
+        prediction: likewise, with the same shape.
+        classes: with background, which is not counted.
+        regions: sets of labels, each of which counts as one class; None to count classes.
 
     Raises:
         ValueError: shapes differ.
@@ -32,7 +38,14 @@ def count(
         block = slice(first, first + _BLOCK)
         joint += np.bincount(references[block].astype(np.int64) * classes + predictions[block], minlength=joint.size)
     table = joint.reshape(classes, classes)  # rows: reference, columns: prediction
-    return [_of_region(table, labels) for labels in regions or [(k,) for k in range(1, classes)]]
+    return [_of_region(table, labels) for labels in label_sets(classes, regions)]
+
+
+def label_sets(classes: int, regions: Sequence[Sequence[int]] | None) -> list[Sequence[int]]:
+    """Returns the labels of each class that is reported: the regions, or else every class but the background by itself."""
+    if regions:
+        return list(regions)
+    return [(label,) for label in range(1, classes)]
 
 
 def _of_region(table: NDArray[np.int64], labels: Sequence[int]) -> Counts:

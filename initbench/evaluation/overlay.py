@@ -56,25 +56,21 @@ class OverlayCase:
 
 
 def telling_slices(case: PreparedCase, prediction: Labels) -> Telling:
-    """The slices of a prediction that would be drawn. They are small, so a run keeps them of every case until the best is known.
+    """Copies the two slices of a prediction that a picture would show.
+
+    They are small, so a run keeps them of every case until it knows the best and the worst.
 
     Args:
-        case: that was predicted.
+        case: the case that was predicted.
         prediction: labels on the native grid.
     """
-    reference, predicted = _cropped(case, case.reference), _cropped(case, prediction)
-    main, error = informative_slices(reference, predicted)
-    return Telling(*(PredictedSlice(index, predicted[index].copy()) for index in (main, error)))
-
-
-def _cropped(case: PreparedCase, native: Labels) -> Labels:
-    """Native labels as ``(D, H, W)`` within the bounds of the preprocessed volume."""
-    window = tuple(slice(low, high) for low, high in case.placement.bounds)
-    return case.placement.axes.apply(native)[window]
+    predicted = case.placement.crop(prediction)
+    main, error = informative_slices(case.placement.crop(case.reference), predicted)
+    return Telling(PredictedSlice(main, predicted[main].copy()), PredictedSlice(error, predicted[error].copy()))
 
 
 def informative_slices(reference: Labels, prediction: Labels) -> tuple[int, int]:
-    """Slice index along D with most reference voxels, and the one with most disagreeing voxels."""
+    """Returns the index along D of the slice with most reference voxels, and of the slice with most disagreeing voxels."""
     filled = np.count_nonzero(reference, axis=(1, 2))
     if not filled.any():
         filled = np.count_nonzero(prediction, axis=(1, 2))
@@ -83,12 +79,16 @@ def informative_slices(reference: Labels, prediction: Labels) -> tuple[int, int]
 
 
 def choose(dice: Mapping[str, float]) -> dict[str, str]:
-    """What is drawn of a run, from top to bottom: the name of its place, and the case. Cases without a Dice are left out.
+    """Chooses the cases of a run that are drawn, from top to bottom, by the name of their place: best, median and worst.
 
     Args:
-        dice: of each case; NaN for a case of which no class is scored.
+        dice: of each case; a case with NaN is left out, because no class of it is scored.
     """
-    ranked = sorted((value, case_id) for case_id, value in dice.items() if not math.isnan(value))
+    ranked = []
+    for case_id, value in dice.items():
+        if not math.isnan(value):
+            ranked.append((value, case_id))
+    ranked.sort()
     if not ranked:
         return {}
     (_, worst), (_, best) = ranked[0], ranked[-1]
@@ -100,9 +100,9 @@ def choose(dice: Mapping[str, float]) -> dict[str, str]:
 
 
 def draw(cases: Sequence[OverlayCase], classes: Sequence[str], path: Path) -> None:
-    """Draws one row a case: the slice with most reference, then the slice where reference and prediction differ most.
+    """Draws a row for each case: the slice with most reference, then the slice where reference and prediction differ most.
 
-    Pictures are oriented as radiologists look at them, whatever the order in which a file holds its voxels, and say so.
+    Pictures are oriented as radiologists look at them, whatever the order in which a file holds its voxels. The title says so.
 
     Args:
         cases: from top to bottom.
@@ -117,8 +117,10 @@ def draw(cases: Sequence[OverlayCase], classes: Sequence[str], path: Path) -> No
         _draw_case(row, case)
     statements = dict.fromkeys(orientation(sides_of(item.case)) for item in cases)
     figure.suptitle("\n".join(statements), fontsize=9)
-    used = sorted({int(v) for item in cases for v in np.unique(item.case.reference)} - {0})
-    handles = [_patch(k, classes[k]) for k in used]
+    used: set[int] = set()
+    for item in cases:
+        used.update(np.unique(item.case.reference).tolist())
+    handles = [_patch(label, classes[label]) for label in sorted(used - {0})]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7), frameon=False)
     figure.savefig(path, dpi=80)
@@ -131,13 +133,13 @@ def _patch(index: int, name: str) -> Any:
 
 
 def sides_of(case: PreparedCase) -> tuple[str, str, str]:
-    """The sides of the patient that (D, H, W) of a case grow towards by its affine, each one of R, A and S."""
+    """Returns the sides of the patient that (D, H, W) of a case grow towards by its affine, each one of R, A and S."""
     return case.placement.axes.towards(case.affine)
 
 
 def _draw_case(row: Sequence[Plot], item: OverlayCase) -> None:
     case, main, error = item.case, item.shown.main, item.shown.error
-    reference = _cropped(case, case.reference)
+    reference = case.placement.crop(case.reference)
     panels = (
         (main.index, (), f"slice {main.index}"),
         (main.index, ((reference[main.index], "solid"),), "reference"),
@@ -179,9 +181,11 @@ def _turn(plot: Plot, sides: Sequence[str]) -> None:
 
 
 def _tilt(case: PreparedCase) -> str:
-    """A line about a volume that does not lie along the axes of the body; the marks then name the nearest sides."""
+    """Returns a line about a volume that does not lie along the axes of the body, where the marks name the nearest sides."""
     degrees = float(np.degrees(obliquity(case.affine)).max())
-    return f"\ntilted by {degrees:.0f}°" if degrees >= _TILTED else ""
+    if degrees < _TILTED:
+        return ""
+    return f"\ntilted by {degrees:.0f}°"
 
 
 def _contours(plot: Plot, labels: Labels, style: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,43 +18,67 @@ _LEAST = 48.0  # mm: a small lesion is shown with what surrounds it
 
 
 def case_slice(case: PreparedCase, prediction: Bytes) -> Bytes:
-    """Image, reference and prediction ``(3, H, W)`` of one case, square pixels.
+    """Returns image, reference and prediction ``(3, H, W)`` of a slice of a case, with square pixels.
 
     Slice and window are chosen by the reference alone, so that every run of a study shows the same.
     """
-    axes, bounds = case.placement.axes, tuple(slice(low, high) for low, high in case.placement.bounds)
-    reference, predicted = axes.apply(case.reference)[bounds], axes.apply(prediction)[bounds]
+    reference, predicted = case.placement.crop(case.reference), case.placement.crop(prediction)
+    index = len(reference) // 2
     filled = np.count_nonzero(reference, axis=(1, 2))
-    index = int(filled.argmax()) if filled.any() else len(reference) // 2
-    window = _window(reference[index], axes.spacing(case.affine)[1:])
-    rows, columns = (at * size - 0.5 for at, size in zip(window, reference.shape[1:], strict=True))
-    image = plane(case.image, case.placement, index, rows, columns)
-    return np.stack([_scaled(image), *(_nearest(labels[index], window) for labels in (reference, predicted))])
+    if filled.any():
+        index = int(filled.argmax())
+    window = _window(reference[index], case.placement.axes.spacing(case.affine)[1:])
+    height, width = reference.shape[1:]
+    rows, columns = window
+    image = plane(case.image, case.placement, index, rows * height - 0.5, columns * width - 0.5)
+    return np.stack([_scaled(image), _nearest(reference[index], window), _nearest(predicted[index], window)])
 
 
 _Window = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def _window(reference: Bytes, spacing: tuple[float, float]) -> _Window:
-    """Pixel centres to show along H and W, as shares of the slice."""
-    spans = []
-    for axis, (size, step) in enumerate(zip(reference.shape, spacing, strict=True)):
-        found = np.flatnonzero(reference.any(1 - axis))
-        low, high = (int(found[0]), int(found[-1]) + 1) if found.size else (0, size)
-        half = max((high - low) * step * (0.5 + _MARGIN), _LEAST / 2)
-        centre = (low + high) / 2 * step
-        spans.append((max(0.0, centre - half), min(size * step, centre + half), size * step))
-    pixel = max(high - low for low, high, _ in spans) / SIDE
-    rows, columns = (
-        (low + (np.arange(max(1, round((high - low) / pixel))) + 0.5) * pixel).clip(low, high) / whole
-        for low, high, whole in spans
-    )
-    return rows, columns
+    """Returns the pixel centres to show along H and W, as shares of the slice.
+
+    Args:
+        reference: labels ``(H, W)`` of the slice.
+        spacing: along H and W, in mm.
+    """
+    height, width = reference.shape
+    rows = _span(np.count_nonzero(reference, axis=1), spacing[0])
+    columns = _span(np.count_nonzero(reference, axis=0), spacing[1])
+    pixel = max(rows[1] - rows[0], columns[1] - columns[0]) / SIDE
+    return _centres(rows, pixel) / (height * spacing[0]), _centres(columns, pixel) / (width * spacing[1])
 
 
-def _nearest(plane: NDArray[Any], window: _Window) -> NDArray[Any]:
-    rows, columns = (np.minimum((at * size).astype(int), size - 1) for at, size in zip(window, plane.shape, strict=True))
-    return plane[np.ix_(rows, columns)]
+def _span(filled: NDArray[np.intp], step: float) -> tuple[float, float]:
+    """Returns where the window begins and ends along an axis, in mm from the edge of the slice.
+
+    Args:
+        filled: pixels of the reference in each line across the axis.
+        step: from one pixel to the next, in mm.
+    """
+    low, high = 0, len(filled)
+    found = np.flatnonzero(filled)
+    if found.size:
+        low, high = int(found[0]), int(found[-1]) + 1
+    half = max((high - low) * step * (0.5 + _MARGIN), _LEAST / 2)
+    centre = (low + high) / 2 * step
+    return max(0.0, centre - half), min(len(filled) * step, centre + half)
+
+
+def _centres(span: tuple[float, float], pixel: float) -> NDArray[np.float64]:
+    low, high = span
+    count = max(1, round((high - low) / pixel))
+    return (low + (np.arange(count) + 0.5) * pixel).clip(low, high)
+
+
+def _nearest(labels: Bytes, window: _Window) -> Bytes:
+    height, width = labels.shape
+    rows, columns = window
+    nearest_row = np.minimum((rows * height).astype(int), height - 1)
+    nearest_column = np.minimum((columns * width).astype(int), width - 1)
+    return labels[np.ix_(nearest_row, nearest_column)]
 
 
 def _scaled(image: NDArray[np.float32]) -> Bytes:
@@ -64,5 +87,6 @@ def _scaled(image: NDArray[np.float32]) -> Bytes:
 
 
 def write(path: Path, slices: dict[str, Bytes]) -> None:
-    """Writes the slices by case; the same slices are the same bytes."""
-    np.savez_compressed(path, allow_pickle=False, **{f"{SLICE_KEY}{case}": found for case, found in slices.items()})
+    """Writes the slices of cases, by case; the same slices make the same bytes."""
+    arrays = {f"{SLICE_KEY}{case}": found for case, found in slices.items()}
+    np.savez_compressed(path, allow_pickle=False, **arrays)

@@ -146,12 +146,19 @@ class Placement:
         (d0, d1), (h0, h1), (w0, w1) = self.bounds
         return d1 - d0, h1 - h0, w1 - w0
 
+    def crop(self, native: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Returns the crop ``(D, H, W)`` of a native label map."""
+        return self.axes.apply(native)[self._window()]
+
     def restore(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A label map on the cropped grid back to the native array; outside the crop is background."""
+        """Returns a label map on the cropped grid as a native array; outside the crop is background."""
         d, h, w = (self.native_shape[axis] for axis in self.axes.permutation)
         full = np.zeros((d, h, w), np.uint8)
-        full[tuple(slice(low, high) for low, high in self.bounds)] = labels
+        full[self._window()] = labels
         return np.ascontiguousarray(self.axes.invert(full))
+
+    def _window(self) -> tuple[slice, ...]:
+        return tuple(slice(low, high) for low, high in self.bounds)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON table; without what is at its default, as it was before there was more than one grid."""
