@@ -1,4 +1,4 @@
-"""Tables of papers: what they print, where from, and what each row is in this registry. Read from the TOML files beside it."""
+"""Tables of papers, read from the TOML files beside this module: what a table prints, and what each row is in this registry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from initbench.choices import REGIMEN, Protocol, TablePolicy
 from initbench.errors import UsageError, did_you_mean
 
 Points = Annotated[float, Field(ge=0.0, le=100.0)]
-_INHERITED = ("backbone", "dataset", "source")
 
 
 class _Model(BaseModel):
@@ -86,7 +85,7 @@ class Row(_Model):
 
 
 class Claim(_Model):
-    """What a table is there to show: `first` against `second`, by their published values or, without them, in words."""
+    """A comparison that a table shows: `first` against `second`, by their published values or, without them, in words."""
 
     first: str
     second: str
@@ -131,14 +130,22 @@ class Table(_Model):
         return next(row for row in self.row if row.label == label)
 
     def policy_of(self, labels: Iterable[str]) -> TablePolicy:
-        """What a class scores that the reference lacks, in rows that are scored together: their own rule where they have one."""
-        own = {row.policy for row in self.row if row.label in set(labels)}
-        return own.pop() or self.policy if len(own) == 1 else self.policy
+        """Returns the rule for classes that the reference lacks, for rows that are scored together.
+
+        It is the rule of the rows where they all have the same one, else the rule of the table.
+        """
+        together = set(labels)
+        own = {row.policy for row in self.row if row.label in together}
+        if len(own) == 1:
+            return own.pop() or self.policy
+        return self.policy
 
     def published(self, claim: Claim) -> float | None:
-        """The published difference of a claim in Dice points."""
+        """Returns the published difference of a claim in Dice points; None where one of its rows has no value."""
         first, second = self[claim.first].value, self[claim.second].value
-        return None if first is None or second is None else round(first - second, 2)  # as many digits as are printed
+        if first is None or second is None:
+            return None
+        return round(first - second, 2)  # as many digits as are printed
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Table:
@@ -158,15 +165,16 @@ class Table(_Model):
 
 @cache
 def tables() -> tuple[Table, ...]:
-    """Everything published that can be asked for, in the order of the files."""
-    files = sorted(resources.files("initbench.published").iterdir(), key=lambda file: file.name)
-    return tuple(
-        table for file in files if file.name.endswith(".toml") for table in _paper(tomllib.loads(file.read_text("utf-8")))
-    )
+    """Returns all tables, in the order of the files."""
+    found: list[Table] = []
+    for file in sorted(resources.files("initbench.published").iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".toml"):
+            found.extend(_paper(tomllib.loads(file.read_text("utf-8"))))
+    return tuple(found)
 
 
 def get(name: str) -> Table:
-    """A table by its full name.
+    """Returns a table by its full name.
 
     Raises:
         UsageError: there is none; suggests the nearest.
@@ -178,13 +186,25 @@ def get(name: str) -> Table:
 
 
 def _paper(file: dict[str, Any]) -> list[Table]:
-    common = {key: file[key] for key in ("paper", "key", "release")}
+    common = {"paper": file["paper"], "key": file["key"], "release": file["release"]}
     return [Table.model_validate(_filled(table, common, file["deviations"])) for table in file["table"]]
 
 
 def _filled(table: dict[str, Any], common: dict[str, Any], deviations: list[str]) -> dict[str, Any]:
-    """A table with what its rows take over from it, and it from the paper."""
-    shared = {key: table[key] for key in _INHERITED if key in table}
-    rows = [({"source": shared["source"]} if "unmapped" in row else shared) | row for row in table["row"]]
-    own = {key: value for key, value in table.items() if key not in ("backbone", "dataset")}
+    """Returns a table with what it takes over from its paper, and its rows with what they take over from it.
+
+    Args:
+        table: as written.
+        common: fields that every table of the paper gets.
+        deviations: of the whole paper; they follow the table's own.
+    """
+    own = dict(table)
+    shared = {"source": table["source"]}
+    setting = {key: own.pop(key) for key in ("backbone", "dataset") if key in own}
+    rows = []
+    for row in table["row"]:
+        if "unmapped" in row:
+            rows.append(shared | row)
+        else:
+            rows.append(shared | setting | row)
     return {**common, **own, "row": rows, "deviations": [*table.get("deviations", []), *deviations]}

@@ -1,4 +1,4 @@
-"""What a published row asks of this registry: an init, a network, data, and settings over the recipe."""
+"""Turns published rows into trials: an init, a network, a data set, and settings over the recipe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from initbench.spec import Spec, parse, value
 
 @dataclass(frozen=True)
 class Overrides:
-    """What is asked instead of the published setting.
+    """The settings that a user asks for in place of the published ones.
 
     Attributes:
         recipe: name or file; by default the data set's.
@@ -39,18 +39,30 @@ class Overrides:
 
     @property
     def own_data(self) -> bool:
-        """Whether the data are the published ones."""
+        """Returns whether the data are the published ones."""
         return self.dataset is None or self.elsewhere
 
     def words(self) -> tuple[str, ...]:
-        """What differs from the published setting."""
-        found = [] if self.own_data else [f"data set {self.dataset}"]
-        found += [f"network {self.backbone}"] if self.backbone else []
-        found += [f"{self.size} size"] if self.size != "paper" else []
-        found += [f"{self.budget} budget"] if self.budget != "paper" else []
-        found += [f"recipe {self.recipe}"] if self.recipe else []
-        found += [text for text in self.assignments if not text.startswith("init.")]
-        return (*found, *([f"split {self.split}"] if self.split not in (None, "published") else []))
+        """Says each setting that differs from the published one."""
+        found = []
+        if not self.own_data:
+            found.append(f"data set {self.dataset}")
+        if self.backbone:
+            found.append(f"network {self.backbone}")
+        if self.size != "paper":
+            found.append(f"{self.size} size")
+        if self.budget != "paper":
+            found.append(f"{self.budget} budget")
+        if self.recipe:
+            found.append(f"recipe {self.recipe}")
+        found += self.recipe_assignments()
+        if self.split not in (None, "published"):
+            found.append(f"split {self.split}")
+        return tuple(found)
+
+    def recipe_assignments(self) -> list[str]:
+        """Returns the assignments to the recipe: those that are not to inits."""
+        return [text for text in self.assignments if not text.startswith("init.")]
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,7 @@ class Trial:
 
     @property
     def setting(self) -> tuple[object, ...]:
-        """What rows share that differ in the init, in who pays for it, and in the regimen alone."""
+        """Returns all that two rows have in common which differ in nothing but the init, its protocol and the regimen."""
         return self.backbone, self.dataset, self.assignments, self.length, self.train_cases, self.split
 
 
@@ -91,13 +103,19 @@ class Mapped:
 
 
 def trials(table: Table, overrides: Overrides) -> Mapped:
-    """What the rows of a table ask for.
+    """Turns the rows of a table into trials, and says of each other row why it cannot run.
 
     Raises:
         UsageError: an assignment to inits that no row needs: a row states its init.
     """
-    needed = {key for row in table.row for key in _keys_of_need(row, overrides)}
-    given = dict(_pair(text) for text in overrides.assignments if text.startswith("init."))
+    needed: set[str] = set()
+    for row in table.row:
+        needed.update(_keys_of_need(row, overrides))
+    given = {}
+    for text in overrides.assignments:
+        if text.startswith("init."):
+            key, asked = _pair(text)
+            given[key] = asked
     strange = sorted(set(given) - needed)
     if strange:
         said = f"the rows of {table.full_name} need {', '.join(sorted(needed)) or 'none'}"
@@ -117,36 +135,45 @@ def trials(table: Table, overrides: Overrides) -> Mapped:
 
 
 def against(table: Table, overrides: Overrides) -> Overrides:
-    """The overrides without those that say what the rows of the table say themselves."""
-    rows = [row for row in table.row if row.init]
-    published = {row.dataset for row in rows}
+    """Returns the overrides without those that ask for what the rows of the table state themselves."""
+    published = set()
+    backbones = set()
+    for row in table.row:
+        if row.init:
+            published.add(row.dataset)
+            backbones.add(row.backbone)
     if overrides.dataset and published <= {overrides.dataset}:
         overrides = replace(overrides, dataset=None)
     if overrides.dataset and published <= dataset_names(overrides.dataset):
         overrides = replace(overrides, elsewhere=True)
-    if overrides.backbone and all(row.backbone == overrides.backbone for row in rows):
+    if overrides.backbone and backbones <= {overrides.backbone}:
         overrides = replace(overrides, backbone=None)
     if overrides.own_data and published <= {overrides.recipe}:
         overrides = replace(overrides, recipe=None)
-    if overrides.own_data and all(usual_split(name) == overrides.split for name in published):
+    if overrides.own_data and {usual_split(name) for name in published} <= {overrides.split}:
         overrides = replace(overrides, split=None)
     return overrides
 
 
 def dataset_names(text: str) -> set[str]:
-    """What a data set that is asked for by this text may be called in records: folders of tasks have short names."""
+    """Returns the names that records may have for the data set that `text` asks for: folders of tasks have short names."""
     folder = Path(text).name or Path(text).absolute().name
+    names = {text, folder, SHORT_NAMES.get(folder, folder)}
     known = prescribed(folder)
-    return {text, folder, SHORT_NAMES.get(folder, folder), *([known.dataset] if known else [])}
+    if known:
+        names.add(known.dataset)
+    return names
 
 
 def usual_split(dataset: str) -> str:
-    """The name of the first published split of a data set's name, else of the automatic one."""
-    return next((str(table["name"]) for table in split_tables.published(dataset)), "auto")
+    """Returns the name of the first published split of a data set; ``auto`` where it has none."""
+    for table in split_tables.published(dataset):
+        return str(table["name"])
+    return "auto"
 
 
 def by_hand(assignments: Iterable[str]) -> set[str]:
-    """The settings that assignments are about."""
+    """Returns the settings that assignments set."""
     return {_pair(text)[0] for text in assignments}
 
 
@@ -158,21 +185,24 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _keys_of_need(row: Row, overrides: Overrides) -> list[str]:
-    """The assignments that give a row what it needs, the one for its network alone first; none where it needs nothing."""
+    """Returns the settings that give a row what it needs, first the one for its network alone; none where it needs nothing."""
     if not row.needs:
         return []
     return [f"{row.needs}.{parse(overrides.backbone or row.backbone).name}", row.needs]
 
 
 def _reason(row: Row, backbone: Spec, overrides: Overrides, given: Mapping[str, str]) -> str:
-    """Why a row cannot run, "" where it can."""
+    """Says why a row cannot run; "" where it can."""
     if row.only and backbone.name not in row.only:
         return f"means something on {' and '.join(row.only)} alone"
     keys = _keys_of_need(row, overrides)
     if not keys or given.keys() & keys:
         return ""
     own, common = keys
-    return f"needs the weights that it starts from: --set {own if row.starts_from else common}=FILE"
+    key = common
+    if row.starts_from:
+        key = own
+    return f"needs the weights that it starts from: --set {key}=FILE"
 
 
 def _trial(row: Row, backbone: Spec, overrides: Overrides, given: Mapping[str, str]) -> Trial:
@@ -181,7 +211,6 @@ def _trial(row: Row, backbone: Spec, overrides: Overrides, given: Mapping[str, s
         if key in given:
             init = init.with_param(row.needs.partition(".")[2], value(given[key]))
             break
-    own = tuple(text for text in overrides.assignments if not text.startswith("init."))
     split, train_cases = _training_cases(row, overrides)
     return Trial(
         label=row.label,
@@ -189,7 +218,7 @@ def _trial(row: Row, backbone: Spec, overrides: Overrides, given: Mapping[str, s
         backbone=backbone,
         dataset=overrides.dataset or row.dataset,
         protocol=row.protocol,
-        assignments=(*row.set, *own),
+        assignments=(*row.set, *overrides.recipe_assignments()),
         length=row.length,
         train_cases=train_cases,
         regimen=parse(row.regimen),
@@ -198,7 +227,7 @@ def _trial(row: Row, backbone: Spec, overrides: Overrides, given: Mapping[str, s
 
 
 def _training_cases(row: Row, overrides: Overrides) -> tuple[str, int | None]:
-    """The split and the number of training cases of a row.
+    """Returns the split and the number of training cases of a row.
 
     A list of cases of a paper means something on the paper's data alone. On others, and under another split, the row takes as
     many cases as the list has.
@@ -207,22 +236,30 @@ def _training_cases(row: Row, overrides: Overrides) -> tuple[str, int | None]:
         return "", row.train_cases
     if overrides.own_data and overrides.split in (None, "published"):
         return row.split, row.train_cases
-    listed = {table["name"]: len(table["train"]) for table in split_tables.published(row.dataset)}
-    return "", listed[row.split]
+    lists = {table["name"]: table["train"] for table in split_tables.published(row.dataset)}
+    return "", len(lists[row.split])
 
 
 def recipe_names(dataset: str, overrides: Overrides) -> tuple[str, ...]:
-    """The recipes that a data set of this name may have: its own, or a generic one by its modality."""
+    """Returns the recipes that a data set of this name may have: its own, or the generic ones of both modalities."""
     if overrides.recipe:
         return (overrides.recipe,)
-    return tuple(dict.fromkeys(recipe_files.default_name(dataset, modality) for modality in ("CT", "MR")))
+    of_ct, of_mr = recipe_files.default_name(dataset, "CT"), recipe_files.default_name(dataset, "MR")
+    if of_ct == of_mr:
+        return (of_ct,)
+    return (of_ct, of_mr)
 
 
 def assignments(trial: Trial, recipe: str, overrides: Overrides) -> tuple[str, ...]:
-    """What is set over a recipe for a trial, with its number of steps.
+    """Returns the assignments that a trial makes over a recipe, with its number of steps.
+
+    Args:
+        trial: the row as it is to be run.
+        recipe: name of a packaged recipe, or a path to a TOML file.
+        overrides: the user's settings.
 
     Raises:
-        UsageError: a row is trained so many times longer than others, and how long these are is left to the training cases.
+        UsageError: a row is trained longer than others by a factor, and the training cases decide how long the others are.
     """
     if trial.length == 1.0:
         return trial.assignments
@@ -236,15 +273,15 @@ def assignments(trial: Trial, recipe: str, overrides: Overrides) -> tuple[str, .
 
 
 def counted(recipe: Recipe, trial: Trial, overrides: Overrides) -> bool:
-    """Whether the recipe leaves the number of steps to the training cases."""
+    """Returns whether the training cases decide the number of steps, and neither the `recipe`, the `trial` nor the user does."""
     return bool(recipe.plan.epochs) and overrides.budget == "paper" and "steps.paper" not in by_hand(trial.assignments)
 
 
 def check(asked: Iterable[Trial], overrides: Overrides) -> None:
-    """Refuses settings that no recipe takes which a trial may have.
+    """Refuses a trial whose settings none of its possible recipes takes.
 
     Raises:
-        UsageError: what the first recipe says.
+        UsageError: the refusal of the first recipe.
     """
     for trial in asked:
         reasons = []
@@ -259,7 +296,12 @@ def check(asked: Iterable[Trial], overrides: Overrides) -> None:
 
 
 def resolved(trial: Trial, recipe: str, overrides: Overrides) -> Recipe:
-    """The recipe of a trial.
+    """Resolves the recipe of a trial.
+
+    Args:
+        trial: the row as it is to be run.
+        recipe: name of a packaged recipe, or a path to a TOML file.
+        overrides: the user's settings.
 
     Raises:
         UsageError: there is no such recipe, or a setting is not valid.

@@ -1,4 +1,4 @@
-"""Recipe files: which there are, and their tables as written. Light, so that listing them costs nothing."""
+"""Lists and reads recipe files. It imports little, so that listing them costs nothing."""
 
 from __future__ import annotations
 
@@ -17,31 +17,34 @@ _SENTENCE_END = re.compile(r"(?<=\.)\s+(?=[A-Z])")
 
 
 def listing() -> list[tuple[str, str]]:
-    """(name, first sentence of the source) of the recipes that come with the package."""
+    """Returns the names of the recipes that come with the package, each with the first sentence of its source."""
     return list(_listing())
 
 
 @functools.cache  # a study asks for each of its runs
 def _listing() -> tuple[tuple[str, str], ...]:
     folder = resources.files("initbench.recipes")
-    tables = [_parsed(item.read_text("utf-8")) for item in folder.iterdir() if item.name.endswith(".toml")]
     found = []
-    for table in tables:
+    for file in folder.iterdir():
+        if not file.name.endswith(".toml"):
+            continue
+        table = _parsed(file.read_text("utf-8"))
         source = " ".join(table["source"].split())
         found.append((table["name"], _SENTENCE_END.split(source, maxsplit=1)[0]))
     return tuple(sorted(found))
 
 
 def default_name(dataset: str, modality: str) -> str:
-    """The recipe of a data set: its own, or the generic one of its modality."""
-    known = {name for name, _ in listing()}
-    if dataset in known:
+    """Returns the name of a data set's recipe: its own, or the generic one of its modality."""
+    if dataset in dict(listing()):
         return dataset
-    return "generic-ct" if modality.upper() == "CT" else "generic-mr"
+    if modality.upper() == "CT":
+        return "generic-ct"
+    return "generic-mr"
 
 
 def read_recipe_file(name: str) -> dict[str, Any]:
-    """The table of a packaged recipe or of a TOML file.
+    """Reads the table of a packaged recipe or of a TOML file.
 
     Raises:
         UsageError: there is none, or it is no TOML.
@@ -54,7 +57,7 @@ def read_recipe_file(name: str) -> dict[str, Any]:
     else:
         file = resources.files("initbench.recipes") / f"{name}.toml"
         if not is_file(file):
-            known = ", ".join(known for known, _ in listing())
+            known = ", ".join(dict(listing()))
             raise UsageError(f"unknown recipe {name!r}; known: {known}, or a path ending in .toml")
         text = file.read_text("utf-8")
     try:
@@ -65,7 +68,7 @@ def read_recipe_file(name: str) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=64)  # a study reads few recipes, once for each of its blocks
 def _parsed(text: str) -> dict[str, Any]:
-    """The table in a text of TOML; whoever changes it changes a copy.
+    """Parses a text of TOML into a table, which callers share: whoever changes it changes a copy.
 
     Raises:
         ValueError, RecursionError: it is no TOML.

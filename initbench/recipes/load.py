@@ -53,7 +53,7 @@ def load_recipe(name: str, *, size: str, backbone: str, budget: Budget, assignme
 
 
 def as_slices(recipe: Recipe, assignments: Iterable[str] = ()) -> Recipe:
-    """The recipe of volumes for a network of slices: its patches one slice deep, and as many more of them at a time.
+    """Turns a recipe of volumes into one for a network of slices: patches are one slice deep, and a batch holds more of them.
 
     A batch then holds as many voxels as a batch of the volumes does, in training, in a pretext and in the sliding window.
 
@@ -62,7 +62,10 @@ def as_slices(recipe: Recipe, assignments: Iterable[str] = ()) -> Recipe:
         assignments: ``section.field=value`` that were given by hand; what they set stays.
     """
     depth, height, width = recipe.patch.size
-    assigned = {assignment.partition("=")[0].strip() for assignment in assignments}
+    assigned = set()
+    for assignment in assignments:
+        setting, _, _ = assignment.partition("=")
+        assigned.add(setting.strip())
     if depth == 1 or assigned & {"patch", "patch.size"}:
         return recipe
     changed: dict[str, BaseModel] = {"patch": recipe.patch.model_copy(update={"size": (1, height, width)})}
@@ -96,15 +99,19 @@ def layers(name: str, *, size: str, backbone: str, budget: str) -> Iterator[Laye
     """
     selectors = {"size": size, "backbone": backbone, "budget": budget}
     for recipe, table in (("base", read_recipe_file("base")), *_lineage(name)):
-        yield Layer(recipe, {}, {key: value for key, value in table.items() if key not in ("override", "extends")})
+        own = dict(table)
+        own.pop("override", None)
+        own.pop("extends", None)
+        yield Layer(recipe, {}, own)
         for override in _overrides(recipe, table):
-            when = override.get("when", {})
+            set_here = dict(override)
+            when = set_here.pop("when", {})
             if _matches(recipe, when, selectors):
-                yield Layer(recipe, when, {key: value for key, value in override.items() if key != "when"})
+                yield Layer(recipe, when, set_here)
 
 
 def _lineage(name: str) -> list[tuple[str, dict[str, Any]]]:
-    """The recipe with its table, and before it the recipe that it extends, and before that the one which that extends.
+    """Returns the tables of a recipe and of all that it extends, each after the one that it extends; the recipe is the last.
 
     Raises:
         UsageError: unknown recipe, or a recipe extends one that extends it.
@@ -114,7 +121,7 @@ def _lineage(name: str) -> list[tuple[str, dict[str, Any]]]:
     while wanted is not None:
         if not isinstance(wanted, str):
             raise UsageError(f"recipe {found[0][0]}: extends names a recipe, got {wanted!r:.200}")
-        if wanted in [recipe for recipe, _ in found]:
+        if wanted in dict(found):
             raise UsageError(f"recipe {wanted} extends {found[0][0]}, which extends {wanted}; take one of the two lines out")
         table = read_recipe_file(wanted)
         found.insert(0, (wanted, table))
@@ -132,8 +139,12 @@ def _overrides(name: str, table: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _matches(name: str, when: Any, selectors: Mapping[str, str]) -> bool:
     if not isinstance(when, dict) or set(when) - set(selectors):
         raise UsageError(f"recipe {name}: an override's `when` may name {', '.join(selectors)}, got {when!r}")
-    wanted = {key: _wanted(name, key, value) for key, value in when.items()}
-    return all(_without_place(selectors[key]) in map(_without_place, values) for key, values in wanted.items())
+    matches = True
+    for key, value in when.items():  # to the end, so that a misspelt value of any key is refused
+        wanted = {_without_place(item) for item in _wanted(name, key, value)}
+        if _without_place(selectors[key]) not in wanted:
+            matches = False
+    return matches
 
 
 def _wanted(name: str, key: str, value: Any) -> list[str]:
@@ -142,7 +153,9 @@ def _wanted(name: str, key: str, value: Any) -> list[str]:
     Raises:
         UsageError: a value is unknown, or is no name.
     """
-    values = value if isinstance(value, list) else [value]
+    values = value
+    if not isinstance(value, list):
+        values = [value]
     if not values or not all(isinstance(item, str) for item in values):
         raise UsageError(f"recipe {name}: an override's `when` asks for {key} = {value!r:.200}; write a name, or a list of names")
     for item in values:
@@ -165,8 +178,10 @@ def _check_backbone(name: str, backbone: str) -> None:
 
 
 def _without_place(selector: str) -> str:
-    """A backbone in a file by the file's name: the same run may be asked for from another folder."""
-    return Path(selector).name if spec.Spec(selector).is_file else selector
+    """Returns the name of the file of a backbone in a file, because the same run may be asked for from another folder."""
+    if spec.Spec(selector).is_file:
+        return Path(selector).name
+    return selector
 
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
@@ -193,17 +208,19 @@ def _assign(values: dict[str, Any], assignment: str) -> None:
 def _explain(error: ValidationError) -> str:
     lines = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"])
+        where = ".".join(map(str, item["loc"]))
         if item["type"] == "extra_forbidden":
             lines.append(f"there is no setting {where}; {did_you_mean(where, _names_of(Recipe))}")
             continue
-        got = "" if item["type"] == "missing" else f" (got {_short(item['input'])})"
-        lines.append(f"{where}: {item['msg']}{got}")
+        line = f"{where}: {item['msg']}"
+        if item["type"] != "missing":
+            line += f" (got {_short(item['input'])})"
+        lines.append(line)
     return "; ".join(lines)
 
 
 def _names_of(section: type[BaseModel], before: str = "") -> Iterator[str]:
-    """The dotted names of all settings."""
+    """Gives the dotted names of all settings."""
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _names_of(field.annotation, f"{before}{name}.")
@@ -213,4 +230,6 @@ def _names_of(section: type[BaseModel], before: str = "") -> Iterator[str]:
 
 def _short(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 200 else f"{text[:100]} and {len(text) - 100} more characters"
+    if len(text) <= 200:
+        return text
+    return f"{text[:100]} and {len(text) - 100} more characters"

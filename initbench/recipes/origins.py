@@ -1,4 +1,4 @@
-"""The settings of a recipe one by one, each with the place it comes from; and where two recipes differ. No torch."""
+"""Names the place that each setting of a recipe comes from, and the settings in which two recipes differ. No torch."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def select(text: str, otherwise: Selected) -> Selected:
         UsageError: an argument that no override asks for, or an unknown size, budget or backbone.
     """
     name, parenthesis, rest = text.strip().partition("(")
-    params = dict(spec.parse(f"recipe({rest}").params) if parenthesis else {}
+    params: dict[str, Any] = {}
+    if parenthesis:
+        params.update(spec.parse(f"recipe({rest}").params)
     strange = sorted(set(params) - {"size", "backbone", "budget"})
     if strange:
         raise UsageError(f"{text!r}: overrides ask for size, backbone and budget, not for {', '.join(strange)}; leave that out")
@@ -72,7 +74,7 @@ def select(text: str, otherwise: Selected) -> Selected:
 
 
 def _backbone(written: Any) -> str:
-    """The name of a backbone without its variant; "" for none.
+    """Returns the name of a backbone without its variant; "" for none.
 
     Raises:
         UsageError: there is no such backbone.
@@ -86,13 +88,15 @@ def _backbone(written: Any) -> str:
 
 
 def resolve_recipe(selected: Selected) -> Recipe:
-    """The recipe itself; for a network of slices the slices of its patches.
+    """Resolves the selected recipe; for a network of slices, its patches are one slice deep.
 
     Raises:
         UsageError: there is none, or a value in it is wrong.
     """
     recipe = _load(selected)
-    return as_slices(recipe, selected.assignments) if _is_of_slices(selected.backbone) else recipe
+    if _is_of_slices(selected.backbone):
+        return as_slices(recipe, selected.assignments)
+    return recipe
 
 
 def _load(selected: Selected) -> Recipe:
@@ -106,13 +110,13 @@ def _load(selected: Selected) -> Recipe:
 
 
 def _is_of_slices(backbone: str) -> bool:
-    """Whether a built-in network sees slices. What a plug-in sees, its code alone says, which is not run to show a recipe."""
+    """Returns whether a built-in network sees slices; False for a plug-in, whose code would have to run to tell."""
     entry = CATALOG["backbone"].get(backbone)
     return entry is not None and entry.dimension == 2
 
 
 def settings(selected: Selected) -> list[Setting]:
-    """Every setting in the order of the sections.
+    """Returns every setting in the order of the sections, with the place it comes from.
 
     Raises:
         UsageError: as `resolve_recipe`.
@@ -122,7 +126,9 @@ def settings(selected: Selected) -> list[Setting]:
     places = [(_origin(layer), set(_paths(layer.values))) for layer in found]
     if recipe != _load(selected):
         places.append(("as slices of the recipe's patches", set(SLICED)))
-    places += [(f"--set {text}", {text.partition("=")[0].strip()}) for text in selected.assignments]
+    for text in selected.assignments:
+        assigned, _, _ = text.partition("=")
+        places.append((f"--set {text}", {assigned.strip()}))
     rows = []
     for name, value in _leaves(recipe):
         if name in _DOCUMENTATION:
@@ -136,19 +142,24 @@ def settings(selected: Selected) -> list[Setting]:
 
 
 def differences(first: Selected, second: Selected) -> list[tuple[Setting, Setting]]:
-    """The settings whose values differ."""
+    """Returns the settings whose values differ, as they are in the first recipe and in the second."""
     pairs = zip(settings(first), settings(second), strict=True)
     return [(a, b) for a, b in pairs if a.value != b.value]
 
 
 def _origin(layer: Layer) -> str:
-    file = layer.recipe if layer.recipe.endswith(".toml") else f"{layer.recipe}.toml"
-    when = ", ".join(f"{key}={_words(value)}" for key, value in layer.when.items())
-    return f"{file} [{when}]" if when else file
-
-
-def _words(value: Any) -> str:
-    return "|".join(map(str, value)) if isinstance(value, list) else str(value)
+    file = layer.recipe
+    if not file.endswith(".toml"):
+        file += ".toml"
+    asked = []
+    for key, value in layer.when.items():
+        names = value
+        if isinstance(value, list):
+            names = "|".join(map(str, value))
+        asked.append(f"{key}={names}")
+    if asked:
+        return f"{file} [{', '.join(asked)}]"
+    return file
 
 
 def _leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -170,6 +181,6 @@ def _paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _touches(name: str, paths: set[str]) -> bool:
-    """Whether one of the paths is of this setting, or of a section around it (``--set optimizer={...}``)."""
+    """Returns whether one of the paths names this setting, or a section around it (``--set optimizer={...}``)."""
     parts = name.split(".")
     return any(".".join(parts[:length]) in paths for length in range(1, len(parts) + 1))

@@ -42,13 +42,17 @@ def _fits(patch: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def _listed(value: Any) -> Any:
-    """``a,b`` of an assignment as a list."""
-    return [item.strip() for item in value.split(",")] if isinstance(value, str) else value
+    """Splits ``a,b`` of an assignment into a list."""
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",")]
+    return value
 
 
 def _several(value: Any) -> Any:
-    """One number of an assignment as a list of one."""
-    return [value] if isinstance(value, int) else value
+    """Turns one number of an assignment into a list of one."""
+    if isinstance(value, int):
+        return [value]
+    return value
 
 
 def _native(grids: tuple[str, ...]) -> tuple[str, ...]:
