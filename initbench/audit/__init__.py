@@ -1,1 +1,1 @@
-"""Finished runs looked at again."""
+"""Looks at finished runs again: verifies them, scores them anew, adds distances."""

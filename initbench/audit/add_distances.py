@@ -1,4 +1,4 @@
-"""Distances of runs that are finished: measured without training, and added to what a run left."""
+"""Measures the distances of finished runs without training, and adds them to the records and tables of the runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from initbench.runs.record import Record
 
 @dataclass(frozen=True)
 class AddedDistances:
-    """What was done for a run: `cases` measured in `seconds` from `source`; no cases where the distances were there."""
+    """What was done for a run: `cases` measured in `seconds` from `source`; no cases where the run had the distances."""
 
     folder: Path
     cases: int
@@ -43,12 +43,12 @@ def add_distances(
     """Adds distances to a finished run. It replaces distances of another tolerance, and completes what older versions measured.
 
     The reported cases are predicted again from the weights, or read where predictions were kept, and have to give the counts
-    that the run has. Whoever is stopped leaves the run whole, with the result it had.
+    that the run has. A call that is stopped leaves the run whole, with the result it had.
 
     Args:
         folder: a run's folder.
         tolerance_mm: of the surface Dice.
-        device: where, by default as the run was asked for.
+        device: where to predict; by default where the run was asked for.
         data_root: folder that holds the data sets, likewise.
         run_code: whether Python files that the record names may be run, wherever they lie.
         progress: told of progress.

@@ -1,4 +1,4 @@
-"""Python files that a record or a note names: they are compared with it before any of their code runs."""
+"""Compares the Python files that a record or a note names with it, before any of their code runs."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def check_code_of_notes(out: Path, runs: Sequence[AskedRun]) -> None:
 
 
 def is_code_elsewhere(out: Path, request: RunRequest) -> bool:
-    """Whether a request names a Python file that is not below the current folder, or lies in the study in `out`.
+    """Returns whether a request names a Python file that is not below the current folder, or lies in the study in `out`.
 
-    Who types the name of a file wants it run; a task of a queue, which reads the name in a note, has to be told that.
+    A user who types the name of a file wants it run. A task of a queue reads the name in a note, so somebody has to ask for it.
     """
     for component in (request.init, request.backbone, request.regimen):
         for item in spec.parts_in_files(component):
@@ -111,7 +111,7 @@ def _digest_of(path: Path) -> str:
 
 
 def _study_of(run: Path) -> Path:
-    """The folder of the study that a run lies in, at ``<study>/<data set>/<backbone>/<cell>/seed-0``."""
+    """Returns the folder of the study that a run lies in, at ``<study>/<data set>/<backbone>/<cell>/seed-0``."""
     above = run.resolve().parents
     return above[min(3, len(above) - 1)]
 

@@ -33,7 +33,7 @@ _PUT_BACK = "put it back as the run wrote it, or run the run again"
 
 
 def finished_record(folder: Path) -> Record:
-    """The record of a run that has a result.
+    """Reads the record of a run that has a result.
 
     Raises:
         UsageError: there is no run, or one without a result.
@@ -55,12 +55,12 @@ def without_result(folder: Path, record: Record) -> str:
 
 
 def asked(folder: Path, record: Record, device: str | None = None, data_root: Path | None = None) -> RunRequest:
-    """The request of a run, to be made again from wherever the run lies now.
+    """Returns the request of a run, so that it can be made again from wherever the run lies now.
 
     Args:
         folder: the run's.
-        record: of it.
-        device: where, by default as the run was asked for.
+        record: the run's.
+        device: where to run; by default where the run was asked for.
         data_root: folder that holds the data sets now, by default as the run was asked for.
     """
     above = folder.resolve().parents
@@ -74,58 +74,56 @@ def asked(folder: Path, record: Record, device: str | None = None, data_root: Pa
 
 
 def difference(cell: Cell, record: Record) -> str:
-    """Why the request of a record is another run today; empty where it is the same."""
+    """Says why the request of a record is another run today; empty where it is the same run."""
     if cell.id == record.cell:
         return ""
     now, then = resolved(cell), record.resolved
-    sources = {
-        "data_digest": now.data_digest == then.data_digest,
-        "init_source": now.init_source == then.init_source,
-        "backbone_source": now.backbone_source == then.backbone_source,
-    }
-    changed = [key for key, same in sources.items() if not same]
+    sources = ("data_digest", "init_source", "backbone_source")
+    changed = [key for key in sources if getattr(now, key) != getattr(then, key)]
     what = ", ".join(changed) or "the recipe, or initbench itself"
     return f"the same request is another run today ({folder_of(cell).parent.name}): {what} changed"
 
 
 def read_cases(folder: Path, table: str = store.CASES) -> tuple[CaseCounts, CaseDistances]:
-    """Counts and distances of cases.csv, or of another table, every digit of them: pandas rounds in some of its versions."""
+    """Reads the counts and distances of cases.csv, or of another table, with every digit: some versions of pandas round."""
     text = read_regular(folder / table, MAX_TABLE).decode("utf-8")
     rows = sorted(csv.DictReader(io.StringIO(text, newline="")), key=lambda row: int(row["class"]))
     counts: dict[str, list[dice.Counts]] = {}
     distances: CaseDistances = {}
     for row in rows:
         counts.setdefault(row["case"], []).append(dice.Counts(int(row["tp"]), int(row["fp"]), int(row["fn"])))
-        # Tables of older versions lack the later columns.
-        measured = {name: _number(row.get(name, "")) for name in MEASURES}
+        measured: dict[str, float | None] = dict.fromkeys(MEASURES)
+        for name in MEASURES:
+            if row.get(name):  # tables of older versions lack the later columns
+                measured[name] = float(row[name])
         distances.setdefault(row["case"], []).append(Distances(**measured))
     return list(counts.items()), distances
 
 
-def _number(text: str) -> float | None:
-    return float(text) if text else None
-
-
 def other_counts(said: CaseCounts, made: Mapping[str, Sequence[dice.Counts]]) -> list[str]:
-    """Cases whose counts differ, or that only one of both has, sorted."""
+    """Returns the cases whose counts differ, or that only one of both has, sorted."""
     known = dict(said)
     return sorted(case for case in known.keys() | made.keys() if known.get(case) != made.get(case))
 
 
 def source(folder: Path, record: Record) -> str:
-    """What `rescore` looks at."""
+    """Returns what `rescore` scores: ``predictions``, ``weights``, or ``empty predictions`` of a run that diverged."""
     if record.status == "diverged":
         return "empty predictions"
-    return "predictions" if (folder / store.PREDICTIONS).is_dir() else "weights"
+    if (folder / store.PREDICTIONS).is_dir():
+        return "predictions"
+    return "weights"
 
 
 def rescore(cell: Cell, folder: Path, record: Record, progress: Progress) -> Iterator[Scored]:
-    """Scores the reported cases again: stored predictions where there are some, else the weights; empty ones if it diverged.
+    """Scores the reported cases again: stored predictions where the run kept them, else predictions made with its weights.
+
+    Of a run that diverged it scores empty predictions.
 
     Args:
         cell: of the run, as it is resolved today.
         folder: the run's.
-        record: of it.
+        record: the run's.
         progress: told of progress.
 
     Raises:
@@ -145,7 +143,7 @@ def rescore(cell: Cell, folder: Path, record: Record, progress: Progress) -> Ite
 
 
 def read_prediction(case_id: str, path: Path) -> NDArray[Any]:
-    """A stored prediction, read to the file's end.
+    """Reads a stored prediction to the file's end.
 
     Raises:
         InitbenchError: it cannot be read, or is damaged.

@@ -1,4 +1,4 @@
-"""Whether a finished run is what it says: its files, its data, its Dice made anew, its first steps trained again."""
+"""Checks that a finished run is what it says: its files, its data, its Dice made anew, its first steps trained again."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ def verify(
             check_code(folder, record, consent=run_code)
             cell = resolve_cell(asked(folder, record, device, data_root), progress)
     except Exception as error:  # readers and inits of others raise what they like
-        reason = str(error) if isinstance(error, InitbenchError) else f"{type(error).__name__}: {error}"
+        reason = str(error)
+        if not isinstance(error, InitbenchError):
+            reason = f"{type(error).__name__}: {error}"
         return [*checks, Check("settings", False, f"the run cannot be made again here: {reason}", 0.0)]
     subject = _Repeatable(folder, record, cell, steps, progress or NoProgress())
     checks.append(run_check("settings", _settings, subject))
@@ -110,17 +112,20 @@ def _files(run: _Written) -> str:
 
 def _score(run: _Written) -> str:
     counts, distances = read_cases(run.folder)
-    made = dice.run_dice([per_class for _, per_class in counts])
+    made = dice.run_dice(list(dict(counts).values()))
     record = run.record
     _check_dice(store.CASES, made, record.dice)
     if store.CASES_RESAMPLED in record.files:
         beside, _ = read_cases(run.folder, store.CASES_RESAMPLED)
-        _check_dice(store.CASES_RESAMPLED, dice.run_dice([item for _, item in beside]), record.dice_resampled)
+        _check_dice(store.CASES_RESAMPLED, dice.run_dice(list(dict(beside).values())), record.dice_resampled)
     if record.distances is None:
         return f"the counts of {store.CASES} give the Dice of the record"
     averaged = mean_distances(distances, record.resolved.classes)
-    names = [f"{measure}_per_class" for measure in record.measures]
-    wrong = [name for name in names if averaged[name] != getattr(record, name)]
+    wrong = []
+    for measure in record.measures:
+        name = f"{measure}_per_class"
+        if averaged[name] != getattr(record, name):
+            wrong.append(name)
     if wrong:
         raise BrokenPromiseError(f"{store.CASES} gives another {' and '.join(wrong)} than the record says")
     return f"{store.CASES} gives the Dice and the mean distances of the record"
@@ -139,20 +144,22 @@ def _settings(subject: _Repeatable) -> str:
 
 
 def _data(subject: _Repeatable) -> str:
-    """The settings have the digest of the files; here every cached array that was made from them is read."""
+    """Reads every cached array. That the files have the digest of the record was checked with the settings."""
     prepared = subject.cell.prepared
     mended = sorted(prepared.mend())
     if mended:
-        more = f" and {len(mended) - _NAMED} more" if len(mended) > _NAMED else ""
+        named = ", ".join(mended[:_NAMED])
+        if len(mended) > _NAMED:
+            named += f" and {len(mended) - _NAMED} more"
         raise BrokenPromiseError(
-            f"the cache held damaged arrays of {', '.join(mended[:_NAMED])}{more}. They were made again from the files, and the "
+            f"the cache held damaged arrays of {named}. They were made again from the files, and the "
             "checks below use those; verify the run once more"
         )
     return f"{len(prepared.keys)} cases: files have the digest of the record, cached arrays are as they were written"
 
 
 def _dice(subject: _Repeatable) -> str:
-    """Counts, and distances where the run has some, from the stored predictions where there are some, else from the weights."""
+    """Scores the cases again, and measures distances where the run has some, as `rescore` does."""
     if subject.record.status == "diverged":
         return "not looked at: the run diverged and scores worst"
     counts, distances, resampled = _made_again(subject)
@@ -168,14 +175,18 @@ def _dice(subject: _Repeatable) -> str:
         wrong = other_counts(read_cases(subject.folder, store.CASES_RESAMPLED)[0], resampled)
         if wrong:
             raise BrokenPromiseError(f"other counts than in {store.CASES_RESAMPLED}: {', '.join(wrong)}")
-    same = "counts and distances" if distances else "counts"
+    same = "counts"
+    if distances:
+        same = "counts and distances"
     return f"{count(len(counts), 'case')} scored again from the {source(subject.folder, subject.record)}: the same {same}"
 
 
 def _made_again(
     subject: _Repeatable,
 ) -> tuple[dict[str, list[dice.Counts]], CaseDistances, dict[str, list[dice.Counts]]]:
-    """Counts, distances, and counts on the preprocessed grid: none where stored predictions, which are native, are looked at."""
+    """Returns counts, distances, and counts on the preprocessed grid; none of these where stored predictions, on the native grid,
+    are scored.
+    """
     measured = subject.record.distances
     counts: dict[str, list[dice.Counts]] = {}
     distances: CaseDistances = {}
@@ -193,7 +204,7 @@ def _made_again(
 
 
 def _alike(made: Sequence[Distances], said: Sequence[Distances], measures: Sequence[str]) -> bool:
-    """The same numbers, and the same ones missing; another version of MONAI may round otherwise."""
+    """Returns whether the same numbers are there, up to rounding, which may change with MONAI's version."""
     for one, other in zip(made, said, strict=True):
         for name in measures:
             now, then = getattr(one, name), getattr(other, name)
@@ -206,10 +217,12 @@ def _alike(made: Sequence[Distances], said: Sequence[Distances], measures: Seque
 
 
 def _steps(subject: _Repeatable) -> str:
-    """Losses of the first steps, bit for bit where machine and packages are the same, else roughly and of the first alone."""
+    """Trains the first steps again and compares the bits of every loss; on another machine, the first loss alone and roughly."""
     run = Run(subject.cell, subject.folder, subject.progress)
     made = run.first_steps(subject.steps)
-    stage = "pretext" if subject.cell.init_info.learned else "train"
+    stage = "train"
+    if subject.cell.init_info.learned:
+        stage = "pretext"
     said = _curve(subject.folder, stage)
     if records.fingerprint(environment(run.device, subject.cell.request.threads)) != subject.record.environment.fingerprint:
         first, known = made[0]["loss"], said[0]["loss"]
@@ -230,10 +243,15 @@ def _steps(subject: _Repeatable) -> str:
 
 
 def _curve(folder: Path, stage: str) -> list[dict[str, float]]:
-    """Rows of a stage's learning curve, every digit of them: pandas rounds in some of its versions."""
+    """Reads the rows of a stage's learning curve with every digit: some versions of pandas round."""
     text = read_regular(folder / store.CURVE, MAX_TABLE).decode("utf-8")
-    rows = [row for row in csv.DictReader(io.StringIO(text, newline="")) if row["stage"] == stage]
-    return [{name: float(value or "nan") for name, value in row.items() if name != "stage"} for row in rows]
+    found = []
+    for row in csv.DictReader(io.StringIO(text, newline="")):
+        if row.pop("stage") != stage:
+            continue
+        numbers = {name: float(value or "nan") for name, value in row.items()}
+        found.append(numbers)
+    return found
 
 
 def _same(one: float, other: float) -> bool:
