@@ -18,31 +18,27 @@ from initbench.datasets.known import REGISTERED
 from initbench.errors import DataError
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
-# Names of the classes in tables of others; of other heart data sets 1 is the left ventricle.
-_NAMES: dict[int, tuple[str, ...]] = {
-    1: ("rv", "right ventricle", "right ventricular cavity", "the right ventricular cavity"),
-    2: ("myo", "mlv", "myocardium"),
-    3: ("lv", "lvc", "left ventricle", "left ventricular cavity", "the left ventricular cavity"),
+# Numbers of the classes by the names in tables of others. Other heart data sets number the left ventricle 1.
+_NUMBERS = {
+    **dict.fromkeys(("rv", "right ventricle", "right ventricular cavity", "the right ventricular cavity"), 1),
+    **dict.fromkeys(("myo", "mlv", "myocardium"), 2),
+    **dict.fromkeys(("lv", "lvc", "left ventricle", "left ventricular cavity", "the left ventricular cavity"), 3),
 }
-_NUMBERS = {name: number for number, names in _NAMES.items() for name in names}
 PATIENTS = 100
 _FRAME = re.compile(r"(patient(\d{3}))_frame\d{2}")
 _ABOVE = ("", "training/", "testing/", "database/", "database/training/", "database/testing/")
 
 
 def raw(root: Path) -> FolderLayout | None:
-    """The download as it is; None where there is no patient.
+    """Reads the layout of the download; None where there is no patient.
 
     Raises:
         DataError: a frame has no label map, or is there twice.
     """
-    images = [
-        path
-        for above in _ABOVE
-        for ending in nifti.ENDINGS
-        for path in sorted(root.glob(f"{above}patient[0-9][0-9][0-9]/patient*_frame[0-9][0-9]{ending}"))
-        if _labelled(nifti.stem(path.name))
-    ]
+    images: list[Path] = []
+    for above in _ABOVE:
+        frames = nifti.named(root, f"{above}patient[0-9][0-9][0-9]/patient*_frame[0-9][0-9]")
+        images += [path for path in frames if _labelled(nifti.stem(path.name))]
     if not images:
         return None
     files: dict[str, Files] = {}
@@ -75,12 +71,12 @@ def _tabled(root: Path) -> FolderLayout | None:
 
 
 def patient(case_id: str) -> str:
-    """Whose heart a frame shows."""
+    """Returns the patient whose heart a frame shows."""
     return case_id.partition("_")[0]
 
 
 def acdc(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
-    """The 100 patients, 70 to train on, 10 left out, 20 reported, as nnFormer does."""
+    """Opens the 100 patients, 70 to train on, 10 left out, 20 reported, as nnFormer does."""
     known = REGISTERED["acdc"]
     root, layout = find("acdc", known.folders, (raw, _tabled), known.how, data_root, search)
     return FolderDataset(root, "acdc", layout, group=patient)

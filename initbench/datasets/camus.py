@@ -46,7 +46,6 @@ FRAME_MM = 10.0  # more than three times the pixel of any case, so that time is 
 VIEWS = ("2CH", "4CH")
 _ABOVE = ("", "database_nifti", "CAMUS_public/database_nifti")
 _PATIENT = re.compile(r"patient[0-9]{4}")
-_SIDES = ("training", "validation", "testing")
 
 
 @dataclass(frozen=True)
@@ -61,15 +60,15 @@ class Frames:
         return (self.path,)
 
     def read(self, case_id: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """As `read_with_header`, without the header."""
+        """Reads voxels and affine, as `read_with_header` does."""
         voxels, affine, _ = self.read_with_header(case_id)
         return voxels, affine
 
     def read_with_header(self, case_id: str) -> nifti.Read:
-        """As `nifti.read_with_header`, with frames `FRAME_MM` apart.
+        """Reads a stack as `nifti.read_with_header` does, and puts its frames `FRAME_MM` apart.
 
         Raises:
-            DataError: as there, or it is a single frame.
+            DataError: the file cannot be read, or it holds a single frame.
         """
         voxels, affine, header = nifti.read_with_header(case_id, self.path)
         voxels = without_singletons(voxels)
@@ -82,7 +81,7 @@ class Frames:
         return voxels, affine, header
 
     def unit_mm(self) -> float:
-        """As `nifti.unit_of`."""
+        """Returns the millimetres in the unit of the file's lengths."""
         return nifti.unit_of(self.path)
 
     def __str__(self) -> str:
@@ -90,7 +89,7 @@ class Frames:
 
 
 def raw(root: Path) -> FolderLayout | None:
-    """The half sequences of a folder; None where there is no patient.
+    """Reads the layout of a folder of half sequences; None where there is no patient.
 
     Raises:
         DataError: a sequence has no labels, or is there twice.
@@ -112,35 +111,51 @@ def raw(root: Path) -> FolderLayout | None:
 
 
 def _patients(root: Path) -> list[Path]:
-    return [folder for above in _ABOVE for folder in subfolders(root / above) if _PATIENT.fullmatch(folder.name)]
+    found: list[Path] = []
+    for above in _ABOVE:
+        found += [folder for folder in subfolders(root / above) if _PATIENT.fullmatch(folder.name)]
+    return found
 
 
 def _sequences(folder: Path) -> list[tuple[str, Path]]:
-    """Case ids and images of a patient."""
-    names = [(f"{folder.name}_{view}", ending) for view in VIEWS for ending in nifti.ENDINGS]
-    found = [(case, folder / f"{case}_half_sequence{ending}") for case, ending in names]
-    return [(case, path) for case, path in found if path.is_file()]
+    """Returns case ids and images of a patient."""
+    found = []
+    for view in VIEWS:
+        case = f"{folder.name}_{view}"
+        for ending in nifti.ENDINGS:
+            image = folder / f"{case}_half_sequence{ending}"
+            if image.is_file():
+                found.append((case, image))
+    return found
 
 
 def published(root: Path) -> tuple[Split, ...]:
-    """The split of ``database_split``, named after its sizes in patients; none where that is not there.
+    """Reads the split of ``database_split``, which it names after its sizes in patients; none where there is no such folder.
 
-    Patients of the validation are in neither side, as they choose a checkpoint there, and the last one is scored here.
+    Patients of the validation are on neither side: in the papers they choose a checkpoint, and here the last one is scored.
 
     Raises:
         DataError: a list is missing, names what is no patient, or shares patients with another.
     """
-    beside = (root.parent,) if folder_name(root) == "database_nifti" else ()
-    folders = [place / "database_split" for place in (root, root / "CAMUS_public", *beside)]
-    folder = next((place for place in folders if place.is_dir()), None)
-    if folder is None:
-        return ()
-    train, unused, test = (_listed(folder / f"subgroup_{side}.txt") for side in _SIDES)
+    places = [root, root / "CAMUS_public"]
+    if folder_name(root) == "database_nifti":
+        places.append(root.parent)
+    for place in places:
+        folder = place / "database_split"
+        if folder.is_dir():
+            return (_split(folder),)
+    return ()
+
+
+def _split(folder: Path) -> Split:
+    train = _listed(folder / "subgroup_training.txt")
+    unused = _listed(folder / "subgroup_validation.txt")
+    test = _listed(folder / "subgroup_testing.txt")
     twice = sorted((train & test) | (train & unused) | (unused & test))
     if twice:
         raise DataError(f"{folder}: {', '.join(twice[:5])} in two of the lists; a patient is in one: download the folder again")
     name = f"camus-{len(train)}/{len(unused)}/{len(test)}"
-    return (Split(name, _cases(train), _cases(test), _cases(unused)),)
+    return Split(name, _cases(train), _cases(test), _cases(unused))
 
 
 def _listed(path: Path) -> set[str]:
@@ -149,22 +164,27 @@ def _listed(path: Path) -> set[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}); complete the download, or remove its folder") from None
     strange = [line for line in lines if not _PATIENT.fullmatch(line)]
-    if strange or not lines:
-        raise DataError(f"{path}: {strange[0]!r:.60} is no patient, as patient0001 is" if strange else f"{path} is empty")
+    if strange:
+        raise DataError(f"{path}: {strange[0]!r:.60} is no patient, as patient0001 is")
+    if not lines:
+        raise DataError(f"{path} is empty")
     return set(lines)
 
 
 def _cases(patients: set[str]) -> tuple[str, ...]:
-    return tuple(f"{name}_{view}" for name in sorted(patients) for view in VIEWS)
+    found: list[str] = []
+    for name in sorted(patients):
+        found += [f"{name}_{view}" for view in VIEWS]
+    return tuple(found)
 
 
 def patient(case_id: str) -> str:
-    """Whose heart a view shows."""
+    """Returns the patient whose heart a view shows."""
     return case_id.partition("_")[0]
 
 
 def camus(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
-    """The two views of each heart, split 400/50/50 by patient where the lists are beside it."""
+    """Opens the two views of each heart, split 400/50/50 by patient where the lists are beside them."""
     known = REGISTERED["camus"]
     root, layout = find("camus", known.folders, (raw,), known.how, data_root, search)
     return FolderDataset(root, "camus", layout, published(root), group=patient)

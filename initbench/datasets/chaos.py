@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from initbench.datasets import msd, nnunet
 from initbench.datasets.files import png
 from initbench.datasets.files.dicom import Placed, Series, by_number
-from initbench.datasets.folder import Files, FolderDataset, FolderLayout, find, subfolders
+from initbench.datasets.folder import Files, FolderDataset, FolderLayout, Reader, find, subfolders
 from initbench.datasets.known import REGISTERED
 from initbench.errors import DataError
 from initbench.limits import check_memory
@@ -80,7 +80,7 @@ class Ground:
     greys: Greys
 
     def read(self, case_id: str) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-        """Labels ``(X, Y, Z)`` and the affine of the series.
+        """Reads the labels ``(X, Y, Z)`` and the affine of the series.
 
         Raises:
             DataError: more or fewer of them than slices, or named after other slices; a PNG that is damaged, of another size or
@@ -114,10 +114,15 @@ class Ground:
         labels = _table(self.greys)[values]
         strange = np.unique(values[labels == _STRANGE])
         if strange.size:
-            known = ", ".join(f"{low} to {high}" if low < high else f"{low}" for low, high in self.greys)
+            known = []
+            for low, high in self.greys:
+                if low < high:
+                    known.append(f"{low} to {high}")
+                else:
+                    known.append(str(low))
             raise DataError(
                 f"case {case_id}: {path} has the grey value(s) {', '.join(map(str, strange[:5]))}, which are no class; those are "
-                f"0, {known}. Copy or download it again"
+                f"0, {', '.join(known)}. Copy or download it again"
             )
         return labels
 
@@ -126,7 +131,7 @@ class Ground:
 
 
 def _table(greys: Greys) -> NDArray[np.uint8]:
-    """Class by grey value."""
+    """Returns the class of each grey value."""
     table = np.full(256, _STRANGE, np.uint8)
     table[0] = 0
     for number, (low, high) in enumerate(greys, start=1):
@@ -135,7 +140,7 @@ def _table(greys: Greys) -> NDArray[np.uint8]:
 
 
 def raw(root: Path, part: Part) -> FolderLayout | None:
-    """A part of the download as it is; None where it is not there.
+    """Reads the layout of a part of the download; None where the part is not there.
 
     Raises:
         DataError: a patient without slices or without label maps, or twice.
@@ -153,13 +158,18 @@ def raw(root: Path, part: Part) -> FolderLayout | None:
 
 
 def _patients(root: Path, part: Part) -> list[tuple[str, Path]]:
-    """Numbers of patients, and the folders with their slices and label maps."""
-    found = [folder for above in _ABOVE for folder in subfolders(root / above / part.kind) if _NUMBER.fullmatch(folder.name)]
-    return [(folder.name, folder / part.sequence) for folder in found if (folder / part.sequence).is_dir()]
+    """Returns the numbers of the patients, and the folders with their slices and label maps."""
+    found = []
+    for above in _ABOVE:
+        for folder in subfolders(root / above / part.kind):
+            sequence = folder / part.sequence
+            if _NUMBER.fullmatch(folder.name) and sequence.is_dir():
+                found.append((folder.name, sequence))
+    return found
 
 
 def _named(folder: Path, ending: str) -> tuple[Path, ...]:
-    """Files with an ending, by the numbers in their names."""
+    """Returns the files with an ending, in the order of the numbers in their names."""
     try:
         found = [path for path in folder.iterdir() if _is_one(path, ending)]
     except OSError:
@@ -170,39 +180,42 @@ def _named(folder: Path, ending: str) -> tuple[Path, ...]:
 
 
 def _is_one(path: Path, ending: str) -> bool:
-    """Whether it is a file of this kind, and no leaving of an archive: those begin with a dot."""
+    """Returns whether a path is a file of this kind; what begins with a dot is left over from an archive."""
     return path.suffix.lower() == ending and not path.name.startswith(".") and path.is_file()
 
 
 def _another(root: Path) -> bool:
-    """Whether a folder holds other parts of the download, or a converted copy."""
+    """Returns whether a folder holds other parts of the download, or a converted copy."""
     return (root / "dataset.json").is_file() or any(_patients(root, part) for part in PARTS.values())
 
 
 def _open(name: str, data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
     known, part = REGISTERED[name], PARTS[name]
-    converted = (nnunet.recognized, msd.recognized) if name == "chaos" else ()
-    readers = (lambda root: raw(root, part), *converted)
+    readers: list[Reader] = [lambda root: raw(root, part)]
+    if name == "chaos":  # a converted copy goes by this name, whatever it holds
+        readers += [nnunet.recognized, msd.recognized]
     root, layout = find(name, known.folders, readers, known.how, data_root, search, _another)
     return FolderDataset(root, name, layout, group=patient)
 
 
 def patient(case_id: str) -> str:
-    """Whose abdomen it is: both MR sequences are of the same people, so ``chaos`` and ``chaos-t1`` report the same ones."""
+    """Returns the patient of a case. Both MR sequences are of the same people, so ``chaos`` and ``chaos-t1`` report the same."""
     match = _ON_MR.fullmatch(case_id)
-    return f"MR_{match[1]}" if match else case_id
+    if match is None:
+        return case_id
+    return f"MR_{match[1]}"
 
 
 def chaos(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
-    """MR T2-SPIR with four organs; of a converted folder what its dataset.json says."""
+    """Opens MR T2-SPIR with four organs, or a converted folder with what its dataset.json says."""
     return _open("chaos", data_root, search)
 
 
 def chaos_t1(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
-    """MR T1-DUAL, two channels, with four organs."""
+    """Opens MR T1-DUAL, two channels, with four organs."""
     return _open("chaos-t1", data_root, search)
 
 
 def chaos_ct(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
-    """CT with the liver."""
+    """Opens CT with the liver."""
     return _open("chaos-ct", data_root, search)

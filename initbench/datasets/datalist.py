@@ -49,7 +49,11 @@ class _Entry:
 
 
 def read_lists(root: Path, table: Mapping[str, Any]) -> Listed:
-    """The labelled cases of a table.
+    """Reads the labelled cases of a table.
+
+    Args:
+        root: the data set's folder.
+        table: its dataset.json.
 
     Raises:
         DataError: a list is none, an entry lacks image or label, a path leads out of the folder, or a case is there twice.
@@ -59,6 +63,7 @@ def read_lists(root: Path, table: Mapping[str, Any]) -> Listed:
     listed_in: dict[str, str] = {}
     found: dict[str, list[_Entry]] = {}
     remarks = []
+    strange: set[str] = set()
     for name in LISTS:
         entries = table.get(name) or []
         if not isinstance(entries, list):
@@ -68,7 +73,9 @@ def read_lists(root: Path, table: Mapping[str, Any]) -> Listed:
         found[name] = [_entry(root, name, entry) for entry in labelled]
         for item in found[name]:
             if item.case_id in files:
-                twice = "twice" if listed_in[item.case_id] == name else f"that is in {listed_in[item.case_id]}, too"
+                twice = "twice"
+                if listed_in[item.case_id] != name:
+                    twice = f"that is in {listed_in[item.case_id]}, too"
                 both = f"{files[item.case_id].images[0]} and {item.files.images[0]}"
                 raise DataError(
                     f"{where}: {name} lists case {item.case_id} {twice} ({both}). A case is in one list, once, and has the name "
@@ -80,20 +87,21 @@ def read_lists(root: Path, table: Mapping[str, Any]) -> Listed:
             remarks.append(
                 f"{len(entries) - len(labelled)} of {len(entries)} entries of validation have no label; they are not used"
             )
-    strange = sorted({key for name in LISTS for key in _keys(table.get(name)) if key not in _ENTRY})
+        strange.update(_keys(entries))
+    strange.difference_update(_ENTRY)
     if strange:
-        remarks.append(f"entries of its lists have keys that are not read here: {some(strange)}")
+        remarks.append(f"entries of its lists have keys that are not read here: {some(sorted(strange))}")
     folds, doubt = _folds(found)
-    said = tuple(f"{where.name}: {remark}" for remark in [*remarks, *doubt])
-    return Listed(files, _own(found), folds, said)
+    said = [f"{where.name}: {remark}" for remark in [*remarks, *doubt]]
+    return Listed(files, _own(found), folds, tuple(said))
 
 
 def _is_labelled(entry: Any) -> bool:
     return isinstance(entry, dict) and bool(entry.get("label"))
 
 
-def _keys(entries: Any) -> Iterator[str]:
-    for entry in entries if isinstance(entries, list) else []:
+def _keys(entries: list[Any]) -> Iterator[str]:
+    for entry in entries:
         if isinstance(entry, dict):
             yield from map(str, entry)
 
@@ -102,58 +110,85 @@ def _entry(root: Path, name: str, entry: Any) -> _Entry:
     where = root / "dataset.json"
     if not isinstance(entry, dict) or not entry.get("image") or not entry.get("label"):
         raise DataError(f"{where}: a {name} entry needs image and label, got {entry!r:.200}")
-    images = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
+    images = entry["image"]
+    if not isinstance(images, list):
+        images = [images]
     if not all(isinstance(path, str) for path in (*images, entry["label"])):
         raise DataError(
             f"{where}: a {name} entry names its image by a path, or by a list of paths, one a channel, and its label by a path; "
             f"got {entry!r:.200}"
         )
-    paths = [inside(root, Path(path)) for path in images]
-    files = Files(tuple(nifti.File(path) for path in paths), nifti.File(inside(root, Path(entry["label"]))))
-    return _Entry(_case_id(paths), files, entry.get("fold"))
+    paths = []
+    stored = []
+    for written in images:
+        path = inside(root, Path(written))
+        paths.append(path)
+        stored.append(nifti.File(path))
+    label = nifti.File(inside(root, Path(entry["label"])))
+    return _Entry(_case_id(paths), Files(tuple(stored), label), entry.get("fold"))
 
 
 def _case_id(images: Sequence[Path]) -> str:
-    """The name of an image; of one in several files what their names begin with, else the folder that they share."""
+    """Returns the name of an image; for an image in several files the beginning of their names, else the folder they share."""
     stems = [nifti.stem(path.name) for path in images]
     if len(set(stems)) == 1:
         return stems[0]
-    shared = 0  # letters that all of them begin with
-    while all(len(stem) > shared and stem[shared] == stems[0][shared] for stem in stems):
-        shared += 1
-    ends = [place for place, sign in enumerate(stems[0][:shared]) if sign in _BETWEEN]
-    name = stems[0][: ends[-1]].rstrip(_BETWEEN) if ends else ""
+    beginning = _common_beginning(stems)
+    end = max(beginning.rfind(sign) for sign in _BETWEEN)
+    name = beginning[: max(end, 0)].rstrip(_BETWEEN)
     if name:
         return name
-    return images[0].parent.name if len({path.parent for path in images}) == 1 else stems[0]
+    folders = {path.parent for path in images}
+    if len(folders) == 1:
+        return images[0].parent.name
+    return stems[0]
+
+
+def _common_beginning(names: Sequence[str]) -> str:
+    shortest = min(names, key=len)
+    for place, sign in enumerate(shortest):
+        for name in names:
+            if name[place] != sign:
+                return shortest[:place]
+    return shortest
 
 
 def _own(found: Mapping[str, Sequence[_Entry]]) -> tuple[Split, ...]:
-    """The split of the lists: what is under test is reported; validation is, where nothing is under test."""
+    """Returns the split of the lists: it reports the cases under test, or those under validation where no case is under test."""
     train, validation = _ids(found["training"]), _ids(found["validation"])
     test = _ids([*found["test"], *found["testing"]])
     if not test and not validation:
         return ()
-    return (Split(OWN_SPLIT, train, test, validation) if test else Split(OWN_SPLIT, train, validation),)
+    if test:
+        return (Split(OWN_SPLIT, train, test, validation),)
+    return (Split(OWN_SPLIT, train, validation),)
 
 
 def _folds(found: Mapping[str, Sequence[_Entry]]) -> tuple[tuple[Split, ...], list[str]]:
-    """A split for every fold: its cases are reported and the others train; and what is doubtful about them."""
+    """Returns a split for every fold, which reports the cases of the fold and trains on the others, and doubts about folds."""
     training = found["training"]
-    stated = [entry for entry in training if entry.fold is not None]
-    if not stated:
+    of_fold: dict[int, list[_Entry]] = {}
+    unstated, unusable = 0, 0
+    for entry in training:
+        if entry.fold is None:
+            unstated += 1
+        elif type(entry.fold) is not int or entry.fold < 0:
+            unusable += 1
+        else:
+            of_fold.setdefault(entry.fold, []).append(entry)
+    if unstated == len(training):
         return (), []
-    if len(stated) < len(training) or not all(type(entry.fold) is int and entry.fold >= 0 for entry in stated):
+    if unstated or unusable:
         return (), ["fold is not a number from 0 in every entry of training, so that there are no splits of it"]
-    numbers = sorted({entry.fold for entry in training})
-    if len(numbers) < 2:
+    if len(of_fold) < 2:
         return (), []
-    others = _ids([entry for name in LISTS[1:] for entry in found[name]])
+    others: list[_Entry] = []
+    for name in LISTS[1:]:
+        others += found[name]
     splits = []
-    for number in numbers:
-        train = _ids([entry for entry in training if entry.fold != number])
-        test = _ids([entry for entry in training if entry.fold == number])
-        splits.append(Split(f"{OWN_SPLIT}-fold-{number}", train, test, others))
+    for number, reported in sorted(of_fold.items()):
+        train = [entry for entry in training if entry.fold != number]
+        splits.append(Split(f"{OWN_SPLIT}-fold-{number}", _ids(train), _ids(reported), _ids(others)))
     return tuple(splits), []
 
 

@@ -38,9 +38,9 @@ class Content:
 
 
 def content_of(case: Case) -> Content:
-    """The content of a case's image."""
+    """Returns the content of a case's image."""
     world = io_orientation(case.affine)  # native axis -> (world axis, direction)
-    x, y, z = (int(axis) for axis in np.argsort(world[:, 0]))
+    x, y, z = np.argsort(world[:, 0]).tolist()
     axes = Axes((x, y, z), (bool(world[x, 1] < 0), bool(world[y, 1] < 0), bool(world[z, 1] < 0)))
     # 0 and -0 are one number with two patterns of bits: the sum makes both 0.
     image = np.add(axes.apply(case.image), np.float32(0), order="C")
@@ -49,7 +49,7 @@ def content_of(case: Case) -> Content:
 
 
 def equal_cases(contents: Mapping[str, Content]) -> list[tuple[str, ...]]:
-    """The groups of cases that are one examination."""
+    """Returns the groups of two or more cases that are one examination."""
     groups: list[list[str]] = []
     of_voxels: dict[tuple[str, Grid], list[list[str]]] = {}
     for case_id, content in contents.items():
@@ -66,39 +66,40 @@ def equal_cases(contents: Mapping[str, Content]) -> list[tuple[str, ...]]:
 
 
 def _same_edges(one: Content, other: Content) -> bool:
-    """Whether voxels are of one size: over the whole volume the difference stays below what is noted elsewhere."""
+    """Returns whether voxels have one size: over the whole volume the difference adds up to less than `NOTED_APART` voxels."""
     growth = np.abs(np.array(other.edges) / np.array(one.edges) - 1) * np.array(one.shape)
     return bool(growth.max() <= NOTED_APART)
 
 
 def across(groups: list[tuple[str, ...]], split: Split) -> list[tuple[str, ...]]:
-    """The groups with a case on either side of a split."""
+    """Returns the groups with a case on either side of a split."""
     train, test = set(split.train), set(split.test)
     return [group for group in groups if train & set(group) and test & set(group)]
 
 
 def trained_and_reported(name: str, group: tuple[str, ...], split: Split) -> str:
-    """What is wrong with a split that has an examination on both sides.
+    """Says what is wrong with a split that has an examination on both sides.
 
     Args:
         name: of the data set.
         group: ids of cases that are one examination, some of them on either side.
-        split: whose sides are meant.
+        split: the split.
     """
-    train, test = (some([case for case in group if case in side]) for side in (split.train, split.test))
+    train = [case for case in group if case in split.train]
+    test = [case for case in group if case in split.test]
     return (
-        f"{name}: split {split.name} trains on {train} and reports {test}, which have equal voxels on equal grids: it would "
-        f"report what it trained on; {_REMEDY}"
+        f"{name}: split {split.name} trains on {some(train)} and reports {some(test)}, which have equal voxels on equal grids: "
+        f"it would report what it trained on; {_REMEDY}"
     )
 
 
 def counted_twice(group: tuple[str, ...]) -> str:
-    """What is to be said of copies on one side of a split."""
+    """Says that copies on one side of a split count as several examinations."""
     return f"cases {some(group)} have equal voxels on equal grids, so one examination counts {len(group)} times"
 
 
 def check_copies(name: str, contents: Mapping[str, Content], split: Split) -> list[str]:
-    """Warnings about copies within a side of a split.
+    """Warns of copies within a side of a split, and refuses copies on both sides.
 
     Args:
         name: of the data set, for messages.

@@ -1,4 +1,4 @@
-"""Data sets that are folders of files, whatever the layout: cases read and checked, folders found, tables read."""
+"""Data sets that are folders of files, whatever the layout: reads and checks cases, finds folders, checks tables."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from initbench.datasets import stated
 from initbench.datasets.files import nifti
 from initbench.datasets.grids import MOST_APART, NOTED_APART, corner_displacement
 from initbench.datasets.splits import published_splits
+from initbench.datasets.tables import consecutive
 from initbench.errors import DataError, MissingDataError
 from initbench.paths import is_file
 from initbench.protocols import Case, Remark, Split
@@ -126,36 +127,50 @@ class FolderDataset:
         self.licence = layout.licence
         self.regions = dict(layout.regions)
         self._layout = layout
-        published = published_splits(name) if splits is None else tuple(splits)
-        self._splits = published or layout.own_splits
-        self._offered = (*(layout.own_splits if published else ()), *layout.offered_splits)
+        if splits is None:
+            splits = published_splits(name)
+        self._splits = tuple(splits)
+        self._offered = layout.offered_splits
+        if self._splits:
+            self._offered = (*layout.own_splits, *layout.offered_splits)
+        else:
+            self._splits = layout.own_splits
         self.copies_meant = layout.copies_meant
         self.remarks = (*layout.remarks, *_about_background(layout.said_by, self.classes[0]))
         said = stated.patients(root, self.case_ids())
         own = stated.inferred(self.case_ids())
-        self._patients = own if said is None else said
-        self._group = group if said is None else None
-        unsaid = said is None and group is None and len(set(own.values())) == len(own)
-        self.caveat = stated.caveat(self.case_ids()) if unsaid else ""
+        self._patients = own
+        self._group = group
+        self.caveat = ""
+        if said is not None:
+            self._patients = said
+            self._group = None
+        elif group is None and len(set(own.values())) == len(own):
+            self.caveat = stated.caveat(self.case_ids())
 
     def case_ids(self) -> tuple[str, ...]:
-        """All labelled cases, sorted."""
+        """Returns the ids of all labelled cases, sorted."""
         return tuple(sorted(self._layout.files))
 
     def published_splits(self) -> tuple[Split, ...]:
-        """The splits of the papers, the usual one first. Where no paper has one: the splits of the data set's table."""
+        """Returns the splits of the papers, the usual one first; where no paper has one, the splits of the data set's table."""
         return self._splits
 
     def own_cases(self) -> frozenset[str]:
-        """The cases that its table lists apart from those to train on."""
-        return frozenset(case for split in self._layout.own_splits for case in (*split.test, *split.unused))
+        """Returns the cases that the table lists apart from the cases to train on."""
+        apart: set[str] = set()
+        for split in self._layout.own_splits:
+            apart.update(split.test, split.unused)
+        return frozenset(apart)
 
     def published_split(self) -> Split | None:
-        """The usual split of the papers, where they state one."""
-        return self._splits[0] if self._splits else None
+        """Returns the usual split of the papers; None where they state none."""
+        if not self._splits:
+            return None
+        return self._splits[0]
 
     def stated_splits(self) -> tuple[Split, ...]:
-        """The splits that its table offers, that lie in the folder, or where nnU-Net keeps them.
+        """Reads the splits that its table offers, that lie in the folder, or where nnU-Net keeps them.
 
         Raises:
             DataError: one of their files is not as it has to be.
@@ -163,18 +178,22 @@ class FolderDataset:
         return (*self._offered, *stated.splits(self.root))
 
     def group(self, case_id: str) -> str:
-        """The patient of a case."""
-        return self._group(case_id) if self._group else self._patients.get(case_id, case_id)
+        """Returns the patient of a case."""
+        if self._group:
+            return self._group(case_id)
+        return self._patients.get(case_id, case_id)
 
     def files(self, case_id: str) -> tuple[Path, ...]:
-        """The files of a case, images first."""
-        found = self._layout.files[case_id]
-        return tuple(path for stored in (*found.images, found.label) for path in stored.paths)
+        """Returns the files of a case, images first."""
+        paths: list[Path] = []
+        for stored in self._stored(case_id):
+            paths += stored.paths
+        return tuple(paths)
 
     def digest(self, case_id: str) -> str:
-        """sha256 over the digests of the images' and the label's bytes.
+        """Returns the sha256 over the digests of the images' and the label's bytes.
 
-        Lengths that are not in mm are in it, too: earlier versions took them as mm, and runs on those were on other voxels.
+        A unit other than mm is in it, too: earlier versions took all lengths as mm, so their runs saw other voxels.
         """
         parts = list(map(cache.file_digest, self.files(case_id)))
         for stored in self._stored(case_id):
@@ -215,11 +234,17 @@ class FolderDataset:
         return Case(case_id, np.ascontiguousarray(image), checked, affine, tuple(dict.fromkeys(remarks)))
 
     def _image(self, case_id: str, images: Sequence[Stored]) -> tuple[NDArray[np.float32], NDArray[np.float64], list[Remark]]:
-        """``(C, X, Y, Z)`` of one image with all channels, or of one a channel; its affine, and remarks about the channels."""
+        """Reads ``(C, X, Y, Z)`` from one image with all channels, or from one image a channel.
+
+        Returns:
+            The voxels, their affine, and remarks about the channels.
+        """
         first, affine, header = _read(images[0], case_id)
         first = without_singletons(first)
         if len(images) == 1:
-            image = np.moveaxis(first, -1, 0) if first.ndim == 4 else first[None]
+            image = first[None]
+            if first.ndim == 4:
+                image = np.moveaxis(first, -1, 0)
             self._check_image(case_id, images[0], image, len(self.channels))
             return image, affine, list(header.remarks)
         channels, farthest, remarks = [], 0.0, list(header.remarks)
@@ -230,12 +255,15 @@ class FolderDataset:
                 remarks += header.remarks
             channel = without_singletons(channel)
             self._check_image(case_id, stored, channel[None], 1)
-            apart = corner_displacement(affine, own, first.shape) if channel.shape == first.shape else math.inf
+            apart = math.inf
+            if channel.shape == first.shape:
+                apart = corner_displacement(affine, own, first.shape)
             if not apart <= MOST_APART:
-                shapes = f"{images[0]} {first.shape}, {stored} {channel.shape}"
-                corner = f", up to {apart:.3g} voxels apart at a corner" if math.isfinite(apart) else ""
+                grids = f"{images[0]} {first.shape}, {stored} {channel.shape}"
+                if math.isfinite(apart):
+                    grids += f", up to {apart:.3g} voxels apart at a corner"
                 raise DataError(
-                    f"case {case_id}: channels lie on different grids ({shapes}{corner}); register them and resample them to one"
+                    f"case {case_id}: channels lie on different grids ({grids}); register them and resample them to one"
                 )
             farthest = max(farthest, apart)
             channels.append(channel)
@@ -254,8 +282,10 @@ class FolderDataset:
             raise DataError(f"case {case_id}: {place} has {bad} NaN or infinite voxels; repair or remove the case")
 
     def _check_label(self, case_id: str, place: Stored, label: NDArray[Any], step: float) -> NDArray[np.uint8]:
-        """Labels as whole numbers. Where a file stores values in steps of a slope, a label may be off by half a step."""
-        tolerance = max(LABEL_ROUNDING, STEP_ROUNDING * step) if step < MOST_STEP else LABEL_ROUNDING
+        """Returns the labels as whole numbers; where a file stores values in steps of a slope, they may be off by half a step."""
+        tolerance = LABEL_ROUNDING
+        if step < MOST_STEP:
+            tolerance = max(LABEL_ROUNDING, STEP_ROUNDING * step)
         with np.errstate(invalid="ignore"):  # infinities less themselves
             whole = np.rint(label)
             fractional = ~(np.abs(label - whole) <= tolerance)  # also where it is no number
@@ -282,7 +312,9 @@ def _check_stated_shapes(case_id: str, files: Files) -> None:
     shapes = []
     for stored in (files.images[0], files.label):
         stated = getattr(stored, "stated_shape", None)
-        shape = stated() if stated is not None else None
+        if stated is None:
+            return
+        shape = stated()
         if shape is None or len(shape) < 3:
             return  # what is wrong with it is said where it is read
         shapes.append(shape[:3])
@@ -299,7 +331,7 @@ def _different_shapes(case_id: str, files: Files, image: tuple[int, ...], label:
 
 
 def _read(stored: Stored, case_id: str) -> nifti.Read:
-    """Voxels, affine and header; the header says nothing where there is none, as of DICOM slices and of readers of others."""
+    """Reads voxels, affine and header; the header is empty where there is none, as for DICOM slices and readers of plug-ins."""
     whole = getattr(stored, "read_with_header", None)
     if whole is None:
         voxels, affine = stored.read(case_id)
@@ -310,11 +342,13 @@ def _read(stored: Stored, case_id: str) -> nifti.Read:
 
 def _unit_mm(stored: Stored) -> float:
     unit = getattr(stored, "unit_mm", None)
-    return 1.0 if unit is None else float(unit())
+    if unit is None:
+        return 1.0
+    return float(unit())
 
 
 def without_singletons(voxels: NDArray[Any]) -> NDArray[Any]:
-    """An array without the axes of length 1 behind the first three: many tools save a volume as (X, Y, Z, 1)."""
+    """Removes the axes of length 1 behind the first three: many tools save a volume as (X, Y, Z, 1)."""
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
     return voxels
@@ -324,7 +358,7 @@ def without_singletons(voxels: NDArray[Any]) -> NDArray[Any]:
 
 
 def inside(root: Path, path: Path) -> Path:
-    """`path` below `root`. A link may lead elsewhere, the table may not.
+    """Returns `path` below `root`. A link may lead elsewhere, an entry of a table may not.
 
     Raises:
         DataError: it leads out.
@@ -339,7 +373,7 @@ def inside(root: Path, path: Path) -> Path:
 
 
 def one_a_case(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, Path]:
-    """Files by the case that each belongs to.
+    """Returns files by the case that each belongs to.
 
     Args:
         paths: of one kind of file, images or label maps.
@@ -368,15 +402,15 @@ def check_files(root: Path, files: Mapping[str, Files], hint: str = "") -> None:
     Raises:
         DataError: names the first ones.
     """
-    missing = [
-        f"{kind} {path}"
-        for entry in files.values()
-        for kind, stored in (*(("image", image) for image in entry.images), ("label", entry.label))
-        for path in stored.paths
-        if not is_file(path)
-    ]
+    missing = []
+    for entry in files.values():
+        for image in entry.images:
+            missing += [f"image {path}" for path in image.paths if not is_file(path)]
+        missing += [f"label {path}" for path in entry.label.paths if not is_file(path)]
     if missing:
-        shown = "; ".join(missing[:3]) + (f"; and {len(missing) - 3} more" if len(missing) > 3 else "")
+        shown = "; ".join(missing[:3])
+        if len(missing) > 3:
+            shown += f"; and {len(missing) - 3} more"
         raise DataError(
             f"{root}: dataset.json lists files that do not exist: {shown}. "
             f"{hint or 'Complete the download or remove the entries'}"
@@ -384,14 +418,14 @@ def check_files(root: Path, files: Mapping[str, Files], hint: str = "") -> None:
 
 
 def _about_background(said_by: str, name: str) -> list[str]:
-    """A remark where label 0 has the name of something: it is not reported."""
+    """Returns a remark where label 0 has the name of something, because it is not reported."""
     if name.strip().casefold() in _BACKGROUND or "background" in name.casefold():
         return []
     return [f"{said_by}: label 0 is called {name!r}; it is taken as the background, which is not reported"]
 
 
 def check_classes(where: str, numbers: Mapping[int, str], regions: Sequence[str] = ()) -> tuple[str, ...]:
-    """Class names by label number.
+    """Returns the class names in the order of their label numbers.
 
     Args:
         where: for messages.
@@ -411,11 +445,11 @@ def check_classes(where: str, numbers: Mapping[int, str], regions: Sequence[str]
         raise DataError(
             f"{where}: {len(numbers)} labels; label maps are kept in bytes, which tell {MAX_CLASSES} apart; merge some"
         )
-    classes = tuple(numbers[i] for i in range(len(numbers)))
+    classes = consecutive(f"{where}: labels", numbers)
     for names in (classes, (classes[0], *regions)):
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise DataError(f"{where}: labels: {twice[0]!r} is the name of two; results are kept by name: give each its own")
+        name, count = Counter(names).most_common(1)[0]
+        if count > 1:
+            raise DataError(f"{where}: labels: {name!r} is the name of two; results are kept by name: give each its own")
     return classes
 
 
@@ -456,7 +490,7 @@ def check_order(where: Path, classes: Sequence[str], known: Mapping[str, int]) -
 
 
 def folder_name(path: Path) -> str:
-    """Name of a folder; "." has one too, links keep theirs."""
+    """Returns the name of a folder, also of "."; a link has its own name."""
     return os.path.basename(os.path.abspath(path))
 
 
@@ -465,17 +499,27 @@ _NNUNET = re.compile(r"Dataset\d{3}_(.+)")
 _LEVELS = (
     "",
     "nnUNet_raw",
-    *(f"{above}{name}_raw_data" for name in ("nnFormer", "unetr_pp") for above in ("", f"{name}_raw/")),
+    "nnFormer_raw_data",
+    "nnFormer_raw/nnFormer_raw_data",
+    "unetr_pp_raw_data",
+    "unetr_pp_raw/unetr_pp_raw_data",
 )
 
 
+def data_roots(data_root: Path | None, search: Sequence[Path]) -> list[Path]:
+    """Returns the folders that may hold data sets, in the order in which they are searched: `data_root`, then `search`."""
+    if data_root is None:
+        return list(search)
+    return [data_root, *search]
+
+
 def levels(place: Path) -> list[Path]:
-    """A data root, and the folders known to hold data sets below one."""
+    """Returns a data root, and the folders known to hold data sets below one."""
     return [place / level for level in _LEVELS]
 
 
 def places(names: Sequence[str], data_root: Path | None, search: Sequence[Path]) -> Iterator[Path]:
-    """Folders that may be a data set: below the data roots, a root itself, and nnU-Net's ``DatasetNNN_NAME`` there.
+    """Gives the folders that may be a data set: below the data roots, a root itself, and nnU-Net's ``DatasetNNN_NAME`` there.
 
     Args:
         names: of the folder, in any case.
@@ -483,17 +527,19 @@ def places(names: Sequence[str], data_root: Path | None, search: Sequence[Path])
         search: data roots that are looked at after it.
     """
     wanted = {name.lower() for name in names}
-    for place in [*([data_root] if data_root else []), *search]:
+    for place in data_roots(data_root, search):
         if not place.is_dir():
             continue
         if _plain(folder_name(place)) in wanted:
             yield place
         for parent in levels(place):
-            yield from (child for child in subfolders(parent) if _plain(child.name) in wanted)
+            for child in subfolders(parent):
+                if _plain(child.name) in wanted:
+                    yield child
 
 
 def subfolders(place: Path) -> list[Path]:
-    """Folders directly below one, sorted; none where it is none, or may not be looked into."""
+    """Returns the folders directly below one, sorted; none where `place` is no folder, or may not be read."""
     try:
         return sorted(child for child in place.iterdir() if child.is_dir())
     except OSError:
@@ -501,9 +547,11 @@ def subfolders(place: Path) -> list[Path]:
 
 
 def nnunet_name(name: str) -> str | None:
-    """NAME, lower case, of nnU-Net's ``DatasetNNN_NAME``; None where it is no such name."""
+    """Returns NAME, lower case, of nnU-Net's ``DatasetNNN_NAME``; None where it is no such name."""
     match = _NNUNET.fullmatch(name)
-    return match[1].lower() if match else None
+    if match is None:
+        return None
+    return match[1].lower()
 
 
 def _plain(name: str) -> str:
@@ -522,7 +570,7 @@ def find(
     search: Sequence[Path],
     another: Callable[[Path], bool] = lambda _: False,
 ) -> tuple[Path, FolderLayout]:
-    """The first folder of one of these names that one of the readers knows.
+    """Finds the first folder of one of these names whose layout one of the readers knows.
 
     Args:
         name: of the data set.
@@ -546,7 +594,7 @@ def find(
             strange.append(str(folder.absolute()))
     if strange:
         raise DataError(f"{', '.join(strange)}: this is not how {name} looks. {how}")
-    roots = [*([data_root] if data_root else []), *search]
+    roots = data_roots(data_root, search)
     looked = ", ".join(str(root.absolute()) for root in roots) or "nowhere: no data root was given"
     raise MissingDataError(
         f"{name} was not found. Looked for a folder {' or '.join(folders)} (or nnU-Net's DatasetNNN_{folders[0]}) in: {looked}. "

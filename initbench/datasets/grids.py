@@ -1,4 +1,4 @@
-"""Whether two grids are the same place in space: the one comparison for images, labels, channels and forms of a header."""
+"""Compares the places of two grids in space: images, labels, channels and forms of a header."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_APART, NOTED_APART = 0.5, 0.01
 
 
 def corner_displacement(first: NDArray[np.float64], second: NDArray[np.float64], shape: Sequence[int]) -> float:
-    """How far two grids lie apart, in voxels of the first: the largest distance between corners that belong together.
+    """Returns how far two grids lie apart, in voxels of the first: the largest distance between corners that belong together.
 
     A corner is the centre of a voxel at a corner of the array. Between the corners the distance is never larger, as both
     affines are linear.
@@ -28,7 +28,8 @@ def corner_displacement(first: NDArray[np.float64], second: NDArray[np.float64],
     Returns:
         NaN where `second` holds a NaN; infinite where `first` places no voxels.
     """
-    corners = np.array([(*corner, 1.0) for corner in product(*((0.0, n - 1.0) for n in shape))]).T
+    ends = [(0.0, count - 1.0) for count in shape]
+    corners = np.array([(*corner, 1.0) for corner in product(*ends)]).T
     try:
         moved = np.linalg.solve(first, second @ corners)
     except np.linalg.LinAlgError:

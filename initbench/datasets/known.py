@@ -1,4 +1,4 @@
-"""What is known of public data sets: facts for people, no reader among them."""
+"""Facts about public data sets, for people; no reader is among them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ class Decathlon:
 
     @property
     def url(self) -> str:
-        """Of the archive: the copy that MONAI's tutorials use."""
+        """The address of the archive: the copy that MONAI's tutorials use."""
         return f"{_BUCKET}/{self.folder}.tar"
 
     @property
     def about_size(self) -> str:
-        """Of the archive, in words."""
-        return f"{self.gigabytes:g} GB" if self.gigabytes >= 1 else f"{1000 * self.gigabytes:g} MB"
+        """The size of the archive, in words."""
+        if self.gigabytes >= 1:
+            return f"{self.gigabytes:g} GB"
+        return f"{1000 * self.gigabytes:g} MB"
 
 
 DECATHLON = {
@@ -78,8 +80,11 @@ PRESCRIBED = {
 
 
 def prescribed(folder: str) -> Prescribed | None:
-    """The data set of a folder's name, in any case."""
-    return next((task for name, task in PRESCRIBED.items() if name.lower() == folder.lower()), None)
+    """Returns the data set that nnFormer and UNETR++ keep in a folder of this name, in any case; None where they keep none."""
+    for name, task in PRESCRIBED.items():
+        if name.lower() == folder.lower():
+            return task
+    return None
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class Registered:
 
     @property
     def how(self) -> str:
-        """Both in one."""
+        """Where to get it and how the folder must look, in one text."""
         return f"Get it: {self.get}. The folder holds {self.layout}"
 
 

@@ -21,6 +21,7 @@ from initbench.datasets.folder import (
     check_classes,
     check_files,
     check_order,
+    data_roots,
     folder_name,
     levels,
     nnunet_name,
@@ -28,7 +29,7 @@ from initbench.datasets.folder import (
     places,
 )
 from initbench.datasets.known import DECATHLON, PRESCRIBED, SHORT_NAMES, prescribed
-from initbench.datasets.tables import consecutive, numbered, read_json, unread_keys
+from initbench.datasets.tables import consecutive, numbered, read_description, read_json, unread_keys, with_keys
 from initbench.errors import DataError, MissingDataError
 from initbench.paths import is_file
 
@@ -67,7 +68,7 @@ class MsdDataset(FolderDataset):
 
 
 def read_msd(root: Path) -> FolderLayout:
-    """What a Decathlon folder holds.
+    """Reads the layout of a Decathlon folder.
 
     Raises:
         DataError: dataset.json is missing, broken or empty, or lists files that do not exist.
@@ -76,8 +77,10 @@ def read_msd(root: Path) -> FolderLayout:
     table = _read_table(path)
     channels, classes = _channels(path, table["modality"]), _classes(path, table["labels"])
     listed = read_lists(root, table)
-    old = any((root / "imagesTr").glob("*_0000.nii.gz"))
-    check_files(root, listed.files, _V1 if old else "")
+    hint = ""
+    if any((root / "imagesTr").glob("*_0000.nii.gz")):
+        hint = _V1
+    check_files(root, listed.files, hint)
     _check_channels(path, listed.files, len(channels))
     return FolderLayout(
         channels=channels,
@@ -92,7 +95,7 @@ def read_msd(root: Path) -> FolderLayout:
 
 
 def _check_channels(path: Path, files: Mapping[str, Files], channels: int) -> None:
-    """Refuses images in several files that are not as many as there are channels; one file may hold them all."""
+    """Refuses a case whose image has several files, but not one for each channel; one file may hold all channels."""
     for case_id, entry in files.items():
         if len(entry.images) not in (1, channels):
             raise DataError(
@@ -102,46 +105,53 @@ def _check_channels(path: Path, files: Mapping[str, Files], channels: int) -> No
 
 
 def recognized(root: Path) -> FolderLayout | None:
-    """`read_msd` for folders whose table has the Decathlon's keys; None for others."""
-    path = root / "dataset.json"
-    table = read_json(path) if is_file(path) else None
-    return read_msd(root) if isinstance(table, dict) and {"modality", "training"} <= set(table) else None
+    """Reads the layout of a folder whose table has the Decathlon's keys; None for others."""
+    table = read_description(root)
+    if table is None or not {"modality", "training"} <= set(table):
+        return None
+    return read_msd(root)
 
 
 def with_reported(root: Path) -> FolderLayout | None:
-    """`recognized`, with the labelled cases of imagesTs: nnFormer and UNETR++ keep those there that they report.
+    """Reads the layout as `recognized` does, with the labelled cases of imagesTs, where nnFormer and UNETR++ keep reported cases.
 
-    Their labels are in labelsTs, which the Decathlon has not, as NAME or NAME_gt. No table lists them.
+    Their labels are in labelsTs, a folder that the Decathlon does not have, as NAME or NAME_gt. No table lists them.
     """
     layout = recognized(root)
-    return layout and replace(layout, files={**_reported(root), **layout.files})
+    if layout is None:
+        return None
+    return replace(layout, files={**_reported(root), **layout.files})
 
 
 def _reported(root: Path) -> dict[str, Files]:
-    images, labels = (_nifti_files(root / folder) for folder in ("imagesTs", "labelsTs"))
-    masks = {case.removesuffix("_gt"): path for case, path in labels.items()}
-    return {case: Files((nifti.File(path),), nifti.File(masks[case])) for case, path in images.items() if case in masks}
+    images = _nifti_files(root / "imagesTs")
+    labels = _nifti_files(root / "labelsTs")
+    found = {}
+    for name, label in labels.items():
+        case = name.removesuffix("_gt")
+        if case in images:
+            found[case] = Files((nifti.File(images[case]),), nifti.File(label))
+    return found
 
 
 def _nifti_files(folder: Path) -> dict[str, Path]:
-    """Files directly in a folder by their names without ending; none where there is no folder.
+    """Returns the files directly in a folder by their names without ending; none where there is no folder.
 
     Raises:
         DataError: two files have one name, as a.nii and a.nii.gz.
     """
-    found = (path for ending in nifti.ENDINGS for path in sorted(folder.glob(f"[!.]*{ending}")))
-    return one_a_case(found, lambda path: nifti.stem(path.name))
+    return one_a_case(nifti.named(folder, "[!.]*"), lambda path: nifti.stem(path.name))
 
 
 def announced(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """Channels and classes of a Decathlon's table, whatever files there are; None where it is none, or does not say.
+    """Returns channels and classes of a Decathlon's table, whatever files there are; None where it does not state both.
 
     Raises:
         DataError: they are no tables of names.
     """
     path = root / "dataset.json"
-    table = read_json(path) if is_file(path) else None
-    if not isinstance(table, dict) or not table.get("modality") or not table.get("labels"):
+    table = read_description(root)
+    if table is None or not table.get("modality") or not table.get("labels"):
         return None
     return _channels(path, table["modality"]), _classes(path, table["labels"])
 
@@ -149,12 +159,7 @@ def announced(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
 def _read_table(path: Path) -> dict[str, Any]:
     if not is_file(path):
         raise DataError(f"{path.parent}: there is no dataset.json, so this is no Decathlon folder")
-    table = read_json(path)
-    needed = ("modality", "labels", "training")
-    missing = [key for key in needed if not isinstance(table, dict) or not table.get(key)]
-    if missing:
-        raise DataError(f"{path}: {', '.join(missing)} is missing or empty; the Decathlon format needs {', '.join(needed)}")
-    return dict(table)
+    return with_keys(path, read_json(path), ("modality", "labels", "training"), "the Decathlon format")
 
 
 def _channels(path: Path, modality: Any) -> tuple[str, ...]:
@@ -166,7 +171,7 @@ def _classes(path: Path, labels: Any) -> tuple[str, ...]:
 
 
 def find_folder(folder: str, data_root: Path | None, search: Sequence[Path]) -> Path:
-    """The Decathlon folder of a task.
+    """Finds the Decathlon folder of a task.
 
     Args:
         folder: its name, as ``Task06_Lung``.
@@ -176,25 +181,28 @@ def find_folder(folder: str, data_root: Path | None, search: Sequence[Path]) -> 
     Raises:
         MissingDataError: not found; says where it was looked for, how to get it, and what works without it.
     """
-    places = [*([data_root] if data_root else []), *search]
-    for place in places:
+    roots = data_roots(data_root, search)
+    for place in roots:
         for candidate in (*(level / folder for level in levels(place)), place):
             if folder_name(candidate) == folder and is_file(candidate / "dataset.json"):
                 return candidate
-    looked = ", ".join(str((place / folder).absolute()) for place in places) or "nowhere: no data root was given"
+    looked = ", ".join(str((place / folder).absolute()) for place in roots) or "nowhere: no data root was given"
+    if folder in SHORT_NAMES:
+        others = [f"nnU-Net's Dataset0{folder[4:]}"]
+        others += [f"nnFormer's {name}" for name in _prescribed_folders(folder)]
+        looked += f", and for {' and '.join(others)} there"
     known = DECATHLON.get(folder)
-    source = f"{known.url} ({known.about_size})" if known else "http://medicaldecathlon.com"
-    other_names = [f"nnU-Net's Dataset0{folder[4:]}", *(f"nnFormer's {name}" for name in _prescribed_folders(folder))]
-    others = f", and for {' and '.join(other_names)} there" if folder in SHORT_NAMES else ""
-    command = f"`initbench data download {SHORT_NAMES.get(folder, folder)}` gets it, or download" if known else "Download"
+    how = "Download http://medicaldecathlon.com"
+    if known:
+        how = f"`initbench data download {SHORT_NAMES.get(folder, folder)}` gets it, or download {known.url} ({known.about_size})"
     raise MissingDataError(
-        f"{folder} was not found. Looked at: {looked}{others}. {command} {source}, unpack it, and point "
+        f"{folder} was not found. Looked at: {looked}. {how}, unpack it, and point "
         f"--data-root or INITBENCH_DATA at the folder that holds {folder}. Without any download: --dataset phantom-lung"
     )
 
 
 def _prescribed_folders(folder: str) -> list[str]:
-    """What others ask to call the folder of a task."""
+    """Returns the names that nnFormer and UNETR++ give the folder of a task."""
     return [name for name, task in PRESCRIBED.items() if task.dataset == SHORT_NAMES.get(folder)]
 
 
@@ -203,7 +211,7 @@ def _prescribed_folders(folder: str) -> list[str]:
 
 @dataclass(frozen=True)
 class _Task:
-    """What a registered task looks like in folders of others: all keep ids, channels and labels; nnU-Net splits channels.
+    """A registered task as folders of others hold it: with its ids, channels and labels; nnU-Net has a file for each channel.
 
     Attributes:
         ids: pattern of its case ids.
@@ -259,25 +267,40 @@ _TASKS = (
 
 
 def converted(root: Path) -> FolderDataset | None:
-    """A registered task that nnU-Net converted, or in the folder that nnFormer and UNETR++ ask for.
+    """Opens a registered task that nnU-Net converted, or that lies in the folder that nnFormer and UNETR++ ask for.
 
-    None where the folder is none, by its name and the ids of its cases.
+    None where the folder holds none, by its name and the ids of its cases.
 
     Raises:
-        DataError: it is one by both, and has other channels or classes than the task.
+        DataError: it holds a task by both, and has other channels or classes than the task.
     """
-    plain, theirs = nnunet_name(folder_name(root)), prescribed(folder_name(root))
-    task = next((t for t in _TASKS if plain == t.converted.lower() or (theirs and theirs.dataset == t.name)), None)
-    read_as = with_reported if theirs else nnunet.recognized
-    layout = read_as(root) if task else None
-    if task is None or layout is None or not all(re.fullmatch(task.ids, case) for case in layout.files):
+    task = _task_of(folder_name(root))
+    if task is None:
+        return None
+    read_as = with_reported
+    if prescribed(folder_name(root)) is None:
+        read_as = nnunet.recognized
+    layout = read_as(root)
+    if layout is None or not all(re.fullmatch(task.ids, case) for case in layout.files):
         return None
     _check_fits(root / "dataset.json", task, layout)
     return FolderDataset(root, task.name, replace(layout, regions=task.regions))
 
 
+def _task_of(folder: str) -> _Task | None:
+    """Returns the registered task that nnU-Net, nnFormer or UNETR++ keep in a folder of this name."""
+    theirs = prescribed(folder)
+    for task in _TASKS:
+        if nnunet_name(folder) == task.converted.lower():
+            return task
+        if theirs is not None and theirs.dataset == task.name:
+            return task
+    return None
+
+
 def _check_fits(table: Path, task: _Task, layout: FolderLayout) -> None:
-    wanted, found = task.channels or layout.channels[:1], tuple(name.lower() for name in layout.channels)
+    wanted = task.channels or layout.channels[:1]
+    found = tuple(name.lower() for name in layout.channels)
     if len(found) != len(wanted) or (task.channels and found != task.channels):
         raise DataError(
             f"{table}: the channels of {task.folder} are {', '.join(wanted)} in this order, here are "
@@ -297,7 +320,7 @@ def _check_fits(table: Path, task: _Task, layout: FolderLayout) -> None:
 
 
 def open_task(folder: str, data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
-    """A task by the name of its folder: the Decathlon's own, else of a registered one what others made of it.
+    """Opens a task by the name of its folder: the Decathlon's own, else, of a registered task, what others made of it.
 
     Args:
         folder: the Decathlon's name, as ``Task06_Lung``.
@@ -310,7 +333,10 @@ def open_task(folder: str, data_root: Path | None, search: Sequence[Path]) -> Fo
     try:
         return MsdDataset(find_folder(folder, data_root, search))
     except MissingDataError:
-        names = [*(task.converted for task in _TASKS if task.folder == folder), *_prescribed_folders(folder)]
+        names = _prescribed_folders(folder)
+        for task in _TASKS:
+            if task.folder == folder:
+                names.insert(0, task.converted)
         for place in places(names, data_root, search):
             found = converted(place)
             if found is not None:
@@ -319,15 +345,15 @@ def open_task(folder: str, data_root: Path | None, search: Sequence[Path]) -> Fo
 
 
 def lung(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
-    """MSD Task06_Lung."""
+    """Opens MSD Task06_Lung."""
     return open_task("Task06_Lung", data_root, search)
 
 
 def hippocampus(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
-    """MSD Task04_Hippocampus."""
+    """Opens MSD Task04_Hippocampus."""
     return open_task("Task04_Hippocampus", data_root, search)
 
 
 def brats(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
-    """MSD Task01_BrainTumour; its tables report the regions whole tumour, tumour core and enhancing tumour."""
+    """Opens MSD Task01_BrainTumour; its tables report the regions whole tumour, tumour core and enhancing tumour."""
     return open_task("Task01_BrainTumour", data_root, search)

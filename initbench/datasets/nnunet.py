@@ -12,9 +12,8 @@ from typing import Any
 
 from initbench.datasets.files.nifti import ENDINGS, File
 from initbench.datasets.folder import Files, FolderDataset, FolderLayout, check_classes, check_files, folder_name, inside
-from initbench.datasets.tables import consecutive, numbered, read_json, some, text, unread_keys
+from initbench.datasets.tables import consecutive, numbered, read_description, read_json, some, text, unread_keys, with_keys
 from initbench.errors import DataError
-from initbench.paths import is_file
 
 _NEEDED = ("channel_names", "labels", "file_ending")
 # What nnU-Net's own tools write. Which of its classes reads files (overwrite_image_reader_writer) decides nothing here.
@@ -43,23 +42,21 @@ class NnunetDataset(FolderDataset):
 
 
 def recognized(root: Path) -> FolderLayout | None:
-    """`read_nnunet` for folders whose table has nnU-Net v2's keys; None for others."""
-    path = root / "dataset.json"
-    table = read_json(path) if is_file(path) else None
-    return read_nnunet(root) if isinstance(table, dict) and "channel_names" in table else None
+    """Reads the layout of a folder whose table has nnU-Net v2's keys; None for others."""
+    table = read_description(root)
+    if table is None or "channel_names" not in table:
+        return None
+    return read_nnunet(root)
 
 
 def read_nnunet(root: Path) -> FolderLayout:
-    """What a raw folder holds.
+    """Reads the layout of a raw folder.
 
     Raises:
-        DataError: as for `NnunetDataset`.
+        DataError: dataset.json is missing or broken, files are missing, or they are in a format that is not read.
     """
     path = root / "dataset.json"
-    table = read_json(path)
-    missing = [key for key in _NEEDED if not isinstance(table, dict) or not table.get(key)]
-    if missing:
-        raise DataError(f"{path}: {', '.join(missing)} is missing or empty; nnU-Net v2 needs {', '.join(_NEEDED)}")
+    table = with_keys(path, read_json(path), _NEEDED, "nnU-Net v2")
     ending = str(table["file_ending"])
     if ending not in ENDINGS:
         raise DataError(
@@ -82,7 +79,13 @@ def read_nnunet(root: Path) -> FolderLayout:
 
 
 def _about_order(path: Path, order: Any, numbers: Mapping[int, str], regions: Mapping[str, Any]) -> list[str]:
-    """What is to be said of ``regions_class_order``, by which nnU-Net makes labels of regions; here regions are counted alone.
+    """Returns a remark where ``regions_class_order`` is not used. nnU-Net makes labels of regions by it; here they are counted.
+
+    Args:
+        path: of dataset.json, for messages.
+        order: the entry; None where there is none.
+        numbers: names by label number.
+        regions: label numbers by region.
 
     Raises:
         DataError: it does not give each region a label.
@@ -99,42 +102,68 @@ def _about_order(path: Path, order: Any, numbers: Mapping[int, str], regions: Ma
 
 
 def _unlabelled(root: Path, files: Mapping[str, Files], ending: str) -> list[str]:
-    """A remark about images in imagesTr that belong to no case."""
-    used = {path.name for entry in files.values() for image in entry.images for path in image.paths}
-    left = sorted(path.name for path in (root / "imagesTr").glob(f"[!.]*{ending}") if path.name not in used)
-    return (
-        [f"imagesTr holds {len(left)} image(s) of no labelled case or channel: {some(left)}; they are not used"] if left else []
-    )
+    """Returns a remark about images in imagesTr that belong to no case."""
+    left = {path.name for path in (root / "imagesTr").glob(f"[!.]*{ending}")}
+    for entry in files.values():
+        for image in entry.images:
+            for path in image.paths:
+                left.discard(path.name)
+    if not left:
+        return []
+    return [f"imagesTr holds {len(left)} image(s) of no labelled case or channel: {some(sorted(left))}; they are not used"]
 
 
 def _labels(path: Path, labels: Any) -> tuple[dict[int, str], dict[str, tuple[int, ...]]]:
-    """Names by label number, and the regions where names stand for several numbers."""
+    """Returns the names by label number, and the regions where names stand for several numbers.
+
+    Where a name stands for several numbers, every name but the background's is a region.
+    """
     if not isinstance(labels, Mapping):
         raise DataError(f"{path}: labels must map names to numbers, as in {{'background': 0, 'tumour': 1}}")
     if "ignore" in labels:
         raise DataError(f"{path}: there is an ignore label ({labels['ignore']!r}), and training here has a label for every voxel")
     sets = {text(path, "labels", name): _numbers(path, name, value) for name, value in labels.items()}
-    names = {numbers[0]: name for name, numbers in sets.items() if len(numbers) == 1}
-    every = sorted({number for numbers in sets.values() for number in numbers})
-    parts = {name: numbers for name, numbers in sets.items() if numbers != (0,)}
-    if any(0 in numbers for numbers in parts.values()):
-        raise DataError(f"{path}: labels: 0 is the background and part of no region; leave it out")
+    names: dict[int, str] = {}
+    parts: dict[str, tuple[int, ...]] = {}
     nested = any(isinstance(value, list) for value in labels.values())
-    single = [numbers for numbers in parts.values() if len(numbers) == 1]
-    if not nested and len(single) != len(set(single)):
-        raise DataError(f"{path}: labels: two names have the same number; give each its own")
+    for name, numbers in sets.items():
+        for number in numbers:
+            names.setdefault(number, f"label {number}")
+        if len(numbers) == 1:
+            names[numbers[0]] = name
+        if numbers == (0,):
+            continue
+        if 0 in numbers:
+            raise DataError(f"{path}: labels: 0 is the background and part of no region; leave it out")
+        parts[name] = numbers
+    _check_apart(path, parts, nested)
+    if not nested:
+        parts = {}
+    return dict(sorted(names.items())), parts
+
+
+def _check_apart(path: Path, parts: Mapping[str, tuple[int, ...]], nested: bool) -> None:
+    """Refuses two classes, or two regions where there is some (`nested`), of the same numbers."""
     of_numbers: dict[tuple[int, ...], str] = {}
-    for name, numbers in parts.items() if nested else ():
+    for name, numbers in parts.items():
         other = of_numbers.setdefault(numbers, name)
-        if other != name:
+        if other == name:
+            continue
+        if nested:
             raise DataError(f"{path}: labels: {other!r} and {name!r} are regions of the same numbers {list(numbers)}; remove one")
-    return {number: names.get(number, f"label {number}") for number in every}, parts if nested else {}
+        raise DataError(f"{path}: labels: two names have the same number; give each its own")
 
 
 def _numbers(path: Path, name: Any, value: Any) -> tuple[int, ...]:
-    numbers = value if isinstance(value, list) else [value]
-    if not numbers or any(not isinstance(number, int) or isinstance(number, bool) or number < 0 for number in numbers):
-        raise DataError(f"{path}: labels: {name} must be a number from 0 or a list of them, got {value!r:.100}")
+    numbers = value
+    if not isinstance(value, list):
+        numbers = [value]
+    refusal = DataError(f"{path}: labels: {name} must be a number from 0 or a list of them, got {value!r:.100}")
+    if not numbers:
+        raise refusal
+    for number in numbers:
+        if type(number) is not int or number < 0:  # JSON's true is no number
+            raise refusal
     return tuple(sorted(set(numbers)))
 
 
@@ -142,36 +171,34 @@ def _files(root: Path, table: Mapping[str, Any], channels: int, ending: str) -> 
     if table.get("dataset"):
         files = _listed(root, table["dataset"])
     else:
-        cases = [path.name.removesuffix(ending) for path in sorted((root / "labelsTr").glob(f"*{ending}"))]
-        files = {
-            case: Files(
-                tuple(File(root / "imagesTr" / f"{case}_{channel:04d}{ending}") for channel in range(channels)),
-                File(root / "labelsTr" / f"{case}{ending}"),
-            )
-            for case in cases
-            if not case.startswith(".")
-        }
+        files = {}
+        for label in sorted((root / "labelsTr").glob(f"[!.]*{ending}")):
+            case = label.name.removesuffix(ending)
+            images = [File(root / "imagesTr" / f"{case}_{channel:04d}{ending}") for channel in range(channels)]
+            files[case] = Files(tuple(images), File(label))
     if not files:
         raise DataError(
             f"{root}: there is no case in labelsTr/ (CASE{ending}); nnU-Net's raw folder has a label map a case there"
         )
-    wrong = [case for case, entry in files.items() if len(entry.images) != channels]
-    if wrong:
-        raise DataError(
-            f"{root / 'dataset.json'}: case {wrong[0]} has {len(files[wrong[0]].images)} images for {channels} channels; "
-            "complete them"
-        )
+    for case, entry in files.items():
+        if len(entry.images) != channels:
+            raise DataError(
+                f"{root / 'dataset.json'}: case {case} has {len(entry.images)} images for {channels} channels; complete them"
+            )
     check_files(root, files, "An image is CASE_0000, CASE_0001 and so on a channel: complete the folder or remove the label")
     return files
 
 
 def _listed(root: Path, entries: Any) -> dict[str, Files]:
-    """The optional table of cases, for folders whose images lie elsewhere below."""
+    """Reads the optional table of cases, for folders whose images lie elsewhere below."""
     files = {}
     try:
         for case, entry in entries.items():
-            images = tuple(File(inside(root, Path(image))) for image in entry["images"])
-            files[str(case)] = Files(images, File(inside(root, Path(entry["label"]))))
+            images = []
+            for image in entry["images"]:
+                path = inside(root, Path(image))
+                images.append(File(path))
+            files[str(case)] = Files(tuple(images), File(inside(root, Path(entry["label"]))))
     except (AttributeError, TypeError, KeyError):
         raise DataError(f"{root / 'dataset.json'}: dataset must map cases to images and label, got {entries!r:.200}") from None
     return files

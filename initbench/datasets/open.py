@@ -1,4 +1,4 @@
-"""A data set by name or by path."""
+"""Opens a data set by its name or by a path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import platformdirs
 
 from initbench import registry
 from initbench.datasets import msd
-from initbench.datasets.folder import folder_name, levels
+from initbench.datasets.folder import data_roots, folder_name, levels
 from initbench.datasets.known import prescribed
 from initbench.datasets.nnunet import NnunetDataset
 from initbench.datasets.tables import read_json
@@ -28,7 +28,7 @@ _KNOWN = (
 
 
 def search_path() -> list[Path]:
-    """Where data sets are looked for after ``--data-root``: INITBENCH_DATA (several, as in PATH), then the user's data folder."""
+    """Returns the folders searched after ``--data-root``: those in INITBENCH_DATA (several, as in PATH), then the user's own."""
     paths = [home(item) for item in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if item]
     return [*paths, platformdirs.user_data_path("initbench")]
 
@@ -70,23 +70,27 @@ def _registered(name: str, data_root: Path | None, search: Sequence[Path]) -> Da
 
 
 def _task(folder: str, data_root: Path | None) -> Dataset:
-    """A task by the name of its folder: the Decathlon's, or one of nnFormer's."""
+    """Opens a task by the name of its folder: the Decathlon's, or one of nnFormer's."""
     theirs = prescribed(folder)
     if theirs is None:
         return msd.open_task(folder, data_root, search_path())
     found = _below_roots(folder, data_root)
-    return open_folder(found) if found else _registered(theirs.dataset, data_root, search_path())
+    if found is None:
+        return _registered(theirs.dataset, data_root, search_path())
+    return open_folder(found)
 
 
 def _below_roots(name: str, data_root: Path | None) -> Path | None:
-    """The first folder of a name that has a dataset.json."""
-    roots = [*([data_root] if data_root else []), *search_path()]
-    folders = (level / name for root in roots for level in levels(root))
-    return next((folder for folder in folders if is_file(folder / "dataset.json")), None)
+    """Returns the first folder of a name that has a dataset.json; None where there is none."""
+    for root in data_roots(data_root, search_path()):
+        for level in levels(root):
+            if is_file(level / name / "dataset.json"):
+                return level / name
+    return None
 
 
 def open_folder(path: Path) -> Dataset:
-    """The data set in a folder with a dataset.json: nnU-Net v2's or the Decathlon's, by the keys of its table.
+    """Opens the data set in a folder with a dataset.json: nnU-Net v2's or the Decathlon's, by the keys of its table.
 
     A registered task that nnU-Net converted is that task, with its split and recipe, and so is what nnFormer and UNETR++ ask for.
 
@@ -102,9 +106,11 @@ def open_folder(path: Path) -> Dataset:
 
 
 def _prescribed(path: Path) -> Dataset | None:
-    """The registered data set that a folder holds by the name that nnFormer asks for, and by the ids of its cases."""
+    """Opens the registered data set that a folder holds by the name that nnFormer asks for, and by the ids of its cases."""
     theirs = prescribed(folder_name(path))
-    layout = msd.with_reported(path) if theirs else None
-    if theirs is None or layout is None or not all(re.fullmatch(theirs.ids, case) for case in layout.files):
+    if theirs is None:
+        return None
+    layout = msd.with_reported(path)
+    if layout is None or not all(re.fullmatch(theirs.ids, case) for case in layout.files):
         return None
     return _registered(theirs.dataset, path, [])

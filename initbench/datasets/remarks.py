@@ -1,4 +1,4 @@
-"""What readers noticed, said once for all cases of a kind."""
+"""Sums up the remarks of readers, so that each is said once for all the cases it is about."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from initbench.protocols import Remark
 
 
 def summarized(found: Mapping[str, Sequence[Remark]]) -> list[str]:
-    """A sentence for every kind of remark: how many cases it is about, the first of them, and the numbers of one.
+    """Writes a sentence for every kind of remark: how many cases it is about, the first of them, and the numbers of one.
 
     Args:
         found: the remarks of each case.
@@ -23,6 +23,8 @@ def summarized(found: Mapping[str, Sequence[Remark]]) -> list[str]:
                 details.setdefault(remark.what, f" ({case_id}: {remark.detail})")
     sentences = []
     for what, ids in cases.items():
-        number = "1 case" if len(ids) == 1 else f"{len(ids)} of {len(found)} cases"
+        number = "1 case"
+        if len(ids) > 1:
+            number = f"{len(ids)} of {len(found)} cases"
         sentences.append(f"{number}, {some(ids)}: {what}{details.get(what, '')}")
     return sentences

@@ -1,4 +1,4 @@
-"""The splits of the papers as their files have them. Light: tables of results ask for their names alone."""
+"""Reads the splits of the papers as their files have them. It imports little: tables of results ask for their names alone."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ _SHARED = {"btcv": ("synapse", "monai-24/6"), "synapse-8": ("synapse", "transune
 
 
 def published(dataset: str) -> list[dict[str, Any]]:
-    """Every published split of a data set's name (``name, source, train, test``, and ``unused``), the usual one first."""
+    """Returns every published split of a data set's name (``name, source, train, test``, and ``unused``), the usual one first."""
     name, first = _SHARED.get(dataset, (dataset, None))
     file = resources.files("initbench.datasets") / "published_splits" / f"{name}.json"
-    found: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))["splits"] if is_file(file) else []
-    return found if first is None else sorted(found, key=lambda table: table["name"] != first)
+    if not is_file(file):
+        return []
+    found: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))["splits"]
+    if first is not None:
+        found.sort(key=lambda table: table["name"] != first)
+    return found

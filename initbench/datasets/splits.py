@@ -1,4 +1,4 @@
-"""Which cases train and which are reported."""
+"""Divides cases into those that train and those that are reported."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from initbench.datasets import split_tables
 from initbench.datasets.tables import some
@@ -21,17 +22,19 @@ _FOLD = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
 def published(dataset: str) -> Split | None:
-    """The usual split of the papers for a data set's name."""
-    found = published_splits(dataset)
-    return found[0] if found else None
+    """Returns the usual split of the papers for a data set's name; None where they state none."""
+    for split in published_splits(dataset):
+        return split
+    return None
 
 
 def published_splits(dataset: str) -> tuple[Split, ...]:
-    """Every split of the papers for a data set's name, the usual one first."""
-    return tuple(
-        Split(table["name"], _sorted(table["train"]), _sorted(table["test"]), _sorted(table.get("unused", ())))
-        for table in split_tables.published(dataset)
-    )
+    """Returns every split of the papers for a data set's name, the usual one first."""
+    found = []
+    for table in split_tables.published(dataset):
+        unused = table.get("unused", ())
+        found.append(Split(table["name"], _sorted(table["train"]), _sorted(table["test"]), _sorted(unused)))
+    return tuple(found)
 
 
 def _sorted(ids: Sequence[str]) -> tuple[str, ...]:
@@ -39,7 +42,11 @@ def _sorted(ids: Sequence[str]) -> tuple[str, ...]:
 
 
 def automatic(case_ids: Sequence[str], group: Callable[[str], str] = str) -> Split:
-    """Cases in the order of the sha256 of their id; the first 20 % are reported. All cases of a patient are on one side.
+    """Divides cases by the sha256 of their patients' ids: the first 20 % of the patients are reported, with all of their cases.
+
+    Args:
+        case_ids: ids of the cases.
+        group: gives the patient of a case; by default each case is a patient.
 
     Raises:
         DataError: fewer than two cases.
@@ -52,10 +59,16 @@ def automatic(case_ids: Sequence[str], group: Callable[[str], str] = str) -> Spl
 
 
 def fold(case_ids: Sequence[str], number: int, of: int, group: Callable[[str], str] = str) -> Split:
-    """One of several folds: its cases are reported, the others train.
+    """Returns the split of one of several folds: the cases of the fold are reported, the others train.
 
-    Every `of`-th patient (case, where each is one) in the order of the sha256 of their ids, so that the folds are disjoint, hold
-    everybody, and differ by one at the most; another case in the data set moves some of the others.
+    A fold holds every `of`-th patient in the order of the sha256 of their ids. So the folds are disjoint, hold every patient, and
+    differ by one patient at the most; another patient in the data set moves some of the others.
+
+    Args:
+        case_ids: ids of the cases.
+        number: of the fold, from 1.
+        of: how many folds there are.
+        group: gives the patient of a case; by default each case is a patient.
 
     Raises:
         UsageError: there is no such fold. DataError: there are fewer patients than folds.
@@ -65,25 +78,32 @@ def fold(case_ids: Sequence[str], number: int, of: int, group: Callable[[str], s
     groups = _groups(case_ids, group)
     if len(groups) < of:
         raise DataError(f"--fold {number}/{of}: there are {len(groups)} labelled cases (or patients) for {of} folds")
-    others = [item for place, item in enumerate(groups) if place % of != number - 1]
-    return Split(f"fold {number}/{of}", _flat(others), _flat(groups[number - 1 :: of]))
+    train, reported = [], []
+    for place, cases in enumerate(groups):
+        if place % of == number - 1:
+            reported.append(cases)
+        else:
+            train.append(cases)
+    return Split(f"fold {number}/{of}", _flat(train), _flat(reported))
 
 
 def parse_fold(text: str) -> tuple[int, int]:
-    """``k/K`` as two numbers.
+    """Reads ``k/K`` as two numbers.
 
     Raises:
         UsageError: it is not of that form, or there is no such fold.
     """
+    number, of = 0, 0
     match = _FOLD.fullmatch(text.strip())
-    number, of = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not match or not 1 <= number <= of or of < 2:
+    if match:
+        number, of = int(match[1]), int(match[2])
+    if not 1 <= number <= of or of < 2:
         raise UsageError(f"--fold {text}: a fold is k/K, k from 1 to K and K from 2, as 1/5")
     return number, of
 
 
 def subset(split: Split, cases: int) -> Split:
-    """The split with `cases` of its training cases; its reported cases stay.
+    """Returns the split with `cases` of its training cases; its reported cases stay.
 
     Training cases are ordered by the sha256 of their ids and the first ones taken, so smaller subsets lie within larger ones.
     With all of them it is the split itself, under its own name.
@@ -98,13 +118,15 @@ def subset(split: Split, cases: int) -> Split:
     if cases == len(split.train):
         return split
     ordered = sorted(split.train, key=_order)
-    said = f"trained on {cases} case{'' if cases == 1 else 's'}"
+    name = f"{split.name}, trained on {cases} cases"
+    if cases == 1:
+        name = f"{split.name}, trained on 1 case"
     unused = tuple(sorted((*split.unused, *ordered[cases:])))
-    return replace(split, name=f"{split.name}, {said}", train=tuple(sorted(ordered[:cases])), unused=unused)
+    return replace(split, name=name, train=tuple(sorted(ordered[:cases])), unused=unused)
 
 
 def resolve_split(dataset: Dataset, name: SplitName | None, fold_: str | None = None, train_cases: int | None = None) -> Split:
-    """The split to use: a fold where one is asked for, else the usual published one where there is one, else the automatic one.
+    """Finds the split to use: a fold where one is asked for, else the usual published one, or `automatic` where there is none.
 
     A data set that holds only a part of a published split keeps to it, and the split's name says how many cases there are.
 
@@ -119,7 +141,9 @@ def resolve_split(dataset: Dataset, name: SplitName | None, fold_: str | None = 
             empty, or a patient on both.
     """
     split = _whole(dataset, name, fold_)
-    return split if train_cases is None else subset(split, train_cases)
+    if train_cases is None:
+        return split
+    return subset(split, train_cases)
 
 
 def _whole(dataset: Dataset, name: SplitName | None, fold_: str | None) -> Split:
@@ -130,7 +154,7 @@ def _whole(dataset: Dataset, name: SplitName | None, fold_: str | None) -> Split
         if name is not None:
             raise UsageError(f"--split {name} and --fold {fold_} exclude each other: folds divide all cases anew")
         return _doubted(dataset, fold(dataset.case_ids(), *parse_fold(fold_), group))
-    known = {split.name: split for split in splits_of(dataset)}
+    known = _by_name(splits_of(dataset))
     if name == "auto" or (name is None and not known):
         return _doubted(dataset, automatic(dataset.case_ids(), group))
     if name in (None, "published"):
@@ -139,14 +163,18 @@ def _whole(dataset: Dataset, name: SplitName | None, fold_: str | None) -> Split
         return _present(dataset, next(iter(known.values())))
     if name in known:
         return _present(dataset, known[name])
-    stated = {split.name: split for split in stated_of(dataset)}
+    stated = _by_name(stated_of(dataset))
     if name not in stated:
         raise UsageError(f"{dataset.name} has no split {name!r}; it has {', '.join([*known, *stated, 'auto'])}")
     return _present(dataset, stated[name], kind="split")
 
 
+def _by_name(splits: Iterable[Split]) -> dict[str, Split]:
+    return {split.name: split for split in splits}
+
+
 def _doubted(dataset: Dataset, split: Split) -> Split:
-    """A split made here, with what is doubtful about whose the cases are: it rests on that."""
+    """Adds the data set's doubt about the patients of its cases to a split that rests on them."""
     return replace(split, caveat=caveat_of(dataset))
 
 
@@ -157,8 +185,8 @@ def _check_sides(dataset: Dataset, split: Split) -> None:
     if twice:
         raise DataError(f"{dataset.name}: split {split.name} lists case(s) {some(twice)} twice; remove it from one side")
     here = set(dataset.case_ids())
-    train = {group_of(dataset, case) for case in here.intersection(split.train)}
-    test = {group_of(dataset, case) for case in here.intersection(split.test)}
+    train = _patients_of(dataset, here.intersection(split.train))
+    test = _patients_of(dataset, here.intersection(split.test))
     both = sorted(train & test)
     if both:
         raise DataError(
@@ -167,8 +195,12 @@ def _check_sides(dataset: Dataset, split: Split) -> None:
         )
 
 
+def _patients_of(dataset: Dataset, case_ids: Iterable[str]) -> set[str]:
+    return {group_of(dataset, case_id) for case_id in case_ids}
+
+
 def _present(dataset: Dataset, split: Split, kind: str = "published split") -> Split:
-    """The part of a split of known cases that is here."""
+    """Returns the part of a known split whose cases are here, and says in its name and caveat how many they are."""
     _check_sides(dataset, split)
     ids = set(dataset.case_ids())
     strange = sorted(ids - set(split.train) - set(split.test) - set(split.unused))
@@ -176,7 +208,9 @@ def _present(dataset: Dataset, split: Split, kind: str = "published split") -> S
         raise DataError(
             f"{dataset.name}: case(s) {some(strange)} are not in the {kind} {split.name}. Remove them, or pass --split auto"
         )
-    train, test, unused = (tuple(case for case in side if case in ids) for side in (split.train, split.test, split.unused))
+    train = _kept(split.train, ids)
+    test = _kept(split.test, ids)
+    unused = _kept(split.unused, ids)
     if not train or not test:
         raise DataError(
             f"{dataset.name}: of the {kind} {split.name}, {len(train)} training and {len(test)} reported cases are "
@@ -193,16 +227,26 @@ def _present(dataset: Dataset, split: Split, kind: str = "published split") -> S
     return Split(f"{split.name} ({present} of {total} cases)", train, test, unused, caveat)
 
 
+def _kept(side: Sequence[str], ids: Container[str]) -> tuple[str, ...]:
+    return tuple(case for case in side if case in ids)
+
+
 def parts_here(dataset: Dataset) -> list[str]:
-    """What is to be said of the splits of which a part is here."""
-    known = [(split, "published split") for split in splits_of(dataset)]
+    """Returns a sentence for each split of which only a part is here: how many of its cases are."""
+    published = splits_of(dataset)
+    known = list(published)
     with contextlib.suppress(DataError):  # a file of splits that is damaged is named where they are listed
-        known += [(split, "split") for split in stated_of(dataset)]
+        known += stated_of(dataset)
     said = []
-    for split, kind in known:
+    for number, split in enumerate(known):
+        kind = "split"
+        if number < len(published):
+            kind = "published split"
         with contextlib.suppress(DataError):  # it cannot be used at all, and is listed with its numbers
-            said.append(_present(dataset, split, kind).caveat)
-    return [text for text in said if text]
+            caveat = _present(dataset, split, kind).caveat
+            if caveat:
+                said.append(caveat)
+    return said
 
 
 def _order(name: str) -> str:
@@ -210,7 +254,7 @@ def _order(name: str) -> str:
 
 
 def _groups(case_ids: Sequence[str], group: Callable[[str], str]) -> list[list[str]]:
-    """The cases of each patient, patients in the order of the sha256 of their ids."""
+    """Returns the cases of each patient, patients in the order of the sha256 of their ids."""
     found: dict[str, list[str]] = {}
     for case_id in case_ids:
         found.setdefault(group(case_id), []).append(case_id)
@@ -218,4 +262,4 @@ def _groups(case_ids: Sequence[str], group: Callable[[str], str]) -> list[list[s
 
 
 def _flat(groups: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    return tuple(sorted(case_id for group in groups for case_id in group))
+    return tuple(sorted(chain.from_iterable(groups)))

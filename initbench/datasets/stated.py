@@ -1,4 +1,4 @@
-"""What is said of a folder's cases beside them: whose they are, and which of them train.
+"""Reads the files beside the cases of a folder that state their patients and their splits.
 
 ``patients.json``, ``splits.json`` and nnU-Net's ``splits_final.json`` lie in the folder; the last also in nnUNet_preprocessed.
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,11 @@ _RESERVED = re.compile(r"auto|published|fold .*|nnunet-fold-.*|datalist.*")
 
 
 def patients(root: Path, ids: Iterable[str]) -> dict[str, str] | None:
-    """The patient of each case as ``patients.json`` (``{"case": "patient"}``) has it; None where there is none.
+    """Reads the patient of each case from ``patients.json`` (``{"case": "patient"}``); None where there is no such file.
+
+    Args:
+        root: the data set's folder.
+        ids: ids of all its cases.
 
     Raises:
         DataError: it is no such table, or knows nothing of a case.
@@ -40,54 +43,68 @@ def patients(root: Path, ids: Iterable[str]) -> dict[str, str] | None:
     table = read_json(path)
     if not isinstance(table, dict) or not all(_is_name(value) for value in table.values()):
         raise DataError(f"{path} must map the id of every case to its patient, as in {{'scan_1': 'anna', 'scan_2': 'anna'}}")
-    missing = [case for case in ids if case not in table]
+    found = {}
+    missing = []
+    for case in ids:
+        if case in table:
+            found[case] = str(table[case])
+        else:
+            missing.append(case)
     if missing:
         raise DataError(
             f"{path} says nothing of case(s) {some(missing)}; name the patient of every case. One that has a case alone may be "
             "called like it"
         )
-    return {case: str(table[case]) for case in ids}
-
-
-def inferred(ids: Sequence[str]) -> dict[str, str]:
-    """The patient of each case, guessed from its id by known patterns.
-
-    Where no two cases share a patient, the guess says nothing: each case is then a patient under its own name.
-    """
-    found = {case: _person(case) for case in ids}
-    if len(set(found.values())) == len(found):
-        return {case: case for case in ids}
     return found
 
 
-def _person(case: str) -> str:
-    match = _PERSON.fullmatch(case) or _FRAME.fullmatch(case)
-    return match[1] if match else case
+def inferred(ids: Sequence[str]) -> dict[str, str]:
+    """Guesses the patient of each case from its id, by known patterns.
+
+    Where no two cases share a patient, the guess says nothing: each case is then a patient under its own name.
+    """
+    found = {}
+    for case in ids:
+        match = _PERSON.fullmatch(case) or _FRAME.fullmatch(case)
+        found[case] = case
+        if match:
+            found[case] = match[1]
+    if len(set(found.values())) == len(found):
+        return dict(zip(ids, ids, strict=True))
+    return found
 
 
 def caveat(ids: Sequence[str]) -> str:
-    """What is to be said where ids look as if patients had several cases, and nothing says so; else empty.
+    """Warns where ids look as if patients had several cases, while no file states the patients; "" where they do not look so.
 
-    A doubt, and no finding: beginnings that hold a number, are several, and are shared by a few cases each.
+    It is a doubt and no finding: several beginnings of ids hold a number, and a few cases share each of them.
     """
-    found = Counter(match[1] for match in map(_SHARED.fullmatch, ids) if match)
-    shared = [prefix for prefix, count in found.items() if count > 1]
-    if len(found) < 2 or not shared or found.total() > _MOST * len(found):
+    of_beginning: dict[str, list[str]] = {}
+    for case in ids:
+        match = _SHARED.fullmatch(case)
+        if match:
+            of_beginning.setdefault(match[1], []).append(case)
+    shared = [beginning for beginning, cases in of_beginning.items() if len(cases) > 1]
+    several = sum(map(len, of_beginning.values()))
+    if len(of_beginning) < 2 or not shared or several > _MOST * len(of_beginning):
         return ""
-    example = ", ".join([case for case in ids if case.startswith(shared[0])][:2])
+    alike = [case for case in ids if case.startswith(shared[0])]
     return (
-        f"ids such as {example} begin alike: if these are of one patient, it may be on both sides of a split. State it in "
-        f"{PATIENTS} in the data set's folder ({{case: patient}}); where each case is a patient's only one, state that"
+        f"ids such as {', '.join(alike[:2])} begin alike: if these are of one patient, it may be on both sides of a split. State "
+        f"it in {PATIENTS} in the data set's folder ({{case: patient}}); where each case is a patient's only one, state that"
     )
 
 
 def splits(root: Path) -> tuple[Split, ...]:
-    """The splits that lie beside the cases: ``splits.json`` names its own, nnU-Net's are ``nnunet-fold-0`` and so on.
+    """Reads the splits that lie beside the cases: ``splits.json`` names its own, nnU-Net's are ``nnunet-fold-0`` and so on.
 
     Raises:
         DataError: a file is not as it has to be.
     """
-    return (*_plain(root / SPLITS), *(split for path in _nnunet_places(root)[:1] for split in _folds(path)))
+    found = _plain(root / SPLITS)
+    for path in _nnunet_places(root):
+        return (*found, *_folds(path))
+    return tuple(found)
 
 
 def _plain(path: Path) -> list[Split]:
@@ -106,14 +123,15 @@ def _plain(path: Path) -> list[Split]:
 
 
 def _nnunet_places(root: Path) -> list[Path]:
-    """Files of nnU-Net's folds: beside the cases, then where nnU-Net itself keeps them."""
+    """Returns the files of nnU-Net's folds: beside the cases, then where nnU-Net itself keeps them."""
     root = Path(os.path.abspath(root))
+    places = [root]
     said = os.environ.get("nnUNet_preprocessed", "")  # noqa: SIM112 - nnU-Net's own spelling
-    stores = [home(said)] if said else []
+    if said:
+        places.append(home(said) / root.name)
     if root.parent.name == "nnUNet_raw":
-        stores.append(root.parent.with_name("nnUNet_preprocessed"))
-    places = [root / NNUNET_SPLITS, *(store / root.name / NNUNET_SPLITS for store in stores)]
-    return [place for place in places if is_file(place)]
+        places.append(root.parent.with_name("nnUNet_preprocessed") / root.name)
+    return [place / NNUNET_SPLITS for place in places if is_file(place / NNUNET_SPLITS)]
 
 
 def _folds(path: Path) -> list[Split]:
@@ -124,11 +142,15 @@ def _folds(path: Path) -> list[Split]:
 
 
 def _split(path: Path, name: str, entry: Any, reported: str) -> Split:
-    lists: Mapping[str, Any] = entry if isinstance(entry, dict) else {}
-    sides = [lists.get(side, []) for side in ("train", reported, "unused")]
-    if not all(isinstance(side, list) and all(isinstance(case, str) for case in side) for side in sides):
-        raise DataError(f"{path}: {name}: train and {reported} must be lists of case ids")
-    train, test, unused = (tuple(sorted(side)) for side in sides)
+    if not isinstance(entry, dict):
+        entry = {}
+    sides = []
+    for key in ("train", reported, "unused"):
+        side = entry.get(key, [])
+        if not isinstance(side, list) or not all(isinstance(case, str) for case in side):
+            raise DataError(f"{path}: {name}: train and {reported} must be lists of case ids")
+        sides.append(tuple(sorted(side)))
+    train, test, unused = sides
     if not train or not test:
         raise DataError(f"{path}: {name}: train and {reported} must hold a case each")
     return Split(name, train, test, unused)

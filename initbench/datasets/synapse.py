@@ -42,7 +42,9 @@ EIGHT = ("spleen", "right kidney", "left kidney", "gallbladder", "liver", "stoma
 """The organs of TransUNet's tables (Chen et al. 2021, arXiv:2102.04306, table 1)."""
 _FOLDERS = (
     ("averaged-training-images", "averaged-training-labels"),
-    *((f"{above}Training/img", f"{above}Training/label") for above in ("", "RawData/", "Abdomen/RawData/")),
+    ("Training/img", "Training/label"),
+    ("RawData/Training/img", "RawData/Training/label"),
+    ("Abdomen/RawData/Training/img", "Abdomen/RawData/Training/label"),
     ("img", "label"),
     ("imagesTr", "labelsTr"),
 )
@@ -50,7 +52,7 @@ _NUMBER = re.compile(r"(?:img|label)(\d{4})")
 
 
 def raw(root: Path) -> FolderLayout | None:
-    """The download as it is: images and labels that share a number; None where there are no such folders.
+    """Reads the layout of the download, by the numbers that images and labels share; None where it has no such folders.
 
     Raises:
         DataError: an image has no label, a case has two files of a kind, or a dataset.json has other organs.
@@ -75,8 +77,7 @@ def raw(root: Path) -> FolderLayout | None:
 
 
 def _numbered(folder: Path, kind: str) -> list[Path]:
-    found = (path for ending in nifti.ENDINGS for path in folder.glob(f"{kind}*{ending}"))
-    return sorted(path for path in found if _NUMBER.fullmatch(nifti.stem(path.name)))
+    return sorted(path for path in nifti.named(folder, f"{kind}*") if _NUMBER.fullmatch(nifti.stem(path.name)))
 
 
 def _id(path: Path) -> str:
@@ -86,7 +87,7 @@ def _id(path: Path) -> str:
 
 
 def _tabled(root: Path) -> FolderLayout | None:
-    """A converted copy with the organs of the set, whatever it calls them."""
+    """Reads the layout of a converted copy with the organs of the set, whatever names it has for them."""
     layout = nnunet.recognized(root) or msd.recognized(root)
     if layout is None:
         return None
@@ -130,7 +131,7 @@ class OrgansDataset(FolderDataset):
         return replace(case, label=self._numbers[case.label])
 
     def digest(self, case_id: str) -> str:
-        """Of the files and of the organs: the same files are other labels here."""
+        """Returns the digest of the files and of the organs, because the same files give other labels here."""
         return digest.of_json([super().digest(case_id), self.classes])
 
 
@@ -145,16 +146,16 @@ def _open(name: str, data_root: Path | None, search: Sequence[Path]) -> FolderDa
 
 
 def synapse(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
-    """The 30 scans, split 18/12 as TransUNet and its successors do."""
+    """Opens the 30 scans, split 18/12 as TransUNet and its successors do."""
     return _open("synapse", data_root, search)
 
 
 def synapse_8(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
-    """The 30 scans with the eight organs of TransUNet's tables, split 18/12 as there."""
+    """Opens the 30 scans with the eight organs of TransUNet's tables, split 18/12 as there."""
     root, layout = _find("synapse-8", data_root, search)
     return OrgansDataset(root, "synapse-8", layout, EIGHT)
 
 
 def btcv(data_root: Path | None, search: Sequence[Path]) -> FolderDataset:
-    """The same 30 scans, split 24/6 as MONAI's UNETR and Swin-UNETR do."""
+    """Opens the same 30 scans, split 24/6 as MONAI's UNETR and Swin-UNETR do."""
     return _open("btcv", data_root, search)

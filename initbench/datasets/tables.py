@@ -1,17 +1,19 @@
-"""Tables that lie in data sets, and what is said of them."""
+"""Reads and checks the tables that lie in data sets."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from initbench.errors import DataError
+from initbench.paths import is_file
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file.
+    """Reads a JSON file.
 
     Raises:
         DataError: it cannot be read, or an object in it has a key twice, of which one value would be lost.
@@ -22,22 +24,60 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is not valid JSON: {error}; correct it there, or copy the file again") from None
 
 
+def read_description(root: Path) -> dict[str, Any] | None:
+    """Reads the dataset.json of a folder; None where there is none, or where it is no object.
+
+    Raises:
+        DataError: it is no JSON, or has a key twice.
+    """
+    path = root / "dataset.json"
+    if not is_file(path):
+        return None
+    table = read_json(path)
+    if not isinstance(table, dict):
+        return None
+    return table
+
+
+def with_keys(path: Path, table: Any, needed: Sequence[str], what: str) -> dict[str, Any]:
+    """Returns a table that has the keys that its format needs.
+
+    Args:
+        path: of the file, for messages.
+        table: the whole of it.
+        needed: the keys.
+        what: the format, for messages.
+
+    Raises:
+        DataError: it is no object, or a key is missing or empty; names every such key.
+    """
+    if not isinstance(table, dict):
+        table = {}
+    missing = [key for key in needed if not table.get(key)]
+    if missing:
+        raise DataError(f"{path}: {', '.join(missing)} is missing or empty; {what} needs {', '.join(needed)}")
+    return dict(table)
+
+
 def some(names: Sequence[str]) -> str:
-    """The first of many names, for a message."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    """Lists the first of many names, for a message."""
+    shown = ", ".join(names[:5])
+    if len(names) > 5:
+        shown += f" and {len(names) - 5} more"
+    return shown
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in table if keys.count(key) > 1)
+        counts = Counter(key for key, _ in pairs)
+        twice, _ = counts.most_common(1)[0]
         raise ValueError(f"the key {twice!r:.80} is there twice in one object; remove one")
     return table
 
 
 def numbered(path: Path, key: str, table: Any, example: str) -> dict[int, str]:
-    """Names by number, of an entry such as ``{"0": "background", "1": "tumour"}``.
+    """Returns the names by number of an entry such as ``{"0": "background", "1": "tumour"}``.
 
     Args:
         path: of the file, for messages.
@@ -64,7 +104,7 @@ def numbered(path: Path, key: str, table: Any, example: str) -> dict[int, str]:
 
 
 def text(path: Path, key: str, name: Any) -> str:
-    """A name of a table.
+    """Returns a name of a table.
 
     Args:
         path: of the file, for messages.
@@ -80,7 +120,7 @@ def text(path: Path, key: str, name: Any) -> str:
 
 
 def consecutive(where: str, names: Mapping[int, str]) -> tuple[str, ...]:
-    """The names in the order of their numbers.
+    """Returns the names in the order of their numbers.
 
     Raises:
         DataError: the numbers have gaps, or do not begin with 0.
@@ -91,7 +131,7 @@ def consecutive(where: str, names: Mapping[int, str]) -> tuple[str, ...]:
 
 
 def unread_keys(path: Path, table: Mapping[str, Any], known: Collection[str]) -> tuple[str, ...]:
-    """A remark about the keys of a table that its reader does not know; none where it knows all.
+    """Returns a remark about the keys of a table that its reader does not know; none where it knows all.
 
     Args:
         path: of the file that holds the table.
@@ -99,4 +139,6 @@ def unread_keys(path: Path, table: Mapping[str, Any], known: Collection[str]) ->
         known: the keys that are read, or that are for people.
     """
     strange = sorted(key for key in table if key not in known)
-    return (f"{path.name}: keys that are not read here: {some(strange)}",) if strange else ()
+    if not strange:
+        return ()
+    return (f"{path.name}: keys that are not read here: {some(strange)}",)

@@ -101,8 +101,9 @@ def _read_to_the_end(file: tarfile.TarFile) -> None:
 def _of_tar(member: tarfile.TarInfo) -> _Member:
     if member.issym() or member.islnk():
         return _Member(member.name, 0, f"is a link to {member.linkname}")
-    plain = member.isreg() or member.isdir()
-    return _Member(member.name, member.size, "" if plain else "is a device, a pipe or something else that is no file")
+    if member.isreg() or member.isdir():
+        return _Member(member.name, member.size, "")
+    return _Member(member.name, member.size, "is a device, a pipe or something else that is no file")
 
 
 def _unpack_zip(archive: Path, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Archives from a server to a folder: what was cut short goes on, what is not what it should be is refused."""
+"""Downloads archives and unpacks them: what was cut short goes on, and a wrong or damaged archive is refused."""
 
 from __future__ import annotations
 
@@ -54,7 +54,13 @@ class _CutError(InitbenchError):
 def fetch(archive: Archive, root: Path, progress: Progress | None = None, *, keep: bool = False) -> Path:
     """Downloads, checks and unpacks an archive; its folder appears below `root` when it is whole.
 
-    What is there of an earlier try is gone on with; Ctrl-C leaves what has come. `keep` leaves the archive, too.
+    It goes on with the file of an earlier try. Ctrl-C leaves what has come.
+
+    Args:
+        archive: what to get.
+        root: folder that holds the data sets.
+        progress: told of progress.
+        keep: whether the archive stays beside its folder.
 
     Raises:
         UsageError: no such kind of address. DataError: the server does not give it, the checksum is another, the disk is full,
@@ -107,7 +113,7 @@ def _unpack(archive: Archive, tar: Path, target: Path) -> None:
 
 
 def _download(archive: Archive, tar: Path, progress: Progress) -> None:
-    """The whole file at `tar`, or what came of it in ``.part`` beside it."""
+    """Downloads the whole file to `tar`; until it is whole, what came of it lies in ``.part`` beside it."""
     part, tries, pause = tar.with_suffix(".part"), 0, _PAUSE
     while True:
         before = _size(part)
@@ -115,11 +121,14 @@ def _download(archive: Archive, tar: Path, progress: Progress) -> None:
             _receive(archive.url, part, progress)
             break
         except _CutError as error:
-            tries = 0 if _size(part) > before else tries + 1
+            if _size(part) > before:
+                tries = 0
+                continue
+            tries += 1
             if tries >= _TRIES:
                 raise DataError(f"{error}. {_size(part):,} bytes are kept; the same command goes on from there") from None
-            time.sleep(pause if tries else 0)
-            pause *= 2 if tries else 1
+            time.sleep(pause)
+            pause *= 2
     if archive.md5 is not None and _md5(part, progress) != archive.md5:
         _forget(part)
         raise DataError(
@@ -195,7 +204,7 @@ def _open(url: str, headers: dict[str, str]) -> Any:
 
 
 def _whole(answer: Any, start: int) -> int:
-    """Bytes of the whole file.
+    """Returns the bytes of the whole file.
 
     Raises:
         DataError: the server does not say, so it could send for ever, or a part was sent that was not asked for.
@@ -232,9 +241,11 @@ def _note(part: Path) -> Path:
 
 
 def _remember(part: Path, headers: Message) -> None:
-    """Keeps what tells this version of the file from another; a weak tag does not."""
+    """Writes down the tag or date that tells this version of the file from another; a weak tag does not."""
     tag = headers.get("ETag", "")
-    validator = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+    validator = headers.get("Last-Modified")
+    if tag and not tag.startswith("W/"):
+        validator = tag
     _note(part).write_text(json.dumps({"validator": validator}), "utf-8")
 
 
@@ -243,8 +254,11 @@ def _validator(part: Path) -> str | None:
         return None
     with contextlib.suppress(DataError):
         table = read_json(_note(part))
-        found = table.get("validator") if isinstance(table, dict) else None
-        return found if isinstance(found, str) and found.isprintable() else None
+        if not isinstance(table, dict):
+            return None
+        found = table.get("validator")
+        if isinstance(found, str) and found.isprintable():
+            return found
     return None
 
 

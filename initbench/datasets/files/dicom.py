@@ -75,21 +75,21 @@ class Series:
     paths: tuple[Path, ...]
 
     def placed(self, case_id: str) -> Placed:
-        """Order and place of the slices, from the headers alone.
+        """Finds the order and the place of the slices from the headers alone.
 
         Raises:
             DataError: as `read`, but for the voxels.
         """
-        return _place(case_id, [_header(case_id, path) for path in self.paths])
+        return _place(case_id, self._slices(case_id))
 
     def read(self, case_id: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Voxels ``(X, Y, Z)``, rescaled, and their affine.
+        """Reads the voxels ``(X, Y, Z)``, rescaled, and their affine.
 
         Raises:
             DataError: pydicom is missing; a file is unreadable, truncated, compressed or no single slice; slices differ in size,
                 orientation or spacing, share a place, leave a gap or are of several series.
         """
-        slices = [_header(case_id, path) for path in self.paths]
+        slices = self._slices(case_id)
         found = _place(case_id, slices)
         shape = (found.columns, found.rows, len(slices))
         check_memory(shape, 2 * _FLOAT32, f"case {case_id}: reading {self}", "close other programs, or leave the case out")
@@ -98,12 +98,15 @@ class Series:
             voxels[..., place] = _pixels(case_id, slices[number]).T
         return voxels, found.affine
 
+    def _slices(self, case_id: str) -> list[_Slice]:
+        return [_header(case_id, path) for path in self.paths]
+
     def __str__(self) -> str:
         return str(self.paths[0].parent)
 
 
 def by_number(path: Path) -> tuple[list[int], str]:
-    """Key that sorts files by the numbers in their names: 2 before 10."""
+    """Returns a key that sorts files by the numbers in their names: 2 before 10."""
     return [int(digits) for digits in re.findall(r"[0-9]+", path.name)], path.name
 
 
@@ -140,16 +143,14 @@ def _header(case_id: str, path: Path) -> _Slice:
     where = f"case {case_id}: {path}"
     most = _expansion(where, path)
     values, texts = _asked(where, lambda: _values(path))
-    strange = next((key for key, count in _NEEDED.items() if len(values.get(key, ())) != count), None)
-    if strange:
-        said = "is missing" if not values.get(strange) else f"has {len(values[strange])} numbers in place of {_NEEDED[strange]}"
-        raise DataError(f"{where}: {strange} {said}, so the slice has no place or size; remove what is no image of CT or MR")
-    if not all(map(math.isfinite, (number for numbers in values.values() for number in numbers))):
-        raise DataError(f"{where}: the header has numbers that are not finite; {_DAMAGED}")
-    single = {key: values.get(key, (default,))[0] for key, default in _DEFAULTS.items()}
+    _check_numbers(where, values)
+    single = dict(_DEFAULTS)
+    for key in _DEFAULTS:
+        if key in values:
+            single[key] = values[key][0]
     _check_single(where, single, texts)
-    rows, columns, bits = (int(values[key][0]) for key in ("Rows", "Columns", "BitsAllocated"))
-    _check_claim(where, path.stat().st_size, (columns, rows), bits, most)
+    rows, columns = int(values["Rows"][0]), int(values["Columns"][0])
+    _check_claim(where, path.stat().st_size, (columns, rows), int(values["BitsAllocated"][0]), most)
     axes = np.reshape(values["ImageOrientationPatient"], (2, 3))
     edges = np.array(values["PixelSpacing"][::-1])  # the standard gives the step from row to row first
     if np.abs(axes @ axes.T - np.eye(2)).max() > _AXES_TOLERANCE or edges.min() <= 0:
@@ -159,6 +160,21 @@ def _header(case_id: str, path: Path) -> _Slice:
         )
     position = np.array(values["ImagePositionPatient"])
     return _Slice(path, columns, rows, texts["series"], position, axes, edges, single["RescaleSlope"], single["RescaleIntercept"])
+
+
+def _check_numbers(where: str, values: Mapping[str, tuple[float, ...]]) -> None:
+    """Refuses a header that lacks a number that it needs, or holds one that is not finite."""
+    for key, count in _NEEDED.items():
+        found = values.get(key, ())
+        if len(found) == count:
+            continue
+        said = "is missing"
+        if found:
+            said = f"has {len(found)} numbers in place of {count}"
+        raise DataError(f"{where}: {key} {said}, so the slice has no place or size; remove what is no image of CT or MR")
+    for numbers in values.values():
+        if not all(map(math.isfinite, numbers)):
+            raise DataError(f"{where}: the header has numbers that are not finite; {_DAMAGED}")
 
 
 def _check_single(where: str, single: Mapping[str, float], texts: Mapping[str, str]) -> None:
@@ -184,7 +200,7 @@ def _check_claim(where: str, size: int, shape: tuple[int, int], bits: int, most:
 
 
 def _expansion(where: str, path: Path) -> float:
-    """Bytes of pixels that a byte of the file can stand for.
+    """Returns how many bytes of pixels a byte of the file can stand for.
 
     Raises:
         DataError: no DICOM file, or compressed in a way that is not read.
@@ -192,7 +208,9 @@ def _expansion(where: str, path: Path) -> float:
     pydicom = _library(where)
     syntax = _asked(where, lambda: str(pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID") or ""))
     if syntax not in _SYNTAXES:
-        known = _asked(where, lambda: str(pydicom.uid.UID(syntax).name)) if syntax else "nothing stated"
+        known = "nothing stated"
+        if syntax:
+            known = _asked(where, lambda: str(pydicom.uid.UID(syntax).name))
         raise DataError(
             f"{where}: is stored compressed ({known}), which is not read here; expand the files, for example with gdcmconv --raw"
         )
@@ -200,25 +218,29 @@ def _expansion(where: str, path: Path) -> float:
 
 
 def _values(path: Path) -> tuple[dict[str, tuple[float, ...]], dict[str, str]]:
-    """Numbers and texts of a header that is skimmed: what else is in it is passed over unread."""
+    """Reads the numbers and texts of a header that are needed here, and passes over the rest unread."""
     import pydicom
 
     keys = [*_NEEDED, *_DEFAULTS]
     tags: list[Any] = [*keys, "PhotometricInterpretation", "SeriesInstanceUID"]
     table = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-    found = {key: table.get(key) for key in keys}
-    numbers = {key: _numbers(value) for key, value in found.items() if value not in (None, "")}
+    numbers = {}
+    for key in keys:
+        value = table.get(key)
+        if value not in (None, ""):
+            numbers[key] = _numbers(value)
     texts = {"colours": str(table.get("PhotometricInterpretation") or ""), "series": str(table.get("SeriesInstanceUID") or "")}
     return numbers, texts
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
-    several = isinstance(value, Sequence) and not isinstance(value, str)
-    return tuple(map(float, value)) if several else (float(value),)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(map(float, value))
+    return (float(value),)
 
 
 def _pixels(case_id: str, one: _Slice) -> NDArray[np.float64]:
-    """``(rows, columns)``, rescaled."""
+    """Reads the pixels ``(rows, columns)``, rescaled."""
     where = f"case {case_id}: {one.path}"
     stored = _asked(where, lambda: _decoded(one.path))
     if stored.shape != (one.rows, one.columns):
@@ -233,7 +255,11 @@ def _decoded(path: Path) -> NDArray[Any]:
 
 
 def _asked(where: str, ask: Callable[[], T]) -> T:
-    """What pydicom says of a file. Whatever it stumbles over in a damaged one is said in words: its parsers raise anything."""
+    """Asks pydicom about a file, and turns whatever it raises into an error for people: its parsers raise anything.
+
+    Raises:
+        DataError: the file is damaged or no DICOM file.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of values that are not as the standard has them; what counts is checked here
@@ -257,10 +283,10 @@ def _library(where: str) -> Any:
 
 
 def _place(case_id: str, slices: Sequence[_Slice]) -> Placed:
-    """Slices in order along their normal, as one regular grid.
+    """Puts the slices in order along their normal, as one regular grid.
 
     Raises:
-        DataError: they are none; names the files.
+        DataError: they form no regular grid; names the files.
     """
     first = slices[0]
     where = f"case {case_id}: {first.path.parent}"
@@ -309,17 +335,17 @@ def _check_series(where: str, slices: Sequence[_Slice]) -> None:
 
 
 def _check_regular(where: str, ordered: Sequence[_Slice], normal: NDArray[np.float64]) -> float:
-    """The step from slice to slice in mm; refuses a stack with a gap, a slice twice, or that slides sideways."""
+    """Returns the step from slice to slice in mm; refuses a stack with a gap, with a slice twice, or that slides sideways."""
     positions = np.array([one.position for one in ordered])
     depth = (positions - positions[0]) @ normal
     gaps = np.diff(depth)
     close, wide = int(gaps.argmin()), int(gaps.argmax())
     if gaps[close] < _SAME_PLACE_MM:
-        one, other = (ordered[close + i].path.name for i in (0, 1))
+        one, other = ordered[close].path.name, ordered[close + 1].path.name
         raise DataError(f"{where}: {one} and {other} lie at the same place: several series, or a slice twice; remove the surplus")
     step = float(depth[-1]) / len(gaps)
     if np.abs(depth - step * np.arange(len(depth))).max() > _UNEVEN * step:
-        one, other = (ordered[wide + i].path.name for i in (0, 1))
+        one, other = ordered[wide].path.name, ordered[wide + 1].path.name
         raise DataError(
             f"{where}: from {one} to {other} are {gaps[wide]:.4g} mm, and {np.median(gaps):.4g} mm from slice to slice (median): "
             "slices are missing or unevenly spaced. Complete the download, or leave the case out"

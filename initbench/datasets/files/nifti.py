@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nibabel
 import numpy as np
@@ -38,7 +38,16 @@ _UNIT_NAMES = {1: "metres", 3: "micrometres"}
 _UNIT_BITS = 0x07  # of `xyzt_units`; the others are of time
 _HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 # Where the lowest byte of `xyzt_units` lies, by the size of the header and the order of bytes (NIfTI-2 has 32 bits for it).
-_UNITS_AT = {348: {"<": 123, ">": 123}, 540: {"<": 500, ">": 503}}
+_UNITS_AT = {348: {"little": 123, "big": 123}, 540: {"little": 500, "big": 503}}
+_BYTE_ORDERS: tuple[Literal["little"], Literal["big"]] = ("little", "big")
+
+
+def named(folder: Path, pattern: str) -> list[Path]:
+    """Returns the NIfTI files below `folder` that fit a pattern of ``glob``, which leaves out the ending; .nii.gz comes first."""
+    found: list[Path] = []
+    for ending in ENDINGS:
+        found += sorted(folder.glob(f"{pattern}{ending}"))
+    return found
 
 
 @dataclass(frozen=True)
@@ -198,19 +207,21 @@ def _voxels(case_id: str, path: Path, file: Any) -> Read:
 
 
 def _said(file: Any) -> Header:
-    """What a header says beside shape and affine; of a format other than NIfTI nothing."""
+    """Returns what a header says beside shape and affine; nothing for a format other than NIfTI."""
     header = file.header
     if not isinstance(header, nibabel.Nifti1Header):
         return Header()
     slope = abs(float(file.dataobj.slope))
-    scaled = slope != 1 and header.get_data_dtype().kind in "iu"
-    return Header(_unit_mm(header), slope if scaled else 0.0, (*_about_units(header), *_about_places(header)))
+    step = 0.0
+    if slope != 1 and header.get_data_dtype().kind in "iu":
+        step = slope
+    return Header(_unit_mm(header), step, (*_about_units(header), *_about_places(header)))
 
 
 def unit_of(path: Path) -> float:
-    """Millimetres in the unit of a file's lengths, of its first bytes alone: a digest is asked of every file by every command.
+    """Returns the millimetres in the unit of a file's lengths; 1 where the file cannot be read, which its reader reports.
 
-    1 where it cannot be read, which whoever reads the file says.
+    It reads the first bytes alone, because every command asks for the digest of every file.
     """
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
@@ -218,21 +229,24 @@ def unit_of(path: Path) -> float:
     except (OSError, EOFError, zlib.error):
         return 1.0
     # The size of the header comes first, and by its bytes says the order in which numbers are written.
-    for order in ("<", ">"):
-        size = int.from_bytes(first[:4], "little" if order == "<" else "big")
+    for order in _BYTE_ORDERS:
+        size = int.from_bytes(first[:4], order)
         if size in _UNITS_AT:
             place = _UNITS_AT[size][order]
-            code = first[place] & _UNIT_BITS if place < len(first) else 0
-            return _UNIT_MM.get(code, 1.0)
+            if place >= len(first):
+                return 1.0
+            return _UNIT_MM.get(first[place] & _UNIT_BITS, 1.0)
     return 1.0
 
 
 def _unit_code(header: Any) -> int:
-    return int(header["xyzt_units"]) & _UNIT_BITS if isinstance(header, nibabel.Nifti1Header) else 0
+    if not isinstance(header, nibabel.Nifti1Header):
+        return 0
+    return int(header["xyzt_units"]) & _UNIT_BITS
 
 
 def _unit_mm(header: Any) -> float:
-    """Millimetres in the unit of a header's lengths; 1 where its code means nothing, which is remarked."""
+    """Returns the millimetres in the unit of a header's lengths; 1 where its code means nothing, which `_about_units` reports."""
     return _UNIT_MM.get(_unit_code(header), 1.0)
 
 
@@ -246,7 +260,7 @@ def _about_units(header: Any) -> list[Remark]:
 
 
 def _about_places(header: Any) -> list[Remark]:
-    """That sform, qform and pixdim do not say the same. Without an sform nothing can differ: a qform has pixdim's sizes."""
+    """Returns a remark where sform, qform and pixdim disagree; without an sform they cannot, as a qform has pixdim's sizes."""
     sform, shape = np.asarray(header.get_sform(), np.float64), header.get_data_shape()[:3]
     sizes = np.linalg.norm(sform[:3, :3], axis=0)
     places = np.isfinite(sform).all() and sizes.min() > 0  # else it is refused

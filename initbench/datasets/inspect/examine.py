@@ -1,4 +1,4 @@
-"""Whether a data set is whole: every case with the reader's checks, checksums where some are known, the published split."""
+"""Checks that a data set is whole: reads every case with the reader's checks, and compares checksums and splits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from initbench.datasets.duplicates import Content, across, content_of, counted_t
 from initbench.datasets.folder import FolderDataset
 from initbench.datasets.remarks import summarized
 from initbench.datasets.splits import parts_here, resolve_split
-from initbench.datasets.tables import read_json
+from initbench.datasets.tables import read_description
 from initbench.errors import DataError, InitbenchError
 from initbench.protocols import (
     Dataset,
@@ -79,9 +79,10 @@ def examine(dataset: Dataset, progress: Progress | None = None) -> Examined:
     root = getattr(dataset, "root", None)
     checked = 0
     if root is not None:
-        found = list(_sums(Path(root), progress))
-        checked = len(found)
-        problems += [problem for problem in found if problem.text]
+        for problem in _sums(Path(root), progress):
+            checked += 1
+            if problem.text:
+                problems.append(problem)
         problems += _announced(dataset, Path(root))
     copies = _copies(dataset, seen.contents, problems)
     said = [*remarks_of(dataset), *summarized(seen.remarks), *_notes(dataset, problems), *copies]
@@ -89,7 +90,7 @@ def examine(dataset: Dataset, progress: Progress | None = None) -> Examined:
 
 
 def _copies(dataset: Dataset, contents: Mapping[str, Content], problems: list[Problem]) -> list[str]:
-    """Notes on cases that are one examination; where a split that can be asked for has it on both sides, it is a problem."""
+    """Returns notes on cases that are one examination. Where a usable split has it on both sides, it adds a problem instead."""
     groups = equal_cases(contents)
     if not groups or copies_are_meant(dataset):
         return []
@@ -102,12 +103,11 @@ def _copies(dataset: Dataset, contents: Mapping[str, Content], problems: list[Pr
 
 
 def _usable_splits(dataset: Dataset) -> list[Split]:
-    """The splits that papers use or that lie beside the data; where there are none, the one that a run makes."""
+    """Returns the splits that papers use or that lie beside the data; where there are none, the split that a run makes."""
+    names: list[str | None] = []
+    with contextlib.suppress(DataError):  # `_stated` says so
+        names = [split.name for split in (*splits_of(dataset), *stated_of(dataset))]
     found = []
-    try:
-        names: list[str | None] = [split.name for split in (*splits_of(dataset), *stated_of(dataset))]
-    except DataError:  # `_stated` says so
-        names = []
     for name in names or [None]:
         with contextlib.suppress(InitbenchError):  # `_notes` says so
             found.append(resolve_split(dataset, name))
@@ -115,7 +115,7 @@ def _usable_splits(dataset: Dataset) -> list[Split]:
 
 
 def _case(dataset: Dataset, case_id: str, seen: _Seen) -> Iterator[Problem]:
-    """What is wrong with a case. What others of its data set are compared with goes into `seen`."""
+    """Gives what is wrong with a case, and keeps in `seen` what other cases are compared with."""
     try:
         case = dataset.load(case_id)
         yield from _decayed(dataset, case_id)
@@ -131,7 +131,7 @@ def _case(dataset: Dataset, case_id: str, seen: _Seen) -> Iterator[Problem]:
 
 
 def _decayed(dataset: Dataset, case_id: str) -> Iterator[Problem]:
-    """Files with other bytes than when they were last read, although nothing wrote to them since."""
+    """Gives the files that have other bytes than when they were last read, although nothing wrote to them since."""
     if not isinstance(dataset, FolderDataset):
         return
     for path in dataset.files(case_id):
@@ -147,7 +147,7 @@ def _decayed(dataset: Dataset, case_id: str) -> Iterator[Problem]:
 
 
 def _cached(case_of: Mapping[str, str]) -> Iterator[Problem]:
-    """Cached arrays that are not as they were written. They are removed, and made again when they are next asked for.
+    """Gives the cached arrays that are not as they were written. They are removed; the next run that needs them makes them again.
 
     Args:
         case_of: ids of cases by the digests of their files.
@@ -166,7 +166,7 @@ def _cached(case_of: Mapping[str, str]) -> Iterator[Problem]:
 
 
 def _sums(root: Path, progress: Progress) -> Iterator[Problem]:
-    """A line for every file that SHA256SUMS names; an empty text where it is as it says."""
+    """Gives an entry for every file that SHA256SUMS names, with an empty text where the file has the stated checksum."""
     path = root / SUMS
     if not path.is_file():
         return
@@ -182,10 +182,13 @@ def _sums(root: Path, progress: Progress) -> Iterator[Problem]:
 
 
 def _sum(root: Path, path: Path, line: str) -> Problem:
+    strange = Problem(SUMS, f"{path}: {line!r:.120} is no line of sha256sum about a file below the folder")
     match = _LINE.fullmatch(line)
-    name = PurePosixPath(match[2]) if match else None
-    if match is None or name is None or name.is_absolute() or ".." in name.parts:
-        return Problem(SUMS, f"{path}: {line!r:.120} is no line of sha256sum about a file below the folder")
+    if match is None:
+        return strange
+    name = PurePosixPath(match[2])
+    if name.is_absolute() or ".." in name.parts:
+        return strange
     file = root / name
     if not file.is_file():
         return Problem(str(name), f"{file} is missing; complete the download")
@@ -195,11 +198,14 @@ def _sum(root: Path, path: Path, line: str) -> Problem:
 
 
 def _announced(dataset: Dataset, root: Path) -> list[Problem]:
-    """Whether there are as many cases as dataset.json says."""
+    """Returns a problem where there are more or fewer cases than dataset.json says."""
     path = root / "dataset.json"
-    table = read_json(path) if path.is_file() else {}
-    said = table.get("numTraining") if isinstance(table, dict) else None
-    here = sum(not _is_reported(dataset, case_id) for case_id in dataset.case_ids())
+    table = read_description(root) or {}
+    said = table.get("numTraining")
+    here = 0
+    for case_id in dataset.case_ids():
+        if not _is_reported(dataset, case_id):
+            here += 1
     # Lists of MONAI count the cases to train on, or all of them.
     if not isinstance(said, int) or said in (here, len(dataset.case_ids())):
         return []
@@ -209,16 +215,16 @@ def _announced(dataset: Dataset, root: Path) -> list[Problem]:
 
 
 def _is_reported(dataset: Dataset, case_id: str) -> bool:
-    """Whether a case is kept apart by nnFormer's folders or the table's lists, so that numTraining does not count it."""
+    """Returns whether nnFormer's folders or the table's lists keep a case apart, so that numTraining does not count it."""
     if not isinstance(dataset, FolderDataset):
         return False
     return case_id in dataset.own_cases() or dataset.files(case_id)[0].parent.name == "imagesTs"
 
 
 def _notes(dataset: Dataset, problems: list[Problem]) -> Iterator[str]:
-    """The published splits of which this copy holds a part, and doubts about patients.
+    """Gives doubts about patients, and the published splits of which this copy holds a part.
 
-    That the usual published split does not fit, or one that lies beside the data, is a problem.
+    It adds a problem where the usual published split, or one that lies beside the data, does not fit.
     """
     if caveat_of(dataset):
         yield caveat_of(dataset)
@@ -235,15 +241,15 @@ def _notes(dataset: Dataset, problems: list[Problem]) -> Iterator[str]:
 
 
 def _stated(dataset: Dataset) -> list[Problem]:
-    """What is wrong with the splits that lie beside the data."""
+    """Returns what is wrong with the splits that lie beside the data."""
     problems = []
     try:
-        names = [split.name for split in stated_of(dataset)]
+        stated = stated_of(dataset)
     except DataError as error:
         return [Problem("splits", str(error))]
-    for name in names:
+    for split in stated:
         try:
-            resolve_split(dataset, name)
+            resolve_split(dataset, split.name)
         except InitbenchError as error:
-            problems.append(Problem(name, str(error)))
+            problems.append(Problem(split.name, str(error)))
     return problems

@@ -1,4 +1,4 @@
-"""What a data set is like: grids, intensities, volumes of classes. Every case is read once, with all the reader's checks."""
+"""Describes a data set: grids, intensities, volumes of classes. Every case is read once, with all the reader's checks."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class CaseFacts:
     volumes_ml: tuple[float, ...]
 
     def table(self, reported: Sequence[str]) -> dict[str, Any]:
-        """Plain values, by the file's own axes; `reported` names the classes or regions of `volumes_ml`."""
+        """Returns plain values, by the file's own axes; `reported` names the classes or regions of `volumes_ml`."""
         return {
             "case": self.id,
             "shape": list(self.shape),
@@ -69,31 +69,32 @@ class CaseFacts:
 
 
 def facts(case: Case, sets: Sequence[Sequence[int]]) -> CaseFacts:
-    """What is to be said of a case; `sets` are the labels of each class or region."""
+    """Measures a case; `sets` are the labels of each class or region."""
     affine = case.affine[:3, :3]
     spacing = np.linalg.norm(affine, axis=0)
     nearest = np.abs(affine / spacing).max(axis=0).clip(0, 1)
     counts = np.bincount(case.label.ravel(), minlength=256)
-    voxel = abs(float(np.linalg.det(affine))) / _ML
+    voxel_ml = abs(float(np.linalg.det(affine))) / _ML
+    volumes = []
+    for labels in sets:
+        voxels = float(counts[list(labels)].sum())
+        volumes.append(voxels * voxel_ml)
+    x, y, z = case.label.shape
     return CaseFacts(
         id=case.id,
-        shape=_three(case.label.shape),
+        shape=(x, y, z),
         spacing=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
         axes="".join(nibabel.aff2axcodes(case.affine)),
         oblique=float(np.degrees(np.arccos(nearest)).max()),
         percentiles=tuple(_percentiles(channel) for channel in case.image),
-        volumes_ml=tuple(float(counts[list(labels)].sum()) * voxel for labels in sets),
+        volumes_ml=tuple(volumes),
     )
-
-
-def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    x, y, z = shape
-    return x, y, z
 
 
 def _percentiles(channel: NDArray[np.float32]) -> tuple[float, ...]:
     values = channel.ravel()
-    return tuple(float(value) for value in np.percentile(values[:: max(1, values.size // _SAMPLES)], PERCENTILES))
+    sample = values[:: max(1, values.size // _SAMPLES)]
+    return tuple(np.percentile(sample, PERCENTILES).astype(float).tolist())
 
 
 @dataclass(frozen=True)
@@ -120,15 +121,18 @@ class Fingerprint:
     notes: tuple[str, ...] = ()
 
     def _in_world(self, key: str) -> NDArray[Any]:
-        """`shape` or `spacing` of every case ``(N, 3)`` along the axes of `WORLD`: files may differ in the order of theirs."""
+        """Returns `shape` or `spacing` of every case ``(N, 3)`` along the axes of `WORLD`, whatever order a file's axes have."""
         rows = []
         for case in self.cases:
-            order = [next(i for i, letter in enumerate(case.axes) if letter in pair) for pair in WORLD.values()]
-            rows.append([getattr(case, key)[axis] for axis in order])
+            of_letter = dict(zip(case.axes, getattr(case, key), strict=True))
+            row = []
+            for letters in WORLD.values():
+                row += [of_letter[letter] for letter in letters if letter in of_letter]
+            rows.append(row)
         return np.array(rows)
 
     def table(self) -> dict[str, Any]:
-        """Plain values: medians and ranges over the cases, by axes of the world, and the cases themselves, by their own."""
+        """Returns plain values: medians and ranges over the cases by axes of the world, and each case by its own axes."""
         splits = {}
         for name, (train, reported, unused) in self.splits.items():
             splits[name] = {"train": train, "reported": reported, "unused": unused}
@@ -146,9 +150,12 @@ class Fingerprint:
         classes = {}
         for place, name in enumerate(self.reported):
             classes[name] = _of_class(volumes[:, place], ids)
+        root = None
+        if self.root:
+            root = str(self.root)
         return {
             "name": self.name,
-            "root": str(self.root) if self.root else None,
+            "root": root,
             "modality": self.modality,
             "channels": list(self.channels),
             "licence": self.licence,
@@ -177,7 +184,7 @@ def _spread(values: NDArray[Any]) -> dict[str, list[float]]:
 
 
 def _of_class(volumes: NDArray[np.float64], ids: Sequence[str]) -> dict[str, Any]:
-    """Plain values of a class: the cases that hold it and the others, and its volume where it is held; None where no case does.
+    """Returns plain values of a class: how many cases hold it, which do not, and its volume in the first; None where none does.
 
     Args:
         volumes: of the class in every case, in ml.
@@ -192,12 +199,12 @@ def _of_class(volumes: NDArray[np.float64], ids: Sequence[str]) -> dict[str, Any
 
 
 def label_sets(dataset: Dataset) -> dict[str, tuple[int, ...]]:
-    """Labels of each class or region that is reported."""
+    """Returns the labels of each class or region that is reported."""
     return regions_of(dataset) or {name: (k,) for k, name in enumerate(dataset.classes) if k}
 
 
 def fingerprint(dataset: Dataset, progress: Progress | None = None) -> Fingerprint:
-    """Reads every case.
+    """Describes a data set; reads every case.
 
     Raises:
         DataError: a case is unusable; names it.
@@ -216,9 +223,11 @@ def fingerprint(dataset: Dataset, progress: Progress | None = None) -> Fingerpri
         progress.advance(done, {})
     copies = [counted_twice(group) for group in equal_cases(contents)]
     root = getattr(dataset, "root", None)
+    if root is not None:
+        root = Path(root)
     return Fingerprint(
         name=dataset.name,
-        root=Path(root) if root else None,
+        root=root,
         modality=dataset.modality,
         channels=dataset.channels,
         licence=dataset.licence,
@@ -232,33 +241,36 @@ def fingerprint(dataset: Dataset, progress: Progress | None = None) -> Fingerpri
 
 
 def split_sizes(dataset: Dataset) -> dict[str, tuple[int, int, int]]:
-    """Cases of this copy that train, are reported and are left out, by split; the usual split first."""
+    """Counts the cases of this copy that train, are reported and are left out, by split; the usual split first."""
     here = set(dataset.case_ids())
     splits = [*splits_of(dataset), *stated_of(dataset)]
     if len({group_of(dataset, case_id) for case_id in here}) > 1:  # all cases of a patient are on one side
         splits.append(automatic(dataset.case_ids(), lambda case_id: group_of(dataset, case_id)))
     sizes = {}
     for split in splits:
-        train, reported, unused = (len(here.intersection(side)) for side in (split.train, split.test, split.unused))
-        sizes[split.name] = (train, reported, unused)
+        train = len(here.intersection(split.train))
+        reported = len(here.intersection(split.test))
+        sizes[split.name] = (train, reported, len(here.intersection(split.unused)))
     return sizes
 
 
 def typical(found: Fingerprint) -> str:
-    """The case to show: among those that hold most classes, the one whose foreground is the median in size."""
+    """Returns the case to show: among the cases with most classes, the one whose foreground has the median size."""
     by_classes: dict[int, list[tuple[float, str]]] = {}
     for case in found.cases:
-        held = sum(volume > 0 for volume in case.volumes_ml)
+        held = np.count_nonzero(case.volumes_ml)
         by_classes.setdefault(held, []).append((sum(case.volumes_ml), case.id))
     fullest = sorted(by_classes[max(by_classes)])
     return fullest[len(fullest) // 2][1]
 
 
 def slice_of(case: Case) -> tuple[NDArray[np.float32], NDArray[np.uint8], float]:
-    """The slice with most foreground, upright: image and label ``(H, W)``, and the height of a pixel by its width."""
+    """Returns the slice with most foreground, upright: image and label ``(H, W)``, and the height of a pixel by its width."""
     axes = bind_axes(case.affine, "z")
     image, label = axes.apply(case.image[:1])[0], axes.apply(case.label)
     filled = np.count_nonzero(label, axis=(1, 2))
-    index = int(filled.argmax()) if filled.any() else len(label) // 2
+    index = len(label) // 2
+    if filled.any():
+        index = int(filled.argmax())
     _, height, width = axes.spacing(case.affine)
     return image[index], label[index], height / width

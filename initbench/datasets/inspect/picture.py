@@ -1,4 +1,4 @@
-"""A data set drawn: a typical case with its labels, and how large each class is."""
+"""Draws a data set: a typical case with its labels, and how large each class is."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _slices(figure: FigureBase, found: Fingerprint, case: Case, classes: tuple[s
     low, high = np.percentile(image, (0.5, 99.5))
     grey = np.repeat(((image - low) / max(float(high - low), 1e-6)).clip(0, 1)[..., None], 3, axis=2)
     shown = grey.copy()
-    present = [int(value) for value in np.unique(label) if value]
+    present: list[int] = np.unique(label[label > 0]).tolist()
     for value in present:
         shown[label == value] = (1 - _SHADE) * shown[label == value] + _SHADE * np.array(to_rgb(_colour(value - 1)))
     for plot, pixels in zip(figure.subplots(1, 2), (grey, shown), strict=True):

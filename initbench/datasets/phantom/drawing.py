@@ -55,7 +55,9 @@ class Grid:
         self.spacing: Array = np.array([in_plane, in_plane, draw.uniform(4.2, 4.6)])
         self.half: Array = 0.5 * (np.array(self.shape) - 1) * self.spacing  # from the middle to the last voxel
         index = np.ogrid[: self.shape[0], : self.shape[1], : self.shape[2]]
-        self.x, self.y, self.z = (index[axis] * self.spacing[axis] - self.half[axis] for axis in range(3))
+        self.x: Array = index[0] * self.spacing[0] - self.half[0]
+        self.y: Array = index[1] * self.spacing[1] - self.half[1]
+        self.z: Array = index[2] * self.spacing[2] - self.half[2]
 
     def choose(self, mask: NDArray[np.bool_], draw: Draw) -> Array:
         """Draws one voxel of a mask and returns its position ``(3,)``."""
