@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from initbench.datasets.geometry import shape_along
-from initbench.evaluation.grid import positions, reached
 from initbench.preprocessing.preprocess import Placement
 from initbench.protocols import Grid
 from initbench.recipes.settings import Inference
@@ -223,63 +222,15 @@ def to_native(
         placement: of that grid.
         back: as the recipe has it; ``label-nearest`` takes the largest first and carries the labels back by the nearest voxel.
     """
+    grid = placement.grid
     if back == "label-nearest":
-        nearest = _nearest(probabilities.argmax(0).to(torch.uint8), placement)
-        return placement.restore(_without_margin(nearest, placement).cpu().numpy())
-    best = _carried_back(probabilities[0], placement)
-    labels = torch.zeros(placement.cropped_shape, dtype=torch.uint8, device=probabilities.device)
+        labels = grid.labels_back(probabilities.argmax(0).to(torch.uint8))
+        return placement.restore(grid.without_margin(labels).cpu().numpy())
+    best = grid.probability_back(probabilities[0])
+    labels = torch.zeros(grid.native, dtype=torch.uint8, device=probabilities.device)
     for index, probability in enumerate(probabilities[1:], start=1):
-        resampled = _carried_back(probability, placement)
+        resampled = grid.probability_back(probability)
         better = resampled > best
         best = torch.where(better, resampled, best)
         labels.masked_fill_(better, index)
-    return placement.restore(_without_margin(labels, placement).cpu().numpy())
-
-
-def _carried_back(probability: Tensor, placement: Placement) -> Tensor:
-    """Resamples one class ``(D, H, W)`` to the native grid, in the crop: linearly, but by slice along a `coarse` axis."""
-    if placement.corners is not None:
-        return _from_corners(probability, placement)
-    size = placement.cropped_shape
-    if placement.coarse is not None and probability.shape[placement.coarse] != size[placement.coarse]:
-        slices, wanted = probability.shape[placement.coarse], size[placement.coarse]
-        nearest = torch.div((torch.arange(wanted, device=probability.device) * 2 + 1) * slices, 2 * wanted, rounding_mode="floor")
-        probability = probability.index_select(placement.coarse, nearest.clamp(max=slices - 1))
-    if tuple(probability.shape) == size:
-        return probability
-    return functional.interpolate(probability[None, None], size=size, mode="trilinear", align_corners=False)[0, 0]
-
-
-def _nearest(labels: Tensor, placement: Placement) -> Tensor:
-    """Resamples labels ``(D, H, W)`` to the native grid, in the crop, each from the nearest voxel."""
-    for axis, count in enumerate(placement.shape):
-        index = np.floor(positions(placement, axis) + 0.5).astype(np.int64).clip(0, count - 1)
-        labels = labels.index_select(axis, torch.from_numpy(index).to(labels.device))
-    return labels
-
-
-def _from_corners(probability: Tensor, placement: Placement) -> Tensor:
-    for axis in range(3):
-        last = probability.shape[axis] - 1
-        inside = torch.from_numpy(positions(placement, axis)).clamp(0, last)
-        low = inside.floor().long()
-        part = (inside - low).to(probability.dtype).view(shape_along(axis)).to(probability.device)
-        low = low.to(probability.device)
-        below, above = probability.index_select(axis, low), probability.index_select(axis, (low + 1).clamp(max=last))
-        probability = below + (above - below) * part
-    return probability
-
-
-def _without_margin(labels: Tensor, placement: Placement) -> Tensor:
-    """Sets labels to background where the preprocessed volume does not reach, because it was cropped after resampling."""
-    if placement.corners is None:
-        return labels
-    out = torch.zeros_like(labels)
-    window = []
-    for axis, count in enumerate(placement.shape):
-        inside = np.flatnonzero(reached(positions(placement, axis), count))
-        if not inside.size:
-            return out
-        window.append(slice(int(inside[0]), int(inside[-1]) + 1))
-    out[tuple(window)] = labels[tuple(window)]
-    return out
+    return placement.restore(grid.without_margin(labels).cpu().numpy())

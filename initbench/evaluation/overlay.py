@@ -153,7 +153,7 @@ def _draw_case(row: Sequence[Plot], item: OverlayCase) -> None:
     height, width = reference.shape[1:]
     spacing = case.placement.axes.spacing(case.affine)
     for plot, (index, maps, title) in zip(row, panels, strict=True):
-        shown = plane(case.image, case.placement, index, np.arange(height, dtype=float), np.arange(width, dtype=float))
+        shown = plane(case.image, case.placement.grid, index, np.arange(height, dtype=float), np.arange(width, dtype=float))
         plot.imshow(shown, cmap="gray", origin="lower", aspect=spacing[1] / spacing[2])
         for labels, style in maps:
             _contours(plot, labels, style)

@@ -30,7 +30,7 @@ def case_slice(case: PreparedCase, prediction: Bytes) -> Bytes:
     window = _window(reference[index], case.placement.axes.spacing(case.affine)[1:])
     height, width = reference.shape[1:]
     rows, columns = window
-    image = plane(case.image, case.placement, index, rows * height - 0.5, columns * width - 0.5)
+    image = plane(case.image, case.placement.grid, index, rows * height - 0.5, columns * width - 0.5)
     return np.stack([_scaled(image), _nearest(reference[index], window), _nearest(predicted[index], window)])
 
 

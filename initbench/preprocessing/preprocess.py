@@ -1,8 +1,8 @@
 """Preprocessing: numeric parameters from the training cases, then one pure function per case.
 
 Sources of the rules: LWI/MONAI recipe R1 (fixed window to [0, 1]); nnU-Net v1 (foreground percentiles and z-score for CT,
-z-score per case for MR). Where the papers' grids differ from ours, `published` has theirs. Which rule a channel takes where
-channels are not alike goes by its name, as in nnU-Net v2 (MIC-DKFZ/nnUNet:nnunetv2/preprocessing/normalization).
+z-score per case for MR). `grids` has our grid and the papers' own. Where channels are not alike, the rule of a channel goes by
+its name, as in nnU-Net v2 (MIC-DKFZ/nnUNet:nnunetv2/preprocessing/normalization).
 """
 
 from __future__ import annotations
@@ -19,8 +19,16 @@ from initbench.datasets import geometry
 from initbench.datasets.geometry import Axes
 from initbench.errors import DataError
 from initbench.limits import check_memory
-from initbench.preprocessing import published_grids as published
-from initbench.preprocessing.published_grids import Bounds
+from initbench.preprocessing.grids import (
+    Bounds,
+    CornerGrid,
+    HalfPixelGrid,
+    NnunetGrid,
+    SliceGrid,
+    coarse_axis,
+    nonzero_mask,
+    restored_grid,
+)
 from initbench.protocols import Case, Grid, Spacing
 from initbench.recipes.settings import Preprocess, Resampling
 
@@ -110,41 +118,29 @@ class Parameters:
 
 
 @dataclass(frozen=True)
-class Corners:
-    """A grid whose first voxel lies on the first native one, cut after resampling.
-
-    Attributes:
-        steps: native voxels from one voxel of the grid to the next.
-        first: (D, H, W) of the cut, in voxels of the grid.
-    """
-
-    steps: Spacing
-    first: Grid
-
-
-@dataclass(frozen=True)
 class Placement:
     """Where a preprocessed volume lies in its native array: the way back for a prediction.
 
     Attributes:
+        native_shape: of the array in the file, along its own axes.
         bounds: of the crop, in native voxels along (D, H, W).
-        shape: (D, H, W) of the preprocessed volume.
-        coarse: the axis along which slices were repeated and not interpolated.
-        corners: where the grid is not the half-pixel one.
+        grid: of the preprocessed volume, over the crop.
     """
 
     native_shape: Grid
     axes: Axes
     bounds: Bounds
-    shape: Grid
-    coarse: int | None = None
-    corners: Corners | None = None
+    grid: HalfPixelGrid
+
+    @property
+    def shape(self) -> Grid:
+        """(D, H, W) of the preprocessed volume."""
+        return self.grid.shape
 
     @property
     def cropped_shape(self) -> Grid:
         """(D, H, W) before resampling."""
-        (d0, d1), (h0, h1), (w0, w1) = self.bounds
-        return d1 - d0, h1 - h0, w1 - w0
+        return self.grid.native
 
     def crop(self, native: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Returns the crop ``(D, H, W)`` of a native label map."""
@@ -161,24 +157,24 @@ class Placement:
         return tuple(slice(low, high) for low, high in self.bounds)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for a JSON table; without what is at its default, as it was before there was more than one grid."""
-        values = asdict(self)
-        return {key: value for key, value in values.items() if value is not None}
+        """Returns plain values for a JSON table."""
+        axes = asdict(self.axes)
+        return {
+            "native_shape": self.native_shape,
+            "axes": axes,
+            "bounds": self.bounds,
+            "shape": self.shape,
+            **self.grid.stored(),
+        }
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Placement:
-        """The inverse of `to_json`."""
+        """Reads what `to_json` returned, with the grid as its way back needs it."""
         axes = Axes(tuple(values["axes"]["permutation"]), tuple(values["axes"]["flips"]))
-        bounds = tuple((int(low), int(high)) for low, high in values["bounds"])
-        corners = values.get("corners")
-        return Placement(
-            native_shape=tuple(values["native_shape"]),
-            axes=axes,
-            bounds=bounds,  # type: ignore[arg-type]
-            shape=tuple(values["shape"]),
-            coarse=values.get("coarse"),
-            corners=Corners(tuple(corners["steps"]), tuple(corners["first"])) if corners else None,
-        )
+        (d0, d1), (h0, h1), (w0, w1) = values["bounds"]
+        native = (d1 - d0, h1 - h0, w1 - w0)
+        grid = restored_grid(native, tuple(values["shape"]), values)
+        return Placement(tuple(values["native_shape"]), axes, ((d0, d1), (h0, h1), (w0, w1)), grid)
 
 
 @dataclass(frozen=True)
@@ -339,47 +335,44 @@ def _half_pixel(case: _Oriented, parameters: Parameters) -> Preprocessed:
     case.check(shape, label.shape, target)
     rules = parameters.of_channels(len(image))
     order = parameters.image_order
-    channels = [_channel(np.ascontiguousarray(channel), shape, rule, order) for channel, rule in zip(image, rules, strict=True)]
-    label = np.ascontiguousarray(geometry.resample(label, shape, order=0))
-    return Preprocessed(np.stack(channels), label, Placement(case.native_shape, case.axes, bounds, shape))
+    grid = HalfPixelGrid(label.shape, shape)
+    channels = [_channel(np.ascontiguousarray(channel), grid, rule, order) for channel, rule in zip(image, rules, strict=True)]
+    label = np.ascontiguousarray(grid.label(label))
+    return Preprocessed(np.stack(channels), label, Placement(case.native_shape, case.axes, bounds, grid))
 
 
 def _slice_resize(case: _Oriented, parameters: Parameters) -> Preprocessed:
     bounds = _bounds(case.image, parameters)
     image, label = case.cut(bounds)
-    depth, height, width = label.shape
-    rows, columns = parameters.plane or (height, width)
-    shape = (depth, rows, columns)
-    case.check(shape, label.shape, case.spacing)
+    grid = SliceGrid.by_plane(label.shape, parameters.plane or label.shape[1:])
+    case.check(grid.shape, label.shape, case.spacing)
     everywhere = np.ones(label.shape, bool)
     channels = []
     for channel, rule in zip(image, parameters.of_channels(len(image)), strict=True):
         scaled = _scaled(channel, rule, everywhere)
-        channels.append(published.slices_by_corners(scaled, (rows, columns), parameters.image_order))
-    label = published.slices_by_corners(label, (rows, columns), 0)
-    steps = (1.0, published.corner_step(height, rows), published.corner_step(width, columns))
-    placement = Placement(case.native_shape, case.axes, bounds, shape, corners=Corners(steps, (0, 0, 0)))
-    return Preprocessed(np.stack(channels), label, placement)
+        channels.append(grid.image(scaled, parameters.image_order))
+    return Preprocessed(np.stack(channels), grid.label(label), Placement(case.native_shape, case.axes, bounds, grid))
 
 
 def _monai(case: _Oriented, parameters: Parameters) -> Preprocessed:
     target = parameters.spacing or case.spacing
-    grid = published.corner_grid(case.label.shape, case.spacing, target)
+    grid = CornerGrid.by_spacing(case.label.shape, case.spacing, target)
     case.check(grid.shape, case.label.shape, target)
     rules = parameters.of_channels(len(case.image))
     everywhere = np.ones(grid.shape, bool)
-    resampled = (published.at_corners(channel, grid) for channel in case.image)
-    image = np.stack([_scaled(channel, rule, everywhere) for channel, rule in zip(resampled, rules, strict=True)])
-    label = published.nearest_at_corners(case.label, grid)
+    channels = []
+    for channel, rule in zip(case.image, rules, strict=True):
+        resampled = grid.image(channel, parameters.image_order)
+        channels.append(_scaled(resampled, rule, everywhere))
+    image = np.stack(channels)
+    label = grid.label(case.label)
     d, h, w = case.label.shape
     asked = [index for index, rule in enumerate(rules) if rule.crop_above is not None]
     inner = geometry.box(np.asarray(np.any(image[asked] > 0, axis=0)) if asked else everywhere)
     window = tuple(slice(low, high) for low, high in inner)
     image, label = np.ascontiguousarray(image[(slice(None), *window)]), np.ascontiguousarray(label[window])
-    (d0, _), (h0, _), (w0, _) = inner
     whole = ((0, d), (0, h), (0, w))
-    corners = Corners(grid.steps, (d0, h0, w0))
-    return Preprocessed(image, label, Placement(case.native_shape, case.axes, whole, label.shape, corners=corners))
+    return Preprocessed(image, label, Placement(case.native_shape, case.axes, whole, grid.cut(inner)))
 
 
 def _nnunet(case: _Oriented, parameters: Parameters) -> Preprocessed:
@@ -388,24 +381,26 @@ def _nnunet(case: _Oriented, parameters: Parameters) -> Preprocessed:
     target = parameters.spacing or case.spacing
     shape = geometry.resampled_shape(label.shape, case.spacing, target)
     case.check(shape, label.shape, target)
-    coarse = published.coarse_axis(case.spacing, target)
+    grid = NnunetGrid(label.shape, shape, coarse_axis(case.spacing, target))
     rules = parameters.of_channels(len(image))
     nonzero = any(rule.region == "nonzero" for rule in rules)
     everywhere = np.ones(shape, bool)
-    region = _region(image, label, shape, coarse) if nonzero else everywhere
+    region = everywhere
+    if nonzero:
+        region = _region(image, label, grid)
     channels = []
     for channel, rule in zip(image, rules, strict=True):
-        made = published.spline(np.ascontiguousarray(channel), shape, parameters.image_order, coarse)
+        made = grid.image(np.ascontiguousarray(channel), parameters.image_order)
         channels.append(_scaled(made, rule, region if rule.region == "nonzero" else everywhere))
-    label = np.ascontiguousarray(published.one_hot(np.ascontiguousarray(label), shape, coarse))
-    return Preprocessed(np.stack(channels), label, Placement(case.native_shape, case.axes, bounds, shape, coarse=coarse))
+    label = np.ascontiguousarray(grid.label(np.ascontiguousarray(label)))
+    return Preprocessed(np.stack(channels), label, Placement(case.native_shape, case.axes, bounds, grid))
 
 
-def _region(image: NDArray[np.float32], label: NDArray[np.uint8], shape: Grid, coarse: int | None) -> NDArray[np.bool_]:
-    """Where nnU-Net takes a case's mean and SD: what is nonzero or labelled, resampled as one more class is."""
+def _region(image: NDArray[np.float32], label: NDArray[np.uint8], grid: NnunetGrid) -> NDArray[np.bool_]:
+    """Returns where nnU-Net takes a case's mean and SD: what is nonzero or labelled, resampled as one more class is."""
     marked = label.astype(np.int16)
-    marked[(label == 0) & ~published.nonzero_mask(image)] = -1
-    return published.one_hot(marked, shape, coarse) >= 0
+    marked[(label == 0) & ~nonzero_mask(image)] = -1
+    return grid.label(marked) >= 0
 
 
 def _scaled(volume: NDArray[np.float32], rule: Channel, region: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -445,14 +440,14 @@ def _bounds(image: NDArray[np.float32], parameters: Parameters) -> Bounds:
     return geometry.box(np.asarray(np.any(above, axis=0))) if above else ((0, d), (0, h), (0, w))
 
 
-def _channel(channel: NDArray[np.float32], shape: Grid, rule: Channel, order: int) -> NDArray[np.float32]:
+def _channel(channel: NDArray[np.float32], grid: HalfPixelGrid, rule: Channel, order: int) -> NDArray[np.float32]:
     clip = rule.clip
     if clip is None:
         low, high = np.percentile(channel, rule.percentiles)
         clip = (float(low), float(high))
     clipped = np.clip(channel, *clip)
     # Cubic interpolation overshoots, so the bounds hold again after it.
-    resampled = np.clip(geometry.resample(clipped, shape, order), *clip)
+    resampled = np.clip(grid.image(clipped, order), *clip)
     if rule.scale is not None:
         offset, width = rule.scale
     elif rule.region == "range":

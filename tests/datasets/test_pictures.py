@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from initbench.evaluation import overlay, slices
-from initbench.evaluation.grid import positions
+from initbench.preprocessing.grids import CornerGrid
 from initbench.preprocessing.prepare import PreparedCase
 from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
 from initbench.protocols import Case, Spacing
@@ -94,10 +94,10 @@ def test_what_was_cut_off_is_dark(resampling: str, spacing: Spacing) -> None:
 def test_positions_by_hand() -> None:
     half = prepared("half-pixel", (6.0, 1.2, 1.0), "RAS", crop=False).placement
     assert half.shape == (20, 56, 60)
-    assert positions(half, 0, np.array([0.0, 0.5, 39.0])).tolist() == [-0.25, 0.0, 19.25]
-    assert positions(half, 1).tolist() == list(range(56))
-    corners = prepared("monai", (6.0, 1.2, 1.0), "RAS", crop=True).placement
-    assert corners.corners is not None
-    first = corners.corners.first
-    assert positions(corners, 0, np.array([0.0, 3.0, 20.0])).tolist() == [0.0 - first[0], 1.5 - first[0], 10.0 - first[0]]
+    assert half.grid.positions(0, np.array([0.0, 0.5, 39.0])).tolist() == [-0.25, 0.0, 19.25]
+    assert half.grid.positions(1).tolist() == list(range(56))
+    corners = prepared("monai", (6.0, 1.2, 1.0), "RAS", crop=True).placement.grid
+    assert isinstance(corners, CornerGrid)
+    first = corners.first
+    assert corners.positions(0, np.array([0.0, 3.0, 20.0])).tolist() == [0.0 - first[0], 1.5 - first[0], 10.0 - first[0]]
     assert first[0] == 7, "the body begins at slice 14, twice as fine"

@@ -23,6 +23,7 @@ from initbench.evaluation import metrics
 from initbench.evaluation.evaluate import Evaluator, score_cases, score_empty
 from initbench.evaluation.inference import importance, predict_probabilities, to_native, window_starts
 from initbench.evaluation.metrics import count
+from initbench.preprocessing.grids import HalfPixelGrid
 from initbench.preprocessing.prepare import prepare
 from initbench.preprocessing.preprocess import Placement
 from initbench.protocols import Grid
@@ -153,7 +154,7 @@ def placement(codes: str, shape: Grid, resampled: Grid | None = None) -> Placeme
     """Native array of 9 x 8 x 7 in some orientation, cropped to `shape` from voxel (1, 2, 1) on."""
     axes = bind_axes(affine_of(codes, (1, 1, 1), (9, 8, 7)), "z")
     (d, h, w) = shape
-    return Placement((9, 8, 7), axes, ((1, 1 + d), (2, 2 + h), (1, 1 + w)), resampled or shape)
+    return Placement((9, 8, 7), axes, ((1, 1 + d), (2, 2 + h), (1, 1 + w)), HalfPixelGrid(shape, resampled or shape))
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SAL"])

@@ -17,7 +17,7 @@ from initbench.datasets.geometry import bind_axes, resampled_shape, shape_along
 from initbench.datasets.msd import MsdDataset
 from initbench.errors import UsageError
 from initbench.evaluation.inference import to_native
-from initbench.preprocessing import published_grids as published
+from initbench.preprocessing.grids import CornerGrid, NnunetGrid, coarse_axis
 from initbench.preprocessing.preprocess import CaseScan, Parameters, Placement, preprocess, resolve_parameters, scan
 from initbench.protocols import Case, Spacing
 from initbench.recipes.load import load_recipe
@@ -82,9 +82,9 @@ def by_monai(case: Case, spacing_xyz: Spacing, window: tuple[float, float] = WIN
 
 def ties(where: Placement) -> NDArray[np.bool_]:
     """Voxels half-way between two native ones: which of the two they take is MONAI's float error; ours is the even one."""
-    assert where.corners is not None
+    assert isinstance(where.grid, CornerGrid)
     tied = np.zeros(where.shape, bool)
-    for axis, (step, first) in enumerate(zip(where.corners.steps, where.corners.first, strict=True)):
+    for axis, (step, first) in enumerate(zip(where.grid.steps, where.grid.first, strict=True)):
         position = (np.arange(where.shape[axis]) + first) * step
         tied |= (np.abs(position % 1 - 0.5) < 1e-6).reshape([-1 if a == axis else 1 for a in range(3)])
     return tied
@@ -131,8 +131,8 @@ def test_monai_on_real_volumes(folder: str) -> None:
     assert tied.mean() < 0.8
 
 
-def blended_as_a_whole(volume: NDArray[np.float32], grid: published.CornerGrid) -> NDArray[np.float32]:
-    """What `at_corners` does slice by slice, on whole volumes in float64, one axis after the other."""
+def blended_as_a_whole(volume: NDArray[np.float32], grid: CornerGrid) -> NDArray[np.float32]:
+    """What `CornerGrid.image` does slice by slice, on whole volumes in float64, one axis after the other."""
     values: NDArray[Any] = volume
     for axis, (count, step) in enumerate(zip(grid.shape, grid.steps, strict=True)):
         if step == 1.0 and count == volume.shape[axis]:
@@ -150,10 +150,10 @@ def test_slices_by_themselves_give_the_bits_of_whole_volumes() -> None:
     for _ in range(60):
         shape, spacing, target = tuple(rng.integers(1, 12, 3)), rng.uniform(0.5, 3, 3), rng.uniform(0.5, 3, 3)
         native = rng.random(3) < 0.4
-        grid = published.corner_grid(shape, tuple(spacing), tuple(np.where(native, spacing, target)))
+        grid = CornerGrid.by_spacing(shape, tuple(spacing), tuple(np.where(native, spacing, target)))
         volume = rng.normal(size=shape).astype(np.float32)
         volume[rng.random(shape) < 0.3] = -0.0
-        found, expected = published.at_corners(volume, grid), blended_as_a_whole(volume, grid)
+        found, expected = grid.image(volume, 1), blended_as_a_whole(volume, grid)
         assert np.array_equal(found.view(np.int32), expected.view(np.int32))
 
 
@@ -179,7 +179,7 @@ def test_way_back_from_monai_grid(codes: str) -> None:
     inside = torch.ones(2, *where.shape)
     inside[0] = 0
     back = where.axes.apply(to_native(inside, where))
-    steps, first = where.corners.steps, where.corners.first
+    steps, first = where.grid.steps, where.grid.first
     for axis in range(3):
         lines = np.flatnonzero(back.any(axis=tuple(a for a in range(3) if a != axis)))
         centre = np.arange(back.shape[axis]) / steps[axis] - first[axis]
@@ -221,25 +221,27 @@ def kept(volume: NDArray[Any], shape: tuple[int, ...], order: int) -> NDArray[An
     ],
 )
 def test_axis_that_is_not_interpolated(spacing: Spacing, target: Spacing, axis: int | None) -> None:
-    assert published.coarse_axis(spacing, target) == axis
+    assert coarse_axis(spacing, target) == axis
 
 
 def test_nnunet_image_and_label() -> None:
     image, label = body((17, 21, 19))
     shape = (24, 16, 27)
-    np.testing.assert_allclose(published.spline(image, shape, 3, None), kept(image, shape, 3), atol=1e-3)
+    grid = NnunetGrid((17, 21, 19), shape, None)
+    np.testing.assert_allclose(grid.image(image, 3), kept(image, shape, 3), atol=1e-3)
     expected = np.zeros(shape, np.uint8)
     for value in np.unique(label):
         expected[spline_at(label == value, shape, 1) >= 0.5] = value
-    assert np.mean(published.one_hot(label, shape, None) != expected) < 1e-3, "halves"
+    assert np.mean(grid.label(label) != expected) < 1e-3, "halves"
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_nnunet_along_a_coarse_axis(axis: int) -> None:
     image, label = body((11, 12, 13))
     shape = tuple(5 * n // 3 for n in image.shape)
-    found = published.spline(image, (shape[0], shape[1], shape[2]), 3, axis)
-    labels = published.one_hot(label, (shape[0], shape[1], shape[2]), axis)
+    grid = NnunetGrid((11, 12, 13), (shape[0], shape[1], shape[2]), axis)
+    found = grid.image(image, 3)
+    labels = grid.label(label)
     source = np.floor((np.arange(shape[axis]) + 0.5) * image.shape[axis] / shape[axis]).astype(int)
     flat = tuple(np.delete(shape, axis))
     for k, slice_index in enumerate(source):
@@ -297,7 +299,7 @@ def test_nnunet_on_native_grid_changes_no_voxel() -> None:
 
 def test_way_back_along_a_coarse_axis_takes_the_nearest_slice() -> None:
     axes = bind_axes(np.eye(4), "z")
-    where = Placement((7, 6, 9), axes, ((0, 9), (0, 6), (0, 7)), (3, 6, 7), coarse=0)
+    where = Placement((7, 6, 9), axes, ((0, 9), (0, 6), (0, 7)), NnunetGrid((9, 6, 7), (3, 6, 7), 0))
     probabilities = torch.rand(4, 3, 6, 7, generator=torch.Generator().manual_seed(0))
     found = axes.apply(to_native(probabilities, where))
     assert np.array_equal(found, np.repeat(probabilities.argmax(0).numpy(), 3, axis=0))
