@@ -32,7 +32,7 @@ _SIGMA = 0.125  # of the window's edge, for the Gaussian blending: MONAI's defau
 
 
 def window_starts(size: int, patch: int, overlap: float) -> list[int]:
-    """First voxels of the windows along one axis; the last one ends at the volume's end.
+    """Returns the first voxels of the windows along one axis; the last window ends at the volume's end.
 
     Args:
         size: voxels of the volume along the axis.
@@ -46,7 +46,7 @@ def window_starts(size: int, patch: int, overlap: float) -> list[int]:
 
 
 def forward_passes(size: Grid, patch: Grid, settings: Inference) -> int:
-    """How many patches the network sees when it predicts a volume.
+    """Counts the patches that the network sees when it predicts a volume.
 
     Args:
         size: (D, H, W) of the volume.
@@ -56,11 +56,13 @@ def forward_passes(size: Grid, patch: Grid, settings: Inference) -> int:
     windows = 1
     for whole, edge in zip(size, patch, strict=True):
         windows *= len(window_starts(whole, edge, settings.overlap))
-    return windows * len(_mirrorings(patch)) if settings.mirror else windows
+    if settings.mirror:
+        windows *= len(_mirrorings(patch))
+    return windows
 
 
 def importance(patch: Grid, blend: Literal["constant", "gaussian"], device: torch.device) -> Tensor:
-    """Weight of each voxel of a window, ``(D, H, W)``.
+    """Returns the weight of each voxel of a window, ``(D, H, W)``.
 
     Args:
         patch: (D, H, W) of the window.
@@ -80,7 +82,7 @@ def importance(patch: Grid, blend: Literal["constant", "gaussian"], device: torc
 
 @torch.inference_mode()
 def predict_probabilities(model: nn.Module, image: Tensor, patch: Grid, settings: Inference, precision: Precision) -> Tensor:
-    """Class probabilities ``(K, D, H, W)`` float32 of one volume ``(C, D, H, W)``; a volume smaller than the patch is padded.
+    """Predicts class probabilities ``(K, D, H, W)`` float32 of a volume ``(C, D, H, W)``; pads a volume smaller than the patch.
 
     Args:
         model: the network, in evaluation mode.

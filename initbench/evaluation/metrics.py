@@ -49,7 +49,7 @@ def label_sets(classes: int, regions: Sequence[Sequence[int]] | None) -> list[Se
 
 
 def _of_region(table: NDArray[np.int64], labels: Sequence[int]) -> Counts:
-    """Counts of a set of labels that count as one class: to take one label of the set for another is no mistake.
+    """Counts a set of labels as one class: to take one label of the set for another is no mistake.
 
     Args:
         table: voxels by label of the reference (rows) and of the prediction (columns).

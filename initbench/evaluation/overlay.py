@@ -82,7 +82,7 @@ def choose(dice: Mapping[str, float]) -> dict[str, str]:
     """Chooses the cases of a run that are drawn, from top to bottom, by the name of their place: best, median and worst.
 
     Args:
-        dice: of each case; a case with NaN is left out, because no class of it is scored.
+        dice: of each case; NaN where none of its classes is scored. Such a case is left out.
     """
     ranked = []
     for case_id, value in dice.items():

@@ -127,7 +127,10 @@ class Table(_Model):
         return f"{self.key}:{self.name}"
 
     def __getitem__(self, label: str) -> Row:
-        return next(row for row in self.row if row.label == label)
+        for row in self.row:
+            if row.label == label:
+                return row
+        raise KeyError(label)
 
     def policy_of(self, labels: Iterable[str]) -> TablePolicy:
         """Returns the rule for classes that the reference lacks, for rows that are scored together.

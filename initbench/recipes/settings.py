@@ -75,7 +75,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def identity(self, *, without: Iterable[str] = ()) -> dict[str, Any]:
-        """Plain values for digests: every setting but those `without`, and later ones that are at their default."""
+        """Returns plain values for digests: all settings except those `without`, and except later ones at their default."""
         values = self.model_dump(mode="json", exclude=set(without))
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
@@ -160,7 +160,7 @@ class Patch(_Section):
     neighbours: Annotated[int, Field(ge=0, le=16), LATER] = 0
 
     def channels_of(self, image: int) -> int:
-        """Channels of the network's input: the `image` channels of a slice, and as many for each neighbour that it gets."""
+        """Returns the channels of the network's input: the `image` channels of a slice, and as many for each of its neighbours."""
         return image * (1 + 2 * self.neighbours)
 
 
@@ -319,5 +319,5 @@ class Recipe(_Section):
     plan: Annotated[AutoSettings, LATER] = AutoSettings()
 
     def digest(self) -> str:
-        """Digest of the resolved values; name, version and source are documentation."""
+        """Returns the digest of the resolved values; name, version and source are documentation and not in it."""
         return digest.of_json(self.identity(without=("name", "version", "source")))

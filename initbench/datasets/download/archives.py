@@ -64,7 +64,7 @@ def extract(archive: Path, folder: Path) -> None:
 
 
 def _kind(archive: Path) -> Callable[[Path, Path], None]:
-    """By name: a tar whose last member is a zip looks like a zip from its end."""
+    """Chooses the unpacking by the archive's name, because a tar whose last member is a zip looks like a zip from its end."""
     name = archive.name.lower()
     if name.endswith(".zip"):
         return _unpack_zip
@@ -142,7 +142,7 @@ def _check(archive: Path, folder: Path, members: Iterable[_Member]) -> None:
 
 
 def _leads_out(name: str) -> str:
-    """Why a member's name is refused; both kinds of separators, so that an archive means the same on every system."""
+    """Says why a member's name is refused, "" where it is not; by both kinds of separators, whatever the system."""
     if "\0" in name:
         return "has a zero byte in its name"
     for path in (PurePosixPath(name), PureWindowsPath(name)):

@@ -81,19 +81,19 @@ class File:
         return (self.path,)
 
     def read(self, case_id: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """As `read_nifti`."""
+        """Reads voxels and affine, as `read_nifti` does."""
         return read_nifti(case_id, self.path)
 
     def read_with_header(self, case_id: str) -> Read:
-        """As `read`, with what the header says beside."""
+        """Reads voxels, affine and header, as the function of this name does."""
         return read_with_header(case_id, self.path)
 
     def unit_mm(self) -> float:
-        """As `unit_of`."""
+        """Returns the millimetres in the unit of the file's lengths."""
         return unit_of(self.path)
 
     def stated_shape(self) -> tuple[int, ...] | None:
-        """The shape in the header, which is read alone; None where it cannot be: who reads the file says why."""
+        """Reads the shape in the header alone; None where it cannot be read, for which `read` states the reason."""
         try:
             image: Any = nibabel.load(self.path)
             _check_claim("", self.path, image.shape, image.get_data_dtype().itemsize)
@@ -106,12 +106,12 @@ class File:
 
 
 def stem(name: str) -> str:
-    """A file's name without ``.nii`` or ``.nii.gz``."""
+    """Returns a file's name without ``.nii`` or ``.nii.gz``."""
     return name.removesuffix(".gz").removesuffix(".nii")
 
 
 def read_nifti(case_id: str, path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Voxels in the file's own axis order, and its affine in mm.
+    """Reads the voxels in the file's own axis order, and its affine in mm.
 
     Raises:
         DataError: as `read_with_header`.
@@ -121,7 +121,7 @@ def read_nifti(case_id: str, path: Path) -> tuple[NDArray[np.float32], NDArray[n
 
 
 def read_with_header(case_id: str, path: Path) -> Read:
-    """Voxels, affine and header of a file.
+    """Reads voxels, affine and header of a file.
 
     Raises:
         DataError: unreadable or truncated, no volume of real numbers, a header that claims more than the file or the memory
@@ -141,7 +141,7 @@ def read_with_header(case_id: str, path: Path) -> Read:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """The file as nibabel reads it. When the block ends, a compressed file is read to its end, where its checksum is.
+    """Opens a file with nibabel. When the block ends, it reads a compressed file to its end, where the checksum is.
 
     nibabel stops behind the last voxel and gives damaged bytes back as voxels. An uncompressed file is read at once instead of
     being mapped into memory: bytes that are fetched later may be others than those that were checked.
@@ -175,7 +175,7 @@ def _read_to_the_end(stream: gzip.GzipFile, most: int) -> None:
 
 
 def _claimed(image: SpatialImage) -> int:
-    """Bytes that may follow the voxels: as many again as the header announces, and never fewer than a chunk."""
+    """Returns how many bytes may follow the voxels: as many again as the header announces, and never fewer than a chunk."""
     shape: tuple[int, ...] = image.shape
     size: int = image.get_data_dtype().itemsize
     return max(_CHUNK, math.prod(shape) * size)
@@ -308,7 +308,7 @@ def _check_affine(case_id: str, path: Path, affine: NDArray[np.float64]) -> None
 
 
 def _has_axes(affine: NDArray[np.float64]) -> bool:
-    """Whether every voxel axis has an axis of the world for itself; along a singular affine, or nearly so, one has none."""
+    """Returns whether every voxel axis has an axis of the world for itself; by a singular affine, or nearly so, one has none."""
     return bool(np.linalg.det(affine)) and bool(np.isfinite(io_orientation(affine)).all())
 
 

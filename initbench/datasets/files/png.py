@@ -19,7 +19,7 @@ _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, zlib.error, Image.Dec
 
 
 def grey(case_id: str, path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Grey values ``(rows, columns)``.
+    """Reads the grey values ``(rows, columns)`` of a picture.
 
     Args:
         case_id: for messages.
