@@ -1,4 +1,4 @@
-"""Preprocessing: numeric parameters from the training cases, then one pure function per case.
+"""Finds the numeric parameters of preprocessing from the training cases, and applies them to a case by one pure function.
 
 Sources of the rules: LWI/MONAI recipe R1 (fixed window to [0, 1]); nnU-Net v1 (foreground percentiles and z-score for CT,
 z-score per case for MR). `grids` has our grid and the papers' own. Where channels are not alike, the rule of a channel goes by
@@ -41,7 +41,7 @@ _WHILE_RESAMPLING = 8  # bytes per voxel and channel: the channel and the stack 
 
 @dataclass(frozen=True)
 class CaseScan:
-    """What the data-set-wide parameters need from one training case.
+    """What one training case adds to the parameters of the whole data set.
 
     Attributes:
         spacing_xyz: mm along x, y, z of the RAS volume.
@@ -107,14 +107,20 @@ class Parameters:
     plane: tuple[int, int] | None = None
 
     def of_channels(self, count: int) -> tuple[Channel, ...]:
-        """The numbers of each channel of a case with `count` channels."""
+        """Returns the numbers of each channel of a case with `count` channels."""
         alike = Channel(self.clip, self.scale, self.percentiles, self.crop_above, self.region)
         return self.channels or (alike,) * count
 
     def digest(self) -> str:
-        """Digest of the numbers and the revision of the code that uses them; what came later is in it where it is not default."""
-        later = {item.name for item in fields(self) if item.default is not MISSING and getattr(self, item.name) == item.default}
-        return digest.of_json({k: v for k, v in asdict(self).items() if k not in later} | {"revision": REVISION})
+        """Returns the digest of the numbers and of the revision of the code that uses them.
+
+        A number with a default came later than results existed; it is in the digest where it differs from the default.
+        """
+        values = asdict(self)
+        for item in fields(self):
+            if item.default is not MISSING and getattr(self, item.name) == item.default:
+                del values[item.name]
+        return digest.of_json(values | {"revision": REVISION})
 
 
 @dataclass(frozen=True)
@@ -148,13 +154,13 @@ class Placement:
 
     def restore(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Returns a label map on the cropped grid as a native array; outside the crop is background."""
-        d, h, w = (self.native_shape[axis] for axis in self.axes.permutation)
-        full = np.zeros((d, h, w), np.uint8)
+        d, h, w = self.axes.permutation
+        full = np.zeros((self.native_shape[d], self.native_shape[h], self.native_shape[w]), np.uint8)
         full[self._window()] = labels
         return np.ascontiguousarray(self.axes.invert(full))
 
     def _window(self) -> tuple[slice, ...]:
-        return tuple(slice(low, high) for low, high in self.bounds)
+        return _slices(self.bounds)
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values for a JSON table."""
@@ -187,7 +193,7 @@ class Preprocessed:
 
 
 def scan(case: Case) -> CaseScan:
-    """Spacing and an even sample of the foreground intensities of one case, the same voxels in every channel."""
+    """Reads the spacing and an even sample of the foreground intensities of one case, the same voxels in every channel."""
     axes = geometry.bind_axes(case.affine, "z")
     d, h, w = axes.spacing(case.affine)
     values = case.image[:, case.label > 0]
@@ -198,7 +204,7 @@ def scan(case: Case) -> CaseScan:
 def resolve_parameters(
     settings: Preprocess, modality: str, scans: Iterable[CaseScan], channels: Sequence[str] = ("",)
 ) -> Parameters:
-    """The numbers of a data set from its training cases.
+    """Finds the numbers of a data set from its training cases.
 
     Args:
         settings: the recipe's rules.
@@ -211,9 +217,17 @@ def resolve_parameters(
     """
     scans = list(scans)
     spacing_xyz = np.median([item.spacing_xyz for item in scans], axis=0)
-    depth = geometry.choose_depth(spacing_xyz) if settings.depth_axis == "auto" else settings.depth_axis
+    depth: str = settings.depth_axis
+    if depth == "auto":
+        depth = geometry.choose_depth(spacing_xyz)
     rules = _rules(settings, modality, scans, channels)
-    main = rules[next((k for k, name in enumerate(channels) if name.casefold() == _CT), 0)]
+    names = [name.casefold() for name in channels]
+    main = rules[0]
+    if _CT in names:
+        main = rules[names.index(_CT)]
+    own_rules: tuple[Channel, ...] = ()
+    if set(rules) != {main}:
+        own_rules = rules
     return Parameters(
         depth_axis=depth,
         spacing=_target_spacing(settings, depth, spacing_xyz),
@@ -225,15 +239,15 @@ def resolve_parameters(
         resampling=settings.resampling,
         crop_nonzero=settings.crop == "nonzero",
         region=main.region,
-        channels=rules if any(rule != main for rule in rules) else (),
+        channels=own_rules,
         plane=settings.plane,
     )
 
 
 def _rules(settings: Preprocess, modality: str, scans: Sequence[CaseScan], channels: Sequence[str]) -> tuple[Channel, ...]:
-    """The numbers of each channel: the one place that decides which rule a channel takes."""
+    """Finds the numbers of each channel. It is the one place that decides which rule a channel takes."""
     names = [name.casefold() for name in channels]
-    mixed = _CT in names and any(name != _CT for name in names)
+    mixed = _CT in names and len(set(names)) > 1
     # Numbers of the data set (HU, as a rule) mean nothing on the channels that are no CT; a window set for MR is meant for all.
     of_the_set = settings.intensity in ("window", "percentile")
     rules = []
@@ -242,8 +256,10 @@ def _rules(settings: Preprocess, modality: str, scans: Sequence[CaseScan], chann
             rules.append(_BY_NAME[name])
         elif mixed and of_the_set and name != _CT:
             rules.append(Channel())
+        elif mixed and name == _CT:
+            rules.append(_recipe_rule(settings, "CT", scans, index))
         else:
-            rules.append(_recipe_rule(settings, "CT" if mixed and name == _CT else modality, scans, index))
+            rules.append(_recipe_rule(settings, modality, scans, index))
     if mixed and settings.crop is True:
         # What lies above air is asked of the CT: nearly all of the others lies above any bound in HU.
         for index, name in enumerate(names):
@@ -253,7 +269,7 @@ def _rules(settings: Preprocess, modality: str, scans: Sequence[CaseScan], chann
 
 
 def _recipe_rule(settings: Preprocess, modality: str, scans: Sequence[CaseScan], channel: int) -> Channel:
-    """The recipe's own rule, with the numbers of a channel."""
+    """Returns the recipe's own rule, with the numbers of a channel."""
     clip: tuple[float, float] | None = None
     scale: tuple[float, float] | None = None
     if settings.intensity == "window":
@@ -272,7 +288,9 @@ def _recipe_rule(settings: Preprocess, modality: str, scans: Sequence[CaseScan],
         clip, scale = (float(low), float(high)), (float(values.mean()), max(float(values.std()), 1e-8))
     crop_above = None
     if settings.crop is True:
-        crop_above = (clip or settings.window)[0] if modality == "CT" else 0.0
+        crop_above = 0.0
+        if modality == "CT":
+            crop_above, _ = clip or settings.window
     return Channel(clip, scale, settings.percentiles, crop_above, _REGIONS.get(settings.intensity, "clipped"))
 
 
@@ -281,8 +299,8 @@ def _target_spacing(settings: Preprocess, depth: str, spacing_xyz: NDArray[np.fl
         return None
     if settings.spacing != "median":
         return settings.spacing
-    d, h, w = (round(float(spacing_xyz[axis]), 4) for axis in geometry.world_order(depth))
-    return d, h, w
+    d, h, w = spacing_xyz[list(geometry.world_order(depth))].tolist()
+    return round(d, 4), round(h, 4), round(w, 4)
 
 
 def preprocess(case: Case, parameters: Parameters) -> Preprocessed:
@@ -313,7 +331,7 @@ class _Oriented:
     native_shape: Grid
 
     def cut(self, bounds: Bounds) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        window = tuple(slice(low, high) for low, high in bounds)
+        window = _slices(bounds)
         return self.image[(slice(None), *window)], self.label[window]
 
     def check(self, shape: Grid, now: Grid, target: Spacing) -> None:
@@ -323,6 +341,10 @@ class _Oriented:
             f"case {self.id}: resampling {now} voxels of {_mm(self.spacing)} to {_mm(target)}",
             "check the spacing in the file's header and in the recipe (--set preprocess.spacing=D,H,W)",
         )
+
+
+def _slices(bounds: Bounds) -> tuple[slice, ...]:
+    return tuple(slice(low, high) for low, high in bounds)
 
 
 def _half_pixel(case: _Oriented, parameters: Parameters) -> Preprocessed:
@@ -336,7 +358,9 @@ def _half_pixel(case: _Oriented, parameters: Parameters) -> Preprocessed:
     rules = parameters.of_channels(len(image))
     order = parameters.image_order
     grid = HalfPixelGrid(label.shape, shape)
-    channels = [_channel(np.ascontiguousarray(channel), grid, rule, order) for channel, rule in zip(image, rules, strict=True)]
+    channels = []
+    for channel, rule in zip(image, rules, strict=True):
+        channels.append(_channel(np.ascontiguousarray(channel), grid, rule, order))
     label = np.ascontiguousarray(grid.label(label))
     return Preprocessed(np.stack(channels), label, Placement(case.native_shape, case.axes, bounds, grid))
 
@@ -368,8 +392,11 @@ def _monai(case: _Oriented, parameters: Parameters) -> Preprocessed:
     label = grid.label(case.label)
     d, h, w = case.label.shape
     asked = [index for index, rule in enumerate(rules) if rule.crop_above is not None]
-    inner = geometry.box(np.asarray(np.any(image[asked] > 0, axis=0)) if asked else everywhere)
-    window = tuple(slice(low, high) for low, high in inner)
+    kept = everywhere
+    if asked:
+        kept = np.asarray(np.any(image[asked] > 0, axis=0))
+    inner = geometry.box(kept)
+    window = _slices(inner)
     image, label = np.ascontiguousarray(image[(slice(None), *window)]), np.ascontiguousarray(label[window])
     whole = ((0, d), (0, h), (0, w))
     return Preprocessed(image, label, Placement(case.native_shape, case.axes, whole, grid.cut(inner)))
@@ -383,15 +410,13 @@ def _nnunet(case: _Oriented, parameters: Parameters) -> Preprocessed:
     case.check(shape, label.shape, target)
     grid = NnunetGrid(label.shape, shape, coarse_axis(case.spacing, target))
     rules = parameters.of_channels(len(image))
-    nonzero = any(rule.region == "nonzero" for rule in rules)
-    everywhere = np.ones(shape, bool)
-    region = everywhere
-    if nonzero:
-        region = _region(image, label, grid)
+    regions = {rule.region: np.ones(shape, bool) for rule in rules}
+    if "nonzero" in regions:
+        regions["nonzero"] = _region(image, label, grid)
     channels = []
     for channel, rule in zip(image, rules, strict=True):
         made = grid.image(np.ascontiguousarray(channel), parameters.image_order)
-        channels.append(_scaled(made, rule, region if rule.region == "nonzero" else everywhere))
+        channels.append(_scaled(made, rule, regions[rule.region]))
     label = np.ascontiguousarray(grid.label(np.ascontiguousarray(label)))
     return Preprocessed(np.stack(channels), label, Placement(case.native_shape, case.axes, bounds, grid))
 
@@ -404,17 +429,18 @@ def _region(image: NDArray[np.float32], label: NDArray[np.uint8], grid: NnunetGr
 
 
 def _scaled(volume: NDArray[np.float32], rule: Channel, region: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Clipped and scaled by the data set's numbers, else by the case's own; a window's ends are 0 and 1 exactly."""
+    """Clips and scales by the data set's numbers, else by the case's own; a window's ends become 0 and 1 exactly."""
     if rule.scale is None and rule.region != "range":
         return _zscored(volume, region)
     offset, width = rule.scale or _range(volume)
-    clipped = volume if rule.clip is None else np.clip(volume, *rule.clip)
-    scaled: NDArray[np.float32] = (clipped - np.float32(offset)) / np.float32(width)
+    if rule.clip is not None:
+        volume = np.clip(volume, *rule.clip)
+    scaled: NDArray[np.float32] = (volume - np.float32(offset)) / np.float32(width)
     return scaled.astype(np.float32, copy=False)
 
 
 def _range(volume: NDArray[np.float32]) -> tuple[float, float]:
-    """The least value, and how far the greatest is above it."""
+    """Returns the least value, and how far the greatest is above it."""
     low, high = float(volume.min()), float(volume.max())
     return low, max(high - low, 1e-8)
 
@@ -428,16 +454,21 @@ def _zscored(volume: NDArray[np.float32], region: NDArray[np.bool_]) -> NDArray[
 
 
 def _mm(spacing: Spacing) -> str:
-    return f"{' × '.join(f'{size:.3g}' for size in spacing)} mm"
+    d, h, w = spacing
+    return f"{d:.3g} × {h:.3g} × {w:.3g} mm"
 
 
 def _bounds(image: NDArray[np.float32], parameters: Parameters) -> Bounds:
     d, h, w = image.shape[1:]
     if parameters.crop_nonzero:
         return geometry.box(np.asarray(np.any(image != 0, axis=0)))
-    pairs = zip(image, parameters.of_channels(len(image)), strict=True)
-    above = [channel > rule.crop_above for channel, rule in pairs if rule.crop_above is not None]
-    return geometry.box(np.asarray(np.any(above, axis=0))) if above else ((0, d), (0, h), (0, w))
+    above = []
+    for channel, rule in zip(image, parameters.of_channels(len(image)), strict=True):
+        if rule.crop_above is not None:
+            above.append(channel > rule.crop_above)
+    if not above:
+        return (0, d), (0, h), (0, w)
+    return geometry.box(np.asarray(np.any(above, axis=0)))
 
 
 def _channel(channel: NDArray[np.float32], grid: HalfPixelGrid, rule: Channel, order: int) -> NDArray[np.float32]:

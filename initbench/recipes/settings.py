@@ -160,7 +160,7 @@ class Patch(_Section):
     neighbours: Annotated[int, Field(ge=0, le=16), LATER] = 0
 
     def channels_of(self, image: int) -> int:
-        """Returns the channels of the network's input: the `image` channels of a slice, and as many for each of its neighbours."""
+        """Returns the channels of the network's input: the `image` channels of a slice, and as many for each neighbour."""
         return image * (1 + 2 * self.neighbours)
 
 
