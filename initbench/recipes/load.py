@@ -153,9 +153,7 @@ def _wanted(name: str, key: str, value: Any) -> list[str]:
     Raises:
         UsageError: a value is unknown, or is no name.
     """
-    values = value
-    if not isinstance(value, list):
-        values = [value]
+    values: list[str] = value if isinstance(value, list) else [value]
     if not values or not all(isinstance(item, str) for item in values):
         raise UsageError(f"recipe {name}: an override's `when` asks for {key} = {value!r:.200}; write a name, or a list of names")
     for item in values:

@@ -258,7 +258,7 @@ def typical(found: Fingerprint) -> str:
     """Returns the case to show: among the cases with most classes, the one whose foreground has the median size."""
     by_classes: dict[int, list[tuple[float, str]]] = {}
     for case in found.cases:
-        held = np.count_nonzero(case.volumes_ml)
+        held = int(np.count_nonzero(case.volumes_ml))
         by_classes.setdefault(held, []).append((sum(case.volumes_ml), case.id))
     fullest = sorted(by_classes[max(by_classes)])
     return fullest[len(fullest) // 2][1]
