@@ -212,7 +212,7 @@ def test_twelve_runs_end_as_serial_ones_whatever_happens_to_them(site: Site, tmp
     site.said(*site.study(INITS[:2]), "--seed", "1", "--out", str(serial))
     check_equal(out, serial, 6)
     logs = "\n".join(path.read_text("utf-8") for path in sorted((out / ".slurm").glob("*/logs/*.txt")))
-    recorded = Counter(re.findall(r"^ok +(.* seed \d)  ", logs, re.MULTILINE))
+    recorded = Counter(re.findall(r"  ok +(.* seed \d)  ", logs))
     assert len(recorded) == recorded.total() == len(INITS) * SEEDS, "each run was done once"
     assert f"Slurm begins task {hits.task(2)} again" in logs
     for number in range(4):
