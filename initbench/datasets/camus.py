@@ -165,9 +165,11 @@ def _listed(path: Path) -> set[str]:
         raise DataError(f"{path} cannot be read ({error}); complete the download, or remove its folder") from None
     strange = [line for line in lines if not _PATIENT.fullmatch(line)]
     if strange:
-        raise DataError(f"{path}: {strange[0]!r:.60} is no patient, as patient0001 is")
+        raise DataError(
+            f"{path}: {strange[0]!r:.60} is no patient, as patient0001 is; complete the download, or remove its folder"
+        )
     if not lines:
-        raise DataError(f"{path} is empty")
+        raise DataError(f"{path} is empty; complete the download, or remove its folder")
     return set(lines)
 
 
