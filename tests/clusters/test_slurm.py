@@ -217,7 +217,7 @@ def test_twelve_runs_end_as_serial_ones_whatever_happens_to_them(site: Site, tmp
     assert f"Slurm begins task {hits.task(2)} again" in logs
     for number in range(4):
         own = [log(out, hits.task(number)), log(out, f"{again['jobs'][-1]}_{number}")]
-        assert re.search(rf": train ([1-9]\d+)/{STEPS} $", "\n".join(own), re.MULTILINE), f"run {number} went on where it was"
+        assert re.search(rf": train ([1-9]\d+)/{STEPS}$", "\n".join(own), re.MULTILINE), f"run {number} went on where it was"
     used = {node for _, _, node in site.tasks(out, "%N")}
     assert set(NODES) <= used
     assert json.loads(site.said(*command))["runs"] == []
