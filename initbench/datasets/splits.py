@@ -185,8 +185,8 @@ def _check_sides(dataset: Dataset, split: Split) -> None:
     if twice:
         raise DataError(f"{dataset.name}: split {split.name} lists case(s) {some(twice)} twice; remove it from one side")
     here = set(dataset.case_ids())
-    train = _patients_of(dataset, here.intersection(split.train))
-    test = _patients_of(dataset, here.intersection(split.test))
+    train = patients_of(dataset, here.intersection(split.train))
+    test = patients_of(dataset, here.intersection(split.test))
     both = sorted(train & test)
     if both:
         raise DataError(
@@ -195,7 +195,8 @@ def _check_sides(dataset: Dataset, split: Split) -> None:
         )
 
 
-def _patients_of(dataset: Dataset, case_ids: Iterable[str]) -> set[str]:
+def patients_of(dataset: Dataset, case_ids: Iterable[str]) -> set[str]:
+    """Returns the patients of some cases, from their names alone."""
     return {group_of(dataset, case_id) for case_id in case_ids}
 
 

@@ -63,7 +63,7 @@ def build(
 
 
 def construct(backbone: Component[BackboneInfo], *, seed: int = 0, draw: str = "", **arguments: Any) -> nn.Module:
-    """The network of a loaded backbone, on the CPU.
+    """Constructs the network of a loaded backbone, on the CPU.
 
     Args:
         backbone: the loaded component.
@@ -76,8 +76,13 @@ def construct(backbone: Component[BackboneInfo], *, seed: int = 0, draw: str = "
         MisbehavedError: a backbone that is not built in wants to end the process, or changed its settings.
     """
     name = backbone.spec.name
-    guard = contextlib.nullcontext() if backbone.source_digest is None else contained(f"backbone {name}", lambda note: None)
-    with guard, seeding.forked(seed, "construct", *([draw] if draw else [])):
+    parts = ["construct"]
+    if draw:
+        parts.append(draw)
+    with contextlib.ExitStack() as around:
+        if backbone.source_digest is not None:
+            around.enter_context(contained(f"backbone {name}", lambda note: None))
+        around.enter_context(seeding.forked(seed, *parts))
         try:
             model = backbone.target(**arguments)
         except ValueError as error:
@@ -104,7 +109,13 @@ def build_for(cell: Draft, *, seed: int = 0, draw: str = "") -> nn.Module:
 
 
 def redraw_heads(model: nn.Module, heads: tuple[str, ...], seed: int) -> None:
-    """Redraws the output heads by their layers' own law from the `head` stream: every init of a seed has the same ones."""
+    """Redraws the output heads by their layers' own law from the `head` stream: every init of a seed has the same ones.
+
+    Args:
+        model: the network, whose heads are changed in place.
+        heads: dotted names of the modules.
+        seed: root seed of the stream.
+    """
     for head in heads:
         for name, module in model.get_submodule(head).named_modules():
             reset = getattr(module, "reset_parameters", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from initbench.protocols import (
     Split,
     check_patch,
     check_variant,
-    group_of,
     splits_of,
 )
 from initbench.recipes.files import default_name
@@ -45,14 +44,14 @@ HARNESS_REVISION = 1
 
 @dataclass(frozen=True)
 class Steps:
-    """Of a run: of its init stage, and of training after it."""
+    """The steps of a run: of its init stage, and of training after it."""
 
     pretext: int
     train: int
 
     @property
     def total(self) -> int:
-        """Both."""
+        """The steps of both stages."""
         return self.pretext + self.train
 
 
@@ -65,7 +64,7 @@ def steps_of(
     regimen_budget: RegimenBudget = "steps",
     units: int = PLAIN_UNITS,
 ) -> Steps:
-    """The steps of a budget.
+    """Divides the steps of a budget between the init stage and training.
 
     A learned init takes its steps off the budget under ``equal-total``, and has them on top of it under ``equal-finetune``. Where
     regimens have their compute in common, the steps that are left for training are divided by what a step of the regimen costs.
@@ -79,8 +78,12 @@ def steps_of(
         units: what a step of the regimen costs.
     """
     whole = int(getattr(recipe.steps, budget))
-    pretext = max(1, round(recipe.pretext.share * whole)) if learned else 0
-    train = whole - pretext if protocol == "equal-total" else whole
+    pretext = 0
+    if learned:
+        pretext = max(1, round(recipe.pretext.share * whole))
+    train = whole
+    if protocol == "equal-total":
+        train -= pretext
     if regimen_budget == "compute":
         train = regimens.affordable_steps(train, units)
     return Steps(pretext, train)
@@ -234,8 +237,10 @@ def choose(request: RunRequest, progress: Progress | None = None, dataset: Datas
 
 
 def _for_dimension(recipe: Recipe, info: BackboneInfo, request: RunRequest) -> Recipe:
-    """The recipe as it is, or its slices for a network of slices."""
-    return as_slices(recipe, request.assignments) if info.dimension == 2 else recipe
+    """Returns the recipe as it is, or with patches of slices for a network of slices."""
+    if info.dimension == 2:
+        return as_slices(recipe, request.assignments)
+    return recipe
 
 
 def _recipe(dataset: Dataset, request: RunRequest) -> Recipe:
@@ -267,8 +272,10 @@ def check_request(request: RunRequest) -> None:
 
 
 def _reader(asked: Spec) -> str | None:
-    """Digest of the code of a plug-in's data set: what it makes of the same files may change with it."""
-    return registry.find("dataset", asked).source_digest if registry.is_offered("dataset", asked.name) else None
+    """Returns the digest of the code of a plug-in's data set: what it makes of the same files may change with it."""
+    if not registry.is_offered("dataset", asked.name):
+        return None
+    return registry.find("dataset", asked).source_digest
 
 
 def _split(dataset: Dataset, request: RunRequest) -> Split:
@@ -281,7 +288,7 @@ def _split(dataset: Dataset, request: RunRequest) -> Split:
         raise UsageError(f"--split published: {dataset.name} has no published split; use --split auto")
     if request.fold is not None and request.split is None:
         number, of = splits.parse_fold(request.fold)
-        patients = len({group_of(dataset, case_id) for case_id in dataset.case_ids()})
+        patients = len(splits.patients_of(dataset, dataset.case_ids()))
         if patients < of:
             raise UsageError(
                 f"--fold {number}/{of}: {dataset.name} has {patients} labelled cases (or patients); ask for so many folds at most"
@@ -290,10 +297,10 @@ def _split(dataset: Dataset, request: RunRequest) -> Split:
 
 
 def reported_patients(request: RunRequest) -> int | None:
-    """How many patients a run would report, from the names of its cases alone; None where its data cannot be read or divided."""
+    """Counts the patients that a run would report, from the names of its cases; None where its data cannot be read or divided."""
     try:
         dataset = open_dataset(request.dataset.name, request.data_root)
-        return len({group_of(dataset, case_id) for case_id in _split(dataset, request).test})
+        return len(splits.patients_of(dataset, _split(dataset, request).test))
     except InitbenchError:
         return None
 
@@ -326,8 +333,7 @@ def resolve_cell(
             check(draft)
 
     prepared = blocks.prepared(request, progress, before_reading)
-    values = {item.name: getattr(draft, item.name) for item in fields(draft)}
-    cell = Cell(**values, prepared=prepared, identity={})
+    cell = Cell(**vars(draft), prepared=prepared, identity={})
     return replace(cell, identity=_identity(cell))
 
 
@@ -465,13 +471,14 @@ def _check_steps(draft: Draft) -> None:
 
 
 def _planned(chosen: Choices, assignments: Sequence[str], progress: Progress | None) -> Recipe:
-    """The recipe with what it leaves to the training cases as numbers."""
+    """Returns the recipe with numbers in place of what it leaves to the training cases."""
     recipe, train = chosen.recipe, chosen.split.train
     if recipe.plan == AutoSettings():
         return recipe
     grids = read_grids(chosen.dataset, train, case_digests(chosen.dataset, train, chosen.reader), progress, chosen.reader)
     rule = planning_rule(chosen.backbone.info, chosen.variant)
-    return fill_auto_settings(recipe, grids, rule, (assignment.partition("=")[0].strip() for assignment in assignments))
+    set_by_hand = [assignment.partition("=")[0].strip() for assignment in assignments]
+    return fill_auto_settings(recipe, grids, rule, set_by_hand)
 
 
 def patch_rule(info: BackboneInfo, variant: str | None = None) -> PatchRule:
@@ -480,9 +487,11 @@ def patch_rule(info: BackboneInfo, variant: str | None = None) -> PatchRule:
 
 
 def planning_rule(info: BackboneInfo, variant: str | None = None) -> PatchRule:
-    """Which patches a plan may choose: those that the network takes, and for a network of slices volumes of such slices."""
+    """Returns which patches a plan may choose: what the network takes, and for a network of slices volumes of such slices."""
     rule = patch_rule(info, variant)
-    return replace(rule, depth=None) if info.dimension == 2 else rule
+    if info.dimension == 2:
+        return replace(rule, depth=None)
+    return rule
 
 
 def _variant(backbone: Component[BackboneInfo], recipe: Recipe) -> str:
@@ -506,39 +515,48 @@ def _check_batches(name: str, info: BackboneInfo, recipe: Recipe) -> None:
     if most is None:
         return
     batches = {"patch": recipe.patch.batch, "pretext": recipe.pretext.batch, "inference": recipe.inference.batch}
-    mended = [f"--set {section}.batch={most}" for section, batch in batches.items() if batch > most]
+    mended = []
+    for section, batch in batches.items():
+        if batch > most:
+            mended.append(f"--set {section}.batch={most}")
     if mended:
         raise UsageError(f"{name} takes batches of {most} at most; use {' '.join(mended)}")
 
 
 def protocol_name(cell: Cell) -> str:
-    """The protocol as recorded: an init that learns nothing has the same run under both, so it says ``any``."""
-    return cell.request.protocol if cell.init_info.learned else "any"
+    """Returns the protocol as recorded: an init that learns nothing has the same run under both, so it says ``any``."""
+    if cell.init_info.learned:
+        return cell.request.protocol
+    return "any"
 
 
 def regimen_budget_name(cell: Cell) -> str:
-    """What regimens have in common as recorded: a plain run is the same under both, so it says ``any``."""
-    return "any" if regimens.is_plain(cell.regimen) else cell.request.regimen_budget
+    """Returns what regimens have in common as recorded: a plain run is the same under both, so it says ``any``."""
+    if regimens.is_plain(cell.regimen):
+        return "any"
+    return cell.request.regimen_budget
 
 
 def _identity(cell: Cell) -> dict[str, Any]:
     recipe = cell.recipe.identity(without=("name", "version", "source", "steps", "variant"))
-    return (
-        compose.identity(cell.init)
-        | regimens.identity(cell.regimen)
-        | {
-            "backbone": cell.backbone_name,
-            "backbone_source": cell.backbone.source_digest or f"revision {cell.backbone.info.revision}",
-            "variant": cell.variant,
-            "size": cell.request.size,
-            "data": cell.prepared.digest,
-            "preprocess": cell.prepared.parameters.digest(),
-            "recipe": recipe,
-            "total_steps": cell.total_steps,
-            "protocol": protocol_name(cell),
-            "precision": cell.precision,
-            "harness": HARNESS_REVISION,
-        }
-        | ({"fixed": sorted(cell.request.fixed)} if cell.request.fixed else {})
-        | ({"regimen_budget": "compute"} if regimen_budget_name(cell) == "compute" else {})
-    )
+    found: dict[str, Any] = {
+        **compose.identity(cell.init),
+        **regimens.identity(cell.regimen),
+        "backbone": cell.backbone_name,
+        "backbone_source": cell.backbone.source_digest or f"revision {cell.backbone.info.revision}",
+        "variant": cell.variant,
+        "size": cell.request.size,
+        "data": cell.prepared.digest,
+        "preprocess": cell.prepared.parameters.digest(),
+        "recipe": recipe,
+        "total_steps": cell.total_steps,
+        "protocol": protocol_name(cell),
+        "precision": cell.precision,
+        "harness": HARNESS_REVISION,
+    }
+    # A value that came later is left out where it says what every run did before, so that ids stay.
+    if cell.request.fixed:
+        found["fixed"] = sorted(cell.request.fixed)
+    if regimen_budget_name(cell) == "compute":
+        found["regimen_budget"] = "compute"
+    return found

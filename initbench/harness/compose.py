@@ -18,7 +18,7 @@ Initializer = Component[InitializerInfo]
 
 
 def info(component: Initializer) -> InitializerInfo:
-    """What the harness has to know of an initializer: learned and external where one inside it is."""
+    """Returns what the harness has to know of an initializer: it is learned or external where one inside it is."""
     found = component.info
     for inner in component.inner.values():
         own = info(inner)
@@ -53,7 +53,7 @@ def _bound(component: Initializer, ctx: Context) -> Callable[[nn.Module], None]:
 
 
 def identity(component: Initializer) -> dict[str, Any]:
-    """Name, parameters and source, of which the cell's id is a digest; JSON values.
+    """Returns name, parameters and source, of which the cell's id is a digest; JSON values.
 
     Parameters that came later are left out at their defaults, permissions always.
     """
@@ -68,8 +68,10 @@ def identity(component: Initializer) -> dict[str, Any]:
             params[key] = identity(component.inner[key])
         elif key in files:  # what a file holds counts, not where it lies
             params[key] = files[key]
+        elif isinstance(value, tuple):
+            params[key] = list(value)
         else:
-            params[key] = list(value) if isinstance(value, tuple) else value
+            params[key] = value
     return {
         "init": registry.display_name(component),
         "init_params": params,

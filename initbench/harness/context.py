@@ -110,7 +110,9 @@ class Context:
     def report(self, summary: str, details: Mapping[str, Any]) -> None:
         """Puts on record what the initializer says it did, beside what it said before."""
         before = self.reported.get("summary")
-        self.reported |= {**details, "summary": f"{before}; {summary}" if before else summary}
+        if before:
+            summary = f"{before}; {summary}"
+        self.reported |= {**details, "summary": summary}
 
 
 class DivergedError(InitbenchError):

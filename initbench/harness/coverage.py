@@ -14,9 +14,11 @@ from initbench.harness.snapshot import Snapshot, snapshot, tensor_digest
 
 
 def state_digest(model: nn.Module) -> str:
-    """Digest of all weights and buffers by name: equal for bit-identical networks only."""
-    parts = [f"{name}={tensor_digest(value)}" for name, value in sorted(model.state_dict().items())]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    """Returns the digest of all weights and buffers by name: equal for bit-identical networks only."""
+    lines = []
+    for name, value in sorted(model.state_dict().items()):
+        lines.append(f"{name}={tensor_digest(value)}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class Coverage:
@@ -80,7 +82,9 @@ class Coverage:
         total, changed = 0, 0
         groups: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         same = []
+        digests = {}
         for key, parameter in after.items():
+            digests[key] = [self.before.digests[key], now.digests[key]]
             moved = now.digests[key] != self.before.digests[key]
             size = parameter.numel()
             group = groups[key.partition(".")[0]]
@@ -89,10 +93,14 @@ class Coverage:
             changed, total = changed + size * moved, total + size
             if not moved:
                 same.append(key)
+        buffers = []
+        for key, _ in model.named_buffers():
+            if now.digests[key] != self.before.digests.get(key):
+                buffers.append(key)
         return {
             "changed_share": changed / total,
             "groups": {key: part / whole for key, (part, whole) in groups.items()},
             "unchanged": same,
-            "digests": {key: [self.before.digests[key], now.digests[key]] for key in after},
-            "buffers_changed": [key for key, _ in model.named_buffers() if now.digests[key] != self.before.digests.get(key)],
+            "digests": digests,
+            "buffers_changed": buffers,
         }

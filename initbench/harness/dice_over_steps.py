@@ -88,7 +88,7 @@ def schedule(passes: Mapping[str, int], steps: int, most: int) -> Schedule | Non
 
 
 def _spread(points: int, steps: int) -> tuple[int, ...]:
-    """Points evenly spread over the steps, the last one at their end."""
+    """Spreads points evenly over the steps, the last one at their end."""
     return tuple(steps * number // points for number in range(1, points + 1))
 
 
@@ -109,7 +109,7 @@ def windows_of(cell: Cell) -> Inference:
 
 
 def schedule_of(cell: Cell) -> Schedule | None:
-    """The schedule of a run; None where its budget has no room for one.
+    """Returns the schedule of a run; None where its budget has no room for one.
 
     It follows from counts alone, so it is the same on every machine. All inits of a block have the same cases and as many points,
     or their curves could not be compared. How many is decided by the shortest training, which is what a learned init leaves under
@@ -119,7 +119,9 @@ def schedule_of(cell: Cell) -> Schedule | None:
     # By a digest of their names: the order of the files may go with the hospital or the size of an organ.
     order = sorted(prepared.split.test, key=digest.of_json)
     windows = windows_of(cell)
-    passes = {case_id: forward_passes(prepared.case(case_id).placement.shape, patch.size, windows) for case_id in order}
+    passes = {}
+    for case_id in order:
+        passes[case_id] = forward_passes(prepared.case(case_id).placement.shape, patch.size, windows)
     shortest = steps_of(recipe, cell.request.budget, "equal-total", learned=True).train
     chosen = schedule(passes, shortest, shortest * PLAIN_UNITS * patch.batch // ONE_IN)
     if chosen is None:
@@ -177,7 +179,7 @@ class DiceOverSteps:
         evaluator: Callable[[nn.Module], Evaluator],
         note: Callable[[str], None],
     ) -> DiceOverSteps | None:
-        """The validation of a run; None where its budget has no room for one.
+        """Returns the validation of a run; None where its budget has no room for one.
 
         Args:
             cell: the run.
@@ -187,7 +189,9 @@ class DiceOverSteps:
             note: told why there is no look.
         """
         chosen = schedule_of(cell)
-        return None if chosen is None else cls(chosen, cell.prepared, model, construct, evaluator, note)
+        if chosen is None:
+            return None
+        return cls(chosen, cell.prepared, model, construct, evaluator, note)
 
     def is_due(self, step: int) -> bool:
         """Whether the network is to be looked at after `step` steps, and was not yet."""
@@ -247,13 +251,15 @@ class DiceOverSteps:
         self.looks = [look for look in self.looks if look.step <= step]
 
     def cost(self) -> ValidationCost:
-        """What it took so far, before the run was stopped among it."""
+        """Returns what validation took so far; what it took before the run was stopped is counted in."""
         points = len(self._done())
-        cases = len(self._chosen.cases) if points else 0
+        cases = 0
+        if points:
+            cases = len(self._chosen.cases)
         return ValidationCost(points=points, cases=cases, passes=points * self._chosen.passes, seconds=self._seconds)
 
     def state(self) -> dict[str, Any]:
-        """What was found so far, as plain values for a checkpoint."""
+        """Returns what was found so far, as plain values for a checkpoint."""
         return {"looks": [list(astuple(look)) for look in self.looks], "seconds": self._seconds}
 
     def load_state(self, state: dict[str, Any]) -> None:

@@ -104,11 +104,13 @@ def _resolve(
 
 
 def _not_begun(request: RunRequest, error: BaseException) -> Outcome:
-    """The outcome of a request that has no run folder yet; the traceback of an error that nobody foresaw is kept in a file."""
+    """Returns the outcome of a request that has no run folder yet; keeps the traceback of an unforeseen error in a file."""
     if isinstance(error, InterruptedRunError):
         return Outcome(request, "interrupted", None, None, str(error))
+    if isinstance(error, UsageError):
+        return Outcome(request, "refused", None, None, str(error))
     if isinstance(error, InitbenchError):
-        return Outcome(request, "refused" if isinstance(error, UsageError) else "failed", None, None, str(error))
+        return Outcome(request, "failed", None, None, str(error))
     kept = request.out / store.SWEEPS / f"{digest.of_json(request.label)[:16]}.{store.TRACEBACK}"
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +184,8 @@ def record_death(request: RunRequest, message: str, cells: Cells) -> Outcome:
         state = work.read_state(folder_of(cell))
         with work.claim(folder_of(cell)) as claim:
             if claim is not None:
-                claim.state |= state.model_dump() if state else {}
+                if state:
+                    claim.state |= state.model_dump()
                 folder = _record_failure(cell, claim, message, message)
     return Outcome(request, "failed", folder, None, message)
 
@@ -199,7 +202,10 @@ class _Told:
 
     def start(self, stage: str, total: int) -> None:
         self._left.start(0, stage, total)
-        self._log.write(f"{_STATES.get(stage, stage)} begins, {total} {'cases' if stage == 'evaluate' else 'steps'}")
+        counted = "steps"
+        if stage == "evaluate":
+            counted = "cases"
+        self._log.write(f"{_STATES.get(stage, stage)} begins, {total} {counted}")
         self._claim.state |= {
             "state": _STATES.get(stage, stage),
             "step": 0,

@@ -41,23 +41,27 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         UsageError: no such device here.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cpu":
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
+    if name == "auto":
+        name = "cuda"
     head, _, number = name.partition(":")
     if head != "cuda" or (number and not number.isdecimal()):
         raise UsageError(f"--device is auto, cpu, cuda or cuda:i, got {name!r}")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = 0
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
     if count == 0:
         raise UsageError("no CUDA device is visible to torch; use --device cpu")
-    if number and int(number) >= count:
+    if not number:
+        return torch.device("cuda", _own_number)
+    if int(number) >= count:
         raise UsageError(f"--device {name}: there are {count} CUDA device(s), cuda:0 to cuda:{count - 1}")
-    return torch.device("cuda", int(number) if number else _own_number)
+    return torch.device("cuda", int(number))
 
 
 def devices_here(name: str, chosen: Sequence[int] = (), precision: PrecisionChoice = "auto") -> list[Device]:
-    """The devices of this machine that the runs of a study may use.
+    """Returns the devices of this machine that the runs of a study may use.
 
     Args:
         name: as `resolve_device` takes it.
@@ -78,20 +82,31 @@ def devices_here(name: str, chosen: Sequence[int] = (), precision: PrecisionChoi
         raise UsageError(f"--devices {strange[0]}: there are {count} CUDA device(s), 0 to {count - 1}")
     if chosen and ":" in name:
         raise UsageError(f"--devices and --device {name} exclude each other: say --device cuda")
-    numbers = chosen or ([first.index] if ":" in name else range(count))
-    places = [torch.device("cuda", number) for number in dict.fromkeys(numbers)]
-    if len({resolve_precision(precision, place) for place in places}) > 1:
+    numbers: Sequence[int] = range(count)
+    if chosen:
+        numbers = chosen
+    elif ":" in name:
+        numbers = [first.index]
+    devices = []
+    precisions = set()
+    for number in dict.fromkeys(numbers):
+        place = torch.device("cuda", number)
+        devices.append(Device(str(place), device_kind(place)))
+        precisions.add(resolve_precision(precision, place))
+    if len(precisions) > 1:
         raise UsageError("these devices would compute in different precisions: add --precision float32, or choose --devices")
-    return [Device(str(place), device_kind(place)) for place in places]
+    return devices
 
 
 def device_kind(device: torch.device) -> str:
-    """The model of a device. Two devices of one model give the same numbers."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_model()
+    """Returns the model of a device. Two devices of one model give the same numbers."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _cpu_model()
 
 
 def runs_at_once(device: Device, peak: int, threads: int) -> int:
-    """How many runs fit on a device at a time.
+    """Computes how many runs fit on a device at a time.
 
     Args:
         device: where they are to be.
@@ -99,8 +114,9 @@ def runs_at_once(device: Device, peak: int, threads: int) -> int:
         threads: threads of torch that each run has on the CPU.
     """
     place = torch.device(device.name)
-    cores = os.cpu_count() or 1
-    most = cores if place.type == "cuda" else max(1, cores // threads)
+    most = os.cpu_count() or 1
+    if place.type == "cpu":
+        most = max(1, most // threads)
     by_memory = int(_SHARE * total_memory(place)) // max(1, peak)
     return max(1, min(by_memory, most))
 
@@ -113,23 +129,29 @@ def total_memory(device: torch.device) -> int:
 
 
 def resolve_precision(name: PrecisionChoice, device: torch.device) -> Precision:
-    """``auto`` is bf16 where the device computes it natively, float32 elsewhere."""
+    """Chooses the precision: ``auto`` is bf16 where the device computes it natively, float32 elsewhere."""
     if name != "auto":
         return name
     if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
-    return "bf16" if _cpu_has_bf16() else "float32"
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        native = _cpu_has_bf16()
+    if native:
+        return "bf16"
+    return "float32"
 
 
 @cache
 def _cpu_has_bf16() -> bool:
-    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported", "_is_arm_bf16_supported")
-    found = [getattr(torch.cpu, probe, None) for probe in probes]
-    return any(bool(probe()) for probe in found if probe is not None)
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported", "_is_arm_bf16_supported"):
+        probe = getattr(torch.cpu, name, None)
+        if probe is not None and probe():
+            return True
+    return False
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that a run may take on the device: what is free, and what torch keeps of earlier runs and can give back."""
+    """Returns the bytes that a run may take on the device: free ones, and what torch keeps of earlier runs and can give back."""
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + kept
@@ -137,22 +159,26 @@ def available_memory(device: torch.device) -> int:
 
 
 def environment(device: torch.device, threads: int, *, fast: bool = False) -> dict[str, Any]:
-    """What is recorded beside a result and is no part of its identity.
+    """Describes the machine, as it is recorded beside a result and is no part of its identity.
 
     Args:
         device: of the run.
         threads: of torch on the CPU.
         fast: whether the run has ``--fast``; the first time in a process this compiles something small.
     """
-    accelerator = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    accelerator = cuda = cudnn = None
+    if device.type == "cuda":
+        accelerator = torch.cuda.get_device_name(device)
+        cuda = torch.version.cuda
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     found = {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu_model(),
         "device": str(device),
         "accelerator": accelerator,
-        "cuda": torch.version.cuda if accelerator else None,
-        "cudnn": torch.backends.cudnn.version() if accelerator else None,  # type: ignore[no-untyped-call]
+        "cuda": cuda,
+        "cudnn": cudnn,
         "threads": threads,
         "packages": {name: _version(name) for name in _PACKAGES},
         "git": _git(),
@@ -165,7 +191,7 @@ def environment(device: torch.device, threads: int, *, fast: bool = False) -> di
 
 @cache  # a plan asks for it once a run, and it reads the package's files
 def _version(name: str) -> str | None:
-    """The installed version of a package; None where it is not installed."""
+    """Returns the installed version of a package; None where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -178,7 +204,10 @@ def _cpu_model() -> str:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    for line in lines:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 @cache

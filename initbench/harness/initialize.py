@@ -74,13 +74,25 @@ def initialize(
     component.check()
     info = compose.info(component)
     learned = info.learned
-    own = _structure(model, patch_size, levels, heads, int(data[0].shape[0]) if data else 1)
+    channels = 1
+    depths = []
+    if data:
+        channels = int(data[0].shape[0])
+        depths = [int(item.shape[1]) for item in data]
+    own = _structure(model, patch_size, levels, heads, channels)
     target = resolve_device(device)
     recipe = load_recipe("base", size="paper", backbone="", budget="paper", assignments=["preprocess.spacing=native", *settings])
     if learned and (not data or steps is None or not own.patch_size[0]):
         raise UsageError(f"{asked} learns from volumes: pass data=[...] (arrays C, D, H, W), steps=... and patch_size=(D, H, W)")
-    volumes = functools.cache(lambda: [make_volume(np.asarray(item, np.float32), None, target) for item in data or ()])
-    sampler = functools.cache(lambda: UnlabelledSampler(volumes(), own.patch_size, recipe.pretext.batch, recipe.augment, seed))
+
+    @functools.cache
+    def draw_from_data() -> UnlabelledSampler:
+        volumes = [make_volume(np.asarray(item, np.float32), None, target) for item in data or ()]
+        return UnlabelledSampler(volumes, own.patch_size, recipe.pretext.batch, recipe.augment, seed)
+
+    sampler = None
+    if data and own.patch_size[0]:
+        sampler = draw_from_data
     ctx = Context(
         sites=find_sites(model, own.projections),
         structure=own,
@@ -90,8 +102,8 @@ def initialize(
         steps=steps or 0,
         mask_patch=recipe.pretext.mask_patch,
         taps=recipe.pretext.taps,
-        depths=tuple(int(item.shape[1]) for item in data or ()),
-        sampler=sampler if data and own.patch_size[0] else None,
+        depths=tuple(depths),
+        sampler=sampler,
         fit_settings=FitSettings(
             steps or 0, recipe.pretext.optimizer, resolve_precision(precision, target), target, seed, "pretext"
         ),
@@ -115,27 +127,44 @@ def initialize(
 def _structure(
     model: nn.Module, patch_size: Grid | None, levels: Sequence[Level | str] | None, heads: Sequence[str] | None, channels: int
 ) -> Structure:
-    known = getattr(model, "structure", None)
-    own = known if isinstance(known, Structure) else Structure((0, 0, 0), (), ())
-    names = dict(model.named_modules())
-    tapped = [level if isinstance(level, str) else level.module for level in levels or ()]
-    asked = [*tapped, *(heads or ())]
-    strange = [name for name in asked if name not in names]
+    own = getattr(model, "structure", None)
+    if not isinstance(own, Structure):
+        own = Structure((0, 0, 0), (), ())
+    _check_modules(model, levels or (), heads or ())
+    own = replace(own, patch_size=patch_size or own.patch_size)
+    if levels is not None:
+        own = replace(own, levels=_levels(model, levels, own.patch_size, channels))
+    if heads is not None:
+        own = replace(own, heads=tuple(heads))
+    return own
+
+
+def _check_modules(model: nn.Module, levels: Sequence[Level | str], heads: Sequence[str]) -> None:
+    """Refuses levels and heads that are no module of the network."""
+    known = dict(model.named_modules())
+    strange = []
+    for asked in (*levels, *heads):
+        name = asked.module if isinstance(asked, Level) else asked
+        if name not in known:
+            strange.append(name)
     if strange:
         there = ", ".join(name for name, _ in model.named_children())
         raise UsageError(f"the network has no module {', '.join(strange)}; its top-level modules: {there}")
-    patch = patch_size or own.patch_size
-    return replace(
-        own,
-        patch_size=patch,
-        levels=_levels(model, levels, patch, channels) if levels is not None else own.levels,
-        heads=tuple(heads) if heads is not None else own.heads,
-    )
 
 
 def _levels(model: nn.Module, levels: Sequence[Level | str], patch: Grid, channels: int) -> tuple[Level, ...]:
+    """Returns the levels, with the measured one in place of each name."""
     named = [level for level in levels if isinstance(level, str)]
     if named and not patch[0]:
         raise UsageError("levels by name are measured on a patch: pass patch_size=(D, H, W)")
-    measured = {level.module: level for level in probe_levels(model, named, patch, channels)} if named else {}
-    return tuple(measured[level] if isinstance(level, str) else level for level in levels)
+    measured = {}
+    if named:
+        for level in probe_levels(model, named, patch, channels):
+            measured[level.module] = level
+    found = []
+    for asked in levels:
+        if isinstance(asked, str):
+            found.append(measured[asked])
+        else:
+            found.append(asked)
+    return tuple(found)

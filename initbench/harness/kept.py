@@ -12,7 +12,7 @@ _NAMED = 6  # names that a message lists
 
 
 def changed_modules(before: Snapshot, after: Snapshot) -> Iterator[tuple[str, list[str]]]:
-    """What became of modules, parameters and buffers that may not, and the names of those."""
+    """Yields each forbidden change of modules, parameters and buffers, with the names that it befell."""
     yield "it adds module", sorted(after.modules.keys() - before.modules.keys())
     yield "it removes module", sorted(before.modules.keys() - after.modules.keys())
     replaced = differing(before.modules, after.modules)
@@ -24,12 +24,12 @@ def changed_modules(before: Snapshot, after: Snapshot) -> Iterator[tuple[str, li
 
 
 def changed_hooks(before: Snapshot, after: Snapshot) -> list[str]:
-    """Modules and parameters on which hooks, or a `forward` of their own, were left or taken off."""
+    """Returns the modules and parameters on which hooks, or a `forward` of their own, were left or taken off."""
     return differing(before.hooks, after.hooks)
 
 
 def changed_buffers(before: Snapshot, after: Snapshot, model: nn.Module, *, learns: bool) -> Iterator[tuple[str, list[str]]]:
-    """What became of buffers that may not, and the names of those.
+    """Yields each forbidden change of buffers, with the names that it befell.
 
     Args:
         before: the network before the initializer.
@@ -40,7 +40,11 @@ def changed_buffers(before: Snapshot, after: Snapshot, model: nn.Module, *, lear
     changed = [name for name in differing(before.digests, after.digests) if name in after.buffers]
     if not learns:
         yield "without learning it changes", changed
-    yield "it changes what is no statistic of a norm", [name for name in changed if not _is_statistic(model, name)]
+    others = []
+    for name in changed:
+        if not _is_statistic(model, name):
+            others.append(name)
+    yield "it changes what is no statistic of a norm", others
 
 
 def _is_statistic(model: nn.Module, name: str) -> bool:
@@ -48,6 +52,8 @@ def _is_statistic(model: nn.Module, name: str) -> bool:
 
 
 def few(names: Sequence[str]) -> str:
-    """The first of many names; the network itself has none."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(name or "the network" for name in names[:_NAMED]) + more
+    """Joins the first of many names, and says how many more there are; the network itself has the empty name."""
+    shown = ", ".join(name or "the network" for name in names[:_NAMED])
+    if len(names) > _NAMED:
+        shown += f" and {len(names) - _NAMED} more"
+    return shown

@@ -13,16 +13,22 @@ from initbench.protocols import Grid, Level
 
 
 def probe_levels(model: nn.Module, names: Sequence[str], patch: Grid, channels: int) -> tuple[Level, ...]:
-    """Levels of the modules `names`, from one pass over an empty patch ``(1, channels, *patch)``.
+    """Measures the levels of some modules in one pass over an empty patch ``(1, channels, *patch)``.
+
+    Args:
+        model: the network; its modes are left as they were.
+        names: dotted names of the modules.
+        patch: (D, H, W) of the input.
+        channels: of the input.
 
     Raises:
         UsageError: a module gives nothing, or something in which no grid can be told; a `Level` says what it is then.
     """
     seen: dict[str, object] = {}
-    handles = [
-        model.get_submodule(name).register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output}))
-        for name in names
-    ]
+    handles = []
+    for name in names:
+        module = model.get_submodule(name)
+        handles.append(module.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output})))
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
@@ -51,7 +57,9 @@ def _level(name: str, output: object, patch: Grid) -> Level:
         found = _grids_of(output.shape[1], patch)
         if found:
             return Level(name, found, output.shape[2], "NLC")
-    given = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+    given = type(output).__name__
+    if isinstance(output, Tensor):
+        given = f"a tensor {tuple(output.shape)}"
     raise UsageError(
         f"module {name} gives {given}, in which no grid of the patch {patch} can be told: pass "
         f"Level({name!r}, grid=(D, H, W), channels=C, layout='NCDHW', 'NDHWC' or 'NLC')"
@@ -59,13 +67,26 @@ def _level(name: str, output: object, patch: Grid) -> Level:
 
 
 def _grids_of(tokens: int, patch: Grid) -> Grid | None:
-    """The grid of so many tokens: cells with equal edges, or the one grid of cells flatter in depth; None where that is open."""
+    """Returns the grid of a patch that is cut into `tokens` equal cells; None where more than one grid, or none, is possible.
+
+    A grid of cubes is taken before any other. The other cells are squares in height and width, and flatter in depth.
+    """
+    d, h, w = patch
     voxels = math.prod(patch) // tokens
-    edges = [(voxels // edge**2, edge, edge) for edge in range(1, voxels + 1) if voxels % edge**2 == 0 and voxels <= edge**3]
-    grids = [_grid([size // step for size, step in zip(patch, cell, strict=True)]) for cell in edges]
-    fitting = {cell: grid for cell, grid in zip(edges, grids, strict=True) if math.prod(grid) == tokens and _divides(grid, patch)}
-    cubes = [grid for cell, grid in fitting.items() if len(set(cell)) == 1]
-    return cubes[0] if cubes else next(iter(fitting.values())) if len(fitting) == 1 else None
+    flat = []
+    for edge in range(1, voxels + 1):
+        depth, rest = divmod(voxels, edge**2)
+        if rest or depth > edge:
+            continue
+        grid = (d // depth, h // edge, w // edge)
+        if math.prod(grid) != tokens or not _divides(grid, patch):
+            continue
+        if depth == edge:
+            return grid
+        flat.append(grid)
+    if len(flat) != 1:
+        return None
+    return flat[0]
 
 
 def _grid(sizes: Sequence[int]) -> Grid:

@@ -22,7 +22,7 @@ def on_meta(model: nn.Module) -> nn.Module:
 
 
 def estimate_bytes(model: nn.Module, channels: int, patch: Grid, batch: int, precision: str, copies: int = 0) -> int:
-    """Bytes a training step needs: weights, gradients, moments, and what autograd keeps, counted on the meta device.
+    """Estimates the bytes of a training step: weights, gradients, moments, and what autograd keeps, counted on the meta device.
 
     The forward pass runs on tensors without data, so it costs no memory and no arithmetic.
 
@@ -52,9 +52,14 @@ def estimate_bytes(model: nn.Module, channels: int, patch: Grid, batch: int, pre
     own = {parameter.untyped_storage()._cdata for parameter in shadow.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         output: Any = shadow(torch.zeros((batch, channels, *patch), device="meta"))
-    activations = sum(size for storage, size in kept.items() if storage not in own)
+    activations = 0.0
+    for storage, size in kept.items():
+        if storage not in own:
+            activations += size
     del output
-    return int((_WEIGHT_COPIES + copies) * weights + activations * (_BF16_SHARE if precision == "bf16" else 1.0))
+    if precision == "bf16":
+        activations *= _BF16_SHARE
+    return int((_WEIGHT_COPIES + copies) * weights + activations)
 
 
 class NoMemoryError(InitbenchError):

@@ -45,7 +45,10 @@ def _put_benchmark(value: bool) -> None:
 
 
 def _put_device(device: torch.device) -> None:
-    torch.set_default_device(None if device.type == "cpu" else device)
+    if device.type == "cpu":
+        torch.set_default_device(None)
+    else:
+        torch.set_default_device(device)
 
 
 def _autocast() -> tuple[bool, bool]:
@@ -145,7 +148,7 @@ class Left:
 
 @contextlib.contextmanager
 def kept() -> Iterator[Left]:
-    """Puts the settings of the process back after the block; what is yielded names those that were changed."""
+    """Puts the settings of the process back after the block, and notes in the `Left` that it yields which of them had changed."""
     before = [(setting, setting.read()) for setting in _SETTINGS]
     left = Left()
     try:
@@ -155,8 +158,13 @@ def kept() -> Iterator[Left]:
             now = _read(setting)
             if now != value:
                 setting.put(value)
-                said = f"{setting.name} ({value} to {now})" if setting.shown else setting.name
-                (left.deciding if setting.decides else left.other).append(said)
+                said = setting.name
+                if setting.shown:
+                    said += f" ({value} to {now})"
+                if setting.decides:
+                    left.deciding.append(said)
+                else:
+                    left.other.append(said)
 
 
 def _read(setting: _Setting) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -46,13 +46,16 @@ CaseCounts = list[tuple[str, list[dice.Counts]]]
 
 
 def fingerprint(env: Mapping[str, Any]) -> str:
-    """Digest of what decides bits: machine, packages, threads; not where the code lay, nor the command.
+    """Returns the digest of what decides bits: machine, packages, threads; not where the code lay, nor the command.
 
-    Of a run that was in hand on several machines, all of theirs.
+    A run that was in hand on several machines has all their digests, joined.
     """
     if len(env.get("machines", ())) > 1:
         return SEVERAL.join(env["machines"])
-    return digest.of_json({key: value for key, value in env.items() if key not in ("git", "command", "device", "machines")})[:12]
+    deciding = dict(env)
+    for key in ("git", "command", "device", "machines"):
+        deciding.pop(key, None)
+    return digest.of_json(deciding)[:12]
 
 
 def header(cell: Cell, env: Mapping[str, Any]) -> Head:
@@ -73,7 +76,7 @@ def header(cell: Cell, env: Mapping[str, Any]) -> Head:
 
 
 def resolved(cell: Cell) -> Resolved:
-    """What a request resolves to, as records hold it: a value that says nothing is left out."""
+    """Returns what a request resolves to, as records hold it: a value that says nothing is left out."""
     request, prepared, recipe = cell.request, cell.prepared, cell.recipe.model_dump(mode="json")
     found = Resolved(
         init=cell.init_name,
@@ -107,7 +110,8 @@ def resolved(cell: Cell) -> Resolved:
     )
     more: dict[str, Any] = {}
     if not regimens.is_plain(cell.regimen):
-        more |= {name: cell.identity[name] for name in ("regimen_params", "regimen_source")}
+        more["regimen_params"] = cell.identity["regimen_params"]
+        more["regimen_source"] = cell.identity["regimen_source"]
         more["regimen_budget"] = regimen_budget_name(cell)
     if prepared.split.caveat:
         more["split_caveat"] = prepared.split.caveat
@@ -123,18 +127,21 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def block_digest(cell: Cell) -> str:
-    """Digest of everything that two runs of a block must share to be compared: recipe, steps, data, network, precision.
+    """Returns the digest of all that two runs of a block must share to be compared: recipe, steps, data, network, precision.
 
     Init and regimen are what is compared. So a run of any regimen is taken as plain, with the steps that were asked for.
     """
-    own = {key: value for key, value in cell.identity.items() if not key.startswith(("init", "regimen")) and key != "protocol"}
-    return digest.of_json(own | {"regimen": REGIMEN})[:12]
+    shared = {"regimen": REGIMEN}
+    for key, value in cell.identity.items():
+        if key != "protocol" and not key.startswith(("init", "regimen")):
+            shared[key] = value
+    return digest.of_json(shared)[:12]
 
 
 def finished_record(
     cell: Cell, env: Mapping[str, Any], diverged: str | None, results: Mapping[str, Any], coverage: Mapping[str, Any], cost: Cost
 ) -> Record:
-    """The record of a run with a result, not sealed yet.
+    """Makes the record of a run with a result, not sealed yet.
 
     Args:
         cell: of the run.
@@ -144,11 +151,17 @@ def finished_record(
         coverage: what the init changed, by parameter as well.
         cost: what the run cost.
     """
-    shown = Coverage.model_fields.keys() & coverage.keys()
+    status: Literal["ok", "diverged"] = "ok"
+    if diverged:
+        status = "diverged"
+    shown = {}
+    for key, value in coverage.items():
+        if key in Coverage.model_fields:
+            shown[key] = value
     return Record(
         **dict(header(cell, env)),
-        status="diverged" if diverged else "ok",
-        coverage=Coverage.model_validate(plain({key: coverage[key] for key in coverage if key in shown})),
+        status=status,
+        coverage=Coverage.model_validate(plain(shown)),
         cost=cost,
         reason=diverged,
         **results,
@@ -156,7 +169,7 @@ def finished_record(
 
 
 def failed_record(cell: Cell, env: Mapping[str, Any], reason: str, where: Where) -> Record:
-    """The record of a run that failed.
+    """Makes the record of a run that failed.
 
     Args:
         cell: of the run.
@@ -168,17 +181,22 @@ def failed_record(cell: Cell, env: Mapping[str, Any], reason: str, where: Where)
 
 
 def scores(scored: CaseCounts, classes: Sequence[str]) -> dict[str, Any]:
-    """Dice of a run and per class, null where no case holds the class."""
-    columns = list(zip(*(counts for _, counts in scored), strict=True))
+    """Computes Dice of a run and per class, null where no case holds the class."""
+    rows = [counts for _, counts in scored]
+    columns = zip(*rows, strict=True)
     per_class = {}
     for name, column in zip(classes[1:], columns, strict=True):
         per_class[name] = _nan_to_none(dice.run_dice([[count] for count in column]))
-    return {"dice": _nan_to_none(dice.run_dice([counts for _, counts in scored])), "dice_per_class": per_class}
+    return {"dice": _nan_to_none(dice.run_dice(rows)), "dice_per_class": per_class}
 
 
 def resampled_scores(scored: CaseCounts, classes: Sequence[str]) -> dict[str, Any]:
-    """The scores on the preprocessed grid under names of their own; nothing where they were not asked for."""
-    return {f"{name}_resampled": value for name, value in scores(scored, classes).items()} if scored else {}
+    """Computes the scores on the preprocessed grid, under names of their own; none where they were not asked for."""
+    found: dict[str, Any] = {}
+    if scored:
+        for name, value in scores(scored, classes).items():
+            found[f"{name}_resampled"] = value
+    return found
 
 
 def costs(
@@ -190,7 +208,7 @@ def costs(
     device: torch.device,
     validation: ValidationCost,
 ) -> Cost:
-    """What a run cost, by stage; what it did before it was stopped is counted in.
+    """Adds up what a run cost, by stage; what it did before it was stopped is counted in.
 
     Args:
         init: fits of the init stage.
@@ -202,12 +220,15 @@ def costs(
         validation: what Dice over the steps took.
     """
     total = init_seconds + sum(f.seconds for f in train) + evaluate
+    on_device = 0.0
+    if device.type == "cuda":
+        on_device = total
     return Cost(
         init=stage_cost(init).model_copy(update={"seconds": init_seconds}),
         train=stage_cost(train),
         evaluate_seconds=evaluate,
         total_seconds=total,
-        device_seconds=total if device.type == "cuda" else 0.0,
+        device_seconds=on_device,
         peak_memory=max((f.peak_memory for f in (*init, *train)), default=0),
         distance_seconds=distances,
         validation=validation,
@@ -215,7 +236,7 @@ def costs(
 
 
 def costs_of_scoring_again(before: Cost, evaluate: float, distances: float, device: torch.device) -> Cost:
-    """What a run cost whose weights another run trained: the training of that one, and its own evaluation.
+    """Adds up what a run cost whose weights another run trained: the other's training, and its own evaluation.
 
     Args:
         before: cost of the run that trained.
@@ -224,10 +245,12 @@ def costs_of_scoring_again(before: Cost, evaluate: float, distances: float, devi
         device: where it was evaluated.
     """
     on_device = max(0.0, before.device_seconds - before.evaluate_seconds)
+    if device.type == "cuda":
+        on_device += evaluate
     changes = {
         "evaluate_seconds": evaluate,
         "total_seconds": before.total_seconds - before.evaluate_seconds + evaluate,
-        "device_seconds": on_device + evaluate if device.type == "cuda" else on_device,
+        "device_seconds": on_device,
         "distance_seconds": distances,
         "validation": ValidationCost(),
     }
@@ -235,7 +258,7 @@ def costs_of_scoring_again(before: Cost, evaluate: float, distances: float, devi
 
 
 def stage_cost(fits: Sequence[Fit]) -> StageCost:
-    """Steps, patches, seconds and units of a stage."""
+    """Adds up steps, patches, seconds and units of a stage."""
     steps = patches = units = 0
     seconds = 0.0
     for stage in fits:
@@ -247,43 +270,47 @@ def stage_cost(fits: Sequence[Fit]) -> StageCost:
 
 
 def _nan_to_none(value: float) -> float | None:
-    return None if np.isnan(value) else value
+    if np.isnan(value):
+        return None
+    return value
 
 
 def write_cases(
     path: Path, scored: CaseCounts, classes: Sequence[str], distances: CaseDistances | None = None, first: int = 1
 ) -> None:
-    """cases.csv: counts, Dice and distances per case and class; an empty cell is a missing value, or was not measured.
+    """Writes cases.csv: counts, Dice and distances per case and class; an empty cell is a missing value, or was not measured.
 
     The classes are numbered from `first`. Without distances the table has the empty columns `hd95_mm` and `nsd` alone, as it had
     before more was measured: a run that is done again gives the same file.
     """
-    unmeasured = dict.fromkeys(FIRST_MEASURES)
-    rows = [
-        {
-            "case": case_id,
-            "class": first - 1 + k,
-            "class_name": classes[k],
-            **asdict(counts),
-            "dice": counts.dice,
-            **(asdict(distances[case_id][k - 1]) if distances else unmeasured),
-        }
-        for case_id, per_class in scored
-        for k, counts in enumerate(per_class, start=1)
-    ]
+    rows = []
+    for case_id, per_class in scored:
+        for k, counts in enumerate(per_class, start=1):
+            measured: dict[str, Any] = dict.fromkeys(FIRST_MEASURES)
+            if distances:
+                measured = asdict(distances[case_id][k - 1])
+            named = {"case": case_id, "class": first - 1 + k, "class_name": classes[k]}
+            rows.append(named | asdict(counts) | {"dice": counts.dice} | measured)
     _table(rows).to_csv(path, index=False)
 
 
 def write_curve(path: Path, fits: dict[str, list[Fit]]) -> None:
-    """curve.csv: a row per step of both stages."""
+    """Writes curve.csv: a row per step of both stages."""
     names = {"init": "pretext", "train": "train"}
-    rows = [{"stage": names[key], **row} for key, group in fits.items() for f in group for row in f.curve]
+    rows = []
+    for key, group in fits.items():
+        for fit in group:
+            for row in fit.curve:
+                rows.append({"stage": names[key], **row})
     _table(rows).to_csv(path, index=False)
 
 
 def write_validation(path: Path, looks: Sequence[Look]) -> None:
-    """validation.csv: a row per point, case and class; Dice is empty where the reference lacks the class."""
-    rows = [{**asdict(look), "dice": dice.Counts(look.tp, look.fp, look.fn).dice} for look in looks]
+    """Writes validation.csv: a row per point, case and class; Dice is empty where the reference lacks the class."""
+    rows = []
+    for look in looks:
+        counts = dice.Counts(look.tp, look.fp, look.fn)
+        rows.append(asdict(look) | {"dice": counts.dice})
     names = {"class_number": "class"}  # a field cannot have the name of the column
     _table(rows).rename(columns=names).to_csv(path, index=False)
 

@@ -60,8 +60,10 @@ class Context:
 
     def report(self, summary: str, details: Mapping[str, Any]) -> None:
         """Puts on record what the regimen says, beside what it said before."""
-        said = [text for text in (self.reported.get("summary"), summary) if text]
-        self.reported |= {**details, "summary": "; ".join(said)}
+        before = self.reported.get("summary")
+        if before and summary:
+            summary = f"{before}; {summary}"
+        self.reported |= {**details, "summary": summary or before or ""}
 
 
 def is_plain(component: Regimen) -> bool:
@@ -70,7 +72,7 @@ def is_plain(component: Regimen) -> bool:
 
 
 def identity(component: Regimen) -> dict[str, Any]:
-    """What the id of a cell holds of its regimen: of `plain` the name alone, as ids had it before there were others.
+    """Returns what the id of a cell holds of its regimen: of `plain` the name alone, as ids had it before there were others.
 
     Parameters that came later are left out at their defaults.
     """
@@ -78,8 +80,12 @@ def identity(component: Regimen) -> dict[str, Any]:
         return {"regimen": PLAIN.name}
     params: dict[str, Any] = {}
     for key, value in component.params.items():
-        if key not in component.info.later or value != component.takes[key]:
-            params[key] = list(value) if isinstance(value, tuple) else value
+        if key in component.info.later and value == component.takes[key]:
+            continue
+        if isinstance(value, tuple):
+            params[key] = list(value)
+        else:
+            params[key] = value
     return {
         "regimen": registry.display_name(component),
         "regimen_params": params,

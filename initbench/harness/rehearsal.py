@@ -149,8 +149,10 @@ class Rehearsals:
     def _try_without_values(self, draft: Draft, depths: tuple[int, ...]) -> None:
         bare = self._network(draft)
         for component in _from_the_inside(draft.init):
+            model = bare.model
             # Built-ins leave the modules of a network as they are, so all of them can be tried on one.
-            model = bare.model if component.source_digest is None else copy.deepcopy(bare.model)
+            if component.source_digest is not None:
+                model = copy.deepcopy(model)
             _try(component, model, _context(draft, bare, "meta", depths))
 
     def _try_regimen(self, draft: Draft) -> None:

@@ -78,7 +78,7 @@ class RunRequest:
 
     @classmethod
     def of(cls, init: str | Spec, backbone: str | Spec, dataset: str | Spec, seed: int, **options: Any) -> RunRequest:
-        """The request of components that may be text.
+        """Makes a request of components that may be text.
 
         Args:
             init: as ``name``, ``name(key=value)`` or ``./file.py:function``.
@@ -90,38 +90,48 @@ class RunRequest:
         Raises:
             UsageError: a text is no component string.
         """
-        folder_or_name = Spec(dataset) if isinstance(dataset, str) else dataset
+        if isinstance(dataset, str):
+            dataset = Spec(dataset)
         regimen = as_spec(options.pop("regimen", PLAIN))
-        return cls(as_spec(init), as_spec(backbone), folder_or_name, seed, regimen=regimen, **options)
+        return cls(as_spec(init), as_spec(backbone), dataset, seed, regimen=regimen, **options)
 
     @property
     def label(self) -> str:
         """The run in a few words."""
-        protocol = "" if self.protocol == "equal-total" else f" {self.protocol}"
-        part = f" fold {self.fold}" if self.fold else ""
-        part += f" on {self.train_cases} cases" if self.train_cases else ""
-        regimen = "" if self.regimen == PLAIN else f" × {self.regimen}"
-        paid = " at equal compute" if regimen and self.regimen_budget == "compute" else ""
-        return f"{self.init} × {self.backbone} × {self.dataset}{regimen}{part} seed {self.seed}{protocol}{paid}"
+        said = f"{self.init} × {self.backbone} × {self.dataset}"
+        if self.regimen != PLAIN:
+            said += f" × {self.regimen}"
+        if self.fold:
+            said += f" fold {self.fold}"
+        if self.train_cases:
+            said += f" on {self.train_cases} cases"
+        said += f" seed {self.seed}"
+        if self.protocol != "equal-total":
+            said += f" {self.protocol}"
+        if self.regimen != PLAIN and self.regimen_budget == "compute":
+            said += " at equal compute"
+        return said
 
 
 def as_json(request: RunRequest) -> dict[str, Any]:
-    """A request as plain values, which mean the same in any folder: its paths are absolute, its components text.
+    """Returns a request as plain values, which mean the same in any folder: its paths are absolute, its components text.
 
     `out` stays as it was written: whoever reads the request knows where it lies.
     """
     values = {field.name: getattr(request, field.name) for field in fields(request)}
     values |= _portable_components(request)
-    values |= {
-        "dataset": _absolute_dataset(request.dataset.name),
-        "data_root": request.data_root.absolute() if request.data_root else None,
-        "recipe": _absolute_recipe(request.recipe),
-    }
-    return {key: str(value) if isinstance(value, Path | Spec) else value for key, value in values.items()}
+    values["dataset"] = _absolute_dataset(request.dataset.name)
+    values["recipe"] = _absolute_recipe(request.recipe)
+    if request.data_root:
+        values["data_root"] = request.data_root.absolute()
+    for key, value in values.items():
+        if isinstance(value, Path | Spec):
+            values[key] = str(value)
+    return values
 
 
 def _portable_components(request: RunRequest) -> dict[str, Spec]:
-    """The components of a request that may be code in files, with absolute paths; their keys are `CODE`."""
+    """Returns the components of a request that may be code in files, with absolute paths; their keys are `CODE`."""
     return {
         "init": _portable("initializer", request.init),
         "backbone": _portable("backbone", request.backbone),
@@ -130,7 +140,7 @@ def _portable_components(request: RunRequest) -> dict[str, Spec]:
 
 
 def code_digests(request: RunRequest) -> dict[str, str]:
-    """The sha256 of every Python file that a request names, by its path as `as_json` writes it."""
+    """Returns the sha256 of every Python file that a request names, by its path as `as_json` writes it."""
     found = {}
     for component in _portable_components(request).values():
         for item in spec.parts_in_files(component):
@@ -141,7 +151,7 @@ def code_digests(request: RunRequest) -> dict[str, str]:
 
 
 def from_json(values: Mapping[str, Any], **changes: Any) -> RunRequest:
-    """The request that `as_json` wrote, this version or an earlier one, with some values changed.
+    """Reads the request that `as_json` of this version or an earlier one wrote, with some values changed.
 
     Raises:
         UsageError: a component is no component string.
@@ -149,28 +159,34 @@ def from_json(values: Mapping[str, Any], **changes: Any) -> RunRequest:
     known = {field.name for field in fields(RunRequest)}
     found: dict[str, Any] = {}
     for key, value in values.items():
-        if key in known:
-            found[key] = tuple(value) if isinstance(value, list) else value
+        if isinstance(value, list) and key in known:
+            found[key] = tuple(value)
+        elif key in known:
+            found[key] = value
     for key in ("data_root", "out"):
-        found[key] = Path(found[key]) if found.get(key) else None
+        path = found.pop(key, None)
+        found[key] = None
+        if path:
+            found[key] = Path(path)
     return RunRequest.of(**found | changes)
 
 
 def data_below(data_root: Path, dataset: str) -> dict[str, Any]:
-    """What changes in a request whose data sets are below another folder now.
+    """Returns what changes in a request whose data sets are below another folder now.
 
     A data set that was asked for by its path is taken by the name of its folder, where there is such a one below `data_root`.
     """
     moved = data_root / Path(dataset).name
-    is_moved = len(Path(dataset).parts) > 1 and moved.is_dir()
-    return {"data_root": data_root, "dataset": str(moved) if is_moved else dataset}
+    if len(Path(dataset).parts) > 1 and moved.is_dir():
+        dataset = str(moved)
+    return {"data_root": data_root, "dataset": dataset}
 
 
 def check_streams(fixed: Sequence[str]) -> None:
     """Refuses streams that do not exist.
 
     Raises:
-        UsageError: names those that do.
+        UsageError: a stream does not exist; names the streams.
     """
     strange = [name for name in fixed if name not in seeding.STREAMS]
     if strange:
@@ -188,31 +204,42 @@ def check_tolerance(millimetres: float) -> None:
 
 
 def split_lists(values: str | Sequence[str]) -> list[str]:
-    """The items of a comma list, or of several, without repetition.
+    """Returns the items of a comma list, or of several, without repetition.
 
     What is a path of something that exists stays whole, though it has commas, and so does what stands in quotes.
     """
-    texts = [values] if isinstance(values, str) else list(values)
+    if isinstance(values, str):
+        values = [values]
     found: dict[str, None] = {}
-    for text in texts:
+    for text in values:
         found |= dict.fromkeys(_split(text))
     return list(found)
 
 
 def _split(text: str) -> list[str]:
-    """The items of one comma list: at each place the longest part that is a path, else what the next separator ends."""
+    """Returns the items of one comma list."""
     items = []
     while text:
-        commas = [place for place, sign in enumerate(text) if sign == ","]
-        paths = [end for end in (*commas, len(text)) if _is_path(text[:end].strip())]
-        end = max(paths) if paths else min(separators(text), default=len(text))
-        items.append(unquoted(text[:end].strip()))
+        end = _end_of_item(text)
+        item = unquoted(text[:end].strip())
+        if item:
+            items.append(item)
         text = text[end + 1 :]
-    return [item for item in items if item]
+    return items
+
+
+def _end_of_item(text: str) -> int:
+    """Returns where the first item of a comma list ends: after the longest part that is a path, else at the next separator."""
+    end = len(text)
+    while end >= 0:
+        if _is_path(text[:end].strip()):
+            return end
+        end = text.rfind(",", 0, end)
+    return min(separators(text), default=len(text))
 
 
 def _is_path(text: str) -> bool:
-    """Whether a text is the path of a folder or file, or a component in one."""
+    """Returns whether a text is the path of a folder or file, or a component in one."""
     if not text:
         return False
     if exists(home(text)):
@@ -222,7 +249,7 @@ def _is_path(text: str) -> bool:
 
 
 def read_component(kind: Kind, text: str) -> Spec:
-    """The spec of one component, before anything heavy is imported.
+    """Returns the spec of one component, before anything heavy is imported.
 
     Raises:
         UsageError: it is no component string, or nobody offers the name; names the nearest known ones.
@@ -236,13 +263,15 @@ def read_component(kind: Kind, text: str) -> Spec:
 
 
 def read_components(kind: Kind, values: Components) -> list[Spec]:
-    """The specs of comma lists, each once, before anything heavy is imported. Specs among the values stay as they are.
+    """Returns the specs of comma lists, each once, before anything heavy is imported. Specs among the values stay as they are.
 
     Raises:
         UsageError: there is none, one is no component string, or nobody offers a name; names the nearest known ones.
     """
+    if isinstance(values, str | Spec):
+        values = [values]
     found: list[Spec] = []
-    for value in [values] if isinstance(values, str | Spec) else values:
+    for value in values:
         if isinstance(value, Spec):
             found.append(value)
         else:
@@ -277,7 +306,10 @@ def _assigned(inits: Sequence[Spec], assignment: str, name: str, value: Any) -> 
     for init in inits:
         takes = registry.find("initializer", init).takes
         options |= set(takes)
-        found.append(init.with_param(name, value) if name in takes else init)
+        if name in takes:
+            found.append(init.with_param(name, value))
+        else:
+            found.append(init)
     if name not in options:
         known = ", ".join(sorted(options)) or "none"
         raise UsageError(f"--set {assignment}: no initializer of this sweep takes {name}; they take {known}")
@@ -285,7 +317,7 @@ def _assigned(inits: Sequence[Spec], assignment: str, name: str, value: Any) -> 
 
 
 def _portable(kind: Kind, asked: Spec) -> Spec:
-    """The spec with the paths of its file, and of the files that its parameters name, made absolute."""
+    """Returns the spec with absolute paths of its file, and of the files that its parameters name."""
     if kind != "initializer" or not asked.params:
         return Spec(_portable_name(asked), asked.params)
     try:
@@ -308,20 +340,25 @@ def _portable_name(asked: Spec) -> str:
         return asked.name
     path, _, attribute = asked.name.rpartition(":")
     name = f"{_absolute(path)}:{attribute}"
-    # A folder's name may hold what no component string can: then the path stays as it was written.
-    return name if spec.is_writable(name) else asked.name
+    if not spec.is_writable(name):  # a folder's name may hold what no component string can
+        return asked.name
+    return name
 
 
 def _absolute_dataset(text: str) -> str:
-    """A data set's folder; a registered name, and the name of one below a data root, stay as they are."""
+    """Returns a data set's folder as an absolute path; a registered name, and the name of one below a data root, stay."""
     path = home(text)
     by_name = len(path.parts) == 1 and not is_file(path / "dataset.json")
-    return text if by_name or registry.is_offered("dataset", text) else _absolute(text)
+    if by_name or registry.is_offered("dataset", text):
+        return text
+    return _absolute(text)
 
 
 def _absolute_recipe(text: str | None) -> str | None:
-    """A recipe's file; a packaged one's name stays as it is."""
-    return str(Path(text).absolute()) if text and text.endswith(".toml") else text
+    """Returns a recipe's file as an absolute path; the name of a packaged one stays as it is."""
+    if text and text.endswith(".toml"):
+        return str(Path(text).absolute())
+    return text
 
 
 def _absolute(text: str) -> str:

@@ -53,12 +53,19 @@ class InitStage:
 
 
 def key(cell: Cell) -> str:
-    """Digest of everything an init stage depends on, the machine's arithmetic with it."""
+    """Returns the digest of everything an init stage depends on, the machine's arithmetic with it."""
     request = cell.request
-    identity = {name: value for name, value in cell.identity.items() if name not in _LATER}
-    identity["recipe"] = {name: value for name, value in identity["recipe"].items() if name not in _LATER_RECIPE}
+    recipe = dict(cell.identity["recipe"])
+    for name in _LATER_RECIPE:
+        recipe.pop(name, None)
+    identity = cell.identity | {"recipe": recipe}
+    for name in _LATER:
+        identity.pop(name, None)
     env = environment(resolve_device(request.device), request.threads, fast=request.fast)
-    arithmetic = {name: env[name] for name in _ARITHMETIC if name in env}
+    arithmetic = {}
+    for name in _ARITHMETIC:
+        if name in env:
+            arithmetic[name] = env[name]
     return digest.of_json([identity, cell.pretext_steps, request.seed, arithmetic])
 
 
@@ -82,7 +89,10 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def load_stage(folder: Path, model: nn.Module) -> InitStage | None:
-    """Puts the weights of a finished stage into `model`; None, and the model as it was, where there is none that is whole."""
+    """Puts the weights of a finished stage into `model`, and returns what else the stage left.
+
+    Where the folder holds no stage, or one with a damaged file, it returns None and leaves the model as it was.
+    """
     if not _is_whole(folder):
         return None
     load_model(model, folder / store.WEIGHTS)
@@ -120,5 +130,8 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _digest(stage: dict[str, Any]) -> str:
-    """sha256 of everything in a stage's table that a run takes from it."""
-    return digest.of_json({key: value for key, value in stage.items() if key not in ("schema", "digest")})
+    """Returns the sha256 of everything in a stage's table that a run takes from it."""
+    taken = dict(stage)
+    for key in ("schema", "digest"):
+        taken.pop(key, None)
+    return digest.of_json(taken)

@@ -93,20 +93,22 @@ class Run:
         """Runs the stages and returns the record it wrote."""
         request = self.cell.request
         env = environment(self.device, request.threads, fast=request.fast)
-        machines = work.machines(self.work, records.fingerprint(env)) if self.work else []
+        machines = []
+        if self.work:
+            machines = work.machines(self.work, records.fingerprint(env))
         reuse.remove_abandoned(request.out)
         trained = find_trained(self.cell, self.folder)
         if trained is not None and trained.is_unchanged():
             return self._score_again(trained, env | {"machines": list(dict.fromkeys([*trained.machines, *machines]))})
         model, volumes = self._begin()
-        diverged: DivergedError | None = None
+        diverged: str | None = None
         try:
             self._initialize_once(model, volumes)
             self._train(model, volumes)
         except DivergedError as error:
-            diverged = error
+            diverged = str(error)
         model.to(self.device)
-        return self._finish(model, str(diverged) if diverged else None, env | {"machines": machines})
+        return self._finish(model, diverged, env | {"machines": machines})
 
     def _score_again(self, trained: Trained, env: dict[str, Any]) -> Record:
         """Evaluates the network that another run trained; what training left is taken over from it."""
@@ -121,16 +123,16 @@ class Run:
         return self._finish(model.to(self.device), trained.record.reason, env, trained)
 
     def initialized(self) -> tuple[nn.Module, list[Volume]]:
-        """The network after its init stage, and the training volumes."""
+        """Runs the init stage alone; returns the network after it, and the training volumes."""
         model, volumes = self._begin()
         self._initialize(model, volumes)
         return model, volumes
 
     def _begin(self) -> tuple[nn.Module, list[Volume]]:
-        """The network as constructed, and the training volumes, once there is memory for both and for training.
+        """Returns the network as constructed, and the training volumes, where there is memory for both and for training.
 
         Raises:
-            NoMemoryError: there is not.
+            NoMemoryError: there is not enough.
         """
         cell, device = self.cell, self.device
         data = cell.prepared, device, cell.recipe.patch.neighbours, cell.request.device_memory
@@ -149,7 +151,7 @@ class Run:
         return model, self._shelf.load(*data, most=int(_KEPT * total_memory(device)), budget=budget)
 
     def _volume_budget(self, left: int) -> int | None:
-        """Bytes of the device that volumes may take, None for all of them.
+        """Returns the bytes of the device that volumes may take, None for all of them.
 
         Args:
             left: bytes that a step of training leaves.
@@ -157,13 +159,16 @@ class Run:
         asked = self.cell.request.device_memory
         if asked is not None:
             return int(asked * 2**30)
-        # On the CPU the memory of the device is the memory of the cache's mapped files: nothing is won by default.
-        return max(0, int(_FOR_VOLUMES * left)) if self.device.type == "cuda" else None
+        if self.device.type == "cpu":  # its memory is the memory of the cache's mapped files: nothing is won by default
+            return None
+        return max(0, int(_FOR_VOLUMES * left))
 
     def _step_bytes(self, model: nn.Module) -> int:
-        """Bytes that a training step needs in the stage that needs most."""
+        """Estimates the bytes that a training step needs in the stage that needs most."""
         cell, recipe = self.cell, self.cell.recipe
-        batch = max(recipe.patch.batch, recipe.pretext.batch if cell.init_info.learned else 0)
+        batch = recipe.patch.batch
+        if cell.init_info.learned:
+            batch = max(batch, recipe.pretext.batch)
         copies = regimens.copies_of(cell.regimen)
         return estimate_bytes(model, cell.in_channels, recipe.patch.size, batch, cell.precision, copies)
 
@@ -191,7 +196,7 @@ class Run:
                 self.coverage, self.init_seconds, self.fits["init"] = stage.coverage, stage.seconds, stage.fits
 
     def construct(self) -> nn.Module:
-        """The network as constructed."""
+        """Constructs the network, not initialized yet."""
         return self._build()
 
     def _build(self, draw: str = "") -> nn.Module:
@@ -246,7 +251,9 @@ class Run:
         return GuidedSampler(volumes, recipe.patch.model_copy(update={"batch": recipe.pretext.batch}), recipe.augment, self.root)
 
     def _checkpoints(self, stage: str) -> Checkpoints | None:
-        return Checkpoints(self.work, stage, self.cell.request.checkpoint_every, self.notes.append) if self.work else None
+        if self.work is None:
+            return None
+        return Checkpoints(self.work, stage, self.cell.request.checkpoint_every, self.notes.append)
 
     def _settings(self, stage: Literal["pretext", "train"], steps: int, optimizer: Optimizer) -> FitSettings:
         return FitSettings(steps, optimizer, self.cell.precision, self.device, self.root, stage, self.until)
@@ -268,15 +275,19 @@ class Run:
             raise DivergedError("training", result.steps - 1)
 
     def _autotuned(self) -> contextlib.AbstractContextManager[None]:
-        """Inside the block kernels are chosen by timing them, where the run has ``--fast``."""
-        return autotuned() if self.cell.request.fast else contextlib.nullcontext()
+        """Returns a block inside which kernels are chosen by timing them, where the run has ``--fast``."""
+        if not self.cell.request.fast:
+            return contextlib.nullcontext()
+        return autotuned()
 
     def _compiled(self, model: nn.Module, task: Task, settings: FitSettings) -> contextlib.AbstractContextManager[None]:
-        """Inside the block steps of a task are compiled, where the run has ``--fast`` and they can be."""
-        return compiled(model, task, settings, self.notes.append) if self.cell.request.fast else contextlib.nullcontext()
+        """Returns a block inside which steps of a task are compiled, where the run has ``--fast`` and they can be."""
+        if not self.cell.request.fast:
+            return contextlib.nullcontext()
+        return compiled(model, task, settings, self.notes.append)
 
     def supervised_task(self, model: nn.Module, volumes: Sequence[Volume]) -> Task:
-        """What the supervised stage trains: the regimen's task on the network, which goes to the device."""
+        """Moves the network to the device, and returns what the supervised stage trains: the regimen's task on it."""
         cell, recipe = self.cell, self.cell.recipe
         ctx = regimens.Context(
             model=model.to(self.device),
@@ -317,19 +328,20 @@ class Run:
         return record
 
     def _keep_log(self, staging: Path, record: Record) -> None:
-        score = "" if record.dice is None else f", Dice {100 * record.dice:.2f}"
+        score = ""
+        if record.dice is not None:
+            score = f", Dice {100 * record.dice:.2f}"
         self._log(f"{record.status}{score}, after {duration(float(record.cost.total_seconds))}")
-        log = self.work / store.LOG if self.work else None
-        if log is not None and log.is_file():
-            shutil.copyfile(log, staging / store.LOG)
+        if self.work and (self.work / store.LOG).is_file():
+            shutil.copyfile(self.work / store.LOG, staging / store.LOG)
 
     def evaluator(self, model: nn.Module) -> Evaluator:
-        """Applies a network as the recipe says; the network is on the run's device."""
+        """Makes what applies a network as the recipe says; the network is on the run's device."""
         recipe = self.cell.recipe
         return Evaluator(model, recipe.patch.size, recipe.inference, self.cell.precision, self.device, recipe.patch.neighbours)
 
     def card(self, model: nn.Module) -> dict[str, Any]:
-        """What the weights are, so that `checkpoint` need not guess. Nothing in it depends on the machine or the time."""
+        """Says what the weights are, so that `checkpoint` need not guess. Nothing in it depends on the machine or the time."""
         cell, structure = self.cell, structure_of(model)
         return {
             "cell": cell.id,
@@ -364,7 +376,9 @@ class Run:
             results["regimen_report"] = records.plain(self.regimen_report)
         fits, spent = self.fits, scored.distance_seconds
         if trained is None:
-            looked = self.validation.cost() if self.validation is not None else ValidationCost()
+            looked = ValidationCost()
+            if self.validation is not None:
+                looked = self.validation.cost()
             cost = records.costs(fits["init"], fits["train"], self.init_seconds, evaluate, spent, self.device, looked)
         else:
             cost = records.costs_of_scoring_again(trained.record.cost, evaluate, spent, self.device)

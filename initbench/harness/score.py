@@ -37,16 +37,28 @@ class Scores:
 
 
 def score(cell: Cell, evaluator: Evaluator, staging: Path, progress: Progress, *, failed: bool) -> Scores:
-    """Counts of every reported case, and distances where asked for; those of an empty prediction where training `failed`.
+    """Predicts every reported case, counts its voxels, and measures distances where they are asked for.
+
+    Args:
+        cell: the run.
+        evaluator: applies its network.
+        staging: folder that takes pictures and predictions.
+        progress: told of each case.
+        failed: whether training failed; every case is scored with an empty prediction then.
 
     Raises:
         InterruptedRunError: somebody asked to stop.
     """
     prepared = cell.prepared
     progress.start("evaluate", len(prepared.split.test))
-    results = Scores([], {} if cell.request.distances else None)
+    results = Scores([], None)
+    if cell.request.distances:
+        results.distances = {}
     shown: dict[str, slices.Bytes] = {}
-    found = score_empty(prepared, evaluator.settings) if failed else score_cases(evaluator, prepared)
+    if failed:
+        found = score_empty(prepared, evaluator.settings)
+    else:
+        found = score_cases(evaluator, prepared)
     for done, scored in enumerate(found, start=1):
         if interrupt.asked():
             raise InterruptedRunError(f"stopped at case {done} of {len(prepared.split.test)} of the evaluation")

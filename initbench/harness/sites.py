@@ -13,7 +13,7 @@ _Fans = tuple[Role, int, int]
 
 
 def find_sites(model: nn.Module, projections: Sequence[str] = ()) -> tuple[Site, ...]:
-    """Every parameter once, in the order of ``named_parameters``.
+    """Lists every parameter once, in the order of ``named_parameters``.
 
     Args:
         model: the network.
@@ -28,8 +28,10 @@ def find_sites(model: nn.Module, projections: Sequence[str] = ()) -> tuple[Site,
             site = Site(name, "projection", parameter.shape[0], parameter.shape[1], "projection")
         elif leaf == "weight" and role != "other":
             site = Site(name, role, fan_in, fan_out, role)
+        elif leaf == "bias" and role == "norm":
+            site = Site(name, "norm", fan_in, fan_out, role)
         elif leaf == "bias" and role != "other":
-            site = Site(name, "norm" if role == "norm" else "bias", fan_in, fan_out, role)
+            site = Site(name, "bias", fan_in, fan_out, role)
         else:
             site = Site(name, "other", 0, 0, "other")
         sites.append(site)

@@ -54,7 +54,7 @@ class Snapshot:
 
 
 def snapshot(model: nn.Module) -> Snapshot:
-    """The network as it is now."""
+    """Notes down the network as it is now."""
     modules = dict(model.named_modules(remove_duplicate=False))
     parameters = dict(model.named_parameters(remove_duplicate=False))
     buffers = dict(model.named_buffers(remove_duplicate=False))
@@ -73,7 +73,9 @@ def snapshot(model: nn.Module) -> Snapshot:
     for name, tensor in tensors.items():
         forms[name] = (tuple(tensor.shape), tensor.dtype)
         devices[name] = str(tensor.device)
-        digests[name] = "" if tensor.is_meta else tensor_digest(tensor)
+        digests[name] = ""
+        if not tensor.is_meta:
+            digests[name] = tensor_digest(tensor)
     return Snapshot(
         modules=kinds,
         forwards=forwards,
@@ -102,7 +104,7 @@ def classes_kept(model: nn.Module) -> Iterator[None]:
 
 
 def tensor_digest(tensor: Tensor) -> str:
-    """sha256 (hex) of a tensor's bytes, dtype and shape."""
+    """Returns the sha256 (hex) of a tensor's bytes, dtype and shape."""
     host = tensor.detach().cpu().contiguous()
     head = f"{host.dtype}{tuple(host.shape)}".encode()
     return hashlib.sha256(head + host.view(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
@@ -112,15 +114,24 @@ def _ties(parameters: Mapping[str, nn.Parameter]) -> frozenset[frozenset[str]]:
     groups: dict[int, set[str]] = defaultdict(set)
     for name, parameter in parameters.items():
         groups[id(parameter)].add(name)
-    return frozenset(frozenset(group) for group in groups.values() if len(group) > 1)
+    shared = set()
+    for names in groups.values():
+        if len(names) > 1:
+            shared.add(frozenset(names))
+    return frozenset(shared)
 
 
 def _hooks(item: nn.Module | Tensor) -> int:
-    """Hooks of a module or a parameter; a `forward` of a module's own is one."""
-    found = sum(len(getattr(item, attribute, None) or ()) for attribute in _HOOKS)
-    return found + ("forward" in vars(item)) if isinstance(item, nn.Module) else found
+    """Counts the hooks of a module or a parameter; a `forward` of a module's own is one."""
+    found = 0
+    for attribute in _HOOKS:
+        found += len(getattr(item, attribute, None) or ())
+    if isinstance(item, nn.Module) and "forward" in vars(item):
+        found += 1
+    return found
 
 
 def differing(before: Mapping[str, T], after: Mapping[str, T]) -> list[str]:
-    """Names whose entry is another one than before, of those that are in both."""
-    return sorted(name for name, value in before.items() if name in after and after[name] != value)
+    """Returns the sorted names that are in both and have another entry than before."""
+    names = before.keys() & after.keys()
+    return sorted(name for name in names if after[name] != before[name])
