@@ -76,13 +76,13 @@ def construct(backbone: Component[BackboneInfo], *, seed: int = 0, draw: str = "
         MisbehavedError: a backbone that is not built in wants to end the process, or changed its settings.
     """
     name = backbone.spec.name
-    parts = ["construct"]
+    draws = []
     if draw:
-        parts.append(draw)
+        draws.append(draw)
     with contextlib.ExitStack() as around:
         if backbone.source_digest is not None:
             around.enter_context(contained(f"backbone {name}", lambda note: None))
-        around.enter_context(seeding.forked(seed, *parts))
+        around.enter_context(seeding.forked(seed, "construct", *draws))
         try:
             model = backbone.target(**arguments)
         except ValueError as error:

@@ -58,7 +58,7 @@ class ParsedCases:
 
 
 def split_table(folder: Path, keys: Mapping[str, Any], cases: tuple[str, ...], data: bytes) -> CaseTable:
-    """The table of cases of a run from the bytes of its file.
+    """Splits the bytes of a run's table of cases into its first line and the others, without parsing them.
 
     Args:
         folder: of the run.
@@ -73,7 +73,10 @@ def split_table(folder: Path, keys: Mapping[str, Any], cases: tuple[str, ...], d
 
 
 def parse_cases(tables: Sequence[CaseTable]) -> ParsedCases:
-    """A row per run, case and class. Columns of text are categorical; distances that a run lacks are missing values."""
+    """Parses tables to a row per run, case and class.
+
+    Columns of text are categorical; distances that a run lacks are missing values.
+    """
     frames: list[pd.DataFrame] = []
     problems: dict[Path, str] = {}
     for header, group in groupby(tables, key=lambda table: table.header):
@@ -88,13 +91,17 @@ def parse_cases(tables: Sequence[CaseTable]) -> ParsedCases:
                     problems[table.folder] = str(error)
     if not frames:
         return ParsedCases(pd.DataFrame(columns=[*CASE_KEYS, *COUNTED]), problems)
-    rows = frames[0] if len(frames) == 1 else _joined(frames)
-    lacking = [name for name in MEASURES if name not in rows]  # in every run; `_joined` fills what some lack
-    return ParsedCases(rows.assign(**dict.fromkeys(lacking, np.nan)), problems)
+    rows = frames[0]
+    if len(frames) > 1:
+        rows = _joined(frames)
+    for name in MEASURES:
+        if name not in rows:  # in every run; `_joined` fills what some lack
+            rows = rows.assign(**{name: np.nan})
+    return ParsedCases(rows, problems)
 
 
 def _parsed(header: bytes, tables: Sequence[CaseTable]) -> pd.DataFrame:
-    """The cases of runs of one header, parsed at once: ten thousand small files take ten times as long one by one.
+    """Parses the cases of runs of one header at once: ten thousand small files take ten times as long one by one.
 
     Raises:
         ValueError: a table does not hold the cases that its record names.
@@ -109,16 +116,19 @@ def _parsed(header: bytes, tables: Sequence[CaseTable]) -> pd.DataFrame:
     columns: dict[str, Any] = {}
     for name in CASE_KEYS:
         values = [table.keys[name] for table in tables]
-        columns[name] = np.repeat(np.array(values), counts) if name == "seed" else pd.Categorical(values).repeat(counts)
-    own = [name for name in frame.columns if name not in columns]
-    return pd.concat([pd.DataFrame(columns), frame[own]], axis=1)
+        if name == "seed":
+            columns[name] = np.repeat(np.array(values), counts)
+        else:
+            columns[name] = pd.Categorical(values).repeat(counts)
+    own = frame.drop(columns=list(columns), errors="ignore")
+    return pd.concat([pd.DataFrame(columns), own], axis=1)
 
 
 def _check_columns(frame: pd.DataFrame) -> None:
     """Refuses a table that lacks a column, or has something else in one than it should."""
-    missing = [name for name in _NEEDED if name not in frame]
-    if missing:
-        raise ValueError(f"it has no column {missing[0]}")
+    for name in _NEEDED:
+        if name not in frame:
+            raise ValueError(f"it has no column {name}")
     for name in ("case", "class_name"):
         if not all(str(value).isprintable() for value in frame[name].cat.categories):
             raise ValueError(f"a name in column {name} holds control characters")
@@ -127,9 +137,13 @@ def _check_columns(frame: pd.DataFrame) -> None:
         if not whole or not frame[name].between(0, _MOST_VOXELS).all():
             raise ValueError(f"column {name} holds something else than counts")
     for name in _MEASURED:
-        values = frame[name] if name in frame else pd.Series(dtype=float)
+        if name not in frame:
+            continue
+        values = frame[name]
         measured = values.dtype.kind in "if" or values.empty
-        most = 1.0 if name in _SHARES else np.finfo(float).max
+        most = float(np.finfo(float).max)
+        if name in _SHARES:
+            most = 1.0
         if not measured or not values.dropna().between(0, most).all():
             raise ValueError(f"column {name} holds something else than what is measured")
 
@@ -147,10 +161,11 @@ def _check_cases(frame: pd.DataFrame, tables: Sequence[CaseTable], counts: Seque
 
 
 def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Tables of several headers below one another; categories are united."""
-    joined = pd.concat([frame.astype(dict.fromkeys(_categorical(frame), object)) for frame in frames], ignore_index=True)
+    """Puts tables of several headers below one another; categories are united."""
+    plain = [frame.astype(dict.fromkeys(_categorical(frame), object)) for frame in frames]
+    joined = pd.concat(plain, ignore_index=True)
     return joined.astype(dict.fromkeys(_categorical(frames[0]), "category"))
 
 
 def _categorical(frame: pd.DataFrame) -> list[str]:
-    return [str(name) for name, kind in frame.dtypes.items() if isinstance(kind, pd.CategoricalDtype)]
+    return frame.select_dtypes("category").columns.tolist()

@@ -55,7 +55,9 @@ class EndedRun:
         return self.status != "failed"
 
     def __str__(self) -> str:
-        score = self.status if self.dice is None else f"Dice {100 * self.dice:.2f}"
+        score = self.status
+        if self.dice is not None:
+            score = f"Dice {100 * self.dice:.2f}"
         return printable(f"{score} in {self.site} ({self.device or 'unknown device'})")
 
 
@@ -121,7 +123,8 @@ def compare_sites(sites: Sequence[Path], out: Path) -> Merger:
                 merger.left.append(LeftRun(folder, str(error)))
                 continue
             found.setdefault(run.place, []).append(run)
-        merger.left += [LeftRun(site / store.SWEEPS, text) for text in faulty_notes(site)]
+        for text in faulty_notes(site):
+            merger.left.append(LeftRun(site / store.SWEEPS, text))
     for runs in found.values():
         _sort_in(merger, runs, out)
     return merger
@@ -154,7 +157,9 @@ def _read_run(site: Path, folder: Path) -> EndedRun:
 
 
 def _check_whole(folder: Path, record: Record, *, thorough: bool) -> None:
-    problem = store.problem(folder, record, thorough=thorough) if record.has_result else ""
+    if not record.has_result:
+        return
+    problem = store.problem(folder, record, thorough=thorough)
     if problem:
         raise _LeftError(problem)
 
@@ -187,14 +192,17 @@ def _sort_in(merger: Merger, runs: Sequence[EndedRun], out: Path) -> None:
 
 
 def _has_same_result(one: EndedRun, other: EndedRun) -> bool:
-    """Whether two runs ended alike: with the same weights, and the same counts of each case."""
+    """Returns whether two runs ended alike: with the same weights, and the same counts of each case."""
     if (one.status, one.weights, one.dice) != (other.status, other.weights, other.dice):
         return False
-    return all(_counts(one.folder / name) == _counts(other.folder / name) for name in store.TABLES)
+    for name in store.TABLES:
+        if _counts(one.folder / name) != _counts(other.folder / name):
+            return False
+    return True
 
 
 def _counts(path: Path) -> list[list[str | None]] | bytes | None:
-    """The counts of a table of cases, without distances; None where there is no table, its bytes where it is none."""
+    """Reads the counts of a table of cases, without distances; None where there is no file, its bytes where it is no table."""
     try:
         data = read_regular(path, MAX_TABLE)
     except OSError:
@@ -203,7 +211,10 @@ def _counts(path: Path) -> list[list[str | None]] | bytes | None:
         rows = list(csv.DictReader(io.StringIO(data.decode("utf-8", "replace"))))
     except csv.Error:
         return data
-    return [[row.get(name) for name in _COUNTS] for row in rows]
+    found = []
+    for row in rows:
+        found.append([row.get(name) for name in _COUNTS])
+    return found
 
 
 def copy_runs(merger: Merger, sites: Sequence[Path], out: Path) -> Iterator[EndedRun]:

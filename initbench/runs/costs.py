@@ -60,8 +60,10 @@ class Costs:
     rate: float = math.nan
 
     def with_samples(self, more: Mapping[str, tuple[Sample, ...]]) -> Costs:
-        """The same with other samples added."""
-        joined = {key: self.samples.get(key, ()) + more.get(key, ()) for key in {**self.samples, **more}}
+        """Returns the same costs with other samples added."""
+        joined = dict(self.samples)
+        for key, samples in more.items():
+            joined[key] = joined.get(key, ()) + samples
         return replace(self, samples=joined)
 
 
@@ -144,14 +146,20 @@ def network_of(resolved: Resolved) -> str:
 
 
 def pace_of(run: Head) -> str:
-    """Digest of what two runs share if one says how long the other takes: network, data, patches, precision, device, regimen.
+    """Returns the digest of what two runs share if one says how long the other takes.
+
+    That is network, data, patches, precision, device and regimen.
 
     The number of steps is not in it, as seconds are scaled by it, and neither is the init, as its stage is timed on its own. What
     windows average takes no time, and records that are older than this setting do not have it.
     """
     resolved, environment = run.resolved, run.environment
-    recipe, accelerator = resolved.recipe, environment.accelerator
-    inference = {name: value for name, value in recipe.inference.items() if name != "average"}
+    recipe = resolved.recipe
+    inference = dict(recipe.inference)
+    inference.pop("average", None)
+    device, threads = environment.accelerator, None
+    if not device:
+        device, threads = environment.cpu, environment.threads
     return digest.of_json(
         [
             network_of(resolved),
@@ -159,8 +167,8 @@ def pace_of(run: Head) -> str:
             resolved.precision,
             recipe.loss.get("deep_supervision"),
             inference,
-            accelerator or environment.cpu,
-            None if accelerator else environment.threads,
+            device,
+            threads,
             resolved.regimen,
         ]
     )
@@ -182,7 +190,7 @@ def on_kind(run: Expected, example: Head) -> Expected:
 
 
 def read_costs(out: Path) -> Costs:
-    """The costs of the runs below a folder; none where there is no such folder.
+    """Reads the costs of the runs below a folder; none where there is no such folder.
 
     Diverged runs stopped early and are left out, and so are runs that are not as they were written, and runs whose weights
     another run trained, maybe on another machine.
@@ -201,8 +209,8 @@ def read_costs(out: Path) -> Costs:
             samples[pace_of(record)].append(sample_of(record))
         if size:
             weights[network_of(resolved)] = size
-        beside = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-        rest[resolved.dataset, resolved.backbone].append(beside - size)
+        whole = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        rest[resolved.dataset, resolved.backbone].append(whole - size)
     return Costs(
         {key: tuple(found) for key, found in samples.items()},
         weights,
@@ -212,9 +220,12 @@ def read_costs(out: Path) -> Costs:
 
 
 def sample_of(record: Record) -> Sample:
-    """What a finished run cost."""
+    """Returns what a finished run cost, by step and by case."""
     cost, cases = record.cost, len(record.resolved.reported_cases)
-    trained = cost.train.seconds + cost.validation.seconds  # who waits for a run waits for both
-    train = trained / cost.train.steps if cost.train.steps else None
-    evaluate = cost.evaluate_seconds / cases if cases else None
+    train = evaluate = None
+    if cost.train.steps:
+        trained = cost.train.seconds + cost.validation.seconds  # who waits for a run waits for both
+        train = trained / cost.train.steps
+    if cases:
+        evaluate = cost.evaluate_seconds / cases
     return Sample(init_of(record.resolved), cost.init.seconds, cost.init.steps, train, evaluate)

@@ -20,8 +20,10 @@ _PAIR = re.compile("[0-9a-f]+")
 
 def fixed_kind(out: Path, pair: str) -> str:
     """Returns the kind of device of a pair. It is empty before the first run of the pair begins."""
+    if not pair:
+        return ""
     try:
-        return read_regular(out / KINDS / pair, MAX_STATE).decode("utf-8", "replace").strip() if pair else ""
+        return read_regular(out / KINDS / pair, MAX_STATE).decode("utf-8", "replace").strip()
     except OSError:
         return ""
 
@@ -45,7 +47,9 @@ def fix_kind(out: Path, pair: str, kind: str) -> str:
 def take_kinds(out: Path, site: Path) -> None:
     """Fixes the kinds of the pairs of another folder of the same study, where none is fixed yet."""
     for path in (site / KINDS).glob("*"):
-        kind = printable(fixed_kind(site, path.name)) if _PAIR.fullmatch(path.name) else ""
+        if not _PAIR.fullmatch(path.name):
+            continue
+        kind = printable(fixed_kind(site, path.name))
         if kind:
             fix_kind(out, path.name, kind)
 

@@ -78,7 +78,7 @@ class BlockPlan(BaseModel):
 
 
 def read_plans(out: Path) -> list[BlockPlan]:
-    """The plans of all blocks below a folder.
+    """Reads the plans of all blocks below a folder.
 
     Raises:
         UsageError: one cannot be used; then nobody knows which levels are spent.
@@ -183,7 +183,11 @@ def _write(path: Path, plan: BlockPlan) -> None:
 
 
 def plans_of(plans: Sequence[BlockPlan], cells: Sequence[str]) -> Iterator[BlockPlan]:
-    """The plans whose cells are all among these cells, which may be written out in full."""
+    """Yields the plans of which each cell is the begin of one of these cells, which may be written out in full."""
     for plan in plans:
-        if all(any(cell.startswith(own) for cell in cells) for own in plan.cells):
+        if all(_begins_one(own, cells) for own in plan.cells):
             yield plan
+
+
+def _begins_one(begin: str, cells: Sequence[str]) -> bool:
+    return any(cell.startswith(begin) for cell in cells)

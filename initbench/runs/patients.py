@@ -80,11 +80,15 @@ class Collected:
         if known is None:
             self._said[cell] = _Said(self._shared(patients), finished, folder)
             return
-        newer, other = finished > known.finished, known.patients != patients
-        if other:
-            self._others[cell] = known.folder if newer else folder
-        if newer:
-            self._said[cell] = _Said(self._shared(patients) if other else known.patients, finished, folder)
+        is_newer = finished > known.finished
+        if known.patients == patients:
+            if is_newer:
+                self._said[cell] = _Said(known.patients, finished, folder)
+        elif is_newer:
+            self._said[cell] = _Said(self._shared(patients), finished, folder)
+            self._others[cell] = known.folder
+        else:
+            self._others[cell] = folder
 
     def _shared(self, patients: dict[str, str]) -> Mapping[str, str]:
         return self._maps.setdefault(tuple(patients.items()), patients)
@@ -100,13 +104,17 @@ class Collected:
 
     @property
     def patients(self) -> dict[str, Mapping[str, str]]:
-        """The patient of each reported case, by cell; of cells of which a record says it."""
+        """The patient of each reported case, by cell, as the last record of the cell says it; the other cells are `unsaid`."""
         return {cell: said.patients for cell, said in self._said.items()}
 
     @property
     def unsaid(self) -> dict[str, Unsaid]:
-        """The other cells."""
-        return {cell: Unsaid(tuple(places), self._cases[cell]) for cell, places in self._unsaid.items() if cell not in self._said}
+        """The cells of which no record names the patients."""
+        found = {}
+        for cell, places in self._unsaid.items():
+            if cell not in self._said:
+                found[cell] = Unsaid(tuple(places), self._cases[cell])
+        return found
 
     @property
     def disagreements(self) -> dict[str, Disagreement]:

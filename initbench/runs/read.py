@@ -134,7 +134,7 @@ class _Run:
 
 
 def _runs(path: str | Path, unreadable: list[Unreadable]) -> Iterator[_Run]:
-    """Every run with a record that can be used, one at a time: ten thousand records are half a gigabyte.
+    """Reads every run with a record that can be used, one at a time: ten thousand records are half a gigabyte.
 
     Args:
         path: folder of the runs.
@@ -147,7 +147,10 @@ def _runs(path: str | Path, unreadable: list[Unreadable]) -> Iterator[_Run]:
         except RecordError as error:
             unreadable.append(Unreadable(folder, str(error)))
             continue
-        yield _Run(folder, record, store.problem(folder, record) if record.has_result else "")
+        problem = ""
+        if record.has_result:
+            problem = store.problem(folder, record)
+        yield _Run(folder, record, problem)
 
 
 def _frame(path: str | Path, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -202,9 +205,11 @@ def _invalid(problem: str) -> dict[str, Any]:
 
 
 def data_place(record: Head) -> str:
-    """Where the data set of a run was: its folder, or its name below a data root."""
+    """Returns where the data set of a run was: its folder, or its name below a data root."""
     name, root = record.asked.dataset, record.asked.data_root
-    return str(Path(root) / name) if root else name
+    if root:
+        return str(Path(root) / name)
+    return name
 
 
 def _row(run: _Run, grid: CountedOn = "native") -> dict[str, Any]:
@@ -256,7 +261,7 @@ def _row(run: _Run, grid: CountedOn = "native") -> dict[str, Any]:
 
 
 def _measured(record: Record, grid: CountedOn) -> dict[str, Any]:
-    """The columns of a run with a result."""
+    """Returns the columns of a run with a result."""
     cost = record.cost
     row: dict[str, Any] = {
         "dice": record.dice,
@@ -278,11 +283,15 @@ def _measured(record: Record, grid: CountedOn) -> dict[str, Any]:
 
 
 def _levels(found: object) -> str:
-    """Numbers of levels as a list for people; a report may hold anything."""
-    return printable(", ".join(map(str, found))) if isinstance(found, list) else ""
+    """Writes numbers of levels as a list for people; a report may hold anything."""
+    if not isinstance(found, list):
+        return ""
+    return printable(", ".join(map(str, found)))
 
 
 def _commit(git: Git | None) -> str:
     if git is None or not git.commit:
         return ""
-    return f"{git.commit} (changed)" if git.dirty else git.commit
+    if git.dirty:
+        return f"{git.commit} (changed)"
+    return git.commit

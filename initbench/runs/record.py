@@ -338,8 +338,10 @@ class Record(Head):
         return self.without().model_copy(update=values)
 
     def without(self, *names: str) -> Record:
-        """The record without its digest and these keys."""
-        kept = {name: value for name, value in self.written().items() if name not in (*names, "digest")}
+        """Returns the record without its digest and these keys."""
+        kept = self.written()
+        for name in (*names, "digest"):
+            kept.pop(name, None)
         return Record.model_validate(kept)
 
     def content_digest(self) -> str:
@@ -375,7 +377,7 @@ def parse_record(data: bytes) -> Record:
 
 
 def complaint(error: ValidationError, values: object = None) -> str:
-    """The first fault of values that do not fit, in one line, and how many others there are.
+    """Says the first fault of values that do not fit, in one line, and how many others there are.
 
     Args:
         error: what was found.
@@ -383,14 +385,19 @@ def complaint(error: ValidationError, values: object = None) -> str:
     """
     faults: dict[str, str] = {}  # of a number that is neither whole nor another one, the latter complaint counts
     for fault in error.errors(include_url=False, include_input=False):
-        place = ".".join(map(str, fault["loc"]) if values is None else _place(fault, values))
-        faults[place] = fault["msg"]
+        if values is None:
+            parts = [str(part) for part in fault["loc"]]
+        else:
+            parts = _place(fault, values)
+        faults[".".join(parts)] = fault["msg"]
     place, message = next(iter(faults.items()))
     message = message.partition(" or instance of ")[0]
     for written, shown in (("Value error, ", ""), ("Input should", "should"), ("Field required", "is missing")):
         message = message.replace(written, shown)
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return printable(f"{place} {message}{more}".strip())
+    said = f"{place} {message}"
+    if len(faults) > 1:
+        said += f" (and {len(faults) - 1} more)"
+    return printable(said.strip())
 
 
 def _place(fault: ErrorDetails, values: object) -> list[str]:

@@ -80,8 +80,10 @@ def in_words(info: Mapping[str, float]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """A duration as people say it."""
+    """Writes a duration as people say it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+    if minutes < 90:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h"

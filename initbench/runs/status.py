@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,8 +76,11 @@ def write_asked(out: Path, planned: Sequence[AskedRun]) -> None:
 
 
 def _row(run: AskedRun, out: Path) -> dict[str, Any]:
-    """A run as a note has it."""
-    return {**asdict(run), "folder": str(run.folder.relative_to(out)) if run.folder else None}
+    """Returns a run as a note has it."""
+    row = asdict(run)
+    if run.folder:
+        row["folder"] = str(run.folder.relative_to(out))
+    return row
 
 
 def _write_note(out: Path, rows: Sequence[Mapping[str, Any]], asked: str | None) -> None:
@@ -87,9 +90,10 @@ def _write_note(out: Path, rows: Sequence[Mapping[str, Any]], asked: str | None)
     folder.mkdir(parents=True, exist_ok=True)
     path, temporary = folder / f"{name}.json", folder / f".{name}.{os.getpid()}"
     before = _note(path)
-    first = (before.asked if before else None) or asked
+    if before and before.asked:
+        asked = before.asked
     try:
-        temporary.write_text(json.dumps({"schema": SCHEMA, "asked": first, "runs": rows}), "utf-8")
+        temporary.write_text(json.dumps({"schema": SCHEMA, "asked": asked, "runs": rows}), "utf-8")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -124,10 +128,7 @@ def write_changed_code(out: Path, changed: Sequence[AskedRun]) -> None:
 def _note_again(out: Path, runs: Sequence[AskedRun], replaces: Callable[[_NotedRun], bool]) -> None:
     """Puts runs into the notes in the place of what was noted for the same requests, where `replaces` says so."""
     known = {digest.of_json(run.request): run for run in runs}
-    for path in _note_files(out):
-        note = _note(path)
-        if note is None:
-            continue
+    for note in _notes(_note_files(out)):
         rows = []
         for noted in note.runs:
             request = noted.request.written()
@@ -189,35 +190,36 @@ def note_asked_elsewhere(out: Path, site: Path) -> None:
         OSError: the note cannot be written.
     """
     places, keys = set(), set()
-    for path in _note_files(out):
-        note = _note(path)
-        for run in note.runs if note else ():
+    for note in _notes(_note_files(out)):
+        for run in note.runs:
             places.add(run.folder)
             keys.add(run.key)
-    for path in sorted(_note_files(site)):
-        note = _note(path)
+    for note in _notes(sorted(_note_files(site))):
         rows = []
-        for run in note.runs if note else ():
-            is_known = run.folder in places if run.folder else run.key in keys
+        for run in note.runs:
+            is_known = run.key in keys
+            if run.folder:
+                is_known = run.folder in places
             if not is_known:
                 rows.append({**run.model_dump(), "request": run.request.written()})
                 places.add(run.folder)
                 keys.add(run.key)
-        if note and rows:
+        if rows:
             _write_note(out, rows, note.asked)
 
 
 def read_asked(out: Path) -> list[AskedRun]:
-    """Every run that a command asked for below `out`, each once.
+    """Reads every run that a command asked for below `out`, each once.
 
     The place of a run in the list is its number. Studies stand in the order in which they were first asked for, so later ones
     change no number of earlier ones.
     """
     found: dict[str, AskedRun] = {}
-    for path in sorted(_note_files(out), key=lambda path: path.lstat().st_mtime):
-        note = _note(path)
-        for run in note.runs if note else ():
-            folder = out / run.folder if run.folder else None
+    for note in _notes(sorted(_note_files(out), key=lambda path: path.lstat().st_mtime)):
+        for run in note.runs:
+            folder = None
+            if run.folder:
+                folder = out / run.folder
             found.pop(run.key, None)  # it had no place yet, and has one now
             asked = AskedRun(printable(run.label), run.request.written(), folder, run.state, run.problem, run.code, run.pair)
             found[run.folder or run.key] = asked
@@ -226,28 +228,29 @@ def read_asked(out: Path) -> list[AskedRun]:
 
 
 def _places(out: Path) -> dict[str, int]:
-    """Places of all runs that were asked for below `out`, by what they are called in `read_asked`."""
-    notes = [(note.asked or "", path.name, note) for path in _note_files(out) if (note := _note(path))]
+    """Returns the places of all runs that were asked for below `out`, by what they are called in `read_asked`."""
     places: dict[str, int] = {}
-    for _, _, note in sorted(notes, key=lambda item: item[:2]):
+    for note in sorted(_notes(sorted(_note_files(out))), key=lambda note: note.asked or ""):
         for run in note.runs:
             places.setdefault(run.folder or run.key, len(places))
     return places
 
 
 def first_asked(out: Path) -> dict[Path, str]:
-    """When the run of every planned folder was first asked for, UTC in ISO form."""
+    """Returns when the run of every planned folder was first asked for, UTC in ISO form."""
     found: dict[Path, str] = {}
-    for note in filter(None, map(_note, _note_files(out))):
-        for run in note.runs if note.asked else ():
-            if run.folder and note.asked:
+    for note in _notes(_note_files(out)):
+        if not note.asked:
+            continue
+        for run in note.runs:
+            if run.folder:
                 folder = out / run.folder
                 found[folder] = min(found.get(folder, note.asked), note.asked)
     return found
 
 
 def faulty_notes(out: Path) -> list[str]:
-    """The notes below `out` that cannot be used, with the reason of each."""
+    """Names the notes below `out` that cannot be used, with the reason of each."""
     found = []
     for path in sorted(_note_files(out)):
         try:
@@ -261,8 +264,16 @@ def _note_files(out: Path) -> list[Path]:
     return list((out / SWEEPS).glob("*.json"))
 
 
+def _notes(paths: Iterable[Path]) -> Iterator[_Note]:
+    """Reads notes one at a time; it leaves out those that `_note` cannot read."""
+    for path in paths:
+        note = _note(path)
+        if note is not None:
+            yield note
+
+
 def _note(path: Path) -> _Note | None:
-    """A note; None where it is cut short, or of an early version: the next command notes the study again."""
+    """Reads a note; None where it is cut short, or of an early version: the next command notes the study again."""
     try:
         return _read_note(path)
     except RecordError:
@@ -279,7 +290,7 @@ def _read_note(path: Path) -> _Note:
 
 
 def statuses(out: Path) -> list[RunStatus]:
-    """What every run that was asked for below `out` is doing, and the run folders there whose record cannot be used."""
+    """Looks what every run that was asked for below `out` is doing, and which run folders there have a record of no use."""
     rows = [status(run) for run in read_asked(out)]
     known = {row.planned.folder for row in rows}
     for folder in store.find_runs(out):
@@ -293,7 +304,7 @@ def statuses(out: Path) -> list[RunStatus]:
 
 
 def runs_to_do(out: Path, number: int | None) -> dict[int, AskedRun]:
-    """The runs of a study that are to be done, by their numbers.
+    """Returns the runs of a study that are to be done, by their numbers.
 
     Args:
         out: folder of the study.
@@ -318,7 +329,7 @@ def runs_to_do(out: Path, number: int | None) -> dict[int, AskedRun]:
 
 
 def status(planned: AskedRun) -> RunStatus:
-    """What a run is doing now."""
+    """Looks what a run is doing now."""
     folder = planned.folder
     if folder is None:
         return RunStatus(planned, planned.state, detail=printable(planned.problem))
@@ -333,26 +344,27 @@ def status(planned: AskedRun) -> RunStatus:
 
 
 def is_free(planned: AskedRun, *, again: bool = False) -> bool:
-    """Whether a run is to be done and nobody is known to have it; one that failed is only where it is tried `again`."""
+    """Returns whether a run is to be done and nobody is known to have it; one that failed is only where it is tried `again`."""
     state = status(planned).state
     return state in ("pending", "interrupted", "invalid") or (again and state in ("failed", "refused"))
 
 
 def is_anything_left(asked: Sequence[AskedRun], number: int) -> bool:
-    """Whether a process may have something to do that does run `number` or another one, as far as one look tells.
+    """Returns whether a process may have something to do that does run `number` or another one, as far as one look tells.
 
     Args:
         asked: all runs of the study.
         number: of the run, which may be in other hands and become free.
     """
-    own = asked[number] if number < len(asked) else None
-    if own is not None and own.folder is not None and work.is_held(own.folder):
-        return True
-    return any(is_free(run, again=run is own) for run in asked)
+    if number < len(asked):
+        folder = asked[number].folder
+        if folder is not None and work.is_held(folder):
+            return True
+    return any(is_free(run, again=place == number) for place, run in enumerate(asked))
 
 
 def _recorded(planned: AskedRun, folder: Path) -> RunStatus:
-    """How a run ended, as its record says it."""
+    """Says how a run ended, as its record has it."""
     try:
         record = store.load_record(folder)
     except RecordError as error:
@@ -360,8 +372,10 @@ def _recorded(planned: AskedRun, folder: Path) -> RunStatus:
     if record.has_result:
         return _ended(planned, folder, record)
     where = record.where
-    at = f"{where.state} {where.step}/{where.total}: " if where else ""
-    return RunStatus(planned, "failed", detail=printable(f"{at}{record.reason} ({folder / store.TRACEBACK})"))
+    said = f"{record.reason} ({folder / store.TRACEBACK})"
+    if where:
+        said = f"{where.state} {where.step}/{where.total}: {said}"
+    return RunStatus(planned, "failed", detail=printable(said))
 
 
 def _unusable(planned: AskedRun, error: RecordError) -> RunStatus:
@@ -372,14 +386,18 @@ def _ended(planned: AskedRun, folder: Path, record: Record) -> RunStatus:
     problem = store.problem(folder, record)
     if problem:
         return RunStatus(planned, "invalid", detail=printable(problem))
-    score = "" if record.dice is None else f"Dice {100 * record.dice:.1f}"
     state, seconds = _STATES.get(record.status, record.status), float(record.cost.total_seconds)
-    return RunStatus(planned, state, seconds=seconds, detail=printable(record.reason or score))
+    detail = record.reason or ""
+    if not detail and record.dice is not None:
+        detail = f"Dice {100 * record.dice:.1f}"
+    return RunStatus(planned, state, seconds=seconds, detail=printable(detail))
 
 
 def _running(planned: AskedRun, state: work.State) -> RunStatus:
     done, elapsed = state.step - state.first, state.written - state.began
-    left = (state.total - state.step) * elapsed / done if done > 0 and elapsed > 0 else None
+    left = None
+    if done > 0 and elapsed > 0:
+        left = (state.total - state.step) * elapsed / done
     said = []
     if "loss" in state.info:
         said.append(f"loss {state.info['loss']:.3g}")
@@ -389,11 +407,22 @@ def _running(planned: AskedRun, state: work.State) -> RunStatus:
 
 
 def time_left(rows: Sequence[RunStatus]) -> float | None:
-    """Seconds until the last run ends, as those that ended took on average; None where nothing ended or nothing runs."""
-    took = [row.seconds for row in rows if row.seconds is not None]
-    waiting = sum(row.state in ("pending", "interrupted") for row in rows)
-    running = [row for row in rows if row.state not in (*ENDED, "pending", "interrupted")]
-    if not running or (waiting and not took):
+    """Estimates the seconds until the last run ends; None where nothing runs, or runs wait and none has ended.
+
+    A run that waits is taken to need as long as the ended ones took on average.
+    """
+    took, own = [], []
+    waiting = 0
+    for row in rows:
+        if row.seconds is not None:
+            took.append(row.seconds)
+        if row.state in ("pending", "interrupted"):
+            waiting += 1
+        elif row.state not in ENDED:
+            own.append(row.seconds_left or 0.0)
+    if not own or (waiting and not took):
         return None
-    own = [row.seconds_left or 0.0 for row in running]
-    return (sum(own) + (waiting * sum(took) / len(took) if waiting else 0.0)) / len(running)
+    total = sum(own)
+    if waiting:
+        total += waiting * sum(took) / len(took)
+    return total / len(own)

@@ -104,12 +104,14 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def seal(record: Record, folder: Path) -> Record:
-    """The record with the digests and sizes of the files beside it, and its own digest over all of it."""
-    found = [folder / name for name in SEALED if (folder / name).is_file()]
-    sealed = record.changed(
-        files={path.name: digest.of_file(path) for path in found},
-        sizes={path.name: path.stat().st_size for path in found},
-    )
+    """Returns the record with the digests and sizes of the files beside it, and with its own digest over all that."""
+    files, sizes = {}, {}
+    for name in SEALED:
+        path = folder / name
+        if path.is_file():
+            files[name] = digest.of_file(path)
+            sizes[name] = path.stat().st_size
+    sealed = record.changed(files=files, sizes=sizes)
     return sealed.model_copy(update={"digest": sealed.content_digest()})
 
 
@@ -207,7 +209,7 @@ def is_whole(folder: Path, record: Record) -> bool:
 
 
 def find_runs(out: Path) -> Iterator[Path]:
-    """Folders of all recorded runs, sorted; those among them whose record is a broken link or may not be looked at."""
+    """Returns the folders of all recorded runs, sorted, also where the record is a broken link or may not be looked at."""
     return (path for path in sorted(out.glob("*/*/*/seed-*")) if has_record(path))
 
 

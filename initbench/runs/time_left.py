@@ -64,7 +64,7 @@ class TimeLeft:
                 self._paces.setdefault((own.kind, stage), pace)
 
     def start(self, run: int, stage: str, total: int) -> None:
-        """A run begins a stage.
+        """Notes that a run begins a stage.
 
         Args:
             run: its number.
@@ -87,12 +87,12 @@ class TimeLeft:
             self._paces[self._kind(run), own.stage] = elapsed / (done - own.first)
 
     def finish(self, run: int) -> None:
-        """A run ended."""
+        """Notes that a run ended."""
         self._waiting.discard(run)
         self._in_hand.pop(run, None)
 
     def of_run(self, run: int) -> float | None:
-        """Seconds until a run in hand ends; None where nobody knows."""
+        """Estimates the seconds until a run in hand ends; None where nobody knows."""
         own = self._in_hand.get(run)
         if own is None:
             return None
@@ -106,22 +106,24 @@ class TimeLeft:
         return seconds
 
     def of_all(self) -> float | None:
-        """Seconds until the last run ends, as many at a time as are in hand now; None where nobody knows.
+        """Estimates the seconds until the last run ends, as many at a time as are in hand now; None where nobody knows.
 
         A run of which nothing is known is taken to be as long as the others are on average.
         """
-        in_hand = _known(self.of_run(run) for run in self._in_hand)
-        waiting = _known(self._whole(run) for run in self._waiting)
-        unknown = len(self._in_hand) + len(self._waiting) - len(in_hand) - len(waiting)
+        if not self._in_hand and not self._waiting:
+            return 0.0
+        in_hand = _known(self.of_run, self._in_hand)
+        waiting = _known(self._whole, self._waiting)
         known = in_hand + waiting
+        unknown = len(self._in_hand) + len(self._waiting) - len(known)
         if not known:
-            return None if unknown else 0.0
+            return None
         # A run in hand has done a part of its work already: it is no example while there is another.
         total = sum(known) + unknown * fmean(waiting or in_hand)
         return max(total / max(1, len(self._in_hand)), *known)
 
     def _whole(self, run: int) -> float | None:
-        """Seconds of a run that has not begun."""
+        """Estimates the seconds of a run that has not begun."""
         own = self._loads.get(run)
         if own is None:
             return None
@@ -134,30 +136,41 @@ class TimeLeft:
         return total
 
     def _seconds_of(self, run: int, stage: str) -> float | None:
-        """Seconds of a stage that a run has not begun."""
+        """Estimates the seconds of a stage that a run has not begun."""
         own = self._loads.get(run)
-        steps = own.steps.get(stage, 0) if own else 0
-        if not steps:
+        if own is None or not own.steps.get(stage):
             return 0.0
         pace = self._pace(run, stage)
-        return None if pace is None else steps * pace
+        if pace is None:
+            return None
+        return own.steps[stage] * pace
 
     def _pace(self, run: int, stage: str) -> float | None:
-        """Seconds of a step. A stage of which nothing is known is taken to have the pace of the other training stage."""
+        """Returns the seconds of a step; a stage of which nothing is known has the pace of the other training stage."""
         kind = self._kind(run)
         found = self._paces.get((kind, stage))
         if found is not None:
             return found
         if stage == _FREE:
             return 0.0
-        other = "train" if stage == "pretext" else "pretext"
-        return self._paces.get((kind, other)) if stage in STAGES else None
+        if stage == "pretext":
+            return self._paces.get((kind, "train"))
+        if stage in STAGES:
+            return self._paces.get((kind, "pretext"))
+        return None
 
     def _kind(self, run: int) -> Hashable:
         own = self._loads.get(run)
-        return own.kind if own else ("run", run)
+        if own is None:
+            return ("run", run)
+        return own.kind
 
 
-def _known(seconds: Iterable[float | None]) -> list[float]:
-    """Those that are known."""
-    return [value for value in seconds if value is not None]
+def _known(estimate: Callable[[int], float | None], runs: Iterable[int]) -> list[float]:
+    """Returns what `estimate` says of each of these runs, without those of which it knows nothing."""
+    found = []
+    for run in runs:
+        seconds = estimate(run)
+        if seconds is not None:
+            found.append(seconds)
+    return found

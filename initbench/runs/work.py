@@ -86,13 +86,15 @@ def tidy(folder: Path) -> None:
 
 
 def machines(folder: Path, fingerprint: str) -> list[str]:
-    """Environments that a run was in hand in, this one the last; noted in its work folder."""
+    """Notes in the work folder of a run which environments had it in hand, this one the last, and returns them."""
     path = folder / MACHINES
     try:
-        known = [str(item) for item in json.loads(read_regular(path, MAX_STATE))]
+        found = [str(item) for item in json.loads(read_regular(path, MAX_STATE))]
     except (OSError, ValueError, TypeError, RecursionError):
-        known = []
-    found = [*(item for item in known if item != fingerprint), fingerprint]
+        found = []
+    while fingerprint in found:
+        found.remove(fingerprint)
+    found.append(fingerprint)
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(found), "utf-8")
