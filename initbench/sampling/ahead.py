@@ -34,9 +34,11 @@ class Ahead(Generic[Made]):
         return batch
 
     def _begun(self, step: int, slab: int) -> Made | None:
-        """What the thread made, once it is done; None where it made the batch of another step."""
+        """Waits for the thread and returns what it made; None where it made the batch of another step."""
         if self._next is None:
             return None
         asked, future = self._next
         batch = future.result()
-        return batch if asked == (step, slab) else None
+        if asked != (step, slab):
+            return None
+        return batch

@@ -49,7 +49,10 @@ def draw(rng: np.random.Generator, batch: int, patch: Grid, settings: Augment, *
     if not flip_depth:
         flips[:, 0] = False
     turned = rng.random(batch) < settings.rot90
-    turns = rng.integers(1, 4, batch) if patch[1] == patch[2] else np.full(batch, 2)
+    if patch[1] == patch[2]:
+        turns = rng.integers(1, 4, batch)
+    else:
+        turns = np.full(batch, 2)
     scale = 1 + _sometimes(rng, batch, settings.scale_probability, settings.scale_range)
     shift = _sometimes(rng, batch, settings.shift_probability, settings.shift_range)
     return Draw(flips, np.where(turned, turns, 0), scale, shift)
@@ -71,7 +74,9 @@ def move(volume: Tensor, flips: NDArray[np.bool_], turns: int) -> Tensor:
     axes, swapped = _as_flips(flips, turns)
     if axes:
         volume = torch.flip(volume, axes)
-    return volume.transpose(-2, -1) if swapped else volume
+    if swapped:
+        volume = volume.transpose(-2, -1)
+    return volume
 
 
 def place(out: Tensor, volume: Tensor, flips: NDArray[np.bool_], turns: int, memory: BatchMemory) -> None:
@@ -95,7 +100,9 @@ def place(out: Tensor, volume: Tensor, flips: NDArray[np.bool_], turns: int, mem
     view = near.numpy()
     if axes:
         view = np.flip(view, tuple(axes))
-    np.copyto(out.numpy(), view.swapaxes(-2, -1) if swapped else view)
+    if swapped:
+        view = view.swapaxes(-2, -1)
+    np.copyto(out.numpy(), view)
 
 
 def adjust(
@@ -119,11 +126,14 @@ def adjust(
 
 
 def _as_flips(flips: NDArray[np.bool_], turns: int) -> tuple[list[int], bool]:
-    """The axes to flip, counted from the last, and whether H and W change places after it: all that flips and turns come to."""
-    depth, height, width = (bool(flip) for flip in flips)
+    """Joins flips and turns: returns the axes to flip, counted from the last, and whether H and W change places after it."""
+    depth, height, width = flips.tolist()
     if turns in (2, 3):
         height = not height
     if turns in (1, 2):
         width = not width
-    axes = [axis for axis, flipped in ((-3, depth), (-2, height), (-1, width)) if flipped]
+    axes = []
+    for axis, flipped in ((-3, depth), (-2, height), (-1, width)):
+        if flipped:
+            axes.append(axis)
     return axes, turns in (1, 3)

@@ -59,7 +59,7 @@ class Draw:
 
 
 def in_plane(patch: Grid, settings: NnUnetAugment) -> bool:
-    """Whether patches are turned and scaled in (H, W) alone."""
+    """Returns whether patches are turned and scaled in (H, W) alone."""
     if settings.dummy_2d == "auto":
         return max(patch) / patch[0] > DUMMY_2D_ABOVE
     return settings.dummy_2d == "always"
@@ -77,7 +77,10 @@ def draw(rng: np.random.Generator, count: int, channels: int, patch: Grid, setti
     """
     each, flat = (count, channels), in_plane(patch, settings)
     turned, scaled = rng.random(count) < settings.rotate, rng.random(count) < settings.scale
-    angles = rng.uniform(-1, 1, (count, 3)) * (settings.degrees_in_plane if flat else settings.degrees)
+    degrees = settings.degrees
+    if flat:
+        degrees = settings.degrees_in_plane
+    angles = rng.uniform(-1, 1, (count, 3)) * degrees
     matrix = _matrices(np.where(turned[:, None], angles, 0.0), flat)
     factor = np.where(scaled, _around_one(rng, (count,), settings.scale_range), 1.0)
     matrix *= np.where([[flat, False, False]], 1.0, factor[:, None])[:, :, None]
@@ -105,17 +108,19 @@ def draw(rng: np.random.Generator, count: int, channels: int, patch: Grid, setti
 
 
 def _around_one(rng: np.random.Generator, shape: tuple[int, ...], bounds: tuple[float, float]) -> Numbers:
-    """Below 1 as often as above it, uniform on each side."""
+    """Draws numbers below 1 as often as above it, uniformly on each side."""
     low, high = bounds
     below = (rng.random(shape) < 0.5) & (low < 1)
     return np.where(below, rng.uniform(min(low, 1.0), 1.0, shape), rng.uniform(max(low, 1.0), max(high, 1.0), shape))
 
 
 def _matrices(degrees: Numbers, flat: bool) -> Numbers:
-    """Rotations about D, H and W, one after the other; about D alone if `flat`."""
+    """Returns rotations about D, H and W, one after the other; about D alone if `flat`."""
     out = np.broadcast_to(np.eye(3), (len(degrees), 3, 3)).copy()
-    for axis in (0,) if flat else (0, 1, 2):
-        first, second = (a for a in range(3) if a != axis)
+    planes = [(1, 2), (0, 2), (0, 1)]
+    if flat:
+        planes = planes[:1]
+    for axis, (first, second) in enumerate(planes):
         angle = np.deg2rad(degrees[:, axis])
         step = np.broadcast_to(np.eye(3), out.shape).copy()
         step[:, first, first] = step[:, second, second] = np.cos(angle)
@@ -125,10 +130,13 @@ def _matrices(degrees: Numbers, flat: bool) -> Numbers:
 
 
 def margins(drawn: Draw, patch: Grid) -> Grid:
-    """Voxels beyond the patch, on each side, that its turned and scaled patches reach."""
+    """Returns how many voxels beyond the patch, on each side, its turned and scaled patches reach."""
     half = (np.array(patch) - 1) / 2
-    reach = np.abs(drawn.matrix[drawn.moved]) @ half if drawn.moved.any() else half[None]
-    d, h, w = (int(max(0, np.ceil(far - near - 1e-6)) + 1) for far, near in zip(reach.max(axis=0), half, strict=True))
+    reach = half
+    if drawn.moved.any():
+        reach = (np.abs(drawn.matrix[drawn.moved]) @ half).max(axis=0)
+    beyond = np.maximum(np.ceil(reach - half - 1e-6), 0) + 1
+    d, h, w = beyond.astype(int).tolist()
     return d, h, w
 
 
@@ -217,30 +225,43 @@ def change_contrast(images: Tensor, factors: Numbers) -> Tensor:
 
 
 def lower_resolution(images: Tensor, sizes: NDArray[np.int64]) -> Tensor:
-    """Each channel on a coarser grid by the nearest voxel, and back linearly: one axis after the other."""
+    """Brings each channel to a coarser grid by the nearest voxel, and back linearly: one axis after the other."""
     for axis in _SPACE:
         full, coarse = images.shape[axis], sizes[..., axis - 2, None]
         position = np.maximum((np.arange(full) + 0.5) * coarse / full - 0.5, 0)
         low = np.minimum(np.floor(position).astype(np.int64), coarse - 1)
-        shape = [*low.shape[:2], *(full if a == axis else 1 for a in _SPACE)]
-        below, above = (
-            images.gather(axis, _to((2 * index + 1) * full // (2 * coarse), images).view(shape).expand_as(images))
-            for index in (low, np.minimum(low + 1, coarse - 1))
-        )
-        images = torch.lerp(below, above, _to(position - low, images).view(shape))
+        high = np.minimum(low + 1, coarse - 1)
+        below = _taken(images, axis, (2 * low + 1) * full // (2 * coarse))
+        above = _taken(images, axis, (2 * high + 1) * full // (2 * coarse))
+        images = torch.lerp(below, above, _along(axis, position - low, images))
     return images
 
 
+def _taken(images: Tensor, axis: int, voxels: NDArray[np.int64]) -> Tensor:
+    """Takes voxels along an axis, in each channel those that `voxels` ``(N, C, size of the axis)`` names."""
+    return images.gather(axis, _along(axis, voxels, images).expand_as(images))
+
+
+def _along(axis: int, values: NDArray[np.generic], images: Tensor) -> Tensor:
+    """Sends values ``(N, C, size of the axis)`` to the device, in a shape that goes with the images."""
+    shape = [*values.shape[:2], 1, 1, 1]
+    shape[axis] = values.shape[2]
+    return _to(values, images).view(shape)
+
+
 def change_gamma(images: Tensor, gamma: Numbers, *, inverted: bool) -> Tensor:
-    """A power of each channel's range, upside down if `inverted`; its mean and standard deviation stay."""
-    images = -images if inverted else images
+    """Raises each channel's range to a power, upside down if `inverted`; its mean and standard deviation stay."""
+    if inverted:
+        images = -images
     mean, sd = images.mean(_SPACE, keepdim=True), images.std(_SPACE, keepdim=True, correction=0)
     low = images.amin(_SPACE, keepdim=True)
     # The two small numbers are batchgenerators'; they keep a flat image from dividing by 0.
     width = images.amax(_SPACE, keepdim=True) - low
     bent = ((images - low) / (width + 1e-7)).pow(_each(gamma, images)) * width + low
     bent = (bent - bent.mean(_SPACE, keepdim=True)) / (bent.std(_SPACE, keepdim=True, correction=0) + 1e-8) * sd + mean
-    return -bent if inverted else bent
+    if inverted:
+        bent = -bent
+    return bent
 
 
 def adjust(images: list[Tensor], drawn: Draw, generator: torch.Generator) -> list[Tensor]:
@@ -274,10 +295,23 @@ def adjust(images: list[Tensor], drawn: Draw, generator: torch.Generator) -> lis
     return images
 
 
+def mirror_each(volumes: Sequence[Tensor], drawn: Draw) -> Tensor:
+    """Mirrors each volume as it was drawn for it, and stacks them."""
+    mirrored = []
+    for volume, axes in zip(volumes, drawn.mirror, strict=True):
+        mirrored.append(mirror(volume, axes.tolist()))
+    return torch.stack(mirrored)
+
+
 def mirror(volume: Tensor, axes: Sequence[bool]) -> Tensor:
-    """Mirrors the last three axes."""
-    chosen = [axis - 3 for axis in range(3) if axes[axis]]
-    return torch.flip(volume, chosen) if chosen else volume
+    """Mirrors those of the last three axes for which `axes` is true."""
+    chosen = []
+    for axis in range(3):
+        if axes[axis]:
+            chosen.append(axis - 3)
+    if not chosen:
+        return volume
+    return torch.flip(volume, chosen)
 
 
 def _some(flags: Flags) -> Flags:
@@ -290,6 +324,9 @@ def _each(values: Numbers, images: Tensor) -> Tensor:
 
 
 def _to(values: NDArray[np.generic], like: Tensor) -> Tensor:
-    """On the device of `like`, floats in its type; the copy is queued, nobody waits for the device."""
+    """Sends values to the device of `like`, floats in its type; the copy is queued, nobody waits for the device."""
     made = torch.from_numpy(np.ascontiguousarray(values))
-    return made.to(like.device, like.dtype if made.is_floating_point() else made.dtype, non_blocking=True)
+    dtype = made.dtype
+    if made.is_floating_point():
+        dtype = like.dtype
+    return made.to(like.device, dtype, non_blocking=True)

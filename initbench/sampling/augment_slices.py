@@ -42,6 +42,7 @@ BLUR_RADIUS = 4
 # which doubles the noise; here images are scaled before.
 NOISE = 2 * 0.005 * 255
 Numbers = NDArray[np.float64]
+_FLIPS = ("flip-rows", "flip-columns")  # along H, and along W
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ def turn(volume: Tensor, how: Turn) -> Tensor:
         volume = torch.rot90(volume, how.quarters, (-2, -1))
     if how.flipped is not None:
         volume = torch.flip(volume, [how.flipped - 3])
-    return _rotated(volume, how.degrees) if how.degrees else volume
+    if how.degrees:
+        volume = _rotated(volume, how.degrees)
+    return volume
 
 
 def _rotated(volume: Tensor, degrees: int) -> Tensor:
@@ -149,17 +152,21 @@ def _draw_change(rng: np.random.Generator, plane: tuple[int, int]) -> Change:
     matrix = np.eye(3)
     for index in chosen:
         matrix = matrix @ _movement(rng, OPERATIONS[index], plane)
-    contrast = float(rng.uniform(*CONTRAST)) if "contrast" in names else 1.0
-    noise = float(rng.uniform(0, NOISE)) if "noise" in names else 0.0
+    contrast, noise = 1.0, 0.0
+    if "contrast" in names:
+        contrast = float(rng.uniform(*CONTRAST))
+    if "noise" in names:
+        noise = float(rng.uniform(0, NOISE))
     return Change(matrix, contrast, "blur" in names, noise)
 
 
 def _movement(rng: np.random.Generator, operation: str, plane: tuple[int, int]) -> Numbers:
-    """The matrix of one operation; the identity where it moves nothing."""
+    """Draws the matrix of one operation; it is the identity where nothing moves."""
     matrix = np.eye(3)
-    if operation in ("flip-rows", "flip-columns"):
-        axis = 0 if operation == "flip-rows" else 1
-        matrix[axis, axis] = -1.0 if rng.random() < FLIP else 1.0
+    if operation in _FLIPS:
+        if rng.random() < FLIP:
+            axis = _FLIPS.index(operation)
+            matrix[axis, axis] = -1.0
     elif operation == "scale":
         matrix[0, 0], matrix[1, 1] = 1 / rng.uniform(*SCALE, 2)
     elif operation == "translate":

@@ -26,7 +26,7 @@ class BatchMemory:
         self._free: defaultdict[int, list[Tensor]] = defaultdict(list)
 
     def take(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-        """A tensor that the caller writes whole. It comes back when the last tensor that shares its memory is gone.
+        """Lends a tensor that the caller writes whole. It comes back when the last tensor that shares its memory is gone.
 
         Views and what autograd keeps for the backward pass share it, too.
 
@@ -39,14 +39,17 @@ class BatchMemory:
             return unwritten(shape, dtype, device)
         size = math.prod(shape) * dtype.itemsize
         free = self._free[size]
-        block = free.pop() if free else unwritten([size], torch.uint8, device)
+        if free:
+            block = free.pop()
+        else:
+            block = unwritten([size], torch.uint8, device)
         lease: NDArray[np.uint8] = block.numpy().view()  # nobody but the memory of the tensor below keeps this array alive
         weakref.finalize(lease, free.append, block).atexit = False
         return torch.from_numpy(lease).view(dtype).view(tuple(shape))
 
 
 def unwritten(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Memory that the caller writes whole. Under deterministic algorithms torch would fill it first, a pass for nothing.
+    """Makes a tensor that the caller writes whole. Under deterministic algorithms torch would fill it first, a pass for nothing.
 
     Args:
         shape: of the tensor.

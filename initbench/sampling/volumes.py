@@ -10,7 +10,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -62,18 +62,20 @@ class Volume:
     @property
     def held(self) -> int:
         """Bytes on the device."""
-        return 0 if self.streamed_to else self.image.nbytes + self.label.nbytes
+        if self.streamed_to:
+            return 0
+        return self.image.nbytes + self.label.nbytes
 
     def cut_image(self, start: Sequence[int], patch: Grid) -> Tensor:
-        """``(C, *patch)`` of the image on the device, as `cut` has it."""
+        """Returns ``(C, *patch)`` of the image on the device, as `cut` has it."""
         return self._sent(cut(self.image, start, patch))
 
     def cut_label(self, start: Sequence[int], patch: Grid) -> Tensor:
-        """The label `patch` on the device, as `cut` has it."""
+        """Returns the label `patch` on the device, as `cut` has it."""
         return self._sent(cut(self.label, start, patch))
 
     def _sent(self, window: Tensor) -> Tensor:
-        """A window on the device. The copy is queued: it leaves from pinned memory, which torch keeps until it is done."""
+        """Sends a window to the device. The copy is queued: it leaves from pinned memory, which torch keeps until it is done."""
         if window.device == self.device:
             return window
         pinned = torch.empty(window.shape, dtype=window.dtype, pin_memory=True).copy_(window)
@@ -132,13 +134,13 @@ def load_volumes(prepared: Prepared, device: torch.device, neighbours: int = 0, 
 
 
 def _streamed(prepared: Prepared, case: PreparedCase, device: torch.device) -> Volume:
-    """A volume that stays in the cache. Its files were checked when `case` was read; of it the positions of labels are kept."""
+    """Makes a volume that stays in the cache. Its files were checked when `case` was read; it keeps the positions of labels."""
     image, label = prepared.mapped(case.id, "image"), prepared.mapped(case.id, "label")
     return Volume(torch.from_numpy(image), torch.from_numpy(label), np.flatnonzero(case.label), label, device)
 
 
 def volume_bytes(prepared: Prepared, channels: int) -> int:
-    """How many bytes the training volumes take on the device; no volume is read for that.
+    """Computes the bytes that the training volumes take on the device; no volume is read for that.
 
     Args:
         prepared: the data set.
@@ -186,13 +188,13 @@ class VolumeShelf:
         return list(volumes)
 
     def holds(self, prepared: Prepared, device: torch.device, neighbours: int, asked: float | None) -> bool:
-        """Whether the volumes are here.
+        """Returns whether the volumes are here.
 
         Args:
             prepared: as for `load_volumes`.
             device: likewise.
             neighbours: likewise.
-            asked: GiB that the user gives volumes, which decides how many of them are streamed; None where nobody said.
+            asked: GiB of the device that the user gives volumes, the others are streamed; None where the user gave no number.
         """
         return self._key == _key(prepared, device, neighbours, asked)
 
@@ -202,7 +204,7 @@ class VolumeShelf:
 
 
 def _key(prepared: Prepared, device: torch.device, neighbours: int, asked: float | None) -> tuple[object, ...]:
-    """What the volumes of two runs have in common where they are the same."""
+    """Returns what two runs share if they have the same volumes."""
     return str(device), neighbours, asked, tuple(prepared.keys[case_id] for case_id in prepared.split.train)
 
 
@@ -219,8 +221,11 @@ def with_neighbours(image: Tensor, count: int) -> Tensor:
     if count == 0:
         return image
     own = torch.arange(image.shape[1], device=image.device)
-    shifted = [(own + offset).clamp(0, len(own) - 1) for offset in range(-count, count + 1)]
-    return torch.cat([image.index_select(1, index) for index in shifted])
+    channels = []
+    for offset in range(-count, count + 1):
+        shifted = (own + offset).clamp(0, len(own) - 1)
+        channels.append(image.index_select(1, shifted))
+    return torch.cat(channels)
 
 
 def make_volume(image: NDArray[np.float32], label: NDArray[np.uint8] | None, device: torch.device) -> Volume:
@@ -231,38 +236,62 @@ def make_volume(image: NDArray[np.float32], label: NDArray[np.uint8] | None, dev
         label: ``(D, H, W)``; None where there is none, which counts as background everywhere.
         device: where batches are cut.
     """
-    host = np.zeros(image.shape[1:], np.uint8) if label is None else label
-    return Volume(torch.from_numpy(image).to(device), torch.from_numpy(host).to(device), np.flatnonzero(host), host)
+    if label is None:
+        label = np.zeros(image.shape[1:], np.uint8)
+    return Volume(torch.from_numpy(image).to(device), torch.from_numpy(label).to(device), np.flatnonzero(label), label)
 
 
 def clamp_start(centre: int, patch: int, size: int) -> int:
-    """First voxel of a patch around `centre`, inside the volume; a volume smaller than the patch lies in its middle."""
+    """Returns the first voxel of a patch around `centre`, inside the volume; a smaller volume lies in the middle of the patch.
+
+    Args:
+        centre: voxel along one axis.
+        patch: voxels of the patch along it.
+        size: voxels of the volume along it.
+    """
     if size <= patch:
         return -((patch - size) // 2)
     return min(max(centre - patch // 2, 0), size - patch)
 
 
+def _any_start(rng: np.random.Generator, patch: int, size: int) -> int:
+    """Draws the first voxel of a patch along one axis; where the volume is no longer than the patch there is one alone."""
+    if size > patch:
+        return int(rng.integers(size - patch + 1))
+    return clamp_start(0, patch, size)
+
+
+def _voxel(index: np.integer[Any], shape: Grid) -> Grid:
+    """Returns the position of a voxel from its flat index."""
+    d, h, w = np.unravel_index(index, shape)
+    return int(d), int(h), int(w)
+
+
 def cut(volume: Tensor, start: Sequence[int], patch: Grid) -> Tensor:
     """Cuts ``(..., D, H, W)`` at `start`, which may be negative; what lies outside the volume is 0."""
-    sizes = volume.shape[-3:]
-    window = [slice(max(first, 0), min(first + edge, size)) for first, edge, size in zip(start, patch, sizes, strict=True)]
+    window, target = [], []
+    for first, edge, size in zip(start, patch, volume.shape[-3:], strict=True):
+        low, high = max(first, 0), min(first + edge, size)
+        window.append(slice(low, high))
+        target.append(slice(low - first, high - first))
     inside = volume[..., window[0], window[1], window[2]]
     if inside.shape[-3:] == patch:
         return inside
     out = volume.new_zeros((*volume.shape[:-3], *patch))
-    target = [slice(span.start - first, span.stop - first) for span, first in zip(window, start, strict=True)]
     out[..., target[0], target[1], target[2]] = inside
     return out
 
 
 def _ahead_of(volumes: Sequence[Volume], make: Callable[[int, int], Made]) -> Ahead[Made] | None:
     """Makes batches ahead where volumes are streamed to a GPU. Others are there at once, and the CPU has nothing to wait with."""
-    streams = any(volume.streamed_to is not None and volume.device.type == "cuda" for volume in volumes)
-    return Ahead(make) if streams else None
+    for volume in volumes:
+        if volume.streamed_to is not None and volume.device.type == "cuda":
+            return Ahead(make)
+    return None
 
 
 def _positive(volume: Volume) -> Allowed:
-    """Says of a voxel whether any channel is positive there. Of a volume on a GPU it asks a mask on the host."""
+    """Returns a function that says of a voxel whether any channel is positive there. On a GPU it asks a mask on the host."""
     if volume.image.device.type != "cpu":
         mask = (volume.image > 0).any(0).cpu().numpy()
         return lambda voxel: bool(mask[voxel])
@@ -271,8 +300,8 @@ def _positive(volume: Volume) -> Allowed:
 
 
 def whole_patch(patch: Grid) -> NDArray[np.int64]:
-    """``(3, 2)`` first and one-past-last voxel of a patch without padding, as `Patches.inside` has them."""
-    return np.array([(0, size) for size in patch], np.int64)
+    """Returns ``(3, 2)`` first and one-past-last voxel of a patch without padding, as `Patches.inside` has them."""
+    return np.stack((np.zeros(3, np.int64), np.array(patch, np.int64)), axis=1)
 
 
 @dataclass(frozen=True)
@@ -287,8 +316,11 @@ class _Slices:
         every: list[tuple[int, int]] = []
         filled: list[tuple[int, int]] = []
         for number, volume in enumerate(volumes):
-            every += [(number, depth) for depth in range(volume.shape[0])]
-            filled += [(number, depth) for depth in np.flatnonzero(volume.host_label.any(axis=(1, 2))).tolist()]
+            has_foreground = volume.host_label.any(axis=(1, 2))
+            for depth in range(volume.shape[0]):
+                every.append((number, depth))
+                if has_foreground[depth]:
+                    filled.append((number, depth))
         return _Slices(np.array(every, np.int64), np.array(filled, np.int64))
 
 
@@ -307,12 +339,14 @@ class PatchSampler:
         self._ahead = _ahead_of(volumes, self._made)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step: placed by the labels, augmented."""
-        return self._made(step) if self._ahead is None else self._ahead.take(step)
+        """Returns the batch of a step: placed by the labels, augmented."""
+        if self._ahead is None:
+            return self._made(step)
+        return self._ahead.take(step)
 
     @seeding.unfilled()  # every voxel of a batch is written
     def _made(self, step: int, slab: int = 1) -> Batch:
-        """The batch, whoever asks for it; a supervised one has no slabs."""
+        """Makes the batch, whoever asks for it; a supervised one has no slabs."""
         order = self._rng("order", step)
         places = self._places(order)
         if self._augmentation.family == "nnunet":
@@ -324,34 +358,34 @@ class PatchSampler:
         first = places[0][0]
         image = self._memory.take((count, len(first.image), *size), first.image.dtype, first.device)
         label = self._memory.take((count, *size), torch.int64, first.device)
+        negative_zero = []
         for n, (volume, start) in enumerate(places):
             flips, turns = moves.flips[n], int(moves.turns[n])
             augment.place(image[n], volume.cut_image(start, size), flips, turns, self._memory)
             augment.place(label[n], volume.cut_label(start, size), flips, turns, self._memory)
-        negative_zero = [volume.negative_zero for volume, _ in places]
+            negative_zero.append(volume.negative_zero)
         return Batch(augment.adjust(image, moves.scale, moves.shift, negative_zero=negative_zero), label)
 
     def _rng(self, stream: Literal["order", "augment"], step: int) -> np.random.Generator:
         return seeding.rng(self._root, stream, step)
 
     def _seed(self, step: int) -> int:
-        """Of what is drawn on the device."""
+        """Returns the seed of what is drawn on the device."""
         return seeding.torch_seed(self._root, "augment", step, "device")
 
     def _as_nnunet(self, step: int, places: Sequence[tuple[Volume, list[int]]]) -> Batch:
         size, settings = self._patch.size, self._augmentation.nnunet
         device = places[0][0].device
         drawn = nnunet_augment.draw(self._rng("augment", step), len(places), len(places[0][0].image), size, settings)
-        images = [volume.cut_image(start, size) for volume, start in places]
-        labels = [volume.cut_label(start, size) for volume, start in places]
-        moved = [int(n) for n in np.flatnonzero(drawn.moved)]
+        images, labels = self._cut(places)
+        moved: list[int] = np.flatnonzero(drawn.moved).tolist()
         if moved:
             margin = nnunet_augment.margins(drawn, size)
             larger = size[0] + 2 * margin[0], size[1] + 2 * margin[1], size[2] + 2 * margin[2]
             image_regions, label_regions = [], []
             for n in moved:
                 volume, start = places[n]
-                outer = [first - wider for first, wider in zip(start, margin, strict=True)]
+                outer = np.subtract(start, margin).tolist()
                 image_regions.append(volume.cut_image(outer, larger))
                 label_regions.append(volume.cut_label(outer, larger))
             marks = torch.stack(label_regions)[:, None].float()
@@ -361,15 +395,20 @@ class PatchSampler:
             for k, n in enumerate(moved):
                 images[n], labels[n] = turned[k], turned_labels[k].to(labels[n].dtype)
         images = nnunet_augment.adjust(images, drawn, torch.Generator(device).manual_seed(self._seed(step)))
-        image = torch.stack([nnunet_augment.mirror(item, drawn.mirror[n]) for n, item in enumerate(images)])
-        label = torch.stack([nnunet_augment.mirror(item, drawn.mirror[n]) for n, item in enumerate(labels)])
+        image = nnunet_augment.mirror_each(images, drawn)
+        label = nnunet_augment.mirror_each(labels, drawn)
         return Batch(image, label.long())
 
-    def _in_plane(self, step: int, places: Sequence[tuple[Volume, list[int]]]) -> Batch:
-        size, rng = self._patch.size, self._rng("augment", step)
-        plane = size[1:]
+    def _cut(self, places: Sequence[tuple[Volume, list[int]]]) -> tuple[list[Tensor], list[Tensor]]:
+        """Returns the images and the labels of the patches at some places."""
+        size = self._patch.size
         images = [volume.cut_image(start, size) for volume, start in places]
         labels = [volume.cut_label(start, size) for volume, start in places]
+        return images, labels
+
+    def _in_plane(self, step: int, places: Sequence[tuple[Volume, list[int]]]) -> Batch:
+        plane, rng = self._patch.size[1:], self._rng("augment", step)
+        images, labels = self._cut(places)
         if self._augmentation.family == "transunet":
             for n, turn in enumerate(augment_slices.draw_turns(rng, len(places), plane)):
                 images[n], labels[n] = augment_slices.turn(images[n], turn), augment_slices.turn(labels[n], turn)
@@ -380,7 +419,7 @@ class PatchSampler:
         return Batch(torch.stack(images), torch.stack(labels).long())
 
     def _places(self, rng: np.random.Generator) -> list[tuple[Volume, list[int]]]:
-        """Volume and first voxel of each patch of a batch."""
+        """Draws volume and first voxel of each patch of a batch."""
         places, index, count = [], 0, self._patch.batch
         for n in range(count):
             if n % self._patch.per_volume == 0:
@@ -399,28 +438,28 @@ class PatchSampler:
     def _around_a_voxel(self, rng: np.random.Generator, index: int) -> list[int]:
         volume = self._volumes[index]
         positive = bool(rng.random() < self._patch.foreground) and volume.foreground.size > 0
-        centre = self._foreground(rng, volume) if positive else self._background(rng, volume, self._allowed[index])
-        return self._start(centre, volume)
+        if positive:
+            return self._start(self._foreground(rng, volume), volume)
+        return self._start(self._background(rng, volume, self._allowed[index]), volume)
 
     def _anywhere(self, rng: np.random.Generator, volume: Volume, *, holds_foreground: bool) -> list[int]:
         if holds_foreground and volume.foreground.size:
             voxels = volume.by_class[int(rng.integers(len(volume.by_class)))]
             index = voxels[int(rng.integers(voxels.size))]
-            return self._start(tuple(int(i) for i in np.unravel_index(index, volume.shape)), volume)
-        return [
-            int(rng.integers(n - p + 1)) if n > p else clamp_start(0, p, n)
-            for p, n in zip(self._patch.size, volume.shape, strict=True)
-        ]
+            return self._start(_voxel(index, volume.shape), volume)
+        return [_any_start(rng, patch, size) for patch, size in zip(self._patch.size, volume.shape, strict=True)]
 
     @functools.cached_property
     def _slices(self) -> _Slices:
-        """Of all volumes; looked for when a batch is made of slices."""
+        """The slices of all volumes; looked for when a batch is made of slices."""
         return _Slices.of(self._volumes)
 
     def _in_a_slice(self, rng: np.random.Generator, *, holds_foreground: bool) -> tuple[Volume, list[int]]:
-        """A volume and the first voxel of a patch: of any slice, or around a foreground voxel of a slice that holds one."""
-        chosen = self._slices.filled if holds_foreground and len(self._slices.filled) else self._slices.every
-        index, depth = (int(i) for i in chosen[int(rng.integers(len(chosen)))])
+        """Draws a volume and the first voxel of a patch: of any slice, or around a foreground voxel of a slice that holds one."""
+        chosen = self._slices.every
+        if holds_foreground and len(self._slices.filled):
+            chosen = self._slices.filled
+        index, depth = chosen[int(rng.integers(len(chosen)))].tolist()
         volume = self._volumes[index]
         rows, columns = np.nonzero(volume.host_label[depth])
         if holds_foreground and len(rows):
@@ -436,13 +475,13 @@ class PatchSampler:
     @staticmethod
     def _foreground(rng: np.random.Generator, volume: Volume) -> tuple[int, ...]:
         index = volume.foreground[int(rng.integers(volume.foreground.size))]
-        return tuple(int(i) for i in np.unravel_index(index, volume.shape))
+        return _voxel(index, volume.shape)
 
     @staticmethod
     def _background(rng: np.random.Generator, volume: Volume, allowed: Allowed | None) -> tuple[int, ...]:
         centre: tuple[int, ...] = ()
         for candidate in rng.integers(0, volume.shape, (_BACKGROUND_TRIES, 3)):
-            centre = tuple(int(i) for i in candidate)
+            centre = tuple(candidate.tolist())
             if volume.host_label[centre] == 0 and (allowed is None or allowed(centre)):
                 break
         return centre
@@ -452,7 +491,7 @@ class GuidedSampler(PatchSampler):
     """Crops of a pretext as LWI's release cuts them: around labels, flipped along every axis, padding treated as image."""
 
     def patches(self, step: int) -> Patches:
-        """The images of a step's batch."""
+        """Returns the images of a step's batch."""
         image = self.batch(step).image
         whole = whole_patch(self._patch.size)
         return Patches(image, np.broadcast_to(whole, (len(image), 3, 2)).copy())
@@ -481,12 +520,14 @@ class UnlabelledSampler:
         self._ahead = _ahead_of(volumes, self._made)
 
     def batch(self, step: int, slab: int = 1) -> Patches:
-        """The batch of a step.
+        """Returns the batch of a step.
 
         Raises:
             DataError: no training volume holds two slabs.
         """
-        return self._made(step, slab) if self._ahead is None else self._ahead.take(step, slab)
+        if self._ahead is None:
+            return self._made(step, slab)
+        return self._ahead.take(step, slab)
 
     @seeding.unfilled()  # every voxel of a batch is written
     def _made(self, step: int, slab: int) -> Patches:
@@ -526,7 +567,7 @@ class UnlabelledSampler:
         first = int(rng.integers(size[0] - depth + 1))
         start, inside = [0], [(0, depth)]
         for p, s in zip(patch[1:], size[1:], strict=True):
-            begin = int(rng.integers(s - p + 1)) if s > p else clamp_start(0, p, s)
+            begin = _any_start(rng, p, s)
             start.append(begin)
             inside.append((max(0, -begin), min(p, s - begin)))
         whole = (first, start[1], start[2]), (depth, patch[1], patch[2])
@@ -536,7 +577,7 @@ class UnlabelledSampler:
 
 
 def _move_inside(inside: NDArray[np.int64], patch: Grid, flips: NDArray[np.bool_], turns: int) -> NDArray[np.int64]:
-    """Where the volume lies after `augment.move`."""
+    """Returns where the volume lies after `augment.move`."""
     out = inside.copy()
     for axis in range(3):
         if flips[axis]:
