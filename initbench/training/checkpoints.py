@@ -102,7 +102,8 @@ class Checkpoints:
         if not self._waiting:
             return
         values = b"".join(self._waiting)
-        with self._curve.open("r+b" if self._curve.exists() else "wb") as file:
+        self._curve.touch()
+        with self._curve.open("r+b") as file:
             file.truncate(self._whole)
             file.seek(self._whole)
             file.write(values)
@@ -131,7 +132,7 @@ class Checkpoints:
         return True
 
     def _found(self) -> list[Path]:
-        """Names sort by step."""
+        """Returns the checkpoints of the stage by their steps, as their names sort."""
         return sorted(path for path in self.folder.glob(f"{self.stage}-*.pt") if _NAME.fullmatch(path.name))
 
     def _read(self, path: Path) -> dict[str, Any] | None:
@@ -144,4 +145,6 @@ class Checkpoints:
                 content = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError):
             return None
-        return content if isinstance(content, dict) else None
+        if not isinstance(content, dict):
+            return None
+        return content

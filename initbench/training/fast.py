@@ -48,7 +48,9 @@ def why_eager(kind: str) -> str:
         return _in_a_line(error)
     finally:
         torch.compiler.reset()
-    return "" if bool(torch.isfinite(found)) else "the compiler makes wrong numbers"
+    if not torch.isfinite(found):
+        return "the compiler makes wrong numbers"
+    return ""
 
 
 def _probe(values: Tensor) -> Tensor:
@@ -57,7 +59,9 @@ def _probe(values: Tensor) -> Tensor:
 
 def steps_here(kind: str) -> Steps:
     """Returns how the steps of a run with ``--fast`` are computed on a kind of device."""
-    return "eager" if why_eager(kind) else "compiled"
+    if why_eager(kind):
+        return "eager"
+    return "compiled"
 
 
 @contextlib.contextmanager
@@ -113,11 +117,11 @@ def _compile(network: nn.Module, task: Task, settings: FitSettings) -> str:
         _undo(network)
         return _in_a_line(error)
     most = TOLERANCE[settings.precision]
-    wrong = [distance for distance in apart if not distance <= most]  # NaN is wrong, too
-    if not wrong:
-        return ""
-    _undo(network)
-    return f"their gradients are {wrong[0]:.1%} off those of a plain step, more than {most:.1%}"
+    for distance in apart:
+        if not distance <= most:  # NaN is wrong, too
+            _undo(network)
+            return f"their gradients are {distance:.1%} off those of a plain step, more than {most:.1%}"
+    return ""
 
 
 def _undo(network: nn.Module) -> None:
@@ -134,7 +138,9 @@ def _distance(found: Gradients, expected: Gradients) -> float:
     for name, gradient in expected.items():
         apart += float((found[name] - gradient).double().square().sum())
         norm += float(gradient.double().square().sum())
-    return math.sqrt(apart / norm) if norm else math.nan
+    if not norm:
+        return math.nan
+    return math.sqrt(apart / norm)
 
 
 class _Trial:
@@ -154,7 +160,11 @@ class _Trial:
         try:
             with seeding.memory_of(settings.device):  # as the loop has it
                 backward(self._task, self._batch, settings.device, settings.precision)
-            return {name: value.grad.clone() for name, value in module.named_parameters() if value.grad is not None}
+            gradients = {}
+            for name, value in module.named_parameters():
+                if value.grad is not None:
+                    gradients[name] = value.grad.clone()
+            return gradients
         finally:
             module.zero_grad(set_to_none=True)
             with torch.no_grad():
@@ -178,6 +188,9 @@ def _quietly() -> Iterator[None]:
 def _in_a_line(error: BaseException) -> str:
     """Returns what an error of the compiler says, in one line without its advice."""
     lines = [line.strip() for line in str(error).splitlines()]
-    said = next((line for line in lines if line and not line.endswith("raised:")), "")
-    text = said if ":" in said.partition(" ")[0] else f"{type(error).__name__}: {said}"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    text = next((line for line in lines if line and not line.endswith("raised:")), "")
+    if ":" not in text.partition(" ")[0]:
+        text = f"{type(error).__name__}: {text}"
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}…"
+    return text

@@ -86,13 +86,18 @@ PLATEAU_WARMUP = 50  # epochs of the released warm-up: from 0 to the full rate i
 
 
 def learning_rate(step: int, steps: int, settings: Optimizer) -> float:
-    """Learning rate of a step: linear warm-up to `lr`, then cosine to 0, polynomial decay, or constant.
+    """Returns the learning rate of a step: linear warm-up to `lr`, then cosine to 0, polynomial decay, or constant.
 
     ``plateaus`` is what LWI's release amounts to (ShahinaKK/LWI-VMS@7f21654:UNETR/BTCV/trainer.py l.332): its warm-up of 50
     epochs from 0 is stepped once per 100 epochs: 800 are 8 plateaus, with a rate of k/49 of `lr` on the k-th, at most 7/49; the
     5000 of its supervised stage are 50.
 
     The first step has lr/warm-up steps, not 0: a stage of no-op steps is one of the released code's errors.
+
+    Args:
+        step: counted from 0.
+        steps: of the stage.
+        settings: the schedule, `lr`, and the share of the steps that is warm-up.
     """
     if settings.schedule == "plateaus":
         return settings.lr * (settings.plateaus * step // steps) / (PLATEAU_WARMUP - 1)
@@ -108,10 +113,12 @@ def learning_rate(step: int, steps: int, settings: Optimizer) -> float:
 
 
 def make_optimizer(module: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """AdamW or SGD with Nesterov momentum over every parameter that wants a gradient; on CUDA the fused kernels of either."""
+    """Makes AdamW or SGD with Nesterov momentum over every parameter that wants a gradient; on CUDA with fused kernels."""
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     # None leaves the choice to torch: on the CPU a fused step rounds otherwise, and runs there would get other numbers.
-    fused = True if parameters and all(parameter.is_cuda for parameter in parameters) else None
+    fused = None
+    if parameters and all(parameter.is_cuda for parameter in parameters):
+        fused = True
     if settings.name == "adamw":
         return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
     return torch.optim.SGD(
@@ -189,7 +196,10 @@ class _Stage:
         if result.steps:
             progress.advance(result.steps, {})
         self._started = time.perf_counter()
-        for step in range(result.steps, settings.steps if settings.until is None else min(settings.until, settings.steps)):
+        end = settings.steps
+        if settings.until is not None:
+            end = min(settings.until, end)
+        for step in range(result.steps, end):
             self._validate(step)
             self._train(step)
             last, stop = step + 1 == settings.steps, interrupt.asked()
@@ -260,8 +270,10 @@ class _Stage:
 def _restored(
     checkpoints: Checkpoints | None, task: Task, optimizer: torch.optim.Optimizer, validation: Validation | None
 ) -> Fit:
-    """What was done so far, with the weights, the optimizer and what else the task keeps put where they were."""
-    state = checkpoints.newest() if checkpoints else None
+    """Returns what was done so far, and puts the weights, the optimizer and what else the task keeps where they were."""
+    if checkpoints is None:
+        return Fit()
+    state = checkpoints.newest()
     if state is None:
         return Fit()
     task.module.load_state_dict(state["module"])
@@ -272,22 +284,29 @@ def _restored(
         validation.load_state(state["validation"])
     optimizer.load_state_dict(state["optimizer"])
     names = state["columns"]
-    curve = [dict(zip(names, row, strict=True)) for row in state["curve"].tolist()]
-    for row in curve:
+    curve = []
+    for values in state["curve"].tolist():
+        row = dict(zip(names, values, strict=True))
         row["step"] = int(row["step"])
+        curve.append(row)
     return Fit(len(curve), state["seconds"], 0.0, state["patches"], state["peak_memory"], None, curve, state.get("units", 0))
 
 
 def _state(
     task: Task, optimizer: torch.optim.Optimizer, result: Fit, curve: dict[str, Any], validation: Validation | None
 ) -> dict[str, Any]:
-    """A checkpoint: tensors and plain values alone, so that reading it executes nothing. `curve` says where its rows lie."""
+    """Makes a checkpoint of tensors and plain values, so that reading it executes nothing. `curve` says where its rows lie."""
+    seen = {}
+    if validation is not None:
+        seen["validation"] = validation.state()
+    kept: dict[str, Any] = {}
     state = getattr(task, "state", None)
-    seen = {} if validation is None else {"validation": validation.state()}
+    if state is not None:
+        kept = state()
     return {
         **seen,
         "module": task.module.state_dict(),
-        "task": state() if state is not None else {},
+        "task": kept,
         "optimizer": optimizer.state_dict(),
         "columns": list(result.curve[0]),
         "curve": curve,
@@ -337,7 +356,10 @@ def backward(task: Task, batch: Any, device: torch.device, precision: Precision)
             break
         loss, parts = found
         loss.backward()  # type: ignore[no-untyped-call]
-        total = loss.detach() if total is None else total + loss.detach()
+        if total is None:
+            total = loss.detach()
+        else:
+            total = total + loss.detach()
         named |= parts
     if total is None:
         raise ValueError(f"{type(task).__name__}.losses yields no loss; yield one or more")
@@ -355,7 +377,10 @@ def _losses(task: Task, batch: Any) -> Iterator[tuple[Tensor, dict[str, Tensor]]
 
 def _flush(pending: list[tuple[int, float, Tensor, dict[str, Tensor]]], result: Fit) -> None:
     """Moves pending losses from the device to the curve, all of them in one read."""
-    values = _numbers([value for _, _, loss, parts in pending for value in (loss, *parts.values())])
+    scalars = []
+    for _, _, loss, parts in pending:
+        scalars += [loss, *parts.values()]
+    values = _numbers(scalars)
     for step, lr, _, parts in pending:
         row = {"step": step, "lr": lr, "loss": next(values)}
         for name in parts:
@@ -366,7 +391,7 @@ def _flush(pending: list[tuple[int, float, Tensor, dict[str, Tensor]]], result: 
 
 
 def _numbers(scalars: Sequence[Tensor]) -> Iterator[float]:
-    """The values of tensors with one element each. Tensors of one device and one type are read together."""
+    """Reads the values of tensors with one element each. Tensors of one device and one type are read together."""
     groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for place, scalar in enumerate(scalars):
         groups.setdefault((scalar.device, scalar.dtype), []).append(place)
@@ -396,7 +421,7 @@ def _peak_memory(device: torch.device) -> int:
 
 
 def parameters_finite(module: nn.Module) -> bool:
-    """Whether every weight is finite: a loss can be finite on the step that broke them."""
+    """Returns whether every weight is finite: a loss can be finite on the step that broke them."""
     return all(bool(torch.isfinite(parameter).all()) for parameter in _floating(module))
 
 

@@ -38,15 +38,18 @@ def dice_ce(logits: Tensor, label: Tensor, settings: Loss) -> tuple[Tensor, dict
 def _soft_dice(probability: Tensor, target: Tensor, settings: Loss) -> Tensor:
     if not settings.background:
         probability, target = probability[:, 1:], target[:, 1:]
-    axes = (0, 2, 3, 4) if settings.batch_dice else (2, 3, 4)
+    axes: tuple[int, ...] = (2, 3, 4)
+    if settings.batch_dice:
+        axes = (0, *axes)
     overlap = (probability * target).sum(axes)
-    square = probability.square() if settings.squared else probability
-    total = target.sum(axes) + square.sum(axes)
+    if settings.squared:
+        probability = probability.square()
+    total = target.sum(axes) + probability.sum(axes)
     return (1 - (2 * overlap + settings.smooth_nr) / (total + settings.smooth_dr)).mean()
 
 
 def deep_supervision_weights(count: int, *, coarsest: bool = True) -> list[float]:
-    """1, 1/2, 1/4 ... normalized: 4/7, 2/7, 1/7 for three outputs, 2/3, 1/3, 0 where the `coarsest` does not count."""
+    """Returns 1, 1/2, 1/4 ... normalized: 4/7, 2/7, 1/7 for three outputs; 2/3, 1/3, 0 where the `coarsest` does not count."""
     raw = [0.5**i for i in range(count)]
     if not coarsest and count > 1:
         raw[-1] = 0.0
@@ -54,18 +57,16 @@ def deep_supervision_weights(count: int, *, coarsest: bool = True) -> list[float
 
 
 def supervised_loss(outputs: Tensor | Sequence[Tensor], label: Tensor, settings: Loss) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss over one output, or weighted over all outputs of deep supervision; targets take each output's own grid.
+    """Computes the loss over one output, or weighted over all outputs of deep supervision; targets take each output's own grid.
 
     Args:
         outputs: logits ``(N, K, D, H, W)``, or a list of them, finest first.
         label: ``(N, D, H, W)`` of any integer type.
         settings: of the Dice and the cross-entropy, and whether the coarsest output counts.
     """
-    finest = outputs if isinstance(outputs, Tensor) else outputs[0]
-    if finest.shape[1] <= _IN_A_BYTE:
-        label = label.to(torch.uint8)
     if isinstance(outputs, Tensor):
-        return dice_ce(outputs, label, settings)
+        return dice_ce(outputs, _compact(label, outputs.shape[1]), settings)
+    label = _compact(label, outputs[0].shape[1])
     total = torch.zeros((), device=label.device)
     parts: dict[str, Tensor] = {}
     weights = deep_supervision_weights(len(outputs), coarsest=settings.coarsest)
@@ -74,12 +75,22 @@ def supervised_loss(outputs: Tensor | Sequence[Tensor], label: Tensor, settings:
             continue  # not times 0: its head gets no gradient at all
         loss, named = dice_ce(output, _shrink(label, output.shape[2:]), settings)
         total = total + weight * loss
-        parts = named if level == 0 else parts
+        if level == 0:
+            parts = named
     return total, parts
+
+
+def _compact(label: Tensor, classes: int) -> Tensor:
+    """Returns a label map in bytes where its classes fit into one."""
+    if classes > _IN_A_BYTE:
+        return label
+    return label.to(torch.uint8)
 
 
 def _shrink(label: Tensor, grid: Sequence[int]) -> Tensor:
     if tuple(label.shape[1:]) == tuple(grid):
         return label
-    values = label if label.dtype == torch.uint8 else label.float()  # of the integers torch resamples only bytes
+    values = label
+    if label.dtype != torch.uint8:  # of the integers torch resamples only bytes
+        values = label.float()
     return functional.interpolate(values[:, None], size=tuple(grid), mode="nearest")[:, 0].to(label.dtype)

@@ -30,10 +30,12 @@ class Passes:
             self.units += BACKWARD
 
         def count_forward(module: nn.Module, inputs: Any, output: Any) -> None:
+            """Counts a forward pass, and has the backward pass counted once it reaches `output`."""
             self.units += FORWARD
-            wanting = [item for item in _tensors(output) if item.requires_grad]
-            if wanting:  # under deep supervision the first output stands for all
-                wanting[0].register_hook(count_backward)  # type: ignore[no-untyped-call]
+            for item in _tensors(output):
+                if item.requires_grad:  # under deep supervision the first output stands for all
+                    item.register_hook(count_backward)  # type: ignore[no-untyped-call]
+                    break
 
         handle = network.register_forward_hook(count_forward)
         try:
@@ -43,6 +45,7 @@ class Passes:
 
 
 def _tensors(output: Any) -> list[Tensor]:
-    """The tensors among the outputs of a network."""
-    several = output if isinstance(output, list | tuple) else [output]
-    return [item for item in several if isinstance(item, Tensor)]
+    """Returns the tensors among the outputs of a network."""
+    if not isinstance(output, list | tuple):
+        output = [output]
+    return [item for item in output if isinstance(item, Tensor)]

@@ -15,12 +15,13 @@ Precision = Literal["float32", "bf16"]
 
 @contextlib.contextmanager
 def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
-    """bf16 autocast where `precision` asks for it, with a guard against a wrong CPU kernel."""
+    """Inside the block there is bf16 autocast where `precision` asks for it, with a guard against a wrong CPU kernel."""
     if precision == "float32":
         yield
         return
-    guard = ShallowConvolutionsInFloat32() if device.type == "cpu" else contextlib.nullcontext()
-    with torch.autocast(device.type, torch.bfloat16), guard:
+    with torch.autocast(device.type, torch.bfloat16), contextlib.ExitStack() as guard:
+        if device.type == "cpu":
+            guard.enter_context(ShallowConvolutionsInFloat32())
         yield
 
 
@@ -45,9 +46,13 @@ class ShallowConvolutionsInFloat32(TorchFunctionMode):
             operands = {**dict(zip(("input", "weight"), args, strict=False)), **named}
             if operands["input"].shape[2] < operands["weight"].shape[2]:
                 with torch.autocast("cpu", enabled=False):
-                    return func(*(_float(value) for value in args), **{key: _float(value) for key, value in named.items()})
+                    args = [_float(value) for value in args]
+                    named = {key: _float(value) for key, value in named.items()}
+                    return func(*args, **named)
         return func(*args, **named)
 
 
 def _float(value: Any) -> Any:
-    return value.float() if isinstance(value, torch.Tensor) else value
+    if isinstance(value, torch.Tensor):
+        value = value.float()
+    return value
