@@ -64,7 +64,7 @@ class Array:
 
 
 def arrays(runs: Mapping[int, str], settings: SlurmSettings, size: int) -> list[Array]:
-    """The arrays for the runs of a study. No index is above the limit of the site, and runs of one block and seed have one kind.
+    """Divides a study into arrays. No index is above the limit of the site, and runs of one block and seed have one kind.
 
     Args:
         runs: by number, what the runs have in common that have to be on one kind of device.
@@ -77,18 +77,27 @@ def arrays(runs: Mapping[int, str], settings: SlurmSettings, size: int) -> list[
         # A digest, so that runs which are submitted again later come to the kind that the others of their group were on.
         feature = features[int(digest.of_json(group), 16) % len(features)]
         members.setdefault((feature, number // size), []).append(number % size)
-    return [Array(part * size, ranges(indices), feature) for (feature, part), indices in sorted(members.items())]
+    found = []
+    for (feature, part), indices in sorted(members.items()):
+        found.append(Array(part * size, ranges(indices), feature))
+    return found
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """Numbers as sbatch takes them: ``0-3,7``."""
+    """Writes numbers as sbatch takes them: ``0-3,7``."""
     found: list[list[int]] = []
     for number in sorted(numbers):
         if found and number == found[-1][1] + 1:
             found[-1][1] = number
         else:
             found.append([number, number])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
+    written = []
+    for first, last in found:
+        if first == last:
+            written.append(str(first))
+        else:
+            written.append(f"{first}-{last}")
+    return ",".join(written)
 
 
 def scripts(study: Study, settings: SlurmSettings, parts: Sequence[Array]) -> dict[str, str]:
@@ -109,7 +118,7 @@ def scripts(study: Study, settings: SlurmSettings, parts: Sequence[Array]) -> di
 
 
 def resources(settings: SlurmSettings, feature: str = "") -> list[str]:
-    """The options of sbatch and srun that say what a task asks for, its time not among them."""
+    """Returns the options of sbatch and srun that say what a task asks for, its time not among them."""
     asked = {
         "partition": settings.partition,
         "account": settings.account,
@@ -119,27 +128,34 @@ def resources(settings: SlurmSettings, feature: str = "") -> list[str]:
         "cpus-per-task": settings.cpus,
         "mem": settings.mem,
     }
-    return [f"--{key}={value}" for key, value in asked.items() if value]
+    options = []
+    for key, value in asked.items():
+        if value:
+            options.append(f"--{key}={value}")
+    return options
 
 
 def time_option(settings: SlurmSettings) -> list[str]:
-    """The option of sbatch that says how long a task may take; none where the site decides."""
-    return [] if settings.seconds is None else [f"--time={_clock(settings.seconds)}"]
+    """Returns the option of sbatch that says how long a task may take; none where the site decides."""
+    if settings.seconds is None:
+        return []
+    return [f"--time={_clock(settings.seconds)}"]
 
 
 def _head(study: Study, settings: SlurmSettings, log: str) -> list[str]:
-    """The lines for sbatch. Paths are relative to the folder of the scripts, where `submit.sh` submits them."""
+    """Returns the lines for sbatch. Paths are relative to the folder of the scripts, where `submit.sh` submits them."""
     lines = [f"--job-name={study.name}", "--ntasks=1", *resources(settings), *time_option(settings)]
     lines += [f"--output={LOGS}/{log}.txt", "--open-mode=append", "--requeue", *settings.options]
     return [f"#SBATCH {line}" for line in lines]
 
 
 def _begin(study: Study, settings: SlurmSettings) -> list[str]:
-    """What every job does first."""
+    """Returns what every job does first."""
     seen, folder = shlex.quote(str(study.seen)), shlex.quote(str(study.folder))
     missing = shlex.quote(f"initbench: this node does not see {study.out}: take a folder that all nodes see (--out)")
     lines = ["set -eu", f"[ -e {seen} ] || {{ echo {missing}; exit 1; }}", f"cd {folder}"]
-    lines += [f"export {key}={shlex.quote(value)}" for key, value in study.environment.items()]
+    for key, value in study.environment.items():
+        lines.append(f"export {key}={shlex.quote(value)}")
     return [*lines, *settings.setup.splitlines()]
 
 
@@ -203,10 +219,14 @@ def _submit(study: Study, settings: SlurmSettings, parts: Sequence[Array]) -> st
     if study.prepare is not None:
         lines += [f"submit {PREPARE}", f'prepare=$job; echo "$job" >>{JOBS}']
         wait = '--dependency="afterok:$prepare" --kill-on-invalid-dep=yes '
-    most = f"%{max(1, settings.max_parallel // max(1, len(parts)))}" if settings.max_parallel else ""
+    most = ""
+    if settings.max_parallel:
+        most = f"%{max(1, settings.max_parallel // max(1, len(parts)))}"
     for part in parts:
-        constraint = f"--constraint={shlex.quote(part.feature)} " if part.feature else ""
-        lines.append(f"submit {wait}{constraint}--array={part.indices}{most} {RUN} {part.first}")
+        options = f"{wait}--array={part.indices}{most}"
+        if part.feature:
+            options = f"{wait}--constraint={shlex.quote(part.feature)} --array={part.indices}{most}"
+        lines.append(f"submit {options} {RUN} {part.first}")
         lines.append(f'echo "$job {part.first}" >>{JOBS}')
     return "\n".join(lines) + "\n"
 

@@ -69,16 +69,20 @@ class SlurmSettings:
     @property
     def seconds(self) -> int | None:
         """The time of a task; None where the site decides."""
-        return read_time(self.time) if self.time else None
+        if not self.time:
+            return None
+        return read_time(self.time)
 
     @property
     def features(self) -> tuple[str, ...]:
         """What the nodes of each array have to have; one array without a constraint where nothing is asked for."""
-        return tuple(self.kinds.split("+")) if self.kinds else (self.constraint,)
+        if not self.kinds:
+            return (self.constraint,)
+        return tuple(self.kinds.split("+"))
 
 
 def read_time(text: str) -> int:
-    """The seconds of a time as Slurm writes it (90, 90:00, 1:30:00, 1-12:00:00) or with a unit (90m, 3h, 2d).
+    """Returns the seconds of a time as Slurm writes it (90, 90:00, 1:30:00, 1-12:00:00) or with a unit (90m, 3h, 2d).
 
     Raises:
         UsageError: it is neither.
@@ -89,18 +93,22 @@ def read_time(text: str) -> int:
     found = _CLOCK.fullmatch(text)
     if found is None:
         raise UsageError(f"time={text}: write minutes, HH:MM:SS or D-HH:MM:SS, or a number and m, h or d, as 90m or 3h")
-    parts = [int(part) for part in found["clock"].split(":")]
+    parts = found["clock"].split(":")
     if found["days"] is None:
-        weights, days = _PARTS[len(parts)], 0
+        weights, seconds = _PARTS[len(parts)], 0
     else:
-        weights, days = _PARTS_AFTER_DAYS[len(parts)], int(found["days"])
-    return 86400 * days + sum(part * weight for part, weight in zip(parts, weights, strict=True))
+        weights, seconds = _PARTS_AFTER_DAYS[len(parts)], 86400 * int(found["days"])
+    for part, weight in zip(parts, weights, strict=True):
+        seconds += int(part) * weight
+    return seconds
 
 
 def site_file() -> Path:
-    """Where the settings of a site are: INITBENCH_SITE, else `site.toml` in the user's configuration."""
+    """Returns where the settings of a site are: INITBENCH_SITE, else `site.toml` in the user's configuration."""
     chosen = os.environ.get(ENVIRONMENT)
-    return Path(chosen).expanduser() if chosen else platformdirs.user_config_path("initbench") / "site.toml"
+    if chosen:
+        return Path(chosen).expanduser()
+    return platformdirs.user_config_path("initbench") / "site.toml"
 
 
 def read_settings(over: Mapping[str, Any]) -> SlurmSettings:
@@ -157,7 +165,7 @@ def _read_site() -> dict[str, Any]:
 
 
 def _value(key: str, value: Any, where: str) -> Any:
-    """A setting as `SlurmSettings` has it.
+    """Returns a setting as `SlurmSettings` has it.
 
     Raises:
         UsageError: there is no such setting, or it cannot have the value; `where` begins the message.
@@ -168,10 +176,11 @@ def _value(key: str, value: Any, where: str) -> Any:
     if isinstance(known[key], int):
         return _number(key, value, where)
     if isinstance(known[key], tuple):
-        lines = [value] if isinstance(value, str) else value
-        if not isinstance(lines, list):
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list):
             raise UsageError(f'{where} {key}: write a list of options of sbatch, as ["--exclude=node7"]')
-        return tuple(_line(key, line, where) for line in lines)
+        return tuple(_line(key, line, where) for line in value)
     if key == "setup":
         return str(value).strip("\n")
     return _line(key, value, where)

@@ -74,8 +74,10 @@ class Task:
         return self.state not in _ENDED and self.reason != _NEVER
 
     def __str__(self) -> str:
-        why = f", {self.reason}" if self.reason not in ("", "None") else ""
-        return f"Slurm {self.id} {self.state.lower()}{why}"
+        said = f"Slurm {self.id} {self.state.lower()}"
+        if self.reason not in ("", "None"):
+            said += f", {self.reason}"
+        return said
 
 
 def is_used(out: Path) -> bool:
@@ -136,9 +138,12 @@ def seen_file(out: Path) -> Path:
 
 
 def new_folder(out: Path) -> Path:
-    """A new folder for the scripts of a submission."""
+    """Makes a new folder for the scripts of a submission."""
     place = out / FOLDER
-    number = 1 + max((int(path.name) for path in place.glob("[0-9]*") if path.name.isdecimal()), default=0)
+    number = 1
+    for path in place.glob("[0-9]*"):
+        if path.name.isdecimal():
+            number = max(number, int(path.name) + 1)
     while True:
         folder = place / f"{number:03}"
         try:
@@ -196,7 +201,7 @@ def submit(folder: Path) -> list[str]:
 
 
 def jobs_of(out: Path) -> list[Job]:
-    """The jobs that were submitted for a study, in their order."""
+    """Returns the jobs that were submitted for a study, in their order."""
     found = []
     for path in sorted((out / FOLDER).glob(f"*/{scripts.JOBS}")):
         try:
@@ -205,13 +210,17 @@ def jobs_of(out: Path) -> list[Job]:
             continue
         for line in lines:
             words = line.split()
-            if words and all(word.isdecimal() for word in words):
-                found.append(Job(words[0], int(words[1]) if len(words) > 1 else None, path.parent))
+            if not words or not all(word.isdecimal() for word in words):
+                continue
+            first = None
+            if len(words) > 1:
+                first = int(words[1])
+            found.append(Job(words[0], first, path.parent))
     return found
 
 
 def queue(out: Path, *, now: bool = False) -> dict[int, Task]:
-    """What the queue says of the runs of a study, by their numbers: of a run, its last task, one that lives before others.
+    """Returns what the queue says of the runs of a study, by their numbers: the last task of each, one that lives before others.
 
     Args:
         out: the folder of the study.
@@ -263,7 +272,9 @@ def requeue(environment: Mapping[str, str], most: int) -> str:
         What became of it, for people.
     """
     array, index = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
-    job = f"{array}_{index}" if array and index else environment.get("SLURM_JOB_ID", "")
+    job = environment.get("SLURM_JOB_ID", "")
+    if array and index:
+        job = f"{array}_{index}"
     begun = environment.get("SLURM_RESTART_COUNT", "0")
     if not job:
         return "this is no job of Slurm, so nothing begins it again"
@@ -277,9 +288,11 @@ def requeue(environment: Mapping[str, str], most: int) -> str:
 
 
 def _read_queue(out: Path, *, now: bool) -> list[Task]:
-    """The tasks of a study as squeue says them, or said a moment ago."""
+    """Returns the tasks of a study as squeue says them, or said a moment ago."""
     path = out / FOLDER / _QUEUE
-    text = None if now else _fresh(path)
+    text = None
+    if not now:
+        text = _fresh(path)
     if text is None:
         with contextlib.suppress(OSError):
             os.utime(path)  # Others who watch the study read the last answer until this one asks again.
@@ -346,6 +359,9 @@ def _run(*command: str, patience: float = _PATIENCE) -> subprocess.CompletedProc
 
 
 def _complaint(text: str) -> str:
-    """What a command of Slurm complained of last, in a line."""
-    lines = [line.partition("error:")[2].strip() or line.strip() for line in text.splitlines() if line.strip()]
-    return printable(lines[-1]) if lines else "it does not say why"
+    """Returns what a command of Slurm complained of last, in a line."""
+    for line in reversed(text.splitlines()):
+        said = line.partition("error:")[2].strip() or line.strip()
+        if said:
+            return printable(said)
+    return "it does not say why"

@@ -65,11 +65,13 @@ class LocalSubmission:
         if not study.runs:
             return {}
         devices = study.devices()
-        most = 1 if study.jobs == 1 and len(devices) == 1 else len(study.runs)
-        if not study.isolated and most == 1:
+        one_at_a_time = len(study.runs) == 1 or (study.jobs == 1 and len(devices) == 1)
+        if not study.isolated and one_at_a_time:
             return self._one_by_one(devices[0], reporter)
-        deferred = contextlib.nullcontext() if study.stops_at_once else interrupt.deferred()
-        with _one_thread_each(), deferred:
+        with contextlib.ExitStack() as around:
+            around.enter_context(_one_thread_each())
+            if not study.stops_at_once:
+                around.enter_context(interrupt.deferred())
             self._crew = _Crew(study, devices)
             return self._crew.run(reporter)
 
@@ -115,11 +117,11 @@ class _Place:
         self.alone = False
 
     def in_hand(self) -> list[int]:
-        """The runs that the device does now."""
+        """Returns the runs that the device does now."""
         return [worker.run for worker in self.workers if worker.run is not None]
 
     def has_room(self) -> bool:
-        """Whether the device may begin another run."""
+        """Returns whether the device may begin another run."""
         return len(self.in_hand()) < self.jobs and not self.alone
 
     def begin(self, run: int, request: Any, code: Hashable, perform: Perform) -> None:
@@ -139,8 +141,9 @@ class _Place:
 
     def dismiss_idle(self) -> None:
         """Ends the workers that have nothing to do: they would keep memory of the device from others."""
-        for worker in [worker for worker in self.workers if worker.run is None]:
-            self._dismiss(worker)
+        for worker in list(self.workers):
+            if worker.run is None:
+                self._dismiss(worker)
 
     def _free(self, code: Hashable) -> _Worker | None:
         """Returns a worker that waits for a run of the code, and ends all other workers that have no run."""
@@ -207,7 +210,10 @@ class _Crew:
             worker.signal(signal.SIGKILL)
 
     def _hired(self) -> list[_Worker]:
-        return [worker for place in self._places for worker in place.workers]
+        hired = []
+        for place in self._places:
+            hired += place.workers
+        return hired
 
     def _hand_out(self) -> None:
         """Gives every device that has room the next runs. Devices take turns, so that a short queue fills all of them."""
@@ -291,7 +297,9 @@ class _Worker:
     @property
     def ends(self) -> list[Any]:
         """What becomes readable when the worker says something or dies."""
-        return [self._process.sentinel] if self._connection.closed else [self._connection, self._process.sentinel]
+        if self._connection.closed:
+            return [self._process.sentinel]
+        return [self._connection, self._process.sentinel]
 
     def begin(self, run: int, request: Any) -> None:
         """Hands it a request. Where it has died, `messages` says so."""
@@ -471,8 +479,10 @@ def _give_memory_back() -> None:
 
 
 def _of_glibc(name: str) -> Any:
-    """A function of the C library; None where that is another one."""
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+    """Returns a function of the C library; None where another library than glibc is in use."""
+    if sys.platform != "linux":
+        return None
+    return getattr(ctypes.CDLL(None), name, None)
 
 
 def _follow_parent() -> None:

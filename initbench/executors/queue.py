@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from initbench import digest
 from initbench.protocols import KindRule
@@ -38,7 +38,9 @@ class Queue:
             rule: as in `StudyWork`.
             shuffled: whether several devices draw from the queue.
         """
-        order = _shuffled_within(pairs) if shuffled else range(len(pairs))
+        order: Iterable[int] = range(len(pairs))
+        if shuffled:
+            order = _shuffled_within(pairs)
         self._waiting = {run: pairs[run] for run in order}
         self._alone: dict[int, str] = {}
         self._here = kinds

@@ -62,13 +62,15 @@ def on_ray(study: StudyWork, /, *, address: str = "", gpus: float | None = None,
         UsageError: no node has what a run takes. InitbenchError: nobody answers at the address.
     """
     connect(address)
-    need = Need(cpus or study.threads, _share(study) if gpus is None else gpus)
+    if gpus is None:
+        gpus = _share(study)
+    need = Need(cpus or study.threads, gpus)
     check_need(need)
     return RaySubmission(study, need)
 
 
 def _share(study: StudyWork) -> float:
-    """The share of a GPU for each run, where nobody stated one.
+    """Chooses the share of a GPU for each run, where nobody stated one.
 
     Raises:
         UsageError: runs need a GPU that no node has, their precision is left to a GPU that this machine lacks, or their number on
@@ -122,7 +124,9 @@ class RaySubmission:
     def __init__(self, study: StudyWork, need: Need) -> None:
         self._study = study
         self._need = need
-        self._environment = _ONE_THREAD if need.gpus else _ONE_THREAD | {"CUDA_VISIBLE_DEVICES": ""}
+        self._environment = dict(_ONE_THREAD)
+        if not need.gpus:
+            self._environment["CUDA_VISIBLE_DEVICES"] = ""
         self._nodes = Nodes(need, study.devices, self._environment)
         self._tasks: dict[Any, _Task] = {}
         self._is_asked = False
@@ -133,9 +137,12 @@ class RaySubmission:
         Raises:
             InitbenchError: no node is left that could do them.
         """
-        deferred = contextlib.nullcontext() if self._study.stops_at_once else interrupt.deferred()
-        with deferred:
-            return self._watch(reporter) if self._study.runs else {}
+        if not self._study.runs:
+            return {}
+        with contextlib.ExitStack() as around:
+            if not self._study.stops_at_once:
+                around.enter_context(interrupt.deferred())
+            return self._watch(reporter)
 
     def cancel(self) -> None:
         """Asks the runs to save and end, and kills those that did not."""
@@ -205,13 +212,16 @@ class RaySubmission:
         import ray
 
         queued = self._study.runs[run]
+        gpus = self._need.gpus
+        if alone:
+            gpus = 1
         environment = dict(self._environment)
         if queued.code:  # Ray keeps processes of different environments apart
             environment["INITBENCH_CODE"] = digest.of_json(queued.code)
         task = ray.remote(_do).options(
             name="initbench",
             num_cpus=self._need.cpus,
-            num_gpus=1 if alone else self._need.gpus,
+            num_gpus=gpus,
             max_retries=_TRIES,
             label_selector=self._nodes.only(kind),
             runtime_env={"env_vars": environment},
@@ -282,7 +292,9 @@ class _Followed:
         self._told = time.monotonic()
         for run in runs:
             folder = self._runs[run].folder
-            state = work.read_state(folder) if folder else None
+            if folder is None:
+                continue
+            state = work.read_state(folder)
             if state is None or not state.total:
                 continue
             stage = state.state, state.total

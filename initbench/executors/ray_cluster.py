@@ -91,7 +91,7 @@ def find_address(given: str) -> str:
 
 
 def _started_here() -> str:
-    """The address that ``ray start`` noted on this machine; "" where there is none."""
+    """Returns the address that ``ray start`` noted on this machine; "" where there is none."""
     note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108
     try:
         return note.read_text("utf-8").strip()
@@ -144,7 +144,7 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def alive() -> list[dict[str, Any]]:
-    """The nodes of the cluster that live, as Ray describes them."""
+    """Returns the nodes of the cluster that live, as Ray describes them."""
     import ray
 
     found: list[dict[str, Any]] = ray.nodes()
@@ -155,12 +155,14 @@ def check_need(need: Need) -> None:
     """Refuses a need that no node can meet: Ray would wait for such a node for ever.
 
     Raises:
-        UsageError: what the nodes have.
+        UsageError: no node has as much; says what the nodes have.
     """
-    nodes = [node["Resources"] for node in alive()]
-    if any(need.places(has) for has in nodes):
-        return
-    sizes = {_in_words(has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in nodes}
+    sizes = set()
+    for node in alive():
+        has = node["Resources"]
+        if need.places(has):
+            return
+        sizes.add(_in_words(has.get("CPU", 0.0), has.get("GPU", 0.0)))
     raise UsageError(
         f"no node of the Ray cluster has what a run takes ({need}); its nodes have {'; '.join(sorted(sizes))}: take less with "
         "ray(cpus=..., gpus=...), or start other nodes"
@@ -168,7 +170,7 @@ def check_need(need: Need) -> None:
 
 
 def has_gpus() -> bool:
-    """Whether some node has a GPU."""
+    """Returns whether some node has a GPU."""
     return any(node["Resources"].get("GPU", 0.0) for node in alive())
 
 
@@ -176,7 +178,7 @@ def check_folder(out: Path) -> None:
     """Refuses a folder of runs that some node does not see. Nodes that do not answer in time are taken to see it.
 
     Raises:
-        UsageError: names the folder and the node.
+        UsageError: a node does not see it; names the folder and the node.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -191,7 +193,10 @@ def check_folder(out: Path) -> None:
                 there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
                 asked[look.options(scheduling_strategy=there).remote(mark.name)] = node["NodeManagerHostname"]
             answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_SEES)
-            blind = [asked[answer] for answer in answered if not _answer(answer, lost=True)]
+            blind = []
+            for answer in answered:
+                if not _answer(answer, lost=True):
+                    blind.append(asked[answer])
     except OSError:  # the folder cannot be written here, which is said elsewhere
         return
     if blind:
@@ -255,7 +260,9 @@ class Nodes:
             if name in self._kinds:
                 self._seen[self._kinds[name]] = now
         self.here.clear()
-        self.here.update(kind for kind, seen in self._seen.items() if now - seen < _GONE)
+        for kind, seen in self._seen.items():
+            if now - seen < _GONE:
+                self.here.add(kind)
 
     def wait(self) -> None:
         """Waits for the answers of all nodes, and where some are full, as long as for the first answer.
@@ -285,12 +292,16 @@ class Nodes:
     def only(self, kind: str) -> dict[str, str]:
         """Returns the labels of the nodes that may have a kind. Those that are not known yet may: a task says what it finds."""
         others = sorted(node for node in self._places if self._kinds.get(node, kind) != kind)
-        return {_NODE_ID: f"!in({','.join(others)})"} if others else {}
+        if not others:
+            return {}
+        return {_NODE_ID: f"!in({','.join(others)})"}
 
     def _ask(self, node: str) -> Any:
         import ray
 
-        share = 0.001 if self._need.gpus else 0  # so that Ray shows a GPU, and finds room for the question beside runs
+        share = 0.0
+        if self._need.gpus:
+            share = 0.001  # so that Ray shows a GPU, and finds room for the question beside runs
         asked = ray.remote(_kind_there).options(
             num_cpus=0,
             num_gpus=share,

@@ -65,7 +65,9 @@ def slurm(study: StudyWork, /, *, dry_run: bool = False, **settings: Any) -> Slu
     folder = jobs.new_folder(out)
     for file, text in scripts.scripts(_described(study, out, name, chosen.stage), chosen, parts).items():
         (folder / file).write_text(text, "utf-8")
-    return SlurmSubmission(folder, [] if dry_run else jobs.submit(folder))
+    if dry_run:
+        return SlurmSubmission(folder, [])
+    return SlurmSubmission(folder, jobs.submit(folder))
 
 
 @dataclass(frozen=True)
@@ -90,15 +92,32 @@ class SlurmSubmission:
 
 
 def _array_size(*, dry_run: bool) -> int:
-    return jobs.array_size() if jobs.is_here() or not dry_run else jobs.DEFAULT_ARRAY_SIZE
+    if dry_run and not jobs.is_here():
+        return jobs.DEFAULT_ARRAY_SIZE
+    return jobs.array_size()
 
 
 def _described(study: StudyWork, out: Path, name: str, stage: str) -> scripts.Study:
-    """The study as its scripts name it. `stage` is the folder on a node's own disk that prepared data are copied to, or empty."""
-    prepares = any(run.folder is None for run in study.runs)
-    code = ("--run-code",) if study.run_code else ()
-    options = ("--skip-refused", *code) if study.skip_refused else code
-    environment = {key: os.environ[key] for key in _PLACES if key in os.environ}
+    """Returns the study as its scripts name it.
+
+    Args:
+        study: the runs.
+        out: its folder, as all nodes see it.
+        name: of the jobs.
+        stage: folder on a node's own disk that prepared data are copied to, or "".
+    """
+    code: tuple[str, ...] = ()
+    if study.run_code:
+        code = ("--run-code",)
+    prepare: tuple[str, ...] | None = None
+    if any(run.folder is None for run in study.runs):
+        prepare = code
+        if study.skip_refused:
+            prepare = ("--skip-refused", *code)
+    environment = {}
+    for key in _PLACES:
+        if key in os.environ:
+            environment[key] = os.environ[key]
     environment[cache.ENVIRONMENT] = str(cache.root().absolute())
     if stage:
         environment[cache.STAGE] = stage
@@ -110,11 +129,13 @@ def _described(study: StudyWork, out: Path, name: str, stage: str) -> scripts.St
         folder=Path.cwd(),
         environment=environment,
         flags=(*_FLAGS[study.rule], *code),
-        prepare=options if prepares else None,
+        prepare=prepare,
     )
 
 
 def _program() -> tuple[str, ...]:
-    """What starts initbench on a node as it was started here."""
+    """Returns the words that start initbench on a node as it was started here."""
     beside = Path(sys.executable).with_name("initbench")
-    return (str(beside),) if beside.is_file() else (sys.executable, "-m", "initbench")
+    if beside.is_file():
+        return (str(beside),)
+    return (sys.executable, "-m", "initbench")
