@@ -29,6 +29,9 @@ class Finding:
 
 
 def worst(findings: Iterable[Finding]) -> State:
-    """The worst state among them, ``ok`` of none. What is absent is no flaw."""
-    states = [finding.state for finding in findings if finding.state != "absent"]
-    return max(states, key=STATES.index, default="ok")
+    """Returns the worst state among them, ``ok`` of none. What is absent is no flaw."""
+    found: State = "ok"
+    for finding in findings:
+        if finding.state != "absent":
+            found = max(found, finding.state, key=STATES.index)
+    return found

@@ -16,20 +16,20 @@ from initbench.spec import Spec
 
 
 def data(data_root: Path | None) -> list[Finding]:
-    """Which registered data sets are here and where; a broken one is a problem."""
+    """Says which registered data sets are here and where; a broken one is a problem."""
     lines = []
     if data_root is not None and not data_root.is_dir():
         lines.append(
             Finding("data", "--data-root", "problem", f"{data_root} is no folder; give the one that holds the data sets")
         )
         data_root = None
-    named = [Path(item).expanduser() for item in os.environ.get(sources.ENVIRONMENT, "").split(os.pathsep) if item]
-    lines += [
-        Finding("data", sources.ENVIRONMENT, "warning", f"{path} is no folder; correct the variable")
-        for path in named
-        if not path.is_dir()
-    ]
-    return lines + [_dataset(name, data_root) for name in registry.names("dataset")]
+    for item in os.environ.get(sources.ENVIRONMENT, "").split(os.pathsep):
+        path = Path(item).expanduser()
+        if item and not path.is_dir():
+            lines.append(Finding("data", sources.ENVIRONMENT, "warning", f"{path} is no folder; correct the variable"))
+    for name in registry.names("dataset"):
+        lines.append(_dataset(name, data_root))
+    return lines
 
 
 def _dataset(name: str, data_root: Path | None) -> Finding:
@@ -41,28 +41,41 @@ def _dataset(name: str, data_root: Path | None) -> Finding:
     except (Exception, SystemExit) as error:  # whatever a reader of others raises
         return Finding("data", name, "problem", _line(error))
     where = getattr(dataset, "root", None)
-    place = f"in {Path(where).absolute()}" if where else "needs no files"
+    place = "needs no files"
+    if where:
+        place = f"in {Path(where).absolute()}"
     return Finding("data", name, "ok", f"{len(dataset.case_ids())} cases, split {split.name}, {place}")
 
 
 def plugins() -> list[Finding]:
-    """Components that do not come with the package, each imported; the built-in ones in a line, unless one is broken."""
+    """Imports every component; says a line for each that does not come with the package, and one for the built-in ones.
+
+    A built-in component that is broken has a line of its own.
+    """
     lines, others = _built_in(), []
     for kind in registry.LISTED:
-        others += [Finding("plug-ins", name, "problem", text) for name, text in registry.problems(kind).items()]
-        others += [_plugin(kind, row) for row in registry.listing(kind) if row.name not in CATALOG[kind]]
-    return lines + (others or [Finding("plug-ins", "of others", "ok", "none installed")])
+        for name, text in registry.problems(kind).items():
+            others.append(Finding("plug-ins", name, "problem", text))
+        for row in registry.listing(kind):
+            if row.name not in CATALOG[kind]:
+                others.append(_plugin(kind, row))
+    if not others:
+        others.append(Finding("plug-ins", "of others", "ok", "none installed"))
+    return lines + others
 
 
 def _built_in() -> list[Finding]:
-    # A name that a plug-in takes too cannot be asked for; that is the plug-in's line.
-    named = [(kind, name) for kind in registry.LISTED for name in CATALOG[kind] if name not in registry.problems(kind)]
-    broken = [
-        Finding("plug-ins", name, "problem", f"built-in {kind}: {error}; install initbench again (pip install .)")
-        for kind, name in named
-        if (error := _import_error(kind, name))
-    ]
-    return broken or [Finding("plug-ins", "built-in", "ok", f"{len(named)} components, all of them import")]
+    count, broken = 0, []
+    for kind in registry.LISTED:
+        for name in CATALOG[kind]:
+            if name in registry.problems(kind):  # a plug-in takes the name, too; that is the plug-in's line
+                continue
+            count += 1
+            error = _import_error(kind, name)
+            if error:
+                detail = f"built-in {kind}: {error}; install initbench again (pip install .)"
+                broken.append(Finding("plug-ins", name, "problem", detail))
+    return broken or [Finding("plug-ins", "built-in", "ok", f"{count} components, all of them import")]
 
 
 def _plugin(kind: Kind, row: registry.Listing) -> Finding:
@@ -84,4 +97,6 @@ def _import_error(kind: Kind, name: str) -> str:
 
 def _line(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    return text if isinstance(error, InitbenchError) else f"{type(error).__name__}: {text}"
+    if isinstance(error, InitbenchError):
+        return text
+    return f"{type(error).__name__}: {text}"

@@ -79,7 +79,9 @@ def _installed(name: str) -> str | None:
 def _cuda() -> Finding:
     driver = _driver()
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    built = f"torch's CUDA {torch.version.cuda}, cuDNN {cudnn}" if torch.version.cuda else "torch is built without CUDA"
+    built = "torch is built without CUDA"
+    if torch.version.cuda:
+        built = f"torch's CUDA {torch.version.cuda}, cuDNN {cudnn}"
     if driver and not torch.cuda.is_available():
         detail = (
             f"{built}; there is the NVIDIA driver {driver}, but torch sees no GPU; install a torch build that the driver takes"
@@ -91,7 +93,9 @@ def _cuda() -> Finding:
             "nvidia-cudnn-cu12 9.15 or later, or use --precision float32"
         )
         return Finding("versions", "cuda", "problem", detail)
-    return Finding("versions", "cuda", "ok", f"{built}; " + (f"driver {driver}" if driver else "no NVIDIA driver"))
+    if driver:
+        return Finding("versions", "cuda", "ok", f"{built}; driver {driver}")
+    return Finding("versions", "cuda", "ok", f"{built}; no NVIDIA driver")
 
 
 def _driver() -> str | None:
@@ -99,12 +103,17 @@ def _driver() -> str | None:
         found = re.search(r"\b\d+\.\d+(\.\d+)?\b", _DRIVER.read_text("utf-8"))
     except OSError:
         return None
-    return found[0] if found else None
+    if found is None:
+        return None
+    return found[0]
 
 
 def devices(threads: int) -> list[Finding]:
-    """The processor and every GPU: memory free and in all, and whether it computes bf16 natively."""
-    return [_processor(), *(_gpu(index) for index in range(torch.cuda.device_count())), _threads(threads)]
+    """Describes the processor and every GPU: memory free and in all, and whether it computes bf16 natively."""
+    lines = [_processor()]
+    for index in range(torch.cuda.device_count()):
+        lines.append(_gpu(index))
+    return [*lines, _threads(threads)]
 
 
 def _processor() -> Finding:
@@ -132,16 +141,21 @@ def _memory(free: int, total: int) -> str:
 
 
 def _bf16(device: torch.device) -> str:
-    return "native bf16" if resolve_precision("auto", device) == "bf16" else "no native bf16"
+    if resolve_precision("auto", device) == "bf16":
+        return "native bf16"
+    return "no native bf16"
 
 
 def _threads(threads: int) -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
     text = f"{threads} of torch a run (--threads); cores: {cores}"
     if threads > cores:
         return Finding("devices", "threads", "warning", f"{text}; take no more threads than cores, or runs wait for one another")
-    more = f"; --jobs {cores // threads} uses all cores" if cores // threads > 1 else ""
-    return Finding("devices", "threads", "ok", text + more)
+    if cores // threads > 1:
+        text += f"; --jobs {cores // threads} uses all cores"
+    return Finding("devices", "threads", "ok", text)
 
 
 def folders(out: Path) -> list[Finding]:
@@ -169,8 +183,11 @@ def _folder(name: str, folder: Path, prefix: str, remedy: str) -> Finding:
     free = shutil.disk_usage(existing).free
     state: State = "ok"
     advice = ""
+    if free < NO_DISK:
+        state = "problem"
+    elif free < LITTLE_DISK:
+        state = "warning"
     if free < LITTLE_DISK:
-        state = "problem" if free < NO_DISK else "warning"
         advice = f"; preprocessed data and runs take a few GB: free space, or {remedy}"
     return Finding("folders", name, state, f"{folder.absolute()}: {prefix}{gib(free)} free{advice}")
 

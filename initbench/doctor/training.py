@@ -92,7 +92,8 @@ def determinism(backbone: str, device: torch.device, threads: int) -> list[Findi
     chosen = resolve_precision("auto", device)
     about = f"{backbone} (tiny), {STEPS} steps on {device} in {chosen}"
     try:
-        first, second = (_trail(spec, device, threads, chosen, turn) for turn in range(2))
+        first = _trail(spec, device, threads, chosen, 0)
+        second = _trail(spec, device, threads, chosen, 1)
     except RuntimeError as error:
         found = _NO_KERNEL.search(str(error))
         if not found:
@@ -127,7 +128,10 @@ def _trail(spec: Spec, device: torch.device, threads: int, chosen: Precision, tu
 def _compared(about: str, first: _Trail, second: _Trail) -> Finding:
     pairs = zip(first.states, second.states, strict=False)
     for state, (one, other) in enumerate(pairs):
-        changed = [name for name in one if one[name] != other.get(name)]
+        changed = []
+        for name, digest in one.items():
+            if digest != other.get(name):
+                changed.append(name)
         # An optimizer that divides a gradient by its size can take the same step from two different losses.
         if not changed and _loss_before(first, state) == _loss_before(second, state):
             continue
@@ -153,11 +157,12 @@ def _loss_before(trail: _Trail, state: int) -> str:
 
 
 def _where(first: _Trail, second: _Trail, state: int) -> str:
-    """At which step the state became another, and in which pass."""
+    """Says at which step the state became another, and in which pass."""
     if state == 0:
         return "before the first step (construction)"
-    same_loss = _loss_before(first, state) == _loss_before(second, state)
-    return f"at step {state - 1} in the {'backward' if same_loss else 'forward'} pass"
+    if _loss_before(first, state) == _loss_before(second, state):
+        return f"at step {state - 1} in the backward pass"
+    return f"at step {state - 1} in the forward pass"
 
 
 def precision(backbone: str, device: torch.device, threads: int) -> Iterator[Finding]:
@@ -169,13 +174,12 @@ def precision(backbone: str, device: torch.device, threads: int) -> Iterator[Fin
         threads: torch threads on the CPU.
     """
     task, settings = _task(parse(backbone), device, USUAL)
-    both: tuple[Precision, Precision] = ("float32", "bf16")
-    seconds: dict[Precision, list[float]] = {name: [] for name in both}
+    seconds: dict[Precision, list[float]] = {"float32": [], "bf16": []}
     with seeding.deterministic(threads):
         for repeat in range(REPEATS + 1):  # the first one finds memory and kernels, and does not count
-            for name in both:
+            for name, taken in seconds.items():
                 stage = FitSettings(STEPS_PER_REPEAT, settings.optimizer, name, device, repeat, "train")
-                seconds[name].append(fit(task, stage).seconds / STEPS_PER_REPEAT)
+                taken.append(fit(task, stage).seconds / STEPS_PER_REPEAT)
     slow, fast = seconds["float32"][1:], seconds["bf16"][1:]
     ratio = statistics.median(one / other for one, other in zip(slow, fast, strict=True))
     times = f"{statistics.median(slow):.3g} s a step in float32, {statistics.median(fast):.3g} s in bf16"
@@ -211,9 +215,11 @@ def _convolution(device: torch.device, threads: int) -> Finding:
 
 
 def _relative(right: Tensor, found: Tensor) -> float:
-    """The largest difference, as a share of the largest value; infinite where something is not a number."""
+    """Returns the largest difference, as a share of the largest value; infinite where something is not a number."""
     error = float((right - found).abs().max() / right.abs().max())
-    return error if math.isfinite(error) else math.inf
+    if not math.isfinite(error):
+        return math.inf
+    return error
 
 
 def _speed(about: str, ratio: float, chosen: Precision) -> Finding:

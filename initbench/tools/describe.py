@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
-    """Facts of a component: from its declaration, its signature, and for a backbone from building it."""
+    """Gathers facts of a component: from its declaration, its signature, and for a backbone from building it."""
     component = registry.find(kind, spec)
     entry = CATALOG[kind].get(spec.name)
     table: dict[str, Any] = {kind: str(spec), "origin": component.origin}
@@ -27,8 +27,11 @@ def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
         table["source sha256"] = component.source_digest
     if kind == "initializer":
         table |= asdict(component.info)
-        takes = component.takes | dict(spec.params)
-        table["parameters"] = {key: "(required)" if value is registry.REQUIRED else value for key, value in takes.items()}
+        parameters = component.takes | dict(spec.params)
+        for key, value in parameters.items():
+            if value is registry.REQUIRED:
+                parameters[key] = "(required)"
+        table["parameters"] = parameters
         table["choices"] = _choices(component.target)
     elif kind == "regimen":
         info, params = component.info, component.params
@@ -50,17 +53,20 @@ def describe(kind: Kind, spec: Spec) -> dict[str, Any]:
 
 
 def _choices(target: Any) -> dict[str, str]:
-    """What a parameter may be, where its annotation lists it."""
+    """Says what a parameter may be, where its annotation lists it."""
     try:
         hints = typing.get_type_hints(target)
     except (NameError, TypeError):  # a plug-in may annotate with names that exist for type checkers alone
         return {}
-    listed = {key: [c for part in (hint, *typing.get_args(hint)) for c in _literals(part)] for key, hint in hints.items()}
-    return {key: " | ".join(values) for key, values in listed.items() if values}
-
-
-def _literals(hint: Any) -> list[str]:
-    return [str(item) for item in typing.get_args(hint)] if typing.get_origin(hint) is typing.Literal else []
+    found = {}
+    for key, hint in hints.items():
+        values = []
+        for part in (hint, *typing.get_args(hint)):
+            if typing.get_origin(part) is typing.Literal:
+                values += [str(item) for item in typing.get_args(part)]
+        if values:
+            found[key] = " | ".join(values)
+    return found
 
 
 def _backbone(component: Component[BackboneInfo]) -> dict[str, Any]:
@@ -73,7 +79,8 @@ def _backbone(component: Component[BackboneInfo]) -> dict[str, Any]:
         variant = check_variant(component.spec.name, str(component.params["variant"] or info.variants[0]), info)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    table = {key: value for key, value in asdict(info).items() if key != "patches"}
+    table = asdict(info)
+    del table["patches"]
     patch = info.patches[variant].at_least((48, 96, 96))
     table |= {
         "variant": variant,
@@ -85,11 +92,16 @@ def _backbone(component: Component[BackboneInfo]) -> dict[str, Any]:
             component, in_channels=1, num_classes=2, patch_size=patch, size=size, variant=variant, deep_supervision=False
         )
         structure = structure_of(model)
-        unused = set(structure.unused)
-        count = sum(p.numel() for name, p in model.named_parameters() if name not in unused)
+        count = 0
+        for name, parameter in model.named_parameters():
+            if name not in structure.unused:
+                count += parameter.numel()
         table[f"{size} parameters"] = f"{count:,}"
         table[f"{size} GMACs"] = _gmacs(model, patch)
-        table[f"{size} levels"] = [f"{level.module}: {level.grid} × {level.channels}" for level in structure.levels]
+        levels = []
+        for level in structure.levels:
+            levels.append(f"{level.module}: {level.grid} × {level.channels}")
+        table[f"{size} levels"] = levels
     return table | {"heads": list(structure.heads), "axes of published weights": _axes(structure)}
 
 
@@ -106,5 +118,7 @@ def _axes(structure: Structure) -> str:
     published = structure.published
     if published.axes == structure.axes:
         return published.axes
-    taken = f"variant {published.turned} takes" if published.turned else "no variant takes"
+    taken = "no variant takes"
+    if published.turned:
+        taken = f"variant {published.turned} takes"
     return f"{published.axes}, where this network sees {structure.axes}; {taken} them"

@@ -37,7 +37,7 @@ class LayerState:
     Attributes:
         activation: root mean square of the outputs.
         gradient: root mean square of the loss's gradient with respect to the outputs.
-        update: root mean square of the weight's gradient over that of the weight.
+        update: root mean square of the weight's gradient, divided by the root mean square of the weight.
         dead: share of output channels that do not vary over the batch, or get no gradient.
         rank: effective rank of the outputs over their channels, 1 where all directions carry the same variance.
     """
@@ -122,7 +122,7 @@ def _with_pretext_steps(cell: Cell, steps: int) -> Cell:
 
 
 def weigh(model: nn.Module, task: Task) -> tuple[TermState, ...]:
-    """The terms of a task's loss on its first batch; none where the task has no `terms`.
+    """Measures the terms of a task's loss on its first batch; none where the task has no `terms`.
 
     Args:
         model: the network, after its init stage.
@@ -137,8 +137,10 @@ def weigh(model: nn.Module, task: Task) -> tuple[TermState, ...]:
     seeding.seed_step(0, "dropout", "diagnose", 0)
     for named in terms(task.batch(0)):
         for name, term in named.items():
-            found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
-            norms = [float(gradient.double().norm()) for gradient in found if gradient is not None]
+            norms = []
+            for gradient in torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True):
+                if gradient is not None:
+                    norms.append(float(gradient.double().norm()))
             losses[name], gradients[name] = float(term.detach()), math.hypot(*norms)
     whole, slope = sum(losses.values()), sum(gradients.values())
     states = []
@@ -148,34 +150,42 @@ def weigh(model: nn.Module, task: Task) -> tuple[TermState, ...]:
 
 
 def look(model: nn.Module, task: Task) -> tuple[float, tuple[LayerState, ...]]:
-    """One forward and backward pass over the first batch of a task."""
-    sites = {site.name: site.role for site in find_sites(model, structure_of(model).projections)}
-    watched = {name: module for name, module in model.named_modules() if sites.get(f"{name}.weight", "other") in _ROLES}
+    """Does one forward and backward pass over the first batch of a task; returns the loss and the state of each layer."""
+    watched, roles = {}, {}
+    for site in find_sites(model, structure_of(model).projections):
+        name, _, leaf = site.name.rpartition(".")
+        if leaf == "weight" and site.role in _ROLES:
+            watched[name], roles[name] = model.get_submodule(name), site.role
     model.train()
     model.zero_grad(set_to_none=True)
     seeding.seed_step(0, "dropout", "diagnose", 0)
     with _recorded(watched) as outputs:
         loss, _ = task.loss(task.batch(0))
         loss.backward()  # type: ignore[no-untyped-call]
-    states = tuple(_state(name, sites[f"{name}.weight"], watched[name], output) for name, output in outputs.items())
+    states = []
+    for name, output in outputs.items():
+        states.append(_state(name, roles[name], watched[name], output))
     model.zero_grad(set_to_none=True)
-    return float(loss.detach()), states
+    return float(loss.detach()), tuple(states)
 
 
 @contextlib.contextmanager
 def _recorded(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Outputs of modules in the order of their first execution, with their gradients retained."""
+    """Yields a table that gets the outputs of modules in the order of their first execution, with their gradients retained."""
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            """Keeps the first `output` of the module."""
             if name not in outputs:
                 output.retain_grad()
                 outputs[name] = output
 
         return hook
 
-    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
+    handles = []
+    for name, module in modules.items():
+        handles.append(module.register_forward_hook(keep(name)))
     try:
         yield outputs
     finally:
@@ -186,26 +196,34 @@ def _recorded(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
 def _state(name: str, role: Role, module: nn.Module, output: Tensor) -> LayerState:
     last = role == "linear"
     values = _by_channel(output.detach(), last)
-    gradient = torch.zeros_like(values) if output.grad is None else _by_channel(output.grad, last)
+    gradient = torch.zeros_like(values)
+    if output.grad is not None:
+        gradient = _by_channel(output.grad, last)
     variance = values.var(dim=0, correction=0)
     dead = (variance <= _DEAD * variance.mean()) | (gradient.abs().amax(dim=0) == 0)
     weight = module.get_parameter("weight")
-    slope = 0.0 if weight.grad is None else _rms(weight.grad)
+    slope, update = 0.0, math.inf
+    if weight.grad is not None:
+        slope = _rms(weight.grad)
     size = _rms(weight.detach())
+    if size:
+        update = slope / size
     return LayerState(
         name,
         role,
         activation=_rms(values),
         gradient=_rms(gradient),
-        update=slope / size if size else math.inf,
+        update=update,
         dead=float(dead.double().mean()),
         rank=effective_rank(values) / values.shape[1],
     )
 
 
 def _by_channel(value: Tensor, last: bool) -> Tensor:
-    """``(positions, channels)``."""
-    return (value if last else value.movedim(1, -1)).reshape(-1, value.shape[-1 if last else 1]).float()
+    """Returns values as ``(positions, channels)``; `last` says that the channels are the last axis, else they are the second."""
+    if not last:
+        value = value.movedim(1, -1)
+    return value.reshape(-1, value.shape[-1]).float()
 
 
 def _rms(value: Tensor) -> float:
@@ -231,7 +249,7 @@ def effective_rank(values: Tensor) -> float:
 
 
 def draw(found: Sequence[Diagnosis], path: Path) -> None:
-    """Activation, gradient and rank along the depth of the network, a line per init."""
+    """Draws activation, gradient and rank along the depth of the network, a line per init."""
     from matplotlib.figure import Figure
 
     panels = (
@@ -244,9 +262,9 @@ def draw(found: Sequence[Diagnosis], path: Path) -> None:
     for axis, (field, label, log) in zip(axes, panels, strict=True):
         for item, marker in zip(found, "osD^vPX*", strict=False):
             values = np.array([getattr(layer, field) for layer in item.layers])
-            axis.plot(
-                np.where(values > 0, values, np.nan) if log else values, marker=marker, markersize=3, linewidth=1, label=item.init
-            )
+            if log:
+                values = np.where(values > 0, values, np.nan)
+            axis.plot(values, marker=marker, markersize=3, linewidth=1, label=item.init)
         axis.set_ylabel(label)
         axis.grid(visible=True, alpha=0.3)
         if log:

@@ -40,18 +40,22 @@ class Seen:
     @property
     def spacing(self) -> NDArray[np.float64]:
         """In mm, [case, (D, H, W)]."""
+        order = [2, 1, 0]
         first = "xyz".index(self.parameters.depth_axis)
-        return self.grids.spacings[:, [first, *(axis for axis in (2, 1, 0) if axis != first)]]
+        order.remove(first)
+        return self.grids.spacings[:, [first, *order]]
 
 
 def write(name: str, data_root: Path | None) -> str:
-    """The text of a recipe for a data set; reads every training case.
+    """Reads every training case of a data set, and returns the text of a recipe for it.
 
     Raises:
         UsageError: no such data set. DataError: it is not here, or a case is unusable.
     """
     dataset = open_dataset(name, data_root)
-    generic = "generic-ct" if dataset.modality.upper() == "CT" else "generic-mr"
+    generic = "generic-mr"
+    if dataset.modality.upper() == "CT":
+        generic = "generic-ct"
     settings = _generic(generic, "tiny").preprocess
     seen = look(dataset, settings)
     made = [
@@ -68,30 +72,32 @@ def look(dataset: Dataset, settings: Preprocess) -> Seen:
     """Reads the training cases of the usual split, and no other: what a recipe knows of the reported ones would leak."""
     split = splits.resolve_split(dataset, None)
     scans: list[CaseScan] = []
-    shapes, filled = [], []
+    shapes, spacings, filled = [], [], []
     for case_id in split.train:
         case = dataset.load(case_id)
         scans.append(scan(case))
         shapes.append(_shape(case))
+        spacings.append(scans[-1].spacing_xyz)
         filled.append(float((case.label > 0).mean()))
     parameters = resolve_parameters(settings, dataset.modality, scans, dataset.channels)
-    grids = Grids(np.array(shapes), np.array([item.spacing_xyz for item in scans]))
+    grids = Grids(np.array(shapes), np.array(spacings))
     return Seen(split, grids, float(np.median(filled)), parameters)
 
 
 def _shape(case: Case) -> tuple[int, int, int]:
-    axes = bind_axes(case.affine, "z")
-    d, h, w = (case.label.shape[axis] for axis in axes.permutation)
-    return w, h, d
+    z, y, x = bind_axes(case.affine, "z").permutation
+    shape = case.label.shape
+    return shape[x], shape[y], shape[z]
 
 
 def _head(dataset: Dataset, generic: str, seen: Seen) -> Iterator[str]:
-    known = f" A recipe of this name comes with initbench: initbench recipe show {dataset.name}."
     cases, classes = len(seen.split.train), dataset.classes[1:]
     text = (
         f"{dataset.name}: {dataset.modality}, channels {', '.join(dataset.channels)}; classes {', '.join(classes)}. Written from "
-        f"{cases} training cases of split {seen.split.name}.{known if dataset.name in dict(listing()) else ''}"
+        f"{cases} training cases of split {seen.split.name}."
     )
+    if dataset.name in dict(listing()):
+        text += f" A recipe of this name comes with initbench: initbench recipe show {dataset.name}."
     yield "# Edit this, then: initbench run --recipe THIS_FILE --dataset ... (initbench recipe show THIS_FILE says what holds)."
     yield "# What is not here is as in base.toml: networks, optimizers, augmentation, losses, the pretext."
     yield f"# Unedited it gives the runs of {generic} on this split. For other splits and folds {generic} plans the numbers anew,"
@@ -102,9 +108,8 @@ def _head(dataset: Dataset, generic: str, seen: Seen) -> Iterator[str]:
 
 
 def _preprocess(settings: Preprocess, seen: Seen) -> Iterator[str]:
-    median, least, most = (
-        _row(values) for values in (np.median(seen.spacing, axis=0), seen.spacing.min(axis=0), seen.spacing.max(axis=0))
-    )
+    median = _row(np.median(seen.spacing, axis=0))
+    least, most = _row(seen.spacing.min(axis=0)), _row(seen.spacing.max(axis=0))
     yield ""
     yield "[preprocess]"
     yield f"# (D, H, W) in mm, D along {seen.parameters.depth_axis}: median {median}, from {least} to {most}."
@@ -157,12 +162,12 @@ def _paper(generic: str, seen: Seen) -> Iterator[str]:
 
 
 def _averaging_logits(generic: str) -> list[str]:
-    """The networks that average logits at paper size by the generic recipe."""
+    """Returns the networks that average logits at paper size by the generic recipe."""
     return [name for name in BACKBONES if _generic(generic, "paper", name).inference.average == "logits"]
 
 
 def _by_numbers(generic: str, grids: Grids) -> dict[tuple[Grid, int], list[str]]:
-    """Networks by the patch and the steps that the generic recipe plans for them at paper size."""
+    """Groups networks by the patch and the steps that the generic recipe plans for them at paper size."""
     found: dict[tuple[Grid, int], list[str]] = {}
     for name in BACKBONES:
         rule = planning_rule(registry.find("backbone", Spec(name)).info)
