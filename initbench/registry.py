@@ -73,15 +73,20 @@ class Component(Generic[Info]):
     def info(self) -> Info:
         """What the author declared, or the defaults where that is missing or of another type."""
         default = _default_info(self.kind)
-        return cast("Info", self.declared if isinstance(self.declared, type(default)) else default)
+        if isinstance(self.declared, type(default)):
+            return cast("Info", self.declared)
+        return cast("Info", default)
 
     @cached_property
     def takes(self) -> dict[str, Any]:
         """The parameters that a component string may give, with their defaults or `REQUIRED`."""
         if self.kind == "backbone":  # data, recipe and options of the run fill all others
             return {"variant": None}
-        found = list(inspect.signature(self.target).parameters.values())[_FILLED[self.kind] :]
-        return {p.name: p.default for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        found = {}
+        for p in list(inspect.signature(self.target).parameters.values())[_FILLED[self.kind] :]:
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+                found[p.name] = p.default
+        return found
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -103,23 +108,32 @@ class Component(Generic[Info]):
         resolved = {**self.takes, **given}
         missing = [key for key, value in resolved.items() if value is REQUIRED]
         if missing:
-            other = f" or --set init.{missing[0]}=..." if self.kind == "initializer" else ""
-            raise UsageError(f"{name} needs {', '.join(missing)}: write {name}({missing[0]}=...){other}")
+            remedy = f"write {name}({missing[0]}=...)"
+            if self.kind == "initializer":
+                remedy += f" or --set init.{missing[0]}=..."
+            raise UsageError(f"{name} needs {', '.join(missing)}: {remedy}")
         return resolved
 
     def _check_value(self, key: str, value: Any) -> None:
         """Refuses a value that no id can hold, or that is of another type than the author wrote."""
         if key in self.inner:
             return
-        why = "" if is_plain(value) else f"a parameter is {PLAIN_VALUES}"
-        why = why or misfit(self.target, key, value)
+        if is_plain(value):
+            why = misfit(self.target, key, value)
+        else:
+            why = f"a parameter is {PLAIN_VALUES}"
         if why:
             raise UsageError(f"{self.spec.name}: {key}={value!r}: {why}")
 
     @property
     def options(self) -> str:
         """The parameters with their defaults, for people."""
-        shown = [key if default is REQUIRED else f"{key}={default!r}" for key, default in self.takes.items()]
+        shown = []
+        for key, default in self.takes.items():
+            if default is REQUIRED:
+                shown.append(key)
+            else:
+                shown.append(f"{key}={default!r}")
         return ", ".join(shown) or "none"
 
     def _takes_any_name(self) -> bool:
@@ -165,18 +179,24 @@ def _default_info(kind: Kind) -> BackboneInfo | ExecutorInfo | InitializerInfo |
         return ExecutorInfo()
     if kind == "regimen":
         return RegimenInfo()
-    return BackboneInfo(paper="", source="", licence="") if kind == "backbone" else InitializerInfo()
+    if kind == "backbone":
+        return BackboneInfo(paper="", source="", licence="")
+    return InitializerInfo()
 
 
 def _plugins(kind: Kind) -> dict[str, EntryPoint]:
-    """Usable entry points of a kind by name."""
+    """Returns the usable entry points of a kind by name."""
     unusable = problems(kind)
-    return {name: points[0] for name, points in _offered(kind).items() if name not in unusable}
+    usable = {}
+    for name, points in _offered(kind).items():
+        if name not in unusable:
+            usable[name] = points[0]
+    return usable
 
 
 @cache
 def _offered(kind: Kind) -> dict[str, list[EntryPoint]]:
-    """Entry points of a kind by name; the same one found twice on the path is one."""
+    """Finds the entry points of a kind by name; the same one found twice on the path is one."""
     found: dict[str, dict[str, EntryPoint]] = {}
     for point in entry_points(group=GROUPS[kind]):
         found.setdefault(point.name, {}).setdefault(point.value, point)
@@ -184,12 +204,16 @@ def _offered(kind: Kind) -> dict[str, list[EntryPoint]]:
 
 
 def problems(kind: Kind) -> dict[str, str]:
-    """What is wrong with plug-ins, by name, as far as it shows without importing them.
+    """Says what is wrong with plug-ins, by name, as far as it shows without importing them.
 
     It is an error for whoever asks for that name, and a warning to everyone else: one bad package must not stop a study.
     """
-    found = {name: _problem(kind, name, points) for name, points in _offered(kind).items()}
-    return {name: problem for name, problem in found.items() if problem}
+    found = {}
+    for name, points in _offered(kind).items():
+        problem = _problem(kind, name, points)
+        if problem:
+            found[name] = problem
+    return found
 
 
 def _problem(kind: Kind, name: str, points: list[EntryPoint]) -> str:
@@ -210,18 +234,23 @@ def _problem(kind: Kind, name: str, points: list[EntryPoint]) -> str:
 
 
 def _origin(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+    if point.dist is None:
+        return point.value
+    return f"{point.dist.name} {point.dist.version}"
 
 
 def listing(kind: Kind) -> list[Listing]:
-    """Everything usable of a kind, built-ins first. Imports no component."""
-    rows = [Listing(name, kind, entry.summary, "initbench", entry.learned) for name, entry in CATALOG[kind].items()]
-    rows += [Listing(name, kind, point.value, _origin(point)) for name, point in _plugins(kind).items()]
+    """Lists everything usable of a kind, built-ins first. Imports no component."""
+    rows = []
+    for name, entry in CATALOG[kind].items():
+        rows.append(Listing(name, kind, entry.summary, "initbench", entry.learned))
+    for name, point in _plugins(kind).items():
+        rows.append(Listing(name, kind, point.value, _origin(point)))
     return rows
 
 
 def names(kind: Kind) -> list[str]:
-    """All names of a kind."""
+    """Returns all names of a kind."""
     return [row.name for row in listing(kind)]
 
 
@@ -236,7 +265,7 @@ LISTED: dict[Kind, str] = {
 
 
 def unknown(kind: Kind, name: str, known: list[str]) -> UsageError:
-    """The error for a name that nobody offers, with the nearest ones.
+    """Makes the error for a name that nobody offers, with the nearest ones.
 
     Args:
         kind: of the component.
@@ -247,15 +276,15 @@ def unknown(kind: Kind, name: str, known: list[str]) -> UsageError:
 
 
 def is_offered(kind: Kind, name: str) -> bool:
-    """Whether there is a usable component of that name; imports nothing."""
+    """Returns whether there is a usable component of that name; imports nothing."""
     return name in CATALOG[kind] or name in _plugins(kind)
 
 
 def is_built_in(kind: Kind, spec: Spec) -> bool:
-    """Whether a component and those inside it are this package's own; imports nothing. Folders of data sets bring no code."""
-    inside = [value for _, value in spec.params if isinstance(value, Spec)]
-    if not all(is_built_in(kind, value) for value in inside):
-        return False
+    """Returns whether a component and all inside it are this package's own, as folders of data sets are; imports nothing."""
+    for _, value in spec.params:
+        if isinstance(value, Spec) and not is_built_in(kind, value):
+            return False
     if kind == "dataset":
         return spec.name in CATALOG[kind] or not is_offered(kind, spec.name)
     return spec.name in CATALOG[kind]
@@ -285,7 +314,7 @@ def find(kind: Literal["executor"], spec: Spec) -> Component[ExecutorInfo]: ...
 @overload
 def find(kind: Kind, spec: Spec) -> Component[Any]: ...
 def find(kind: Kind, spec: Spec) -> Component[Any]:
-    """The component of a spec, which `get` loads when this process asks for the first time.
+    """Returns the component of a spec, which `get` loads when this process asks for the first time.
 
     A component is loaded again where its file, or the file of a component inside, holds something else by now, and where packages
     were installed meanwhile (`forget`).
@@ -303,9 +332,12 @@ _loaded: dict[tuple[Kind, Spec, tuple[str, ...]], Component[Any]] = {}
 
 
 def _content(kind: Kind, spec: Spec) -> tuple[str, ...]:
-    """The sha256 of the file of a component, and of the files of the components inside it."""
-    files = [_source_file(kind, item) for item in parts_in_files(spec)]
-    return tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    """Returns the sha256 of the file of a component, and of the files of the components inside it."""
+    found = []
+    for item in parts_in_files(spec):
+        file = _source_file(kind, item)
+        found.append(hashlib.sha256(file.read_bytes()).hexdigest())
+    return tuple(found)
 
 
 def forget() -> None:
@@ -322,7 +354,10 @@ def get(kind: Kind, spec: Spec) -> Component[Any]:
             no function.
         InitbenchError: the plug-in cannot be imported.
     """
-    inner = {key: find(kind, value) for key, value in spec.params if isinstance(value, Spec)}
+    inner = {}
+    for key, value in spec.params:
+        if isinstance(value, Spec):
+            inner[key] = find(kind, value)
     if spec.is_file:
         return _from_file(kind, spec, inner)
     check_name(kind, spec.name)
@@ -355,12 +390,15 @@ def _import(entry: Entry) -> Any:
 
 
 def _source_digest(target: Any) -> str:
-    """sha256 of the file that a function, or the class of a callable object, was written in."""
+    """Returns the sha256 of the file that a function, or the class of a callable object, was written in."""
     while isinstance(target, partial):
         target = target.func
     target = inspect.unwrap(target)
+    written = target
+    if not inspect.isroutine(target) and not inspect.isclass(target):
+        written = type(target)
     try:
-        file = inspect.getsourcefile(target if inspect.isroutine(target) or inspect.isclass(target) else type(target))
+        file = inspect.getsourcefile(written)
     except TypeError:  # it is written in C
         file = None
     if file is None:
@@ -383,7 +421,10 @@ def _from_file(kind: Kind, spec: Spec, inner: Mapping[str, Component[Any]]) -> C
     module = _file_module(kind, spec, path, f"_initbench_file_{source_digest[:16]}")
     target = getattr(module, attribute, None)
     if target is None:
-        functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        functions = []
+        for name, value in vars(module).items():
+            if callable(value) and not name.startswith("_"):
+                functions.append(name)
         raise UsageError(f"{path} has no {attribute!r}; it has {', '.join(functions) or 'nothing callable'}")
     _check_function(f"{kind} {spec.name!r}", target)
     return Component(spec, kind, target, f"file {path}", source_digest, inner)
@@ -407,7 +448,7 @@ def _file_module(kind: Kind, spec: Spec, path: Path, name: str) -> ModuleType:
 
 
 def canonical(component: Component[Any], *, shown: bool = False) -> Spec:
-    """The spec without permissions and without parameters that merely repeat a default; files by what they hold.
+    """Returns the spec without permissions and without parameters that merely repeat a default; files by what they hold.
 
     Args:
         component: the loaded component.
@@ -417,7 +458,9 @@ def canonical(component: Component[Any], *, shown: bool = False) -> Spec:
         UsageError: a file that a parameter names is not there.
     """
     files = _own_files(component)
-    permissions = component.info.permissions if component.kind == "initializer" else ()
+    permissions: tuple[str, ...] = ()
+    if component.kind == "initializer":
+        permissions = component.info.permissions
     kept: list[tuple[str, Any]] = []
     for key, value in component.spec.params:
         if key in permissions:
@@ -425,22 +468,25 @@ def canonical(component: Component[Any], *, shown: bool = False) -> Spec:
         if key in component.inner:
             kept.append((key, canonical(component.inner[key], shown=shown)))
         elif key in files:
-            name = Path(value).name if shown else ""
-            kept.append((key, f"{name}@{files[key][:8]}"))
+            name = f"@{files[key][:8]}"
+            if shown:
+                name = f"{Path(value).name}{name}"
+            kept.append((key, name))
         elif component.takes.get(key, _UNSET) != value:
             kept.append((key, value))
     return Spec(display_name(component), tuple(kept))
 
 
 def file_digests(component: Component[Any]) -> dict[str, str]:
-    """sha256 of the files that parameters name (`InitializerInfo.files`), by parameter; ``of.path`` for a component inside.
+    """Returns the sha256 of the files that parameters name (`InitializerInfo.files`), by parameter; ``of.path`` for one inside.
 
     Raises:
         UsageError: there is no such file.
     """
     found = _own_files(component)
     for key, item in component.inner.items():
-        found |= {f"{key}.{name}": value for name, value in file_digests(item).items()}
+        for name, value in file_digests(item).items():
+            found[f"{key}.{name}"] = value
     return found
 
 
@@ -448,7 +494,11 @@ def _own_files(component: Component[Any]) -> dict[str, str]:
     if component.kind != "initializer":
         return {}
     given = dict(component.spec.params)
-    return {key: _file_digest(component, key, str(given[key])) for key in component.info.files if given.get(key)}
+    found = {}
+    for key in component.info.files:
+        if given.get(key):
+            found[key] = _file_digest(component, key, str(given[key]))
+    return found
 
 
 def _file_digest(component: Component[Any], key: str, text: str) -> str:
@@ -461,7 +511,7 @@ def _file_digest(component: Component[Any], key: str, text: str) -> str:
 
 
 def display_name(component: Component[Any]) -> str:
-    """The name in tables. Of a file the content is the identity: two versions of it are two rows, wherever it lies."""
+    """Returns the name in tables. A component in a file is identified by what the file holds, not by where it lies."""
     name = component.spec.name
     if not component.spec.is_file:
         return name
