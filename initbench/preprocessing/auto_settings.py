@@ -63,65 +63,82 @@ def read_grids(
         DataError: a case is unusable, or its files are no longer those that its digest was taken of.
     """
     progress = progress or NoProgress()
-    keys = {case_id: digest.of_json([digests[case_id], "grid-1"])[:32] for case_id in cases}
+    keys: dict[str, str] = {}
     tables: dict[str, dict[str, Any]] = {}
-    for case_id, key in keys.items():
-        item = cache.read_item("grids", key)
-        if item is not None:
+    missing = []
+    for case_id in cases:
+        keys[case_id] = digest.of_json([digests[case_id], "grid-1"])[:32]
+        item = cache.read_item("grids", keys[case_id])
+        if item is None:
+            missing.append(case_id)
+        else:
             tables[case_id] = item.meta
-    missing = [case_id for case_id in keys if case_id not in tables]
     if missing:
         progress.start(f"reading grids of {dataset.name}", len(missing))
     for done, case_id in enumerate(missing, start=1):
         case, _ = load_known(dataset, case_id, digests[case_id], source)
         axes = geometry.bind_axes(case.affine, "z")
-        shape = [case.label.shape[axis] for axis in reversed(axes.permutation)]
-        tables[case_id] = {"shape": shape, "spacing": list(reversed(axes.spacing(case.affine)))}
+        z, y, x = axes.permutation
+        shape = case.label.shape
+        tables[case_id] = {"shape": [shape[x], shape[y], shape[z]], "spacing": list(reversed(axes.spacing(case.affine)))}
         cache.write("grids", keys[case_id], {}, tables[case_id])
         progress.advance(done, {})
-    found = [tables[case_id] for case_id in cases]
-    return Grids(np.array([table["shape"] for table in found]), np.array([table["spacing"] for table in found]))
+    shapes, spacings = [], []
+    for case_id in cases:
+        shapes.append(tables[case_id]["shape"])
+        spacings.append(tables[case_id]["spacing"])
+    return Grids(np.array(shapes), np.array(spacings))
 
 
 def target_spacing(grids: Grids) -> Spacing:
-    """(D, H, W) in mm, rounded to 0.1 µm."""
+    """Chooses the spacing (D, H, W) in mm, rounded to 0.1 µm."""
     median, voxels = np.median(grids.spacings, axis=0), np.median(grids.shapes, axis=0)
     worst = int(np.argmax(median))
     others = np.delete(median, worst)
     if median[worst] > geometry.ANISOTROPY * others.max() and 3 * voxels[worst] < np.delete(voxels, worst).min():
         median[worst] = max(float(np.percentile(grids.spacings[:, worst], _FINER)), float(others.max()))
-    return _depth_first(grids, [round(float(size), 4) for size in median])
+    d, h, w = _depth_first(grids, median)
+    return round(d, 4), round(h, 4), round(w, 4)
 
 
 def median_shape(grids: Grids, spacing: Spacing) -> Grid:
-    """(D, H, W) of the median volume at a spacing."""
-    sizes = np.median(grids.shapes * grids.spacings, axis=0)
-    d, h, w = (max(1, round(mm / target)) for mm, target in zip(_depth_first(grids, sizes), spacing, strict=True))
+    """Returns the shape (D, H, W) of the median volume at a spacing."""
+    mm = _depth_first(grids, np.median(grids.shapes * grids.spacings, axis=0))
+    sizes = np.maximum(np.rint(np.divide(mm, spacing)), 1)
+    d, h, w = sizes.astype(int).tolist()
     return d, h, w
 
 
-def _depth_first(grids: Grids, xyz: Sequence[float] | NDArray[np.float64]) -> tuple[float, float, float]:
-    """From x, y, z to the data set's (D, H, W), which preprocessing chooses likewise."""
+def _depth_first(grids: Grids, xyz: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Brings x, y, z into the data set's order (D, H, W), which preprocessing chooses likewise."""
     depth = geometry.choose_depth(np.median(grids.spacings, axis=0))
-    d, h, w = (float(xyz[axis]) for axis in geometry.world_order(depth))
+    d, h, w = xyz[list(geometry.world_order(depth))].tolist()
     return d, h, w
 
 
 def patch_for(shape: Grid, spacing: Spacing, voxels: int, rule: PatchRule) -> Grid:
-    """The patch of a median volume: as cubic in mm as the volume and the network allow, of `voxels` at most where it can be."""
+    """Plans the patch for a median volume: as cubic in mm as the volume and the network allow.
+
+    Args:
+        shape: (D, H, W) of the volume.
+        spacing: (D, H, W) in mm.
+        voxels: of the patch at most, unless the smallest patch of the network has more.
+        rule: which patches the network takes.
+    """
     steps = [_step(rule, axis, shape[axis]) for axis in range(3)]
     # Steps count from 0: 8, 24 and 40 could be halved less often than 16, 32 and 48.
     patch = list(rule.at_least((1, 1, 1)))
-    free = (1, 2) if rule.depth else (0, 1, 2)
+    free = [0, 1, 2]
+    if rule.depth:
+        free.remove(0)
     for axis in free:
         if not rule.remainder[axis]:
             patch[axis] = math.ceil(patch[axis] / steps[axis]) * steps[axis]
     while True:
-        growing = [axis for axis in free if patch[axis] < shape[axis]]
-        for axis in sorted(growing, key=lambda a: (patch[a] * spacing[a], a)):
+        for axis in sorted(free, key=lambda a: (patch[a] * spacing[a], a)):
             grown = list(patch)
             grown[axis] += steps[axis]
-            if math.prod(grown) <= voxels:
+            if patch[axis] < shape[axis] and math.prod(grown) <= voxels:
                 patch = grown
                 break
         else:
@@ -129,14 +146,16 @@ def patch_for(shape: Grid, spacing: Spacing, voxels: int, rule: PatchRule) -> Gr
 
 
 def _step(rule: PatchRule, axis: int, size: int) -> int:
-    multiple, least = rule.multiple[axis], 1
+    multiple = rule.multiple[axis]
     if not rule.remainder[axis]:
-        least = next((step for voxels, step in _STEPS if size >= voxels), 1)
-    return multiple * math.ceil(least / multiple)
+        for voxels, step in _STEPS:
+            if size >= voxels:
+                return multiple * math.ceil(step / multiple)
+    return multiple
 
 
 def fill_auto_settings(recipe: Recipe, grids: Grids, rule: PatchRule, assigned: Iterable[str] = ()) -> Recipe:
-    """The recipe with numbers in place of its plan.
+    """Returns the recipe with numbers in place of its plan.
 
     Args:
         recipe: with a `plan`.
@@ -149,7 +168,9 @@ def fill_auto_settings(recipe: Recipe, grids: Grids, rule: PatchRule, assigned: 
     if recipe.plan.patch:
         if preprocess.spacing == "median":
             preprocess = preprocess.model_copy(update={"spacing": target_spacing(grids)})
-        spacing = preprocess.spacing if isinstance(preprocess.spacing, tuple) else _own_spacing(grids)
+        spacing = preprocess.spacing
+        if not isinstance(spacing, tuple):
+            spacing = _own_spacing(grids)
         if "patch.size" not in kept:
             size = patch_for(median_shape(grids, spacing), spacing, math.prod(patch.size), rule)
             patch = patch.model_copy(update={"size": size})

@@ -93,12 +93,16 @@ class Prepared:
     @property
     def reported(self) -> tuple[str, ...]:
         """What is reported, the background first: the regions, else the classes."""
-        return (self.classes[0], *self.regions) if self.regions else self.classes
+        if not self.regions:
+            return self.classes
+        return (self.classes[0], *self.regions)
 
     @property
     def first(self) -> int:
         """Number of the first one in tables. Regions are numbered behind the labels: pictures show labels."""
-        return len(self.classes) if self.regions else 1
+        if not self.regions:
+            return 1
+        return len(self.classes)
 
     @functools.cached_property
     def grids(self) -> tuple[Grid, ...]:
@@ -166,7 +170,7 @@ class Prepared:
 
 
 def case_digests(dataset: Dataset, case_ids: Sequence[str], source: str | None = None) -> dict[str, str]:
-    """What tells one content of a case from another, by case: its bytes, and what its reader makes of them.
+    """Digests what tells one content of a case from another, by case: its bytes, and what its reader makes of them.
 
     Args:
         dataset: whose cases they are.
@@ -177,25 +181,30 @@ def case_digests(dataset: Dataset, case_ids: Sequence[str], source: str | None =
 
 
 def _with_reader(content: str, source: str | None) -> str:
-    """The digest of a case's bytes and of the plug-in's code that reads them."""
-    return content if source is None else digest.of_json([content, source])
+    """Returns the digest of a case's bytes and of the plug-in's code that reads them."""
+    if source is None:
+        return content
+    return digest.of_json([content, source])
 
 
 def data_digest(dataset: Dataset, split: Split, source: str | None = None) -> tuple[str, dict[str, str]]:
-    """Digest of everything a result depends on in the data: cases, their bytes, who trains; and the digest of each case.
+    """Digests everything a result depends on in the data: cases, their bytes, who trains. Returns the digest of each case, too.
 
     `source` is as for `case_digests`.
     """
     cases = case_digests(dataset, (*split.train, *split.test), source)
-    table = {"cases": cases, "train": split.train, "test": split.test, "classes": dataset.classes}
+    table: dict[str, Any] = {"cases": cases, "train": split.train, "test": split.test, "classes": dataset.classes}
     regions = _regions(dataset)
-    return digest.of_json(table | ({"regions": regions} if regions else {})), cases
+    if regions:
+        table["regions"] = regions
+    return digest.of_json(table), cases
 
 
 def _regions(dataset: Dataset) -> dict[str, tuple[int, ...]]:
     found = regions_of(dataset)
     for name, labels in found.items():
-        if not labels or not all(0 < label < len(dataset.classes) for label in labels) or len(set(labels)) < len(labels):
+        known = range(1, len(dataset.classes))
+        if not labels or not set(labels).issubset(known) or len(set(labels)) < len(labels):
             raise DataError(
                 f"{dataset.name}: region {name!r} is of labels {list(labels)}; labels are 1 to {len(dataset.classes) - 1}, "
                 "each once"
@@ -265,13 +274,19 @@ def _prepare(
     whole, cases = data_digest(dataset, split, source)
     # Numbers of every channel are asked of the scans by one rule alone; all other scans are as they were cached before it was.
     every = settings.intensity == "percentile" and len(dataset.channels) > 1
-    kind = "scan-2" if every else "scan-1"
+    kind = "scan-1"
+    if every:
+        kind = "scan-2"
     scans = _scans(dataset, split.train, cases, kind, progress=progress, source=source, begin=begin)
     parameters = resolve_parameters(settings, dataset.modality, scans, dataset.channels)
     digests = parameters.digest()
-    keys = {case_id: digest.of_json([value, digests])[:32] for case_id, value in cases.items()}
+    keys: dict[str, str] = {}
+    missing = []
+    for case_id, value in cases.items():
+        keys[case_id] = digest.of_json([value, digests])[:32]
+        if _noticed(keys[case_id]) is None:
+            missing.append(case_id)
     store = functools.partial(_store, dataset, cases=cases, keys=keys, parameters=parameters, source=source)
-    missing = [case_id for case_id, key in keys.items() if _noticed(key) is None]
     if missing:
         begin()
         progress.start(f"preprocessing {dataset.name}", len(missing))
@@ -294,7 +309,7 @@ class _Noticed:
 
 
 def _noticed(key: str) -> _Noticed | None:
-    """What was noticed when a volume was made; None where the cache lacks it. One that an earlier version made is removed."""
+    """Returns what was noticed when a volume was made; None where the cache lacks it. It removes one of an earlier version."""
     item = cache.read_item("volumes", key)
     if item is None:
         return None
@@ -308,7 +323,7 @@ def _noticed(key: str) -> _Noticed | None:
 
 
 def _remarks(dataset: Dataset, split: Split, keys: Mapping[str, str]) -> list[str]:
-    """What should be known of the data of a split.
+    """Lists what should be known of the data of a split.
 
     Args:
         dataset: whose tables may have been remarked.
@@ -324,9 +339,12 @@ def _remarks(dataset: Dataset, split: Split, keys: Mapping[str, str]) -> list[st
         noticed = _noticed(key)
         if noticed is not None:
             contents[case_id], remarks[case_id] = noticed.content, noticed.remarks
-    copies = [] if copies_are_meant(dataset) else check_copies(dataset.name, contents, split)
-    of_split = [split.caveat] if split.caveat else []
-    return [*of_split, *remarks_of(dataset), *summarized(remarks), *copies]
+    found = [*remarks_of(dataset), *summarized(remarks)]
+    if not copies_are_meant(dataset):
+        found += check_copies(dataset.name, contents, split)
+    if split.caveat:
+        found.insert(0, split.caveat)
+    return found
 
 
 def _store(

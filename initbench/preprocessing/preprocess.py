@@ -220,8 +220,8 @@ def resolve_parameters(
     depth: str = settings.depth_axis
     if depth == "auto":
         depth = geometry.choose_depth(spacing_xyz)
-    rules = _rules(settings, modality, scans, channels)
     names = [name.casefold() for name in channels]
+    rules = _rules(settings, modality, scans, names)
     main = rules[0]
     if _CT in names:
         main = rules[names.index(_CT)]
@@ -244,9 +244,15 @@ def resolve_parameters(
     )
 
 
-def _rules(settings: Preprocess, modality: str, scans: Sequence[CaseScan], channels: Sequence[str]) -> tuple[Channel, ...]:
-    """Finds the numbers of each channel. It is the one place that decides which rule a channel takes."""
-    names = [name.casefold() for name in channels]
+def _rules(settings: Preprocess, modality: str, scans: Sequence[CaseScan], names: Sequence[str]) -> tuple[Channel, ...]:
+    """Finds the numbers of each channel. It is the one place that decides which rule a channel takes.
+
+    Args:
+        settings: the recipe's rules.
+        modality: of the data set.
+        scans: of its training cases.
+        names: of its channels, in lower case.
+    """
     mixed = _CT in names and len(set(names)) > 1
     # Numbers of the data set (HU, as a rule) mean nothing on the channels that are no CT; a window set for MR is meant for all.
     of_the_set = settings.intensity in ("window", "percentile")
@@ -335,6 +341,16 @@ class _Oriented:
         return self.image[(slice(None), *window)], self.label[window]
 
     def check(self, shape: Grid, now: Grid, target: Spacing) -> None:
+        """Refuses a case for which resampling would take more memory than there is.
+
+        Args:
+            shape: (D, H, W) of the resampled volume.
+            now: (D, H, W) of the volume as it is.
+            target: mm along (D, H, W) after resampling.
+
+        Raises:
+            DataError: names the case and both spacings.
+        """
         check_memory(
             shape,
             _WHILE_RESAMPLING * len(self.image),
@@ -391,7 +407,10 @@ def _monai(case: _Oriented, parameters: Parameters) -> Preprocessed:
     image = np.stack(channels)
     label = grid.label(case.label)
     d, h, w = case.label.shape
-    asked = [index for index, rule in enumerate(rules) if rule.crop_above is not None]
+    asked = []
+    for index, rule in enumerate(rules):
+        if rule.crop_above is not None:
+            asked.append(index)
     kept = everywhere
     if asked:
         kept = np.asarray(np.any(image[asked] > 0, axis=0))

@@ -27,26 +27,31 @@ class PatchRule:
     depth: int | None = None
 
     def at_least(self, patch: Sequence[int]) -> Grid:
-        """The smallest valid patch that holds `patch`; it has the one depth where there is only one."""
+        """Returns the smallest valid patch that holds `patch`; it has the one depth where there is only one."""
         d, h, w = (self._up(axis, max(size, self.least[axis])) for axis, size in enumerate(patch))
         return self.depth or d, h, w
 
     def at_most(self, patch: Sequence[int]) -> Grid:
-        """The largest valid patch inside `patch`, or the smallest there is."""
-        smallest = self.at_least((1, 1, 1))
-        d, h, w = (
-            max(smallest[axis], size - (size - self.remainder[axis]) % self.multiple[axis]) for axis, size in enumerate(patch)
-        )
+        """Returns the largest valid patch inside `patch`, or the smallest there is."""
+        found = list(self.at_least((1, 1, 1)))
+        for axis, size in enumerate(patch):
+            found[axis] = max(found[axis], size - (size - self.remainder[axis]) % self.multiple[axis])
+        d, h, w = found
         return self.depth or d, h, w
 
     def _up(self, axis: int, size: int) -> int:
         return size + (self.remainder[axis] - size) % self.multiple[axis]
 
     def __str__(self) -> str:
-        plus = f" plus {self.remainder}" if any(self.remainder) else ""
-        least = f", at least {self.at_least((1, 1, 1))}" if max(self.least) > 1 else ""
-        deep = f" with D = {self.depth}" if self.depth else ""
-        return f"a multiple of {self.multiple}{plus} (D, H, W){least}{deep}"
+        said = f"a multiple of {self.multiple}"
+        if any(self.remainder):
+            said += f" plus {self.remainder}"
+        said += " (D, H, W)"
+        if max(self.least) > 1:
+            said += f", at least {self.at_least((1, 1, 1))}"
+        if self.depth:
+            said += f" with D = {self.depth}"
+        return said
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,10 @@ def backbone(info: BackboneInfo) -> Callable[[Callable[..., nn.Module]], Backbon
             variant: str | None = None,
             deep_supervision: bool = False,
         ) -> nn.Module:
-            chosen = check_variant(name, info.variants[0] if variant is None else variant, info)
+            """Checks `size`, `variant` and `patch_size`, and builds the network; the arguments are as for `Backbone`."""
+            if variant is None:
+                variant = info.variants[0]
+            chosen = check_variant(name, variant, info)
             if size not in SIZES:
                 raise ValueError(f"{name} has no size {size!r}; it has {', '.join(SIZES)}")
             patch = check_patch(f"{name} ({chosen})", patch_size, info.patches.get(chosen, PatchRule((1, 1, 1))))

@@ -95,18 +95,22 @@ class Dataset(Protocol):
 
 
 def splits_of(dataset: Dataset) -> tuple[Split, ...]:
-    """The splits that papers use, the usual one first."""
+    """Returns the splits that papers use, the usual one first."""
     several = getattr(dataset, "published_splits", None)
     if several is not None:
         return tuple(several())
     split = dataset.published_split()
-    return () if split is None else (split,)
+    if split is None:
+        return ()
+    return (split,)
 
 
 def stated_of(dataset: Dataset) -> tuple[Split, ...]:
-    """The splits that lie beside the data, and are used where they are asked for by name."""
+    """Returns the splits that lie beside the data, and are used where they are asked for by name."""
     stated = getattr(dataset, "stated_splits", None)
-    return () if stated is None else tuple(stated())
+    if stated is None:
+        return ()
+    return tuple(stated())
 
 
 def caveat_of(dataset: Dataset) -> str:
@@ -125,12 +129,14 @@ def copies_are_meant(dataset: Dataset) -> bool:
 
 
 def group_of(dataset: Dataset, case_id: str) -> str:
-    """The patient of a case; the case itself where the data set does not say."""
+    """Returns the patient of a case; the case itself where the data set does not say."""
     group = getattr(dataset, "group", None)
-    return case_id if group is None else str(group(case_id))
+    if group is None:
+        return case_id
+    return str(group(case_id))
 
 
 def regions_of(dataset: Dataset) -> dict[str, tuple[int, ...]]:
-    """Label numbers of each region that is reported in place of the labels; empty where the labels are."""
+    """Returns the label numbers of each region that is reported in place of the labels; empty where the labels are."""
     found: Mapping[str, Sequence[int]] = getattr(dataset, "regions", None) or {}
     return {str(name): tuple(map(int, labels)) for name, labels in found.items()}

@@ -47,12 +47,16 @@ class RegimenInfo:
     copies: Number = 0
 
     def copies_of(self, params: Mapping[str, Any]) -> int:
-        """Copies of the network under these parameters."""
-        return self.copies(params) if callable(self.copies) else self.copies
+        """Returns how many copies of the network there are under these parameters."""
+        if callable(self.copies):
+            return self.copies(params)
+        return self.copies
 
     def units_of(self, params: Mapping[str, Any]) -> int:
-        """Units of a step under these parameters."""
-        return self.units(params) if callable(self.units) else self.units
+        """Returns the units of a step under these parameters."""
+        if callable(self.units):
+            return self.units(params)
+        return self.units
 
 
 class Labelled(Protocol):

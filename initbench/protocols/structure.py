@@ -124,7 +124,7 @@ class ImageWeights:
         return found
 
     def stack(self, key: str) -> list[str]:
-        """The network's keys for the rows of one of timm's weights, in their order; none where it is one weight there, too."""
+        """Returns the network's keys for the rows of one of timm's weights, in their order; none where both have one weight."""
         for pattern, names in self.stacked:
             if re.search(pattern, key):
                 return [re.sub(pattern, name, key) for name in names]
@@ -138,8 +138,11 @@ class ImageWeights:
         return key
 
     def leaves_out(self, key: str) -> bool:
-        """Whether the network has no place for a key of timm's, on purpose."""
-        return any(name is None and re.search(pattern, key) for pattern, name in self.renames)
+        """Returns whether the network has no place for a key of timm's, on purpose."""
+        for pattern, name in self.renames:
+            if name is None and re.search(pattern, key):
+                return True
+        return False
 
 
 @dataclass(frozen=True)
