@@ -30,7 +30,7 @@ class Coverage:
 
     def __init__(self, model: nn.Module) -> None:
         self.before = snapshot(model)
-        self._names = [name for name, _ in model.named_parameters()]
+        self._names = list(dict(model.named_parameters()))
 
     def compare(self, model: nn.Module, name: str, *, learns: bool = True, parameters_alone: bool = False) -> dict[str, Any]:
         """Shares of parameters changed, whole and per top-level module; the names that did not change.

@@ -77,9 +77,9 @@ def devices_here(name: str, chosen: Sequence[int] = (), precision: PrecisionChoi
             raise UsageError("--devices is for GPUs, and these runs are on the CPU: leave it out, or say --device cuda")
         return [Device("cpu", device_kind(first))]
     count = torch.cuda.device_count()
-    strange = [number for number in chosen if number >= count]
-    if strange:
-        raise UsageError(f"--devices {strange[0]}: there are {count} CUDA device(s), 0 to {count - 1}")
+    for number in chosen:
+        if number >= count:
+            raise UsageError(f"--devices {number}: there are {count} CUDA device(s), 0 to {count - 1}")
     if chosen and ":" in name:
         raise UsageError(f"--devices and --device {name} exclude each other: say --device cuda")
     numbers: Sequence[int] = range(count)

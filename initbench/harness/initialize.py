@@ -23,6 +23,7 @@ from initbench.harness.hardware import resolve_device, resolve_precision
 from initbench.harness.levels import probe_levels
 from initbench.harness.request import assign
 from initbench.harness.sites import find_sites
+from initbench.harness.snapshot import modes_kept
 from initbench.protocols import Grid, Level, Progress, Structure
 from initbench.recipes.load import load_recipe
 from initbench.sampling.volumes import UnlabelledSampler, make_volume
@@ -110,15 +111,12 @@ def initialize(
         progress=progress,
     )
     before = Coverage(model)
-    modes = [(module, module.training) for module in model.modules()]
-    with seeding.deterministic(torch.get_num_threads()):
+    with modes_kept(model), seeding.deterministic(torch.get_num_threads()):
         compose.apply(component, model, ctx)
         coverage = before.compare(model, str(asked), learns=learned or info.external)
         if ctx.reported:
             coverage["report"] = ctx.reported
         redraw_heads(model, own.heads, seed)
-    for module, training in modes:
-        module.training = training
     if learned:
         model.zero_grad(set_to_none=True)  # the pretext's last gradient would add to the user's first
     return coverage
@@ -142,11 +140,13 @@ def _structure(
 def _check_modules(model: nn.Module, levels: Sequence[Level | str], heads: Sequence[str]) -> None:
     """Refuses levels and heads that are no module of the network."""
     known = dict(model.named_modules())
-    strange = []
-    for asked in (*levels, *heads):
-        name = asked.module if isinstance(asked, Level) else asked
-        if name not in known:
-            strange.append(name)
+    asked = []
+    for level in levels:
+        if isinstance(level, Level):
+            asked.append(level.module)
+        else:
+            asked.append(level)
+    strange = [name for name in (*asked, *heads) if name not in known]
     if strange:
         there = ", ".join(name for name, _ in model.named_children())
         raise UsageError(f"the network has no module {', '.join(strange)}; its top-level modules: {there}")

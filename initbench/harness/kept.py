@@ -17,7 +17,10 @@ def changed_modules(before: Snapshot, after: Snapshot) -> Iterator[tuple[str, li
     yield "it removes module", sorted(before.modules.keys() - after.modules.keys())
     replaced = differing(before.modules, after.modules)
     yield "it puts a module of another class in the place of", replaced
-    patched = [name for name in differing(before.forwards, after.forwards) if name not in replaced]
+    patched = []
+    for name in differing(before.forwards, after.forwards):
+        if name not in replaced:
+            patched.append(name)
     yield "it puts another forward into the class of", patched
     yield "it adds parameter or buffer", sorted(after.forms.keys() - before.forms.keys())
     yield "it removes parameter or buffer", sorted(before.forms.keys() - after.forms.keys())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from initbench.errors import UsageError
+from initbench.harness.snapshot import modes_kept
 from initbench.protocols import Grid, Level
 
 
@@ -29,16 +30,13 @@ def probe_levels(model: nn.Module, names: Sequence[str], patch: Grid, channels: 
     for name in names:
         module = model.get_submodule(name)
         handles.append(module.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output})))
-    modes = [(module, module.training) for module in model.modules()]
     try:
-        model.eval()
-        with torch.no_grad():
+        with modes_kept(model), torch.no_grad():
+            model.eval()
             model(torch.zeros(1, channels, *patch))
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes:
-            module.training = training
     return tuple(_level(name, seen.get(name), patch) for name in names)
 
 

@@ -274,8 +274,9 @@ def read_components(kind: Kind, values: Components) -> list[Spec]:
     for value in values:
         if isinstance(value, Spec):
             found.append(value)
-        else:
-            found += [read_component(kind, text) for text in split_lists(value)]
+            continue
+        for text in split_lists(value):
+            found.append(read_component(kind, text))
     if not found:
         raise UsageError(f"no {kind} is named: write a name or several (initbench list {registry.LISTED[kind]})")
     return list(dict.fromkeys(found))

@@ -103,6 +103,17 @@ def classes_kept(model: nn.Module) -> Iterator[None]:
                 kind.forward = forward
 
 
+@contextlib.contextmanager
+def modes_kept(model: nn.Module) -> Iterator[None]:
+    """Puts every module back after the block into the mode that it had, training or evaluation."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def tensor_digest(tensor: Tensor) -> str:
     """Returns the sha256 (hex) of a tensor's bytes, dtype and shape."""
     host = tensor.detach().cpu().contiguous()

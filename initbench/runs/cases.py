@@ -130,8 +130,9 @@ def _check_columns(frame: pd.DataFrame) -> None:
         if name not in frame:
             raise ValueError(f"it has no column {name}")
     for name in ("case", "class_name"):
-        if not all(str(value).isprintable() for value in frame[name].cat.categories):
-            raise ValueError(f"a name in column {name} holds control characters")
+        for value in frame[name].cat.categories:
+            if not str(value).isprintable():
+                raise ValueError(f"a name in column {name} holds control characters")
     for name in _COUNTS:
         whole = frame[name].dtype.kind == "i" or frame.empty
         if not whole or not frame[name].between(0, _MOST_VOXELS).all():

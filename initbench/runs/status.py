@@ -291,8 +291,10 @@ def _read_note(path: Path) -> _Note:
 
 def statuses(out: Path) -> list[RunStatus]:
     """Looks what every run that was asked for below `out` is doing, and which run folders there have a record of no use."""
-    rows = [status(run) for run in read_asked(out)]
-    known = {row.planned.folder for row in rows}
+    rows, known = [], set()
+    for run in read_asked(out):
+        rows.append(status(run))
+        known.add(run.folder)
     for folder in store.find_runs(out):
         if folder in known:
             continue

@@ -146,12 +146,13 @@ def _file_problem(path: Path, written: Sequence[tuple[str, int]], *, hashed: boo
     """Says how a file differs from all of the digests and sizes that it may have; empty where it does not."""
     if not path.is_file():
         return f"{path.name} is missing"
+    digests, sizes = zip(*written, strict=True)
     size = path.stat().st_size
-    if size not in [known for _, known in written]:
+    if size not in sizes:
         return f"{path.name} has another size than when it was written"
     if path.name in TABLES and size > MAX_TABLE:
         return f"{path.name} has {size:,} bytes, more than the {MAX_TABLE:,} that are read"
-    if hashed and digest.of_file(path) not in [known for known, _ in written]:
+    if hashed and digest.of_file(path) not in digests:
         return f"{path.name} was changed after it was written"
     return ""
 
