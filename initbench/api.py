@@ -9,6 +9,7 @@ import html
 import io
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -121,6 +122,9 @@ class Outcomes(list["Outcome"]):
         rows = []
         for outcome in self:
             request = outcome.request
+            path = None
+            if outcome.folder:
+                path = str(outcome.folder)
             row = {
                 "state": outcome.state,
                 "init": str(request.init),
@@ -130,7 +134,7 @@ class Outcomes(list["Outcome"]):
                 "seed": request.seed,
                 "dice": outcome.dice,
                 "message": outcome.message,
-                "path": str(outcome.folder) if outcome.folder else None,
+                "path": path,
             }
             rows.append(row)
         return pd.DataFrame(rows)
@@ -138,7 +142,9 @@ class Outcomes(list["Outcome"]):
     def _sheet(self) -> Sheet:
         rows, values = [], []
         for outcome in self:
-            dice = "–" if outcome.dice is None else f"{100 * outcome.dice:.1f}"
+            dice = "–"
+            if outcome.dice is not None:
+                dice = f"{100 * outcome.dice:.1f}"
             rows.append((outcome.state, outcome.request.label, dice, outcome.message))
             values.append({"state": outcome.state, "run": outcome.request.label, "dice": outcome.dice})
         return Sheet(
@@ -223,14 +229,16 @@ def _check_something_was_done(outcomes: Sequence[Outcome]) -> None:
     Raises:
         UsageError: names every reason once.
     """
-    refused = [outcome for outcome in outcomes if outcome.state == "refused"]
-    if not refused or any(outcome.state not in ("refused", "pending", "cached") for outcome in outcomes):
+    states = Counter(outcome.state for outcome in outcomes)
+    refused = states["refused"]
+    if not refused or states.keys() - {"refused", "pending", "cached"}:
         return
-    reasons = "; ".join(dict.fromkeys(outcome.message for outcome in refused))
-    if len(refused) == len(outcomes):
+    messages = [outcome.message for outcome in outcomes if outcome.state == "refused"]
+    reasons = "; ".join(dict.fromkeys(messages))
+    if refused == len(outcomes):
         raise UsageError(f"no run of this study can be: {reasons}")
-    if any(outcome.state == "pending" for outcome in outcomes):
-        told = f"nothing was run: {len(refused)} of {len(outcomes)} runs cannot be ({reasons})"
+    if states["pending"]:
+        told = f"nothing was run: {refused} of {len(outcomes)} runs cannot be ({reasons})"
         raise UsageError(f"{told}; add skip_refused=True to run the others")
 
 
@@ -337,7 +345,7 @@ def classes(out: str | Path = "runs", *, metric: Metric = "dice", **which: Unpac
 
 
 def variance(out: str | Path = "runs", *, across: bool = False, **which: Unpack[ReadOptions]) -> Tables:
-    """Where the spread of Dice comes from; the same as the command ``initbench variance``.
+    """Tells where the spread of Dice comes from; the same as the command ``initbench variance``.
 
     Args:
         out: folder of runs.
@@ -350,8 +358,9 @@ def variance(out: str | Path = "runs", *, across: bool = False, **which: Unpack[
     from initbench.tables import variance as tables
 
     study = _read(out, which)
-    sheets = tables.across(study.tables) if across else tables.variance_sheets(study.tables)
-    return Tables(tuple(sheets))
+    if across:
+        return Tables(tuple(tables.across(study.tables)))
+    return Tables(tuple(tables.variance_sheets(study.tables)))
 
 
 def _read(out: str | Path, which: ReadOptions) -> Study:
@@ -379,19 +388,26 @@ def _told_of(study: Study) -> Iterator[str]:
 
 
 def _several(names: str | Sequence[str]) -> list[str]:
-    """Names as a list; a text is a comma list."""
-    if isinstance(names, str):
-        return [name.strip() for name in names.split(",") if name.strip()]
-    return list(names)
+    """Returns names as a list; a text is a comma list."""
+    if not isinstance(names, str):
+        return list(names)
+    found = []
+    for item in names.split(","):
+        name = item.strip()
+        if name:
+            found.append(name)
+    return found
 
 
 def _width() -> int:
     console = Console()
-    return console.width if console.is_terminal else _WIDTH
+    if not console.is_terminal:
+        return _WIDTH
+    return console.width
 
 
 def _as_html(sheet: Sheet) -> str:
-    """A table with its title and notes in HTML; texts of others are no markup."""
+    """Writes a table with its title and notes in HTML; texts of others are no markup."""
     parts = [f"<h4>{_escaped(sheet.title)}</h4><p>{_escaped(sheet.subtitle)}</p>"]
     if sheet.rows:
         heads = "".join(f"<th>{_escaped(column)}</th>" for column in sheet.columns)
@@ -400,7 +416,8 @@ def _as_html(sheet: Sheet) -> str:
             cells = "".join(f"<td>{_escaped(cell)}</td>" for cell in row)
             parts.append(f"<tr>{cells}</tr>")
         parts.append("</tbody></table>")
-    parts += [f"<p>{_escaped(note)}</p>" for note in sheet.notes]
+    for note in sheet.notes:
+        parts.append(f"<p>{_escaped(note)}</p>")
     return "".join(parts)
 
 

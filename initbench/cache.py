@@ -50,9 +50,11 @@ class DamagedError(InitbenchError):
 
 
 def root() -> Path:
-    """Where the cache lives: INITBENCH_CACHE, else the user's cache folder."""
+    """Returns where the cache lives: INITBENCH_CACHE, else the user's cache folder."""
     chosen = os.environ.get(ENVIRONMENT)
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("initbench")
+    if chosen:
+        return Path(chosen).expanduser()
+    return platformdirs.user_cache_path("initbench")
 
 
 # --- items ------------------------------------------------------------------------------------------------------------
@@ -195,7 +197,9 @@ def _read_item(folder: Path) -> Item | None:
             whole = whole and (folder / name).stat().st_size == known["size"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Item(folder, meta["values"], meta["files"]) if whole else None
+    if not whole:
+        return None
+    return Item(folder, meta["values"], meta["files"])
 
 
 def items(kind: str) -> Iterator[Item]:
@@ -304,7 +308,7 @@ class _State:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 (hex) of a file's bytes.
+    """Returns the sha256 (hex) of a file's bytes.
 
     A data set is gigabytes, and every command asks. So the digest is remembered as long as inode, size, time of modification and
     time of change stay the same, and the file had been left alone for a minute when it was read.
@@ -314,7 +318,10 @@ def file_digest(path: Path) -> str:
     """
     state = _state(path)
     local = _reading_everything.get()
-    known = remembered_digest(path) if local is None else local.get(state)
+    if local is None:
+        known = remembered_digest(path)
+    else:
+        known = local.get(state)
     if known is not None:
         return known
     asked = time.time()
@@ -370,12 +377,15 @@ def _remember(state: _State, made: str) -> None:
 
 @functools.cache
 def _is_trusted(folder: str) -> bool:
-    """Whether the file system of a folder keeps times of change; not so where it cannot be told."""
+    """Returns whether the file system of a folder keeps times of change; false where it cannot be told."""
     try:
         mounted = psutil.disk_partitions(all=True)
     except (OSError, psutil.Error):
         return False
-    place = max((part for part in mounted if Path(folder).is_relative_to(part.mountpoint)), key=_depth, default=None)
+    place = None
+    for part in mounted:
+        if Path(folder).is_relative_to(part.mountpoint) and (place is None or _depth(part) > _depth(place)):
+            place = part
     return place is not None and place.fstype in _TRUSTED
 
 

@@ -108,13 +108,17 @@ def started(pid: int) -> str:
 
 
 def _process(pid: int) -> tuple[str, bool]:
-    """When a process started, "" where it has ended, and whether it is stopped."""
+    """Looks when a process started, "" where it has ended, and whether it is stopped."""
     try:
         values = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:
-        return ("", False) if Path("/proc/self/stat").exists() else _process_elsewhere(pid)
+        if Path("/proc/self/stat").exists():
+            return "", False
+        return _process_elsewhere(pid)
     state, ticks = values[0], values[19]
-    return "" if state in "ZX" else ticks, state == "T"
+    if state in "ZX":
+        return "", False
+    return ticks, state == "T"
 
 
 def _process_elsewhere(pid: int) -> tuple[str, bool]:
@@ -126,7 +130,9 @@ def _process_elsewhere(pid: int) -> tuple[str, bool]:
         status, when = process.status(), str(process.create_time())
     except psutil.Error:
         return "", False
-    return "" if status == psutil.STATUS_ZOMBIE else when, status == psutil.STATUS_STOPPED
+    if status == psutil.STATUS_ZOMBIE:
+        return "", False
+    return when, status == psutil.STATUS_STOPPED
 
 
 class Claim:
@@ -224,7 +230,10 @@ class Watch:
             self._alive.add(place)
             return False
         # An owner's file that cannot be read has no beats either: it was cut short when its machine stopped.
-        seen = newest, -1 if owner is None else owner.beats
+        beats = -1
+        if owner is not None:
+            beats = owner.beats
+        seen = newest, beats
         before, since = self._seen.get(place, (None, 0.0))
         if seen != before:
             if before is not None:
@@ -304,12 +313,16 @@ def _is_free(owner: Owner | None) -> bool:
 
 
 def _newest(place: Path) -> int:
-    """The latest generation of a claim; 0 where there was none."""
+    """Returns the latest generation of a claim; 0 where there was none."""
     try:
         names = os.listdir(place)
     except FileNotFoundError:
         return 0
-    return max((int(name) for name in names if _GENERATION.fullmatch(name)), default=0)
+    newest = 0
+    for name in names:
+        if _GENERATION.fullmatch(name):
+            newest = max(newest, int(name))
+    return newest
 
 
 def _read(place: Path, generation: int) -> Owner | None:

@@ -73,11 +73,14 @@ def check_policy(policy: str) -> None:
 
 
 def policies_in_words() -> str:
-    """What each policy scores, for the help of an option; policies that score alike are named together."""
+    """Says what each policy scores, for the help of an option; policies that score alike are named together."""
     names: dict[str, list[str]] = {}
     for policy, rule in POLICIES.items():
         names.setdefault(rule.meaning, []).append(policy)
-    return "; ".join(f"{meaning} ({', '.join(alike)})" for meaning, alike in names.items())
+    said = []
+    for meaning, alike in names.items():
+        said.append(f"{meaning} ({', '.join(alike)})")
+    return "; ".join(said)
 
 
 def _ratio(tp: Number, fp: Number, fn: Number) -> Number:
@@ -86,7 +89,7 @@ def _ratio(tp: Number, fp: Number, fn: Number) -> Number:
 
 
 def dice_of_counts(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, policy: TablePolicy = "reference-mask") -> NDArray[np.float64]:
-    """Dice of many classes and cases at once, as fractions; NaN where the policy gives no score.
+    """Computes Dice of many classes and cases at once, as fractions; NaN where the policy gives no score.
 
     Args:
         tp: voxels in reference and prediction; as `fp` and `fn` of any one shape, which the result has.
@@ -96,7 +99,7 @@ def dice_of_counts(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, policy: TablePol
     """
     import numpy as np
 
-    both, more, less = (np.asarray(counts, np.float64) for counts in (tp, fp, fn))
+    both, more, less = np.asarray(tp, np.float64), np.asarray(fp, np.float64), np.asarray(fn, np.float64)
     rule = TABLE_POLICIES[policy]
     scores = np.where(more > 0, rule.predicted, rule.neither)
     held = both + less > 0
@@ -121,17 +124,17 @@ class Counts:
 
 
 def case_dice(counts: list[Counts]) -> float:
-    """Mean over the classes scored in a case, NaN where the reference holds none."""
+    """Returns the mean over the classes scored in a case, NaN where the reference holds none."""
     return _mean_of_scores([count.dice for count in counts])
 
 
 def run_dice(per_case: list[list[Counts]]) -> float:
-    """Mean over classes, then over the cases that have a score."""
+    """Returns the mean over classes, then over the cases that have a score."""
     return _mean_of_scores([case_dice(counts) for counts in per_case])
 
 
 def _mean_of_scores(values: Sequence[float]) -> float:
-    """Mean of the values that are no NaN; NaN without any."""
+    """Returns the mean of the values that are no NaN; NaN without any."""
     scores = [value for value in values if not math.isnan(value)]
     if not scores:
         return math.nan

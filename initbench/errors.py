@@ -57,7 +57,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Asks for the known names that are spelled nearly as one that is not known; lists all of them where none is near."""
     names = list(dict.fromkeys(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    if not near:
+        return f"known: {', '.join(names)}"
+    return f"did you mean {' or '.join(near)}?"
 
 
 def of_the_system(error: BaseException) -> str:

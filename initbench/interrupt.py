@@ -59,7 +59,10 @@ def install(*, worker: bool = False) -> dict[signal.Signals, Any]:
     """Makes signals requests from here on; gives the handlers that were there."""
     global _asked, _warned, _asked_at
     _asked, _warned, _asked_at = False, False, None
-    return {number: signal.signal(number, _in_worker if worker else _in_parent) for number in SIGNALS}
+    handler = _in_parent
+    if worker:
+        handler = _in_worker
+    return {number: signal.signal(number, handler) for number in SIGNALS}
 
 
 @contextlib.contextmanager
@@ -83,8 +86,9 @@ def _in_parent(number: int, frame: FrameType | None) -> None:
     _warned = _warned or number not in _HARD
     if number in _HARD:
         now = time.monotonic()
-        again = _asked_at is not None and now - _asked_at > _TOGETHER
-        _asked_at = now if _asked_at is None else _asked_at
+        if _asked_at is None:
+            _asked_at = now
+        again = now - _asked_at > _TOGETHER
     ask()
     if again or not _within:  # outside of the block nobody would notice
         raise KeyboardInterrupt

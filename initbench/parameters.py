@@ -56,5 +56,7 @@ def _is_simple(annotation: Any) -> bool:
 
 
 def _as_tuples(value: Any) -> Any:
-    """A value with tuples in place of its lists."""
-    return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value
+    """Returns a value with tuples in place of its lists."""
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple(map(_as_tuples, value))

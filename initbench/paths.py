@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # at run time it costs every command 20 ms
 
 
 def is_file(path: Traversable) -> bool:
-    """Whether it is a file. No file system takes a name of thousands of letters, or a zero in it: there is none."""
+    """Returns whether it is a file; false for a name that no file system takes: thousands of letters, or a zero among them."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -18,7 +18,7 @@ def is_file(path: Traversable) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is anything, as `is_file`."""
+    """Returns whether there is a file or a folder; false for what no file system takes, as `is_file`."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -26,7 +26,7 @@ def exists(path: Path) -> bool:
 
 
 def home(text: str) -> Path:
-    """A path with ``~`` resolved; that of a user whom nobody knows stays as it is."""
+    """Returns a path with ``~`` resolved. A path with the ``~`` of a user whom the system does not know stays as it is."""
     try:
         return Path(text).expanduser()
     except RuntimeError:

@@ -46,9 +46,10 @@ def check(path: Path | None, made: Path | None = None) -> None:
         return
     if path.suffix.lower() not in FORMS:
         raise UsageError(f"--plot {path}: the file ends in {', '.join(FORMS)}")
-    if path.is_dir() or not (path.parent.is_dir() or path.parent == made):
-        problem = "it is a folder" if path.is_dir() else f"there is no folder {path.parent.absolute()}"
-        raise UsageError(f"--plot {path}: {problem}; name another file")
+    if path.is_dir():
+        raise UsageError(f"--plot {path}: it is a folder; name another file")
+    if not path.parent.is_dir() and path.parent != made:
+        raise UsageError(f"--plot {path}: there is no folder {path.parent.absolute()}; name another file")
 
 
 @contextlib.contextmanager

@@ -26,25 +26,34 @@ _COMPUTED = ("=", "+", "-", "@", "\t", "\r")  # how cells begin that a spreadshe
 
 
 def printable(text: str) -> str:
-    """The text of others, not too long, `clean`."""
-    return clean(text[:_LONGEST] + "…" if len(text) > _LONGEST else text)
+    """Returns the text of others, not too long, `clean`."""
+    if len(text) > _LONGEST:
+        text = text[:_LONGEST] + "…"
+    return clean(text)
 
 
 def clean(text: str) -> str:
-    """The text in one line, with a sign in place of each character that a terminal would obey or not show."""
+    """Returns the text in one line, with a sign in place of each character that a terminal would obey or not show."""
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() else _SHOWN_AS for sign in " ".join(text.split()))
+    signs = list(" ".join(text.split()))
+    for place, sign in enumerate(signs):
+        if not sign.isprintable():
+            signs[place] = _SHOWN_AS
+    return "".join(signs)
 
 
 def markdown(text: str) -> str:
-    """The text in Markdown, where it looks as it is written; what stands between two backticks is code, as in our own notes."""
+    """Returns the text in Markdown, where it looks as it is written; between two backticks is code, as in our own notes."""
     parts = clean(text).split("`")
     if len(parts) % 2 == 0:  # a backtick without another one
         return _MARKDOWN.sub(_escaped, clean(text))
     for place, part in enumerate(parts):
         is_code = place % 2 == 1
-        parts[place] = part.replace("|", "\\|") if is_code else _MARKDOWN.sub(_escaped, part)
+        if is_code:
+            parts[place] = part.replace("|", "\\|")
+        else:
+            parts[place] = _MARKDOWN.sub(_escaped, part)
     return "`".join(parts)
 
 
@@ -58,13 +67,18 @@ def latex(text: str) -> str:
 
 
 def csv_cell(value: Any) -> Any:
-    """The value of a cell of CSV: text that a spreadsheet would compute has an apostrophe before it, as spreadsheets do."""
+    """Returns the value of a cell of CSV: text that a spreadsheet would compute gets an apostrophe before it, as there."""
     if not isinstance(value, str):
         return value
-    return f"'{clean(value)}" if value.startswith(_COMPUTED) else clean(value)
+    if value.startswith(_COMPUTED):
+        return f"'{clean(value)}"
+    return clean(value)
 
 
 def json_text(value: Any) -> str:
-    """JSON of plain values; what is none is written as text, as paths are. Characters that a terminal obeys are escaped."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, default=str)
-    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text)
+    """Returns JSON; a value that is not plain is written as text, as paths are. Characters that a terminal obeys are escaped."""
+    signs = list(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    for place, sign in enumerate(signs):
+        if not sign.isprintable() and sign != "\n":
+            signs[place] = json.dumps(sign)[1:-1]
+    return "".join(signs)

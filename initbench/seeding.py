@@ -42,20 +42,24 @@ class Root(int):
 
 
 def derive(root: int, stream: str, *keys: str | int) -> int:
-    """A 128-bit seed for a stream; the text form makes ("a", 11) and ("a1", 1) different."""
-    if isinstance(root, Root):
-        root = 0 if stream in root.fixed else int(root)
-    text = "\0".join([f"initbench-1:{root}", stream, *(f"{type(key).__name__}:{key}" for key in keys)])
+    """Returns a 128-bit seed for a stream; the text form makes ("a", 11) and ("a1", 1) different."""
+    number = int(root)
+    if isinstance(root, Root) and stream in root.fixed:
+        number = 0
+    parts = [f"initbench-1:{number}", stream]
+    for key in keys:
+        parts.append(f"{type(key).__name__}:{key}")
+    text = "\0".join(parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
 
 
 def rng(root: int, stream: Stream, *keys: str | int) -> np.random.Generator:
-    """Counter-based numpy generator of a stream, on the CPU whatever the device."""
+    """Makes the counter-based numpy generator of a stream, on the CPU whatever the device."""
     return np.random.Generator(np.random.Philox(key=derive(root, stream, *keys)))
 
 
 def torch_seed(root: int, stream: Stream, *keys: str | int) -> int:
-    """The stream's seed in the 64 bits torch takes."""
+    """Returns the stream's seed in the 64 bits torch takes."""
     return derive(root, stream, *keys) & (2**63 - 1)
 
 
@@ -107,7 +111,10 @@ def memory_of(device: torch.device) -> Iterator[None]:
     On CUDA a step would launch hundreds of kernels for that alone. The CPU needs it: a kernel of oneDNN reads memory that it
     never wrote (`initbench.training.precision.ShallowConvolutionsInFloat32`), and filled memory is at least the same each time.
     """
-    with unfilled() if device.type == "cuda" else contextlib.nullcontext():
+    if device.type != "cuda":
+        yield
+        return
+    with unfilled():
         yield
 
 

@@ -58,8 +58,12 @@ class Spec:
     def __str__(self) -> str:
         if not self.params:
             return self.name
-        inner = [str(value) for _, value in self.params if isinstance(value, Spec)]
-        plain = [f"{key}={value!r}" for key, value in self.params if not isinstance(value, Spec)]
+        inner, plain = [], []
+        for key, value in self.params:
+            if isinstance(value, Spec):
+                inner.append(str(value))
+            else:
+                plain.append(f"{key}={value!r}")
         return f"{self.name}({', '.join(inner + sorted(plain))})"
 
 
@@ -110,12 +114,14 @@ def _arguments_begin(text: str) -> int:
 
 
 def as_spec(component: str | Spec) -> Spec:
-    """The spec of a component that may still be text.
+    """Returns the spec of a component that may still be text.
 
     Raises:
         UsageError: the text is no component string.
     """
-    return parse(component) if isinstance(component, str) else component
+    if isinstance(component, str):
+        return parse(component)
+    return component
 
 
 def _sorted(params: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -146,7 +152,9 @@ def _keywords(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
     try:
         call = ast.parse(source, mode="eval").body
     except (SyntaxError, RecursionError, MemoryError) as error:  # the last two where it is nested too deeply
-        reason = error.msg if isinstance(error, SyntaxError) else "nested too deeply"
+        reason = "nested too deeply"
+        if isinstance(error, SyntaxError):
+            reason = error.msg
         raise UsageError(f"{text!r}: the arguments cannot be read ({reason}); write key=value, strings in quotes") from None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
         raise UsageError(f"{text!r}: arguments are given by name, as in lwi(mask_ratio=0.6)")
@@ -161,13 +169,15 @@ def _keywords(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
 def _with_quoted_paths(inside: str) -> str:
     """Puts paths in quotes, so that they are read as strings: a shell has taken away those that somebody wrote."""
     items = split_list(inside)
-    found = [_PATH.fullmatch(item) for item in items]
-    if not any(found):
+    has_path = False
+    for place, item in enumerate(items):
+        path = _PATH.fullmatch(item)
+        if path:
+            items[place] = f"{path['key']}={path['path'].strip()!r}"
+            has_path = True
+    if not has_path:
         return inside
-    quoted = []
-    for item, path in zip(items, found, strict=True):
-        quoted.append(f"{path['key']}={path['path'].strip()!r}" if path else item)
-    return ", ".join(quoted)
+    return ", ".join(items)
 
 
 def _literal(text: str, key: str, node: ast.expr, written: str) -> Any:
@@ -184,7 +194,7 @@ PLAIN_VALUES = "a number, a word, a tuple, True, False or None"
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value can be a parameter: the id of a run is a digest of it, so JSON has to hold it."""
+    """Returns whether a value can be a parameter: the id of a run is a digest of it, so JSON has to hold it."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, list | tuple):
@@ -205,29 +215,38 @@ def value(text: str) -> Any:
 
 
 def parameter(key: str, text: str) -> Any:
-    """The value that ``--set init.key=text`` gives a parameter: a component for `OF`, else as `value`.
+    """Returns the value that ``--set init.key=text`` gives a parameter: a component for `OF`, else as `value`.
 
     Raises:
         UsageError: it is no component string where there has to be one.
     """
-    return parse(unquoted(text)) if key == OF else value(text)
+    if key == OF:
+        return parse(unquoted(text))
+    return value(text)
 
 
 def split_list(text: str) -> list[str]:
     """Splits a comma list, leaving commas inside parentheses and quotes alone: ``a,lwi(x=1, y=2),"b, c"`` gives three items."""
-    ends = [*separators(text), len(text)]
-    items = [text[start:end].strip() for start, end in zip([0, *(end + 1 for end in ends)], ends, strict=False)]
-    return [item for item in items if item]
+    items = []
+    begin = 0
+    for end in (*separators(text), len(text)):
+        item = text[begin:end].strip()
+        if item:
+            items.append(item)
+        begin = end + 1
+    return items
 
 
 def separators(text: str, sign: str = ",") -> list[int]:
-    """Where the commas, or other signs, are that separate the items of a list: outside parentheses and quotes."""
+    """Finds the commas, or other signs, that separate the items of a list: outside parentheses and quotes."""
     found: list[int] = []
     depth, index = 0, 0
     before = ","  # the last sign that is no blank
     while index < len(text):
         char = text[index]
-        closing = text.find(char, index + 1) if char in _QUOTES and before in _BEFORE_QUOTES else -1
+        closing = -1
+        if char in _QUOTES and before in _BEFORE_QUOTES:
+            closing = text.find(char, index + 1)
         if closing > index:  # a quote that is never closed, or that stands in a word, is an apostrophe
             index, before = closing + 1, char
             continue
@@ -244,6 +263,7 @@ def separators(text: str, sign: str = ",") -> list[int]:
 
 
 def unquoted(item: str) -> str:
-    """An item without the quotes around the whole of it."""
-    whole = len(item) > 1 and item[0] in _QUOTES and item.find(item[0], 1) == len(item) - 1
-    return item[1:-1] if whole else item
+    """Returns an item without the quotes around the whole of it."""
+    if len(item) > 1 and item[0] in _QUOTES and item.find(item[0], 1) == len(item) - 1:
+        return item[1:-1]
+    return item

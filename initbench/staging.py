@@ -62,9 +62,12 @@ def _lock(folder: Path, *, wait: bool) -> int | None:
         BlockingIOError: another process holds it, and this one is not to wait.
         FileNotFoundError: the folder is gone.
     """
+    how = fcntl.LOCK_EX
+    if not wait:
+        how |= fcntl.LOCK_NB
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, how)
     except BlockingIOError:
         os.close(descriptor)
         raise
@@ -85,7 +88,9 @@ def sync(path: Path) -> None:
     Raises:
         OSError: the disk does not take it.
     """
-    below = sorted(path.rglob("*")) if path.is_dir() else []
+    below = []
+    if path.is_dir():
+        below = sorted(path.rglob("*"))
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # file systems write what is asked for together in one go
         list(pool.map(_sync, below))
     _sync(path)
