@@ -83,15 +83,15 @@ class Tables(Sequence[Sheet]):
         return pd.DataFrame(plain_rows(self.sheets))
 
     def to_markdown(self) -> str:
-        """The tables in Markdown."""
+        """Writes the tables in Markdown."""
         return as_markdown([*self.sheets, *self.beside])
 
     def to_latex(self) -> str:
-        """The tables in LaTeX, for the package booktabs."""
+        """Writes the tables in LaTeX, for the package booktabs."""
         return as_latex([*self.sheets, *self.beside])
 
     def to_csv(self) -> str:
-        """The rows of `frame` as CSV, a heading first."""
+        """Writes the rows of `frame` as CSV, a heading first."""
         return as_csv(self.sheets)
 
     def __getitem__(self, place: Any) -> Any:
@@ -284,7 +284,7 @@ def leaderboard(
     letters: bool = False,
     **which: Unpack[ReadOptions],
 ) -> Tables:
-    """Each init's Dice, verdict and rank; the same as the command ``initbench leaderboard``.
+    """Tells each init's Dice, verdict and rank; the same as the command ``initbench leaderboard``.
 
     Args:
         out: folder of runs.
@@ -311,7 +311,7 @@ def leaderboard(
 def compare(
     first: str, second: str = BASELINE, *, out: str | Path = "runs", margin: float = MARGIN, **which: Unpack[ReadOptions]
 ) -> Tables:
-    """What can be claimed of two inits; the same as the command ``initbench compare``.
+    """Tells what can be claimed of two inits; the same as the command ``initbench compare``.
 
     Args:
         first: an init, as its row is called.
@@ -329,7 +329,7 @@ def compare(
 
 
 def classes(out: str | Path = "runs", *, metric: Metric = "dice", **which: Unpack[ReadOptions]) -> Tables:
-    """Each init per class; the same as the command ``initbench classes``.
+    """Tells each init per class; the same as the command ``initbench classes``.
 
     Args:
         out: folder of runs.
@@ -364,7 +364,7 @@ def variance(out: str | Path = "runs", *, across: bool = False, **which: Unpack[
 
 
 def _read(out: str | Path, which: ReadOptions) -> Study:
-    """The study of a folder; warns of runs that are in no table."""
+    """Reads the study of a folder; warns of runs that are in no table."""
     counted = Scoring(
         which.get("dice_policy", "reference-mask"),
         tuple(_several(which.get("classes", ()))),
@@ -378,7 +378,7 @@ def _read(out: str | Path, which: ReadOptions) -> Study:
 
 
 def _told_of(study: Study) -> Iterator[str]:
-    """What was left out of a study, and what is doubtful."""
+    """Tells what was left out of a study, and what is doubtful."""
     if study.unreadable:
         runs = words.count(len(study.unreadable), "run")
         yield f"{runs} whose record cannot be used: {study.unreadable[0]}; `initbench status --out {study.out}` names all"

@@ -73,7 +73,7 @@ class Item:
     files: dict[str, dict[str, Any]]
 
     def array(self, name: str) -> NDArray[Any]:
-        """A copy of the array, checked while it is read, in one pass.
+        """Reads a copy of the array, and checks it in the same pass.
 
         Raises:
             DamagedError: it is not what was written. The item was removed.
@@ -91,7 +91,7 @@ class Item:
         raise DamagedError(f"the cached array {path} was damaged ({reason}), so it was removed")
 
     def mapped(self, name: str) -> NDArray[Any]:
-        """The array in its file, of which the system reads what is touched, and gives it back when memory is short.
+        """Maps the array in its file, of which the system reads what is touched, and gives it back when memory is short.
 
         Nothing is checked. The mapping is private: what somebody writes there reaches neither the file nor anybody else.
         """
@@ -109,7 +109,7 @@ class Item:
 
 
 def _checked(path: Path, size: int, checksums: list[int]) -> NDArray[np.uint8] | None:
-    """The bytes of a file, None where a block has another checksum than it had when it was written."""
+    """Reads the bytes of a file; None where a block has another checksum than it had when it was written."""
     content = np.empty(size, np.uint8)
     view = content.data
     with path.open("rb") as file:
@@ -121,7 +121,7 @@ def _checked(path: Path, size: int, checksums: list[int]) -> NDArray[np.uint8] |
 
 
 def _array(content: NDArray[np.uint8]) -> NDArray[Any]:
-    """The array that `numpy.save` wrote, without another copy of it."""
+    """Returns the array that `numpy.save` wrote, without another copy of it."""
     header = io.BytesIO(content[:_HEADER].tobytes())
     np.lib.format.read_magic(header)
     shape, _, dtype = np.lib.format.read_array_header_1_0(header)
@@ -153,7 +153,7 @@ class _Summing:
 
 
 def read_item(kind: str, key: str) -> Item | None:
-    """The item of a key. None where there is none, or it is not whole or of an older layout: then it is removed.
+    """Reads the item of a key. None where there is none, or it is not whole or of an older layout: then it is removed.
 
     Arrays are not read here; `Item.array` checks what it reads.
     """
@@ -170,7 +170,7 @@ def read_item(kind: str, key: str) -> Item | None:
 
 
 def _staged(item: Item, place: Path) -> Item:
-    """The copy of an item on the disk of this node, made where it is missing; the item itself where it cannot be made."""
+    """Returns the copy of an item on the disk of this node, made where it is missing; the item itself where it cannot be made."""
     there = _read_item(place)
     if there is not None and there.files == item.files:
         return there
@@ -203,7 +203,7 @@ def _read_item(folder: Path) -> Item | None:
 
 
 def items(kind: str) -> Iterator[Item]:
-    """All items of a kind that are whole and of this layout, as far as that is known without reading their arrays."""
+    """Lists all items of a kind that are whole and of this layout, as far as that is known without reading their arrays."""
     for meta in sorted((root() / kind).glob(f"[!.]*/{_META}")):
         item = _read_item(meta.parent)
         if item is not None:
@@ -335,7 +335,7 @@ def file_digest(path: Path) -> str:
 
 
 def remembered_digest(path: Path) -> str | None:
-    """The sha256 that a file had when it was last read, None where something may have written to it since."""
+    """Returns the sha256 that a file had when it was last read, None where something may have written to it since."""
     state = _state(path)
     if state not in _digests and state.size >= _SMALL:
         item = read_item("digests", _key(state))

@@ -76,15 +76,15 @@ class Owner(BaseModel):
     released: bool = False
 
     def is_here(self) -> bool:
-        """Whether the process is, or was, one of this machine."""
+        """Returns whether the process is, or was, one of this machine."""
         return self.machine == this_machine()
 
     def is_dead(self) -> bool:
-        """Whether the process is known to have ended."""
+        """Returns whether the process is known to have ended."""
         return self.is_here() and started(self.pid) != self.started
 
     def is_awake(self) -> bool:
-        """Whether the process is one of this machine that lives and was not paused: it need not show its beats."""
+        """Returns whether the process is one of this machine that lives and was not paused: it need not show its beats."""
         if not self.is_here():
             return False
         when, is_stopped = _process(self.pid)
@@ -93,7 +93,7 @@ class Owner(BaseModel):
 
 @functools.cache
 def this_machine() -> str:
-    """What tells this machine, and this container on it, from others of the same name."""
+    """Returns what tells this machine, and this container on it, from others of the same name."""
     found = [socket.gethostname()]
     try:
         found += [Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip(), os.readlink("/proc/self/ns/pid")]
@@ -103,7 +103,7 @@ def this_machine() -> str:
 
 
 def started(pid: int) -> str:
-    """When a process of this machine started, in its own units; "" where it has ended."""
+    """Looks when a process of this machine started, in its own units; "" where it has ended."""
     return _process(pid)[0]
 
 
@@ -122,7 +122,7 @@ def _process(pid: int) -> tuple[str, bool]:
 
 
 def _process_elsewhere(pid: int) -> tuple[str, bool]:
-    """`_process` on systems without /proc."""
+    """Does what `_process` does on systems without /proc."""
     import psutil  # not needed on Linux, and not quickly imported
 
     try:
@@ -196,7 +196,7 @@ def take(place: Path, owner: Owner | None = None) -> Claim | None:
 
 
 def is_taken(place: Path) -> bool:
-    """Whether somebody has a claim, as far as one look tells: an owner on another machine may be dead."""
+    """Returns whether somebody has a claim, as far as one look tells: an owner on another machine may be dead."""
     newest = _newest(place)
     return newest > 0 and not _is_free(_read(place, newest))
 
@@ -210,11 +210,11 @@ class Watch:
         self._alive: set[Path] = set()
 
     def is_alive(self, place: Path) -> bool:
-        """Whether the owner of a claim that was not free was seen to live: on this machine, or by a beat between two looks."""
+        """Returns whether the owner of a claim that was not free was seen to live: here, or by a beat between two looks."""
         return place in self._alive
 
     def is_free(self, place: Path) -> bool:
-        """Whether a claim can be taken now. To be asked again and again: whoever is silent for `PATIENCE` loses it.
+        """Returns whether a claim can be taken now. To be asked again and again: whoever is silent for `PATIENCE` loses it.
 
         Raises:
             OSError: the place cannot be written.
@@ -326,7 +326,7 @@ def _newest(place: Path) -> int:
 
 
 def _read(place: Path, generation: int) -> Owner | None:
-    """Who has a generation; None where that cannot be read."""
+    """Reads who has a generation; None where that cannot be read."""
     try:
         return Owner.model_validate_json(read_regular(place / f"{generation:06d}" / OWNER, MAX_STATE))
     except (OSError, ValidationError):

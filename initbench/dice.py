@@ -84,7 +84,7 @@ def policies_in_words() -> str:
 
 
 def _ratio(tp: Number, fp: Number, fn: Number) -> Number:
-    """2 TP / (2 TP + FP + FN), of a class that the reference or the prediction holds."""
+    """Computes 2 TP / (2 TP + FP + FN) of a class that the reference or the prediction holds."""
     return 2 * tp / (2 * tp + fp + fn)
 
 

@@ -11,13 +11,13 @@ from initbench.limits import open_regular
 
 
 def of_json(value: Any) -> str:
-    """sha256 (hex) of a JSON value in canonical form: sorted keys, no spaces, no NaN."""
+    """Returns the sha256 (hex) of a JSON value in canonical form: sorted keys, no spaces, no NaN."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def of_file(path: Path) -> str:
-    """sha256 (hex) of a file's bytes.
+    """Returns the sha256 (hex) of a file's bytes.
 
     Raises:
         OSError: it cannot be read, or is no regular file: a pipe or a device would be read for ever.

@@ -24,12 +24,12 @@ _within = 0
 
 
 def asked() -> bool:
-    """Whether somebody wants this process to stop."""
+    """Returns whether somebody wants this process to stop."""
     return _asked
 
 
 def warned() -> bool:
-    """Whether a scheduler has warned this process of its end, since it last took signals for requests."""
+    """Returns whether a scheduler has warned this process of its end, since it last took signals for requests."""
     return _warned
 
 

@@ -71,7 +71,7 @@ def _check_regular(found: os.stat_result, most: int | None) -> None:
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """The bytes of a regular file of `most` bytes at most.
+    """Reads the bytes of a regular file of `most` bytes at most.
 
     Raises:
         OSError: as `open_regular` says, or the file is longer than its size, as one that grows.

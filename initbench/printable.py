@@ -62,7 +62,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def latex(text: str) -> str:
-    """The text in LaTeX, where it looks as it is written."""
+    """Writes the text in LaTeX, where it looks as it is written."""
     return clean(text).translate(_LATEX)
 
 

@@ -407,7 +407,7 @@ def _source_digest(target: Any) -> str:
 
 
 def _source_file(kind: Kind, spec: Spec) -> Path:
-    """The file of a component ``path/to/file.py:attribute``."""
+    """Returns the file of a component ``path/to/file.py:attribute``."""
     path = home(spec.name.rpartition(":")[0])
     if not is_file(path):
         raise UsageError(f"{kind} {spec.name!r}: there is no file {path.resolve()}")
@@ -431,7 +431,7 @@ def _from_file(kind: Kind, spec: Spec, inner: Mapping[str, Component[Any]]) -> C
 
 
 def _file_module(kind: Kind, spec: Spec, path: Path, name: str) -> ModuleType:
-    """The module in a file, imported under a name that tells what the file holds."""
+    """Imports the module in a file, under a name that tells what the file holds."""
     if name in sys.modules:
         return sys.modules[name]
     location = importlib.util.spec_from_file_location(name, path.resolve())

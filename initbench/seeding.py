@@ -32,7 +32,7 @@ class Root(int):
 
     @classmethod
     def of(cls, seed: int, fixed: Iterable[str] = ()) -> Root:
-        """The root of a run."""
+        """Makes the root of a run."""
         root = cls(seed)
         root.fixed = frozenset(fixed)
         return root
@@ -64,7 +64,7 @@ def torch_seed(root: int, stream: Stream, *keys: str | int) -> int:
 
 
 def torch_generator(root: int, stream: Stream, *keys: str | int) -> torch.Generator:
-    """CPU torch generator of a stream."""
+    """Makes the CPU torch generator of a stream."""
     import torch
 
     return torch.Generator().manual_seed(torch_seed(root, stream, *keys))
@@ -72,7 +72,7 @@ def torch_generator(root: int, stream: Stream, *keys: str | int) -> torch.Genera
 
 @contextlib.contextmanager
 def forked(root: int, stream: Stream, *keys: str | int) -> Iterator[None]:
-    """Global torch generator of the CPU seeded from a stream, and put back afterwards. For code that takes no generator."""
+    """Seeds torch's global generator of the CPU from a stream, and puts it back afterwards. For code that takes no generator."""
     import torch
 
     state = torch.get_rng_state()
@@ -120,7 +120,7 @@ def memory_of(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def deterministic(threads: int) -> Iterator[None]:
-    """Deterministic kernels and a fixed number of CPU threads inside the block; the former settings come back after it."""
+    """Inside the block kernels are deterministic and CPU threads fixed in number; the former settings come back after it."""
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it deterministic cuBLAS refuses to run

@@ -46,7 +46,7 @@ class Spec:
         return _FILE.match(self.name) is not None
 
     def with_param(self, key: str, value: Any) -> Spec:
-        """The same component with one parameter set."""
+        """Returns the same component with one parameter set."""
         return Spec(self.name, _sorted({**dict(self.params), key: value}))
 
     def __eq__(self, other: object) -> bool:
@@ -68,7 +68,7 @@ class Spec:
 
 
 def parts_in_files(component: Spec) -> Iterator[Spec]:
-    """The components that are functions in Python files: the component itself, and those inside it."""
+    """Returns the components that are functions in Python files: the component itself, and those inside it."""
     if component.is_file:
         yield component
     for _, value in component.params:
@@ -77,7 +77,7 @@ def parts_in_files(component: Spec) -> Iterator[Spec]:
 
 
 def is_writable(name: str) -> bool:
-    """Whether a component string can hold this name, also inside another component."""
+    """Returns whether a component string can hold this name, also inside another component."""
     return _FILE.match(name) is not None and not _PUNCTUATION & set(name)
 
 
@@ -102,7 +102,7 @@ def parse(text: str) -> Spec:
 
 
 def _arguments_begin(text: str) -> int:
-    """Where the arguments of a component begin: at the first parenthesis, but for those in the path of a file."""
+    """Returns where the arguments of a component begin: at the first parenthesis, but for those in the path of a file."""
     first = text.find("(")
     if first < 0:
         return len(text)
@@ -129,7 +129,7 @@ def _sorted(params: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
 
 
 def _arguments(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
-    """The parameters of a component; the component that it works on comes first without a name, or anywhere as ``of=``."""
+    """Reads the parameters of a component; the component that it works on comes first without a name, or anywhere as ``of=``."""
     nested: list[str] = []
     keywords: list[str] = []
     for place, item in enumerate(split_list(inside)):
@@ -205,7 +205,7 @@ def is_plain(value: Any) -> bool:
 
 
 def value(text: str) -> Any:
-    """A value of ``--set``: a literal, ``true`` or ``false``, or the text itself."""
+    """Reads a value of ``--set``: a literal, ``true`` or ``false``, or the text itself."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:

@@ -24,7 +24,7 @@ _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # what network file syst
 
 @contextlib.contextmanager
 def beside(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder`. It is removed when the block ends, unless it was moved.
+    """Yields a temporary folder beside `folder`. It is removed when the block ends, unless it was moved.
 
     This process holds a lock on it inside the block, so that `remove_abandoned` of another process leaves it alone. A lock dies
     with its process and moves with the folder.
@@ -42,7 +42,7 @@ def beside(folder: Path) -> Iterator[Path]:
 
 
 def _make(folder: Path) -> tuple[Path, int | None]:
-    """The temporary folder and the file descriptor of its lock, None on a file system that locks no folders."""
+    """Makes the temporary folder, and returns it with the file descriptor of its lock, None on a file system that locks none."""
     while True:
         temporary = Path(tempfile.mkdtemp(_MARK, f".{folder.name[:_NAME]}-{_host()}-", folder.parent))
         try:
@@ -56,7 +56,7 @@ def _make(folder: Path) -> tuple[Path, int | None]:
 
 
 def _lock(folder: Path, *, wait: bool) -> int | None:
-    """An open file descriptor that holds the folder's lock, None on a file system that locks no folders.
+    """Locks a folder, and returns the open file descriptor that holds the lock, None on a file system that locks no folders.
 
     Raises:
         BlockingIOError: another process holds it, and this one is not to wait.

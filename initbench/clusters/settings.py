@@ -112,7 +112,7 @@ def site_file() -> Path:
 
 
 def read_settings(over: Mapping[str, Any]) -> SlurmSettings:
-    """The settings of the site file, and others over them.
+    """Reads the settings of the site file, and lays others over them.
 
     Args:
         over: settings that somebody gave on the command line.
@@ -134,7 +134,7 @@ def read_settings(over: Mapping[str, Any]) -> SlurmSettings:
 
 
 def read_options(text: str | None) -> dict[str, Any]:
-    """The settings of ``--slurm key=value,...``.
+    """Reads the settings of ``--slurm key=value,...``.
 
     Raises:
         UsageError: a part is no setting.
@@ -193,7 +193,7 @@ def _number(key: str, value: Any, where: str) -> int:
 
 
 def _line(key: str, value: Any, where: str) -> str:
-    """A value that stands in a line of a script."""
+    """Returns a value that may stand in a line of a script."""
     text = str(value)
     if not isinstance(value, str | int) or isinstance(value, bool) or not text or not text.isprintable():
         raise UsageError(f"{where} {key}: write a number, or text of one line")

@@ -81,12 +81,12 @@ class Task:
 
 
 def is_used(out: Path) -> bool:
-    """Whether a study was ever written down for Slurm."""
+    """Returns whether a study was ever written down for Slurm."""
     return (out / FOLDER / _NAME).is_file()
 
 
 def is_here() -> bool:
-    """Whether this machine can talk to a Slurm."""
+    """Returns whether this machine can talk to a Slurm."""
     return shutil.which("squeue") is not None
 
 
@@ -120,7 +120,7 @@ def check_accepted(asked: Sequence[str]) -> None:
 
 
 def name_of(out: Path) -> str:
-    """The name of the jobs of a study, which is made when it is first asked for.
+    """Returns the name of the jobs of a study, which is made when it is first asked for.
 
     Raises:
         OSError: the folder of the study cannot be written.
@@ -133,7 +133,7 @@ def name_of(out: Path) -> str:
 
 
 def seen_file(out: Path) -> Path:
-    """A file that is there once the study has a name: who does not see it does not see the study."""
+    """Returns a file that is there once the study has a name: who does not see it does not see the study."""
     return out / FOLDER / _NAME
 
 
@@ -155,7 +155,7 @@ def new_folder(out: Path) -> Path:
 
 
 def array_size() -> int:
-    """How many indices an array may have here, from 0 on; Slurm's default where it does not say."""
+    """Returns how many indices an array may have here, from 0 on; Slurm's default where it does not say."""
     answer = _ask("scontrol", "show", "config")
     for line in answer.splitlines():
         key, _, value = line.partition("=")
@@ -309,7 +309,7 @@ def _read_queue(out: Path, *, now: bool) -> list[Task]:
 
 
 def _fresh(path: Path) -> str | None:
-    """What squeue said last; None where that is too long ago."""
+    """Returns what squeue said last; None where that is too long ago."""
     try:
         if not 0 <= time.time() - path.stat().st_mtime < FRESH:
             return None
@@ -328,7 +328,7 @@ def _keep(path: Path, text: str) -> None:
 
 
 def _ask(*command: str) -> str:
-    """What a command of Slurm prints.
+    """Runs a command of Slurm and returns what it prints.
 
     Raises:
         InitbenchError: it is not here, gives no answer, or fails.

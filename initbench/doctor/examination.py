@@ -33,7 +33,7 @@ class Examination:
     out: Path = Path("runs")
 
     def resolved_device(self) -> torch.device:
-        """The device itself.
+        """Returns the device itself.
 
         Raises:
             UsageError: no such device here.

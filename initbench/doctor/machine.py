@@ -29,7 +29,7 @@ _DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def versions(device: torch.device, threads: int) -> list[Finding]:
-    """What produces the numbers, as every record has it."""
+    """Describes what produces the numbers, as every record has it."""
     found = environment(device, threads)
     lines = [Finding("versions", "python", "ok", f"{found['python']} on {found['platform']}"), _own(found)]
     return [*lines, *_packages(found), _cuda()]
@@ -49,7 +49,7 @@ def _own(found: dict[str, Any]) -> Finding:
 
 
 def _packages(found: dict[str, Any]) -> list[Finding]:
-    """A line for all packages, and one for each that is not as it should be.
+    """Says a line for all packages, and one for each that is not as it should be.
 
     Args:
         found: the environment, as a record has it.
@@ -159,7 +159,7 @@ def _threads(threads: int) -> Finding:
 
 
 def folders(out: Path) -> list[Finding]:
-    """The cache and the folder of runs: writable, and space on their disks."""
+    """Looks whether the cache and the folder of runs can be written, and how much space their disks have."""
     root = cache.root()
     return [
         _folder("cache", root, f"{gib(_size(root))} in use, ", f"set {cache.ENVIRONMENT} to another folder"),
@@ -193,7 +193,7 @@ def _folder(name: str, folder: Path, prefix: str, remedy: str) -> Finding:
 
 
 def _unwritable(folder: Path) -> str:
-    """Why nothing can be written there. It is tried: permissions alone know nothing of read-only disks and quotas."""
+    """Returns why nothing can be written there. It is tried: permissions alone know nothing of read-only disks and quotas."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return ""

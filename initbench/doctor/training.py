@@ -147,7 +147,7 @@ def _compared(about: str, first: _Trail, second: _Trail) -> Finding:
 
 
 def _loss_before(trail: _Trail, state: int) -> str:
-    """The bits of the loss whose step ended in a state, as text: NaN is like NaN.
+    """Returns the bits of the loss whose step ended in a state, as text: NaN is like NaN.
 
     Empty for the state of construction, and for steps after a loss that was not finite: the curve ends with that one.
     """
@@ -236,7 +236,7 @@ def _speed(about: str, ratio: float, chosen: Precision) -> Finding:
 
 
 def _task(spec: Spec, device: torch.device, patch: Grid) -> tuple[Task, Recipe]:
-    """The supervised stage of the network on one case of the phantom, with the settings of its tiny recipe."""
+    """Makes the supervised stage of the network on one case of the phantom, with the settings of its tiny recipe."""
     settings = load_recipe("phantom-lung", size="tiny", backbone=spec.name, budget="smoke")
     component = registry.find("backbone", spec)
     variant = str(component.params["variant"] or settings.variant or component.info.variants[0])

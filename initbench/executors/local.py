@@ -308,7 +308,7 @@ class _Worker:
             self._connection.send((run, request))
 
     def messages(self) -> Iterator[tuple[Any, ...]]:
-        """What it said since the last look; where it died with a run in hand, ``death``, the run and a message."""
+        """Yields what it said since the last look; where it died with a run in hand, ``death``, the run and a message."""
         dead = not self.is_alive()
         try:
             while self._connection.poll():
@@ -327,7 +327,7 @@ class _Worker:
             yield "death", run, _death(self._process.exitcode)
 
     def is_alive(self) -> bool:
-        """Whether the process has not ended."""
+        """Returns whether the process has not ended."""
         return bool(self._process.is_alive())
 
     def signal(self, number: signal.Signals) -> None:
@@ -356,7 +356,7 @@ def _death(code: int | None) -> str:
 
 
 def _context() -> Any:
-    """How processes are started: on Linux they are forked from one that has imported torch and has not touched CUDA.
+    """Returns how processes are started: on Linux they are forked from one that has imported torch and not touched CUDA.
 
     A process forked from this one could not use CUDA. Elsewhere the libraries do not survive a fork at all.
     """
@@ -394,7 +394,7 @@ def _signals_blocked() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Children inherit one thread per math library: two pools on two cores are several times slower than one thread each.
+    """Lets children have one thread per math library: two pools on two cores are several times slower than one thread each.
 
     A run asks torch for as many as its --threads.
     """

@@ -72,7 +72,7 @@ class Queue:
         return None
 
     def _may_take(self, pair: str, kind: str) -> bool:
-        """Whether a device of a kind may do a run of a pair. The first one that may decides for the pair."""
+        """Returns whether a device of a kind may do a run of a pair. The first one that may decides for the pair."""
         if self._rule == "mix":
             return True
         if pair not in self._kinds:
@@ -85,7 +85,7 @@ class Queue:
 
 
 def _shuffled_within(pairs: Sequence[str]) -> list[int]:
-    """The places of all runs, pair after pair as they come, and shuffled within each."""
+    """Returns the places of all runs, pair after pair as they come, and shuffled within each."""
     members: dict[str, list[int]] = {}
     for run, pair in enumerate(pairs):
         members.setdefault(pair, []).append(run)
@@ -96,5 +96,5 @@ def _shuffled_within(pairs: Sequence[str]) -> list[int]:
 
 
 def _draw(pair: str, run: int) -> str:
-    """A number, as text, that looks random and is the same each time."""
+    """Returns a number, as text, that looks random and is the same each time."""
     return digest.of_json([pair, run])

@@ -230,7 +230,7 @@ class RaySubmission:
         self._tasks[answer] = _Task(run, answer, kind, alone)
 
     def _outcome(self, task: _Task) -> Any:
-        """How a run ended; None where it did not, and waits for another place or is not begun any more."""
+        """Returns how a run ended; None where it did not, and waits for another place or is not begun any more."""
         import ray
 
         study, queued = self._study, self._study.runs[task.run]

@@ -42,7 +42,7 @@ class Need:
     gpus: float
 
     def places(self, has: Mapping[str, float]) -> int:
-        """How many such runs a node holds.
+        """Returns how many such runs a node holds.
 
         Args:
             has: all that the node has, as Ray counts it.
@@ -210,7 +210,7 @@ def _sees(path: str) -> bool:
 
 
 def _answer(reference: Any, lost: Any) -> Any:
-    """The answer of a task; `lost` where Ray lost it, as its node died."""
+    """Returns the answer of a task; `lost` where Ray lost it, as its node died."""
     import ray
 
     try:
@@ -277,7 +277,7 @@ class Nodes:
             self.look()
 
     def room(self) -> dict[str, int]:
-        """How many runs fit on the nodes of each kind that live."""
+        """Returns how many runs fit on the nodes of each kind that live."""
         found: dict[str, int] = {}
         for node, places in self._places.items():
             kind = self._kinds.get(node)
@@ -333,7 +333,7 @@ class Nodes:
 
 
 def _kind_there(find_devices: Callable[[], Sequence[Device]]) -> str:
-    """The kind of the device that this process, a task on some node, was given."""
+    """Returns the kind of the device that this process, a task on some node, was given."""
     return find_devices()[0].kind
 
 

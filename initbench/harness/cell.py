@@ -244,7 +244,7 @@ def _for_dimension(recipe: Recipe, info: BackboneInfo, request: RunRequest) -> R
 
 
 def _recipe(dataset: Dataset, request: RunRequest) -> Recipe:
-    """The recipe that is asked for, or the data set's own, with the settings that are laid over it."""
+    """Loads the recipe that is asked for, or the data set's own, and lays the settings over it."""
     return load_recipe(
         request.recipe or default_name(dataset.name, dataset.modality),
         size=request.size,
@@ -279,7 +279,7 @@ def _reader(asked: Spec) -> str | None:
 
 
 def _split(dataset: Dataset, request: RunRequest) -> Split:
-    """The split that is asked for.
+    """Returns the split that is asked for.
 
     Raises:
         UsageError: these data cannot be divided so, however they are completed or mended. DataError: they are unusable.
@@ -370,7 +370,7 @@ class Blocks:
         self._prepared: dict[tuple[Any, ...], Prepared] = {}
 
     def choices(self, request: RunRequest, progress: Progress | None = None) -> Choices:
-        """What the runs of a block have in common.
+        """Returns what the runs of a block have in common.
 
         Args:
             request: of one of them; its init, regimen, seed and protocol have no part in it.
@@ -393,7 +393,7 @@ class Blocks:
     def prepared(
         self, request: RunRequest, progress: Progress | None = None, before_reading: Callable[[], None] = lambda: None
     ) -> Prepared:
-        """The data of a block, preprocessed where the cache lacks them. Blocks of one split and preprocessing share them.
+        """Preprocesses the data of a block where the cache lacks them. Blocks of one split and preprocessing share them.
 
         Args:
             request: as for `choices`.
@@ -411,7 +411,7 @@ class Blocks:
 
 
 def _block_of(request: RunRequest) -> RunRequest:
-    """The request of its block that stands for all of them."""
+    """Returns the request that stands for all requests of its block."""
     return replace(request, init=Spec(BASELINE), regimen=PLAIN, regimen_budget="steps", seed=0, protocol="equal-total")
 
 
@@ -430,7 +430,7 @@ class Cells:
     def resolve(
         self, request: RunRequest, progress: Progress | None = None, check: Callable[[Draft], None] | None = None
     ) -> Cell:
-        """The cell of a request. It is resolved again where a file that its init brings has changed since.
+        """Resolves the cell of a request, and again where a file that its init brings has changed since.
 
         Args:
             request: of which seed it is does not matter.
@@ -482,7 +482,7 @@ def _planned(chosen: Choices, assignments: Sequence[str], progress: Progress | N
 
 
 def patch_rule(info: BackboneInfo, variant: str | None = None) -> PatchRule:
-    """Which patches a network takes, its first variant by default; any where it does not say."""
+    """Returns which patches a network takes, its first variant by default; any where it does not say."""
     return info.patches.get(variant or info.variants[0], PatchRule((1, 1, 1)))
 
 
@@ -495,7 +495,7 @@ def planning_rule(info: BackboneInfo, variant: str | None = None) -> PatchRule:
 
 
 def _variant(backbone: Component[BackboneInfo], recipe: Recipe) -> str:
-    """The variant that is asked for, by the component string before the recipe, once it takes the recipe's patches."""
+    """Chooses the variant: the one in the component string, before the recipe's; it has to take the recipe's patches."""
     name, info = backbone.spec.name, backbone.info
     asked = backbone.params["variant"] or recipe.variant or info.variants[0]
     try:

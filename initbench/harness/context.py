@@ -47,11 +47,11 @@ class Context:
     passes: Passes | None = None
 
     def generator(self, name: str) -> torch.Generator:
-        """A generator per parameter name; the canonical init string is mixed in, so no two inits share numbers."""
+        """Makes a generator per parameter name; the canonical init string is mixed in, so no two inits share numbers."""
         return seeding.torch_generator(self.root, "init", self.identity, name)
 
     def constructed(self, name: str) -> nn.Module:
-        """The network constructed once more, from numbers of that name.
+        """Constructs the network once more, from numbers of that name.
 
         Raises:
             UsageError: nobody here knows how the network is constructed.
@@ -64,11 +64,11 @@ class Context:
         return self.construct(name)
 
     def rng(self, step: int, purpose: str) -> np.random.Generator:
-        """Counter-based generator of the pretext stream."""
+        """Makes the counter-based generator of the pretext stream."""
         return seeding.rng(self.root, "pretext", purpose, step)
 
     def patches(self, step: int, *, slab: int = 1, crops: Crops = "uniform") -> Patches:
-        """Training patches of a step; only `crops` as ``labels`` looks at labels.
+        """Returns training patches of a step; only `crops` as ``labels`` looks at labels.
 
         Raises:
             UsageError: the initializer was called without data, or without labels where it asks for them.

@@ -93,7 +93,7 @@ def _spread(points: int, steps: int) -> tuple[int, ...]:
 
 
 def _first_cases(passes: Mapping[str, int], most: int) -> tuple[tuple[str, ...], int]:
-    """The first cases that together take `most` forward passes or fewer, and how many they take."""
+    """Returns the first cases that together take `most` forward passes or fewer, and how many they take."""
     cases, taken = [], 0
     for case_id, needed in passes.items():
         if taken + needed > most:
@@ -104,7 +104,7 @@ def _first_cases(passes: Mapping[str, int], most: int) -> tuple[tuple[str, ...],
 
 
 def windows_of(cell: Cell) -> Inference:
-    """How cases are predicted while a run trains: as the recipe says, without mirroring, which is eight times the work."""
+    """Returns how cases are predicted while a run trains: by the recipe, without mirroring, which is eight times the work."""
     return cell.recipe.inference.model_copy(update={"mirror": False})
 
 
@@ -194,7 +194,7 @@ class DiceOverSteps:
         return cls(chosen, cell.prepared, model, construct, evaluator, note)
 
     def is_due(self, step: int) -> bool:
-        """Whether the network is to be looked at after `step` steps, and was not yet."""
+        """Returns whether the network is to be looked at after `step` steps, and was not yet."""
         return not self._is_over and step in self._chosen.points and step not in self._done()
 
     def measure(self, step: int, seconds: float) -> None:

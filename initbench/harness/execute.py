@@ -68,7 +68,7 @@ class Outcome:
 
 
 def look_up(request: RunRequest, cells: Cells, rehearsals: Rehearsals, progress: Progress | None = None) -> Outcome:
-    """What is known of a request without a run: its result is there, or it cannot be run, or it is pending.
+    """Looks a request up without running it: its result is there, or it cannot be run, or it is pending.
 
     Args:
         request: the run.
@@ -238,7 +238,7 @@ class _Told:
 
 
 def workload_of(cell: Cell, paces: Mapping[str, float] | None = None) -> Workload:
-    """What a run has to do from its begin.
+    """Returns what a run has to do from its begin.
 
     Args:
         cell: the run.
@@ -249,7 +249,7 @@ def workload_of(cell: Cell, paces: Mapping[str, float] | None = None) -> Workloa
 
 
 def _settings_of(cell: Cell) -> str:
-    """What a log says of a run before its first step, in several lines."""
+    """Writes what a log says of a run before its first step, in several lines."""
     request, device = cell.request, resolve_device(cell.request.device)
     patch = " × ".join(map(str, cell.recipe.patch.size))
     stages = f"{cell.train_steps} steps of training"
@@ -288,7 +288,7 @@ def _go_on(cell: Cell, folder: Path, claim: work.Held, progress: Progress, shelf
 
 
 def _ended_by(error: BaseException, cell: Cell, claim: work.Held) -> Outcome:
-    """The outcome of a run that ended with an error."""
+    """Returns the outcome of a run that ended with an error."""
     request = cell.request
     if isinstance(error, reuse.ElsewhereError):
         return _busy(cell, str(error), error.place)
@@ -305,13 +305,13 @@ def _ended_by(error: BaseException, cell: Cell, claim: work.Held) -> Outcome:
 
 
 def _busy(cell: Cell, message: str, place: Path | None = None) -> Outcome:
-    """A run that has to wait for another process, whose claim is at `place`; by default it is the claim of the run."""
+    """Returns the outcome of a run that waits for another process. Its claim is at `place`, or it is the claim of the run."""
     waits_for = place or work.claim_place(folder_of(cell))
     return Outcome(cell.request, "busy", None, None, message, pair=_pair_of(cell), waits_for=waits_for)
 
 
 def _pair_of(cell: Cell) -> str:
-    """What the runs have in common that are compared with each other, on whichever machine they are: block and seed."""
+    """Returns what the runs have in common that are compared with each other, on whichever machine they are: block and seed."""
     return digest.of_json([block_digest(cell), cell.backbone_name, cell.prepared.name, cell.request.seed])[:16]
 
 
@@ -322,7 +322,7 @@ def _with_result(cell: Cell, state: State, folder: Path, record: Record, message
 
 
 def _cached(cell: Cell, folder: Path, record: Record) -> Outcome:
-    """A run that is there; says what adds the distances that were asked for and that it lacks."""
+    """Returns the outcome of a run that is there; says what adds the distances that were asked for and that it lacks."""
     request, message = cell.request, ""
     if request.distances and not record.has_distances(request.nsd_tolerance):
         at = f"--nsd-tolerance {request.nsd_tolerance:g}"
@@ -331,7 +331,7 @@ def _cached(cell: Cell, folder: Path, record: Record) -> Outcome:
 
 
 def finished(request: RunRequest, folder: Path) -> Outcome | None:
-    """The outcome of a run whose result is there, as another process left it; None where there is none. Resolves nothing."""
+    """Returns the outcome of a run whose result another process left; None where there is none. Resolves nothing."""
     record = store.read_record(folder)
     if record is None or not store.is_whole(folder, record):
         return None
@@ -339,7 +339,7 @@ def finished(request: RunRequest, folder: Path) -> Outcome | None:
 
 
 def folder_of(cell: Cell) -> Path:
-    """The run directory of a cell's seed."""
+    """Returns the run directory of a cell's seed."""
     request = cell.request
     return store.run_folder(request.out, cell.prepared.name, cell.backbone_name, cell.init_identity, cell.id, request.seed)
 

@@ -36,7 +36,7 @@ def own_device(name: str) -> None:
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:i``; without a number it is the device that this process owns.
+    """Resolves ``auto``, ``cpu``, ``cuda`` or ``cuda:i``; without a number it is the device that this process owns.
 
     Raises:
         UsageError: no such device here.
@@ -212,7 +212,7 @@ def _cpu_model() -> str:
 
 @cache
 def _git() -> dict[str, Any] | None:
-    """Commit and dirty flag of the checkout that this package runs from; None for an installed package."""
+    """Returns commit and dirty flag of the checkout that this package runs from; None for an installed package."""
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None

@@ -16,7 +16,7 @@ _BF16_SHARE = 0.6  # of the float32 activations; norms, softmax and losses stay 
 
 
 def on_meta(model: nn.Module) -> nn.Module:
-    """A copy without data: what it computes has shapes and no values, and costs neither memory nor arithmetic."""
+    """Copies a network without its data: what it computes has shapes and no values, and costs neither memory nor arithmetic."""
     with torch.no_grad():
         return copy.deepcopy(model).to("meta")
 
@@ -67,7 +67,7 @@ class NoMemoryError(InitbenchError):
 
 
 def out_of_memory(what: str) -> NoMemoryError:
-    """The error for memory that did not suffice."""
+    """Makes the error for memory that did not suffice."""
     return NoMemoryError(
         f"out of memory {what}. Lower what fills it: --set patch.batch=1, a smaller --set patch.size=D,H,W, --size tiny, "
         "fewer --jobs, or --precision bf16"

@@ -59,7 +59,7 @@ def fingerprint(env: Mapping[str, Any]) -> str:
 
 
 def header(cell: Cell, env: Mapping[str, Any]) -> Head:
-    """The part of a record that is known before the run: what was asked, what it resolved to, where it ran.
+    """Makes the part of a record that is known before the run: what was asked, what it resolved to, where it ran.
 
     Args:
         cell: the run.
@@ -322,7 +322,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def save_prediction(folder: Path, scored: Scored) -> None:
-    """The label map of a case as NIfTI, with the case's affine."""
+    """Writes the label map of a case as NIfTI, with the case's affine."""
     import nibabel
 
     folder.mkdir(exist_ok=True)

@@ -41,21 +41,21 @@ class Context:
     reported: dict[str, Any] = field(default_factory=dict)
 
     def batch(self, step: int) -> Labelled:
-        """The labelled batch of a step."""
+        """Returns the labelled batch of a step."""
         if self.sampler is None:
             raise UsageError("a regimen asked for a batch before training: ask for it in the task's `batch`")
         return self.sampler.batch(step)
 
     def supervised(self, output: Any, label: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The recipe's loss of an `output` of the network on `label`."""
+        """Computes the recipe's loss of an `output` of the network on `label`."""
         return supervised_loss(output, label, self.loss)
 
     def rng(self, step: int, purpose: str) -> np.random.Generator:
-        """Counter-based generator of the regimen's stream."""
+        """Makes the counter-based generator of the regimen's stream."""
         return seeding.rng(self.root, "regimen", purpose, step)
 
     def copied(self) -> nn.Module:
-        """A copy of the network that gets no gradient."""
+        """Copies the network; the copy gets no gradient."""
         return copy.deepcopy(self.model).requires_grad_(requires_grad=False)
 
     def report(self, summary: str, details: Mapping[str, Any]) -> None:
@@ -67,7 +67,7 @@ class Context:
 
 
 def is_plain(component: Regimen) -> bool:
-    """Whether it is the baseline."""
+    """Returns whether it is the baseline."""
     return component.spec == PLAIN
 
 
@@ -112,7 +112,7 @@ def copies_of(component: Regimen) -> int:
 
 
 def _declared(component: Regimen, name: str, value: object, least: int) -> int:
-    """The whole number that a regimen declares under a name."""
+    """Returns the whole number that a regimen declares under a name."""
     if not isinstance(value, int) or value < least:
         raise UsageError(f"regimen {component.spec.name}: {name}={value!r}: give a whole number from {least} on")
     return value
@@ -129,7 +129,7 @@ def affordable_steps(steps: int, units: int) -> int:
 
 
 def make_task(component: Regimen, ctx: Context) -> Task:
-    """The task of the supervised stage.
+    """Makes the task of the supervised stage.
 
     Raises:
         UsageError: the regimen refuses its parameters or the network, or gives no task.
@@ -165,7 +165,7 @@ def contained_regimen(component: Regimen, note: Callable[[str], object]) -> Iter
 
 
 def plain_task(model: nn.Module, sampler: PatchSampler, loss: Loss, device: torch.device) -> Task:
-    """The plain supervised stage of a network on its device.
+    """Makes the plain supervised stage of a network on its device.
 
     Args:
         model: the network; it declares its `structure`.

@@ -131,7 +131,7 @@ class Rehearsals:
             raise refusal
 
     def _refusal(self, draft: Draft, depths: tuple[int, ...]) -> InitbenchError | None:
-        """What speaks against a run; `depths` are the slices of each training volume."""
+        """Tries a run, and returns what speaks against it; `depths` are the slices of each training volume."""
         if _has_nothing_to_try(draft):
             return None
         try:
@@ -177,7 +177,7 @@ class Rehearsals:
             return  # it asks for values: the run will say what is wrong then
 
     def _network(self, draft: Draft) -> _Bare:
-        """The network of a draft, which its block shares."""
+        """Returns the network of a draft, which its block shares."""
         key = (
             draft.backbone.spec,
             draft.backbone.source_digest,
@@ -196,7 +196,7 @@ class Rehearsals:
 
 
 def _has_nothing_to_try(draft: Draft) -> bool:
-    """Whether a run trains a built-in network as it is constructed. Its variant and patch were looked at by rule, without it.
+    """Returns whether a run trains a built-in network as constructed: rules looked at its variant and patch already.
 
     What it is made of, MONAI's package for one, takes seconds to import, which the process that trains has to do anyway.
     """
@@ -205,7 +205,7 @@ def _has_nothing_to_try(draft: Draft) -> bool:
 
 
 def _any_seed(draft: Draft) -> tuple[Any, ...]:
-    """What the seeds of a run have in common: the request, and the code and the files of its init."""
+    """Returns what the seeds of a run have in common: the request, and the code and the files of its init."""
     files = registry.file_digests(draft.init)
     return replace(draft.request, seed=0), draft.init.source_digest, tuple(sorted(files.items()))
 
@@ -215,7 +215,7 @@ def _sites(model: nn.Module) -> tuple[Site, ...]:
 
 
 def _context(draft: Draft, bare: _Bare, device: str, depths: tuple[int, ...]) -> Context:
-    """What the init sees.
+    """Makes the context that the init sees.
 
     Args:
         draft: the run.
@@ -251,7 +251,7 @@ def _try(component: compose.Initializer, model: nn.Module, ctx: Context) -> None
 
 
 def _from_the_inside(component: compose.Initializer) -> Iterator[compose.Initializer]:
-    """A component and those inside it, each to be tried by itself: a control asks for values before it calls the one inside."""
+    """Lists a component and those inside it, the innermost first: a control asks for values before it calls the one inside."""
     for inner in component.inner.values():
         yield from _from_the_inside(inner)
     yield component

@@ -70,7 +70,7 @@ def key(cell: Cell) -> str:
 
 
 def folder_of(cell: Cell) -> Path:
-    """Where the stage of a cell's seed lies."""
+    """Returns where the stage of a cell's seed lies."""
     return cell.request.out / ".inits" / key(cell)[:32]
 
 

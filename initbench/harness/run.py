@@ -182,7 +182,7 @@ class Run:
         return (self.fits["init"] or self.fits["train"])[0].curve
 
     def _initialize_once(self, model: nn.Module, volumes: Sequence[Volume]) -> None:
-        """The init stage, or what another run of the same seed left of it."""
+        """Does the init stage, or takes what another run of the same seed left of it."""
         if not self.cell.init_info.learned:
             self._initialize(model, volumes)
             return

@@ -52,7 +52,9 @@ def _layer(module: nn.Module) -> _Fans:
 
 
 def _transposed(module: nn.modules.conv._ConvTransposeNd) -> tuple[int, int]:
-    """An output voxel of a transposed convolution sums kernel/stride taps per axis on average; an input feeds the whole kernel.
+    """Returns fan-in and fan-out of a transposed convolution.
+
+    An output voxel sums kernel/stride taps per axis on average; an input feeds the whole kernel.
 
     torch takes fan_in from axis 1 of the weight (in, out/groups, ...), the outputs: with in = 2·out, kernel = stride = 2 its
     variance is four times too small.

@@ -44,7 +44,7 @@ class Trained:
         return list(environment.machines) or [environment.fingerprint]
 
     def is_unchanged(self) -> bool:
-        """Whether every file of the run is as it was written. The files are read whole."""
+        """Returns whether every file of the run is as it was written. The files are read whole."""
         return not store.problem(self.folder, self.record, thorough=True)
 
     def load_weights(self, model: nn.Module) -> None:
@@ -52,7 +52,7 @@ class Trained:
         load_model(model, self.folder / store.WEIGHTS)
 
     def coverage(self) -> dict[str, Any]:
-        """What the init changed, as the run left it."""
+        """Returns what the init changed, as the run left it."""
         found: dict[str, Any] = json.loads(read_regular(self.folder / store.COVERAGE, MAX_NOTE))
         del found["schema"]
         return found
@@ -83,7 +83,7 @@ def _siblings(folder: Path) -> Iterator[Path]:
 
 
 def _is_trained_alike(cell: Cell, record: Record) -> bool:
-    """Whether the cell would have the record's id if its recipe had the record's inference, and the seed is the same."""
+    """Returns whether the cell would have the record's id if its recipe had the record's inference, and the seed is the same."""
     if record.resolved.seed != cell.request.seed:
         return False
     try:

@@ -115,7 +115,7 @@ class Prepared:
         return tuple(depth for depth, _, _ in self.grids)
 
     def case(self, case_id: str) -> PreparedCase:
-        """One case.
+        """Reads one case.
 
         Raises:
             DataError: the cache lost it since it was prepared, and its files are no longer what they were.
@@ -126,7 +126,7 @@ class Prepared:
         return PreparedCase(case_id, functools.partial(self._array, case_id), affine, placement)
 
     def mapped(self, case_id: str, name: str) -> NDArray[Any]:
-        """An array of a case as it lies in its file; see `cache.Item.mapped`. Whoever read it before has had it checked."""
+        """Maps an array of a case as it lies in its file; see `cache.Item.mapped`. Whoever read it before has had it checked."""
         return self._item(case_id).mapped(name)
 
     def mend(self) -> list[str]:
@@ -433,7 +433,7 @@ def _scans(
 
 
 def _cached_scan(key: str) -> CaseScan | None:
-    """A scan; None where the cache has none. A damaged one is said in a line on standard error, and removed."""
+    """Reads a scan; None where the cache has none. A damaged one is said in a line on standard error, and removed."""
     item = cache.read_item("scans", key)
     if item is None:
         return None

@@ -78,7 +78,7 @@ class Dataset(Protocol):
     licence: str
 
     def case_ids(self) -> tuple[str, ...]:
-        """All labelled cases, sorted."""
+        """Returns all labelled cases, sorted."""
 
     def load(self, case_id: str) -> Case:
         """Reads and checks one case.
@@ -88,10 +88,10 @@ class Dataset(Protocol):
         """
 
     def digest(self, case_id: str) -> str:
-        """Content digest (hex sha256) of one case's image and label bytes."""
+        """Returns the content digest (hex sha256) of one case's image and label bytes."""
 
     def published_split(self) -> Split | None:
-        """The split that the papers use, where there is one."""
+        """Returns the split that the papers use, where there is one."""
 
 
 def splits_of(dataset: Dataset) -> tuple[Split, ...]:
@@ -114,17 +114,17 @@ def stated_of(dataset: Dataset) -> tuple[Split, ...]:
 
 
 def caveat_of(dataset: Dataset) -> str:
-    """What is doubtful about whose its cases are; empty where nothing is."""
+    """Returns what is doubtful about whose its cases are; empty where nothing is."""
     return str(getattr(dataset, "caveat", "") or "")
 
 
 def remarks_of(dataset: Dataset) -> tuple[str, ...]:
-    """What its reader noticed in its tables and did not use."""
+    """Returns what its reader noticed in its tables and did not use."""
     return tuple(map(str, getattr(dataset, "remarks", ())))
 
 
 def copies_are_meant(dataset: Dataset) -> bool:
-    """Whether cases may be copies of one another, as in volumes that are made up to time a run."""
+    """Returns whether cases may be copies of one another, as in volumes that are made up to time a run."""
     return bool(getattr(dataset, "copies_meant", False))
 
 

@@ -79,7 +79,7 @@ class Patches:
     inside: NDArray[np.int64]
 
     def inside_mask(self) -> Tensor:
-        """``(N, 1, D, H, W)`` bool on the image's device: voxels that lie in the volume."""
+        """Returns ``(N, 1, D, H, W)`` bool on the image's device: voxels that lie in the volume."""
         import torch
 
         mask = torch.zeros_like(self.image[:, :1], dtype=torch.bool)
@@ -120,16 +120,16 @@ class InitContext(Protocol):
         """Slices of each training volume after preprocessing; empty where there is none."""
 
     def generator(self, name: str) -> torch.Generator:
-        """A CPU generator of its own for the parameter `name`: the order of visits changes no bit."""
+        """Makes a CPU generator of its own for the parameter `name`: the order of visits changes no bit."""
 
     def constructed(self, name: str) -> nn.Module:
-        """The network constructed once more as its authors do, from numbers of that name."""
+        """Constructs the network once more as its authors do, from numbers of that name."""
 
     def rng(self, step: int, purpose: str) -> np.random.Generator:
-        """Counter-based generator of the pretext stream at `step`: needs no history."""
+        """Makes the counter-based generator of the pretext stream at `step`: needs no history."""
 
     def patches(self, step: int, *, slab: int = 1, crops: Crops = "uniform") -> Patches:
-        """The unlabelled batch of `step`: uniform over the training cases, no depth flip.
+        """Returns the unlabelled batch of `step`: uniform over the training cases, no depth flip.
 
         With `slab` > 1 slices per slab, the depth inside the volume is a whole number of slabs, at least two. With `crops` as
         ``labels`` they are cut as the supervised stage cuts its patches, around labelled voxels and flipped along every axis.

@@ -95,10 +95,10 @@ class RegimenContext(Protocol):
         """Edge of a masked cell of the image in voxels, as the recipe states it for pretexts."""
 
     def batch(self, step: int) -> Labelled:
-        """The labelled batch of `step`, the same one under every regimen."""
+        """Returns the labelled batch of `step`, the same one under every regimen."""
 
     def supervised(self, output: Any, label: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The recipe's loss of an output of the network, and its detached parts.
+        """Computes the recipe's loss of an output of the network, and its detached parts.
 
         Args:
             output: logits, or a list of them under deep supervision.
@@ -106,10 +106,10 @@ class RegimenContext(Protocol):
         """
 
     def rng(self, step: int, purpose: str) -> np.random.Generator:
-        """Counter-based generator of the regimen's stream at `step`: needs no history, and no other stream shifts."""
+        """Makes the counter-based generator of the regimen's stream at `step`: needs no history, and no other stream shifts."""
 
     def copied(self) -> nn.Module:
-        """A copy of the network as it is now, which gets no gradient. Its passes count as the network's do."""
+        """Copies the network as it is now; the copy gets no gradient. Its passes count as the network's do."""
 
     def report(self, summary: str, details: Mapping[str, Any]) -> None:
         """Puts on record what the regimen has to say.

@@ -116,7 +116,7 @@ class ImageWeights:
     reason: str = ""
 
     def places(self, key: str) -> list[str]:
-        """The network's keys for one of timm's."""
+        """Returns the network's keys for one of timm's."""
         found = []
         for pattern, name in self.renames:
             if name is not None and re.search(pattern, key):
@@ -131,7 +131,7 @@ class ImageWeights:
         return []
 
     def released_key(self, key: str) -> str:
-        """The key of timm's in the file that the authors start from."""
+        """Returns the key of timm's in the file that the authors start from."""
         for pattern, name in self.released:
             if re.search(pattern, key):
                 return re.sub(pattern, name, key)
@@ -172,11 +172,11 @@ class Published:
     images: ImageWeights = field(default_factory=ImageWeights)
 
     def grid_of(self, key: str) -> Grid | None:
-        """The grid of a table of positions, in the order of its rows; None where the key names no such table."""
+        """Returns the grid of a table of positions, in the order of its rows; None where the key names no such table."""
         return _grid(self.positions, key)
 
     def tokens_of(self, key: str) -> Grid | None:
-        """The grid of the tokens that another weight has an axis of; None where it has no such axis."""
+        """Returns the grid of the tokens that another weight has an axis of; None where it has no such axis."""
         return _grid(self.tokens, key)
 
 
@@ -222,7 +222,7 @@ class Structure:
 
 
 def structure_of(model: nn.Module) -> Structure:
-    """The structure a network declares.
+    """Returns the structure a network declares.
 
     Raises:
         TypeError: it declares none.

@@ -25,7 +25,7 @@ class Task(Protocol):
         """Everything that has parameters to train (network and temporary heads)."""
 
     def batch(self, step: int) -> Any:
-        """The batch of `step`, a function of the step alone."""
+        """Returns the batch of `step`, a function of the step alone."""
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to minimize and its named, detached parts."""
+        """Computes the loss to minimize and its named, detached parts."""

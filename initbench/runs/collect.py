@@ -144,7 +144,7 @@ def _check_sites(sites: Sequence[Path], out: Path) -> None:
 
 
 def _read_run(site: Path, folder: Path) -> EndedRun:
-    """A run that ended.
+    """Reads a run that ended.
 
     Raises:
         DataError: its record cannot be used, or its tables are not what was written.

@@ -135,12 +135,12 @@ class StudyPlan:
 
 
 def init_of(resolved: Resolved) -> str:
-    """Digest of the init of a run with all of its parameters."""
+    """Returns the digest of the init of a run with all of its parameters."""
     return digest.of_json([resolved.init, resolved.init_params])
 
 
 def network_of(resolved: Resolved) -> str:
-    """Digest of what decides the size of a network."""
+    """Returns the digest of what decides the size of a network."""
     network = [resolved.backbone, resolved.variant, resolved.size, resolved.dataset]
     return digest.of_json([*network, resolved.recipe.patch])
 
@@ -175,7 +175,7 @@ def pace_of(run: Head) -> str:
 
 
 def on_kind(run: Expected, example: Head) -> Expected:
-    """A run of a plan as it would be on the kind of device that another run was done on.
+    """Returns a run of a plan as it would be on the kind of device that another run was done on.
 
     Args:
         run: of the plan.

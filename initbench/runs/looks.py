@@ -70,7 +70,7 @@ class BlockPlan(BaseModel):
         return bool(self.taken) and (not self.taken[-1].undecided or self.taken[-1].seeds == self.looks[-1])
 
     def is_same_plan(self, other: BlockPlan) -> bool:
-        """Whether another plan says the same, whenever it was written and whatever was taken of it."""
+        """Returns whether another plan says the same, whenever it was written and whatever was taken of it."""
         return self._said() == other._said()
 
     def _said(self) -> tuple[object, ...]:

@@ -38,7 +38,7 @@ _FLOATS = ("dice", "changed_share", "init_seconds", "train_seconds", "total_seco
 
 
 def load_runs(path: str | Path) -> pd.DataFrame:
-    """A row per run below `path`, in the order of their folders.
+    """Reads a row per run below `path`, in the order of their folders.
 
     `dice` is the run's score as a fraction: mean over scored classes, then over cases; 0 for a diverged run, missing for a failed
     one and for one whose files are not as they were written (status ``invalid``). `recipe` is the digest of the resolved recipe;
@@ -56,7 +56,7 @@ def load_runs(path: str | Path) -> pd.DataFrame:
 
 
 def load_cases(path: str | Path) -> pd.DataFrame:
-    """A row per run, case and class: ``tp, fp, fn, dice`` and the run's init, backbone, dataset, seed, cell.
+    """Reads a row per run, case and class: ``tp, fp, fn, dice`` and the run's init, backbone, dataset, seed, cell.
 
     `dice` is missing where the reference lacks the class. Columns of text are categorical.
 
@@ -96,7 +96,7 @@ class Loaded:
 
 
 def read_runs(path: str | Path, grid: CountedOn = "native") -> Loaded:
-    """Everything below `path`, read once; finished runs without counts on the `grid` have the status `UNCOUNTED` and no Dice.
+    """Reads everything below `path` once; finished runs without counts on the `grid` have the status `UNCOUNTED` and no Dice.
 
     Raises:
         UsageError: there is no such folder.
@@ -166,7 +166,7 @@ def _table(run: _Run, row: Mapping[str, Any], file: str) -> CaseTable:
 
 
 def cases_of(run: Path, grid: CountedOn = "native") -> pd.DataFrame | None:
-    """The table of cases of one run as it stands in its folder.
+    """Reads the table of cases of one run as it stands in its folder.
 
     Returns:
         None where the run was not counted on the grid, or the table cannot be read.
@@ -181,7 +181,7 @@ def cases_of(run: Path, grid: CountedOn = "native") -> pd.DataFrame | None:
 
 
 def load_slice(run: str | Path, case: str) -> NDArray[np.uint8] | None:
-    """Image, reference and prediction ``(3, H, W)`` of a case in a slice; None where the run has none."""
+    """Reads image, reference and prediction ``(3, H, W)`` of a case in a slice; None where the run has none."""
     name = store.SLICE_KEY + case
     try:
         with open_regular(Path(run) / store.SLICES) as file, np.load(file, allow_pickle=False) as slices:
@@ -200,7 +200,7 @@ def _folder(path: str | Path) -> Path:
 
 
 def _invalid(problem: str) -> dict[str, Any]:
-    """What changes in the row of a run that is not what was written."""
+    """Returns what changes in the row of a run that is not what was written."""
     return {"status": "invalid", "reason": printable(problem), "dice": None}
 
 

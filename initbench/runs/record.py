@@ -47,7 +47,7 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False, populate_by_name=True)
 
     def written(self) -> dict[str, Any]:
-        """The values as they stand in the file: keys that were never set are not in it."""
+        """Returns the values as they stand in the file: keys that were never set are not in it."""
         return self.model_dump(by_alias=True, exclude_unset=True)
 
 
@@ -312,7 +312,7 @@ class Record(Head):
         return MEASURES
 
     def has_distances(self, tolerance_mm: float) -> bool:
-        """Whether everything is there that measuring at this tolerance gives today."""
+        """Returns whether everything is there that measuring at this tolerance gives today."""
         if self.distances is None or self.measures != MEASURES:
             return False
         return self.distances.nsd_tolerance_mm == tolerance_mm
@@ -334,7 +334,7 @@ class Record(Head):
         return self
 
     def changed(self, **values: Any) -> Record:
-        """The record with other values, not sealed yet."""
+        """Returns the record with other values, not sealed yet."""
         return self.without().model_copy(update=values)
 
     def without(self, *names: str) -> Record:
@@ -345,7 +345,7 @@ class Record(Head):
         return Record.model_validate(kept)
 
     def content_digest(self) -> str:
-        """The digest of all values but the digest itself.
+        """Returns the digest of all values but the digest itself.
 
         Raises:
             ValueError: a value that initbench does not know is no finite number, or is nested too deeply.
@@ -356,7 +356,7 @@ class Record(Head):
 
 
 def parse_record(data: bytes) -> Record:
-    """The record that a file holds. Where a key stands twice in it, the last one counts.
+    """Reads the record that a file holds. Where a key stands twice in it, the last one counts.
 
     Raises:
         RecordError: the file holds no JSON, is of another version, or does not fit.
@@ -401,7 +401,7 @@ def complaint(error: ValidationError, values: object = None) -> str:
 
 
 def _place(fault: ErrorDetails, values: object) -> list[str]:
-    """The keys that lead to a fault; pydantic's own marks behind them, as the kind of number it tried, are left out."""
+    """Returns the keys that lead to a fault; pydantic's own marks behind them, as the kind of number it tried, are left out."""
     names: list[str] = []
     for part in fault["loc"]:
         if isinstance(values, dict):

@@ -14,7 +14,7 @@ EVERY = 30.0  # seconds between two lines of a stage
 
 
 def stamp(seconds: float) -> str:
-    """A time in seconds since 1970 as people of this machine's time zone write it."""
+    """Writes a time in seconds since 1970 as people of this machine's time zone write it."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
@@ -50,7 +50,7 @@ class RunLog:
             self._is_broken = True
 
     def is_due(self) -> bool:
-        """Whether the last line of a stage is so old that it is time for another."""
+        """Returns whether the last line of a stage is so old that it is time for another."""
         now = self._clock()
         if abs(now - self._last) < EVERY:
             return False
@@ -66,7 +66,7 @@ class RunLog:
 
 
 def in_words(info: Mapping[str, float]) -> list[str]:
-    """The numbers of a step as people read them: loss, pace, memory and device, those that there are."""
+    """Writes the numbers of a step as people read them: loss, pace, memory and device, as far as they are known."""
     found = []
     if "loss" in info:
         found.append(f"loss {info['loss']:.3g}")

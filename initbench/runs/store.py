@@ -48,12 +48,12 @@ SEALED = (*TABLES, CURVE, VALIDATION, COVERAGE, WEIGHTS)
 
 
 def slug(text: str) -> str:
-    """A name that any file system takes."""
+    """Turns a text into a name that any file system takes."""
     return re.sub(r"[^A-Za-z0-9.+=-]+", "_", text).strip("_")[:60]
 
 
 def run_folder(out: Path, dataset: str, backbone: str, init: str, cell_id: str, seed: int) -> Path:
-    """Where a run lives.
+    """Returns where a run lives.
 
     Args:
         out: folder of all runs.
@@ -67,7 +67,7 @@ def run_folder(out: Path, dataset: str, backbone: str, init: str, cell_id: str, 
 
 
 def load_record(folder: Path) -> Record:
-    """The record of a run.
+    """Reads the record of a run.
 
     Raises:
         RecordError: the record is missing or cannot be used; the message says why and does not name the folder.
@@ -91,7 +91,7 @@ def check_place(folder: Path, record: Record) -> None:
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record of a run, None where it is missing or cannot be used."""
+    """Reads the record of a run; None where it is missing or cannot be used."""
     try:
         return load_record(folder)
     except RecordError:
@@ -158,7 +158,7 @@ def _file_problem(path: Path, written: Sequence[tuple[str, int]], *, hashed: boo
 
 
 def _written(record: Record, name: str) -> list[tuple[str, int]]:
-    """Digest and size of a file as it was written, and of the one that is about to take its place."""
+    """Returns digest and size of a file as it was written, and of the one that is about to take its place."""
     found = [(record.files[name], record.sizes[name])]
     coming = record.coming.get(name)
     if coming is not None:
@@ -199,13 +199,13 @@ def _replace(new: Path, place: Path) -> None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run has a result as it was written; one that failed, or was changed since, is run again."""
+    """Returns whether the run has a result as it was written; one that failed, or was changed since, is run again."""
     record = read_record(folder)
     return record is not None and is_whole(folder, record)
 
 
 def is_whole(folder: Path, record: Record) -> bool:
-    """Whether the run of a record has a result as it was written."""
+    """Returns whether the run of a record has a result as it was written."""
     return record.has_result and not problem(folder, record)
 
 
@@ -215,7 +215,7 @@ def find_runs(out: Path) -> Iterator[Path]:
 
 
 def has_record(folder: Path) -> bool:
-    """Whether there is anything where the record of a run would be."""
+    """Returns whether there is anything where the record of a run would be."""
     try:
         (folder / RECORD).lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -229,7 +229,7 @@ def has_record(folder: Path) -> bool:
 def staged(
     folder: Path, is_done: Callable[[Path], bool] = is_finished, check: Callable[[], None] = lambda: None
 ) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` when the block ends without an error, and vanishes otherwise.
+    """Yields a temporary folder that becomes `folder` when the block ends without an error, and vanishes otherwise.
 
     Args:
         folder: the place; what is there already stays where it is done.
@@ -256,5 +256,5 @@ def staged(
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Readable JSON with the schema in it; NaN is refused, because a reader would turn it into something else."""
+    """Writes readable JSON with the schema in it; refuses NaN, because a reader would turn it into something else."""
     path.write_text(json.dumps({"schema": SCHEMA, **values}, indent=1, allow_nan=False) + "\n", "utf-8")

@@ -75,7 +75,10 @@ class TimeLeft:
         self._in_hand[run] = _InHand(stage, total, self._clock())
 
     def advance(self, run: int, done: int, info: Mapping[str, Any]) -> None:
-        """`done` steps of the stage are finished. A stage that goes on from a checkpoint says so first, without any `info`."""
+        """Notes that `done` steps of the stage are finished.
+
+        A stage that goes on from a checkpoint says so first, without any `info`.
+        """
         own = self._in_hand.get(run)
         if own is None:
             return

@@ -35,12 +35,12 @@ MACHINES = "machines.json"
 
 
 def work_folder(folder: Path) -> Path:
-    """Where a run keeps what it needs until it is finished."""
+    """Returns where a run keeps what it needs until it is finished."""
     return folder.with_name(f".{folder.name}.work")
 
 
 def claim_place(folder: Path) -> Path:
-    """Where the claim of a run is."""
+    """Returns where the claim of a run is."""
     return folder.parents[3] / CLAIMS / f"{folder.parent.name}-{folder.name}"
 
 
@@ -67,7 +67,7 @@ class State(BaseModel):
 
 
 def read_state(folder: Path) -> State | None:
-    """What a run is doing or was doing when it stopped; None where it never began or is finished, or nobody can tell."""
+    """Reads what a run is doing, or was doing when it stopped; None where it never began or is finished, or nobody can tell."""
     try:
         return State.model_validate_json(read_regular(work_folder(folder) / STATE, MAX_STATE))
     except (OSError, ValueError):
@@ -75,7 +75,7 @@ def read_state(folder: Path) -> State | None:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether somebody works on the run, as far as one look tells: a process on another machine may have died."""
+    """Returns whether somebody works on the run, as far as one look tells: a process on another machine may have died."""
     return claims.is_taken(claim_place(folder))
 
 
@@ -145,7 +145,7 @@ class Held:
             raise LostError("another process has taken it over")
 
     def check_beat(self) -> None:
-        """The same, as the last beat knows it; costs no look at the disk.
+        """Checks the same by what the last beat knows; it costs no look at the disk.
 
         Raises:
             LostError: it is not.
@@ -154,7 +154,7 @@ class Held:
             self.check()
 
     def finished(self) -> None:
-        """The run's folder is in its place: what helped to get there goes."""
+        """Removes what helped to get there, once the run's folder is in its place."""
         if not self.claim.check():  # whoever has it now may be in the middle of it
             return
         with self._guard:

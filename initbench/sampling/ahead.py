@@ -26,7 +26,7 @@ class Ahead(Generic[Made]):
         self._next: tuple[tuple[int, int], Future[Made]] | None = None
 
     def take(self, step: int, slab: int = 1) -> Made:
-        """The batch of a step."""
+        """Returns the batch of a step."""
         batch = self._begun(step, slab)
         if batch is None:
             batch = self._make(step, slab)

@@ -108,7 +108,7 @@ def place(out: Tensor, volume: Tensor, flips: NDArray[np.bool_], turns: int, mem
 def adjust(
     images: Tensor, scale: NDArray[np.float64], shift: NDArray[np.float64], *, negative_zero: Sequence[bool] | None = None
 ) -> Tensor:
-    """``images * scale + shift``, in place; the two steps round apart. A patch that is neither scaled nor shifted is left alone.
+    """Computes ``images * scale + shift`` in place; each step rounds. A patch that is neither scaled nor shifted stays as it is.
 
     Args:
         images: ``(N, C, D, H, W)``; they are overwritten, and returned.

@@ -153,7 +153,7 @@ def resample(regions: Tensor, matrix: Numbers, patch: Grid, mode: str) -> Tensor
 
 
 def positions(regions: Tensor, matrix: Numbers, patch: Grid) -> Tensor:
-    """``(M, *patch, 3)`` places in regions, as `grid_sample` has them, from which turned and scaled patches take their voxels.
+    """Returns ``(M, *patch, 3)`` places in regions, as `grid_sample` has them, from which turned and scaled patches take voxels.
 
     Args:
         regions: ``(M, C, ...)``, of which the shape and the device count.
@@ -171,7 +171,7 @@ def positions(regions: Tensor, matrix: Numbers, patch: Grid) -> Tensor:
 
 
 def sample(regions: Tensor, places: Tensor, mode: str) -> Tensor:
-    """The values of regions at `positions`; 0 beyond the region.
+    """Takes the values of regions at `positions`; 0 beyond the region.
 
     Args:
         regions: ``(M, C, ...)``.
@@ -194,7 +194,7 @@ def add_noise(images: Tensor, sd: Numbers, generator: torch.Generator) -> Tensor
 
 
 def blur(images: Tensor, sigma: Numbers) -> Tensor:
-    """Gaussian filter as scipy has it: cut off at 4 sigma, mirrored at the borders; sigma 0 changes nothing."""
+    """Blurs by a Gaussian as scipy has it: cut off at 4 sigma, mirrored at the borders; sigma 0 changes nothing."""
     reach = int(4 * sigma.max() + 0.5)
     offsets = np.arange(-reach, reach + 1)
     safe = np.where(sigma > 0, sigma, 1.0)[..., None]
@@ -315,7 +315,7 @@ def mirror(volume: Tensor, axes: Sequence[bool]) -> Tensor:
 
 
 def _some(flags: Flags) -> Flags:
-    """``(N,)``, whether any flag of a patch is up."""
+    """Returns ``(N,)``, whether any flag of a patch is up."""
     return np.asarray(flags.reshape(len(flags), -1).any(axis=1))
 
 

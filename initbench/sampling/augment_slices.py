@@ -97,7 +97,7 @@ def turn(volume: Tensor, how: Turn) -> Tensor:
 
 
 def _rotated(volume: Tensor, degrees: int) -> Tensor:
-    """`scipy.ndimage.rotate` with order 0 and the shape kept: the nearest pixel, and 0 from outside."""
+    """Rotates as `scipy.ndimage.rotate` with order 0 and the shape kept: the nearest pixel, and 0 from outside."""
     height, width = volume.shape[-2:]
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     rows = np.arange(height)[:, None] - (height - 1) / 2
@@ -180,7 +180,7 @@ def _movement(rng: np.random.Generator, operation: str, plane: tuple[int, int]) 
 
 
 def _in_shares(matrix: Sequence[Sequence[float]], plane: tuple[int, int]) -> Numbers:
-    """A matrix of pixels as one of shares of the edges."""
+    """Turns a matrix of pixels into one of shares of the edges."""
     edges = np.array(plane, np.float64)
     return np.array(matrix) * edges[None, :] / edges[:, None]
 
@@ -219,7 +219,7 @@ def _moved(volume: Tensor, matrix: Numbers, mode: str) -> Tensor:
 
 
 def _blurred(volume: Tensor) -> Tensor:
-    """A Gaussian of one pixel in plane, edges repeated."""
+    """Blurs by a Gaussian of one pixel in plane; edges are repeated."""
     positions = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, dtype=volume.dtype, device=volume.device)
     weights = torch.exp(-0.5 * (positions / BLUR_SIGMA) ** 2)
     kernel = (weights / weights.sum())[None, None]

@@ -115,7 +115,7 @@ def diagnose(request: RunRequest, progress: Progress | None = None, most_pretext
 
 
 def _with_pretext_steps(cell: Cell, steps: int) -> Cell:
-    """The cell with another share of its budget for the pretext, so that the schedule of the optimizer fits the steps."""
+    """Returns the cell with another share of its budget for the pretext, so that the schedule of the optimizer fits the steps."""
     pretext = cell.recipe.pretext.model_copy(update={"share": steps / cell.total_steps})
     recipe = cell.recipe.model_copy(update={"pretext": pretext})
     return replace(cell, choices=replace(cell.choices, recipe=recipe))
@@ -231,7 +231,7 @@ def _rms(value: Tensor) -> float:
 
 
 def effective_rank(values: Tensor) -> float:
-    """Exp of the entropy of the normalized eigenvalues of the channels' covariance (Roy and Vetterli, EUSIPCO 2007).
+    """Computes exp of the entropy of the normalized eigenvalues of the channels' covariance (Roy and Vetterli, EUSIPCO 2007).
 
     Args:
         values: ``(positions, channels)``; evenly spaced positions are taken where there are many.

@@ -11,7 +11,7 @@ from initbench.protocols import Grid
 
 
 def multiply_adds(model: nn.Module, in_channels: int, patch: Grid) -> int:
-    """Multiply-adds (MACs) of one forward pass of one patch, in evaluation.
+    """Counts the multiply-adds (MACs) of one forward pass of one patch, in evaluation.
 
     Convolutions, transposed convolutions and matrix products (linear layers, attention), as fvcore counts them; norms,
     activations, softmax and sums are left out. The network is copied to the meta device, so this takes neither its memory

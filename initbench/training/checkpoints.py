@@ -51,11 +51,11 @@ class Checkpoints:
         self._digest = hashlib.sha256()  # of all rows
 
     def due(self) -> bool:
-        """Whether it is time for another one."""
+        """Returns whether it is time for another one."""
         return time.monotonic() - self._last >= self.every
 
     def newest(self) -> dict[str, Any] | None:
-        """What the newest whole checkpoint holds, None without one. Broken ones are named and removed."""
+        """Reads the newest whole checkpoint; None without one. Broken ones are named and removed."""
         for path in reversed(self._found()):
             content = self._read(path)
             if content is not None and self._found_rows(content):

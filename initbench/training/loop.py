@@ -62,7 +62,7 @@ class Validation(Protocol):
     """Looks at the network between two steps, and changes nothing that the stage depends on."""
 
     def is_due(self, step: int) -> bool:
-        """Whether it is to look after `step` steps, and has not yet."""
+        """Returns whether it is to look after `step` steps, and has not yet."""
 
     def measure(self, step: int, seconds: float) -> None:
         """Looks.
@@ -76,7 +76,7 @@ class Validation(Protocol):
         """
 
     def state(self) -> dict[str, Any]:
-        """What it found so far, as tensors and plain values."""
+        """Returns what it found so far, as tensors and plain values."""
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Puts back what `state` gave."""
@@ -223,7 +223,7 @@ class _Stage:
         return result
 
     def _shown(self) -> dict[str, float]:
-        """What is shown of the last step: loss, patches a second, bytes at the peak, and the number of the GPU on one."""
+        """Returns what is shown of the last step: loss, patches a second, bytes at the peak, and the number of the GPU on one."""
         result, device = self._result, self._settings.device
         shown = {"loss": result.curve[-1]["loss"], "patches/s": result.patches / result.seconds, "memory": result.peak_memory}
         if device.type == "cuda":
@@ -367,7 +367,7 @@ def backward(task: Task, batch: Any, device: torch.device, precision: Precision)
 
 
 def _losses(task: Task, batch: Any) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """The losses of a batch: what `losses` yields where the task has it, else the one `loss`."""
+    """Yields the losses of a batch: what `losses` yields where the task has it, else the one `loss`."""
     losses = getattr(task, "losses", None)
     if losses is None:
         yield task.loss(batch)
@@ -404,7 +404,7 @@ def _numbers(scalars: Sequence[Tensor]) -> Iterator[float]:
 
 
 def _diverged(result: Fit, since: int) -> bool:
-    """Whether a loss was not finite in the rows from `since` on; the curve ends there then."""
+    """Returns whether a loss was not finite in the rows from `since` on; the curve ends there then."""
     for row in range(since, len(result.curve)):
         if not math.isfinite(result.curve[row]["loss"]):
             result.diverged_at = row

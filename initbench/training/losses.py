@@ -14,7 +14,7 @@ _IN_A_BYTE = 256  # classes that a byte tells apart: comparing bytes with class 
 
 
 def dice_ce(logits: Tensor, label: Tensor, settings: Loss) -> tuple[Tensor, dict[str, Tensor]]:
-    """Soft Dice loss plus cross-entropy.
+    """Computes soft Dice loss plus cross-entropy.
 
     Args:
         logits: ``(N, K, D, H, W)``.
