@@ -32,7 +32,8 @@ from initbench.harness.regimens import plain_task
 from initbench.protocols import PatchRule, Size, Task
 from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import Recipe
-from initbench.sampling.volumes import PatchSampler, Volume
+from initbench.sampling.samplers import PatchSampler
+from initbench.sampling.volumes import Volume
 from initbench.spec import Spec
 from initbench.training.fast import autotuned, compiled
 from initbench.training.loop import FitSettings, backward, fit, make_optimizer

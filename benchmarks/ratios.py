@@ -30,7 +30,8 @@ from initbench.harness.regimens import plain_task
 from initbench.protocols import Grid
 from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import Recipe
-from initbench.sampling.volumes import PatchSampler, Volume, cut, make_volume
+from initbench.sampling.samplers import PatchSampler
+from initbench.sampling.volumes import Volume, cut, make_volume
 from initbench.training.loop import FitSettings, fit, make_optimizer
 from initbench.training.losses import supervised_loss
 from initbench.training.precision import autocast

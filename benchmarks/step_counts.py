@@ -26,7 +26,8 @@ from initbench.harness.memory import on_meta
 from initbench.harness.regimens import plain_task
 from initbench.protocols import PatchRule
 from initbench.recipes.load import load_recipe
-from initbench.sampling.volumes import PatchSampler, Volume
+from initbench.sampling.samplers import PatchSampler
+from initbench.sampling.volumes import Volume
 from initbench.spec import Spec
 from initbench.training.loop import backward
 

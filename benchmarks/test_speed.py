@@ -14,7 +14,8 @@ from initbench.evaluation.distances import distances_per_class
 from initbench.evaluation.inference import predict_probabilities
 from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import Recipe
-from initbench.sampling.volumes import PatchSampler, UnlabelledSampler, make_volume
+from initbench.sampling.samplers import PatchSampler, UnlabelledSampler
+from initbench.sampling.volumes import make_volume
 from initbench.training.losses import supervised_loss
 from initbench.training.precision import autocast
 

@@ -87,7 +87,7 @@ def _plugin(kind: Kind, row: registry.Listing) -> Finding:
 
 
 def _import_error(kind: Kind, name: str) -> str:
-    """Imports a component and returns what that raises; one that leaves the process would otherwise take this one along."""
+    """Imports a component and returns the error, if any; a module that leaves the process would take this one along."""
     try:
         registry.find(kind, Spec(name))
     except (Exception, SystemExit) as error:

@@ -27,7 +27,8 @@ from initbench.preprocessing.preprocess import preprocess, resolve_parameters, s
 from initbench.protocols import Grid, PatchRule, Task
 from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import Recipe
-from initbench.sampling.volumes import PatchSampler, make_volume
+from initbench.sampling.samplers import PatchSampler
+from initbench.sampling.volumes import make_volume
 from initbench.spec import Spec, parse
 from initbench.training.loop import FitSettings, fit
 from initbench.training.precision import Precision, autocast

@@ -13,7 +13,7 @@ from torch import nn
 from initbench import seeding
 from initbench.errors import InitbenchError, UsageError
 from initbench.protocols import Crops, Patches, Progress, Site, Structure, Task
-from initbench.sampling.volumes import GuidedSampler, UnlabelledSampler
+from initbench.sampling.samplers import GuidedSampler, UnlabelledSampler
 from initbench.training.checkpoints import Checkpoints
 from initbench.training.loop import Fit, FitSettings, fit
 from initbench.training.passes import Passes

@@ -26,7 +26,8 @@ from initbench.harness.sites import find_sites
 from initbench.harness.snapshot import modes_kept
 from initbench.protocols import Grid, Level, Progress, Structure
 from initbench.recipes.load import load_recipe
-from initbench.sampling.volumes import UnlabelledSampler, make_volume
+from initbench.sampling.samplers import UnlabelledSampler
+from initbench.sampling.volumes import make_volume
 from initbench.spec import Spec, as_spec
 from initbench.training.loop import FitSettings
 

@@ -20,7 +20,7 @@ from initbench.harness.request import PLAIN
 from initbench.protocols import PLAIN_UNITS, Labelled, RegimenInfo, Structure, Task, structure_of
 from initbench.recipes.settings import Loss
 from initbench.registry import Component
-from initbench.sampling.volumes import PatchSampler
+from initbench.sampling.samplers import PatchSampler
 from initbench.training.losses import supervised_loss
 
 Regimen = Component[RegimenInfo]

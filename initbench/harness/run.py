@@ -33,7 +33,8 @@ from initbench.recipes.settings import Optimizer
 from initbench.runs import store, work
 from initbench.runs.record import Record, ValidationCost
 from initbench.runs.run_log import duration
-from initbench.sampling.volumes import GuidedSampler, PatchSampler, UnlabelledSampler, Volume, VolumeShelf, volume_bytes
+from initbench.sampling.samplers import GuidedSampler, PatchSampler, UnlabelledSampler
+from initbench.sampling.volumes import Volume, VolumeShelf, volume_bytes
 from initbench.training.checkpoints import Checkpoints
 from initbench.training.fast import autotuned, compiled
 from initbench.training.loop import Fit, FitSettings, fit, parameters_finite

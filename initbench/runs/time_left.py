@@ -170,7 +170,7 @@ class TimeLeft:
 
 
 def _known(estimate: Callable[[int], float | None], runs: Iterable[int]) -> list[float]:
-    """Returns what `estimate` says of each of these runs, without those of which it knows nothing."""
+    """Returns what `estimate` says of each run; a run of which it knows nothing is left out."""
     found = []
     for run in runs:
         seconds = estimate(run)

@@ -304,7 +304,7 @@ def mirror_each(volumes: Sequence[Tensor], drawn: Draw) -> Tensor:
 
 
 def mirror(volume: Tensor, axes: Sequence[bool]) -> Tensor:
-    """Mirrors those of the last three axes for which `axes` is true."""
+    """Mirrors the last three axes, each where `axes` says so."""
     chosen = []
     for axis in range(3):
         if axes[axis]:

@@ -25,7 +25,8 @@ from initbench.preprocessing.preprocess import preprocess, resolve_parameters, s
 from initbench.protocols import Case, Grid
 from initbench.recipes.load import as_slices, load_recipe
 from initbench.recipes.settings import Augment, Inference, Patch, Preprocess
-from initbench.sampling.volumes import PatchSampler, Volume, make_volume, with_neighbours
+from initbench.sampling.samplers import PatchSampler
+from initbench.sampling.volumes import Volume, make_volume, with_neighbours
 from tests.msd_factory import affine_of, make_noise
 from tests.runs_factory import record_of, run
 

@@ -18,7 +18,8 @@ from initbench.harness.run import Run
 from initbench.protocols import NoProgress
 from initbench.runs import store
 from initbench.sampling import volumes as sampling
-from initbench.sampling.volumes import PatchSampler, UnlabelledSampler, VolumeShelf, volume_bytes
+from initbench.sampling.samplers import PatchSampler, UnlabelledSampler
+from initbench.sampling.volumes import VolumeShelf, volume_bytes
 from tests.runs_factory import LIGHT, SMALL, run
 
 CPU = torch.device("cpu")

@@ -21,7 +21,8 @@ from initbench.recipes.settings import Augment
 from initbench.recipes.settings import Patch as PatchSettings
 from initbench.registry import find
 from initbench.runs import store
-from initbench.sampling.volumes import GuidedSampler, PatchSampler, make_volume
+from initbench.sampling.samplers import GuidedSampler, PatchSampler
+from initbench.sampling.volumes import make_volume
 from initbench.spec import parse
 from initbench.training.loop import learning_rate
 from tests.runs_factory import record_of, run

@@ -17,7 +17,8 @@ import initbench
 from initbench.errors import UsageError
 from initbench.protocols import Grid, Structure
 from initbench.recipes.load import load_recipe
-from initbench.sampling.volumes import UnlabelledSampler, make_volume
+from initbench.sampling.samplers import UnlabelledSampler
+from initbench.sampling.volumes import make_volume
 from tests.msd_factory import make_msd
 from tests.recorded import record_values
 

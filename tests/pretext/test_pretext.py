@@ -28,7 +28,8 @@ from initbench.pretext.objectives import (
 from initbench.pretext.transforms import PADDING, Mask, Shuffle
 from initbench.protocols import Grid, Layout, Level, Structure
 from initbench.recipes.settings import Augment, Optimizer
-from initbench.sampling.volumes import UnlabelledSampler, make_volume
+from initbench.sampling.samplers import UnlabelledSampler
+from initbench.sampling.volumes import make_volume
 from initbench.training.loop import FitSettings
 
 LAYOUTS: tuple[Layout, ...] = ("NCDHW", "NDHWC", "NLC")

@@ -21,7 +21,8 @@ from initbench.protocols import Case, Grid, structure_of
 from initbench.recipes import files as recipe_files
 from initbench.recipes.load import as_slices, load_recipe
 from initbench.recipes.settings import Recipe
-from initbench.sampling.volumes import PatchSampler, make_volume
+from initbench.sampling.samplers import PatchSampler
+from initbench.sampling.volumes import make_volume
 from initbench.spec import Spec
 from initbench.training.loop import FitSettings, fit
 from tests import layouts

@@ -12,7 +12,8 @@ from torch.nn import functional
 from initbench.protocols import Grid
 from initbench.recipes.settings import Augment, NnUnetAugment, Patch
 from initbench.sampling import augment_nnunet as moreda
-from initbench.sampling.volumes import GuidedSampler, PatchSampler, Volume, make_volume
+from initbench.sampling.samplers import GuidedSampler, PatchSampler
+from initbench.sampling.volumes import Volume, make_volume
 
 CPU = torch.device("cpu")
 QUIET = dict.fromkeys(

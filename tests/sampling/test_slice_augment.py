@@ -11,7 +11,8 @@ from torch import Tensor
 from initbench.recipes.settings import Augment, Patch
 from initbench.sampling import augment_slices
 from initbench.sampling.augment_slices import Change, Turn
-from initbench.sampling.volumes import PatchSampler, make_volume
+from initbench.sampling.samplers import PatchSampler
+from initbench.sampling.volumes import make_volume
 
 PLANE = (24, 24)
 

@@ -17,7 +17,8 @@ from initbench.recipes.settings import Augment, Patch
 from initbench.sampling import augment_monai as augment
 from initbench.sampling.ahead import Ahead
 from initbench.sampling.memory import BatchMemory
-from initbench.sampling.volumes import PatchSampler, UnlabelledSampler, Volume, clamp_start, cut, make_volume
+from initbench.sampling.samplers import PatchSampler, UnlabelledSampler, clamp_start
+from initbench.sampling.volumes import Volume, cut, make_volume
 
 CPU = torch.device("cpu")
 NEVER = Augment(flip=0, rot90=0, scale_probability=0, scale_range=0, shift_probability=0, shift_range=0)

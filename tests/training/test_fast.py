@@ -18,7 +18,8 @@ from initbench.harness.regimens import Context, make_task
 from initbench.protocols import Task, structure_of
 from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import Optimizer
-from initbench.sampling.volumes import PatchSampler, make_volume
+from initbench.sampling.samplers import PatchSampler
+from initbench.sampling.volumes import make_volume
 from initbench.spec import Spec
 from initbench.training import fast
 from initbench.training.fast import TOLERANCE, autotuned, compiled, steps_here, why_eager

@@ -18,7 +18,7 @@ from initbench import registry
 from initbench.harness.context import Context
 from initbench.harness.snapshot import differing
 from initbench.protocols import Site, Structure, Task
-from initbench.sampling.volumes import GuidedSampler, UnlabelledSampler
+from initbench.sampling.samplers import GuidedSampler, UnlabelledSampler
 from initbench.training.loop import FitSettings
 from initbench.validation.inits.subject import InitSubject
 from initbench.validation.material import base_recipe, training_volumes

@@ -16,7 +16,7 @@ from initbench.harness.regimens import Context, contained_regimen, make_task
 from initbench.harness.snapshot import Snapshot, snapshot
 from initbench.protocols import RegimenInfo, structure_of
 from initbench.registry import Component
-from initbench.sampling.volumes import Batch, PatchSampler
+from initbench.sampling.samplers import Batch, PatchSampler
 from initbench.spec import Spec
 from initbench.training.checkpoints import Checkpoints
 from initbench.training.loop import Fit, FitSettings, fit
