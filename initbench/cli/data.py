@@ -166,7 +166,7 @@ def prepare_data(
     numbers: list[int | None] = [*parts.numbers()] or [None]
     recipe = recipe or default_name(dataset.name, dataset.modality)
     with under_way(Console(stderr=True), "loading torch"):
-        from initbench.harness.cell import choose
+        from initbench.harness.choose import choose
     rows: list[dict[str, Any]] = []
     for part, number in itertools.product(folds, numbers):
         # The init is of no account here: what a run would choose of data, network and settings decides what is stored.

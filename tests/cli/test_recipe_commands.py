@@ -258,7 +258,7 @@ def thick(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_unedited_it_gives_what_the_generic_recipe_gives(
     thick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from initbench.harness.cell import choose
+    from initbench.harness.choose import choose
     from initbench.harness.request import RunRequest
 
     monkeypatch.setenv("INITBENCH_CACHE", str(tmp_path / "cache"))

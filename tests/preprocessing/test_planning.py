@@ -13,7 +13,8 @@ from initbench import cache, registry
 from initbench.catalog import BACKBONES
 from initbench.datasets.msd import MsdDataset
 from initbench.errors import DataError
-from initbench.harness.cell import planning_rule, resolve_cell
+from initbench.harness.cell import resolve_cell
+from initbench.harness.choose import planning_rule
 from initbench.harness.request import RunRequest
 from initbench.preprocessing.auto_settings import Grids, fill_auto_settings, median_shape, patch_for, read_grids, target_spacing
 from initbench.protocols import Grid, PatchRule, check_patch

@@ -14,6 +14,7 @@ from initbench import cache, claims, interrupt
 from initbench.datasets.open import open_dataset
 from initbench.errors import InterruptedRunError
 from initbench.harness import cell as cells
+from initbench.harness import choose
 from initbench.harness.execute import folder_of
 from initbench.harness.record import block_digest
 from initbench.harness.request import RunRequest
@@ -66,10 +67,10 @@ def test_of_two_that_prepare_the_same_data_one_waits(data: Path, own_cache: Path
 
     monkeypatch.setattr(type(dataset), "load", counted)
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(cells.choose(request(data)).prepare)
+        first = pool.submit(choose.choose(request(data)).prepare)
         assert began.wait(60)
         reporter = Waiting(go_on)
-        second = cells.choose(request(data)).prepare(reporter)
+        second = choose.choose(request(data)).prepare(reporter)
         assert first.result().keys == second.keys
     assert reporter.stages[0] == f"waiting for another process that prepares {dataset.name}"
     scanned, stored = len(second.split.train), len(second.keys)
@@ -77,7 +78,7 @@ def test_of_two_that_prepare_the_same_data_one_waits(data: Path, own_cache: Path
 
 
 def test_who_waits_for_prepared_data_can_be_stopped(data: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = cells.choose(request(data))
+    chosen = choose.choose(request(data))
     alone = preparing._Alone(chosen.dataset.name, chosen.recipe.preprocess, NoProgress(), lambda: None)
     other_machine(alone._place)
     monkeypatch.setattr(interrupt, "asked", lambda: True)
@@ -86,7 +87,7 @@ def test_who_waits_for_prepared_data_can_be_stopped(data: Path, own_cache: Path,
 
 
 def test_data_that_are_prepared_need_no_claim(data: Path, own_cache: Path) -> None:
-    chosen = cells.choose(request(data))
+    chosen = choose.choose(request(data))
     made = chosen.prepare()
     shutil.rmtree(own_cache / preparing._CLAIMS)
     assert chosen.prepare().keys == made.keys
@@ -110,8 +111,8 @@ def test_runs_on_staged_data_are_the_same_runs(data: Path, tmp_path: Path, monke
 def test_blocks_of_one_preprocessing_share_their_data(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared: list[Any] = []
     opened: list[str] = []
-    prepare, open_ = cells.prepare, cells.open_dataset
-    monkeypatch.setattr(cells, "prepare", lambda *given: prepared.append(given) or prepare(*given))
+    prepare, open_ = choose.prepare, cells.open_dataset
+    monkeypatch.setattr(choose, "prepare", lambda *given: prepared.append(given) or prepare(*given))
     monkeypatch.setattr(cells, "open_dataset", lambda *given: opened.append(str(given[0])) or open_(*given))
     blocks = cells.Blocks()
     whole = [cells.resolve_cell(request(data, more=more), blocks=blocks) for more in ((), ("steps.smoke=11",))]
