@@ -15,7 +15,8 @@ import numpy as np
 from benchmarks.case_parts import two_organs
 from benchmarks.turns import Row, Setting, Target, compare
 from initbench.datasets.msd import MsdDataset
-from initbench.preprocessing.preprocess import Parameters, preprocess, resolve_parameters, scan
+from initbench.preprocessing.parameters import Parameters, resolve_parameters, scan
+from initbench.preprocessing.preprocess import preprocess
 from initbench.recipes.load import load_recipe
 
 SPACING_MM = (0.8, 0.8, 2.5)  # (X, Y, Z) of the file

@@ -29,7 +29,8 @@ from initbench import cache
 from initbench.datasets.duplicates import content_of
 from initbench.datasets.files import nifti
 from initbench.datasets.msd import MsdDataset
-from initbench.preprocessing.preprocess import Parameters, Preprocessed, preprocess, resolve_parameters, scan
+from initbench.preprocessing.parameters import Parameters, resolve_parameters, scan
+from initbench.preprocessing.preprocess import Preprocessed, preprocess
 from initbench.protocols import Case
 from initbench.recipes.files import default_name
 from initbench.recipes.load import load_recipe

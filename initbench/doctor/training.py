@@ -23,7 +23,8 @@ from initbench.harness.hardware import resolve_precision
 from initbench.harness.process_state import kept
 from initbench.harness.regimens import plain_task
 from initbench.harness.snapshot import tensor_digest
-from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
+from initbench.preprocessing.parameters import resolve_parameters, scan
+from initbench.preprocessing.preprocess import preprocess
 from initbench.protocols import Grid, PatchRule, Task
 from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import Recipe

@@ -16,7 +16,8 @@ from initbench import cache, claims, digest
 from initbench.datasets.duplicates import Content, check_copies, content_of
 from initbench.datasets.remarks import summarized
 from initbench.errors import DataError
-from initbench.preprocessing.preprocess import CaseScan, Parameters, Placement, preprocess, resolve_parameters, scan
+from initbench.preprocessing.parameters import CaseScan, Parameters, resolve_parameters, scan
+from initbench.preprocessing.preprocess import Placement, preprocess
 from initbench.protocols import (
     Case,
     Dataset,

@@ -20,7 +20,7 @@ from initbench.datasets.geometry import bind_axes
 from initbench.datasets.open import open_dataset
 from initbench.harness.choose import planning_rule
 from initbench.preprocessing.auto_settings import Grids, fill_auto_settings, median_shape, target_spacing
-from initbench.preprocessing.preprocess import CaseScan, Parameters, resolve_parameters, scan
+from initbench.preprocessing.parameters import CaseScan, Parameters, resolve_parameters, scan
 from initbench.protocols import Case, Dataset, Grid, Size, Split
 from initbench.recipes.files import listing
 from initbench.recipes.load import load_recipe

@@ -277,8 +277,8 @@ def test_unedited_it_gives_what_the_generic_recipe_gives(
 def test_its_numbers_are_those_of_the_training_cases(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from initbench.datasets import splits
     from initbench.datasets.open import open_dataset
-    from initbench.preprocessing.preprocess import resolve_parameters as numbers
-    from initbench.preprocessing.preprocess import scan
+    from initbench.preprocessing.parameters import resolve_parameters as numbers
+    from initbench.preprocessing.parameters import scan
 
     dataset = open_dataset(str(data))
     own = load_recipe("generic-ct", size="paper", backbone="", budget="paper").preprocess

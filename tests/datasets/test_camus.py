@@ -17,8 +17,9 @@ from initbench.datasets.open import open_dataset
 from initbench.datasets.splits import resolve_split
 from initbench.errors import DataError, MissingDataError, UsageError
 from initbench.preprocessing.auto_settings import median_shape, patch_for, read_grids, target_spacing
-from initbench.preprocessing.preprocess import preprocess, scan
-from initbench.preprocessing.preprocess import resolve_parameters as parameters_of
+from initbench.preprocessing.parameters import resolve_parameters as parameters_of
+from initbench.preprocessing.parameters import scan
+from initbench.preprocessing.preprocess import preprocess
 from initbench.protocols import PatchRule, group_of
 from initbench.recipes.load import load_recipe
 from initbench.runs import store

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from initbench.datasets.geometry import bind_axes, resample
 from initbench.datasets.open import open_dataset
 from initbench.evaluation.inference import to_native
-from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
+from initbench.preprocessing.parameters import resolve_parameters, scan
+from initbench.preprocessing.preprocess import preprocess
 from initbench.protocols import Dataset
 from initbench.recipes.load import load_recipe
 from initbench.runs import store

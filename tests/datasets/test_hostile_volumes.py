@@ -19,7 +19,8 @@ from initbench.datasets.inspect.examine import examine
 from initbench.datasets.msd import MsdDataset
 from initbench.datasets.open import open_folder
 from initbench.errors import DataError
-from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
+from initbench.preprocessing.parameters import resolve_parameters, scan
+from initbench.preprocessing.preprocess import preprocess
 from initbench.recipes.load import load_recipe
 from tests.msd_factory import make_msd
 from tests.one_process import in_one_process

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from initbench.evaluation import overlay, slices
 from initbench.preprocessing.grids import CornerGrid
+from initbench.preprocessing.parameters import resolve_parameters, scan
 from initbench.preprocessing.prepare import PreparedCase
-from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
+from initbench.preprocessing.preprocess import preprocess
 from initbench.protocols import Case, Spacing
 from initbench.recipes.settings import Preprocess
 from tests.msd_factory import affine_of

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from initbench.evaluation import overlay
 from initbench.evaluation.evaluate import Evaluator
 from initbench.plots import OPPOSITE_SIDES, SIDES_BY_DEPTH
+from initbench.preprocessing.parameters import resolve_parameters, scan
 from initbench.preprocessing.prepare import PreparedCase
-from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
+from initbench.preprocessing.preprocess import preprocess
 from initbench.protocols import Case
 from initbench.recipes.settings import Preprocess
 from initbench.runs import store

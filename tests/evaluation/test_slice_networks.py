@@ -20,8 +20,9 @@ from initbench.evaluation.evaluate import Evaluator
 from initbench.evaluation.inference import predict_probabilities, to_native
 from initbench.harness.cell import resolve_cell
 from initbench.harness.request import RunRequest
+from initbench.preprocessing.parameters import resolve_parameters, scan
 from initbench.preprocessing.prepare import PreparedCase
-from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
+from initbench.preprocessing.preprocess import preprocess
 from initbench.protocols import Case, Grid
 from initbench.recipes.load import as_slices, load_recipe
 from initbench.recipes.settings import Augment, Inference, Patch, Preprocess

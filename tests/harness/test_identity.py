@@ -15,7 +15,7 @@ from initbench.harness import reuse
 from initbench.harness.cell import Cell, resolve_cell
 from initbench.harness.record import block_digest
 from initbench.harness.request import RunRequest
-from initbench.preprocessing import preprocess
+from initbench.preprocessing import parameters
 from tests.folders import TESTS
 from tests.msd_factory import make_msd
 
@@ -50,7 +50,7 @@ def test_the_precision_is_in_the_id(data: Path) -> None:
 
 def test_the_preprocessing_is_in_the_id_beside_the_recipe(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = resolved(data)
-    monkeypatch.setattr(preprocess, "REVISION", preprocess.REVISION + 1)
+    monkeypatch.setattr(parameters, "REVISION", parameters.REVISION + 1)
     after = resolved(data)
     assert after.identity["recipe"] == before.identity["recipe"]
     assert after.identity["data"] == before.identity["data"]

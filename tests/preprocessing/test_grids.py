@@ -18,7 +18,8 @@ from initbench.datasets.msd import MsdDataset
 from initbench.errors import UsageError
 from initbench.evaluation.inference import to_native
 from initbench.preprocessing.grids import CornerGrid, NnunetGrid, coarse_axis
-from initbench.preprocessing.preprocess import CaseScan, Parameters, Placement, preprocess, resolve_parameters, scan
+from initbench.preprocessing.parameters import CaseScan, Parameters, resolve_parameters, scan
+from initbench.preprocessing.preprocess import Placement, preprocess
 from initbench.protocols import Case, Spacing
 from initbench.recipes.load import load_recipe
 from initbench.recipes.settings import Preprocess

@@ -19,7 +19,8 @@ from initbench.datasets.msd import MsdDataset
 from initbench.datasets.nnunet import NnunetDataset
 from initbench.errors import DataError
 from initbench.preprocessing import prepare
-from initbench.preprocessing.preprocess import CaseScan, Channel, Parameters, Placement, preprocess, resolve_parameters, scan
+from initbench.preprocessing.parameters import CaseScan, Channel, Parameters, resolve_parameters, scan
+from initbench.preprocessing.preprocess import Placement, preprocess
 from initbench.protocols import Case, Split
 from initbench.recipes.settings import Preprocess
 from tests.msd_factory import affine_of, make_msd, write_nifti

@@ -16,7 +16,8 @@ from initbench import registry
 from initbench.catalog import BACKBONES
 from initbench.datasets.open import open_dataset
 from initbench.harness.regimens import plain_task
-from initbench.preprocessing.preprocess import preprocess, resolve_parameters, scan
+from initbench.preprocessing.parameters import resolve_parameters, scan
+from initbench.preprocessing.preprocess import preprocess
 from initbench.protocols import Case, Grid, structure_of
 from initbench.recipes import files as recipe_files
 from initbench.recipes.load import as_slices, load_recipe
