@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from initbench import registry
-from initbench.executors import local
+from initbench.executors import local, workers
 from initbench.executors.local import LocalSubmission
 from initbench.protocols import Device, QueuedRun, StudyWork
 from initbench.spec import parse
@@ -189,10 +189,10 @@ def test_workers_do_not_outlive_a_parent_that_was_killed(fake: ModuleType, tmp_p
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import initbench_fake_work as fake\n"
         "from pathlib import Path\n"
-        "from initbench.executors import local\n"
+        "from initbench.executors import local, workers\n"
         "from initbench.protocols import Device, QueuedRun, StudyWork\n"
         "from initbench.studies.sweep import Silent\n"
-        "local._PRELOADED.clear()\n"  # the work of this test needs no torch
+        "workers._PRELOADED.clear()\n"  # the work of this test needs no torch
         f"runs = [QueuedRun(request) for request in {requests}]\n"
         "study = StudyWork(Path(), runs, fake.work, None, lambda: [Device('cpu', 'a CPU')], jobs=2)\n"
         "local.local(study).watch(Silent())\n"  # no `if __name__`: workers do not import the script
@@ -354,7 +354,7 @@ def test_the_process_that_workers_are_forked_from_never_asks_cuda() -> None:
         "import importlib, torch\n"
         "def asked(*arguments): raise SystemExit('CUDA was asked')\n"
         "torch._C._cuda_getDeviceCount = torch.cuda.is_available = torch.cuda.device_count = asked\n"
-        "from initbench.executors.local import _PRELOADED\n"
+        "from initbench.executors.workers import _PRELOADED\n"
         "for name in _PRELOADED: importlib.import_module(name)\n"
         "assert not torch.cuda.is_initialized()\n"
     )
@@ -372,10 +372,10 @@ def test_a_signal_to_every_process_of_a_job_loses_no_run(
         "import sys; sys.path.insert(0, sys.argv[1]); import initbench_fake_work as fake\n"
         "from pathlib import Path\n"
         "from initbench import interrupt\n"
-        "from initbench.executors import local\n"
+        "from initbench.executors import local, workers\n"
         "from initbench.protocols import Device, QueuedRun, StudyWork\n"
         "from initbench.studies.sweep import Silent\n"
-        "local._PRELOADED.clear()\n"
+        "workers._PRELOADED.clear()\n"
         "runs = [QueuedRun(('gate', 1))] * 2\n"
         "lost = lambda request, message: ('lost', message)\n"
         "study = StudyWork(Path(), runs, fake.work, lost, lambda: [Device('cpu', 'a CPU')], jobs=2)\n"
@@ -402,23 +402,23 @@ import sys
 
 import numpy as np
 
-from initbench.executors import local
+from initbench.executors import workers
 
 if sys.argv[1] == "kept":
-    local._keep_freed_memory()
+    workers._keep_freed_memory()
 np.ones(2**20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
     np.ones(2**20), np.ones(2**22)
 faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 held = int(open("/proc/self/statm").read().split()[1])
-local._give_memory_back()
+workers._give_memory_back()
 print(faults, held - int(open("/proc/self/statm").read().split()[1]))
 """
 """Takes 40 MiB twenty times; prints the pages that the system had to map, and those that it got back at the end."""
 
 
-@pytest.mark.skipif(local._of_glibc("mallopt") is None, reason="another C library")
+@pytest.mark.skipif(workers._of_glibc("mallopt") is None, reason="another C library")
 def test_a_worker_keeps_memory_that_it_frees_until_its_run_ends() -> None:
     found = {}
     for way in ("kept", "as it is"):
