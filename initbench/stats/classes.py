@@ -1,4 +1,4 @@
-"""Which classes count: by name, or as a named set of the field's tables."""
+"""Chooses the classes that count: by name, or as a named set of the field's tables."""
 
 from __future__ import annotations
 
@@ -23,21 +23,32 @@ SETS: dict[str, tuple[tuple[str, ...], ...]] = {
 
 
 def choose(wanted: Sequence[str], present: Iterable[str], dataset: str) -> tuple[str, ...]:
-    """Names among `present` of the classes or of the set that is `wanted`, in that order.
+    """Returns the names that a data set gives the wanted classes, in the order in which they are wanted.
+
+    Args:
+        wanted: names of classes, or the one name of a set.
+        present: names of the classes of the data set.
+        dataset: its name, for the message.
 
     Raises:
-        UsageError: a class is not there; names those that are.
+        UsageError: the data set lacks a class; the message names its classes.
     """
     names = {_plain(name): name for name in present}
+    sought: list[tuple[str, ...]] = [(name,) for name in wanted]
+    if len(wanted) == 1 and wanted[0] in SETS:
+        sought = list(SETS[wanted[0]])
     found = []
-    for aliases in SETS.get(wanted[0], ()) if len(wanted) == 1 and wanted[0] in SETS else [(name,) for name in wanted]:
-        match = next((names[_plain(alias)] for alias in aliases if _plain(alias) in names), None)
-        if match is None:
+    for aliases in sought:
+        for alias in aliases:
+            if _plain(alias) in names:
+                found.append(names[_plain(alias)])
+                break
+        else:
             there, sets = ", ".join(names.values()), ", ".join(SETS)
             raise UsageError(f"--classes: {dataset} has no class {aliases[0]!r}; it has {there}; named sets: {sets}")
-        found.append(match)
     return tuple(found)
 
 
 def _plain(name: str) -> str:
+    """Returns a name in lower case, its words parted by one blank, without underscores and hyphens."""
     return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
