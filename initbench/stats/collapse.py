@@ -1,4 +1,4 @@
-"""Runs that collapse: a rule that finds them, what their number allows to say, and the exact test of two rates.
+"""Runs that collapse: a rule that finds them, a bound of their share, and the exact test of two rates.
 
 A run collapses when its training ends far below what the same network reaches from other seeds. The rule looks at the scores of
 all runs of a block together and never at their inits, so no init is judged more strictly than another.
@@ -25,17 +25,20 @@ STANDING = math.ceil(math.log(1 - LEVEL) / math.log(1 - RATE))  # runs without a
 
 
 def limit(scores: Array) -> Array:
-    """The score below which a run counts as collapsed, for scores [..., run] of the runs of a block in any order.
+    """Returns the score [...], in Dice points, below which a run counts as collapsed.
 
     It lies `LOSS` points, or `SPREADS` spreads where that is more, below the mean of the shortest interval that holds more than
     half of the runs. The spread is the length of that interval, in units of an SD. Nearly half of the runs may have collapsed
     without moving either. With fewer than `LEAST` runs no run counts as collapsed.
+
+    Args:
+        scores: Dice points of the runs of a block in any order, [..., run].
     """
     count = scores.shape[-1]
     if count < LEAST:
         return np.full(scores.shape[:-1], -math.inf)
     half = count // 2 + 1
-    # Falling order: of intervals that are as short as each other the one with the higher scores is taken.
+    # Falling order, so that of several shortest intervals the one with the highest scores is taken.
     falling = -np.sort(-scores, axis=-1)
     lengths = falling[..., : count - half + 1] - falling[..., half - 1 :]
     first = lengths.argmin(-1)
@@ -46,11 +49,11 @@ def limit(scores: Array) -> Array:
 
 
 def collapsed(scores: Array, diverged: Flags) -> Flags:
-    """Which runs of a block collapsed, [init, seed]; a diverged run always did.
+    """Returns which runs of a block collapsed, [init, seed]; a diverged run always did.
 
     Args:
         scores: Dice points of the runs, [init, seed].
-        diverged: which of them diverged.
+        diverged: which of the runs diverged, [init, seed].
     """
     if not np.isfinite(scores).all():
         return diverged.copy()  # runs that are not scored on the same cases are not compared
@@ -62,8 +65,8 @@ class Collapses:
     """How many runs of an init collapsed.
 
     Attributes:
-        count: of collapsed runs.
-        runs: of all runs.
+        count: number of collapsed runs.
+        runs: number of all runs.
     """
 
     count: int
@@ -71,7 +74,7 @@ class Collapses:
 
     @property
     def bound(self) -> float:
-        """The exact one-sided 95 % bound of the share of runs that collapse (Clopper and Pearson 1934)."""
+        """The exact one-sided 95 % bound of the share of runs that collapse, 0 to 1 (Clopper and Pearson 1934)."""
         if self.count == self.runs:
             return 1.0
         return float(special.betaincinv(self.count + 1, self.runs - self.count, LEVEL))
@@ -83,15 +86,16 @@ class Collapses:
 
     @property
     def told(self) -> str:
-        """The same as an addition in brackets: `(0/5; up to 45 %)`."""
+        """Number, runs and bound in brackets: `(0/5; up to 45 %)`."""
         return f"({self.count}/{self.runs}; up to {100 * self.bound:.0f} %)"
 
     def __str__(self) -> str:
+        """Returns number, runs and bound: `0/5 (up to 45 %)`."""
         return f"{self.count}/{self.runs} (up to {100 * self.bound:.0f} %)"
 
 
 def collapses(flags: Flags) -> Collapses:
-    """The number of collapsed runs of an init, from its `flags` [seed]."""
+    """Counts the collapsed runs of an init, from its `flags` [seed]."""
     return Collapses(int(flags.sum()), flags.size)
 
 
@@ -103,7 +107,7 @@ class RateTest:
     the number of collapses of both together (Fisher's test).
 
     Attributes:
-        p: of the data.
+        p: the probability of such a difference of the rates, or a larger one, where the two are equal.
         least: the smallest p that this number of collapses can give.
     """
 
@@ -128,27 +132,51 @@ def rate_test(a: Flags, b: Flags, seeds: SeedDesign) -> RateTest:
 
 
 def _sign_test(first: int, count: int) -> float:
-    """Two-sided p of `first` of `count` seeds, each of which could as well have been the other init's."""
-    tail = sum(math.comb(count, k) for k in range(min(first, count - first) + 1))
+    """Returns the two-sided p of a sign test.
+
+    Args:
+        first: number of seeds in which the first init alone collapsed.
+        count: number of seeds in which one of the two alone collapsed.
+    """
+    tail = 0
+    for k in range(min(first, count - first) + 1):
+        tail += math.comb(count, k)
     return min(1.0, 2 * tail / (1 << count))
 
 
 def _fisher(first: int, second: int, together: int) -> dict[int, float]:
-    """Chances of the number of collapses that fall on the first init, where both have one rate."""
+    """Returns how probable each number of collapses of the first init is, where both inits have one rate.
+
+    Args:
+        first: number of runs of the first init.
+        second: number of runs of the second one.
+        together: number of collapses of both.
+    """
     possible = range(max(0, together - second), min(first, together) + 1)
     whole = math.comb(first + second, together)
-    return {k: math.comb(first, k) * math.comb(second, together - k) / whole for k in possible}
+    chances = {}
+    for k in possible:
+        chances[k] = math.comb(first, k) * math.comb(second, together - k) / whole
+    return chances
 
 
 def _as_rare(chances: dict[int, float], own: float) -> float:
-    # Equal chances may differ in their last bit.
-    return min(1.0, sum(chance for chance in chances.values() if chance <= own * (1 + 1e-9)))
+    """Returns the probability of all outcomes that are no more probable than one of probability `own`."""
+    as_rare = []
+    for chance in chances.values():
+        if chance <= own * (1 + 1e-9):  # equal probabilities may differ in their last bit
+            as_rare.append(chance)
+    return min(1.0, sum(as_rare))
 
 
 def seeds_needed(level: float, seeds: SeedDesign) -> int:
-    """The smallest number of seeds at which the test of two rates can reach a level.
+    """Returns the smallest number of seeds at which the test of two rates can reach a level.
 
     It then reaches it where every run of one init collapses and none of the other.
+
+    Args:
+        level: of p, 0 to 1.
+        seeds: whether the two inits share their seeds.
     """
     number = 1
     while _most_extreme(number, seeds) > level:
@@ -157,21 +185,27 @@ def seeds_needed(level: float, seeds: SeedDesign) -> int:
 
 
 def _most_extreme(number: int, seeds: SeedDesign) -> float:
-    """The p of `number` collapses of `number` runs beside none of as many."""
-    return 2 / ((1 << number) if seeds == "crossed" else math.comb(2 * number, number))
+    """Returns the p where all of `number` runs of one init collapse and none of as many of the other."""
+    if seeds == "crossed":
+        return 2 / (1 << number)
+    return 2 / math.comb(2 * number, number)
 
 
 def joining(least: Sequence[float], others: int) -> int:
-    """By how many members a family grows when those tests of rates join that can reach the level that is then left to each.
+    """Returns how many tests of rates join a family: as many as can reach the level that is left to each when they have joined.
 
-    Tarone (1990, Biometrics 46:515). What a test can reach depends on how many runs collapsed, and not on whose they are.
+    Source: Tarone (1990, Biometrics 46:515). The level that a test can reach depends on how many runs collapsed, and not on which
+    init they are of.
 
     Args:
-        least: the smallest p that each can give.
-        others: members of the family before they join.
+        least: the smallest p that each test can give.
+        others: members of the family before the tests join.
     """
+    smallest = np.asarray(least)
     for number in range(len(least) + 1):
-        able = sum(p <= (1 - LEVEL) / max(1, others + number) for p in least)
+        able = int((smallest <= (1 - LEVEL) / max(1, others + number)).sum())
+        if able == 0:
+            return 0
         if able <= number:
-            return number if able else 0
+            return number
     return len(least)
