@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from initbench.choices import MARGIN
 from initbench.stats.collapse import Collapses, collapses
 from initbench.stats.design import SCOPES, Array, Refused, Scope, SeedDesign, checked
 from initbench.stats.families import Facts, Family, family
-from initbench.stats.mrmc import crossed_difference, nested_difference
+from initbench.stats.mrmc import mean_difference
 from initbench.stats.omnibus import Omnibus, omnibus
 from initbench.stats.scale import DIFFERENCE, cut
 from initbench.stats.summary import LEVEL, Interval
@@ -40,14 +40,16 @@ _TURNED: dict[Verdict, Verdict] = {
 
 @dataclass(frozen=True)
 class Difference:
-    """`first` minus `second`, in Dice points.
+    """The mean of `first` less the mean of `second`, in Dice points.
 
     Attributes:
+        first: name of a row; `second` of the other one.
+        scope: what the difference is claimed for.
         estimate: with the interval that holds for all differences of the family at once, in 95 % of studies.
         error: standard error of the estimate.
         p: two-sided p of no difference, as if this were the only one; NaN where untestable.
-        p_adjusted: the same for the whole family: p times its size, at most 1. Below 0.05 where the interval excludes 0.
-        p_equivalence: of a difference beyond ±margin, for the whole family. Below 0.05 where the interval lies within ±margin.
+        p_adjusted: p for the whole family: times its size, at most 1. Below 0.05 where the interval excludes 0.
+        p_equivalence: p of a difference beyond ±margin, for the whole family. Below 0.05 where the interval lies within ±margin.
         verdict: what the interval says.
         family: the differences that are judged together with this one.
         reason: why it is untestable, else empty.
@@ -69,11 +71,13 @@ class Difference:
 
     @property
     def says(self) -> str:
-        """The verdict in words. One that an init is ahead says how often this init may collapse, until that is ruled out."""
+        """The verdict in words. Where an init is ahead, it says how often this init may collapse, until that is ruled out."""
         if self.verdict not in ("better", "worse") or self.collapses is None:
             return self.verdict
         own, other = self.collapses
-        ahead, name = (own, "it") if self.verdict == "better" else (other, "the other")
+        ahead, name = own, "it"
+        if self.verdict == "worse":
+            ahead, name = other, "the other"
         if ahead.are_ruled_out:
             return self.verdict
         if ahead.count:
@@ -82,14 +86,16 @@ class Difference:
 
     @property
     def told_from_0(self) -> bool:
-        """Whether the difference is not 0."""
+        """Whether the verdict says that the difference is not 0."""
         return self.verdict in _TURNED
 
     def turned(self) -> Difference:
-        """`second` minus `first`: the same numbers with the other sign."""
+        """Returns `second` minus `first`: the same numbers with the other sign."""
         estimate = Interval(-self.estimate.value, -self.estimate.high, -self.estimate.low)
         verdict = _TURNED.get(self.verdict, self.verdict)
-        swapped = self.collapses[::-1] if self.collapses else None
+        swapped = self.collapses
+        if swapped is not None:
+            swapped = swapped[::-1]
         return replace(self, first=self.second, second=self.first, estimate=estimate, verdict=verdict, collapses=swapped)
 
 
@@ -98,7 +104,10 @@ class Comparison:
     """Differences of a block under one scope.
 
     Attributes:
-        claim: the scope in words.
+        scope: what the differences are claimed for; `claim` says it in words.
+        design: whether the inits share their seeds.
+        margin: Dice points within which two inits are equivalent.
+        omnibus: the test of all inits together, or why there is none.
     """
 
     scope: Scope
@@ -119,14 +128,24 @@ def difference(
     margin: float = MARGIN,
     judged_with: Family | None = None,
 ) -> Difference:
-    """`a` minus `b`, both [seed, case] in Dice points, in the family `judged_with` or as the only one.
+    """Returns the difference of two inits with its interval and its verdict.
+
+    Args:
+        a: Dice points of the first init, [seed, case].
+        b: Dice points of the second one.
+        names: of the two.
+        scope: what the difference is claimed for.
+        seeds: whether the two share their seeds.
+        margin: Dice points within which two inits are equivalent.
+        judged_with: the family of the difference; by default it is judged as the only one.
 
     Raises:
         ValueError: shapes differ, a score is not finite, or the margin is not above 0.
     """
     y = checked(np.stack([a, b]), "init, seed, case")
     _check_margin(margin)
-    return _tested([(y[0], y[1], names, judged_with or Family("claims", 1))], scope, seeds, margin)[0]
+    pair = _Pair(y[0], y[1], names, judged_with or Family("claims", 1))
+    return _tested([pair], scope, seeds, margin)[0]
 
 
 def compare(
@@ -139,7 +158,9 @@ def compare(
     margin: float = MARGIN,
     facts: Facts | None = None,
 ) -> Comparison:
-    """Every pair of inits, or every init minus one of them; each is judged in its own family, whichever others are asked for.
+    """Compares every pair of inits, or every init with one of them.
+
+    Each difference is judged in its own family, whichever others are asked for.
 
     Args:
         y: Dice points [init, seed, case].
@@ -161,8 +182,10 @@ def compare(
     pairs = []
     for i, j in _pairs(inits, against):
         names = (inits[i], inits[j])
-        pairs.append((y[i], y[j], names, family(*names, inits, facts)))
-    differences = [with_collapses(item, facts) for item in _tested(pairs, scope, seeds, margin)]
+        pairs.append(_Pair(y[i], y[j], names, family(*names, inits, facts)))
+    differences = []
+    for item in _tested(pairs, scope, seeds, margin):
+        differences.append(with_collapses(item, facts))
     return Comparison(
         scope=scope,
         claim=SCOPES[scope],
@@ -174,48 +197,93 @@ def compare(
 
 
 def with_collapses(found: Difference, facts: Facts | None) -> Difference:
-    """The difference with the collapses of its two rows, which a claim about new seeds depends on."""
+    """Returns a difference with the collapses of its two rows, on which a claim about new seeds depends.
+
+    Args:
+        found: the difference.
+        facts: which runs of the block collapsed; None where that is not known.
+    """
     if facts is None or found.scope == "C":  # new cases for these weights: how other seeds would do is not asked
         return found
     return replace(found, collapses=(collapses(facts.of(found.first)), collapses(facts.of(found.second))))
 
 
 def _check_margin(margin: float) -> None:
+    """Checks that a margin of equivalence is above 0; a ValueError says so where it is not."""
     if not margin > 0:
         raise ValueError(f"margin {margin}: equivalence needs one above 0")
 
 
 def _pairs(inits: Sequence[str], against: str | None) -> list[tuple[int, int]]:
+    """Returns the places of the inits of each pair: of all pairs, or of each init and the one that it is compared with.
+
+    Args:
+        inits: names of the inits.
+        against: the init that the others are compared with; None for all pairs.
+    """
     if against is None:
         return list(combinations(range(len(inits)), 2))
-    place = {name: i for i, name in enumerate(inits)}
-    controls = {name: compared_with(name, against) for name in inits if name != against}
-    return [(place[name], place[control]) for name, control in controls.items() if control in place]
+    pairs = []
+    for place, name in enumerate(inits):
+        control = compared_with(name, against)
+        if name != against and control in inits:
+            pairs.append((place, inits.index(control)))
+    return pairs
 
 
-_Pair = tuple[Array, Array, tuple[str, str], Family]
+class _Pair(NamedTuple):
+    """Two inits to be compared: their Dice points `a` and `b` [seed, case], their names, and the family of their difference."""
+
+    a: Array
+    b: Array
+    names: tuple[str, str]
+    of: Family
 
 
 def _tested(pairs: Sequence[_Pair], scope: Scope, seeds: SeedDesign, margin: float) -> list[Difference]:
-    """Differences in the order of the pairs; those that can be tested are computed at once, as numpy is quick at many."""
-    reasons = [untestable(a, b, scope, seeds) for a, b, *_ in pairs]
-    testable = [pair for pair, reason in zip(pairs, reasons, strict=True) if not reason]
-    whole = _estimates(testable, scope, seeds) if testable else None
-    names, families = [pair[2] for pair in testable], [pair[3] for pair in testable]
-    found = iter(evaluated(names, families, scope, whole, margin) if whole else ())
-    result = []
-    for (a, b, pair_names, of), reason in zip(pairs, reasons, strict=True):
+    """Returns the differences in the order of the pairs.
+
+    All pairs that can be tested are computed at once, as numpy is quick at many.
+    """
+    reasons: list[str] = []
+    first: list[Array] = []
+    second: list[Array] = []
+    names: list[tuple[str, str]] = []
+    families: list[Family] = []
+    for pair in pairs:
+        reason = untestable(pair.a, pair.b, scope, seeds)
+        reasons.append(reason)
+        if not reason:
+            first.append(pair.a)
+            second.append(pair.b)
+            names.append(pair.names)
+            families.append(pair.of)
+    judged: list[Difference] = []
+    if names:
+        judged = evaluated(names, families, scope, _estimates(np.stack(first), np.stack(second), scope, seeds), margin)
+    left = iter(judged)
+    found = []
+    for pair, reason in zip(pairs, reasons, strict=True):
         if reason:
-            result.append(untestable_difference(pair_names, scope, float(a.mean() - b.mean()), reason, of))
+            value = float(pair.a.mean() - pair.b.mean())
+            found.append(untestable_difference(pair.names, scope, value, reason, pair.of))
         else:
-            result.append(next(found))
-    return result
+            found.append(next(left))
+    return found
 
 
 def untestable_difference(
     names: tuple[str, str], scope: Scope, value: float, reason: str, of: Family | None = None
 ) -> Difference:
-    """A difference that the runs at hand cannot decide."""
+    """Returns a difference that the runs at hand cannot decide, without interval and p values.
+
+    Args:
+        names: of the two rows.
+        scope: what would be claimed.
+        value: the difference in Dice points; NaN where there is none.
+        reason: why it cannot be decided.
+        of: its family; by default it is judged as the only one.
+    """
     nan = math.nan
     nothing = Interval(value, nan, nan)
     return Difference(*names, scope, nothing, nan, nan, nan, nan, "untestable", of or Family("claims", 1), reason)
@@ -224,7 +292,15 @@ def untestable_difference(
 def evaluated(
     pairs: Sequence[tuple[str, str]], families: Sequence[Family], scope: Scope, whole: Estimate, margin: float
 ) -> list[Difference]:
-    """Differences with interval, p values and verdict, from their estimates `whole` [pair]."""
+    """Returns differences with interval, p values and verdict.
+
+    Args:
+        pairs: names of the two rows of each.
+        families: the family of each.
+        scope: what is claimed.
+        whole: the estimates, in Dice points [pair].
+        margin: Dice points within which two inits are equivalent.
+    """
     sizes = np.array([of.divisor for of in families])
     reach = quantile(whole, (1 - LEVEL) / sizes) * whole.error
     alone = two_sided(whole)
@@ -240,32 +316,49 @@ def evaluated(
 
 
 def verdict(estimate: Interval, margin: float) -> Verdict:
-    """What the interval of a difference says of two inits."""
+    """Returns what the interval of a difference says of two inits.
+
+    Args:
+        estimate: the difference with its interval, in Dice points.
+        margin: Dice points within which two inits are equivalent.
+    """
     if -margin <= estimate.low and estimate.high <= margin:
         if estimate.low > 0:
             return "equivalent, but above 0"
-        return "equivalent, but below 0" if estimate.high < 0 else "equivalent"
+        if estimate.high < 0:
+            return "equivalent, but below 0"
+        return "equivalent"
     if estimate.low > 0:
         return "better"
-    return "worse" if estimate.high < 0 else "undecided"
+    if estimate.high < 0:
+        return "worse"
+    return "undecided"
 
 
-def _estimates(pairs: Sequence[_Pair], scope: Scope, seeds: SeedDesign) -> Estimate:
-    """Of all pairs at once."""
-    a, b = np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
+def _estimates(a: Array, b: Array, scope: Scope, seeds: SeedDesign) -> Estimate:
+    """Returns the differences [pair] of the means of all pairs, with their errors.
+
+    Args:
+        a: Dice points of the first init of each pair, [pair, seed, case].
+        b: Dice points of the second one.
+        scope: what is claimed.
+        seeds: whether inits share their seeds.
+    """
     if scope == "A":
-        found = crossed_difference(a - b) if seeds == "crossed" else nested_difference(a, b)
-        return found.spread(len(pairs))
+        return mean_difference(a, b, seeds).spread(len(a))
     if scope == "B" and seeds == "nested":
         return _welch(a.mean(-1), b.mean(-1))
-    # One mean per seed, or per case: a paired t.
-    d = (a - b).mean(-1 if scope == "B" else -2)
+    # Scope B leaves one difference for each seed, and scope C one for each case: a paired t.
+    averaged = -1
+    if scope == "C":
+        averaged = -2
+    d = (a - b).mean(averaged)
     count = d.shape[-1]
-    return one_source(d.mean(-1), d.std(-1, ddof=1) / math.sqrt(count), np.full(len(pairs), count - 1.0))
+    return one_source(d.mean(-1), d.std(-1, ddof=1) / math.sqrt(count), np.full(len(a), count - 1.0))
 
 
 def _welch(a: Array, b: Array) -> Estimate:
-    """Means of run scores [pair, seed] of inits with seeds of their own (Welch 1947)."""
+    """Returns the differences [pair] of the means of run scores [pair, seed], for inits with seeds of their own (Welch 1947)."""
     count = a.shape[-1]
     va, vb = a.var(-1, ddof=1) / count, b.var(-1, ddof=1) / count
     df = (va + vb) ** 2 / ((va**2 + vb**2) / (count - 1))

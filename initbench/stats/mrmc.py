@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from initbench.stats.design import Array
+from initbench.stats.design import Array, SeedDesign
 from initbench.stats.meansquares import mean_squares, two_way
 from initbench.stats.tails import Estimate
 
@@ -18,9 +18,12 @@ _FLOOR = 0.25  # of the cases' mean square: their least share in the tails (see 
 
 
 def crossed_difference(d: Array) -> Estimate:
-    """Mean of the differences `d` [..., seed, case] of two inits with the same seeds, for new seeds and new cases.
+    """Returns the mean difference of two inits with the same seeds, for new seeds and new cases.
 
-    V = (MS_S + max(MS_C − MS_E, 0)) / (S C).
+    Its squared error is V = (MS_S + max(MS_C − MS_E, 0)) / (S C) (Obuchowski & Rockette 1995).
+
+    Args:
+        d: differences of the two, Dice points [..., seed, case].
     """
     S, C = d.shape[-2:]
     seeds, cases, rest = two_way(d)
@@ -29,21 +32,39 @@ def crossed_difference(d: Array) -> Estimate:
 
 
 def nested_difference(a: Array, b: Array) -> Estimate:
-    """Difference of the means of `a` and `b` [..., seed, case] with independent seeds, for new seeds and new cases.
+    """Returns the mean of `a` less the mean of `b` with independent seeds, for new seeds and new cases.
 
-    V = 2 (MS_R(T) + max(MS_TC − MS_E, 0)) / (S C), with 2 (S − 1) degrees of freedom of the seeds.
+    Its squared error is V = 2 (MS_R(T) + max(MS_TC − MS_E, 0)) / (S C), with 2 (S − 1) degrees of freedom of the seeds.
+
+    Args:
+        a: Dice points of one init, [..., seed, case].
+        b: Dice points of the other one.
     """
     return nested_contrast([a], [b])
 
 
-def nested_contrast(plus: Sequence[Array], minus: Sequence[Array]) -> Estimate:
-    """The means of some rows [..., seed, case] less the means of as many others, where every row has seeds of its own.
-
-    V = (Σ MS_S + max(MS_C − Σ MS_E, 0)) / (S C), where MS_C is of the contrast and the sums are over all rows.
+def mean_difference(a: Array, b: Array, seeds: SeedDesign) -> Estimate:
+    """Returns the mean of `a` less the mean of `b`, for new seeds and new cases.
 
     Args:
-        plus: the scores of the rows whose means are added.
-        minus: the scores of the rows whose means are subtracted.
+        a: Dice points of one init, [..., seed, case].
+        b: Dice points of the other one.
+        seeds: whether the two share their seeds.
+    """
+    if seeds == "crossed":
+        return crossed_difference(a - b)
+    return nested_difference(a, b)
+
+
+def nested_contrast(plus: Sequence[Array], minus: Sequence[Array]) -> Estimate:
+    """Returns the means of some rows less the means of as many others, where every row has seeds of its own.
+
+    Its squared error is V = (Σ MS_S + max(MS_C − Σ MS_E, 0)) / (S C). MS_C is the mean square of the cases in the contrast; the
+    sums are over all rows.
+
+    Args:
+        plus: Dice points [..., seed, case] of each row whose mean is added.
+        minus: Dice points of each row whose mean is subtracted.
     """
     S, C = plus[0].shape[-2:]
     of_seeds, rest, value = np.zeros(()), np.zeros(()), np.zeros(())
@@ -60,7 +81,15 @@ def nested_contrast(plus: Sequence[Array], minus: Sequence[Array]) -> Estimate:
 
 
 def shares(seeds: Array, cases: Array, rest: Array) -> tuple[Array, Array, Array]:
-    """The noise MS_S + max(MS_C − MS_E, 0), the share of the seeds in it, and their share with the least share of the cases."""
+    """Returns the noise MS_S + max(MS_C − MS_E, 0), and the share of the seeds in it, estimated and as it counts in the tails.
+
+    In the tails the cases have at least a quarter of their mean square.
+
+    Args:
+        seeds: mean squares of the seeds, in squared points.
+        cases: mean squares of the cases.
+        rest: mean squares of the residual.
+    """
     own = np.maximum(cases - rest, 0.0)
     noise = seeds + own
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -68,24 +97,38 @@ def shares(seeds: Array, cases: Array, rest: Array) -> tuple[Array, Array, Array
 
 
 def omnibus_crossed(y: Array) -> tuple[Array, int, Array]:
-    """F = MS_T / [MS_TR + max(MS_TC − MS_E, 0)], its two degrees of freedom, for y [..., init, seed, case]."""
+    """Returns F = MS_T / [MS_TR + max(MS_TC − MS_E, 0)] with its two degrees of freedom, for crossed seeds (Hillis 2007).
+
+    Args:
+        y: Dice points [..., init, seed, case].
+    """
     ms = mean_squares(y)
     noise, df = _hillis(ms.init_seed.value, ms.init_case.value, ms.residual.value, ms.init_seed.df)
     return ms.init.value / noise, ms.init.df, df
 
 
 def omnibus_nested(y: Array) -> tuple[Array, int, Array]:
-    """F = MS_T / [MS_R(T) + max(MS_TC − MS_E, 0)] for independent seeds."""
+    """Returns F = MS_T / [MS_R(T) + max(MS_TC − MS_E, 0)] with its two degrees of freedom, for independent seeds (Hillis 2007).
+
+    Args:
+        y: Dice points [..., init, seed, case].
+    """
     ms = mean_squares(y)
     noise, df = _hillis(ms.seed_in_init.value, ms.init_case.value, ms.nested_residual.value, ms.seed_in_init.df)
     return ms.init.value / noise, ms.init.df, df
 
 
 def _hillis(seeds: Array, cases: Array, rest: Array, df: int) -> tuple[Array, Array]:
-    """The denominator of F and its degrees of freedom, which count the seeds alone.
+    """Returns the denominator of F and its degrees of freedom, which count the seeds alone (Hillis 2007).
 
-    With the cases' share in them the test would reject 0.4 % instead of 5 % where cases are few. Hillis' rule is right at 5 % and
-    not far out in the tail, so it serves the one F test of a block and no pair of inits.
+    Did they count the cases, too, the test would reject 0.4 % instead of 5 % where cases are few. Hillis' rule is right at 5 %
+    and not far out in the tail, so it serves the one F test of a block and no pair of inits.
+
+    Args:
+        seeds: mean square of the seeds.
+        cases: mean square of the cases.
+        rest: mean square of the residual.
+        df: degrees of freedom of the mean square of the seeds.
     """
     noise, share, _ = shares(seeds, cases, rest)
     with np.errstate(divide="ignore", invalid="ignore"):
