@@ -1,6 +1,6 @@
 """Variance components of a block: what the seed, the case and the init each add to the spread of Dice.
 
-The headline of a block, how much the init moves Dice beside how much the seed does, is made of them here and nowhere else.
+The headline of a block says how much the init moves Dice beside how much the seed does; its numbers are computed here alone.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from initbench.stats.summary import LEVEL, Interval
 
 DRAWS = 8_000
 # Degrees of freedom of a mean square over cases, beside those that its cases show: scores of cases are skewed and have heavy
-# tails (public tables of 19 methods: kurtosis 16), and a sample shows less of a tail than there is. With all of them intervals of
-# 95 % hold in 55 to 85 % of studies with such cases, with these in 93 % or more (benchmarks/coverage.py).
+# tails (public tables of 19 methods: kurtosis 16), and a sample shows less of a tail than there is. With all degrees of freedom
+# intervals of 95 % hold in 55 to 85 % of studies with such cases, with this share in 93 % or more (benchmarks/coverage.py).
 _OF_CASES = 0.4
 _Contrast = tuple[tuple[Square, float], ...]  # Σ coefficient · mean square
 
@@ -40,12 +40,12 @@ class Component:
 
     @property
     def value(self) -> float:
-        """The estimate to be shown: negative ones are 0."""
+        """The estimate to be shown, in squared Dice points: 0 where it is negative."""
         return max(self.raw, 0.0)
 
     @property
     def sd(self) -> Interval:
-        """Its square root with interval, in Dice points."""
+        """The square root of the component with its interval, in Dice points."""
         return cut(Interval(math.sqrt(self.value), math.sqrt(self.low), math.sqrt(self.high)), SD)
 
 
@@ -86,9 +86,10 @@ class Components:
     pairing_gain: Interval | None = None
 
     def left_in_mean(self) -> dict[str, Interval]:
-        """SD in Dice points that each source leaves in the mean of an init over the seeds and cases of this study, with interval.
+        """Returns the SD that each source leaves in the mean of an init over the seeds and cases of this study, by component.
 
-        Its variance over the number of seeds, of cases, or of both that the mean averages it over; `init` is averaged over none.
+        It is in Dice points, with its interval: the root of the variance over the number of seeds, of cases, or of both over
+        which the mean averages the source. `init` is averaged over nothing.
         """
         over = {
             "init": 1,
@@ -118,7 +119,9 @@ class Components:
 
 
 def components(y: Array, seeds: SeedDesign = "crossed") -> Components | Refused:
-    """Variance components from mean squares, unbiased for balanced y [init, seed, case].
+    """Estimates the variance components of a block from mean squares, unbiased for balanced scores.
+
+    Source: Searle, Casella & McCulloch, Variance Components (1992), chapter 4.
 
     Crossed seeds: what all inits of a seed share cancels in the differences of inits, so it is not taken off their variance:
     σ²_init = (MS_T − MS_TR − MS_TC + MS_E)/(SC), σ²_seed = (MS_R − MS_TR − MS_RC + MS_E)/(IC), σ²_seed×init = (MS_TR − MS_E)/C,
@@ -132,6 +135,9 @@ def components(y: Array, seeds: SeedDesign = "crossed") -> Components | Refused:
     Args:
         y: Dice points [init, seed, case].
         seeds: crossed or nested in inits.
+
+    Returns:
+        The components, or why there are none.
     """
     y = checked(y, "init, seed, case")
     refused = _refusal(y)
@@ -141,11 +147,21 @@ def components(y: Array, seeds: SeedDesign = "crossed") -> Components | Refused:
     drawn = draws(y, contrasts)
     found = {}
     for name, contrast in contrasts.items():
-        raw = float(sum(scale * float(square.value) for square, scale in contrast))
-        found[name] = Component(raw, *_percentiles(drawn[name]))
+        terms = []
+        for square, scale in contrast:
+            terms.append(scale * float(square.value))
+        found[name] = Component(float(sum(terms)), *_percentiles(drawn[name]))
     inits, number, cases = y.shape
+    if inits == 1:
+        seeds = "nested"  # the seeds of one init are its own
+    wins: Interval | None = None
+    gain: Interval | None = None
+    if "init" in found:
+        wins = _wins(found, drawn)
+    if "seed_init" in found:
+        gain = _gain(found, drawn)
     return Components(
-        design=seeds if inits > 1 else "nested",
+        design=seeds,
         inits=inits,
         seeds=number,
         cases=cases,
@@ -157,12 +173,13 @@ def components(y: Array, seeds: SeedDesign = "crossed") -> Components | Refused:
         init_case=found.get("init_case"),
         seed_init=found.get("seed_init"),
         seed_case=found.get("seed_case"),
-        wins=_wins(found, drawn) if "init" in found else None,
-        pairing_gain=_gain(found, drawn) if "seed_init" in found else None,
+        wins=wins,
+        pairing_gain=gain,
     )
 
 
 def _refusal(y: Array) -> Refused | None:
+    """Returns why scores y [init, seed, case] have no variance components; None where they have."""
     if y.shape[1] < 2:
         return Refused("with one seed there is no seed variance")
     if y.shape[2] < 2:
@@ -171,10 +188,16 @@ def _refusal(y: Array) -> Refused | None:
 
 
 def difference_draws(y: Array, seeds: SeedDesign, count: int) -> dict[str, Array] | Refused:
-    """Draws of the components that two inits do not share, as likely as the scores y [init, seed, case] make them.
+    """Draws the components that two inits do not share, as likely as the scores make them.
+
+    Args:
+        y: Dice points [init, seed, case].
+        seeds: crossed or nested in inits.
+        count: number of draws.
 
     Returns:
-        `own`: variance of the seed in one init; `init_case`, `residual`: as in `Components`; arrays [draw] in squared points.
+        `own`: variance of the seed in one init; `init_case`, `residual`: as in `Components`; arrays [draw] in squared points. Or
+        why there are none.
     """
     y = checked(y, "init, seed, case")
     refused = _refusal(y)
@@ -183,12 +206,14 @@ def difference_draws(y: Array, seeds: SeedDesign, count: int) -> dict[str, Array
     if len(y) < 2:
         return Refused("one init in the pilot: how cases differ between inits is not known")
     drawn = draws(y, _contrasts(y, seeds), count)
-    own = drawn["seed_init"] if seeds == "crossed" else drawn["seed"]
-    return {"own": own, "init_case": drawn["init_case"], "residual": drawn["residual"]}
+    own = "seed_init"
+    if seeds == "nested":
+        own = "seed"
+    return {"own": drawn[own], "init_case": drawn["init_case"], "residual": drawn["residual"]}
 
 
 def _contrasts(y: Array, seeds: SeedDesign) -> dict[str, _Contrast]:
-    """Every component as a sum of mean squares times coefficients."""
+    """Returns every component of y [init, seed, case] as a sum of mean squares times coefficients."""
     I, S, C = y.shape  # noqa: E741 - the letters of the literature
     if I == 1:
         r, c, e = two_way(y[0])
@@ -199,10 +224,13 @@ def _contrasts(y: Array, seeds: SeedDesign) -> dict[str, _Contrast]:
             "retraining": ((r, 1 / C),),
         }
     squares = mean_squares(y)
-    return _crossed(squares, I, S, C) if seeds == "crossed" else _nested(squares, I, S, C)
+    if seeds == "crossed":
+        return _crossed(squares, I, S, C)
+    return _nested(squares, I, S, C)
 
 
 def _crossed(ms: MeanSquares, I: int, S: int, C: int) -> dict[str, _Contrast]:  # noqa: E741
+    """Returns the components of I inits × S seeds × C cases whose seeds are crossed with inits."""
     e = ms.residual
     return {
         "init": _difference(1 / (S * C), (ms.init, e), (ms.init_seed, ms.init_case)),
@@ -212,12 +240,13 @@ def _crossed(ms: MeanSquares, I: int, S: int, C: int) -> dict[str, _Contrast]:  
         "init_case": _difference(1 / S, (ms.init_case,), (e,)),
         "seed_case": _difference(1 / I, (ms.seed_case,), (e,)),
         "residual": ((e, 1.0),),
-        # The mean square of the seeds within inits, which these two are the parts of.
+        # These two are the parts of the mean square of the seeds within inits.
         "retraining": ((ms.seed, 1 / (I * C)), (ms.init_seed, (I - 1) / (I * C))),
     }
 
 
 def _nested(ms: MeanSquares, I: int, S: int, C: int) -> dict[str, _Contrast]:  # noqa: E741
+    """Returns the components of I inits × S seeds × C cases where every init has seeds of its own."""
     e, r = ms.nested_residual, ms.seed_in_init
     return {
         "init": _difference(1 / (S * C), (ms.init, e), (r, ms.init_case)),
@@ -230,11 +259,25 @@ def _nested(ms: MeanSquares, I: int, S: int, C: int) -> dict[str, _Contrast]:  #
 
 
 def _difference(scale: float, plus: tuple[Square, ...], minus: tuple[Square, ...]) -> _Contrast:
-    return (*((square, scale) for square in plus), *((square, -scale) for square in minus))
+    """Returns the sum of some mean squares less the sum of others, times a scale."""
+    terms = []
+    for square in plus:
+        terms.append((square, scale))
+    for square in minus:
+        terms.append((square, -scale))
+    return tuple(terms)
 
 
 def draws(y: Array, contrasts: dict[str, _Contrast], count: int = DRAWS) -> dict[str, Array]:
-    """What each component may be, [draw], at least 0. A mean square has one draw for all components that it is a part of."""
+    """Draws what each component may be, [draw] in squared points, at least 0 (Weerahandi 1993).
+
+    A mean square is drawn once for all components that it is a part of.
+
+    Args:
+        y: Dice points [init, seed, case].
+        contrasts: the components as sums of mean squares.
+        count: number of draws.
+    """
     rng = generator("components")
     balance = effective_inits(y) / len(y)
     expectations: dict[int, Array] = {}
@@ -251,27 +294,39 @@ def draws(y: Array, contrasts: dict[str, _Contrast], count: int = DRAWS) -> dict
 
 
 def _freedom(square: Square, balance: float) -> float:
-    """Degrees of freedom of a mean square, as the scores show them.
+    """Returns the degrees of freedom of a mean square, as the scores show them.
 
     Args:
         square: of a block.
-        balance: `effective_inits` over their number.
+        balance: `effective_inits` over the number of inits, 0 to 1.
     """
     if square.by_case is not None:
         return _OF_CASES * min(square.df, _shown_by_cases(square.by_case))
-    return square.df * balance if square.over_inits else float(square.df)
+    if square.over_inits:
+        return square.df * balance
+    return float(square.df)
 
 
 def _shown_by_cases(sums: Array) -> float:
-    """Degrees of freedom of a sum over cases with parts q as unequal as these: 2 (Σ q)² / (C · variance of q) (Satterthwaite)."""
+    """Returns the degrees of freedom of a sum over C cases with parts `sums` q as unequal as these, by Satterthwaite (1946).
+
+    They are 2 (Σ q)² / (C · variance of q).
+    """
     variance = float(sums.var(ddof=1))
-    return 2 * float(sums.sum()) ** 2 / (sums.size * variance) if variance > 0 else math.inf
+    if variance == 0:
+        return math.inf
+    return 2 * float(sums.sum()) ** 2 / (sums.size * variance)
 
 
 def _wins(found: dict[str, Component], drawn: dict[str, Array]) -> Interval:
-    """Chance that the truly better of two inits scores higher in one run each: 1/2 + arctan(σ_init / σ_retraining) / π.
+    """Returns the chance that the truly better of two inits scores higher in one run each, with its interval.
 
-    The mean over normal differences δ of Φ(|δ| / (√2 σ_retraining)), δ with the variance 2 σ²_init.
+    It is 1/2 + arctan(σ_init / σ_retraining) / π: the mean over normal differences δ of Φ(|δ| / (√2 σ_retraining)), δ with the
+    variance 2 σ²_init.
+
+    Args:
+        found: the components by name.
+        drawn: their draws, [draw].
     """
     chances = _chance(drawn["init"], drawn["retraining"])
     value = _chance(np.asarray(found["init"].value), np.asarray(found["retraining"].value))
@@ -279,10 +334,17 @@ def _wins(found: dict[str, Component], drawn: dict[str, Array]) -> Interval:
 
 
 def _chance(init: Array, retraining: Array) -> Array:
+    """Returns 1/2 + arctan(σ_init / σ_retraining) / π from the two variances, which are arrays of one shape."""
     return np.asarray(0.5 + np.arctan2(np.sqrt(init), np.sqrt(retraining)) / math.pi, np.float64)
 
 
 def _gain(found: dict[str, Component], drawn: dict[str, Array]) -> Interval:
+    """Returns the share of the seed variance that runs of equal seed have in common, 0 to 1, with its interval.
+
+    Args:
+        found: the components by name.
+        drawn: their draws, [draw].
+    """
     total = found["seed"].value + found["seed_init"].value
     sums = drawn["seed"] + drawn["seed_init"]
     shares = drawn["seed"][sums > 0] / sums[sums > 0]
@@ -292,11 +354,18 @@ def _gain(found: dict[str, Component], drawn: dict[str, Array]) -> Interval:
 
 
 def _percentiles(values: Array) -> tuple[float, float]:
+    """Returns the 2.5 % and the 97.5 % quantile of draws [draw]."""
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
 def case_instability(y: Array) -> Array:
-    """SD over seeds of every case: [init, case] from y [init, seed, case], Dice points; NaN with one seed. Descriptive."""
+    """Returns the SD over seeds of every case, [init, case] in Dice points; NaN with one seed. It is descriptive.
+
+    Args:
+        y: Dice points [init, seed, case].
+    """
     y = checked(y, "init, seed, case")
-    return np.std(y, axis=-2, ddof=1) if y.shape[-2] > 1 else np.full((*y.shape[:-2], y.shape[-1]), np.nan)
+    if y.shape[-2] < 2:
+        return np.full((*y.shape[:-2], y.shape[-1]), np.nan)
+    return np.std(y, axis=-2, ddof=1)
