@@ -1,4 +1,4 @@
-"""What the statistics share: the design of the seeds, the scopes in words, refusals, and random numbers of their own.
+"""Types and functions that all statistics share: designs of seeds, scopes in words, refusals, and a source of random numbers.
 
 Seed = reader, init = modality, case = case of a multi-reader multi-case study (Dorfman, Berbaum & Metz 1992; Hillis 2007).
 """
@@ -29,23 +29,30 @@ SCOPES: dict[Scope, str] = {
 
 @dataclass(frozen=True)
 class Refused:
-    """No number, and why not: what the data at hand cannot tell."""
+    """Stands where a number would, with the reason why the data at hand do not tell it."""
 
     reason: str
 
 
 def generator(purpose: str) -> np.random.Generator:
-    """Random numbers of a purpose: a fixed key, so that one table gives one answer, and no stream of a run is touched."""
+    """Returns a source of random numbers for a purpose.
+
+    Its key is fixed, so that a table gives the same answer each time, and no random stream of a run is touched.
+    """
     key = hashlib.sha256(f"initbench-statistics-1:{purpose}".encode()).digest()[:16]
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
 
 
 def checked(y: Array, axes: str) -> Array:
-    """`y` as float64.
+    """Returns scores as float64.
+
+    Args:
+        y: the scores.
+        axes: names of the axes that they need at the least, as "init, seed, case".
 
     Raises:
-        ValueError: it has fewer axes than named, or holds a value that is not finite; missing scores are resolved by the Dice
-            policy before any statistic.
+        ValueError: they have fewer axes, or one is not finite; missing scores are resolved by the Dice policy before any
+            statistic.
     """
     found = np.asarray(y, np.float64)
     if found.ndim < len(axes.split(", ")):
