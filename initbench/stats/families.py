@@ -1,4 +1,4 @@
-"""Which differences are judged together. Every pair of rows belongs to one family, whatever command prints it."""
+"""Families: differences that are judged together. Every pair of rows belongs to one, whichever command prints it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Literal
 
 from initbench.choices import BASELINE
-from initbench.stats.blocks import is_placebo
+from initbench.stats.blocks import is_placebo, without_placebos
 from initbench.stats.collapse import joining, rate_test
 from initbench.stats.design import Flags, SeedDesign
 from initbench.stats.treatments import interactions, treatment
@@ -37,13 +37,13 @@ class Family:
 
     @property
     def divisor(self) -> float:
-        """By what 5 % is divided for the level of each difference."""
+        """The number by which 5 % is divided for the level of each difference."""
         return self.size / self.share
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What decides, beside the names of its rows, how strictly the differences of a block are judged.
+    """The runs of a block that collapsed, and the share of the 5 %: they decide how strictly its differences are judged.
 
     Attributes:
         inits: the names of all complete rows of the block.
@@ -58,19 +58,31 @@ class Facts:
     share: float = 1.0
 
     def of(self, init: str) -> Flags:
-        """Of one row, [seed]."""
+        """Returns which runs of a row collapsed, [seed]."""
         found: Flags = self.flags[list(self.inits).index(init)]
         return found
 
-    def joined(self, of: Family, pairs: Sequence[tuple[str, str]]) -> Family:
-        """The family with the tests of the collapse rates of its `pairs` that can reach the level that it leaves them."""
-        least = [rate_test(self.of(first), self.of(second), self.seeds).least for first, second in pairs]
-        rates = joining([p / self.share for p in least], of.size)
-        return replace(of, size=of.size + rates, rates=rates, share=self.share)
+
+def _with_rates(of: Family, pairs: Sequence[tuple[str, str]], facts: Facts | None) -> Family:
+    """Returns a family with those tests of collapse rates that can reach the level that it leaves to each.
+
+    Args:
+        of: the family.
+        pairs: names of the two rows of each of its differences.
+        facts: which runs collapsed; without them no test of rates is in the family.
+    """
+    if facts is None:
+        return of
+    least = []
+    for first, second in pairs:
+        test = rate_test(facts.of(first), facts.of(second), facts.seeds)
+        least.append(test.least / facts.share)
+    rates = joining(least, of.size)
+    return replace(of, size=of.size + rates, rates=rates, share=facts.share)
 
 
 def family(first: str, second: str, inits: Sequence[str], facts: Facts | None = None) -> Family:
-    """The family of the difference of two rows of a block.
+    """Returns the family of the difference of two rows of a block.
 
     A placebo is no scheme, so it costs the schemes nothing: its difference to `default` under the same regimen is judged by
     itself, its differences to the other rows as one more family.
@@ -81,38 +93,51 @@ def family(first: str, second: str, inits: Sequence[str], facts: Facts | None = 
         inits: the names of all complete rows of the block.
         facts: which runs collapsed; where it is left out, no test of collapse rates is in the family.
     """
-    pair = {first, second}
-    placebos = [name for name in pair if is_placebo(name)]
-    if placebos:
-        return _placebo_family(first, second, placebos, inits, facts)
+    pair = (first, second)
+    if is_placebo(first) or is_placebo(second):
+        return _placebo_family(pair, inits, facts)
     if BASELINE in pair:
         return baseline_family(inits, facts)
-    pairs = list(combinations([name for name in inits if not is_placebo(name)], 2))
-    found = Family("pairs", len(pairs))
-    return facts.joined(found, pairs) if facts else found
+    pairs = list(combinations(without_placebos(inits), 2))
+    return _with_rates(Family("pairs", len(pairs)), pairs, facts)
 
 
-def _placebo_family(first: str, second: str, placebos: Sequence[str], inits: Sequence[str], facts: Facts | None) -> Family:
-    if any(treatment(name).default.name in (first, second) for name in placebos):
-        alone = Family("placebo", 1)
-        return facts.joined(alone, [(first, second)]) if facts else alone
-    name = max(placebos, key=lambda placebo: (len(_others(placebo, inits)), placebo))
-    others = _others(name, inits)
-    found = Family("placebo", max(1, len(others)))
-    return facts.joined(found, [(name, other) for other in others]) if facts else found
+def _placebo_family(pair: tuple[str, str], inits: Sequence[str], facts: Facts | None) -> Family:
+    """Returns the family of a difference of which at least one row is a placebo.
+
+    Args:
+        pair: names of the two rows.
+        inits: names of all complete rows of the block.
+        facts: which runs collapsed; may be left out.
+    """
+    placebos = []
+    for name in pair:
+        if is_placebo(name):
+            placebos.append(name)
+            if treatment(name).default.name in pair:
+                return _with_rates(Family("placebo", 1), [pair], facts)
+    placebo = max(placebos, key=lambda name: (len(_others(name, inits)), name))
+    pairs = [(placebo, other) for other in _others(placebo, inits)]
+    return _with_rates(Family("placebo", max(1, len(pairs))), pairs, facts)
 
 
 def baseline_family(inits: Sequence[str], facts: Facts | None = None) -> Family:
-    """The family of all differences to `default`, to which the interactions belong, and the tests of collapse rates."""
-    schemes = [name for name in inits if not is_placebo(name)]
+    """Returns the family of all differences to `default`, to which the interactions belong, and the tests of collapse rates.
+
+    Args:
+        inits: the names of all complete rows of the block.
+        facts: which runs collapsed; where it is left out, no test of collapse rates is in the family.
+    """
+    schemes = without_placebos(inits)
     crossed = len(interactions(schemes))
     found = Family("baseline", len(schemes) - 1 + crossed, crossed)
-    if facts is None or BASELINE not in schemes:
+    if BASELINE not in schemes:
         return found
-    return facts.joined(found, [(name, BASELINE) for name in schemes if name != BASELINE])
+    pairs = [(name, BASELINE) for name in schemes if name != BASELINE]
+    return _with_rates(found, pairs, facts)
 
 
 def _others(placebo: str, inits: Sequence[str]) -> list[str]:
-    """The rows beside a placebo and the row that it is a placebo of."""
+    """Returns the rows beside a placebo and the row of `default` that it repeats."""
     own = {placebo, treatment(placebo).default.name}
     return [name for name in inits if name not in own]
