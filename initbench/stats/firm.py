@@ -1,4 +1,4 @@
-"""How firm a verdict is: what a difference becomes when a part of the study is left out, or is scored otherwise."""
+"""How firm a verdict is: differences again, with a part of the study left out or scored otherwise."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ Kind = Literal["seed", "patient", "class", "policy", "grid", "protocol"]
 
 @dataclass(frozen=True)
 class Variation:
-    """The difference in a study that is another one in one respect.
+    """A difference, computed again in a study that was changed in one respect.
 
     Attributes:
         kind: the respect.
-        name: what is left out, or in what the study is another one.
+        name: what is left out, or how the study is scored.
         value: the difference in Dice points; NaN where there is none.
         shift: the difference less the difference in the whole study.
         changes_sign: whether the other init is ahead.
         says: the verdict with this difference and the error of the whole study.
-        remade: the verdict that the other study has with its own error; None where it is not counted or there is none.
+        remade: the verdict of the changed study with its own error; None where it is not counted or there is none.
     """
 
     kind: Kind
@@ -45,18 +45,22 @@ class Variation:
 
 
 def vary(whole: Difference, kind: Kind, name: str, table: ScoreTable, margin: float, *, is_remade: bool = True) -> Variation:
-    """The difference of the same two rows in another table.
+    """Computes a difference of two rows again, in another table.
 
     Args:
         whole: the difference in the whole study.
-        kind: in which respect the table is another one.
+        kind: in which respect the table was changed.
         name: what is left out of it, or how it is scored.
         table: the other table, which has both rows.
         margin: Dice points within which two inits are equivalent.
         is_remade: whether the verdict with the table's own error counts.
     """
     value = float(np.nanmean(table.runs(whole.first)) - np.nanmean(table.runs(whole.second)))
-    own = pair(table, whole.first, whole.second, margin=margin) if is_remade else None
+    remade: Verdict | None = None
+    if is_remade:
+        own = pair(table, whole.first, whole.second, margin=margin)
+        if own.verdict != "untestable":
+            remade = own.verdict
     return Variation(
         kind=kind,
         name=name,
@@ -64,12 +68,12 @@ def vary(whole: Difference, kind: Kind, name: str, table: ScoreTable, margin: fl
         shift=value - whole.estimate.value,
         changes_sign=value * whole.estimate.value < 0,
         says=_says(whole, value, margin),
-        remade=own.verdict if own and own.verdict != "untestable" else None,
+        remade=remade,
     )
 
 
 def _says(whole: Difference, value: float, margin: float) -> Verdict:
-    """The verdict on a value with the error of the whole study."""
+    """Returns the verdict on a value, in Dice points, with the error of the whole study."""
     centre, low, high = whole.estimate.value, whole.estimate.low, whole.estimate.high
     reach = max(high - centre, centre - low)  # an end may have been cut
     if math.isnan(reach) or math.isnan(value):
@@ -78,7 +82,7 @@ def _says(whole: Difference, value: float, margin: float) -> Verdict:
 
 
 def without_seeds(whole: Difference, table: ScoreTable, margin: float, *, is_remade: bool = True) -> Iterator[Variation]:
-    """The difference without each seed; with seeds of their own, without the first of each init, then the second.
+    """Computes a difference again without each seed; where inits have seeds of their own, without the first of each, and so on.
 
     Args:
         whole: the difference in the whole study.
@@ -90,21 +94,26 @@ def without_seeds(whole: Difference, table: ScoreTable, margin: float, *, is_rem
     if number < 2:
         return
     for place in range(number):
-        kept = [k for k in range(number) if k != place]
+        kept = np.delete(np.arange(number), place)
+        seeds = []
+        for own in table.seeds:
+            seeds.append((*own[:place], *own[place + 1 :]))
         left = replace(
             table,
-            seeds=tuple(tuple(own[k] for k in kept) for own in table.seeds),
+            seeds=tuple(seeds),
             y=table.y[:, kept],
             diverged=table.diverged[:, kept],
             collapsed=table.collapsed[:, kept],
             looks=None,
         )
-        name = str(table.seeds[0][place]) if table.design == "crossed" else f"no. {place + 1}"
+        name = f"no. {place + 1}"
+        if table.design == "crossed":
+            name = str(table.seeds[0][place])
         yield vary(whole, "seed", name, left, margin, is_remade=is_remade and number >= SEEDS_TO_REMAKE)
 
 
 def without_patients(whole: Difference, table: ScoreTable, margin: float, *, is_remade: bool = True) -> Iterator[Variation]:
-    """The difference without each patient.
+    """Computes a difference again without each patient.
 
     Args:
         whole: the difference in the whole study.
@@ -117,16 +126,22 @@ def without_patients(whole: Difference, table: ScoreTable, margin: float, *, is_
     if len(different) < 2:
         return
     for patient in different:
-        kept = [k for k, owner in enumerate(owners) if owner != patient]
-        left = replace(
-            table,
-            cases=tuple(table.cases[k] for k in kept),
-            y=table.y[..., kept],
-            patients=tuple(owners[k] for k in kept) if table.patients else None,
-        )
+        kept, cases, others = [], [], []
+        for place, owner in enumerate(owners):
+            if owner != patient:
+                kept.append(place)
+                cases.append(table.cases[place])
+                others.append(owner)
+        left = replace(table, cases=tuple(cases), y=table.y[..., kept])
+        if table.patients:
+            left = replace(left, patients=tuple(others))
         yield vary(whole, "patient", patient, left, margin, is_remade=is_remade)
 
 
 def agreeing(found: Sequence[Variation], whole: Difference) -> int:
     """Counts the variations that have the verdict of the whole study, with its error."""
-    return sum(item.says == whole.verdict for item in found)
+    number = 0
+    for item in found:
+        if item.says == whole.verdict:
+            number += 1
+    return number
