@@ -1,7 +1,7 @@
 """Whether a regimen does more for one init than for `default`: differences of differences, under the law of a paired difference.
 
-With shared seeds both are means of one value for each seed and patient, so one law gives the error and the degrees of freedom of
-both (see `mrmc`).
+With shared seeds an interaction, as a difference, is the mean of one value for each seed and patient. So the law of a difference
+gives the error and the degrees of freedom of both (see `mrmc`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from initbench.stats.treatments import Interaction, interactions
 
 @dataclass(frozen=True)
 class Judged:
-    """An interaction with its estimate, interval and verdict: what the init gains by the regimen less what `default` gains."""
+    """An interaction with its estimate, interval and verdict: the gain of the init by the regimen less the gain of `default`."""
 
     interaction: Interaction
     difference: Difference
@@ -32,7 +32,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Scores:
-    """Dice points y [init, seed, case] of a block, or of the blocks of a data set averaged over backbones."""
+    """Dice points `y` [init, seed, case] of a block, or of the blocks of a data set averaged over backbones, and their seeds."""
 
     y: Array
     seeds: SeedDesign
@@ -48,7 +48,7 @@ def judge(
     judged_with: Family | None = None,
     fallen: Mapping[str, Collapses] | None = None,
 ) -> tuple[Judged, ...]:
-    """All interactions of a block, or their means over data sets, each judged in the family of the differences to `default`.
+    """Judges all interactions of a block, or their means over data sets, in the family of the differences to `default`.
 
     Args:
         parts: the scores of the block, or of each data set.
@@ -63,7 +63,9 @@ def judge(
     family = judged_with or baseline_family(inits)
     found = []
     for interaction in interactions([*inits, *missing]):
-        reason = problem or next((missing[name] for name in interaction.rows if name in missing), "")
+        reason = problem
+        for name in interaction.rows:
+            reason = reason or missing.get(name, "")
         if reason:
             difference = untestable_difference(interaction.names, "A", math.nan, reason, family)
         else:
@@ -73,13 +75,30 @@ def judge(
 
 
 def _with_collapses(found: Difference, interaction: Interaction, fallen: Mapping[str, Collapses] | None) -> Difference:
-    """With the collapses of the init under the regimen, and of `default` under it: the two that the regimen may bring down."""
+    """Returns a judged interaction with the collapses of the two rows that the regimen may bring down.
+
+    They are the init under the regimen, and `default` under it.
+
+    Args:
+        found: the judged interaction.
+        interaction: the names of its rows.
+        fallen: how many runs of each row collapsed; None where that is not known.
+    """
     if fallen is None:
         return found
     return replace(found, collapses=(fallen[interaction.gain[0]], fallen[interaction.usual[0]]))
 
 
 def _judged(interaction: Interaction, parts: Sequence[Scores], inits: Sequence[str], margin: float, family: Family) -> Difference:
+    """Returns an interaction with its verdict, as a difference of differences in Dice points.
+
+    Args:
+        interaction: the names of its rows.
+        parts: the scores of the block, or of each data set.
+        inits: names of the rows along the first axis of the scores.
+        margin: Dice points of the equivalence tests.
+        family: in which it is judged.
+    """
     places = [list(inits).index(name) for name in interaction.rows]
     reason = ""
     values: list[float] = []
@@ -92,17 +111,25 @@ def _judged(interaction: Interaction, parts: Sequence[Scores], inits: Sequence[s
             estimates.append(contrast(rows, part.seeds))
     if reason:
         return untestable_difference(interaction.names, "A", float(np.mean(values)), reason, family)
-    whole = estimates[0] if len(estimates) == 1 else combined(estimates)
+    whole = estimates[0]
+    if len(estimates) > 1:
+        whole = combined(estimates)
     return evaluated([interaction.names], [family], "A", whole.spread(1), margin)[0]
 
 
 def contrast(rows: Array, seeds: SeedDesign) -> Estimate:
-    """The first two less the last two of four rows [row, seed, case], for new seeds and new cases."""
+    """Estimates the first two less the last two of four rows, in Dice points, for new seeds and new cases.
+
+    Args:
+        rows: Dice points [row, seed, case].
+        seeds: whether the rows share their seeds.
+    """
     if seeds == "nested":
         return nested_contrast(list(rows[:2]), list(rows[2:]))
     return crossed_difference((rows[0] - rows[2]) - (rows[3] - rows[1]))
 
 
 def _value(rows: Array) -> float:
+    """Returns the mean of the first two less the mean of the last two of four rows [row, seed, case], in Dice points."""
     means = rows.mean((-2, -1))
     return float(means[0] + means[1] - means[2] - means[3])
