@@ -16,8 +16,8 @@ from initbench.stats.meansquares import mean_squares, two_way
 from initbench.stats.scale import DICE, SD, cut
 from initbench.stats.summary import LEVEL, Interval, sd_interval
 
-# Scores of cases are skewed and have heavy tails, so the variance over cases is known as badly as half as many normal ones would
-# tell it (Box 1953, Biometrika 40:318: excess kurtosis 2). Without it intervals over 5 skewed cases hold in 89 % of studies.
+# Scores of cases are skewed and have heavy tails, so they tell the variance over cases as badly as half as many normal scores
+# would (Box 1953, Biometrika 40:318: excess kurtosis 2). Without it intervals over 5 skewed cases hold in 89 % of studies.
 _CASES_COUNT = 0.5
 _DRAWN = 20_000  # made-up studies behind one constant
 _NODES = 41  # of the quadrature over what inits share; more change no digit that is printed
@@ -32,12 +32,12 @@ class InitSummary:
             once, in 95 % of studies. Bounds are NaN with one seed or one case.
         run_sd: SD of the run scores with its chi-square interval: what retraining shows on these cases. Its square estimates
             seed variance + residual variance / cases.
-        seeds: number of seeds behind all of them.
-        diverged: how many of them diverged; they score 0.
-        mean_without_diverged: the mean of the others, for comparison alone; NaN if there are none.
+        seeds: number of seeds, each with one run.
+        diverged: how many of the runs diverged; they score 0.
+        mean_without_diverged: the mean of the other runs, for comparison alone; NaN where there are none.
         median_run: the median of the run scores.
         collapses: how many of the runs collapsed, the diverged ones among them.
-        mean_of_standing: the mean of the runs that did not; NaN if there are none.
+        mean_of_standing: the mean of the runs that did not collapse; NaN where there are none.
     """
 
     init: str
@@ -58,7 +58,7 @@ def summarize(
     diverged: Flags | None = None,
     collapsed: Flags | None = None,
 ) -> tuple[InitSummary, ...]:
-    """Summaries of all inits of a block.
+    """Summarizes all inits of a block, in their order.
 
     Args:
         y: Dice points [init, seed, case].
@@ -68,10 +68,12 @@ def summarize(
         collapsed: which runs collapsed, the diverged ones among them; the diverged ones by default.
     """
     y = checked(y, "init, seed, case")
-    out = np.zeros(y.shape[:2], bool) if diverged is None else diverged
-    fallen = out if collapsed is None else collapsed
+    if diverged is None:
+        diverged = np.zeros(y.shape[:2], bool)
+    if collapsed is None:
+        collapsed = diverged
     found = []
-    for init, mean, runs, lost, low in zip(inits, means(y, seeds), y.mean(-1), out, fallen, strict=True):
+    for init, mean, runs, lost, low in zip(inits, means(y, seeds), y.mean(-1), diverged, collapsed, strict=True):
         found.append(
             InitSummary(
                 init=init,
@@ -89,7 +91,10 @@ def summarize(
 
 
 def _mean_of(runs: Array) -> float:
-    return float(runs.mean()) if runs.size else math.nan
+    """Returns the mean of run scores [run]; NaN where there are none."""
+    if not runs.size:
+        return math.nan
+    return float(runs.mean())
 
 
 def means(y: Array, seeds: SeedDesign) -> list[Interval]:
@@ -100,8 +105,11 @@ def means(y: Array, seeds: SeedDesign) -> list[Interval]:
     """
     values = y.mean((-2, -1))
     S, C = y.shape[1:]
+    found = []
     if S < 2 or C < 2:
-        return [Interval(float(value), math.nan, math.nan) for value in values]
+        for value in values.tolist():
+            found.append(Interval(value, math.nan, math.nan))
+        return found
     own, cases, rest = two_way(y)
     pooled, df_pooled = _pooled_seeds(y, seeds)
     of_seeds = np.maximum(own.value, pooled)
@@ -112,8 +120,9 @@ def means(y: Array, seeds: SeedDesign) -> list[Interval]:
         df = np.where(spread > 0, noise**2 / spread, 1.0)
     p = (1 - LEVEL) / effective_number(len(y), _shared(y, seeds))
     half = -special.stdtrit(df, p / 2) * np.sqrt(noise / (S * C))
-    bounds = zip(values.tolist(), half.tolist(), strict=True)
-    return [cut(Interval(value, value - reach, value + reach), DICE) for value, reach in bounds]
+    for value, reach in zip(values.tolist(), half.tolist(), strict=True):
+        found.append(cut(Interval(value, value - reach, value + reach), DICE))
+    return found
 
 
 def _pooled_seeds(y: Array, seeds: SeedDesign) -> tuple[float, float]:
@@ -161,13 +170,22 @@ def effective_inits(y: Array) -> float:
 
 
 def _satterthwaite(squares: Array) -> float:
-    """(Σ MS)² / Σ MS²."""
+    """Returns (Σ MS)² / Σ MS² of mean squares [init], or their number where all are 0 (Satterthwaite 1946)."""
     squared = float((squares**2).sum())
-    return float(squares.sum()) ** 2 / squared if squared > 0 else float(squares.size)
+    if not squared > 0:
+        return float(squares.size)
+    return float(squares.sum()) ** 2 / squared
 
 
 def _shared(y: Array, seeds: SeedDesign) -> float:
-    """The share of the error of a mean that all inits have in common: how the cases are, and what a seed does to all inits."""
+    """Returns the share of the squared error of a mean that all inits have in common, 0 to 1.
+
+    They have the difficulty of the cases in common and, where they share seeds, what a seed does to all of them.
+
+    Args:
+        y: Dice points [init, seed, case].
+        seeds: crossed or nested in inits.
+    """
     inits = len(y)
     if inits < 2:
         return 0.0
@@ -180,7 +198,9 @@ def _shared(y: Array, seeds: SeedDesign) -> float:
         own = float(squares.seed_in_init.value) + max(init_case - float(squares.nested_residual.value), 0.0)
         of_seeds = 0.0
     common = (max(case - init_case, 0.0) + of_seeds) / inits
-    return common / (common + own) if common + own > 0 else 0.0
+    if common + own == 0:
+        return 0.0
+    return common / (common + own)
 
 
 def effective_number(inits: int, shared: float) -> float:
@@ -201,10 +221,11 @@ def effective_number(inits: int, shared: float) -> float:
 
 @lru_cache(maxsize=1024)  # the blocks of a study have the same few sizes
 def _effective_number(inits: int, shared: float) -> float:
+    """Returns `effective_number` for two means and more, whose share is below 1; the arguments are the same."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
     weights = weights / weights.sum()
     common, own = math.sqrt(shared) * nodes, math.sqrt(1 - shared)
-    low, high = 1.5, 6.0  # scipy.optimize finds it in fewer steps and takes longer to import than all of them
+    low, high = 1.5, 6.0  # scipy.optimize finds q in fewer steps, and takes longer to import than all these steps
     while high - low > 1e-6:
         q = (low + high) / 2
         inside = special.ndtr((q - common) / own) - special.ndtr((-q - common) / own)
