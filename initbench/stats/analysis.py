@@ -1,9 +1,10 @@
-"""Everything that is said of a block, in one call: summaries, components, verdicts, ranks. Every table and picture reads it."""
+"""Computes all statistics of a block in one call: summaries, components, verdicts, ranks. Every table and picture reads them."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+
 
 from initbench.choices import BASELINE, MARGIN
 from initbench.stats.collapse import RateTest, collapses, rate_test
@@ -24,12 +25,13 @@ class Analysis:
     """The statistics of a block; the inits in the order of the table.
 
     Attributes:
-        inits: of every complete init, placebos among them.
+        table: the scores.
+        inits: a summary of every complete init, placebos among them.
         against: the init that all others are compared with, None where all pairs are. Where it is withheld nothing is compared.
-        components: without placebos, which are no other init.
-        comparison: of all inits with `against`, or of all pairs; each difference in its own family.
-        ranking: by falling mean, without placebos.
-        interactions: of inits and regimens, where the block has several of both.
+        components: where the spread of Dice comes from; without placebos, which are no other init.
+        comparison: the differences of all inits to `against`, or of all pairs; each in its own family.
+        ranking: the places of the inits by falling mean, without placebos.
+        interactions: the interactions of inits and regimens, where the block has several of both.
     """
 
     table: ScoreTable
@@ -44,18 +46,31 @@ class Analysis:
 def analyse(
     table: ScoreTable, *, scope: Scope = "A", against: str | None = BASELINE, margin: float = MARGIN
 ) -> Analysis | Refused:
-    """The statistics of a block, where anything of it may be compared.
+    """Computes the statistics of a block.
 
-    Without the init `against` in the block all pairs are compared.
+    Args:
+        table: the scores.
+        scope: what the verdicts claim.
+        against: the init that all others are compared with; all pairs where it is None or not in the block.
+        margin: Dice points within which two inits are equivalent.
+
+    Returns:
+        The statistics, or why nothing of the block may be compared.
     """
     if table.refused:
         return Refused(table.refused)
     own = table.schemes()
     facts = facts_of(table)
+    fallen = {}
+    for init in table.inits:
+        fallen[init] = collapses(table.fallen(init))
+    control = against
+    if against not in table.names:
+        control = None
     return Analysis(
         table=table,
         inits=summarize(table.by_patient, table.inits, table.design, table.diverged, table.collapsed),
-        against=against if against in table.names else None,
+        against=control,
         components=spread(table),
         comparison=verdicts(table, scope=scope, against=against, margin=margin),
         ranking=ranking(own.by_patient, own.inits, own.design, table.share),
@@ -65,18 +80,18 @@ def analyse(
             margin,
             withheld=_reasons(table),
             judged_with=baseline_family(table.inits, facts),
-            fallen={init: collapses(facts.of(init)) for init in table.inits},
+            fallen=fallen,
         ),
     )
 
 
 def facts_of(table: ScoreTable) -> Facts:
-    """The runs of a block that collapsed, as families and verdicts take them."""
+    """Returns the runs of a block that collapsed, as families and verdicts take them."""
     return Facts(table.inits, table.collapsed, table.design, table.share)
 
 
 def spread(table: ScoreTable) -> Components | Refused:
-    """Where the spread of Dice in a block comes from, its headline with it; placebos are left out."""
+    """Returns the variance components of a block without its placebos, or why there are none."""
     if table.refused:
         return Refused(table.refused)
     own = table.schemes()
@@ -91,7 +106,7 @@ def verdicts(
     seeds: SeedDesign | None = None,
     margin: float = MARGIN,
 ) -> Comparison:
-    """`compare` of a block, with its withheld inits as untestable.
+    """Compares the inits of a block (see `compare`); its withheld inits are untestable.
 
     Args:
         table: the scores.
@@ -104,63 +119,97 @@ def verdicts(
     design = seeds or table.design
     everything = reasons.get(against or "") or table.refused or table.between_looks
     if everything:
-        others = [init for init in table.names if init != against]
-        differences = tuple(_untestable(init, against, scope, everything) for init in others)
-        return Comparison(scope, SCOPES[scope], design, margin, differences, Refused(everything))
-    control = against if against in table.inits else None
+        differences = []
+        for init in table.names:
+            if init != against:
+                differences.append(_untestable(init, against, scope, everything))
+        return Comparison(scope, SCOPES[scope], design, margin, tuple(differences), Refused(everything))
+    control = against
+    if against not in table.inits:
+        control = None
     facts = replace(facts_of(table), seeds=design)
     found = compare(table.by_patient, table.inits, scope=scope, seeds=design, against=control, margin=margin, facts=facts)
-    missing = [_untestable(init, control, scope, reason) for init, reason in reasons.items()]
-    alone = []
+    differences = list(found.differences)
+    for init, reason in reasons.items():
+        differences.append(_untestable(init, control, scope, reason))
     for init in table.inits:
-        own = compared_with(init, control) if control else init
+        own = init
+        if control:
+            own = compared_with(init, control)
         if own not in table.inits:
-            alone.append(_untestable(init, control, scope, reasons.get(own, f"{own} is not in this block")))
-    return replace(found, differences=(*found.differences, *missing, *alone))
+            reason = reasons.get(own, f"{own} is not in this block")
+            differences.append(_untestable(init, control, scope, reason))
+    return replace(found, differences=tuple(differences))
 
 
 def _reasons(table: ScoreTable) -> dict[str, str]:
-    """Why each withheld row gets no verdict."""
+    """Returns why each withheld row gets no verdict, by the name of the row."""
     return {item.init: f"{item.init}: {item.reason}" for item in table.withheld}
 
 
 def _untestable(init: str, against: str | None, scope: Scope, reason: str) -> Difference:
-    """A row less the one that it is compared with, which the block cannot decide."""
-    control = compared_with(init, against) if against else ""
+    """Returns an untestable difference of a row to the one that it is compared with.
+
+    Args:
+        init: name of the row.
+        against: the row that all others are compared with; None for all pairs.
+        scope: what would be claimed.
+        reason: why the block cannot decide it.
+    """
+    control = ""
+    if against:
+        control = compared_with(init, against)
     return untestable_difference((init, control), scope, math.nan, reason)
 
 
 def pair(table: ScoreTable, first: str, second: str, *, scope: Scope = "A", margin: float = MARGIN) -> Difference:
-    """`first` minus `second` of a block, in the family that the pair belongs to in every table."""
+    """Returns `first` minus `second` of a block, judged in the family that the pair belongs to in every table.
+
+    Args:
+        table: the scores.
+        first: name of a row.
+        second: name of another one.
+        scope: what is claimed.
+        margin: Dice points within which two inits are equivalent.
+    """
+    names = (first, second)
     reasons = _reasons(table)
     reason = reasons.get(first) or reasons.get(second) or table.refused or table.between_looks
     if reason:
-        return untestable_difference((first, second), scope, math.nan, reason)
-    a, b = (table.by_patient[table.inits.index(name)] for name in (first, second))
+        return untestable_difference(names, scope, math.nan, reason)
     facts = facts_of(table)
     own = family(first, second, table.inits, facts)
-    names = (first, second)
+    a, b = table.of(first), table.of(second)
     found = difference(a, b, names=names, scope=scope, seeds=table.design, margin=margin, judged_with=own)
     return with_collapses(found, facts)
 
 
 def standing(table: ScoreTable, item: Difference) -> StandingDifference | None:
-    """The difference of the runs that stand, beside a difference of a block; None where all runs of its two rows stand.
+    """Returns the difference of the runs that stand, for a difference of all runs; None where all runs of its two rows stand.
+
+    Args:
+        table: the scores of the block.
+        item: the difference of all runs.
 
     Raises:
-        ValueError: the difference is of other rows than this block has.
+        ValueError: the block lacks one of the two rows.
     """
-    places = [table.inits.index(name) for name in (item.first, item.second)]
+    places = [table.inits.index(item.first), table.inits.index(item.second)]
     lost = table.collapsed[places]
     if not lost.any():
         return None
-    a, b = table.by_patient[places]
-    return difference_of_standing(a, b, lost, table.design, item.family.divisor)
+    first, second = table.by_patient[places]
+    return difference_of_standing(first, second, lost, table.design, item.family.divisor)
 
 
 def rates(table: ScoreTable, item: Difference) -> RateTest | None:
-    """The test of the collapse rates of the two rows of a difference; None where no run of either collapsed."""
-    a, b = (table.collapsed[table.inits.index(name)] for name in (item.first, item.second))
-    if not (a.any() or b.any()):
+    """Tests whether the two rows of a difference collapse equally often; None where no run of either collapsed.
+
+    Args:
+        table: the scores of the block.
+        item: the difference.
+    """
+    first, second = table.fallen(item.first), table.fallen(item.second)
+    if not (first.any() or second.any()):
         return None
-    return rate_test(a, b, table.design)
+    return rate_test(first, second, table.design)

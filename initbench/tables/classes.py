@@ -11,7 +11,8 @@ import pandas as pd
 
 from initbench.choices import Metric
 from initbench.errors import UsageError
-from initbench.stats.table import DISTANCE_COLUMNS, ScoreTable, class_scores, false_positives
+from initbench.stats.cases import DISTANCE_COLUMNS, class_scores, false_positives
+from initbench.stats.table import ScoreTable
 from initbench.tables import words
 from initbench.tables.sheet import Sheet
 from initbench.tables.study import Study

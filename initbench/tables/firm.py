@@ -12,10 +12,11 @@ from initbench.choices import MARGIN, CountedOn, DicePolicy
 from initbench.dice import POLICIES
 from initbench.errors import InitbenchError
 from initbench.stats.analysis import pair
+from initbench.stats.assembly import score_tables
 from initbench.stats.blocks import BLOCK
 from initbench.stats.compare import Difference, Verdict
 from initbench.stats.firm import SEEDS_TO_REMAKE, Kind, Variation, agreeing, vary, without_patients, without_seeds
-from initbench.stats.table import ScoreTable, score_tables
+from initbench.stats.table import ScoreTable
 from initbench.tables import words
 from initbench.tables.sheet import Sheet
 from initbench.tables.study import Scoring, Study

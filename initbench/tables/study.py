@@ -14,9 +14,11 @@ from initbench.dice import check_policy
 from initbench.errors import DataError, UsageError
 from initbench.runs.looks import BlockPlan, plans_of, read_plans
 from initbench.runs.read import UNCOUNTED, Loaded, Unreadable, read_runs
+from initbench.stats.assembly import score_tables
 from initbench.stats.blocks import BLOCK, MARK
+from initbench.stats.cases import of_classes, with_patients
 from initbench.stats.looks import Looks
-from initbench.stats.table import ScoreTable, of_classes, score_tables, with_patients
+from initbench.stats.table import ScoreTable
 from initbench.tables import words
 from initbench.tables.patients import patients_of
 from initbench.tables.standings import Runs, summaries

@@ -23,7 +23,7 @@ from initbench.evaluation.metrics import count
 from initbench.preprocessing.prepare import data_digest
 from initbench.report.page import write
 from initbench.runs import store
-from initbench.stats.table import of_classes
+from initbench.stats.cases import of_classes
 from initbench.tables.study import Scoring, read_study
 from tests import layouts
 from tests.recorded import record_values

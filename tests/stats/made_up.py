@@ -10,11 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from initbench.stats.analysis import Analysis, analyse
+from initbench.stats.assembly import score_tables
 from initbench.stats.collapse import collapsed
-from initbench.stats.table import (
-    ScoreTable,
-    score_tables,
-)
+from initbench.stats.table import ScoreTable
 
 BLOCK = {
     "backbone": "unetr",

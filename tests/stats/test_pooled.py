@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from initbench.errors import UsageError
+from initbench.stats.cases import class_dice
 from initbench.stats.classes import SETS, choose
 from initbench.stats.compare import difference
 from initbench.stats.design import Refused
 from initbench.stats.families import Family
 from initbench.stats.mrmc import crossed_difference
 from initbench.stats.pooled import Pooled, pool
-from initbench.stats.table import ScoreTable, Withheld, class_dice
+from initbench.stats.table import ScoreTable, Withheld
 from initbench.stats.tails import Estimate, combined, quantile
 from tests.simulated import scores
 from tests.stats.made_up import scored

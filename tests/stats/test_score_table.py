@@ -12,16 +12,11 @@ import pytest
 import initbench
 from initbench.errors import DataError, UsageError
 from initbench.stats.analysis import analyse, verdicts
+from initbench.stats.assembly import score_tables
+from initbench.stats.cases import case_scores, class_dice, class_scores, false_positives
 from initbench.stats.components import Components
 from initbench.stats.design import Refused
-from initbench.stats.table import (
-    Narrowed,
-    case_scores,
-    class_dice,
-    class_scores,
-    false_positives,
-    score_tables,
-)
+from initbench.stats.table import Narrowed
 from tests.recorded import write_block, write_run
 from tests.stats.made_up import BLOCK, Study, said, study
 

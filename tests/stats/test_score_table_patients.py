@@ -13,10 +13,7 @@ from initbench.stats.compare import compare
 from initbench.stats.components import Components
 from initbench.stats.inits import summarize
 from initbench.stats.mrmc import crossed_difference
-from initbench.stats.table import (
-    _patient_of,
-    averaged_by_patient,
-)
+from initbench.stats.table import _patient_of, averaged_by_patient
 from initbench.stats.tails import quantile
 from tests.stats.made_up import CASES, Study, said, study
 

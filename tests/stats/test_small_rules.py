@@ -11,9 +11,9 @@ from scipy import stats
 
 from initbench.choices import DicePolicy
 from initbench.dice import Counts, case_dice, dice_of_counts, run_dice
+from initbench.stats.cases import case_scores, class_dice
 from initbench.stats.compare import Verdict, difference, verdict
 from initbench.stats.summary import Interval
-from initbench.stats.table import case_scores, class_dice
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ import pytest
 import initbench
 from initbench.runs import store
 from initbench.runs.costs import Costs, StudyPlan
+from initbench.stats.assembly import score_tables
 from initbench.stats.blocks import PLACEBO
 from initbench.stats.design import Refused
 from initbench.stats.power import detectable, detectable_ratio, floor, power_of, stated
 from initbench.stats.summary import Interval
-from initbench.stats.table import score_tables
 from initbench.tables import plan, power
 from initbench.tables.plan import plan_sheets
 from tests.recorded import reseal, write_run

@@ -11,8 +11,8 @@ import pytest
 import initbench
 from initbench.runs import store
 from initbench.runs.read import read_runs
+from initbench.stats.assembly import score_tables
 from initbench.stats.components import Components, components
-from initbench.stats.table import score_tables
 from tests import benchmark_scripts
 from tests.recorded import record_values
 from tests.runs_factory import record_of, run_one

@@ -21,8 +21,8 @@ from initbench.published.trials import Overrides, Trial, dataset_names, usual_sp
 from initbench.recipes.settings import AutoSettings, Recipe
 from initbench.runs import store
 from initbench.runs.record import Asked, Record, Resolved
+from initbench.stats.assembly import SCORED
 from initbench.stats.blocks import is_placebo, whole_split
-from initbench.stats.table import SCORED
 
 PLACEBO_LABEL = "placebo"
 _PART = re.compile(r" \(\d+ of \d+ cases\)$")

@@ -16,12 +16,14 @@ from initbench.errors import UsageError
 from initbench.published.tables import Table
 from initbench.published.trials import Mapped, Overrides, dataset_names
 from initbench.runs.read import Loaded, cases_of
+from initbench.stats.assembly import SCORED, score_tables
 from initbench.stats.blocks import BLOCK, PLACEBO
+from initbench.stats.cases import of_classes
 from initbench.stats.design import Array
 from initbench.stats.inits import summarize
 from initbench.stats.scale import SD, cut
 from initbench.stats.summary import Interval, sd_interval
-from initbench.stats.table import SCORED, ScoreTable, of_classes, score_tables
+from initbench.stats.table import ScoreTable
 from initbench.stats.treatments import treatments
 from initbench.tables import words
 from initbench.tables.patients import patients_of

@@ -13,10 +13,10 @@ from initbench.errors import UsageError
 from initbench.published import trials
 from initbench.published.tables import Row, Table
 from initbench.published.trials import Trial
+from initbench.stats.cases import class_scores
 from initbench.stats.classes import choose
 from initbench.stats.design import Array
 from initbench.stats.summary import LEVEL, Interval, sd_interval, t_quantile
-from initbench.stats.table import class_scores
 from initbench.tables import words
 from initbench.tables.reproduce import claims
 from initbench.tables.reproduce.matching import PLACEBO_LABEL
