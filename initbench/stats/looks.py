@@ -1,7 +1,8 @@
 """Planned looks: a study that may end early, judged at levels that were written down before its first run.
 
-The levels of the looks sum to 5 % (Bonferroni over looks). All looks judge the same cases, so what is added between two of them
-is not independent of what was there, and the boundaries of group-sequential trials, which take that for granted, do not hold.
+The levels of the looks sum to 5 % (Bonferroni over looks). All looks judge the same cases, so the scores that are added between
+two looks are not independent of the earlier ones. The boundaries of group-sequential trials take that independence for granted,
+and do not hold here.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _AT_ONCE = 4_000_000  # scores of them in memory
 
 @dataclass(frozen=True)
 class Looks:
-    """What was written down of a block before its first run.
+    """The looks at a block that were written down before its first run.
 
     Attributes:
         seeds: number of seeds at each look, rising.
@@ -44,9 +45,9 @@ class Looks:
         return shares(self.seeds)
 
     def share_at(self, seeds: int) -> float:
-        """The share of the look that is taken at a number of seeds; of the next look where it lies between two.
+        """Returns the share of the 5 % of the look at a number of seeds; of the next look where the number lies between two.
 
-        A level that an earlier look had is spent, however that look came out.
+        The level of an earlier look is spent, whatever that look showed.
         """
         for number, share in zip(self.seeds, self.shares, strict=True):
             if seeds <= number:
@@ -54,25 +55,28 @@ class Looks:
         return self.shares[-1]
 
     def is_between(self, seeds: int) -> bool:
-        """Whether there are more seeds than at a look, and fewer than at the next one."""
+        """Returns whether a number of seeds is that of no look, and smaller than at the last one."""
         return seeds < self.seeds[-1] and seeds not in self.seeds
 
 
 def shares(seeds: Sequence[int]) -> tuple[float, ...]:
-    """The share of 5 % of looks at rising numbers of seeds, in proportion to these numbers.
+    """Returns the share of the 5 % that each look may spend, in proportion to its number of seeds.
 
     A look at three seeds decides little at any level, so it gets the least.
+
+    Args:
+        seeds: number of seeds at each look, rising.
     """
     return tuple(number / sum(seeds) for number in seeds)
 
 
 def levels(seeds: Sequence[int]) -> tuple[float, ...]:
-    """The nominal level of each look, all of its family together; they sum to .05."""
+    """Returns the nominal level of each look at a number of seeds, for all of its family together; they sum to .05."""
     return tuple((1 - LEVEL) * share for share in shares(seeds))
 
 
 def is_decided(y: Array, share: float, margin: float = MARGIN) -> tuple[Flags, Flags]:
-    """Which studies are decided, and which of their contrasts are told from 0.
+    """Returns which studies are decided, and which of their contrasts are told from 0.
 
     Args:
         y: Dice points [study, init, seed, case], the baseline first.
@@ -93,14 +97,14 @@ def is_decided(y: Array, share: float, margin: float = MARGIN) -> tuple[Flags, F
 def expected_seeds(
     noise: Pilot, seeds: Sequence[int], cases: int, contrasts: int, difference: float, margin: float = MARGIN
 ) -> float:
-    """The mean number of seeds that a study takes which stops at the first look at which everything is decided.
+    """Returns the mean number of seeds of a study that stops at the first look at which everything is decided.
 
     Args:
-        noise: of a difference of two inits.
-        seeds: number of them at each look.
-        cases: reported ones, or patients.
+        noise: variance components of a difference of two inits.
+        seeds: number of seeds at each look, rising.
+        cases: number of reported cases, or of patients.
         contrasts: number of inits beside the baseline.
-        difference: the true one of each, in Dice points.
+        difference: the true difference of each, in Dice points.
         margin: Dice points within which two inits are equivalent.
     """
     rng = generator("looks")
@@ -133,7 +137,16 @@ def seeds_taken(y: Array, seeds: Sequence[int], margin: float = MARGIN) -> Array
 
 
 def _studies(noise: Pilot, rng: np.random.Generator, shape: tuple[int, int, int, int]) -> Array:
-    """Scores of inits of which any two have a difference of this noise."""
+    """Draws scores of inits, any two of which have a difference of this noise.
+
+    Args:
+        noise: variance components of a difference.
+        rng: source of random numbers.
+        shape: numbers of studies, inits, seeds and cases.
+
+    Returns:
+        Dice points [study, init, seed, case], around 0.
+    """
     count, inits, seeds, cases = shape
     y = np.sqrt(noise.residual / 2) * rng.normal(size=shape)
     y += np.sqrt(noise.seed / 2) * rng.normal(size=(count, inits, seeds, 1))
