@@ -1,6 +1,6 @@
-"""Mean squares of balanced layouts, over the last axes; whatever lies before them is looped over by numpy.
+"""Mean squares of balanced layouts, over the last axes; numpy loops over the axes before them.
 
-Searle, Casella & McCulloch, Variance Components (1992), chapter 4.
+Source: Searle, Casella & McCulloch, Variance Components (1992), chapter 4.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from initbench.stats.design import Array
 
 @dataclass(frozen=True)
 class Square:
-    """A mean square and its degrees of freedom; NaN where there are none.
+    """A mean square and its degrees of freedom.
 
     Attributes:
+        value: the mean square [...]; NaN without degrees of freedom.
+        df: its degrees of freedom.
         by_case: the sum of squares of each case [..., case]; None where the effect has no case.
         over_inits: whether it is a mean over inits, whose own values may differ: the effect of seeds within inits.
     """
@@ -28,12 +30,14 @@ class Square:
 
     @property
     def sum(self) -> Array:
-        """The sum of squares."""
-        return self.value * self.df if self.df else np.zeros_like(self.value)
+        """The sum of squares [...]; 0 without degrees of freedom."""
+        if self.df == 0:
+            return np.zeros_like(self.value)
+        return self.value * self.df
 
 
 def two_way(d: Array) -> tuple[Square, Square, Square]:
-    """Mean squares of seeds, cases and residual of `d` [..., seed, case], one value per cell."""
+    """Returns the mean squares of seeds, of cases and of the residual of `d` [..., seed, case], which has one value per cell."""
     S, C = d.shape[-2:]
     grand = d.mean((-2, -1), keepdims=True)
     seeds = d.mean(-1, keepdims=True) - grand
@@ -60,17 +64,17 @@ class MeanSquares:
 
     @property
     def seed_in_init(self) -> Square:
-        """Seeds within inits: C Σ (m_is − ȳ_i)² / [I (S − 1)], for seeds that are nested."""
+        """The mean square of seeds within inits, for nested seeds: C Σ (m_is − ȳ_i)² / [I (S − 1)]."""
         return replace(_pooled(self.seed, self.init_seed), over_inits=True)
 
     @property
     def nested_residual(self) -> Square:
-        """Seed × case within inits, df I (S − 1) (C − 1)."""
+        """The mean square of seed × case within inits, with I (S − 1) (C − 1) degrees of freedom."""
         return _pooled(self.seed_case, self.residual)
 
 
 def mean_squares(y: Array) -> MeanSquares:
-    """Mean squares of `y` [..., init, seed, case], balanced."""
+    """Returns the mean squares of balanced scores `y` [..., init, seed, case]."""
     I, S, C = y.shape[-3:]  # noqa: E741 - the letters of the literature
     grand = y.mean((-3, -2, -1), keepdims=True)
     t = y.mean((-2, -1), keepdims=True) - grand
@@ -92,23 +96,29 @@ def mean_squares(y: Array) -> MeanSquares:
 
 
 def _total(values: Array, axes: int) -> Array:
+    """Returns the sum of squares over a number of last axes."""
     return np.asarray((values**2).sum(tuple(range(-axes, 0))), np.float64)
 
 
 def _per_case(values: Array, axes: int) -> Array:
-    """Returns the sum of squares of each case: over all of the last axes except the one of the cases."""
+    """Returns the sum of squares of each case: over a number of last axes except the very last one, of the cases."""
     return np.asarray((values**2).sum(tuple(range(-axes, -1))), np.float64)
 
 
 def _by_case(sums: Array, df: int) -> Square:
+    """Returns the mean square of an effect with cases, from the sum of squares of each case [..., case]."""
     return Square(_square(sums.sum(-1), df).value, df, sums)
 
 
 def _square(total: Array, df: int) -> Square:
-    return Square(total / df if df else np.full_like(total, np.nan), df)
+    """Returns the mean square of a sum of squares [...]; NaN without degrees of freedom."""
+    if df == 0:
+        return Square(np.full_like(total, np.nan), df)
+    return Square(total / df, df)
 
 
 def _pooled(first: Square, second: Square) -> Square:
+    """Returns the mean square of two effects together."""
     whole = _square(np.asarray(first.sum + second.sum, np.float64), first.df + second.df)
     if first.by_case is None or second.by_case is None:
         return whole
