@@ -1,4 +1,4 @@
-"""Letters that show which of many inits are told apart."""
+"""Letters that show which of many inits are told apart from each other."""
 
 from __future__ import annotations
 
@@ -7,25 +7,40 @@ from collections.abc import Collection
 
 
 def compact_letters(count: int, different: Collection[tuple[int, int]]) -> list[str]:
-    """Letters for items 0 … count − 1: two items share one exactly if they are not in `different`.
+    """Returns the letters of items 0 … count − 1: two items share a letter exactly if they are not in `different`.
 
-    Insert and absorb, Piepho 2004 (J. Comput. Graph. Stat. 13:456). Item 0 holds the letter a, later letters go to later items.
+    The letters are found by insert and absorb (Piepho 2004, J. Comput. Graph. Stat. 13:456). Item 0 has the letter a, and later
+    letters go to later items.
+
+    Args:
+        count: number of items.
+        different: pairs of items that are told apart.
     """
     groups: list[frozenset[int]] = [frozenset(range(count))]
     for i, j in different:
         split: list[frozenset[int]] = []
         for group in groups:
-            split += [group - {i}, group - {j}] if i in group and j in group else [group]
+            if i in group and j in group:
+                split += [group - {i}, group - {j}]
+            else:
+                split.append(group)
         groups = _absorbed(split)
     groups.sort(key=sorted)
-    return ["".join(_letter(k) for k, group in enumerate(groups) if item in group) for item in range(count)]
+    letters = [""] * count
+    for number, group in enumerate(groups):
+        for item in group:
+            letters[item] += _letter(number)
+    return letters
 
 
 def _absorbed(groups: list[frozenset[int]]) -> list[frozenset[int]]:
+    """Returns the groups that lie in no other one, each once."""
     unique = list(dict.fromkeys(groups))
     return [group for group in unique if not any(group < other for other in unique)]
 
 
-def _letter(k: int) -> str:
-    letters = string.ascii_lowercase
-    return letters[k] if k < len(letters) else f"({k + 1})"
+def _letter(number: int) -> str:
+    """Returns the letter of a group: a to z, then (27) and on."""
+    if number < len(string.ascii_lowercase):
+        return string.ascii_lowercase[number]
+    return f"({number + 1})"
