@@ -1,4 +1,4 @@
-"""How fast inits learn: Dice over the steps of a run, its mean over seeds, and the steps to a Dice that another init ends at."""
+"""How fast inits learn: Dice over the steps of a run, its mean over seeds, and the steps to a share of a baseline's last Dice."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ _EPSILON = 1e-9  # a Dice that is the wanted one but for rounding has reached it
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """Dice of a run at the points where it was looked at, in the order of its steps.
+    """Dice of a run at the points where it was measured while it trained, in the order of its steps.
 
     Attributes:
-        steps: that were done then, in the init stage and in training.
-        seconds: of both stages, until then.
-        dice: in points, 0 to 100.
+        seed: of the run.
+        steps: [point], how many steps of the init stage and of training were done.
+        seconds: [point], how long both stages had taken.
+        dice: [point], in points, 0 to 100.
         diverged: whether the run diverged; the curve ends before that.
-        cases: how many cases were looked at; 0 where that is not known.
+        cases: number of cases that were measured; 0 where that is not known.
     """
 
     seed: int
@@ -37,13 +38,17 @@ class LearningCurve:
 
     @property
     def final(self) -> float:
-        """Dice at the end; 0 of a run that diverged, as everywhere."""
-        return 0.0 if self.diverged else float(self.dice[-1])
+        """Dice at the end, in points; 0 of a run that diverged, as everywhere."""
+        if self.diverged:
+            return 0.0
+        return float(self.dice[-1])
 
     def steps_to(self, wanted: float) -> float:
-        """Steps at the first point with the wanted Dice in points or more; inf where there is none."""
+        """Returns the steps at the first point with the wanted Dice, in points, or more; inf where there is no such point."""
         reached = np.flatnonzero(self.dice >= wanted - _EPSILON)
-        return float(self.steps[reached[0]]) if reached.size else math.inf
+        if not reached.size:
+            return math.inf
+        return float(self.steps[reached[0]])
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ class MeanCurve:
     """Mean over the runs of an init, point by point. A run that diverged counts with Dice 0 from there on.
 
     Attributes:
-        steps: as of `LearningCurve`, and so are `seconds` and `dice`.
-        runs: how many runs are behind each point.
+        steps: as in `LearningCurve`; likewise `seconds` and `dice`.
+        runs: [point], over how many runs the mean is.
     """
 
     steps: Array
@@ -62,7 +67,7 @@ class MeanCurve:
 
 
 def mean_curve(curves: Sequence[LearningCurve]) -> MeanCurve:
-    """The mean of the runs of one init."""
+    """Returns the mean of the runs of one init, at every point that one of them has."""
     points = np.unique(np.concatenate([curve.steps for curve in curves]))
     seconds, dice, runs = [], [], []
     for step in points:
@@ -82,11 +87,11 @@ def mean_curve(curves: Sequence[LearningCurve]) -> MeanCurve:
 
 @dataclass(frozen=True)
 class StepsTo:
-    """How many steps an init takes to a share of the Dice that the baseline of the same seed ends at.
+    """How many steps an init takes to a share of the last Dice of the baseline of the same seed.
 
     Attributes:
         init: name of the row.
-        steps: of each seed, in the order of seeds; inf where it is not reached.
+        steps: for each seed, in the order of seeds; inf where the Dice is not reached.
     """
 
     init: str
@@ -94,39 +99,43 @@ class StepsTo:
 
     @property
     def reached(self) -> tuple[float, ...]:
-        """The steps of the seeds that reach it."""
+        """The steps of the seeds that reach the Dice."""
         return tuple(step for step in self.steps if math.isfinite(step))
 
     @property
     def median(self) -> float:
-        """The median over all seeds; inf where half of them or more do not reach it."""
+        """The median over all seeds; inf where half of them or more do not reach the Dice."""
         return float(statistics.median(self.steps))
 
     def __str__(self) -> str:
-        """The median and the range of the seeds that reach it, and how many do not: ``600 (400 to 900), not reached in 2/5``."""
+        """Returns the median, the range, and how many seeds miss the Dice: ``600 (400 to 900), not reached in 2/5``."""
         missed = len(self.steps) - len(self.reached)
         misses = f"not reached in {missed}/{len(self.steps)}"
         if not self.reached:
             return misses
         low, high = min(self.reached), max(self.reached)
-        span = f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+        span = f"{low:,.0f} to {high:,.0f}"
+        found = f"{self.median:,.0f} ({span})"
+        if low == high:
+            span, found = f"{low:,.0f}", f"{self.median:,.0f}"
         if not math.isfinite(self.median):
             return f"{misses}, else {span}"
-        found = f"{self.median:,.0f}" if low == high else f"{self.median:,.0f} ({span})"
-        return f"{found}, {misses}" if missed else found
+        if missed:
+            return f"{found}, {misses}"
+        return found
 
 
 def steps_to_share(
     curves: Mapping[str, Sequence[LearningCurve]], baseline: str = "default", share: float = SHARE
 ) -> list[StepsTo]:
-    """The steps of every init to a share of the Dice that the baseline of the same seed ends at, at the points of its curve.
+    """Returns the steps that every init takes to a share of the last Dice of the baseline of the same seed.
 
-    Seeds of which the baseline has no curve, or ends at Dice 0, tell nothing and are left out.
+    Seeds tell nothing, and are left out, where the baseline has no curve or a last Dice of 0.
 
     Args:
-        curves: of the runs of each init of a block, by the name of its row.
-        baseline: name of the row that says what is to be reached.
-        share: of its last Dice.
+        curves: the curves of the runs of each init of a block, by the name of its row.
+        baseline: name of the row whose Dice is to be reached.
+        share: of its last Dice, 0 to 1.
 
     Returns:
         A row for each init that shares a seed with the baseline, in the order of `curves`.
@@ -137,8 +146,10 @@ def steps_to_share(
             wanted[curve.seed] = share * curve.final
     found = []
     for init, own in curves.items():
-        shared = [curve for curve in own if curve.seed in wanted]
-        steps = tuple(curve.steps_to(wanted[curve.seed]) for curve in sorted(shared, key=lambda curve: curve.seed))
+        steps = []
+        for curve in sorted(own, key=lambda curve: curve.seed):
+            if curve.seed in wanted:
+                steps.append(curve.steps_to(wanted[curve.seed]))
         if steps:
-            found.append(StepsTo(init, steps))
+            found.append(StepsTo(init, tuple(steps)))
     return found
