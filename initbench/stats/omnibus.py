@@ -1,4 +1,4 @@
-"""One test for all inits of a block; shown, while verdicts come from pairs."""
+"""The F test of all inits of a block together. It is shown; verdicts come from pairs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from initbench.stats.testable import seed_effects, tiny
 
 @dataclass(frozen=True)
 class Omnibus:
-    """F test of no difference among all inits."""
+    """F test of no difference among all inits.
+
+    Attributes:
+        f: the statistic.
+        df1: degrees of freedom of its numerator; `df2` of its denominator.
+        p: the probability of such an F, or a larger one, where no init is better.
+    """
 
     f: float
     df1: float
@@ -24,7 +30,13 @@ class Omnibus:
 
 
 def omnibus(y: Array, scope: Scope, seeds: SeedDesign) -> Omnibus | Refused:
-    """F test over all inits of y [init, seed, case] under a scope, or why there is none."""
+    """Tests all inits of a block together, or says why there is no test.
+
+    Args:
+        y: Dice points [init, seed, case].
+        scope: what the claim is about.
+        seeds: crossed or nested in inits.
+    """
     I, S, C = y.shape  # noqa: E741 - the letters of the literature
     if I < 2:
         return Refused("one init: nothing to compare")
@@ -36,12 +48,24 @@ def omnibus(y: Array, scope: Scope, seeds: SeedDesign) -> Omnibus | Refused:
         return Refused("one case: nothing can be said of new cases (C = 1)")
     if tiny(seed_effects(y.mean(-1), seeds), y):
         return Refused("no variance over seeds to test against")
-    f, df1, df2 = _runs_f(y, seeds) if scope == "B" else omnibus_crossed(y) if seeds == "crossed" else omnibus_nested(y)
+    if scope == "B":
+        f, df1, df2 = _runs_f(y, seeds)
+    elif seeds == "crossed":
+        f, df1, df2 = omnibus_crossed(y)
+    else:
+        f, df1, df2 = omnibus_nested(y)
     return Omnibus(float(f), float(df1), float(df2), float(special.fdtrc(df1, df2, f)))
 
 
 def _runs_f(y: Array, seeds: SeedDesign) -> tuple[Array, int, Array]:
-    """F = MS_T / MS_TR of the run scores, or over MS_R(T)."""
+    """Returns the F of the run scores with its degrees of freedom: MS_T / MS_TR for crossed seeds, else MS_T / MS_R(T).
+
+    Args:
+        y: Dice points [init, seed, case].
+        seeds: crossed or nested in inits.
+    """
     ms = mean_squares(y)
-    noise = ms.init_seed if seeds == "crossed" else ms.seed_in_init
+    noise = ms.init_seed
+    if seeds == "nested":
+        noise = ms.seed_in_init
     return ms.init.value / noise.value, ms.init.df, np.asarray(float(noise.df))
