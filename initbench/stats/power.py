@@ -33,12 +33,12 @@ class Pilot:
     """Variance components of the difference of two inits, in squared Dice points.
 
     Attributes:
-        seed: σ²_Ds, of what a seed does to the difference on all cases.
-        case: σ²_Dc, of what a case does to it for all seeds.
-        residual: σ²_De, of one case of one seed.
+        seed: σ²_Ds: how the difference varies with the seed, on all cases alike.
+        case: σ²_Dc: how it varies with the case, for all seeds alike.
+        residual: σ²_De: how it varies beyond both, from one case of one seed to the next.
         design: whether the two inits share seeds.
-        may_be: what the three may be as well, [draw, component], as likely as the pilot's scores make it; None where the
-            components were stated and not measured.
+        may_be: draws of the three, [draw, component], as likely as the pilot's scores make them; None where the components were
+            stated and not measured.
     """
 
     seed: float
@@ -58,12 +58,19 @@ class Pilot:
 
 
 def pilot(y: Array, design: SeedDesign = "crossed") -> Pilot | Refused:
-    """The components of a difference from the scores y [init, seed, case] of a block, with what they may be as well."""
+    """Returns the components of a difference of two inits of a block, with draws of them, or why there are none.
+
+    Args:
+        y: Dice points [init, seed, case].
+        design: crossed or nested in inits.
+    """
     found = components(y, design)
-    own = found if isinstance(found, Refused) else stated_by(found)
-    drawn = difference_draws(y, design, _PILOTS)
+    if isinstance(found, Refused):
+        return found
+    own = stated_by(found)
     if isinstance(own, Refused):
         return own
+    drawn = difference_draws(y, design, _PILOTS)
     if isinstance(drawn, Refused):
         return drawn
     may_be = 2 * np.stack([drawn["own"], drawn["init_case"], drawn["residual"]], axis=-1)
@@ -71,20 +78,35 @@ def pilot(y: Array, design: SeedDesign = "crossed") -> Pilot | Refused:
 
 
 def stated_by(found: Components) -> Pilot | Refused:
-    """The components of a difference: those parts of a block's that two inits do not share, twice."""
-    own = found.seed if found.design == "nested" else found.seed_init
+    """Returns the components of a difference: twice the components of a block that two inits do not share."""
+    own = found.seed_init
+    if found.design == "nested":
+        own = found.seed
     if own is None or found.init_case is None:
         return Refused("one init in the pilot: how cases differ between inits is not known")
     return Pilot(2 * own.value, 2 * found.init_case.value, 2 * found.residual.value, found.design)
 
 
 def stated(seed_sd: float, init_case_sd: float, residual_sd: float, design: SeedDesign = "crossed") -> Pilot:
-    """The same from the SDs of one init in Dice points: of the seed, of init × case, and of what is left."""
+    """Returns the components of a difference, in squared points, from SDs of one init.
+
+    Args:
+        seed_sd: SD over seeds, in Dice points.
+        init_case_sd: SD of init × case, in Dice points.
+        residual_sd: SD of the residual, in Dice points.
+        design: whether the two inits share seeds.
+    """
     return Pilot(2 * seed_sd**2, 2 * init_case_sd**2, 2 * residual_sd**2, design)
 
 
 def error(pilot: Pilot, seeds: int, cases: int) -> float:
-    """Standard error of the difference: V = (σ²_Ds + σ²_De / C) / S + σ²_Dc / C."""
+    """Returns the standard error of a difference in Dice points, √V with V = (σ²_Ds + σ²_De / C) / S + σ²_Dc / C.
+
+    Args:
+        pilot: the variance components.
+        seeds: their number S.
+        cases: their number C; likewise of patients.
+    """
     return math.sqrt((pilot.seed + pilot.residual / cases) / seeds + pilot.case / cases)
 
 
@@ -157,7 +179,9 @@ class _Studies:
 
     def __init__(self, components: Array, design: SeedDesign, seeds: int, cases: int, comparisons: int, count: int) -> None:
         of_seed, of_case, residual = components.T
-        inits = 1 if design == "crossed" else 2  # with seeds of their own both inits tell of the noise of the seeds
+        inits = 1
+        if design == "nested":
+            inits = 2  # with seeds of their own both inits tell of the noise of the seeds
         df_seeds, df_cases = inits * (seeds - 1), cases - 1
         drawn = _mean_squares(df_seeds, df_cases, df_seeds * df_cases, count)
         ms_seeds = (cases * of_seed + residual)[:, None] * drawn[0]
@@ -174,14 +198,23 @@ class _Studies:
 
 @lru_cache(maxsize=32)
 def _mean_squares(df_seeds: int, df_cases: int, df_rest: int, count: int) -> tuple[Array, Array, Array]:
-    """Mean squares of expectation 1, [study]: the same in every call, so that a plan says the same twice."""
+    """Draws mean squares of expectation 1, [study]: the same in every call, so that a plan says the same twice.
+
+    Args:
+        df_seeds: degrees of freedom of the mean square of the seeds.
+        df_cases: of the cases.
+        df_rest: of the residual.
+        count: number of studies.
+    """
     rng = generator("power")
-    seeds, cases, rest = (rng.chisquare(df, count) / df for df in (df_seeds, df_cases, df_rest))
+    seeds = rng.chisquare(df_seeds, count) / df_seeds
+    cases = rng.chisquare(df_cases, count) / df_cases
+    rest = rng.chisquare(df_rest, count) / df_rest
     return seeds, cases, rest
 
 
 def _power(studies: _Studies, differences: Array) -> Array:
-    """Chance to find each of the `differences` [pilot]."""
+    """Returns the chance to find each of the `differences` [pilot], which are in Dice points."""
     with np.errstate(divide="ignore", invalid="ignore"):
         above = special.ndtr((np.abs(differences)[:, None] - studies.limits) / studies.error[:, None])
         below = special.ndtr((-np.abs(differences)[:, None] - studies.limits) / studies.error[:, None])
@@ -190,7 +223,7 @@ def _power(studies: _Studies, differences: Array) -> Array:
 
 
 def _detectable(studies: _Studies) -> Array:
-    """The differences [pilot] that are found with 80 % power, by halving."""
+    """Returns the differences [pilot], in Dice points, that are found with 80 % power; they are searched by halving."""
     low = np.zeros_like(studies.error)
     high = np.quantile(studies.limits, 0.9, axis=-1) + 4 * studies.error  # found in at least 0.9 of studies, nearly always
     for _ in range(_HALVINGS):
@@ -201,9 +234,14 @@ def _detectable(studies: _Studies) -> Array:
 
 
 def floor(pilot: Pilot, cases: int, comparisons: int = 1) -> float:
-    """What `detectable` falls to with ever more seeds: (t_{1−α/2} + z_{.8}) √(σ²_Dc / C), t of C − 1 degrees of freedom.
+    """Returns the difference, in Dice points, to which `detectable` falls with ever more seeds; only more cases get below it.
 
-    Only more cases get below it.
+    It is (t_{1−α/2} + z_{.8}) √(σ²_Dc / C), with t of C − 1 degrees of freedom; NaN with one case.
+
+    Args:
+        pilot: how noisy differences are.
+        cases: the number C of reported cases of the study, or of patients.
+        comparisons: number of differences that are judged together.
     """
     if cases < 2:
         return math.nan
@@ -212,9 +250,13 @@ def floor(pilot: Pilot, cases: int, comparisons: int = 1) -> float:
 
 
 def detectable_ratio(seeds: int, blocks: int) -> float | Refused:
-    """Smallest true ratio of two seed SDs that the pooled log ratio over `blocks` finds with 80 % power.
+    """Returns the smallest true ratio of two seed SDs that the pooled log ratio finds with 80 % power, or why there is none.
 
-    By the paired t over blocks, which with two or three of them finds next to nothing.
+    The test is the paired t over blocks, which finds next to nothing with two or three blocks.
+
+    Args:
+        seeds: number of seeds of each block.
+        blocks: number of blocks.
     """
     if seeds < 2 or blocks < 2:
         return Refused("seed variances of two inits are compared with two or more seeds in two or more blocks")
@@ -225,8 +267,9 @@ def detectable_ratio(seeds: int, blocks: int) -> float | Refused:
     limit = -float(special.stdtrit(df, (1 - LEVEL) / 2))
 
     def found(shift: float) -> float:
-        # The far tail is left out where scipy cannot compute it: it is 0 to all digits there.
-        far = float(nct.cdf(-limit, df, shift)) if shift < 5 else 0.0
+        far = 0.0  # the far tail, which is 0 to all digits where scipy cannot compute it
+        if shift < 5:
+            far = float(nct.cdf(-limit, df, shift))
         return float(nct.sf(limit, df, shift)) + far
 
     upper = 4.0
