@@ -1,4 +1,4 @@
-"""Which init may be the best, and which places an init may have: from its differences to all others.
+"""Finds which init may be the best, and which places an init may have, from the differences of all inits.
 
 An init is surely behind another where their difference is told from 0 when each of the two is compared with all others. The place
 of an init then lies between 1 + the number of inits that it is surely behind, and the number of inits less those surely behind it
@@ -15,7 +15,7 @@ import numpy as np
 
 from initbench.stats.compare import Comparison
 from initbench.stats.design import Array, Refused, SeedDesign, checked
-from initbench.stats.mrmc import crossed_difference, nested_difference
+from initbench.stats.mrmc import mean_difference
 from initbench.stats.multiplicity import compact_letters
 from initbench.stats.summary import LEVEL
 from initbench.stats.tails import quantile
@@ -29,9 +29,10 @@ class InitRank:
     """The place of an init, 1 the best.
 
     Attributes:
-        rank: by the mean over seeds and cases; ties share the mean of their places.
+        mean: over seeds and cases, in Dice points.
+        rank: place by the mean; ties share the mean of their places.
         low: the best place that it may have, with a confidence of 95 %; 1: it may be the best.
-        high: the worst.
+        high: the worst place that it may have.
     """
 
     init: str
@@ -47,14 +48,14 @@ class InitRank:
 
 
 def ranks(scores: Array) -> Array:
-    """Ranks along the last axis, 1 for the highest; ties share the mean of their places."""
+    """Returns the ranks of scores along the last axis, 1 for the highest; ties share the mean of their places."""
     higher = (scores[..., None, :] > scores[..., :, None]).sum(-1)
     equal = (scores[..., None, :] == scores[..., :, None]).sum(-1)
     return np.asarray(higher + (equal + 1) / 2, np.float64)
 
 
 def ranking(y: Array, inits: Sequence[str], seeds: SeedDesign = "crossed", share: float = 1.0) -> tuple[InitRank, ...] | Refused:
-    """The inits by falling mean with the places that they may have.
+    """Returns the inits by falling mean with the places that they may have, or why there are no places.
 
     Args:
         y: Dice points [init, seed, case].
@@ -78,6 +79,7 @@ def ranking(y: Array, inits: Sequence[str], seeds: SeedDesign = "crossed", share
 
 
 def _refusal(y: Array) -> Refused | None:
+    """Returns why inits with scores y [init, seed, case] have no places; None where they have."""
     inits, seeds, cases = y.shape
     if inits < 2:
         return Refused("one init: nothing to rank")
@@ -89,15 +91,22 @@ def _refusal(y: Array) -> Refused | None:
 
 
 def surely_ahead(y: Array, seeds: SeedDesign, share: float = 1.0) -> Array:
-    """Which init is surely ahead of which, 1 or 0 [init, init], from y [init, seed, case]; `share`: of the 5 % to spend."""
+    """Returns which init is surely ahead of which, 1 or 0 [ahead, behind].
+
+    Args:
+        y: Dice points [init, seed, case].
+        seeds: crossed or nested in inits.
+        share: of the 5 % that may be spent, less than 1 at one of several planned looks.
+    """
     i, j = np.triu_indices(len(y), 1)
-    found = crossed_difference(y[i] - y[j]) if seeds == "crossed" else nested_difference(y[i], y[j])
-    estimate = found.spread(i.size)
+    estimate = mean_difference(y[i], y[j], seeds).spread(i.size)
     # Each init is compared with all others: as many differences as there are other inits are judged at once.
     reach = quantile(estimate, (1 - LEVEL) * share / (len(y) - 1)) * estimate.error
     ahead = np.zeros((len(y), len(y)))
     for k in np.flatnonzero(np.abs(estimate.value) > reach):
-        first, second = (i[k], j[k]) if estimate.value[k] > 0 else (j[k], i[k])
+        first, second = i[k], j[k]
+        if estimate.value[k] < 0:
+            first, second = second, first
         if not untestable(y[first], y[second], "A", seeds):
             ahead[first, second] = 1.0
     return ahead
@@ -110,7 +119,9 @@ def tie_letters(comparison: Comparison, inits: Sequence[str]) -> dict[str, str]:
         comparison: of all pairs.
         inits: their names, the best first.
     """
-    place = {name: k for k, name in enumerate(inits)}
-    told = [(place[item.first], place[item.second]) for item in comparison.differences if item.told_from_0]
-    apart = [(min(i, j), max(i, j)) for i, j in told]
+    apart = []
+    for item in comparison.differences:
+        if item.told_from_0:
+            i, j = inits.index(item.first), inits.index(item.second)
+            apart.append((min(i, j), max(i, j)))
     return dict(zip(inits, compact_letters(len(inits), sorted(apart)), strict=True))
