@@ -1,4 +1,4 @@
-"""What a number in Dice points can be: intervals are cut there, and tables mark an end that was cut."""
+"""The values that a number in Dice points can have: intervals are cut to them, and tables mark an end that was cut."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ SD = Scale(-math.inf, 50.0)
 
 
 def cut(found: Interval, scale: Scale) -> Interval:
-    """The interval without what the scale does not allow; NaN stays NaN."""
-    return Interval(*(_within(value, scale) for value in (found.value, found.low, found.high)))
+    """Returns an estimate and its interval, cut to the values that a scale allows; NaN stays NaN."""
+    return Interval(_within(found.value, scale), _within(found.low, scale), _within(found.high, scale))
 
 
 def _within(value: float, scale: Scale) -> float:
-    return value if math.isnan(value) else min(max(value, scale.low), scale.high)
+    """Returns a value, or the end of the scale that it lies beyond; NaN stays NaN."""
+    if math.isnan(value):
+        return value
+    return min(max(value, scale.low), scale.high)
