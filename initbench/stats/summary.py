@@ -25,17 +25,20 @@ class Interval:
 
 
 def t_quantile(probability: float, df: float) -> float:
-    """Quantile of Student's t."""
+    """Returns the quantile of Student's t for a probability, 0 to 1."""
     return float(special.stdtrit(df, probability))
 
 
 def chi2_quantile(probability: float, df: float) -> float:
-    """Quantile of chi-square."""
+    """Returns the quantile of chi-square for a probability, 0 to 1."""
     return float(special.chdtri(df, 1 - probability))
 
 
 def sd_interval(values: NDArray[np.float64]) -> Interval:
-    """SD over seeds with its chi-square interval; three seeds tell next to nothing, and the interval says so."""
+    """Returns the SD of run scores [seed] with its chi-square interval, in the unit of the scores; NaN with one seed.
+
+    Three seeds tell next to nothing, and the interval says so.
+    """
     if values.size < 2:
         return Interval(math.nan, math.nan, math.nan)
     sd, df = float(values.std(ddof=1)), values.size - 1
