@@ -31,13 +31,13 @@ _EXTRA, _FALL = 0.65, 1.5
 
 @dataclass(frozen=True)
 class Estimate:
-    """Estimates with their uncertainty; every field is an array over whatever came before the seed and case axes.
+    """Estimates with their uncertainty; every field is an array over the axes that came before seed and case in the scores.
 
     Attributes:
         value: the estimates, in the unit of the scores.
         error: their standard errors.
         share: share of the seeds in the squared error. The cases have the rest.
-        tail_share: the same with at least a quarter of the mean square of the cases in it.
+        tail_share: their share where the cases have at least a quarter of their mean square, which counts in the tails.
         df_seeds: degrees of freedom of the mean square of the seeds.
         df_cases: degrees of freedom of the mean square of the cases.
     """
@@ -50,19 +50,27 @@ class Estimate:
     df_cases: Array
 
     def spread(self, count: int) -> Estimate:
-        """The same with every field of this length."""
-        fields = (self.value, self.error, self.share, self.tail_share, self.df_seeds, self.df_cases)
-        return Estimate(*(np.broadcast_to(np.asarray(field, np.float64), (count,)) for field in fields))
+        """Returns the estimates with every field repeated to a length of `count`."""
+        fields = []
+        for field in (self.value, self.error, self.share, self.tail_share, self.df_seeds, self.df_cases):
+            fields.append(np.broadcast_to(np.asarray(field, np.float64), (count,)))
+        return Estimate(*fields)
 
 
 def one_source(value: Array, error: Array, df: Array) -> Estimate:
-    """Estimates with noise of one kind alone: their law is Student's t."""
+    """Returns estimates whose noise is of one kind alone, so that their law is Student's t.
+
+    Args:
+        value: the estimates, in the unit of the scores.
+        error: their standard errors.
+        df: their degrees of freedom.
+    """
     whole = np.ones(np.shape(value))
     return Estimate(np.asarray(value), np.asarray(error), whole, whole, np.asarray(df, float), np.asarray(df, float))
 
 
 def quantile(estimate: Estimate, p: Array | float) -> Array:
-    """The |value - truth| / error that is exceeded with probability `p`."""
+    """Returns the |value - truth| / error that is exceeded with probability `p`, of the shape of the estimates."""
     of_seeds = -special.stdtrit(estimate.df_seeds, np.asarray(p) / 2)
     of_cases = -special.stdtrit(estimate.df_cases, np.asarray(p) / 2)
     exponent = 1 + _EXTRA / np.asarray(estimate.df_seeds, float) ** _FALL
@@ -73,13 +81,14 @@ def quantile(estimate: Estimate, p: Array | float) -> Array:
 
 
 def probability(estimate: Estimate, distance: Array) -> Array:
-    """The probability of |value - truth| / error above `distance`: the p for which `quantile` gives it.
+    """Returns the probability of |value - truth| / error above `distance`: the p whose `quantile` is the distance.
 
-    Found by halving the interval in which ln p lies. It lies between the p of the two sources alone.
+    It lies between the p of the two sources alone, and is found by halving the interval in which ln p lies.
     """
-    ends = [2 * special.stdtr(df, -np.abs(distance)) for df in (estimate.df_seeds, estimate.df_cases)]
-    low = np.log(np.maximum(np.minimum(*ends), _LEAST))
-    high = np.log(np.maximum(np.maximum(*ends), _LEAST))
+    of_seeds = 2 * special.stdtr(estimate.df_seeds, -np.abs(distance))
+    of_cases = 2 * special.stdtr(estimate.df_cases, -np.abs(distance))
+    low = np.log(np.maximum(np.minimum(of_seeds, of_cases), _LEAST))
+    high = np.log(np.maximum(np.maximum(of_seeds, of_cases), _LEAST))
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         too_small = quantile(estimate, np.exp(middle)) > distance
@@ -88,14 +97,18 @@ def probability(estimate: Estimate, distance: Array) -> Array:
 
 
 def two_sided(estimate: Estimate) -> Array:
-    """Two-sided p of a true value of 0, for each estimate alone."""
+    """Returns the two-sided p of a true value of 0, for each estimate alone."""
     return probability(estimate, np.abs(estimate.value) / estimate.error)
 
 
 def equivalence(estimate: Estimate, margin: float) -> Array:
-    """The smallest p at which the interval of an estimate lies within ±margin, for each alone; 1 where none does.
+    """Returns the smallest p at which the interval of an estimate lies within ±margin, for each alone; 1 where none does.
 
-    Schuirmann's two one-sided tests (1987), each at half of p, so that "equivalent" is what the printed interval shows.
+    These are Schuirmann's two one-sided tests (1987), each at half of p, so that "equivalent" is what the printed interval shows.
+
+    Args:
+        estimate: the estimates.
+        margin: in the unit of the scores.
     """
     room = (margin - np.abs(estimate.value)) / estimate.error
     return np.asarray(np.where(room > 0, probability(estimate, np.maximum(room, 0.0)), 1.0), np.float64)
@@ -106,36 +119,45 @@ def combined(estimates: Sequence[Estimate]) -> Estimate:
 
     Squared errors add up. The parts of the seeds and of the cases each get the degrees of freedom of a sum (Satterthwaite).
     """
-    variances = np.array([float(item.error) ** 2 for item in estimates])
-    own_shares = np.array([float(item.share) for item in estimates])
-    tail_shares = np.array([float(item.tail_share) for item in estimates])
-    seeds = variances * own_shares
-    # The cases of each study with their least share, as they count in the tails.
-    cases = np.array([_others(own, share) for own, share in zip(seeds, tail_shares, strict=True)])
-    whole = float(variances.sum())
+    values: list[Array] = []
+    variances: list[float] = []
+    of_seeds: list[float] = []
+    of_cases: list[float] = []  # with their least share, as they count in the tails
+    df_seeds: list[float] = []
+    df_cases: list[float] = []
+    for item in estimates:
+        variance, tail_share = float(item.error) ** 2, float(item.tail_share)
+        of_seed, of_case = variance * float(item.share), 0.0
+        if tail_share > 0:
+            of_case = of_seed * (1 - tail_share) / tail_share
+        values.append(item.value)
+        variances.append(variance)
+        of_seeds.append(of_seed)
+        of_cases.append(of_case)
+        df_seeds.append(float(item.df_seeds))
+        df_cases.append(float(item.df_cases))
+    whole, seeds, cases = np.sum(variances), np.sum(of_seeds), np.sum(of_cases)
     share, tail_share = 1.0, 1.0
     if whole > 0:
-        share = float(seeds.sum()) / whole
-        tail_share = float(seeds.sum() / (seeds.sum() + cases.sum()))
-    freedoms_of_seeds = [float(item.df_seeds) for item in estimates]
-    freedoms_of_cases = [float(item.df_cases) for item in estimates]
+        share = float(seeds / whole)
+        tail_share = float(seeds / (seeds + cases))
     return Estimate(
-        value=np.mean([item.value for item in estimates], axis=0),
+        value=np.mean(values, axis=0),
         error=np.asarray(math.sqrt(whole) / len(estimates)),
         share=np.asarray(share),
         tail_share=np.asarray(tail_share),
-        df_seeds=np.asarray(_summed_freedom(seeds, freedoms_of_seeds)),
-        df_cases=np.asarray(_summed_freedom(cases, freedoms_of_cases)),
+        df_seeds=np.asarray(_summed_freedom(np.array(of_seeds), df_seeds)),
+        df_cases=np.asarray(_summed_freedom(np.array(of_cases), df_cases)),
     )
 
 
-def _others(own: float, share: float) -> float:
-    """The rest of a whole of which `own` is the `share`."""
-    return own * (1 - share) / share if share > 0 else 0.0
-
-
 def _summed_freedom(parts: Array, freedoms: Sequence[float]) -> float:
-    """Degrees of freedom of a sum of variances: (Σ v)² / Σ (v² / df); the fewest of any where all are 0."""
+    """Returns the degrees of freedom of a sum of variances by Satterthwaite: (Σ v)² / Σ (v² / df); the fewest where all are 0.
+
+    Args:
+        parts: the variances v, [part].
+        freedoms: the degrees of freedom of each.
+    """
     if not parts.any():
         return min(freedoms)
     return float(parts.sum() ** 2 / (parts**2 / np.array(freedoms)).sum())
