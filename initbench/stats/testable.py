@@ -1,4 +1,4 @@
-"""What the runs at hand cannot decide, in words: then there is no p."""
+"""Says why the runs at hand cannot decide a difference, for which there is then no p."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SAME_DIFFERENCE = "the difference is the same for every seed: no variance over 
 
 
 def untestable(a: Array, b: Array, scope: Scope, seeds: SeedDesign) -> str:
-    """Why two inits cannot be compared under a scope; empty where they can.
+    """Returns why two inits cannot be compared under a scope; empty where they can.
 
     Args:
         a: Dice points of one init [seed, case].
@@ -27,17 +27,25 @@ def untestable(a: Array, b: Array, scope: Scope, seeds: SeedDesign) -> str:
         return _ONE_SEED
     if scope != "B" and C < 2:
         return _ANOTHER_QUESTION
+    both = np.stack([a, b])
     if scope == "C":
         d = (a - b).mean(0)
-        return "the difference is the same on every case" if tiny(d - d.mean(), np.stack([a, b])) else ""
-    if _same_runs(a) or _same_runs(b):
+        if tiny(d - d.mean(), both):
+            return "the difference is the same on every case"
+    elif _same_runs(a) or _same_runs(b):
         return _NO_SEED
-    both = np.stack([a, b])
-    return _SAME_DIFFERENCE if tiny(seed_effects(both.mean(-1), seeds), both) else ""
+    elif tiny(seed_effects(both.mean(-1), seeds), both):
+        return _SAME_DIFFERENCE
+    return ""
 
 
 def untestable_interaction(rows: Array, seeds: SeedDesign) -> str:
-    """Why the first two of four rows [row, seed, case] less the others cannot be judged; empty where they can."""
+    """Returns why the first two of four rows less the others cannot be judged; empty where they can.
+
+    Args:
+        rows: Dice points [row, seed, case].
+        seeds: whether the rows share their seeds.
+    """
     S, C = rows.shape[1:]
     if S < 2:
         return _ONE_SEED
@@ -47,7 +55,9 @@ def untestable_interaction(rows: Array, seeds: SeedDesign) -> str:
         return _NO_SEED
     gain, usual = rows[0] - rows[2], rows[3] - rows[1]
     effects = seed_effects(np.stack([gain, usual]).mean(-1), seeds)
-    return _SAME_DIFFERENCE if tiny(effects, rows) else ""
+    if tiny(effects, rows):
+        return _SAME_DIFFERENCE
+    return ""
 
 
 def undecidable(inits: int, seeds: int, patients: int) -> str:
@@ -68,15 +78,25 @@ def undecidable(inits: int, seeds: int, patients: int) -> str:
 
 
 def _same_runs(runs: Array) -> bool:
+    """Returns whether all runs [seed, case] score the same."""
     return bool((runs == runs[0]).all())
 
 
 def seed_effects(m: Array, seeds: SeedDesign) -> Array:
-    """What the seed does to the run scores [init, seed] of an init; crossed: beyond what it does to all."""
+    """Returns how far a seed moves the run scores of each init, [init, seed] in their unit.
+
+    Where inits share their seeds, only what the seed does to an init beyond all inits counts.
+
+    Args:
+        m: run scores [init, seed].
+        seeds: whether the inits share their seeds.
+    """
     own = m - m.mean(1, keepdims=True)
-    return np.asarray(own - own.mean(0) if seeds == "crossed" else own, np.float64)
+    if seeds == "crossed":
+        own = own - own.mean(0)
+    return np.asarray(own, np.float64)
 
 
 def tiny(effects: Array, scores: Array) -> bool:
-    """Whether they are nothing but rounding."""
+    """Returns whether effects are nothing but rounding beside the scores from which they were computed."""
     return bool(np.abs(effects).max() <= 1e-12 * max(1.0, float(np.abs(scores).max())))
