@@ -1,4 +1,4 @@
-"""What a row of a table is: an init under a regimen. The one name that both have together is made and read here alone."""
+"""Treatments: a row of a table is an init under a regimen. The one name of both is made and read here alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from initbench.spec import separators
 if TYPE_CHECKING:
     import pandas as pd
 
-STEPS, COMPUTE = "steps", "compute"  # what a regimen has as much of as plain training has
+STEPS, COMPUTE = "steps", "compute"  # in which of the two a regimen equals plain training
 _PLUS = " + "
 _COMPUTE = f" ({COMPUTE})"
 
@@ -34,13 +34,17 @@ class Treatment:
 
     @property
     def name(self) -> str:
-        """What its row is called: `lwi`, `lwi + medcontext` or `lwi + medcontext (compute)`."""
-        return self.init if self.is_plain else f"{self.init}{_PLUS}{self.regimen_name}"
+        """The name of its row: `lwi`, `lwi + medcontext` or `lwi + medcontext (compute)`."""
+        if self.is_plain:
+            return self.init
+        return f"{self.init}{_PLUS}{self.regimen_name}"
 
     @property
     def regimen_name(self) -> str:
-        """The regimen, and what it has as much of as plain training where that is not the steps."""
-        return f"{self.regimen}{_COMPUTE}" if self.budget == COMPUTE else self.regimen
+        """The regimen, with `(compute)` where it equals plain training in compute and not in steps."""
+        if self.budget == COMPUTE:
+            return f"{self.regimen}{_COMPUTE}"
+        return self.regimen
 
     @property
     def is_plain(self) -> bool:
@@ -60,18 +64,21 @@ class Treatment:
 
 @lru_cache(maxsize=4096)
 def treatment(name: str) -> Treatment:
-    """The treatment whose row has this name."""
-    joints = [place for place in separators(name, _PLUS.strip()) if name[place - 1 : place + 2] == _PLUS]
-    if not joints:
+    """Returns the treatment whose row has this name."""
+    joint = None
+    for place in separators(name, _PLUS.strip()):
+        if name[place - 1 : place + 2] == _PLUS:
+            joint = place
+    if joint is None:
         return Treatment(name)
-    init, regimen = name[: joints[-1] - 1], name[joints[-1] + 2 :]
+    init, regimen = name[: joint - 1], name[joint + 2 :]
     if regimen.endswith(_COMPUTE):
         return Treatment(init, regimen.removesuffix(_COMPUTE), COMPUTE)
     return Treatment(init, regimen)
 
 
 def treatments(runs: pd.DataFrame) -> list[Treatment]:
-    """The treatment of each run; runs of old versions, which say nothing of a regimen, are plain."""
+    """Returns the treatment of each run; runs of old versions, which say nothing of a regimen, are plain."""
     inits = runs["init"].astype(str)
     regimens = _texts(runs, "regimen", REGIMEN)
     budgets = _texts(runs, "regimen_budget", STEPS)
@@ -79,39 +86,44 @@ def treatments(runs: pd.DataFrame) -> list[Treatment]:
 
 
 def treatment_of(init: str, regimen: str, budget: str) -> Treatment:
-    """The treatment of a run. Plain training is the same under every budget.
+    """Returns the treatment of a run. Plain training is the same under every budget.
 
     Args:
         init: as its record names it.
-        regimen: likewise, with its parameters.
+        regimen: as its record names it, with its parameters.
         budget: `compute`, or anything else for a regimen with the steps of plain training.
     """
-    return Treatment(init, regimen, COMPUTE if budget == COMPUTE and regimen != REGIMEN else STEPS)
+    if regimen == REGIMEN or budget != COMPUTE:
+        budget = STEPS
+    return Treatment(init, regimen, budget)
 
 
 def _texts(runs: pd.DataFrame, column: str, missing: str) -> Iterable[str]:
+    """Returns a column of runs as texts, with another text where a value is missing or empty, or the whole column is."""
     if column not in runs:
         return [missing] * len(runs)
     return runs[column].fillna(missing).astype(str).replace("", missing)
 
 
 def have_regimens(names: Iterable[str]) -> bool:
-    """Whether any row is trained otherwise than plainly."""
+    """Returns whether any row is trained otherwise than plainly."""
     return any(not treatment(name).is_plain for name in names)
 
 
 def compared_with(name: str, against: str) -> str:
-    """The row that a row is compared with in a table whose other rows are compared with `against`.
+    """Returns the row with which a row is compared in a table whose other rows are compared with `against`.
 
     A placebo tells of the luck of a study, so beside `default` it is compared with `default` under its own regimen.
     """
     own = treatment(name)
-    return own.default.name if against == BASELINE and own.is_placebo else against
+    if own.is_placebo and against == BASELINE:
+        return own.default.name
+    return against
 
 
 @dataclass(frozen=True)
 class Interaction:
-    """What a regimen does to an init beyond what it does to `default`, as the names of four rows.
+    """The gain of an init by a regimen beyond the gain of `default` by it, as the names of four rows.
 
     It is the difference `gain` minus `usual`, each of which is the difference of two rows.
 
@@ -133,7 +145,7 @@ class Interaction:
 
     @property
     def rows(self) -> tuple[str, str, str, str]:
-        """The names of all four rows: those that count with a plus first."""
+        """The names of all four rows: first the two whose means are added, then the two whose means are subtracted."""
         (under, plain), (default_under, default_plain) = self.gain, self.usual
         return under, default_plain, plain, default_under
 
@@ -144,7 +156,7 @@ class Interaction:
 
 
 def interactions(names: Sequence[str]) -> list[Interaction]:
-    """Every interaction of which all four rows are among the `names`; a placebo has none."""
+    """Returns every interaction of which all four rows are among the `names`; a placebo has none."""
     present = set(names)
     found = []
     for name in names:
