@@ -1,6 +1,7 @@
-"""Whether the seed variance of one init is larger than that of another.
+"""Compares the seed variances of two inits.
 
-Groups are the run scores of an init, one per seed. Never cases × seeds: there the case variance hides a threefold seed SD.
+They are variances of run scores, one score per seed. Scores of cases × seeds are never taken: in them the case variance hides a
+threefold seed SD.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ SEEDS_TO_TEST = 8
 
 @dataclass(frozen=True)
 class PooledRatio:
-    """Ratio of seed SDs, pooled over blocks; 0.5 means that the first init's is half the second's.
+    """Ratio of seed SDs, pooled over blocks; 0.5 means that the first init has half the SD of the second.
 
     Attributes:
         ratio: exp of the mean log ratio, with the interval of the paired t over blocks.
-        p: two-sided p of that t, for all ratios that are printed together: their number times it, at most 1.
-        weighted: the inverse-variance weighted ratio, with the interval of z; between-block variance as of DerSimonian and Laird.
-        p_weighted: two-sided p of that z, likewise.
+        p: two-sided p of this t, times the number of ratios that are printed together, at most 1.
+        weighted: the ratio weighted by inverse variances (DerSimonian and Laird), with the interval of z.
+        p_weighted: two-sided p of this z, times the number of ratios that are printed together, at most 1.
         between: estimated SD of the true log ratio over blocks.
         blocks: number of blocks.
     """
@@ -40,47 +41,69 @@ class PooledRatio:
 
 
 def log_sd_variance(seeds: int) -> float:
-    """Sampling variance of the log of an SD from `seeds` normal values: ψ′((S − 1)/2) / 4."""
+    """Returns the sampling variance of the log of an SD from S = `seeds` normal values: ψ′((S − 1)/2) / 4."""
     return float(special.polygamma(1, (seeds - 1) / 2)) / 4
 
 
 def log_sd(scores: Array) -> float:
-    """Unbiased estimate of ln σ from normal run scores: ln s − [ψ(ν/2) − ln(ν/2)] / 2 with ν = S − 1."""
+    """Returns the unbiased estimate of ln σ from normal run scores [seed]: ln s − [ψ(ν/2) − ln(ν/2)] / 2 with ν = S − 1."""
     half = (scores.size - 1) / 2
     return math.log(float(scores.std(ddof=1))) - (float(special.digamma(half)) - math.log(half)) / 2
 
 
 def pooled_ratio(pairs: Sequence[tuple[Array, Array]], family: int = 1) -> PooledRatio | Refused:
-    """Ratio of the seed SDs of two inits over blocks, from the run scores (first [seed], second [seed]) of every block.
-
-    Intervals and p values hold for `family` ratios at once (Bonferroni).
+    """Returns the ratio of the seed SDs of two inits over blocks, or why there is none.
 
     Per block the log ratio has the sampling variance ψ′((S_i − 1)/2)/4 + ψ′((S_j − 1)/2)/4; seeds that are crossed make it
     smaller, so the weighted z is then on the safe side. Blocks that share a data set are not independent data sets: the claim is
     about these blocks.
+
+    Args:
+        pairs: the run scores of the first and of the second init in every block, each [seed].
+        family: number of ratios for which intervals and p values hold at once (Bonferroni).
     """
     if len(pairs) < 2:
         return Refused("one block: seed variances of two inits are compared over two or more")
-    if any(scores.size < 2 for pair in pairs for scores in pair):
+    groups: list[Array] = []
+    for first, second in pairs:
+        groups += [first, second]
+    if min(scores.size for scores in groups) < 2:
         return Refused("one seed: no seed variance to compare")
-    if any(_constant(scores) for pair in pairs for scores in pair):
+    if any(map(_constant, groups)):
         return Refused("all runs of an init score the same in a block (all diverged, or the seed is not in effect): no ratio")
-    logs = np.array([log_sd(a) - log_sd(b) for a, b in pairs])
-    noise = np.array([log_sd_variance(a.size) + log_sd_variance(b.size) for a, b in pairs])
+    ratios, variances = [], []
+    for first, second in pairs:
+        ratios.append(log_sd(first) - log_sd(second))
+        variances.append(log_sd_variance(first.size) + log_sd_variance(second.size))
+    logs, noise = np.array(ratios), np.array(variances)
     ratio, p = _paired_t(logs, family)
     weighted, p_weighted, between = _random_effects(logs, noise, family)
     return PooledRatio(ratio, p, weighted, p_weighted, between, len(pairs))
 
 
 def _paired_t(logs: Array, family: int) -> tuple[Interval, float]:
+    """Returns the ratio with the interval of the paired t, and the p of a ratio of 1; NaN where all blocks have one ratio.
+
+    Args:
+        logs: log ratios [block].
+        family: number of ratios that are judged at once.
+    """
     mean, error, df = float(logs.mean()), float(logs.std(ddof=1)) / math.sqrt(logs.size), logs.size - 1
     half = t_quantile(1 - (1 - LEVEL) / (2 * family), df) * error
-    p = min(1.0, 2 * family * float(special.stdtr(df, -abs(mean) / error))) if error > 0 else math.nan
+    p = math.nan
+    if error > 0:
+        p = min(1.0, 2 * family * float(special.stdtr(df, -abs(mean) / error)))
     return _exponential(mean, half), p
 
 
 def _random_effects(logs: Array, noise: Array, family: int) -> tuple[Interval, float, float]:
-    """Weighted mean, p and between-block SD (DerSimonian & Laird 1986)."""
+    """Returns the weighted ratio with its interval, the p of a ratio of 1, and the SD between blocks (DerSimonian & Laird 1986).
+
+    Args:
+        logs: log ratios [block].
+        noise: their sampling variances [block].
+        family: number of ratios that are judged at once.
+    """
     weights = 1 / noise
     q = float(weights @ (logs - np.average(logs, weights=weights)) ** 2)
     scale = weights.sum() - (weights**2).sum() / weights.sum()
@@ -93,8 +116,10 @@ def _random_effects(logs: Array, noise: Array, family: int) -> tuple[Interval, f
 
 
 def _exponential(mean: float, half: float) -> Interval:
+    """Returns a ratio with its interval, from the mean of its log and half the width of the interval of this mean."""
     return Interval(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
 
 
 def _constant(scores: Array) -> bool:
+    """Returns whether run scores [seed] are equal but for rounding."""
     return float(np.ptp(scores)) <= 1e-12 * max(1.0, float(np.abs(scores).max()))
