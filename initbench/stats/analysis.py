@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-
 from initbench.choices import BASELINE, MARGIN
 from initbench.stats.collapse import RateTest, collapses, rate_test
 from initbench.stats.compare import Comparison, Difference, compare, difference, untestable_difference, with_collapses
