@@ -38,7 +38,7 @@ def limit(scores: Array) -> Array:
     if count < LEAST:
         return np.full(scores.shape[:-1], -math.inf)
     half = count // 2 + 1
-    # Falling order, so that of several shortest intervals the one with the highest scores is taken.
+    # Falling order: where several intervals are the shortest, the one with the highest scores is taken.
     falling = -np.sort(-scores, axis=-1)
     lengths = falling[..., : count - half + 1] - falling[..., half - 1 :]
     first = lengths.argmin(-1)

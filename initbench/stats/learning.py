@@ -67,7 +67,7 @@ class MeanCurve:
 
 
 def mean_curve(curves: Sequence[LearningCurve]) -> MeanCurve:
-    """Returns the mean of the runs of one init, at every point that one of them has."""
+    """Returns the mean of the runs of one init, at every point of any run."""
     points = np.unique(np.concatenate([curve.steps for curve in curves]))
     seconds, dice, runs = [], [], []
     for step in points:

@@ -55,7 +55,7 @@ class Looks:
         return self.shares[-1]
 
     def is_between(self, seeds: int) -> bool:
-        """Returns whether a number of seeds is that of no look, and smaller than at the last one."""
+        """Returns whether a study with a number of seeds is at no look, and has not come to the last one."""
         return seeds < self.seeds[-1] and seeds not in self.seeds
 
 
