@@ -1,4 +1,4 @@
-"""The cells of the leaderboard: what people read, and what a column is sorted by."""
+"""The cells of the leaderboard, each with the text that people read and the value by which its column is sorted."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from initbench.tables import leaderboard, words
 
 @dataclass(frozen=True)
 class Column:
-    """A column.
+    """A column of the leaderboard.
 
     Attributes:
-        key: of its cells.
+        key: the key of its cells.
         title: as written.
-        about: what it means.
+        about: its meaning, shown at the pointer.
         text: whether it is sorted as text.
     """
 
@@ -32,7 +32,14 @@ class Column:
 
 @dataclass(frozen=True)
 class DrawnCell:
-    """What is written, and what it is sorted by; None where there is no value."""
+    """A cell.
+
+    Attributes:
+        key: of its column.
+        said: the text that is written.
+        value: by which it is sorted; None where there is none.
+        class_: for CSS.
+    """
 
     key: str
     said: str
@@ -41,40 +48,48 @@ class DrawnCell:
 
 
 def columns(block: Block) -> list[Column]:
-    """The columns of a block's leaderboard."""
-    against = words.label(block.against) if block.against else None
-    compared = [
-        Column("difference", f"vs {against} [95 %]", "Difference in Dice points, with its interval for new seeds and new cases"),
-        Column("verdict", "verdict", "What the interval says, judged at 5 % over its family", text=True),
-    ]
-    counted = [
-        Column("steps", "steps", "Of the init stage and of training, the mean over runs"),
-        Column("units", "units", "Of the same steps: a forward pass is one unit, a backward pass two"),
-    ]
-    return [
+    """Returns the columns of a block's leaderboard."""
+    found = [
         Column("init", "initializer", "A click shows cell, recipe, runs, devices and weights", text=True),
         Column("dice", "Dice", "Points: mean over classes, cases and seeds"),
         Column("interval", "[95 %]", "For new seeds and new cases; the intervals of all inits hold at once"),
         Column("sd", "seed SD [95 %]", "Over the scores of runs: what retraining shows on these cases"),
-        *(compared if against is not None else ()),
+    ]
+    if block.against:
+        heading = f"vs {words.label(block.against)} [95 %]"
+        found += [
+            Column("difference", heading, "Difference in Dice points, with its interval for new seeds and new cases"),
+            Column("verdict", "verdict", "What the interval says, judged at 5 % over its family", text=True),
+        ]
+    found += [
         Column("best", "may be best", "No other init is surely ahead of it", text=True),
         Column("rank", "rank [95 %]", "The places that it may have, from its differences to all others"),
         Column("diverged", "div.", "Diverged runs of those with a score; they score 0"),
-        *(counted if block.has_regimens else ()),
-        Column("cost", "cost", "A run's mean time; in brackets the init stage's share"),
     ]
+    if block.has_regimens:
+        found += [
+            Column("steps", "steps", "Of the init stage and of training, the mean over runs"),
+            Column("units", "units", "Of the same steps: a forward pass is one unit, a backward pass two"),
+        ]
+    found.append(Column("cost", "cost", "A run's mean time; in brackets the init stage's share"))
+    return found
 
 
 def cells(block: Block, row: Row) -> dict[str, DrawnCell]:
-    """The cells of a row by column; a withheld one has no more than its runs."""
+    """Returns the cells of a row by column. A withheld row shows its runs alone."""
     found = row.standing
     rank, item = found.rank, found.difference
+    best = DrawnCell("best", leaderboard.best(found), None)
+    place = DrawnCell("rank", "–", None)
+    if rank:
+        best = DrawnCell("best", leaderboard.best(found), leaderboard.best(found))
+        place = DrawnCell("rank", words.place(rank.rank, rank.low, rank.high), rank.rank)
     made = [
         DrawnCell("dice", words.number(found.dice.value, 1), number(found.dice.value), "strong"),
         DrawnCell("interval", bounds(found.dice), number(found.dice.low)),
         DrawnCell("sd", words.sd(found.sd), number(found.sd.value)),
-        DrawnCell("best", leaderboard.best(found), leaderboard.best(found) if rank else None),
-        DrawnCell("rank", words.place(rank.rank, rank.low, rank.high) if rank else "–", rank.rank if rank else None),
+        best,
+        place,
         DrawnCell("diverged", f"{found.diverged}/{found.seeds}", found.diverged),
         DrawnCell("steps", words.number(found.runs.steps, 0), number(found.runs.steps)),
         DrawnCell("units", words.number(found.runs.units, 0), number(found.runs.units)),
@@ -89,43 +104,51 @@ def cells(block: Block, row: Row) -> dict[str, DrawnCell]:
 
 
 def number(value: float) -> float | None:
-    """A value to sort by, None for none."""
-    return value if math.isfinite(value) else None
+    """Returns a value to sort by; None where it is not finite."""
+    if math.isfinite(value):
+        return value
+    return None
 
 
 def bounds(found: Interval) -> str:
-    """The interval of a mean Dice alone."""
-    return "–" if math.isnan(found.low) else words.dice(found).partition(" ")[2]
+    """Returns the interval of a mean Dice in words, without the mean."""
+    if math.isnan(found.low):
+        return "–"
+    return words.dice(found).partition(" ")[2]
 
 
 def kind(verdict: Verdict) -> str:
-    """The class of a verdict for colours and shapes: a difference that is equivalent but not 0 is drawn as equivalent."""
+    """Returns the class of a verdict for colours and shapes: a difference that is equivalent but not 0 is drawn as equivalent."""
     return verdict.partition(",")[0]
 
 
 def verdict_class(said: str) -> str:
-    """The class of a cell that holds a verdict, of any other cell none."""
+    """Returns the class of a cell that holds a verdict; empty for any other cell."""
     word = said.partition(" ")[0].rstrip(",")
-    return word if word in get_args(Verdict) else ""
+    if word in get_args(Verdict):
+        return word
+    return ""
 
 
 def cost(row: Row) -> str:
-    """The mean time of a run."""
+    """Returns the mean time of a run in words, with the share of its init stage."""
     share = row.standing.runs.init_share
     said = words.duration(row.standing.runs.seconds)
-    return said if math.isnan(share) or share < 0.005 else f"{said} ({100 * share:.0f} %)"
+    if math.isnan(share) or share < 0.005:
+        return said
+    return f"{said} ({100 * share:.0f} %)"
 
 
 def badges(row: Row) -> Sequence[str]:
-    """What a row is, beside its name."""
+    """Returns the words that stand beside the name of a row, as `placebo`."""
     own = row.standing
-    return [
-        name
-        for name, holds in (
-            ("placebo", own.role == "placebo"),
-            (own.runs.protocol, own.runs.protocol != "any"),
-            ("external weights", own.runs.external),
-            ("withheld", own.role == "withheld"),
-        )
-        if holds
-    ]
+    found = []
+    if own.role == "placebo":
+        found.append("placebo")
+    if own.runs.protocol != "any":
+        found.append(own.runs.protocol)
+    if own.runs.external:
+        found.append("external weights")
+    if own.role == "withheld":
+        found.append("withheld")
+    return found
