@@ -1,4 +1,4 @@
-"""What a report shows, put together from a study: families of blocks, their rows, and the runs behind each row."""
+"""Puts the content of a report together from a study: families of blocks, their rows, and the runs of each row."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _RECORDED = "reference-mask"  # the policy of the Dice in a record
 
 @dataclass(frozen=True)
 class Run:
-    """A run behind a row.
+    """A run of a row.
 
     Attributes:
-        dice: points as the block scores it, NaN where it has no score.
-        counted: whether that is a part of the mean of its row; seeds that other inits lack may be left out.
+        dice: its score in points, as the block scores it; NaN where it has none.
+        counted: whether its score is a part of the mean of its row; seeds that other inits lack may be left out.
         init_seconds: of the init stage; likewise `train_seconds`; `seconds` of both and the evaluation. NaN where unknown.
         gpu: whether it ran on one.
         commit: of the code, where it was recorded.
@@ -55,6 +55,16 @@ class Run:
     weights: str
     commit: str
     reason: str
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether it has a score."""
+        return math.isfinite(self.dice)
+
+    @property
+    def is_diverged(self) -> bool:
+        """Whether it diverged."""
+        return self.status == "diverged"
 
 
 @dataclass(frozen=True)
@@ -83,13 +93,13 @@ class Row:
 
     @property
     def protocol(self) -> str:
-        """What it was trained under: `any` where it learns nothing."""
+        """The protocol under which it was trained: `any` where it learns nothing."""
         return self.standing.runs.protocol
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block: its statistics, its rows, best first, and the runs behind them, as `load_runs` gives them."""
+    """A block: its statistics, its rows, best first, and the runs of these rows, as `load_runs` gives them."""
 
     key: str
     table: ScoreTable
@@ -116,13 +126,17 @@ class Block:
 
     @property
     def against(self) -> str | None:
-        """The init that all others are compared with."""
-        return self.found.against if isinstance(self.found, Analysis) else None
+        """The init that all others are compared with; None where all pairs are compared, or nothing is."""
+        if isinstance(self.found, Refused):
+            return None
+        return self.found.against
 
     @property
     def interactions(self) -> tuple[Judged, ...]:
         """The interactions of its inits and regimens; none where it has one init or one regimen."""
-        return self.found.interactions if isinstance(self.found, Analysis) else ()
+        if isinstance(self.found, Refused):
+            return ()
+        return self.found.interactions
 
     @property
     def has_regimens(self) -> bool:
@@ -130,7 +144,7 @@ class Block:
         return have_regimens(self.table.names)
 
     def number(self, row: Row) -> int:
-        """Where the scores of a complete row are in the table."""
+        """Returns the place of a complete row along the first axis of the scores."""
         return self.table.inits.index(row.init)
 
 
@@ -158,12 +172,12 @@ class Family:
 
     @property
     def settings(self) -> str:
-        """What all of its runs share."""
+        """The settings that all of its runs share, in words."""
         return settings({**self.blocks[0].table.block, "protocol": "any"})
 
     @property
     def paired(self) -> bool:
-        """Whether there is a protocol beside another."""
+        """Whether it has blocks of several protocols."""
         return len(self.blocks) > 1
 
 
@@ -190,7 +204,20 @@ class Content:
     @property
     def blocks(self) -> list[Block]:
         """All blocks in order."""
-        return [block for family in self.families for block in family.blocks]
+        found: list[Block] = []
+        for family in self.families:
+            found += family.blocks
+        return found
+
+    @property
+    def datasets(self) -> list[str]:
+        """The data sets of all runs, sorted."""
+        return sorted({family.dataset for family in self.families})
+
+    @property
+    def backbones(self) -> list[str]:
+        """The networks of all runs, sorted."""
+        return sorted({family.backbone for family in self.families})
 
     @property
     def has_regimens(self) -> bool:
@@ -204,7 +231,7 @@ class Content:
 
 
 def assemble(study: Study, against: str, margin: float, now: datetime | None = None) -> Content:
-    """Gathers what the report of a study shows.
+    """Gathers the content of the report of a study.
 
     Args:
         study: the runs and their scores.
@@ -212,24 +239,29 @@ def assemble(study: Study, against: str, margin: float, now: datetime | None = N
         margin: Dice points within which two inits are equivalent.
         now: the time that the page states; by default the present.
     """
-    sources = _Sources(
-        study.of_cell,
-        _runs_by_cell(study.runs),
-        {str(row["cell"]): row for row in study.runs.drop_duplicates("cell").to_dict("records")},
-        styles(init for table in study.tables for init in table.names),
-    )
-    own = study.scoring.policy == _RECORDED and not study.scoring.classes
+    names: list[str] = []
+    for table in study.tables:
+        names += table.names
+    first = {}
+    for record in study.runs.drop_duplicates("cell").to_dict("records"):
+        first[str(record["cell"])] = record
+    is_as_recorded = study.scoring.policy == _RECORDED and not study.scoring.classes
+    sources = _Sources(study.of_cell, _runs_by_cell(study.runs), first, styles(names), is_as_recorded)
     blocks = []
     for number, table in enumerate(study.tables):
         found = analyse(table, against=against, margin=margin)
         standing = standings(table, sources.summaries, found)
+        rows, cells = [], []
+        for item in standing:
+            rows.append(sources.row(item, _scores(table, item)))
+            cells.append(item.cell)
         blocks.append(
             Block(
                 key=f"b{number}",
                 table=table,
                 found=found,
-                rows=tuple(sources.row(item, _scores(table, item), own=own) for item in standing),
-                runs=study.runs[study.runs["cell"].isin([item.cell for item in standing])],
+                rows=tuple(rows),
+                runs=study.runs[study.runs["cell"].isin(cells)],
                 headline=leaderboard.headline(table, found),
                 notes=tuple(leaderboard.notes(table, found, standing)),
             )
@@ -242,34 +274,50 @@ def assemble(study: Study, against: str, margin: float, now: datetime | None = N
 
 @dataclass(frozen=True)
 class _Sources:
-    """What rows are made of, by cell; styles by init."""
+    """The parts from which rows are made.
+
+    Attributes:
+        summaries: of the runs, by cell.
+        runs: by cell.
+        first: the first line of each cell in the table of runs.
+        styles: by init.
+        is_as_recorded: whether the study scores runs as their records do.
+    """
 
     summaries: Mapping[str, Runs]
     runs: Mapping[str, tuple[Run, ...]]
     first: Mapping[str, Mapping[Any, Any]]
     styles: Mapping[str, Style]
+    is_as_recorded: bool
 
-    def row(self, found: Standing, scores: Mapping[int, float] | None, *, own: bool) -> Row:
-        """The row of an init, from its scores by seed; `own`: whether those of the records are scored in the same way."""
-        runs = tuple(_scored(run, scores, own=own) for run in self.runs[found.cell])
-        return Row(found, self.styles[found.init], runs, _facts(found, self.first[found.cell]))
+    def row(self, found: Standing, scores: Mapping[int, float] | None) -> Row:
+        """Returns the row of an init.
+
+        Args:
+            found: its standing.
+            scores: its Dice points by seed; None where the block has none of it.
+        """
+        runs = []
+        for run in self.runs[found.cell]:
+            if scores is not None and run.seed in scores:
+                runs.append(replace(run, dice=scores[run.seed], counted=True))
+            elif self.is_as_recorded:
+                runs.append(run)
+            else:
+                runs.append(replace(run, dice=math.nan))
+        return Row(found, self.styles[found.init], tuple(runs), _facts(found, self.first[found.cell]))
 
 
 def _scores(table: ScoreTable, found: Standing) -> dict[int, float] | None:
-    """Dice points by seed of a complete init; None where the block has none of it."""
+    """Returns the Dice points of a complete init by seed; None where the block has none of it."""
     if found.role == "withheld" or not table.cases:
         return None
     number = table.inits.index(found.init)
     return dict(zip(table.seeds[number], map(float, table.runs(found.init)), strict=True))
 
 
-def _scored(run: Run, scores: Mapping[int, float] | None, *, own: bool) -> Run:
-    if scores is not None and run.seed in scores:
-        return replace(run, dice=scores[run.seed], counted=True)
-    return run if own else replace(run, dice=math.nan)
-
-
 def _families(blocks: Sequence[Block]) -> Iterator[Family]:
+    """Yields the families of some blocks, in the order of their first blocks."""
     groups: dict[str, list[Block]] = {}
     for block in blocks:
         key = repr([(name, value) for name, value in block.table.block.items() if name != "protocol"])
@@ -279,10 +327,18 @@ def _families(blocks: Sequence[Block]) -> Iterator[Family]:
 
 
 def _facts(row: Standing, first: Mapping[Any, Any]) -> tuple[tuple[str, str], ...]:
+    """Returns what identifies a row beside its seeds, as pairs of name and value.
+
+    Args:
+        row: its standing.
+        first: the first line of its cell in the table of runs.
+    """
     names = {"dataset": "data set", "recipe": "recipe digest", "origin": "init from", "dice_policy": "Dice policy of the record"}
     keys = ("dataset", "split", "backbone", "variant", "size", "budget", "steps", "protocol", "regimen", "precision", "recipe")
     facts = [("cell", row.cell)]
-    facts += [(names.get(key, key), str(first[key])) for key in (*keys, "dice_policy", "origin") if _known(first.get(key))]
+    for key in (*keys, "dice_policy", "origin"):
+        if _known(first.get(key)):
+            facts.append((names.get(key, key), str(first[key])))
     if _known(first.get("fixed_streams")):
         facts.append(("seeds share", str(first["fixed_streams"])))
     if not math.isnan(row.runs.changed_share):
@@ -291,10 +347,12 @@ def _facts(row: Standing, first: Mapping[Any, Any]) -> tuple[tuple[str, str], ..
 
 
 def _known(value: object) -> bool:
+    """Returns whether a value of the table of runs is there: no None, no empty text, no NaN."""
     return value is not None and value != "" and not (isinstance(value, float) and math.isnan(value))
 
 
 def _runs_by_cell(runs: pd.DataFrame) -> dict[str, tuple[Run, ...]]:
+    """Returns the runs of each cell, by rising seed."""
     found: dict[str, list[Run]] = {}
     for row in runs.sort_values("seed").to_dict("records"):
         found.setdefault(str(row["cell"]), []).append(_run(row))
@@ -302,6 +360,7 @@ def _runs_by_cell(runs: pd.DataFrame) -> dict[str, tuple[Run, ...]]:
 
 
 def _run(row: dict[Any, Any]) -> Run:
+    """Returns a run from its line in the table of runs, not yet counted."""
     return Run(
         cell=str(row["cell"]),
         seed=int(row["seed"]),
@@ -324,8 +383,14 @@ def _run(row: dict[Any, Any]) -> Run:
 
 
 def _float(value: Any, missing: float = math.nan) -> float:
-    return float(value) if _known(value) and value is not pd.NA else missing
+    """Returns a value of the table of runs as a number, or another number where it is not there."""
+    if value is pd.NA or not _known(value):
+        return missing
+    return float(value)
 
 
 def _text(value: Any) -> str:
-    return str(value) if _known(value) else ""
+    """Returns a value of the table of runs as text, empty where it is not there."""
+    if not _known(value):
+        return ""
+    return str(value)
