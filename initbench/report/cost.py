@@ -1,4 +1,4 @@
-"""What Dice costs: score against time, a mark for each run, both protocols in one chart."""
+"""Dice against cost: the score of each run against its time, both protocols in one chart."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HEIGHT = 280.0
 
 @dataclass(frozen=True)
 class Point:
-    """An init under a protocol: its runs, and their mean."""
+    """An init under a protocol: its runs, their mean time in seconds, and their mean Dice in points."""
 
     row: Row
     runs: tuple[Run, ...]
@@ -34,55 +34,83 @@ class Point:
     @property
     def kind(self) -> str:
         """The class of its marks, by the protocol."""
-        return "dot hollow" if self.row.protocol == _HOLLOW else "dot"
+        if self.row.protocol == _HOLLOW:
+            return "dot hollow"
+        return "dot"
 
 
 def cost(family: Family) -> Figure:
-    """Dice against the time of a run, for all protocols of a family."""
-    points = list(_points(family))
+    """Draws Dice against the time of a run, for all protocols of a family."""
+    points = _points(family)
     if not points:
         return Figure("cost", _TITLE, "No run has both a score and a time.")
-    runs = [run for point in points for run in point.runs]
+    runs: list[Run] = []
+    for point in points:
+        runs += point.runs
     where = _where(runs)
     caption = (
         f"Time of a run on {where}: init stage, training and evaluation. A small mark is a run, a large one the mean of an init."
     )
     if any(point.row.protocol == _HOLLOW for point in points):
         caption += f" Hollow: {_HOLLOW}."
-    if any(run.status == "diverged" for run in runs):
+    if any(run.is_diverged for run in runs):
         caption += " Diverged runs score 0 and count in the mean; a mean below the axis has an arrow, a run there is left out."
     if where == "CPU and GPU":
         caption += " Runs of both kinds are mixed: their times do not compare."
-    return Figure("cost", _TITLE, caption, _drawn(points, where), wide=family.paired)
+    return Figure("cost", _TITLE, caption, _drawn(points, runs, where), wide=family.paired)
 
 
 def _where(runs: Sequence[Run]) -> str:
+    """Returns the kind of device of some runs, in words."""
     kinds = {run.gpu for run in runs}
-    return "CPU and GPU" if len(kinds) > 1 else "the GPU" if True in kinds else "the CPU"
+    if len(kinds) > 1:
+        return "CPU and GPU"
+    if True in kinds:
+        return "the GPU"
+    return "the CPU"
 
 
 def _points(family: Family) -> list[Point]:
-    """An init that learns nothing has the same runs in all blocks of a family."""
-    rows = {row.standing.cell: row for block in family.blocks for row in block.rows}
+    """Returns the inits of a family that have runs with a score and a time.
+
+    An init that learns nothing has the same runs in all blocks of a family, and is drawn once.
+    """
+    rows: dict[str, Row] = {}
+    for block in family.blocks:
+        for row in block.rows:
+            rows[row.standing.cell] = row
     found = []
     for row in rows.values():
-        known = [run for run in row.runs if math.isfinite(run.dice) and math.isfinite(run.seconds)]
-        runs = tuple(run for run in known if run.counted or row.standing.role == "withheld")
+        runs = []
+        for run in row.runs:
+            counts = run.counted or row.standing.role == "withheld"
+            if counts and run.is_scored and math.isfinite(run.seconds):
+                runs.append(run)
         if runs:
             seconds, dice = np.mean([(run.seconds, run.dice) for run in runs], axis=0)
-            found.append(Point(row, runs, float(seconds), float(dice)))
+            found.append(Point(row, tuple(runs), float(seconds), float(dice)))
     return found
 
 
-def _drawn(points: Sequence[Point], where: str) -> Markup:
-    times = [run.seconds for point in points for run in point.runs]
+def _drawn(points: Sequence[Point], runs: Sequence[Run], where: str) -> Markup:
+    """Draws the plane.
+
+    Args:
+        points: the inits.
+        runs: all of their runs.
+        where: the kind of device, in words.
+    """
+    times, shown = [], []
+    for run in runs:
+        times.append(run.seconds)
+        if not run.is_diverged:
+            shown.append(run.dice)
     divisor, unit = time_unit(max(times))
     low, high = min(times) / divisor, max(times) / divisor
     log = low > 0 and high / low > 5
     x_ends = _room(low, high)
     if log:
         x_ends = (low / 1.15, high * 1.15)
-    shown = [run.dice for point in points for run in point.runs if run.status != "diverged"]
     height = least_height(_HEIGHT, len(points))
     plane = Plane(
         x=Scale(*x_ends, 0.0, 100.0, log=log),
@@ -107,7 +135,14 @@ def _drawn(points: Sequence[Point], where: str) -> Markup:
 
 
 def _marks(point: Point, plane: Plane, divisor: float, name_at: float) -> list[Markup]:
-    """The runs of an init, and their mean with a line to the name."""
+    """Draws the runs of an init, and their mean with a line to its name.
+
+    Args:
+        point: the init.
+        plane: on which it is drawn.
+        divisor: seconds of the unit of time.
+        name_at: the height at which its name stands.
+    """
     shape, x, y = point.row.style.shape, plane.x, plane.y
     parts = []
     for run in point.runs:
@@ -122,5 +157,6 @@ def _marks(point: Point, plane: Plane, divisor: float, name_at: float) -> list[M
 
 
 def _room(low: float, high: float) -> tuple[float, float]:
+    """Returns the ends of an axis of times with some room beyond the shortest and the longest, and none below 0."""
     found = svg.padded((low, high), share=0.1, least=0.1 * high or 1.0)
     return max(0.0, found[0]), found[1]
