@@ -1,4 +1,4 @@
-"""Learning curves: the loss of every run, and its Dice where it was looked at, over steps or over time."""
+"""Learning curves: the loss of every run, and its Dice where it was measured in training, over steps or over time."""
 
 from __future__ import annotations
 
@@ -30,24 +30,28 @@ _CROWDED = 60  # runs, from which on their lines are faint
 
 @dataclass(frozen=True)
 class Curve:
-    """The losses of a run by stage."""
+    """The losses of a run, by stage."""
 
     run: Run
     stages: dict[str, Trace]
 
 
 def curves(block: Block, points: int = POINTS, chunk: int = CHUNK, *, looks: bool = True) -> Figure:
-    """Every seed a thin line, the mean over the seeds of an init a thick one.
+    """Draws a thin line for every seed, and a thick one for the mean over the seeds of an init.
 
     Args:
         block: whose runs they are.
-        points: of a curve of losses, at most.
-        chunk: bytes of a long curve that are read for each.
-        looks: whether Dice over the steps is shown, too, where the runs were looked at.
+        points: points of a curve of losses, at most.
+        chunk: bytes of a long curve that are read for each point.
+        looks: whether Dice over the steps is shown, too, where it was measured.
     """
-    found = [(row, _of_row(row, points, chunk)) for row in block.rows]
+    found = []
+    for row in block.rows:
+        found.append((row, _of_row(row, points, chunk)))
     pretext, train = _traced(found, "pretext"), _traced(found, "train")
-    learned = learning_curves(block.runs) if looks else {}
+    learned: Mapping[str, Sequence[LearningCurve]] = {}
+    if looks:
+        learned = learning_curves(block.runs)
     if not pretext and not train and not learned:
         return Figure("curves", _TITLE, "No run kept a learning curve.")
     caption = ""
@@ -70,7 +74,7 @@ def curves(block: Block, points: int = POINTS, chunk: int = CHUNK, *, looks: boo
 
 
 def _cases(learned: Mapping[str, Sequence[LearningCurve]]) -> int:
-    """How many cases were looked at."""
+    """Returns how many cases were measured in training."""
     cases = 0
     for of_init in learned.values():
         for curve in of_init:
@@ -79,7 +83,7 @@ def _cases(learned: Mapping[str, Sequence[LearningCurve]]) -> int:
 
 
 def _of_row(row: Row, points: int, chunk: int) -> list[Curve]:
-    """The runs of a row that kept a curve."""
+    """Returns the curves of the runs of a row that kept one."""
     found = []
     for run in row.runs:
         curve = _curve(run, points, chunk)
@@ -89,8 +93,12 @@ def _of_row(row: Row, points: int, chunk: int) -> list[Curve]:
 
 
 def _curve(run: Run, points: int, chunk: int) -> Curve:
-    init = run.init_seconds if run.init_steps else 0.0
-    begin = init if math.isfinite(init) else 0.0
+    """Reads the losses of a run, and puts them over its steps and over its time in seconds."""
+    init = begin = 0.0
+    if run.init_steps:
+        init = run.init_seconds
+    if math.isfinite(init):
+        begin = init
     clock = {"pretext": (0.0, init, run.init_steps), "train": (begin, run.train_seconds, run.train_steps)}
     stages = {}
     for name, found in sampled(Path(run.path) / store.CURVE, points, chunk).items():
@@ -104,27 +112,39 @@ def _curve(run: Run, points: int, chunk: int) -> Curve:
 
 
 def _traced(found: Sequence[tuple[Row, Sequence[Curve]]], stage: str) -> list[Traced]:
-    """The inits that have the curve of a stage."""
+    """Returns the inits that have the curve of a stage."""
     traced = []
     for row, of_row in found:
-        traces = tuple(curve.stages[stage] for curve in of_row if stage in curve.stages)
+        traces = []
+        for curve in of_row:
+            if stage in curve.stages:
+                traces.append(curve.stages[stage])
         if traces:
-            traced.append(Traced(row, traces, begins=stage == "train" and row.protocol != "any"))
+            traced.append(Traced(row, tuple(traces), begins=stage == "train" and row.protocol != "any"))
     return traced
 
 
 def _drawn(
     block: Block, pretext: Sequence[Traced], train: Sequence[Traced], learned: Mapping[str, Sequence[LearningCurve]]
 ) -> Markup:
-    """The curves over steps, and over time, where all have one clock."""
+    """Draws the curves over steps, and over time, where all panels have one clock.
+
+    Args:
+        block: whose runs they are.
+        pretext: the losses of init stages.
+        train: the losses of training.
+        learned: the Dice of the runs of each init that was measured in training.
+    """
     panels = []
+    height = 220.0
     looked = _looked(block, learned)
     if looked:
-        panels.append(Panel(looked, "Dice of the cases looked at (points)", "step of both stages", 220.0, losses=False))
+        panels.append(Panel(looked, "Dice of the cases looked at (points)", "step of both stages", height, losses=False))
+        height = 160.0
     if pretext:
         panels.append(Panel(pretext, "loss of the init stage", "step of the init stage", 90.0))
     if train:
-        panels.append(Panel(train, "training loss", "step of training", 160.0 if looked else 220.0))
+        panels.append(Panel(train, "training loss", "step of training", height))
     latest = max(panel.end("time") for panel in panels)
     drawn: dict[Across, list[Markup]] = {"steps": [], "time": []}
     for panel in panels:
@@ -137,7 +157,7 @@ def _drawn(
 
 
 def _looked(block: Block, learned: Mapping[str, Sequence[LearningCurve]]) -> list[Traced]:
-    """The inits whose runs were looked at, with Dice over the steps."""
+    """Returns the inits whose Dice was measured in training, with Dice over the steps."""
     found = []
     for row in block.rows:
         of_init = learned.get(row.init, ())
@@ -148,11 +168,12 @@ def _looked(block: Block, learned: Mapping[str, Sequence[LearningCurve]]) -> lis
 
 
 def _trace(curve: LearningCurve | MeanCurve) -> Trace:
+    """Returns the Dice of a run, or of a mean of runs, as it is drawn."""
     return Trace(curve.steps, curve.seconds, curve.dice)
 
 
 def _steps_to(block: Block, learned: Mapping[str, Sequence[LearningCurve]]) -> Markup:
-    """A table of how many steps each init takes to nearly the Dice that default ends at."""
+    """Writes a table with the steps that each init takes to nearly the last Dice of default; nothing where there are none."""
     told = {item.init: str(item) for item in steps_to_share(learned)}
     rows = []
     for row in block.rows:
@@ -167,14 +188,22 @@ def _steps_to(block: Block, learned: Mapping[str, Sequence[LearningCurve]]) -> M
 
 
 def sampled(file: Path, points: int, chunk: int = CHUNK) -> dict[str, Array]:
-    """Steps and losses of a curve by stage, [point, (step, loss)], means of neighbours; `points` to a stage at most.
+    """Reads steps and losses of a curve by stage, [point, (step, loss)]; each point is a mean of neighbours.
 
     Of a long file some stretches are read, evenly spread: a study has thousands of curves of 90,000 lines.
+
+    Args:
+        file: the curve that a run kept.
+        points: of a stage, at most.
+        chunk: bytes of a long file that are read for each point.
+
+    Returns:
+        The points of each stage; none where the file cannot be read.
     """
     try:
         with open_regular(file) as handle:
             header = handle.readline(_HEADER).decode("utf-8", "replace").rstrip("\r\n").split(",")
-            wanted = tuple(header.index(name) for name in ("stage", "step", "loss"))
+            wanted = (header.index("stage"), header.index("step"), header.index("loss"))
             start, size = handle.tell(), file.stat().st_size
             stretch = (size - start) / points
             if stretch <= chunk:
@@ -183,23 +212,26 @@ def sampled(file: Path, points: int, chunk: int = CHUNK) -> dict[str, Array]:
             for k in range(points):
                 handle.seek(start + round(k * stretch))
                 part = handle.read(chunk)
-                parts.append(part if k == 0 else _whole(part))
+                if k > 0:  # the first line of a stretch is not whole
+                    part = part[part.find(b"\n") + 1 :]
+                parts.append(part)
             return _binned(parts, wanted, points)
     except (OSError, ValueError):
         return {}
 
 
-def _whole(chunk: bytes) -> bytes:
-    """Without the line it begins within."""
-    return chunk[chunk.find(b"\n") + 1 :]
+def _binned(chunks: Sequence[bytes], wanted: tuple[int, int, int], points: int) -> dict[str, Array]:
+    """Returns steps and losses by stage, [point, (step, loss)], from stretches of a file.
 
-
-def _binned(chunks: Sequence[bytes], wanted: tuple[int, ...], points: int) -> dict[str, Array]:
+    Args:
+        chunks: the stretches, each of which begins with a whole line.
+        wanted: the columns of the stage, the step and the loss.
+        points: of a stage, at most.
+    """
     rows: dict[str, list[tuple[float, float]]] = {}
     stage_at, step_at, loss_at = wanted
     for chunk in chunks:
-        lines = chunk.split(b"\n")
-        for line in lines[:-1] if not chunk.endswith(b"\n") else lines:
+        for line in chunk.split(b"\n")[:-1]:  # the last line is empty or not whole
             cells = line.split(b",")
             if len(cells) <= max(wanted):
                 continue
@@ -213,7 +245,7 @@ def _binned(chunks: Sequence[bytes], wanted: tuple[int, ...], points: int) -> di
 
 
 def _means(rows: Array, points: int) -> Array:
-    """Means of neighbours, `points` of them at most."""
+    """Returns means of neighbours by rising step, [point, (step, loss)], `points` of them at most."""
     rows = rows[np.argsort(rows[:, 0], kind="stable")]
     starts = np.linspace(0, len(rows), min(points, len(rows)), endpoint=False).astype(int)
     sizes = np.diff(np.append(starts, len(rows)))
