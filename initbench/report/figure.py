@@ -48,9 +48,9 @@ class Line:
 
     Attributes:
         name: as written.
-        full: the name where the pointer is.
-        drawing: what stands on it; 0 pixels down is the middle of the line.
-        words: what is said at its end.
+        full: the name that is shown at the pointer.
+        drawing: stands on the line; 0 pixels down is its middle.
+        words: stand at its end.
         init: whose line it is, with its `style`; empty where it is no init's.
         attributes: of a line that is no init's, as `svg.tag` names them.
     """
@@ -66,11 +66,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """What lies below and behind the lines of a chart.
+    """The axis below the lines of a chart, and the drawing behind them.
 
     Attributes:
         labels: of the ticks, drawn at the baseline `BASELINE`.
-        behind: what each line has behind it.
+        behind: is drawn behind each line.
         title: of the axis.
     """
 
@@ -82,19 +82,19 @@ class Axis:
 
 
 def lines(key: str, items: Sequence[Line], axis: Axis, *, words: int) -> Markup:
-    """A chart with a line for each of some items: names at the left, the plot, words at the right.
+    """Draws a chart of lines: names at the left, the plot, words at the right.
 
     Args:
         key: tells the chart from all others of the page.
         items: the lines, from above.
-        axis: what lies below and behind them.
+        axis: lies below and behind them.
         words: characters of the longest words at the right.
     """
     rows, longest = [], 0
     for item in items:
         rows.append(_line(item, key))
         longest = max(longest, len(item.name))
-    # What all lines have behind them is drawn once and shown again in each.
+    # The drawing behind the lines is drawn once and shown again in each.
     shared = svg.tag("defs", svg.tag("g", axis.behind, id=f"{key}-behind"))
     labels = svg.tag("div", svg.plot(_AXIS, shared, axis.labels), class_="track")
     rows.append(svg.tag("div", svg.tag("span"), labels, svg.tag("span", axis.title, class_="axis"), class_="line below"))
@@ -102,6 +102,7 @@ def lines(key: str, items: Sequence[Line], axis: Axis, *, words: int) -> Markup:
 
 
 def _line(item: Line, key: str) -> Markup:
+    """Draws a line of the chart with this key."""
     name = svg.tag("span", item.name, class_="name", data_tip=item.full)
     own = svg.tag("svg", item.drawing, y="50%", class_="at")
     drawn = svg.tag("div", svg.plot(DOWN, svg.tag("use", href=f"#{key}-behind"), own), class_="track")
@@ -112,7 +113,7 @@ def _line(item: Line, key: str) -> Markup:
 
 
 def group(init: str, style: Style, *inside: str) -> Markup:
-    """What belongs to an init in a drawing: it is lit and dimmed together."""
+    """Returns all that belongs to an init in a drawing as one element, which is lit and dimmed together."""
     return svg.tag("g", *inside, class_=f"init {style.classes}", data_init=init)
 
 
@@ -123,7 +124,7 @@ class Name:
     Attributes:
         text: as written.
         height: where it stands, in pixels from the top of the plane.
-        sample: a piece of what it names.
+        sample: a piece of the line or a mark that it names.
     """
 
     init: str
@@ -139,8 +140,8 @@ class Plane:
 
     Attributes:
         x: the scale across, in percent; `y` likewise down, in pixels.
-        x_title: what lies across; `y_title` what lies down. A plane says itself where a scale is logarithmic.
-        height: of the plot, without the labels below it.
+        x_title: the quantity across; `y_title` the quantity down. A plane says itself where a scale is logarithmic.
+        height: of the plot in pixels, without the labels below it.
     """
 
     x: Scale
@@ -150,16 +151,16 @@ class Plane:
     height: float
 
     def heights(self, wanted: Sequence[float]) -> list[float]:
-        """Where names stand that belong to values: beside them, as far as the names do not touch."""
+        """Returns the heights, in pixels, of names that belong to values: beside them, as far as the names do not touch."""
         return svg.spread_out([self.y(self.y.held(value)) for value in wanted], _NAME, 4, self.height)
 
     def drawn(
         self, inside: Sequence[str], names: Sequence[Name], labels: Markup | None = None, readable_as: str | None = None
     ) -> Markup:
-        """The plane with what is drawn in it.
+        """Draws the plane.
 
         Args:
-            inside: what is drawn.
+            inside: the drawings in it.
             names: of the inits that are in it.
             labels: the ticks below it, where these are not the ticks of its scale.
             readable_as: the unit across, where the script of the page may read values off the thick lines.
@@ -179,7 +180,10 @@ class Plane:
 
 
 def _titled(title: str, scale: Scale) -> str:
-    return f"{title}, log scale" if scale.log else title
+    """Returns the title of a scale, which says where it is logarithmic."""
+    if scale.log:
+        return f"{title}, log scale"
+    return title
 
 
 def least_height(wanted: float, names: int) -> float:
@@ -188,17 +192,18 @@ def least_height(wanted: float, names: int) -> float:
 
 
 def leader(x: float, y: float, height: float) -> Markup:
-    """A faint line from a place of a plane to the name that belongs to it.
+    """Draws a faint line from a place of a plane to the name that belongs to it.
 
     Args:
         x: of the place, in percent.
         y: of the place, in pixels.
-        height: of the name.
+        height: of the name, in pixels.
     """
     return svg.line(x, y, 100, height, "leader")
 
 
 def _name(item: Name) -> Markup:
+    """Writes the name of an init beside a plane."""
     return svg.tag(
         "li",
         item.sample,
