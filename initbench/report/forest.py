@@ -29,7 +29,7 @@ _TICKS = 4  # about, as names and words leave little room
 
 @dataclass(frozen=True)
 class Item:
-    """A line of the plot: an init less the reference."""
+    """A line of the plot: the difference of an init to the reference, in Dice points, and what it says."""
 
     row: Row
     estimate: Interval
@@ -38,15 +38,26 @@ class Item:
 
 
 def forest(block: Block, margin: float) -> Figure:
-    """The differences of a block to `default`, or to the best init where the block has no `default`."""
+    """Draws the differences of a block to `default`, or to the best init where the block has no `default`.
+
+    Args:
+        block: the block.
+        margin: Dice points within which two inits are equivalent.
+    """
     if isinstance(block.found, Refused):
         return Figure("forest", _TITLE, f"No differences: {block.found.reason}.")
     reference, items = differences(block, block.found)
     if not items:
-        reason = next((item.reason for item in block.found.comparison.differences if item.reason), "one init: nothing to compare")
+        reason = ""
+        for item in block.found.comparison.differences:
+            reason = reason or item.reason
+        if not reason:
+            reason = "one init: nothing to compare"
         return Figure("forest", _TITLE, f"No differences: {reason}.")
     name = words.label(reference)
-    crossed = " and the interactions" if block.interactions else ""
+    crossed = ""
+    if block.interactions:
+        crossed = " and the interactions"
     caption = f"Dice points above or below {name}, with 95 % intervals for {block.found.comparison.claim}. "
     caption += (
         f"Shaded: within ±{margin:g} points, where two inits count as equivalent. An interval and its verdict hold for all of "
@@ -58,7 +69,7 @@ def forest(block: Block, margin: float) -> Figure:
 
 
 def differences(block: Block, found: Analysis) -> tuple[str, list[Item]]:
-    """The init that is compared with, and the others, best first."""
+    """Returns the name of the init with which all others are compared, and the others, best first."""
     rows = {row.init: row for row in block.complete}
     reference = block.against or next(iter(rows))
     items = []
@@ -67,12 +78,22 @@ def differences(block: Block, found: Analysis) -> tuple[str, list[Item]]:
             continue
         if not math.isfinite(item.estimate.value):
             continue
-        own = item if item.second == reference else item.turned()
+        own = item
+        if item.second != reference:
+            own = item.turned()
         items.append(Item(rows[own.first], own.estimate, own.verdict, own.says))
     return reference, sorted(items, key=lambda item: -item.estimate.value)
 
 
 def _drawn(key: str, items: Sequence[Item], reference: str, margin: float) -> Markup:
+    """Draws the lines of the plot.
+
+    Args:
+        key: of the block.
+        items: the lines.
+        reference: name of the init with which all are compared.
+        margin: Dice points within which two inits are equivalent.
+    """
     scale = Scale(*_range(items, margin), svg.START, svg.END)
     across = svg.percent(scale(margin) - scale(-margin))
     band = svg.tag("rect", x=svg.percent(scale(-margin)), y=0, width=across, height=DOWN, class_="band")
@@ -87,11 +108,14 @@ def _drawn(key: str, items: Sequence[Item], reference: str, margin: float) -> Ma
 
 
 def _line(item: Item, scale: Scale) -> Line:
+    """Draws a difference with its interval and its verdict."""
     found, of = item.estimate, kind(item.verdict)
     said = words.difference(found)
     tip = f"{item.row.init}: {said}, {item.says}"
-    hollow = " hollow" if of == "untestable" else ""
-    mark = svg.mark(_SHAPES[of], scale(scale.held(found.value)), 0, 5, f"verdict {of}{hollow}", tip)
+    classes = f"verdict {of}"
+    if of == "untestable":
+        classes += " hollow"
+    mark = svg.mark(_SHAPES[of], scale(scale.held(found.value)), 0, 5, classes, tip)
     return Line(
         name=item.row.label,
         full=item.row.init,
@@ -103,14 +127,16 @@ def _line(item: Item, scale: Scale) -> Line:
 
 
 def _word(item: Item) -> str:
-    """The verdict where there is little room: `equivalent +` is equivalent, but above 0."""
+    """Returns the verdict for little room: `equivalent +` is equivalent, but above 0."""
     if item.verdict == "equivalent, but above 0":
         return "equivalent +"
-    return "equivalent −" if item.verdict == "equivalent, but below 0" else item.verdict
+    if item.verdict == "equivalent, but below 0":
+        return "equivalent −"
+    return item.verdict
 
 
 def _whiskers(found: Interval, scale: Scale) -> list[Markup]:
-    """The interval; an arrow where it goes on outside the plot."""
+    """Draws an interval, with an arrow where it goes on outside the plot."""
     if math.isnan(found.low):
         return []
     low, high = scale(scale.held(found.low)), scale(scale.held(found.high))
@@ -124,13 +150,19 @@ def _whiskers(found: Interval, scale: Scale) -> list[Markup]:
 
 
 def _range(items: Sequence[Item], margin: float) -> tuple[float, float]:
-    """Symmetric enough to show zero; intervals that are wide beside the others go on as arrows."""
-    values = [item.estimate.value for item in items]
-    bounds = [bound for item in items for bound in (item.estimate.low, item.estimate.high) if math.isfinite(bound)]
-    reach = max([1.6 * margin, *(1.25 * abs(value) for value in values)])
+    """Returns the ends of the axis: symmetric enough to show zero. Intervals that are wide beside the others go on as arrows."""
+    values, bounds = [], []
+    for item in items:
+        values.append(item.estimate.value)
+        for bound in (item.estimate.low, item.estimate.high):
+            if math.isfinite(bound):
+                bounds.append(bound)
+    reach = max(1.6 * margin, 1.25 * float(np.max(np.abs(values))))
     if bounds:
         reach = max(reach, min(float(np.max(np.abs(bounds))), 3 * float(np.median(np.abs(bounds)))))
-    low = min([-1.6 * margin, *(max(bound, -reach) for bound in [*bounds, *values])])
-    high = max([1.6 * margin, *(min(bound, reach) for bound in [*bounds, *values])])
+    low, high = -1.6 * margin, 1.6 * margin
+    for place in (*bounds, *values):
+        low = min(low, max(place, -reach))
+        high = max(high, min(place, reach))
     room = 0.04 * (high - low)
     return low - room, high + room
