@@ -1,4 +1,4 @@
-"""Which cases inits differ on, and which flip with the seed: a heat map of cases and inits."""
+"""A heat map of cases and inits: on which cases the inits differ, and which cases flip with the seed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Cases:
         rows: the inits, in the order of the columns.
         mean: Dice points over seeds, [case, init]; `sd` likewise, NaN with one seed.
         reach: the largest mean less the smallest, [case].
-        steady: which columns the order and the shades of the SD go by: those of inits without diverged runs, where there are two.
+        steady: the columns by which the cases are ordered and the SD is shaded: inits without diverged runs, where there are two
+            or more, else all inits.
     """
 
     names: tuple[str, ...]
@@ -45,32 +46,38 @@ class Cases:
 
 
 def telling(block: Block, most: int) -> Cases | None:
-    """The `most` cases whose Dice differs most between inits; None where nothing is scored."""
+    """Returns the `most` cases whose Dice differs most between inits; None where nothing is scored."""
     rows = block.complete
     if not rows or not block.table.cases or np.isnan(block.table.y).any():
         return None
-    y = block.table.y[[block.number(row) for row in rows]]
+    places = [block.number(row) for row in rows]
+    y = block.table.y[places]
     mean, sd = y.mean(1).T, case_instability(y).T
-    # A diverged run scores 0 on every case: the order would be that of the cases' difficulty.
-    whole = ~block.table.diverged[[block.number(row) for row in rows]].any(1)
-    steady = np.flatnonzero(whole) if whole.sum() > 1 else np.arange(len(rows))
+    # A diverged run scores 0 on every case, so that the easiest cases would differ most.
+    whole = ~block.table.diverged[places].any(1)
+    steady = np.arange(len(rows))
+    if whole.sum() > 1:
+        steady = np.flatnonzero(whole)
     reach = mean[:, steady].max(1) - mean[:, steady].min(1)
-    order = np.argsort(-reach if len(rows) > 1 else mean[:, 0], kind="stable")[:most]
+    by = -reach
+    if len(rows) == 1:
+        by = mean[:, 0]
+    order = np.argsort(by, kind="stable")[:most]
     return Cases(tuple(block.table.cases[k] for k in order), rows, mean[order], sd[order], reach[order], steady)
 
 
 def heat(block: Block, most: int = SHOWN) -> Figure:
-    """Mean Dice and seed SD of cases by init."""
+    """Draws mean Dice and seed SD of at most `most` cases by init."""
     found = telling(block, most)
     if found is None:
         return Figure("heat", _TITLE, "No case is scored for all runs of an init.", wide=True)
     count = len(block.table.cases)
-    sort = "those on which the inits differ most first" if len(found.rows) > 1 else "the hardest first"
-    which = (
-        f"All {count} cases"
-        if len(found.names) == count
-        else f"The {len(found.names)} of {count} cases that tell the inits apart best"
-    )
+    which = f"The {len(found.names)} of {count} cases that tell the inits apart best"
+    if len(found.names) == count:
+        which = f"All {count} cases"
+    sort = "those on which the inits differ most first"
+    if len(found.rows) == 1:
+        sort = "the hardest first"
     caption = f"{which}, {sort}: mean Dice over seeds, a stronger shade is more"
     if np.isnan(found.sd).all():
         caption += ". One seed: no SD over seeds."
@@ -82,37 +89,43 @@ def heat(block: Block, most: int = SHOWN) -> Figure:
 
 
 def _drawn(found: Cases) -> Markup:
-    """Tables of mean Dice and of the seed SD; long ones in parts, which stand beside each other where there is room."""
+    """Draws tables of mean Dice and of the seed SD; long ones in parts, which stand beside each other where there is room."""
     mean = _Values("mean Dice", found.mean, float(found.mean.min()), float(found.mean.max()))
-    stable = [] if np.isnan(found.sd).all() else [float(np.nanmax(found.sd[:, found.steady]))]
+    largest_sd = 0.0
+    if not np.isnan(found.sd).all():
+        largest_sd = float(np.nanmax(found.sd[:, found.steady]))
     parts = -(-len(found.names) // _PART)
     share = -(-len(found.names) // parts)
     tables = []
     for start in range(0, len(found.names), share):
         cases = range(start, min(start + share, len(found.names)))
         tables.append(_table(found, cases, mean))
-        if stable and stable[0] > 0:
-            tables.append(_table(found, cases, _Values("seed SD", found.sd, 0.0, stable[0])))
+        if largest_sd > 0:
+            tables.append(_table(found, cases, _Values("seed SD", found.sd, 0.0, largest_sd)))
     inits = len(found.rows)
     longest = min(max(len(mean.what), *map(len, found.names)), _NAME)
     least = f"{longest + _CELL * min(inits, _ON_A_DESK) + 6}ch"
-    classes = ["maps", _numbers(inits), *(["long"] if parts > 1 else [])]
-    return svg.tag("div", *tables, class_=" ".join(classes), style=f"--case:{longest + 1}ch;--least:{least}")
+    classes = f"maps {_numbers(inits)}"
+    if parts > 1:
+        classes += " long"
+    return svg.tag("div", *tables, class_=classes, style=f"--case:{longest + 1}ch;--least:{least}")
 
 
 def _numbers(inits: int) -> str:
     """Returns the class that says how wide a place has to be for numbers in its cells."""
     if inits <= _ON_A_PHONE:
         return "few"
-    return "some" if inits <= _ON_A_DESK else "many"
+    if inits <= _ON_A_DESK:
+        return "some"
+    return "many"
 
 
 @dataclass(frozen=True)
 class _Values:
-    """What a table shows.
+    """The values of a table.
 
     Attributes:
-        what: the values are, in words.
+        what: their name, as `mean Dice`.
         values: of all cases, [case, init].
         low: value of the weakest shade; `high` likewise.
     """
@@ -123,17 +136,24 @@ class _Values:
     high: float
 
     def share(self, value: float) -> float:
-        """How strong the shade of a value is, from 0 to 1."""
+        """Returns how strong the shade of a value is, from 0 to 1."""
         if self.high <= self.low:
             return 0.0
         return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
 
 
 def _table(found: Cases, cases: range, of: _Values) -> Markup:
-    """A table of some cases by init; a stronger shade is more. Means are followed by their range over the inits."""
+    """Draws a table of some cases by init; a stronger shade is more. Means are followed by their range over the inits.
+
+    Args:
+        found: all cases.
+        cases: places of the cases of this table.
+        of: the values.
+    """
     with_range = of.values is found.mean and len(found.rows) > 1
     heads = [svg.tag("th", of.what, scope="col", class_="corner")]
-    heads += [svg.tag("th", svg.tag("span", row.label), scope="col", data_tip=row.init) for row in found.rows]
+    for row in found.rows:
+        heads.append(svg.tag("th", svg.tag("span", row.label), scope="col", data_tip=row.init))
     if with_range:
         heads.append(svg.tag("th", svg.tag("span", "range"), scope="col"))
     rows = []
@@ -150,6 +170,14 @@ def _table(found: Cases, cases: range, of: _Values) -> Markup:
 
 
 def _cell(share: float, said: str, tip: str) -> Markup:
-    """A cell that is the darker the larger a share is, with text that can be read on it."""
-    dark = "dark" if share > _DARK else None
+    """Draws a cell that is the darker the larger its share is, with text that can be read on it.
+
+    Args:
+        share: how strong its shade is, from 0 to 1.
+        said: its text.
+        tip: the text at the pointer.
+    """
+    dark: str | None = None
+    if share > _DARK:
+        dark = "dark"
     return svg.tag("td", svg.tag("span", said), class_=dark, style=f"--share:{0.04 + 0.96 * share:.2f}", data_tip=tip)
