@@ -16,7 +16,7 @@ from PIL import Image
 
 from initbench.plots import COLOURS, OPPOSITE_SIDES, SIDES_BY_DEPTH, orientation
 from initbench.report import svg
-from initbench.report.content import Block, Row
+from initbench.report.content import Block, Row, Run
 from initbench.report.figure import Figure
 from initbench.report.heat import Cases, telling
 from initbench.runs import store
@@ -34,7 +34,10 @@ class Shown:
     """A case: its image and reference, and the prediction and Dice of each init.
 
     Attributes:
-        sides: of the patient that (D, H, W) of the volume grow towards; empty where no record says which axis D is.
+        name: of the case.
+        image: the slice; `reference` likewise, with labels.
+        predictions: row, labels and Dice points of each init.
+        sides: the sides of the patient towards which (D, H, W) of the volume grow; empty where no record says which axis D is.
     """
 
     name: str
@@ -45,7 +48,7 @@ class Shown:
 
 
 def overlays(block: Block, classes: Mapping[int, str], most: int = CASES) -> Figure:
-    """The cases of a block on which inits differ most, as far as runs kept slices of them.
+    """Draws the cases of a block on which inits differ most, as far as runs kept slices of them.
 
     Args:
         block: whose runs they are.
@@ -53,40 +56,50 @@ def overlays(block: Block, classes: Mapping[int, str], most: int = CASES) -> Fig
         most: number of cases that are drawn; 0 for none.
     """
     candidates = telling(block, len(block.table.cases))
-    if candidates is None or most == 0:
-        why = (
-            "No case is scored for all runs of an init."
-            if most
-            else "Left out: a report of so many blocks shows the first ones alone."
-        )
+    if most == 0:
+        why = "Left out: a report of so many blocks shows the first ones alone."
         return Figure("overlays", _TITLE, why, wide=True)
-    seeds = set.intersection(*({run.seed for run in row.runs} for row in candidates.rows))
-    seed = min(seeds) if seeds else None
+    if candidates is None:
+        return Figure("overlays", _TITLE, "No case is scored for all runs of an init.", wide=True)
+    seed = _shared_seed(candidates.rows)
     shown = _read(block, candidates, seed, most)
     if not shown:
         return Figure("overlays", _TITLE, "No pictures: these runs kept no slices, as those of older versions.", wide=True)
-    which = f"seed {seed}" if seed is not None else "the first seed of each init"
-    alone = len(candidates.rows) == 1
-    sort = "of lowest Dice" if alone else "whose mean Dice differs most"
+    which = "the first seed of each init"
+    if seed is not None:
+        which = f"seed {seed}"
+    heading, sort = _TITLE, "whose mean Dice differs most"
+    if len(candidates.rows) == 1:
+        heading, sort = "The hardest cases", "of lowest Dice"
     caption = (
         f"The slice with most reference of the cases {sort}, runs of {which}. Solid: prediction; dotted: reference. The number "
         "is the Dice of the run on the whole case."
     )
-    for sides in dict.fromkeys(case.sides for case in shown if case.sides):
-        caption += f" {orientation(sides)}"
-    used = sorted({int(value) for case in shown for value in np.unique(case.reference)} - {0})
-    key = _legend(used, classes)
-    drawings = [_drawn(case, f"{block.key}-{number}") for number, case in enumerate(shown)]
-    return Figure(
-        "overlays",
-        "The hardest cases" if alone else _TITLE,
-        caption,
-        svg.joined([key, svg.tag("div", *drawings, class_="cases")]),
-        wide=True,
-    )
+    all_sides: dict[tuple[str, ...], None] = {}  # in the order of the cases
+    used: set[int] = set()
+    drawings = []
+    for number, case in enumerate(shown):
+        all_sides[case.sides] = None
+        used.update(np.unique(case.reference).tolist())
+        drawings.append(_drawn(case, f"{block.key}-{number}"))
+    for sides in all_sides:
+        if sides:
+            caption += f" {orientation(sides)}"
+    key = _legend(sorted(used - {0}), classes)
+    drawing = svg.joined([key, svg.tag("div", *drawings, class_="cases")])
+    return Figure("overlays", heading, caption, drawing, wide=True)
+
+
+def _shared_seed(rows: Sequence[Row]) -> int | None:
+    """Returns the first seed of which all rows have a run; None where there is none."""
+    seeds = {run.seed for run in rows[0].runs}
+    for row in rows[1:]:
+        seeds &= {run.seed for run in row.runs}
+    return min(seeds, default=None)
 
 
 def _read(block: Block, found: Cases, seed: int | None, most: int) -> list[Shown]:
+    """Reads the first `most` cases of which runs kept slices; `seed` is None for the first seed of each init."""
     shown: list[Shown] = []
     for name in found.names[: 3 * most]:
         case = _case(block, found.rows, name, seed)
@@ -97,11 +110,27 @@ def _read(block: Block, found: Cases, seed: int | None, most: int) -> list[Shown
     return shown
 
 
+def _run_of(row: Row, seed: int | None) -> Run | None:
+    """Returns the run of a seed, or the first run where `seed` is None; None where the row has no such run."""
+    for run in row.runs:
+        if seed is None or run.seed == seed:
+            return run
+    return None
+
+
 def _case(block: Block, rows: Sequence[Row], name: str, seed: int | None) -> Shown | None:
+    """Reads a case from the slices of runs; None where no run kept one.
+
+    Args:
+        block: whose runs they are.
+        rows: the inits.
+        name: of the case.
+        seed: of the runs; None for the first seed of each init.
+    """
     predictions, first = [], None
     sides: tuple[str, ...] = ()
     for row in rows:
-        run = next((run for run in row.runs if seed is None or run.seed == seed), None)
+        run = _run_of(row, seed)
         if run is None or run.status != "ok":
             continue
         planes = load_slice(run.path, name)
@@ -112,17 +141,21 @@ def _case(block: Block, rows: Sequence[Row], name: str, seed: int | None) -> Sho
         number = block.number(row)
         dice = float(block.table.y[number, block.table.seeds[number].index(run.seed), block.table.cases.index(name)])
         predictions.append((row, planes[2], dice))
-    return None if first is None else Shown(name, first[0], first[1], tuple(predictions), sides)
+    if first is None:
+        return None
+    return Shown(name, first[0], first[1], tuple(predictions), sides)
 
 
 def _sides(run: str) -> tuple[str, ...]:
+    """Returns the sides of the patient towards which the axes of a run's volumes grow; empty where its record does not say."""
     record = store.read_record(Path(run))
-    depth = record.resolved.preprocess.get("depth_axis") if record else None
-    return SIDES_BY_DEPTH.get(str(depth), ())
+    if not record:
+        return ()
+    return SIDES_BY_DEPTH.get(str(record.resolved.preprocess.get("depth_axis")), ())
 
 
 def _drawn(case: Shown, key: str) -> Markup:
-    """The image once, shown again in every panel; outlines as lines, sharp at any size."""
+    """Draws a case: its image once, shown again in every panel; outlines as lines, sharp at any size."""
     height, width = case.image.shape
     size = {"width": width, "height": height}
     image = svg.tag("image", href=_png(case.image), id=f"slice-{key}", preserveAspectRatio="none", **size)
@@ -140,9 +173,19 @@ def _drawn(case: Shown, key: str) -> Markup:
 
 
 def _panel(name: str, dice: str, size: tuple[int, int], layers: Sequence[Markup], marks: Sequence[Markup]) -> Markup:
-    """A picture with its name and its Dice above it."""
+    """Draws a picture with its name and its Dice above it.
+
+    Args:
+        name: of the picture.
+        dice: in words; empty for none.
+        size: width and height in pixels of the slice.
+        layers: the drawings that lie on each other, from below.
+        marks: at the edges of the picture.
+    """
     width, height = size
-    said = [svg.tag("span", name, data_tip=name), *([" ", svg.tag("span", dice, class_="strong")] if dice else [])]
+    said: list[str] = [svg.tag("span", name, data_tip=name)]
+    if dice:
+        said += [" ", svg.tag("span", dice, class_="strong")]
     label = f"Outlines: {name}"
     # Pictures of a case are equally large: as wide as their column, or as high as it is wide.
     share = f"--share:{min(1.0, width / height):.4f}"
@@ -152,21 +195,29 @@ def _panel(name: str, dice: str, size: tuple[int, int], layers: Sequence[Markup]
 
 
 def _turned(plane: Bytes) -> Bytes:
-    """A slice as radiologists look at it: rows of slices grow upwards, columns towards what they have at the left."""
+    """Returns a slice as radiologists look at it: both of its axes are turned round."""
     return plane[::-1, ::-1]
 
 
 def _marks(sides: Sequence[str]) -> list[Markup]:
-    """The letters of the patient's sides at the edges of a picture."""
+    """Writes the letters of the patient's sides at the edges of a picture."""
     if not sides:
         return []
     _, top, left = sides
-    places = (("left", left), ("right", OPPOSITE_SIDES[left]), ("top", top), ("bottom", OPPOSITE_SIDES[top]))
-    return [svg.tag("span", letter, class_=f"side {place}") for place, letter in places]
+    letters = {"left": left, "right": OPPOSITE_SIDES[left], "top": top, "bottom": OPPOSITE_SIDES[top]}
+    marks = []
+    for place, letter in letters.items():
+        marks.append(svg.tag("span", letter, class_=f"side {place}"))
+    return marks
+
+
+def _colour(value: int) -> str:
+    """Returns the colour of a class by its label."""
+    return COLOURS[(value - 1) % len(COLOURS)]
 
 
 def _outlines(labels: Bytes, kind: str) -> list[Markup]:
-    """The outlines of every class, turned as the picture of a run has them."""
+    """Draws the outlines of every class, turned as the picture of a run has them; `kind` is their class for CSS."""
     framed = np.pad(_turned(labels), 1)
     found = []
     for value in np.unique(labels):
@@ -174,23 +225,25 @@ def _outlines(labels: Bytes, kind: str) -> list[Markup]:
             continue
         generator = contourpy.contour_generator(z=(framed == value).astype(np.float64), line_type=contourpy.LineType.Separate)
         traced = cast(list[NDArray[np.float64]], generator.lines(0.5))
-        d = "".join("M" + "L".join(f"{svg.px(x - 0.5)} {svg.px(y - 0.5)}" for x, y in points) for points in traced)
-        colour = COLOURS[(int(value) - 1) % len(COLOURS)]
-        found.append(svg.tag("path", d=d, class_=f"outline {kind}", stroke=colour))
+        d = ""
+        for points in traced:
+            d += svg.through(points - 0.5)
+        found.append(svg.tag("path", d=d, class_=f"outline {kind}", stroke=_colour(int(value))))
     return found
 
 
 def _png(image: Bytes) -> str:
+    """Returns a slice as the address of a PNG that needs no file."""
     out = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(_turned(image))).save(out, "PNG", optimize=True)
     return svg.bytes_uri(out.getvalue())
 
 
 def _legend(used: Sequence[int], classes: Mapping[int, str]) -> Markup:
-    """The colours of the classes."""
+    """Writes the key: the colour of each class that is used, by its label, and its name."""
     parts = []
     for value in used:
-        colour = COLOURS[(value - 1) % len(COLOURS)]
-        box = svg.tag("svg", svg.tag("rect", width=20, height=12, fill=colour), width=20, height=12, aria_hidden="true")
+        swatch = svg.tag("rect", width=20, height=12, fill=_colour(value))
+        box = svg.tag("svg", swatch, width=20, height=12, aria_hidden="true")
         parts.append(svg.tag("li", box, svg.tag("span", classes.get(value, f"class {value}"))))
     return svg.tag("ul", *parts, class_="key")

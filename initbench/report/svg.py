@@ -1,4 +1,4 @@
-"""Drawing: elements, scales, ticks. Everything that goes in is escaped unless it is markup already.
+"""Drawing: elements, scales, ticks. All text is escaped unless it is markup already.
 
 A picture takes the width of its place: places are percent across and pixels down. So it fits a phone and a desk, while text and
 marks keep their size.
@@ -31,22 +31,24 @@ _OPEN = {
 
 
 def px(value: float) -> str:
-    """A coordinate to a tenth of a pixel."""
+    """Writes a coordinate to a tenth of a pixel."""
     return f"{value:.1f}".removesuffix(".0")
 
 
 def percent(value: float) -> str:
-    """A share of the width, to a hundredth of a per cent."""
+    """Writes a place across, in percent of the width, to a hundredth of a per cent."""
     return f"{value:.2f}".rstrip("0").rstrip(".") + "%"
 
 
 def tag(name: str, /, *inside: str, **attributes: str | float | None) -> Markup:
-    """An element. Underscores of attribute names are hyphens, a last one is dropped; None leaves an attribute out."""
+    """Writes an element. Underscores of attribute names become hyphens, a last one is dropped; None leaves an attribute out."""
     parts = []
     for key, value in attributes.items():
         if value is None:
             continue
-        said = px(value) if isinstance(value, int | float) else escape(value)
+        said: str = escape(value)
+        if isinstance(value, int | float):
+            said = px(value)
         parts.append(f' {key.rstrip("_").replace("_", "-")}="{said}"')
     body = "".join(map(str, map(escape, inside)))
     start = f"<{name}{''.join(parts)}"
@@ -59,32 +61,32 @@ _HTML = frozenset(("div", "span", "ul", "li", "p", "table", "thead", "tbody", "t
 
 
 def joined(parts: Iterable[str]) -> Markup:
-    """Elements one after the other."""
+    """Writes elements one after the other."""
     return Markup("").join(parts)
 
 
 def plot(height: float | str, *inside: str, **attributes: str | float | None) -> Markup:
-    """A picture as wide as its place. It has no name, as the words beside it say what it shows."""
+    """Draws a picture as wide as its place. It has no name, as the words beside it say what it shows."""
     return tag("svg", *inside, class_="plot", height=height, aria_hidden="true", **attributes)
 
 
 def stretched(height: float, *inside: str) -> Markup:
-    """What is drawn into a plot by paths, whose coordinates cannot be in percent: 100 units across are the width of the plot."""
+    """Draws into a plot by paths, whose coordinates cannot be in percent: 100 units across are the width of the plot."""
     return tag("svg", *inside, viewBox=f"0 0 100 {px(height)}", width="100%", height=height, preserveAspectRatio="none")
 
 
 def text(x: float, y: float, content: str, class_: str | None = None, **attributes: str | float | None) -> Markup:
-    """A line of text, its baseline at `y`; `x` in percent."""
+    """Writes a line of text, its baseline at `y`; `x` in percent."""
     return tag("text", content, x=percent(x), y=y, class_=class_, **attributes)
 
 
 def line(x1: float, y1: float, x2: float, y2: float | str, class_: str, **attributes: str | float | None) -> Markup:
-    """A straight line between places that are percent across and pixels down; `y2` may be a share of the height, as 100%."""
+    """Draws a straight line between places in percent across and pixels down; `y2` may be a share of the height, as 100%."""
     return tag("line", x1=percent(x1), y1=y1, x2=percent(x2), y2=y2, class_=class_, **attributes)
 
 
 def path(points: Sequence[tuple[float, float]], class_: str | None = None, **attributes: str | float | None) -> Markup:
-    """A line through points, for a `stretched` picture; of one point there is none."""
+    """Draws a line through points, for a `stretched` picture; nothing for a single point."""
     if len(points) < 2:
         return Markup("")
     d = "M" + "L".join(f"{x:.2f} {px(y)}" for x, y in points)
@@ -92,40 +94,60 @@ def path(points: Sequence[tuple[float, float]], class_: str | None = None, **att
 
 
 def mark(shape: str, x: float, y: float, r: float, class_: str, tip: str | None = None) -> Markup:
-    """A mark of a radius in pixels, at `x` in percent: circle, square, diamond, up, down, cross, left or right."""
+    """Draws a mark.
+
+    Args:
+        shape: circle, square, diamond, up, down, cross, left or right.
+        x: its place across, in percent.
+        y: its place down, in pixels.
+        r: its radius, in pixels.
+        class_: for CSS.
+        tip: the text at the pointer.
+    """
     if shape == "circle":
         return tag("circle", cx=percent(x), cy=y, r=r, class_=class_, data_tip=tip)
     return tag("svg", tag("path", d=outline(shape, r), class_=class_, data_tip=tip), x=percent(x), y=y, class_="at")
 
 
 def sample(shape: str, class_: str = "dot") -> Markup:
-    """A mark as a key shows it, in a picture of its own."""
+    """Draws a mark as a key shows it, in a picture of its own."""
     return tag("svg", mark(shape, 50, 6, 5, class_), class_="sample", width=22, height=12, aria_hidden="true")
 
 
 def dashes() -> Markup:
-    """A piece of the line of an init, as a key shows it."""
+    """Draws a piece of the line of an init, as a key shows it."""
     return tag(
         "svg", tag("line", x1=1, y1=6, x2=21, y2=6, class_="thick"), class_="sample", width=22, height=12, aria_hidden="true"
     )
 
 
 def outline(shape: str, r: float) -> str:
-    """The path of a mark around (0, 0)."""
+    """Returns the path of a mark of radius `r` around (0, 0)."""
     if shape in _CLOSED:
-        return f"{_through(_CLOSED[shape], r)}Z"
+        return f"{through(_CLOSED[shape], r)}Z"
     drawn = ""
     for corners in _OPEN[shape]:
-        drawn += _through(corners, r)
+        drawn += through(corners, r)
     return drawn
 
 
-def _through(corners: Sequence[tuple[float, float]], r: float) -> str:
-    return "M" + "L".join(f"{px(r * x)} {px(r * y)}" for x, y in corners)
+def through(points: Iterable[Iterable[float]], scale: float = 1.0) -> str:
+    """Returns the path through points (x, y), in pixels once they are multiplied by a scale."""
+    return "M" + "L".join(f"{px(scale * x)} {px(scale * y)}" for x, y in points)
 
 
 def spread_out(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places at least `gap` apart and as near as may be to the ones wanted, in [low, high] where there is room."""
+    """Returns places at least `gap` apart and as near as may be to wanted ones, in [low, high] where there is room.
+
+    Args:
+        wanted: the places that are wanted, in any order.
+        gap: from one place to the next, at least.
+        low: the first place.
+        high: the last place.
+
+    Returns:
+        A place for each wanted one, in their order.
+    """
     order = sorted(range(len(wanted)), key=lambda k: wanted[k])
     clusters: list[tuple[float, int]] = []  # centre and number of places that touch
     for k in order:
@@ -134,7 +156,10 @@ def spread_out(wanted: Sequence[float], gap: float, low: float, high: float) -> 
             other, count = clusters.pop()
             centre, size = (other * count + centre * size) / (count + size), count + size
         clusters.append((centre, size))
-    spaced = [centre + gap * (i - (size - 1) / 2) for centre, size in clusters for i in range(size)]
+    spaced = []
+    for centre, size in clusters:
+        for i in range(size):
+            spaced.append(centre + gap * (i - (size - 1) / 2))
     for i, value in enumerate(spaced):  # what sticks out below pushes up, what sticks out above pushes down
         spaced[i] = max(value, low + i * gap)
     for i in range(len(spaced) - 1, -1, -1):
@@ -161,22 +186,24 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """The place of a value."""
+        """Returns the place of a value."""
         low, high, at = self.low, self.high, value
         if self.log:
             low, high, at = math.log(low), math.log(high), math.log(at)
         return self.start + (at - low) / (high - low) * (self.end - self.start)
 
     def held(self, value: float) -> float:
-        """The value, or the end of the scale that is nearest to it."""
+        """Returns the value, or the end of the scale that is nearest to it."""
         return min(max(value, self.low), self.high)
 
     def ticks(self, count: int = 6) -> list[float]:
-        """Round values to label."""
-        return _decades(self.low, self.high) if self.log else round_steps(self.low, self.high, count)
+        """Returns about `count` round values to label."""
+        if self.log:
+            return _decades(self.low, self.high)
+        return round_steps(self.low, self.high, count)
 
     def label(self, value: float, count: int = 6) -> str:
-        """A tick as text, with the digits that tell it from the next; `count` as for `ticks`."""
+        """Writes a tick with the digits that tell it from the next; `count` as for `ticks`."""
         ticks = self.ticks(count)
         if self.log or len(ticks) < 2:
             return f"{value:g}"
@@ -187,27 +214,42 @@ class Scale:
 
 
 def round_steps(low: float, high: float, count: int = 6) -> list[float]:
-    """Multiples of 1, 2, 2.5 or 5 times a power of ten in [low, high], about `count`."""
+    """Returns multiples of 1, 2, 2.5 or 5 times a power of ten in [low, high], about `count`."""
     if not high > low:
         return [low]
     size = 10.0 ** math.floor(math.log10((high - low) / count))
-    step = next(size * factor for factor in _STEPS if (high - low) / (size * factor) <= count + 0.5)
+    step = size
+    for factor in _STEPS:
+        step = size * factor
+        if (high - low) / step <= count + 0.5:
+            break
     first = math.ceil(low / step - 1e-9)
     return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def _decades(low: float, high: float) -> list[float]:
+    """Returns round values in [low, high] for a logarithmic scale: powers of ten, and as many between them as make three."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for factors in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)):
-        found = [f * 10.0**k for k in range(first, last + 1) for f in factors]
-        found = [value for value in found if low * 0.999 <= value <= high * 1.001]
+        found = []
+        for power in range(first, last + 1):
+            for factor in factors:
+                value = factor * 10.0**power
+                if low * 0.999 <= value <= high * 1.001:
+                    found.append(value)
         if len(found) >= 3:
             return found
     return round_steps(low, high, 4)
 
 
 def padded(values: Iterable[float], share: float = 0.06, least: float = 1.0) -> tuple[float, float]:
-    """A range around finite values with some room; of width `least` at least."""
+    """Returns a range around the finite ones of some values, with some room.
+
+    Args:
+        values: some of which may be NaN.
+        share: of the range of the values, how much room each side has.
+        least: width of the range, at least.
+    """
     found = [value for value in values if math.isfinite(value)] or [0.0]
     low, high = min(found), max(found)
     room = max((high - low) * share, (least - (high - low)) / 2)
@@ -215,7 +257,7 @@ def padded(values: Iterable[float], share: float = 0.06, least: float = 1.0) -> 
 
 
 def grid(scale: Scale, bottom: float | str, count: int = 6) -> Markup:
-    """Vertical lines at the ticks of a scale, from the top to `bottom`."""
+    """Draws vertical lines at the ticks of a scale, from the top to `bottom`."""
     parts = []
     for value in scale.ticks(count):
         x = scale(value)
@@ -224,7 +266,7 @@ def grid(scale: Scale, bottom: float | str, count: int = 6) -> Markup:
 
 
 def x_ticks(scale: Scale, y: float, count: int = 6) -> Markup:
-    """The labels of a scale that goes across, their baseline at `y`."""
+    """Writes the labels of a scale that goes across, their baseline at `y`."""
     parts = []
     for value in scale.ticks(count):
         label = scale.label(value, count)
@@ -233,7 +275,7 @@ def x_ticks(scale: Scale, y: float, count: int = 6) -> Markup:
 
 
 def y_axis(scale: Scale) -> Markup:
-    """Horizontal lines with tick labels to the left of the plot."""
+    """Draws horizontal lines with tick labels to the left of the plot."""
     parts = []
     for value in scale.ticks(_DOWN):
         y = scale(value)
@@ -243,7 +285,7 @@ def y_axis(scale: Scale) -> Markup:
 
 
 def bytes_uri(png: bytes) -> str:
-    """A picture as an address that needs no file."""
+    """Returns a picture as an address that needs no file."""
     import base64
 
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
