@@ -37,7 +37,7 @@ from initbench.tables.study import Study
 from initbench.tables.titles import titles
 
 _FEW_INITS = 4  # that nobody needs to filter
-_NAMED = 3  # above which a title has a number in place of names
+_NAMED = 3  # data sets or networks, above which a title has their number in place of their names
 _MANY_BLOCKS = 12  # from which on pictures of cases are shown for the first ones alone
 _SOME_RUNS = 200  # from which on less is read of long curves
 _MANY_RUNS = 2000  # from which on curves are thinned and digests cut
@@ -65,10 +65,12 @@ class Detail:
 
 
 def detail(content: Content) -> Detail:
-    """By the number of runs."""
+    """Returns how much there is room for, by the number of runs."""
     if content.size > _MANY_RUNS:
         return Detail(points=POINTS // 2, chunk=CHUNK // 8, cases=SHOWN // 2, looks=False, digest=16)
-    return Detail(chunk=CHUNK // 4) if content.size > _SOME_RUNS else Detail()
+    if content.size > _SOME_RUNS:
+        return Detail(chunk=CHUNK // 4)
+    return Detail()
 
 
 def write(study: Study, file: Path, *, against: str = BASELINE, margin: float = MARGIN, now: datetime | None = None) -> None:
@@ -96,7 +98,7 @@ def write(study: Study, file: Path, *, against: str = BASELINE, margin: float = 
 
 
 def pieces(content: Content) -> Iterator[str]:
-    """The page, a piece at a time."""
+    """Yields the page, a piece at a time."""
     environment = Environment(
         loader=PackageLoader("initbench.report", "page"),
         autoescape=True,
@@ -108,7 +110,7 @@ def pieces(content: Content) -> Iterator[str]:
 
 
 def _pooled(content: Content) -> list[Sheet]:
-    """The tables over several blocks, without those of one init alone: they would compare it with nothing."""
+    """Returns the tables over several blocks. A table with one init is left out: it would compare this init with nothing."""
     sheets = []
     for sheet in pooled_sheets(content.study, "all", content.against, content.margin, least=2):
         if len(sheet.rows) != 1:
@@ -117,7 +119,7 @@ def _pooled(content: Content) -> list[Sheet]:
 
 
 def _values(content: Content) -> dict[str, Any]:
-    """All that the template shows, by the names that it uses."""
+    """Returns all that the template shows, by the names that it uses."""
     return {
         "content": content,
         "facts": _facts(content),
@@ -133,9 +135,8 @@ def _values(content: Content) -> dict[str, Any]:
 
 
 def _choices(content: Content) -> dict[str, Any]:
-    """The title, and what the filters choose from; nothing where there is one alone."""
-    datasets = sorted({family.dataset for family in content.families})
-    backbones = sorted({family.backbone for family in content.families})
+    """Returns the title, and the data sets and networks for the filters; none where there is one alone."""
+    datasets, backbones = content.datasets, content.backbones
     inits: set[str] = set()
     for block in content.blocks:
         inits.update(block.table.names)
@@ -148,11 +149,14 @@ def _choices(content: Content) -> dict[str, Any]:
 
 
 def _several(names: Sequence[str]) -> Sequence[str]:
-    return names if len(names) > 1 else ()
+    """Returns the names where there are several, else none."""
+    if len(names) > 1:
+        return names
+    return ()
 
 
 def _of_blocks(content: Content) -> dict[str, Any]:
-    """What the template asks of a block, and what it shows of all."""
+    """Returns the functions that the template calls with a block, and what it shows of all blocks together."""
     names = titles([block.table.block for block in content.blocks])
     named, answered = {}, {}
     for block, name in zip(content.blocks, names, strict=True):
@@ -169,24 +173,29 @@ def _of_blocks(content: Content) -> dict[str, Any]:
 
 
 class _Beside:
-    """The tables beside a leaderboard: what its single runs do, and how firm its verdicts are."""
+    """Makes the tables beside a leaderboard: of its single runs, and of how firm its verdicts are."""
 
     def __init__(self, content: Content) -> None:
         self._of_cell = content.study.of_cell
         self._firm: dict[str, Sheet | None] = {}
         if content.size <= _SOME_RUNS:  # it scores all runs once for each class and policy
             overviews = firm_overviews(content.study, content.against, content.margin)
-            sheet_of = {id(table): made for table, made in zip(content.study.tables, overviews, strict=True)}
+            sheet_of = {}
+            for table, sheet in zip(content.study.tables, overviews, strict=True):
+                sheet_of[id(table)] = sheet
             for block in content.blocks:
                 self._firm[block.key] = sheet_of[id(block.table)]
 
     def __call__(self, block: Block) -> list[tuple[str, Sheet]]:
         """Returns the tables, each with its heading."""
-        found = {
-            "Single runs": run_sheet(block.table, self._of_cell, block.found),
-            "How firm is it?": self._firm.get(block.key),
-        }
-        return [(heading, sheet) for heading, sheet in found.items() if sheet is not None]
+        found = []
+        runs = run_sheet(block.table, self._of_cell, block.found)
+        if runs is not None:
+            found.append(("Single runs", runs))
+        firm = self._firm.get(block.key)
+        if firm is not None:
+            found.append(("How firm is it?", firm))
+        return found
 
 
 class _Charts:
@@ -212,12 +221,14 @@ class _Charts:
         return {item.name: item for item in found}
 
     def _cases(self, block: Block) -> int:
-        """How many cases have pictures."""
-        return CASES if block.key in self._pictured else 0
+        """Returns how many cases of a block have pictures."""
+        if block.key not in self._pictured:
+            return 0
+        return CASES
 
 
 def _words() -> dict[str, Any]:
-    """Functions by which the template writes rows and numbers."""
+    """Returns the functions by which the template writes rows and numbers."""
     return {
         "columns": cells.columns,
         "cells": cells.cells,
@@ -238,25 +249,38 @@ def _words() -> dict[str, Any]:
 
 
 def _few(what: str, names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= _NAMED else f"{len(names)} {what}"
+    """Returns some names in a row, or their number and what they are where there are many."""
+    if len(names) > _NAMED:
+        return f"{len(names)} {what}"
+    return ", ".join(names)
 
 
 def _facts(content: Content) -> list[tuple[str, str]]:
-    runs = content.study.runs
+    """Returns what identifies a study, as pairs of name and value."""
+    inits: set[str] = set()
+    regimens: set[str] = set()
+    for block in content.blocks:
+        for row in block.rows:
+            own = treatment(row.init)
+            inits.add(own.init)
+            regimens.add(own.regimen_name)
+    found = [
+        ("data sets", ", ".join(content.datasets)),
+        ("backbones", ", ".join(content.backbones)),
+        ("initializers", str(len(inits))),
+    ]
+    if content.has_regimens:
+        found.append(("regimens", ", ".join(sorted(regimens))))
+    runs, scoring = content.study.runs, content.study.scoring
     states = Counter(runs["status"].astype(str))
-    rows = [treatment(row.init) for block in content.blocks for row in block.rows]
-    inits = {row.init for row in rows}
-    regimens = sorted({row.regimen_name for row in rows})
-    several = [("regimens", ", ".join(regimens))] if content.has_regimens else []
-    told = ", ".join(f"{states[state]} {state}" for state in ("ok", "diverged", "failed", "invalid") if states[state])
-    scoring = content.study.scoring
+    told = []
+    for state in ("ok", "diverged", "failed", "invalid"):
+        if states[state]:
+            told.append(f"{states[state]} {state}")
     classes = ", ".join(scoring.classes) or "all"
     return [
-        ("data sets", ", ".join(sorted({family.dataset for family in content.families}))),
-        ("backbones", ", ".join(sorted({family.backbone for family in content.families}))),
-        ("initializers", str(len(inits))),
-        *several,
-        ("runs", f"{len(runs)} ({told})"),
+        *found,
+        ("runs", f"{len(runs)} ({', '.join(told)})"),
         ("claims hold for", SCOPES["A"]),
         ("Dice policy", f"{scoring.policy}; classes: {classes}; last checkpoint, {scoring.grid} grid"),
         ("equivalence margin", f"±{content.margin:g} Dice points"),
@@ -266,6 +290,9 @@ def _facts(content: Content) -> list[tuple[str, str]]:
 
 
 def _labels(content: Content) -> dict[str, dict[int, str]]:
-    """Names of the values in label maps by data set: those of regions are not what pictures show."""
+    """Returns the name of each value in the label maps of a data set, by data set. Pictures show label maps, and no regions."""
     runs = content.study.runs.drop_duplicates("dataset")
-    return {str(dataset): dict(enumerate(names)) for dataset, names in zip(runs["dataset"], runs["labels"], strict=True)}
+    found = {}
+    for dataset, names in zip(runs["dataset"], runs["labels"], strict=True):
+        found[str(dataset)] = dict(enumerate(names))
+    return found
