@@ -1,4 +1,4 @@
-"""Which places the inits may have: a line per init, from the best place that it may have to the worst."""
+"""The places that inits may have: a line per init, from the best place that it may have to the worst."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LABELLED = 10  # labels that fit below the plot on a phone
 
 
 def places(block: Block) -> Figure:
-    """A line per init over the places that it may have, with a mark at its rank by Dice."""
+    """Draws a line per init over the places that it may have, with a mark at its rank by Dice."""
     if isinstance(block.found, Refused):
         return Figure("places", _TITLE, f"No ranks: {block.found.reason}.")
     if isinstance(block.found.ranking, Refused):
@@ -31,6 +31,7 @@ def places(block: Block) -> Figure:
 
 
 def _drawn(block: Block, ranking: Sequence[InitRank]) -> Markup:
+    """Draws the places of the inits of a block, in the order of the ranking."""
     rows = {row.init: row for row in block.rows}
     count = len(ranking)
     scale = Scale(0.5, count + 0.5, svg.START, svg.END)
@@ -49,7 +50,10 @@ def _drawn(block: Block, ranking: Sequence[InitRank]) -> Markup:
 
 
 def _line(row: Row, item: InitRank, scale: Scale) -> Line:
-    said = f"{item.low}" if item.low == item.high else f"{item.low} to {item.high}"
+    """Draws the places of an init."""
+    said = f"{item.low} to {item.high}"
+    if item.low == item.high:
+        said = f"{item.low}"
     tip = f"{item.init}: rank {item.rank:g} by Dice, may have place {said}"
     span = svg.line(scale(item.low), 0, scale(item.high), 0, "whisker")
     mark = svg.mark(row.style.shape, scale(item.rank), 0, 5, "dot", tip)
