@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from initbench.report.content import Block, Family, Row
+from initbench.report.content import Family, Row
 
 
 @dataclass(frozen=True)
@@ -17,22 +16,19 @@ class Pair:
 
 
 def names(family: Family) -> tuple[str, ...]:
-    """The protocols of a family."""
+    """Returns the protocols of a family."""
     return tuple(block.protocol for block in family.blocks)
 
 
 def pairs(family: Family) -> list[Pair]:
-    """The inits whose steps a protocol counts, that were run under two or more."""
+    """Returns the learned inits that were run under two or more protocols, by name."""
     found: dict[str, list[Row | None]] = {}
     for number, block in enumerate(family.blocks):
-        for row in _learned(block):
-            found.setdefault(row.init, [None] * len(family.blocks))[number] = row
-    return [Pair(init, tuple(rows)) for init, rows in sorted(found.items()) if _count(rows) > 1]
-
-
-def _learned(block: Block) -> list[Row]:
-    return [row for row in block.rows if row.protocol != "any"]
-
-
-def _count(rows: Sequence[Row | None]) -> int:
-    return sum(row is not None for row in rows)
+        for row in block.rows:
+            if row.protocol != "any":
+                found.setdefault(row.init, [None] * len(family.blocks))[number] = row
+    several = []
+    for init, rows in sorted(found.items()):
+        if len(rows) - rows.count(None) > 1:
+            several.append(Pair(init, tuple(rows)))
+    return several
