@@ -1,4 +1,4 @@
-"""Where the spread of Dice comes from: what each source leaves in the mean of an init."""
+"""Where the spread of Dice comes from: the SD that each source leaves in the mean of an init."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from initbench.report import svg
 from initbench.report.content import Block
 from initbench.report.figure import DOWN, Axis, Figure, Line, lines
 from initbench.report.svg import Scale
-from initbench.stats.analysis import Analysis
-from initbench.stats.components import Components
 from initbench.stats.design import Refused
 from initbench.stats.summary import Interval
 from initbench.tables import words
@@ -26,7 +24,7 @@ _TITLE = "Where the spread of Dice comes from"
 
 @dataclass(frozen=True)
 class _Shown:
-    """A block with its name and its SDs by source; none where `reason` says why."""
+    """A block with its name and its SDs by source, in Dice points; without SDs, `reason` says why there are none."""
 
     name: str
     block: Block
@@ -35,7 +33,12 @@ class _Shown:
 
 
 def sources(blocks: Sequence[Block], named: Sequence[str]) -> Figure:
-    """All blocks in one figure: a chart for each source, with a line for each block; of one block a chart of its sources."""
+    """Draws all blocks in one figure: a chart for each source, with a line for each block; for one block a chart of its sources.
+
+    Args:
+        blocks: the blocks.
+        named: their names.
+    """
     told, missing = [], ""
     for name, block in zip(named, blocks, strict=True):
         item = _shown(name, block)
@@ -54,14 +57,17 @@ def sources(blocks: Sequence[Block], named: Sequence[str]) -> Figure:
 
 
 def _shown(name: str, block: Block) -> _Shown:
-    parts: Components | Refused
-    parts = block.found.components if isinstance(block.found, Analysis) else block.found
+    """Returns a block with its SDs by source, or with the reason why it has none."""
+    if isinstance(block.found, Refused):
+        return _Shown(name, block, {}, block.found.reason)
+    parts = block.found.components
     if isinstance(parts, Refused):
         return _Shown(name, block, {}, parts.reason)
     return _Shown(name, block, parts.left_in_mean(), "")
 
 
 def _drawn(found: Sequence[_Shown]) -> Markup:
+    """Draws the charts of blocks that have SDs."""
     every: list[Interval] = []
     for item in found:
         every += item.parts.values()
@@ -73,7 +79,10 @@ def _drawn(found: Sequence[_Shown]) -> Markup:
         return lines("sources", rows, axis, words=_WORDS)
     charts = []
     for name, title in SOURCES.items():
-        rows = [_line(item.name, name, item, scale) for item in found if name in item.parts]
+        rows = []
+        for item in found:
+            if name in item.parts:
+                rows.append(_line(item.name, name, item, scale))
         if rows:
             heading = svg.tag("p", title, class_="heading")
             charts.append(svg.tag("div", heading, lines(f"sources-{name}", rows, axis, words=_WORDS)))
@@ -81,7 +90,7 @@ def _drawn(found: Sequence[_Shown]) -> Markup:
 
 
 def _end(shown: Sequence[Interval]) -> float:
-    """Where the axis ends: behind every SD, and behind most ends of intervals."""
+    """Returns the end of the axis, in Dice points: behind every SD, and behind most ends of intervals."""
     values = sorted(part.value for part in shown)
     highs = sorted(part.high for part in shown)
     usual = _REACH * max(values[len(values) // 2], 0.25)
@@ -89,7 +98,14 @@ def _end(shown: Sequence[Interval]) -> float:
 
 
 def _line(label: str, source: str, item: _Shown, scale: Scale) -> Line:
-    """A dot with its interval; an arrow where that goes on."""
+    """Draws an SD with its interval, and an arrow where the interval goes on outside the plot.
+
+    Args:
+        label: the name of the line.
+        source: the source of the SD.
+        item: the block.
+        scale: of the axis.
+    """
     part = item.parts[source]
     tip = f"{SOURCES[source]}: SD {words.sd(part)} points in the mean of an init"
     low, high = scale(scale.held(part.low)), scale(scale.held(part.high))
