@@ -20,25 +20,34 @@ _PHONE = 280.0  # pixels of a plot on a phone
 
 
 def strips(block: Block) -> Figure:
-    """A mark per run, a tick for the mean of an init."""
-    rows = [row for row in block.rows if any(math.isfinite(run.dice) for run in row.runs)]
+    """Draws a mark for each run, and a tick for the mean of each init."""
+    rows: list[Row] = []
+    runs: list[Run] = []
+    for row in block.rows:
+        if any(run.is_scored for run in row.runs):
+            rows.append(row)
+            runs += row.runs
     if not rows:
         return Figure("strips", "Runs", "No run of this block has a score.")
     caption = "A mark is a run; the tick is the mean over seeds, its value at the right."
-    if any(run.status == "diverged" for row in rows for run in row.runs):
+    if any(run.is_diverged for run in runs):
         caption += " ✕: a run that diverged; it scores 0, counts in the mean, and is drawn left of the axis."
-    if any(not run.counted and math.isfinite(run.dice) for row in rows for run in row.runs):
+    if any(run.is_scored and not run.counted for run in runs):
         caption += " Hollow: no part of the comparison, as its init lacks runs or other inits lack its seed."
-    return Figure("strips", "Dice of every run", caption, _drawn(block.key, rows))
+    return Figure("strips", "Dice of every run", caption, _drawn(block.key, rows, runs))
 
 
-def _drawn(key: str, rows: Sequence[Row]) -> Markup:
-    diverged = any(run.status == "diverged" for row in rows for run in row.runs)
-    finite = [run.dice for row in rows for run in row.runs if run.status != "diverged"]
-    scale = Scale(*svg.padded(finite), svg.START + (_GUTTER if diverged else 0), svg.END)
+def _drawn(key: str, rows: Sequence[Row], runs: Sequence[Run]) -> Markup:
+    """Draws the lines of some inits; `runs` are the runs of all of them."""
+    stand = [run.dice for run in runs if not run.is_diverged]
+    has_diverged = len(stand) < len(runs)
+    start = svg.START
+    if has_diverged:
+        start += _GUTTER
+    scale = Scale(*svg.padded(stand), start, svg.END)
     behind = [svg.grid(scale, DOWN, _TICKS)]
     labels = [svg.x_ticks(scale, Axis.BASELINE, _TICKS)]
-    if diverged:
+    if has_diverged:
         behind.append(svg.line(_GUTTER, 0, _GUTTER, DOWN, "divider"))
         labels.append(svg.text(0, Axis.BASELINE, "diverged", "tick"))
     axis = Axis(svg.joined(labels), svg.joined(behind), "Dice (points)")
@@ -50,19 +59,28 @@ def _drawn(key: str, rows: Sequence[Row]) -> Markup:
 
 
 def _marks(row: Row, scale: Scale) -> list[Markup]:
-    """The runs of an init, and the tick at their mean."""
-    fine = [run for run in row.runs if run.status != "diverged" and math.isfinite(run.dice)]
-    lost = [run for run in row.runs if run.status == "diverged"]
-    # Where the plot is wider than on a phone, dots that do not touch there do not touch either.
-    shifts = swarm([scale(run.dice) * _PHONE / 100 for run in fine], _R, HALF - _R)
+    """Draws the runs of an init, and the tick at their mean."""
+    fine, lost, places = [], [], []
+    for run in row.runs:
+        if run.is_diverged:
+            lost.append(run)
+        elif run.is_scored:
+            fine.append(run)
+            places.append(scale(run.dice) * _PHONE / 100)
+    # Dots that do not touch on a phone do not touch on a wider plot either.
+    shifts = swarm(places, _R, HALF - _R)
     parts = [svg.line(0, 0, 100, 0, "rail")]
     mean = row.standing.dice.value
     if math.isfinite(mean):
         x = scale(scale.held(mean))
-        inside = scale.low <= mean <= scale.high
-        parts.append(svg.line(x, -10, x, 10, "mean") if inside else svg.mark("left", x, 0, 6, "mean"))
+        if scale.low <= mean <= scale.high:
+            parts.append(svg.line(x, -10, x, 10, "mean"))
+        else:
+            parts.append(svg.mark("left", x, 0, 6, "mean"))
     for run, shift in zip(fine, shifts, strict=True):
-        kind = "dot" if run.counted else "dot hollow"
+        kind = "dot hollow"
+        if run.counted:
+            kind = "dot"
         parts.append(svg.mark(row.style.shape, scale(run.dice), shift, _R, kind, _tip(row, run)))
     for k, run in enumerate(lost):
         x = 2 + (k + 0.5) * min(5.0, (_GUTTER - 4) / len(lost))
@@ -71,21 +89,37 @@ def _marks(row: Row, scale: Scale) -> list[Markup]:
 
 
 def _tip(row: Row, run: Run) -> str:
-    return f"{row.init}, seed {run.seed}: {words.number(run.dice, 1)}" + (" (diverged)" if run.status == "diverged" else "")
+    """Returns the text at the pointer on a run."""
+    said = f"{row.init}, seed {run.seed}: {words.number(run.dice, 1)}"
+    if run.is_diverged:
+        said += " (diverged)"
+    return said
 
 
 def swarm(places: Sequence[float], radius: float, most: float) -> list[float]:
-    """Shifts across, so that symbols of a radius do not cover each other as far as there is room."""
-    count = int(most / (radius / 2))
-    steps = [0.0, *(sign * k * radius / 2 for k in range(1, count + 1) for sign in (1, -1))]
+    """Returns how far symbols are shifted up or down, so that they do not cover each other as far as there is room.
+
+    Args:
+        places: of the symbols along the line, in pixels.
+        radius: of the symbols, in pixels.
+        most: the largest shift, in pixels.
+    """
+    steps = [0.0]
+    for k in range(1, int(most / (radius / 2)) + 1):
+        steps += [k * radius / 2, -k * radius / 2]
     taken: list[tuple[float, float]] = []
     found = [0.0] * len(places)
     for index in sorted(range(len(places)), key=lambda k: places[k]):
         x = places[index]
-        near = [(a, b) for a, b in taken if x - a < 2 * radius]
-        free = [
-            dy for dy in steps if abs(dy) <= most and all((x - a) ** 2 + (dy - b) ** 2 >= (1.8 * radius) ** 2 for a, b in near)
-        ]
-        found[index] = free[0] if free else steps[index % len(steps)]
+        found[index] = steps[index % len(steps)]
+        for shift in steps:
+            if abs(shift) <= most and _is_free(x, shift, taken, radius):
+                found[index] = shift
+                break
         taken.append((x, found[index]))
     return found
+
+
+def _is_free(x: float, y: float, taken: Sequence[tuple[float, float]], radius: float) -> bool:
+    """Returns whether a symbol of a radius at (x, y) covers nearly nothing of the symbols at taken places."""
+    return all((x - a) ** 2 + (y - b) ** 2 >= (1.8 * radius) ** 2 for a, b in taken)
