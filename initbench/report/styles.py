@@ -27,12 +27,12 @@ class Style:
 
     @property
     def classes(self) -> str:
-        """For CSS."""
+        """The classes for CSS."""
         return f"k{self.hue} v{self.variant}"
 
     @property
     def shape(self) -> str:
-        """Of its marks."""
+        """The shape of its marks."""
         return _SHAPES[self.variant]
 
 
@@ -65,7 +65,7 @@ PLACEBO = Style("p", 1)
 
 
 def styles(inits: Iterable[str]) -> dict[str, Style]:
-    """The style of each init.
+    """Returns the style of each init.
 
     The built-ins have theirs from the table above. The colour of every other one follows from its name alone. Where another init
     of the same report has that colour with the same mark already, it gets the next mark that is free.
@@ -83,11 +83,14 @@ def styles(inits: Iterable[str]) -> dict[str, Style]:
 
 
 def _fixed(init: str) -> Style | None:
-    return PLACEBO if is_placebo(init) else BUILT_IN.get(init)
+    """Returns the style of a placebo or of a built-in; None for any other init."""
+    if is_placebo(init):
+        return PLACEBO
+    return BUILT_IN.get(init)
 
 
 def _by_name(init: str) -> Style:
-    """A style that no built-in has. The hue depends on the name and on nothing else, so a new built-in changes no colour."""
+    """Returns a style that no built-in has. Its hue depends on the name alone, so that a new built-in changes no colour."""
     number = int.from_bytes(hashlib.sha256(init.encode()).digest()[:8])
     hue = str(number % HUES)
     variants = [variant for variant in range(len(_SHAPES)) if Style(hue, variant) not in BUILT_IN.values()]
@@ -95,7 +98,7 @@ def _by_name(init: str) -> Style:
 
 
 def _free(wanted: Style, taken: set[Style]) -> Style:
-    """The style itself, or its colour with the next mark that nobody has; itself where all are taken."""
+    """Returns the wanted style, or its colour with the next mark that nobody has; the wanted one where all are taken."""
     for step in range(len(_SHAPES)):
         style = Style(wanted.hue, (wanted.variant + step) % len(_SHAPES))
         if style not in taken:
