@@ -19,14 +19,19 @@ _APART = 0.6  # per cent of the plot between the intervals of two inits
 
 
 def subsets(content: Content) -> list[Figure]:
-    """A chart for all blocks that differ in the number of training cases alone."""
-    blocks = {id(block.table): block for block in content.blocks}
-    return [
-        _figure(found, {cases: blocks[id(table)] for cases, table in found.tables.items()}) for found in groups(content.study)
-    ]
+    """Draws a chart for each group of blocks that differ in the number of training cases alone."""
+    block_of = {id(block.table): block for block in content.blocks}
+    figures = []
+    for found in groups(content.study):
+        blocks = {}
+        for cases, table in found.tables.items():
+            blocks[cases] = block_of[id(table)]
+        figures.append(_figure(found, blocks))
+    return figures
 
 
 def _figure(found: Subsets, blocks: Mapping[int, Block]) -> Figure:
+    """Draws the chart of a group, with its blocks by number of training cases."""
     heading = f"{title(found.block)}: Dice against training cases"
     lines = _lines(blocks)
     if not lines:
@@ -39,7 +44,7 @@ def _figure(found: Subsets, blocks: Mapping[int, Block]) -> Figure:
 
 
 def _lines(blocks: Mapping[int, Block]) -> list[list[tuple[int, Row]]]:
-    """The complete rows of each init by number of cases; the best at the most cases first."""
+    """Returns the complete rows of each init by number of cases; first the inits with most cases, the best of them first."""
     found: dict[str, list[tuple[int, Row]]] = {}
     for cases, block in blocks.items():
         for row in block.complete:
@@ -48,6 +53,7 @@ def _lines(blocks: Mapping[int, Block]) -> list[list[tuple[int, Row]]]:
 
 
 def _drawn(lines: Sequence[Sequence[tuple[int, Row]]], numbers: Sequence[int]) -> Markup:
+    """Draws the lines of the inits; `numbers` are all numbers of training cases."""
     values, ends = [], []
     for line in lines:
         ends.append(line[-1][1].standing.dice.value)
@@ -73,7 +79,7 @@ def _drawn(lines: Sequence[Sequence[tuple[int, Row]]], numbers: Sequence[int]) -
 
 
 def _axis(plane: Plane, numbers: Sequence[int]) -> Markup:
-    """Ticks at the numbers of training cases that were run."""
+    """Draws ticks at the numbers of training cases that were run."""
     parts = []
     for number in numbers:
         x = plane.x(number)
@@ -83,7 +89,7 @@ def _axis(plane: Plane, numbers: Sequence[int]) -> Markup:
 
 
 def _line(line: Sequence[tuple[int, Row]], plane: Plane, shift: float, name_at: float) -> list[Markup]:
-    """The means of an init with their intervals.
+    """Draws the means of an init with their intervals.
 
     Args:
         line: its rows by number of training cases.
