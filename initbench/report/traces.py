@@ -26,7 +26,9 @@ class Trace:
     """The values of a run.
 
     Attributes:
-        steps: at which they were taken, [point]; `seconds` likewise, since the run began; `values` themselves.
+        steps: at which the values were taken, [point].
+        seconds: since the run began, [point].
+        values: [point].
     """
 
     steps: Array
@@ -34,8 +36,10 @@ class Trace:
     values: Array
 
     def along(self, across: Across) -> Array:
-        """The points of the line, [point, (place across, value)]."""
-        places = self.steps if across == "steps" else self.seconds
+        """Returns the points of the line, [point, (place across, value)]."""
+        places = self.steps
+        if across == "time":
+            places = self.seconds
         return np.stack([places, self.values], -1)
 
 
@@ -45,7 +49,7 @@ class Traced:
 
     Attributes:
         begins: whether a dotted line over time shows where its values begin.
-        mean: of the runs, where it is known; else it is made of them point by point.
+        mean: of the runs, where it is known; else it is computed from them point by point.
     """
 
     row: Row
@@ -54,12 +58,15 @@ class Traced:
     mean: Trace | None = None
 
     def middle(self, across: Across) -> Array:
-        """The line of the mean over seeds. Where runs end early, as diverged ones do, it goes as far as all of them go."""
+        """Returns the line of the mean over seeds, [point, (place across, value)].
+
+        Where runs end early, as diverged ones do, it goes as far as all of them go.
+        """
         if self.mean is not None:
             return self.mean.along(across)
-        shortest = min(len(trace.values) for trace in self.traces)
-        lines = [trace.along(across)[:shortest] for trace in self.traces]
-        return np.asarray(np.mean(lines, axis=0), np.float64)
+        lines = [trace.along(across) for trace in self.traces]
+        shortest = min(map(len, lines))
+        return np.asarray(np.mean([line[:shortest] for line in lines], axis=0), np.float64)
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,9 @@ class Panel:
     """A plane with the values of some inits.
 
     Attributes:
-        title: of the values.
-        step_title: of the steps, likewise.
+        found: the inits.
+        title: of the axis of the values.
+        step_title: of the axis of the steps.
         least: pixels of the height, at least.
         losses: whether the values are losses, which fall by much and may be very high at first.
     """
@@ -80,7 +88,7 @@ class Panel:
     losses: bool = True
 
     def end(self, across: Across) -> float:
-        """The last step, or the last second."""
+        """Returns the last step, or the last second."""
         last = 0.0
         for item in self.found:
             for trace in item.traces:
@@ -88,7 +96,7 @@ class Panel:
         return last
 
     def drawn(self, across: Across, end: float) -> Markup:
-        """The lines of all inits; the axis across goes from 0 to `end`."""
+        """Draws the lines of all inits; the axis across goes from 0 to `end`."""
         divisor, unit, title = 1.0, "step", self.step_title
         if across == "time":
             divisor, unit = time_unit(end)
@@ -117,17 +125,21 @@ class Panel:
         return plane.drawn(parts, names, readable_as=unit)
 
     def _plane(self, end: float, title: str) -> Plane:
+        """Returns the plane, whose axis across goes from 0 to `end` and has a title."""
         height = least_height(self.least, len(self.found))
         values: list[float] = []
         for item in self.found:
             for trace in item.traces:
                 values += trace.values.tolist()
-        y = loss_scale(values, height) if self.losses else Scale(*svg.padded(values), height, 0.0)
+        if self.losses:
+            y = loss_scale(values, height)
+        else:
+            y = Scale(*svg.padded(values), height, 0.0)
         return Plane(Scale(0.0, end, 0.0, 100.0), y, title, self.title, height)
 
 
 def switched(key: str, drawn: Mapping[Across, Sequence[Markup]], *, crowded: bool = False) -> Markup:
-    """Drawings over steps and over time, with a switch that shows the ones or the others and needs no script.
+    """Puts drawings over steps and over time together, with a switch that shows the ones or the others and needs no script.
 
     Args:
         key: tells the switch from all others of the page.
@@ -136,21 +148,39 @@ def switched(key: str, drawn: Mapping[Across, Sequence[Markup]], *, crowded: boo
     """
     choices, parts = [], []
     for across, planes in drawn.items():
-        checked = "checked" if across == "steps" else None
+        checked = None
+        if across == "steps":
+            checked = "checked"
         button = svg.tag("input", type="radio", name=f"{key}-across", value=across, checked=checked)
         choices.append(svg.tag("label", button, f" over {across}"))
         parts.append(svg.tag("div", *planes, class_=f"by-{across}"))
-    classes = "switched crowded" if crowded else "switched"
+    classes = "switched"
+    if crowded:
+        classes += " crowded"
     return svg.tag("div", svg.tag("div", *choices, class_="switch"), *parts, class_=classes)
 
 
 def _places(line: Array, plane: Plane, divisor: float) -> list[tuple[float, float]]:
-    """The places of points; values beyond the axis lie at its end."""
-    return [(plane.x(at / divisor), plane.y(plane.y.held(value))) for at, value in line]
+    """Returns the places of points on a plane; values beyond the axis lie at its end.
+
+    Args:
+        line: the points, [point, (place across, value)].
+        plane: on which they are drawn.
+        divisor: the unit across.
+    """
+    places = []
+    for at, value in line:
+        places.append((plane.x(at / divisor), plane.y(plane.y.held(value))))
+    return places
 
 
 def loss_scale(values: Iterable[float], height: float) -> Scale:
-    """An axis of losses without the few highest ones; logarithmic where they fall by much."""
+    """Returns an axis of losses without the few highest ones; logarithmic where they fall by much.
+
+    Args:
+        values: the losses.
+        height: of the plot, in pixels.
+    """
     found = np.array(list(values))
     low, high = float(found.min()), float(np.quantile(found, 0.995))
     if low > 0 and high / low > 4:
@@ -159,7 +189,9 @@ def loss_scale(values: Iterable[float], height: float) -> Scale:
 
 
 def time_unit(longest: float) -> tuple[float, str]:
-    """Seconds in the unit to show times in, and its name."""
+    """Returns the seconds of the unit for times up to the longest, which is in seconds, and the unit's name."""
     if longest < _MINUTES_FROM:
         return 1.0, "seconds"
-    return (60.0, "minutes") if longest < _HOURS_FROM else (3600.0, "hours")
+    if longest < _HOURS_FROM:
+        return 60.0, "minutes"
+    return 3600.0, "hours"
