@@ -19,13 +19,13 @@ REPORT = "report.html"
 
 @dataclass(frozen=True)
 class Report:
-    """A page that was written, and how large it is."""
+    """A page that was written, and its size in bytes."""
 
     path: Path
     bytes: int
 
     def _repr_html_(self) -> str:
-        """A link to the page."""
+        """Returns a link to the page, which Jupyter shows."""
         address = html.escape(self.path.absolute().as_uri())
         return f'<a href="{address}">{html.escape(str(self.path))}</a> ({self.bytes / 1e6:.1f} MB)'
 
@@ -51,7 +51,9 @@ def report(
     from initbench.tables.study import read_study
 
     study = read_study(Path(out))
-    path = Path(file) if file is not None else Path(out) / REPORT
+    path = Path(out) / REPORT
+    if file is not None:
+        path = Path(file)
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file")
     control = words.meant(against)
