@@ -1,6 +1,6 @@
-"""Dice from voxel counts: the only place where counts become a score, for one class and for whole tables.
+"""Dice from voxel counts, for one class and for whole tables: counts become a score here alone.
 
-Importing it costs nothing, as the command line names the policies; numpy is loaded by the function that needs it.
+Importing this module costs nothing, as the command line names the policies; numpy is loaded by the function that needs it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Number = TypeVar("Number", float, "NDArray[np.float64]")
 
 @dataclass(frozen=True)
 class Rule:
-    """What a class scores in a case whose reference lacks it; NaN is no score.
+    """The score of a class in a case whose reference lacks it, a fraction; NaN is no score.
 
     Attributes:
-        predicted: where the prediction has the class.
-        neither: where the prediction lacks it, too.
-        meaning: both in words, as what such a class scores.
+        predicted: the score where the prediction has the class.
+        neither: the score where the prediction lacks it, too.
+        meaning: both scores in words.
         source: who scores so.
     """
 
@@ -47,7 +47,7 @@ POLICIES: Mapping[DicePolicy, Rule] = MappingProxyType(
         "worst": Rule(0.0, 0.0, "always 0", "the lowest score that any rule could give"),
     }
 )
-# It rewards a mistake: an organ that is not there scores 1 where it is predicted, and 0 where it is rightly left out.
+# transunet rewards a mistake: an organ that is not there scores 1 where it is predicted, and 0 where it is rightly left out.
 TABLE_POLICIES: Mapping[TablePolicy, Rule] = MappingProxyType(
     dict(POLICIES) | {"transunet": Rule(1.0, 0.0, "1 if predicted, else 0", "TransUNet, Swin-Unet and MISSFormer")}
 )
@@ -63,43 +63,45 @@ TABLES_ALONE: Mapping[str, str] = MappingProxyType(
 
 
 def check_policy(policy: str) -> None:
-    """Refuses a policy that is there for published tables alone.
+    """Checks that results may be judged by a policy.
 
     Raises:
-        UsageError: says why.
+        UsageError: it is there for published tables alone.
     """
     if policy in TABLES_ALONE:
         raise UsageError(f"--dice-policy {policy}: {TABLES_ALONE[policy]}")
 
 
 def policies_in_words() -> str:
-    """Says what each policy scores, for the help of an option; policies that score alike are named together."""
+    """Returns what each policy scores, for the help of an option; policies that score alike are named together."""
     names: dict[str, list[str]] = {}
     for policy, rule in POLICIES.items():
         names.setdefault(rule.meaning, []).append(policy)
-    said = []
+    found = []
     for meaning, alike in names.items():
-        said.append(f"{meaning} ({', '.join(alike)})")
-    return "; ".join(said)
+        found.append(f"{meaning} ({', '.join(alike)})")
+    return "; ".join(found)
 
 
 def _ratio(tp: Number, fp: Number, fn: Number) -> Number:
-    """Computes 2 TP / (2 TP + FP + FN) of a class that the reference or the prediction holds."""
+    """Returns 2 TP / (2 TP + FP + FN), from voxels of a class that the reference or the prediction holds."""
     return 2 * tp / (2 * tp + fp + fn)
 
 
 def dice_of_counts(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, policy: TablePolicy = "reference-mask") -> NDArray[np.float64]:
-    """Computes Dice of many classes and cases at once, as fractions; NaN where the policy gives no score.
+    """Returns Dice of many classes and cases at once, as fractions; NaN where the policy gives no score.
 
     Args:
-        tp: voxels in reference and prediction; as `fp` and `fn` of any one shape, which the result has.
+        tp: voxels in reference and prediction; like `fp` and `fn` of any one shape, which the result has.
         fp: voxels in the prediction alone.
         fn: voxels in the reference alone.
-        policy: what a class scores that the reference lacks.
+        policy: the rule for classes that the reference lacks.
     """
     import numpy as np
 
-    both, more, less = np.asarray(tp, np.float64), np.asarray(fp, np.float64), np.asarray(fn, np.float64)
+    both = np.asarray(tp, np.float64)
+    more = np.asarray(fp, np.float64)
+    less = np.asarray(fn, np.float64)
     rule = TABLE_POLICIES[policy]
     scores = np.where(more > 0, rule.predicted, rule.neither)
     held = both + less > 0
@@ -117,25 +119,28 @@ class Counts:
 
     @property
     def dice(self) -> float:
-        """Dice under the policy ``reference-mask``: which classes are scored must not depend on the prediction."""
+        """Dice under the policy ``reference-mask``, a fraction: which classes are scored must not depend on the prediction."""
         if self.tp + self.fn == 0:
             return POLICIES["reference-mask"].neither
         return _ratio(self.tp, self.fp, self.fn)
 
 
 def case_dice(counts: list[Counts]) -> float:
-    """Returns the mean over the classes scored in a case, NaN where the reference holds none."""
+    """Returns the mean Dice over the scored classes of a case, a fraction; NaN where the reference holds none."""
     return _mean_of_scores([count.dice for count in counts])
 
 
 def run_dice(per_case: list[list[Counts]]) -> float:
-    """Returns the mean over classes, then over the cases that have a score."""
+    """Returns the mean Dice over classes, then over the cases that have a score, a fraction."""
     return _mean_of_scores([case_dice(counts) for counts in per_case])
 
 
 def _mean_of_scores(values: Sequence[float]) -> float:
     """Returns the mean of the values that are no NaN; NaN without any."""
-    scores = [value for value in values if not math.isnan(value)]
+    scores = []
+    for value in values:
+        if not math.isnan(value):
+            scores.append(value)
     if not scores:
         return math.nan
     # Rounded once, so that the order of cases changes no bit of a record.
