@@ -1,4 +1,4 @@
-"""Component strings: ``name``, ``name(arg=1)``, ``outer(inner)``, ``./file.py:function``; parsed as literals, never evaluated."""
+"""Parses component strings: ``name``, ``name(arg=1)``, ``outer(inner)``, ``./file.py:function``; as literals, never evaluated."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Spec:
         return _FILE.match(self.name) is not None
 
     def with_param(self, key: str, value: Any) -> Spec:
-        """Returns the same component with one parameter set."""
+        """Returns the component with one parameter set."""
         return Spec(self.name, _sorted({**dict(self.params), key: value}))
 
     def __eq__(self, other: object) -> bool:
@@ -68,7 +68,7 @@ class Spec:
 
 
 def parts_in_files(component: Spec) -> Iterator[Spec]:
-    """Returns the components that are functions in Python files: the component itself, and those inside it."""
+    """Yields the components that are functions in Python files: the component itself, and components inside it."""
     if component.is_file:
         yield component
     for _, value in component.params:
@@ -77,7 +77,7 @@ def parts_in_files(component: Spec) -> Iterator[Spec]:
 
 
 def is_writable(name: str) -> bool:
-    """Returns whether a component string can hold this name, also inside another component."""
+    """Returns whether a component string can hold this name of a file, also inside another component."""
     return _FILE.match(name) is not None and not _PUNCTUATION & set(name)
 
 
@@ -102,7 +102,7 @@ def parse(text: str) -> Spec:
 
 
 def _arguments_begin(text: str) -> int:
-    """Returns where the arguments of a component begin: at the first parenthesis, but for those in the path of a file."""
+    """Returns the place where the arguments of a component begin: at the first parenthesis that is not in the path of a file."""
     first = text.find("(")
     if first < 0:
         return len(text)
@@ -125,11 +125,22 @@ def as_spec(component: str | Spec) -> Spec:
 
 
 def _sorted(params: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Returns parameters as pairs, sorted by name."""
     return tuple(sorted(params.items(), key=lambda item: item[0]))
 
 
 def _arguments(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
-    """Reads the parameters of a component; the component that it works on comes first without a name, or anywhere as ``of=``."""
+    """Parses the parameters of a component.
+
+    A component inside it comes first without a name, or anywhere as ``of=``.
+
+    Args:
+        text: the component string, for messages.
+        inside: its text between the outer parentheses.
+
+    Raises:
+        UsageError: an argument cannot be read, or there are two components inside it.
+    """
     nested: list[str] = []
     keywords: list[str] = []
     for place, item in enumerate(split_list(inside)):
@@ -148,6 +159,7 @@ def _arguments(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
 
 
 def _keywords(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
+    """Parses parameters that are given as ``key=literal``; arguments and errors are as in `_arguments`."""
     source = f"f({_with_quoted_paths(inside)})"
     try:
         call = ast.parse(source, mode="eval").body
@@ -167,20 +179,31 @@ def _keywords(text: str, inside: str) -> tuple[tuple[str, Any], ...]:
 
 
 def _with_quoted_paths(inside: str) -> str:
-    """Puts paths in quotes, so that they are read as strings: a shell has taken away those that somebody wrote."""
+    """Puts paths in quotes, so that they are read as strings: a shell has taken away the quotes that somebody wrote."""
     items = split_list(inside)
     has_path = False
     for place, item in enumerate(items):
-        path = _PATH.fullmatch(item)
-        if path:
-            items[place] = f"{path['key']}={path['path'].strip()!r}"
+        found = _PATH.fullmatch(item)
+        if found is not None:
             has_path = True
+            items[place] = f"{found['key']}={found['path'].strip()!r}"
     if not has_path:
         return inside
     return ", ".join(items)
 
 
 def _literal(text: str, key: str, node: ast.expr, written: str) -> Any:
+    """Returns the value of a parameter.
+
+    Args:
+        text: the component string, for the message.
+        key: name of the parameter.
+        node: its value, parsed.
+        written: its value as written.
+
+    Raises:
+        UsageError: it is no literal.
+    """
     # scope=linear+conv, variant=legacy-merge, path=weights/a.pt: a bare word is a string, so that shells need no second quotes.
     if _WORD.match(written) and written not in ("True", "False", "None"):
         return written
@@ -205,7 +228,7 @@ def is_plain(value: Any) -> bool:
 
 
 def value(text: str) -> Any:
-    """Reads a value of ``--set``: a literal, ``true`` or ``false``, or the text itself."""
+    """Returns a value of ``--set``: a literal, ``true`` or ``false``, or the text itself."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
@@ -228,17 +251,17 @@ def parameter(key: str, text: str) -> Any:
 def split_list(text: str) -> list[str]:
     """Splits a comma list, leaving commas inside parentheses and quotes alone: ``a,lwi(x=1, y=2),"b, c"`` gives three items."""
     items = []
-    begin = 0
+    start = 0
     for end in (*separators(text), len(text)):
-        item = text[begin:end].strip()
+        item = text[start:end].strip()
+        start = end + 1
         if item:
             items.append(item)
-        begin = end + 1
     return items
 
 
 def separators(text: str, sign: str = ",") -> list[int]:
-    """Finds the commas, or other signs, that separate the items of a list: outside parentheses and quotes."""
+    """Returns the places of the commas, or other signs, that separate the items of a list: outside parentheses and quotes."""
     found: list[int] = []
     depth, index = 0, 0
     before = ","  # the last sign that is no blank
@@ -264,6 +287,7 @@ def separators(text: str, sign: str = ",") -> list[int]:
 
 def unquoted(item: str) -> str:
     """Returns an item without the quotes around the whole of it."""
-    if len(item) > 1 and item[0] in _QUOTES and item.find(item[0], 1) == len(item) - 1:
+    is_quoted = len(item) > 1 and item[0] in _QUOTES and item.find(item[0], 1) == len(item) - 1
+    if is_quoted:
         return item[1:-1]
     return item
