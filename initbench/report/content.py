@@ -122,7 +122,11 @@ class Block:
     @property
     def complete(self) -> tuple[Row, ...]:
         """The rows that have verdicts."""
-        return tuple(row for row in self.rows if row.standing.role != "withheld")
+        found = []
+        for row in self.rows:
+            if row.standing.role != "withheld":
+                found.append(row)
+        return tuple(found)
 
     @property
     def against(self) -> str | None:

@@ -62,12 +62,12 @@ def cost(family: Family) -> Figure:
 
 def _where(runs: Sequence[Run]) -> str:
     """Returns the kind of device of some runs, in words."""
-    kinds = {run.gpu for run in runs}
-    if len(kinds) > 1:
-        return "CPU and GPU"
-    if True in kinds:
+    on_gpu = sum(run.gpu for run in runs)
+    if on_gpu == 0:
+        return "the CPU"
+    if on_gpu == len(runs):
         return "the GPU"
-    return "the CPU"
+    return "CPU and GPU"
 
 
 def _points(family: Family) -> list[Point]:
@@ -119,8 +119,12 @@ def _drawn(points: Sequence[Point], runs: Sequence[Run], where: str) -> Markup:
         y_title="Dice (points)",
         height=height,
     )
-    often = Counter(point.row.init for point in points)
-    heights = plane.heights([point.dice for point in points])
+    often: Counter[str] = Counter()
+    means = []
+    for point in points:
+        often[point.row.init] += 1
+        means.append(point.dice)
+    heights = plane.heights(means)
     parts, names = [], []
     for point, at in zip(points, heights, strict=True):
         parts.append(group(point.row.init, point.row.style, *_marks(point, plane, divisor, at)))

@@ -63,7 +63,10 @@ def telling(block: Block, most: int) -> Cases | None:
     if len(rows) == 1:
         by = mean[:, 0]
     order = np.argsort(by, kind="stable")[:most]
-    return Cases(tuple(block.table.cases[k] for k in order), rows, mean[order], sd[order], reach[order], steady)
+    names = []
+    for place in order:
+        names.append(block.table.cases[place])
+    return Cases(tuple(names), rows, mean[order], sd[order], reach[order], steady)
 
 
 def heat(block: Block, most: int = SHOWN) -> Figure:
