@@ -368,4 +368,4 @@ def case_instability(y: Array) -> Array:
     y = checked(y, "init, seed, case")
     if y.shape[-2] < 2:
         return np.full((*y.shape[:-2], y.shape[-1]), np.nan)
-    return np.std(y, axis=-2, ddof=1)
+    return np.asarray(np.std(y, axis=-2, ddof=1), np.float64)
