@@ -52,7 +52,7 @@ def patches(setting: Setting) -> Iterator[Row]:
             "MONAI, as its tutorials": _monai_patches(volumes, size, tuned=False),
             "bare copies of the windows": functools.partial(_bare_copies, sampler, size),
         }
-        yield from compare("patches", f"R1, {_times(size)}", sampler.batch, peers, setting)
+        yield from compare("patches", f"MONAI's, {_times(size)}", sampler.batch, peers, setting)
         yield from _nnunet_patches(volumes, size, setting)
 
 
@@ -82,7 +82,7 @@ def _bare_copies(sampler: PatchSampler, size: Grid, step: int) -> tuple[Tensor, 
 
 
 def _monai_patches(volumes: Sequence[Volume], size: Grid, *, tuned: bool) -> Target:
-    """Batches by MONAI's dictionary transforms with the probabilities of R1; turns in the plane whose edges are alike."""
+    """Batches by MONAI's dictionary transforms as LWI's UNETR has them; turns in the plane whose edges are alike."""
     from monai import transforms
     from monai.data import MetaTensor
 

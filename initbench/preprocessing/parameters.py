@@ -1,6 +1,6 @@
 """Finds the numeric parameters of preprocessing from the training cases of a data set.
 
-Sources of the rules: LWI/MONAI recipe R1 (fixed window to [0, 1]); nnU-Net v1 (foreground percentiles and z-score for CT,
+Sources of the rules: LWI after MONAI (fixed window to [0, 1]); nnU-Net v1 (foreground percentiles and z-score for CT,
 z-score per case for MR). Where channels are not alike, the rule of a channel goes by its name, as in nnU-Net v2
 (MIC-DKFZ/nnUNet:nnunetv2/preprocessing/normalization).
 """

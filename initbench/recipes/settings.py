@@ -196,7 +196,7 @@ class NnUnetAugment(_Section):
 
 
 class Augment(_Section):
-    """Probabilities and ranges of recipe R1: flips per axis, in-plane quarter turns, intensity scale and shift.
+    """How LWI's UNETR is augmented, as probabilities and ranges: flips, quarter turns in plane, scale and shift of intensities.
 
     `family` says what the patches of training get: these (``monai-r1``), or `nnunet` instead, or in plane alone what TransUNet
     (``transunet``) and MISSFormer (``missformer``) do, whose numbers are not settings. Unlabelled patches of a pretext get these

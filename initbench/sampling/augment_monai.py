@@ -1,4 +1,4 @@
-"""Augmentation of recipe R1: numbers drawn on the CPU, applied on the device.
+"""Augmentation of LWI's UNETR, by MONAI's rules: numbers drawn on the CPU, applied on the device.
 
 Source: ShahinaKK/LWI-VMS@7f21654:UNETR/BTCV/utils/data_utils.py (flips, in-plane quarter turns,
 intensity scale and shift).

@@ -64,7 +64,7 @@ def body(shape: tuple[int, int, int], seed: int = 0) -> tuple[NDArray[np.float32
 
 
 def by_monai(case: Case, spacing_xyz: Spacing, window: tuple[float, float] = WINDOW) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Recipe R1's transforms, turned to (D, H, W)."""
+    """The transforms of LWI's UNETR, turned to (D, H, W)."""
     keys = ["image", "label"]
     pipeline = Compose(
         [
