@@ -476,7 +476,7 @@ def _range(least: float, most: float, unit: str = "") -> str:
 def _row_time(time: Time, new: int) -> str:
     """The time of new runs in a row of a table."""
     if not new:
-        return _span(0)
+        return "–"
     if not time.estimated:
         return _span(time.seconds) if time.known else "unknown"
     return _range(time.seconds + time.low, time.seconds + time.high).replace(" to ", "–")
@@ -704,6 +704,8 @@ def _cell(members: Sequence[Expected], plan: StudyPlan, names: Mapping[str, str]
 def _span(seconds: float, unit: str = "") -> str:
     """A duration; with a unit in its hours."""
     name = f"{unit}-" if unit else ""
+    if seconds < _MINUTE:
+        return f"{math.ceil(seconds)} {name}s"
     hours, minutes = seconds / 3600, seconds / 60
     if hours >= 1:
         return f"{hours:.0f} {name}h" if hours >= 10 else f"{hours:.1f} {name}h"
