@@ -30,7 +30,7 @@ def from_runs(table: ScoreTable) -> Pilot | Refused:
 
 
 def sheet(name: str, subtitle: str, found: Pilot, cases: Sequence[int], comparisons: int, unit: str = "case") -> Sheet:
-    """Smallest differences that S seeds × C cases find, and what is left with ever more seeds.
+    """Smallest differences that S seeds × C cases find, and the floor that more seeds never get below.
 
     Args:
         name: title of the sheet.
@@ -66,7 +66,7 @@ def sheet(name: str, subtitle: str, found: Pilot, cases: Sequence[int], comparis
     notes = [
         "Smallest true difference in Dice points that is told from 0 in 80 % of studies, for new seeds and new cases, where "
         f"{words.count(comparisons, 'difference')} {'is' if comparisons == 1 else 'are'} judged at once, as in the tables.",
-        "ever more: what the noise of the cases hides from any number of seeds; only more cases get below it.",
+        "floor: no number of seeds finds a smaller difference, because of the noise of the cases; more cases do.",
     ]
     if nothing:
         notes.append("none: not even a difference of 100 points is found in 80 % of such studies.")
@@ -76,7 +76,7 @@ def sheet(name: str, subtitle: str, found: Pilot, cases: Sequence[int], comparis
     return Sheet(
         title=name,
         subtitle=subtitle,
-        columns=("", *(f"{seeds} seeds" for seeds in SEEDS), "ever more"),
+        columns=("", *(f"{seeds} seeds" for seeds in SEEDS), "floor"),
         rows=tuple(rows),
         notes=tuple(notes),
         values=tuple(values),
