@@ -340,7 +340,7 @@ def status(planned: AskedRun) -> RunStatus:
         return _running(planned, state)
     if store.has_record(folder):
         return _recorded(planned, folder)
-    if state is not None:
+    if state is not None and state.state != work.NOT_BEGUN:
         return RunStatus(planned, "interrupted", state.step, state.total, detail=f"in {printable(state.state)}")
     return RunStatus(planned, "pending")
 

@@ -32,6 +32,7 @@ from initbench.runs.record import SCHEMA, Count, Name
 CLAIMS = ".claims"
 STATE = "state.json"
 MACHINES = "machines.json"
+NOT_BEGUN = "pending"  # the state of a run that somebody holds whose first stage has not begun
 
 
 def work_folder(folder: Path) -> Path:
@@ -118,7 +119,7 @@ class Held:
 
     def __init__(self, folder: Path) -> None:
         self.folder = work_folder(folder)
-        self.state: dict[str, Any] = {"state": "pending", "step": 0, "total": 0, "began": time.time()}
+        self.state: dict[str, Any] = {"state": NOT_BEGUN, "step": 0, "total": 0, "began": time.time()}
         self._writer = {"host": socket.gethostname(), "pid": os.getpid()}
         self._closed = False
         self._guard = threading.Lock()
