@@ -329,7 +329,18 @@ def _dry_run(
     elif measure:
         study, found = _on_stand_ins(look, asked.mapped.trials, lacking)
     else:
-        show([replace(wanted, notes=(*wanted.notes, "Hours: --measure times steps on made-up volumes of the same size."))], form)
+        show(
+            [
+                replace(
+                    wanted,
+                    notes=(
+                        *wanted.notes,
+                        "Hours: unknown without the data; --measure times steps on made-up volumes of the same size.",
+                    ),
+                )
+            ],
+            form,
+        )
         return
     show([wanted, *found], form)
     end(study)
@@ -408,7 +419,11 @@ def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str], *, p
     rows = [tuple(str(row[column]) for column in columns) for row in told]
     work = reproduce.workload_of(trials, asked.overrides, len(seeds), control(trials) if placebo else None)
     notes = [_work_in_words(work)]
-    notes += [f"Data are missing: {name}: {reason}" for name, reason in lacking.items()]
+    for name, reason in lacking.items():
+        problem, _, details = reason.partition(". ")
+        notes.append(f"Data are missing: {name}: {problem}")
+        if details:
+            notes[-1] += f"; initbench data info {name} says where it is looked for and how to get it"
     notes += [f"{label}: {reason}." for label, reason in asked.mapped.reasons.items()]
     instead = asked.overrides.words()
     if instead:
