@@ -235,17 +235,22 @@ def cancel(study: StudyArgument) -> None:
     """
     from initbench.clusters import slurm
     from initbench.runs import cancel as marks
-    from initbench.runs.status import read_asked
+    from initbench.runs.status import ENDED, read_asked, status
 
-    if not read_asked(study):
+    asked = read_asked(study)
+    if not asked:
         raise UsageError(f"{study} holds no study; `initbench status --out FOLDER` shows one")
+    has_tasks = slurm.is_used(study)
+    if not has_tasks and all(status(run).state in ENDED for run in asked):
+        Console(highlight=False).print(f"{study}: every run has ended, so there was nothing to cancel", soft_wrap=True)
+        return
     try:
         marks.cancel(study)
     except OSError as error:
         raise InitbenchError(
             f"{study} cannot be written ({error.strerror}); run `initbench cancel` as somebody who may write there"
         ) from None
-    if slurm.is_used(study):
+    if has_tasks:
         _cancel_jobs(study)
     Console(highlight=False).print(
         f"{study}: cancelled; whoever works on it saves and stops after the step in hand. To see it: "
