@@ -166,7 +166,10 @@ def retry(
     wanted = ["failed"]
     if all_:
         wanted += ["interrupted", "pending", "invalid"]
-    chosen = [run for run in read_asked(out) if status(run).state in wanted]
+    asked = read_asked(out)
+    chosen = [run for run in asked if status(run).state in wanted]
+    if not asked:
+        raise UsageError(f"{out} holds no study; `initbench run ... --out {out}` begins one")
     if not chosen:
         told = f"{out}: no run is {' or '.join(wanted)}, so there is nothing to run again"
         raise UsageError(f"{told}; see initbench status --out {out}")
@@ -267,7 +270,11 @@ def stopped(outcomes: Sequence[Outcome]) -> str:
 
 
 def _say_how_long(console: Console, study: LookedUp, jobs: int) -> None:
-    """Prints how long a study takes on a CPU, and how it would be done in minutes where that is long."""
+    """Prints how long a study takes on a CPU, how it would be done in minutes where that is long, and for which runs nobody knows.
+
+    The code of others runs in worker processes alone, so the operations of its networks are not counted here.
+    """
+    from initbench.studies.engine import code_of_others
     from initbench.studies.forecast import plan_looked_up
     from initbench.tables.plan import announced
 
@@ -275,6 +282,17 @@ def _say_how_long(console: Console, study: LookedUp, jobs: int) -> None:
     told = announced(plan) if plan is not None else ""
     if told:
         console.print(told, highlight=False, soft_wrap=True)
+    uncounted: dict[str, None] = {}
+    for number, outcome in study.outcomes.items():
+        if study.isolated and outcome.state == "pending":
+            uncounted |= dict.fromkeys(code_of_others(study.requests[number]))
+    if uncounted:
+        console.print(
+            f"No time is known yet for runs with {', '.join(map(shown, uncounted))}: it shows once the first of them trains, and "
+            "`initbench plan` with the same options tells it before.",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _perform_and_tell(

@@ -84,7 +84,7 @@ LIGHT: list[tuple[list[str], str]] = [
     (["verify", "runs", "--steps", "0"], "Invalid value for '--steps'"),
     (["status", "--out", "nowhere"], "nowhere holds no study"),
     (["retry"], "retry takes --failed or --all"),
-    (["retry", "--all", "--out", "nowhere"], "nowhere: no run is failed or"),
+    (["retry", "--all", "--out", "nowhere"], "nowhere holds no study"),
     (["describe", "untr"], "nothing is called 'untr'; did you mean unetr"),
     (["describe", ""], "'' is not a component"),
     (["list", "models"], "'models' is not one of 'inits'"),
