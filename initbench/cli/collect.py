@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @command
 def collect(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER...", help="Folders of runs of one study, as several sites have them.")
+        list[Path], typer.Argument(metavar="FOLDER", help="Folders of runs of one study, as several sites have them.")
     ],
     into: Annotated[
         Path,

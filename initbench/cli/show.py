@@ -25,7 +25,9 @@ from initbench.spec import Spec, parse
 if TYPE_CHECKING:
     from initbench.runs.record import MeanDistance, Record, StageCost
 
-_STARTS = re.compile(r"- |[A-Z][a-z]+: ")
+_STARTS = re.compile(r"- |[A-Z][a-z]+: ")  # of lines that begin something
+_ENTRY = re.compile(r" {4}\*{0,2}(?=\w+: )")  # below ``Args:``
+_OF_DEVELOPERS = ("later", "permissions")  # facts that decide ids of runs, and say nothing to those who choose an init
 _KINDS: dict[str, Kind] = {listed: kind for kind, listed in registry.LISTED.items()}
 
 
@@ -85,24 +87,45 @@ def describe(
     shown.add_column(style="bold", no_wrap=True)
     shown.add_column(overflow="fold")
     for key, value in table.items():
-        shown.add_row(key, _reflow(value) if key in ("about", "source") else _text(value))
+        if value is None or value is False or value in ("", [], (), {}) or key in _OF_DEVELOPERS:
+            continue
+        if key in ("about", "source"):
+            shown.add_row(key, _reflow(value))
+        elif value is True:
+            shown.add_row(key, "yes")
+        else:
+            shown.add_row(key, _text(value))
     Console(highlight=False).print(shown)
 
 
 def _reflow(text: str) -> str:
-    """A docstring without its own line breaks, so that it fits the terminal: paragraphs, list items and ``Word:`` lines stay."""
+    """Returns a docstring without the line breaks inside its paragraphs, list items and ``Word:`` lines, so that it fits any terminal.
+
+    Entries below ``Args:`` become items of a list. Indented lines below a paragraph that ends in ``::`` stay as they are.
+    """
     lines: list[str] = []
+    is_verbatim = False
     for line in text.splitlines():
-        if lines and lines[-1] and line.strip() and not _STARTS.match(line):
+        if line.strip() and not line.startswith(" "):
+            is_verbatim = False
+        follows_text = bool(lines) and lines[-1] != ""
+        if is_verbatim:
+            lines.append(line)
+        elif _ENTRY.match(line):
+            lines.append(_ENTRY.sub("- ", line))
+        elif follows_text and line.strip() and not _STARTS.match(line):
             lines[-1] += f" {line.strip()}"
         else:
             lines.append(line)
+        is_verbatim = is_verbatim or lines[-1].endswith("::")
     return "\n".join(lines)
 
 
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
+    if value is None or isinstance(value, bool):
+        return str(value)  # as it is written in a name or after --set
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return "\n".join(value)
     if isinstance(value, dict):
@@ -189,7 +212,7 @@ def _result(record: Record) -> dict[str, Any]:
 
 
 def _cost(stage: StageCost) -> str:
-    units = f", {stage.units} units" if stage.units else ""
+    units = f", the cost of {stage.units} forward passes" if stage.units else ""
     return f"{stage.steps} steps, {stage.seconds:.0f} s{units}"
 
 
@@ -254,6 +277,8 @@ def _describe(name: str) -> dict[str, Any]:
         return table
     if name in dict(recipe_files.listing()):
         return {"recipe": name, **recipe_files.read_recipe_file(name)}
+    if folder.is_dir() or "/" in name:
+        raise UsageError(f"{name} is no folder of a run; `initbench status --out FOLDER` lists the runs below a folder")
     known = [item for kind in _KINDS.values() for item in registry.names(kind)]
     everything = [*known, *dict(recipe_files.listing())]
     raise UsageError(f"nothing is called {name!r}; {did_you_mean(name, everything)} (initbench list)")

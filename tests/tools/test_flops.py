@@ -140,3 +140,7 @@ def test_describe_knows_backbones_and_initializers_of_a_file_apart(tmp_path: Pat
 def test_docstrings_fit_any_terminal() -> None:
     text = "Title of\nit.\n\nPaper: a,\nb.\nSource: c.\n\n- one\n  and on\n- two\n"
     assert _reflow(text) == "Title of it.\n\nPaper: a, b.\nSource: c.\n\n- one and on\n- two"
+    parameters = "Title.\n\nArgs:\n    one: what\n        it is.\n    two: else.\n\nWith z::\n\n    a = b\n    c = d\n\nAs\nsaid."
+    assert _reflow(parameters) == (
+        "Title.\n\nArgs:\n- one: what it is.\n- two: else.\n\nWith z::\n\n    a = b\n    c = d\n\nAs said."
+    )
