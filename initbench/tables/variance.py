@@ -130,6 +130,7 @@ def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
     inits = sorted({init for table in having for init in table.inits if init != against})
     pairs = {init: _runs(having, init, compared_with(init, against)) for init in inits}
     found = {init: pooled_ratio(runs, len(inits)) for init, runs in pairs.items()}
+    reasons = dict.fromkeys(ratio.reason for ratio in found.values() if isinstance(ratio, Refused))
     blocks = {init: len(runs) for init, runs in pairs.items()}
     blocks_named = zip(titles([table.block for table in tables]), tables, strict=True)
     left_out = [f"{name} is left out: {_why_out(table, against)}." for name, table in blocks_named if _why_out(table, against)]
@@ -141,6 +142,7 @@ def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
         notes=(
             "Ratio below 1: the init makes Dice depend less on the seed. Pooled over blocks, as in one block an SD of few seeds "
             f"says next to nothing. Intervals and p hold for {words.count(len(inits), 'ratio')} at once.",
+            *(f"Untestable: {reason}." for reason in reasons),
             *words.placebos_of_regimens(inits, against),
             *left_out,
             *leaderboard_pooled.narrowed(tables),
@@ -167,7 +169,7 @@ def _runs(tables: Sequence[ScoreTable], init: str, against: str) -> list[tuple[A
 
 def _ratio_cells(init: str, blocks: int, found: PooledRatio | Refused) -> tuple[str, ...]:
     if isinstance(found, Refused):
-        return (words.label(init), str(blocks), f"untestable: {found.reason}", "–")
+        return (words.label(init), str(blocks), "untestable", "–")
     return (words.label(init), str(blocks), words.interval(found.ratio), words.chance(found.p))
 
 
