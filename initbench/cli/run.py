@@ -163,15 +163,16 @@ def retry(
     if failed == all_:
         raise UsageError("retry takes --failed or --all")
     engine.check()
-    wanted = ["failed"]
+    wanted, in_words = ["failed"], "failed"
     if all_:
         wanted += ["interrupted", "pending", "invalid"]
+        in_words = "failed, interrupted, pending or invalid"
     asked = read_asked(out)
     chosen = [run for run in asked if status(run).state in wanted]
     if not asked:
         raise UsageError(f"{out} holds no study; `initbench run ... --out {out}` begins one")
     if not chosen:
-        told = f"{out}: no run is {' or '.join(wanted)}, so there is nothing to run again"
+        told = f"{out}: no run is {in_words}, so there is nothing to run again"
         raise UsageError(f"{told}; see initbench status --out {out}")
     if not run_code:
         check_code_of_notes(out, chosen)
@@ -270,9 +271,10 @@ def stopped(outcomes: Sequence[Outcome]) -> str:
 
 
 def _say_how_long(console: Console, study: LookedUp, jobs: int) -> None:
-    """Prints how long a study takes on a CPU, how it would be done in minutes where that is long, and for which runs nobody knows.
+    """Prints how long a study takes on a CPU, and how it would be done in minutes where that is long.
 
-    The code of others runs in worker processes alone, so the operations of its networks are not counted here.
+    Names what makes runs whose time nobody knows: the code of others runs in worker processes alone, so the operations of its
+    networks are not counted here.
     """
     from initbench.studies.engine import code_of_others
     from initbench.studies.forecast import plan_looked_up
