@@ -99,7 +99,7 @@ def describe(
 
 
 def _reflow(text: str) -> str:
-    """Returns a docstring without the line breaks inside its paragraphs, list items and ``Word:`` lines, so that it fits any terminal.
+    """Returns a docstring without the line breaks inside its paragraphs, list items and ``Word:`` lines, for terminals of any width.
 
     Entries below ``Args:`` become items of a list. Indented lines below a paragraph that ends in ``::`` stay as they are.
     """
