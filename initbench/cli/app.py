@@ -101,8 +101,11 @@ class InPanelOrder(TyperGroup):
     """The commands in the order of the panels; typer puts groups behind all single commands."""
 
     def list_commands(self, ctx: object) -> list[str]:
-        """The names of the commands."""
-        return [name for commands in PANELS.values() for name in commands]
+        """Returns the names of the commands."""
+        names: list[str] = []
+        for commands in PANELS.values():
+            names += commands
+        return names
 
 
 app = typer.Typer(

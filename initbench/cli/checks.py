@@ -30,7 +30,8 @@ class Report:
 
     def add(self, title: str, facts: dict[str, Any], checks: list[Check]) -> None:
         """The checks of a subject."""
-        self.passed = self.passed and all(check.passed for check in checks)
+        for check in checks:
+            self.passed = self.passed and check.passed
         self.done.append({**facts, "checks": [asdict(check) for check in checks]})
         if not self.json:
             _print(self.console, title, checks)
@@ -61,11 +62,16 @@ def _print(console: Console, title: str, checks: list[Check]) -> None:
     table = Table(title=shown(title), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for header in ("check", "", "detail"):
         table.add_column(header, overflow="fold", no_wrap=header != "detail")
+    failed, seconds = 0, 0.0
     for check in checks:
-        table.add_row(check.name, "ok" if check.passed else "[bold red]FAILED[/]", shown(check.detail))
+        outcome = "ok"
+        if not check.passed:
+            outcome = "[bold red]FAILED[/]"
+            failed += 1
+        seconds += check.seconds
+        table.add_row(check.name, outcome, shown(check.detail))
     console.print(table)
-    failed = sum(not check.passed for check in checks)
-    seconds = sum(check.seconds for check in checks)
-    console.print(
-        f"{failed} of {len(checks)} checks failed" if failed else f"all {len(checks)} checks passed in {seconds:.0f} s\n"
-    )
+    if failed:
+        console.print(f"{failed} of {len(checks)} checks failed")
+    else:
+        console.print(f"all {len(checks)} checks passed in {seconds:.0f} s\n")

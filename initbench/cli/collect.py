@@ -76,9 +76,8 @@ def _refuse_conflicts(conflicts: Sequence[Sequence[EndedRun]]) -> None:
 def _tell(console: Console, merger: Merger, folders: Sequence[Path], taken: Counter[Path]) -> None:
     """Prints what was taken of each folder, what is double, and what was not taken."""
     for runs in merger.double:
-        console.print(
-            shown(f"double: {runs[0].place} is in {' and in '.join(str(run.site) for run in runs)}, with the same result")
-        )
+        sites = " and in ".join(str(run.site) for run in runs)
+        console.print(shown(f"double: {runs[0].place} is in {sites}, with the same result"))
     for left in merger.left:
         warn(str(left))
     for folder in folders:

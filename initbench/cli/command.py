@@ -30,13 +30,17 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def call(**values: Any) -> None:
         for name, group in groups.items():
-            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+            options = {field.name: values.pop(field.name) for field in fields(group)}
+            values[name] = group(**options)
         function(**values)
 
-    # As keywords, parameters may stand in any order: what is needed need not come first.
-    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in sorted(parameters, key=_panel)]
+    keywords = []
+    call.__annotations__ = {}
+    for parameter in sorted(parameters, key=_panel):
+        # As keywords, parameters may stand in any order: what is needed need not come first.
+        keywords.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        call.__annotations__[parameter.name] = parameter.annotation
     call.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
-    call.__annotations__ = {parameter.name: parameter.annotation for parameter in keywords}
     call.__doc__ = _reflowed(function.__doc__ or "")
     return call
 

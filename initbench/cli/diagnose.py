@@ -82,8 +82,10 @@ def diagnose(
         from initbench.tools.diagnose import diagnose as look_at
         from initbench.tools.diagnose import draw
     requests = cross_requests(inits, network, dataset, regimen=regimens, seeds=[seed], **training.as_part_options())
+    found = []
     with Display(requests, console) as display:
-        found = [look_at(request, OneRun(display, number), pretext_steps or None) for number, request in enumerate(requests)]
+        for number, request in enumerate(requests):
+            found.append(look_at(request, OneRun(display, number), pretext_steps or None))
     if plot is not None:
         with plots.written(plot):
             draw(found, plot)
@@ -103,8 +105,10 @@ def _title(item: Diagnosis) -> str:
     """What a table is of, with the pretext before it."""
     from initbench.tables.words import count
 
-    regimen = "" if item.regimen == REGIMEN else f" × {item.regimen}"
-    text = f"{item.init} × {item.backbone}{regimen}: loss {item.loss:.4g} at step 0"
+    what = f"{item.init} × {item.backbone}"
+    if item.regimen != REGIMEN:
+        what += f" × {item.regimen}"
+    text = f"{what}: loss {item.loss:.4g} at step 0"
     if not item.pretext_steps:
         return text
     text += f"\nafter a pretext of {count(item.pretext_steps, 'step')}"
@@ -122,7 +126,9 @@ def _table(item: Diagnosis) -> Table:
     for header in ("activation", "gradient", "update", "dead", "rank"):
         table.add_column(header, justify="right", no_wrap=True)
     for layer in item.layers:
-        dead = f"[bold red]{layer.dead:.0%}[/]" if layer.dead else "–"
+        dead = "–"
+        if layer.dead:
+            dead = f"[bold red]{layer.dead:.0%}[/]"
         numbers = (f"{layer.activation:.3g}", f"{layer.gradient:.1e}", f"{layer.update:.1e}")
         table.add_row(layer.name, *numbers, dead, f"{layer.rank:.2f}")
     return table

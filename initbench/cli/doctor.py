@@ -52,12 +52,14 @@ def doctor(
     asked.resolved_device()
     findings: list[Finding] = []
     for section in SECTIONS:
+        absent = []
         with under_way(console, section, silent=json):
             for finding in examine(section, asked):
                 findings.append(finding)
-                if not json and finding.state != "absent":
+                if finding.state == "absent":
+                    absent.append(finding.name)
+                elif not json:
                     _print(console, f"{section} {finding.name}", finding.state, finding.detail)
-        absent = [finding.name for finding in findings if finding.section == section and finding.state == "absent"]
         if absent and not json:
             detail = f"{', '.join(absent)}; initbench data list says how to get them"
             _print(console, f"{section} not here", "ok", detail)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -22,6 +22,9 @@ from initbench.cli.output import shown, write_json
 from initbench.cli.verify import RunFoldersArgument, runs_below
 from initbench.errors import InitbenchError
 
+if TYPE_CHECKING:
+    from initbench.audit.add_distances import AddedDistances
+
 
 @command
 def measure(
@@ -37,33 +40,42 @@ def measure(
     Takes them from the predictions of a run, or from its weights; nothing is trained. Exits with 1 where a run was refused; the
     others are measured.
     """
-    found = [run for folder in runs for run in runs_below(folder)]
+    found = runs_below(runs)
     report = Report(json)
     with report.status("loading torch"):
         from initbench.audit.add_distances import add_distances
-    rows = []
+    rows, is_refused = [], False
     for run in found:
         with report.status(str(run)):
             try:
                 done = add_distances(run, tolerance_mm=nsd_tolerance, device=device, data_root=data_root, run_code=run_code)
-                row = _row(run, "measured" if done.cases else "cached", done.cases, done.seconds, done.source)
+                row = _row(run, "cached", done)
+                if done.cases:
+                    row["state"] = "measured"
+            except (InitbenchError, OSError) as error:
+                row = _row(run, "refused", message=str(error))
             except Exception as error:  # readers and networks of others raise what they like; the next run may be another's
-                foreseen = isinstance(error, InitbenchError | OSError)
-                row = _row(run, "refused", message=str(error) if foreseen else f"{type(error).__name__}: {error}")
+                row = _row(run, "refused", message=f"{type(error).__name__}: {error}")
+        is_refused = is_refused or row["state"] == "refused"
         rows.append(row)
         if not json:
             _print(report.console, row)
     if json:
         write_json(rows)
-    if any(row["state"] == "refused" for row in rows):
+    if is_refused:
         sys.exit(1)
 
 
-def _row(run: Path, state: str, cases: int = 0, seconds: float = 0.0, source: str = "", message: str = "") -> dict[str, Any]:
+def _row(run: Path, state: str, done: AddedDistances | None = None, message: str = "") -> dict[str, Any]:
+    """Returns what became of a run, with what was measured of it, if anything was."""
+    cases, seconds, source = 0, 0.0, ""
+    if done is not None:
+        cases, seconds, source = done.cases, done.seconds, done.source
     return {"run": str(run), "state": state, "cases": cases, "seconds": seconds, "source": source, "message": message}
 
 
 def _print(console: Console, row: dict[str, Any]) -> None:
+    """Prints what became of a run, on a line."""
     from initbench.tables.words import count
 
     said = {

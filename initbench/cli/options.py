@@ -66,6 +66,7 @@ LEAST_SEEDS = 2  # of a look: one seed decides nothing
 MOST_THREADS = 1_024
 MINUTES_OF_A_WEEK = 7 * 24 * 60
 GIB_OF_ANY_DEVICE = 2**20
+_DIGITS = 7  # of a number, which it stays below
 
 SLURM = "slurm"
 
@@ -83,8 +84,26 @@ _MANY = "Comma list or repeated."
 
 def comma_list(text: str | None) -> list[str]:
     """Returns the items of a comma list, none of them empty."""
-    items = [item.strip() for item in (text or "").split(",")]
-    return [item for item in items if item]
+    found = []
+    for item in (text or "").split(","):
+        if item.strip():
+            found.append(item.strip())
+    return found
+
+
+def whole_numbers(items: Sequence[str]) -> list[int]:
+    """Returns the items of a list as whole numbers below a million; nothing where one of them is no such number."""
+    numbers = []
+    for item in items:
+        if not item.isdecimal() or len(item) >= _DIGITS:
+            return []
+        numbers.append(int(item))
+    return numbers
+
+
+def beginning(typed: str, names: Iterable[str]) -> list[str]:
+    """Returns the names that begin with what was typed, for the shell to complete it."""
+    return [name for name in names if name.startswith(typed)]
 
 
 def _read_jobs(text: str) -> int:
@@ -101,7 +120,7 @@ def _names(kind: Kind) -> Callable[[str], list[str]]:
 
     def complete(incomplete: str) -> list[str]:
         begun, comma, last = incomplete.rpartition(",")
-        return [f"{begun}{comma}{name}" for name in registry.names(kind) if name.startswith(last)]
+        return [f"{begun}{comma}{name}" for name in beginning(last, registry.names(kind))]
 
     return complete
 
@@ -110,11 +129,11 @@ def complete_recipe(incomplete: str) -> list[str]:
     """Returns the recipes whose names begin so, for the shell."""
     from initbench.recipes.files import listing
 
-    return [name for name, _ in listing() if name.startswith(incomplete)]
+    return beginning(incomplete, dict(listing()))
 
 
 def _complete_stream(incomplete: str) -> list[str]:
-    return [name for name in get_args(Stream) if name.startswith(incomplete)]
+    return beginning(incomplete, get_args(Stream))
 
 
 COMPLETE_INIT = _names("initializer")
@@ -195,9 +214,10 @@ def _check_counts(text: str | None) -> str | None:
     Raises:
         typer.BadParameter: says what is allowed.
     """
-    numbers = comma_list(text)
-    allowed = all(number.isdecimal() and len(number) < 7 and 1 <= int(number) <= MOST_SEEDS for number in numbers)
-    if text is not None and not (numbers and allowed):
+    if text is None:
+        return None
+    numbers = whole_numbers(comma_list(text))
+    if not numbers or min(numbers) < 1 or max(numbers) > MOST_SEEDS:
         raise typer.BadParameter(f"{text}: a number of seeds, 1 to {MOST_SEEDS}; with --until-decided several, as 3,5,10")
     return text
 
@@ -580,7 +600,7 @@ class Seeds:
     @property
     def counts(self) -> list[int]:
         """The numbers of seeds that --seeds names."""
-        return [int(number) for number in comma_list(self.seeds)]
+        return whole_numbers(comma_list(self.seeds))
 
     @property
     def looks_are_planned(self) -> bool:
@@ -637,11 +657,10 @@ class Parts:
         Raises:
             UsageError: one is not a whole number.
         """
-        numbers = []
-        for item in comma_list(self.train_cases):
-            if not item.isdecimal() or len(item) >= 7:
-                raise UsageError(f"--train-cases {self.train_cases}: whole numbers of cases, as 3,6,12")
-            numbers.append(int(item))
+        items = comma_list(self.train_cases)
+        numbers = whole_numbers(items)
+        if items and not numbers:
+            raise UsageError(f"--train-cases {self.train_cases}: whole numbers of cases, as 3,6,12")
         return numbers
 
 
@@ -828,10 +847,12 @@ class Devices:
         return Resources(self.who, jobs, self._numbers(), rule)
 
     def _numbers(self) -> tuple[int, ...]:
-        items = comma_list(self.devices)
-        if self.devices is not None and not (items and all(item.isdecimal() and len(item) < 7 for item in items)):
+        if self.devices is None:
+            return ()
+        numbers = whole_numbers(comma_list(self.devices))
+        if not numbers:
             raise UsageError(f"--devices {self.devices}: numbers of GPUs, as 0,1")
-        return tuple(dict.fromkeys(map(int, items)))
+        return tuple(dict.fromkeys(numbers))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -879,8 +900,10 @@ class EngineOrQueue(Engine):
     @cached_property
     def who(self) -> Spec:
         """The executor that the options name, read once, with its settings."""
-        is_implied = self.slurm is not None and self.executor == EXECUTOR
-        found = self._named(SLURM if is_implied else self.executor)
+        name = self.executor
+        if self.slurm is not None and name == EXECUTOR:
+            name = SLURM
+        found = self._named(name)
         for key, value in self._settings().items():
             found = found.with_param(key, value)
         return found
@@ -893,9 +916,9 @@ class EngineOrQueue(Engine):
             InitbenchError: the executor cannot be reached.
         """
         for_slurm = {"--slurm": self.slurm, "--max-parallel": self.max_parallel, "--dry-run": self.dry_run or None}
-        given = [name for name, value in for_slurm.items() if value is not None]
-        if given and self.who.name != SLURM:
-            raise UsageError(f"{given[0]} is for --executor {SLURM}; `initbench plan` shows what a study would do")
+        for name, value in for_slurm.items():
+            if value is not None and self.who.name != SLURM:
+                raise UsageError(f"{name} is for --executor {SLURM}; `initbench plan` shows what a study would do")
         super().check()
 
     @property
@@ -947,7 +970,9 @@ def check_requests(requests: Sequence[RunRequest]) -> None:
     from initbench.harness.choose import check_request
 
     # Inits and seeds have nothing to do with it.
-    alike = {replace(request, init=requests[0].init, seed=0): request for request in requests}
+    alike: dict[RunRequest, RunRequest] = {}
+    for request in requests:
+        alike[replace(request, init=requests[0].init, seed=0)] = request
     for request in alike.values():
         check_request(request)
 

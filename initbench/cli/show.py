@@ -15,7 +15,7 @@ from initbench import registry
 from initbench.catalog import Kind
 from initbench.choices import Listed
 from initbench.cli.command import command
-from initbench.cli.options import JsonOption, complete_recipe
+from initbench.cli.options import JsonOption, beginning, complete_recipe
 from initbench.cli.output import write_json
 from initbench.errors import DataError, UsageError, did_you_mean
 from initbench.printable import printable
@@ -38,10 +38,15 @@ def list_components(
     """List components and recipes."""
     from rich.table import Table
 
-    wanted = [what] if what else get_args(Listed)
+    if json and what:
+        write_json(_rows(what))
+        return
+    wanted: tuple[Listed, ...] = get_args(Listed)
+    if what:
+        wanted = (what,)
     rows = {key: _rows(key) for key in wanted}
     if json:
-        write_json(rows[what] if what else rows)
+        write_json(rows)
         return
     console = Console()
     for key, items in rows.items():
@@ -55,18 +60,33 @@ def list_components(
 
 
 def _rows(what: str) -> list[dict[str, Any]]:
+    """Returns the name, the summary and the origin of every component of a kind, or of every recipe."""
+    rows: list[dict[str, Any]] = []
     if what in _KINDS:
-        rows = [asdict(row) for row in registry.listing(_KINDS[what])]
-        return [{**row, "summary": row["summary"] + (" [learned]" if row["learned"] else "")} for row in rows]
+        for component in registry.listing(_KINDS[what]):
+            row = asdict(component)
+            if row["learned"]:
+                row["summary"] += " [learned]"
+            rows.append(row)
+        return rows
     from initbench.recipes.files import listing
 
-    return [{"name": name, "kind": "recipe", "summary": source, "origin": "initbench"} for name, source in listing()]
+    for name, source in listing():
+        rows.append({"name": name, "kind": "recipe", "summary": source, "origin": "initbench"})
+    return rows
 
 
 def _complete_name(incomplete: str) -> list[str]:
     """Returns the components and recipes whose names begin so, for the shell."""
-    known = [name for kind in _KINDS.values() for name in registry.names(kind)] + complete_recipe("")
-    return [name for name in dict.fromkeys(known) if name.startswith(incomplete)]
+    return beginning(incomplete, _every_name())
+
+
+def _every_name() -> list[str]:
+    """Returns the names of all components and recipes, each once."""
+    known = []
+    for kind in _KINDS.values():
+        known += registry.names(kind)
+    return list(dict.fromkeys([*known, *complete_recipe("")]))
 
 
 @command
@@ -99,7 +119,7 @@ def describe(
 
 
 def _reflow(text: str) -> str:
-    """Returns a docstring without the line breaks inside its paragraphs, list items and ``Word:`` lines, for terminals of any width.
+    """Returns a docstring without the line breaks inside paragraphs, list items and ``Word:`` lines, for terminals of any width.
 
     Entries below ``Args:`` become items of a list. Indented lines below a paragraph that ends in ``::`` stay as they are.
     """
@@ -126,12 +146,13 @@ def _text(value: Any) -> str:
         return value
     if value is None or isinstance(value, bool):
         return str(value)  # as it is written in a name or after --set
-    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-        return "\n".join(value)
     if isinstance(value, dict):
         return "\n".join(_lines(value))
-    if isinstance(value, list) and value and all(isinstance(item, dict) and "when" in item for item in value):
-        return "\n".join(map(_override, value))
+    if isinstance(value, list | tuple):
+        if all(isinstance(item, str) for item in value):
+            return "\n".join(value)
+        if all(isinstance(item, dict) and "when" in item for item in value):
+            return "\n".join(map(_override, value))
     return json_module.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -154,9 +175,12 @@ def _override(item: dict[str, Any]) -> str:
     """What a recipe sets for some networks, sizes or budgets: when, and what then."""
     conditions = []
     for key, value in item["when"].items():
-        wanted = " or ".join(value) if isinstance(value, list) else str(value)
+        wanted = str(value)
+        if isinstance(value, list):
+            wanted = " or ".join(value)
         conditions.append(f"{key} {wanted}")
-    settings = {key: value for key, value in item.items() if key != "when"}
+    settings = dict(item)
+    del settings["when"]
     return f"for {' and '.join(conditions)}: {', '.join(_lines(settings))}"
 
 
@@ -182,38 +206,52 @@ def _describe_run(folder: Path, record: Record) -> dict[str, Any]:
     if record.has_result:
         table |= _result(record)
     table["reason"] = record.reason
-    return {key: _cleaned(value) for key, value in table.items() if value not in (None, "", {})}
+    cleaned = {}
+    for key, value in table.items():
+        if value not in (None, "", {}):
+            cleaned[key] = _cleaned(value)
+    return cleaned
 
 
 def _cleaned(value: Any) -> Any:
-    """A value that is safe to print, as are the keys and values of a mapping."""
+    """Returns a value that is safe to print, as are the keys and values of a mapping."""
     if isinstance(value, dict):
         return {printable(key): _cleaned(item) for key, item in value.items()}
-    return printable(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return printable(value)
+    return value
 
 
 def _result(record: Record) -> dict[str, Any]:
     """The rows of a run with a result."""
     table: dict[str, Any] = {}
     if record.dice is not None:
-        table["Dice"] = {"mean": f"{100 * record.dice:.1f}"}
+        table["Dice"] = {"mean": _points(record.dice)}
         for name, value in record.dice_per_class.items():
-            table["Dice"][name] = "–" if value is None else f"{100 * value:.1f}"
+            table["Dice"][name] = _points(value)
     table |= _distances(record)
     coverage = record.coverage
     if coverage.changed_share is not None:
         shares = {"all parameters": coverage.changed_share, **coverage.groups}
         table["changed by the init"] = {name: f"{share:.1%}" for name, share in shares.items()}
         table["the init says"] = coverage.summary
-    stages = {"init stage": record.cost.init, "train stage": record.cost.train}
-    table["cost"] = {name: _cost(stage) for name, stage in stages.items()}
+    table["cost"] = {"init stage": _cost(record.cost.init), "train stage": _cost(record.cost.train)}
     table["the regimen says"] = record.regimen_summary
     return table
 
 
+def _points(dice: float | None) -> str:
+    """Returns Dice in points, or a dash where there is none."""
+    if dice is None:
+        return "–"
+    return f"{100 * dice:.1f}"
+
+
 def _cost(stage: StageCost) -> str:
-    units = f", the cost of {stage.units} forward passes" if stage.units else ""
-    return f"{stage.steps} steps, {stage.seconds:.0f} s{units}"
+    told = f"{stage.steps} steps, {stage.seconds:.0f} s"
+    if stage.units:
+        told += f", the cost of {stage.units} forward passes"
+    return told
 
 
 def _distances(record: Record) -> dict[str, Any]:
@@ -238,20 +276,38 @@ def _distances(record: Record) -> dict[str, Any]:
 def _averaged(item: MeanDistance) -> str:
     if item.mean is None:
         return "–"
-    missed = item.prediction_empty
-    without = f", {missed} without a prediction" if missed else ""
-    return f"{item.mean:.3g} ({item.cases} cases{without})"
+    counted = f"{item.cases} cases"
+    if item.prediction_empty:
+        counted += f", {item.prediction_empty} without a prediction"
+    return f"{item.mean:.3g} ({counted})"
 
 
 def _kind_in_file(spec: Spec) -> Kind:
-    """What a function in a file says that it is; an initializer need not say it."""
+    """Returns what a function in a file says that it is; an initializer need not say it."""
     declared = registry.find("backbone", spec).declared
     if isinstance(declared, BackboneInfo):
         return "backbone"
-    return "regimen" if isinstance(declared, RegimenInfo) else "initializer"
+    if isinstance(declared, RegimenInfo):
+        return "regimen"
+    return "initializer"
+
+
+def _kind_of(spec: Spec) -> Kind | None:
+    """Returns the kind of a component, or None where no component is called so."""
+    if spec.is_file:
+        return _kind_in_file(spec)
+    for kind in _KINDS.values():
+        if spec.name in registry.names(kind):
+            return kind
+    return None
 
 
 def _describe(name: str) -> dict[str, Any]:
+    """Returns what is known of a component, a recipe or a run, by its name or folder.
+
+    Raises:
+        UsageError: nothing is called so. DataError: the record of the run cannot be used.
+    """
     from initbench.recipes import files as recipe_files
     from initbench.runs import store
     from initbench.runs.record import RecordError
@@ -265,20 +321,16 @@ def _describe(name: str) -> dict[str, Any]:
                 f"{folder}: {store.RECORD} cannot be used: {error}; `initbench retry --all` runs the run again"
             ) from None
     spec = parse(name)
-    kinds: list[Kind] = [kind for kind in _KINDS.values() if spec.name in registry.names(kind)]
-    if spec.is_file:
-        kinds = [_kind_in_file(spec)]
-    if kinds:
+    kind = _kind_of(spec)
+    if kind is not None:
         from initbench.tools.describe import describe
 
-        table = describe(kinds[0], spec)
-        if kinds[0] == "dataset" and spec.name in dict(recipe_files.listing()):
+        table = describe(kind, spec)
+        if kind == "dataset" and spec.name in dict(recipe_files.listing()):
             table["recipe"] = recipe_files.read_recipe_file(spec.name)
         return table
     if name in dict(recipe_files.listing()):
         return {"recipe": name, **recipe_files.read_recipe_file(name)}
     if folder.is_dir() or "/" in name:
         raise UsageError(f"{name} is no folder of a run; `initbench status --out FOLDER` lists the runs below a folder")
-    known = [item for kind in _KINDS.values() for item in registry.names(kind)]
-    everything = [*known, *dict(recipe_files.listing())]
-    raise UsageError(f"nothing is called {name!r}; {did_you_mean(name, everything)} (initbench list)")
+    raise UsageError(f"nothing is called {name!r}; {did_you_mean(name, _every_name())} (initbench list)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +31,7 @@ def verify(
 
     Looks at the files, makes Dice anew and trains the first steps again. Exits with 1 where a run is not what it says.
     """
-    found = [run for folder in runs for run in runs_below(folder)]
+    found = runs_below(runs)
     report = Report(json)
     with report.status("loading torch"):
         from initbench.audit.verify import verify as check
@@ -41,26 +42,30 @@ def verify(
     report.close()
 
 
-def runs_below(folder: Path) -> list[Path]:
-    """The run that a folder is, or the finished ones below it.
+def runs_below(folders: Sequence[Path]) -> list[Path]:
+    """Returns the folders that are runs, and of the others the runs with a result below them.
+
+    A run whose record cannot be used is among them, so that it is named.
 
     Raises:
-        UsageError: there are none.
+        UsageError: a folder is no run and holds none.
     """
     from initbench.runs import store
 
-    if store.has_record(folder):
-        return [folder]
-    below = [path for path in sorted(folder.glob("**/seed-*")) if store.has_record(path)]
-    finished = [path for path in below if _is_checked(path)]
-    if not finished:
-        raise UsageError(f"{folder} is no run and holds none with a result; `initbench status --out {folder}` says what is there")
-    return finished
-
-
-def _is_checked(run: Path) -> bool:
-    """Whether a run has a result; one whose record cannot be used is looked at, too, so that it is named."""
-    from initbench.runs import store
-
-    record = store.read_record(run)
-    return record is None or record.has_result
+    found: list[Path] = []
+    for folder in folders:
+        if store.has_record(folder):
+            found.append(folder)
+            continue
+        finished = []
+        for path in sorted(folder.glob("**/seed-*")):
+            if not store.has_record(path):
+                continue
+            record = store.read_record(path)
+            if record is None or record.has_result:
+                finished.append(path)
+        if not finished:
+            told = f"{folder} is no run and holds none with a result"
+            raise UsageError(f"{told}; `initbench status --out {folder}` says what is there")
+        found += finished
+    return found
