@@ -54,7 +54,9 @@ class Row:
             found["loss"] = f"loss {info['loss']:.3g}"
         if "memory" in info:
             found["memory"] = f"{info['memory'] / 2**30:.1f} GiB"
-            found["device"] = f"cuda:{info['cuda']:.0f}" if "cuda" in info else "cpu"
+            found["device"] = "cpu"
+            if "cuda" in info:
+                found["device"] = f"cuda:{info['cuda']:.0f}"
         if "patches/s" in info:
             found["pace"] = f"{info['patches/s']:.3g} patches/s"
         return found
@@ -114,10 +116,12 @@ def _first_line(head: Head, width: int) -> Text:
 
 
 def _lines(rows: Sequence[Row], width: int) -> list[Text]:
-    cells = [row.cells for row in rows]
+    cells, longest_name = [], 0
+    for row in rows:
+        cells.append(row.cells)
+        longest_name = max(longest_name, cell_len(row.name))
     shown = columns_that_fit(cells, _COLUMNS, width - LEAST_NAME)
     room = width - sum(shown.values()) - _GAP * len(shown)
-    longest_name = max((cell_len(row.name) for row in rows), default=0)
     name = min(longest_name, room)
     bar = min(_MOST_BAR, room - name - _GAP)
     return [_line(row, own, shown, name, bar) for row, own in zip(rows, cells, strict=True)]
@@ -133,7 +137,9 @@ def columns_that_fit(cells: Sequence[Mapping[str, str]], columns: Sequence[str],
     """
     shown: dict[str, int] = {}
     for column in columns:
-        needed = max((cell_len(own[column]) for own in cells), default=0)
+        needed = 0
+        for own in cells:
+            needed = max(needed, cell_len(own[column]))
         if not needed:
             continue
         if needed + _GAP > room:

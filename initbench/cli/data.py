@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from initbench.datasets.inspect.fingerprint import Fingerprint
     from initbench.protocols import Dataset, Progress
 
+_NAMED = 5  # cases without a class that are named before the rest is counted
 NameArgument = Annotated[
     str,
     typer.Argument(help="Data set: name, or path of a Decathlon or nnU-Net raw folder.", autocompletion=COMPLETE_DATASET),
@@ -78,12 +79,15 @@ def list_data(data_root: DataRootOption = None, json: JsonOption = False) -> Non
 
 
 def _sources(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[str]]:
-    """Names of data sets that are not here, by where to get them and under which licence: many come from one place."""
+    """Returns the names of data sets that are not here, by where to get them and their licence: many come from one place."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        if row["get"] and not row["found"]:
-            get = row["get"].removesuffix(row["name"]) + "NAME" if row["get"].endswith(f" {row['name']}") else row["get"]
-            found.setdefault((get, row["licence"]), []).append(row["name"])
+        name, get = row["name"], row["get"]
+        if not get or row["found"]:
+            continue
+        if get.endswith(f" {name}"):
+            get = get.removesuffix(name) + "NAME"
+        found.setdefault((get, row["licence"]), []).append(name)
     return found
 
 
@@ -132,8 +136,11 @@ def verify_data(name: NameArgument, data_root: DataRootOption = None, json: Json
             console.print(f"[bold red]problem[/] {shown(item.text)}")
         for note in found.notes:
             console.print(f"[yellow]note[/] {shown(note)}")
-        sums = f", {found.checksums} checksums" if found.checksums else ""
-        console.print(f"{shown(dataset.name)}: {found.cases} cases{sums}, {len(found.problems)} problem(s)")
+        told = [f"{found.cases} cases"]
+        if found.checksums:
+            told.append(f"{found.checksums} checksums")
+        told.append(f"{len(found.problems)} problem(s)")
+        console.print(f"{shown(dataset.name)}: {', '.join(told)}")
     if found.problems:
         sys.exit(1)
 
@@ -168,6 +175,7 @@ def prepare_data(
     with under_way(Console(stderr=True), "loading torch"):
         from initbench.harness.choose import choose
     rows: list[dict[str, Any]] = []
+    remarks: dict[str, None] = {}
     for part, number in itertools.product(folds, numbers):
         # The init is of no account here: what a run would choose of data, network and settings decides what is stored.
         request = RunRequest.of(BASELINE, network, name, 0, budget=budget, size=size, data_root=data_root, split=split)
@@ -178,11 +186,12 @@ def prepare_data(
             mended = made.mend()
         row = {"name": dataset.name, "recipe": recipe, "split": chosen.split.name, "cases": len(made.keys)}
         rows.append(row | {"notes": list(made.remarks), "mended": mended})
+        remarks |= dict.fromkeys(made.remarks)
     if json:
         write_json(rows)
         return
     console = Console(highlight=False, soft_wrap=True)
-    for text in dict.fromkeys(text for row in rows for text in row["notes"]):
+    for text in remarks:
         console.print(f"[yellow]note[/] {shown(text)}")
     for row in rows:
         console.print(
@@ -213,39 +222,45 @@ def download_data(
         Console(stderr=True, highlight=False, soft_wrap=True).print(
             f"{task.folder}, {task.about_size}, CC BY-SA 4.0 (medicaldecathlon.com), to {root}", markup=False
         )
+    state, told = "downloaded", "is complete"
+    if (root / task.folder).exists():
+        state, told = "there already", "is there already"
     with _bar(json=json, unit="bytes") as progress:
-        there = (root / task.folder).exists()
         folder = fetch(Archive(url or task.url, task.folder, task.md5), root, progress, keep=keep)
     _open(str(folder), None)
     if json:
-        write_json({"name": task.folder, "folder": str(folder), "state": "there already" if there else "downloaded"})
+        write_json({"name": task.folder, "folder": str(folder), "state": state})
     else:
-        state = "is there already" if there else "is complete"
-        Console(highlight=False, soft_wrap=True).print(f"{folder} {state}; initbench data verify {name}", markup=False)
+        Console(highlight=False, soft_wrap=True).print(f"{folder} {told}; initbench data verify {name}", markup=False)
 
 
 # --- what the commands share ------------------------------------------------------------------------------------------
 
 
 def _rows(data_root: Path | None) -> list[dict[str, Any]]:
-    """Registered data sets, the other tasks of the Decathlon, and folders that lie below the data roots."""
+    """Returns a row for each registered data set, other task of the Decathlon, and folder of a data set below the data roots."""
     from initbench import registry
     from initbench.datasets.folder import subfolders
     from initbench.datasets.known import DECATHLON, REGISTERED, SHORT_NAMES
     from initbench.datasets.open import search_path
 
     tasks = {SHORT_NAMES.get(folder, folder): task for folder, task in DECATHLON.items()}
-    names = list(dict.fromkeys([*registry.names("dataset"), *tasks]))
     rows = []
-    for name in names:
+    seen = set()
+    for name in dict.fromkeys([*registry.names("dataset"), *tasks]):
         row: dict[str, Any] = {"name": name, "cases": None, "found": None, "problem": None, "licence": "", "get": ""}
         if name in tasks:
             row |= {"cases": tasks[name].cases, "licence": "CC BY-SA 4.0", "get": f"initbench data download {name}"}
         elif name in REGISTERED:
             row |= {"cases": REGISTERED[name].cases, "licence": REGISTERED[name].licence, "get": REGISTERED[name].get}
-        rows.append(row | _found(name, data_root))
-    seen = {Path(row["found"]).resolve() for row in rows if row["found"]}
-    for root in [*([data_root] if data_root else []), *search_path()]:
+        row |= _found(name, data_root)
+        rows.append(row)
+        if row["found"]:
+            seen.add(Path(row["found"]).resolve())
+    roots = search_path()
+    if data_root:
+        roots = [data_root, *roots]
+    for root in roots:
         for folder in subfolders(root):
             if (folder / "dataset.json").is_file() and folder.resolve() not in seen:
                 seen.add(folder.resolve())
@@ -254,21 +269,25 @@ def _rows(data_root: Path | None) -> list[dict[str, Any]]:
 
 
 def _found(name: str, data_root: Path | None) -> dict[str, Any]:
-    """What of a row is known when the data set is here, or why it cannot be used."""
+    """Returns what of a row is known when the data set is here, or why it cannot be used."""
     from initbench.datasets.open import open_dataset
 
     try:
         dataset = open_dataset(name, data_root)
     except MissingDataError:
         return {"found": None, "problem": None}
+    except InitbenchError as error:
+        return {"found": None, "problem": " ".join(str(error).split())}
     except (Exception, SystemExit) as error:  # whatever a reader of others raises
         text = " ".join(str(error).split())
-        problem = text if isinstance(error, InitbenchError) else f"{type(error).__name__}: {text}"
-        return {"found": None, "problem": problem}
+        return {"found": None, "problem": f"{type(error).__name__}: {text}"}
+    found: dict[str, Any] = {"found": "comes with initbench", "problem": None, "cases": len(dataset.case_ids())}
     root = getattr(dataset, "root", None)
-    cases = {"cases": len(dataset.case_ids())}
-    licence = {"licence": dataset.licence} if dataset.licence not in ("", "not stated") else {}
-    return {"found": os.path.abspath(root) if root else "comes with initbench", "problem": None} | cases | licence
+    if root:
+        found["found"] = os.path.abspath(root)
+    if dataset.licence not in ("", "not stated"):
+        found["licence"] = dataset.licence
+    return found
 
 
 def _open(name: str, data_root: Path | None) -> Dataset:
@@ -278,6 +297,11 @@ def _open(name: str, data_root: Path | None) -> Dataset:
 
 
 def _task(name: str) -> Any:
+    """Returns the task of the Decathlon that a name or a folder's name means.
+
+    Raises:
+        UsageError: it means none, or a data set that cannot be downloaded here.
+    """
     from initbench.datasets.known import DECATHLON, REGISTERED, SHORT_NAMES
 
     folders = {short: folder for folder, short in SHORT_NAMES.items()}
@@ -303,14 +327,24 @@ def _home(data_root: Path | None) -> Path:
 @contextlib.contextmanager
 def _bar(*, json: bool, unit: str = "cases") -> Iterator[Progress | None]:
     """A bar on a terminal; nothing elsewhere."""
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
     from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
     if json or not console.is_terminal:
         yield None
         return
-    counts = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
+    counts: tuple[ProgressColumn, ...] = (MofNCompleteColumn(),)
+    if unit == "bytes":
+        counts = (DownloadColumn(), TransferSpeedColumn())
     with Bars(TextColumn("{task.description}"), BarColumn(bar_width=24), *counts, TimeRemainingColumn(), console=console) as bars:
         yield _Shown(bars)
 
@@ -338,31 +372,33 @@ def _print(found: Fingerprint, console: Console) -> None:
     from rich.table import Table
 
     table = found.table()
-    who = f"{table['cases']} cases" + (f" of {found.patients} patients" if found.patients != len(found.cases) else "")
+    who = f"{table['cases']} cases"
+    if found.patients != len(found.cases):
+        who += f" of {found.patients} patients"
+    where = "needs no files"
+    if found.root:
+        where = shown(str(found.root))
     console.print(f"[bold]{shown(found.name)}[/]  {who} · {found.modality} ({shown(', '.join(found.channels))})")
-    console.print(f"{shown(found.licence)} · {shown(str(found.root)) if found.root else 'needs no files'}", soft_wrap=True)
+    console.print(f"{shown(found.licence)} · {where}", soft_wrap=True)
     facts = Table(box=None, padding=(0, 2, 0, 0))
     for header in ("", "median", "least", "most"):
         facts.add_column(header, no_wrap=True)
     for key, title, digits in (("shape", "voxels", "{:.0f}"), ("spacing_mm", "spacing (mm)", "{:.3g}")):
-        spread = table[key]
-        facts.add_row(title, *(" × ".join(digits.format(value) for value in spread[of]) for of in ("median", "least", "most")))
+        cells = []
+        for of in ("median", "least", "most"):
+            cells.append(" × ".join(map(digits.format, table[key][of])))
+        facts.add_row(title, *cells)
     console.print(facts)
+    axes = ", ".join(table["axes"])
     oblique = table["oblique_degrees"]
-    turned = f", up to {oblique:.3g}° oblique" if oblique > 0.1 else ""
-    console.print(f"sizes are {' × '.join(table['order'])}; axes of files: {', '.join(table['axes'])}{turned}")
+    if oblique > 0.1:
+        axes += f", up to {oblique:.3g}° oblique"
+    console.print(f"sizes are {' × '.join(table['order'])}; axes of files: {axes}")
     for channel, values in table["intensities"].items():
         spread = "  ".join(f"{share} %: {value:.4g}" for share, value in values.items())
         console.print(f"intensities, {shown(channel)}: {spread} (medians over cases)", soft_wrap=True)
     console.print()
-    classes = Table(box=None, padding=(0, 2, 0, 0))
-    for header in ("class", "cases", "median ml", "least", "most", "absent in"):
-        classes.add_column(header, justify="left" if header in ("class", "absent in") else "right", overflow="fold")
-    for name, row in table["classes"].items():
-        sizes = ("–" if row[key] is None else f"{row[key]:.3g}" for key in ("median_ml", "least_ml", "most_ml"))
-        absent = ", ".join(row["absent_in"][:5]) + (f" and {len(row['absent_in']) - 5} more" if len(row["absent_in"]) > 5 else "")
-        classes.add_row(shown(name), str(row["cases"]), *sizes, shown(absent))
-    console.print(classes)
+    _print_classes(table["classes"], console)
     console.print()
     _print_splits(found, console)
     for text in (found.caveat, *found.notes):
@@ -370,19 +406,45 @@ def _print(found: Fingerprint, console: Console) -> None:
             console.print(f"[yellow]note[/] {shown(text)}", soft_wrap=True)
 
 
+def _print_classes(found: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """Prints the volumes of classes, and which cases are without them."""
+    from rich.table import Table
+
+    classes = Table(box=None, padding=(0, 2, 0, 0))
+    classes.add_column("class", overflow="fold")
+    for header in ("cases", "median ml", "least", "most"):
+        classes.add_column(header, justify="right", overflow="fold")
+    classes.add_column("absent in", overflow="fold")
+    for name, row in found.items():
+        sizes = []
+        for key in ("median_ml", "least_ml", "most_ml"):
+            size = "–"
+            if row[key] is not None:
+                size = f"{row[key]:.3g}"
+            sizes.append(size)
+        absent = ", ".join(row["absent_in"][:_NAMED])
+        if len(row["absent_in"]) > _NAMED:
+            absent += f" and {len(row['absent_in']) - _NAMED} more"
+        classes.add_row(shown(name), str(row["cases"]), *sizes, shown(absent))
+    console.print(classes)
+
+
 def _print_splits(found: Fingerprint, console: Console) -> None:
     """Prints the sizes of its splits."""
     from rich.table import Table
 
     if not found.splits:
-        kind = "cases" if found.patients == len(found.cases) else "patients"
+        kind = "patients"
+        if found.patients == len(found.cases):
+            kind = "cases"
         console.print(
             f"[yellow]note[/] there is no split: it needs two {kind}, one to train on and one to report", soft_wrap=True
         )
         return
     splits = Table(box=None, padding=(0, 2, 0, 0))
-    for header in ("split", "train", "reported", "left out"):
-        splits.add_column(header, justify="left" if header == "split" else "right")
+    splits.add_column("split")
+    for header in ("train", "reported", "left out"):
+        splits.add_column(header, justify="right")
     for name, numbers in found.splits.items():
         splits.add_row(shown(name), *map(str, numbers))
     console.print(splits)

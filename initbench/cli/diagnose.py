@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
     from initbench.tools.diagnose import Diagnosis
 
+_LEGEND = (
+    "activation, gradient: root mean square of a layer's outputs, and of the loss's gradient at them. update: that of its "
+    "weights' gradient over that of the weights. dead: channels that do not vary or get no gradient. rank: effective rank of the "
+    "outputs over their channels, 1 where all directions carry the same variance."
+)
 _ALL = "all"
 _ALL_STEPS = 0  # how the option says it, which takes a number
 
@@ -97,6 +102,7 @@ def diagnose(
         console.print(_table(item))
         if item.terms:
             console.print(_terms(item))
+    console.print(_LEGEND, style="dim")
     if plot is not None:
         console.print(f"{plot}: the same, drawn", style="dim")
 

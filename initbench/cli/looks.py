@@ -70,9 +70,11 @@ def run_looks(
     done: dict[RunRequest, Outcome] = {}
 
     def perform_all(wanted: Sequence[RunRequest]) -> bool:
-        found = perform(wanted, resources, console)
-        done.update({outcome.request: outcome for outcome in found})
-        return all(outcome.state in ("ok", "cached", "diverged") for outcome in found)
+        have_results = True
+        for outcome in perform(wanted, resources, console):
+            done[outcome.request] = outcome
+            have_results = have_results and outcome.state in ("ok", "cached", "diverged")
+        return have_results
 
     out = requests[0].out
     for block in take_looks(out, planned, perform_all, lambda plan, seeds: undecided(out, plan, seeds)):
@@ -107,11 +109,15 @@ def planned_blocks(
         groups.setdefault(alike, []).append(number)
     out = requests[0].out
     known = {plan.key for plan in read_plans(out)}
-    prepared = []
+    prepared: list[PlannedBlock] = []
     for numbers in groups.values():
         rows: dict[str, str] = {}
+        members = []
+        there = 0
         for number in numbers:
             request, outcome = requests[number], outcomes[number]
+            members.append(request)
+            there += outcome.state in ("cached", "failed")
             if outcome.folder is None:
                 why = outcome.message or outcome.state
                 raise UsageError(f"{request.label}: {why}; correct it, as looks are planned of all runs")
@@ -120,14 +126,13 @@ def planned_blocks(
         if BASELINE not in rows or len(rows) < 2:
             raise UsageError(f"--until-decided compares inits with {BASELINE}: --init {BASELINE},... with another init")
         plan = new_plan(looks, levels(looks), margin, BASELINE, list(rows), list(rows.values()))
-        name = f"{requests[numbers[0]].dataset} × {requests[numbers[0]].backbone}"
-        there = sum(outcomes[number].state in ("cached", "failed") for number in numbers)
+        name = f"{members[0].dataset} × {members[0].backbone}"
         if there and plan.key not in known:
             raise UsageError(
                 f"{name}: {there} runs have a result and no looks were planned. Looks are planned before the first run: give "
                 "another --out"
             )
-        prepared.append(PlannedBlock(name, plan, tuple(requests[number] for number in numbers)))
+        prepared.append(PlannedBlock(name, plan, tuple(members)))
     return [replace(block, plan=fix_plan(out, block.plan)) for block in prepared]
 
 
@@ -149,11 +154,14 @@ def take_looks(
 
     current = list(blocks)
     while True:
-        steps = {len(block.plan.taken) for block in current if not block.plan.is_closed}
-        if not steps:
+        places_of_steps: dict[int, list[int]] = {}  # open blocks by how many looks were taken
+        for place, block in enumerate(current):
+            if not block.plan.is_closed:
+                places_of_steps.setdefault(len(block.plan.taken), []).append(place)
+        if not places_of_steps:
             return current
-        step = min(steps)
-        places = [place for place, block in enumerate(current) if not block.plan.is_closed and len(block.plan.taken) == step]
+        step = min(places_of_steps)
+        places = places_of_steps[step]
         wanted = []
         for place in places:
             block = current[place]
@@ -181,18 +189,22 @@ def undecided(out: Path, plan: BlockPlan, seeds: int) -> list[str]:
 
     tables = read_study(out, seeds=range(seeds)).tables
     (table,) = (one for one in tables if next(plans_of([plan], one.cells), None))
-    found = verdicts(table, against=plan.against, margin=plan.margin).differences
-    open_ = [item.first for item in found if item.verdict in ("undecided", "untestable")]
-    return [name for name in open_ if not is_placebo(name)]
+    names = []
+    for item in verdicts(table, against=plan.against, margin=plan.margin).differences:
+        if item.verdict in ("undecided", "untestable") and not is_placebo(item.first):
+            names.append(item.first)
+    return names
 
 
 def _said(block: PlannedBlock) -> str:
-    """How far a block came."""
+    """Returns how far a block came, in a sentence."""
     taken = block.plan.taken
     if not taken:
         return f"{block.name}: no look was taken"
     last = taken[-1]
     if not last.undecided:
         return f"{block.name}: everything is decided at {last.seeds} seeds"
-    rest = "the last planned look" if block.plan.is_closed else "the same command goes on"
+    rest = "the same command goes on"
+    if block.plan.is_closed:
+        rest = "the last planned look"
     return f"{block.name}: undecided at {last.seeds} seeds: {', '.join(last.undecided)}; {rest}"

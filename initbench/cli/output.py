@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -56,6 +56,11 @@ def warn_of(items: Sequence[object], everywhere: str) -> None:
         warn(str(item))
     if len(items) > _NAMED:
         warn(f"and {len(items) - _NAMED} more; {everywhere} names all")
+
+
+def counts_of(states: Iterable[tuple[str, int]]) -> str:
+    """Returns how many runs are in which state, in words."""
+    return ", ".join(f"{number} {state}" for state, number in states)
 
 
 def say(style: str, kind: str, text: str) -> None:

@@ -38,6 +38,13 @@ if TYPE_CHECKING:
     from initbench.studies.forecast import Survey, Timing
 
 _OWN = ("measure", "sd", "note", "format_")  # options that `run` does not have
+# What is under way while a plan is made, by where the seconds of runs come from.
+DOING: dict[Timing, str] = {
+    "recorded": "counting",
+    "estimated": "counting",
+    "quick": "timing a few steps",
+    "measured": "timing a few steps",
+}
 
 
 @command
@@ -65,6 +72,7 @@ def plan(
     looks = study.looks()
     engine = EngineOrQueue(executor=executor, slurm=slurm, max_parallel=max_parallel)
     who = engine.who.name
+    is_here = who == EXECUTOR
     noise = _noise(sd)
     console = Console(stderr=True, highlight=False)
     with under_way(console, "loading torch"):
@@ -72,17 +80,20 @@ def plan(
     from initbench.tables.plan import cluster_sheet, plan_sheets
 
     requests = study.requests()
-    if who != EXECUTOR:
-        requests = [as_if_here(request) for request in requests]
+    if not is_here:
+        requests = list(map(as_if_here, requests))
     check_requests(requests)
     with under_way(console, "resolving"):
         survey = Survey(requests)
-    timing = chosen_timing(measure, is_here=who == EXECUTOR, is_quick=not note)
-    with under_way(console, "timing a few steps" if timing in ("quick", "measured") else "counting"):
+    timing = chosen_timing(measure, is_here=is_here, is_quick=not note)
+    with under_way(console, DOING[timing]):
         planned = plan_surveyed(survey, study.protocol, study.jobs, timing=timing)
     check_some_can_be((run.state, run.message) for run in planned.runs)
-    sheets = plan_sheets(planned, [] if noise else blocks(study.out), noise, looks, margin)
-    if who != EXECUTOR:
+    pilots = []
+    if not noise:
+        pilots = blocks(study.out)
+    sheets = plan_sheets(planned, pilots, noise, looks, margin)
+    if not is_here:
         sheets.append(cluster_sheet(planned, who, study.device, engine.tasks, _command(context)))
     show(sheets, format_)
     if note:
@@ -91,7 +102,7 @@ def plan(
 
 
 def chosen_timing(measure: bool | None, *, is_here: bool, is_quick: bool = True) -> Timing:
-    """Where the seconds of runs come from.
+    """Returns where the seconds of runs come from.
 
     Args:
         measure: as ``--measure`` says it; None without it.
@@ -102,11 +113,13 @@ def chosen_timing(measure: bool | None, *, is_here: bool, is_quick: bool = True)
         return "measured"
     if not is_here:
         return "recorded"
-    return "quick" if is_quick and measure is None else "estimated"
+    if is_quick and measure is None:
+        return "quick"
+    return "estimated"
 
 
 def _command(context: typer.Context) -> str:
-    """The command that runs the study that was planned: the options of this one that `run` has, too."""
+    """Returns the command that runs the study that was planned: the options of this one that `run` has, too."""
     words = ["initbench", "run"]
     for parameter in context.command.params:
         name = parameter.name or ""
@@ -116,11 +129,15 @@ def _command(context: typer.Context) -> str:
         value = context.params[name]
         if name == "jobs" and value == AUTO_JOBS:
             value = "auto"
-        if isinstance(value, bool):
-            words.append(parameter.opts[0] if value else parameter.secondary_opts[0])
-            continue
-        for item in value if isinstance(value, list | tuple) else [value]:
-            words += [parameter.opts[0], str(item)]
+        if value is True:
+            words.append(parameter.opts[0])
+        elif value is False:
+            words.append(parameter.secondary_opts[0])
+        elif isinstance(value, list | tuple):
+            for item in value:
+                words += [parameter.opts[0], str(item)]
+        else:
+            words += [parameter.opts[0], str(value)]
     return shlex.join(words)
 
 
@@ -147,7 +164,7 @@ def end(planned: StudyPlan) -> None:
 
 
 def _noise(sds: str | None) -> Pilot | None:
-    """The noise that ``--sd`` states, if it does."""
+    """Returns the noise that ``--sd`` states; None without it."""
     if sds is None:
         return None
     from initbench.cli.statistics import three_sds
@@ -157,7 +174,7 @@ def _noise(sds: str | None) -> Pilot | None:
 
 
 def blocks(out: Path) -> list[ScoreTable]:
-    """The blocks of runs that are there, to take the noise from."""
+    """Returns the blocks of runs that are there, to take the noise from."""
     from initbench.tables.study import read_study
 
     try:

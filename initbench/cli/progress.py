@@ -49,7 +49,9 @@ class Display:
         self._console = console
         self._clock = clock
         self._began = clock()
-        self._began_at = time.time() if now is None else now
+        if now is None:
+            now = time.time()
+        self._began_at = now
         self._left = TimeLeft(clock)
         self._rows: dict[int, Row] = {}
         self._stage_began: dict[int, float] = {}

@@ -42,7 +42,7 @@ from initbench.cli.options import (
     check_requests,
     check_some_can_be,
 )
-from initbench.cli.output import shown, under_way, write_json
+from initbench.cli.output import counts_of, shown, under_way, write_json
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
@@ -350,7 +350,7 @@ def _say_what_came(outcomes: Sequence[Outcome], seconds: float, console: Console
         )
         console.print(told, highlight=False, soft_wrap=True)
         return
-    counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+    counted = counts_of(sorted(states.items()))
     console.print(f"{count(len(outcomes), 'run')} in {seconds:.0f} s: {counted}", highlight=False)
     if states.keys() & {"ok", "cached", "diverged"}:
         console.print(f"initbench leaderboard --out {outcomes[0].request.out}", style="bold", highlight=False)

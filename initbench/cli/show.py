@@ -331,6 +331,6 @@ def _describe(name: str) -> dict[str, Any]:
         return table
     if name in dict(recipe_files.listing()):
         return {"recipe": name, **recipe_files.read_recipe_file(name)}
-    if folder.is_dir() or "/" in name:
+    if folder.exists() or "/" in name:
         raise UsageError(f"{name} is no folder of a run; `initbench status --out FOLDER` lists the runs below a folder")
     raise UsageError(f"nothing is called {name!r}; {did_you_mean(name, _every_name())} (initbench list)")

@@ -16,7 +16,7 @@ from rich.text import Text
 from initbench.cli.board import LEAST_NAME, columns_that_fit, shortened
 from initbench.cli.command import command
 from initbench.cli.options import OUTPUT, RUNS, JsonOption, OutOption
-from initbench.cli.output import warn, warn_of, write_json
+from initbench.cli.output import counts_of, warn, warn_of, write_json
 from initbench.errors import InitbenchError, UsageError
 from initbench.runs.run_log import duration
 
@@ -53,7 +53,10 @@ def status(
     warn_of(faulty_notes(out), "`initbench run` of the same study writes them anew; their folder")
     rows = _look(out)
     if json:
-        write_json([{**asdict(row), "planned": row.planned.label, "folder": row.planned.folder} for row in rows])
+        plain = []
+        for row in rows:
+            plain.append({**asdict(row), "planned": row.planned.label, "folder": row.planned.folder})
+        write_json(plain)
         return
     console = Console(highlight=False)
     if not watch:
@@ -95,7 +98,9 @@ def in_queue(out: Path, rows: list[RunStatus]) -> list[RunStatus]:
     found = []
     for number, row in enumerate(rows):
         task = tasks.get(number)
-        said = [row.detail] if row.detail else []
+        said = []
+        if row.detail:
+            said.append(row.detail)
         if row.state not in ENDED:
             if task is not None:
                 said.append(str(task))
@@ -106,12 +111,14 @@ def in_queue(out: Path, rows: list[RunStatus]) -> list[RunStatus]:
 
 
 def _width(console: Console) -> int:
-    """Columns of a terminal; more than any line has of a file, which is searched for names."""
-    return console.width if console.is_terminal else _NO_LIMIT
+    """Returns the columns of a terminal; of a file, which is searched for names, more than any line has."""
+    if console.is_terminal:
+        return console.width
+    return _NO_LIMIT
 
 
 def shown(rows: list[RunStatus], width: int) -> Group:
-    """A line for each run, how many are in which state, and the reasons that are too long for a line.
+    """Returns a line for each run, how many are in which state, and the reasons that are too long for a line.
 
     Args:
         rows: the runs.
@@ -119,31 +126,36 @@ def shown(rows: list[RunStatus], width: int) -> Group:
     """
     from initbench.runs.status import time_left
 
-    short = _SHORT if width < _NO_LIMIT else width
+    short = width
+    if width < _NO_LIMIT:
+        short = _SHORT
     lines = _lines(rows, width, short)
-    counted = ", ".join(f"{number} {state}" for state, number in Counter(row.state for row in rows).items())
+    counted = f"{len(rows)} runs: {counts_of(Counter(row.state for row in rows).items())}"
     remaining = time_left(rows)
-    left = f"; about {duration(remaining)} left" if remaining else ""
-    lines.append(Text(f"\n{len(rows)} runs: {counted}{left}"))
+    if remaining:
+        counted += f"; about {duration(remaining)} left"
+    lines.append(Text(f"\n{counted}"))
+    forgotten = 0
     for number, row in enumerate(rows):
         if len(row.detail) > short:
             lines.append(Text(f"{number}: {row.detail}"))
-    forgotten = sum(NOT_QUEUED in row.detail for row in rows)
+        forgotten += NOT_QUEUED in row.detail
     if forgotten:
         lines.append(Text(f"{forgotten} of them {NOT_QUEUED}: the same `initbench run` submits them, and so does `retry --all`"))
     return Group(*lines)
 
 
 def _lines(rows: list[RunStatus], width: int, short: int) -> list[Text]:
-    """Number, name, state, time left, a few words and step of each run.
+    """Returns a line for each run: number, name, state, time left, a few words and step.
 
     Args:
         rows: the runs.
         width: columns of the terminal.
         short: characters of the words, at most; longer ones are left out.
     """
-    cells = []
+    cells, longest_name = [], 0
     for row in rows:
+        longest_name = max(longest_name, cell_len(row.planned.label))
         found = dict.fromkeys(_COLUMNS, "")
         found["state"] = row.state
         if row.total:
@@ -156,15 +168,15 @@ def _lines(rows: list[RunStatus], width: int, short: int) -> list[Text]:
     digits = len(str(len(rows)))
     columns = columns_that_fit(cells, _COLUMNS, width - digits - _GAP - LEAST_NAME)
     room = width - digits - _GAP - sum(columns.values()) - _GAP * len(columns)
-    names = min(room, max(cell_len(row.planned.label) for row in rows))
+    names = min(room, longest_name)
     lines = []
     for number, (row, own) in enumerate(zip(rows, cells, strict=True)):
         line = Text(f"{number:>{digits}}  {set_cell_size(shortened(row.planned.label, names), names)}")
+        styles = {"state": _COLOURS.get(row.state, "cyan")}
         for column in _ORDER:
             if column in columns:
-                style = _COLOURS.get(row.state, "cyan") if column == "state" else ""
                 line.append("  ")
-                line.append(set_cell_size(own[column], columns[column]), style=style)
+                line.append(set_cell_size(own[column], columns[column]), style=styles.get(column, ""))
         line.rstrip()
         lines.append(line)
     return lines

@@ -28,7 +28,7 @@ from initbench.cli.options import (
     RunCodeOption,
     SkipRefusedOption,
 )
-from initbench.cli.output import shown, under_way, warn
+from initbench.cli.output import counts_of, shown, under_way, warn
 from initbench.cli.run import GO_ON, check_out
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 
@@ -216,8 +216,7 @@ def _tell(console: Console, outcomes: Iterable[Outcome], *, is_wanted: bool) -> 
     if not states:
         console.print("nothing is left to do: every other run has ended or is in other hands", soft_wrap=True)
         return
-    counted = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
-    console.print(f"{count(states.total(), 'run')}: {counted}", soft_wrap=True)
+    console.print(f"{count(states.total(), 'run')}: {counts_of(sorted(states.items()))}", soft_wrap=True)
     if states["interrupted"]:
         console.print(f"stopped with runs left; {GO_ON}", soft_wrap=True)
     if states["failed"] or states["interrupted"] or (is_wanted and states["busy"]):
