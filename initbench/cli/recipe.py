@@ -40,7 +40,7 @@ class Overrides:
     set_: SetOption = None
 
     def selected(self) -> Selected:
-        """The same as the recipes take it, without the name of one."""
+        """Returns the same as the recipes take it, without the name of one."""
         from initbench.recipes.origins import Selected
 
         return Selected("", self.size, self.backbone, self.budget, tuple(self.set_ or ()))
@@ -62,11 +62,14 @@ def show_recipe(
 
     selected = origins.select(name, overrides.selected())
     found, recipe = origins.settings(selected), origins.resolve_recipe(selected)
+    rows, plain = [], []
+    for item in found:
+        rows.append((item.name, _text(item.value), item.origin))
+        plain.append({"setting": item.name, "value": item.value, "from": item.origin})
     if json:
-        write_json([{"setting": item.name, "value": item.value, "from": item.origin} for item in found])
+        write_json(plain)
         return
     about = (" ".join(recipe.source.split()), f"version {recipe.version}, digest {recipe.digest()[:12]}")
-    rows = [(item.name, _text(item.value), item.origin) for item in found]
     _print(str(selected), about, ("setting", "value", "from"), rows, _beside_show(selected))
 
 
@@ -89,17 +92,18 @@ def diff_recipes(
     a = origins.select(first, replace(otherwise, assignments=()))
     b = origins.select(second or first, otherwise)
     found = origins.differences(a, b)
+    rows, plain = [], []
+    for x, y in found:
+        rows.append((x.name, _text(x.value), _text(y.value), f"{x.origin} → {y.origin}"))
+        plain.append({"setting": x.name, "first": x.value, "second": y.value, "first_from": x.origin, "second_from": y.origin})
     if json:
-        write_json(
-            [
-                {"setting": x.name, "first": x.value, "second": y.value, "first_from": x.origin, "second_from": y.origin}
-                for x, y in found
-            ]
-        )
+        write_json(plain)
         return
     about = (f"{len(found)} of {len(origins.settings(a))} settings differ",)
-    rows = [(x.name, _text(x.value), _text(y.value), f"{x.origin} → {y.origin}") for x, y in found]
-    command = ["initbench", "recipe", "diff", first, *([second] if second else []), *_options(otherwise)]
+    command = ["initbench", "recipe", "diff", first]
+    if second:
+        command.append(second)
+    command += _options(otherwise)
     _print(f"{a} → {b}", about, ("setting", "first", "second", "from"), rows, _beside_diff(a, b, found, command))
 
 
@@ -114,8 +118,10 @@ def new_recipe(
 
     Takes its numbers from the training cases, to be edited and given to run --recipe. Prints it without --file.
     """
-    if file is not None and (file.suffix != ".toml" or file.exists()):
-        raise UsageError(f"--file {file}: " + ("it is there already" if file.exists() else "a recipe is a .toml file"))
+    if file is not None and file.exists():
+        raise UsageError(f"--file {file}: it is there already")
+    if file is not None and file.suffix != ".toml":
+        raise UsageError(f"--file {file}: a recipe is a .toml file")
     console = Console(stderr=True, highlight=False)
     with under_way(console, "reading the cases"):
         from initbench.tools.new_recipe import write
@@ -131,28 +137,32 @@ def new_recipe(
 
 
 def _beside_show(selected: Selected) -> list[str]:
-    """Which backbones have other values than those of a recipe without a backbone: where all have, no run takes these."""
+    """Returns a note of which backbones have other values than a recipe has without one: where all have, no run takes these."""
     from initbench.recipes import origins
 
     if selected.backbone:
         return []
-    counts = {}
+    found = []
+    is_taken = False
     for name in registry.names("backbone"):
         with contextlib.suppress(UsageError):  # its own override is wrong, which is said when it is shown
-            counts[name] = len(origins.differences(selected, replace(selected, backbone=name)))
-    found = [f"{name} {count}" for name, count in counts.items() if count]
+            count = len(origins.differences(selected, replace(selected, backbone=name)))
+            if count:
+                found.append(f"{name} {count}")
+            else:
+                is_taken = True
     if not found:
         return []
+    told = [f"At {selected.size} size these backbones set some of it otherwise (how many settings): {', '.join(found)}."]
+    if not is_taken:
+        told.append("No installed backbone takes all that is shown.")
     command = shlex.join(["initbench", "recipe", "show", selected.name, *_options(selected)])
-    none = "" if len(found) < len(counts) else " No installed backbone takes all that is shown."
-    return [
-        f"At {selected.size} size these backbones set some of it otherwise (how many settings): {', '.join(found)}.{none} "
-        f"Theirs: {command} --backbone NAME"
-    ]
+    told.append(f"Theirs: {command} --backbone NAME")
+    return [" ".join(told)]
 
 
 def _beside_diff(a: Selected, b: Selected, found: Sequence[tuple[Setting, Setting]], command: Sequence[str]) -> list[str]:
-    """Under which backbones two recipes differ otherwise, where one of them is without."""
+    """Returns a note of the backbones under which two recipes differ otherwise, where one of them is without."""
     from initbench.recipes import origins
 
     if a.backbone and b.backbone:
@@ -160,8 +170,9 @@ def _beside_diff(a: Selected, b: Selected, found: Sequence[tuple[Setting, Settin
     shown, others = _values(found), []
     for name in registry.names("backbone"):
         with contextlib.suppress(UsageError):
-            sides = (replace(side, backbone=side.backbone or name) for side in (a, b))
-            others += [name] if _values(origins.differences(*sides)) != shown else []
+            first, second = replace(a, backbone=a.backbone or name), replace(b, backbone=b.backbone or name)
+            if _values(origins.differences(first, second)) != shown:
+                others.append(name)
     if not others:
         return []
     return [f"With {', '.join(others)} they differ in other settings or values: {shlex.join(command)} --backbone NAME"]
@@ -172,17 +183,24 @@ def _values(pairs: Sequence[tuple[Setting, Setting]]) -> Mapping[str, tuple[Any,
 
 
 def _options(selected: Selected) -> list[str]:
-    """The options that select it, but for a backbone."""
+    """Returns the options that select it, but for a backbone."""
     usual = Overrides()
-    options = ["--size", selected.size] if selected.size != usual.size else []
-    options += ["--budget", selected.budget] if selected.budget != usual.budget else []
-    return options + [part for text in selected.assignments for part in ("--set", text)]
+    options: list[str] = []
+    if selected.size != usual.size:
+        options += ["--size", selected.size]
+    if selected.budget != usual.budget:
+        options += ["--budget", selected.budget]
+    for text in selected.assignments:
+        options += ["--set", text]
+    return options
 
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
 
 
 def _print(title: str, about: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> None:

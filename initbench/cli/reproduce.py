@@ -35,6 +35,7 @@ from initbench.cli.options import (
     Seeds,
     SharedSeedsOption,
     Training,
+    beginning,
 )
 from initbench.cli.output import show, under_way, warn_of
 from initbench.errors import InitbenchError, InterruptedRunError, MissingDataError, UsageError
@@ -57,7 +58,7 @@ def _complete_table(incomplete: str) -> list[str]:
     """Returns the tables and figures whose names begin so, for the shell."""
     from initbench.published import tables
 
-    return [table.full_name for table in tables.tables() if table.full_name.startswith(incomplete)]
+    return beginning(incomplete, [table.full_name for table in tables.tables()])
 
 
 @command
@@ -100,7 +101,9 @@ def reproduce(
     Runs what is missing of a published table or figure, and shows it beside what was measured. Exits with 1 where a run failed,
     with 2 where one was refused; the table is printed before, of the runs that are there.
     """
-    form: SheetForm = "json" if json else format_
+    form: SheetForm = format_
+    if json:
+        form = "json"
     engine.check()
     if name is None:
         _check_listing(ctx)
@@ -110,15 +113,14 @@ def reproduce(
     _check_modes(
         dry_run=dry_run, measure=measure, report_only=report_only, placebo=placebo, measured=plot is not None or shared_seeds
     )
-    asked = _asked(name, training, dataset, backbone, sorted(chosen) if chosen else None, margin, plot, out, shared=shared_seeds)
+    asked = _asked(name, training, dataset, backbone, chosen, margin, plot, out, shared=shared_seeds)
     if asked.table.kind == "settings":
         from initbench.tables.reproduce.sheets import settings_sheet
 
         show([settings_sheet(asked)], form)
         return
     if not asked.mapped.trials:
-        reasons = "; ".join(f"{row}: {reason}" for row, reason in asked.mapped.reasons.items())
-        raise UsageError(f"{name}: none of its rows can run; {reasons}")
+        raise UsageError(f"{name}: none of its rows can run; {_with_reasons(asked.mapped.reasons)}")
     if report_only:
         _report(asked, None, out, plot, form)
         return
@@ -173,19 +175,25 @@ def _listing() -> Sheet:
     found = tables.tables()
     columns = ("name", "title", "rows", "mapped", "datasets")
     rows, values = [], []
+    notes: dict[str, None] = {}
     for table in found:
-        datasets = {row.dataset: None for row in table.row if row.dataset}
+        datasets: dict[str, None] = {}
+        mapped = 0
+        for row in table.row:
+            if row.dataset:
+                datasets[row.dataset] = None
+            mapped += bool(row.init)
         value = {
             "name": table.full_name,
             "title": table.title,
             "rows": len(table.row),
-            "mapped": sum(bool(row.init) for row in table.row),
+            "mapped": mapped,
             "datasets": ", ".join(datasets),
             "source": table.source,
         }
         values.append(value)
-        rows.append(tuple(str(value[column]) for column in columns))
-    notes = {f"{table.key}: {table.paper}; code {table.release}.": None for table in found}
+        rows.append(_cells(value, columns))
+        notes[f"{table.key}: {table.paper}; code {table.release}."] = None
     return Sheet(
         title="Published tables and figures",
         subtitle="mapped: rows that are an init, a network and a data set here",
@@ -209,7 +217,18 @@ def _asked(
     *,
     shared: bool,
 ) -> Asked:
-    """What is asked of a published table: its rows as they are here, with what is asked instead of the published setting.
+    """Returns what is asked of a published table: its rows as they are here, with what is asked instead of the published setting.
+
+    Args:
+        name: of the table.
+        training: how the runs train.
+        dataset: instead of the published one.
+        backbone: likewise.
+        seeds: that somebody asked for, in any order.
+        margin: Dice points within which two inits are equivalent.
+        plot: the picture to draw.
+        out: folder of the runs.
+        shared: whether only seeds count that every init has.
 
     Raises:
         UsageError: there is no such table, or what is asked instead cannot be.
@@ -229,17 +248,20 @@ def _asked(
     overrides = trials.against(table, overrides)
     mapped = trials.trials(table, overrides)
     trials.check(mapped.trials, overrides)
-    return Asked(table, mapped, overrides, margin, shared, tuple(seeds) if seeds is not None else None, training.precision)
+    wanted = None
+    if seeds:
+        wanted = tuple(sorted(seeds))
+    return Asked(table, mapped, overrides, margin, shared, wanted, training.precision)
 
 
 def _check_settings(name: str, overrides: Overrides, plot: Path | None) -> None:
     """Refuses what says nothing to a table of settings: its rows are of the recipes of their own data."""
     given = {"--plot": plot, "--dataset": overrides.dataset, "--backbone": overrides.backbone, "--split": overrides.split}
-    strange = [option for option, value in given.items() if value is not None]
-    if strange:
-        raise UsageError(
-            f"{strange[0]}: {name} is a table of settings; its rows are of their own data and networks; leave it out"
-        )
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(
+                f"{option}: {name} is a table of settings; its rows are of their own data and networks; leave it out"
+            )
 
 
 def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | None, form: SheetForm) -> None:
@@ -263,7 +285,7 @@ def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | 
 def _run(
     asked: Asked, seeds: Sequence[int], placebo: bool, resources: Resources, form: SheetForm, options: dict[str, Any]
 ) -> tuple[frozenset[str], Counter[str]]:
-    """The cells of what was asked for, and how the runs ended.
+    """Does the runs that are missing, and returns the cells of what was asked for and how the runs ended.
 
     Raises:
         InterruptedRunError: somebody asked to stop.
@@ -278,27 +300,52 @@ def _run(
     if lacking:
         raise MissingDataError(_lacking(asked.table, lacking))
     check_out(options["out"])
-    outcomes = perform(_requests(asked, seeds, placebo, options), resources, console)
-    if any(outcome.state == "interrupted" for outcome in outcomes):
+    outcomes = perform(_requests(asked, asked.mapped.trials, seeds, placebo, options), resources, console)
+    states: Counter[str] = Counter()
+    cells, folders = set(), 0
+    for outcome in outcomes:
+        states[outcome.state] += 1
+        if outcome.folder is not None:
+            folders += 1
+            record = store.read_record(outcome.folder)
+            if record is not None:
+                cells.add(record.cell)
+    if states["interrupted"]:
         raise InterruptedRunError(f"{stopped(outcomes)} --report-only shows what is there.")
-    folders = [outcome.folder for outcome in outcomes if outcome.folder is not None]
     if not folders:  # all for the same reason, as a setting that is none
-        raise (UsageError if outcomes[0].state == "refused" else InitbenchError)(outcomes[0].message)
-    records = [record for folder in folders if (record := store.read_record(folder)) is not None]
-    return frozenset(record.cell for record in records), Counter(outcome.state for outcome in outcomes)
+        if outcomes[0].state == "refused":
+            raise UsageError(outcomes[0].message)
+        raise InitbenchError(outcomes[0].message)
+    return frozenset(cells), states
 
 
-def _requests(asked: Asked, seeds: Sequence[int], placebo: bool, options: dict[str, Any]) -> list[RunRequest]:
+def _requests(
+    asked: Asked, rows: Sequence[Trial], seeds: Sequence[int], placebo: bool, options: dict[str, Any]
+) -> list[RunRequest]:
+    """Returns the runs behind rows of a table, each once."""
     from initbench.studies.reproduce import trial_requests
+
+    return trial_requests(rows, asked.overrides, list(seeds), _control(rows, placebo=placebo), options)
+
+
+def _control(rows: Sequence[Trial], *, placebo: bool) -> Trial | None:
+    """Returns the row whose placebo is run, too; None where none is wanted."""
     from initbench.tables.reproduce.matching import control
 
-    found = asked.mapped.trials
-    return trial_requests(found, asked.overrides, list(seeds), control(found) if placebo else None, options)
+    if not placebo:
+        return None
+    return control(rows)
 
 
 def _lacking(table: Table, lacking: Mapping[str, str]) -> str:
-    said = "; ".join(f"{name}: {reason}" for name, reason in lacking.items())
+    """Returns which data a table needs that are not here, and what to do about it."""
+    said = _with_reasons(lacking)
     return f"{table.full_name} needs {' and '.join(lacking)}. {said}. With other data: --dataset NAME, and the output says so"
+
+
+def _with_reasons(found: Mapping[str, str]) -> str:
+    """Returns names, each with its reason, in a line."""
+    return "; ".join(f"{name}: {reason}" for name, reason in found.items())
 
 
 def _dry_run(
@@ -320,7 +367,10 @@ def _dry_run(
         from initbench.cli.plan import chosen_timing, end
         from initbench.studies.reproduce import missing
     lacking = missing(asked.mapped.trials, asked.overrides, options["data_root"])
-    here = [trial for trial in asked.mapped.trials if trial.dataset not in lacking]
+    here = []
+    for trial in asked.mapped.trials:
+        if trial.dataset not in lacking:
+            here.append(trial)
     wanted = _wanted(asked, seeds, lacking, placebo=placebo)
     timing = chosen_timing(measure, is_here=True)
     look = partial(_study, asked, seeds, placebo, jobs, options, console, timing=timing)
@@ -329,18 +379,8 @@ def _dry_run(
     elif measure:
         study, found = _on_stand_ins(look, asked.mapped.trials, lacking)
     else:
-        show(
-            [
-                replace(
-                    wanted,
-                    notes=(
-                        *wanted.notes,
-                        "Hours: unknown without the data; --measure times steps on made-up volumes of the same size.",
-                    ),
-                )
-            ],
-            form,
-        )
+        unknown = "Hours: unknown without the data; --measure times steps on made-up volumes of the same size."
+        show([replace(wanted, notes=(*wanted.notes, unknown))], form)
         return
     show([wanted, *found], form)
     end(study)
@@ -357,16 +397,14 @@ def _study(
     *,
     timing: Timing,
 ) -> tuple[StudyPlan, list[Sheet]]:
-    """What rows would take."""
-    from initbench.cli.plan import blocks
+    """Returns what rows would take, and the tables of it."""
+    from initbench.cli.plan import DOING, blocks
     from initbench.studies.forecast import plan_study
-    from initbench.studies.reproduce import trial_requests
     from initbench.tables.plan import plan_sheets
-    from initbench.tables.reproduce.matching import control
 
-    planned = trial_requests(rows, asked.overrides, list(seeds), control(rows) if placebo else None, options)
+    planned = _requests(asked, rows, seeds, placebo, options)
     protocols = " and ".join(dict.fromkeys(trial.protocol for trial in rows))
-    with under_way(console, "counting" if timing == "estimated" else "timing a few steps"):
+    with under_way(console, DOING[timing]):
         study = plan_study(planned, protocols, jobs, timing=timing)
     return study, plan_sheets(study, blocks(options["out"]))
 
@@ -374,35 +412,41 @@ def _study(
 def _on_stand_ins(
     look: Callable[[Sequence[Trial]], tuple[StudyPlan, list[Sheet]]], rows: Sequence[Trial], lacking: Iterable[str]
 ) -> tuple[StudyPlan, list[Sheet]]:
-    """What rows would take whose data are not here."""
+    """Returns what rows would take whose data are not here, and the tables of it."""
     from initbench.studies.standin import KINDS, stand_ins
 
+    there = []
     with stand_ins(lacking) as folders:
-        study, sheets = look([replace(row, dataset=folders[row.dataset]) for row in rows if row.dataset in folders])
-    kinds = "; ".join(f"{name}: {KINDS[name]}" for name in folders)
+        for row in rows:
+            if row.dataset in folders:
+                there.append(replace(row, dataset=folders[row.dataset]))
+        study, sheets = look(there)
+    kinds = _with_reasons({name: KINDS[name] for name in folders})
     said = f"Timed on made-up volumes ({kinds}): the data are not here. Preprocessing them comes on top."
     first = replace(sheets[0], notes=(said, *sheets[0].notes))
     return study, [_renamed(sheet, folders) for sheet in (first, *sheets[1:])]
 
 
 def _renamed(sheet: Sheet, folders: Mapping[str, str]) -> Sheet:
-    """With the names of data sets where it names the folders of what stood in for them."""
-    notes = sheet.notes
-    for name, folder in folders.items():
-        notes = tuple(note.replace(folder, name) for note in notes)
-    return replace(sheet, notes=notes)
+    """Returns a sheet with the names of data sets where it names the folders of what stood in for them."""
+    notes = []
+    for note in sheet.notes:
+        renamed = note
+        for name, folder in folders.items():
+            renamed = renamed.replace(folder, name)
+        notes.append(renamed)
+    return replace(sheet, notes=tuple(notes))
 
 
 def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str], *, placebo: bool) -> Sheet:
-    """The rows as they would run."""
+    """Returns the rows as they would run."""
     from initbench.studies import reproduce
-    from initbench.tables.reproduce.matching import control
     from initbench.tables.sheet import Sheet
 
     trials = asked.mapped.trials
-    columns = ["row", "init", "backbone", "dataset", "protocol", "settings"]
-    if any(str(trial.regimen) != REGIMEN for trial in trials):
-        columns.insert(columns.index("init") + 1, "regimen")
+    columns = ["row", "init", "regimen", "backbone", "dataset", "protocol", "settings"]
+    if {str(trial.regimen) for trial in trials} <= {REGIMEN}:
+        columns.remove("regimen")
     values, told = [], []
     for trial in trials:
         steps = reproduce.steps(trial, asked.overrides)
@@ -416,15 +460,16 @@ def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str], *, p
             columns.remove(column)
             common[column] = shared.pop()
     columns.append("steps")
-    rows = [tuple(str(row[column]) for column in columns) for row in told]
-    work = reproduce.workload_of(trials, asked.overrides, len(seeds), control(trials) if placebo else None)
+    rows = [_cells(row, columns) for row in told]
+    work = reproduce.workload_of(trials, asked.overrides, len(seeds), _control(trials, placebo=placebo))
     notes = [_work_in_words(work)]
     for name, reason in lacking.items():
         problem, _, details = reason.partition(". ")
         notes.append(f"Data are missing: {name}: {problem}")
         if details:
             notes[-1] += f"; initbench data info {name} says where it is looked for and how to get it"
-    notes += [f"{label}: {reason}." for label, reason in asked.mapped.reasons.items()]
+    for label, reason in asked.mapped.reasons.items():
+        notes.append(f"{label}: {reason}.")
     instead = asked.overrides.words()
     if instead:
         notes.append(f"Asked with {', '.join(instead)}: published numbers are of another question.")
@@ -440,19 +485,32 @@ def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str], *, p
     )
 
 
+def _cells(row: Mapping[str, object], columns: Sequence[str]) -> tuple[str, ...]:
+    """Returns a row as text, in the order of the columns."""
+    return tuple(str(row[column]) for column in columns)
+
+
 def _in_words(backbone: Spec) -> str:
-    """A backbone and its variant, which a narrow column can break between."""
-    return " ".join([backbone.name, *(str(value) for _, value in backbone.params)])
+    """Returns a backbone and its variant, which a narrow column can break between."""
+    return " ".join([backbone.name, *map(str, dict(backbone.params).values())])
 
 
 def _all_rows(common: Mapping[str, str]) -> list[str]:
-    """What all rows share, in words: a list of one text, or none where they share nothing."""
-    shared = [f"{name} {value}" for name, value in common.items() if value]
-    return [f"all rows: {', '.join(shared)}"] if shared else []
+    """Returns what all rows share, in words: a list of one text, or none where they share nothing."""
+    shared = []
+    for name, value in common.items():
+        if value:
+            shared.append(f"{name} {value}")
+    if not shared:
+        return []
+    return [f"all rows: {', '.join(shared)}"]
 
 
 def _planned_row(trial: Trial, steps: Steps | None, *, here: bool) -> dict[str, Any]:
-    """A row as it would run, for machines; `here` says whether its data are."""
+    """Returns a row as it would run, for machines; `here` says whether its data are."""
+    pretext, train = None, None
+    if steps:
+        pretext, train = steps.pretext, steps.train
     return {
         "of": "planned row",
         "row": trial.label,
@@ -461,8 +519,8 @@ def _planned_row(trial: Trial, steps: Steps | None, *, here: bool) -> dict[str, 
         "backbone": str(trial.backbone),
         "dataset": trial.dataset,
         "protocol": trial.protocol,
-        "pretext_steps": steps.pretext if steps else None,
-        "train_steps": steps.train if steps else None,
+        "pretext_steps": pretext,
+        "train_steps": train,
         "settings": ", ".join(_special(trial)),
         "here": here,
     }
@@ -471,11 +529,13 @@ def _planned_row(trial: Trial, steps: Steps | None, *, here: bool) -> dict[str, 
 def _steps_in_words(steps: Steps | None) -> str:
     if steps is None:
         return "by cases"
-    return f"{steps.pretext:,}+{steps.train:,}" if steps.pretext else f"{steps.train:,}"
+    if steps.pretext:
+        return f"{steps.pretext:,}+{steps.train:,}"
+    return f"{steps.train:,}"
 
 
 def _work_in_words(work: Workload) -> str:
-    """How many cells, runs and steps there are."""
+    """Returns how many cells, runs and steps there are."""
     from initbench.tables import words
 
     runs = f"{words.count(work.cells, 'cell')} and {words.count(work.runs, 'run')} of them with these seeds, each made once"
@@ -485,7 +545,12 @@ def _work_in_words(work: Workload) -> str:
 
 
 def _special(trial: Trial) -> list[str]:
-    length = [f"{trial.length:g} × the steps"] if trial.length != 1 else []
-    cases = [f"{trial.train_cases} training cases"] if trial.train_cases else []
-    split = [f"split {trial.split}"] if trial.split else []
-    return [*trial.assignments, *length, *cases, *split]
+    """Returns the settings in which a row differs from its recipe, in words."""
+    told = list(trial.assignments)
+    if trial.length != 1:
+        told.append(f"{trial.length:g} × the steps")
+    if trial.train_cases:
+        told.append(f"{trial.train_cases} training cases")
+    if trial.split:
+        told.append(f"split {trial.split}")
+    return told

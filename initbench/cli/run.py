@@ -52,6 +52,16 @@ if TYPE_CHECKING:
     from initbench.studies.sweep import LookedUp
 
 
+# What a study crosses, with its name for people. Regimens and parts are told where there are several.
+_CROSSED = {
+    "init": "init",
+    "regimen": "regimen",
+    "backbone": "backbone",
+    "dataset": "data set",
+    "part": "folds or numbers of training cases",
+    "seed": "seed",
+}
+_ALWAYS_TOLD = ("init", "backbone", "dataset", "seed")
 GO_ON = "finished runs and checkpoints are kept, and the same command goes on"
 
 
@@ -125,7 +135,8 @@ def run(
             raise UsageError("--until-decided looks at results between the runs, and a queue goes on without this command")
         engine.check_kinds(study.precision)
         # Which devices the nodes have is not known here.
-        check_requests([replace(request, device="cpu", precision="float32") for request in requests])
+        elsewhere = [replace(request, device="cpu", precision="float32") for request in requests]
+        check_requests(elsewhere)
         _hand_over(requests, resources, console, json=json, skip_refused=skip_refused)
         return
     if not skip_refused:
@@ -203,7 +214,9 @@ def _hand_over(requests: Sequence[RunRequest], resources: Resources, console: Co
     check_out(out)
     in_queue = {}
     if slurm.is_used(out) and slurm.is_here():
-        in_queue = {number: task for number, task in slurm.queue(out, now=True).items() if task.is_alive}
+        for number, task in slurm.queue(out, now=True).items():
+            if task.is_alive:
+                in_queue[number] = task
     with under_way(console, "submitting"):
         run_code = any(is_code_elsewhere(out, request) for request in requests)
         done = submit_missing(requests, resources, in_queue, skip_refused=skip_refused, run_code=run_code)
@@ -265,8 +278,9 @@ def perform(
 
 
 def stopped(outcomes: Sequence[Outcome]) -> str:
-    """What is said of a study that somebody asked to stop."""
-    done = sum(outcome.state not in ("interrupted", "busy", "pending") for outcome in outcomes)
+    """Returns what is said of a study that somebody asked to stop."""
+    states = Counter(outcome.state for outcome in outcomes)
+    done = len(outcomes) - states["interrupted"] - states["busy"] - states["pending"]
     return f"Stopped with {done} of {len(outcomes)} runs done; {GO_ON}."
 
 
@@ -281,7 +295,9 @@ def _say_how_long(console: Console, study: LookedUp, jobs: int) -> None:
     from initbench.tables.plan import announced
 
     plan = plan_looked_up(study, "", jobs)
-    told = announced(plan) if plan is not None else ""
+    told = ""
+    if plan is not None:
+        told = announced(plan)
     if told:
         console.print(told, highlight=False, soft_wrap=True)
     uncounted: dict[str, None] = {}
@@ -344,11 +360,10 @@ def _say_what_came(outcomes: Sequence[Outcome], seconds: float, console: Console
 
     states = Counter(outcome.state for outcome in outcomes)
     if states["refused"] and not skip_refused:
-        others = ", or add --skip-refused to run the others" if states["pending"] else ""
-        told = (
-            f"Nothing was run: {states['refused']} of {len(outcomes)} runs cannot be, for the reasons above. Change them{others}."
-        )
-        console.print(told, highlight=False, soft_wrap=True)
+        told = f"Nothing was run: {states['refused']} of {len(outcomes)} runs cannot be, for the reasons above. Change them"
+        if states["pending"]:
+            told += ", or add --skip-refused to run the others"
+        console.print(f"{told}.", highlight=False, soft_wrap=True)
         return
     counted = counts_of(sorted(states.items()))
     console.print(f"{count(len(outcomes), 'run')} in {seconds:.0f} s: {counted}", highlight=False)
@@ -392,27 +407,38 @@ def _announce(console: Console, requests: Sequence[RunRequest], protocol: SweepP
         highlight=False,
         soft_wrap=True,
     )
-    seeds = {request.seed for request in requests}
-    if len(seeds) > 1 and any(str(request.init) == PLACEBO for request in requests):
+    different = _different_values(requests)
+    if len(different["seed"]) > 1 and PLACEBO in map(str, different["init"]):
         console.print(f"{PLACEBO} is the placebo: what luck alone does; --no-placebo leaves it out", style="dim", soft_wrap=True)
     _warn_if_nothing_can_be_decided(console, requests)
 
 
 def _counted(requests: Sequence[RunRequest]) -> str:
-    """The number of runs and what it is the product of."""
+    """Returns the number of runs and what it is the product of."""
     from initbench.tables.words import count
 
-    def different(field: str, what: str) -> str:
-        return count(len({getattr(request, field) for request in requests}), what)
-
-    crossed = [different("init", "init"), different("backbone", "backbone"), different("dataset", "data set")]
-    if len({request.regimen for request in requests}) > 1:
-        crossed.insert(1, different("regimen", "regimen"))
-    parts = len({(request.fold, request.train_cases) for request in requests})
-    if parts > 1:
-        crossed.append(f"{parts} folds or numbers of training cases")
-    crossed.append(different("seed", "seed"))
+    different = _different_values(requests)
+    crossed = []
+    for field, what in _CROSSED.items():
+        number = len(different[field])
+        if field == "part" and number > 1:
+            crossed.append(f"{number} {what}")
+        elif field in _ALWAYS_TOLD or number > 1:
+            crossed.append(count(number, what))
     return f"{count(len(requests), 'run')}: {' × '.join(crossed)}"
+
+
+def _different_values(requests: Sequence[RunRequest]) -> dict[str, set[object]]:
+    """Returns what a study crosses: the different inits, regimens, backbones, data sets, parts of these, and seeds."""
+    found: dict[str, set[object]] = {field: set() for field in _CROSSED}
+    for request in requests:
+        found["init"].add(request.init)
+        found["regimen"].add(request.regimen)
+        found["backbone"].add(request.backbone)
+        found["dataset"].add(request.dataset)
+        found["part"].add((request.fold, request.train_cases))
+        found["seed"].add(request.seed)
+    return found
 
 
 def _warn_if_nothing_can_be_decided(console: Console, requests: Sequence[RunRequest]) -> None:
@@ -428,16 +454,23 @@ def _warn_if_nothing_can_be_decided(console: Console, requests: Sequence[RunRequ
         patients = reported_patients(members[0])
         if patients is None:  # the run itself says what is wrong with its data
             continue
-        rows = {(request.init, request.regimen) for request in members if not is_placebo(str(request.init))}
-        reason = undecidable(len(rows), len({request.seed for request in members}), patients)
+        rows, seeds = set(), set()
+        for request in members:
+            seeds.add(request.seed)
+            if not is_placebo(str(request.init)):
+                rows.add((request.init, request.regimen))
+        reason = undecidable(len(rows), len(seeds), patients)
         if reason:
             dataset = shown(str(members[0].dataset))
             console.print(f"[yellow]warning:[/] this study can decide nothing on {dataset}: {reason}", soft_wrap=True)
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
-    """How a run ended, as plain values."""
+    """Returns how a run ended, as plain values."""
     request = outcome.request
+    path = None
+    if outcome.folder:
+        path = str(outcome.folder)
     return {
         "init": str(request.init),
         "backbone": str(request.backbone),
@@ -450,5 +483,5 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
         "state": outcome.state,
         "dice": outcome.dice,
         "message": outcome.message or None,
-        "path": str(outcome.folder) if outcome.folder else None,
+        "path": path,
     }

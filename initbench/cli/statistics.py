@@ -58,8 +58,9 @@ def leaderboard(
     There is a table per backbone and data set, or a pooled one. It has the SD over seeds, the difference to default with its
     interval, and what each init costs.
     """
-    form: SheetForm = "json" if json else format_
-    show(leaderboard_in(form, read(runs), by, against, margin, letters=letters), form)
+    if json:
+        format_ = "json"
+    show(leaderboard_in(format_, read(runs), by, against, margin, letters=letters), format_)
 
 
 def leaderboard_in(
@@ -164,8 +165,9 @@ def compare(
             return read_study(runs.out, runs.dataset or (), runs.backbone or (), scoring)
 
         # Machines read one kind of row: what the verdict hangs on.
-        hangs_on = firm_sheets(firmness(study, reread, *names, margin), margin)
-        sheets = hangs_on if format_ in ("csv", "json") else [*sheets, *hangs_on]
+        if format_ in ("csv", "json"):
+            sheets = []
+        sheets += firm_sheets(firmness(study, reread, *names, margin), margin)
     show(sheets, format_)
 
 
@@ -185,7 +187,10 @@ def variance(
     from initbench.tables import variance as tables
 
     study = read(runs)
-    show(tables.across(study.tables) if across else tables.variance_sheets(study.tables), format_)
+    if across:
+        show(tables.across(study.tables), format_)
+    else:
+        show(tables.variance_sheets(study.tables), format_)
 
 
 @command
@@ -255,11 +260,11 @@ def three_sds(text: str) -> tuple[float, float, float]:
     from initbench.stats.blocks import POINTS
 
     try:
-        seed, init_case, residual = (float(part) for part in text.split(","))
-        wrong = not all(0 <= value <= POINTS for value in (seed, init_case, residual))
+        seed, init_case, residual = map(float, text.split(","))
+        allowed = 0 <= seed <= POINTS and 0 <= init_case <= POINTS and 0 <= residual <= POINTS
     except ValueError:
-        wrong = True
-    if wrong:
+        allowed = False
+    if not allowed:
         raise UsageError(
             f"--sd {text!r}: write SDs of seed, init × case and residual in Dice points, 0 to 100, as in --sd 1.5,3,10"
         )

@@ -47,7 +47,9 @@ def validate_backbone(
     from initbench.harness.request import read_component
 
     asked = read_component("backbone", name)
-    grid = _grid(patch) if patch else None
+    grid = None
+    if patch:
+        grid = _grid(patch)
     report = Report(json)
     with report.status("loading torch"):
         from initbench.validation.backbones.subject import CHANNELS, subjects
@@ -129,6 +131,7 @@ def _report_each(name: str, subjects: Sequence[OnNetwork], validate: Callable[[O
     from initbench.validation.checks import RefusedError
 
     refused: list[tuple[str, dict[str, Any], str]] = []
+    networks, reasons = [], {}
     for subject in subjects:
         network = subject.network
         title, facts = f"{name} on {_title(network)}", {"backbone": network.name, **_facts(network)}
@@ -137,12 +140,13 @@ def _report_each(name: str, subjects: Sequence[OnNetwork], validate: Callable[[O
                 checks = validate(subject)
         except RefusedError as error:
             refused.append((title, facts, str(error)))
+            networks.append(network.name)
+            reasons[str(error)] = None
         else:
             report.add(title, facts, checks)
     if not report.done:
-        networks = ", ".join(facts["backbone"] for _, facts, _ in refused)
-        said = "; ".join(dict.fromkeys(message for _, _, message in refused))
-        raise UsageError(f"{name} was not checked, it takes none of {networks}: {said}. Choose others with --backbone")
+        told = f"{name} was not checked, it takes none of {', '.join(networks)}: {'; '.join(reasons)}"
+        raise UsageError(f"{told}. Choose others with --backbone")
     for title, facts, message in refused:
         report.refuse(title, facts, message)
     report.close()
@@ -157,8 +161,13 @@ def _facts(subject: Subject) -> dict[str, Any]:
 
 
 def _grid(text: str) -> Grid:
+    """Returns the patch that an option states.
+
+    Raises:
+        UsageError: it states none.
+    """
     try:
-        d, h, w = (int(part) for part in text.split(","))
+        d, h, w = map(int, text.split(","))
     except ValueError:
         raise UsageError(f"--patch {text!r}: write D,H,W, as in --patch 16,32,48") from None
     return d, h, w

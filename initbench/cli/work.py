@@ -8,7 +8,6 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,7 +32,6 @@ from initbench.cli.run import GO_ON, check_out
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
-    from initbench.harness.execute import Outcome
     from initbench.runs.status import AskedRun
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -43,7 +41,9 @@ StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of 
 def _read_duration(text: str) -> float:
     """Returns the seconds of a duration such as 90m or 1.5h."""
     match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smhd])", str(text))
-    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    seconds = 0.0
+    if match:
+        seconds = float(match[1]) * _SECONDS[match[2]]
     if not 0 < seconds <= 60 * MINUTES_OF_A_WEEK:
         raise typer.BadParameter(f"{text!r}: write a number and s, m, h or d, as 90m or 3h, a week at most")
     return seconds
@@ -125,8 +125,10 @@ def work(
         return
     chosen = _chosen(study, number, or_next=or_next)
     if not chosen:
-        others = " or is in other hands" if or_next else ""
-        console.print(f"{study}: every run has ended{others}; initbench status --out {study}", soft_wrap=True)
+        told = "every run has ended"
+        if or_next:
+            told += " or is in other hands"
+        console.print(f"{study}: {told}; initbench status --out {study}", soft_wrap=True)
         return
     if not run_code:
         check_code_of_notes(study, list(chosen.values()))
@@ -135,7 +137,9 @@ def work(
         from initbench.cli.progress import Display
         from initbench.studies.engine import TimeLimit
         from initbench.studies.turns import request_here, take_one, take_turns
-    limit = None if time_limit is None else TimeLimit.of(time_limit, begun)
+    limit = None
+    if time_limit is not None:
+        limit = TimeLimit.of(time_limit, begun)
     requests = [request_here(run, study, data_root) for run in chosen.values()]
     resources = devices.resources(jobs)
     mark = marks.mark(study)
@@ -150,15 +154,15 @@ def work(
             outcomes = take(study, resources, display, limit=limit, waits=not no_wait, data_root=data_root)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"Stopped at once; {GO_ON}.") from None
-    is_stopped = any(outcome.state == "interrupted" for outcome in outcomes.values())
+    states = Counter(outcome.state for outcome in outcomes.values())
     is_time = interrupt.warned() or (limit is not None and limit.is_over)
-    if requeue and is_stopped and is_time and marks.mark(study) == mark:
+    if requeue and states["interrupted"] and is_time and marks.mark(study) == mark:
         console.print(slurm.requeue(os.environ, requeue), soft_wrap=True)
-    _tell(console, outcomes.values(), is_wanted=number is not None and not or_next)
+    _tell(console, states, is_wanted=number is not None and not or_next)
 
 
 def _chosen(study: Path, number: int | None, *, or_next: bool) -> dict[int, AskedRun]:
-    """The runs that this process may do, by number.
+    """Returns the runs that this process may do, by number.
 
     Raises:
         UsageError: no study was planned there, or it has no such run.
@@ -168,7 +172,9 @@ def _chosen(study: Path, number: int | None, *, or_next: bool) -> dict[int, Aske
     planned = read_asked(study)
     if number is None or not or_next or not planned:
         return runs_to_do(study, number)
-    return dict(enumerate(planned)) if is_anything_left(planned, number) else {}
+    if not is_anything_left(planned, number):
+        return {}
+    return dict(enumerate(planned))
 
 
 def _prepare(study: Path, devices: Devices, console: Console, *, run_code: bool, skip_refused: bool) -> None:
@@ -192,8 +198,9 @@ def _prepare(study: Path, devices: Devices, console: Console, *, run_code: bool,
         from initbench.studies.sweep import Silent
     with interrupt.handled(), under_way(console, "preparing the data"):
         found = prepare_noted(study, Silent(), devices.resources(JOBS))
-    states = Counter(outcome.state for outcome in found)
+    states: Counter[str] = Counter()
     for outcome in found:
+        states[outcome.state] += 1
         if outcome.state in ("refused", "failed"):
             console.print(f"{outcome.state}: {shown(outcome.request.label)}: {shown(outcome.message)}", soft_wrap=True)
     ready = count(len(found) - states["refused"] - states["failed"], "run")
@@ -202,17 +209,16 @@ def _prepare(study: Path, devices: Devices, console: Console, *, run_code: bool,
         sys.exit(2)
 
 
-def _tell(console: Console, outcomes: Iterable[Outcome], *, is_wanted: bool) -> None:
+def _tell(console: Console, states: Counter[str], *, is_wanted: bool) -> None:
     """Prints how the runs ended, and exits with the code for it.
 
     Args:
         console: where it is printed.
-        outcomes: of the runs.
+        states: how many runs ended how.
         is_wanted: whether a certain run was asked for, so that one in other hands is no end.
     """
     from initbench.tables.words import count
 
-    states = Counter(outcome.state for outcome in outcomes)
     if not states:
         console.print("nothing is left to do: every other run has ended or is in other hands", soft_wrap=True)
         return
@@ -240,7 +246,8 @@ def cancel(study: StudyArgument) -> None:
     if not asked:
         raise UsageError(f"{study} holds no study; `initbench status --out FOLDER` shows one")
     has_tasks = slurm.is_used(study)
-    if not has_tasks and all(status(run).state in ENDED for run in asked):
+    states = {status(run).state for run in asked}
+    if not has_tasks and states <= set(ENDED):
         Console(highlight=False).print(f"{study}: every run has ended, so there was nothing to cancel", soft_wrap=True)
         return
     try:
@@ -262,9 +269,9 @@ def _cancel_jobs(study: Path) -> None:
     """Takes the tasks of a study out of the queue of Slurm; where Slurm is not here, it says that they stay there."""
     from initbench.clusters import slurm
 
-    ids = [job.id for job in slurm.jobs_of(study)]
     if not slurm.is_here():
-        warn(f"tasks that wait in Slurm's queue stay there; where Slurm is: scancel {' '.join(ids)}")
+        ids = " ".join(job.id for job in slurm.jobs_of(study))
+        warn(f"tasks that wait in Slurm's queue stay there; where Slurm is: scancel {ids}")
         return
     try:
         slurm.cancel(study)
