@@ -59,6 +59,7 @@ def show_recipe(
     A setting comes from a file, an override in it, --set, or the default.
     """
     from initbench.recipes import origins
+    from initbench.recipes.files import first_sentence, listing
 
     selected = origins.select(name, overrides.selected())
     found, recipe = origins.settings(selected), origins.resolve_recipe(selected)
@@ -69,7 +70,9 @@ def show_recipe(
     if json:
         write_json(plain)
         return
-    about = (" ".join(recipe.source.split()), f"version {recipe.version}, digest {recipe.digest()[:12]}")
+    about = [first_sentence(recipe.source), f"version {recipe.version}, digest {recipe.digest()[:12]}"]
+    if selected.name in dict(listing()):
+        about.insert(1, f"sources and deviations: initbench describe {selected.name}")
     _print(str(selected), about, ("setting", "value", "from"), rows, _beside_show(selected))
 
 

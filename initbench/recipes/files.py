@@ -29,9 +29,13 @@ def _listing() -> tuple[tuple[str, str], ...]:
         if not file.name.endswith(".toml"):
             continue
         table = _parsed(file.read_text("utf-8"))
-        source = " ".join(table["source"].split())
-        found.append((table["name"], _SENTENCE_END.split(source, maxsplit=1)[0]))
+        found.append((table["name"], first_sentence(table["source"])))
     return tuple(sorted(found))
+
+
+def first_sentence(source: str) -> str:
+    """Returns the first sentence of what a recipe says of its sources, on one line."""
+    return _SENTENCE_END.split(" ".join(source.split()), maxsplit=1)[0]
 
 
 def default_name(dataset: str, modality: str) -> str:
