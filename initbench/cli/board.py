@@ -80,7 +80,7 @@ class Head:
 
 
 def board(head: Head, rows: Sequence[Row], width: int) -> list[Text]:
-    """The lines for a terminal, none of them longer than it is wide.
+    """Returns the lines for a terminal, none of them longer than it is wide.
 
     Args:
         head: the study.
@@ -91,6 +91,7 @@ def board(head: Head, rows: Sequence[Row], width: int) -> list[Text]:
 
 
 def _first_line(head: Head, width: int) -> Text:
+    """Returns the line of the study: runs that have ended, a bar, the time."""
     counted = f"{head.done}/{head.total} runs"
     if head.stopping:
         told = [counted, "stopping after this step"]
@@ -116,6 +117,7 @@ def _first_line(head: Head, width: int) -> Text:
 
 
 def _lines(rows: Sequence[Row], width: int) -> list[Text]:
+    """Returns a line for each run in hand."""
     cells, longest_name = [], 0
     for row in rows:
         cells.append(row.cells)
@@ -128,12 +130,12 @@ def _lines(rows: Sequence[Row], width: int) -> list[Text]:
 
 
 def columns_that_fit(cells: Sequence[Mapping[str, str]], columns: Sequence[str], room: int) -> dict[str, int]:
-    """The width of every column that is shown. A column is shown only where those before it are.
+    """Returns the width of every column that is shown. A column is shown only where all columns before it are.
 
     Args:
         cells: of each row, by column; a column that is empty in all rows takes no room.
         columns: the most important ones first.
-        room: columns of the terminal that there are for them, with the gap before each.
+        room: columns of the terminal for all of them, with the gap before each.
     """
     shown: dict[str, int] = {}
     for column in columns:
@@ -150,6 +152,15 @@ def columns_that_fit(cells: Sequence[Mapping[str, str]], columns: Sequence[str],
 
 
 def _line(row: Row, cells: Mapping[str, str], shown: Mapping[str, int], name: int, bar: int) -> Text:
+    """Returns the line of a run.
+
+    Args:
+        row: the run.
+        cells: its text by column.
+        shown: the width of every column that is shown.
+        name: columns of the terminal for its name.
+        bar: likewise for its bar, which is left out where there are too few.
+    """
     line = Text(set_cell_size(shortened(row.name, name), name))
     if bar >= _LEAST_BAR:
         line.append("  ")
@@ -162,11 +173,11 @@ def _line(row: Row, cells: Mapping[str, str], shown: Mapping[str, int], name: in
 
 
 def shortened(name: str, width: int) -> str:
-    """A name without its middle where it is too long: runs of a study differ at the begin and at the end.
+    """Returns a name, without its middle where it is too long: runs of a study differ at the begin and at the end.
 
     Args:
         name: of a run.
-        width: columns that there are for it.
+        width: columns of the terminal for it.
     """
     if cell_len(name) <= width:
         return name
@@ -176,6 +187,7 @@ def shortened(name: str, width: int) -> str:
 
 
 def _bar(done: int, total: int, width: int) -> Text:
+    """Returns a bar of which a part is filled."""
     filled = width * done // max(1, total)
     bar = Text("━" * filled, style="green")
     bar.append("━" * (width - filled), style="bright_black")
@@ -183,4 +195,5 @@ def _bar(done: int, total: int, width: int) -> Text:
 
 
 def _length(parts: Sequence[str]) -> int:
+    """Returns the columns of texts with gaps between them."""
     return sum(cell_len(part) for part in parts) + _GAP * (len(parts) - 1)

@@ -29,7 +29,7 @@ class Report:
         return under_way(self.console, text, silent=self.json)
 
     def add(self, title: str, facts: dict[str, Any], checks: list[Check]) -> None:
-        """The checks of a subject."""
+        """Takes the checks of a subject, and prints them as a table."""
         for check in checks:
             self.passed = self.passed and check.passed
         self.done.append({**facts, "checks": [asdict(check) for check in checks]})
@@ -57,6 +57,7 @@ class Report:
 
 
 def _print(console: Console, title: str, checks: list[Check]) -> None:
+    """Prints the checks of a subject as a table, and below it how many failed."""
     from rich.table import Table
 
     table = Table(title=shown(title), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))

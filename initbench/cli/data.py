@@ -316,7 +316,7 @@ def _task(name: str) -> Any:
 
 
 def _home(data_root: Path | None) -> Path:
-    """Where downloads go: ``--data-root``, else the first place that is looked at."""
+    """Returns where downloads go: ``--data-root``, else the first place that is looked at."""
     from initbench.datasets.open import search_path
 
     if data_root is not None and not data_root.is_dir():
@@ -326,7 +326,7 @@ def _home(data_root: Path | None) -> Path:
 
 @contextlib.contextmanager
 def _bar(*, json: bool, unit: str = "cases") -> Iterator[Progress | None]:
-    """A bar on a terminal; nothing elsewhere."""
+    """Shows a bar on a terminal inside the block, and nothing elsewhere."""
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -357,13 +357,13 @@ class _Shown:
         self._task: Any = None
 
     def start(self, stage: str, total: int) -> None:
-        """A new bar in place of the last."""
+        """Shows a new bar in place of the last."""
         if self._task is not None:
             self._bars.remove_task(self._task)
         self._task = self._bars.add_task(shown(stage), total=total or None)
 
     def advance(self, done: int, info: Mapping[str, float]) -> None:
-        """Moves it."""
+        """Moves the bar on."""
         self._bars.update(self._task, completed=done)
 
 

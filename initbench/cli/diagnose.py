@@ -108,7 +108,7 @@ def diagnose(
 
 
 def _title(item: Diagnosis) -> str:
-    """What a table is of, with the pretext before it."""
+    """Returns what a table is of, with the pretext before it."""
     from initbench.tables.words import count
 
     what = f"{item.init} × {item.backbone}"
@@ -124,7 +124,7 @@ def _title(item: Diagnosis) -> str:
 
 
 def _table(item: Diagnosis) -> Table:
-    """A table of the layers."""
+    """Returns a table of the layers."""
     from rich.table import Table
 
     table = Table(box=None)
@@ -141,7 +141,7 @@ def _table(item: Diagnosis) -> Table:
 
 
 def _terms(item: Diagnosis) -> Table:
-    """A table of the terms of a regimen's loss."""
+    """Returns a table of the terms of a regimen's loss."""
     from rich.table import Table
 
     table = Table(title=f"terms of {item.regimen}", title_justify="left", box=None)

@@ -87,7 +87,7 @@ def run_looks(
 def planned_blocks(
     requests: Sequence[RunRequest], outcomes: Sequence[Outcome], looks: Sequence[int], margin: float
 ) -> list[PlannedBlock]:
-    """The blocks of a study with their plans, which are written down where they are not yet.
+    """Returns the blocks of a study with their plans, which it writes down where they are not yet.
 
     Args:
         requests: the runs up to the last look.

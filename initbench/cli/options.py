@@ -92,7 +92,7 @@ def comma_list(text: str | None) -> list[str]:
 
 
 def whole_numbers(items: Sequence[str]) -> list[int]:
-    """Returns the items of a list as whole numbers below a million; nothing where one of them is no such number."""
+    """Returns the items of a list as whole numbers below a million; empty where an item is anything else."""
     numbers = []
     for item in items:
         if not item.isdecimal() or len(item) >= _DIGITS:
@@ -581,7 +581,7 @@ class Seeds:
     seed: SeedsOption = None
 
     def chosen(self) -> list[int] | None:
-        """The seeds that somebody asked for, in the order asked; None without any.
+        """Returns the seeds that somebody asked for, in the order asked; None without any.
 
         Raises:
             UsageError: they are both counted and named.
@@ -645,14 +645,14 @@ class Parts:
     train_cases: TrainCasesOption = None
 
     def folds(self) -> list[str]:
-        """The folds, one text each."""
+        """Returns the folds, one text each."""
         found = []
         for text in self.fold or ():
             found += comma_list(text)
         return found
 
     def numbers(self) -> list[int]:
-        """The numbers of training cases.
+        """Returns the numbers of training cases.
 
         Raises:
             UsageError: one is not a whole number.
@@ -703,7 +703,7 @@ class Study(TrainingOnParts, Seeds, Crossed):
         return self.until_decided
 
     def looks(self) -> tuple[int, ...]:
-        """The numbers of seeds at which the study is looked at; empty where no looks are planned.
+        """Returns the numbers of seeds at which the study is looked at; empty where no looks are planned.
 
         Raises:
             UsageError: they are fewer than two, do not rise, or begin below two seeds.
@@ -764,7 +764,7 @@ class Study(TrainingOnParts, Seeds, Crossed):
                 continue
 
     def requests(self, **options: Any) -> list[RunRequest]:
-        """The runs of the study.
+        """Returns the runs of the study.
 
         Args:
             options: more options, which every run gets.
@@ -828,7 +828,7 @@ class Devices:
             raise UsageError("--mix and --same-kind exclude each other")
 
     def resources(self, jobs: int) -> Resources:
-        """The same as a study takes it.
+        """Returns the executor, the devices and the runs at a time, as a study takes them.
 
         Args:
             jobs: runs at a time on each device; 0 for as many as there is memory for.
@@ -868,7 +868,7 @@ class Engine(Devices):
         return self._named(self.executor)
 
     def _named(self, name: str) -> Spec:
-        """The executor of a name, with its address."""
+        """Returns the executor of a name, with its address."""
         from initbench.harness.request import read_component
 
         named = read_component("executor", name)
@@ -942,7 +942,7 @@ class EngineOrQueue(Engine):
             raise UsageError("nodes of several kinds may compute in different precisions: add --precision float32 or bf16")
 
     def _read(self) -> SlurmSettings:
-        """All settings of Slurm."""
+        """Returns all settings of Slurm, with those of the site file."""
         from initbench.clusters.settings import read_settings
 
         settings = dict(self.who.params)
@@ -950,7 +950,7 @@ class EngineOrQueue(Engine):
         return read_settings(settings)
 
     def _settings(self) -> dict[str, Any]:
-        """The settings of Slurm that are options; they go over those in the name of the executor."""
+        """Returns the settings of Slurm that are options; they go over those in the name of the executor."""
         from initbench.clusters.settings import read_options
 
         found = read_options(self.slurm)

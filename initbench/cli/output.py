@@ -36,7 +36,7 @@ def write_json(value: Any) -> None:
 
 
 def shown(text: str) -> str:
-    """The text as rich prints it: brackets in it are no markup, and what would move a terminal is not there."""
+    """Returns the text as rich prints it: its brackets are no markup, and what would move a terminal is left out."""
     return escape(printable(text))
 
 

@@ -84,7 +84,7 @@ class Display:
             self._left.expect(workloads)
 
     def drawn(self) -> Group:
-        """The board as it is now, for the width of the console."""
+        """Returns the board as it is now, for the width of the console."""
         with self._guard:
             now = self._clock()
             rows = []
@@ -126,7 +126,7 @@ class Display:
             self._write_line(run, row)
 
     def _write_line(self, run: int, row: Row) -> None:
-        """A line for a file, now and then."""
+        """Writes a line to a file, now and then."""
         now = self._clock()
         if run in self._spoke and now - self._spoke[run] < EVERY:
             return
@@ -144,7 +144,7 @@ class Display:
             self._line(f"{self._stamp()}  stopping after this step")
 
     def _place(self, run: int) -> str:
-        """The time and which run it is, for a line of a file."""
+        """Returns the time and which run it is, for a line of a file."""
         return f"{self._stamp()}  run {run + 1} of {len(self._requests)}"
 
     def _stamp(self) -> str:
@@ -159,7 +159,7 @@ class Display:
             self._line(note)
 
     def finish(self, run: int, outcome: Outcome) -> None:
-        """A run ended: a line stays. Runs that somebody stopped have not ended; one sentence at the end tells of them."""
+        """Ends a run: a line stays. Runs that somebody stopped have not ended; one sentence at the end tells of them."""
         with self._guard:
             self._rows.pop(run, None)
             self._left.finish(run)
@@ -180,7 +180,7 @@ class Display:
         self._line("  ".join(parts))
 
     def _once(self, message: str) -> str:
-        """A message that many runs share is said in full once."""
+        """Returns a message, or a pointer to it where another run had the same."""
         if not message:
             return ""
         if message in self._said:
@@ -196,5 +196,5 @@ _AGAIN = "as above"
 
 
 def _draws_in_place(console: Console) -> bool:
-    """Whether the console is a notebook's that can draw in place; without `ipywidgets` it gets lines."""
+    """Returns whether the console is a notebook's that can draw in place; without `ipywidgets` it gets lines."""
     return console.is_jupyter and find_spec("ipywidgets") is not None

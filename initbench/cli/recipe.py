@@ -165,7 +165,7 @@ def _beside_show(selected: Selected) -> list[str]:
 
 
 def _beside_diff(a: Selected, b: Selected, found: Sequence[tuple[Setting, Setting]], command: Sequence[str]) -> list[str]:
-    """Returns a note of the backbones under which two recipes differ otherwise, where one of them is without."""
+    """Returns a note of the backbones under which two recipes differ in other settings, where one of them names none."""
     from initbench.recipes import origins
 
     if a.backbone and b.backbone:
@@ -182,6 +182,7 @@ def _beside_diff(a: Selected, b: Selected, found: Sequence[tuple[Setting, Settin
 
 
 def _values(pairs: Sequence[tuple[Setting, Setting]]) -> Mapping[str, tuple[Any, Any]]:
+    """Returns the two values of settings by their names."""
     return {first.name: (first.value, second.value) for first, second in pairs}
 
 
@@ -199,6 +200,7 @@ def _options(selected: Selected) -> list[str]:
 
 
 def _text(value: Any) -> str:
+    """Returns a setting as text; a list without its brackets."""
     if isinstance(value, list):
         return ", ".join(map(_text, value))
     if isinstance(value, float):

@@ -168,7 +168,7 @@ def _check_modes(*, dry_run: bool, measure: bool | None, report_only: bool, plac
 
 
 def _listing() -> Sheet:
-    """The tables and figures that can be asked for."""
+    """Returns the tables and figures that can be asked for."""
     from initbench.published import tables
     from initbench.tables.sheet import Sheet
 
@@ -265,6 +265,7 @@ def _check_settings(name: str, overrides: Overrides, plot: Path | None) -> None:
 
 
 def _report(asked: Asked, cells: frozenset[str] | None, out: Path, plot: Path | None, form: SheetForm) -> None:
+    """Prints what was measured beside what was published, and draws it where a picture is asked for."""
     from initbench.runs.read import read_runs
     from initbench.tables.reproduce.measured import answers
     from initbench.tables.reproduce.sheets import reproduction_sheets
@@ -527,6 +528,7 @@ def _planned_row(trial: Trial, steps: Steps | None, *, here: bool) -> dict[str, 
 
 
 def _steps_in_words(steps: Steps | None) -> str:
+    """Returns the steps of a row: of the pretext, where it has one, and of the training."""
     if steps is None:
         return "by cases"
     if steps.pretext:

@@ -142,6 +142,7 @@ def _reflow(text: str) -> str:
 
 
 def _text(value: Any) -> str:
+    """Returns a value as text, a line for each of several."""
     if isinstance(value, str):
         return value
     if value is None or isinstance(value, bool):
@@ -157,7 +158,7 @@ def _text(value: Any) -> str:
 
 
 def _lines(table: dict[str, Any], prefix: str = "") -> list[str]:
-    """A line for each value of a table, with dots between the names of tables inside one another."""
+    """Returns a line for each value of a table, with dots between the names of tables inside one another."""
     lines = []
     for key, value in table.items():
         if isinstance(value, dict):
@@ -172,7 +173,7 @@ def _lines(table: dict[str, Any], prefix: str = "") -> list[str]:
 
 
 def _override(item: dict[str, Any]) -> str:
-    """What a recipe sets for some networks, sizes or budgets: when, and what then."""
+    """Returns what a recipe sets for some networks, sizes or budgets: when, and what then."""
     conditions = []
     for key, value in item["when"].items():
         wanted = str(value)
@@ -185,7 +186,7 @@ def _override(item: dict[str, Any]) -> str:
 
 
 def _describe_run(folder: Path, record: Record) -> dict[str, Any]:
-    """What a run did: its result, what its init changed per layer group, what it cost."""
+    """Returns what a run did: its result, what its init changed per layer group, what it cost."""
     resolved = record.resolved
     table: dict[str, Any] = {
         "run": str(folder),
@@ -223,7 +224,7 @@ def _cleaned(value: Any) -> Any:
 
 
 def _result(record: Record) -> dict[str, Any]:
-    """The rows of a run with a result."""
+    """Returns the rows of a run with a result."""
     table: dict[str, Any] = {}
     if record.dice is not None:
         table["Dice"] = {"mean": _points(record.dice)}
@@ -248,6 +249,7 @@ def _points(dice: float | None) -> str:
 
 
 def _cost(stage: StageCost) -> str:
+    """Returns the steps, the time and the cost of a stage, in words."""
     told = f"{stage.steps} steps, {stage.seconds:.0f} s"
     if stage.units:
         told += f", the cost of {stage.units} forward passes"
@@ -255,7 +257,7 @@ def _cost(stage: StageCost) -> str:
 
 
 def _distances(record: Record) -> dict[str, Any]:
-    """Means per class, with the number of cases behind each."""
+    """Returns means per class, with the number of cases behind each."""
     how = record.distances
     if how is None:
         return {}
@@ -274,6 +276,7 @@ def _distances(record: Record) -> dict[str, Any]:
 
 
 def _averaged(item: MeanDistance) -> str:
+    """Returns a mean distance with the number of cases behind it."""
     if item.mean is None:
         return "–"
     counted = f"{item.cases} cases"

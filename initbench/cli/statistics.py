@@ -224,7 +224,7 @@ def power(
 
 
 def _stated_power(sds: str, cases: Sequence[int]) -> Sheet:
-    """What a study could find, from stated SDs of seed, init × case and residual.
+    """Returns what a study could find, from stated SDs of seed, init × case and residual.
 
     Raises:
         UsageError: the SDs are none, or no number of cases is said.
@@ -240,7 +240,7 @@ def _stated_power(sds: str, cases: Sequence[int]) -> Sheet:
 
 
 def _possible(cases: Sequence[int]) -> Sequence[int]:
-    """Numbers of cases that a study could have, and arithmetic can bear.
+    """Returns the numbers of cases, which arithmetic can bear.
 
     Raises:
         UsageError: one is larger.
@@ -252,7 +252,7 @@ def _possible(cases: Sequence[int]) -> Sequence[int]:
 
 
 def three_sds(text: str) -> tuple[float, float, float]:
-    """SDs of seed, init × case and residual from ``--sd``.
+    """Returns the SDs of seed, init × case and residual that ``--sd`` states.
 
     Raises:
         UsageError: they are not three numbers from 0 to 100.
@@ -272,7 +272,7 @@ def three_sds(text: str) -> tuple[float, float, float]:
 
 
 def read(runs: ReadRuns) -> Study:
-    """The study that the options of a command name. Warns of runs that are kept off."""
+    """Returns the study that the options of a command name. Warns of runs that are kept off."""
     from initbench.tables.study import Scoring, read_study
 
     scoring = Scoring(runs.dice_policy, tuple(comma_list(runs.classes)), runs.shared_seeds, runs.grid)

@@ -70,7 +70,7 @@ def status(
 
 
 def _look(out: Path) -> list[RunStatus]:
-    """What became of every run of a study.
+    """Returns what became of every run of a study.
 
     Raises:
         UsageError: no study was begun there.
@@ -84,7 +84,7 @@ def _look(out: Path) -> list[RunStatus]:
 
 
 def in_queue(out: Path, rows: list[RunStatus]) -> list[RunStatus]:
-    """The rows of a study, with what the queue of Slurm says of runs that have not ended, where the study was submitted to it."""
+    """Returns the rows of a study; if it was submitted to Slurm, with what the queue says of runs that have not ended."""
     from initbench.clusters import slurm
     from initbench.runs.status import ENDED
 
