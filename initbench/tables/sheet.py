@@ -52,7 +52,7 @@ def terminal(sheets: Sequence[Sheet], console: Console) -> None:
         rows = [[_BOUNDS.sub(r"[\1,\2]", cell) for cell in row] for row in sheet.rows]
         gap = _gap(sheet, rows, console.width)
         table = Table(box=SIMPLE_HEAD, padding=(0, (gap - 1) // 2), pad_edge=False)
-        for number, (header, width) in enumerate(zip(sheet.columns, _widths(sheet, rows, console.width, gap), strict=True)):
+        for number, (header, width) in enumerate(zip(sheet.columns, _widened(sheet, rows, console.width, gap), strict=True)):
             justify: JustifyMethod = "left" if number < sheet.names else "right"
             # Names may be folded, but not the header above them.
             least = len(header) if number < sheet.names else None
@@ -99,6 +99,59 @@ def _widths(sheet: Sheet, rows: Sequence[Sequence[str]], room: int, gap: int) ->
             widths[widest] -= 1
         found[: sheet.names] = widths[: sheet.names]
     return found
+
+
+def _widened(sheet: Sheet, rows: Sequence[Sequence[str]], room: int, gap: int) -> list[int | None]:
+    """Return `_widths`, where narrowed columns get the characters that are left, as long as rows take fewer lines by it."""
+    found = _widths(sheet, rows, room, gap)
+    widths, narrowed = [], []
+    for number, (cells, width) in enumerate(zip(zip(sheet.columns, *rows, strict=True), found, strict=True)):
+        if width is not None and number >= sheet.names:
+            narrowed.append(number)
+        widths.append(width or max(map(len, cells)))
+    spare = room - _total(widths, gap)
+    while spare > 0:
+        number, more = _most_saving(rows, widths, narrowed, spare)
+        if not more:
+            break
+        widths[number] += more
+        found[number] = widths[number]
+        spare -= more
+    return found
+
+
+def _most_saving(rows: Sequence[Sequence[str]], widths: Sequence[int], narrowed: Sequence[int], spare: int) -> tuple[int, int]:
+    """Return the column that saves most lines when it is wider, and by how many characters; 0 where none saves a line.
+
+    Args:
+        rows: the cells.
+        widths: of all columns.
+        narrowed: the columns that may be wider.
+        spare: characters that are left.
+    """
+    heights = []
+    for row in rows:
+        heights.append([_lines(cell, width) for cell, width in zip(row, widths, strict=True)])
+    most, place, added = 0, 0, 0
+    for number in narrowed:
+        for more in range(1, spare + 1):
+            saved = 0
+            for row, lines in zip(rows, heights, strict=True):
+                others = [*lines[:number], *lines[number + 1 :]]
+                saved += max(lines) - max([_lines(row[number], widths[number] + more), *others])
+            if saved > most:
+                most, place, added = saved, number, more
+    return place, added
+
+
+def _lines(cell: str, width: int) -> int:
+    """Return the lines that a cell takes where it is broken at spaces."""
+    lines, used = 1, 0
+    for word in cell.split():
+        if used and used + len(word) > width:
+            lines, used = lines + 1, 0
+        used += len(word) + 1
+    return lines
 
 
 def _style(note: str) -> str:
