@@ -5,8 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from initbench.cli.app import main
+from initbench.cli.run import _say_how_long
+from initbench.harness.cell import Cells
+from initbench.harness.execute import Outcome, State
+from initbench.harness.request import RunRequest
+from initbench.studies.sweep import LookedUp
 from tests.runs_factory import LIGHT, SMALL, TINY, as_flags
 
 
@@ -35,6 +41,16 @@ def test_a_run_and_a_pretext_begin_with_how_long_they_take(
     weights = str(tmp_path / "mae.safetensors")
     first = said(capsys, "pretrain", "--init", "mae", *asked, "--weights", weights).splitlines()[0]
     assert first.startswith("On this CPU: ")
+
+
+def test_code_of_others_is_named_where_it_leaves_a_time_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    request = RunRequest.of("default", LIGHT, "phantom-lung", 0, out=tmp_path)
+    states: tuple[State, ...] = ("pending", "cached")
+    for state in states:
+        study = LookedUp([request], {0: Outcome(request, state, None, None)}, Cells(), isolated=True)
+        _say_how_long(Console(), study, 1)
+        told = f"No time is known yet for runs with {LIGHT}: it shows once the first of them trains"
+        assert (told in capsys.readouterr().out) == (state == "pending")
 
 
 def test_what_is_wrong_with_a_data_set_stands_below_the_table(

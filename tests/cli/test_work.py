@@ -51,6 +51,9 @@ def test_a_noted_study_is_done_by_number_and_then_whole(data: Path, tmp_path: Pa
     assert [status(item).state for item in asked] == ["pending", "pending", "done", "pending"]
     assert "3 runs: 3 ok" in said(capsys, "work", str(out), "--run-code")
     assert "every run has ended" in said(capsys, "work", str(out), "--run-code")
+    mark = cancel.mark(out)
+    assert "every run has ended, so there was nothing to cancel" in " ".join(said(capsys, "cancel", str(out)).split())
+    assert cancel.mark(out) == mark
     outcomes = run(data, tmp_path / "serial", INITS, seeds=2, placebo=False)
     assert {outcome.state for outcome in outcomes} == {"ok"}
     assert results(out) == results(tmp_path / "serial")
