@@ -402,8 +402,11 @@ def _announce(console: Console, requests: Sequence[RunRequest], protocol: SweepP
     from initbench.stats.blocks import PLACEBO
 
     first = requests[0]
+    who_pays: str = protocol
+    if protocol == "both":
+        who_pays = "both protocols (a learned init once under each)"
     console.print(
-        f"{_counted(requests)}; {first.size} size, {first.budget} budget, {protocol}, out {first.out}",
+        f"{_counted(requests)}; {first.size} size, {first.budget} budget, {who_pays}, out {first.out}",
         highlight=False,
         soft_wrap=True,
     )
