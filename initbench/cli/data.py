@@ -17,6 +17,7 @@ from rich.console import Console
 from initbench import plots
 from initbench.choices import BASELINE
 from initbench.cli.command import command
+from initbench.cli.groups import Parts
 from initbench.cli.options import (
     COMPLETE_DATASET,
     OUTPUT,
@@ -25,7 +26,6 @@ from initbench.cli.options import (
     BudgetOption,
     DataRootOption,
     JsonOption,
-    Parts,
     PlotOption,
     RecipeOption,
     SetOption,

@@ -11,6 +11,7 @@ from rich.console import Console
 from initbench import plots
 from initbench.choices import DATASET, PRETEXT_STEPS, REGIMEN
 from initbench.cli.command import command
+from initbench.cli.groups import TrainingOnParts
 from initbench.cli.options import (
     HOW_LONG,
     BackboneOption,
@@ -20,7 +21,6 @@ from initbench.cli.options import (
     PlotOption,
     RegimensOption,
     SeedOption,
-    TrainingOnParts,
 )
 from initbench.cli.output import shown, under_way, write_json
 

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from initbench.choices import EXECUTOR, MARGIN
 from initbench.cli.command import command
+from initbench.cli.groups import EngineOrQueue, Study, check_requests, check_some_can_be
 from initbench.cli.options import (
     AUTO_JOBS,
     OUTPUT,
-    EngineOrQueue,
     ExecutorOption,
     FormOption,
     MarginOption,
@@ -23,9 +23,6 @@ from initbench.cli.options import (
     MeasureOption,
     SdsOption,
     SlurmOption,
-    Study,
-    check_requests,
-    check_some_can_be,
 )
 from initbench.cli.output import show, under_way
 from initbench.cli.run import check_out

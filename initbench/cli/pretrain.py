@@ -10,15 +10,8 @@ from rich.console import Console
 
 from initbench.choices import DATASET
 from initbench.cli.command import command
-from initbench.cli.options import (
-    OUTPUT,
-    BackboneOption,
-    DatasetOption,
-    InitOption,
-    JsonOption,
-    SeedOption,
-    TrainingOnParts,
-)
+from initbench.cli.groups import TrainingOnParts
+from initbench.cli.options import OUTPUT, BackboneOption, DatasetOption, InitOption, JsonOption, SeedOption
 from initbench.cli.output import under_way, write_json
 
 

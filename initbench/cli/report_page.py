@@ -6,7 +6,8 @@ from rich.console import Console
 
 from initbench.choices import BASELINE, MARGIN
 from initbench.cli.command import command
-from initbench.cli.options import AgainstOption, FileOption, MarginOption, ReadRuns
+from initbench.cli.groups import ReadRuns
+from initbench.cli.options import AgainstOption, FileOption, MarginOption
 from initbench.cli.statistics import read
 from initbench.errors import UsageError
 

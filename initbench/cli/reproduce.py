@@ -16,11 +16,11 @@ from rich.console import Console
 from initbench import plots
 from initbench.choices import MARGIN, REGIMEN, SheetForm
 from initbench.cli.command import command
+from initbench.cli.groups import Engine, Seeds, Training
 from initbench.cli.options import (
     JOBS,
     OUTPUT,
     RUNS,
-    Engine,
     FastOption,
     FormOption,
     JobsOption,
@@ -32,9 +32,7 @@ from initbench.cli.options import (
     OutOption,
     PlaceboOption,
     PlotOption,
-    Seeds,
     SharedSeedsOption,
-    Training,
     beginning,
 )
 from initbench.cli.output import show, under_way, warn_of

@@ -19,6 +19,7 @@ from rich.console import Console
 from initbench import interrupt
 from initbench.choices import MARGIN, SweepProtocol
 from initbench.cli.command import command
+from initbench.cli.groups import EngineOrQueue, Study, check_requests, check_some_can_be
 from initbench.cli.options import (
     GIB_OF_ANY_DEVICE,
     HOW_LONG,
@@ -30,17 +31,13 @@ from initbench.cli.options import (
     WHAT,
     WHERE,
     DistancesOption,
-    EngineOrQueue,
     JobsOption,
     JsonOption,
     MarginOption,
     OutOption,
     RunCodeOption,
     SkipRefusedOption,
-    Study,
     ToleranceOption,
-    check_requests,
-    check_some_can_be,
 )
 from initbench.cli.output import counts_of, shown, under_way, write_json
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError

@@ -9,6 +9,7 @@ import typer
 
 from initbench.choices import BASELINE, MARGIN, LeaderboardBy, Metric, SheetForm
 from initbench.cli.command import command
+from initbench.cli.groups import ReadRuns
 from initbench.cli.options import (
     COMPLETE_INIT,
     HOW_JUDGED,
@@ -17,7 +18,6 @@ from initbench.cli.options import (
     FormOption,
     JsonOption,
     MarginOption,
-    ReadRuns,
     SdsOption,
     comma_list,
 )

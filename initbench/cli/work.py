@@ -16,13 +16,13 @@ from rich.console import Console
 
 from initbench import interrupt
 from initbench.cli.command import command
+from initbench.cli.groups import Devices
 from initbench.cli.options import (
     HOW_LONG,
     JOBS,
     MINUTES_OF_A_WEEK,
     WHAT,
     DataRootOption,
-    Devices,
     JobsOption,
     RunCodeOption,
     SkipRefusedOption,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from initbench.cli.groups import Study
 from initbench.cli.looks import PlannedBlock, take_looks
-from initbench.cli.options import Study
 from initbench.errors import UsageError
 from initbench.harness.request import RunRequest
 from initbench.runs import looks as module

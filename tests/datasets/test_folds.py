@@ -11,7 +11,7 @@ import pytest
 
 from initbench.audit.verify import verify
 from initbench.cli.app import main
-from initbench.cli.options import Parts
+from initbench.cli.groups import Parts
 from initbench.datasets import splits
 from initbench.datasets.phantom import PhantomLung
 from initbench.errors import DataError, UsageError
