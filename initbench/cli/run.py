@@ -17,7 +17,8 @@ import typer
 from rich.console import Console
 
 from initbench import interrupt
-from initbench.choices import MARGIN, SweepProtocol
+from initbench.choices import MARGIN
+from initbench.cli.announce import announce_study, runs_in_words, say_how_long
 from initbench.cli.command import command
 from initbench.cli.groups import EngineOrQueue, Study, check_requests, check_some_can_be
 from initbench.cli.options import (
@@ -39,26 +40,15 @@ from initbench.cli.options import (
     SkipRefusedOption,
     ToleranceOption,
 )
-from initbench.cli.output import counts_of, shown, under_way, write_json
+from initbench.cli.output import counts_of, under_way, write_json
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
     from initbench.harness.execute import Outcome
     from initbench.harness.request import RunRequest
     from initbench.studies.engine import Resources
-    from initbench.studies.sweep import LookedUp
 
 
-# What a study crosses, with its name for people. Regimens and parts are told where there are several.
-_CROSSED = {
-    "init": "init",
-    "regimen": "regimen",
-    "backbone": "backbone",
-    "dataset": "data set",
-    "part": "folds or numbers of training cases",
-    "seed": "seed",
-}
-_ALWAYS_TOLD = ("init", "backbone", "dataset", "seed")
 GO_ON = "finished runs and checkpoints are kept, and the same command goes on"
 
 
@@ -140,7 +130,7 @@ def run(
         check_requests(requests)
     check_some_data(requests)
     check_out(study.out)
-    announce = partial(_announce, console, requests, study.protocol)
+    announce = partial(announce_study, console, requests, study.protocol)
     if looks:
         from initbench.cli.looks import run_looks
 
@@ -221,7 +211,7 @@ def _hand_over(requests: Sequence[RunRequest], resources: Resources, console: Co
         write_json(asdict(done))
         return
     console.print(
-        f"{_counted(requests)}: {done.ended} with a result, {done.waiting} in the queue", highlight=False, soft_wrap=True
+        f"{runs_in_words(requests)}: {done.ended} with a result, {done.waiting} in the queue", highlight=False, soft_wrap=True
     )
     if done.folder is None:
         console.print("nothing to submit", soft_wrap=True)
@@ -265,7 +255,7 @@ def perform(
         with interrupt.handled(), Display(requests, console) as display:
             known = look_up_study(requests, display, resources)
             check_some_can_be((outcome.state, outcome.message) for outcome in known.outcomes.values())
-            _say_how_long(console, known, resources.jobs)
+            say_how_long(console, known, resources.jobs)
             if announce is not None:
                 announce()
             display.expect(workloads(known))
@@ -279,35 +269,6 @@ def stopped(outcomes: Sequence[Outcome]) -> str:
     states = Counter(outcome.state for outcome in outcomes)
     done = len(outcomes) - states["interrupted"] - states["busy"] - states["pending"]
     return f"Stopped with {done} of {len(outcomes)} runs done; {GO_ON}."
-
-
-def _say_how_long(console: Console, study: LookedUp, jobs: int) -> None:
-    """Prints how long a study takes on a CPU, and how it would be done in minutes where that is long.
-
-    Names what makes runs whose time nobody knows: the code of others runs in worker processes alone, so the operations of its
-    networks are not counted here.
-    """
-    from initbench.studies.engine import code_of_others
-    from initbench.studies.forecast import plan_looked_up
-    from initbench.tables.plan import announced
-
-    plan = plan_looked_up(study, "", jobs)
-    told = ""
-    if plan is not None:
-        told = announced(plan)
-    if told:
-        console.print(told, highlight=False, soft_wrap=True)
-    uncounted: dict[str, None] = {}
-    for number, outcome in study.outcomes.items():
-        if study.isolated and outcome.state == "pending":
-            uncounted |= dict.fromkeys(code_of_others(study.requests[number]))
-    if uncounted:
-        console.print(
-            f"No time is known yet for runs with {', '.join(map(shown, uncounted))}: it shows once the first of them trains, and "
-            "`initbench plan` with the same options tells it before.",
-            highlight=False,
-            soft_wrap=True,
-        )
 
 
 def _perform_and_tell(
@@ -392,77 +353,6 @@ def check_out(out: Path, option: str = "--out") -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise InitbenchError(f"{option} {out} cannot be written ({error.strerror}); choose another folder") from None
-
-
-def _announce(console: Console, requests: Sequence[RunRequest], protocol: SweepProtocol) -> None:
-    """Prints what will run, and what a reader should know of it before hours are spent."""
-    from initbench.stats.blocks import PLACEBO
-
-    first = requests[0]
-    who_pays: str = protocol
-    if protocol == "both":
-        who_pays = "both protocols (a learned init once under each)"
-    console.print(
-        f"{_counted(requests)}; {first.size} size, {first.budget} budget, {who_pays}, out {first.out}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    different = _different_values(requests)
-    if len(different["seed"]) > 1 and PLACEBO in map(str, different["init"]):
-        console.print(f"{PLACEBO} is the placebo: what luck alone does; --no-placebo leaves it out", style="dim", soft_wrap=True)
-    _warn_if_nothing_can_be_decided(console, requests)
-
-
-def _counted(requests: Sequence[RunRequest]) -> str:
-    """Returns the number of runs and what it is the product of."""
-    from initbench.tables.words import count
-
-    different = _different_values(requests)
-    crossed = []
-    for field, what in _CROSSED.items():
-        number = len(different[field])
-        if field == "part" and number > 1:
-            crossed.append(f"{number} {what}")
-        elif field in _ALWAYS_TOLD or number > 1:
-            crossed.append(count(number, what))
-    return f"{count(len(requests), 'run')}: {' × '.join(crossed)}"
-
-
-def _different_values(requests: Sequence[RunRequest]) -> dict[str, set[object]]:
-    """Returns what a study crosses: the different inits, regimens, backbones, data sets, parts of these, and seeds."""
-    found: dict[str, set[object]] = {field: set() for field in _CROSSED}
-    for request in requests:
-        found["init"].add(request.init)
-        found["regimen"].add(request.regimen)
-        found["backbone"].add(request.backbone)
-        found["dataset"].add(request.dataset)
-        found["part"].add((request.fold, request.train_cases))
-        found["seed"].add(request.seed)
-    return found
-
-
-def _warn_if_nothing_can_be_decided(console: Console, requests: Sequence[RunRequest]) -> None:
-    """Says before hours are spent that no verdict can come of a study, for which data set and why."""
-    from initbench.harness.choose import reported_patients
-    from initbench.stats.blocks import is_placebo
-    from initbench.stats.testable import undecidable
-
-    blocks: dict[tuple[object, ...], list[RunRequest]] = {}
-    for request in requests:
-        blocks.setdefault((request.dataset, request.split, request.fold), []).append(request)
-    for members in blocks.values():
-        patients = reported_patients(members[0])
-        if patients is None:  # the run itself says what is wrong with its data
-            continue
-        rows, seeds = set(), set()
-        for request in members:
-            seeds.add(request.seed)
-            if not is_placebo(str(request.init)):
-                rows.add((request.init, request.regimen))
-        reason = undecidable(len(rows), len(seeds), patients)
-        if reason:
-            dataset = shown(str(members[0].dataset))
-            console.print(f"[yellow]warning:[/] this study can decide nothing on {dataset}: {reason}", soft_wrap=True)
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:

@@ -131,7 +131,8 @@ def _report_each(name: str, subjects: Sequence[OnNetwork], validate: Callable[[O
     from initbench.validation.checks import RefusedError
 
     refused: list[tuple[str, dict[str, Any], str]] = []
-    networks, reasons = [], {}
+    networks: list[str] = []
+    reasons: dict[str, None] = {}
     for subject in subjects:
         network = subject.network
         title, facts = f"{name} on {_title(network)}", {"backbone": network.name, **_facts(network)}

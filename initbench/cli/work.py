@@ -154,7 +154,7 @@ def work(
             outcomes = take(study, resources, display, limit=limit, waits=not no_wait, data_root=data_root)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"Stopped at once; {GO_ON}.") from None
-    states = Counter(outcome.state for outcome in outcomes.values())
+    states: Counter[str] = Counter(outcome.state for outcome in outcomes.values())
     is_time = interrupt.warned() or (limit is not None and limit.is_over)
     if requeue and states["interrupted"] and is_time and marks.mark(study) == mark:
         console.print(slurm.requeue(os.environ, requeue), soft_wrap=True)

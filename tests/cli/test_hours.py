@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from initbench.cli.announce import say_how_long
 from initbench.cli.app import main
-from initbench.cli.run import _say_how_long
 from initbench.harness.cell import Cells
 from initbench.harness.execute import Outcome, State
 from initbench.harness.request import RunRequest
@@ -48,7 +48,7 @@ def test_code_of_others_is_named_where_it_leaves_a_time_unknown(tmp_path: Path, 
     states: tuple[State, ...] = ("pending", "cached")
     for state in states:
         study = LookedUp([request], {0: Outcome(request, state, None, None)}, Cells(), isolated=True)
-        _say_how_long(Console(), study, 1)
+        say_how_long(Console(), study, 1)
         told = f"No time is known yet for runs with {LIGHT}: it shows once the first of them trains"
         assert (told in capsys.readouterr().out) == (state == "pending")
 

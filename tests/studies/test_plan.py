@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from initbench.cli.announce import warn_if_nothing_can_be_decided
 from initbench.cli.app import main
-from initbench.cli.run import _warn_if_nothing_can_be_decided
 from initbench.runs import store, work
 from initbench.runs.costs import Costs, Expected, StudyPlan
 from initbench.studies.forecast import plan_looked_up, plan_study
@@ -252,7 +252,7 @@ def test_an_sd_that_is_none_is_refused(tmp_path: Path, capfd: pytest.CaptureFixt
 def warned(requests_: list[Any]) -> str:
     """What `run` says of a sweep before it begins."""
     out = io.StringIO()
-    _warn_if_nothing_can_be_decided(Console(file=out, width=400), requests_)
+    warn_if_nothing_can_be_decided(Console(file=out, width=400), requests_)
     return out.getvalue()
 
 
