@@ -112,7 +112,8 @@ def reproduce(
         show([settings_sheet(asked)], form)
         return
     if not asked.mapped.trials:
-        raise UsageError(f"{name}: none of its rows can run; {with_reasons(asked.mapped.reasons)}")
+        reasons = with_reasons(asked.mapped.reasons)
+        raise UsageError(f"{name}: none of its rows can run; {reasons}")
     if report_only:
         _report(asked, None, out, plot, form)
         return

@@ -479,7 +479,10 @@ def _row_time(time: Time, new: int) -> str:
         return "–"
     if not time.estimated:
         return _span(time.seconds) if time.known else "unknown"
-    return _range(time.seconds + time.low, time.seconds + time.high).replace(" to ", "–")
+    least, _, most = _range(time.seconds + time.low, time.seconds + time.high).partition(" to ")
+    if " " in least:  # with a unit of its own, behind which a narrow column may break
+        return f"{least} – {most}"
+    return f"{least}–{most}"
 
 
 def announced(plan: StudyPlan) -> str:
