@@ -708,7 +708,7 @@ def _span(seconds: float, unit: str = "") -> str:
     """A duration; with a unit in its hours."""
     name = f"{unit}-" if unit else ""
     if seconds < _MINUTE:
-        return f"{math.ceil(seconds)} {name}s"
+        return f"{max(1, round(seconds))} {name}s"
     hours, minutes = seconds / 3600, seconds / 60
     if hours >= 1:
         return f"{hours:.0f} {name}h" if hours >= 10 else f"{hours:.1f} {name}h"

@@ -48,7 +48,7 @@ def test_operations_give_a_range_where_no_run_says_the_time() -> None:
         (36_000.0, 1, "On this CPU: 2.0 to 24 h, estimated from the operations of the networks. --size tiny --budget smoke "),
         (36_000.0, 2, "On this CPU: 1.0 to 12 h, "),
         (10.0, 1, "On this CPU: less than a minute, estimated from the operations of the networks."),
-        (100.0, 1, "On this CPU: 0.3 to 4.0 min, estimated from the operations of the networks."),
+        (100.0, 1, "On this CPU: 20 s to 4.0 min, estimated from the operations of the networks."),
         (math.nan, 1, ""),
     ],
 )
