@@ -104,7 +104,7 @@ def _different_values(requests: Sequence[RunRequest]) -> dict[str, set[object]]:
 
 def warn_if_nothing_can_be_decided(console: Console, requests: Sequence[RunRequest]) -> None:
     """Says before hours are spent that no verdict can come of a study, for which data set and why."""
-    from initbench.harness.cell import reported_patients
+    from initbench.harness.choose import reported_patients
     from initbench.stats.blocks import is_placebo
     from initbench.stats.testable import undecidable
 

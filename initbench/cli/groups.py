@@ -466,7 +466,7 @@ def check_requests(requests: Sequence[RunRequest]) -> None:
     Raises:
         UsageError: what is wrong with the first request that cannot be.
     """
-    from initbench.harness.cell import check_request
+    from initbench.harness.choose import check_request
 
     # Inits and seeds have nothing to do with it.
     alike: dict[RunRequest, RunRequest] = {}
