@@ -126,6 +126,11 @@ class Table(_Model):
         """As people ask for it: ``lwi:table-6``."""
         return f"{self.key}:{self.name}"
 
+    @property
+    def labels(self) -> list[str]:
+        """The labels of its rows."""
+        return [row.label for row in self.row]
+
     def __getitem__(self, label: str) -> Row:
         for row in self.row:
             if row.label == label:
@@ -152,7 +157,7 @@ class Table(_Model):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Table:
-        labels = [row.label for row in self.row]
+        labels = self.labels
         if len(set(labels)) < len(labels):
             raise ValueError(f"{self.name}: a label is there twice")
         for row in self.row:

@@ -1,4 +1,4 @@
-"""The runs behind the rows of a published table: one score table of all rows, as if they were the inits of a block."""
+"""Finds the runs behind the rows of a published table, and scores all rows as if they were the inits of a block."""
 
 from __future__ import annotations
 
@@ -37,7 +37,16 @@ TRAINING_CASES = "training cases"  # the parameter of a figure whose last point 
 
 @dataclass(frozen=True)
 class Asked:
-    """A table, its rows as they are asked for here, and what was changed; `auto` takes runs of every precision."""
+    """A published table as somebody asks for it.
+
+    Attributes:
+        mapped: its rows as they are run here.
+        overrides: what was asked instead of its settings.
+        margin: Dice points within which two rows are equivalent.
+        shared: whether only the seeds count that all rows have.
+        seeds: that count; all by default.
+        precision: of the runs that count; `auto` takes runs of every precision.
+    """
 
     table: Table
     mapped: Mapped
@@ -130,7 +139,7 @@ class Answer:
 
 
 def answers(asked: Asked, loaded: Loaded, cells: frozenset[str] | None = None) -> list[Answer]:
-    """Returns an answer for every precision of the runs, or for the one that is asked for.
+    """Return an answer for every precision of the runs, or for the one that is asked for.
 
     Args:
         asked: the table, and what is asked instead of its settings.
@@ -140,70 +149,99 @@ def answers(asked: Asked, loaded: Loaded, cells: frozenset[str] | None = None) -
     Raises:
         UsageError: no run answers any of the rows.
     """
-    runs = loaded.runs if asked.seeds is None else loaded.runs[loaded.runs["seed"].isin(list(asked.seeds))]
-    runs = runs if asked.precision == "auto" else runs[runs["precision"] == asked.precision]
-    found = find(runs, asked.mapped.trials, asked.overrides, cells) if not runs.empty else []
+    runs = loaded.runs
+    if asked.seeds is not None:
+        runs = runs[runs["seed"].isin(list(asked.seeds))]
+    if asked.precision != "auto":
+        runs = runs[runs["precision"] == asked.precision]
+    found = []
+    if not runs.empty:
+        found = find(runs, asked.mapped.trials, asked.overrides, cells)
     if not found:
         instead = ", ".join(asked.overrides.words())
+        changed = f" with {instead}" if instead else ""
         raise UsageError(
-            f"no run is of {asked.table.full_name}{' with ' if instead else ''}{instead}: "
+            f"no run is of {asked.table.full_name}{changed}: "
             f"`initbench reproduce {asked.table.full_name}` with the same options and without --report-only runs what is missing"
         )
     return [_answer(asked, runs, loaded, each) for each in found]
 
 
 def _answer(asked: Asked, runs: pd.DataFrame, loaded: Loaded, found: Found) -> Answer:
-    own = {label: runs[runs["cell"] == cell] for label, cell in _ordered(asked, found)}
-    # Below, the cell of a row is its label.
+    """Return the answer of the runs of one precision. In its score tables the cell of a row is its label."""
     of_cell = patients_of(loaded, set(found.cells.values()))
-    patients = {label: of_cell[cell] for label, cell in found.cells.items() if cell in of_cell}
-    by_dataset: dict[str, list[str]] = {}
-    for label, frame in own.items():
-        by_dataset.setdefault(str(frame["dataset"].iloc[0]), []).append(label)
+    patients = {}
+    for label, cell in found.cells.items():
+        if cell in of_cell:
+            patients[label] = of_cell[cell]
     measured: dict[str, MeasuredRow] = {}
+    own: dict[str, pd.DataFrame] = {}
+    by_dataset: dict[str, dict[str, pd.DataFrame]] = {}
+    for label in (*asked.table.labels, PLACEBO_LABEL):
+        if label in found.cells:
+            own[label] = runs[runs["cell"] == found.cells[label]]
+            by_dataset.setdefault(str(own[label]["dataset"].iloc[0]), {})[label] = own[label]
     scores: dict[str, Scores] = {}
-    for dataset, labels in by_dataset.items():
-        its_own = any(dataset in dataset_names(row.dataset) for row in asked.table.row if row.dataset)
-        rows = {label: own[label] for label in labels}
-        scores[dataset] = _scores(asked.table, its_own, loaded.cases, rows)
-        relabelled = pd.concat([_one_block(own[label], label) for label in labels], ignore_index=True)
-        how = scores[dataset]
+    for dataset, rows in by_dataset.items():
+        how = _scores(asked.table, dataset, loaded.cases, rows)
         (table,) = score_tables(
-            relabelled,
+            pd.concat([_one_block(frame, label) for label, frame in rows.items()], ignore_index=True),
             how.cases,
             policy=how.policy,
             shared=asked.shared,
             classes_alike=how.classes_alike,
             patients=patients,
         )
-        measured |= {label: _row(asked.table, label, own[label], table) for label in labels}
+        scores[dataset] = how
+        for label, frame in rows.items():
+            measured[label] = _row(asked.table, label, frame, table)
     return Answer(found, {label: measured[label] for label in own}, scores)
 
 
-def _scores(table: Table, its_own: bool, cases: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> Scores:
-    """On the paper's data its classes, its grid where the runs were counted there, its rule for absent classes, and the mean of
-    class means that papers print.
+def _scores(table: Table, dataset: str, cases: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> Scores:
+    """Return the counts of the rows of a data set, and how they are scored.
+
+    The paper's own data are scored as the paper does it: with its classes, on its grid where the runs were counted there, with
+    its rule for absent classes, and as the mean of class means that papers print. Other data are scored as everywhere here.
+
+    Args:
+        table: the published table.
+        dataset: of the runs.
+        cases: counts of all runs.
+        rows: the runs by label.
     """
     native = pd.concat([_relabelled(cases, frame, label) for label, frame in rows.items()])
-    if not its_own or native.empty:
-        return Scores(native, "reference-mask")
+    usual = Scores(native, "reference-mask")
+    if native.empty or not _is_own(table, dataset):
+        return usual
+    said = []
+    counts = native
     resampled = _resampled(native, rows) if table.grid == "resampled" else None
+    if resampled is not None:
+        said.append("counted on the resampled grid")
+        counts = resampled
     try:
-        counted = of_classes(native if resampled is None else resampled, (table.class_set,) if table.class_set else ())
+        if table.class_set:
+            counts = of_classes(counts, (table.class_set,))
     except UsageError:  # other data of the same name
-        return Scores(native, "reference-mask")
-    said = ["counted on the resampled grid"] if resampled is not None else []
+        return usual
     policy = table.policy_of(rows)
     if policy != "reference-mask":
         # Every case then has a score for every class, so it does not matter over which of the two the mean is taken first.
         said.append(f"absent classes score {TABLE_POLICIES[policy].meaning.removeprefix('always ')}")
-    elif counted["class_name"].nunique() > 1:
+    elif counts["class_name"].nunique() > 1:
         said.append("every class counts the same")
-    return Scores(counted, policy, classes_alike=True, as_the_paper=" and ".join(said))
+    return Scores(counts, policy, classes_alike=True, as_the_paper=" and ".join(said))
+
+
+def _is_own(table: Table, dataset: str) -> bool:
+    """Return whether a data set is one of the paper's."""
+    return any(dataset in dataset_names(row.dataset) for row in table.row if row.dataset)
 
 
 def _resampled(native: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame | None:
-    """The counts on the preprocessed grid, with the keys of the native ones; None where a run has none."""
+    """Return the counts on the preprocessed grid, with the keys of the native ones; None where a run has none."""
+    dataset = str(native["dataset"].iloc[0])
     found = []
     for label, runs in rows.items():
         for path, seed, status in zip(runs["path"], runs["seed"], runs["status"], strict=True):
@@ -212,55 +250,65 @@ def _resampled(native: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> pd.Dat
             counts = cases_of(Path(path), "resampled")
             if counts is None:
                 return None
-            dataset = str(native["dataset"].iloc[0])
             found.append(counts.assign(cell=label, seed=int(seed), status=str(status), dataset=dataset))
-    return pd.concat(found, ignore_index=True) if found else None
-
-
-def _ordered(asked: Asked, found: Found) -> list[tuple[str, str]]:
-    labels = [*(row.label for row in asked.table.row), PLACEBO_LABEL]
-    return [(label, found.cells[label]) for label in labels if label in found.cells]
+    if not found:
+        return None
+    return pd.concat(found, ignore_index=True)
 
 
 def _one_block(frame: pd.DataFrame, label: str) -> pd.DataFrame:
-    """The runs of a row as if all rows were of one block: a table of a paper may compare across settings, and says so."""
-    common = {column: "" for column in BLOCK if column != "dataset"}
+    """Return the runs of a row as if all rows were of one block: a table of a paper may compare across settings, and says so."""
+    common = dict.fromkeys(BLOCK, "")
+    del common["dataset"]
     # The label is the whole name of the row, its regimen included.
     return frame.assign(**common, protocol="any", init=name_of(label), regimen=REGIMEN, cell=label)
 
 
 def name_of(label: str) -> str:
-    """What a row is called in the score table, where a placebo is told by its name."""
+    """Return what a row is called in the score table, where a placebo is told by its name."""
     return PLACEBO if label == PLACEBO_LABEL else label
+
+
+def number_or_nan(value: float | None) -> float:
+    """Return a number that a paper may not state; NaN where it does not."""
+    return _NAN if value is None else value
 
 
 def _relabelled(cases: pd.DataFrame, runs: pd.DataFrame, label: str) -> pd.DataFrame:
     frame: pd.DataFrame = cases[(cases["cell"] == runs["cell"].iloc[0]) & cases["seed"].isin(runs["seed"])]
-    return frame.assign(cell=label, **{name: frame[name].astype(str) for name in ("case", "class_name", "dataset")})
+    return frame.assign(cell=label).astype({"case": str, "class_name": str, "dataset": str})
 
 
 def _row(paper: Table, label: str, runs: pd.DataFrame, table: ScoreTable) -> MeasuredRow:
+    """Return what was measured of a row.
+
+    Args:
+        paper: the published table.
+        label: of the row.
+        runs: of the row.
+        table: the scores of all rows on its data set.
+    """
     first = runs.iloc[0]
-    block = {key: _plain(first[key]) for key in _KEYS}
     name = name_of(label)
-    if name in table.inits and table.refused:  # nothing of it is scored
-        scores, mean, sd, reason, diverged = np.empty(0), _NO_INTERVAL, _NO_INTERVAL, table.refused, 0
-    elif name in table.inits:
-        place = table.inits.index(name)
-        summary = summarize(table.by_patient, table.inits, table.design, table.diverged)[place]
-        scores, mean, sd, reason = table.runs(name), summary.mean, summary.run_sd, ""
-        diverged = int(table.diverged[place].sum())
-    else:
-        (withheld,) = (item for item in table.withheld if item.init == name)
+    # Nothing is scored of a row whose table is refused.
+    scores, mean, sd, reason, diverged = np.empty(0), _NO_INTERVAL, _NO_INTERVAL, table.refused, 0
+    if name not in table.inits:
+        [withheld] = [item for item in table.withheld if item.init == name]
         scores = np.array(withheld.scores, np.float64)
-        mean = Interval(float(scores.mean()) if scores.size else _NAN, _NAN, _NAN)
+        if scores.size:
+            mean = Interval(float(scores.mean()), _NAN, _NAN)
         sd, reason = cut(sd_interval(scores), SD), withheld.reason
         diverged = int((runs["status"] == "diverged").sum())
+    elif not table.refused:
+        place = table.inits.index(name)
+        summary = summarize(table.by_patient, table.inits, table.design, table.diverged)[place]
+        scores, mean, sd = table.runs(name), summary.mean, summary.run_sd
+        diverged = int(table.diverged[place].sum())
     return MeasuredRow(
         label=label,
         cell=str(first["cell"]),
         here=words.label(treatments(runs)[0].name),
-        block=block,
+        block={key: _plain(first[key]) for key in _KEYS},
         table=table,
         scores=scores,
         mean=mean,
@@ -275,10 +323,12 @@ def _row(paper: Table, label: str, runs: pd.DataFrame, table: ScoreTable) -> Mea
 
 
 def _x(paper: Table, label: str, training_cases: int) -> float:
-    row = next((row for row in paper.row if row.label == label), None)
-    if row is None or row.x is None:
-        return _NAN
-    return float(training_cases) if paper.parameter == TRAINING_CASES and row.train_cases is None else row.x
+    """Return the parameter of a figure for a row; NaN where it has none."""
+    for row in paper.row:
+        if row.label == label and row.x is not None:
+            is_all_cases = paper.parameter == TRAINING_CASES and row.train_cases is None
+            return float(training_cases) if is_all_cases else row.x
+    return _NAN
 
 
 def _plain(value: object) -> object:
