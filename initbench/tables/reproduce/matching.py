@@ -1,9 +1,9 @@
-"""Which runs are of which published row: by what their records resolve to, so that no component is imported and no torch."""
+"""Finds the runs of published rows by what their records resolve to, so that no component is imported and no torch."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,7 +47,7 @@ class Found:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A cell that may answer a row, the placebo's being that of its control.
+    """A cell that may answer a row; of a placebo the row is its control.
 
     Attributes:
         scored: runs of it that have a score.
@@ -61,12 +61,17 @@ class _Candidate:
     scored: int
     asked: str
 
+    @property
+    def code(self) -> tuple[str, str, str]:
+        """What has to be the same for the rows of one setting to be compared: the network and the recipe."""
+        return self.resolved.variant, self.resolved.backbone_source, self.resolved.recipe_digest
+
 
 def find(runs: pd.DataFrame, asked: Sequence[Trial], overrides: Overrides, only: frozenset[str] | None = None) -> list[Found]:
-    """The cells of each trial, one set a precision.
+    """Return the cells of each trial, one set a precision.
 
-    Rows are compared, so those of a setting are of one state of the data, one variant and one code: of that in which most rows
-    have results, then most runs; of two that are alike, the one that was asked for last.
+    Rows are compared, so the rows of a setting get cells of one state of the data, one variant and one code: of the one in which
+    most rows have results, then most runs; of two that are alike, the one that was asked for last.
 
     Args:
         runs: as `load_runs` gives.
@@ -80,94 +85,121 @@ def find(runs: pd.DataFrame, asked: Sequence[Trial], overrides: Overrides, only:
         if record is None or (only is not None and cell not in only):
             continue
         scored, last = int(own["status"].isin(SCORED).sum()), str(own["asked"].max())
-        sets.setdefault(str(own["precision"].iloc[0]), []).extend(
-            _Candidate(label, trial, str(cell), record.resolved, scored, last)
-            for label, trial in _answered(record, asked, overrides).items()
-        )
+        candidates = sets.setdefault(str(own["precision"].iloc[0]), [])
+        for label, trial in _answered(record, asked, overrides).items():
+            candidates.append(_Candidate(label, trial, str(cell), record.resolved, scored, last))
     return [_chosen(precision, found) for precision, found in sorted(sets.items()) if found]
 
 
 def _chosen(precision: str, found: Sequence[_Candidate]) -> Found:
+    """Return the cells of one precision: of one state of the data, then of one code, then one cell a row."""
     of_data = _of_one_state(
         found, lambda item: (item.trial.dataset, item.trial.train_cases), lambda item: item.resolved.data_digest
     )
-    of_code = _of_one_state(of_data, lambda item: item.trial.setting, _code)
-    kept = {item.label: item.cell for item in _of_one_state(of_code, lambda item: item.label, lambda item: item.cell)}
-    return Found(precision, kept, tuple(dict.fromkeys(item.label for item in found if kept.get(item.label) != item.cell)))
+    of_code = _of_one_state(of_data, lambda item: item.trial.setting, lambda item: item.code)
+    cells = {item.label: item.cell for item in _of_one_state(of_code, lambda item: item.label, lambda item: item.cell)}
+    other: dict[str, None] = {}
+    for item in found:
+        if cells.get(item.label) != item.cell:
+            other[item.label] = None
+    return Found(precision, cells, tuple(other))
 
 
 def _of_one_state(
     found: Sequence[_Candidate], group: Callable[[_Candidate], Hashable], state: Callable[[_Candidate], Hashable]
 ) -> list[_Candidate]:
-    """Of every group the candidates of one state."""
-    states: dict[Hashable, dict[Hashable, list[_Candidate]]] = {}
+    """Return the candidates of one state of every group: of that with most rows, then most runs.
+
+    Args:
+        found: candidates of several states.
+        group: what candidates share that are of one group.
+        state: what candidates of a group share that may stand beside each other.
+    """
+    groups: dict[Hashable, dict[Hashable, list[_Candidate]]] = {}
     for item in found:
-        states.setdefault(group(item), {}).setdefault(state(item), []).append(item)
-    return [item for of_group in states.values() for item in max(of_group.values(), key=_weight)]
+        states = groups.setdefault(group(item), {})
+        states.setdefault(state(item), []).append(item)
+    chosen: list[_Candidate] = []
+    for of_group in groups.values():
+        heaviest = max(of_group.values(), key=_weight)
+        chosen += heaviest
+    return chosen
 
 
 def _weight(members: Sequence[_Candidate]) -> tuple[int, int, str, str]:
     rows = {item.label for item in members if item.scored}
-    return (
-        len(rows),
-        sum(item.scored for item in members),
-        max(item.asked for item in members),
-        min(item.cell for item in members),
-    )
-
-
-def _code(item: _Candidate) -> Hashable:
-    return item.resolved.variant, item.resolved.backbone_source, item.resolved.recipe_digest
+    scored = sum(item.scored for item in members)
+    return len(rows), scored, max(item.asked for item in members), min(item.cell for item in members)
 
 
 def _answered(record: Record, asked: Sequence[Trial], overrides: Overrides) -> dict[str, Trial]:
-    """The rows that a record may answer, by label."""
+    """Return the rows that a record may answer, by label."""
     resolved = record.resolved
     if resolved.fixed_streams:
         return {}
-    fits = [trial for trial in asked if _same_regimen(resolved, trial) and _same_setting(record, trial, overrides)]
-    if is_placebo(resolved.init):
-        own = control(asked)
-        return {PLACEBO_LABEL: own} if own is not None and own in fits else {}
-    return {trial.label: trial for trial in fits if _same_init(resolved, trial)}
+    placebo = control(asked) if is_placebo(resolved.init) else None
+    found = {}
+    for trial in asked:
+        if not (_same_regimen(resolved, trial) and _same_setting(record, trial, overrides)):
+            continue
+        if trial == placebo:
+            found[PLACEBO_LABEL] = trial
+        elif not is_placebo(resolved.init) and _same_init(resolved, trial):
+            found[trial.label] = trial
+    return found
 
 
 def control(asked: Sequence[Trial]) -> Trial | None:
-    """The row whose placebo is run: the first that takes the network as it is constructed and trains it plainly.
+    """Return the row whose placebo is run: the first that takes the network as it is constructed and trains it plainly.
 
     A row that another init or another regimen stands beside comes first.
     """
-    plain = [trial for trial in asked if _is_baseline(trial)]
-    compared = {trial.setting for trial in asked if not _is_baseline(trial)}
-    return next((trial for trial in plain if trial.setting in compared), plain[0] if plain else None)
-
-
-def _is_baseline(trial: Trial) -> bool:
-    return str(trial.init) == BASELINE and str(trial.regimen) == REGIMEN
+    plain: list[Trial] = []
+    compared = set()
+    for trial in asked:
+        if str(trial.init) == BASELINE and str(trial.regimen) == REGIMEN:
+            plain.append(trial)
+        else:
+            compared.add(trial.setting)
+    for trial in plain:
+        if trial.setting in compared:
+            return trial
+    return plain[0] if plain else None
 
 
 def _same_regimen(resolved: Resolved, trial: Trial) -> bool:
-    """Whether the regimen has the same name, equal steps, and the parameters that the row states."""
-    asked, shown = trial.regimen, spec.parse(resolved.regimen)
-    given, known = dict(asked.params), resolved.regimen_params
-    if asked.name != shown.name or resolved.regimen_budget == "compute" or set(dict(shown.params)) - set(given):
+    """Return whether the regimen has the same name, equal steps, and the parameters that the row states."""
+    if resolved.regimen_budget == "compute":
         return False
-    return all(_plain(known.get(key)) == _plain(value) for key, value in given.items())
+    return _same_component(trial.regimen, spec.parse(resolved.regimen), resolved.regimen_params)
 
 
 def _same_init(resolved: Resolved, trial: Trial) -> bool:
-    """The same name and parameters; of a file its name is compared, as its digest is in no published row."""
-    asked, shown = trial.init, spec.parse(resolved.init)
-    given, known = dict(asked.params), resolved.init_params
-    if asked.name != shown.name or set(dict(shown.params)) - set(given):
-        return False
+    """Return whether name and parameters are the same; of a file its name is compared, as its digest is in no published row."""
     if resolved.learned and resolved.protocol != trial.protocol:
         return False
-    return all(_same_value(value, known.get(key), dict(shown.params).get(key)) for key, value in given.items())
+    return _same_component(trial.init, spec.parse(resolved.init), resolved.init_params)
+
+
+def _same_component(asked: spec.Spec, shown: spec.Spec, known: Mapping[str, Any]) -> bool:
+    """Return whether a run has the component that a row asks for.
+
+    Args:
+        asked: as the row states it.
+        shown: as the run shows it, with the parameters that differ from their defaults.
+        known: all parameters of the run.
+    """
+    given, differing = dict(asked.params), dict(shown.params)
+    if asked.name != shown.name or set(differing) - set(given):
+        return False
+    for name, value in given.items():
+        if not _same_value(value, known.get(name), differing.get(name)):
+            return False
+    return True
 
 
 def _same_value(asked: object, known: object, shown: object) -> bool:
-    """Whether a parameter is what was asked for; that of a file is shown as its name, ``@`` and a digest."""
+    """Return whether a parameter is what was asked for; a file is shown as its name, ``@`` and a digest."""
     if isinstance(asked, str) and isinstance(shown, str) and "@" in shown:
         return Path(asked).name == shown.rpartition("@")[0]
     return _plain(known) == _plain(asked)
@@ -179,24 +211,21 @@ def _plain(value: object) -> object:
 
 def _same_setting(record: Record, trial: Trial, overrides: Overrides) -> bool:
     resolved = record.resolved
-    return (
-        _same_dataset(record, trial)
-        and resolved.size == overrides.size
-        and resolved.budget == overrides.budget
-        and _same_split(record, trial, overrides)
-        and _same_backbone(resolved, trial)
-        and any(_same_recipe(resolved, recipe, trial, overrides) for recipe in _recipes(trial, resolved.dataset, overrides))
-    )
+    if (resolved.size, resolved.budget) != (overrides.size, overrides.budget) or not _same_dataset(record, trial):
+        return False
+    if not _same_split(record, trial, overrides) or not _same_backbone(resolved, trial):
+        return False
+    return any(_same_recipe(resolved, recipe, trial, overrides) for recipe in _recipes(trial, resolved.dataset, overrides))
 
 
 def _same_dataset(record: Record, trial: Trial) -> bool:
-    """By its name, or by the folder that was asked for: what lies there may be a data set of another name."""
+    """Return whether the name fits, or the folder that was asked for: what lies there may be a data set of another name."""
     folder = str(home(trial.dataset).absolute())
     return record.resolved.dataset in dataset_names(trial.dataset) or record.asked.dataset == folder
 
 
 def _same_split(record: Record, trial: Trial, overrides: Overrides) -> bool:
-    """The split as `data.splits` names it: a part of its cases stays it, fewer training cases and folds are others."""
+    """Return whether the split is the row's: a part of its cases still is, fewer training cases and folds are others."""
     resolved = record.resolved
     whole = whole_split(resolved.split)
     name = _PART.sub("", whole)
@@ -215,18 +244,20 @@ _usual_split = cache(usual_split)
 
 
 def _by_default(asked: Asked) -> bool:
-    """Whether a run was asked for without a split, and so has the usual one, which data sets may bring along."""
+    """Return whether a run was asked for without a split, and so has the usual one, which data sets may bring along."""
     return "split" in asked.model_fields_set and asked.split in (None, "published") and asked.fold is None
 
 
 def _same_backbone(resolved: Resolved, trial: Trial) -> bool:
-    asked = trial.backbone
-    name = Path(asked.name).name if asked.is_file else asked.name
-    variant = dict(asked.params).get("variant")
+    name = trial.backbone.name
+    if trial.backbone.is_file:
+        name = Path(name).name
+    variant = dict(trial.backbone.params).get("variant")
     return resolved.backbone.partition("@")[0] == name and variant in (None, resolved.variant)
 
 
-def _recipes(trial: Trial, dataset: str, overrides: Overrides) -> Iterable[Recipe]:
+def _recipes(trial: Trial, dataset: str, overrides: Overrides) -> Iterator[Recipe]:
+    """Give the recipes under which a row may have been run on a data set."""
     for name in trials.recipe_names(dataset, overrides):
         try:
             yield _resolved(trial, name, overrides)
@@ -238,7 +269,7 @@ _resolved = cache(trials.resolved)
 
 
 def _same_recipe(resolved: Resolved, recipe: Recipe, trial: Trial, overrides: Overrides) -> bool:
-    """Whether a record's recipe is this one: all values but documentation; fields that came later have their defaults.
+    """Return whether all values of a recorded recipe are these, without documentation; fields that came later have defaults.
 
     What the recipe leaves to the training cases is numbers in the record, and not compared.
     """
@@ -253,9 +284,10 @@ def _same_recipe(resolved: Resolved, recipe: Recipe, trial: Trial, overrides: Ov
 
 
 def _written(recipe: Recipe, plan: AutoSettings, by_hand: Set[str]) -> dict[str, Any]:
-    """The values of a recipe without those that a plan fills in."""
+    """Return the values of a recipe without those that a plan fills in."""
     values = recipe.identity(without=(*_DOCUMENTATION, *_NOT_OF_THE_CELL, "plan"))
     for section, name in (("preprocess", "spacing"), ("patch", "size")):
         if plan.patch and f"{section}.{name}" not in by_hand:
-            values[section] = {key: value for key, value in values[section].items() if key != name}
+            values[section] = dict(values[section])
+            values[section].pop(name, None)
     return values
