@@ -1,21 +1,20 @@
-"""What a published table is there to show, asked of the runs: differences of rows, with verdicts."""
+"""Asks runs what a published table is there to show: differences of rows, with verdicts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from initbench.published.tables import Claim, Table
-from initbench.stats.collapse import collapses
+from initbench.stats.collapse import Collapses, collapses
 from initbench.stats.compare import Difference, difference, untestable_difference
 from initbench.stats.design import Array
 from initbench.stats.families import Family
-from initbench.stats.table import ScoreTable
 from initbench.stats.testable import untestable
 from initbench.tables import words
 from initbench.tables.reproduce.matching import PLACEBO_LABEL, control
-from initbench.tables.reproduce.measured import Asked, MeasuredRow, name_of
+from initbench.tables.reproduce.measured import Asked, MeasuredRow, name_of, number_or_nan
 from initbench.tables.sheet import Sheet
 
 _COLUMNS = ("claim", "paper", "measured [95 %]", "verdict", "the claim here")
@@ -23,31 +22,37 @@ _NAN = math.nan
 
 
 def sheet(asked: Asked, measured: Mapping[str, MeasuredRow]) -> Sheet:
-    """The claims of a table with what becomes of them."""
+    """Return the claims of a table with what becomes of them."""
     table = asked.table
-    found = judged(table.claims, measured, asked.margin)
-    rows = tuple(_claim_cells(table, claim, item, asked.margin) for claim, item in zip(table.claims, found, strict=True))
-    reasons = dict.fromkeys(item.reason for item in found if item.reason)
-    testable = sum(not item.reason for item in found)
+    rows, values = [], []
+    reasons: dict[str, None] = {}
+    testable = 0
+    for claim, item in zip(table.claims, judged(table.claims, measured, asked.margin), strict=True):
+        rows.append(_claim_cells(table, claim, item, asked.margin))
+        values.append(_claim_values(asked, claim, item))
+        if item.reason:
+            reasons[item.reason] = None
+        else:
+            testable += 1
     notes = [
         "Claims: differences in Dice points, for new seeds and new cases, for this training set; intervals and verdicts hold for "
         f"{words.count(testable, 'testable claim')} at once; equivalent: the interval lies within ±{asked.margin:g} points. "
-        "Not of its size: the paper's difference is outside the interval.",
-        *(f"Untestable: {reason}." for reason in reasons),
-        *_placebo(asked, measured),
+        "Not of its size: the paper's difference is outside the interval."
     ]
+    notes += [f"Untestable: {reason}." for reason in reasons]
+    notes += _placebo(asked, measured)
     return Sheet(
         title=f"{table.full_name} · what it claims",
         subtitle="each line a difference of two rows",
         columns=_COLUMNS,
-        rows=rows,
+        rows=tuple(rows),
         notes=tuple(notes),
-        values=tuple(_claim_values(asked, claim, item) for claim, item in zip(table.claims, found, strict=True)),
+        values=tuple(values),
     )
 
 
 def judged(claims: Sequence[Claim], measured: Mapping[str, MeasuredRow], margin: float) -> list[Difference]:
-    """Judges the differences that a table is there to show, as one family, under crossed seeds.
+    """Judge the differences that a table is there to show, as one family, under crossed seeds.
 
     Two claims are about the same runs where one data set stands in for two: they count as one member of the family.
 
@@ -56,56 +61,87 @@ def judged(claims: Sequence[Claim], measured: Mapping[str, MeasuredRow], margin:
         measured: the measured rows by their label.
         margin: Dice points within which two rows are equivalent.
     """
-    pairs = {}
-    keys = []
-    for claim in claims:
-        rows = (measured.get(claim.first), measured.get(claim.second))
-        key = tuple(row.cell if row else claim for row in rows)
-        keys.append(key)
-        pairs[key] = (*rows, claim)
-    reasons = {key: _untestable(*pair) for key, pair in pairs.items()}
-    family = Family("claims", max(1, sum(not reason for reason in reasons.values())))
-    once = {key: _difference(*pair, reasons[key], margin, family) for key, pair in pairs.items()}
-    return [replace(once[key], first=claim.first, second=claim.second) for key, claim in zip(keys, claims, strict=True)]
+    questions = [_Question(claim, measured.get(claim.first), measured.get(claim.second)) for claim in claims]
+    reasons: dict[object, str] = {}
+    for question in questions:  # of two about the same runs the last is asked
+        reasons[question.runs] = question.untestable()
+    family = Family("claims", max(1, list(reasons.values()).count("")))
+    found: dict[object, Difference] = {}
+    for question in questions:
+        found[question.runs] = question.judge(reasons[question.runs], margin, family)
+    return [replace(found[question.runs], first=question.claim.first, second=question.claim.second) for question in questions]
 
 
-def _untestable(first: MeasuredRow | None, second: MeasuredRow | None, claim: Claim) -> str:
-    """Why a claim cannot be tested; empty where it can."""
-    if first is None or second is None:
-        missing = [name for name, item in ((claim.first, first), (claim.second, second)) if item is None]
-        return f"no run of {' and of '.join(missing)}"
-    reason = first.reason or second.reason
-    if reason:
-        return reason
-    if first.table is not second.table:
-        return "the rows are of different data sets"
-    return untestable(*_scores(first.table, claim), "A", first.table.design)
+@dataclass(frozen=True)
+class _Question:
+    """A claim of a published table, asked of the two rows that it compares; None of a row without runs."""
+
+    claim: Claim
+    first: MeasuredRow | None
+    second: MeasuredRow | None
+
+    @property
+    def runs(self) -> tuple[object, object]:
+        """What two claims share that are about the same runs."""
+        first = self.first.cell if self.first else self.claim
+        second = self.second.cell if self.second else self.claim
+        return first, second
+
+    def untestable(self) -> str:
+        """Return why the claim cannot be tested; empty where it can."""
+        if self.first is None and self.second is None:
+            return f"no run of {self.claim.first} and of {self.claim.second}"
+        if self.first is None:
+            return f"no run of {self.claim.first}"
+        if self.second is None:
+            return f"no run of {self.claim.second}"
+        reason = self.first.reason or self.second.reason
+        if reason:
+            return reason
+        if self.first.table is not self.second.table:
+            return "the rows are of different data sets"
+        return untestable(_scores(self.first), _scores(self.second), "A", self.first.table.design)
+
+    def judge(self, reason: str, margin: float, family: Family) -> Difference:
+        """Return the difference of the two rows with its verdict.
+
+        Args:
+            reason: why it cannot be tested; empty where it can.
+            margin: Dice points within which two rows are equivalent.
+            family: with what it is judged.
+        """
+        names = (self.claim.first, self.claim.second)
+        if self.first is None or self.second is None:
+            return untestable_difference(names, "A", _NAN, reason, family)
+        if reason:
+            return untestable_difference(names, "A", self.first.mean.value - self.second.mean.value, reason, family)
+        found = difference(
+            _scores(self.first),
+            _scores(self.second),
+            names=names,
+            scope="A",
+            seeds=self.first.table.design,
+            margin=margin,
+            judged_with=family,
+        )
+        return replace(found, collapses=(_collapses(self.first), _collapses(self.second)))
 
 
-def _scores(table: ScoreTable, claim: Claim) -> tuple[Array, Array]:
-    """Dice points [seed, patient] of the two rows of a claim."""
-    a, b = (table.by_patient[table.inits.index(name_of(label))] for label in (claim.first, claim.second))
-    return a, b
+def _scores(row: MeasuredRow) -> Array:
+    """Return the Dice points of a row, [seed, patient]."""
+    scores: Array = row.table.by_patient[row.table.inits.index(name_of(row.label))]
+    return scores
 
 
-def _difference(
-    first: MeasuredRow | None, second: MeasuredRow | None, claim: Claim, reason: str, margin: float, family: Family
-) -> Difference:
-    names = (claim.first, claim.second)
-    if first is None or second is None:
-        return untestable_difference(names, "A", _NAN, reason, family)
-    if reason:
-        return untestable_difference(names, "A", first.mean.value - second.mean.value, reason, family)
-    a, b = _scores(first.table, claim)
-    found = difference(a, b, names=names, scope="A", seeds=first.table.design, margin=margin, judged_with=family)
-    table = first.table
-    own, other = (collapses(table.collapsed[table.inits.index(name_of(label))]) for label in names)
-    return replace(found, collapses=(own, other))
+def _collapses(row: MeasuredRow) -> Collapses:
+    return collapses(row.table.collapsed[row.table.inits.index(name_of(row.label))])
 
 
 def _claim_cells(table: Table, claim: Claim, item: Difference, margin: float) -> tuple[str, ...]:
     published = table.published(claim)
-    said = claim.says or "" if published is None else f"{published:+.2f}"
+    said: str = claim.says or ""
+    if published is not None:
+        said = f"{published:+.2f}"
     return (
         f"{claim.first} − {claim.second}",
         said,
@@ -116,24 +152,37 @@ def _claim_cells(table: Table, claim: Claim, item: Difference, margin: float) ->
 
 
 def answer(table: Table, claim: Claim, item: Difference, margin: float) -> str:
-    """What becomes of a claim here, in words: its direction, then its size where the paper states one."""
+    """Return what becomes of a claim here, in words: its direction, then its size where the paper states one.
+
+    Args:
+        table: the published table.
+        claim: of the table.
+        item: the difference as it was measured.
+        margin: Dice points within which two rows are equivalent.
+    """
     published = table.published(claim)
-    rises = claim.says == "better" if published is None else published > 0
     if item.verdict == "untestable":
         return "cannot be tested"
     if item.verdict.startswith("equivalent"):
-        alike = published is not None and abs(published) <= margin
-        return "a difference too small to matter, as in the paper" if alike else "not here: no difference that matters"
-    found = "undecided"
-    if item.verdict != "undecided":
-        found = "holds" if (item.verdict == "better") == rises else "the other way round"
+        if published is not None and abs(published) <= margin:
+            return "a difference too small to matter, as in the paper"
+        return "not here: no difference that matters"
+    rises = claim.says == "better"
+    if published is not None:
+        rises = published > 0
+    if item.verdict == "undecided":
+        found = "undecided"
+    elif (item.verdict == "better") == rises:
+        found = "holds"
+    else:
+        found = "the other way round"
     if published is None or item.estimate.low <= published <= item.estimate.high:
         return found
     return f"{found}; not of its size"
 
 
 def _placebo(asked: Asked, measured: Mapping[str, MeasuredRow]) -> list[str]:
-    """What luck alone does between these runs: the default drawn again beside the default of the same setting."""
+    """Return a note on what luck alone does between these runs: the default drawn again beside the default of its setting."""
     own = control(asked.mapped.trials)
     if PLACEBO_LABEL not in measured or own is None:
         return []
@@ -152,7 +201,7 @@ def _claim_values(asked: Asked, claim: Claim, item: Difference) -> dict[str, obj
         "table": asked.table.full_name,
         "first": claim.first,
         "second": claim.second,
-        "published": _NAN if published is None else published,
+        "published": number_or_nan(published),
         "says": claim.says or "",
         **words.tested(item),
         "claim": answer(asked.table, claim, item, asked.margin),
