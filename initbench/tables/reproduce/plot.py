@@ -1,4 +1,4 @@
-"""A published figure beside what was measured: values against the parameter, or row by row where there is none."""
+"""Draws a published figure beside what was measured: against its parameter, or row by row where it has none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from initbench.errors import InitbenchError
 from initbench.plots import COLOURS
-from initbench.published.tables import Row
 from initbench.tables.reproduce.measured import Answer, Asked, MeasuredRow
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ _WIDTH = 90  # letters of a line over the picture
 
 @dataclass(frozen=True)
 class Point:
-    """A row: its place, its published value, and what was measured."""
+    """A row of a figure: its place `x`, its published value in Dice points, and what was measured."""
 
     x: float
     published: float | None
@@ -31,7 +30,7 @@ class Point:
 
 
 def draw(asked: Asked, answers: Sequence[Answer], path: Path) -> None:
-    """Writes the picture: measured means with their intervals for new seeds and new cases, and published values, as crosses.
+    """Write the picture: measured means with their intervals for new seeds and new cases, and published values, as crosses.
 
     Raises:
         InitbenchError: it cannot be written, or not in that format.
@@ -51,56 +50,60 @@ def draw(asked: Asked, answers: Sequence[Answer], path: Path) -> None:
 
 
 def series(asked: Asked, measured: Mapping[str, MeasuredRow]) -> dict[str, list[Point]]:
-    """The points of each line."""
+    """Return the points of each line, by its name."""
     found: dict[str, list[Point]] = {}
     for place, row in enumerate(asked.table.row):
-        if row.init:
-            item = measured.get(row.label)
-            x = float(place) if row.x is None else row.x if item is None else item.x
-            found.setdefault(row.series, []).append(Point(x, row.value, item))
+        if not row.init:
+            continue
+        item = measured.get(row.label)
+        if row.x is None:
+            x = float(place)
+        elif item is None:
+            x = row.x
+        else:
+            x = item.x
+        found.setdefault(row.series, []).append(Point(x, row.value, item))
     return found
 
 
 def _panel(axes: Axes, asked: Asked, measured: Mapping[str, MeasuredRow]) -> None:
+    is_categorical = all(row.x is None for row in asked.table.row)
+    style = "o" if is_categorical else "o-"
     for place, (name, points) in enumerate(series(asked, measured).items()):
-        colour, shift = COLOURS[(4, 5, 2)[place % 3]], _APART * place if _categorical(asked.table.row) else 0.0
-        known = [point for point in points if point.measured is not None and math.isfinite(point.measured.mean.value)]
-        style = "o" if _categorical(asked.table.row) else "o-"
-        axes.errorbar(
-            [point.x + shift for point in known],
-            [point.measured.mean.value for point in known if point.measured],
-            yerr=_reach(known),
-            fmt=style,
-            color=colour,
-            capsize=3,
-            label=f"{name} measured, 95 % for new seeds and cases".strip(),
-        )
-        stated = [point for point in points if point.published is not None]
+        colour = COLOURS[(4, 5, 2)[place % 3]]
+        shift = _APART * place if is_categorical else 0.0
+        measured_x, means, below, above = [], [], [], []
+        paper_x, stated = [], []
+        for point in points:
+            if point.measured is not None and math.isfinite(point.measured.mean.value):
+                mean = point.measured.mean
+                measured_x.append(point.x + shift)
+                means.append(mean.value)
+                below.append(_reach(mean.value - mean.low))
+                above.append(_reach(mean.high - mean.value))
+            if point.published is not None:
+                paper_x.append(point.x + shift)
+                stated.append(point.published)
+        label = f"{name} measured, 95 % for new seeds and cases".strip()
+        axes.errorbar(measured_x, means, yerr=[below, above], fmt=style, color=colour, capsize=3, label=label)
         if stated:
-            paper = [point.published for point in stated if point.published is not None]
-            label = f"{name} published".strip()
-            axes.plot([point.x + shift for point in stated], paper, "x", color=colour, markersize=9, mew=2, label=label)
-    if _categorical(asked.table.row):
-        rows = [(place, row) for place, row in enumerate(asked.table.row) if row.init]
-        axes.set_xticks([place for place, _ in rows], [row.label for _, row in rows], rotation=20, ha="right")
+            axes.plot(paper_x, stated, "x", color=colour, markersize=9, mew=2, label=f"{name} published".strip())
+    if is_categorical:
+        rows = {place: row.label for place, row in enumerate(asked.table.row) if row.init}
+        axes.set_xticks(list(rows), list(rows.values()), rotation=20, ha="right")
     axes.set_xlabel(asked.table.parameter)
     axes.set_ylabel("Dice points")
 
 
+def _reach(distance: float) -> float:
+    """Return how far an interval reaches to one side, 0 for one without bounds."""
+    return 0.0 if math.isnan(distance) else distance
+
+
 def _title(asked: Asked, precision: str) -> str:
-    """What it shows; and that published values are of another question, where they are."""
+    """Return what it shows; and that published values are of another question, where they are."""
     lines = [f"{asked.table.full_name} · {asked.table.title} ({precision})"]
     instead = asked.overrides.words()
     if instead:
         lines += wrap(f"measured with {', '.join(instead)}: published values are of another question", _WIDTH)
     return "\n".join(lines)
-
-
-def _categorical(rows: Sequence[Row]) -> bool:
-    return all(row.x is None for row in rows)
-
-
-def _reach(points: Sequence[Point]) -> list[list[float]]:
-    means = [point.measured.mean for point in points if point.measured]
-    bounds = [(mean.value - mean.low, mean.high - mean.value) for mean in means]
-    return [[0.0 if math.isnan(item[side]) else item[side] for item in bounds] for side in (0, 1)]
