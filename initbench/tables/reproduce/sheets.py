@@ -1,4 +1,4 @@
-"""A published table beside what was measured: values, gaps in seed SDs, claims, classes."""
+"""Sets a published table beside what was measured: values, gaps in seed SDs, claims, classes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ import pandas as pd
 from initbench.errors import UsageError
 from initbench.published import trials
 from initbench.published.tables import Row, Table
-from initbench.published.trials import Trial
 from initbench.stats.cases import class_scores
 from initbench.stats.classes import choose
 from initbench.stats.design import Array
 from initbench.stats.summary import LEVEL, Interval, sd_interval, t_quantile
+from initbench.stats.table import ScoreTable
 from initbench.tables import words
 from initbench.tables.reproduce import claims
 from initbench.tables.reproduce.matching import PLACEBO_LABEL
-from initbench.tables.reproduce.measured import Answer, Asked, MeasuredRow, MissingRow
+from initbench.tables.reproduce.measured import Answer, Asked, MeasuredRow, MissingRow, number_or_nan
 from initbench.tables.sheet import Sheet
 from initbench.tables.titles import variant
 
 _FEW = 6  # seeds, below which an SD is hardly known
 _COLUMNS = ("row", "here", "paper", "measured [95 %]", "seed SD [95 %]", "seeds", "gap", "gap in SDs", "one run")
+_LIKELY = {None: "–", True: "possible", False: "unlikely"}
 _NAN = math.nan
 
 
@@ -35,7 +36,7 @@ class Gap:
 
     Attributes:
         sds: over the seed SD, with the bounds that its interval allows; NaN with one seed.
-        reach: one more run lies within so many points of the mean, 95 %.
+        reach: Dice points from the mean within which one more run lies, 95 %.
     """
 
     points: float
@@ -64,7 +65,7 @@ class _Printed:
 
 
 def gap(scores: Array, published: float) -> Gap:
-    """The gap of the mean of run scores [seed] to a published value that is taken for one run."""
+    """Return the gap of the mean of run scores [seed] to a published value that is taken for one run."""
     points, sd, n = float(scores.mean()) - published, sd_interval(scores), scores.size
     if n < 2 or sd.value == 0:
         return Gap(points, Interval(_NAN, _NAN, _NAN), _NAN)
@@ -74,11 +75,12 @@ def gap(scores: Array, published: float) -> Gap:
 
 
 def reproduction_sheets(asked: Asked, answers: Sequence[Answer]) -> list[Sheet]:
-    """The table beside the runs, its claims, and its classes where the paper has them; once for every answer."""
+    """Return the table beside the runs, its claims, and its classes where the paper has them; once for every answer."""
     made: list[Sheet] = []
     for answer in answers:
-        made += [_main(asked, answer)]
-        made += [claims.sheet(asked, answer.rows)] if asked.table.claims else []
+        made.append(_main(asked, answer))
+        if asked.table.claims:
+            made.append(claims.sheet(asked, answer.rows))
         made += _classes(asked, answer)
     made[-1] = replace(made[-1], notes=(*made[-1].notes, *sources(asked)))
     return made
@@ -89,54 +91,83 @@ def reproduction_sheets(asked: Asked, answers: Sequence[Answer]) -> list[Sheet]:
 
 def _main(asked: Asked, answer: Answer) -> Sheet:
     table, measured = asked.table, answer.rows
-    labels = [*(row.label for row in table.row), *([PLACEBO_LABEL] if PLACEBO_LABEL in measured else [])]
-    published = {row.label: row for row in table.row}
+    published: dict[str, Row | None] = {row.label: row for row in table.row}
+    if PLACEBO_LABEL in measured:
+        published[PLACEBO_LABEL] = None
     networks = {(item.block["dataset"], variant(item.block)) for item in measured.values()}
+    rows, values = [], []
+    for label, row in published.items():
+        item = measured.get(label)
+        rows.append(_cells(label, row, item, is_one_network=len(networks) == 1))
+        values.append(_values(asked, label, row, item))
     return Sheet(
         title=f"{table.full_name} · {table.title}",
-        subtitle=_subtitle(measured.values(), networks),
+        subtitle=_subtitle(list(measured.values()), networks),
         columns=_COLUMNS,
-        rows=tuple(_cells(label, published.get(label), measured.get(label), len(networks) > 1) for label in labels),
+        rows=tuple(rows),
         notes=tuple(_notes(asked, answer)),
-        values=tuple(_values(asked, label, published.get(label), measured.get(label)) for label in labels),
+        values=tuple(values),
         names=2,
     )
 
 
-def _subtitle(measured: Iterable[MeasuredRow], networks: set[tuple[object, str]]) -> str:
-    rows = list(measured)
-    dataset, network = sorted(networks, key=str)[0]
-    common = [f"{dataset} × {network}" if len(networks) == 1 else "measured on the data and networks in the second column"]
-    common += [f"{rows[0].block['size']} size · {_all(rows, 'steps')} steps ({rows[0].block['budget']})"]
-    protocols = sorted({str(row.block["protocol"]) for row in rows} - {"any"})
-    common += [" and ".join(protocols)] if protocols else []
-    common += [str(rows[0].block["precision"]), f"split {_all(rows, 'split')}"]
+def _subtitle(rows: Sequence[MeasuredRow], networks: set[tuple[object, str]]) -> str:
+    """Return what the measured rows have in common.
+
+    Args:
+        rows: at least one.
+        networks: data set and network of each.
+    """
+    first = rows[0].block
+    common = ["measured on the data and networks in the second column"]
+    if len(networks) == 1:
+        common = [f"{first['dataset']} × {variant(first)}"]
+    common.append(f"{first['size']} size · {_all(rows, 'steps')} steps ({first['budget']})")
+    protocols = {str(row.block["protocol"]) for row in rows} - {"any"}
+    if protocols:
+        common.append(" and ".join(sorted(protocols)))
+    common += [str(first["precision"]), f"split {_all(rows, 'split')}"]
     cases = sorted({row.cases for row in rows})
-    return " · ".join([*common, " or ".join(map(str, cases)) + " cases"])
+    common.append(" or ".join(map(str, cases)) + " cases")
+    return " · ".join(common)
 
 
 def _all(rows: Sequence[MeasuredRow], key: str) -> str:
-    return " or ".join(str(value) for value in dict.fromkeys(row.block[key] for row in rows))
+    """Return the values of a setting that rows have, each once."""
+    found = dict.fromkeys(str(row.block[key]) for row in rows)
+    return " or ".join(found)
 
 
-def _cells(label: str, row: Row | None, item: MeasuredRow | None, several: bool) -> tuple[str, ...]:
-    paper = "–" if row is None or row.value is None else f"{row.value:.2f}"
+def _cells(label: str, row: Row | None, item: MeasuredRow | None, *, is_one_network: bool) -> tuple[str, ...]:
+    """Return the cells of a row.
+
+    Args:
+        label: of the row.
+        row: as it is published; None of the placebo.
+        item: as it was measured, if it was.
+        is_one_network: whether all rows are of one data set and one network, which the subtitle names.
+    """
+    published = _printed(row).value
+    paper = words.number(published, 2)
     if item is None:
         return (label, "–", paper, *["–"] * (len(_COLUMNS) - 3))
-    here = f"{item.here} × {variant(item.block)} × {item.block['dataset']}" if several else item.here
+    here = item.here
+    if not is_one_network:
+        here = f"{here} × {variant(item.block)} × {item.block['dataset']}"
     cells = (label, here, paper, words.dice(item.mean), words.sd(item.sd), str(item.scores.size))
-    if row is None or row.value is None or not item.scores.size:
+    if math.isnan(published) or not item.scores.size:
         return (*cells, "–", "–", "–")
-    apart = gap(item.scores, row.value)
-    one = {None: "–", True: "possible", False: "unlikely"}[apart.likely]
-    return (*cells, words.number(apart.points, 1, signed=True), words.interval(apart.sds, signed=True, digits=1), one)
+    apart = gap(item.scores, published)
+    in_sds = words.interval(apart.sds, signed=True, digits=1)
+    return (*cells, words.number(apart.points, 1, signed=True), in_sds, _LIKELY[apart.likely])
 
 
 def _notes(asked: Asked, answer: Answer) -> list[str]:
     lines, measured = [], answer.rows
-    if asked.overrides.words():
+    instead = asked.overrides.words()
+    if instead:
         lines.append(
-            f"Warning: measured with {', '.join(asked.overrides.words())}. The published numbers are of another question: "
+            f"Warning: measured with {', '.join(instead)}. The published numbers are of another question: "
             "gaps to them say nothing of the paper, and its claims are asked here, not tested there."
         )
     lines += _of_the_sds(measured.values())
@@ -146,17 +177,19 @@ def _notes(asked: Asked, answer: Answer) -> list[str]:
     )
     lines += _scoring(asked, answer)
     lines += _set(asked)
-    lines += [f"{label}: {reason}." for label, reason in asked.mapped.reasons.items()]
+    lines += _reasons(asked)
     missing = [trial.label for trial in asked.mapped.trials if trial.label not in measured]
-    lines += [f"Not run: {', '.join(missing)}."] if missing else []
+    if missing:
+        lines.append(f"Not run: {', '.join(missing)}.")
+    environments: set[str] = set()
+    tables: dict[int, ScoreTable] = {}
     for item in measured.values():
-        lines += [f"{item.label} is withheld: {item.reason}."] if item.reason else []
-        lines += [f"{item.label}: {words.count(item.diverged, 'run')} diverged, scored 0."] if item.diverged else []
-        lines += [f"{item.label}: conditional on these weights; external data."] if item.external else []
-        lines += [f"Warning: {item.label}: {path} is kept off, see `initbench verify {path}`." for path in item.invalid]
-    if len({name for item in measured.values() for name in item.environments}) > 1:
+        lines += _about_row(item)
+        environments |= item.environments
+        tables[id(item.table)] = item.table
+    if len(environments) > 1:
         lines.append("Warning: rows come from different environments (hardware, package versions or --fast).")
-    for table in {id(item.table): item.table for item in measured.values()}.values():
+    for table in tables.values():
         lines += words.narrowed(table.narrowed)
     if answer.found.other:
         lines.append(
@@ -166,35 +199,67 @@ def _notes(asked: Asked, answer: Answer) -> list[str]:
     return lines
 
 
+def _about_row(item: MeasuredRow) -> list[str]:
+    """Return what should be known of the runs of a row."""
+    lines = []
+    if item.reason:
+        lines.append(f"{item.label} is withheld: {item.reason}.")
+    if item.diverged:
+        lines.append(f"{item.label}: {words.count(item.diverged, 'run')} diverged, scored 0.")
+    if item.external:
+        lines.append(f"{item.label}: conditional on these weights; external data.")
+    for path in item.invalid:
+        lines.append(f"Warning: {item.label}: {path} is kept off, see `initbench verify {path}`.")
+    return lines
+
+
+def _reasons(asked: Asked) -> list[str]:
+    """Return why rows of the table cannot be run."""
+    return [f"{label}: {reason}." for label, reason in asked.mapped.reasons.items()]
+
+
 def _set(asked: Asked) -> list[str]:
-    """What rows set over the recipe for themselves, beside what was asked for all of them."""
+    """Return what rows set over the recipe for themselves, beside what was asked for all of them."""
     found: dict[str, list[str]] = {}
     for trial in asked.mapped.trials:
-        own = ", ".join(text for text in trial.assignments if text not in asked.overrides.assignments)
-        found.setdefault(own, []).append(trial.label)
-    return [f"{', '.join(labels)}: with {own}." for own, labels in found.items() if own]
+        own = [text for text in trial.assignments if text not in asked.overrides.assignments]
+        if own:
+            found.setdefault(", ".join(own), []).append(trial.label)
+    return [f"{', '.join(labels)}: with {own}." for own, labels in found.items()]
 
 
 def _scoring(asked: Asked, answer: Answer) -> list[str]:
-    """What is scored otherwise than on the leaderboard, and what the paper scores otherwise than here."""
-    ways = dict.fromkeys(item.as_the_paper for item in answer.scores.values() if item.as_the_paper)
-    said = [f"Scored as the paper does: {how}." for how in ways]
-    lacking = asked.overrides.own_data and asked.table.grid == "resampled" and not any("resampled" in how for how in ways)
-    return [*said, *(["Counted on the native grid; the paper counts on its resampled one."] if lacking else [])]
+    """Return what is scored otherwise than on the leaderboard, and what the paper scores otherwise than here."""
+    lines: dict[str, None] = {}
+    is_resampled = False
+    for item in answer.scores.values():
+        if item.as_the_paper:
+            lines[f"Scored as the paper does: {item.as_the_paper}."] = None
+            is_resampled = is_resampled or "resampled" in item.as_the_paper
+    if asked.overrides.own_data and asked.table.grid == "resampled" and not is_resampled:
+        lines["Counted on the native grid; the paper counts on its resampled one."] = None
+    return list(lines)
 
 
 def _of_the_sds(rows: Iterable[MeasuredRow]) -> list[str]:
-    """What the SDs of rows with few seeds are worth; a withheld row may have none."""
-    seeds = {item.label: item.scores.size for item in rows if item.scores.size}
-    alone = [label for label, n in seeds.items() if n == 1]
-    few = [n for n in seeds.values() if 1 < n < _FEW]
-    whose = f" of {', '.join(alone)}" if len(alone) < len(seeds) else ""
-    lines = [f"One seed{whose}: no SD, so nothing says whether a gap is more than luck."] if alone else []
-    return [*lines, *([_of_the_sd(min(few))] if few else [])]
+    """Return what the SDs of rows with few seeds are worth; a withheld row may have none."""
+    alone, several = [], []
+    for item in rows:
+        if item.scores.size == 1:
+            alone.append(item.label)
+        elif item.scores.size:
+            several.append(item.scores.size)
+    lines = []
+    if alone:
+        whose = f" of {', '.join(alone)}" if several else ""
+        lines.append(f"One seed{whose}: no SD, so nothing says whether a gap is more than luck.")
+    if several and min(several) < _FEW:
+        lines.append(_of_the_sd(min(several)))
+    return lines
 
 
 def _of_the_sd(seeds: int) -> str:
-    """How little few seeds know of their SD, in words."""
+    """Return how little few seeds know of their SD, in words."""
     spread = sd_interval(np.array([0.0, *[1.0] * (seeds - 1)]))
     low, high = spread.low / spread.value, spread.high / spread.value
     return (
@@ -206,8 +271,14 @@ def _of_the_sd(seeds: int) -> str:
 def _printed(row: Row | None) -> _Printed:
     if row is None:
         return _Printed()
-    value, runs, x, hd95 = (_NAN if number is None else number for number in (row.value, row.runs, row.x, row.hd95))
-    return _Printed(value, runs, x, hd95, row.source, " ".join(row.deviations))
+    return _Printed(
+        value=number_or_nan(row.value),
+        runs=number_or_nan(row.runs),
+        x=number_or_nan(row.x),
+        hd95=number_or_nan(row.hd95),
+        source=row.source,
+        deviations=" ".join(row.deviations),
+    )
 
 
 def _values(asked: Asked, label: str, row: Row | None, item: MeasuredRow | None) -> dict[str, object]:
@@ -220,7 +291,13 @@ def _values(asked: Asked, label: str, row: Row | None, item: MeasuredRow | None)
         "of": "row",
         "table": asked.table.full_name,
         "row": label,
-        **{key: found.block[key] for key in ("dataset", "split", "backbone", "variant", "size", "budget", "steps")},
+        "dataset": found.block["dataset"],
+        "split": found.block["split"],
+        "backbone": found.block["backbone"],
+        "variant": found.block["variant"],
+        "size": found.block["size"],
+        "budget": found.block["budget"],
+        "steps": found.block["steps"],
         "init": found.block["init"],
         "protocol": found.block["protocol"],
         "precision": found.block["precision"],
@@ -249,27 +326,33 @@ def _values(asked: Asked, label: str, row: Row | None, item: MeasuredRow | None)
 
 
 def sources(asked: Asked) -> list[str]:
-    """Where the published numbers are from and what is known to be otherwise, for below a table."""
+    """Return where the published numbers are from and what is known to be otherwise, for below a table."""
     table = asked.table
     lines = [f"Published: {table.paper}; {table.source}; code {table.release}."]
     runs = sorted({row.runs for row in table.row if row.runs})
-    lines += [f"Runs behind a published value: {', '.join(map(str, runs))} where it is known, else not stated."] if runs else []
+    if runs:
+        lines.append(f"Runs behind a published value: {', '.join(map(str, runs))} where it is known, else not stated.")
     lines += _started_and_apart(table)
-    lines += [f"Deviation: {text}" for text in table.deviations]
-    return [*lines, *(f"Deviation, {row.label}: {text}" for row in table.row for text in row.deviations)]
+    for text in table.deviations:
+        lines.append(f"Deviation: {text}")
+    for row in table.row:
+        for text in row.deviations:
+            lines.append(f"Deviation, {row.label}: {text}")
+    return lines
 
 
 def _started_and_apart(table: Table) -> list[str]:
-    """Which published rows start from weights from outside, and the distances that are published."""
-    lines = []
-    started = [f"{row.label} ({row.starts_from})" for row in table.row if row.starts_from]
-    if started:
-        lines.append(f"Published from weights from outside: {', '.join(started)}; no other row says so.")
-    distances = []
+    """Return which published rows start from weights from outside, and the distances that are published."""
+    started, distances = [], []
     for row in table.row:
+        if row.starts_from:
+            started.append(f"{row.label} ({row.starts_from})")
         if row.hd95 is not None:
             of = f" ({row.hd95_source})" if row.hd95_source else ""
             distances.append(f"{row.label} {row.hd95:.2f}{of}")
+    lines = []
+    if started:
+        lines.append(f"Published from weights from outside: {', '.join(started)}; no other row says so.")
     if distances:
         lines.append(f"Published HD95 in voxels: {'; '.join(distances)}. Here distances are in mm: run with --distances.")
     return lines
@@ -279,53 +362,63 @@ def _started_and_apart(table: Table) -> list[str]:
 
 
 def _classes(asked: Asked, answer: Answer) -> list[Sheet]:
-    """Published and measured per class, where the data have the paper's classes."""
-    table, measured = asked.table, answer.rows
+    """Return the published and measured Dice per class, where the data have the paper's classes."""
+    table = asked.table
+    if not (table.classes and table.class_set):
+        return []
     made = []
     for dataset, own in answer.scores.items():
-        known = {label: item for label, item in measured.items() if item.scores.size and item.block["dataset"] == dataset}
-        rows = [row for row in table.row if row.values and row.label in known]
-        cases = _shared(own.cases, known.values())
-        present = [str(name) for name in cases["class_name"].unique()]
+        known = [item for item in answer.rows.values() if item.scores.size and item.block["dataset"] == dataset]
+        cases = own.cases
+        # Under --shared-seeds their cases alone count; the rows are of one data set, and so of one table.
+        narrowed = known[0].table.narrowed if known else None
+        if narrowed and narrowed.seeds:
+            cases = cases[cases["seed"].isin(narrowed.seeds)]
         try:
-            names = choose((table.class_set,), present, dataset) if table.class_set and table.classes else ()
+            names = choose((table.class_set,), list(map(str, cases["class_name"].unique())), dataset)
         except UsageError:  # other data than the paper's
             continue
+        labels = {item.label for item in known}
+        rows = [row for row in table.row if row.values and row.label in labels]
         if rows and len(names) == len(table.classes):
             made.append(_class_sheet(asked, rows, names, class_scores(cases, "dice", own.policy)))
     return made
 
 
-def _shared(cases: pd.DataFrame, rows: Iterable[MeasuredRow]) -> pd.DataFrame:
-    """Under ``--shared-seeds`` the cases of those; the rows are of one data set, and so of one table."""
-    narrowed = next((item.table.narrowed for item in rows), None)
-    return cases[cases["seed"].isin(narrowed.seeds)] if narrowed and narrowed.seeds else cases
-
-
 def _class_sheet(asked: Asked, rows: Sequence[Row], names: Sequence[str], scores: pd.DataFrame) -> Sheet:
-    means = scores.groupby(["cell", "class_name"], observed=True)["score"].agg(["mean", "std"])
-    keys = [(row.label, name) for row in rows for name in names]
-    dice, sds = ([float(means.loc[key, column]) for key in keys] for column in ("mean", "std"))  # type: ignore[arg-type]
-    published = [value for row in rows for value in row.values]
-    values = [
-        {
-            "of": "class",
-            "table": asked.table.full_name,
-            "row": label,
-            "class": name,
-            "published": paper,
-            "dice": mean,
-            "seed_sd": sd,
-        }
-        for (label, name), paper, mean, sd in zip(keys, published, dice, sds, strict=True)
-    ]
-    cells = [f"{paper:.1f} → {words.number(mean, 1)}" for paper, mean in zip(published, dice, strict=True)]
-    width = len(names)
+    """Return a row for each published row that was measured, and a column for each class.
+
+    Args:
+        asked: the table.
+        rows: as they are published.
+        names: of the classes, in the order of the published values.
+        scores: of every run and class.
+    """
+    means = scores.groupby(["cell", "class_name"], observed=True)["score"].agg(["mean", "std"]).to_dict("index")
+    lines, values = [], []
+    for row in rows:
+        cells = [row.label]
+        for name, published in zip(names, row.values, strict=True):
+            found = means[row.label, name]
+            mean, sd = float(found["mean"]), float(found["std"])
+            cells.append(f"{published:.1f} → {words.number(mean, 1)}")
+            values.append(
+                {
+                    "of": "class",
+                    "table": asked.table.full_name,
+                    "row": row.label,
+                    "class": name,
+                    "published": published,
+                    "dice": mean,
+                    "seed_sd": sd,
+                }
+            )
+        lines.append(tuple(cells))
     return Sheet(
         title=f"{asked.table.full_name} · per class",
         subtitle="paper → measured, mean over cases, then seeds, in Dice points",
         columns=("row", *names),
-        rows=tuple((row.label, *cells[place * width : (place + 1) * width]) for place, row in enumerate(rows)),
+        rows=tuple(lines),
         notes=(),
         values=tuple(values),
     )
@@ -335,36 +428,43 @@ def _class_sheet(asked: Asked, rows: Sequence[Row], names: Sequence[str], scores
 
 
 def settings_sheet(asked: Asked) -> Sheet:
-    """A table of settings beside the recipes here; needs no run."""
-    recipes = {trial.label: trials.resolved(trial, _recipe_name(trial, asked), asked.overrides) for trial in asked.mapped.trials}
-    values = [
-        {
-            "of": "setting",
-            "table": asked.table.full_name,
-            "row": row.label,
-            "recipe": recipes[row.label].name,
-            "setting": name,
-            "published": _text(published),
-            "here": _text(recipes[row.label].model_dump()[name.partition(".")[0]][name.partition(".")[2]]),
-        }
-        for row in asked.table.row
-        if row.label in recipes
-        for name, published in row.settings.items()
-    ]
+    """Return a table of settings beside the recipes here; needs no run."""
+    trial_of = {trial.label: trial for trial in asked.mapped.trials}
+    rows, values = [], []
+    for row in asked.table.row:
+        if row.label not in trial_of:
+            continue
+        trial = trial_of[row.label]
+        recipe = trials.resolved(trial, trials.recipe_names(trial.dataset, asked.overrides)[0], asked.overrides)
+        own = recipe.model_dump()
+        for name, published in row.settings.items():
+            section, _, key = name.partition(".")
+            paper, here = _text(published), _text(own[section][key])
+            rows.append((row.label, recipe.name, name, paper, here))
+            values.append(
+                {
+                    "of": "setting",
+                    "table": asked.table.full_name,
+                    "row": row.label,
+                    "recipe": recipe.name,
+                    "setting": name,
+                    "published": paper,
+                    "here": here,
+                }
+            )
     return Sheet(
         title=f"{asked.table.full_name} · {asked.table.title}",
         subtitle="settings, axes (D, H, W), spacing in mm; nothing is run",
         columns=("row", "recipe here", "setting", "paper", "here"),
-        rows=tuple(tuple(str(item[key]) for key in ("row", "recipe", "setting", "published", "here")) for item in values),
-        notes=(*(f"{label}: {reason}." for label, reason in asked.mapped.reasons.items()), *sources(asked)),
+        rows=tuple(rows),
+        notes=(*_reasons(asked), *sources(asked)),
         values=tuple(values),
         names=3,
     )
 
 
-def _recipe_name(trial: Trial, asked: Asked) -> str:
-    return trials.recipe_names(trial.dataset, asked.overrides)[0]
-
-
 def _text(value: object) -> str:
-    return ", ".join(f"{part:g}" for part in value) if isinstance(value, list | tuple) else str(value)
+    """Return a setting as people read it."""
+    if isinstance(value, list | tuple):
+        return ", ".join(f"{part:g}" for part in value)
+    return str(value)
