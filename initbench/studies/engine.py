@@ -166,16 +166,19 @@ class Turn:
         if refusal:
             return Outcome(request, "interrupted", None, None, refusal)
         folder = self.folders.get(request)
-        record = store.read_record(folder) if folder else None
-        if record is not None and not record.has_result:
-            return Outcome(request, "failed", folder, None, record.reason or "it failed in another process")
+        if folder is not None:
+            record = store.read_record(folder)
+            if record is not None and not record.has_result:
+                return Outcome(request, "failed", folder, None, record.reason or "it failed in another process")
         return execute_on(request, device, progress, self.cells)
 
     def refusal(self, request: RunRequest) -> str:
         """Says why a run is not begun any more; empty where it may be."""
         if cancel.mark(request.out) != self.mark:
             return "not begun: the study was cancelled"
-        return self.limit.refusal(self.expected.get(request)) if self.limit else ""
+        if self.limit is None:
+            return ""
+        return self.limit.refusal(self.expected.get(request))
 
 
 def code_of_others(request: RunRequest) -> tuple[str, ...]:
@@ -243,14 +246,18 @@ def run_queued(
         ran = watched(resources.submit(work), Renumbered(reporter, missing))
         for place, number in enumerate(missing):
             outcomes[number] = ran.get(place) or _left(runs[number])
+        if not waits:
+            break
         busy = [number for number in missing if outcomes[number].state == "busy"]
-        missing = _until_free(busy, runs, outcomes, reporter, watch, turn, clock) if waits else []
+        missing = _until_free(busy, runs, outcomes, reporter, watch, turn, clock)
     return outcomes
 
 
 def _room(device: Device, outcome: Outcome, threads: int) -> int:
-    """How many runs like one that ended fit on a device; one, where it did not say what it took."""
-    return runs_at_once(device, outcome.peak_memory, threads) if outcome.peak_memory else 1
+    """Return how many runs like one that ended fit on a device; one, where it did not say what it took."""
+    if not outcome.peak_memory:
+        return 1
+    return runs_at_once(device, outcome.peak_memory, threads)
 
 
 def _has_no_memory(outcome: Outcome) -> bool:
@@ -305,7 +312,9 @@ def _ended_elsewhere(run: QueuedRun, turn: Turn) -> Outcome | None:
     refusal = turn.refusal(run.request)
     if refusal:
         return Outcome(run.request, "interrupted", None, None, refusal)
-    return finished(run.request, run.folder) if run.folder else None
+    if run.folder is None:
+        return None
+    return finished(run.request, run.folder)
 
 
 def _is_free(outcome: Outcome, watch: claims.Watch) -> bool:
