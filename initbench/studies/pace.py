@@ -18,7 +18,7 @@ STEPS = 20  # of a stage; the loop reads the device every ten, so the last ten c
 
 
 class _Watch:
-    """Progress that notes when which step was done."""
+    """Notes when which step was done."""
 
     def __init__(self) -> None:
         self.marks: list[tuple[int, float]] = []
@@ -30,37 +30,49 @@ class _Watch:
         self.marks.append((done, time.perf_counter()))
 
     def pace(self) -> float | None:
-        """Seconds of a step, after the first ones where there are later ones."""
-        (step, begun), (last, ended) = self.marks[-2 if len(self.marks) > 1 else -1], self.marks[-1]
-        return (ended - begun) / (last - step) if last > step else None
+        """Return the seconds of a step, after the first ones where there are later ones; None where none was done."""
+        step, begun = self.marks[-2:][0]
+        last, ended = self.marks[-1]
+        if last <= step:
+            return None
+        return (ended - begun) / (last - step)
 
 
 def time_steps(cell: Cell, init: str, *, train: bool, stage: bool) -> Sample:
-    """What a step of a cell takes: of its init stage, of its training, of the evaluation of a case. Leaves nothing.
+    """Time a step of a cell: of its init stage, of its training, and the evaluation of a case. Leaves nothing behind.
 
     Args:
-        cell: whose.
-        init: name for the sample.
-        train: whether training and evaluation are timed, which are the same for every init.
-        stage: whether the init stage is.
+        cell: the run.
+        init: its init, as the sample names it.
+        train: whether to time training and evaluation, which are the same for every init.
+        stage: whether to time the init stage.
 
     Raises:
         InitbenchError: the network cannot be trained here, as for want of memory.
     """
+    name, steps, seconds = "", 0, 0.0
+    pace: float | None = None
+    case: float | None = None
     with seeding.deterministic(cell.request.threads):
-        staged = _stage(cell) if stage else None
-        pace, case = _train(cell) if train else (None, None)
-    steps = cell.pretext_steps if staged is not None else 0
-    return Sample(init if stage else "", (staged or 0.0) * steps, steps, pace, case, whole=False)
+        if stage:
+            name, staged = init, _stage(cell)
+            if staged is not None:
+                steps = cell.pretext_steps
+                seconds = staged * steps
+        if train:
+            pace, case = _train(cell)
+    return Sample(name, seconds, steps, pace, case, whole=False)
 
 
 def _stage(cell: Cell) -> float | None:
+    """Return the seconds of a step of the init stage."""
     watch = _Watch()
     Run(cell, Path(), watch).first_steps(STEPS)
     return watch.pace()
 
 
 def _train(cell: Cell) -> tuple[float | None, float]:
+    """Return the seconds of a training step and of the evaluation of a case."""
     plain = resolve_cell(replace(cell.request, init=Spec(BASELINE), protocol="equal-total"))
     watch = _Watch()
     run = Run(plain, Path(), watch)
