@@ -59,7 +59,7 @@ def pretrain(
         weights: file to write, ``.safetensors`` or ``.pth``.
         seed: root seed.
         progress: told of progress.
-        **options: those of `initbench.run` that an init stage knows.
+        **options: as for `initbench.run`, as far as an init stage knows them.
 
     Raises:
         UsageError: the request is wrong, or the file exists. InitbenchError: the pretext diverged.
@@ -159,10 +159,16 @@ def make_card(cell: Cell, run: Run, model: nn.Module) -> dict[str, Any]:
     dataset = open_dataset(cell.request.dataset.name, cell.request.data_root)
     info = cell.backbone.info
     structure = structure_of(model)
-    pretext = cell.recipe.pretext.identity() if cell.init_info.learned else None
-    # Weights that came of no case do not depend on the split.
-    train_cases = list(cell.prepared.split.train) if run.read else []
-    coverage = {key: run.coverage[key] for key in ("changed_share", "groups") if key in run.coverage}
+    pretext = None
+    if cell.init_info.learned:
+        pretext = cell.recipe.pretext.identity()
+    train_cases: list[str] = []
+    if run.read:  # weights that came of no case do not depend on the split
+        train_cases = list(cell.prepared.split.train)
+    coverage = {}
+    for key in ("changed_share", "groups"):
+        if key in run.coverage:
+            coverage[key] = run.coverage[key]
     hardware = environment(run.device, cell.request.threads)
     card = run.card(model) | {
         "initbench": version("initbench"),
@@ -183,16 +189,27 @@ def make_card(cell: Cell, run: Run, model: nn.Module) -> dict[str, Any]:
         "network_licence": info.licence,
         "cost": {**records.stage_cost(run.fits["init"]).written(), "seconds": run.init_seconds},
         "coverage": coverage,
-        "environment": {key: hardware[key] for key in ("cpu", "accelerator", "packages")},
+        "environment": {
+            "cpu": hardware["cpu"],
+            "accelerator": hardware["accelerator"],
+            "packages": hardware["packages"],
+        },
     }
     plain: dict[str, Any] = json.loads(json.dumps(card, allow_nan=False))
     return plain
 
 
 def as_markdown(name: str, card: Mapping[str, Any]) -> str:
-    """The card for people."""
+    """Return the card of weights for people.
+
+    Args:
+        name: of the file of the weights.
+        card: as `make_card` gives it.
+    """
     cost = card["cost"]
-    learned = f"{cost['steps']} steps, {cost['patches']} patches, {cost['seconds']:.0f} s" if cost["steps"] else "no training"
+    learned = "no training"
+    if cost["steps"]:
+        learned = f"{cost['steps']} steps, {cost['patches']} patches, {cost['seconds']:.0f} s"
     axes = f"(N, C, {', '.join(card['axes'])})"
     read = " and ".join(card["read"]) or "nothing"
     rows = {
@@ -209,6 +226,9 @@ def as_markdown(name: str, card: Mapping[str, Any]) -> str:
         "changed": f"{card['coverage'].get('changed_share', 0):.1%} of the parameters",
         "file": f"`{name}`, sha256 {card.get('sha256', '')}",
     }
-    lines = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     full = json.dumps(dict(card), indent=1, ensure_ascii=False)
-    return f"# Initial weights\n\n| | |\n| --- | --- |\n{lines}\n\n```json\n{full}\n```\n"
+    lines = ["# Initial weights", "", "| | |", "| --- | --- |"]
+    for key, value in rows.items():
+        lines.append(f"| {key} | {value} |")
+    lines += ["", "```json", full, "```", ""]
+    return "\n".join(lines)
