@@ -24,13 +24,18 @@ _Setting = tuple[Spec, str, str, tuple[str, ...], int | None, str]
 
 
 def missing(asked: Iterable[Trial], overrides: Overrides, data_root: Path | None) -> dict[str, str]:
-    """Published data sets that are not here or not usable, with what to do about it.
+    """Return the published data sets that are not here or not usable, with what to do about it.
 
     Raises:
         UsageError, DataError: what was asked for in their place is no data set or not here.
     """
     found = {}
-    for name in dict.fromkeys(trial.dataset for trial in asked):
+    tried: set[str] = set()
+    for trial in asked:
+        name = trial.dataset
+        if name in tried:
+            continue
+        tried.add(name)
         try:
             open_dataset(name, data_root)
         except (DataError, UsageError) as error:
@@ -43,47 +48,55 @@ def missing(asked: Iterable[Trial], overrides: Overrides, data_root: Path | None
 def trial_requests(
     asked: Sequence[Trial], overrides: Overrides, seeds: Sequence[int], control: Trial | None, options: dict[str, Any]
 ) -> list[RunRequest]:
-    """The runs behind the rows, each once, seeds slowest.
+    """Return the runs behind the rows, each once, seeds slowest.
 
     Args:
         asked: rows whose data are here.
         overrides: what is asked instead of the published setting.
         seeds: of every row.
         control: the row whose placebo is run with the others of its setting; none without one.
-        options: of every run, as `sweep.plan` takes them.
+        options: of every run, as `cross_requests` takes them.
 
     Raises:
         UsageError: an init, network or setting is not valid.
     """
-    data_root = options.get("data_root")
-    datasets = {name: open_dataset(name, data_root) for name in dict.fromkeys(trial.dataset for trial in asked)}
+    datasets: dict[str, Dataset] = {}
     groups: dict[_Setting, list[Trial]] = {}
     for trial in asked:
+        if trial.dataset not in datasets:
+            datasets[trial.dataset] = open_dataset(trial.dataset, options.get("data_root"))
         groups.setdefault(_setting(trial, datasets[trial.dataset], overrides), []).append(trial)
     found: dict[RunRequest, None] = {}
     for (backbone, dataset, protocol, assignments, cases, split), members in groups.items():
-        inits = list(dict.fromkeys(trial.init for trial in members))
-        regimens = list(dict.fromkeys(trial.regimen for trial in members))
-        own = {**options, "assignments": assignments, "train_cases": [] if cases is None else [cases]}
+        inits: dict[Spec, None] = {}
+        regimens: dict[Spec, None] = {}
+        for trial in members:
+            inits[trial.init] = None
+            regimens[trial.regimen] = None
+        own = {**options, "assignments": assignments, "train_cases": []}
+        if cases is not None:
+            own["train_cases"] = [cases]
         if split:
             own["split"] = split
         made = cross_requests(
-            inits,
+            list(inits),
             backbone,
             Spec(dataset),
-            regimen=regimens,
+            regimen=list(regimens),
             seeds=seeds,
             protocol=protocol,  # type: ignore[arg-type]
             placebo=control in members,
             **own,
         )
-        found |= dict.fromkeys(request for request in made if _is_asked(request, members))
+        for request in made:
+            if _is_asked(request, members):
+                found[request] = None
     return sorted(found, key=lambda request: request.seed)
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Of all runs of a table; `steps` is None where training cases decide about any."""
+    """How much all runs of a table are: cells, runs, and steps; None where training cases decide about the steps of any."""
 
     cells: int
     runs: int
@@ -91,13 +104,13 @@ class Workload:
 
 
 def workload_of(asked: Sequence[Trial], overrides: Overrides, seeds: int, control: Trial | None) -> Workload:
-    """What all rows come to, whether their data are here or not; rows that are one cell count once.
+    """Return what all rows come to, whether their data are here or not; rows that are one cell count once.
 
     Args:
         asked: the rows.
-        overrides: as for `requests`.
+        overrides: as for `trial_requests`.
         seeds: how many.
-        control: as for `requests`; a sweep of one init or one seed has no placebo.
+        control: as for `trial_requests`; a sweep of one init or one seed has no placebo.
 
     Raises:
         UsageError: an init or setting is not valid.
@@ -106,14 +119,21 @@ def workload_of(asked: Sequence[Trial], overrides: Overrides, seeds: int, contro
     for trial in asked:
         protocol = trial.protocol if learned(trial.init) else None
         cells.setdefault((trial.init, trial.regimen, protocol, trial.setting), trial)
-    compared = control is not None and seeds > 1 and any(_beside(trial, control) for trial in asked)
-    each = [steps(trial, overrides) for trial in (*cells.values(), *([control] if control and compared else []))]
-    known = [item.total for item in each if item is not None]
-    return Workload(len(each), len(each) * seeds, sum(known) * seeds if len(known) == len(each) else None)
+    rows = list(cells.values())
+    if control is not None and seeds > 1 and any(_beside(trial, control) for trial in asked):
+        rows.append(control)
+    runs = len(rows) * seeds
+    total = 0
+    for trial in rows:
+        own = steps(trial, overrides)
+        if own is None:
+            return Workload(len(rows), runs, None)
+        total += own.total
+    return Workload(len(rows), runs, total * seeds)
 
 
 def steps(trial: Trial, overrides: Overrides) -> Steps | None:
-    """The steps of a row, whose data need not be here; None where the recipe leaves them to the training cases.
+    """Return the steps of a row, whose data need not be here; None where the recipe leaves them to the training cases.
 
     Raises:
         UsageError: an init or setting is not valid.
@@ -125,13 +145,13 @@ def steps(trial: Trial, overrides: Overrides) -> Steps | None:
 
 
 def _beside(trial: Trial, control: Trial) -> bool:
-    """Whether a row is of the control's sweep, with another init or another regimen."""
+    """Return whether a row is of the control's sweep, with another init or another regimen."""
     same_setting = (trial.setting, trial.protocol) == (control.setting, control.protocol)
     return same_setting and (trial.init, trial.regimen) != (control.init, control.regimen)
 
 
 def _is_asked(request: RunRequest, members: Sequence[Trial]) -> bool:
-    """Whether a run of the sweep is of a row. The sweep crosses inits and regimens, and a table may have some of the pairs alone.
+    """Return whether a run is of a row. A sweep crosses inits and regimens, and a table may have some of the pairs alone.
 
     The placebo is a row that a reproduction adds, and is trained plainly as its control is.
     """
