@@ -1,4 +1,4 @@
-"""Made-up volumes in place of a published data set that is not here, to measure how long a step and a case would take.
+"""Writes made-up volumes in place of a published data set that is not here, to measure how long a step and a case would take.
 
 That depends on the network, the patch, the classes and the size of a volume, and not on what is in it. A stand-in has the ids of
 the published split, all of them links to one volume, so its splits, subsets and numbers of cases are the published ones.
@@ -38,9 +38,15 @@ class Kind:
     channels: tuple[str, ...] = _CT
 
     def __str__(self) -> str:
-        shape, spacing = (" × ".join(f"{value:g}" for value in values) for values in (self.shape, self.spacing))
-        said = f"{shape} voxels of {spacing} mm, {self.classes - 1} class{'' if self.classes == 2 else 'es'}"
-        return said if self.channels == _CT else f"{said}, {len(self.channels)} channels"
+        classes = "1 class" if self.classes == 2 else f"{self.classes - 1} classes"
+        said = f"{_crossed(self.shape)} voxels of {_crossed(self.spacing)} mm, {classes}"
+        if self.channels == _CT:
+            return said
+        return f"{said}, {len(self.channels)} channels"
+
+
+def _crossed(values: Iterable[float]) -> str:
+    return " × ".join(f"{value:g}" for value in values)
 
 
 # The median volumes that nnU-Net's plans for them are made of (initbench/recipes/synapse.toml and lung.toml have the spacings).
@@ -56,12 +62,19 @@ KINDS = {
 
 @contextlib.contextmanager
 def stand_ins(names: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Folders by the name of the data set, for those that are known; they and what is preprocessed meanwhile are gone after."""
+    """Give folders of made-up volumes by the name of the data set they stand for, of those that are known.
+
+    After the block they are gone, and so is what was preprocessed in it.
+    """
     before = os.environ.get(cache.ENVIRONMENT)
     with tempfile.TemporaryDirectory(prefix="initbench-") as folder:
         os.environ[cache.ENVIRONMENT] = f"{folder}/cache"
         try:
-            yield {name: str(write(name, Path(folder) / name)) for name in names if name in KINDS}
+            written: dict[str, str] = {}
+            for name in names:
+                if name in KINDS:
+                    written[name] = str(write(name, Path(folder) / name))
+            yield written
         finally:
             os.environ.pop(cache.ENVIRONMENT)
             if before is not None:
@@ -69,7 +82,7 @@ def stand_ins(names: Iterable[str]) -> Iterator[dict[str, str]]:
 
 
 def write(name: str, root: Path) -> Path:
-    """Writes a Decathlon folder of one volume under every id of the data set's usual split, and returns it."""
+    """Write a Decathlon folder of one volume under every id of the data set's usual split, and returns it."""
     kind, split = KINDS[name], split_tables.published(name)[0]
     for folder in ("imagesTr", "labelsTr"):
         (root / folder).mkdir(parents=True)
@@ -77,40 +90,42 @@ def write(name: str, root: Path) -> Path:
     label = _label(kind)
     for file, array in ((root / "image.nii", _image(kind)), (root / "label.nii", label)):
         nibabel.save(nibabel.Nifti1Image(array, affine), file)
-    ids = sorted((*split["train"], *split["test"], *split.get("unused", ())))
-    for case in ids:
+    training = []
+    for case in sorted((*split["train"], *split["test"], *split.get("unused", ()))):
         (root / "imagesTr" / f"{case}.nii").symlink_to(root / "image.nii")
         (root / "labelsTr" / f"{case}.nii").symlink_to(root / "label.nii")
+        training.append({"image": f"imagesTr/{case}.nii", "label": f"labelsTr/{case}.nii"})
+    labels = {"0": "background"}
+    for number in range(1, kind.classes):
+        labels[str(number)] = f"class {number}"
     modality = {str(number): channel for number, channel in enumerate(kind.channels)}
-    table = {
-        "modality": modality,
-        "labels": {str(number): f"class {number}" if number else "background" for number in range(kind.classes)},
-        "copies_meant": True,
-        "training": [{"image": f"imagesTr/{case}.nii", "label": f"labelsTr/{case}.nii"} for case in ids],
-    }
+    table = {"modality": modality, "labels": labels, "copies_meant": True, "training": training}
     (root / "dataset.json").write_text(json.dumps(table), "utf-8")
     return root
 
 
 def _image(kind: Kind) -> NDArray[np.int16]:
-    """A cylinder of noisy tissue in air, as wide as a body is in its image; the same in every channel."""
-    air, tissue, deviation = _HOUNSFIELD if kind.channels == _CT else _MAGNITUDE
+    """Return a cylinder of noisy tissue in air, as wide as a body is in its image; the same in every channel."""
+    is_ct = kind.channels == _CT
+    air, tissue, deviation = _HOUNSFIELD if is_ct else _MAGNITUDE
     x, y, z = kind.shape
-    across, along = ((2 * np.arange(count) / max(count - 1, 1) - 1) for count in (x, y))
+    across = 2 * np.arange(x) / max(x - 1, 1) - 1
+    along = 2 * np.arange(y) / max(y - 1, 1) - 1
     body = (across[:, None] / 0.9) ** 2 + (along / 0.7) ** 2 <= 1
     noise = np.random.default_rng(0).normal(tissue, deviation, (x, y, z)).astype(np.int16)
     noise[~body] = air
-    if kind.channels == _CT:
+    if is_ct:
         return noise
     return np.stack([noise] * len(kind.channels), axis=-1)
 
 
 def _label(kind: Kind) -> NDArray[np.uint8]:
-    """Blocks along the middle of the body, one a class."""
+    """Return blocks along the middle of the body, one a class."""
     label = np.zeros(kind.shape, np.uint8)
-    middle, deep = kind.shape[1] // 2, max(1, _EDGE // 3)
+    width, middle, depth = kind.shape[0], kind.shape[1] // 2, kind.shape[2]
+    deep = max(1, _EDGE // 3)
     for number in range(1, kind.classes):
-        first = [int(number / kind.classes * (count - edge)) for count, edge in ((kind.shape[0], _EDGE), (kind.shape[2], deep))]
-        x, z = slice(first[0], first[0] + _EDGE), slice(first[1], first[1] + deep)
-        label[x, middle : middle + _EDGE, z] = number
+        share = number / kind.classes
+        x, z = int(share * (width - _EDGE)), int(share * (depth - deep))
+        label[x : x + _EDGE, middle : middle + _EDGE, z : z + deep] = number
     return label
