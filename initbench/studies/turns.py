@@ -51,14 +51,16 @@ def take_turns(
     Raises:
         UsageError: the executor or a device does not exist.
     """
-    requests = {number: request_here(run, out, data_root) for number, run in runs.items()}
-    resources.check(next(iter(requests.values())))
     cells, folders, queued = Cells(), {}, {}
     for number, run in runs.items():
-        queued[number] = QueuedRun(requests[number], run.folder, run.pair, code_of_others(requests[number]))
+        request = request_here(run, out, data_root)
+        queued[number] = QueuedRun(request, run.folder, run.pair, code_of_others(request))
         if run.folder is not None and not again:
-            folders[requests[number]] = run.folder
-    expected = {requests[number]: seconds for number, seconds in expected_seconds(runs, read_asked(out)).items()}
+            folders[request] = run.folder
+    resources.check(next(iter(queued.values())).request)
+    expected = {}
+    for number, seconds in expected_seconds(runs, read_asked(out)).items():
+        expected[queued[number].request] = seconds
     turn = Turn(cells, expected, folders, limit, cancel.mark(out))
     with limited(limit):
         return run_queued(queued, resources, reporter, cells, turn=turn, waits=waits, clock=clock)
@@ -72,8 +74,9 @@ def request_here(run: AskedRun, out: Path, data_root: Path | None) -> RunRequest
         out: folder of the study.
         data_root: as for `take_turns`.
     """
-    moved = data_below(data_root, run.request["dataset"]) if data_root else {}
-    return from_json(run.request, out=out, **moved)
+    if data_root is None:
+        return from_json(run.request, out=out)
+    return from_json(run.request, out=out, **data_below(data_root, run.request["dataset"]))
 
 
 def take_one(
@@ -174,29 +177,34 @@ def expected_seconds(runs: Mapping[int, AskedRun], planned: Sequence[AskedRun]) 
     """
     took: dict[tuple[object, ...], float] = {}
     for run in planned:
-        record = store.read_record(run.folder) if run.folder else None
+        if run.folder is None:
+            continue
+        record = store.read_record(run.folder)
         if record is not None and record.status == "ok":
             seconds = float(record.cost.total_seconds + record.cost.validation.seconds)
             for key in _alike(run):
                 took[key] = max(took.get(key, 0.0), seconds)
     found = {}
     for number, run in runs.items():
-        known = [took[key] for key in _alike(run) if key in took]
-        if known:
-            found[number] = known[0] * _share_left(run)
+        for key in _alike(run):
+            if key in took:
+                found[number] = took[key] * _share_left(run)
+                break
     return found
 
 
 def _alike(run: AskedRun) -> list[tuple[object, ...]]:
-    """What runs share that take as long as each other, the most alike first."""
-    asked = run.request
-    block = tuple(str(asked.get(key)) for key in ("backbone", "dataset", "fold", "train_cases"))
-    return [(*block, str(asked.get("init")), str(asked.get("regimen"))), block]
+    """Return what runs share that take as long as each other, the most alike first."""
+    get = run.request.get
+    block = (str(get("backbone")), str(get("dataset")), str(get("fold")), str(get("train_cases")))
+    return [(*block, str(get("init")), str(get("regimen"))), block]
 
 
 def _share_left(run: AskedRun) -> float:
-    """Share of a run that is left to do; only steps of training count as done."""
-    state = work.read_state(run.folder) if run.folder else None
+    """Return the share of a run that is left to do; only steps of training count as done."""
+    if run.folder is None:
+        return 1.0
+    state = work.read_state(run.folder)
     if state is None or state.state != "training" or not state.total:
         return 1.0
     return 1.0 - state.step / state.total
