@@ -68,13 +68,17 @@ def submit_missing(
     ended, waiting = 0, 0
     missing: list[QueuedRun] = []
     for number, request in zip(numbers, requests, strict=True):
-        known = None if number is None else planned[number]
-        if known is not None and status(known).state in _HAS_RESULT:
+        folder = None
+        has_result = False
+        if number is not None:
+            folder = planned[number].folder
+            has_result = status(planned[number]).state in _HAS_RESULT
+        if has_result:
             ended += 1
         elif number in in_queue:
             waiting += 1
         else:
-            missing.append(QueuedRun(request, known.folder if known else None, _group(request), number=number))
+            missing.append(QueuedRun(request, folder, _group(request), number=number))
     if not missing:
         return Submitted(len(requests), ended, waiting, ())
     work = StudyWork(
@@ -106,17 +110,17 @@ def prepare_noted(out: Path, reporter: Reporter, resources: Resources) -> list[O
     waiting = [run for run in read_asked(out) if run.folder is None]
     if not waiting:
         return []
-    known = look_up_study([from_json(run.request, out=out) for run in waiting], reporter, resources).outcomes
+    outcomes = look_up_study([from_json(run.request, out=out) for run in waiting], reporter, resources).in_order()
     found = []
-    for number, run in enumerate(waiting):
-        outcome = known[number]
-        if outcome.folder is None:
-            state = "refused" if outcome.state == "refused" else "failed"
-            found.append(replace(run, state=state, problem=outcome.message))
-        else:
+    for run, outcome in zip(waiting, outcomes, strict=True):
+        if outcome.folder is not None:
             found.append(replace(run, folder=outcome.folder, state="pending", problem="", pair=outcome.pair))
+        elif outcome.state == "refused":
+            found.append(replace(run, state="refused", problem=outcome.message))
+        else:
+            found.append(replace(run, state="failed", problem=outcome.message))
     write_places(out, found)
-    return [known[number] for number in range(len(waiting))]
+    return outcomes
 
 
 def _noted(out: Path, requests: Sequence[RunRequest]) -> list[int | None]:
@@ -150,17 +154,19 @@ def _noted(out: Path, requests: Sequence[RunRequest]) -> list[int | None]:
 
 
 def _numbers(out: Path) -> dict[str, int]:
-    """The numbers of the runs of a study by their requests."""
+    """Return the numbers of the runs of a study by their requests."""
     return {_key(run.request): number for number, run in enumerate(read_asked(out))}
 
 
 def _key(request: Mapping[str, Any]) -> str:
-    """What tells a request from the others of its study; its folder may be typed in several ways."""
-    return digest.of_json({key: value for key, value in request.items() if key != "out"})
+    """Return what tells a request from the others of its study; its folder may be typed in several ways."""
+    known = dict(request)
+    known.pop("out", None)
+    return digest.of_json(known)
 
 
 def _group(request: RunRequest) -> str:
-    """What tells the runs of one block and seed from others before any data are read."""
+    """Return what tells the runs of one block and seed from others before any data are read."""
     asked = as_json(request)
     for key in ("init", "regimen", "protocol"):
         del asked[key]

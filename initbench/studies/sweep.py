@@ -155,20 +155,25 @@ def cross_requests(
     inits, assignments = assign(read_components("initializer", init), options.get("assignments", ()))
     backbones, datasets = read_components("backbone", backbone), read_components("dataset", dataset)
     regimens = read_components("regimen", regimen)
+    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if placebo:
-        inits = _with_placebo(inits, len(regimens), seeds if isinstance(seeds, int) else len(seeds))
+        inits = _with_placebo(inits, len(regimens), len(numbers))
     for item in backbones:
         registry.find("backbone", item).check()
     for item in regimens:
         registry.find("regimen", item).check()
-    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not numbers or min(numbers) < 0:
         raise UsageError(f"seeds are whole numbers from 0, at least one of them; got {numbers}")
-    protocols: list[Protocol] = ["equal-total", "equal-finetune"] if protocol == "both" else [protocol]
+    protocols: list[Protocol] = ["equal-total", "equal-finetune"]
+    if protocol != "both":
+        protocols = [protocol]
     paid: list[tuple[Spec, Protocol]] = []
     for item in inits:
-        # An init that learns nothing has the same run under every protocol.
-        paid += [(item, chosen) for chosen in (protocols if learned(item) else protocols[:1])]
+        own = protocols
+        if not learned(item):  # it has the same run under every protocol
+            own = protocols[:1]
+        for chosen in own:
+            paid.append((item, chosen))
     check_streams(options.get("fixed", ()))
     values = _values(options) | {"assignments": tuple(assignments)}
     base = RunRequest(inits[0], backbones[0], datasets[0], numbers[0], **values)
@@ -188,7 +193,12 @@ def check_some_data(requests: Sequence[RunRequest]) -> None:
         MissingDataError: says where data sets were looked for, and how to get them.
     """
     lacking: list[str] = []
-    for name, root in dict.fromkeys((request.dataset.name, request.data_root) for request in requests):
+    tried: set[tuple[str, Path | None]] = set()
+    for request in requests:
+        name, root = request.dataset.name, request.data_root
+        if (name, root) in tried:
+            continue
+        tried.add((name, root))
         try:
             open_dataset(name, root)
         except MissingDataError as error:
@@ -204,11 +214,14 @@ def _parts(folds: Sequence[str], train_cases: Sequence[int], split: str | None) 
     """Folds crossed with numbers of training cases, each once and written one way: a request is kept as it is written."""
     if folds and split is not None:
         raise UsageError(f"--split {split} and --fold {folds[0]} exclude each other: folds divide all cases anew")
-    strange = [number for number in train_cases if number < 1]
-    if strange:
-        raise UsageError(f"--train-cases {strange[0]}: a run trains on one case or more")
-    wanted = ["{}/{}".format(*parse_fold(text)) for text in folds]
-    return list(product(dict.fromkeys(wanted) or [None], dict.fromkeys(train_cases) or [None]))
+    for number in train_cases:
+        if number < 1:
+            raise UsageError(f"--train-cases {number}: a run trains on one case or more")
+    wanted: dict[str, None] = {}
+    for text in folds:
+        fold, count = parse_fold(text)
+        wanted[f"{fold}/{count}"] = None
+    return list(product(wanted or [None], dict.fromkeys(train_cases) or [None]))
 
 
 def _with_placebo(inits: list[Spec], regimens: int, seeds: int) -> list[Spec]:
@@ -276,6 +289,22 @@ class LookedUp:
     cells: Cells
     isolated: bool
 
+    @property
+    def here(self) -> list[int]:
+        """The numbers of the runs whose code may run in this process: where there are workers, code of others runs in them."""
+        if not self.isolated:
+            return list(range(len(self.requests)))
+        return [number for number, request in enumerate(self.requests) if not code_of_others(request)]
+
+    @property
+    def has_refused(self) -> bool:
+        """Whether some run is refused."""
+        return any(outcome.state == "refused" for outcome in self.outcomes.values())
+
+    def in_order(self) -> list[Outcome]:
+        """Return what is known of each run, in the order of the requests."""
+        return [self.outcomes[number] for number in range(len(self.requests))]
+
 
 def look_up_study(requests: Sequence[RunRequest], reporter: Reporter, resources: Resources | None = None) -> LookedUp:
     """Looks every run of a study up before any of them begins; the data are prepared for those that can be.
@@ -293,6 +322,17 @@ def look_up_study(requests: Sequence[RunRequest], reporter: Reporter, resources:
     isolated = IN_PROCESS not in os.environ
     outcomes = dict(_look_up_all(requests, cells, reporter, isolated=isolated))
     return LookedUp(requests, outcomes, cells, isolated)
+
+
+def look_up_here(requests: Sequence[RunRequest]) -> LookedUp:
+    """Look every run of a study up in this process, also those with code of others; the data are prepared.
+
+    Args:
+        requests: the runs, as `cross_requests` gives them.
+    """
+    cells = Cells()
+    outcomes = dict(_look_up_all(requests, cells, Silent(), isolated=False))
+    return LookedUp(requests, outcomes, cells, isolated=False)
 
 
 def run_planned(
@@ -338,16 +378,16 @@ def run_looked_up(study: LookedUp, resources: Resources, reporter: Reporter, *, 
             _tell(reporter, number, known)
         else:
             reporter.finish(number, known)
-    refused = any(outcome.state == "refused" for outcome in outcomes.values())
-    if refused and not skip_refused:
-        return [outcomes[number] for number in range(len(requests))]
+    if study.has_refused and not skip_refused:
+        return study.in_order()
     note_study(requests, outcomes, study.outcomes)
     _fix_kinds_of_results(requests[0].out, outcomes, missing)
     runs = {number: _queued(requests[number], outcomes[number]) for number in missing}
     outcomes |= run_queued(runs, resources, reporter, study.cells, isolated=study.isolated)
-    if any(outcome.state == "refused" for outcome in outcomes.values()):  # some show it only when they begin
+    done = replace(study, outcomes=outcomes)
+    if done.has_refused:  # some show it only when they begin
         note_study(requests, outcomes, study.outcomes)
-    return [outcomes[number] for number in range(len(requests))]
+    return done.in_order()
 
 
 def _queued(request: RunRequest, known: Outcome) -> QueuedRun:
@@ -356,7 +396,9 @@ def _queued(request: RunRequest, known: Outcome) -> QueuedRun:
 
 def _fix_kinds_of_results(out: Path, outcomes: Mapping[int, Outcome], missing: Sequence[int]) -> None:
     """Fixes the kind of device of the pairs that have results, for the runs of them that are missing."""
-    wanted = {outcomes[number].pair for number in missing}
+    wanted = set()
+    for number in missing:
+        wanted.add(outcomes[number].pair)
     for known in outcomes.values():
         if known.kind and known.pair in wanted:
             kinds.fix_kind(out, known.pair, known.kind)
@@ -386,9 +428,12 @@ def _look_up_all(
     if not foreign:
         return
     foreign.sort(key=lambda number: code_of_others(requests[number]))  # a worker looks up all requests of the same code
+    runs = []
+    for number in foreign:
+        runs.append(QueuedRun(requests[number], code=code_of_others(requests[number])))
     work = StudyWork(
         out=requests[0].out,
-        runs=[QueuedRun(requests[number], code=code_of_others(requests[number])) for number in foreign],
+        runs=runs,
         perform=functools.partial(_look_up_there, cells=Cells(), rehearsals=Rehearsals()),
         lost=_lost,
         devices=lambda: [Device("cpu", "")],
