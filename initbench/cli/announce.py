@@ -12,6 +12,7 @@ from initbench.cli.output import shown
 
 if TYPE_CHECKING:
     from initbench.harness.request import RunRequest
+    from initbench.runs.costs import StudyPlan
     from initbench.studies.sweep import LookedUp
 
 # What a study crosses, with its name for people. Regimens and parts are told where there are several.
@@ -26,20 +27,16 @@ _CROSSED = {
 _ALWAYS_TOLD = ("init", "backbone", "dataset", "seed")
 
 
-def say_how_long(console: Console, study: LookedUp, jobs: int) -> None:
+def say_how_long(console: Console, plan: StudyPlan, study: LookedUp) -> None:
     """Prints how long a study takes on a CPU, and how it would be done in minutes where that is long.
 
     Names what makes runs whose time nobody knows: the code of others runs in worker processes alone, so the operations of its
     networks are not counted here.
     """
     from initbench.studies.engine import code_of_others
-    from initbench.studies.forecast import plan_looked_up
-    from initbench.tables.plan import announced
+    from initbench.tables.cost import announced
 
-    plan = plan_looked_up(study, "", jobs)
-    told = ""
-    if plan is not None:
-        told = announced(plan)
+    told = announced(plan)
     if told:
         console.print(told, highlight=False, soft_wrap=True)
     uncounted: dict[str, None] = {}

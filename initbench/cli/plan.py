@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from initbench.runs.costs import StudyPlan
     from initbench.stats.power import Pilot
     from initbench.stats.table import ScoreTable
-    from initbench.studies.forecast import Survey, Timing
+    from initbench.studies.forecast import Timing
+    from initbench.studies.sweep import LookedUp
 
 _OWN = ("measure", "sd", "note", "format_")  # options that `run` does not have
 # What is under way while a plan is made, by where the seconds of runs come from.
@@ -73,18 +74,19 @@ def plan(
     noise = _noise(sd)
     console = Console(stderr=True, highlight=False)
     with under_way(console, "loading torch"):
-        from initbench.studies.forecast import Survey, as_if_here, plan_surveyed
+        from initbench.studies.forecast import as_if_here, plan_looked_up
+        from initbench.studies.sweep import look_up_here
     from initbench.tables.plan import cluster_sheet, plan_sheets
 
     requests = study.requests()
     if not is_here:
-        requests = list(map(as_if_here, requests))
+        requests = [as_if_here(request) for request in requests]
     check_requests(requests)
     with under_way(console, "resolving"):
-        survey = Survey(requests)
+        looked_up = look_up_here(requests)
     timing = chosen_timing(measure, is_here=is_here, is_quick=not note)
     with under_way(console, DOING[timing]):
-        planned = plan_surveyed(survey, study.protocol, study.jobs, timing=timing)
+        planned = plan_looked_up(looked_up, study.protocol, study.jobs, timing=timing)
     check_some_can_be((run.state, run.message) for run in planned.runs)
     pilots = []
     if not noise:
@@ -94,7 +96,7 @@ def plan(
         sheets.append(cluster_sheet(planned, who, study.device, engine.tasks, _command(context)))
     show(sheets, format_)
     if note:
-        _note(survey, study.out, console)
+        _note(looked_up, study.out, console)
     end(planned)
 
 
@@ -138,7 +140,7 @@ def _command(context: typer.Context) -> str:
     return shlex.join(words)
 
 
-def _note(survey: Survey, out: Path, console: Console) -> None:
+def _note(looked_up: LookedUp, out: Path, console: Console) -> None:
     """Notes the runs of a study for the processes that do them; the data were prepared when the runs were looked up.
 
     Raises:
@@ -147,7 +149,7 @@ def _note(survey: Survey, out: Path, console: Console) -> None:
     from initbench.studies.sweep import note_study
 
     check_out(out)
-    note_study(survey.requests, survey.outcomes, survey.outcomes)
+    note_study(looked_up.requests, looked_up.outcomes, looked_up.outcomes)
     console.print(f"noted; initbench work {out} does the runs, in as many processes as you like", soft_wrap=True)
 
 

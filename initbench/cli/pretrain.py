@@ -47,7 +47,7 @@ def pretrain(
         from initbench.protocols import OneRun
         from initbench.studies.forecast import init_stage_seconds
         from initbench.studies.pretrain import export, plan_one
-        from initbench.tables.plan import announced_stage
+        from initbench.tables.cost import announced_stage
     request = plan_one(inits, networks, dataset, seed, weights, **training.as_part_options())
     with Display([request], console) as display:
         told = announced_stage(init_stage_seconds(request, OneRun(display, 0)))

@@ -46,6 +46,7 @@ from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 if TYPE_CHECKING:
     from initbench.harness.execute import Outcome
     from initbench.harness.request import RunRequest
+    from initbench.runs.costs import StudyPlan
     from initbench.studies.engine import Resources
 
 
@@ -248,6 +249,7 @@ def perform(
         InterruptedRunError: Ctrl-C twice: runs in hand were stopped at once.
     """
     from initbench.cli.progress import Display
+    from initbench.studies.forecast import plan_looked_up
     from initbench.studies.sweep import look_up_study, run_looked_up
     from initbench.studies.workloads import workloads
 
@@ -255,10 +257,11 @@ def perform(
         with interrupt.handled(), Display(requests, console) as display:
             known = look_up_study(requests, display, resources)
             check_some_can_be((outcome.state, outcome.message) for outcome in known.outcomes.values())
-            say_how_long(console, known, resources.jobs)
+            plan = plan_looked_up(known, "", resources.jobs)
+            say_how_long(console, plan, known)
             if announce is not None:
                 announce()
-            display.expect(workloads(known))
+            display.expect(workloads(known, plan))
             return run_looked_up(known, resources, display, skip_refused=skip_refused)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"Stopped at once; {GO_ON}.") from None

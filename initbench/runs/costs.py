@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 from initbench import digest
@@ -16,6 +17,8 @@ from initbench.runs.record import Head, Record, Resolved
 # The slowest networks take this many times as long as a convolution of as many multiply-adds: networks of slices, and networks
 # with few channels at large sizes. BACKBONES.md has the times of steps behind it.
 SLOWEST = 12.0
+# Bytes of a run's small files where no run says: of each run, of each step, and of each reported case.
+_OVERLAY, _CURVE_ROW, _SLICE = 250_000, 100, 20_000
 
 ExpectedState = Literal["new", "cached", "refused", "failed"]
 
@@ -50,21 +53,29 @@ class Costs:
         weights: bytes of a weights file, by `network_of`.
         rest: bytes of all other files of a run, by data set and backbone.
         kinds: a run of each kind of device that finished runs were done on, by the model of the device.
-        rate: multiply-adds a second of a convolution on this device; NaN where nothing is to be told from it.
     """
 
     samples: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
     weights: Mapping[str, int] = field(default_factory=dict)
     rest: Mapping[tuple[str, str], float] = field(default_factory=dict)
     kinds: Mapping[str, Head] = field(default_factory=dict)
-    rate: float = math.nan
 
-    def with_samples(self, more: Mapping[str, tuple[Sample, ...]]) -> Costs:
-        """Returns the same costs with other samples added."""
-        joined = dict(self.samples)
-        for key, samples in more.items():
-            joined[key] = joined.get(key, ()) + samples
-        return replace(self, samples=joined)
+    def of_pace(self, run: Expected) -> tuple[Sample, ...]:
+        """Return the samples of the pace of a run."""
+        return self.samples.get(pace_of(run.head), ())
+
+    def with_sample(self, run: Expected, sample: Sample) -> Costs:
+        """Return the same costs with one more sample of the pace of a run."""
+        return replace(self, samples={**self.samples, pace_of(run.head): (*self.of_pace(run), sample)})
+
+    def bytes_of(self, run: Expected) -> int:
+        """Return the bytes that a new run leaves on the disk."""
+        resolved = run.resolved
+        rest = self.rest.get((resolved.dataset, resolved.backbone))
+        if rest is None:
+            rest = _OVERLAY + _CURVE_ROW * (run.train_steps + run.init_steps) + _SLICE * len(resolved.reported_cases)
+        files_of_weights = 2 if run.keeps else 1
+        return int(rest + self.weights.get(network_of(resolved), run.weights) * files_of_weights)
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,8 @@ class Expected:
         weights: bytes of its weights.
         checkpoints: bytes of its checkpoints while it is in hand.
         begun: whether it goes on from where it was stopped.
-        operations: multiply-adds that are left; NaN where nobody counted them.
+        least_seconds: what it takes at the least, by the multiply-adds that are left and by how many of them a convolution does a
+            second here; `SLOWEST` times as much at the most. NaN where nobody counted them.
     """
 
     label: str
@@ -98,7 +110,7 @@ class Expected:
     weights: int = 0
     checkpoints: int = 0
     begun: bool = False
-    operations: float = math.nan
+    least_seconds: float = math.nan
 
     @property
     def head(self) -> Head:
@@ -132,6 +144,12 @@ class StudyPlan:
     accelerated: bool
     free: int
     remarks: tuple[str, ...] = ()
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Bytes of the checkpoints while runs are in hand, where those with the largest ones meet."""
+        each = sorted((run.checkpoints for run in self.runs if run.state == "new"), reverse=True)
+        return sum(each[: self.jobs])
 
 
 def init_of(resolved: Resolved) -> str:
@@ -175,7 +193,9 @@ def pace_of(run: Head) -> str:
 
 
 def on_kind(run: Expected, example: Head) -> Expected:
-    """Returns a run of a plan as it would be on the kind of device that another run was done on.
+    """Return a run of a plan as it would be on the kind of device that another run was done on.
+
+    What it takes at the least is left out: that is of this device alone.
 
     Args:
         run: of the plan.
@@ -186,7 +206,55 @@ def on_kind(run: Expected, example: Head) -> Expected:
     resolved = run.resolved
     if run.record.asked.precision == "auto":
         resolved = resolved.model_copy(update={"precision": example.resolved.precision})
-    return replace(run, record=run.record.model_copy(update={"environment": example.environment, "resolved": resolved}))
+    head = run.record.model_copy(update={"environment": example.environment, "resolved": resolved})
+    return replace(run, record=head, least_seconds=math.nan)
+
+
+def paces(samples: Iterable[Sample]) -> dict[str, float]:
+    """Return the mean seconds of a step by stage, as far as the samples know them; a step of ``evaluate`` is a case."""
+    of_stages: dict[str, list[float]] = defaultdict(list)
+    for sample in samples:
+        if sample.init_steps:
+            of_stages["pretext"].append(sample.init_seconds / sample.init_steps)
+        if sample.train is not None:
+            of_stages["train"].append(sample.train)
+        if sample.evaluate is not None:
+            of_stages["evaluate"].append(sample.evaluate)
+    return {stage: fmean(seconds) for stage, seconds in of_stages.items()}
+
+
+def seconds_of(run: Expected, samples: Sequence[Sample]) -> float | None:
+    """Return the seconds of a run, with steps and cases at the mean pace of the samples; None where a part is not known.
+
+    Args:
+        run: of a plan.
+        samples: of the pace of the run.
+    """
+    known = paces(samples)
+    init = _init_seconds(run, samples)
+    if init is None or "train" not in known or "evaluate" not in known:
+        return None
+    return init + known["train"] * run.train_steps + known["evaluate"] * len(run.resolved.reported_cases)
+
+
+def _init_seconds(run: Expected, samples: Sequence[Sample]) -> float | None:
+    if not run.init_stage:
+        return 0.0
+    own = _of_init(run, samples)
+    if not run.resolved.learned:
+        return fmean(sample.init_seconds for sample in own) if own else 0.0
+    pace = paces(own or samples).get("pretext")
+    return None if pace is None else pace * run.init_steps
+
+
+def lacks_stage(run: Expected, samples: Sequence[Sample]) -> bool:
+    """Return whether a run is of a learned init whose stage is in no sample; it counts as fast as that of another init."""
+    return run.resolved.learned and not _of_init(run, samples)
+
+
+def _of_init(run: Expected, samples: Sequence[Sample]) -> list[Sample]:
+    own = init_of(run.resolved)
+    return [sample for sample in samples if sample.init == own]
 
 
 def read_costs(out: Path) -> Costs:
@@ -212,10 +280,10 @@ def read_costs(out: Path) -> Costs:
         whole = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
         rest[resolved.dataset, resolved.backbone].append(whole - size)
     return Costs(
-        {key: tuple(found) for key, found in samples.items()},
-        weights,
-        {key: sum(found) / len(found) for key, found in rest.items()},
-        kinds,
+        samples={key: tuple(found) for key, found in samples.items()},
+        weights=weights,
+        rest={key: sum(found) / len(found) for key, found in rest.items()},
+        kinds=kinds,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a sweep would be, without a run: its cells resolved as `run` resolves them, the work that is left, and bytes."""
+"""Says what a sweep would be without doing it: its runs resolved as `run` resolves them, the work that is left, and bytes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -17,21 +17,20 @@ import torch
 from initbench.errors import InitbenchError, UsageError
 from initbench.harness import regimens, reuse
 from initbench.harness.build import build_for
-from initbench.harness.cell import Cell, Cells, resolve_cell
-from initbench.harness.execute import Outcome, look_up
+from initbench.harness.cell import Cell, resolve_cell
+from initbench.harness.execute import Outcome
 from initbench.harness.hardware import devices_here, environment, resolve_device
 from initbench.harness.record import header
 from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import RunRequest
 from initbench.harness.trained import find_trained
-from initbench.protocols import OneRun, Progress, Reporter
+from initbench.protocols import Progress
 from initbench.runs import costs, store, work
-from initbench.runs.costs import Costs, Expected, Sample, StudyPlan
+from initbench.runs.costs import Costs, Expected, StudyPlan, init_of, lacks_stage, network_of, seconds_of
 from initbench.runs.record import Head
-from initbench.studies.engine import code_of_others
 from initbench.studies.operations import Operations, multiply_adds_per_second, operations_of
 from initbench.studies.pace import STEPS, time_steps
-from initbench.studies.sweep import LookedUp, Silent
+from initbench.studies.sweep import LookedUp, look_up_here
 from initbench.tools.flops import multiply_adds
 
 _MOMENTS = {"adamw": 2, "sgd": 1}  # tensors an optimizer keeps per weight
@@ -45,7 +44,7 @@ _QUICK = 30.0  # seconds after which no more steps are begun to be timed, and th
 
 
 def as_if_here(request: RunRequest) -> RunRequest:
-    """The request with a device of this machine, where a GPU is asked for and only others have one."""
+    """Return a request with a device of this machine, where a GPU is asked for and only other machines have one."""
     try:
         resolve_device(request.device)
     except UsageError:
@@ -53,87 +52,65 @@ def as_if_here(request: RunRequest) -> RunRequest:
     return request
 
 
-def plan_study(
-    requests: Sequence[RunRequest],
-    protocol: str,
-    jobs: int = 1,
-    *,
-    timing: Timing = "estimated",
-    reporter: Reporter | None = None,
-) -> StudyPlan:
-    """What `run_planned` would do with these requests. Preprocesses the data where the cache lacks them, as a run does.
+def plan_study(requests: Sequence[RunRequest], protocol: str, jobs: int = 1, *, timing: Timing = "estimated") -> StudyPlan:
+    """Return what `run_planned` would do with these requests. Preprocesses the data where the cache lacks them, as a run does.
 
     Args:
-        requests: as `plan` gives.
-        protocol: for people.
+        requests: the runs, as `cross_requests` gives them.
+        protocol: who pays for the steps of a pretext, as people read it.
         jobs: runs at a time on each device; 0 for as many as there is memory for, which is taken to be one on each.
         timing: where the seconds of runs come from.
-        reporter: told of the preprocessing.
     """
-    return plan_surveyed(Survey(requests, reporter), protocol, jobs, timing=timing)
+    return plan_looked_up(look_up_here(requests), protocol, jobs, timing=timing)
 
 
-def plan_looked_up(study: LookedUp, protocol: str, jobs: int = 1) -> StudyPlan | None:
-    """What `plan_study` gives, of runs that `run` looked up; None where nothing can be said of any of them.
-
-    Runs with code of others are left out: it runs in workers alone.
+def plan_looked_up(study: LookedUp, protocol: str, jobs: int = 1, *, timing: Timing = "estimated") -> StudyPlan:
+    """Return what `plan_study` gives, of the runs of a study whose code may run in this process.
 
     Args:
         study: the runs, and what is known of them.
         protocol: as for `plan_study`.
         jobs: likewise.
-    """
-    survey = Survey((), cells=study.cells)
-    for number, request in enumerate(study.requests):
-        if not (study.isolated and code_of_others(request)):
-            survey.add(request, study.outcomes[number])
-    if not survey.requests:
-        return None
-    return plan_surveyed(survey, protocol, jobs)
-
-
-def plan_surveyed(survey: Survey, protocol: str, jobs: int = 1, *, timing: Timing = "estimated") -> StudyPlan:
-    """What `plan_study` gives, of runs that were looked up before.
-
-    Args:
-        survey: of the runs.
-        protocol: as for `plan_study`.
-        jobs: likewise.
         timing: likewise.
     """
-    requests, planned = survey.requests, survey.planned
-    out, device = requests[0].out, resolve_device(requests[0].device)
-    lanes = _lanes(requests[0])
-    at_once = jobs * len(devices_here(requests[0].device)) or lanes
-    measured = costs.read_costs(out)
-    networks = _Networks(measured)
-    cells = [item.cell for item in planned if item.state == "new" and item.cell is not None]
-    unknown = [cell for cell in cells if not _is_timed(cell, measured)]
-    if unknown and timing != "recorded":
-        measured = replace(measured, rate=multiply_adds_per_second(unknown[0]))
-    if timing in ("quick", "measured"):
-        measured = measured.with_samples(_timed(unknown, measured, networks, quick=timing == "quick"))
+    first = study.requests[0]
+    measured = costs.read_costs(first.out) if study.here else Costs()
+    planner = _Planner(measured, timing)
+    runs: list[Expected] = []
+    remarks: dict[str, None] = {}
+    for number in study.here:
+        known = study.outcomes[number]
+        if known.state != "pending" or known.folder is None:
+            runs.append(_ended(known))
+            continue
+        cell = study.cells.resolve(known.request)
+        for remark in cell.prepared.remarks:
+            remarks[f"{cell.prepared.name}: {remark}"] = None
+        runs.append(planner.plan(cell, known.folder))
+    lanes = _lanes(first)
     return StudyPlan(
-        runs=tuple(_expected(item, networks, counted=not math.isnan(measured.rate)) for item in planned),
-        measured=measured,
+        runs=tuple(runs),
+        measured=planner.measured,
         protocol=protocol,
-        jobs=at_once,
+        jobs=jobs * len(devices_here(first.device)) or lanes,
         lanes=lanes,
-        accelerated=device.type == "cuda",
-        free=_free(out),
-        remarks=_remarks(planned),
+        accelerated=resolve_device(first.device).type == "cuda",
+        free=_free(first.out),
+        remarks=tuple(remarks),
     )
 
 
 def init_stage_seconds(request: RunRequest, progress: Progress) -> float:
-    """Seconds of a convolution of as many multiply-adds as an init stage on a CPU has; 0 for an init that learns nothing.
+    """Return the seconds of a convolution of as many multiply-adds as an init stage on a CPU has.
+
+    It is 0 for an init that learns nothing, and for a run on a GPU.
 
     Args:
         request: the run.
         progress: told of the preprocessing.
 
     Raises:
-        InitbenchError: as a run says it.
+        InitbenchError: the run cannot be, as a run says it.
     """
     cell = resolve_cell(request, progress, check=Rehearsals().check_draft)
     if not cell.pretext_steps or resolve_device(request.device).type != "cpu":
@@ -142,123 +119,120 @@ def init_stage_seconds(request: RunRequest, progress: Progress) -> float:
     return operations_of(cell, forward).pretext * cell.pretext_steps / multiply_adds_per_second(cell)
 
 
-@dataclass(frozen=True)
-class _Planned:
-    """A request and what is known of it; `shared`: an earlier run of the plan does its init stage."""
-
-    request: RunRequest
-    state: costs.ExpectedState
-    message: str
-    folder: Path | None
-    cell: Cell | None = None
-    shared: bool = False
-
-
-def _remarks(planned: Sequence[_Planned]) -> tuple[str, ...]:
-    """What should be known of the data of the runs, each once."""
-    found: dict[str, None] = {}
-    for item in planned:
-        if item.cell is not None:
-            for remark in item.cell.prepared.remarks:
-                found[f"{item.cell.prepared.name}: {remark}"] = None
-    return tuple(found)
+def _ended(known: Outcome) -> Expected:
+    """Return what a plan says of a run that has a result already, or that cannot be."""
+    record = None
+    if known.folder is not None:
+        record = store.read_record(known.folder)
+    state: costs.ExpectedState = "failed"
+    if known.state in ("cached", "refused"):
+        state = known.state
+    return Expected(known.request.label, state, known.message, record, known.folder)
 
 
-class Survey:
-    """The requests of a study, looked up one after another.
+class _Planner:
+    """Says what is expected of runs, one after another: an earlier one may leave what a later one needs.
 
     Attributes:
-        requests: as `cross_requests` gives them.
-        outcomes: what is known of each, by its number.
-        planned: what becomes of each.
+        measured: what finished runs cost, and the steps that were timed.
     """
 
-    def __init__(self, requests: Sequence[RunRequest], reporter: Reporter | None = None, cells: Cells | None = None) -> None:
-        """Looks requests up.
+    def __init__(self, measured: Costs, timing: Timing) -> None:
+        self.measured = measured
+        self._timing = timing
+        self._seconds_of_timing = 0.0
+        self._results: set[Path] = set()  # that earlier runs will leave
+        self._stages: set[Path] = set()
+        self._networks: dict[str, tuple[int, float]] = {}  # each is built once: bytes of its weights, multiply-adds of a patch
+        self._rate = math.nan  # multiply-adds a second of this device, once somebody asks
+
+    def plan(self, cell: Cell, folder: Path) -> Expected:
+        """Return what is expected of a run that has no result.
 
         Args:
-            requests: as `cross_requests` gives them.
-            reporter: told of the preprocessing.
-            cells: keeps what was resolved before.
+            cell: the run.
+            folder: where its result goes.
         """
-        self._cells = cells or Cells()
-        self._coming: set[Path] = set()  # results that earlier requests will leave
-        self._stages: set[Path] = set()
-        self.requests: list[RunRequest] = []
-        self.outcomes: dict[int, Outcome] = {}
-        self.planned: list[_Planned] = []
-        rehearsals = Rehearsals()
-        for number, request in enumerate(requests):
-            self.add(request, look_up(request, self._cells, rehearsals, OneRun(reporter or Silent(), number)))
+        if folder in self._results:
+            run = self._expected(cell, folder, is_shared=False)
+            return replace(run, state="cached", message="another run of this plan is the same")
+        self._results.add(folder)
+        run = self._expected(cell, folder, is_shared=self._has_stage(cell))
+        samples = self.measured.of_pace(run)
+        if self._timing == "recorded" or (seconds_of(run, samples) is not None and not lacks_stage(run, samples)):
+            return run
+        if math.isnan(self._rate):
+            self._rate = multiply_adds_per_second(cell)
+        _, forward = self._look_at_network(cell)
+        parts = operations_of(cell, forward)
+        self._time(run, cell, parts)
+        evaluation = parts.case * len(run.resolved.reported_cases)
+        operations = parts.pretext * run.init_steps + parts.step * run.train_steps + evaluation
+        return replace(run, least_seconds=operations / self._rate)
 
-    def add(self, request: RunRequest, known: Outcome) -> None:
-        """Adds a request of which is known what `look_up` says."""
-        self.outcomes[len(self.requests)] = known
-        self.requests.append(request)
-        self.planned.append(self._plan(request, known))
-
-    def _plan(self, request: RunRequest, known: Outcome) -> _Planned:
-        if known.state != "pending" or known.folder is None:
-            return _Planned(request, _state(known), known.message, known.folder)
-        cell = self._cells.resolve(request)
-        if known.folder in self._coming:
-            return _Planned(request, "cached", "another run of this plan is the same", known.folder, cell)
-        self._coming.add(known.folder)
-        return _Planned(request, "new", "", known.folder, cell, self._has_stage(cell))
+    def _expected(self, cell: Cell, folder: Path, *, is_shared: bool) -> Expected:
+        """Return what is expected of a run, without its seconds; `is_shared` says whether another run does its init stage."""
+        init, train, begun = _steps_left(cell, folder)
+        if is_shared:
+            init = None
+        head = _head_of(cell)
+        weights = self.measured.weights.get(network_of(head.resolved))
+        if weights is None:
+            weights, _ = self._look_at_network(cell)
+        return Expected(
+            label=cell.request.label,
+            state="new",
+            record=head,
+            folder=folder,
+            init_stage=init is not None,
+            init_steps=init or 0,
+            train_steps=train,
+            keeps=cell.init_info.learned and not is_shared,
+            weights=weights,
+            checkpoints=_checkpoints(cell, weights),
+            begun=begun,
+        )
 
     def _has_stage(self, cell: Cell) -> bool:
+        """Return whether the init stage of a run is done or an earlier run does it, and remember that this run does it else."""
         if not cell.init_info.learned:
             return False
         folder = reuse.folder_of(cell)
-        known = folder in self._stages or (folder / store.WEIGHTS).is_file()
+        is_known = folder in self._stages or (folder / store.WEIGHTS).is_file()
         self._stages.add(folder)
-        return known
+        return is_known
+
+    def _look_at_network(self, cell: Cell) -> tuple[int, float]:
+        key = network_of(_head_of(cell).resolved)
+        if key not in self._networks:
+            self._networks[key] = _look_at_network(cell)
+        return self._networks[key]
+
+    def _time(self, run: Expected, cell: Cell, parts: Operations) -> None:
+        """Time a few steps of a run of which nobody knows the pace, where they are wanted and do not take too long.
+
+        Args:
+            run: of the plan.
+            cell: the same.
+            parts: its multiply-adds.
+        """
+        samples = self.measured.of_pace(run)
+        train, stage = "train" not in costs.paces(samples), lacks_stage(run, samples)
+        if self._timing not in ("quick", "measured") or not (train or stage):
+            return
+        if self._timing == "quick":
+            operations = STEPS * (parts.step + parts.pretext) + parts.case
+            expected = math.sqrt(costs.SLOWEST) * operations / self._rate  # the middle of the range, as ratios go
+            if math.isnan(expected) or expected > _QUICK or self._seconds_of_timing > _QUICK:
+                return
+        started = time.monotonic()
+        sample = time_steps(cell, init_of(run.resolved), train=train, stage=stage)
+        self._seconds_of_timing += time.monotonic() - started
+        self.measured = self.measured.with_sample(run, sample)
 
 
-def _state(outcome: Outcome) -> costs.ExpectedState:
-    return "cached" if outcome.state == "cached" else "refused" if outcome.state == "refused" else "failed"
-
-
-def _expected(item: _Planned, networks: _Networks, *, counted: bool) -> Expected:
-    """What is expected of a run.
-
-    Args:
-        item: the run.
-        networks: of the study.
-        counted: whether the multiply-adds of a run are wanted.
-    """
-    cell = item.cell
-    if cell is None:
-        record = store.read_record(item.folder) if item.folder else None
-        return Expected(item.request.label, item.state, item.message, record, item.folder)
-    head = head_of(cell)
-    size = networks.bytes_of(cell)
-    init, train, begun = steps_left(cell, item.folder)
-    learned = cell.init_info.learned
-    init_steps = 0 if init is None or item.shared else init
-    operations = math.nan
-    if counted:
-        parts = networks.operations_of(cell)
-        operations = parts.pretext * init_steps + parts.step * train + parts.case * len(cell.prepared.split.test)
-    return Expected(
-        label=item.request.label,
-        state=item.state,
-        message=item.message,
-        record=head,
-        folder=item.folder,
-        init_stage=init is not None and not item.shared,
-        init_steps=init_steps,
-        train_steps=train,
-        keeps=learned and not item.shared,
-        weights=size,
-        checkpoints=_checkpoints(cell, size),
-        begun=begun,
-        operations=operations,
-    )
-
-
-def head_of(cell: Cell) -> Head:
-    """The head of the record that a run would leave here."""
+def _head_of(cell: Cell) -> Head:
+    """Return the head of the record that a run would leave here."""
     request = cell.request
     return header(cell, _environment(str(resolve_device(request.device)), request.threads))
 
@@ -268,70 +242,52 @@ def _environment(device: str, threads: int) -> dict[str, Any]:
     return environment(torch.device(device), threads)
 
 
-def steps_left(cell: Cell, folder: Path | None) -> tuple[int | None, int, bool]:
-    """Steps that are left of the init stage (None where it is done) and of training, and whether any were done.
+def _steps_left(cell: Cell, folder: Path) -> tuple[int | None, int, bool]:
+    """Return the steps left of the init stage (None where it is done) and of training, and whether any were done.
 
     A stage says that those before it are done, also at its own step 0. None are left where the run takes the weights of another.
+
+    Args:
+        cell: the run.
+        folder: where its result goes.
     """
-    if folder is not None and find_trained(cell, folder) is not None:
+    if find_trained(cell, folder) is not None:
         return None, 0, False
-    state = work.read_state(folder) if folder else None
-    stage, done = (state.state, state.step) if state else ("", 0)
-    whole = cell.pretext_steps, cell.train_steps
-    if stage == "evaluating":
+    pretext, train = cell.pretext_steps, cell.train_steps
+    state = work.read_state(folder)
+    if state is None or state.state not in ("pretraining", "training", "evaluating"):
+        return pretext, train, False
+    if state.state == "evaluating":
         return None, 0, True
-    if stage == "training":
-        return None, max(0, whole[1] - done), done > 0 or cell.init_info.learned
-    if stage == "pretraining":
-        return max(0, whole[0] - done), whole[1], done > 0
-    return *whole, False
+    if state.state == "training":
+        return None, max(0, train - state.step), state.step > 0 or cell.init_info.learned
+    return max(0, pretext - state.step), train, state.step > 0
 
 
 def _checkpoints(cell: Cell, weights: int) -> int:
-    """Bytes of the checkpoints of a run while it trains.
+    """Return the bytes of the checkpoints of a run while it trains.
 
     Args:
         cell: the run.
         weights: bytes of its network.
     """
     tensors = 1 + _MOMENTS.get(cell.recipe.optimizer.name, 2)
-    of_init_stage = _STAGE_COPIES * tensors if cell.init_info.learned else 0
-    of_training = _COPIES * (tensors + regimens.copies_of(cell.regimen))
-    return weights * (of_init_stage + of_training)
-
-
-class _Networks:
-    """What is known of networks, each of which is built once at most."""
-
-    def __init__(self, measured: Costs) -> None:
-        self._recorded = measured.weights
-        self._built: dict[str, tuple[int, float]] = {}  # bytes of the weights, multiply-adds of a patch
-
-    def bytes_of(self, cell: Cell) -> int:
-        """Bytes of the network: as runs left it, else counted."""
-        key = costs.network_of(head_of(cell).resolved)
-        if key in self._recorded:
-            return self._recorded[key]
-        return self._look(key, cell)[0]
-
-    def operations_of(self, cell: Cell) -> Operations:
-        """Multiply-adds of a run; NaN where the network reads values, so that nobody can count them."""
-        _, forward = self._look(costs.network_of(head_of(cell).resolved), cell)
-        return operations_of(cell, forward)
-
-    def _look(self, key: str, cell: Cell) -> tuple[int, float]:
-        if key not in self._built:
-            self._built[key] = _look_at_network(cell)
-        return self._built[key]
+    copies = _COPIES * (tensors + regimens.copies_of(cell.regimen))
+    if cell.init_info.learned:
+        copies += _STAGE_COPIES * tensors
+    return weights * copies
 
 
 def _look_at_network(cell: Cell) -> tuple[int, float]:
-    """Bytes of the weights of a network, and the multiply-adds of a patch."""
+    """Return the bytes of the weights of a network, and the multiply-adds of a patch; NaN where nobody can count them."""
     try:
         model = build_for(cell)
     except InitbenchError:  # the run will say so
         return 0, math.nan
-    storages = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in model.state_dict().values()}
+    storages: dict[int, int] = {}  # tensors may share one
+    for value in model.state_dict().values():
+        storage = value.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
     try:
         forward = float(multiply_adds(model, cell.in_channels, cell.recipe.patch.size))
     except Exception:  # networks of others raise what they like without values
@@ -339,57 +295,16 @@ def _look_at_network(cell: Cell) -> tuple[int, float]:
     return sum(storages.values()), forward
 
 
-def _is_timed(cell: Cell, measured: Costs) -> bool:
-    """Whether runs below the folder say how long all parts of a run take."""
-    train, stage = _missing(cell, measured.samples.get(costs.pace_of(head_of(cell)), ()))
-    return not (train or stage)
-
-
-def _missing(cell: Cell, known: Sequence[Sample]) -> tuple[bool, bool]:
-    """Whether nobody knows how long a training step of a run takes, and whether nobody knows it of its init stage."""
-    init = costs.init_of(head_of(cell).resolved)
-    paced = any(sample.train is not None for sample in known)
-    staged = not cell.init_info.learned or any(sample.init == init for sample in known)
-    return not paced, not staged
-
-
-def _timed(cells: Iterable[Cell], measured: Costs, networks: _Networks, *, quick: bool) -> dict[str, tuple[Sample, ...]]:
-    """Steps of what no run below the folder says the pace of, each kind timed once.
-
-    Args:
-        cells: the runs.
-        measured: what is known.
-        networks: of the study.
-        quick: whether to leave out what takes long.
-    """
-    found: dict[str, tuple[Sample, ...]] = {}
-    started = time.monotonic()
-    for cell in cells:
-        head = head_of(cell)
-        key = costs.pace_of(head)
-        train, stage = _missing(cell, measured.samples.get(key, ()) + found.get(key, ()))
-        if not (train or stage):
-            continue
-        if quick and (time.monotonic() - started > _QUICK or _seconds_to_time(networks.operations_of(cell), measured) > _QUICK):
-            continue
-        found[key] = (*found.get(key, ()), time_steps(cell, costs.init_of(head.resolved), train=train, stage=stage))
-    return found
-
-
-def _seconds_to_time(parts: Operations, measured: Costs) -> float:
-    """How long it takes about to time the steps and the case of a run; infinite where nobody knows."""
-    operations = STEPS * (parts.step + parts.pretext) + parts.case
-    if math.isnan(operations):
-        return math.inf
-    return math.sqrt(costs.SLOWEST) * operations / measured.rate  # the middle of the range, as ratios go
-
-
 def _lanes(request: RunRequest) -> int:
-    if resolve_device(request.device).type == "cuda":
-        return 1 if ":" in request.device else torch.cuda.device_count()
-    return max(1, (os.cpu_count() or 1) // request.threads)
+    """Return how many runs like one this machine does at a time without sharing a device or a core."""
+    if resolve_device(request.device).type != "cuda":
+        return max(1, (os.cpu_count() or 1) // request.threads)
+    return 1 if ":" in request.device else torch.cuda.device_count()
 
 
 def _free(out: Path) -> int:
-    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
-    return shutil.disk_usage(there).free
+    """Return the bytes that are free where a folder is or will be."""
+    folder = out.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -21,7 +21,7 @@ from initbench.cli.app import main
 from initbench.runs import cancel, store, work
 from initbench.runs.record import Cost, ValidationCost
 from initbench.runs.status import AskedRun, read_asked, status
-from initbench.studies import engine, forecast, sweep, turns
+from initbench.studies import engine, sweep, turns
 from initbench.studies.engine import TimeLimit
 from tests.commands import said
 from tests.runs_factory import SMALL, TINY, run
@@ -188,9 +188,8 @@ def wait_until(happened: Callable[[], bool]) -> None:
 
 def test_a_plan_that_is_noted_looks_its_runs_up_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    look_up = forecast.look_up
-    monkeypatch.setattr(forecast, "look_up", lambda request, *given: seen.append(request.label) or look_up(request, *given))
-    monkeypatch.setattr(sweep, "look_up", None)
+    look_up = sweep.look_up
+    monkeypatch.setattr(sweep, "look_up", lambda request, *given: seen.append(request.label) or look_up(request, *given))
     with pytest.raises(SystemExit):
         main(["plan", *options(data), "--note", "--out", str(tmp_path)])
     assert len(seen) == len(set(seen)) == 4

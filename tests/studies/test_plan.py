@@ -19,7 +19,7 @@ from initbench.runs import store, work
 from initbench.runs.costs import Costs, Expected, StudyPlan
 from initbench.studies.forecast import plan_looked_up, plan_study
 from initbench.studies.sweep import Silent, cross_requests, look_up_study
-from initbench.tables import plan
+from initbench.tables.cost import Cost
 from initbench.tables.plan import plan_sheets
 from initbench.tables.sheet import FORMS
 from tests.recorded import record_values
@@ -72,10 +72,8 @@ def test_the_placebo_is_counted_as_run_adds_it(data: Path, tmp_path: Path, place
 def test_nothing_is_said_of_runs_whose_code_of_others_runs_in_workers_alone(data: Path, tmp_path: Path) -> None:
     asked = requests(data, tmp_path, "default")
     known = look_up_study(asked, Silent())
-    here = plan_looked_up(known, "equal-total")
-    assert here is not None
-    assert len(here.runs) == 1
-    assert plan_looked_up(replace(known, isolated=True), "equal-total") is None
+    assert len(plan_looked_up(known, "equal-total").runs) == 1
+    assert plan_looked_up(replace(known, isolated=True), "equal-total").runs == ()
 
 
 def test_a_plan_leaves_nothing(data: Path, tmp_path: Path) -> None:
@@ -176,8 +174,8 @@ def test_disk_is_what_runs_leave(data: Path, tmp_path: Path) -> None:
     files = [path for path in tmp_path.glob("**/*") if path.is_file() and not {".claims", ".kinds"} & set(path.parts)]
     weights = [path.stat().st_size for path in files if path.name == store.WEIGHTS]
     assert len(weights) == 3  # the init stage of mae is kept for other runs
-    planned = [plan.bytes_of(item, study.measured) for item in study.runs]
-    rest = plan.bytes_of(replace(study.runs[0], weights=0), study.measured)
+    planned = [study.measured.bytes_of(item) for item in study.runs]
+    rest = study.measured.bytes_of(replace(study.runs[0], weights=0))
     assert planned[1] - planned[0] == study.runs[1].weights
     assert study.runs[0].weights == pytest.approx(weights[0], rel=0.2)  # the header of the file is not counted
     assert study.runs[0].checkpoints == 3 * 3 * study.runs[0].weights
@@ -189,7 +187,7 @@ def test_disk_is_what_runs_leave(data: Path, tmp_path: Path) -> None:
     of_first = sum(path.stat().st_size for path in files)
     stages = sum(path.stat().st_size for path in files if ".inits" in path.parts and path.name != store.WEIGHTS)
     sweeps = sum(path.stat().st_size for path in files if ".sweeps" in path.parts)
-    assert sum(plan.bytes_of(item, again.measured) for item in kept) == pytest.approx(of_first - stages - sweeps, rel=0.01)
+    assert sum(again.measured.bytes_of(item) for item in kept) == pytest.approx(of_first - stages - sweeps, rel=0.01)
 
 
 def test_timed_steps_stand_in_for_runs(data: Path, tmp_path: Path) -> None:
@@ -197,10 +195,10 @@ def test_timed_steps_stand_in_for_runs(data: Path, tmp_path: Path) -> None:
     (samples,) = study.measured.samples.values()
     assert sum(sample.train is not None for sample in samples) == 1  # each kind of step is timed once
     assert sum(sample.init_steps > 0 for sample in samples) == 1
-    time = plan.time_of(study.runs, study.measured)
-    assert (time.known, time.behind) == (2, 0)
-    assert math.isnan(time.half)
-    assert 0 < time.seconds < math.inf  # how many is a matter of the machine
+    cost = Cost(study.runs, study.measured)
+    assert (len(cost.each), cost.behind) == (2, 0)
+    assert math.isnan(cost.half)
+    assert 0 < cost.seconds < math.inf  # how many is a matter of the machine
     sheet = plan_sheets(study, [])[0]
     assert "measured: a few steps" in sheet.title
 

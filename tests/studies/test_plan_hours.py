@@ -13,8 +13,8 @@ import pytest
 from initbench.runs import costs
 from initbench.runs.costs import Costs, Expected, StudyPlan
 from initbench.runs.record import Environment, Head
-from initbench.tables import plan
-from initbench.tables.plan import plan_sheets
+from initbench.tables.cost import Cost, announced
+from initbench.tables.plan import cluster_sheet, plan_sheets
 from tests.recorded import write_run
 from tests.studies.planned import expected, notes, sample, title
 
@@ -22,19 +22,19 @@ from tests.studies.planned import expected, notes, sample, title
 def test_seconds_by_hand() -> None:
     samples = [sample(train=1.0), sample(train=3.0), sample("mae", 2.0, pretext=10, seconds=40.0)]
     # 100 steps at 2 s, 2 cases at 5 s; 30 steps of the pretext at 4 s
-    assert plan.seconds_of(expected(), samples) == pytest.approx(210)
-    assert plan.seconds_of(expected("mae", pretext=30), samples) == pytest.approx(330)
-    assert plan.seconds_of(expected("mae", init_stage=False), samples) == pytest.approx(210)
-    assert plan.seconds_of(expected(), []) is None
-    assert plan.seconds_of(expected("mae", pretext=30), samples[:2]) is None  # no pretext was ever timed
+    assert costs.seconds_of(expected(), samples) == pytest.approx(210)
+    assert costs.seconds_of(expected("mae", pretext=30), samples) == pytest.approx(330)
+    assert costs.seconds_of(expected("mae", init_stage=False), samples) == pytest.approx(210)
+    assert costs.seconds_of(expected(), []) is None
+    assert costs.seconds_of(expected("mae", pretext=30), samples[:2]) is None  # no pretext was ever timed
 
 
 def test_operations_give_a_range_where_no_run_says_the_time() -> None:
-    measured = Costs({costs.pace_of(expected().head): (sample(),)}, rate=10.0)
-    known, unknown = expected(operations=1e9), expected(resolved={"backbone": "unet"}, operations=36_000.0)
-    time = plan.time_of([known, unknown, expected(resolved={"backbone": "unet"})], measured)
-    assert (time.known, time.estimated) == (1, 1)  # the third was never counted
-    assert (time.low, time.high) == (3600, pytest.approx(3600 * costs.SLOWEST))
+    measured = Costs({costs.pace_of(expected().head): (sample(),)})
+    known, unknown = expected(least_seconds=1e8), expected(resolved={"backbone": "unet"}, least_seconds=3600.0)
+    cost = Cost([known, unknown, expected(resolved={"backbone": "unet"})], measured)
+    assert (len(cost.each), cost.least) == (1, [3600.0])  # the third was never counted
+    assert (cost.low, cost.high) == (3600, pytest.approx(3600 * costs.SLOWEST))
     alone = StudyPlan((unknown,), measured, "equal-total", 1, 1, False, 10**12)
     assert "1.0 to 12 CPU-h (from the operations of the networks; --measure times steps)" in title(alone)
     both = plan_sheets(StudyPlan((known, unknown), measured, "equal-total", 1, 1, False, 10**12), [])
@@ -43,38 +43,38 @@ def test_operations_give_a_range_where_no_run_says_the_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("operations", "jobs", "says"),
+    ("least", "jobs", "says"),
     [
-        (36_000.0, 1, "On this CPU: 2.0 to 24 h, estimated from the operations of the networks. --size tiny --budget smoke "),
-        (36_000.0, 2, "On this CPU: 1.0 to 12 h, "),
-        (10.0, 1, "On this CPU: less than a minute, estimated from the operations of the networks."),
-        (100.0, 1, "On this CPU: 20 s to 4.0 min, estimated from the operations of the networks."),
+        (3600.0, 1, "On this CPU: 2.0 to 24 h, estimated from the operations of the networks. --size tiny --budget smoke "),
+        (3600.0, 2, "On this CPU: 1.0 to 12 h, "),
+        (1.0, 1, "On this CPU: less than a minute, estimated from the operations of the networks."),
+        (10.0, 1, "On this CPU: 20 s to 4.0 min, estimated from the operations of the networks."),
         (math.nan, 1, ""),
     ],
 )
-def test_what_a_run_says_before_it_begins(operations: float, jobs: int, says: str) -> None:
-    runs = tuple(expected(operations=operations) for _ in range(2))
-    study = StudyPlan(runs, Costs(rate=10.0), "equal-total", jobs, 4, False, 10**12)
-    told = plan.announced(study)
+def test_what_a_run_says_before_it_begins(least: float, jobs: int, says: str) -> None:
+    runs = tuple(expected(least_seconds=least) for _ in range(2))
+    study = StudyPlan(runs, Costs(), "equal-total", jobs, 4, False, 10**12)
+    told = announced(study)
     assert told.startswith(says)
     assert bool(told) == bool(says)
-    assert ("takes minutes" in told) == (operations > 1000)
-    assert plan.announced(replace(study, accelerated=True)) == ""
+    assert ("takes minutes" in told) == (least > 100)
+    assert announced(replace(study, accelerated=True)) == ""
 
 
 def test_another_inits_pretext_is_borrowed_and_named() -> None:
     run = expected("lwi", pretext=30)
     measured = Costs({costs.pace_of(run.head): (sample(), sample("mae", pretext=10, seconds=40.0))})
-    time = plan.time_of([run], measured)
-    assert time.seconds == pytest.approx(100 + 10 + 120)
-    assert time.borrowed == ("lwi",)
+    cost = Cost([run], measured)
+    assert cost.seconds == pytest.approx(100 + 10 + 120)
+    assert cost.borrowed == ["lwi"]
 
 
 @pytest.mark.parametrize("change", [{"size": "paper"}, {"backbone": "unet"}, {"dataset": "liver"}, {"precision": "float32"}])
 def test_only_like_runs_say_how_long(change: dict[str, Any]) -> None:
     measured = Costs({costs.pace_of(expected().head): (sample(),)})
-    assert plan.time_of([expected(steps=7)], measured).known == 1
-    assert plan.time_of([expected(resolved=change)], measured).known == 0
+    assert len(Cost([expected(steps=7)], measured).each) == 1
+    assert not Cost([expected(resolved=change)], measured).each
 
 
 def test_the_interval_covers_sums_of_runs_to_come() -> None:
@@ -82,14 +82,14 @@ def test_the_interval_covers_sums_of_runs_to_come() -> None:
     runs = [expected()] * 8
     key = costs.pace_of(runs[0].head)
     for _ in range(trials):
-        found = plan.time_of(runs, Costs({key: tuple(sample(train=pace, case=0.0) for pace in rng.normal(1, 0.1, 4))}))
+        found = Cost(runs, Costs({key: tuple(sample(train=pace, case=0.0) for pace in rng.normal(1, 0.1, 4))}))
         hits += abs(found.seconds - 100 * rng.normal(1, 0.1, 8).sum()) <= found.half
     assert hits / trials == pytest.approx(0.95, abs=0.015)
 
 
 def test_one_measured_run_has_no_spread() -> None:
     measured = Costs({costs.pace_of(expected().head): (sample(),)})
-    assert math.isnan(plan.time_of([expected()], measured).half)
+    assert math.isnan(Cost([expected()], measured).half)
     study = StudyPlan((expected(),), measured, "equal-total", 1, 1, True, 10**12)
     assert "about 1.8 GPU-min (measured: 1 run of this backbone and size on this device; spread unknown)" in title(study)
 
@@ -117,8 +117,8 @@ def test_a_disk_that_is_too_small_is_said() -> None:
         study = StudyPlan((run,), Costs(), "equal-total", 1, 1, False, free)
         assert ("Warning" in notes(study)) == warned
     two = replace(study, runs=(run, run), jobs=2)
-    stays, passing = plan.disk_of(two)
-    assert (round(stays / 1e9), passing) == (2, 18 * 10**9)
+    assert round(Cost(two.runs, two.measured).bytes / 1e9) == 2
+    assert two.checkpoint_bytes == 18 * 10**9
 
 
 def test_costs_are_read_from_records(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def on(kind: str, precision: str) -> Head:
 
 
 def kinds_of(study: StudyPlan, device: str = "cuda", tasks: int = 0) -> dict[str, tuple[str, ...]]:
-    return {row[0]: row[1:] for row in plan.cluster_sheet(study, "slurm", device, tasks, "initbench run").rows}
+    return {row[0]: row[1:] for row in cluster_sheet(study, "slurm", device, tasks, "initbench run").rows}
 
 
 def test_each_kind_of_device_has_its_own_hours_and_others_are_unknown() -> None:
@@ -158,5 +158,5 @@ def test_each_kind_of_device_has_its_own_hours_and_others_are_unknown() -> None:
     assert kinds_of(study, tasks=2)["fast"] == ("2", "7.3 GPU-min", "3.7 min")
     assert kinds_of(study, tasks=100)["slow"][-1] == "17 min", "no shorter than the longest run"
     assert list(kinds_of(study, "cpu")) == ["a"]
-    [told] = [note for note in plan.cluster_sheet(study, "slurm", "cuda", 2, "initbench run").notes if "other kind" in note]
+    [told] = [note for note in cluster_sheet(study, "slurm", "cuda", 2, "initbench run").notes if "other kind" in note]
     assert "unknown" in told

@@ -18,7 +18,8 @@ from initbench.stats.blocks import PLACEBO
 from initbench.stats.design import Refused
 from initbench.stats.power import detectable, detectable_ratio, floor, power_of, stated
 from initbench.stats.summary import Interval
-from initbench.tables import plan, power
+from initbench.tables import power
+from initbench.tables.finds import noise_of
 from initbench.tables.plan import plan_sheets
 from tests.recorded import reseal, write_run
 from tests.studies.planned import NOISE, expected, many, notes, resolved
@@ -154,29 +155,29 @@ def test_the_nearest_pilot_is_named(tmp_path: Path) -> None:
                 write_two_cases(tmp_path, rng, init, seed, backbone=backbone, dataset="lung", variant="default", precision="bf16")
     tables = score_tables(initbench.load_runs(tmp_path), initbench.load_cases(tmp_path))
     own = resolved(backbone="unet", steps=120)
-    found = plan.nearest(own, tables)
+    found = noise_of(own, tables)
     assert found is not None
-    assert (found.own, found.source) == (True, "lung × unet")
-    other = plan.nearest(own.model_copy(update={"backbone": "nnformer"}), tables)
+    assert (found.short, found.source) == ("own runs", "lung × unet")
+    other = noise_of(own.model_copy(update={"backbone": "nnformer"}), tables)
     assert other is not None
-    assert (other.own, other.source) == (False, "lung × unet")
+    assert other.short == other.source == "borrowed: lung × unet"
     for seed in range(3):
         for init in ("default", "mae"):
             write_two_cases(tmp_path, rng, init, seed, backbone="nnformer", dataset="liver", variant="default", precision="bf16")
     more = score_tables(initbench.load_runs(tmp_path), initbench.load_cases(tmp_path))
-    same_data = plan.nearest(own.model_copy(update={"backbone": "nnformer"}), more)
+    same_data = noise_of(own.model_copy(update={"backbone": "nnformer"}), more)
     assert same_data is not None
-    assert same_data.source == "lung × unet"  # the data set counts before the network
-    longer = plan.nearest(own.model_copy(update={"steps": 90_000}), tables)
+    assert same_data.source == "borrowed: lung × unet"  # the data set counts before the network
+    longer = noise_of(own.model_copy(update={"steps": 90_000}), tables)
     assert longer is not None
-    assert (longer.own, longer.source) == (False, "lung × unet, tiny size, 120 steps")
-    fold = plan.nearest(own.model_copy(update={"split": "fold 1/5"}), tables)
+    assert longer.short == longer.source == "borrowed: lung × unet, tiny size, 120 steps"
+    fold = noise_of(own.model_copy(update={"split": "fold 1/5"}), tables)
     assert fold is not None
-    assert (fold.own, fold.source) == (False, "lung × unet, split auto")
-    recipe = plan.nearest(own.model_copy(update={"recipe_digest": "b" * 12}), tables)
+    assert fold.short == fold.source == "borrowed: lung × unet, split auto"
+    recipe = noise_of(own.model_copy(update={"recipe_digest": "b" * 12}), tables)
     assert recipe is not None
-    assert (recipe.own, recipe.source) == (False, "lung × unet, another recipe")
-    assert plan.nearest(own, []) is None
+    assert recipe.short == recipe.source == "borrowed: lung × unet, another recipe"
+    assert noise_of(own, []) is None
     study = StudyPlan(many(3, backbone="nnformer"), Costs(), "equal-total", 1, 1, False, 10**12)
     assert "borrowed: lung × unet" in notes(study, tables)
     assert "no runs to take the noise from" in notes(study, [])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from initbench.runs.time_left import TimeLeft
-from initbench.studies import workloads as module
+from initbench.runs.time_left import TimeLeft, Workload
+from initbench.studies.forecast import plan_looked_up
 from initbench.studies.sweep import LookedUp, Silent, cross_requests, look_up_study
 from initbench.studies.workloads import workloads
 from tests.runs_factory import LIGHT, OPTIONS, SMALL, record_of, run_one
@@ -18,10 +19,13 @@ def looked_up(data: Path, out: Path, inits: str) -> LookedUp:
     return look_up_study(requests, Silent())
 
 
-def test_finished_runs_tell_it(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def found_for(study: LookedUp) -> dict[int, Workload | None]:
+    return workloads(study, plan_looked_up(study, "equal-total"))
+
+
+def test_finished_runs_tell_it(data: Path, tmp_path: Path) -> None:
     cost = record_of(run_one(data, tmp_path))["cost"]
-    monkeypatch.setattr(module, "code_of_others", lambda request: ())
-    found = workloads(looked_up(data, tmp_path, "default,lwi,kaiming-normal"))
+    found = found_for(looked_up(data, tmp_path, "default,lwi,kaiming-normal"))
     assert sorted(found) == [1, 2], "the first is there"
     lwi, kaiming = found[1], found[2]
     assert lwi is not None
@@ -36,4 +40,5 @@ def test_finished_runs_tell_it(data: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_nothing_is_asked_of_code_of_others(data: Path, tmp_path: Path) -> None:
-    assert workloads(looked_up(data, tmp_path, "default,lwi")) == {0: None, 1: None}
+    study = replace(looked_up(data, tmp_path, "default,lwi"), isolated=True)
+    assert found_for(study) == {0: None, 1: None}

@@ -1,0 +1,250 @@
+"""What a planned study could find, from runs that are there or from SDs that somebody states."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from initbench.choices import BASELINE
+from initbench.runs.costs import Expected, init_of
+from initbench.runs.record import Resolved
+from initbench.stats.blocks import is_placebo
+from initbench.stats.design import Refused
+from initbench.stats.families import baseline_family
+from initbench.stats.power import Pilot, detectable, detectable_ratio, floor, power_of
+from initbench.stats.summary import Interval
+from initbench.stats.table import ScoreTable
+from initbench.stats.testable import undecidable
+from initbench.stats.treatments import treatment_of
+from initbench.stats.variances import SEEDS_TO_TEST
+from initbench.tables import words
+from initbench.tables.power import INTERACTIONS, from_runs
+from initbench.tables.titles import title
+
+_VAST = 10  # a ratio of seed SDs that no two inits have
+_NOTHING = Interval(math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How noisy the differences of a block are.
+
+    Attributes:
+        pilot: the noise.
+        source: where it is from, for people; of runs of another block with ``borrowed:`` before it.
+        short: the same for a cell of a table.
+    """
+
+    pilot: Pilot
+    source: str
+    short: str
+
+
+def noise_of(resolved: Resolved, tables: Sequence[ScoreTable], stated: Pilot | None = None) -> Noise | None:
+    """Return the noise of a planned block; None where nobody knows it.
+
+    Args:
+        resolved: a run of the block.
+        tables: blocks of runs that are there. The one that is most like the planned one counts: data set first, then network,
+            then the rest.
+        stated: the noise that somebody states in place of that of runs.
+    """
+    if stated is not None:
+        return Noise(stated, "stated SDs", "stated SDs")
+    nearest: tuple[dict[str, bool], ScoreTable, Pilot] | None = None
+    for table in tables:
+        pilot = from_runs(table)
+        if isinstance(pilot, Refused):
+            continue
+        differs = _differing(resolved, table)
+        if nearest is None or list(differs.values()) < list(nearest[0].values()):
+            nearest = differs, table, pilot
+    if nearest is None:
+        return None
+    differs, table, pilot = nearest
+    source = title(table.block)
+    if differs["size"] or differs["steps"]:
+        source += f", {table.block['size']} size, {table.block['steps']} steps"
+    if differs["split"]:
+        source += f", split {table.block['split']}"
+    if differs["recipe"] and not differs["dataset"]:
+        source += ", another recipe"
+    if any(differs.values()):
+        return Noise(pilot, f"borrowed: {source}", f"borrowed: {source}")
+    return Noise(pilot, source, "own runs")
+
+
+def _differing(resolved: Resolved, table: ScoreTable) -> dict[str, bool]:
+    """Return in which settings runs that are there differ from a planned one; what changes the noise most comes first."""
+    block = table.block
+    return {
+        "dataset": block["dataset"] != resolved.dataset,
+        "backbone": block["backbone"] != resolved.backbone,
+        "variant": block["variant"] != resolved.variant,
+        "size": block["size"] != resolved.size,
+        "steps": block["steps"] != resolved.steps,
+        "precision": block["precision"] != resolved.precision,
+        "split": block["split"] != resolved.split,
+        "recipe": block["recipe"] != resolved.recipe_digest,
+    }
+
+
+def row_of(resolved: Resolved) -> str:
+    """Return the name of the row that a run will be of."""
+    return treatment_of(resolved.init, resolved.regimen, resolved.regimen_budget).name
+
+
+class Block:
+    """What the runs of a data set and a network could find.
+
+    Attributes:
+        name: for people.
+        seeds: how many there are.
+        cases: reported cases.
+        patients: of whom these cases are.
+        pairs: differences that are judged together.
+        interactions: of an init and a regimen, among these differences.
+        noise: of a difference; None where nobody knows it.
+        finds: the smallest difference that is found in 80 % of studies, in Dice points.
+        power: the share of studies that find this difference.
+        floor: the difference that more seeds never get below, in Dice points.
+        undecidable: why nothing can come of it; empty where something can.
+    """
+
+    def __init__(self, name: str, runs: Sequence[Expected], noise: Noise | None) -> None:
+        """Looks what the runs of a block could find.
+
+        Args:
+            name: for people.
+            runs: all of the block, those that are done among them.
+            noise: of a difference.
+        """
+        resolved = runs[0].resolved
+        self.name = name
+        self.noise = noise
+        self.seeds = len({run.resolved.seed for run in runs})
+        self.cases = len(resolved.reported_cases)
+        self.patients = len({resolved.patients.get(case, case) for case in resolved.reported_cases})
+        rows = set()
+        for run in runs:
+            if not is_placebo(run.resolved.init):  # of inits that are called alike the parameters tell two rows
+                rows.add((row_of(run.resolved), init_of(run.resolved)))
+        names = [row for row, _ in rows]
+        # As the tables judge them: with plain `default` in the study the differences to it and the interactions, else all pairs.
+        family = baseline_family(names)
+        self.interactions = family.interactions
+        self.pairs = len(rows) * (len(rows) - 1) // 2
+        if BASELINE in names:
+            self.pairs = family.size
+        self.undecidable = undecidable(len(rows), self.seeds, self.patients)
+        self.finds, self.power, self.floor = _NOTHING, _NOTHING, math.nan
+        if noise is not None:
+            self._find(noise.pilot, max(1, self.pairs))
+
+    def _find(self, pilot: Pilot, comparisons: int) -> None:
+        self.floor = floor(pilot, self.patients, comparisons)
+        found = detectable(pilot, self.seeds, self.patients, comparisons)
+        if isinstance(found, Interval):
+            self.finds = found
+            self.power = power_of(pilot, self.seeds, self.patients, found.value, comparisons)
+
+    def cells(self) -> tuple[str, str, str]:
+        """Return the cells of its row: what it finds, its floor, and where its noise is from."""
+        if self.undecidable:
+            found = "not testable"
+        elif self.noise and math.isnan(self.finds.value):
+            found = "none"
+        else:
+            found = words.interval(self.finds, digits=1)
+        source = self.noise.short if self.noise else "none"
+        return found, words.number(self.floor, 1), source
+
+    def values(self) -> dict[str, Any]:
+        """Return the columns of JSON and CSV."""
+        return {
+            "seeds": self.seeds,
+            "cases": self.cases,
+            "patients": self.patients,
+            "differences": self.pairs,
+            "detectable": self.finds.value,
+            "detectable_low": self.finds.low,
+            "detectable_high": self.finds.high,
+            "power_low": self.power.low,
+            "power_high": self.power.high,
+            "undecidable": self.undecidable,
+            "floor": self.floor,
+            "pilot": self.noise.source if self.noise else "none",
+        }
+
+
+def notes(blocks: Sequence[Block]) -> Iterator[str]:
+    """Give the notes on what a study could find."""
+    reasons: dict[str, list[str]] = {}
+    able = []
+    for block in blocks:
+        if block.undecidable:
+            reasons.setdefault(block.undecidable, []).append(block.name)
+        else:
+            able.append(block)
+    for reason, names in reasons.items():
+        study = "this study"
+        if len(names) < len(blocks):
+            study += f" of {', '.join(names)}"
+        yield f"Warning: {study} can decide nothing: {reason}."
+    if not able:
+        return
+    seeds = max(block.seeds for block in able)
+    if not any(block.noise for block in able):
+        yield "What this can find is unknown: no runs to take the noise from; run a few seeds of two inits first, or state --sd."
+    elif len(blocks) == 1:
+        yield _of_one(blocks[0])
+    else:
+        yield (
+            f"finds ≥: the true difference in Dice points that {seeds} seeds × the reported cases tell from 0 in 80 % of "
+            "studies, for new seeds and cases, judged with the other differences of its table; in brackets what it may be, as "
+            "the pilot's few runs tell their own noise only roughly. floor: what more seeds never get below (case noise)."
+        )
+    if any(block.interactions for block in able):
+        yield INTERACTIONS
+    yield _of_seed_sds(seeds, len(blocks))
+
+
+def _of_one(block: Block) -> str:
+    """Return what a study of one block finds."""
+    assert block.noise is not None  # noqa: S101
+    finds, power = block.finds, block.power
+    if math.isnan(finds.value):
+        return (
+            f"With these {block.seeds} seeds not even a difference of 100 points is found in 80 % of studies (pilot: "
+            f"{block.noise.source}): take more seeds."
+        )
+    cases = words.count(block.cases, "case")
+    if block.patients < block.cases:
+        cases = f"{cases} of {words.count(block.patients, 'patient')}"
+    told = (
+        f"With these {block.seeds} seeds × {cases} you can detect ≥ {finds.value:.1f} Dice points (80 % power at 5 % for "
+        f"{words.count(max(1, block.pairs), 'difference')} judged at once, new seeds and cases; pilot: {block.noise.source})."
+    )
+    if not math.isnan(finds.low):
+        told += (
+            f" The pilot's few runs tell their own noise only roughly: it may be {finds.low:.1f} to {finds.high:.1f} points, and "
+            f"{finds.value:.1f} are found in {100 * power.low:.0f} to {100 * power.high:.0f} % of studies."
+        )
+    if block.floor < 0.05:
+        return f"{told} More seeds help on: the noise of the cases is too small to be seen in the pilot."
+    return f"{told} More seeds stop helping below {block.floor:.1f} points (case noise)."
+
+
+def _of_seed_sds(seeds: int, blocks: int) -> str:
+    """Return which ratio of the seed SDs of two inits a study finds."""
+    told = f"Seed SDs of two inits: in one block not testable below {SEEDS_TO_TEST} seeds"
+    if seeds >= SEEDS_TO_TEST:
+        told = f"Seed SDs of two inits: in one block testable with {seeds} seeds"
+    ratio = detectable_ratio(seeds, blocks)
+    if isinstance(ratio, Refused):
+        return f"{told}."
+    if ratio < _VAST:
+        return f"{told}; pooled over {blocks} blocks, a ratio of ≥ {ratio:.1f} is found."
+    return f"{told}; pooled over {blocks} blocks, no ratio below {_VAST} is found, more blocks would help."
