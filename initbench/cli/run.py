@@ -46,7 +46,6 @@ from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 if TYPE_CHECKING:
     from initbench.harness.execute import Outcome
     from initbench.harness.request import RunRequest
-    from initbench.runs.costs import StudyPlan
     from initbench.studies.engine import Resources
 
 

@@ -51,7 +51,7 @@ class Resources:
         return bool(component.info.queues)
 
     def find_devices(self, request: RunRequest) -> list[Device]:
-        """The devices of this machine that the runs of a study may use, of which `request` is one.
+        """Return the devices of this machine that the runs of a study may use, of which `request` is one.
 
         Raises:
             UsageError: one of them does not exist.
@@ -96,7 +96,7 @@ class TimeLimit:
 
     @classmethod
     def of(cls, seconds: float, begun: float) -> TimeLimit:
-        """The limit of a process that has `seconds` in all. A tenth of them, a minute at most, is kept for saving.
+        """Return the limit of a process that has `seconds` in all. A tenth of them, a minute at most, is kept for saving.
 
         Args:
             seconds: of the limit.
@@ -182,7 +182,7 @@ class Turn:
 
 
 def code_of_others(request: RunRequest) -> tuple[str, ...]:
-    """The components of a request that are not this package's own."""
+    """Return the components of a request that are not this package's own."""
     asked: list[tuple[Kind, Spec]] = [
         ("initializer", request.init),
         ("backbone", request.backbone),
@@ -274,7 +274,7 @@ def watched(submission: Submission, reporter: Reporter) -> Mapping[int, Outcome]
 
 
 def _left(run: QueuedRun) -> Outcome:
-    """The outcome of a run that no device here may do, or that was not begun as somebody asked to stop."""
+    """Return the outcome of a run that no device here may do, or that was not begun as somebody asked to stop."""
     if interrupt.asked():
         return Outcome(run.request, "interrupted", None, None, "not begun")
     kind = kinds.fixed_kind(run.request.out, run.pair)
@@ -308,7 +308,7 @@ def _until_free(
 
 
 def _ended_elsewhere(run: QueuedRun, turn: Turn) -> Outcome | None:
-    """How a run ended that this process waited for: another one has done it, or nobody is to do it any more. None until then."""
+    """Return how a run ended that this process waited for, done by another or cancelled; None until then."""
     refusal = turn.refusal(run.request)
     if refusal:
         return Outcome(run.request, "interrupted", None, None, refusal)
@@ -329,14 +329,14 @@ class Renumbered:
         self._numbers = numbers
 
     def start(self, run: int, stage: str, total: int) -> None:
-        """Run number `run` begins a stage."""
+        """Says that run number `run` begins a stage."""
         self._reporter.start(self._numbers[run], stage, total)
 
     def advance(self, run: int, done: int, info: Mapping[str, float]) -> None:
-        """`done` steps of the stage are finished."""
+        """Says that `done` steps of the stage are finished."""
         self._reporter.advance(self._numbers[run], done, info)
 
     def finish(self, run: int, outcome: Outcome) -> None:
-        """The run ended. One that others have in hand has not."""
+        """Says that a run ended, but for one that others have in hand."""
         if outcome.state != "busy":
             self._reporter.finish(self._numbers[run], outcome)

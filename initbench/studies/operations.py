@@ -37,7 +37,7 @@ class Operations:
 
 
 def operations_of(cell: Cell, forward: float) -> Operations:
-    """The multiply-adds of the parts of a run.
+    """Return the multiply-adds of the parts of a run.
 
     Args:
         cell: the run.
@@ -53,7 +53,7 @@ def operations_of(cell: Cell, forward: float) -> Operations:
 
 
 def multiply_adds_per_second(cell: Cell) -> float:
-    """How many multiply-adds a second the device of a run does in a 3-D convolution, in the precision and threads of the run."""
+    """Time a 3-D convolution with the device, precision and threads of a run, and return its multiply-adds a second."""
     device = resolve_device(cell.request.device)
     image = torch.ones(1, _CHANNELS, _EDGE, _EDGE, _EDGE, device=device)
     weight = torch.ones(_CHANNELS, _CHANNELS, _KERNEL, _KERNEL, _KERNEL, device=device)

@@ -70,7 +70,7 @@ def pretrain(
 def plan_one(
     init: Components, backbone: Components, dataset: Components, seed: int, path: Path, **options: Unpack[PartOptions]
 ) -> RunRequest:
-    """The request of an export.
+    """Return the request of an export.
 
     Args:
         init: one initializer.

@@ -26,6 +26,11 @@ _Setting = tuple[Spec, str, str, tuple[str, ...], int | None, str]
 def missing(asked: Iterable[Trial], overrides: Overrides, data_root: Path | None) -> dict[str, str]:
     """Return the published data sets that are not here or not usable, with what to do about it.
 
+    Args:
+        asked: rows of a table.
+        overrides: what is asked instead of the published setting.
+        data_root: folder that holds the data sets.
+
     Raises:
         UsageError, DataError: what was asked for in their place is no data set or not here.
     """

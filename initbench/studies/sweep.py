@@ -225,7 +225,7 @@ def _parts(folds: Sequence[str], train_cases: Sequence[int], split: str | None) 
 
 
 def _with_placebo(inits: list[Spec], regimens: int, seeds: int) -> list[Spec]:
-    """The inits, and the default drawn again where others are compared with it: what luck alone does in this study.
+    """Return the inits, and the default drawn again where others are compared with it: what luck alone does in this study.
 
     Args:
         inits: of the study.
@@ -239,7 +239,7 @@ def _with_placebo(inits: list[Spec], regimens: int, seeds: int) -> list[Spec]:
 
 
 def _values(options: RunOptions) -> dict[str, Any]:
-    """The options as fields of a request."""
+    """Return the options as fields of a request."""
     values: dict[str, Any] = {**options}
     for key in ("data_root", "out"):
         if values.get(key) is not None:
@@ -248,7 +248,7 @@ def _values(options: RunOptions) -> dict[str, Any]:
 
 
 def learned(init: Spec) -> bool:
-    """Whether an initializer takes steps.
+    """Return whether an initializer takes steps.
 
     Raises:
         UsageError: nobody offers it, it takes no such parameter, or a file that it needs is missing.
@@ -445,7 +445,7 @@ def _look_up_all(
 
 
 def _look_up_there(request: RunRequest, device: str, progress: Progress, cells: Cells, rehearsals: Rehearsals) -> Outcome:
-    """`look_up` as a worker process calls it."""
+    """Does what `look_up` does, as a worker process calls it."""
     return look_up(request, cells, rehearsals, progress)
 
 

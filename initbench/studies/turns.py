@@ -67,7 +67,7 @@ def take_turns(
 
 
 def request_here(run: AskedRun, out: Path, data_root: Path | None) -> RunRequest:
-    """The request of a noted run on this machine.
+    """Return the request of a noted run on this machine.
 
     Args:
         run: of a study.
@@ -145,7 +145,7 @@ def _take_free(asked: Sequence[AskedRun], number: int, take: Callable[..., dict[
 
 
 def _is_in_hand(run: AskedRun) -> bool:
-    """Whether somebody has a run, as far as one look tells."""
+    """Return whether somebody has a run, as far as one look tells."""
     return run.folder is not None and work.is_held(run.folder)
 
 
@@ -167,7 +167,7 @@ def _is_abandoned(run: AskedRun) -> bool:
 
 
 def expected_seconds(runs: Mapping[int, AskedRun], planned: Sequence[AskedRun]) -> dict[int, float]:
-    """How many seconds each run takes, by the runs of the study that have ended; runs without an example are left out.
+    """Return how many seconds each run takes, by the runs of the study that have ended; runs without an example are left out.
 
     The longest example counts: a run that is begun is to end. Of a run that was stopped in its training, what is left counts.
 

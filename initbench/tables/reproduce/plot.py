@@ -32,6 +32,11 @@ class Point:
 def draw(asked: Asked, answers: Sequence[Answer], path: Path) -> None:
     """Write the picture: measured means with their intervals for new seeds and new cases, and published values, as crosses.
 
+    Args:
+        asked: the table.
+        answers: what the runs say to it, a panel each.
+        path: of the picture, whose ending says its format.
+
     Raises:
         InitbenchError: it cannot be written, or not in that format.
     """
