@@ -18,12 +18,12 @@ _NAMED = 3  # differences that a sentence names; more are counted
 
 @dataclass(frozen=True)
 class Answered:
-    """A block that is asked.
+    """A block, with what its answer is made of.
 
     Attributes:
-        name: what it is called.
-        found: what is said of its scores.
-        rows: its inits.
+        name: its title.
+        found: the analysis of its scores, or why there is none.
+        rows: its inits, best first.
     """
 
     name: str
@@ -32,12 +32,15 @@ class Answered:
 
     @property
     def differences(self) -> list[Difference]:
-        """Of its inits to the control, without placebos, the largest first; none where there is no control."""
-        own = [row.difference for row in self.rows if row.role == "init" and row.difference is not None]
+        """The differences of inits, without placebos, to the control, the largest first; none where there is no control."""
+        own = []
+        for row in self.rows:
+            if row.role == "init" and row.difference is not None:
+                own.append(row.difference)
         return sorted(own, key=_largest_first)
 
     def judged(self) -> dict[str, list[Difference]]:
-        """The differences by verdict; the three kinds of equivalent are one."""
+        """Return the differences by verdict; the three kinds of equivalent are one."""
         found: dict[str, list[Difference]] = {}
         for item in self.differences:
             found.setdefault(item.verdict.partition(",")[0], []).append(item)
@@ -45,12 +48,14 @@ class Answered:
 
 
 def _largest_first(item: Difference) -> float:
-    value = item.estimate.value
-    return -value if math.isfinite(value) else math.inf
+    """Return a key that sorts differences by falling value, those without a value last."""
+    if not math.isfinite(item.estimate.value):
+        return math.inf
+    return -item.estimate.value
 
 
 def of_block(block: Answered) -> str:
-    """Returns which inits of a block are shown to be better or worse than the control, and what is known of the others."""
+    """Return which inits of a block are shown to be better or worse than the control, and what is known of the others."""
     found = block.found
     if isinstance(found, Refused):
         return f"Nothing is compared: {found.reason}."
@@ -75,7 +80,7 @@ def of_block(block: Answered) -> str:
 
 
 def of_study(blocks: Sequence[Answered], against: str) -> str:
-    """Returns what the blocks of a study show together; of one block its own answer.
+    """Return what the blocks of a study show together; of one block its own answer.
 
     Args:
         blocks: all blocks.
@@ -89,22 +94,31 @@ def of_study(blocks: Sequence[Answered], against: str) -> str:
     for block in blocks:
         judged = block.judged()
         own = [*judged.get("better", ()), *judged.get("worse", ())]
-        told += [(block, item) for item in own]
-        silent += bool(judged and not own)
-        apart += not judged
+        for item in own:
+            told.append((block, item))
+        if not judged:
+            apart += 1
+        elif not own:
+            silent += 1
+    if apart == number:
+        return f"Nothing is compared with {control} in {apart} of {number} blocks."
     said = []
     if silent:
-        where = f"any of {number}" if silent == number else f"{silent} of {number}"
+        where = f"{silent} of {number}"
+        if silent == number:
+            where = f"any of {number}"
         said.append(f"No init is shown to be better or worse than {control} in {where} blocks")
-    said += _counted(told) if len(told) > _NAMED else map(_named, told)
+    if len(told) > _NAMED:
+        said += _counted(told)
+    else:
+        said += map(_named, told)
     if apart:
         said.append(f"nothing is compared with {control} in {apart} of {number} blocks")
-    sentence = "; ".join(said)
-    return f"{sentence.replace('nothing', 'Nothing', 1) if apart == number else sentence}."
+    return f"{'; '.join(said)}."
 
 
 def _of_pairs(block: Answered, found: Analysis) -> str:
-    """The answer of a block without a control, where all pairs are compared."""
+    """Return the answer of a block without a control, where all pairs are compared."""
     pairs = found.comparison.differences
     if not pairs:
         return "Nothing is compared: there is one init."
@@ -112,13 +126,17 @@ def _of_pairs(block: Answered, found: Analysis) -> str:
     best = next(row for row in block.rows if row.role == "init")
     if not told:
         return f"No two inits are shown to differ ({words.count(len(pairs), 'pair')})."
-    said = "The two inits differ" if len(pairs) == 1 else f"{told} of {len(pairs)} pairs of inits differ"
+    said = f"{told} of {len(pairs)} pairs of inits differ"
+    if len(pairs) == 1:
+        said = "The two inits differ"
     return f"{said}; {words.label(best.init)} has the highest Dice."
 
 
 def _listed(items: Sequence[Difference]) -> str:
-    """The inits of differences with their numbers, of many the first ones, and the verb that follows them."""
-    said = [f"{words.label(item.first)} ({words.difference(item.estimate)}{_condition(item)})" for item in items[:_NAMED]]
+    """Return the inits of differences with their numbers, of many the first ones, and the verb that follows them."""
+    said = []
+    for item in items[:_NAMED]:
+        said.append(f"{words.label(item.first)} ({words.difference(item.estimate)}{_condition(item)})")
     if len(items) > _NAMED:
         said.append(f"{len(items) - _NAMED} more")
     if len(said) == 1:
@@ -127,19 +145,21 @@ def _listed(items: Sequence[Difference]) -> str:
 
 
 def _named(told: tuple[Answered, Difference]) -> str:
+    """Return in words a difference that is told from 0, and its block."""
     block, item = told
     difference = f"{words.difference(item.estimate)}{_condition(item)}"
     return f"{words.label(item.first)} is {item.verdict} on {block.name}, {difference}"
 
 
 def _condition(item: Difference) -> str:
-    """What a verdict depends on: how often the init that is ahead may collapse, until that is ruled out."""
+    """Return on what a verdict depends: how often the init that is ahead may collapse, until that is ruled out."""
     return item.says.removeprefix(item.verdict)
 
 
 def _counted(told: Sequence[tuple[Answered, Difference]]) -> list[str]:
-    """In how many blocks each init is better, and in how many worse."""
+    """Return in how many blocks each init is better, and in how many worse."""
     found = Counter((item.first, item.verdict) for _, item in told)
-    return [
-        f"{words.label(init)} is {verdict} in {words.count(number, 'block')}" for (init, verdict), number in found.most_common()
-    ]
+    said = []
+    for (init, verdict), number in found.most_common():
+        said.append(f"{words.label(init)} is {verdict} in {words.count(number, 'block')}")
+    return said

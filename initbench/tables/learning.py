@@ -19,7 +19,7 @@ _MOST = 2**53  # numbers beyond this are no counts
 
 
 def learning_curves(runs: pd.DataFrame) -> dict[str, list[LearningCurve]]:
-    """The curves of the runs of a block, by the name of their row; rows without a curve are left out.
+    """Return the curves of the runs of a block, by the name of their row; rows without a curve are left out.
 
     Args:
         runs: rows as `load_runs` gives, of one block.
@@ -39,7 +39,15 @@ def learning_curves(runs: pd.DataFrame) -> dict[str, list[LearningCurve]]:
 
 
 def _curve(path: str, seed: int, init_steps: float, init_seconds: float, diverged: bool) -> LearningCurve | None:
-    """The curve of a run, on the steps and the clock of both stages; None where it has none."""
+    """Return the curve of a run, on the steps and the clock of both stages; None where it has none.
+
+    Args:
+        path: folder of the run.
+        seed: of the run.
+        init_steps: steps of its init stage.
+        init_seconds: duration of its init stage.
+        diverged: whether it diverged.
+    """
     points = read_points(Path(path) / store.VALIDATION)
     if points is None or points.empty:
         return None
@@ -54,7 +62,7 @@ def _curve(path: str, seed: int, init_steps: float, init_seconds: float, diverge
 
 
 def read_points(file: Path) -> pd.DataFrame | None:
-    """Reads ``validation.csv``: a row per point with ``step, seconds, dice, cases``.
+    """Read ``validation.csv``: a row per point with ``step, seconds, dice, cases``.
 
     Dice is the mean over the classes that the reference holds, then over cases, as the score of a run is.
 
@@ -76,7 +84,11 @@ def read_points(file: Path) -> pd.DataFrame | None:
 
 
 def _holds_counts(table: pd.DataFrame) -> bool:
-    """Whether a table has the columns of ``validation.csv``, and nothing in them but what they are for."""
+    """Whether a table has the columns of ``validation.csv``, with counts and times in them."""
     if not {"case", *_NUMBERS} <= set(table.columns):
         return False
-    return all(table[name].dtype.kind in "if" and table[name].between(0, _MOST).all() for name in _NUMBERS)
+    for name in _NUMBERS:
+        column = table[name]
+        if column.dtype.kind not in "if" or not column.between(0, _MOST).all():
+            return False
+    return True

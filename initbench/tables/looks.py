@@ -33,13 +33,17 @@ class PricedBlock:
 
 
 def looks_sheet(blocks: Sequence[PricedBlock], looks: Sequence[int], margin: float) -> Sheet:
-    """The number of seeds that each block is expected to take.
+    """Return a sheet with the number of seeds that each block is expected to take.
 
     Args:
-        blocks: of the study.
+        blocks: the blocks of the study.
         looks: numbers of seeds, rising.
         margin: Dice points within which two inits are equivalent.
     """
+    spent, nominal = [], []
+    for seeds, level in zip(looks, levels(looks), strict=True):
+        spent.append(f"{100 * level:.2g} % at {seeds}")
+        nominal.append(f"{level:.4f}")
     rows, values = [], []
     for block in blocks:
         points = block.finds.value
@@ -50,7 +54,7 @@ def looks_sheet(blocks: Sequence[PricedBlock], looks: Sequence[int], margin: flo
                 "of": "looks",
                 "name": block.name,
                 "looks": " ".join(map(str, looks)),
-                "levels": " ".join(f"{level:.4f}" for level in levels(looks)),
+                "levels": " ".join(nominal),
                 "margin": margin,
                 "expected_seeds_at_none": none,
                 "difference_of_interest": points,
@@ -58,10 +62,9 @@ def looks_sheet(blocks: Sequence[PricedBlock], looks: Sequence[int], margin: flo
                 "most_seeds": looks[-1],
             }
         )
-    spent = ", ".join(f"{100 * level:.2g} % at {seeds}" for seeds, level in zip(looks, levels(looks), strict=True))
     return Sheet(
         title=f"Planned looks at {', '.join(map(str, looks))} seeds",
-        subtitle=f"levels: {spent}; margin {margin:g} points",
+        subtitle=f"levels: {', '.join(spent)}; margin {margin:g} points",
         columns=("data set × backbone", "seeds, no difference", "difference", "seeds at it", "at most"),
         rows=tuple(rows),
         notes=(
@@ -76,6 +79,7 @@ def looks_sheet(blocks: Sequence[PricedBlock], looks: Sequence[int], margin: flo
 
 
 def _expected(block: PricedBlock, looks: Sequence[int], points: float, margin: float) -> float:
+    """Return the seeds that a block takes on average where every init is ahead by `points`; NaN where its noise is not known."""
     if block.pilot is None or block.patients < 2 or block.contrasts < 1 or math.isnan(points):
         return math.nan
     return expected_seeds(block.pilot, looks, block.patients, block.contrasts, points, margin)

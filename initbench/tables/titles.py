@@ -13,22 +13,28 @@ from initbench.stats.treatments import have_regimens, treatment
 
 
 def title(block: Mapping[str, Any]) -> str:
-    """Data set and network."""
+    """Return the title of a block: its data set and its network."""
     return f"{block['dataset']} × {variant(block)}"
 
 
 def variant(block: Mapping[str, Any]) -> str:
-    """The network with its variant."""
-    return f"{block['backbone']} ({block['variant']})" if block["variant"] != "default" else str(block["backbone"])
+    """Return the network of a block, with its variant where that is not the default."""
+    if block["variant"] == "default":
+        return str(block["backbone"])
+    return f"{block['backbone']} ({block['variant']})"
 
 
 def settings(block: Mapping[str, Any]) -> str:
-    """The settings of a block in one line."""
-    protocol = "" if block["protocol"] == "any" else f" · {block['protocol']}"
-    steps = f"{block['size']} size · {block['steps']} steps ({block['budget']}){protocol}"
-    fixed = f" · seeds share {block['fixed_streams']}" if block["fixed_streams"] else ""
-    mark = f" · {block[MARK]}" if block.get(MARK) else ""
-    return f"{steps} · {block['precision']} · split {block['split']}{fixed}{mark}"
+    """Return the settings of a block in one line."""
+    parts = [f"{block['size']} size", f"{block['steps']} steps ({block['budget']})"]
+    if block["protocol"] != "any":
+        parts.append(f"{block['protocol']}")
+    parts += [f"{block['precision']}", f"split {block['split']}"]
+    if block["fixed_streams"]:
+        parts.append(f"seeds share {block['fixed_streams']}")
+    if block.get(MARK):
+        parts.append(f"{block[MARK]}")
+    return " · ".join(parts)
 
 
 _COLUMNS = (
@@ -46,12 +52,14 @@ _COLUMNS = (
 
 
 def columns(block: Mapping[str, Any]) -> dict[str, object]:
-    """The columns of JSON and CSV that tell the rows of a block from the rows of any other block, in every command alike."""
-    return {**{name: block[name] for name in _COLUMNS}, MARK: block.get(MARK, "")}
+    """Return the columns of JSON and CSV that tell the rows of a block from all other rows, in every command alike."""
+    found = {name: block[name] for name in _COLUMNS}
+    found[MARK] = block.get(MARK, "")
+    return found
 
 
 def named(name: str, names: Iterable[str]) -> dict[str, object]:
-    """The columns of JSON and CSV that name a row: its init, and its regimen where some row has another one than `plain`.
+    """Return the columns of JSON and CSV that name a row: its init, and its regimen where some row has another one than `plain`.
 
     Args:
         name: of the row.
@@ -64,25 +72,37 @@ def named(name: str, names: Iterable[str]) -> dict[str, object]:
 
 
 def titles(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A title for every block: its own, and where several blocks share it, with the settings in which these differ."""
+    """Return a title for every block: its own, and where several blocks share it, with the settings in which these differ."""
     of_title: dict[str, list[Mapping[str, Any]]] = {}
     for block in blocks:
         of_title.setdefault(title(block), []).append(block)
-    return [title(block) + _differing(block, of_title[title(block)]) for block in blocks]
+    found = []
+    for block in blocks:
+        own = title(block)
+        found.append(own + _differing(block, of_title[own]))
+    return found
 
 
 def _differing(block: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> str:
-    """What tells a block from others of its title, the protocol first; only if that is not enough, the other settings."""
+    """Return what tells a block from others of its title: the protocol, and only if that is not enough the other settings."""
     told, same = "", alike
-    if len({other["protocol"] for other in alike}) > 1:
+    if _differ(alike, "protocol"):
         told = f", {block['protocol']}"
         same = [other for other in alike if other["protocol"] == block["protocol"]]
-    own = columns(block)
-    for name, value in own.items():
-        if len({str(columns(other)[name]) for other in same}) > 1:
-            said = f"{value}" if name == MARK else f"{name.replace('_', ' ')} {value or 'none'}"
-            told += f", {said}" if said else ""
+    for name, value in columns(block).items():
+        if not _differ(same, name):
+            continue
+        said = f"{name.replace('_', ' ')} {value or 'none'}"
+        if name == MARK:
+            said = f"{value}"
+        if said:
+            told += f", {said}"
     return told
+
+
+def _differ(blocks: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """Whether any two blocks have other values of a column."""
+    return len({str(columns(block)[name]) for block in blocks}) > 1
 
 
 @dataclass(frozen=True)
@@ -103,7 +123,7 @@ class Named:
 
 
 def told_apart(runs: Sequence[Named]) -> list[str]:
-    """A name for the data set of every run: its own, or where several data sets share one, with as much as tells them apart.
+    """Return a name for the data set of every run: its own, and where several data sets share one, as much as tells them apart.
 
     Folders of one name get the folders above them, as many as are needed; two contents of one folder a part of their digest.
     """
@@ -118,58 +138,73 @@ class _Namesakes:
     """Runs whose data sets have one name."""
 
     def __init__(self, runs: Sequence[Named]) -> None:
-        digests = _collected((run.split, run.data_digest) for run in runs)
-        self._several = any(len(found) > 1 for found in digests.values())
+        of_split: dict[str, set[str]] = {}
+        of_folder: dict[tuple[str, str], set[str]] = {}
+        for run in runs:
+            of_split.setdefault(run.split, set()).add(run.data_digest)
+            of_folder.setdefault((run.place, run.split), set()).add(run.data_digest)
+        self._several = max(map(len, of_split.values())) > 1
+        self._changed = set()  # a folder that changed between runs is several data sets, too
+        for (place, _), digests in of_folder.items():
+            if len(digests) > 1:
+                self._changed.add(place)
         self._places = shortest({run.place for run in runs})
-        of_place = _collected(((run.place, run.split), run.data_digest) for run in runs)
-        # A folder that changed between runs is several data sets, too.
-        self._changed = {place for (place, _), found in of_place.items() if len(found) > 1}
         self._digits = _digits({run.data_digest for run in runs})
 
     def name_of(self, run: Named) -> str:
+        """Return a name for the data set of one of the runs."""
         if not self._several:
             return run.name
+        name = run.name
         above = PurePath(self._places[run.place]).parent
-        name = run.name if str(above) == "." else str(above / run.name)
-        return f"{name}@{run.data_digest[: self._digits]}" if run.place in self._changed else name
-
-
-def _collected(pairs: Iterable[tuple[Hashable, str]]) -> dict[Any, set[str]]:
-    found: dict[Any, set[str]] = {}
-    for key, value in pairs:
-        found.setdefault(key, set()).add(value)
-    return found
+        if str(above) != ".":
+            name = f"{above / name}"
+        if run.place in self._changed:
+            name += f"@{run.data_digest[: self._digits]}"
+        return name
 
 
 def shortest(paths: Collection[str]) -> dict[str, str]:
-    """The ends of paths by the paths: all as long as the longest has to be for no two to be alike."""
+    """Return the end of each path, by the path: all as long as the longest has to be for no two to be alike."""
     parts = {path: PurePath(os.path.normpath(path)).parts for path in paths}
-    deepest = max((len(found) for found in parts.values()), default=1)
+    deepest = max(map(len, parts.values()), default=1)
     for kept in range(1, deepest + 1):
         ends = {path: str(PurePath(*found[-kept:])) for path, found in parts.items()}
         if len(set(ends.values())) == len(set(parts.values())):
             return ends
-    return {path: path for path in paths}
+    return dict(zip(paths, paths, strict=True))
 
 
 def _digits(digests: Collection[str], least: int = 6) -> int:
-    """How many digits of digests tell them apart."""
+    """Return how many digits of digests tell them apart.
+
+    Args:
+        digests: the digests, each once.
+        least: the fewest digits.
+    """
     for digits in range(least, 64):
         if len({digest[:digits] for digest in digests}) == len(digests):
             return digits
     return 64
 
 
-def marks(blocks: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> list[str]:
-    """For each block what tells it from those that are alike in all that is shown: a part of its recipe's digest, or nothing.
+def marks(blocks: Sequence[Mapping[Hashable, Any]], shown: Sequence[str]) -> list[str]:
+    """Return for each block a part of its recipe's digest where another recipe is alike in all that is shown, else nothing.
 
     Args:
         blocks: keys of blocks, with `recipe`.
         shown: the keys that readers see.
     """
-    alike = _collected((tuple(str(block[key]) for key in shown), str(block["recipe"])) for block in blocks)
-    found = []
+    shown_of = []
+    recipes: dict[tuple[str, ...], set[str]] = {}
     for block in blocks:
-        recipes = alike[tuple(str(block[key]) for key in shown)]
-        found.append(f"recipe {str(block['recipe'])[: _digits(recipes)]}" if len(recipes) > 1 else "")
+        own = tuple(str(block[key]) for key in shown)
+        shown_of.append(own)
+        recipes.setdefault(own, set()).add(str(block["recipe"]))
+    found = []
+    for block, own in zip(blocks, shown_of, strict=True):
+        mark = ""
+        if len(recipes[own]) > 1:
+            mark = f"recipe {str(block['recipe'])[: _digits(recipes[own])]}"
+        found.append(mark)
     return found
