@@ -15,7 +15,7 @@ from initbench.stats.cases import DISTANCE_COLUMNS, class_scores, false_positive
 from initbench.stats.table import ScoreTable
 from initbench.tables import words
 from initbench.tables.sheet import Sheet
-from initbench.tables.study import Study
+from initbench.tables.study import Study, cells_of
 from initbench.tables.titles import columns, named, settings, title
 
 _SAID: dict[Metric, str] = {
@@ -31,10 +31,10 @@ _MEAN = "mean"
 
 
 def class_sheets(study: Study, metric: Metric = "dice") -> list[Sheet]:
-    """For every block the classes, then, where a reference lacks one, what was predicted there.
+    """Return for every block a sheet of its classes, and one of what was predicted where a reference lacks a class.
 
     Raises:
-        UsageError: no run has a score, or distances are asked for that none has.
+        UsageError: no run has a score, or none has the metric.
     """
     if study.cases.empty:
         raise UsageError(f"no run below {study.out} has a score yet: `initbench status {study.out}` says how far they are")
@@ -43,7 +43,7 @@ def class_sheets(study: Study, metric: Metric = "dice") -> list[Sheet]:
         raise UsageError(f"no run below {study.out} has {metric}: {'; '.join(_reasons(study, metric, scores['cell']))}")
     made, skipped = [], []
     for table in study.tables:
-        cells = dict(zip((*table.cells, *(item.cell for item in table.withheld)), table.names, strict=True))
+        cells = dict(zip(cells_of(table), table.names, strict=True))
         own, cases = _of_block(scores, table, cells), _of_block(study.cases, table, cells)
         if own["score"].notna().any():
             made.append(_sheet(table, own, cells, metric, _left_out(study, metric, own, cells)))
@@ -59,7 +59,13 @@ def class_sheets(study: Study, metric: Metric = "dice") -> list[Sheet]:
 
 
 def _of_block(rows: pd.DataFrame, table: ScoreTable, cells: Collection[str]) -> pd.DataFrame:
-    """Returns the rows of the runs of a block: of the seeds that its inits share, where only these were asked for."""
+    """Return the rows of the runs of a block; where only shared seeds were asked for, the rows of these.
+
+    Args:
+        rows: of cases or of classes, each with its cell and its seed.
+        table: the scores of the block.
+        cells: the cells of the block.
+    """
     own = rows[rows["cell"].isin(list(cells))]
     if table.narrowed is not None and table.narrowed.seeds:
         own = own[own["seed"].isin(list(table.narrowed.seeds))]
@@ -67,21 +73,24 @@ def _of_block(rows: pd.DataFrame, table: ScoreTable, cells: Collection[str]) -> 
 
 
 def _left_out(study: Study, metric: Metric, scores: pd.DataFrame, cells: Mapping[str, str]) -> tuple[str, ...]:
-    """The inits of a block that have runs and no value, by what they lack."""
+    """Return a note for each reason why inits of a block that have runs have no value."""
     present = set(scores.loc[scores["score"].notna(), "cell"])
     lacking = scores.loc[~scores["cell"].isin(present), "cell"]
-    return tuple(
-        f"Left out without {metric}: {words.listed(cells[cell] for cell in found)}; {why}."
-        for why, found in _reasons(study, metric, lacking).items()
-    )
+    notes = []
+    for why, found in _reasons(study, metric, lacking).items():
+        inits = [cells[cell] for cell in found]
+        notes.append(f"Left out without {metric}: {words.listed(inits)}; {why}.")
+    return tuple(notes)
 
 
 def _reasons(study: Study, metric: Metric, cells: Iterable[str]) -> dict[str, list[str]]:
-    """Cells without a value by the reason, which says what adds one where something does."""
+    """Return cells without a value by the reason, which names the command that adds one if there is one."""
     cases = study.cases
     # Of a measured run, surface Dice and RAVD are missing only where the reference lacks the class; the others also where the
     # prediction does. Runs that older versions measured have HD95 and surface Dice alone.
-    sign = "nsd" if metric in ("hd95", "nsd") else "ravd_percent"
+    sign = "ravd_percent"
+    if metric in ("hd95", "nsd"):
+        sign = "nsd"
     measured = set(cases.loc[cases[sign].notna(), "cell"])
     found: dict[str, list[str]] = {}
     for cell in dict.fromkeys(cells):
@@ -96,7 +105,7 @@ def _reasons(study: Study, metric: Metric, cells: Iterable[str]) -> dict[str, li
 
 
 def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metric: Metric, left_out: tuple[str, ...]) -> Sheet:
-    """Mean and SD over seeds of each init, per class and of their mean."""
+    """Return mean and SD over seeds of each init, for each class and for the mean of classes."""
     wide = scores.pivot_table(index=["cell", "seed"], columns="class_name", values="score", observed=True, sort=False)
     wide[_MEAN] = wide.mean(axis=1)
     groups = wide.groupby(level="cell", observed=True)
@@ -125,7 +134,7 @@ def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metri
     return Sheet(
         title=f"{title(table.block)}: {_SAID[metric].split(',', maxsplit=1)[0]} per class",
         subtitle=settings(table.block),
-        columns=("initializer", "seeds", *(str(name) for name in wide.columns)),
+        columns=("initializer", "seeds", *map(str, wide.columns)),
         rows=tuple(rows),
         notes=(
             f"{_SAID[metric][0].upper() + _SAID[metric][1:]}; mean ± SD over seeds of the mean over patients. {policy}"
@@ -139,39 +148,41 @@ def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metri
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float | np.floating) else math.nan
+    """Return a cell of a table as a number; NaN where it holds none."""
+    if isinstance(value, int | float | np.floating):
+        return float(value)
+    return math.nan
 
 
 def _cell(mean: object, spread: object, digits: int) -> str:
+    """Return a mean with its SD, which few seeds lack; both with some digits behind the point."""
     value, sd = _number(mean), _number(spread)
     shown = words.number(value, digits)
-    return shown if math.isnan(sd) else f"{shown} ± {words.number(sd, digits)}"
+    if not math.isnan(sd):
+        shown += f" ± {words.number(sd, digits)}"
+    return shown
 
 
 def _false_positives(table: ScoreTable, found: pd.DataFrame, cells: dict[str, str]) -> Sheet:
-    rows = [(cells[str(row.cell)], int(row.empty), float(row.rate), float(row.voxels)) for row in found.itertuples()]  # type: ignore[arg-type]
-    rows.sort(key=lambda row: (row[2], row[3], row[0]))
+    """Return how often, and with how many voxels, each init predicts a class that the reference lacks; the best one first."""
+    counted = []
+    for cell, absent, rate, voxels in zip(found["cell"], found["empty"], found["rate"], found["voxels"], strict=True):
+        counted.append((cells[str(cell)], int(absent), float(rate), float(voxels)))
+    counted.sort(key=lambda row: (row[2], row[3], row[0]))
+    rows, values = [], []
+    for init, absent, rate, voxels in counted:
+        rows.append((words.label(init), str(absent), f"{100 * rate:.1f} %", f"{voxels:.1f}"))
+        own = {**columns(table.block), **named(init, cells.values())}
+        values.append({**own, "absent": absent, "rate": rate, "voxels": voxels, "seeds_chosen": words.seeds_chosen([table])})
     return Sheet(
         title=f"{title(table.block)}: predicted where the reference has nothing",
         subtitle=settings(table.block),
         columns=("initializer", "absent", "predicted", "voxels"),
-        rows=tuple(
-            (words.label(init), str(absent), f"{100 * rate:.1f} %", f"{voxels:.1f}") for init, absent, rate, voxels in rows
-        ),
+        rows=tuple(rows),
         notes=(
             "absent: cases × classes × seeds without the class in the reference; predicted: share of them with a false positive; "
             "voxels: mean over all of them. Diverged runs are left out.",
             *words.about_seeds(table),
         ),
-        values=tuple(
-            {
-                **columns(table.block),
-                **named(init, cells.values()),
-                "absent": absent,
-                "rate": rate,
-                "voxels": voxels,
-                "seeds_chosen": words.seeds_chosen([table]),
-            }
-            for init, absent, rate, voxels in rows
-        ),
+        values=tuple(values),
     )

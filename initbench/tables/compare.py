@@ -12,19 +12,18 @@ from initbench.stats.compare import Difference
 from initbench.stats.design import SCOPES, Refused, Scope
 from initbench.stats.superiority import superiority
 from initbench.stats.table import ScoreTable
-from initbench.tables import words
+from initbench.tables import collapses, words
 from initbench.tables.mixtures import mixed
 from initbench.tables.sheet import Sheet
 from initbench.tables.standings import Runs
 from initbench.tables.study import Study
 from initbench.tables.titles import columns, settings, title
 
-_COLUMNS = ("holds for", "difference [95 %]", "p alone", "p adjusted", "p beyond ±{margin:g}", "verdict")
 _SCOPES: tuple[Scope, ...] = ("A", "B", "C")
 
 
 def compare_sheets(study: Study, first: str, second: str, margin: float = MARGIN) -> list[Sheet]:
-    """Returns a sheet for every block that has both inits.
+    """Return a sheet for every block that has both inits.
 
     Args:
         study: the runs and their scores.
@@ -35,44 +34,50 @@ def compare_sheets(study: Study, first: str, second: str, margin: float = MARGIN
     Raises:
         UsageError: no block has both inits, or the two are one init; the message names the inits of the study.
     """
-    there = f"the inits of these runs: {words.listed(init for table in study.tables for init in table.names)}"
+    there = f"the inits of these runs: {words.listed(study.names)}"
     a, b = words.label(first), words.label(second)
     if first == second:
         raise UsageError(f"{a} is compared with itself: name another init, as in `initbench compare lwi default`; {there}")
-    found = [_sheet(table, first, second, margin, study.of_cell) for table in study.tables if {first, second} <= set(table.names)]
+    found = []
+    for table in study.tables:
+        if {first, second} <= set(table.names):
+            found.append(_sheet(table, first, second, margin, study.of_cell))
     if not found:
         raise UsageError(f"no block has both {a} and {b}; {there}")
     return found
 
 
 def _sheet(table: ScoreTable, first: str, second: str, margin: float, of_cell: Mapping[str, Runs]) -> Sheet:
+    """Return the difference of two inits in a block, a row for each scope."""
     differences = {scope: pair(table, first, second, scope=scope, margin=margin) for scope in _SCOPES}
-    seeds = len(table.seeds[0]) if table.seeds else 0
     runs = {}
     for name, cell in zip(table.inits, table.cells, strict=True):
         if name in (first, second):
             runs[name] = of_cell[cell]
-    rows = tuple(_row(scope, item) for scope, item in differences.items())
+    rows, values = [], []
+    for scope, item in differences.items():
+        rows.append(_row(scope, item))
+        values.append(_values(table, item))
     return Sheet(
         title=f"{words.label(first)} − {words.label(second)}: {title(table.block)}",
-        subtitle=f"{settings(table.block)} · {words.count(seeds, 'seed')} × {words.cases(table)}",
-        columns=tuple(column.format(margin=margin) for column in _COLUMNS),
-        rows=rows,
+        subtitle=f"{settings(table.block)} · {words.shape(table)}",
+        columns=("holds for", "difference [95 %]", "p alone", "p adjusted", f"p beyond ±{margin:g}", "verdict"),
+        rows=tuple(rows),
         notes=(
             *_conditions(runs, second),
             *_notes(table, first, second, differences),
-            *words.marked(row[1] for row in rows),
+            *words.marked(rows),
             *words.about_seeds(table),
         ),
-        values=tuple(_values(table, item) for item in differences.values()),
+        values=tuple(values),
     )
 
 
 def _conditions(runs: Mapping[str, Runs], control: str) -> list[str]:
-    """What holds of the runs of an init as a whole.
+    """Return notes on weights from outside and on environments, which hold for all runs of an init.
 
     Args:
-        runs: by the name of the init.
+        runs: the runs of each init, summed up, by its name.
         control: the init with which the other is compared.
     """
     lines = []
@@ -84,6 +89,7 @@ def _conditions(runs: Mapping[str, Runs], control: str) -> list[str]:
 
 
 def _row(scope: Scope, item: Difference) -> tuple[str, ...]:
+    """Return the difference under a scope as people read it."""
     return (
         SCOPES[scope],
         words.difference(item.estimate),
@@ -95,18 +101,18 @@ def _row(scope: Scope, item: Difference) -> tuple[str, ...]:
 
 
 def _notes(table: ScoreTable, first: str, second: str, differences: dict[Scope, Difference]) -> tuple[str, ...]:
-    reasons = dict.fromkeys(item.reason for item in differences.values() if item.reason)
-    notes = [f"Untestable: {reason}." for reason in reasons]
+    """Return what the numbers mean, and how often a run of one init beats one of the other."""
+    notes = [f"Untestable: {reason}." for reason in words.reasons(differences.values())]
     answer = differences["A"]
     if first in table.inits and second in table.inits and not table.refused:
         found = superiority(table.runs(first), table.runs(second), table.design)
         if isinstance(found, Refused):
             notes.append(f"{found.reason[0].upper()}{found.reason[1:]}.")
         else:
-            share = "–".join(f"{100 * bound:.0f}" for bound in (found.chance.low, found.chance.high))
-            wins = f"{100 * found.chance.value:.0f} % of {found.pairs} pairs [{share} %]"
+            bounds = f"{100 * found.chance.low:.0f}–{100 * found.chance.high:.0f}"
+            wins = f"{100 * found.chance.value:.0f} % of {found.pairs} pairs [{bounds} %]"
             notes.append(f"A run of {words.label(first)} beats one of {words.label(second)} in {wins}.")
-        notes += words.beside_collapses(answer, standing(table, answer), rates(table, answer), table.design)
+        notes += collapses.beside(answer, standing(table, answer), rates(table, answer), table.design)
     if answer.collapses:
         own, other = answer.collapses
         notes.append(
@@ -122,16 +128,21 @@ def _notes(table: ScoreTable, first: str, second: str, differences: dict[Scope, 
 
 
 def _collapses(table: ScoreTable, item: Difference) -> dict[str, object]:
-    """What machines are told of the collapsed runs of the two rows."""
+    """Return the collapsed runs of the two rows for machines; nothing where they are not known."""
     if item.collapses is None:
         return {}
     values: dict[str, object] = {}
     for name, found in zip(("first", "second"), item.collapses, strict=True):
-        values |= {f"{name}_{key}": value for key, value in words.collapses(found).items()}
-    return values | words.standing(standing(table, item), rates(table, item))
+        for key, value in collapses.counted(found).items():
+            values[f"{name}_{key}"] = value
+    return values | collapses.standing(standing(table, item), rates(table, item))
 
 
 def _values(table: ScoreTable, item: Difference) -> dict[str, object]:
+    """Return a difference for machines."""
+    seeds = math.nan
+    if table.seeds:
+        seeds = words.seed_count(table)
     return {
         **columns(table.block),
         "first": item.first,
@@ -140,8 +151,5 @@ def _values(table: ScoreTable, item: Difference) -> dict[str, object]:
         "holds_for": SCOPES[item.scope],
         **words.tested(item),
         **_collapses(table, item),
-        "seeds": len(table.seeds[0]) if table.seeds else math.nan,
-        "seeds_chosen": words.seeds_chosen([table]),
-        "cases": len(table.cases),
-        "patients": math.nan if table.patients is None else table.patient_count,
+        **words.sizes(table, seeds),
     }

@@ -57,7 +57,7 @@ class Firmness:
 
 
 def firm_sheets(found: Sequence[Firmness], margin: float = MARGIN) -> list[Sheet]:
-    """Returns a sheet for every block.
+    """Return a sheet for every block.
 
     Args:
         found: as `firmness` gives it.
@@ -67,7 +67,7 @@ def firm_sheets(found: Sequence[Firmness], margin: float = MARGIN) -> list[Sheet
 
 
 def firmness(study: Study, reread: Reread | None, first: str, second: str, margin: float = MARGIN) -> list[Firmness]:
-    """What the difference of two inits becomes in every block that has both complete.
+    """Return what the difference of two inits becomes in other studies, for every block that has both complete.
 
     Args:
         study: the runs and their scores.
@@ -76,8 +76,13 @@ def firmness(study: Study, reread: Reread | None, first: str, second: str, margi
         second: the init that it is compared with.
         margin: Dice points within which two inits are equivalent.
     """
-    tables = [table for table in study.tables if {first, second} <= set(table.inits)]
-    others = list(_scored_otherwise(study, reread)) if tables else []
+    tables = []
+    for table in study.tables:
+        if {first, second} <= set(table.inits):
+            tables.append(table)
+    if not tables:
+        return []
+    others = list(_scored_otherwise(study, reread))
     found = []
     for table in tables:
         whole = pair(table, first, second, margin=margin)
@@ -86,7 +91,7 @@ def firmness(study: Study, reread: Reread | None, first: str, second: str, margi
 
 
 def firm_overviews(study: Study, against: str, margin: float = MARGIN) -> list[Sheet | None]:
-    """Returns a sheet for every block of a study, with a row for each init; None where nothing is compared.
+    """Return a sheet for every block of a study, with a row for each init; None where nothing is compared.
 
     Args:
         study: the runs and their scores.
@@ -97,32 +102,43 @@ def firm_overviews(study: Study, against: str, margin: float = MARGIN) -> list[S
     made: list[Sheet | None] = []
     for table in study.tables:
         rows = []
-        inits = table.schemes().inits if against in table.inits else ()
-        for init in inits:
-            if init == against:
+        for init in table.schemes().inits:
+            if against not in table.inits or init == against:
                 continue
             whole = pair(table, init, against, margin=margin)
             found = list(_variations(study, table, whole, others, margin, is_remade=False))
             if found:
                 rows.append(_overview_row(whole, found))
-        made.append(_overview(table, rows, against) if rows else None)
+        if rows:
+            made.append(_overview(table, rows, against))
+        else:
+            made.append(None)
     return made
 
 
 def _overview_row(whole: Difference, found: Sequence[Variation]) -> tuple[str, ...]:
-    """For each kind of variation the range of the difference, and in how many the verdict stays."""
+    """Return for each kind of variation the range of the difference, and in how many of them the verdict stays."""
     cells = [words.label(whole.first), words.number(whole.estimate.value, 2, signed=True)]
     for kinds in _COLUMNS_OF_KINDS.values():
-        own = [item for item in found if item.kind in kinds and not math.isnan(item.value)]
-        if not own:
+        own = []
+        for item in found:
+            if item.kind in kinds and not math.isnan(item.value):
+                own.append(item)
+        if own:
+            values = [item.value for item in own]
+            cells.append(f"{_range(values)}, verdict stays in {agreeing(own, whole)}/{len(own)}")
+        else:
             cells.append("–")
-            continue
-        values = [item.value for item in own]
-        cells.append(f"{min(values):+.2f} to {max(values):+.2f}, verdict stays in {agreeing(own, whole)}/{len(own)}")
     return tuple(cells)
 
 
+def _range(points: Sequence[float]) -> str:
+    """Return the lowest and the highest of some differences in Dice points, as `-0.51 to +1.20`."""
+    return f"{min(points):+.2f} to {max(points):+.2f}"
+
+
 def _overview(table: ScoreTable, rows: Sequence[tuple[str, ...]], against: str) -> Sheet:
+    """Return the sheet of a block with a row for each init that is compared with `against`."""
     return Sheet(
         title=f"How firm: {title(table.block)}",
         subtitle=settings(table.block),
@@ -145,7 +161,7 @@ def _variations(
     *,
     is_remade: bool = True,
 ) -> Iterator[Variation]:
-    """All variations of a difference; none of one that is not testable.
+    """Yield all variations of a difference; none of one that is not testable.
 
     Args:
         study: the runs and their scores.
@@ -167,9 +183,11 @@ def _variations(
 
 
 def _scored_otherwise(study: Study, reread: Reread | None) -> Iterator[tuple[Kind, str, Sequence[ScoreTable]]]:
-    """The scores of the same runs without each class, under every other policy, and on the other grid where it was counted."""
+    """Yield the scores of the same runs without each class, under every other policy, and on the other grid where it counted."""
     scoring = study.scoring
-    classes = sorted(map(str, study.cases["class_name"].unique())) if not study.cases.empty else []
+    classes: list[str] = []
+    if not study.cases.empty:
+        classes = sorted(map(str, study.cases["class_name"].unique()))
     if len(classes) > 1:
         for name in classes:
             rest = study.cases[study.cases["class_name"] != name]
@@ -187,11 +205,12 @@ def _scored_otherwise(study: Study, reread: Reread | None) -> Iterator[tuple[Kin
 
 
 def _scored(study: Study, cases: pd.DataFrame, policy: DicePolicy) -> list[ScoreTable]:
+    """Return the blocks of a study with these cases, under this policy."""
     return score_tables(study.runs, cases, policy=policy, shared=study.scoring.shared, patients=study.patients)
 
 
 def _same_block(tables: Sequence[ScoreTable], block: dict[str, object], inits: Sequence[str]) -> ScoreTable | None:
-    """The same block among the scores of another reading of the runs, where both inits are complete in it."""
+    """Return the same block as another reading of the runs has it; None where it lacks one of the inits."""
     for table in tables:
         if columns(table.block) == columns(block) and set(inits) <= set(table.inits) and table.cases:
             return table
@@ -199,7 +218,7 @@ def _same_block(tables: Sequence[ScoreTable], block: dict[str, object], inits: S
 
 
 def _other_protocol(study: Study, table: ScoreTable, whole: Difference, margin: float) -> Iterator[Variation]:
-    """The difference under another protocol, where both inits were run under it."""
+    """Yield the difference under another protocol, where both inits were run under it."""
     for other in study.tables:
         alike = all(str(other.block[key]) == str(table.block[key]) for key in BLOCK)
         is_other = other.block["protocol"] != table.block["protocol"]
@@ -208,6 +227,7 @@ def _other_protocol(study: Study, table: ScoreTable, whole: Difference, margin: 
 
 
 def _sheet(found: Firmness, margin: float) -> Sheet:
+    """Return the sheet of a block: the whole study, then each variation, with the seed and the patient that shift it most."""
     whole = found.whole
     rows: list[tuple[str, ...]] = [("whole study", words.number(whole.estimate.value, 2, signed=True), "–", "–", whole.says, "–")]
     for kind in _SAID:
@@ -215,14 +235,14 @@ def _sheet(found: Firmness, margin: float) -> Sheet:
         if kind in ("seed", "patient") and own:
             rows.append(_summary(kind, own, whole))
             own = [max(own, key=lambda item: abs(item.shift))]
-        rows += [_row(item, whole) for item in own]
-    seeds = len(found.table.seeds[0]) if found.table.seeds else 0
+        for item in own:
+            rows.append(_row(item, whole))
     notes = [
         "verdict, same error: with the difference of the row, and the error of the whole study. It says what the verdict hangs "
         "on and not what a smaller study would find. made again: with the row's own error.",
         "policy: what a class scores that the reference lacks. Each is another question about the same runs.",
     ]
-    if seeds < SEEDS_TO_REMAKE:
+    if words.seed_count(found.table) < SEEDS_TO_REMAKE:
         notes.append(
             f"Without a seed no verdict is made again below {SEEDS_TO_REMAKE} seeds: with three, a real effect keeps its verdict "
             "in less than a third of studies."
@@ -231,7 +251,7 @@ def _sheet(found: Firmness, margin: float) -> Sheet:
         notes = [f"Untestable: {whole.reason}."]
     return Sheet(
         title=f"{words.label(whole.first)} − {words.label(whole.second)}: how firm, {title(found.table.block)}",
-        subtitle=f"{settings(found.table.block)} · {words.count(seeds, 'seed')} × {words.cases(found.table)} · margin {margin:g}",
+        subtitle=f"{settings(found.table.block)} · {words.shape(found.table)} · margin {margin:g}",
         columns=("study", "difference", "shift", "sign", "verdict, same error", "made again"),
         rows=tuple(rows),
         notes=tuple(notes),
@@ -240,41 +260,59 @@ def _sheet(found: Firmness, margin: float) -> Sheet:
 
 
 def _summary(kind: Kind, found: Sequence[Variation], whole: Difference) -> tuple[str, ...]:
-    """All seeds, or all patients, in one row."""
-    values, shifts = [item.value for item in found], [item.shift for item in found]
-    turned = sum(item.changes_sign for item in found)
-    remade = [item.remade for item in found if item.remade is not None]
-    again = f"{sum(item == whole.verdict for item in remade)}/{len(remade)} the same" if remade else "–"
+    """Return one row for all seeds, or for all patients."""
+    turned = remade = kept = 0
+    for item in found:
+        turned += item.changes_sign
+        if item.remade is not None:
+            remade += 1
+            kept += item.remade == whole.verdict
+    sign, again = "stays", "–"
+    if turned:
+        sign = f"turned in {turned}"
+    if remade:
+        again = f"{kept}/{remade} the same"
     return (
         f"{_SAID[kind]}, each of {len(found)}",
-        f"{min(values):+.2f} to {max(values):+.2f}",
-        f"{min(shifts):+.2f} to {max(shifts):+.2f}",
-        f"turned in {turned}" if turned else "stays",
+        _range([item.value for item in found]),
+        _range([item.shift for item in found]),
+        sign,
         f"{agreeing(found, whole)}/{len(found)} the same",
         again,
     )
 
 
 def _told(says: Verdict | None, whole: Difference) -> str:
-    """The words for a verdict: `the same` where the whole study has it, else the verdict with its bound."""
+    """Return the words for a verdict: `the same` where the whole study has it, else the verdict with its bound."""
     if says is None:
         return "–"
-    return "the same" if says == whole.verdict else replace(whole, verdict=says).says
+    if says == whole.verdict:
+        return "the same"
+    return replace(whole, verdict=says).says
 
 
 def _row(item: Variation, whole: Difference) -> tuple[str, ...]:
-    turned = "turned" if item.changes_sign else "stays"
+    """Return a variation as people read it."""
+    sign = "stays"
+    if math.isnan(item.value):
+        sign = "–"
+    elif item.changes_sign:
+        sign = "turned"
     return (
         f"{_SAID[item.kind]} {item.name}",
         words.number(item.value, 2, signed=True),
         words.number(item.shift, 2, signed=True),
-        "–" if math.isnan(item.value) else turned,
+        sign,
         _told(item.says, whole),
         _told(item.remade, whole),
     )
 
 
 def _values(found: Firmness, item: Variation) -> dict[str, object]:
+    """Return a variation for machines."""
+    made_again = ""
+    if item.remade is not None:
+        made_again = replace(found.whole, verdict=item.remade).says
     return {
         **columns(found.table.block),
         "first": found.whole.first,
@@ -287,5 +325,5 @@ def _values(found: Firmness, item: Variation) -> dict[str, object]:
         "shift": item.shift,
         "changes_sign": item.changes_sign,
         "verdict_same_error": replace(found.whole, verdict=item.says).says,
-        "verdict_made_again": replace(found.whole, verdict=item.remade).says if item.remade else "",
+        "verdict_made_again": made_again,
     }

@@ -12,27 +12,31 @@ COLUMNS = ("interaction", "gain beyond that of default [95 %]", "p adjusted", "v
 
 
 def interaction_sheet(name: str, subtitle: str, found: Sequence[Judged], claim: str, settings: Mapping[str, object]) -> Sheet:
-    """The interactions of a block, or of several that are pooled.
+    """Return the sheet of the interactions of a block, or of several that are pooled.
 
     Args:
-        name: what they are of, as the table of the rows is called.
+        name: what the table of the rows is called.
         subtitle: the settings in words.
         found: one for each init and each regimen; at least one.
         claim: what they hold for.
         settings: the same settings for machines.
     """
+    rows, values = [], []
+    for item in found:
+        rows.append(cells(item))
+        values.append({**settings, **_values(item)})
     return Sheet(
         title=f"{name}: interactions of init and regimen",
         subtitle=subtitle,
         columns=COLUMNS,
-        rows=tuple(cells(item) for item in found),
+        rows=tuple(rows),
         notes=tuple(notes(found, claim)),
-        values=tuple({**settings, **_values(item)} for item in found),
+        values=tuple(values),
     )
 
 
 def cells(item: Judged) -> tuple[str, str, str, str]:
-    """An interaction as people read it."""
+    """Return an interaction as people read it."""
     own, difference = item.interaction.treatment, item.difference
     return (
         f"{words.label(own.init)} × {own.regimen_name}",
@@ -43,18 +47,25 @@ def cells(item: Judged) -> tuple[str, str, str, str]:
 
 
 def notes(found: Sequence[Judged], claim: str) -> list[str]:
-    """What the numbers are, what they hold for, and why some have no verdict."""
-    reasons = dict.fromkeys(item.difference.reason for item in found if item.difference.reason)
+    """Return what the numbers are, what they hold for, and why some have no verdict.
+
+    Args:
+        found: the interactions.
+        claim: what they hold for.
+    """
     together = words.family(found[0].difference.family)
-    return [
+    lines = [
         "Dice points that the regimen adds to the init, less those that it adds to default: (init + regimen − init) − (default + "
         f"regimen − default), for {claim}. better: the regimen does more for the init than for default. Intervals and verdicts: "
-        f"judged {together}.",
-        *(f"Untestable: {reason}." for reason in reasons),
+        f"judged {together}."
     ]
+    for reason in words.reasons(item.difference for item in found):
+        lines.append(f"Untestable: {reason}.")
+    return lines
 
 
 def _values(item: Judged) -> dict[str, object]:
+    """Return an interaction for machines."""
     own = item.interaction.treatment
     return {
         "role": "interaction",

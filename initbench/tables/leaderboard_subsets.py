@@ -12,7 +12,7 @@ from initbench.stats.table import ScoreTable
 from initbench.tables import words
 from initbench.tables.sheet import Sheet
 from initbench.tables.standings import Runs, Standing, standings
-from initbench.tables.study import Study
+from initbench.tables.study import Study, cells_of
 from initbench.tables.titles import settings, title
 
 
@@ -21,7 +21,7 @@ class Subsets:
     """Blocks on nested subsets of one split's training cases.
 
     Attributes:
-        block: what they share; its split is the whole one.
+        block: the keys that they share, and the name of the whole split.
         tables: by number of training cases, the fewest first.
     """
 
@@ -30,22 +30,27 @@ class Subsets:
 
 
 def groups(study: Study) -> list[Subsets]:
-    """The blocks of a study that differ in the number of training cases alone, where there are two or more."""
-    numbers = {str(cell): int(count) for cell, count in zip(study.runs["cell"], study.runs["training_cases"], strict=True)}
-    found: dict[str, dict[int, ScoreTable]] = {}
+    """Return the groups of two or more blocks that differ in the number of training cases alone."""
+    numbers = dict(zip(study.runs["cell"], study.runs["training_cases"], strict=True))
+    groups: dict[str, dict[int, ScoreTable]] = {}
     for table in study.tables:
-        cells = (*table.cells, *(item.cell for item in table.withheld))
-        found.setdefault(repr(sorted(_shared(table).items())), {})[numbers[cells[0]]] = table
-    ordered = [dict(sorted(tables.items())) for tables in found.values() if len(tables) > 1]
-    return [Subsets(_shared(next(iter(tables.values()))), tables) for tables in ordered]
+        number = int(numbers[cells_of(table)[0]])
+        groups.setdefault(repr(sorted(_shared(table).items())), {})[number] = table
+    found = []
+    for tables in groups.values():
+        if len(tables) > 1:
+            ordered = dict(sorted(tables.items()))
+            found.append(Subsets(_shared(next(iter(ordered.values()))), ordered))
+    return found
 
 
 def _shared(table: ScoreTable) -> dict[str, object]:
+    """Return the block with the name of the split of which its training cases may be a part."""
     return {**table.block, "split": whole_split(str(table.block["split"]))}
 
 
 def subset_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
-    """Returns a sheet for every group of blocks that differ in the number of training cases alone.
+    """Return a sheet for every group of blocks that differ in the number of training cases alone.
 
     Args:
         study: the runs and their scores.
@@ -57,29 +62,34 @@ def subset_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN)
 
 
 def _sheet(group: Subsets, of_cell: Mapping[str, Runs], against: str, margin: float) -> Sheet:
-    rows = sorted(_rows(group, of_cell, against, margin), key=lambda item: (item[1].init, item[0]))
+    """Return the sheet of a group of blocks: for each init a row for each number of training cases, the smallest first."""
+    found = sorted(_rows(group, of_cell, against, margin), key=lambda item: (item[1].init, item[0]))
+    rows = []
+    for cases, row in found:
+        rows.append((words.label(row.init), str(cases), words.dice(row.dice), *_compared(row)))
     return Sheet(
         title=f"{title(group.block)}: by the number of training cases",
         subtitle=settings(group.block),
         columns=("initializer", "training cases", "Dice [95 %]", f"vs {words.label(against)} [95 %]", "verdict"),
-        rows=tuple((words.label(row.init), str(cases), words.dice(row.dice), *_compared(row)) for cases, row in rows),
+        rows=tuple(rows),
         notes=(
             "Subsets lie in each other, and all are reported on the same cases. Each number is a block of its own: its verdicts "
             "hold for the inits at that number, and say nothing of a trend over numbers.",
-            *words.placebos_of_regimens({row.init for _, row in rows}, against),
+            *words.placebos_of_regimens({row.init for _, row in found}, against),
         ),
         values=(),
     )
 
 
 def _rows(group: Subsets, of_cell: Mapping[str, Runs], against: str, margin: float) -> Iterator[tuple[int, Standing]]:
+    """Yield the rows of all blocks of a group, each behind its number of training cases."""
     for cases, table in group.tables.items():
         for row in standings(table, of_cell, analyse(table, against=against, margin=margin)):
             yield cases, row
 
 
 def _compared(row: Standing) -> tuple[str, str]:
+    """Return the difference of a row and its verdict; `withheld` in place of the verdict where it is."""
     if row.role == "withheld":
         return "–", "withheld"
-    item = row.difference
-    return (words.difference(item.estimate), item.says) if item else ("–", "–")
+    return words.compared(row.difference)

@@ -13,20 +13,23 @@ Environments = Sequence[tuple[int, str]]
 
 
 def mixed(rows: Mapping[str, Environments], control: str | None) -> list[str]:
-    """Warns of rows with seeds that ran in another environment than the same seeds of the others.
+    """Return a warning of rows with seeds that ran in another environment than the same seeds of the others.
 
     An environment that all rows of a seed share cancels in their differences, so it may be another one for each seed.
 
     Args:
-        rows: of a block, by the names of their inits.
+        rows: the environments of each row of a block, by the name of its init.
         control: the init with which the others are compared, if they are.
     """
     usual = _usual(rows, control)
     told = []
     for init, environments in rows.items():
-        strange = [seed for seed, name in environments if name != usual[seed] or SEVERAL in name]
+        strange = []
+        for seed, name in environments:
+            if name != usual[seed] or SEVERAL in name:
+                strange.append(seed)
         if strange:
-            what = "seed" if len(strange) == 1 else "seeds"
+            what = words.form(len(strange), "seed", "seeds")
             told.append(f"{words.label(init)} ({what} {words.seeds(sorted(strange))})")
     if not told:
         return []
@@ -37,10 +40,12 @@ def mixed(rows: Mapping[str, Environments], control: str | None) -> list[str]:
 
 
 def _usual(rows: Mapping[str, Environments], control: str | None) -> dict[int, str]:
-    """The environment of each seed: that in which the control ran, else the one in which most rows did."""
+    """Return the environment of each seed: where the control ran, or if it did not, where most rows did."""
     counted: dict[int, Counter[str]] = {}
     for init, environments in rows.items():
         for seed, name in environments:
-            weight = len(rows) if init == control else 1
+            weight = 1
+            if init == control:
+                weight = len(rows)
             counted.setdefault(seed, Counter())[name] += weight
     return {seed: names.most_common(1)[0][0] for seed, names in counted.items()}

@@ -14,6 +14,7 @@ from initbench.stats.summary import Interval
 from initbench.stats.table import ScoreTable
 from initbench.tables import words
 from initbench.tables.sheet import Sheet
+from initbench.tables.standings import UNKNOWN
 from initbench.tables.titles import settings, titles
 
 SEEDS = (2, 3, 5, 10, 20)
@@ -24,13 +25,15 @@ INTERACTIONS = (
 
 
 def from_runs(table: ScoreTable) -> Pilot | Refused:
-    """The components of a difference in the runs of a block, with what they may be as well."""
+    """Return the noise of a difference in the runs of a block, with what it may be as well; or why they tell none."""
+    if table.refused:
+        return Refused(table.refused)
     own = table.schemes()
-    return Refused(table.refused) if table.refused else pilot(own.by_patient, own.design)
+    return pilot(own.by_patient, own.design)
 
 
 def sheet(name: str, subtitle: str, found: Pilot, cases: Sequence[int], comparisons: int, unit: str = "case") -> Sheet:
-    """Smallest differences that S seeds × C cases find, and the floor that more seeds never get below.
+    """Return the smallest differences that some numbers of seeds and of cases find, and the floor below which more seeds find nothing.
 
     Args:
         name: title of the sheet.
@@ -42,37 +45,37 @@ def sheet(name: str, subtitle: str, found: Pilot, cases: Sequence[int], comparis
     """
     rows, values, nothing = [], [], False
     for number in cases:
-        points = [_points(detectable(found, seeds, number, comparisons)) for seeds in SEEDS]
-        nothing = nothing or any(math.isnan(value.value) for value in points)
         least = floor(found, number, comparisons)
-        rows.append((words.count(number, unit), *map(_cell, points), words.number(least, 2)))
-        for seeds, value in zip(SEEDS, points, strict=True):
+        cells = [words.count(number, unit)]
+        for seeds in SEEDS:
+            value = detectable(found, seeds, number, comparisons)
+            if isinstance(value, Refused):
+                value = UNKNOWN
+            nothing = nothing or math.isnan(value.value)
+            cells.append(_cell(value))
             sure = power_of(found, seeds, number, value.value, comparisons)
             values.append(
                 {
                     "name": name,
                     f"{unit}s": number,
                     "seeds": seeds,
-                    "detectable": value.value,
-                    "detectable_low": value.low,
-                    "detectable_high": value.high,
-                    "power": sure.value,
-                    "power_low": sure.low,
-                    "power_high": sure.high,
+                    **words.interval_values("detectable", value),
+                    **words.interval_values("power", sure),
                     "floor": least,
                     "comparisons": comparisons,
                 }
             )
+        rows.append((*cells, words.number(least, 2)))
     notes = [
         "Smallest true difference in Dice points that is told from 0 in 80 % of studies, for new seeds and new cases, where "
-        f"{words.count(comparisons, 'difference')} {'is' if comparisons == 1 else 'are'} judged at once, as in the tables.",
+        f"{words.count(comparisons, 'difference')} {words.form(comparisons, 'is', 'are')} judged at once, as in the tables.",
         "floor: no number of seeds finds a smaller difference, because of the noise of the cases; more cases do.",
     ]
     if nothing:
         notes.append("none: not even a difference of 100 points is found in 80 % of such studies.")
     if found.may_be is not None:
         notes.insert(1, "In brackets: what it may be, as the pilot's few runs tell their own noise only roughly (95 %).")
-    notes += words.marked(cell for row in rows for cell in row)
+    notes += words.marked(rows)
     return Sheet(
         title=name,
         subtitle=subtitle,
@@ -83,19 +86,23 @@ def sheet(name: str, subtitle: str, found: Pilot, cases: Sequence[int], comparis
     )
 
 
-def _points(found: Interval | Refused) -> Interval:
-    return Interval(math.nan, math.nan, math.nan) if isinstance(found, Refused) else found
-
-
 def _cell(found: Interval) -> str:
-    """A detectable difference."""
+    """Return a detectable difference as people read it."""
     if math.isnan(found.value):
         return "none"
-    return words.interval(found, digits=1 if found.value >= 1 else 2, scale=DIFFERENCE)
+    digits = 2
+    if found.value >= 1:
+        digits = 1
+    return words.interval(found, digits=digits, scale=DIFFERENCE)
 
 
 def power_sheets(tables: Sequence[ScoreTable], cases: Sequence[int]) -> list[Sheet]:
-    """A sheet for every block whose runs can serve as pilot; the others say why not."""
+    """Return a sheet for every block, with its runs as the pilot; where they cannot be one, it says why.
+
+    Args:
+        tables: the scores of the blocks.
+        cases: numbers of reported patients, a row each; by default the number of the block.
+    """
     made = []
     names = titles([table.block for table in tables])
     for name, table in zip(names, tables, strict=True):
@@ -103,10 +110,12 @@ def power_sheets(tables: Sequence[ScoreTable], cases: Sequence[int]) -> list[She
         if isinstance(found, Refused):
             made.append(Sheet(name, text, ("",), (), (f"No pilot: {found.reason}.",), ()))
         else:
-            several = table.patient_count < len(table.cases)
+            unit = "case"
+            if table.patient_count < len(table.cases):
+                unit = "patient"
             numbers = cases or (table.patient_count,)
             family = baseline_family(table.inits)
-            made.append(sheet(name, text, found, numbers, max(1, family.size), "patient" if several else "case"))
+            made.append(sheet(name, text, found, numbers, max(1, family.size), unit))
             if family.interactions:
                 made[-1] = replace(made[-1], notes=(*made[-1].notes, INTERACTIONS))
     return made

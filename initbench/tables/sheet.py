@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, JustifyMethod
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -28,13 +28,13 @@ class Sheet:
     """A table.
 
     Attributes:
-        title: what it is of.
+        title: the name of its block, or of what it compares.
         subtitle: what its rows share.
         columns: headers; the first are of names, the others of numbers.
         rows: cells as people read them.
-        notes: what has to be known before believing it.
-        values: the same for machines, a mapping per row.
-        names: how many columns from the left are of names.
+        notes: what a reader has to know before believing it, a sentence or two each.
+        values: rows for machines, the values of each by their names.
+        names: how many columns, from the left, are of names.
     """
 
     title: str
@@ -46,57 +46,77 @@ class Sheet:
     names: int = 1
 
 
-def terminal(sheets: Sequence[Sheet], console: Console) -> None:
-    """Prints tables; names and intervals take a second line where there is no room."""
+def all_rows(sheets: Sequence[Sheet]) -> list[tuple[str, ...]]:
+    """Return the rows of tables in their order, as people read them."""
+    rows: list[tuple[str, ...]] = []
     for sheet in sheets:
-        rows = [[_BOUNDS.sub(r"[\1,\2]", cell) for cell in row] for row in sheet.rows]
+        rows += sheet.rows
+    return rows
+
+
+def terminal(sheets: Sequence[Sheet], console: Console) -> None:
+    """Print tables; names and intervals take a second line where there is no room."""
+    for sheet in sheets:
+        rows = []
+        for row in sheet.rows:
+            rows.append([_BOUNDS.sub(r"[\1,\2]", cell) for cell in row])
         gap = _gap(sheet, rows, console.width)
         table = Table(box=SIMPLE_HEAD, padding=(0, (gap - 1) // 2), pad_edge=False)
         for number, (header, width) in enumerate(zip(sheet.columns, _widened(sheet, rows, console.width, gap), strict=True)):
-            justify: JustifyMethod = "left" if number < sheet.names else "right"
-            # Names may be folded, but not the header above them.
-            least = len(header) if number < sheet.names else None
+            justify: JustifyMethod = "right"
+            least = None
+            if number < sheet.names:  # names may be folded, but not the header above them
+                justify, least = "left", len(header)
             table.add_column(Text(clean(header)), justify=justify, overflow="fold", width=width, min_width=least)
         for row in rows:
-            table.add_row(*(Text(clean(cell)) for cell in row))
-        heading = Text(clean(sheet.title), style="bold").append(f"\n{clean(sheet.subtitle)}", style="not bold dim")
-        shown = [table] if rows else []  # a header alone says nothing; the notes say why there is no row
-        console.print(Group(heading, *shown, *(Text(clean(note), style=_style(note)) for note in sheet.notes)))
+            table.add_row(*[Text(clean(cell)) for cell in row])
+        shown: list[RenderableType] = [
+            Text(clean(sheet.title), style="bold").append(f"\n{clean(sheet.subtitle)}", "not bold dim")
+        ]
+        if rows:  # a header alone says nothing; the notes say why there is no row
+            shown.append(table)
+        for note in sheet.notes:
+            shown.append(Text(clean(note), style=_style(note)))
+        console.print(Group(*shown))
         console.print()
 
 
+def _whole_widths(sheet: Sheet, rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return the characters that each column needs to have all of its cells on one line."""
+    return [max(map(len, column)) for column in zip(sheet.columns, *rows, strict=True)]
+
+
 def _gap(sheet: Sheet, rows: Sequence[Sequence[str]], room: int) -> int:
-    """Characters between two columns: three in a table of few columns whose cells have room on one line."""
-    columns = zip(sheet.columns, *rows, strict=True)
-    widths = [max(map(len, column)) for column in columns]
-    return _WIDE if len(widths) < _MANY and _total(widths, _WIDE) <= room else 1
+    """Return the characters between two columns: three in a table of few columns whose cells have room on one line."""
+    widths = _whole_widths(sheet, rows)
+    if len(widths) < _MANY and _total(widths, _WIDE) <= room:
+        return _WIDE
+    return 1
 
 
 def _total(widths: Sequence[int], gap: int) -> int:
-    """Characters of a row, with its two edges."""
+    """Return the characters of a row, with its two edges."""
     return sum(widths) + gap * (len(widths) - 1) + 2
 
 
 def _widths(sheet: Sheet, rows: Sequence[Sequence[str]], room: int, gap: int) -> list[int | None]:
-    """Returns the widths of columns in a table that is too wide; None for a column that may have what it needs.
+    """Return the widths of columns in a table that is too wide; None for a column that may have what it needs.
 
     Numbers break at spaces, which leaves room for the names; a cut number would be a wrong one. Names then break between words as
     long as there is room for each word.
     """
     columns = list(zip(sheet.columns, *rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
+    widths = _whole_widths(sheet, rows)
     found: list[int | None] = [None] * len(columns)
     for number in sorted(range(sheet.names, len(columns)), key=lambda number: -widths[number]):
         if _total(widths, gap) <= room:
             break
-        found[number] = widths[number] = max(len(word) for cell in columns[number] for word in _WORD.findall(cell) or [""])
+        found[number] = widths[number] = _longest(columns[number], _WORD.findall)
     lacking = _total(widths, gap) - room
-    names = range(sheet.names)
-    least = [max(len(word) for cell in columns[number] for word in cell.split() or [""]) for number in names]
-    if 0 < lacking <= sum(widths[number] - least[number] for number in names):
+    least = [_longest(column, str.split) for column in columns[: sheet.names]]
+    if 0 < lacking <= sum(widths[: sheet.names]) - sum(least):
         for _ in range(lacking):
-            widest = max(names, key=lambda number: widths[number] if widths[number] > least[number] else 0)
-            widths[widest] -= 1
+            widths[_widest(widths, least)] -= 1
         found[: sheet.names] = widths[: sheet.names]
     return found
 
@@ -154,60 +174,105 @@ def _lines(cell: str, width: int) -> int:
     return lines
 
 
+def _longest(cells: Sequence[str], divide: Callable[[str], list[str]]) -> int:
+    """Return the characters of the longest part into which any of the cells is divided; 0 where no cell has one."""
+    longest = 0
+    for cell in cells:
+        for part in divide(cell):
+            longest = max(longest, len(part))
+    return longest
+
+
+def _widest(widths: Sequence[int], least: Sequence[int]) -> int:
+    """Return the place of the widest column of names that can be narrower, the first one of several.
+
+    Args:
+        widths: of all columns.
+        least: the least that each column of names needs.
+    """
+    place, widest = 0, 0
+    for number, needed in enumerate(least):
+        if widths[number] > max(needed, widest):
+            place, widest = number, widths[number]
+    return place
+
+
 def _style(note: str) -> str:
-    return "yellow" if note.startswith("Warning") else ""
+    """Return how a note is printed: warnings in yellow."""
+    if note.startswith("Warning"):
+        return "yellow"
+    return ""
 
 
 def as_markdown(sheets: Sequence[Sheet]) -> str:
-    """Markdown tables."""
+    """Return tables in Markdown."""
     lines: list[str] = []
     for sheet in sheets:
         lines += [f"### {markdown(sheet.title)}", "", markdown(sheet.subtitle), ""]
         if sheet.rows:
-            lines += ["| " + " | ".join(map(markdown, sheet.columns)) + " |", "|" + " --- |" * len(sheet.columns)]
-            lines += ["| " + " | ".join(map(markdown, row)) + " |" for row in sheet.rows]
+            lines += [_markdown_row(sheet.columns), "|" + " --- |" * len(sheet.columns)]
+            lines += map(_markdown_row, sheet.rows)
             lines.append("")
-        lines += [*(f"- {markdown(note)}" for note in sheet.notes), ""]
+        for note in sheet.notes:
+            lines.append(f"- {markdown(note)}")
+        lines.append("")
     return "\n".join(lines)
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    """Return a row of a table in Markdown."""
+    return "| " + " | ".join(map(markdown, cells)) + " |"
 
 
 def as_latex(sheets: Sequence[Sheet]) -> str:
-    """LaTeX tables for the package booktabs; notes as comments."""
+    """Return tables in LaTeX for the package booktabs, their notes as comments."""
     lines: list[str] = []
     for sheet in sheets:
+        name = f"{sheet.title}: {sheet.subtitle}"
+        notes = [f"% {clean(note)}" for note in sheet.notes]
         if not sheet.rows:
-            lines += [f"% {clean(f'{sheet.title}: {sheet.subtitle}')}", *(f"% {clean(note)}" for note in sheet.notes), ""]
+            lines += [f"% {clean(name)}", *notes, ""]
             continue
-        lines += [r"\begin{table}", r"\centering", rf"\caption{{{latex(f'{sheet.title}: {sheet.subtitle}')}}}"]
+        lines += [r"\begin{table}", r"\centering", rf"\caption{{{latex(name)}}}"]
         lines += [rf"\begin{{tabular}}{{{'l' * sheet.names}{'r' * (len(sheet.columns) - sheet.names)}}}", r"\toprule"]
-        lines += [" & ".join(map(latex, sheet.columns)) + r" \\", r"\midrule"]
-        lines += [" & ".join(map(latex, row)) + r" \\" for row in sheet.rows]
-        lines += [r"\bottomrule", r"\end{tabular}", *(f"% {clean(note)}" for note in sheet.notes), r"\end{table}", ""]
+        lines += [_latex_row(sheet.columns), r"\midrule"]
+        lines += map(_latex_row, sheet.rows)
+        lines += [r"\bottomrule", r"\end{tabular}", *notes, r"\end{table}", ""]
     return "\n".join(lines)
 
 
+def _latex_row(cells: Sequence[str]) -> str:
+    """Return a row of a table in LaTeX."""
+    return " & ".join(map(latex, cells)) + r" \\"
+
+
 def plain_rows(sheets: Sequence[Sheet]) -> list[dict[str, Any]]:
-    """The rows of tables for machines; None where there is no value."""
+    """Return the rows of tables for machines; None where there is no value."""
     rows = []
     for sheet in sheets:
-        rows += [{key: words.plain(value) for key, value in row.items()} for row in sheet.values]
+        for row in sheet.values:
+            rows.append({key: words.plain(value) for key, value in row.items()})
     return rows
 
 
 def as_csv(sheets: Sequence[Sheet]) -> str:
-    """One line a row of any table; empty where there is no value."""
+    """Return a line for each row of any table, below the names of all columns; an empty text where there is no row."""
     rows = plain_rows(sheets)
+    if not rows:
+        return ""
+    names: dict[str, None] = {}
+    for row in rows:
+        names |= dict.fromkeys(row)
     out = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(out, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-        writer.writerow({key: csv_cell(key) for key in writer.fieldnames})
-        for row in rows:
-            writer.writerow({key: csv_cell(value) for key, value in row.items()})
+    writer = csv.DictWriter(out, list(names), lineterminator="\n")
+    writer.writerow({name: csv_cell(name) for name in names})
+    for row in rows:
+        writer.writerow({name: csv_cell(value) for name, value in row.items()})
     return out.getvalue()
 
 
 def as_json(sheets: Sequence[Sheet]) -> str:
-    """The rows of `as_csv` as a JSON list, null where there is no value."""
+    """Return the rows of `as_csv` as a JSON list, null where there is no value."""
     return json_text(plain_rows(sheets))
 
 

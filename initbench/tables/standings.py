@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,15 +19,17 @@ from initbench.stats.ranks import InitRank
 from initbench.stats.scale import SD, cut
 from initbench.stats.standing import StandingDifference
 from initbench.stats.summary import Interval, sd_interval
-from initbench.stats.superiority import superiority
+from initbench.stats.superiority import Superiority, superiority
 from initbench.stats.table import ScoreTable, Withheld, WithheldKind
+
+Role = Literal["init", "placebo", "withheld"]
 
 UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
 class Runs:
-    """What the runs of an init cost and came to.
+    """The runs of a cell, summed up.
 
     Attributes:
         protocol: of the init itself: `any` where it learns nothing.
@@ -88,7 +90,7 @@ class Standing:
 
     init: str
     cell: str
-    role: Literal["init", "placebo", "withheld"]
+    role: Role
     dice: Interval
     sd: Interval
     difference: Difference | None
@@ -108,87 +110,126 @@ class Standing:
 
 
 def standings(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | Refused) -> list[Standing]:
-    """The inits of a block by falling Dice, the withheld ones last; `of_cell` as `summaries` gives."""
-    if isinstance(found, Analysis):
-        scores = [(item.mean, item.run_sd) for item in found.inits]
-    else:
-        scores = [(_mean(runs), cut(sd_interval(runs), SD)) for runs in map(table.runs, table.inits)]
-    differences = _differences(found)
-    ranks: dict[str, InitRank] = {}
-    if isinstance(found, Analysis) and not isinstance(found.ranking, Refused):
-        ranks = {row.init: row for row in found.ranking}
+    """Return the rows of a block by falling Dice, the withheld ones last.
+
+    Args:
+        table: the scores of the block.
+        of_cell: the runs of each cell, summed up, as `summaries` gives them.
+        found: the analysis of the scores, or why there is none.
+    """
+    scores, differences, ranks = _scores(table, found), _differences(found), _ranks(found)
     complete = []
-    for place, (init, (mean, sd)) in enumerate(zip(table.inits, scores, strict=True)):
+    for place, init in enumerate(table.inits):
+        mean, sd = scores[place]
         runs, diverged, fallen = table.runs(init), table.diverged[place], table.collapsed[place]
-        item = differences.get(init)
-        compared = item if item and item.second in table.inits else None
-        complete.append(
-            Standing(
-                init=init,
-                cell=table.cells[place],
-                role="placebo" if is_placebo(init) else "init",
-                dice=mean,
-                sd=sd,
-                difference=item,
-                rank=ranks.get(init),
-                runs=of_cell[table.cells[place]],
-                seeds=diverged.size,
-                diverged=int(diverged.sum()),
-                collapses=collapses(fallen),
-                median_run=_median(runs),
-                standing_mean=_mean(runs[~fallen]).value,
-                beats=_beats(table, compared),
-                standing=standing(table, compared) if compared else None,
-                rates=rates(table, compared) if compared else None,
-                without_diverged=_without(table, init, diverged),
-            )
+        role: Role = "init"
+        if is_placebo(init):
+            role = "placebo"
+        row = Standing(
+            init=init,
+            cell=table.cells[place],
+            role=role,
+            dice=mean,
+            sd=sd,
+            difference=differences.get(init),
+            rank=ranks.get(init),
+            runs=of_cell[table.cells[place]],
+            seeds=diverged.size,
+            diverged=int(diverged.sum()),
+            collapses=collapses(fallen),
+            median_run=_median(runs),
+            standing_mean=_mean(runs[~fallen]).value,
+            without_diverged=_without(runs, diverged),
         )
+        complete.append(_compared(row, table))
     withheld = [_withheld(item, of_cell[item.cell]) for item in table.withheld]
     return [*sorted(complete, key=_order), *sorted(withheld, key=_order)]
 
 
-def _beats(table: ScoreTable, item: Difference | None) -> Interval:
-    """How often a run of the first row of a difference beats one of the second."""
-    if item is None:
-        return UNKNOWN
+def _compared(row: Standing, table: ScoreTable) -> Standing:
+    """Return a row with what a comparison says beside its difference; as it is where it is compared with no complete row."""
+    item = row.difference
+    if item is None or item.second not in table.inits:
+        return row
+    beats = UNKNOWN
     found = superiority(table.runs(item.first), table.runs(item.second), table.design)
-    return UNKNOWN if isinstance(found, Refused) else found.chance
+    if isinstance(found, Superiority):
+        beats = found.chance
+    return replace(row, beats=beats, standing=standing(table, item), rates=rates(table, item))
 
 
 def _order(row: Standing) -> tuple[float, str]:
-    return (math.inf if math.isnan(row.dice.value) else -row.dice.value, row.init)
+    """Return a key that sorts rows by falling Dice; rows without a score are last."""
+    if math.isnan(row.dice.value):
+        return math.inf, row.init
+    return -row.dice.value, row.init
+
+
+def _scores(table: ScoreTable, found: Analysis | Refused) -> list[tuple[Interval, Interval]]:
+    """Return the mean Dice and the SD over run scores of each complete row; means have no bounds where nothing is tested."""
+    scores = []
+    if isinstance(found, Analysis):
+        for item in found.inits:
+            scores.append((item.mean, item.run_sd))
+        return scores
+    for init in table.inits:
+        runs = table.runs(init)
+        scores.append((_mean(runs), cut(sd_interval(runs), SD)))
+    return scores
 
 
 def _mean(runs: Array) -> Interval:
-    """Of run scores [seed], where nothing can be tested, as under the policy nnunet, which scores runs on different cases."""
-    return Interval(float(np.nanmean(runs)) if np.isfinite(runs).any() else math.nan, math.nan, math.nan)
+    """Return the mean of run scores [seed] without bounds.
+
+    Scores are NaN where no case is scored, as under the policy nnunet, which scores runs on different cases.
+    """
+    if not np.isfinite(runs).any():
+        return UNKNOWN
+    return Interval(float(np.nanmean(runs)), math.nan, math.nan)
 
 
 def _median(runs: Array) -> float:
-    """Of run scores [seed] that may be NaN; NaN where all are."""
-    return float(np.nanmedian(runs)) if np.isfinite(runs).any() else math.nan
+    """Return the median of run scores [seed], which may be NaN; NaN where all are."""
+    if not np.isfinite(runs).any():
+        return math.nan
+    return float(np.nanmedian(runs))
 
 
-def _without(table: ScoreTable, init: str, diverged: Flags) -> float:
-    return float(table.runs(init)[~diverged].mean()) if diverged.any() and not diverged.all() else math.nan
+def _without(runs: Array, diverged: Flags) -> float:
+    """Return the mean of the run scores [seed] of runs that did not diverge; NaN where none or all diverged."""
+    if not diverged.any() or diverged.all():
+        return math.nan
+    return float(runs[~diverged].mean())
 
 
 def _differences(found: Analysis | Refused) -> dict[str, Difference]:
-    """By init, where all are compared with one control."""
+    """Return differences to the control by the row that is compared; none where all pairs are compared."""
     if isinstance(found, Refused) or found.against is None:
         return {}
     return {item.first: item for item in found.comparison.differences}
 
 
+def _ranks(found: Analysis | Refused) -> dict[str, InitRank]:
+    """Return ranks by the row that has them."""
+    if isinstance(found, Refused) or isinstance(found.ranking, Refused):
+        return {}
+    return {row.init: row for row in found.ranking}
+
+
 def _withheld(item: Withheld, runs: Runs) -> Standing:
+    """Return the row of a withheld init, with the scores of the runs that it has."""
     scores = np.array(item.scores, np.float64)
-    dice = float(scores.mean()) if scores.size else math.nan
+    dice, sd = math.nan, UNKNOWN
+    if scores.size:
+        dice = float(scores.mean())
+        if item.kind != "identical":
+            sd = cut(sd_interval(scores), SD)
     return Standing(
         init=item.init,
         cell=item.cell,
         role="withheld",
         dice=Interval(dice, math.nan, math.nan),
-        sd=cut(sd_interval(scores), SD) if item.kind != "identical" and scores.size else UNKNOWN,
+        sd=sd,
         difference=None,
         rank=None,
         runs=runs,
@@ -200,7 +241,11 @@ def _withheld(item: Withheld, runs: Runs) -> Standing:
 
 
 def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
-    """What the runs of each cell came to; `runs` as `load_runs` gives."""
+    """Return the runs of each cell, summed up, by cell.
+
+    Args:
+        runs: a row for each run, as `load_runs` gives them.
+    """
     total = runs["total_seconds"].astype(float)
     shares = (runs["init_seconds"].astype(float) / total).fillna(0.0)
     table = runs.assign(
@@ -225,14 +270,15 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
         taps_left_out=("taps_left_out", _some_text),
         regimen_says=("regimen_summary", _some_text),
     )
-    return {
-        str(cell): Runs(
+    made = {}
+    for cell, row in zip(map(str, found.index), found.to_dict("records"), strict=True):
+        made[cell] = Runs(
             protocol=str(row["protocol"]),
             diverged=int(row["diverged"]),
             failed=int(row["failed"]),
             invalid=invalid.get(cell, ()),
-            environments=tuple(environments[str(cell)]),
-            asked=asked[str(cell)],
+            environments=tuple(environments[cell]),
+            asked=asked[cell],
             seconds=float(row["seconds"]),
             init_share=float(row["share"]),
             steps=float(row["steps"]),
@@ -242,17 +288,16 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
             taps_left_out=str(row["taps_left_out"]),
             regimen_says=str(row["regimen_says"]),
         )
-        for cell, row in zip(found.index, found.to_dict("records"), strict=True)
-    }
+    return made
 
 
 def _some_text(of_runs: pd.Series[str]) -> str:
-    """What the runs of a cell say alike; empty where none says anything."""
+    """Return what the runs of a cell say alike; an empty text where none says anything."""
     return str(max(of_runs.dropna(), default=""))
 
 
 def _environments(runs: pd.DataFrame) -> dict[str, list[tuple[int, str]]]:
-    """By cell, the seeds with the fingerprint of what they ran on."""
+    """Return by cell the seeds, each with the fingerprint of the environment in which it ran."""
     found: dict[str, list[tuple[int, str]]] = {}
     for cell, seed, environment in zip(runs["cell"], runs["seed"], runs["environment"], strict=True):
         of_cell = found.setdefault(str(cell), [])
@@ -262,10 +307,16 @@ def _environments(runs: pd.DataFrame) -> dict[str, list[tuple[int, str]]]:
 
 
 def _asked(runs: pd.DataFrame) -> dict[str, tuple[tuple[str, tuple[int, ...]], ...]]:
-    """By cell, the seeds of every time at which some were first asked for."""
+    """Return by cell the times at which seeds were first asked for, in order, each with its seeds."""
     found: dict[str, dict[str, list[int]]] = {}
     for cell, when, seed in zip(runs["cell"], runs["asked"], runs["seed"], strict=True):
         times = found.setdefault(str(cell), {})
         if when:  # unknown where the plan of a study was lost
             times.setdefault(str(when), []).append(int(seed))
-    return {cell: tuple((when, tuple(sorted(seeds))) for when, seeds in sorted(times.items())) for cell, times in found.items()}
+    asked = {}
+    for cell, times in found.items():
+        steps = []
+        for when, seeds in sorted(times.items()):
+            steps.append((when, tuple(sorted(seeds))))
+        asked[cell] = tuple(steps)
+    return asked

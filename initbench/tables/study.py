@@ -58,9 +58,9 @@ class Study:
         tables: the scores of every block.
         unreadable: folders whose record cannot be used; their runs are in no table.
         uncounted: number of runs without counts on the grid that is asked for; they are left out.
-        patients: the patient of each reported case, by cell, as records name it, else as the data set does; a cell of which
-            neither is known is left out.
-        doubts: what is to be said of patients: runs of a cell that name different ones.
+        patients: the patient of each reported case, by cell: as records name it, else as the data set does. Cells whose patients
+            nobody knows are left out.
+        doubts: a sentence about each cell whose runs name different patients for a case.
     """
 
     out: Path
@@ -74,16 +74,24 @@ class Study:
     doubts: tuple[str, ...] = ()
 
     @cached_property
+    def names(self) -> set[str]:
+        """The names of all rows of the blocks."""
+        found: set[str] = set()
+        for table in self.tables:
+            found.update(table.names)
+        return found
+
+    @cached_property
     def of_cell(self) -> dict[str, Runs]:
-        """What the runs of each cell came to."""
+        """The runs of each cell, summed up, by cell."""
         return summaries(self.runs)
 
 
 def check_some(out: Path, found: Loaded) -> None:
-    """Refuses a folder in which runs are, and none whose record can be used.
+    """Refuse a folder that holds runs, but no run whose record can be used.
 
     Raises:
-        DataError: names the first reason.
+        DataError: none can be used; the message says how many there are, and why not the first of them.
     """
     if found.runs.empty and found.unreadable:
         first = found.unreadable[0]
@@ -93,12 +101,23 @@ def check_some(out: Path, found: Loaded) -> None:
         )
 
 
+def cells_of(table: ScoreTable) -> tuple[str, ...]:
+    """Return the cells of all rows of a block in the order of its names, the withheld ones last."""
+    return (*table.cells, *(item.cell for item in table.withheld))
+
+
 def _with_history(table: ScoreTable, of_cell: Mapping[str, Runs], plans: Sequence[BlockPlan]) -> ScoreTable:
-    """The table with when its seeds were asked for, and the looks that were planned of it."""
-    cells = [*table.cells, *(item.cell for item in table.withheld)]
-    asked = dict.fromkeys(of_cell[cell].asked for cell in cells if len(of_cell[cell].asked) > 1)
-    plan = next(plans_of(plans, cells), None)
-    looks = Looks(plan.looks, plan.margin, plan.against, plan.family) if plan else None
+    """Return the table with the times at which its seeds were asked for, and with the looks that were planned of it."""
+    cells = cells_of(table)
+    asked = []
+    for cell in cells:
+        steps = of_cell[cell].asked
+        if len(steps) > 1 and steps not in asked:
+            asked.append(steps)
+    looks = None
+    for plan in plans_of(plans, cells):
+        looks = Looks(plan.looks, plan.margin, plan.against, plan.family)
+        break
     return replace(table, asked=tuple(asked), looks=looks)
 
 
@@ -107,19 +126,25 @@ _SHOWN = tuple(key for key in BLOCK if key != "recipe")
 
 
 def _names(runs: pd.DataFrame) -> dict[str, str]:
-    """What the data set of each cell is called: its own name, and more where several data sets have it."""
-    columns = [runs[key].astype(str) for key in ("dataset", "split", "data_digest", "data_place")]
-    named = [Named(*values) for values in zip(*columns, strict=True)]
+    """Return what the data set of each cell is called: its own name, and more where several data sets share one."""
+    columns = runs[["dataset", "split", "data_digest", "data_place"]].astype(str)
+    named = [Named(*values) for values in columns.itertuples(index=False, name=None)]
     return dict(zip(runs["cell"], told_apart(named), strict=True))
 
 
 def _renamed(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    """Runs or cases with other names of data sets, by cell."""
+    """Return runs or cases under other names of their data sets.
+
+    Args:
+        frame: the runs or cases.
+        names: of data sets, by cell.
+    """
     wanted = frame["cell"].astype(str).map(names)
     if (wanted == frame["dataset"].astype(str)).all():
         return frame
-    kept_small = isinstance(frame["dataset"].dtype, pd.CategoricalDtype)
-    return frame.assign(dataset=wanted.astype("category") if kept_small else wanted)
+    if isinstance(frame["dataset"].dtype, pd.CategoricalDtype):  # which many cases have, to be small
+        wanted = wanted.astype("category")
+    return frame.assign(dataset=wanted)
 
 
 def read_study(
@@ -130,7 +155,7 @@ def read_study(
     *,
     seeds: Sequence[int] | None = None,
 ) -> Study:
-    """The runs below `out`, of these data sets and backbones or of all.
+    """Return the runs below a folder with their scores.
 
     Args:
         out: the folder.
@@ -154,7 +179,9 @@ def read_study(
     if backbones:
         runs, cases = runs[runs["backbone"].isin(list(backbones))], cases[cases["backbone"].isin(list(backbones))]
     if runs.empty:
-        only = f" of {', '.join([*datasets, *backbones])}" if datasets or backbones else ""
+        only = ""
+        if datasets or backbones:
+            only = f" of {', '.join([*datasets, *backbones])}"
         raise UsageError(f"{out} holds no runs{only}; `initbench run --init default,lwi --backbone unetr --out {out}` makes some")
     counted = runs[runs["status"] != UNCOUNTED]
     if counted.empty:
@@ -165,18 +192,22 @@ def read_study(
     cells = counted["cell"].unique().tolist()
     patients = patients_of(found, cells)
     cases = with_patients(of_classes(cases, scoring.classes), patients)
-    blocks = [{str(key): value for key, value in row.items()} for row in counted[list(BLOCK)].to_dict("records")]
+    blocks = counted[list(BLOCK)].to_dict("records")
     counted = counted.assign(**{MARK: marks(blocks, _SHOWN)})
     tables = score_tables(counted, cases, policy=scoring.policy, seeds=seeds, shared=scoring.shared, patients=patients)
     of_cell, plans = summaries(counted), read_plans(out)
+    doubts = []
+    for cell in cells:
+        if cell in found.disagreements:
+            doubts.append(str(found.disagreements[cell]))
     return Study(
-        out,
-        scoring,
-        counted,
-        cases,
-        tuple(_with_history(table, of_cell, plans) for table in tables),
-        found.unreadable,
-        len(runs) - len(counted),
-        patients,
-        tuple(str(found.disagreements[cell]) for cell in cells if cell in found.disagreements),
+        out=out,
+        scoring=scoring,
+        runs=counted,
+        cases=cases,
+        tables=tuple(_with_history(table, of_cell, plans) for table in tables),
+        unreadable=found.unreadable,
+        uncounted=len(runs) - len(counted),
+        patients=patients,
+        doubts=tuple(doubts),
     )

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from initbench.choices import BASELINE
 from initbench.errors import UsageError
-from initbench.stats.analysis import Analysis, analyse
+from initbench.stats.analysis import analyse
 from initbench.stats.components import Component, Components
 from initbench.stats.design import Array, Refused
 from initbench.stats.table import ScoreTable
 from initbench.stats.treatments import compared_with, have_regimens
 from initbench.stats.variances import PooledRatio, pooled_ratio
-from initbench.tables import leaderboard, leaderboard_pooled, words
+from initbench.tables import leaderboard, leaderboard_pooled, leaderboard_values, words
 from initbench.tables.sheet import Sheet
 from initbench.tables.titles import columns, named, settings, title, titles
 
@@ -29,51 +29,69 @@ SOURCES = {
 
 
 def variance_sheets(tables: Sequence[ScoreTable]) -> list[Sheet]:
-    """The components of every block."""
+    """Return a sheet with the variance components for every block."""
     return [_sheet(table) for table in tables]
 
 
 def _sheet(table: ScoreTable) -> Sheet:
-    inits, seeds = len(table.schemes().inits), len(table.seeds[0]) if table.seeds else 0
-    compared = words.count(inits, "row" if have_regimens(table.inits) else "init")
-    shape = f"{compared} × {words.count(seeds, 'seed')} × {words.cases(table)}"
-    subtitle = f"{settings(table.block)} · {shape}"
+    """Return the variance components of a block, or why it has none."""
+    what = "init"
+    if have_regimens(table.inits):
+        what = "row"
+    subtitle = f"{settings(table.block)} · {words.count(len(table.schemes().inits), what)} × {words.shape(table)}"
     analysis = analyse(table)
-    found = analysis.components if isinstance(analysis, Analysis) else analysis
+    found: Components | Refused
+    if isinstance(analysis, Refused):
+        found = analysis
+    else:
+        found = analysis.components
     notes = words.about_seeds(table)
     if isinstance(found, Refused):
         return Sheet(title(table.block), subtitle, ("source",), (), (f"No components: {found.reason}.", *notes), ())
-    parts = parts_of(found)
+    parts = _parts(found)
     whole = sum(part.value for part in parts.values())
     left = found.left_in_mean()
-    rows = tuple((SOURCES[name], words.sd(part.sd), _share(part, whole), words.sd(left[name])) for name, part in parts.items())
+    rows, values = [], []
+    for name, part in parts.items():
+        rows.append((SOURCES[name], words.sd(part.sd), _share(part, whole), words.sd(left[name])))
+        values.append(_values(table, found, name, part, whole))
     return Sheet(
         title=title(table.block),
         subtitle=subtitle,
         columns=("source", "SD of one case [95 %]", "share", "SD left in a mean [95 %]"),
-        rows=rows,
+        rows=tuple(rows),
         notes=(
             leaderboard.headline(table, analysis),
             *_notes(found, table),
-            *words.marked(cell for row in rows for cell in row),
+            *words.marked(rows),
             *notes,
         ),
-        values=tuple(_values(table, found, name, part, whole) for name, part in parts.items()),
+        values=tuple(values),
     )
 
 
-def parts_of(found: Components) -> dict[str, Component]:
-    """The components that a design has, in the order of `SOURCES`."""
-    parts = {name: getattr(found, name) for name in SOURCES}
-    return {name: part for name, part in parts.items() if part is not None}
+def _parts(found: Components) -> dict[str, Component]:
+    """Return the components that a design has, in the order of `SOURCES`."""
+    parts = {}
+    for name in SOURCES:
+        part: Component | None = getattr(found, name)
+        if part is not None:
+            parts[name] = part
+    return parts
 
 
 def _share(part: Component, whole: float) -> str:
-    return f"{100 * part.value / whole:.1f} %" if whole > 0 else "–"
+    """Return the share of a component in the sum of all, in percent; – where all are 0."""
+    if whole <= 0:
+        return "–"
+    return f"{100 * part.value / whole:.1f} %"
 
 
 def _notes(found: Components, table: ScoreTable) -> tuple[str, ...]:
-    unit = "patient" if table.patient_count < len(table.cases) else "case"
+    """Return what the columns and the sources mean."""
+    unit = "case"
+    if table.patient_count < len(table.cases):
+        unit = "patient"
     return (
         "SD of one case: what each source adds to the Dice of one case in one run, in points; estimates below 0 are shown as 0. "
         f"SD left in a mean: what is left of it in the mean of an init over {words.count(found.seeds, 'seed')} and "
@@ -84,35 +102,44 @@ def _notes(found: Components, table: ScoreTable) -> tuple[str, ...]:
 
 
 def _of_rows(table: ScoreTable) -> list[str]:
-    """What is called an init here, where a block has regimens."""
+    """Return what the source `init` is where a block has regimens; nothing where it has none."""
     if not have_regimens(table.inits):
         return []
     return ["init: here the row, an init under a regimen; what either of the two adds is not told apart."]
 
 
 def _values(table: ScoreTable, found: Components, name: str, part: Component, whole: float) -> dict[str, object]:
-    left = found.left_in_mean()[name]
+    """Return a component for machines.
+
+    Args:
+        table: the scores of the block.
+        found: all components of it.
+        name: of the component, a key of `SOURCES`.
+        part: the component.
+        whole: the sum of all components, in squared Dice points.
+    """
+    share = math.nan
+    if whole > 0:
+        share = part.value / whole
     return {
         **columns(table.block),
         "source": name,
-        "sd": part.sd.value,
-        "sd_low": part.sd.low,
-        "sd_high": part.sd.high,
+        **words.interval_values("sd", part.sd),
         "variance": part.raw,
-        "share": part.value / whole if whole > 0 else math.nan,
-        "sd_left": left.value,
-        "sd_left_low": left.low,
-        "sd_left_high": left.high,
+        "share": share,
+        **words.interval_values("sd_left", found.left_in_mean()[name]),
         "seeds_chosen": words.seeds_chosen([table]),
-        **leaderboard.spread_values(found),
+        **leaderboard_values.spread_values(found),
     }
 
 
 def across(tables: Sequence[ScoreTable], against: str = BASELINE) -> list[Sheet]:
-    """Seed SD of every init over that of `against`, pooled over the blocks that have both.
+    """Divide the seed SD of every init by the seed SD of `against`, pooled over the blocks that have both.
 
-    A sheet for every group of blocks that may be pooled: under another protocol the control's runs are the same ones again, and
-    folds share training cases.
+    Under another protocol the control's runs are the same ones again, and folds share training cases: such blocks are not pooled.
+
+    Returns:
+        A sheet for every group of blocks that may be pooled.
 
     Raises:
         UsageError: no block has `against`.
@@ -126,19 +153,40 @@ def across(tables: Sequence[ScoreTable], against: str = BASELINE) -> list[Sheet]
 
 
 def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
-    having = [table for table in tables if not _why_out(table, against)]
-    inits = sorted({init for table in having for init in table.inits if init != against})
-    pairs = {init: _runs(having, init, compared_with(init, against)) for init in inits}
-    found = {init: pooled_ratio(runs, len(inits)) for init, runs in pairs.items()}
-    reasons = dict.fromkeys(ratio.reason for ratio in found.values() if isinstance(ratio, Refused))
-    blocks = {init: len(runs) for init, runs in pairs.items()}
-    blocks_named = zip(titles([table.block for table in tables]), tables, strict=True)
-    left_out = [f"{name} is left out: {_why_out(table, against)}." for name, table in blocks_named if _why_out(table, against)]
+    """Return the sheet of a group of blocks: a row for each init that is complete where `against` is."""
+    having, left_out = [], []
+    for name, table in zip(titles([table.block for table in tables]), tables, strict=True):
+        reason = _why_out(table, against)
+        if reason:
+            left_out.append(f"{name} is left out: {reason}.")
+        else:
+            having.append(table)
+    inits: set[str] = set()
+    for table in having:
+        inits.update(table.inits)
+    inits.discard(against)
+    rows, values = [], []
+    reasons: dict[str, None] = {}
+    for init in sorted(inits):
+        control = compared_with(init, against)
+        runs = _runs(having, init, control)
+        ratio = pooled_ratio(runs, len(inits))
+        rows.append(_ratio_cells(init, len(runs), ratio))
+        if isinstance(ratio, Refused):
+            reasons[ratio.reason] = None
+        values.append(
+            {
+                **leaderboard_pooled.settings(tables[0].block),
+                **named(init, inits),
+                **_ratio_values(control, len(runs), ratio),
+                "seeds_chosen": words.seeds_chosen(tables),
+            }
+        )
     return Sheet(
         title=f"Seed SD against {words.label(against)}",
         subtitle=leaderboard_pooled.extent(tables),
         columns=("init", "blocks", "ratio of seed SDs [95 %]", "p"),
-        rows=tuple(_ratio_cells(init, blocks[init], ratio) for init, ratio in found.items()),
+        rows=tuple(rows),
         notes=(
             "Ratio below 1: the init makes Dice depend less on the seed. Pooled over blocks, as in one block an SD of few seeds "
             f"says next to nothing. Intervals and p hold for {words.count(len(inits), 'ratio')} at once.",
@@ -147,33 +195,37 @@ def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
             *left_out,
             *leaderboard_pooled.narrowed(tables),
         ),
-        values=tuple(
-            {
-                **leaderboard_pooled.settings(tables[0].block),
-                **named(init, inits),
-                **_ratio_values(compared_with(init, against), blocks[init], ratio),
-                "seeds_chosen": words.seeds_chosen(tables),
-            }
-            for init, ratio in found.items()
-        ),
+        values=tuple(values),
     )
 
 
 def _why_out(table: ScoreTable, against: str) -> str:
-    return table.refused or ("" if against in table.inits else f"{words.label(against)} is not complete")
+    """Return why a block is left out; an empty text where it is not."""
+    if table.refused:
+        return table.refused
+    if against not in table.inits:
+        return f"{words.label(against)} is not complete"
+    return ""
 
 
 def _runs(tables: Sequence[ScoreTable], init: str, against: str) -> list[tuple[Array, Array]]:
-    return [(table.runs(init), table.runs(against)) for table in tables if {init, against} <= set(table.inits)]
+    """Return the run scores [seed] of two inits in each block that has both complete."""
+    found = []
+    for table in tables:
+        if {init, against} <= set(table.inits):
+            found.append((table.runs(init), table.runs(against)))
+    return found
 
 
 def _ratio_cells(init: str, blocks: int, found: PooledRatio | Refused) -> tuple[str, ...]:
+    """Return the ratio of an init as people read it."""
     if isinstance(found, Refused):
         return (words.label(init), str(blocks), "untestable", "–")
     return (words.label(init), str(blocks), words.interval(found.ratio), words.chance(found.p))
 
 
 def _ratio_values(against: str, blocks: int, found: PooledRatio | Refused) -> dict[str, object]:
+    """Return the ratio of an init for machines, or why there is none."""
     known: dict[str, object] = {"against": against, "blocks": blocks}
     if isinstance(found, Refused):
         return known | {"reason": found.reason}

@@ -9,12 +9,9 @@ from dataclasses import replace
 from initbench import spec
 from initbench.errors import UsageError
 from initbench.stats.blocks import PLACEBO
-from initbench.stats.collapse import Collapses, RateTest, seeds_needed
 from initbench.stats.compare import Difference
-from initbench.stats.design import SeedDesign
 from initbench.stats.families import Family
 from initbench.stats.scale import DICE, DIFFERENCE, SD, Scale
-from initbench.stats.standing import StandingDifference
 from initbench.stats.summary import LEVEL, Interval
 from initbench.stats.table import Narrowed, ScoreTable
 from initbench.stats.treatments import compared_with, treatment
@@ -23,44 +20,77 @@ _PLACEBO = "placebo"  # what tables call the init that `run` adds
 
 
 def number(value: float, digits: int, *, signed: bool = False) -> str:
-    """A number, – for none."""
-    return "–" if math.isnan(value) else f"{value:{'+' if signed else ''}.{digits}f}"
+    """Return a number as people read it, – for NaN.
+
+    Args:
+        value: the number.
+        digits: how many stand behind the point.
+        signed: whether a positive number gets a plus sign.
+    """
+    if math.isnan(value):
+        return "–"
+    if signed:
+        return f"{value:+.{digits}f}"
+    return f"{value:.{digits}f}"
+
+
+def form(number: int, one: str, several: str) -> str:
+    """Return the form of a word that goes with a number of things: `one` with 1, else `several`."""
+    if number == 1:
+        return one
+    return several
 
 
 def label(init: str) -> str:
-    """What people read as the name of a row: a placebo is told from the schemes."""
+    """Return what people read as the name of a row; it says which rows are placebos.
+
+    Args:
+        init: the name of the row, as tables for machines have it.
+    """
     own = treatment(init)
     if own.init == PLACEBO:
         return replace(own, init=_PLACEBO).name
-    return f"placebo: {init}" if own.is_placebo else init
+    if own.is_placebo:
+        return f"placebo: {init}"
+    return init
 
 
 def listed(inits: Iterable[str]) -> str:
-    """The inits that there are, as their rows are called."""
+    """Return the labels of inits in one line, each once, in the order of the alphabet."""
     return ", ".join(sorted(map(label, set(inits))))
 
 
 def meant(text: str) -> str:
-    """The row that somebody means: by what it is called, or by its name written otherwise, as without quotes.
+    """Return the name of the row that somebody means by its label, or by its name in another spelling, as without quotes.
 
     An init under a regimen is written as its row is called, `lwi + medcontext`.
     """
     own = treatment(text.strip())
-    init = PLACEBO if own.init.strip() == _PLACEBO else _written(own.init)
+    init = PLACEBO
+    if own.init.strip() != _PLACEBO:
+        init = _written(own.init)
     return replace(own, init=init, regimen=_written(own.regimen)).name
 
 
 def placebos_of_regimens(names: Iterable[str], against: str | None) -> list[str]:
-    """What a placebo is compared with, where that is another row than the one that the head of the column names."""
+    """Return a note for each row, other than `against`, with which a placebo of the table is compared.
+
+    Args:
+        names: the rows of the table.
+        against: the row with which the column of differences compares the others; None where it compares none.
+    """
     if against is None:
         return []
-    others = {compared_with(name, against) for name in names if name != against}
+    others = set()
+    for name in names:
+        if name != against:
+            others.add(compared_with(name, against))
     others.discard(against)
     return [f"A placebo under a regimen is compared with default under the same regimen: {name}." for name in sorted(others)]
 
 
 def _written(component: str) -> str:
-    """A component as records write it; rows of two cells of one name are called `lwi #1a2b3c`, which is none."""
+    """Return a component as records write it; a row called `lwi #1a2b3c`, one of two cells of one name, as it is."""
     try:
         return str(spec.parse(component))
     except UsageError:
@@ -68,32 +98,42 @@ def _written(component: str) -> str:
 
 
 def narrowed(found: Narrowed | None) -> list[str]:
-    """What came of it that only shared seeds were asked for."""
+    """Return what a reader has to know where only the seeds were asked for that all inits share; nothing where all were."""
     if found is None:
         return []
     if not found.seeds:
         return ["No seed has a score of every init: --shared-seeds changes nothing here."]
     if not found.diverged:
         return []
-    which = ", ".join(f"{label(init)} (seed {seed})" for init, seed in found.diverged)
-    runs = "1 diverged run lies" if len(found.diverged) == 1 else f"{len(found.diverged)} diverged runs lie"
-    return [f"{runs} outside the shared seeds, where nothing is counted: {which}."]
+    outside = []
+    for init, seed in found.diverged:
+        outside.append(f"{label(init)} (seed {seed})")
+    runs = f"{count(len(outside), 'diverged run')} {form(len(outside), 'lies', 'lie')}"
+    return [f"{runs} outside the shared seeds, where nothing is counted: {', '.join(outside)}."]
 
 
 def about_seeds(table: ScoreTable) -> list[str]:
-    """What has to be known of the seeds of a block: which are compared, and whether their number was planned."""
+    """Return notes about the seeds of a block: which are compared, and whether somebody planned their number."""
     return [*narrowed(table.narrowed), *_planned(table), *_added(table)]
 
 
 def seeds_chosen(tables: Sequence[ScoreTable]) -> str:
-    """How the number of seeds came about, for machines; where several blocks stand in one row, the worst of it."""
-    if any(_added(table) for table in tables):
-        return "added without a plan"
-    return "planned looks" if any(table.looks for table in tables) else "at once"
+    """Return for machines how the number of seeds came about.
+
+    Args:
+        tables: the blocks that one row is of; of several the one counts in which seeds came about in the least sound way.
+    """
+    found = "at once"
+    for table in tables:
+        if _added(table):
+            return "added without a plan"
+        if table.looks is not None:
+            found = "planned looks"
+    return found
 
 
 def _planned(table: ScoreTable) -> list[str]:
-    """The looks that were planned, and what this one may spend."""
+    """Return a note that names the planned looks, and what this one may spend; nothing where none was planned."""
     if table.looks is None:
         return []
     looks = ", ".join(map(str, table.looks.seeds))
@@ -105,39 +145,75 @@ def _planned(table: ScoreTable) -> list[str]:
 
 
 def _added(table: ScoreTable) -> list[str]:
-    """Seeds that were added later without a plan, perhaps because of the first results."""
-    unplanned = table.looks is None or any(len(own) > table.looks.seeds[-1] for own in table.seeds)
-    if not unplanned:
+    """Return a note for each history of seeds that somebody added without a plan, perhaps because of the first results."""
+    if table.looks is not None and max(map(len, table.seeds), default=0) <= table.looks.seeds[-1]:
         return []
-    return [
-        f"Seeds were added without a plan: {_in_turn(steps)}. Who adds seeds until a verdict comes finds more than 5 % false "
-        "ones: fix their number first (initbench plan), or plan the looks (run --until-decided)."
-        for steps in table.asked
-    ]
-
-
-def _in_turn(steps: Sequence[tuple[str, Sequence[int]]]) -> str:
-    return ", then ".join(f"{seeds(numbers)} ({when[:16]})" for when, numbers in steps)
+    notes = []
+    for steps in table.asked:
+        times = []
+        for when, numbers in steps:
+            times.append(f"{seeds(numbers)} ({when[:16]})")
+        notes.append(
+            f"Seeds were added without a plan: {', then '.join(times)}. Who adds seeds until a verdict comes finds more than 5 % "
+            "false ones: fix their number first (initbench plan), or plan the looks (run --until-decided)."
+        )
+    return notes
 
 
 def count(number: int, what: str) -> str:
-    """`1 seed`, `3 seeds`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    """Return a number with the name of its things, as `1 seed` or `3 seeds`.
+
+    Args:
+        number: of things.
+        what: the name of one.
+    """
+    return f"{number} {form(number, what, f'{what}s')}"
 
 
 def seeds(numbers: Sequence[int]) -> str:
-    """`0–4, 7` of sorted numbers."""
+    """Return sorted numbers with a dash for those that follow each other, as `0–4, 7`."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
             runs[-1].append(number)
         else:
             runs.append([number])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+    said = []
+    for run in runs:
+        if len(run) == 1:
+            said.append(f"{run[0]}")
+        else:
+            said.append(f"{run[0]}–{run[-1]}")
+    return ", ".join(said)
+
+
+def seed_count(table: ScoreTable) -> int:
+    """Return how many seeds each init of a block has; 0 where no init is complete."""
+    if not table.seeds:
+        return 0
+    return len(table.seeds[0])
+
+
+def shape(table: ScoreTable) -> str:
+    """Return how much a block compares, as `3 seeds × 20 patients, 40 cases`."""
+    return f"{count(seed_count(table), 'seed')} × {cases(table)}"
+
+
+def sizes(table: ScoreTable, number: float) -> dict[str, object]:
+    """Return for machines how much a row rests on.
+
+    Args:
+        table: the scores of the block.
+        number: of seeds of the row; NaN where no init is complete.
+    """
+    patients: float = math.nan
+    if table.patients is not None:
+        patients = table.patient_count
+    return {"seeds": number, "seeds_chosen": seeds_chosen([table]), "cases": len(table.cases), "patients": patients}
 
 
 def cases(table: ScoreTable) -> str:
-    """What a block reports: `20 patients, 40 cases`; `8 cases` where each is a patient of its own."""
+    """Return what a block reports: `20 patients, 40 cases`; `8 cases` where each is a patient of its own."""
     reported = count(len(table.cases), "case")
     if not table.cases:
         return reported
@@ -148,16 +224,19 @@ def cases(table: ScoreTable) -> str:
     return reported
 
 
+def interval_values(name: str, found: Interval) -> dict[str, object]:
+    """Return a value with its bounds for machines: under its name, and under the name with `_low` and `_high`."""
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
 def tested(item: Difference | None) -> dict[str, object]:
-    """A difference with its p values for machines; NaN and empty where there is none."""
+    """Return a difference with its p values for machines; NaN and empty texts where the row is compared with nothing."""
     nan = math.nan
     if item is None:
         names = ("difference", "difference_low", "difference_high", "p", "p_adjusted", "p_equivalence")
         return dict.fromkeys(names, nan) | {"verdict": "", "family": "", "family_size": nan, "reason": ""}
     return {
-        "difference": item.estimate.value,
-        "difference_low": item.estimate.low,
-        "difference_high": item.estimate.high,
+        **interval_values("difference", item.estimate),
         "p": item.p,
         "p_adjusted": item.p_adjusted,
         "p_equivalence": item.p_equivalence,
@@ -168,11 +247,29 @@ def tested(item: Difference | None) -> dict[str, object]:
     }
 
 
+def compared(item: Difference | None) -> tuple[str, str]:
+    """Return the cells of a difference: the estimate with its interval, and the verdict; – for both where there is none."""
+    if item is None:
+        return "–", "–"
+    return difference(item.estimate), item.says
+
+
+def reasons(differences: Iterable[Difference | None]) -> list[str]:
+    """Return why differences are untestable: each reason once, in the order of the differences."""
+    found: dict[str, None] = {}
+    for item in differences:
+        if item is not None and item.reason:
+            found[item.reason] = None
+    return list(found)
+
+
 def family(of: Family) -> str:
-    """With what a difference is judged, as the end of a sentence."""
+    """Return the end of a sentence that says with which others a difference is judged."""
     if of.size == 1:
         return "by itself"
-    crossed = " and the interactions" if of.interactions else ""
+    crossed = ""
+    if of.interactions:
+        crossed = " and the interactions"
     if of.rates:
         crossed += f" and {count(of.rates, 'test')} of collapse rates"
     together = {
@@ -185,140 +282,107 @@ def family(of: Family) -> str:
 
 
 def share(chance: float) -> str:
-    """A chance as a percentage, – for none."""
-    return "–" if math.isnan(chance) else f"{100 * chance:.0f} %"
-
-
-COLLAPSED = (
-    "collapsed: runs that ended far below the others of their block, diverged ones (which score 0) among them; in brackets how "
-    "often runs may collapse, at the most (95 %)."
-)
-
-
-def collapses(found: Collapses | None) -> dict[str, object]:
-    """The collapsed runs of an init for machines; NaN where none is counted."""
-    if found is None:
-        return {"collapsed": math.nan, "collapsed_up_to": math.nan}
-    return {"collapsed": found.count, "collapsed_up_to": found.bound}
-
-
-def standing(found: StandingDifference | None, rates: RateTest | None) -> dict[str, object]:
-    """The difference over the runs that stand, and the test of collapse rates, for machines; NaN where all runs stand."""
-    nan = math.nan
-    estimate = found.estimate if found else Interval(nan, nan, nan)
-    return {
-        "standing_difference": estimate.value,
-        "standing_difference_low": estimate.low,
-        "standing_difference_high": estimate.high,
-        "standing_seeds": found.seeds if found else nan,
-        "collapse_p": rates.p if rates else nan,
-    }
-
-
-def beside_collapses(item: Difference, found: StandingDifference | None, rates: RateTest | None, design: SeedDesign) -> list[str]:
-    """What is said of two rows beside their difference, where some of their runs collapsed.
-
-    Args:
-        item: the difference, over all runs.
-        found: the difference of the runs that stand; None where all do.
-        rates: the test of the two collapse rates; None where no run collapsed.
-        design: whether the rows share their seeds.
-    """
-    if found is None or rates is None or item.collapses is None:
-        return []
-    names = f"{label(item.first)} − {label(item.second)}"
-    seeds_left = count(found.seeds, "seed")
-    if math.isnan(found.estimate.value):
-        said = [f"{names}: at no seed do both stand."]
-    else:
-        said = [f"{names} where both stand: {difference(found.estimate)}, over {seeds_left}; the verdict is over all runs."]
-    own, other = item.collapses
-    told = f"Collapse rates of {names}: {own.count}/{own.runs} and {other.count}/{other.runs}"
-    level = (1 - LEVEL) / max(1, item.family.divisor)
-    if not item.family.rates or rates.least > level:
-        least = seeds_needed((1 - LEVEL) * item.family.share / (item.family.size + 1), design)
-        said.append(f"{told}; not tested: {_more_seeds(least, own.runs, design)}.")
-    else:
-        p = chance(min(1.0, rates.p * item.family.divisor))
-        differ = "they differ" if rates.p <= level else "no difference is shown"
-        said.append(f"{told}; {differ} (exact test, p adjusted {p}).")
-    return said
-
-
-def _more_seeds(least: int, runs: int, design: SeedDesign) -> str:
-    if design == "nested":
-        return f"an exact test needs {least} seeds, and more where not all runs of one collapse"
-    if runs < least:
-        return f"an exact test needs {least} seeds"
-    return f"an exact test needs {least} seeds at which one of the two alone collapses"
+    """Return a share or a chance, from 0 to 1, in percent; – for NaN."""
+    if math.isnan(chance):
+        return "–"
+    return f"{100 * chance:.0f} %"
 
 
 def place(rank: float, low: int, high: int) -> str:
-    """A rank with the places that an init may have."""
+    """Return a rank with the places that an init may have.
+
+    Args:
+        rank: by Dice, from 1; inits that tie share the mean of their places.
+        low: the best place.
+        high: the worst place.
+    """
     return f"{rank:g} [{low}, {high}]"
 
 
 def interval(found: Interval, *, signed: bool = False, digits: int | None = None, scale: Scale | None = None) -> str:
-    """A value with its bounds. Two decimals where they say something; one where a bound has two figures before the point.
+    """Return a value with its bounds, if it has some.
 
-    A bound that lies at an end of the `scale`, where it was cut, is marked with an asterisk.
+    Args:
+        found: the value and its bounds.
+        signed: whether positive numbers get a plus sign.
+        digits: how many stand behind the point; by default two, but one where a bound has two figures before the point.
+        scale: marks a bound that lies at an end of the scale, where it was cut, with an asterisk.
     """
     if digits is None:
-        digits = 1 if max(abs(found.low), abs(found.high)) >= 10 else 2
+        digits = 2
+        if max(abs(found.low), abs(found.high)) >= 10:
+            digits = 1
     value = number(found.value, digits, signed=signed)
     if math.isnan(found.low):
         return value
     # A difference that is told from 0 has no bound that reads as 0.
-    while signed and digits < 4 and any(0 < abs(bound) < 0.5 / 10**digits for bound in (found.low, found.high)):
+    while signed and digits < 4 and (_reads_as_0(found.low, digits) or _reads_as_0(found.high, digits)):
         digits += 1
-    low, high = (number(bound, digits, signed=signed) for bound in (found.low, found.high))
-    if scale is not None:
-        low += "*" if found.low <= scale.low else ""
-        high += "*" if found.high >= scale.high else ""
+    low = number(found.low, digits, signed=signed)
+    high = number(found.high, digits, signed=signed)
+    if scale is not None and found.low <= scale.low:
+        low += "*"
+    if scale is not None and found.high >= scale.high:
+        high += "*"
     return f"{value} [{low}, {high}]"
 
 
+def _reads_as_0(bound: float, digits: int) -> bool:
+    """Whether a bound that is not 0 is written as 0 with so few digits behind the point."""
+    return 0 < abs(bound) < 0.5 / 10**digits
+
+
 def dice(found: Interval) -> str:
-    """A mean Dice with its interval."""
+    """Return a mean Dice, in points, with its interval."""
     return interval(found, digits=1, scale=DICE)
 
 
 def sd(found: Interval) -> str:
-    """An SD with its interval; of one whose whole interval is 0 it is said why."""
+    """Return an SD, in Dice points, with its interval; one whose whole interval is 0 says why."""
     if found.high == 0:
         return "0.00 (below its noise)"
     return interval(found, scale=SD)
 
 
 def difference(found: Interval) -> str:
-    """A difference with its interval."""
+    """Return a difference, in Dice points, with its interval."""
     return interval(found, signed=True, scale=DIFFERENCE)
 
 
-def marked(texts: Iterable[str]) -> list[str]:
-    """What an asterisk means, where there is one."""
-    if not any("*" in text for text in texts):
-        return []
-    return ["*: cut here, as beyond it there can be no Dice (0 to 100), no difference of two (±100) and no SD (at most 50)."]
+def marked(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a note that explains the asterisk, if a cell of the rows has one."""
+    for row in rows:
+        if "*" in "".join(row):
+            return [
+                "*: cut here, as beyond it there can be no Dice (0 to 100), no difference of two (±100) and no SD (at most 50)."
+            ]
+    return []
 
 
 def duration(seconds: float) -> str:
-    """A duration, – for none."""
+    """Return a duration in seconds, minutes or hours; – for NaN."""
     if math.isnan(seconds):
         return "–"
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min" if seconds < 36000 else f"{seconds / 3600:.1f} h"
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    if seconds < 36000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def chance(p: float) -> str:
-    """A p value; a small one as a bound that no line break can cut, – for none."""
+    """Return a p value, a small one as a bound that no line break can cut; – for NaN."""
     if math.isnan(p):
         return "–"
     if p < 0.001:
         return "<0.001"
-    # Four digits near 0.05, where three would not say on which side of it a p lies.
-    return f"{p:.4f}" if 0.0495 <= p < 0.0505 else f"{p:.3f}"
+    if 0.0495 <= p < 0.0505:  # three digits would not say on which side of 0.05 it lies
+        return f"{p:.4f}"
+    return f"{p:.3f}"
 
 
 def plain(value: object) -> object:
-    """A value for JSON and CSV: null for NaN."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Return a value for JSON and CSV: None for NaN and infinities, anything else as it is."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

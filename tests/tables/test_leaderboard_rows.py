@@ -173,7 +173,7 @@ def test_ends_that_no_scale_allows_are_cut_and_marked(tmp_path: Path) -> None:
     assert [note.startswith("*: cut here, as beyond it there can be no Dice") for note in made.notes].count(True) == 1
     assert words.dice(Interval(62.0, 55.0, 69.0)) == "62.0 [55.0, 69.0]"
     assert words.difference(Interval(62.0, -5.0, 100.0)) == "+62.0 [-5.0, +100.0*]"
-    assert words.marked(["62.0 [55.0, 69.0]"]) == []
+    assert words.marked([("62.0 [55.0, 69.0]",)]) == []
 
 
 def test_a_table_without_rows_prints_no_header(tmp_path: Path) -> None:
