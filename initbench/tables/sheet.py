@@ -68,8 +68,8 @@ def terminal(sheets: Sequence[Sheet], console: Console) -> None:
             if number < sheet.names:  # names may be folded, but not the header above them
                 justify, least = "left", len(header)
             table.add_column(Text(clean(header)), justify=justify, overflow="fold", width=width, min_width=least)
-        for row in rows:
-            table.add_row(*[Text(clean(cell)) for cell in row])
+        for cells in rows:
+            table.add_row(*[Text(clean(cell)) for cell in cells])
         shown: list[RenderableType] = [
             Text(clean(sheet.title), style="bold").append(f"\n{clean(sheet.subtitle)}", "not bold dim")
         ]

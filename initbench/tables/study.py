@@ -142,8 +142,8 @@ def _renamed(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     wanted = frame["cell"].astype(str).map(names)
     if (wanted == frame["dataset"].astype(str)).all():
         return frame
-    if isinstance(frame["dataset"].dtype, pd.CategoricalDtype):  # which many cases have, to be small
-        wanted = wanted.astype("category")
+    if isinstance(frame["dataset"].dtype, pd.CategoricalDtype):  # small, where there are many cases
+        return frame.assign(dataset=wanted.astype("category"))
     return frame.assign(dataset=wanted)
 
 

@@ -329,7 +329,8 @@ def interval(found: Interval, *, signed: bool = False, digits: int | None = None
 
 def _reads_as_0(bound: float, digits: int) -> bool:
     """Whether a bound that is not 0 is written as 0 with so few digits behind the point."""
-    return 0 < abs(bound) < 0.5 / 10**digits
+    half: float = 0.5 / 10**digits
+    return 0 < abs(bound) < half
 
 
 def dice(found: Interval) -> str:
