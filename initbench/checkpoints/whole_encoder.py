@@ -118,7 +118,7 @@ class _WholeTransfer:
 
     @property
     def network(self) -> str:
-        """Name of the network, for messages."""
+        """Names of the network, for messages."""
         return self.structure.name or "the network"
 
     @property

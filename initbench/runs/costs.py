@@ -61,15 +61,15 @@ class Costs:
     kinds: Mapping[str, Head] = field(default_factory=dict)
 
     def of_pace(self, run: Expected) -> tuple[Sample, ...]:
-        """Return the samples of the pace of a run."""
+        """Returns the samples of the pace of a run."""
         return self.samples.get(pace_of(run.head), ())
 
     def with_sample(self, run: Expected, sample: Sample) -> Costs:
-        """Return the same costs with one more sample of the pace of a run."""
+        """Returns the same costs with one more sample of the pace of a run."""
         return replace(self, samples={**self.samples, pace_of(run.head): (*self.of_pace(run), sample)})
 
     def bytes_of(self, run: Expected) -> int:
-        """Return the bytes that a new run leaves on the disk."""
+        """Returns the bytes that a new run leaves on the disk."""
         resolved = run.resolved
         rest = self.rest.get((resolved.dataset, resolved.backbone))
         if rest is None:
@@ -193,7 +193,7 @@ def pace_of(run: Head) -> str:
 
 
 def on_kind(run: Expected, example: Head) -> Expected:
-    """Return a run of a plan as it would be on the kind of device that another run was done on.
+    """Returns a run of a plan as it would be on the kind of device that another run was done on.
 
     What it takes at the least is left out: that is of this device alone.
 
@@ -211,7 +211,7 @@ def on_kind(run: Expected, example: Head) -> Expected:
 
 
 def paces(samples: Iterable[Sample]) -> dict[str, float]:
-    """Return the mean seconds of a step by stage, as far as the samples know them; a step of ``evaluate`` is a case."""
+    """Returns the mean seconds of a step by stage, as far as the samples know them; a step of ``evaluate`` is a case."""
     of_stages: dict[str, list[float]] = defaultdict(list)
     for sample in samples:
         if sample.init_steps:
@@ -224,7 +224,7 @@ def paces(samples: Iterable[Sample]) -> dict[str, float]:
 
 
 def seconds_of(run: Expected, samples: Sequence[Sample]) -> float | None:
-    """Return the seconds of a run, with steps and cases at the mean pace of the samples; None where a part is not known.
+    """Returns the seconds of a run, with steps and cases at the mean pace of the samples; None where a part is not known.
 
     Args:
         run: of a plan.
@@ -248,7 +248,7 @@ def _init_seconds(run: Expected, samples: Sequence[Sample]) -> float | None:
 
 
 def lacks_stage(run: Expected, samples: Sequence[Sample]) -> bool:
-    """Return whether a run is of a learned init whose stage is in no sample; it counts as fast as that of another init."""
+    """Returns whether a run is of a learned init whose stage is in no sample; it counts as fast as that of another init."""
     return run.resolved.learned and not _of_init(run, samples)
 
 

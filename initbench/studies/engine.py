@@ -51,7 +51,7 @@ class Resources:
         return bool(component.info.queues)
 
     def find_devices(self, request: RunRequest) -> list[Device]:
-        """Return the devices of this machine that the runs of a study may use, of which `request` is one.
+        """Returns the devices of this machine that the runs of a study may use, of which `request` is one.
 
         Raises:
             UsageError: one of them does not exist.
@@ -96,7 +96,7 @@ class TimeLimit:
 
     @classmethod
     def of(cls, seconds: float, begun: float) -> TimeLimit:
-        """Return the limit of a process that has `seconds` in all. A tenth of them, a minute at most, is kept for saving.
+        """Returns the limit of a process that has `seconds` in all. A tenth of them, a minute at most, is kept for saving.
 
         Args:
             seconds: of the limit.
@@ -182,7 +182,7 @@ class Turn:
 
 
 def code_of_others(request: RunRequest) -> tuple[str, ...]:
-    """Return the components of a request that are not this package's own."""
+    """Returns the components of a request that are not this package's own."""
     asked: list[tuple[Kind, Spec]] = [
         ("initializer", request.init),
         ("backbone", request.backbone),
@@ -254,7 +254,7 @@ def run_queued(
 
 
 def _room(device: Device, outcome: Outcome, threads: int) -> int:
-    """Return how many runs like one that ended fit on a device; one, where it did not say what it took."""
+    """Returns how many runs like one that ended fit on a device; one, where it did not say what it took."""
     if not outcome.peak_memory:
         return 1
     return runs_at_once(device, outcome.peak_memory, threads)
@@ -274,7 +274,7 @@ def watched(submission: Submission, reporter: Reporter) -> Mapping[int, Outcome]
 
 
 def _left(run: QueuedRun) -> Outcome:
-    """Return the outcome of a run that no device here may do, or that was not begun as somebody asked to stop."""
+    """Returns the outcome of a run that no device here may do, or that was not begun as somebody asked to stop."""
     if interrupt.asked():
         return Outcome(run.request, "interrupted", None, None, "not begun")
     kind = kinds.fixed_kind(run.request.out, run.pair)
@@ -308,7 +308,7 @@ def _until_free(
 
 
 def _ended_elsewhere(run: QueuedRun, turn: Turn) -> Outcome | None:
-    """Return how a run ended that this process waited for, done by another or cancelled; None until then."""
+    """Returns how a run ended that this process waited for, done by another or cancelled; None until then."""
     refusal = turn.refusal(run.request)
     if refusal:
         return Outcome(run.request, "interrupted", None, None, refusal)

@@ -44,7 +44,7 @@ _QUICK = 30.0  # seconds after which no more steps are begun to be timed, and th
 
 
 def as_if_here(request: RunRequest) -> RunRequest:
-    """Return a request with a device of this machine, where a GPU is asked for and only other machines have one."""
+    """Returns a request with a device of this machine, where a GPU is asked for and only other machines have one."""
     try:
         resolve_device(request.device)
     except UsageError:
@@ -53,7 +53,7 @@ def as_if_here(request: RunRequest) -> RunRequest:
 
 
 def plan_study(requests: Sequence[RunRequest], protocol: str, jobs: int = 1, *, timing: Timing = "estimated") -> StudyPlan:
-    """Return what `run_planned` would do with these requests. Preprocesses the data where the cache lacks them, as a run does.
+    """Returns what `run_planned` would do with these requests. Preprocesses the data where the cache lacks them, as a run does.
 
     Args:
         requests: the runs, as `cross_requests` gives them.
@@ -65,7 +65,7 @@ def plan_study(requests: Sequence[RunRequest], protocol: str, jobs: int = 1, *, 
 
 
 def plan_looked_up(study: LookedUp, protocol: str, jobs: int = 1, *, timing: Timing = "estimated") -> StudyPlan:
-    """Return what `plan_study` gives, of the runs of a study whose code may run in this process.
+    """Returns what `plan_study` gives, of the runs of a study whose code may run in this process.
 
     Args:
         study: the runs, and what is known of them.
@@ -101,7 +101,7 @@ def plan_looked_up(study: LookedUp, protocol: str, jobs: int = 1, *, timing: Tim
 
 
 def init_stage_seconds(request: RunRequest, progress: Progress) -> float:
-    """Return the seconds of a convolution of as many multiply-adds as an init stage on a CPU has.
+    """Returns the seconds of a convolution of as many multiply-adds as an init stage on a CPU has.
 
     It is 0 for an init that learns nothing, and for a run on a GPU.
 
@@ -120,7 +120,7 @@ def init_stage_seconds(request: RunRequest, progress: Progress) -> float:
 
 
 def _ended(known: Outcome) -> Expected:
-    """Return what a plan says of a run that has a result already, or that cannot be."""
+    """Returns what a plan says of a run that has a result already, or that cannot be."""
     record = None
     if known.folder is not None:
         record = store.read_record(known.folder)
@@ -147,7 +147,7 @@ class _Planner:
         self._rate = math.nan  # multiply-adds a second of this device, once somebody asks
 
     def plan(self, cell: Cell, folder: Path) -> Expected:
-        """Return what is expected of a run that has no result.
+        """Returns what is expected of a run that has no result.
 
         Args:
             cell: the run.
@@ -171,7 +171,7 @@ class _Planner:
         return replace(run, least_seconds=operations / self._rate)
 
     def _expected(self, cell: Cell, folder: Path, *, is_shared: bool) -> Expected:
-        """Return what is expected of a run, without its seconds; `is_shared` says whether another run does its init stage."""
+        """Returns what is expected of a run, without its seconds; `is_shared` says whether another run does its init stage."""
         init, train, begun = _steps_left(cell, folder)
         if is_shared:
             init = None
@@ -194,7 +194,7 @@ class _Planner:
         )
 
     def _has_stage(self, cell: Cell) -> bool:
-        """Return whether the init stage of a run is done or an earlier run does it, and remember that this run does it else."""
+        """Returns whether the init stage of a run is done or an earlier run does it, and remember that this run does it else."""
         if not cell.init_info.learned:
             return False
         folder = reuse.folder_of(cell)
@@ -232,7 +232,7 @@ class _Planner:
 
 
 def _head_of(cell: Cell) -> Head:
-    """Return the head of the record that a run would leave here."""
+    """Returns the head of the record that a run would leave here."""
     request = cell.request
     return header(cell, _environment(str(resolve_device(request.device)), request.threads))
 
@@ -243,7 +243,7 @@ def _environment(device: str, threads: int) -> dict[str, Any]:
 
 
 def _steps_left(cell: Cell, folder: Path) -> tuple[int | None, int, bool]:
-    """Return the steps left of the init stage (None where it is done) and of training, and whether any were done.
+    """Returns the steps left of the init stage (None where it is done) and of training, and whether any were done.
 
     A stage says that those before it are done, also at its own step 0. None are left where the run takes the weights of another.
 
@@ -265,7 +265,7 @@ def _steps_left(cell: Cell, folder: Path) -> tuple[int | None, int, bool]:
 
 
 def _checkpoints(cell: Cell, weights: int) -> int:
-    """Return the bytes of the checkpoints of a run while it trains.
+    """Returns the bytes of the checkpoints of a run while it trains.
 
     Args:
         cell: the run.
@@ -279,7 +279,7 @@ def _checkpoints(cell: Cell, weights: int) -> int:
 
 
 def _look_at_network(cell: Cell) -> tuple[int, float]:
-    """Return the bytes of the weights of a network, and the multiply-adds of a patch; NaN where nobody can count them."""
+    """Returns the bytes of the weights of a network, and the multiply-adds of a patch; NaN where nobody can count them."""
     try:
         model = build_for(cell)
     except InitbenchError:  # the run will say so
@@ -296,14 +296,14 @@ def _look_at_network(cell: Cell) -> tuple[int, float]:
 
 
 def _lanes(request: RunRequest) -> int:
-    """Return how many runs like one this machine does at a time without sharing a device or a core."""
+    """Returns how many runs like one this machine does at a time without sharing a device or a core."""
     if resolve_device(request.device).type != "cuda":
         return max(1, (os.cpu_count() or 1) // request.threads)
     return 1 if ":" in request.device else torch.cuda.device_count()
 
 
 def _free(out: Path) -> int:
-    """Return the bytes that are free where a folder is or will be."""
+    """Returns the bytes that are free where a folder is or will be."""
     folder = out.absolute()
     while not folder.exists():
         folder = folder.parent

@@ -37,7 +37,7 @@ class Operations:
 
 
 def operations_of(cell: Cell, forward: float) -> Operations:
-    """Return the multiply-adds of the parts of a run.
+    """Returns the multiply-adds of the parts of a run.
 
     Args:
         cell: the run.

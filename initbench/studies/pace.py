@@ -30,7 +30,7 @@ class _Watch:
         self.marks.append((done, time.perf_counter()))
 
     def pace(self) -> float | None:
-        """Return the seconds of a step, after the first ones where there are later ones; None where none was done."""
+        """Returns the seconds of a step, after the first ones where there are later ones; None where none was done."""
         step, begun = self.marks[-2:][0]
         last, ended = self.marks[-1]
         if last <= step:
@@ -65,14 +65,14 @@ def time_steps(cell: Cell, init: str, *, train: bool, stage: bool) -> Sample:
 
 
 def _stage(cell: Cell) -> float | None:
-    """Return the seconds of a step of the init stage."""
+    """Returns the seconds of a step of the init stage."""
     watch = _Watch()
     Run(cell, Path(), watch).first_steps(STEPS)
     return watch.pace()
 
 
 def _train(cell: Cell) -> tuple[float | None, float]:
-    """Return the seconds of a training step and of the evaluation of a case."""
+    """Returns the seconds of a training step and of the evaluation of a case."""
     plain = resolve_cell(replace(cell.request, init=Spec(BASELINE), protocol="equal-total"))
     watch = _Watch()
     run = Run(plain, Path(), watch)

@@ -70,7 +70,7 @@ def pretrain(
 def plan_one(
     init: Components, backbone: Components, dataset: Components, seed: int, path: Path, **options: Unpack[PartOptions]
 ) -> RunRequest:
-    """Return the request of an export.
+    """Returns the request of an export.
 
     Args:
         init: one initializer.
@@ -200,7 +200,7 @@ def make_card(cell: Cell, run: Run, model: nn.Module) -> dict[str, Any]:
 
 
 def as_markdown(name: str, card: Mapping[str, Any]) -> str:
-    """Return the card of weights for people.
+    """Returns the card of weights for people.
 
     Args:
         name: of the file of the weights.

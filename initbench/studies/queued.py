@@ -124,7 +124,7 @@ def prepare_noted(out: Path, reporter: Reporter, resources: Resources) -> list[O
 
 
 def _noted(out: Path, requests: Sequence[RunRequest]) -> list[int | None]:
-    """Return the numbers of runs in their study, and note those that are new; None where nothing can be noted.
+    """Returns the numbers of runs in their study, and note those that are new; None where nothing can be noted.
 
     Who asks for runs asks for their Python files as they are now, so a file that changed since is noted anew.
     """
@@ -154,19 +154,19 @@ def _noted(out: Path, requests: Sequence[RunRequest]) -> list[int | None]:
 
 
 def _numbers(out: Path) -> dict[str, int]:
-    """Return the numbers of the runs of a study by their requests."""
+    """Returns the numbers of the runs of a study by their requests."""
     return {_key(run.request): number for number, run in enumerate(read_asked(out))}
 
 
 def _key(request: Mapping[str, Any]) -> str:
-    """Return what tells a request from the others of its study; its folder may be typed in several ways."""
+    """Returns what tells a request from the others of its study; its folder may be typed in several ways."""
     known = dict(request)
     known.pop("out", None)
     return digest.of_json(known)
 
 
 def _group(request: RunRequest) -> str:
-    """Return what tells the runs of one block and seed from others before any data are read."""
+    """Returns what tells the runs of one block and seed from others before any data are read."""
     asked = as_json(request)
     for key in ("init", "regimen", "protocol"):
         del asked[key]

@@ -24,7 +24,7 @@ _Setting = tuple[Spec, str, str, tuple[str, ...], int | None, str]
 
 
 def missing(asked: Iterable[Trial], overrides: Overrides, data_root: Path | None) -> dict[str, str]:
-    """Return the published data sets that are not here or not usable, with what to do about it.
+    """Returns the published data sets that are not here or not usable, with what to do about it.
 
     Args:
         asked: rows of a table.
@@ -53,7 +53,7 @@ def missing(asked: Iterable[Trial], overrides: Overrides, data_root: Path | None
 def trial_requests(
     asked: Sequence[Trial], overrides: Overrides, seeds: Sequence[int], control: Trial | None, options: dict[str, Any]
 ) -> list[RunRequest]:
-    """Return the runs behind the rows, each once, seeds slowest.
+    """Returns the runs behind the rows, each once, seeds slowest.
 
     Args:
         asked: rows whose data are here.
@@ -109,7 +109,7 @@ class Workload:
 
 
 def workload_of(asked: Sequence[Trial], overrides: Overrides, seeds: int, control: Trial | None) -> Workload:
-    """Return what all rows come to, whether their data are here or not; rows that are one cell count once.
+    """Returns what all rows come to, whether their data are here or not; rows that are one cell count once.
 
     Args:
         asked: the rows.
@@ -138,7 +138,7 @@ def workload_of(asked: Sequence[Trial], overrides: Overrides, seeds: int, contro
 
 
 def steps(trial: Trial, overrides: Overrides) -> Steps | None:
-    """Return the steps of a row, whose data need not be here; None where the recipe leaves them to the training cases.
+    """Returns the steps of a row, whose data need not be here; None where the recipe leaves them to the training cases.
 
     Raises:
         UsageError: an init or setting is not valid.
@@ -150,13 +150,13 @@ def steps(trial: Trial, overrides: Overrides) -> Steps | None:
 
 
 def _beside(trial: Trial, control: Trial) -> bool:
-    """Return whether a row is of the control's sweep, with another init or another regimen."""
+    """Returns whether a row is of the control's sweep, with another init or another regimen."""
     same_setting = (trial.setting, trial.protocol) == (control.setting, control.protocol)
     return same_setting and (trial.init, trial.regimen) != (control.init, control.regimen)
 
 
 def _is_asked(request: RunRequest, members: Sequence[Trial]) -> bool:
-    """Return whether a run is of a row. A sweep crosses inits and regimens, and a table may have some of the pairs alone.
+    """Returns whether a run is of a row. A sweep crosses inits and regimens, and a table may have some of the pairs alone.
 
     The placebo is a row that a reproduction adds, and is trained plainly as its control is.
     """

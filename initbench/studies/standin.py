@@ -62,7 +62,7 @@ KINDS = {
 
 @contextlib.contextmanager
 def stand_ins(names: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Give folders of made-up volumes by the name of the data set they stand for, of those that are known.
+    """Gives folders of made-up volumes by the name of the data set they stand for, of those that are known.
 
     After the block they are gone, and so is what was preprocessed in it.
     """
@@ -82,7 +82,7 @@ def stand_ins(names: Iterable[str]) -> Iterator[dict[str, str]]:
 
 
 def write(name: str, root: Path) -> Path:
-    """Write a Decathlon folder of one volume under every id of the data set's usual split, and returns it."""
+    """Writes a Decathlon folder of one volume under every id of the data set's usual split, and returns it."""
     kind, split = KINDS[name], split_tables.published(name)[0]
     for folder in ("imagesTr", "labelsTr"):
         (root / folder).mkdir(parents=True)
@@ -105,7 +105,7 @@ def write(name: str, root: Path) -> Path:
 
 
 def _image(kind: Kind) -> NDArray[np.int16]:
-    """Return a cylinder of noisy tissue in air, as wide as a body is in its image; the same in every channel."""
+    """Returns a cylinder of noisy tissue in air, as wide as a body is in its image; the same in every channel."""
     is_ct = kind.channels == _CT
     air, tissue, deviation = _HOUNSFIELD if is_ct else _MAGNITUDE
     x, y, z = kind.shape
@@ -120,7 +120,7 @@ def _image(kind: Kind) -> NDArray[np.int16]:
 
 
 def _label(kind: Kind) -> NDArray[np.uint8]:
-    """Return blocks along the middle of the body, one a class."""
+    """Returns blocks along the middle of the body, one a class."""
     label = np.zeros(kind.shape, np.uint8)
     width, middle, depth = kind.shape[0], kind.shape[1] // 2, kind.shape[2]
     deep = max(1, _EDGE // 3)

@@ -225,7 +225,7 @@ def _parts(folds: Sequence[str], train_cases: Sequence[int], split: str | None) 
 
 
 def _with_placebo(inits: list[Spec], regimens: int, seeds: int) -> list[Spec]:
-    """Return the inits, and the default drawn again where others are compared with it: what luck alone does in this study.
+    """Returns the inits, and the default drawn again where others are compared with it: what luck alone does in this study.
 
     Args:
         inits: of the study.
@@ -239,7 +239,7 @@ def _with_placebo(inits: list[Spec], regimens: int, seeds: int) -> list[Spec]:
 
 
 def _values(options: RunOptions) -> dict[str, Any]:
-    """Return the options as fields of a request."""
+    """Returns the options as fields of a request."""
     values: dict[str, Any] = {**options}
     for key in ("data_root", "out"):
         if values.get(key) is not None:
@@ -248,7 +248,7 @@ def _values(options: RunOptions) -> dict[str, Any]:
 
 
 def learned(init: Spec) -> bool:
-    """Return whether an initializer takes steps.
+    """Returns whether an initializer takes steps.
 
     Raises:
         UsageError: nobody offers it, it takes no such parameter, or a file that it needs is missing.
@@ -302,7 +302,7 @@ class LookedUp:
         return any(outcome.state == "refused" for outcome in self.outcomes.values())
 
     def in_order(self) -> list[Outcome]:
-        """Return what is known of each run, in the order of the requests."""
+        """Returns what is known of each run, in the order of the requests."""
         return [self.outcomes[number] for number in range(len(self.requests))]
 
 

@@ -67,7 +67,7 @@ def take_turns(
 
 
 def request_here(run: AskedRun, out: Path, data_root: Path | None) -> RunRequest:
-    """Return the request of a noted run on this machine.
+    """Returns the request of a noted run on this machine.
 
     Args:
         run: of a study.
@@ -145,7 +145,7 @@ def _take_free(asked: Sequence[AskedRun], number: int, take: Callable[..., dict[
 
 
 def _is_in_hand(run: AskedRun) -> bool:
-    """Return whether somebody has a run, as far as one look tells."""
+    """Returns whether somebody has a run, as far as one look tells."""
     return run.folder is not None and work.is_held(run.folder)
 
 
@@ -167,7 +167,7 @@ def _is_abandoned(run: AskedRun) -> bool:
 
 
 def expected_seconds(runs: Mapping[int, AskedRun], planned: Sequence[AskedRun]) -> dict[int, float]:
-    """Return how many seconds each run takes, by the runs of the study that have ended; runs without an example are left out.
+    """Returns how many seconds each run takes, by the runs of the study that have ended; runs without an example are left out.
 
     The longest example counts: a run that is begun is to end. Of a run that was stopped in its training, what is left counts.
 
@@ -194,14 +194,14 @@ def expected_seconds(runs: Mapping[int, AskedRun], planned: Sequence[AskedRun]) 
 
 
 def _alike(run: AskedRun) -> list[tuple[object, ...]]:
-    """Return what runs share that take as long as each other, the most alike first."""
+    """Returns what runs share that take as long as each other, the most alike first."""
     get = run.request.get
     block = (str(get("backbone")), str(get("dataset")), str(get("fold")), str(get("train_cases")))
     return [(*block, str(get("init")), str(get("regimen"))), block]
 
 
 def _share_left(run: AskedRun) -> float:
-    """Return the share of a run that is left to do; only steps of training count as done."""
+    """Returns the share of a run that is left to do; only steps of training count as done."""
     if run.folder is None:
         return 1.0
     state = work.read_state(run.folder)

@@ -8,7 +8,7 @@ from initbench.studies.sweep import LookedUp
 
 
 def workloads(study: LookedUp, plan: StudyPlan) -> dict[int, Workload | None]:
-    """Return the workloads of the runs that are missing, by their numbers; None of a run whose worker alone may run its code.
+    """Returns the workloads of the runs that are missing, by their numbers; None of a run whose worker alone may run its code.
 
     Args:
         study: as it was looked up.

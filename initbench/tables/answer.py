@@ -40,7 +40,7 @@ class Answered:
         return sorted(own, key=_largest_first)
 
     def judged(self) -> dict[str, list[Difference]]:
-        """Return the differences by verdict; the three kinds of equivalent are one."""
+        """Returns the differences by verdict; the three kinds of equivalent are one."""
         found: dict[str, list[Difference]] = {}
         for item in self.differences:
             found.setdefault(item.verdict.partition(",")[0], []).append(item)
@@ -48,14 +48,14 @@ class Answered:
 
 
 def _largest_first(item: Difference) -> float:
-    """Return a key that sorts differences by falling value, those without a value last."""
+    """Returns a key that sorts differences by falling value, those without a value last."""
     if not math.isfinite(item.estimate.value):
         return math.inf
     return -item.estimate.value
 
 
 def of_block(block: Answered) -> str:
-    """Return which inits of a block are shown to be better or worse than the control, and what is known of the others."""
+    """Returns which inits of a block are shown to be better or worse than the control, and what is known of the others."""
     found = block.found
     if isinstance(found, Refused):
         return f"Nothing is compared: {found.reason}."
@@ -80,7 +80,7 @@ def of_block(block: Answered) -> str:
 
 
 def of_study(blocks: Sequence[Answered], against: str) -> str:
-    """Return what the blocks of a study show together; of one block its own answer.
+    """Returns what the blocks of a study show together; of one block its own answer.
 
     Args:
         blocks: all blocks.
@@ -118,7 +118,7 @@ def of_study(blocks: Sequence[Answered], against: str) -> str:
 
 
 def _of_pairs(block: Answered, found: Analysis) -> str:
-    """Return the answer of a block without a control, where all pairs are compared."""
+    """Returns the answer of a block without a control, where all pairs are compared."""
     pairs = found.comparison.differences
     if not pairs:
         return "Nothing is compared: there is one init."
@@ -133,7 +133,7 @@ def _of_pairs(block: Answered, found: Analysis) -> str:
 
 
 def _listed(items: Sequence[Difference]) -> str:
-    """Return the inits of differences with their numbers, of many the first ones, and the verb that follows them."""
+    """Returns the inits of differences with their numbers, of many the first ones, and the verb that follows them."""
     said = []
     for item in items[:_NAMED]:
         said.append(f"{words.label(item.first)} ({words.difference(item.estimate)}{_condition(item)})")
@@ -145,19 +145,19 @@ def _listed(items: Sequence[Difference]) -> str:
 
 
 def _named(told: tuple[Answered, Difference]) -> str:
-    """Return in words a difference that is told from 0, and its block."""
+    """Returns in words a difference that is told from 0, and its block."""
     block, item = told
     difference = f"{words.difference(item.estimate)}{_condition(item)}"
     return f"{words.label(item.first)} is {item.verdict} on {block.name}, {difference}"
 
 
 def _condition(item: Difference) -> str:
-    """Return on what a verdict depends: how often the init that is ahead may collapse, until that is ruled out."""
+    """Returns on what a verdict depends: how often the init that is ahead may collapse, until that is ruled out."""
     return item.says.removeprefix(item.verdict)
 
 
 def _counted(told: Sequence[tuple[Answered, Difference]]) -> list[str]:
-    """Return in how many blocks each init is better, and in how many worse."""
+    """Returns in how many blocks each init is better, and in how many worse."""
     found = Counter((item.first, item.verdict) for _, item in told)
     said = []
     for (init, verdict), number in found.most_common():

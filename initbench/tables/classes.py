@@ -31,7 +31,7 @@ _MEAN = "mean"
 
 
 def class_sheets(study: Study, metric: Metric = "dice") -> list[Sheet]:
-    """Return for every block a sheet of its classes, and one of what was predicted where a reference lacks a class.
+    """Returns for every block a sheet of its classes, and one of what was predicted where a reference lacks a class.
 
     Raises:
         UsageError: no run has a score, or none has the metric.
@@ -59,7 +59,7 @@ def class_sheets(study: Study, metric: Metric = "dice") -> list[Sheet]:
 
 
 def _of_block(rows: pd.DataFrame, table: ScoreTable, cells: Collection[str]) -> pd.DataFrame:
-    """Return the rows of the runs of a block; where only shared seeds were asked for, the rows of these.
+    """Returns the rows of the runs of a block; where only shared seeds were asked for, the rows of these.
 
     Args:
         rows: of cases or of classes, each with its cell and its seed.
@@ -73,7 +73,7 @@ def _of_block(rows: pd.DataFrame, table: ScoreTable, cells: Collection[str]) -> 
 
 
 def _left_out(study: Study, metric: Metric, scores: pd.DataFrame, cells: Mapping[str, str]) -> tuple[str, ...]:
-    """Return a note for each reason why inits of a block that have runs have no value."""
+    """Returns a note for each reason why inits of a block that have runs have no value."""
     present = set(scores.loc[scores["score"].notna(), "cell"])
     lacking = scores.loc[~scores["cell"].isin(present), "cell"]
     notes = []
@@ -84,7 +84,7 @@ def _left_out(study: Study, metric: Metric, scores: pd.DataFrame, cells: Mapping
 
 
 def _reasons(study: Study, metric: Metric, cells: Iterable[str]) -> dict[str, list[str]]:
-    """Return cells without a value by the reason, which names the command that adds one if there is one."""
+    """Returns cells without a value by the reason, which names the command that adds one if there is one."""
     cases = study.cases
     # Of a measured run, surface Dice and RAVD are missing only where the reference lacks the class; the others also where the
     # prediction does. Runs that older versions measured have HD95 and surface Dice alone.
@@ -105,7 +105,7 @@ def _reasons(study: Study, metric: Metric, cells: Iterable[str]) -> dict[str, li
 
 
 def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metric: Metric, left_out: tuple[str, ...]) -> Sheet:
-    """Return mean and SD over seeds of each init, for each class and for the mean of classes."""
+    """Returns mean and SD over seeds of each init, for each class and for the mean of classes."""
     wide = scores.pivot_table(index=["cell", "seed"], columns="class_name", values="score", observed=True, sort=False)
     wide[_MEAN] = wide.mean(axis=1)
     groups = wide.groupby(level="cell", observed=True)
@@ -148,14 +148,14 @@ def _sheet(table: ScoreTable, scores: pd.DataFrame, cells: dict[str, str], metri
 
 
 def _number(value: object) -> float:
-    """Return a cell of a table as a number; NaN where it holds none."""
+    """Returns a cell of a table as a number; NaN where it holds none."""
     if isinstance(value, int | float | np.floating):
         return float(value)
     return math.nan
 
 
 def _cell(mean: object, spread: object, digits: int) -> str:
-    """Return a mean with its SD, which few seeds lack; both with some digits behind the point."""
+    """Returns a mean with its SD, which few seeds lack; both with some digits behind the point."""
     value, sd = _number(mean), _number(spread)
     shown = words.number(value, digits)
     if not math.isnan(sd):
@@ -164,7 +164,7 @@ def _cell(mean: object, spread: object, digits: int) -> str:
 
 
 def _false_positives(table: ScoreTable, found: pd.DataFrame, cells: dict[str, str]) -> Sheet:
-    """Return how often, and with how many voxels, each init predicts a class that the reference lacks; the best one first."""
+    """Returns how often, and with how many voxels, each init predicts a class that the reference lacks; the best one first."""
     counted = []
     for cell, absent, rate, voxels in zip(found["cell"], found["empty"], found["rate"], found["voxels"], strict=True):
         counted.append((cells[str(cell)], int(absent), float(rate), float(voxels)))

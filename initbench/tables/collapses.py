@@ -19,14 +19,14 @@ LEGEND = (
 
 
 def counted(found: Collapses | None) -> dict[str, object]:
-    """Return how many runs of an init collapsed, for machines; NaN where nobody counted them, as in a withheld row."""
+    """Returns how many runs of an init collapsed, for machines; NaN where nobody counted them, as in a withheld row."""
     if found is None:
         return {"collapsed": math.nan, "collapsed_up_to": math.nan}
     return {"collapsed": found.count, "collapsed_up_to": found.bound}
 
 
 def standing(found: StandingDifference | None, rates: RateTest | None) -> dict[str, object]:
-    """Return for machines the difference of the runs that stand and the p of the test of collapse rates.
+    """Returns for machines the difference of the runs that stand and the p of the test of collapse rates.
 
     Args:
         found: the difference; None, which gives NaN, where all runs stand.
@@ -41,7 +41,7 @@ def standing(found: StandingDifference | None, rates: RateTest | None) -> dict[s
 
 
 def of_row(row: Standing, design: SeedDesign) -> list[str]:
-    """Return what notes say of a row, where some of its runs, or of the row that it is compared with, collapsed.
+    """Returns what notes say of a row, where some of its runs, or of the row that it is compared with, collapsed.
 
     Args:
         row: what is known of an init.
@@ -59,7 +59,7 @@ def of_row(row: Standing, design: SeedDesign) -> list[str]:
 
 
 def beside(item: Difference, found: StandingDifference | None, rates: RateTest | None, design: SeedDesign) -> list[str]:
-    """Return what notes say of two rows beside their difference, where some of their runs collapsed.
+    """Returns what notes say of two rows beside their difference, where some of their runs collapsed.
 
     Args:
         item: the difference, over all runs.
@@ -91,7 +91,7 @@ def beside(item: Difference, found: StandingDifference | None, rates: RateTest |
 
 
 def _more_seeds(least: int, runs: int, design: SeedDesign) -> str:
-    """Return what an exact test of two collapse rates needs.
+    """Returns what an exact test of two collapse rates needs.
 
     Args:
         least: number of seeds below which it never finds a difference.

@@ -23,7 +23,7 @@ _SCOPES: tuple[Scope, ...] = ("A", "B", "C")
 
 
 def compare_sheets(study: Study, first: str, second: str, margin: float = MARGIN) -> list[Sheet]:
-    """Return a sheet for every block that has both inits.
+    """Returns a sheet for every block that has both inits.
 
     Args:
         study: the runs and their scores.
@@ -48,7 +48,7 @@ def compare_sheets(study: Study, first: str, second: str, margin: float = MARGIN
 
 
 def _sheet(table: ScoreTable, first: str, second: str, margin: float, of_cell: Mapping[str, Runs]) -> Sheet:
-    """Return the difference of two inits in a block, a row for each scope."""
+    """Returns the difference of two inits in a block, a row for each scope."""
     differences = {scope: pair(table, first, second, scope=scope, margin=margin) for scope in _SCOPES}
     runs = {}
     for name, cell in zip(table.inits, table.cells, strict=True):
@@ -74,7 +74,7 @@ def _sheet(table: ScoreTable, first: str, second: str, margin: float, of_cell: M
 
 
 def _conditions(runs: Mapping[str, Runs], control: str) -> list[str]:
-    """Return notes on weights from outside and on environments, which hold for all runs of an init.
+    """Returns notes on weights from outside and on environments, which hold for all runs of an init.
 
     Args:
         runs: the runs of each init, summed up, by its name.
@@ -89,7 +89,7 @@ def _conditions(runs: Mapping[str, Runs], control: str) -> list[str]:
 
 
 def _row(scope: Scope, item: Difference) -> tuple[str, ...]:
-    """Return the difference under a scope as people read it."""
+    """Returns the difference under a scope as people read it."""
     return (
         SCOPES[scope],
         words.difference(item.estimate),
@@ -101,7 +101,7 @@ def _row(scope: Scope, item: Difference) -> tuple[str, ...]:
 
 
 def _notes(table: ScoreTable, first: str, second: str, differences: dict[Scope, Difference]) -> tuple[str, ...]:
-    """Return what the numbers mean, and how often a run of one init beats one of the other."""
+    """Returns what the numbers mean, and how often a run of one init beats one of the other."""
     notes = [f"Untestable: {reason}." for reason in words.reasons(differences.values())]
     answer = differences["A"]
     if first in table.inits and second in table.inits and not table.refused:
@@ -128,7 +128,7 @@ def _notes(table: ScoreTable, first: str, second: str, differences: dict[Scope, 
 
 
 def _collapses(table: ScoreTable, item: Difference) -> dict[str, object]:
-    """Return the collapsed runs of the two rows for machines; nothing where they are not known."""
+    """Returns the collapsed runs of the two rows for machines; nothing where they are not known."""
     if item.collapses is None:
         return {}
     values: dict[str, object] = {}
@@ -139,7 +139,7 @@ def _collapses(table: ScoreTable, item: Difference) -> dict[str, object]:
 
 
 def _values(table: ScoreTable, item: Difference) -> dict[str, object]:
-    """Return a difference for machines."""
+    """Returns a difference for machines."""
     seeds = math.nan
     if table.seeds:
         seeds = words.seed_count(table)

@@ -105,7 +105,7 @@ class Cost:
         return SLOWEST * self.low
 
     def wall_seconds(self, at_once: int) -> float:
-        """Return the seconds from start to end of the runs that are known; NaN where none is.
+        """Returns the seconds from start to end of the runs that are known; NaN where none is.
 
         Args:
             at_once: runs at a time.
@@ -115,7 +115,7 @@ class Cost:
         return max(*self.each, self.seconds / max(1, at_once))
 
     def times(self) -> dict[str, Any]:
-        """Return the columns of JSON and CSV that say how long the new runs take."""
+        """Returns the columns of JSON and CSV that say how long the new runs take."""
         seconds, low, high = math.nan, math.nan, math.nan
         if self.each:
             seconds = self.seconds
@@ -131,7 +131,7 @@ class Cost:
         }
 
     def cells(self) -> tuple[str, str, str]:
-        """Return the cells of a row: new runs, cached ones, and the time of the new ones."""
+        """Returns the cells of a row: new runs, cached ones, and the time of the new ones."""
         told = "unknown"
         if not self.new:
             told = "–"
@@ -145,7 +145,7 @@ class Cost:
         return str(self.new), str(self.counts["cached"]), told
 
     def hours(self, unit: str) -> str:
-        """Return how long the new runs take, with what says so; `unit` is ``GPU`` or ``CPU``."""
+        """Returns how long the new runs take, with what says so; `unit` is ``GPU`` or ``CPU``."""
         if not self.new:
             return "nothing to run"
         known, estimated = len(self.each), len(self.least)
@@ -182,7 +182,7 @@ def _relative_paces(samples: Sequence[Sample]) -> list[float]:
 
 
 def _half(kinds: Sequence[_Kind]) -> float:
-    """Return half a width: t · √Σ (seconds · spread)² · (1/measured + 1/new), of the mean pace and of the runs to come.
+    """Returns half a width: t · √Σ (seconds · spread)² · (1/measured + 1/new), of the mean pace and of the runs to come.
 
     The spread of paces is pooled over all kinds of runs, so that one of a kind has one, too.
     """
@@ -202,7 +202,7 @@ def _half(kinds: Sequence[_Kind]) -> float:
 
 
 def announced(plan: StudyPlan) -> str:
-    """Return how long a study takes on a CPU, as `run` says it before it begins; empty where there is nothing to say."""
+    """Returns how long a study takes on a CPU, as `run` says it before it begins; empty where there is nothing to say."""
     cost = Cost(plan.runs, plan.measured)
     if plan.accelerated or not (cost.each or cost.least):
         return ""
@@ -214,7 +214,7 @@ def announced(plan: StudyPlan) -> str:
 
 
 def announced_stage(seconds: float) -> str:
-    """Return how long an init stage takes on a CPU, as `pretrain` says it before it begins; empty where there is nothing to say.
+    """Returns how long an init stage takes on a CPU, as `pretrain` says it before it begins; empty where there is nothing to say.
 
     Args:
         seconds: of a convolution of as many operations; NaN where nobody counted them.
@@ -225,7 +225,7 @@ def announced_stage(seconds: float) -> str:
 
 
 def _announced(how_long: str, basis: str, most: float) -> str:
-    """Return how long work takes on a CPU, and how it would be done in minutes where it takes `most` seconds and that is long."""
+    """Returns how long work takes on a CPU, and how it would be done in minutes where `most` seconds are long."""
     if most < _MINUTE:
         how_long = "less than a minute"
     text = f"On this CPU: {how_long}, {basis}."
@@ -235,7 +235,7 @@ def _announced(how_long: str, basis: str, most: float) -> str:
 
 
 def _range(least: float, most: float, unit: str = "") -> str:
-    """Return two durations; a unit that both have is said once."""
+    """Returns two durations; a unit that both have is said once."""
     low = span(least)
     number, name = low.split()
     if span(most).endswith(f" {name}"):
@@ -244,7 +244,7 @@ def _range(least: float, most: float, unit: str = "") -> str:
 
 
 def span(seconds: float, unit: str = "") -> str:
-    """Return a duration in hours, minutes or seconds; with a unit as ``CPU`` in CPU-hours, CPU-minutes or CPU-seconds."""
+    """Returns a duration in hours, minutes or seconds; with a unit as ``CPU`` in CPU-hours, CPU-minutes or CPU-seconds."""
     count, name, digits = seconds / 3600, "h", 1
     if seconds < _MINUTE:
         count, name, digits = max(1, round(seconds)), "s", 0

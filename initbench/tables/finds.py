@@ -43,7 +43,7 @@ class Noise:
 
 
 def noise_of(resolved: Resolved, tables: Sequence[ScoreTable], stated: Pilot | None = None) -> Noise | None:
-    """Return the noise of a planned block; None where nobody knows it.
+    """Returns the noise of a planned block; None where nobody knows it.
 
     Args:
         resolved: a run of the block.
@@ -77,7 +77,7 @@ def noise_of(resolved: Resolved, tables: Sequence[ScoreTable], stated: Pilot | N
 
 
 def _differing(resolved: Resolved, table: ScoreTable) -> dict[str, bool]:
-    """Return in which settings runs that are there differ from a planned one; what changes the noise most comes first."""
+    """Returns in which settings runs that are there differ from a planned one; what changes the noise most comes first."""
     block = table.block
     return {
         "dataset": block["dataset"] != resolved.dataset,
@@ -92,7 +92,7 @@ def _differing(resolved: Resolved, table: ScoreTable) -> dict[str, bool]:
 
 
 def row_of(resolved: Resolved) -> str:
-    """Return the name of the row that a run will be of."""
+    """Returns the name of the row that a run will be of."""
     return treatment_of(resolved.init, resolved.regimen, resolved.regimen_budget).name
 
 
@@ -151,7 +151,7 @@ class Block:
             self.power = power_of(pilot, self.seeds, self.patients, found.value, comparisons)
 
     def cells(self) -> tuple[str, str, str]:
-        """Return the cells of its row: what it finds, its floor, and where its noise is from."""
+        """Returns the cells of its row: what it finds, its floor, and where its noise is from."""
         if self.undecidable:
             found = "not testable"
         elif self.noise and math.isnan(self.finds.value):
@@ -162,7 +162,7 @@ class Block:
         return found, words.number(self.floor, 1), source
 
     def values(self) -> dict[str, Any]:
-        """Return the columns of JSON and CSV."""
+        """Returns the columns of JSON and CSV."""
         return {
             "seeds": self.seeds,
             "cases": self.cases,
@@ -180,7 +180,7 @@ class Block:
 
 
 def notes(blocks: Sequence[Block]) -> Iterator[str]:
-    """Give the notes on what a study could find."""
+    """Gives the notes on what a study could find."""
     reasons: dict[str, list[str]] = {}
     able = []
     for block in blocks:
@@ -212,7 +212,7 @@ def notes(blocks: Sequence[Block]) -> Iterator[str]:
 
 
 def _of_one(block: Block) -> str:
-    """Return what a study of one block finds."""
+    """Returns what a study of one block finds."""
     assert block.noise is not None  # noqa: S101
     finds, power = block.finds, block.power
     if math.isnan(finds.value):
@@ -238,7 +238,7 @@ def _of_one(block: Block) -> str:
 
 
 def _of_seed_sds(seeds: int, blocks: int) -> str:
-    """Return which ratio of the seed SDs of two inits a study finds."""
+    """Returns which ratio of the seed SDs of two inits a study finds."""
     told = f"Seed SDs of two inits: in one block not testable below {SEEDS_TO_TEST} seeds"
     if seeds >= SEEDS_TO_TEST:
         told = f"Seed SDs of two inits: in one block testable with {seeds} seeds"

@@ -57,7 +57,7 @@ class Firmness:
 
 
 def firm_sheets(found: Sequence[Firmness], margin: float = MARGIN) -> list[Sheet]:
-    """Return a sheet for every block.
+    """Returns a sheet for every block.
 
     Args:
         found: as `firmness` gives it.
@@ -67,7 +67,7 @@ def firm_sheets(found: Sequence[Firmness], margin: float = MARGIN) -> list[Sheet
 
 
 def firmness(study: Study, reread: Reread | None, first: str, second: str, margin: float = MARGIN) -> list[Firmness]:
-    """Return what the difference of two inits becomes in other studies, for every block that has both complete.
+    """Returns what the difference of two inits becomes in other studies, for every block that has both complete.
 
     Args:
         study: the runs and their scores.
@@ -91,7 +91,7 @@ def firmness(study: Study, reread: Reread | None, first: str, second: str, margi
 
 
 def firm_overviews(study: Study, against: str, margin: float = MARGIN) -> list[Sheet | None]:
-    """Return a sheet for every block of a study, with a row for each init; None where nothing is compared.
+    """Returns a sheet for every block of a study, with a row for each init; None where nothing is compared.
 
     Args:
         study: the runs and their scores.
@@ -117,7 +117,7 @@ def firm_overviews(study: Study, against: str, margin: float = MARGIN) -> list[S
 
 
 def _overview_row(whole: Difference, found: Sequence[Variation]) -> tuple[str, ...]:
-    """Return for each kind of variation the range of the difference, and in how many of them the verdict stays."""
+    """Returns for each kind of variation the range of the difference, and in how many of them the verdict stays."""
     cells = [words.label(whole.first), words.number(whole.estimate.value, 2, signed=True)]
     for kinds in _COLUMNS_OF_KINDS.values():
         own = []
@@ -133,12 +133,12 @@ def _overview_row(whole: Difference, found: Sequence[Variation]) -> tuple[str, .
 
 
 def _range(points: Sequence[float]) -> str:
-    """Return the lowest and the highest of some differences in Dice points, as `-0.51 to +1.20`."""
+    """Returns the lowest and the highest of some differences in Dice points, as `-0.51 to +1.20`."""
     return f"{min(points):+.2f} to {max(points):+.2f}"
 
 
 def _overview(table: ScoreTable, rows: Sequence[tuple[str, ...]], against: str) -> Sheet:
-    """Return the sheet of a block with a row for each init that is compared with `against`."""
+    """Returns the sheet of a block with a row for each init that is compared with `against`."""
     return Sheet(
         title=f"How firm: {title(table.block)}",
         subtitle=settings(table.block),
@@ -161,7 +161,7 @@ def _variations(
     *,
     is_remade: bool = True,
 ) -> Iterator[Variation]:
-    """Yield all variations of a difference; none of one that is not testable.
+    """Yields all variations of a difference; none of one that is not testable.
 
     Args:
         study: the runs and their scores.
@@ -183,7 +183,7 @@ def _variations(
 
 
 def _scored_otherwise(study: Study, reread: Reread | None) -> Iterator[tuple[Kind, str, Sequence[ScoreTable]]]:
-    """Yield the scores of the same runs without each class, under every other policy, and on the other grid where it counted."""
+    """Yields the scores of the same runs without each class, under every other policy, and on the other grid where it counted."""
     scoring = study.scoring
     classes: list[str] = []
     if not study.cases.empty:
@@ -205,12 +205,12 @@ def _scored_otherwise(study: Study, reread: Reread | None) -> Iterator[tuple[Kin
 
 
 def _scored(study: Study, cases: pd.DataFrame, policy: DicePolicy) -> list[ScoreTable]:
-    """Return the blocks of a study with these cases, under this policy."""
+    """Returns the blocks of a study with these cases, under this policy."""
     return score_tables(study.runs, cases, policy=policy, shared=study.scoring.shared, patients=study.patients)
 
 
 def _same_block(tables: Sequence[ScoreTable], block: dict[str, object], inits: Sequence[str]) -> ScoreTable | None:
-    """Return the same block as another reading of the runs has it; None where it lacks one of the inits."""
+    """Returns the same block as another reading of the runs has it; None where it lacks one of the inits."""
     for table in tables:
         if columns(table.block) == columns(block) and set(inits) <= set(table.inits) and table.cases:
             return table
@@ -218,7 +218,7 @@ def _same_block(tables: Sequence[ScoreTable], block: dict[str, object], inits: S
 
 
 def _other_protocol(study: Study, table: ScoreTable, whole: Difference, margin: float) -> Iterator[Variation]:
-    """Yield the difference under another protocol, where both inits were run under it."""
+    """Yields the difference under another protocol, where both inits were run under it."""
     for other in study.tables:
         alike = all(str(other.block[key]) == str(table.block[key]) for key in BLOCK)
         is_other = other.block["protocol"] != table.block["protocol"]
@@ -227,7 +227,7 @@ def _other_protocol(study: Study, table: ScoreTable, whole: Difference, margin: 
 
 
 def _sheet(found: Firmness, margin: float) -> Sheet:
-    """Return the sheet of a block: the whole study, then each variation, with the seed and the patient that shift it most."""
+    """Returns the sheet of a block: the whole study, then each variation, with the seed and the patient that shift it most."""
     whole = found.whole
     rows: list[tuple[str, ...]] = [("whole study", words.number(whole.estimate.value, 2, signed=True), "–", "–", whole.says, "–")]
     for kind in _SAID:
@@ -260,7 +260,7 @@ def _sheet(found: Firmness, margin: float) -> Sheet:
 
 
 def _summary(kind: Kind, found: Sequence[Variation], whole: Difference) -> tuple[str, ...]:
-    """Return one row for all seeds, or for all patients."""
+    """Returns one row for all seeds, or for all patients."""
     turned = remade = kept = 0
     for item in found:
         turned += item.changes_sign
@@ -283,7 +283,7 @@ def _summary(kind: Kind, found: Sequence[Variation], whole: Difference) -> tuple
 
 
 def _told(says: Verdict | None, whole: Difference) -> str:
-    """Return the words for a verdict: `the same` where the whole study has it, else the verdict with its bound."""
+    """Returns the words for a verdict: `the same` where the whole study has it, else the verdict with its bound."""
     if says is None:
         return "–"
     if says == whole.verdict:
@@ -292,7 +292,7 @@ def _told(says: Verdict | None, whole: Difference) -> str:
 
 
 def _row(item: Variation, whole: Difference) -> tuple[str, ...]:
-    """Return a variation as people read it."""
+    """Returns a variation as people read it."""
     sign = "stays"
     if math.isnan(item.value):
         sign = "–"
@@ -309,7 +309,7 @@ def _row(item: Variation, whole: Difference) -> tuple[str, ...]:
 
 
 def _values(found: Firmness, item: Variation) -> dict[str, object]:
-    """Return a variation for machines."""
+    """Returns a variation for machines."""
     made_again = ""
     if item.remade is not None:
         made_again = replace(found.whole, verdict=item.remade).says

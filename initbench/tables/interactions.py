@@ -12,7 +12,7 @@ COLUMNS = ("interaction", "gain beyond that of default [95 %]", "p adjusted", "v
 
 
 def interaction_sheet(name: str, subtitle: str, found: Sequence[Judged], claim: str, settings: Mapping[str, object]) -> Sheet:
-    """Return the sheet of the interactions of a block, or of several that are pooled.
+    """Returns the sheet of the interactions of a block, or of several that are pooled.
 
     Args:
         name: what the table of the rows is called.
@@ -36,7 +36,7 @@ def interaction_sheet(name: str, subtitle: str, found: Sequence[Judged], claim: 
 
 
 def cells(item: Judged) -> tuple[str, str, str, str]:
-    """Return an interaction as people read it."""
+    """Returns an interaction as people read it."""
     own, difference = item.interaction.treatment, item.difference
     return (
         f"{words.label(own.init)} × {own.regimen_name}",
@@ -47,7 +47,7 @@ def cells(item: Judged) -> tuple[str, str, str, str]:
 
 
 def notes(found: Sequence[Judged], claim: str) -> list[str]:
-    """Return what the numbers are, what they hold for, and why some have no verdict.
+    """Returns what the numbers are, what they hold for, and why some have no verdict.
 
     Args:
         found: the interactions.
@@ -65,7 +65,7 @@ def notes(found: Sequence[Judged], claim: str) -> list[str]:
 
 
 def _values(item: Judged) -> dict[str, object]:
-    """Return an interaction for machines."""
+    """Returns an interaction for machines."""
     own = item.interaction.treatment
     return {
         "role": "interaction",

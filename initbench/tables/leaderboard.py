@@ -26,7 +26,7 @@ from initbench.tables.titles import columns, settings, title
 
 
 def leaderboard_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN, *, letters: bool = False) -> list[Sheet]:
-    """Return a sheet for every block, below it one of its interactions where it has some; the last one says what columns mean.
+    """Returns a sheet for every block, below it one of its interactions where it has some; the last one says what columns mean.
 
     Args:
         study: the runs and their scores.
@@ -60,7 +60,7 @@ def check_control(study: Study, against: str) -> None:
 
 
 def legend(study: Study, against: str, margin: float, *, letters: bool = False) -> tuple[str, ...]:
-    """Return what the columns mean.
+    """Returns what the columns mean.
 
     Args:
         study: the runs and their scores.
@@ -105,7 +105,7 @@ def legend(study: Study, against: str, margin: float, *, letters: bool = False) 
 
 
 def _compared_legend(against: str, margin: float, *, crossed: bool) -> str:
-    """Return what the column of differences means.
+    """Returns what the column of differences means.
 
     Args:
         against: the row that the others are compared with.
@@ -133,7 +133,7 @@ def _compared_legend(against: str, margin: float, *, crossed: bool) -> str:
 
 
 def sheet(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | Refused, *, letters: bool = False) -> Sheet:
-    """Return the table of one block.
+    """Returns the table of one block.
 
     Args:
         table: the scores of the block.
@@ -176,21 +176,21 @@ def sheet(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | Refu
 
 
 def _control(found: Analysis | Refused) -> str | None:
-    """Return the row that the others are compared with; None where nothing is compared, or all pairs are."""
+    """Returns the row that the others are compared with; None where nothing is compared, or all pairs are."""
     if isinstance(found, Refused):
         return None
     return found.against
 
 
 def _ties(table: ScoreTable, found: Analysis | Refused) -> dict[str, str]:
-    """Return the letters of rows, by their names, over all pairs of schemes; none where nothing is compared."""
+    """Returns the letters of rows, by their names, over all pairs of schemes; none where nothing is compared."""
     if isinstance(found, Refused) or isinstance(found.ranking, Refused):
         return {}
     return tie_letters(verdicts(table.schemes(), against=None), [row.init for row in found.ranking])
 
 
 def _cells(row: Standing, against: str | None, *, counted: bool) -> list[str]:
-    """Return the row of an init for people.
+    """Returns the row of an init for people.
 
     Args:
         row: what is known of the init.
@@ -214,7 +214,7 @@ def _cells(row: Standing, against: str | None, *, counted: bool) -> list[str]:
 
 
 def best(row: Standing) -> str:
-    """Return in a word whether an init may be the best of its block."""
+    """Returns in a word whether an init may be the best of its block."""
     if row.rank is None:
         return "–"
     if row.rank.may_be_best:
@@ -223,7 +223,7 @@ def best(row: Standing) -> str:
 
 
 def _compared(row: Standing) -> str:
-    """Return the difference of a row with its verdict; – for the control."""
+    """Returns the difference of a row with its verdict; – for the control."""
     if row.role == "withheld":
         return "withheld"
     if row.difference is None:
@@ -232,7 +232,7 @@ def _compared(row: Standing) -> str:
 
 
 def headline(table: ScoreTable, found: Analysis | Refused) -> str:
-    """Return the answer of a block: how much the choice of the row moves Dice, beside what another seed does."""
+    """Returns the answer of a block: how much the choice of the row moves Dice, beside what another seed does."""
     choice, rows = "the init", "inits"
     if have_regimens(table.names):
         choice, rows = "the row (init and regimen)", "rows"
@@ -262,7 +262,7 @@ def _told_apart(table: ScoreTable, found: Analysis) -> bool:
 
 
 def _between(part: Component, number: int, rows: str, *, told: bool) -> str:
-    """Return the between-init SD in words.
+    """Returns the between-init SD in words.
 
     Args:
         part: the component.
@@ -284,7 +284,7 @@ def _between(part: Component, number: int, rows: str, *, told: bool) -> str:
 
 
 def notes(table: ScoreTable, found: Analysis | Refused, rows: Sequence[Standing]) -> list[str]:
-    """Return what a reader has to know of a block before believing its rows, each a sentence or two.
+    """Returns what a reader has to know of a block before believing its rows, each a sentence or two.
 
     Args:
         table: the scores of the block.
@@ -318,7 +318,7 @@ def notes(table: ScoreTable, found: Analysis | Refused, rows: Sequence[Standing]
 
 
 def _untestable(table: ScoreTable, found: Analysis) -> list[str]:
-    """Return why differences are untestable, without the reasons that the notes of withheld rows give."""
+    """Returns why differences are untestable, without the reasons that the notes of withheld rows give."""
     withheld = {f"{item.init}: {item.reason}" for item in table.withheld}
     lines = []
     for reason in words.reasons(found.comparison.differences):
@@ -328,7 +328,7 @@ def _untestable(table: ScoreTable, found: Analysis) -> list[str]:
 
 
 def _unranked(found: Analysis) -> list[str]:
-    """Return why there are no ranks, where there are several inits to rank."""
+    """Returns why there are no ranks, where there are several inits to rank."""
     several = isinstance(found.components, Components) and found.components.inits > 1
     if several and isinstance(found.ranking, Refused):
         return [f"No ranks: {found.ranking.reason}."]
@@ -336,7 +336,7 @@ def _unranked(found: Analysis) -> list[str]:
 
 
 def _of_row(row: Standing, control: str | None) -> list[str]:
-    """Return what a reader has to know of a row.
+    """Returns what a reader has to know of a row.
 
     Args:
         row: what is known of an init.
@@ -369,7 +369,7 @@ def _of_row(row: Standing, control: str | None) -> list[str]:
 
 
 def _placebo(rows: Sequence[Standing]) -> list[str]:
-    """Return what placebos show of the study itself."""
+    """Returns what placebos show of the study itself."""
     lines = []
     for row in rows:
         if row.role != "placebo" or row.difference is None:

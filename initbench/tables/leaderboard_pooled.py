@@ -29,7 +29,7 @@ _KEYS: dict[Grouping, tuple[str, ...]] = {
 
 
 def pooled_sheets(study: Study, by: Grouping, against: str = BASELINE, margin: float = MARGIN, *, least: int = 1) -> list[Sheet]:
-    """Return a sheet for every group of blocks that share their settings.
+    """Returns a sheet for every group of blocks that share their settings.
 
     Args:
         study: the runs and their scores.
@@ -49,7 +49,7 @@ def pooled_sheets(study: Study, by: Grouping, against: str = BASELINE, margin: f
 
 
 def grouped(tables: Sequence[ScoreTable], by: Grouping) -> list[list[ScoreTable]]:
-    """Return the groups of blocks that may stand in one table: they share settings, fold and number of training cases."""
+    """Returns the groups of blocks that may stand in one table: they share settings, fold and number of training cases."""
     groups: dict[tuple[str, ...], list[ScoreTable]] = {}
     for table in tables:
         shared = tuple(map(str, settings(table.block, by).values()))
@@ -58,7 +58,7 @@ def grouped(tables: Sequence[ScoreTable], by: Grouping) -> list[list[ScoreTable]
 
 
 def _sheets(tables: Sequence[ScoreTable], by: Grouping, against: str, margin: float) -> list[Sheet]:
-    """Return the table of a group of blocks, and below it its interactions where it has some."""
+    """Returns the table of a group of blocks, and below it its interactions where it has some."""
     block = tables[0].block
     found = pool(tables, against, margin)
     name, subtitle = _title(block, by), extent(tables, by)
@@ -85,7 +85,7 @@ def _sheets(tables: Sequence[ScoreTable], by: Grouping, against: str, margin: fl
 
 
 def _title(block: Mapping[str, Any], by: Grouping) -> str:
-    """Return what a group is called: what its blocks share beside their settings."""
+    """Returns what a group is called: what its blocks share beside their settings."""
     if by == "backbone":
         return variant(block)
     if by == "dataset":
@@ -94,7 +94,7 @@ def _title(block: Mapping[str, Any], by: Grouping) -> str:
 
 
 def extent(tables: Sequence[ScoreTable], by: Grouping = "all") -> str:
-    """Return in one line what the blocks of a group share, and their titles.
+    """Returns in one line what the blocks of a group share, and their titles.
 
     Args:
         tables: the blocks.
@@ -116,7 +116,7 @@ def extent(tables: Sequence[ScoreTable], by: Grouping = "all") -> str:
 
 
 def settings(block: Mapping[str, Any], by: Grouping = "all") -> dict[str, Any]:
-    """Return for machines what the blocks of a group share.
+    """Returns for machines what the blocks of a group share.
 
     Args:
         block: one of them.
@@ -126,7 +126,7 @@ def settings(block: Mapping[str, Any], by: Grouping = "all") -> dict[str, Any]:
 
 
 def narrowed(tables: Sequence[ScoreTable]) -> list[str]:
-    """Return the notes about the seeds of each block of a table, behind the name of the block."""
+    """Returns the notes about the seeds of each block of a table, behind the name of the block."""
     notes = []
     for name, table in zip(titles([table.block for table in tables]), tables, strict=True):
         for note in words.about_seeds(table):
@@ -135,7 +135,7 @@ def narrowed(tables: Sequence[ScoreTable]) -> list[str]:
 
 
 def _row(row: PooledInit, found: Pooled) -> tuple[str, ...]:
-    """Return the row of an init as people read it."""
+    """Returns the row of an init as people read it."""
     cells = [words.label(row.init), words.number(row.mean, 1)]
     if found.against is not None:
         cells += words.compared(row.difference)
@@ -148,7 +148,7 @@ def _row(row: PooledInit, found: Pooled) -> tuple[str, ...]:
 
 
 def _notes(found: Pooled) -> tuple[str, ...]:
-    """Return what the columns mean, and what is not in the table and why."""
+    """Returns what the columns mean, and what is not in the table and why."""
     notes = []
     for reason in words.reasons(row.difference for row in found.inits):
         if found.against in found.left_out:
@@ -176,7 +176,7 @@ def _notes(found: Pooled) -> tuple[str, ...]:
 
 
 def _judged(found: Pooled) -> str:
-    """Return a sentence that says with which others each difference is judged; an empty text where nothing is compared."""
+    """Returns a sentence that says with which others each difference is judged; an empty text where nothing is compared."""
     families, placebo = set(), ""
     for row in found.inits:
         if row.difference is None:
@@ -191,12 +191,12 @@ def _judged(found: Pooled) -> str:
 
 
 def _group(found: Pooled, block: Mapping[str, Any], by: Grouping) -> dict[str, object]:
-    """Return for machines what the rows of a group share."""
+    """Returns for machines what the rows of a group share."""
     return {**settings(block, by), "blocks": found.blocks, "datasets": " ".join(found.datasets)}
 
 
 def _values(row: PooledInit, found: Pooled, block: Mapping[str, Any], by: Grouping) -> dict[str, object]:
-    """Return the row of an init for machines."""
+    """Returns the row of an init for machines."""
     names = [other.init for other in found.inits]
     against: dict[str, object] = {}
     if have_regimens(names):  # a placebo is compared with another row than the others are

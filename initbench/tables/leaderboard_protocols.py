@@ -19,7 +19,7 @@ PROTOCOLS = ("equal-total", "equal-finetune")
 
 
 def pairs(tables: Sequence[ScoreTable]) -> list[tuple[ScoreTable, ScoreTable]]:
-    """Return the pairs of blocks that differ in the protocol alone, in the order of `PROTOCOLS`."""
+    """Returns the pairs of blocks that differ in the protocol alone, in the order of `PROTOCOLS`."""
     groups: dict[tuple[str, ...], dict[str, ScoreTable]] = {}
     for table in tables:
         shared = tuple(str(table.block[key]) for key in BLOCK)
@@ -33,7 +33,7 @@ def pairs(tables: Sequence[ScoreTable]) -> list[tuple[ScoreTable, ScoreTable]]:
 
 
 def protocol_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
-    """Return a sheet for every block that was run under both protocols.
+    """Returns a sheet for every block that was run under both protocols.
 
     Args:
         study: the runs and their scores.
@@ -45,7 +45,7 @@ def protocol_sheets(study: Study, against: str = BASELINE, margin: float = MARGI
 
 
 def _sheet(pair: tuple[ScoreTable, ScoreTable], of_cell: Mapping[str, Runs], against: str, margin: float) -> Sheet:
-    """Return the sheet of a pair of blocks: for each learned init a row for each protocol."""
+    """Returns the sheet of a pair of blocks: for each learned init a row for each protocol."""
     sides, compared = [], True
     for table in pair:
         found = analyse(table, against=against, margin=margin)
@@ -77,7 +77,7 @@ def _sheet(pair: tuple[ScoreTable, ScoreTable], of_cell: Mapping[str, Runs], aga
 
 
 def _cells(row: Standing, *, compared: bool) -> tuple[str, ...]:
-    """Return the Dice of a row; where rows are compared, also its difference and its verdict, or why it has none."""
+    """Returns the Dice of a row; where rows are compared, also its difference and its verdict, or why it has none."""
     dice = words.number(row.dice.value, 1)
     if not compared:
         return (dice,)

@@ -18,7 +18,7 @@ _LEAST = 2  # seeds: one run is its own median
 
 
 def run_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
-    """Return a sheet for every block of two seeds and more in which inits are compared.
+    """Returns a sheet for every block of two seeds and more in which inits are compared.
 
     Args:
         study: the runs and their scores.
@@ -34,7 +34,7 @@ def run_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) ->
 
 
 def run_sheet(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | Refused) -> Sheet | None:
-    """Return the sheet of a block; None with one seed, and where inits are not compared with one of them.
+    """Returns the sheet of a block; None with one seed, and where inits are not compared with one of them.
 
     Args:
         table: the scores of the block.
@@ -71,7 +71,7 @@ def run_sheet(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | 
 
 
 def _cells(row: Standing) -> tuple[str, ...]:
-    """Return what single runs of an init do, as people read it."""
+    """Returns what single runs of an init do, as people read it."""
     both = "–"
     if row.standing is not None:
         both = words.difference(row.standing.estimate)

@@ -30,7 +30,7 @@ class Subsets:
 
 
 def groups(study: Study) -> list[Subsets]:
-    """Return the groups of two or more blocks that differ in the number of training cases alone."""
+    """Returns the groups of two or more blocks that differ in the number of training cases alone."""
     numbers = dict(zip(study.runs["cell"], study.runs["training_cases"], strict=True))
     groups: dict[str, dict[int, ScoreTable]] = {}
     for table in study.tables:
@@ -45,12 +45,12 @@ def groups(study: Study) -> list[Subsets]:
 
 
 def _shared(table: ScoreTable) -> dict[str, object]:
-    """Return the block with the name of the split of which its training cases may be a part."""
+    """Returns the block with the name of the split of which its training cases may be a part."""
     return {**table.block, "split": whole_split(str(table.block["split"]))}
 
 
 def subset_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN) -> list[Sheet]:
-    """Return a sheet for every group of blocks that differ in the number of training cases alone.
+    """Returns a sheet for every group of blocks that differ in the number of training cases alone.
 
     Args:
         study: the runs and their scores.
@@ -62,7 +62,7 @@ def subset_sheets(study: Study, against: str = BASELINE, margin: float = MARGIN)
 
 
 def _sheet(group: Subsets, of_cell: Mapping[str, Runs], against: str, margin: float) -> Sheet:
-    """Return the sheet of a group of blocks: for each init a row for each number of training cases, the smallest first."""
+    """Returns the sheet of a group of blocks: for each init a row for each number of training cases, the smallest first."""
     found = sorted(_rows(group, of_cell, against, margin), key=lambda item: (item[1].init, item[0]))
     rows = []
     for cases, row in found:
@@ -82,14 +82,14 @@ def _sheet(group: Subsets, of_cell: Mapping[str, Runs], against: str, margin: fl
 
 
 def _rows(group: Subsets, of_cell: Mapping[str, Runs], against: str, margin: float) -> Iterator[tuple[int, Standing]]:
-    """Yield the rows of all blocks of a group, each behind its number of training cases."""
+    """Yields the rows of all blocks of a group, each behind its number of training cases."""
     for cases, table in group.tables.items():
         for row in standings(table, of_cell, analyse(table, against=against, margin=margin)):
             yield cases, row
 
 
 def _compared(row: Standing) -> tuple[str, str]:
-    """Return the difference of a row and its verdict; `withheld` in place of the verdict where it is."""
+    """Returns the difference of a row and its verdict; `withheld` in place of the verdict where it is."""
     if row.role == "withheld":
         return "–", "withheld"
     return words.compared(row.difference)

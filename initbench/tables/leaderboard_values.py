@@ -19,7 +19,7 @@ from initbench.tables.titles import columns, named
 def row_values(
     place: int, row: Standing, table: ScoreTable, found: Analysis | Refused, ties: Mapping[str, str] | None
 ) -> dict[str, object]:
-    """Return the row of an init for machines.
+    """Returns the row of an init for machines.
 
     Args:
         place: of the row, from 1.
@@ -71,14 +71,14 @@ def row_values(
 
 
 def _place_values(rank: InitRank | None) -> dict[str, object]:
-    """Return the rank of an init for machines; NaN where it has none."""
+    """Returns the rank of an init for machines; NaN where it has none."""
     if rank is None:
         return {"may_be_best": None, "rank": math.nan, "rank_low": math.nan, "rank_high": math.nan}
     return {"may_be_best": rank.may_be_best, "rank": rank.rank, "rank_low": rank.low, "rank_high": rank.high}
 
 
 def spread_values(parts: Components | Refused) -> dict[str, object]:
-    """Return for machines the three numbers of a block's headline with their intervals; NaN where it has none."""
+    """Returns for machines the three numbers of a block's headline with their intervals; NaN where it has none."""
     init = retraining = wins = UNKNOWN
     if isinstance(parts, Components) and parts.init is not None and parts.wins is not None:
         init, retraining, wins = parts.init.sd, parts.retraining.sd, parts.wins

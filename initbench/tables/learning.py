@@ -19,7 +19,7 @@ _MOST = 2**53  # numbers beyond this are no counts
 
 
 def learning_curves(runs: pd.DataFrame) -> dict[str, list[LearningCurve]]:
-    """Return the curves of the runs of a block, by the name of their row; rows without a curve are left out.
+    """Returns the curves of the runs of a block, by the name of their row; rows without a curve are left out.
 
     Args:
         runs: rows as `load_runs` gives, of one block.
@@ -39,7 +39,7 @@ def learning_curves(runs: pd.DataFrame) -> dict[str, list[LearningCurve]]:
 
 
 def _curve(path: str, seed: int, init_steps: float, init_seconds: float, diverged: bool) -> LearningCurve | None:
-    """Return the curve of a run, on the steps and the clock of both stages; None where it has none.
+    """Returns the curve of a run, on the steps and the clock of both stages; None where it has none.
 
     Args:
         path: folder of the run.
@@ -62,7 +62,7 @@ def _curve(path: str, seed: int, init_steps: float, init_seconds: float, diverge
 
 
 def read_points(file: Path) -> pd.DataFrame | None:
-    """Read ``validation.csv``: a row per point with ``step, seconds, dice, cases``.
+    """Reads ``validation.csv``: a row per point with ``step, seconds, dice, cases``.
 
     Dice is the mean over the classes that the reference holds, then over cases, as the score of a run is.
 

@@ -33,7 +33,7 @@ class PricedBlock:
 
 
 def looks_sheet(blocks: Sequence[PricedBlock], looks: Sequence[int], margin: float) -> Sheet:
-    """Return a sheet with the number of seeds that each block is expected to take.
+    """Returns a sheet with the number of seeds that each block is expected to take.
 
     Args:
         blocks: the blocks of the study.
@@ -79,7 +79,7 @@ def looks_sheet(blocks: Sequence[PricedBlock], looks: Sequence[int], margin: flo
 
 
 def _expected(block: PricedBlock, looks: Sequence[int], points: float, margin: float) -> float:
-    """Return the seeds that a block takes on average where every init is ahead by `points`; NaN where its noise is not known."""
+    """Returns the seeds that a block takes on average where every init is ahead by `points`; NaN where its noise is not known."""
     if block.pilot is None or block.patients < 2 or block.contrasts < 1 or math.isnan(points):
         return math.nan
     return expected_seeds(block.pilot, looks, block.patients, block.contrasts, points, margin)

@@ -13,7 +13,7 @@ Environments = Sequence[tuple[int, str]]
 
 
 def mixed(rows: Mapping[str, Environments], control: str | None) -> list[str]:
-    """Return a warning of rows with seeds that ran in another environment than the same seeds of the others.
+    """Returns a warning of rows with seeds that ran in another environment than the same seeds of the others.
 
     An environment that all rows of a seed share cancels in their differences, so it may be another one for each seed.
 
@@ -40,7 +40,7 @@ def mixed(rows: Mapping[str, Environments], control: str | None) -> list[str]:
 
 
 def _usual(rows: Mapping[str, Environments], control: str | None) -> dict[int, str]:
-    """Return the environment of each seed: where the control ran, or if it did not, where most rows did."""
+    """Returns the environment of each seed: where the control ran, or if it did not, where most rows did."""
     counted: dict[int, Counter[str]] = {}
     for init, environments in rows.items():
         for seed, name in environments:

@@ -13,7 +13,7 @@ from initbench.runs.read import Loaded
 
 
 def patients_of(found: Loaded, cells: Collection[str]) -> dict[str, Mapping[str, str]]:
-    """Return the patient of each reported case, by cell: as records name it, else as the data set does.
+    """Returns the patient of each reported case, by cell: as records name it, else as the data set does.
 
     Cells whose patients nobody knows are left out.
 
@@ -44,7 +44,7 @@ class _DataSets:
         self._known: dict[tuple[AskedData, tuple[str, ...]], Mapping[str, str] | None] = {}
 
     def patients(self, cell: Unsaid) -> Mapping[str, str] | None:
-        """Return what the first data set that knows all cases of a cell says; None where none does."""
+        """Returns what the first data set that knows all cases of a cell says; None where none does."""
         for asked in cell.asked:
             patients = self._of(asked, cell.cases)
             if patients is not None:
@@ -52,7 +52,7 @@ class _DataSets:
         return None
 
     def _of(self, asked: AskedData, cases: tuple[str, ...]) -> Mapping[str, str] | None:
-        """Return what a data set says of some cases; None where it is not there, or does not know them all."""
+        """Returns what a data set says of some cases; None where it is not there, or does not know them all."""
         if asked not in self._opened:
             self._opened[asked] = _open(asked)
         dataset = self._opened[asked]
@@ -82,7 +82,7 @@ def _open(asked: AskedData) -> Dataset | None:
 
 
 def _patients(dataset: Dataset, cases: Sequence[str]) -> dict[str, str] | None:
-    """Return the patient of each case; None without cases, and where the data set lacks one."""
+    """Returns the patient of each case; None without cases, and where the data set lacks one."""
     if not cases or not set(dataset.case_ids()).issuperset(cases):
         return None
     return {case: group_of(dataset, case) for case in cases}

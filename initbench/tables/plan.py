@@ -27,7 +27,7 @@ def plan_sheets(
     looks: Sequence[int] = (),
     margin: float = MARGIN,
 ) -> list[Sheet]:
-    """Return the study by data set and network, by init, and what its planned looks save.
+    """Returns the study by data set and network, by init, and what its planned looks save.
 
     Args:
         plan: what the sweep would be.
@@ -57,7 +57,7 @@ def plan_sheets(
 
 
 def cluster_sheet(plan: StudyPlan, executor: str, device: str, tasks: int, command: str) -> Sheet:
-    """Return what the study would take on each kind of device that runs below its folder were done on.
+    """Returns what the study would take on each kind of device that runs below its folder were done on.
 
     Args:
         plan: what the sweep would be.
@@ -102,7 +102,7 @@ def _unit(has_gpu: bool) -> str:
 
 
 def _dataset_names(runs: Sequence[Expected]) -> dict[str, str]:
-    """Return what the data set of each cell is called, so that two of one name are told apart."""
+    """Returns what the data set of each cell is called, so that two of one name are told apart."""
     cells, datasets = [], []
     for run in runs:
         resolved = run.resolved
@@ -199,7 +199,7 @@ def _extent(plan: StudyPlan) -> str:
 
 
 def _notes(plan: StudyPlan, cost: Cost, at_once: int, peak: int) -> Iterator[str]:
-    """Give the notes on what a study costs.
+    """Gives the notes on what a study costs.
 
     Args:
         plan: the study.
@@ -229,7 +229,7 @@ def _notes(plan: StudyPlan, cost: Cost, at_once: int, peak: int) -> Iterator[str
 
 
 def _saved(plan: StudyPlan) -> Iterator[str]:
-    """Give the notes on what new runs need not do, because it is done or another run does it."""
+    """Gives the notes on what new runs need not do, because it is done or another run does it."""
     begun, scored, shared = 0, 0, 0
     for run in plan.runs:
         begun += run.begun
@@ -248,7 +248,7 @@ def _saved(plan: StudyPlan) -> Iterator[str]:
 
 
 def _stopped(plan: StudyPlan) -> dict[tuple[str, str], list[Expected]]:
-    """Return the runs that cannot be, by state and reason."""
+    """Returns the runs that cannot be, by state and reason."""
     found: dict[tuple[str, str], list[Expected]] = {}
     for run in plan.runs:
         if run.state in ("refused", "failed"):
@@ -291,7 +291,7 @@ def _inits(plan: StudyPlan, runs: Sequence[Expected], datasets: Mapping[str, str
 
 
 def _size(count: float) -> str:
-    """Return a number of bytes for people."""
+    """Returns a number of bytes for people."""
     for unit in ("kB", "MB"):
         count /= 1000
         if count < 1000:

@@ -25,7 +25,7 @@ INTERACTIONS = (
 
 
 def from_runs(table: ScoreTable) -> Pilot | Refused:
-    """Return the noise of a difference in the runs of a block, with what it may be as well; or why they tell none."""
+    """Returns the noise of a difference in the runs of a block, with what it may be as well; or why they tell none."""
     if table.refused:
         return Refused(table.refused)
     own = table.schemes()
@@ -33,7 +33,7 @@ def from_runs(table: ScoreTable) -> Pilot | Refused:
 
 
 def sheet(name: str, subtitle: str, found: Pilot, cases: Sequence[int], comparisons: int, unit: str = "case") -> Sheet:
-    """Return the smallest differences that some numbers of seeds and of cases find, and the floor below which more seeds find nothing.
+    """Returns the smallest differences that numbers of seeds and cases find, and the floor below which seeds find nothing.
 
     Args:
         name: title of the sheet.
@@ -87,7 +87,7 @@ def sheet(name: str, subtitle: str, found: Pilot, cases: Sequence[int], comparis
 
 
 def _cell(found: Interval) -> str:
-    """Return a detectable difference as people read it."""
+    """Returns a detectable difference as people read it."""
     if math.isnan(found.value):
         return "none"
     digits = 2
@@ -97,7 +97,7 @@ def _cell(found: Interval) -> str:
 
 
 def power_sheets(tables: Sequence[ScoreTable], cases: Sequence[int]) -> list[Sheet]:
-    """Return a sheet for every block, with its runs as the pilot; where they cannot be one, it says why.
+    """Returns a sheet for every block, with its runs as the pilot; where they cannot be one, it says why.
 
     Args:
         tables: the scores of the blocks.

@@ -47,7 +47,7 @@ class Sheet:
 
 
 def all_rows(sheets: Sequence[Sheet]) -> list[tuple[str, ...]]:
-    """Return the rows of tables in their order, as people read them."""
+    """Returns the rows of tables in their order, as people read them."""
     rows: list[tuple[str, ...]] = []
     for sheet in sheets:
         rows += sheet.rows
@@ -55,7 +55,7 @@ def all_rows(sheets: Sequence[Sheet]) -> list[tuple[str, ...]]:
 
 
 def terminal(sheets: Sequence[Sheet], console: Console) -> None:
-    """Print tables; names and intervals take a second line where there is no room."""
+    """Prints tables; names and intervals take a second line where there is no room."""
     for sheet in sheets:
         rows = []
         for row in sheet.rows:
@@ -82,12 +82,12 @@ def terminal(sheets: Sequence[Sheet], console: Console) -> None:
 
 
 def _whole_widths(sheet: Sheet, rows: Sequence[Sequence[str]]) -> list[int]:
-    """Return the characters that each column needs to have all of its cells on one line."""
+    """Returns the characters that each column needs to have all of its cells on one line."""
     return [max(map(len, column)) for column in zip(sheet.columns, *rows, strict=True)]
 
 
 def _gap(sheet: Sheet, rows: Sequence[Sequence[str]], room: int) -> int:
-    """Return the characters between two columns: three in a table of few columns whose cells have room on one line."""
+    """Returns the characters between two columns: three in a table of few columns whose cells have room on one line."""
     widths = _whole_widths(sheet, rows)
     if len(widths) < _MANY and _total(widths, _WIDE) <= room:
         return _WIDE
@@ -95,12 +95,12 @@ def _gap(sheet: Sheet, rows: Sequence[Sequence[str]], room: int) -> int:
 
 
 def _total(widths: Sequence[int], gap: int) -> int:
-    """Return the characters of a row, with its two edges."""
+    """Returns the characters of a row, with its two edges."""
     return sum(widths) + gap * (len(widths) - 1) + 2
 
 
 def _widths(sheet: Sheet, rows: Sequence[Sequence[str]], room: int, gap: int) -> list[int | None]:
-    """Return the widths of columns in a table that is too wide; None for a column that may have what it needs.
+    """Returns the widths of columns in a table that is too wide; None for a column that may have what it needs.
 
     Numbers break at spaces, which leaves room for the names; a cut number would be a wrong one. Names then break between words as
     long as there is room for each word.
@@ -122,7 +122,7 @@ def _widths(sheet: Sheet, rows: Sequence[Sequence[str]], room: int, gap: int) ->
 
 
 def _widened(sheet: Sheet, rows: Sequence[Sequence[str]], room: int, gap: int) -> list[int | None]:
-    """Return `_widths`, where narrowed columns get the characters that are left, as long as rows take fewer lines by it."""
+    """Returns `_widths`, where narrowed columns get the characters that are left, as long as rows take fewer lines by it."""
     found = _widths(sheet, rows, room, gap)
     widths, narrowed = [], []
     for number, (cells, width) in enumerate(zip(zip(sheet.columns, *rows, strict=True), found, strict=True)):
@@ -141,7 +141,7 @@ def _widened(sheet: Sheet, rows: Sequence[Sequence[str]], room: int, gap: int) -
 
 
 def _most_saving(rows: Sequence[Sequence[str]], widths: Sequence[int], narrowed: Sequence[int], spare: int) -> tuple[int, int]:
-    """Return the column that saves most lines when it is wider, and by how many characters; 0 where none saves a line.
+    """Returns the column that saves most lines when it is wider, and by how many characters; 0 where none saves a line.
 
     Args:
         rows: the cells.
@@ -165,7 +165,7 @@ def _most_saving(rows: Sequence[Sequence[str]], widths: Sequence[int], narrowed:
 
 
 def _lines(cell: str, width: int) -> int:
-    """Return the lines that a cell takes where it is broken at spaces."""
+    """Returns the lines that a cell takes where it is broken at spaces."""
     lines, used = 1, 0
     for word in cell.split():
         if used and used + len(word) > width:
@@ -175,7 +175,7 @@ def _lines(cell: str, width: int) -> int:
 
 
 def _longest(cells: Sequence[str], divide: Callable[[str], list[str]]) -> int:
-    """Return the characters of the longest part into which any of the cells is divided; 0 where no cell has one."""
+    """Returns the characters of the longest part into which any of the cells is divided; 0 where no cell has one."""
     longest = 0
     for cell in cells:
         for part in divide(cell):
@@ -184,7 +184,7 @@ def _longest(cells: Sequence[str], divide: Callable[[str], list[str]]) -> int:
 
 
 def _widest(widths: Sequence[int], least: Sequence[int]) -> int:
-    """Return the place of the widest column of names that can be narrower, the first one of several.
+    """Returns the place of the widest column of names that can be narrower, the first one of several.
 
     Args:
         widths: of all columns.
@@ -198,14 +198,14 @@ def _widest(widths: Sequence[int], least: Sequence[int]) -> int:
 
 
 def _style(note: str) -> str:
-    """Return how a note is printed: warnings in yellow."""
+    """Returns how a note is printed: warnings in yellow."""
     if note.startswith("Warning"):
         return "yellow"
     return ""
 
 
 def as_markdown(sheets: Sequence[Sheet]) -> str:
-    """Return tables in Markdown."""
+    """Returns tables in Markdown."""
     lines: list[str] = []
     for sheet in sheets:
         lines += [f"### {markdown(sheet.title)}", "", markdown(sheet.subtitle), ""]
@@ -220,12 +220,12 @@ def as_markdown(sheets: Sequence[Sheet]) -> str:
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    """Return a row of a table in Markdown."""
+    """Returns a row of a table in Markdown."""
     return "| " + " | ".join(map(markdown, cells)) + " |"
 
 
 def as_latex(sheets: Sequence[Sheet]) -> str:
-    """Return tables in LaTeX for the package booktabs, their notes as comments."""
+    """Returns tables in LaTeX for the package booktabs, their notes as comments."""
     lines: list[str] = []
     for sheet in sheets:
         name = f"{sheet.title}: {sheet.subtitle}"
@@ -242,12 +242,12 @@ def as_latex(sheets: Sequence[Sheet]) -> str:
 
 
 def _latex_row(cells: Sequence[str]) -> str:
-    """Return a row of a table in LaTeX."""
+    """Returns a row of a table in LaTeX."""
     return " & ".join(map(latex, cells)) + r" \\"
 
 
 def plain_rows(sheets: Sequence[Sheet]) -> list[dict[str, Any]]:
-    """Return the rows of tables for machines; None where there is no value."""
+    """Returns the rows of tables for machines; None where there is no value."""
     rows = []
     for sheet in sheets:
         for row in sheet.values:
@@ -256,7 +256,7 @@ def plain_rows(sheets: Sequence[Sheet]) -> list[dict[str, Any]]:
 
 
 def as_csv(sheets: Sequence[Sheet]) -> str:
-    """Return a line for each row of any table, below the names of all columns; an empty text where there is no row."""
+    """Returns a line for each row of any table, below the names of all columns; an empty text where there is no row."""
     rows = plain_rows(sheets)
     if not rows:
         return ""
@@ -272,7 +272,7 @@ def as_csv(sheets: Sequence[Sheet]) -> str:
 
 
 def as_json(sheets: Sequence[Sheet]) -> str:
-    """Return the rows of `as_csv` as a JSON list, null where there is no value."""
+    """Returns the rows of `as_csv` as a JSON list, null where there is no value."""
     return json_text(plain_rows(sheets))
 
 

@@ -110,7 +110,7 @@ class Standing:
 
 
 def standings(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | Refused) -> list[Standing]:
-    """Return the rows of a block by falling Dice, the withheld ones last.
+    """Returns the rows of a block by falling Dice, the withheld ones last.
 
     Args:
         table: the scores of the block.
@@ -147,7 +147,7 @@ def standings(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | 
 
 
 def _compared(row: Standing, table: ScoreTable) -> Standing:
-    """Return a row with what a comparison says beside its difference; as it is where it is compared with no complete row."""
+    """Returns a row with what a comparison says beside its difference; as it is where it is compared with no complete row."""
     item = row.difference
     if item is None or item.second not in table.inits:
         return row
@@ -159,14 +159,14 @@ def _compared(row: Standing, table: ScoreTable) -> Standing:
 
 
 def _order(row: Standing) -> tuple[float, str]:
-    """Return a key that sorts rows by falling Dice; rows without a score are last."""
+    """Returns a key that sorts rows by falling Dice; rows without a score are last."""
     if math.isnan(row.dice.value):
         return math.inf, row.init
     return -row.dice.value, row.init
 
 
 def _scores(table: ScoreTable, found: Analysis | Refused) -> list[tuple[Interval, Interval]]:
-    """Return the mean Dice and the SD over run scores of each complete row; means have no bounds where nothing is tested."""
+    """Returns the mean Dice and the SD over run scores of each complete row; means have no bounds where nothing is tested."""
     scores = []
     if isinstance(found, Analysis):
         for item in found.inits:
@@ -179,7 +179,7 @@ def _scores(table: ScoreTable, found: Analysis | Refused) -> list[tuple[Interval
 
 
 def _mean(runs: Array) -> Interval:
-    """Return the mean of run scores [seed] without bounds.
+    """Returns the mean of run scores [seed] without bounds.
 
     Scores are NaN where no case is scored, as under the policy nnunet, which scores runs on different cases.
     """
@@ -189,35 +189,35 @@ def _mean(runs: Array) -> Interval:
 
 
 def _median(runs: Array) -> float:
-    """Return the median of run scores [seed], which may be NaN; NaN where all are."""
+    """Returns the median of run scores [seed], which may be NaN; NaN where all are."""
     if not np.isfinite(runs).any():
         return math.nan
     return float(np.nanmedian(runs))
 
 
 def _without(runs: Array, diverged: Flags) -> float:
-    """Return the mean of the run scores [seed] of runs that did not diverge; NaN where none or all diverged."""
+    """Returns the mean of the run scores [seed] of runs that did not diverge; NaN where none or all diverged."""
     if not diverged.any() or diverged.all():
         return math.nan
     return float(runs[~diverged].mean())
 
 
 def _differences(found: Analysis | Refused) -> dict[str, Difference]:
-    """Return differences to the control by the row that is compared; none where all pairs are compared."""
+    """Returns differences to the control by the row that is compared; none where all pairs are compared."""
     if isinstance(found, Refused) or found.against is None:
         return {}
     return {item.first: item for item in found.comparison.differences}
 
 
 def _ranks(found: Analysis | Refused) -> dict[str, InitRank]:
-    """Return ranks by the row that has them."""
+    """Returns ranks by the row that has them."""
     if isinstance(found, Refused) or isinstance(found.ranking, Refused):
         return {}
     return {row.init: row for row in found.ranking}
 
 
 def _withheld(item: Withheld, runs: Runs) -> Standing:
-    """Return the row of a withheld init, with the scores of the runs that it has."""
+    """Returns the row of a withheld init, with the scores of the runs that it has."""
     scores = np.array(item.scores, np.float64)
     dice, sd = math.nan, UNKNOWN
     if scores.size:
@@ -241,7 +241,7 @@ def _withheld(item: Withheld, runs: Runs) -> Standing:
 
 
 def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
-    """Return the runs of each cell, summed up, by cell.
+    """Returns the runs of each cell, summed up, by cell.
 
     Args:
         runs: a row for each run, as `load_runs` gives them.
@@ -292,12 +292,12 @@ def summaries(runs: pd.DataFrame) -> dict[str, Runs]:
 
 
 def _some_text(of_runs: pd.Series[str]) -> str:
-    """Return what the runs of a cell say alike; an empty text where none says anything."""
+    """Returns what the runs of a cell say alike; an empty text where none says anything."""
     return str(max(of_runs.dropna(), default=""))
 
 
 def _environments(runs: pd.DataFrame) -> dict[str, list[tuple[int, str]]]:
-    """Return by cell the seeds, each with the fingerprint of the environment in which it ran."""
+    """Returns by cell the seeds, each with the fingerprint of the environment in which it ran."""
     found: dict[str, list[tuple[int, str]]] = {}
     for cell, seed, environment in zip(runs["cell"], runs["seed"], runs["environment"], strict=True):
         of_cell = found.setdefault(str(cell), [])
@@ -307,7 +307,7 @@ def _environments(runs: pd.DataFrame) -> dict[str, list[tuple[int, str]]]:
 
 
 def _asked(runs: pd.DataFrame) -> dict[str, tuple[tuple[str, tuple[int, ...]], ...]]:
-    """Return by cell the times at which seeds were first asked for, in order, each with its seeds."""
+    """Returns by cell the times at which seeds were first asked for, in order, each with its seeds."""
     found: dict[str, dict[str, list[int]]] = {}
     for cell, when, seed in zip(runs["cell"], runs["asked"], runs["seed"], strict=True):
         times = found.setdefault(str(cell), {})

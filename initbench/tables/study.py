@@ -102,12 +102,12 @@ def check_some(out: Path, found: Loaded) -> None:
 
 
 def cells_of(table: ScoreTable) -> tuple[str, ...]:
-    """Return the cells of all rows of a block in the order of its names, the withheld ones last."""
+    """Returns the cells of all rows of a block in the order of its names, the withheld ones last."""
     return (*table.cells, *(item.cell for item in table.withheld))
 
 
 def _with_history(table: ScoreTable, of_cell: Mapping[str, Runs], plans: Sequence[BlockPlan]) -> ScoreTable:
-    """Return the table with the times at which its seeds were asked for, and with the looks that were planned of it."""
+    """Returns the table with the times at which its seeds were asked for, and with the looks that were planned of it."""
     cells = cells_of(table)
     asked = []
     for cell in cells:
@@ -126,14 +126,14 @@ _SHOWN = tuple(key for key in BLOCK if key != "recipe")
 
 
 def _names(runs: pd.DataFrame) -> dict[str, str]:
-    """Return what the data set of each cell is called: its own name, and more where several data sets share one."""
+    """Returns what the data set of each cell is called: its own name, and more where several data sets share one."""
     columns = runs[["dataset", "split", "data_digest", "data_place"]].astype(str)
     named = [Named(*values) for values in columns.itertuples(index=False, name=None)]
     return dict(zip(runs["cell"], told_apart(named), strict=True))
 
 
 def _renamed(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    """Return runs or cases under other names of their data sets.
+    """Returns runs or cases under other names of their data sets.
 
     Args:
         frame: the runs or cases.
@@ -155,7 +155,7 @@ def read_study(
     *,
     seeds: Sequence[int] | None = None,
 ) -> Study:
-    """Return the runs below a folder with their scores.
+    """Returns the runs below a folder with their scores.
 
     Args:
         out: the folder.

@@ -13,19 +13,19 @@ from initbench.stats.treatments import have_regimens, treatment
 
 
 def title(block: Mapping[str, Any]) -> str:
-    """Return the title of a block: its data set and its network."""
+    """Returns the title of a block: its data set and its network."""
     return f"{block['dataset']} × {variant(block)}"
 
 
 def variant(block: Mapping[str, Any]) -> str:
-    """Return the network of a block, with its variant where that is not the default."""
+    """Returns the network of a block, with its variant where that is not the default."""
     if block["variant"] == "default":
         return str(block["backbone"])
     return f"{block['backbone']} ({block['variant']})"
 
 
 def settings(block: Mapping[str, Any]) -> str:
-    """Return the settings of a block in one line."""
+    """Returns the settings of a block in one line."""
     parts = [f"{block['size']} size", f"{block['steps']} steps ({block['budget']})"]
     if block["protocol"] != "any":
         parts.append(f"{block['protocol']}")
@@ -52,14 +52,14 @@ _COLUMNS = (
 
 
 def columns(block: Mapping[str, Any]) -> dict[str, object]:
-    """Return the columns of JSON and CSV that tell the rows of a block from all other rows, in every command alike."""
+    """Returns the columns of JSON and CSV that tell the rows of a block from all other rows, in every command alike."""
     found = {name: block[name] for name in _COLUMNS}
     found[MARK] = block.get(MARK, "")
     return found
 
 
 def named(name: str, names: Iterable[str]) -> dict[str, object]:
-    """Return the columns of JSON and CSV that name a row: its init, and its regimen where some row has another one than `plain`.
+    """Returns the columns of JSON and CSV that name a row: its init, and its regimen where some row has another one than `plain`.
 
     Args:
         name: of the row.
@@ -72,7 +72,7 @@ def named(name: str, names: Iterable[str]) -> dict[str, object]:
 
 
 def titles(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a title for every block: its own, and where several blocks share it, with the settings in which these differ."""
+    """Returns a title for every block: its own, and where several blocks share it, with the settings in which these differ."""
     of_title: dict[str, list[Mapping[str, Any]]] = {}
     for block in blocks:
         of_title.setdefault(title(block), []).append(block)
@@ -84,7 +84,7 @@ def titles(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _differing(block: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> str:
-    """Return what tells a block from others of its title: the protocol, and only if that is not enough the other settings."""
+    """Returns what tells a block from others of its title: the protocol, and only if that is not enough the other settings."""
     told, same = "", alike
     if _differ(alike, "protocol"):
         told = f", {block['protocol']}"
@@ -123,7 +123,7 @@ class Named:
 
 
 def told_apart(runs: Sequence[Named]) -> list[str]:
-    """Return a name for the data set of every run: its own, and where several data sets share one, as much as tells them apart.
+    """Returns a name for the data set of every run: its own, and where several data sets share one, as much as tells them apart.
 
     Folders of one name get the folders above them, as many as are needed; two contents of one folder a part of their digest.
     """
@@ -152,7 +152,7 @@ class _Namesakes:
         self._digits = _digits({run.data_digest for run in runs})
 
     def name_of(self, run: Named) -> str:
-        """Return a name for the data set of one of the runs."""
+        """Returns a name for the data set of one of the runs."""
         if not self._several:
             return run.name
         name = run.name
@@ -165,7 +165,7 @@ class _Namesakes:
 
 
 def shortest(paths: Collection[str]) -> dict[str, str]:
-    """Return the end of each path, by the path: all as long as the longest has to be for no two to be alike."""
+    """Returns the end of each path, by the path: all as long as the longest has to be for no two to be alike."""
     parts = {path: PurePath(os.path.normpath(path)).parts for path in paths}
     deepest = max(map(len, parts.values()), default=1)
     for kept in range(1, deepest + 1):
@@ -176,7 +176,7 @@ def shortest(paths: Collection[str]) -> dict[str, str]:
 
 
 def _digits(digests: Collection[str], least: int = 6) -> int:
-    """Return how many digits of digests tell them apart.
+    """Returns how many digits of digests tell them apart.
 
     Args:
         digests: the digests, each once.
@@ -189,7 +189,7 @@ def _digits(digests: Collection[str], least: int = 6) -> int:
 
 
 def marks(blocks: Sequence[Mapping[Hashable, Any]], shown: Sequence[str]) -> list[str]:
-    """Return for each block a part of its recipe's digest where another recipe is alike in all that is shown, else nothing.
+    """Returns for each block a part of its recipe's digest where another recipe is alike in all that is shown, else nothing.
 
     Args:
         blocks: keys of blocks, with `recipe`.

@@ -29,12 +29,12 @@ SOURCES = {
 
 
 def variance_sheets(tables: Sequence[ScoreTable]) -> list[Sheet]:
-    """Return a sheet with the variance components for every block."""
+    """Returns a sheet with the variance components for every block."""
     return [_sheet(table) for table in tables]
 
 
 def _sheet(table: ScoreTable) -> Sheet:
-    """Return the variance components of a block, or why it has none."""
+    """Returns the variance components of a block, or why it has none."""
     what = "init"
     if have_regimens(table.inits):
         what = "row"
@@ -71,7 +71,7 @@ def _sheet(table: ScoreTable) -> Sheet:
 
 
 def _parts(found: Components) -> dict[str, Component]:
-    """Return the components that a design has, in the order of `SOURCES`."""
+    """Returns the components that a design has, in the order of `SOURCES`."""
     parts = {}
     for name in SOURCES:
         part: Component | None = getattr(found, name)
@@ -81,14 +81,14 @@ def _parts(found: Components) -> dict[str, Component]:
 
 
 def _share(part: Component, whole: float) -> str:
-    """Return the share of a component in the sum of all, in percent; – where all are 0."""
+    """Returns the share of a component in the sum of all, in percent; – where all are 0."""
     if whole <= 0:
         return "–"
     return f"{100 * part.value / whole:.1f} %"
 
 
 def _notes(found: Components, table: ScoreTable) -> tuple[str, ...]:
-    """Return what the columns and the sources mean."""
+    """Returns what the columns and the sources mean."""
     unit = "case"
     if table.patient_count < len(table.cases):
         unit = "patient"
@@ -102,14 +102,14 @@ def _notes(found: Components, table: ScoreTable) -> tuple[str, ...]:
 
 
 def _of_rows(table: ScoreTable) -> list[str]:
-    """Return what the source `init` is where a block has regimens; nothing where it has none."""
+    """Returns what the source `init` is where a block has regimens; nothing where it has none."""
     if not have_regimens(table.inits):
         return []
     return ["init: here the row, an init under a regimen; what either of the two adds is not told apart."]
 
 
 def _values(table: ScoreTable, found: Components, name: str, part: Component, whole: float) -> dict[str, object]:
-    """Return a component for machines.
+    """Returns a component for machines.
 
     Args:
         table: the scores of the block.
@@ -153,7 +153,7 @@ def across(tables: Sequence[ScoreTable], against: str = BASELINE) -> list[Sheet]
 
 
 def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
-    """Return the sheet of a group of blocks: a row for each init that is complete where `against` is."""
+    """Returns the sheet of a group of blocks: a row for each init that is complete where `against` is."""
     having, left_out = [], []
     for name, table in zip(titles([table.block for table in tables]), tables, strict=True):
         reason = _why_out(table, against)
@@ -200,7 +200,7 @@ def _across(tables: Sequence[ScoreTable], against: str) -> Sheet:
 
 
 def _why_out(table: ScoreTable, against: str) -> str:
-    """Return why a block is left out; an empty text where it is not."""
+    """Returns why a block is left out; an empty text where it is not."""
     if table.refused:
         return table.refused
     if against not in table.inits:
@@ -209,7 +209,7 @@ def _why_out(table: ScoreTable, against: str) -> str:
 
 
 def _runs(tables: Sequence[ScoreTable], init: str, against: str) -> list[tuple[Array, Array]]:
-    """Return the run scores [seed] of two inits in each block that has both complete."""
+    """Returns the run scores [seed] of two inits in each block that has both complete."""
     found = []
     for table in tables:
         if {init, against} <= set(table.inits):
@@ -218,14 +218,14 @@ def _runs(tables: Sequence[ScoreTable], init: str, against: str) -> list[tuple[A
 
 
 def _ratio_cells(init: str, blocks: int, found: PooledRatio | Refused) -> tuple[str, ...]:
-    """Return the ratio of an init as people read it."""
+    """Returns the ratio of an init as people read it."""
     if isinstance(found, Refused):
         return (words.label(init), str(blocks), "untestable", "–")
     return (words.label(init), str(blocks), words.interval(found.ratio), words.chance(found.p))
 
 
 def _ratio_values(against: str, blocks: int, found: PooledRatio | Refused) -> dict[str, object]:
-    """Return the ratio of an init for machines, or why there is none."""
+    """Returns the ratio of an init for machines, or why there is none."""
     known: dict[str, object] = {"against": against, "blocks": blocks}
     if isinstance(found, Refused):
         return known | {"reason": found.reason}

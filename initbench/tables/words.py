@@ -20,7 +20,7 @@ _PLACEBO = "placebo"  # what tables call the init that `run` adds
 
 
 def number(value: float, digits: int, *, signed: bool = False) -> str:
-    """Return a number as people read it, – for NaN.
+    """Returns a number as people read it, – for NaN.
 
     Args:
         value: the number.
@@ -35,14 +35,14 @@ def number(value: float, digits: int, *, signed: bool = False) -> str:
 
 
 def form(number: int, one: str, several: str) -> str:
-    """Return the form of a word that goes with a number of things: `one` with 1, else `several`."""
+    """Returns the form of a word that goes with a number of things: `one` with 1, else `several`."""
     if number == 1:
         return one
     return several
 
 
 def label(init: str) -> str:
-    """Return what people read as the name of a row; it says which rows are placebos.
+    """Returns what people read as the name of a row; it says which rows are placebos.
 
     Args:
         init: the name of the row, as tables for machines have it.
@@ -56,12 +56,12 @@ def label(init: str) -> str:
 
 
 def listed(inits: Iterable[str]) -> str:
-    """Return the labels of inits in one line, each once, in the order of the alphabet."""
+    """Returns the labels of inits in one line, each once, in the order of the alphabet."""
     return ", ".join(sorted(map(label, set(inits))))
 
 
 def meant(text: str) -> str:
-    """Return the name of the row that somebody means by its label, or by its name in another spelling, as without quotes.
+    """Returns the name of the row that somebody means by its label, or by its name in another spelling, as without quotes.
 
     An init under a regimen is written as its row is called, `lwi + medcontext`.
     """
@@ -73,7 +73,7 @@ def meant(text: str) -> str:
 
 
 def placebos_of_regimens(names: Iterable[str], against: str | None) -> list[str]:
-    """Return a note for each row, other than `against`, with which a placebo of the table is compared.
+    """Returns a note for each row, other than `against`, with which a placebo of the table is compared.
 
     Args:
         names: the rows of the table.
@@ -90,7 +90,7 @@ def placebos_of_regimens(names: Iterable[str], against: str | None) -> list[str]
 
 
 def _written(component: str) -> str:
-    """Return a component as records write it; a row called `lwi #1a2b3c`, one of two cells of one name, as it is."""
+    """Returns a component as records write it; a row called `lwi #1a2b3c`, one of two cells of one name, as it is."""
     try:
         return str(spec.parse(component))
     except UsageError:
@@ -98,7 +98,7 @@ def _written(component: str) -> str:
 
 
 def narrowed(found: Narrowed | None) -> list[str]:
-    """Return what a reader has to know where only the seeds were asked for that all inits share; nothing where all were."""
+    """Returns what a reader has to know where only the seeds were asked for that all inits share; nothing where all were."""
     if found is None:
         return []
     if not found.seeds:
@@ -113,12 +113,12 @@ def narrowed(found: Narrowed | None) -> list[str]:
 
 
 def about_seeds(table: ScoreTable) -> list[str]:
-    """Return notes about the seeds of a block: which are compared, and whether somebody planned their number."""
+    """Returns notes about the seeds of a block: which are compared, and whether somebody planned their number."""
     return [*narrowed(table.narrowed), *_planned(table), *_added(table)]
 
 
 def seeds_chosen(tables: Sequence[ScoreTable]) -> str:
-    """Return for machines how the number of seeds came about.
+    """Returns for machines how the number of seeds came about.
 
     Args:
         tables: the blocks that one row is of; of several the one counts in which seeds came about in the least sound way.
@@ -133,7 +133,7 @@ def seeds_chosen(tables: Sequence[ScoreTable]) -> str:
 
 
 def _planned(table: ScoreTable) -> list[str]:
-    """Return a note that names the planned looks, and what this one may spend; nothing where none was planned."""
+    """Returns a note that names the planned looks, and what this one may spend; nothing where none was planned."""
     if table.looks is None:
         return []
     looks = ", ".join(map(str, table.looks.seeds))
@@ -145,7 +145,7 @@ def _planned(table: ScoreTable) -> list[str]:
 
 
 def _added(table: ScoreTable) -> list[str]:
-    """Return a note for each history of seeds that somebody added without a plan, perhaps because of the first results."""
+    """Returns a note for each history of seeds that somebody added without a plan, perhaps because of the first results."""
     if table.looks is not None and max(map(len, table.seeds), default=0) <= table.looks.seeds[-1]:
         return []
     notes = []
@@ -161,7 +161,7 @@ def _added(table: ScoreTable) -> list[str]:
 
 
 def count(number: int, what: str) -> str:
-    """Return a number with the name of its things, as `1 seed` or `3 seeds`.
+    """Returns a number with the name of its things, as `1 seed` or `3 seeds`.
 
     Args:
         number: of things.
@@ -171,7 +171,7 @@ def count(number: int, what: str) -> str:
 
 
 def seeds(numbers: Sequence[int]) -> str:
-    """Return sorted numbers with a dash for those that follow each other, as `0–4, 7`."""
+    """Returns sorted numbers with a dash for those that follow each other, as `0–4, 7`."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
@@ -188,19 +188,19 @@ def seeds(numbers: Sequence[int]) -> str:
 
 
 def seed_count(table: ScoreTable) -> int:
-    """Return how many seeds each init of a block has; 0 where no init is complete."""
+    """Returns how many seeds each init of a block has; 0 where no init is complete."""
     if not table.seeds:
         return 0
     return len(table.seeds[0])
 
 
 def shape(table: ScoreTable) -> str:
-    """Return how much a block compares, as `3 seeds × 20 patients, 40 cases`."""
+    """Returns how much a block compares, as `3 seeds × 20 patients, 40 cases`."""
     return f"{count(seed_count(table), 'seed')} × {cases(table)}"
 
 
 def sizes(table: ScoreTable, number: float) -> dict[str, object]:
-    """Return for machines how much a row rests on.
+    """Returns for machines how much a row rests on.
 
     Args:
         table: the scores of the block.
@@ -213,7 +213,7 @@ def sizes(table: ScoreTable, number: float) -> dict[str, object]:
 
 
 def cases(table: ScoreTable) -> str:
-    """Return what a block reports: `20 patients, 40 cases`; `8 cases` where each is a patient of its own."""
+    """Returns what a block reports: `20 patients, 40 cases`; `8 cases` where each is a patient of its own."""
     reported = count(len(table.cases), "case")
     if not table.cases:
         return reported
@@ -225,12 +225,12 @@ def cases(table: ScoreTable) -> str:
 
 
 def interval_values(name: str, found: Interval) -> dict[str, object]:
-    """Return a value with its bounds for machines: under its name, and under the name with `_low` and `_high`."""
+    """Returns a value with its bounds for machines: under its name, and under the name with `_low` and `_high`."""
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def tested(item: Difference | None) -> dict[str, object]:
-    """Return a difference with its p values for machines; NaN and empty texts where the row is compared with nothing."""
+    """Returns a difference with its p values for machines; NaN and empty texts where the row is compared with nothing."""
     nan = math.nan
     if item is None:
         names = ("difference", "difference_low", "difference_high", "p", "p_adjusted", "p_equivalence")
@@ -248,14 +248,14 @@ def tested(item: Difference | None) -> dict[str, object]:
 
 
 def compared(item: Difference | None) -> tuple[str, str]:
-    """Return the cells of a difference: the estimate with its interval, and the verdict; – for both where there is none."""
+    """Returns the cells of a difference: the estimate with its interval, and the verdict; – for both where there is none."""
     if item is None:
         return "–", "–"
     return difference(item.estimate), item.says
 
 
 def reasons(differences: Iterable[Difference | None]) -> list[str]:
-    """Return why differences are untestable: each reason once, in the order of the differences."""
+    """Returns why differences are untestable: each reason once, in the order of the differences."""
     found: dict[str, None] = {}
     for item in differences:
         if item is not None and item.reason:
@@ -264,7 +264,7 @@ def reasons(differences: Iterable[Difference | None]) -> list[str]:
 
 
 def family(of: Family) -> str:
-    """Return the end of a sentence that says with which others a difference is judged."""
+    """Returns the end of a sentence that says with which others a difference is judged."""
     if of.size == 1:
         return "by itself"
     crossed = ""
@@ -282,14 +282,14 @@ def family(of: Family) -> str:
 
 
 def share(chance: float) -> str:
-    """Return a share or a chance, from 0 to 1, in percent; – for NaN."""
+    """Returns a share or a chance, from 0 to 1, in percent; – for NaN."""
     if math.isnan(chance):
         return "–"
     return f"{100 * chance:.0f} %"
 
 
 def place(rank: float, low: int, high: int) -> str:
-    """Return a rank with the places that an init may have.
+    """Returns a rank with the places that an init may have.
 
     Args:
         rank: by Dice, from 1; inits that tie share the mean of their places.
@@ -300,7 +300,7 @@ def place(rank: float, low: int, high: int) -> str:
 
 
 def interval(found: Interval, *, signed: bool = False, digits: int | None = None, scale: Scale | None = None) -> str:
-    """Return a value with its bounds, if it has some.
+    """Returns a value with its bounds, if it has some.
 
     Args:
         found: the value and its bounds.
@@ -334,24 +334,24 @@ def _reads_as_0(bound: float, digits: int) -> bool:
 
 
 def dice(found: Interval) -> str:
-    """Return a mean Dice, in points, with its interval."""
+    """Returns a mean Dice, in points, with its interval."""
     return interval(found, digits=1, scale=DICE)
 
 
 def sd(found: Interval) -> str:
-    """Return an SD, in Dice points, with its interval; one whose whole interval is 0 says why."""
+    """Returns an SD, in Dice points, with its interval; one whose whole interval is 0 says why."""
     if found.high == 0:
         return "0.00 (below its noise)"
     return interval(found, scale=SD)
 
 
 def difference(found: Interval) -> str:
-    """Return a difference, in Dice points, with its interval."""
+    """Returns a difference, in Dice points, with its interval."""
     return interval(found, signed=True, scale=DIFFERENCE)
 
 
 def marked(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return a note that explains the asterisk, if a cell of the rows has one."""
+    """Returns a note that explains the asterisk, if a cell of the rows has one."""
     for row in rows:
         if "*" in "".join(row):
             return [
@@ -361,7 +361,7 @@ def marked(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in seconds, minutes or hours; – for NaN."""
+    """Returns a duration in seconds, minutes or hours; – for NaN."""
     if math.isnan(seconds):
         return "–"
     if seconds < 600:
@@ -372,7 +372,7 @@ def duration(seconds: float) -> str:
 
 
 def chance(p: float) -> str:
-    """Return a p value, a small one as a bound that no line break can cut; – for NaN."""
+    """Returns a p value, a small one as a bound that no line break can cut; – for NaN."""
     if math.isnan(p):
         return "–"
     if p < 0.001:
@@ -383,7 +383,7 @@ def chance(p: float) -> str:
 
 
 def plain(value: object) -> object:
-    """Return a value for JSON and CSV: None for NaN and infinities, anything else as it is."""
+    """Returns a value for JSON and CSV: None for NaN and infinities, anything else as it is."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

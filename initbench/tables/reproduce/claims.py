@@ -22,7 +22,7 @@ _NAN = math.nan
 
 
 def sheet(asked: Asked, measured: Mapping[str, MeasuredRow]) -> Sheet:
-    """Return the claims of a table with what becomes of them."""
+    """Returns the claims of a table with what becomes of them."""
     table = asked.table
     rows, values = [], []
     reasons: dict[str, None] = {}
@@ -88,7 +88,7 @@ class _Question:
         return first, second
 
     def untestable(self) -> str:
-        """Return why the claim cannot be tested; empty where it can."""
+        """Returns why the claim cannot be tested; empty where it can."""
         if self.first is None and self.second is None:
             return f"no run of {self.claim.first} and of {self.claim.second}"
         if self.first is None:
@@ -103,7 +103,7 @@ class _Question:
         return untestable(_scores(self.first), _scores(self.second), "A", self.first.table.design)
 
     def judge(self, reason: str, margin: float, family: Family) -> Difference:
-        """Return the difference of the two rows with its verdict.
+        """Returns the difference of the two rows with its verdict.
 
         Args:
             reason: why it cannot be tested; empty where it can.
@@ -128,7 +128,7 @@ class _Question:
 
 
 def _scores(row: MeasuredRow) -> Array:
-    """Return the Dice points of a row, [seed, patient]."""
+    """Returns the Dice points of a row, [seed, patient]."""
     scores: Array = row.table.by_patient[row.table.inits.index(name_of(row.label))]
     return scores
 
@@ -152,7 +152,7 @@ def _claim_cells(table: Table, claim: Claim, item: Difference, margin: float) ->
 
 
 def answer(table: Table, claim: Claim, item: Difference, margin: float) -> str:
-    """Return what becomes of a claim here, in words: its direction, then its size where the paper states one.
+    """Returns what becomes of a claim here, in words: its direction, then its size where the paper states one.
 
     Args:
         table: the published table.
@@ -182,7 +182,7 @@ def answer(table: Table, claim: Claim, item: Difference, margin: float) -> str:
 
 
 def _placebo(asked: Asked, measured: Mapping[str, MeasuredRow]) -> list[str]:
-    """Return a note on what luck alone does between these runs: the default drawn again beside the default of its setting."""
+    """Returns a note on what luck alone does between these runs: the default drawn again beside the default of its setting."""
     own = control(asked.mapped.trials)
     if PLACEBO_LABEL not in measured or own is None:
         return []

@@ -68,7 +68,7 @@ class _Candidate:
 
 
 def find(runs: pd.DataFrame, asked: Sequence[Trial], overrides: Overrides, only: frozenset[str] | None = None) -> list[Found]:
-    """Return the cells of each trial, one set a precision.
+    """Returns the cells of each trial, one set a precision.
 
     Rows are compared, so the rows of a setting get cells of one state of the data, one variant and one code: of the one in which
     most rows have results, then most runs; of two that are alike, the one that was asked for last.
@@ -92,7 +92,7 @@ def find(runs: pd.DataFrame, asked: Sequence[Trial], overrides: Overrides, only:
 
 
 def _chosen(precision: str, found: Sequence[_Candidate]) -> Found:
-    """Return the cells of one precision: of one state of the data, then of one code, then one cell a row."""
+    """Returns the cells of one precision: of one state of the data, then of one code, then one cell a row."""
     of_data = _of_one_state(
         found, lambda item: (item.trial.dataset, item.trial.train_cases), lambda item: item.resolved.data_digest
     )
@@ -108,7 +108,7 @@ def _chosen(precision: str, found: Sequence[_Candidate]) -> Found:
 def _of_one_state(
     found: Sequence[_Candidate], group: Callable[[_Candidate], Hashable], state: Callable[[_Candidate], Hashable]
 ) -> list[_Candidate]:
-    """Return the candidates of one state of every group: of that with most rows, then most runs.
+    """Returns the candidates of one state of every group: of that with most rows, then most runs.
 
     Args:
         found: candidates of several states.
@@ -133,7 +133,7 @@ def _weight(members: Sequence[_Candidate]) -> tuple[int, int, str, str]:
 
 
 def _answered(record: Record, asked: Sequence[Trial], overrides: Overrides) -> dict[str, Trial]:
-    """Return the rows that a record may answer, by label."""
+    """Returns the rows that a record may answer, by label."""
     resolved = record.resolved
     if resolved.fixed_streams:
         return {}
@@ -150,7 +150,7 @@ def _answered(record: Record, asked: Sequence[Trial], overrides: Overrides) -> d
 
 
 def control(asked: Sequence[Trial]) -> Trial | None:
-    """Return the row whose placebo is run: the first that takes the network as it is constructed and trains it plainly.
+    """Returns the row whose placebo is run: the first that takes the network as it is constructed and trains it plainly.
 
     A row that another init or another regimen stands beside comes first.
     """
@@ -168,21 +168,21 @@ def control(asked: Sequence[Trial]) -> Trial | None:
 
 
 def _same_regimen(resolved: Resolved, trial: Trial) -> bool:
-    """Return whether the regimen has the same name, equal steps, and the parameters that the row states."""
+    """Returns whether the regimen has the same name, equal steps, and the parameters that the row states."""
     if resolved.regimen_budget == "compute":
         return False
     return _same_component(trial.regimen, spec.parse(resolved.regimen), resolved.regimen_params)
 
 
 def _same_init(resolved: Resolved, trial: Trial) -> bool:
-    """Return whether name and parameters are the same; of a file its name is compared, as its digest is in no published row."""
+    """Returns whether name and parameters are the same; of a file its name is compared, as its digest is in no published row."""
     if resolved.learned and resolved.protocol != trial.protocol:
         return False
     return _same_component(trial.init, spec.parse(resolved.init), resolved.init_params)
 
 
 def _same_component(asked: spec.Spec, shown: spec.Spec, known: Mapping[str, Any]) -> bool:
-    """Return whether a run has the component that a row asks for.
+    """Returns whether a run has the component that a row asks for.
 
     Args:
         asked: as the row states it.
@@ -199,7 +199,7 @@ def _same_component(asked: spec.Spec, shown: spec.Spec, known: Mapping[str, Any]
 
 
 def _same_value(asked: object, known: object, shown: object) -> bool:
-    """Return whether a parameter is what was asked for; a file is shown as its name, ``@`` and a digest."""
+    """Returns whether a parameter is what was asked for; a file is shown as its name, ``@`` and a digest."""
     if isinstance(asked, str) and isinstance(shown, str) and "@" in shown:
         return Path(asked).name == shown.rpartition("@")[0]
     return _plain(known) == _plain(asked)
@@ -219,13 +219,13 @@ def _same_setting(record: Record, trial: Trial, overrides: Overrides) -> bool:
 
 
 def _same_dataset(record: Record, trial: Trial) -> bool:
-    """Return whether the name fits, or the folder that was asked for: what lies there may be a data set of another name."""
+    """Returns whether the name fits, or the folder that was asked for: what lies there may be a data set of another name."""
     folder = str(home(trial.dataset).absolute())
     return record.resolved.dataset in dataset_names(trial.dataset) or record.asked.dataset == folder
 
 
 def _same_split(record: Record, trial: Trial, overrides: Overrides) -> bool:
-    """Return whether the split is the row's: a part of its cases still is, fewer training cases and folds are others."""
+    """Returns whether the split is the row's: a part of its cases still is, fewer training cases and folds are others."""
     resolved = record.resolved
     whole = whole_split(resolved.split)
     name = _PART.sub("", whole)
@@ -244,7 +244,7 @@ _usual_split = cache(usual_split)
 
 
 def _by_default(asked: Asked) -> bool:
-    """Return whether a run was asked for without a split, and so has the usual one, which data sets may bring along."""
+    """Returns whether a run was asked for without a split, and so has the usual one, which data sets may bring along."""
     return "split" in asked.model_fields_set and asked.split in (None, "published") and asked.fold is None
 
 
@@ -257,7 +257,7 @@ def _same_backbone(resolved: Resolved, trial: Trial) -> bool:
 
 
 def _recipes(trial: Trial, dataset: str, overrides: Overrides) -> Iterator[Recipe]:
-    """Give the recipes under which a row may have been run on a data set."""
+    """Gives the recipes under which a row may have been run on a data set."""
     for name in trials.recipe_names(dataset, overrides):
         try:
             yield _resolved(trial, name, overrides)
@@ -269,7 +269,7 @@ _resolved = cache(trials.resolved)
 
 
 def _same_recipe(resolved: Resolved, recipe: Recipe, trial: Trial, overrides: Overrides) -> bool:
-    """Return whether all values of a recorded recipe are these, without documentation; fields that came later have defaults.
+    """Returns whether all values of a recorded recipe are these, without documentation; fields that came later have defaults.
 
     What the recipe leaves to the training cases is numbers in the record, and not compared.
     """
@@ -284,7 +284,7 @@ def _same_recipe(resolved: Resolved, recipe: Recipe, trial: Trial, overrides: Ov
 
 
 def _written(recipe: Recipe, plan: AutoSettings, by_hand: Set[str]) -> dict[str, Any]:
-    """Return the values of a recipe without those that a plan fills in."""
+    """Returns the values of a recipe without those that a plan fills in."""
     values = recipe.identity(without=(*_DOCUMENTATION, *_NOT_OF_THE_CELL, "plan"))
     for section, name in (("preprocess", "spacing"), ("patch", "size")):
         if plan.patch and f"{section}.{name}" not in by_hand:

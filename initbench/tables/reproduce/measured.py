@@ -139,7 +139,7 @@ class Answer:
 
 
 def answers(asked: Asked, loaded: Loaded, cells: frozenset[str] | None = None) -> list[Answer]:
-    """Return an answer for every precision of the runs, or for the one that is asked for.
+    """Returns an answer for every precision of the runs, or for the one that is asked for.
 
     Args:
         asked: the table, and what is asked instead of its settings.
@@ -168,7 +168,7 @@ def answers(asked: Asked, loaded: Loaded, cells: frozenset[str] | None = None) -
 
 
 def _answer(asked: Asked, runs: pd.DataFrame, loaded: Loaded, found: Found) -> Answer:
-    """Return the answer of the runs of one precision. In its score tables the cell of a row is its label."""
+    """Returns the answer of the runs of one precision. In its score tables the cell of a row is its label."""
     of_cell = patients_of(loaded, set(found.cells.values()))
     patients = {}
     for label, cell in found.cells.items():
@@ -199,7 +199,7 @@ def _answer(asked: Asked, runs: pd.DataFrame, loaded: Loaded, found: Found) -> A
 
 
 def _scores(table: Table, dataset: str, cases: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> Scores:
-    """Return the counts of the rows of a data set, and how they are scored.
+    """Returns the counts of the rows of a data set, and how they are scored.
 
     The paper's own data are scored as the paper does it: with its classes, on its grid where the runs were counted there, with
     its rule for absent classes, and as the mean of class means that papers print. Other data are scored as everywhere here.
@@ -235,12 +235,12 @@ def _scores(table: Table, dataset: str, cases: pd.DataFrame, rows: Mapping[str, 
 
 
 def _is_own(table: Table, dataset: str) -> bool:
-    """Return whether a data set is one of the paper's."""
+    """Returns whether a data set is one of the paper's."""
     return any(dataset in dataset_names(row.dataset) for row in table.row if row.dataset)
 
 
 def _resampled(native: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame | None:
-    """Return the counts on the preprocessed grid, with the keys of the native ones; None where a run has none."""
+    """Returns the counts on the preprocessed grid, with the keys of the native ones; None where a run has none."""
     dataset = str(native["dataset"].iloc[0])
     found = []
     for label, runs in rows.items():
@@ -257,7 +257,7 @@ def _resampled(native: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> pd.Dat
 
 
 def _one_block(frame: pd.DataFrame, label: str) -> pd.DataFrame:
-    """Return the runs of a row as if all rows were of one block: a table of a paper may compare across settings, and says so."""
+    """Returns the runs of a row as if all rows were of one block: a table of a paper may compare across settings, and says so."""
     common = dict.fromkeys(BLOCK, "")
     del common["dataset"]
     # The label is the whole name of the row, its regimen included.
@@ -265,12 +265,12 @@ def _one_block(frame: pd.DataFrame, label: str) -> pd.DataFrame:
 
 
 def name_of(label: str) -> str:
-    """Return what a row is called in the score table, where a placebo is told by its name."""
+    """Returns what a row is called in the score table, where a placebo is told by its name."""
     return PLACEBO if label == PLACEBO_LABEL else label
 
 
 def number_or_nan(value: float | None) -> float:
-    """Return a number that a paper may not state; NaN where it does not."""
+    """Returns a number that a paper may not state; NaN where it does not."""
     return _NAN if value is None else value
 
 
@@ -280,7 +280,7 @@ def _relabelled(cases: pd.DataFrame, runs: pd.DataFrame, label: str) -> pd.DataF
 
 
 def _row(paper: Table, label: str, runs: pd.DataFrame, table: ScoreTable) -> MeasuredRow:
-    """Return what was measured of a row.
+    """Returns what was measured of a row.
 
     Args:
         paper: the published table.
@@ -323,7 +323,7 @@ def _row(paper: Table, label: str, runs: pd.DataFrame, table: ScoreTable) -> Mea
 
 
 def _x(paper: Table, label: str, training_cases: int) -> float:
-    """Return the parameter of a figure for a row; NaN where it has none."""
+    """Returns the parameter of a figure for a row; NaN where it has none."""
     for row in paper.row:
         if row.label == label and row.x is not None:
             is_all_cases = paper.parameter == TRAINING_CASES and row.train_cases is None

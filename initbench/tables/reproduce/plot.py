@@ -30,7 +30,7 @@ class Point:
 
 
 def draw(asked: Asked, answers: Sequence[Answer], path: Path) -> None:
-    """Write the picture: measured means with their intervals for new seeds and new cases, and published values, as crosses.
+    """Writes the picture: measured means with their intervals for new seeds and new cases, and published values, as crosses.
 
     Args:
         asked: the table.
@@ -55,7 +55,7 @@ def draw(asked: Asked, answers: Sequence[Answer], path: Path) -> None:
 
 
 def series(asked: Asked, measured: Mapping[str, MeasuredRow]) -> dict[str, list[Point]]:
-    """Return the points of each line, by its name."""
+    """Returns the points of each line, by its name."""
     found: dict[str, list[Point]] = {}
     for place, row in enumerate(asked.table.row):
         if not row.init:
@@ -101,12 +101,12 @@ def _panel(axes: Axes, asked: Asked, measured: Mapping[str, MeasuredRow]) -> Non
 
 
 def _reach(distance: float) -> float:
-    """Return how far an interval reaches to one side, 0 for one without bounds."""
+    """Returns how far an interval reaches to one side, 0 for one without bounds."""
     return 0.0 if math.isnan(distance) else distance
 
 
 def _title(asked: Asked, precision: str) -> str:
-    """Return what it shows; and that published values are of another question, where they are."""
+    """Returns what it shows; and that published values are of another question, where they are."""
     lines = [f"{asked.table.full_name} · {asked.table.title} ({precision})"]
     instead = asked.overrides.words()
     if instead:

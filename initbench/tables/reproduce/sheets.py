@@ -65,7 +65,7 @@ class _Printed:
 
 
 def gap(scores: Array, published: float) -> Gap:
-    """Return the gap of the mean of run scores [seed] to a published value that is taken for one run."""
+    """Returns the gap of the mean of run scores [seed] to a published value that is taken for one run."""
     points, sd, n = float(scores.mean()) - published, sd_interval(scores), scores.size
     if n < 2 or sd.value == 0:
         return Gap(points, Interval(_NAN, _NAN, _NAN), _NAN)
@@ -75,7 +75,7 @@ def gap(scores: Array, published: float) -> Gap:
 
 
 def reproduction_sheets(asked: Asked, answers: Sequence[Answer]) -> list[Sheet]:
-    """Return the table beside the runs, its claims, and its classes where the paper has them; once for every answer."""
+    """Returns the table beside the runs, its claims, and its classes where the paper has them; once for every answer."""
     made: list[Sheet] = []
     for answer in answers:
         made.append(_main(asked, answer))
@@ -112,7 +112,7 @@ def _main(asked: Asked, answer: Answer) -> Sheet:
 
 
 def _subtitle(rows: Sequence[MeasuredRow], networks: set[tuple[object, str]]) -> str:
-    """Return what the measured rows have in common.
+    """Returns what the measured rows have in common.
 
     Args:
         rows: at least one.
@@ -133,13 +133,13 @@ def _subtitle(rows: Sequence[MeasuredRow], networks: set[tuple[object, str]]) ->
 
 
 def _all(rows: Sequence[MeasuredRow], key: str) -> str:
-    """Return the values of a setting that rows have, each once."""
+    """Returns the values of a setting that rows have, each once."""
     found = dict.fromkeys(str(row.block[key]) for row in rows)
     return " or ".join(found)
 
 
 def _cells(label: str, row: Row | None, item: MeasuredRow | None, *, is_one_network: bool) -> tuple[str, ...]:
-    """Return the cells of a row.
+    """Returns the cells of a row.
 
     Args:
         label: of the row.
@@ -200,7 +200,7 @@ def _notes(asked: Asked, answer: Answer) -> list[str]:
 
 
 def _about_row(item: MeasuredRow) -> list[str]:
-    """Return what should be known of the runs of a row."""
+    """Returns what should be known of the runs of a row."""
     lines = []
     if item.reason:
         lines.append(f"{item.label} is withheld: {item.reason}.")
@@ -214,12 +214,12 @@ def _about_row(item: MeasuredRow) -> list[str]:
 
 
 def _reasons(asked: Asked) -> list[str]:
-    """Return why rows of the table cannot be run."""
+    """Returns why rows of the table cannot be run."""
     return [f"{label}: {reason}." for label, reason in asked.mapped.reasons.items()]
 
 
 def _set(asked: Asked) -> list[str]:
-    """Return what rows set over the recipe for themselves, beside what was asked for all of them."""
+    """Returns what rows set over the recipe for themselves, beside what was asked for all of them."""
     found: dict[str, list[str]] = {}
     for trial in asked.mapped.trials:
         own = [text for text in trial.assignments if text not in asked.overrides.assignments]
@@ -229,7 +229,7 @@ def _set(asked: Asked) -> list[str]:
 
 
 def _scoring(asked: Asked, answer: Answer) -> list[str]:
-    """Return what is scored otherwise than on the leaderboard, and what the paper scores otherwise than here."""
+    """Returns what is scored otherwise than on the leaderboard, and what the paper scores otherwise than here."""
     lines: dict[str, None] = {}
     is_resampled = False
     for item in answer.scores.values():
@@ -242,7 +242,7 @@ def _scoring(asked: Asked, answer: Answer) -> list[str]:
 
 
 def _of_the_sds(rows: Iterable[MeasuredRow]) -> list[str]:
-    """Return what the SDs of rows with few seeds are worth; a withheld row may have none."""
+    """Returns what the SDs of rows with few seeds are worth; a withheld row may have none."""
     alone, several = [], []
     for item in rows:
         if item.scores.size == 1:
@@ -259,7 +259,7 @@ def _of_the_sds(rows: Iterable[MeasuredRow]) -> list[str]:
 
 
 def _of_the_sd(seeds: int) -> str:
-    """Return how little few seeds know of their SD, in words."""
+    """Returns how little few seeds know of their SD, in words."""
     spread = sd_interval(np.array([0.0, *[1.0] * (seeds - 1)]))
     low, high = spread.low / spread.value, spread.high / spread.value
     return (
@@ -326,7 +326,7 @@ def _values(asked: Asked, label: str, row: Row | None, item: MeasuredRow | None)
 
 
 def sources(asked: Asked) -> list[str]:
-    """Return where the published numbers are from and what is known to be otherwise, for below a table."""
+    """Returns where the published numbers are from and what is known to be otherwise, for below a table."""
     table = asked.table
     lines = [f"Published: {table.paper}; {table.source}; code {table.release}."]
     runs = sorted({row.runs for row in table.row if row.runs})
@@ -342,7 +342,7 @@ def sources(asked: Asked) -> list[str]:
 
 
 def _started_and_apart(table: Table) -> list[str]:
-    """Return which published rows start from weights from outside, and the distances that are published."""
+    """Returns which published rows start from weights from outside, and the distances that are published."""
     started, distances = [], []
     for row in table.row:
         if row.starts_from:
@@ -362,7 +362,7 @@ def _started_and_apart(table: Table) -> list[str]:
 
 
 def _classes(asked: Asked, answer: Answer) -> list[Sheet]:
-    """Return the published and measured Dice per class, where the data have the paper's classes."""
+    """Returns the published and measured Dice per class, where the data have the paper's classes."""
     table = asked.table
     if not (table.classes and table.class_set):
         return []
@@ -386,7 +386,7 @@ def _classes(asked: Asked, answer: Answer) -> list[Sheet]:
 
 
 def _class_sheet(asked: Asked, rows: Sequence[Row], names: Sequence[str], scores: pd.DataFrame) -> Sheet:
-    """Return a row for each published row that was measured, and a column for each class.
+    """Returns a row for each published row that was measured, and a column for each class.
 
     Args:
         asked: the table.
@@ -428,7 +428,7 @@ def _class_sheet(asked: Asked, rows: Sequence[Row], names: Sequence[str], scores
 
 
 def settings_sheet(asked: Asked) -> Sheet:
-    """Return a table of settings beside the recipes here; needs no run."""
+    """Returns a table of settings beside the recipes here; needs no run."""
     trial_of = {trial.label: trial for trial in asked.mapped.trials}
     rows, values = [], []
     for row in asked.table.row:
@@ -464,7 +464,7 @@ def settings_sheet(asked: Asked) -> Sheet:
 
 
 def _text(value: object) -> str:
-    """Return a setting as people read it."""
+    """Returns a setting as people read it."""
     if isinstance(value, list | tuple):
         return ", ".join(f"{part:g}" for part in value)
     return str(value)
