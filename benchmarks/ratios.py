@@ -43,7 +43,7 @@ STEPS = 2  # of the harness and of the bare loop, in one turn
 
 
 def patches(setting: Setting) -> Iterator[Row]:
-    """(a) Augmented batches of two patches, labels as int64, against MONAI's transforms and against bare copies."""
+    """(a) Augmented batches of two patches, labels in a byte each, against MONAI's transforms and against bare copies."""
     for size in (setting.grid(96, 96, 96), setting.grid(48, 64, 48)):
         volumes = _volumes(setting)
         sampler = PatchSampler(volumes, _recipe().patch.model_copy(update={"size": size, "batch": 2}), _recipe().augment, 0)
@@ -78,7 +78,7 @@ def _times(size: Grid) -> str:
 def _bare_copies(sampler: PatchSampler, size: Grid, step: int) -> tuple[Tensor, Tensor]:
     places = sampler._places(seeding.rng(0, "order", step))
     images = torch.stack([cut(volume.image, start, size) for volume, start in places])
-    return images, torch.stack([cut(volume.label, start, size) for volume, start in places]).long()
+    return images, torch.stack([cut(volume.label, start, size) for volume, start in places])
 
 
 def _monai_patches(volumes: Sequence[Volume], size: Grid, *, tuned: bool) -> Target:
@@ -110,7 +110,7 @@ def _monai_patches(volumes: Sequence[Volume], size: Grid, *, tuned: bool) -> Tar
 
     def batch(_: int) -> tuple[Tensor, Tensor]:
         items = [pipeline(cases[int(rng.integers(len(cases)))])[0] for _ in range(2)]
-        return torch.stack([item["image"] for item in items]), torch.stack([item["label"] for item in items]).long()
+        return torch.stack([item["image"] for item in items]), torch.stack([item["label"] for item in items])
 
     return batch
 

@@ -68,7 +68,7 @@ class Labelled(Protocol):
 
     @property
     def label(self) -> Tensor:
-        """``(N, D, H, W)`` int64."""
+        """``(N, D, H, W)`` uint8: a class a byte. Losses of torch that take indices want ``label.long()``."""
 
 
 class RegimenContext(Protocol):

@@ -18,6 +18,8 @@ from initbench.protocols import Grid
 from initbench.recipes.settings import Augment
 from initbench.sampling.memory import BatchMemory
 
+_NEAR = 2**20  # bytes of a patch that the second-level cache of a core can be expected to hold
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -89,17 +91,15 @@ def place(out: Tensor, volume: Tensor, flips: NDArray[np.bool_], turns: int, mem
         turns: quarter turns in the (H, W) plane.
         memory: for a copy of the volume on the way.
     """
-    axes, swapped = _as_flips(flips, turns)
-    still = not axes and not swapped
-    if still or volume.device.type != "cpu":
+    if volume.device.type != "cpu":
         out.copy_(move(volume, flips, turns))
         return
-    # Rows of a large volume come into the processor's cache much faster in their order than reversed or across. From there numpy
-    # takes them by negative strides, where torch's flip would take fresh memory, which costs more than the copy.
-    near = memory.take(volume.shape, volume.dtype, volume.device).copy_(volume)
-    view = near.numpy()
-    if axes:
-        view = np.flip(view, tuple(axes))
+    axes, swapped = _as_flips(flips, turns)
+    if (-1 in axes or swapped) and volume.nbytes <= _NEAR:
+        # Rows of a large volume come into the processor's cache faster in their order than reversed or across.
+        volume = memory.take(volume.shape, volume.dtype, volume.device).copy_(volume)
+    # numpy flips by negative strides, where torch's flip would take fresh memory, which costs more than the copy.
+    view = np.flip(volume.numpy(), tuple(axes))
     if swapped:
         view = view.swapaxes(-2, -1)
     np.copyto(out.numpy(), view)

@@ -34,7 +34,7 @@ _BACKGROUND_TRIES = 64  # a background voxel is drawn by rejection; volumes are 
 
 @dataclass(frozen=True)
 class Batch:
-    """Supervised patches: image ``(N, C, D, H, W)`` float32, label ``(N, D, H, W)`` int64."""
+    """Supervised patches: image ``(N, C, D, H, W)`` float32, label ``(N, D, H, W)`` uint8, as the loss reads it."""
 
     image: Tensor
     label: Tensor
@@ -141,7 +141,7 @@ class PatchSampler:
         moves = augment.draw(self._rng("augment", step), count, size, self._augmentation)
         first = places[0][0]
         image = self._memory.take((count, len(first.image), *size), first.image.dtype, first.device)
-        label = self._memory.take((count, *size), torch.int64, first.device)
+        label = self._memory.take((count, *size), first.label.dtype, first.device)
         negative_zero = []
         for n, (volume, start) in enumerate(places):
             flips, turns = moves.flips[n], int(moves.turns[n])
@@ -181,7 +181,7 @@ class PatchSampler:
         images = nnunet_augment.adjust(images, drawn, torch.Generator(device).manual_seed(self._seed(step)))
         image = nnunet_augment.mirror_each(images, drawn)
         label = nnunet_augment.mirror_each(labels, drawn)
-        return Batch(image, label.long())
+        return Batch(image, label)
 
     def _cut(self, places: Sequence[tuple[Volume, list[int]]]) -> tuple[list[Tensor], list[Tensor]]:
         """Returns the images and the labels of the patches at some places."""
@@ -200,7 +200,7 @@ class PatchSampler:
             generator = torch.Generator(images[0].device).manual_seed(self._seed(step))
             for n, change in enumerate(augment_slices.draw_changes(rng, len(places), plane)):
                 images[n], labels[n] = augment_slices.change(images[n], labels[n], change, generator)
-        return Batch(torch.stack(images), torch.stack(labels).long())
+        return Batch(torch.stack(images), torch.stack(labels))
 
     def _places(self, rng: np.random.Generator) -> list[tuple[Volume, list[int]]]:
         """Draws volume and first voxel of each patch of a batch."""

@@ -256,7 +256,7 @@ def test_same_seed_and_step_same_bits_whatever_ran_before() -> None:
     assert not torch.equal(again.batch(8).image, expected.image)
     assert not torch.equal(PatchSampler(sources, patches(), everything, 4).batch(7).image, expected.image)
     assert found.image.dtype == torch.float32
-    assert found.label.dtype == torch.int64
+    assert found.label.dtype == torch.uint8
     assert torch.isfinite(found.image).all()
 
 
@@ -278,7 +278,7 @@ def test_image_and_label_move_together(size: Grid) -> None:
         assert float(((batch.image[:, 0] - batch.label).abs() > 1).float().mean()) < 0.05
         assert float((batch.image[:, 0] == batch.label).float().mean()) > 0.5
         assert not torch.equal(batch.label, plain.batch(step).label)
-    assert torch.equal(plain.batch(0).image[:, 0].long(), plain.batch(0).label)
+    assert torch.equal(plain.batch(0).image[:, 0].to(torch.uint8), plain.batch(0).label)
 
 
 def test_corners_of_turned_patches_are_real() -> None:

@@ -90,14 +90,16 @@ def test_adjust_is_numpy() -> None:
     np.testing.assert_allclose(augment.adjust(torch.from_numpy(images), scale, shift).numpy(), expected, rtol=1e-6)
 
 
-def test_a_patch_is_placed_as_it_is_moved() -> None:
-    """Into memory of a batch, out of a window of a larger volume, in the type of the batch."""
+@pytest.mark.parametrize("near", [0, augment._NEAR])
+def test_a_patch_is_placed_as_it_is_moved(near: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Into memory of a batch, out of a window of a larger volume, in the type of the batch; by way of a copy and without."""
+    monkeypatch.setattr(augment, "_NEAR", near)
     whole = torch.randint(0, 9, (2, 7, 8, 9), dtype=torch.uint8)
     window, memory = whole[:, 1:4, 2:7, 3:8], BatchMemory()
     for bits in range(8):
         flips = np.array([bits & 1, bits & 2, bits & 4]) > 0
         for turns in range(4):
-            expected = augment.move(window, flips, turns).long()
+            expected = augment.move(window, flips, turns)
             out = torch.full((3, *expected.shape), -1)
             augment.place(out[1], window, flips, turns, memory)
             assert torch.equal(out[1], expected)
@@ -252,7 +254,7 @@ def test_image_and_label_move_together() -> None:
     volume = make_volume(label[None].astype(np.float32), label, CPU)
     batch = sampler([volume], patch((8, 12, 12), 8, 1.0), MOVES).batch(0)
     assert batch.image.dtype == torch.float32
-    assert batch.label.dtype == torch.int64
+    assert batch.label.dtype == torch.uint8
     assert batch.image.shape == (8, 1, 8, 12, 12)
     assert torch.equal(batch.image[:, 0], batch.label.float())
     assert image.shape[1:] == label.shape
