@@ -11,11 +11,13 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy import special
+from scipy import special, stats
 
 from initbench.choices import BASELINE
 from initbench.errors import InitbenchError, UsageError
+from initbench.plots import COLOURS
 from initbench.stats.collapse import collapses, limit
 from initbench.stats.summary import LEVEL
 from initbench.tables.study import read_study
@@ -29,8 +31,8 @@ _SPLITS = 20_000  # pairs of studies with no run in common
 _BINS = 12
 
 
-def runs_of(out: Path) -> Array:
-    """Dice points of all runs of `default` below a folder.
+def scores_of(out: Path) -> Array:
+    """Dice points [seed, patient] of all runs of `default` below a folder.
 
     Raises:
         UsageError: there is not one block with `default` complete, or it has too few runs.
@@ -38,10 +40,11 @@ def runs_of(out: Path) -> Array:
     tables = [table for table in read_study(out).tables if BASELINE in table.inits]
     if len(tables) != 1:
         raise UsageError(f"{out}: {len(tables)} blocks have {BASELINE}; one is read")
-    runs = tables[0].runs(BASELINE)
-    if len(runs) < 2 * FEW:
-        raise UsageError(f"{out}: {len(runs)} runs of {BASELINE}; {2 * FEW} or more tell something")
-    return runs
+    [table] = tables
+    scores = table.by_patient[table.inits.index(BASELINE)]
+    if len(scores) < 2 * FEW:
+        raise UsageError(f"{out}: {len(scores)} runs of {BASELINE}; {2 * FEW} or more tell something")
+    return scores
 
 
 def described(runs: Array) -> dict[str, float]:
@@ -91,14 +94,55 @@ def _two_studies(runs: Array) -> dict[str, float]:
     return found
 
 
+def found_by_patients(scores: Array) -> dict[str, float]:
+    """How often a test over the patients of two runs finds a difference between runs of the same init.
+
+    It is the test that papers print, and what Åkesson, Töger and Heiberg (2024) did with 50 runs of nnU-Net.
+
+    Args:
+        scores: Dice points [seed, patient].
+    """
+    best = int(scores.mean(-1).argmax())
+    others = np.delete(scores, best, axis=0)
+    first, second = np.triu_indices(len(scores), 1)
+    shares = {}
+    for name, pairs in (
+        ("the best run against each other", scores[best] - others),
+        ("all pairs", scores[first] - scores[second]),
+    ):
+        shares[f"{name}, paired t test"] = float((stats.ttest_1samp(pairs, 0, axis=1).pvalue < 1 - LEVEL).mean())
+        shares[f"{name}, Wilcoxon"] = float((stats.wilcoxon(pairs, axis=1, zero_method="pratt").pvalue < 1 - LEVEL).mean())
+    return shares
+
+
+def draw(runs: Array, path: Path) -> None:
+    """Draws the runs, and how the means of three of them are spread."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    bins = np.arange(np.floor(runs.min()), np.ceil(runs.max()) + 1)
+    left.hist(runs, bins, color=COLOURS[4])
+    left.axvline(limit(runs), color="0.4", linestyle=":", label="below it a run has collapsed")
+    left.set(xlabel="Dice points", ylabel="runs", title=f"{len(runs)} runs of {BASELINE}")
+    left.legend(frameon=False)
+    means = runs[np.array(list(combinations(range(len(runs)), FEW)))].mean(-1)
+    right.hist(means, 60, color=COLOURS[5], density=True)
+    right.axvline(runs.mean(), color="0.2", label="mean of all")
+    right.set(xlabel="Dice points", yticks=[], title=f"means of {FEW} of them")
+    right.legend(frameon=False)
+    figure.savefig(path, dpi=90)
+
+
 def main() -> None:
-    """Prints the tables."""
+    """Prints the tables, and draws the runs where that is asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder of the runs")
+    parser.add_argument("--plot", type=Path, help="a picture of the runs")
+    given = parser.parse_args()
     try:
-        runs = runs_of(parser.parse_args().out)
+        scores = scores_of(given.out)
     except InitbenchError as error:
         parser.error(str(error))
+    runs = scores.mean(-1)
     print("| | |\n| --- | --- |")
     for name, value in described(runs).items():
         print(f"| {name} | {value:.2f} |")
@@ -109,6 +153,11 @@ def main() -> None:
     print("\n| studies of three | share |\n| --- | --- |")
     for name, value in misled(runs).items():
         print(f"| {name} | {value:.3f} |")
+    print("\n| a difference is found over patients | share |\n| --- | --- |")
+    for name, value in found_by_patients(scores).items():
+        print(f"| {name} | {value:.3f} |")
+    if given.plot:
+        draw(runs, given.plot)
 
 
 if __name__ == "__main__":

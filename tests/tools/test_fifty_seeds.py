@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.fifty_seeds import described, misled, runs_of
+from benchmarks.fifty_seeds import described, draw, found_by_patients, misled, scores_of
 from initbench.errors import UsageError
 from tests.recorded import write_block
 
@@ -17,10 +17,10 @@ RUNS = np.array([78.0, 79.0, 80.0, 81.0, 82.0, 79.5, 80.5, 81.5, 26.0, 80.2])
 
 def test_the_runs_of_default_are_read(tmp_path: Path) -> None:
     write_block(tmp_path, {"default": (RUNS / 100).tolist(), "lwi": [0.5]})
-    assert runs_of(tmp_path).size == RUNS.size
+    assert scores_of(tmp_path).mean(-1) == pytest.approx(RUNS)
     write_block(tmp_path / "other", {"lwi": [0.5, 0.6]})
     with pytest.raises(UsageError, match="0 blocks have default"):
-        runs_of(tmp_path / "other")
+        scores_of(tmp_path / "other")
 
 
 def test_a_run_that_collapsed_is_counted_beside_the_others() -> None:
@@ -43,3 +43,19 @@ def test_runs_that_are_alike_mislead_nobody() -> None:
     assert found["mean of three off by more than 0.5"] == 0
     assert found["two means of three apart by more than 0.5"] == 0
     assert "no collapse among three" not in found
+
+
+def test_a_test_over_patients_finds_the_run_that_is_shifted() -> None:
+    """Of twelve runs on the same patients one is 5 points better than each other; the others differ by noise alone."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(80, 10, 40) + rng.normal(0, 2, (12, 40))
+    scores[3] += 5
+    found = found_by_patients(scores)
+    assert found["the best run against each other, paired t test"] == 1
+    assert found["all pairs, paired t test"] == pytest.approx(11 / 66, abs=0.1)
+    assert found["all pairs, Wilcoxon"] == pytest.approx(11 / 66, abs=0.1)
+
+
+def test_the_runs_are_drawn(tmp_path: Path) -> None:
+    draw(RUNS, tmp_path / "runs.png")
+    assert (tmp_path / "runs.png").stat().st_size > 5_000
