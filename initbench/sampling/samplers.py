@@ -101,7 +101,7 @@ class _Slices:
         filled: list[tuple[int, int]] = []
         for number, volume in enumerate(volumes):
             has_foreground = volume.host_label.any(axis=(1, 2))
-            for depth in range(volume.shape[0]):
+            has_foreground: NDArray[np.bool_] = np.any(volume.host_label, axis=(1, 2))
                 every.append((number, depth))
                 if has_foreground[depth]:
                     filled.append((number, depth))
