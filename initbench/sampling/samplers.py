@@ -100,8 +100,8 @@ class _Slices:
         every: list[tuple[int, int]] = []
         filled: list[tuple[int, int]] = []
         for number, volume in enumerate(volumes):
-            has_foreground = volume.host_label.any(axis=(1, 2))
             has_foreground: NDArray[np.bool_] = np.any(volume.host_label, axis=(1, 2))
+            for depth in range(volume.shape[0]):
                 every.append((number, depth))
                 if has_foreground[depth]:
                     filled.append((number, depth))

@@ -49,7 +49,7 @@ def noise_of(resolved: Resolved, tables: Sequence[ScoreTable], stated: Pilot | N
         resolved: a run of the block.
         tables: blocks of runs that are there. The one that is most like the planned one counts: data set first, then network,
             then the rest.
-        stated: the noise that somebody states in place of that of runs.
+        stated: the noise that somebody states, which counts in place of the noise of runs.
     """
     if stated is not None:
         return Noise(stated, "stated SDs", "stated SDs")
