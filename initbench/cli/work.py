@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +35,7 @@ from initbench.cli.run import GO_ON, check_out
 from initbench.errors import InitbenchError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
+    from initbench.harness.execute import Outcome
     from initbench.runs.status import AskedRun
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -154,6 +158,7 @@ def work(
             outcomes = take(study, resources, display, limit=limit, waits=not no_wait, data_root=data_root)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"Stopped at once; {GO_ON}.") from None
+    _note_places(study, chosen, outcomes)
     states: Counter[str] = Counter(outcome.state for outcome in outcomes.values())
     is_time = interrupt.warned() or (limit is not None and limit.is_over)
     if requeue and states["interrupted"] and is_time and marks.mark(study) == mark:
@@ -175,6 +180,29 @@ def _chosen(study: Path, number: int | None, *, or_next: bool) -> dict[int, Aske
     if not is_anything_left(planned, number):
         return {}
     return dict(enumerate(planned))
+
+
+def _note_places(study: Path, chosen: Mapping[int, AskedRun], outcomes: Mapping[int, Outcome]) -> None:
+    """Notes where runs went that have another place in the note: their Python files changed since, and other code is another run.
+
+    Args:
+        study: the folder.
+        chosen: the runs as they were noted, by number.
+        outcomes: how some of them ended.
+    """
+    from initbench.harness.request import code_digests
+    from initbench.runs.status import write_changed_code
+
+    moved = []
+    for number, outcome in outcomes.items():
+        noted = chosen[number]
+        if outcome.folder is not None and outcome.folder != noted.folder:
+            pair = outcome.pair or noted.pair
+            code = code_digests(outcome.request)
+            moved.append(replace(noted, folder=outcome.folder, state="pending", problem="", code=code, pair=pair))
+    if moved:
+        with contextlib.suppress(OSError):  # the runs are there all the same
+            write_changed_code(study, moved)
 
 
 def _prepare(study: Path, devices: Devices, console: Console, *, run_code: bool, skip_refused: bool) -> None:

@@ -196,6 +196,23 @@ def test_a_plan_that_is_noted_looks_its_runs_up_once(data: Path, tmp_path: Path,
     assert len(read_asked(tmp_path)) == 4
 
 
+def test_a_run_whose_file_changed_is_done_in_the_note_too(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text("def nothing(model, ctx):\n    pass\n")
+    asked = ["--init", "./plugin.py:nothing", *TINY, "--dataset", str(data), "--set", "steps.smoke=1"]
+    for setting in SMALL:
+        asked += ["--set", setting]
+    said_beside(capsys, "plan", *asked, "--no-measure", "--note", "--out", "runs")
+    plugin.write_text("def nothing(model, ctx):\n    return None\n")
+    assert "1 run: 1 ok" in said(capsys, "work", "runs", "--run-code")
+    [noted] = read_asked(Path("runs"))
+    assert status(noted).state == "done"
+    assert "every run has ended" in said(capsys, "work", "runs")
+
+
 def test_a_study_goes_on_where_its_data_lie_elsewhere(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, here, node = tmp_path / "runs", tmp_path / "here" / data.name, tmp_path / "node"
     shutil.copytree(data, here)
