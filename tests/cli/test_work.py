@@ -202,7 +202,7 @@ def test_a_run_whose_file_changed_is_done_in_the_note_too(
     monkeypatch.chdir(tmp_path)
     plugin = tmp_path / "plugin.py"
     plugin.write_text("def nothing(model, ctx):\n    pass\n")
-    asked = ["--init", "./plugin.py:nothing", *TINY, "--dataset", str(data), "--set", "steps.smoke=1"]
+    asked = ["--init", "./plugin.py:nothing", *TINY, "--dataset", str(data)]
     for setting in SMALL:
         asked += ["--set", setting]
     said_beside(capsys, "plan", *asked, "--no-measure", "--note", "--out", "runs")
