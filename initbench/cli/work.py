@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -158,7 +158,7 @@ def work(
             outcomes = take(study, resources, display, limit=limit, waits=not no_wait, data_root=data_root)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"Stopped at once; {GO_ON}.") from None
-    _note_places(study, chosen, outcomes)
+    _note_places(study, list(chosen.values()), outcomes)
     states: Counter[str] = Counter(outcome.state for outcome in outcomes.values())
     is_time = interrupt.warned() or (limit is not None and limit.is_over)
     if requeue and states["interrupted"] and is_time and marks.mark(study) == mark:
@@ -182,20 +182,20 @@ def _chosen(study: Path, number: int | None, *, or_next: bool) -> dict[int, Aske
     return dict(enumerate(planned))
 
 
-def _note_places(study: Path, chosen: Mapping[int, AskedRun], outcomes: Mapping[int, Outcome]) -> None:
+def _note_places(study: Path, chosen: Sequence[AskedRun], outcomes: Mapping[int, Outcome]) -> None:
     """Notes where runs went that have another place in the note: their Python files changed since, and other code is another run.
 
     Args:
         study: the folder.
-        chosen: the runs as they were noted, by number.
-        outcomes: how some of them ended.
+        chosen: the runs as they were noted.
+        outcomes: how some of them ended, by their places among these.
     """
     from initbench.harness.request import code_digests
     from initbench.runs.status import write_changed_code
 
     moved = []
-    for number, outcome in outcomes.items():
-        noted = chosen[number]
+    for place, outcome in outcomes.items():
+        noted = chosen[place]
         if outcome.folder is not None and outcome.folder != noted.folder:
             pair = outcome.pair or noted.pair
             code = code_digests(outcome.request)
