@@ -95,7 +95,7 @@ def _two_studies(runs: Array) -> dict[str, float]:
 
 
 def found_by_patients(scores: Array) -> dict[str, float]:
-    """How often a test over the patients of two runs finds a difference between runs of the same init.
+    """Returns how often a test over the patients of two runs finds a difference between runs of the same init.
 
     It is the test that papers print, and what Åkesson, Töger and Heiberg (2024) did with 50 runs of nnU-Net.
 
@@ -119,11 +119,11 @@ def draw(runs: Array, path: Path) -> None:
     """Draws the runs, and how the means of three of them are spread."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    bins = np.arange(np.floor(runs.min()), np.ceil(runs.max()) + 1)
-    left.hist(runs, bins, color=COLOURS[4])
-    left.axvline(limit(runs), color="0.4", linestyle=":", label="below it a run has collapsed")
+    left.hist(runs, np.arange(0, 2 * np.ceil(runs.max() / 2) + 1, 2), color=COLOURS[4])
+    if limit(runs) > 0:
+        left.axvline(limit(runs), color="0.4", linestyle=":", label="below it a run has collapsed")
+        left.legend(frameon=False)
     left.set(xlabel="Dice points", ylabel="runs", title=f"{len(runs)} runs of {BASELINE}")
-    left.legend(frameon=False)
     means = runs[np.array(list(combinations(range(len(runs)), FEW)))].mean(-1)
     right.hist(means, 60, color=COLOURS[5], density=True)
     right.axvline(runs.mean(), color="0.2", label="mean of all")

@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -309,7 +309,13 @@ def leaderboard(
 
 
 def compare(
-    first: str, second: str = BASELINE, *, out: str | Path = "runs", margin: float = MARGIN, **which: Unpack[ReadOptions]
+    first: str,
+    second: str = BASELINE,
+    *,
+    out: str | Path = "runs",
+    margin: float = MARGIN,
+    firm: bool = False,
+    **which: Unpack[ReadOptions],
 ) -> Tables:
     """Tells what can be claimed of two inits; the same as the command ``initbench compare``.
 
@@ -318,14 +324,24 @@ def compare(
         second: the one it is compared with.
         out: folder of runs.
         margin: Dice points within which two inits are equivalent.
+        firm: whether the tables in `Tables.beside` say what the verdict hangs on: single seeds, patients, classes, policies.
         **which: the runs that are read, see `ReadOptions`.
 
     Raises:
         UsageError: there is no such folder, no such run in it, or no such init.
     """
     from initbench.tables.compare import compare_sheets
+    from initbench.tables.firm import firm_sheets, firmness
 
-    return Tables(tuple(compare_sheets(_read(out, which), words.meant(first), words.meant(second), margin)))
+    study, names = _read(out, which), (words.meant(first), words.meant(second))
+    found = Tables(tuple(compare_sheets(study, *names, margin)))
+    if not firm:
+        return found
+
+    def reread(scoring: Scoring) -> Study:
+        return read_study(Path(out), _several(which.get("dataset", ())), _several(which.get("backbone", ())), scoring)
+
+    return replace(found, beside=tuple(firm_sheets(firmness(study, reread, *names, margin), margin)))
 
 
 def classes(out: str | Path = "runs", *, metric: Metric = "dice", **which: Unpack[ReadOptions]) -> Tables:

@@ -81,6 +81,14 @@ def test_tables_are_objects(out: Path) -> None:
         assert "<table>" in tables._repr_html_()
 
 
+def test_what_a_verdict_hangs_on_stands_below_it(out: Path) -> None:
+    plain, firm = initbench.compare("lwi", out=out), initbench.compare("lwi", out=out, firm=True)
+    assert (plain.sheets, plain.beside) == (firm.sheets, ())
+    assert "how firm" in firm.beside[0].title
+    assert repr(firm).startswith(repr(plain).rstrip())
+    assert firm.frame.equals(plain.frame)
+
+
 def test_markup_of_others_is_text(out: Path) -> None:
     [sheet] = initbench.leaderboard(out)
     hostile = api.Tables((api.Sheet("<script>", "", ("a",), (("<b>",),), ("&",), ({},)),))
