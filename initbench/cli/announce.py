@@ -32,6 +32,11 @@ def say_how_long(console: Console, plan: StudyPlan, study: LookedUp) -> None:
 
     Names what makes runs whose time nobody knows: the code of others runs in worker processes alone, so the operations of its
     networks are not counted here.
+
+    Args:
+        console: where it is printed.
+        plan: hours of the study.
+        study: its runs, looked up.
     """
     from initbench.studies.engine import code_of_others
     from initbench.tables.cost import announced
@@ -53,7 +58,13 @@ def say_how_long(console: Console, plan: StudyPlan, study: LookedUp) -> None:
 
 
 def announce_study(console: Console, requests: Sequence[RunRequest], protocol: SweepProtocol) -> None:
-    """Prints what will run, and what a reader should know of it before hours are spent."""
+    """Prints what will run, and what a reader should know of it before hours are spent.
+
+    Args:
+        console: where it is printed.
+        requests: the runs.
+        protocol: who pays for the steps of a pretext.
+    """
     from initbench.stats.blocks import PLACEBO
 
     first = requests[0]

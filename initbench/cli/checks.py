@@ -29,7 +29,13 @@ class Report:
         return under_way(self.console, text, silent=self.json)
 
     def add(self, title: str, facts: dict[str, Any], checks: list[Check]) -> None:
-        """Takes the checks of a subject, and prints them as a table."""
+        """Takes the checks of a subject, and prints them as a table.
+
+        Args:
+            title: name of the subject, for people.
+            facts: what JSON says of the subject.
+            checks: how each of them ended.
+        """
         for check in checks:
             self.passed = self.passed and check.passed
         self.done.append({**facts, "checks": [asdict(check) for check in checks]})

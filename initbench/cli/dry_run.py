@@ -37,6 +37,15 @@ def show_dry_run(
     """Prints what would run: cells, hours and disk of rows whose data are here, and what the others lack.
 
     Where none are here, hours can still be measured, on volumes that stand in for them. Exits as `plan` does.
+
+    Args:
+        asked: rows of a published table.
+        seeds: of each row.
+        placebo: whether the placebo of the control row runs, too.
+        jobs: runs at a time.
+        form: of the output.
+        options: of every run.
+        measure: as `plan --measure` has it.
     """
     console = Console(stderr=True, highlight=False)
     with under_way(console, "loading torch"):
@@ -231,7 +240,15 @@ def _special(trial: Trial) -> list[str]:
 def requests_of(
     asked: Asked, rows: Sequence[Trial], seeds: Sequence[int], placebo: bool, options: dict[str, Any]
 ) -> list[RunRequest]:
-    """Returns the runs behind rows of a table, each once."""
+    """Returns the runs behind rows of a table, each once.
+
+    Args:
+        asked: what is asked of the table.
+        rows: of it.
+        seeds: of each row.
+        placebo: whether the placebo of the control row runs, too.
+        options: of every run.
+    """
     from initbench.studies.reproduce import trial_requests
 
     return trial_requests(rows, asked.overrides, list(seeds), control_of(rows, placebo=placebo), options)

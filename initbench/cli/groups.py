@@ -441,7 +441,7 @@ class EngineOrQueue(Engine):
             raise UsageError("nodes of several kinds may compute in different precisions: add --precision float32 or bf16")
 
     def _read(self) -> SlurmSettings:
-        """Returns all settings of Slurm, with those of the site file."""
+        """Returns the settings of Slurm: those of the site file, and over them those of the options."""
         from initbench.clusters.settings import read_settings
 
         settings = dict(self.who.params)

@@ -248,7 +248,7 @@ def _init_seconds(run: Expected, samples: Sequence[Sample]) -> float | None:
 
 
 def lacks_stage(run: Expected, samples: Sequence[Sample]) -> bool:
-    """Returns whether a run is of a learned init whose stage is in no sample; it counts as fast as that of another init."""
+    """Returns whether a run is of a learned init whose stage is in no sample; it is taken to be as fast as other stages."""
     return run.resolved.learned and not _of_init(run, samples)
 
 
