@@ -209,7 +209,7 @@ class _Planner:
         return self._networks[key]
 
     def _time(self, run: Expected, cell: Cell, parts: Operations) -> None:
-        """Time a few steps of a run of which nobody knows the pace, where they are wanted and do not take too long.
+        """Times a few steps of a run of which nobody knows the pace, where they are wanted and do not take too long.
 
         Args:
             run: of the plan.

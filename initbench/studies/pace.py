@@ -39,7 +39,7 @@ class _Watch:
 
 
 def time_steps(cell: Cell, init: str, *, train: bool, stage: bool) -> Sample:
-    """Time a step of a cell: of its init stage, of its training, and the evaluation of a case. Leaves nothing behind.
+    """Times a step of a cell: of its init stage, of its training, and the evaluation of a case. Leaves nothing behind.
 
     Args:
         cell: the run.

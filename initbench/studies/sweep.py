@@ -325,7 +325,7 @@ def look_up_study(requests: Sequence[RunRequest], reporter: Reporter, resources:
 
 
 def look_up_here(requests: Sequence[RunRequest]) -> LookedUp:
-    """Look every run of a study up in this process, also those with code of others; the data are prepared.
+    """Looks every run of a study up in this process, also those with code of others; the data are prepared.
 
     Args:
         requests: the runs, as `cross_requests` gives them.

@@ -50,7 +50,7 @@ def leaderboard_sheets(study: Study, against: str = BASELINE, margin: float = MA
 
 
 def check_control(study: Study, against: str) -> None:
-    """Refuse an init to compare with that no block has; a study without `default` compares all pairs.
+    """Refuses an init to compare with that no block has; a study without `default` compares all pairs.
 
     Raises:
         UsageError: no block has it; the message names the inits of the study.

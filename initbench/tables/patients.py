@@ -64,7 +64,7 @@ class _DataSets:
 
 
 def _open(asked: AskedData) -> Dataset | None:
-    """Open a data set; None where it is not there or not as it was, and where a plug-in has it: that is code to be imported."""
+    """Opens a data set; None where it is not there or not as it was, and where a plug-in has it: that is code to be imported."""
     if asked.dataset not in CATALOG["dataset"] and asked.dataset in registry.names("dataset"):
         return None
     from initbench.datasets.open import open_dataset  # takes a third of a second, and most studies do without

@@ -88,7 +88,7 @@ class Study:
 
 
 def check_some(out: Path, found: Loaded) -> None:
-    """Refuse a folder that holds runs, but no run whose record can be used.
+    """Refuses a folder that holds runs, but no run whose record can be used.
 
     Raises:
         DataError: none can be used; the message says how many there are, and why not the first of them.

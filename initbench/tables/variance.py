@@ -134,7 +134,7 @@ def _values(table: ScoreTable, found: Components, name: str, part: Component, wh
 
 
 def across(tables: Sequence[ScoreTable], against: str = BASELINE) -> list[Sheet]:
-    """Divide the seed SD of every init by the seed SD of `against`, pooled over the blocks that have both.
+    """Divides the seed SD of every init by the seed SD of `against`, pooled over the blocks that have both.
 
     Under another protocol the control's runs are the same ones again, and folds share training cases: such blocks are not pooled.
 

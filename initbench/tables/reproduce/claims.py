@@ -52,7 +52,7 @@ def sheet(asked: Asked, measured: Mapping[str, MeasuredRow]) -> Sheet:
 
 
 def judged(claims: Sequence[Claim], measured: Mapping[str, MeasuredRow], margin: float) -> list[Difference]:
-    """Judge the differences that a table is there to show, as one family, under crossed seeds.
+    """Judges the differences that a table is there to show, as one family, under crossed seeds.
 
     Two claims are about the same runs where one data set stands in for two: they count as one member of the family.
 
