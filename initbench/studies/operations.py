@@ -53,7 +53,7 @@ def operations_of(cell: Cell, forward: float) -> Operations:
 
 
 def multiply_adds_per_second(cell: Cell) -> float:
-    """Times a 3-D convolution with the device, precision and threads of a run, and return its multiply-adds a second."""
+    """Times a 3-D convolution with the device, precision and threads of a run, and returns its multiply-adds a second."""
     device = resolve_device(cell.request.device)
     image = torch.ones(1, _CHANNELS, _EDGE, _EDGE, _EDGE, device=device)
     weight = torch.ones(_CHANNELS, _CHANNELS, _KERNEL, _KERNEL, _KERNEL, device=device)
