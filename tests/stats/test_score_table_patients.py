@@ -9,11 +9,12 @@ import pytest
 
 from initbench.stats import table as table_module
 from initbench.stats.analysis import facts_of, pair, verdicts
+from initbench.stats.assembly import _patient_of
 from initbench.stats.compare import compare
 from initbench.stats.components import Components
 from initbench.stats.inits import summarize
 from initbench.stats.mrmc import crossed_difference
-from initbench.stats.table import _patient_of, averaged_by_patient
+from initbench.stats.table import averaged_by_patient
 from initbench.stats.tails import quantile
 from tests.stats.made_up import CASES, Study, said, study
 
