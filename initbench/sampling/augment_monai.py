@@ -16,9 +16,6 @@ from torch import Tensor
 
 from initbench.protocols import Grid
 from initbench.recipes.settings import Augment
-from initbench.sampling.memory import BatchMemory
-
-_NEAR = 2**20  # bytes of a patch that the second-level cache of a core can be expected to hold
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ def move(volume: Tensor, flips: NDArray[np.bool_], turns: int) -> Tensor:
     return volume
 
 
-def place(out: Tensor, volume: Tensor, flips: NDArray[np.bool_], turns: int, memory: BatchMemory) -> None:
+def place(out: Tensor, volume: Tensor, flips: NDArray[np.bool_], turns: int) -> None:
     """Writes what `move` returns into `out`, in the type of `out`.
 
     Args:
@@ -89,17 +86,14 @@ def place(out: Tensor, volume: Tensor, flips: NDArray[np.bool_], turns: int, mem
         volume: ``(..., D, H, W)``, on the device of `out`.
         flips: ``(3,)``, whether to flip along D, H and W.
         turns: quarter turns in the (H, W) plane.
-        memory: for a copy of the volume on the way.
     """
     if volume.device.type != "cpu":
         out.copy_(move(volume, flips, turns))
         return
     axes, swapped = _as_flips(flips, turns)
-    if (-1 in axes or swapped) and volume.nbytes <= _NEAR:
-        # Rows of a large volume come into the processor's cache faster in their order than reversed or across.
-        volume = memory.take(volume.shape, volume.dtype, volume.device).copy_(volume)
-    # numpy flips by negative strides, where torch's flip would take fresh memory, which costs more than the copy.
-    view = np.flip(volume.numpy(), tuple(axes))
+    if -1 in axes:  # torch reverses rows much faster than numpy copies them backwards
+        volume, axes = torch.flip(volume, axes), []
+    view = np.flip(volume.numpy(), tuple(axes))  # rows in another order are a view, which is copied once
     if swapped:
         view = view.swapaxes(-2, -1)
     np.copyto(out.numpy(), view)

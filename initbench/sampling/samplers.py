@@ -145,8 +145,8 @@ class PatchSampler:
         negative_zero = []
         for n, (volume, start) in enumerate(places):
             flips, turns = moves.flips[n], int(moves.turns[n])
-            augment.place(image[n], volume.cut_image(start, size), flips, turns, self._memory)
-            augment.place(label[n], volume.cut_label(start, size), flips, turns, self._memory)
+            augment.place(image[n], volume.cut_image(start, size), flips, turns)
+            augment.place(label[n], volume.cut_label(start, size), flips, turns)
             negative_zero.append(volume.negative_zero)
         return Batch(augment.adjust(image, moves.scale, moves.shift, negative_zero=negative_zero), label)
 
@@ -335,7 +335,7 @@ class UnlabelledSampler:
             volume = eligible[int(rng.integers(len(eligible)))]
             window, insides[n] = self._cut(rng, volume, slab)
             flips, turns = moves.flips[n], int(moves.turns[n])
-            augment.place(image[n], window, flips, turns, self._memory)
+            augment.place(image[n], window, flips, turns)
             insides[n] = _move_inside(insides[n], self._patch, flips, turns)
             negative_zero.append(volume.negative_zero)
         augment.adjust(image, moves.scale, moves.shift, negative_zero=negative_zero)

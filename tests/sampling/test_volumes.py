@@ -90,18 +90,16 @@ def test_adjust_is_numpy() -> None:
     np.testing.assert_allclose(augment.adjust(torch.from_numpy(images), scale, shift).numpy(), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("near", [0, augment._NEAR])
-def test_a_patch_is_placed_as_it_is_moved(near: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Into memory of a batch, out of a window of a larger volume, in the type of the batch; by way of a copy and without."""
-    monkeypatch.setattr(augment, "_NEAR", near)
+def test_a_patch_is_placed_as_it_is_moved() -> None:
+    """Into memory of a batch, out of a window of a larger volume, in the type of the batch."""
     whole = torch.randint(0, 9, (2, 7, 8, 9), dtype=torch.uint8)
-    window, memory = whole[:, 1:4, 2:7, 3:8], BatchMemory()
+    window = whole[:, 1:4, 2:7, 3:8]
     for bits in range(8):
         flips = np.array([bits & 1, bits & 2, bits & 4]) > 0
         for turns in range(4):
             expected = augment.move(window, flips, turns)
             out = torch.full((3, *expected.shape), -1)
-            augment.place(out[1], window, flips, turns, memory)
+            augment.place(out[1], window, flips, turns)
             assert torch.equal(out[1], expected)
             assert (out[::2] == -1).all()
 
