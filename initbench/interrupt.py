@@ -88,7 +88,8 @@ def _in_parent(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if _asked_at is None:
             _asked_at = now
-        again = now - _asked_at > _TOGETHER
+        else:
+            again = now - _asked_at > _TOGETHER
     ask()
     if again or not _within:  # outside of the block nobody would notice
         raise KeyboardInterrupt

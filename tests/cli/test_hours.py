@@ -12,6 +12,7 @@ from initbench.cli.app import main
 from initbench.harness.cell import Cells
 from initbench.harness.execute import Outcome, State
 from initbench.harness.request import RunRequest
+from initbench.studies.forecast import plan_looked_up
 from initbench.studies.sweep import LookedUp
 from tests.runs_factory import LIGHT, SMALL, TINY, as_flags
 
@@ -48,7 +49,7 @@ def test_code_of_others_is_named_where_it_leaves_a_time_unknown(tmp_path: Path, 
     states: tuple[State, ...] = ("pending", "cached")
     for state in states:
         study = LookedUp([request], {0: Outcome(request, state, None, None)}, Cells(), isolated=True)
-        say_how_long(Console(), study, 1)
+        say_how_long(Console(), plan_looked_up(study, "", 1), study)
         told = f"No time is known yet for runs with {LIGHT}: it shows once the first of them trains"
         assert (told in capsys.readouterr().out) == (state == "pending")
 

@@ -239,7 +239,7 @@ def test_what_no_data_could_give_is_refused_and_never_tried_again(
     printed = capsys.readouterr()
     assert says in " ".join((printed.out + printed.err).split())
     assert ended("retry", "--all", "--out", str(out)) == 2
-    assert "no run is failed" in capsys.readouterr().err
+    assert f"{out} holds no study" in capsys.readouterr().err
     assert ended("data", "prepare", str(data), *arguments) == 2
     assert says in " ".join(capsys.readouterr().err.split())
 
