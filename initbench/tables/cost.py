@@ -68,7 +68,9 @@ class Cost:
                 whole = [sample for sample in samples if sample.whole]
                 self.behind += len(whole)
                 kinds.append(_Kind(sum(known), len(known), _relative_paces(whole)))
-                borrowed |= {run.resolved.init for run in members if run.init_steps and lacks_stage(run, samples)}
+                for run in members:
+                    if run.init_steps and lacks_stage(run, samples) and seconds_of(run, samples) is not None:
+                        borrowed.add(run.resolved.init)
         self.kinds = len(kinds)
         self.borrowed = sorted(borrowed)
         self.half = _half(kinds)

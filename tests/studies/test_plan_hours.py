@@ -68,6 +68,7 @@ def test_another_inits_pretext_is_borrowed_and_named() -> None:
     cost = Cost([run], measured)
     assert cost.seconds == pytest.approx(100 + 10 + 120)
     assert cost.borrowed == ["lwi"]
+    assert Cost([run, expected()], Costs({costs.pace_of(run.head): (sample(),)})).borrowed == []  # no pretext to borrow from
 
 
 @pytest.mark.parametrize("change", [{"size": "paper"}, {"backbone": "unet"}, {"dataset": "liver"}, {"precision": "float32"}])
