@@ -18,7 +18,7 @@ from initbench.errors import InitbenchError
 if TYPE_CHECKING:
     from initbench.doctor.findings import Finding, State
 
-_COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+_COLOURS = {"ok": "green", "absent": "dim", "warning": "yellow", "problem": "bold red"}
 _NAME_WIDTH = len("determinism weights")
 _STATE_WIDTH = len("problem")
 
@@ -62,7 +62,7 @@ def doctor(
                     _print(console, f"{section} {finding.name}", finding.state, finding.detail)
         if absent and not json:
             detail = f"{', '.join(absent)}; initbench data list says how to get them"
-            _print(console, f"{section} not here", "ok", detail)
+            _print(console, f"{section} not here", "absent", detail)
     seconds = time.perf_counter() - started
     if json:
         plain = [asdict(finding) for finding in findings]

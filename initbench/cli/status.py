@@ -130,7 +130,10 @@ def shown(rows: list[RunStatus], width: int) -> Group:
     if width < _NO_LIMIT:
         short = _SHORT
     lines = _lines(rows, width, short)
-    counted = f"{len(rows)} runs: {counts_of(Counter(row.state for row in rows).items())}"
+    number_of_runs = f"{len(rows)} runs"
+    if len(rows) == 1:
+        number_of_runs = "1 run"
+    counted = f"{number_of_runs}: {counts_of(Counter(row.state for row in rows).items())}"
     remaining = time_left(rows)
     if remaining:
         counted += f"; about {duration(remaining)} left"

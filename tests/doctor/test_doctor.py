@@ -100,7 +100,7 @@ def test_each_check_is_shown_as_it_is_made_and_all_is_well_in_few_lines(
     assert "0 warning, 0 problem" in last
     out = first + last
     assert len(out.splitlines()) <= 30
-    assert re.search(r"data not here +ok +lung, hippocampus", out)
+    assert re.search(r"data not here +absent +lung, hippocampus", out)
     assert "was not found" not in out
 
 
