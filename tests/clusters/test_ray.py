@@ -129,8 +129,15 @@ def test_twelve_runs_end_as_serial_ones_although_a_worker_and_a_node_are_killed(
     killed, worker = next(iter(running.training().items()))
     worker.kill()
     until(lambda: generation(killed) > 1, "the run of the killed worker goes on elsewhere", _LONG)
-    until(lambda: bool(set(running.on_node(node)) - {killed}), "another run trains on the second node", _LONG)
-    [lost] = set(running.on_node(node)) - {killed}
+    found: set[Path] = set()
+
+    def another_trains() -> bool:
+        found.update(set(running.on_node(node)) - {killed})
+        return bool(found) or study.poll() is not None
+
+    until(another_trains, "another run trains on the second node", _LONG)
+    assert study.poll() is None, study.communicate()
+    [lost] = found
     site.cluster.replace()
     until(lambda: generation(lost) > 1, "the run of the lost node goes on elsewhere", _LONG)
     printed, errors = study.communicate(timeout=300)
