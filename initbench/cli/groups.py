@@ -441,7 +441,7 @@ class EngineOrQueue(Engine):
             raise UsageError("nodes of several kinds may compute in different precisions: add --precision float32 or bf16")
 
     def _read(self) -> SlurmSettings:
-        """Returns the settings of Slurm: those of the site file, and over them those of the options."""
+        """Returns the settings of Slurm: the site file says them, and options go over it."""
         from initbench.clusters.settings import read_settings
 
         settings = dict(self.who.params)

@@ -66,9 +66,10 @@ def test_a_real_report_sorts_filters_and_tells_where_it_comes_from(page: Opened,
         assert set(names) == {"default", "kaiming-normal", "lwi", "default(construct='other')"}
         board.locator("th.c-dice button").click()
         assert [rows.nth(k).get_attribute("data-init") for k in range(rows.count())] == names[::-1]
-    tab.fill("#filter-init", "lwi")
-    assert tab.locator("table[id$='-board'] tbody tr:visible").count() == 4
-    tab.fill("#filter-init", "")
+    assert tab.locator("#filter-init").count() == 0, "four inits are found without a filter"
+    tab.select_option("#filter-backbone", "unetr")
+    assert tab.locator("table[id$='-board'] tbody tr:visible").count() == 8  # four rows under two protocols
+    tab.select_option("#filter-backbone", "")
     tab.locator("button.provenance", has_text="lwi").first.click()
     cells = {record_values(folder)["cell"] for folder in out.glob("hippocampus/*/lwi-*/seed-0")}
     assert any(cell in tab.locator("dialog:visible").inner_text() for cell in cells)
