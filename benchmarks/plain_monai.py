@@ -116,7 +116,9 @@ def main() -> None:
 
 def evaluate(model: UNETR, given: argparse.Namespace, prepared: Compose, files: dict[str, dict[str, Path]]) -> None:
     """Prints the mean Dice of the test cases on their native grids."""
-    tested = PersistentDataset([files[name] for name in given.test.split(",")], prepared, given.cache)
+    # Without what was done to an image, which the cache leaves out unless it is asked to keep it, nothing can be inverted.
+    cases = [files[name] for name in given.test.split(",")]
+    tested = PersistentDataset(cases, prepared, given.cache, track_meta=True, weights_only=False)
     back = Compose(
         [
             Invertd("found", prepared, orig_keys="image", nearest_interp=False),
