@@ -23,7 +23,7 @@ _BEFORE_QUOTES = ",([="
 _DEEPEST = 50  # parentheses in a component string; Python's own parser ends in an error of its own beyond some hundred
 
 OF = "of"
-"""Names of the parameter that a nested component goes to: ``shuffled(lwi)`` is ``shuffled(of=lwi)``."""
+"""The name of the parameter that a nested component goes to: ``shuffled(lwi)`` is ``shuffled(of=lwi)``."""
 _PATH = re.compile(r"(?P<key>[A-Za-z_]\w*)\s*=\s*(?P<path>(?:/|\.\.?/|~|[\w.+-]+/)[^'\"(),]*)")
 """A parameter whose value is a path without quotes: ``path=/data/model final.pt``."""
 _OF = re.compile(rf"{OF}\s*=(?P<component>.*)", re.DOTALL)

@@ -152,7 +152,7 @@ def _wanted(asked: Asked, seeds: Sequence[int], lacking: Mapping[str, str], *, p
         problem, _, details = reason.partition(". ")
         notes.append(f"Data are missing: {name}: {problem}")
         if details:
-            notes[-1] += f"; initbench data info {name} says where it is looked for and how to get it"
+            notes[-1] += f"; initbench data info {name} says what to do"
     for label, reason in asked.mapped.reasons.items():
         notes.append(f"{label}: {reason}.")
     instead = asked.overrides.words()

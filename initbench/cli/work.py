@@ -268,14 +268,14 @@ def cancel(study: StudyArgument) -> None:
     """
     from initbench.clusters import slurm
     from initbench.runs import cancel as marks
-    from initbench.runs.status import ENDED, read_asked, status
+    from initbench.runs.status import is_to_do, read_asked, status
 
     asked = read_asked(study)
     if not asked:
         raise UsageError(f"{study} holds no study; `initbench status --out FOLDER` shows one")
     has_tasks = slurm.is_used(study)
-    states = {status(run).state for run in asked}
-    if not has_tasks and states <= set(ENDED):
+    to_do = [run for run in asked if is_to_do(status(run).state)]
+    if not has_tasks and not to_do:
         Console(highlight=False).print(f"{study}: every run has ended, so there was nothing to cancel", soft_wrap=True)
         return
     try:

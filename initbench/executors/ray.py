@@ -163,6 +163,9 @@ class RaySubmission:
         self._nodes.wait()
         self._queue = Queue([run.pair for run in study.runs], self._nodes.here, study.fix_kind, study.rule, shuffled=True)
         self._perform = ray.put(study.perform)
+        # Once for all runs: Ray keeps a queue for each function that it is given, and the runs of all other queues could pass over
+        # one that it starts again.
+        self._do = ray.remote(_do)
         outcomes: dict[int, Any] = {}
         while True:
             self._see_nodes(missing=len(study.runs) - len(outcomes))
@@ -209,7 +212,6 @@ class RaySubmission:
                 self._submit(run, kind, alone=alone)
 
     def _submit(self, run: int, kind: str, *, alone: bool) -> None:
-        import ray
 
         queued = self._study.runs[run]
         gpus = self._need.gpus
@@ -218,7 +220,7 @@ class RaySubmission:
         environment = dict(self._environment)
         if queued.code:  # Ray keeps processes of different environments apart
             environment["INITBENCH_CODE"] = digest.of_json(queued.code)
-        task = ray.remote(_do).options(
+        task = self._do.options(
             name="initbench",
             num_cpus=self._need.cpus,
             num_gpus=gpus,

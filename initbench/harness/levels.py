@@ -52,7 +52,7 @@ def _level(name: str, output: object, patch: Grid) -> Level:
         if _divides(grid, patch):
             return Level(name, grid, output.shape[1], "NCHW")
     if isinstance(output, Tensor) and output.ndim == 3:
-        found = _grids_of(output.shape[1], patch)
+        found = _grid_of_tokens(output.shape[1], patch)
         if found:
             return Level(name, found, output.shape[2], "NLC")
     given = type(output).__name__
@@ -64,7 +64,7 @@ def _level(name: str, output: object, patch: Grid) -> Level:
     )
 
 
-def _grids_of(tokens: int, patch: Grid) -> Grid | None:
+def _grid_of_tokens(tokens: int, patch: Grid) -> Grid | None:
     """Returns the grid of a patch that is cut into `tokens` equal cells; None where more than one grid, or none, is possible.
 
     A grid of cubes is taken before any other. The other cells are squares in height and width, and flatter in depth.

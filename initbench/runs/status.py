@@ -113,7 +113,10 @@ def write_places(out: Path, found: Sequence[AskedRun]) -> None:
 
 
 def write_changed_code(out: Path, changed: Sequence[AskedRun]) -> None:
-    """Notes runs again whose Python files changed since. They have no place any more, as other code is another run.
+    """Notes runs again whose Python files changed since: with their new place where it is known, otherwise with none.
+
+    Other code is another run. Of two processes that note at the same moment the last one wins, and `status` shows the runs of the
+    other as pending until somebody asks for them again.
 
     Args:
         out: folder of the study.
@@ -324,10 +327,14 @@ def runs_to_do(out: Path, number: int | None) -> dict[int, AskedRun]:
         return {number: planned[number]}
     found = {}
     for place, run in enumerate(planned):
-        state = status(run).state
-        if state not in ENDED or state == "invalid":
+        if is_to_do(status(run).state):
             found[place] = run
     return found
+
+
+def is_to_do(state: str) -> bool:
+    """Returns whether a run in this state is done when nobody asks for it by its number. An invalid one is done again."""
+    return state not in ENDED or state == "invalid"
 
 
 def status(planned: AskedRun) -> RunStatus:

@@ -74,8 +74,9 @@ def plan_looked_up(study: LookedUp, protocol: str, jobs: int = 1, *, timing: Tim
         timing: likewise.
     """
     first = study.requests[0]
-    measured = costs.read_costs(first.out) if study.here else Costs()
-    planner = _Planner(measured, timing)
+    if not study.here:  # nobody here may have the device that the runs ask for
+        return StudyPlan((), Costs(), protocol, jobs=1, lanes=1, accelerated=False, free=_free(first.out))
+    planner = _Planner(costs.read_costs(first.out), timing)
     runs: list[Expected] = []
     remarks: dict[str, None] = {}
     for number in study.here:
@@ -157,7 +158,7 @@ class _Planner:
             run = self._expected(cell, folder, is_shared=False)
             return replace(run, state="cached", message="another run of this plan is the same")
         self._results.add(folder)
-        run = self._expected(cell, folder, is_shared=self._has_stage(cell))
+        run = self._expected(cell, folder, is_shared=self._takes_stage_of_another(cell))
         samples = self.measured.of_pace(run)
         if self._timing == "recorded" or (seconds_of(run, samples) is not None and not lacks_stage(run, samples)):
             return run
@@ -193,8 +194,8 @@ class _Planner:
             begun=begun,
         )
 
-    def _has_stage(self, cell: Cell) -> bool:
-        """Returns whether the init stage of a run is done or an earlier run does it, and remember that this run does it else."""
+    def _takes_stage_of_another(self, cell: Cell) -> bool:
+        """Returns whether the init stage of a run is done already or by an earlier run; if not, notes that this run does it."""
         if not cell.init_info.learned:
             return False
         folder = reuse.folder_of(cell)

@@ -124,7 +124,7 @@ def prepare_noted(out: Path, reporter: Reporter, resources: Resources) -> list[O
 
 
 def _noted(out: Path, requests: Sequence[RunRequest]) -> list[int | None]:
-    """Returns the numbers of runs in their study, and note those that are new; None where nothing can be noted.
+    """Returns the numbers of runs in their study, and notes those that are new; None where nothing can be noted.
 
     Who asks for runs asks for their Python files as they are now, so a file that changed since is noted anew.
     """

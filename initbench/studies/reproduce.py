@@ -128,12 +128,15 @@ def workload_of(asked: Sequence[Trial], overrides: Overrides, seeds: int, contro
     if control is not None and seeds > 1 and any(_beside(trial, control) for trial in asked):
         rows.append(control)
     runs = len(rows) * seeds
-    total = 0
-    for trial in rows:
+    total, is_known = 0, True
+    for trial in rows:  # all of them: each may have a setting that is not valid
         own = steps(trial, overrides)
         if own is None:
-            return Workload(len(rows), runs, None)
-        total += own.total
+            is_known = False
+        else:
+            total += own.total
+    if not is_known:
+        return Workload(len(rows), runs, None)
     return Workload(len(rows), runs, total * seeds)
 
 

@@ -19,7 +19,7 @@ def workloads(study: LookedUp, plan: StudyPlan) -> dict[int, Workload | None]:
         if known.state == "pending":
             found[number] = None
     for number, run in zip(study.here, plan.runs, strict=True):
-        if run.state == "new":
+        if number in found:  # one that another run of the study does is cached in the plan, and is waited for all the same
             steps = {"pretext": run.init_steps, "train": run.train_steps, "evaluate": len(run.resolved.reported_cases)}
             found[number] = Workload(pace_of(run.head), steps, paces(plan.measured.of_pace(run)))
     return found

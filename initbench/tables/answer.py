@@ -101,7 +101,7 @@ def of_study(blocks: Sequence[Answered], against: str) -> str:
         elif not own:
             silent += 1
     if apart == number:
-        return f"Nothing is compared with {control} in {apart} of {number} blocks."
+        return f"Nothing is compared with {control} in any of {number} blocks."
     said = []
     if silent:
         where = f"{silent} of {number}"

@@ -63,7 +63,7 @@ class Cost:
         borrowed: set[str] = set()
         for pace, members in of_pace.items():
             samples = measured.samples.get(pace, ())
-            known = self._seconds_known(members, samples)
+            known = self._add_seconds(members, samples)
             if known:
                 whole = [sample for sample in samples if sample.whole]
                 self.behind += len(whole)
@@ -75,7 +75,8 @@ class Cost:
         self.borrowed = sorted(borrowed)
         self.half = _half(kinds)
 
-    def _seconds_known(self, runs: Sequence[Expected], samples: Sequence[Sample]) -> list[float]:
+    def _add_seconds(self, runs: Sequence[Expected], samples: Sequence[Sample]) -> list[float]:
+        """Adds the seconds of runs of one pace to `each` or to `least`, and returns those that are known."""
         known = []
         for run in runs:
             seconds = seconds_of(run, samples)

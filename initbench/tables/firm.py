@@ -183,7 +183,7 @@ def _variations(
 
 
 def _scored_otherwise(study: Study, reread: Reread | None) -> Iterator[tuple[Kind, str, Sequence[ScoreTable]]]:
-    """Yields the scores of the same runs without each class, under every other policy, and on the other grid where it counted."""
+    """Yields the scores of the same runs without each class, under other policies, and on the other grid if counted there."""
     scoring = study.scoring
     classes: list[str] = []
     if not study.cases.empty:

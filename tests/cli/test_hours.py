@@ -12,6 +12,7 @@ from initbench.cli.app import main
 from initbench.harness.cell import Cells
 from initbench.harness.execute import Outcome, State
 from initbench.harness.request import RunRequest
+from initbench.runs.costs import Costs, StudyPlan
 from initbench.studies.forecast import plan_looked_up
 from initbench.studies.sweep import LookedUp
 from tests.runs_factory import LIGHT, SMALL, TINY, as_flags
@@ -52,6 +53,10 @@ def test_code_of_others_is_named_where_it_leaves_a_time_unknown(tmp_path: Path, 
         say_how_long(Console(), plan_looked_up(study, "", 1), study)
         told = f"No time is known yet for runs with {LIGHT}: it shows once the first of them trains"
         assert (told in capsys.readouterr().out) == (state == "pending")
+    # Where the code of others runs in this process, its operations are counted here.
+    study = LookedUp([request], {0: Outcome(request, "pending", None, None)}, Cells(), isolated=False)
+    say_how_long(Console(), StudyPlan((), Costs(), "", 1, 1, False, 10**12), study)
+    assert capsys.readouterr().out == ""
 
 
 def test_what_is_wrong_with_a_data_set_stands_below_the_table(

@@ -15,10 +15,15 @@ from rich.console import Console
 
 from initbench.cli.announce import warn_if_nothing_can_be_decided
 from initbench.cli.app import main
+from initbench.harness.cell import Cells
+from initbench.harness.execute import Outcome
+from initbench.harness.request import RunRequest
 from initbench.runs import store, work
 from initbench.runs.costs import Costs, Expected, StudyPlan
+from initbench.studies import forecast
 from initbench.studies.forecast import plan_looked_up, plan_study
-from initbench.studies.sweep import Silent, cross_requests, look_up_study
+from initbench.studies.operations import Operations
+from initbench.studies.sweep import LookedUp, Silent, cross_requests, look_up_study
 from initbench.tables.cost import Cost
 from initbench.tables.plan import plan_sheets
 from initbench.tables.sheet import FORMS
@@ -36,6 +41,23 @@ def requests(data: Path, out: Path, init: str, **options: Any) -> list[Any]:
 
 def look(data: Path, out: Path, init: str, **options: Any) -> StudyPlan:
     return plan_study(requests(data, out, init, **options), options.get("protocol", "equal-total"))
+
+
+def test_the_least_seconds_are_operations_over_the_rate(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "multiply_adds_per_second", lambda cell: 10.0)
+    monkeypatch.setattr(forecast, "operations_of", lambda cell, forward: Operations(pretext=2.0, step=3.0, case=5.0))
+    [plain, mae] = look(data, tmp_path, "default,mae", placebo=False).runs
+    cases = len(plain.resolved.reported_cases)
+    assert plain.least_seconds == pytest.approx((3 * plain.train_steps + 5 * cases) / 10)
+    assert mae.init_steps > 0
+    assert mae.least_seconds == pytest.approx((2 * mae.init_steps + 3 * mae.train_steps + 5 * cases) / 10)
+
+
+def test_a_study_of_others_code_is_planned_without_a_device(tmp_path: Path) -> None:
+    """Its runs go to other machines: nobody asks for the GPU here."""
+    request = RunRequest.of("default", LIGHT, "phantom-lung", 0, out=tmp_path, device="cuda")
+    study = LookedUp([request], {0: Outcome(request, "pending", None, None)}, Cells(), isolated=True)
+    assert plan_looked_up(study, "", 2).runs == ()
 
 
 def counts(study: StudyPlan) -> dict[str, int]:

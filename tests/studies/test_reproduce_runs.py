@@ -191,7 +191,7 @@ def test_a_dry_run_names_missing_data_and_where_they_are(
     text = " ".join(said(capsys, "reproduce", "lwi:table-3", "--dry-run", "--out", str(tmp_path)).split())
     assert "lwi:table-3 would run 7 rows × 3 seeds" in text
     assert "Data are missing: lung: Task06_Lung was not found" in text
-    assert "initbench data info lung says where it is looked for and how to get it" in text
+    assert "initbench data info lung says what to do" in text
 
 
 @pytest.mark.full

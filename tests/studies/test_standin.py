@@ -77,7 +77,8 @@ def test_nothing_is_left_of_it(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_dry_run_measures_hours_without_the_data(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of all cells, at the number of steps and of reported cases of the data set."""
     options = [*TINY, *as_flags(SMALL), "--dry-run", "--out", str(nowhere / "runs")]
-    assert "--measure times steps on made-up volumes" in " ".join(said(capsys, "reproduce", "lwi:table-1", *options).split())
+    unknown = "Hours: unknown without the data; --measure times steps on made-up volumes of the same size."
+    assert unknown in " ".join(said(capsys, "reproduce", "lwi:table-1", *options).split())
     text = said(capsys, "reproduce", "lwi:table-1", *options, "--measure", "--json")
     study = next(row for row in json.loads(text) if row["of"] == "study")
     assert study["new"] == 3 * 4  # default, lwi with either order loss, and the placebo

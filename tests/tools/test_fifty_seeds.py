@@ -52,6 +52,7 @@ def test_a_test_over_patients_finds_the_run_that_is_shifted() -> None:
     scores[3] += 5
     found = found_by_patients(scores)
     assert found["the best run against each other, paired t test"] == 1
+    assert found["the best run against each other, Wilcoxon"] == 1
     assert found["all pairs, paired t test"] == pytest.approx(11 / 66, abs=0.1)
     assert found["all pairs, Wilcoxon"] == pytest.approx(11 / 66, abs=0.1)
 

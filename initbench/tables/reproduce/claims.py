@@ -129,12 +129,12 @@ class _Question:
 
 def _scores(row: MeasuredRow) -> Array:
     """Returns the Dice points of a row, [seed, patient]."""
-    scores: Array = row.table.by_patient[row.table.inits.index(name_of(row.label))]
-    return scores
+    return row.table.of(name_of(row.label))
 
 
 def _collapses(row: MeasuredRow) -> Collapses:
-    return collapses(row.table.collapsed[row.table.inits.index(name_of(row.label))])
+    """Returns how many runs of a row collapsed."""
+    return collapses(row.table.fallen(name_of(row.label)))
 
 
 def _claim_cells(table: Table, claim: Claim, item: Difference, margin: float) -> tuple[str, ...]:

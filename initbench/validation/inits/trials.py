@@ -17,7 +17,7 @@ from initbench.harness import compose
 from initbench.harness.coverage import Coverage
 from initbench.harness.process_state import contained
 from initbench.harness.sites import find_sites
-from initbench.harness.snapshot import Snapshot, differing, snapshot
+from initbench.harness.snapshot import Snapshot, differing, modes_kept, snapshot
 from initbench.protocols import Structure, structure_of
 from initbench.validation.backbones.construction import global_generators
 from initbench.validation.inits.context import WatchedContext, watched_context
@@ -159,9 +159,5 @@ def _reverse(module: nn.Module) -> None:
 
 def _output(model: nn.Module, image: Tensor) -> Any:
     """Returns the output in evaluation mode, and puts every module back into the mode that it had."""
-    modes = {module: module.training for module in model.modules()}
-    with torch.no_grad():
-        output = model.eval()(image)
-    for module, training in modes.items():
-        module.training = training
-    return output
+    with modes_kept(model), torch.no_grad():
+        return model.eval()(image)
