@@ -163,8 +163,8 @@ class RaySubmission:
         self._nodes.wait()
         self._queue = Queue([run.pair for run in study.runs], self._nodes.here, study.fix_kind, study.rule, shuffled=True)
         self._perform = ray.put(study.perform)
-        # Once for all runs: Ray keeps a queue for each function that it is given, and the runs of all other queues could pass over
-        # one that it starts again.
+        # Once for all runs: Ray keeps a queue for each function that it is given, and runs of other queues could pass over one
+        # that it starts again.
         self._do = ray.remote(_do)
         outcomes: dict[int, Any] = {}
         while True:
