@@ -297,15 +297,10 @@ def leaderboard(
     Raises:
         UsageError: there is no such folder, no such run in it, or no such init.
     """
-    from initbench.cli.statistics import sheets_beside
-    from initbench.tables.leaderboard import leaderboard_sheets
-    from initbench.tables.leaderboard_pooled import pooled_sheets
+    from initbench.tables.boards import boards
 
-    study, control = _read(out, which), words.meant(against)
-    if by != "block":
-        return Tables(tuple(pooled_sheets(study, by, control, margin)))
-    boards = leaderboard_sheets(study, control, margin, letters=letters)
-    return Tables(tuple(boards), tuple(sheets_beside(study, control, margin)))
+    sheets, below = boards(_read(out, which), by, against, margin, letters=letters)
+    return Tables(tuple(sheets), tuple(below))
 
 
 def compare(

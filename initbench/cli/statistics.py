@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from initbench.choices import BASELINE, MARGIN, LeaderboardBy, Metric, SheetForm
+from initbench.choices import BASELINE, MARGIN, LeaderboardBy, Metric
 from initbench.cli.command import command
 from initbench.cli.groups import ReadRuns
 from initbench.cli.options import (
@@ -60,54 +60,10 @@ def leaderboard(
     """
     if json:
         format_ = "json"
-    show(leaderboard_in(format_, read(runs), by, against, margin, letters=letters), format_)
+    from initbench.tables.boards import boards
 
-
-def leaderboard_in(
-    form: SheetForm, study: Study, by: LeaderboardBy, against: str, margin: float, *, letters: bool
-) -> list[Sheet]:
-    """Returns the tables of a leaderboard. For people they include those that compare protocols and training subsets.
-
-    Machines read one kind of row, so `csv` and `json` leave these out.
-
-    Args:
-        form: in which the tables will be printed.
-        study: the runs.
-        by: over which blocks a table pools.
-        against: the init that the others are compared with, as its row is called.
-        margin: Dice points within which two inits are equivalent.
-        letters: whether inits share a letter where no difference between them was found.
-    """
-    from initbench.tables import words
-    from initbench.tables.leaderboard import leaderboard_sheets
-    from initbench.tables.leaderboard_pooled import pooled_sheets
-
-    control = words.meant(against)
-    if by != "block":
-        return pooled_sheets(study, by, control, margin)
-    sheets = leaderboard_sheets(study, control, margin, letters=letters)
-    if form in ("csv", "json"):
-        return sheets
-    return [*sheets, *sheets_beside(study, control, margin)]
-
-
-def sheets_beside(study: Study, control: str, margin: float) -> list[Sheet]:
-    """Returns the tables that stand below a leaderboard for people: of single runs, protocols and training subsets.
-
-    Args:
-        study: the runs.
-        control: the init that the others are compared with.
-        margin: Dice points within which two inits are equivalent.
-    """
-    from initbench.tables.leaderboard_protocols import protocol_sheets
-    from initbench.tables.leaderboard_runs import run_sheets
-    from initbench.tables.leaderboard_subsets import subset_sheets
-
-    return [
-        *run_sheets(study, control, margin),
-        *protocol_sheets(study, control, margin),
-        *subset_sheets(study, control, margin),
-    ]
+    sheets, below = boards(read(runs), by, against, margin, letters=letters, for_people=format_ not in ("csv", "json"))
+    show([*sheets, *below], format_)
 
 
 @command

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from initbench.choices import SheetForm
-from initbench.cli import statistics
 from initbench.cli.output import show
 from initbench.report import page
 from initbench.report.content import assemble
 from initbench.stats.treatments import Treatment, compared_with
 from initbench.tables import variance
+from initbench.tables.boards import boards
 from initbench.tables.classes import class_sheets
 from initbench.tables.compare import compare_sheets
 from initbench.tables.interactions import COLUMNS
@@ -103,7 +103,7 @@ def cell_of(row: dict[str, Any], name: str, word: str = "") -> Cell:
 def tell_leaderboard(into: Statements, study: Study, against: str) -> None:
     """Collects what the leaderboard of each block states when it compares with one init."""
     where = f"leaderboard --against {label(against)}"
-    forms = every_form(statistics.leaderboard_in("json", study, "block", against, MARGIN, letters=False))
+    forms = every_form(boards(study, "block", against, MARGIN, letters=False, for_people=False)[0])
     for form, rows in rows_of(forms).items():
         for row in rows:
             if _is_interaction(row):
@@ -178,7 +178,7 @@ def _tell_headline(into: Statements, where: str, block: str, text: str) -> None:
 def tell_pooled(into: Statements, study: Study, by: str, against: str) -> None:
     """Collects what pooled leaderboards state; a group of one block states it of that block."""
     where = f"leaderboard --by {by} --against {label(against)}"
-    forms = every_form(statistics.leaderboard_in("json", study, by, against, MARGIN, letters=False))  # type: ignore[arg-type]
+    forms = every_form(boards(study, by, against, MARGIN, letters=False, for_people=False)[0])  # type: ignore[arg-type]
     blocks: dict[str, str] = {}
     machine = {}
     for form, rows in rows_of(forms).items():
