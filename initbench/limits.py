@@ -10,6 +10,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from initbench.errors import DataError
+from initbench.units import gib
 
 MAX_VOXELS = 2**31  # what asks for more is a damaged or hostile file, not an examination
 MAX_RECORD = 8 * 2**20  # bytes of a record; a data set of 50,000 cases makes one of some 5 MiB
@@ -35,9 +36,7 @@ def check_memory(shape: Sequence[int], bytes_per_voxel: int, what: str, remedy: 
 
     needed, free = math.prod(shape) * bytes_per_voxel, psutil.virtual_memory().available
     if needed > free:
-        raise DataError(
-            f"{what}: {tuple(shape)} voxels take {needed / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free; {remedy}"
-        )
+        raise DataError(f"{what}: {tuple(shape)} voxels take {gib(needed)} of memory, {gib(free)} are free; {remedy}")
 
 
 def open_regular(path: Path, most: int | None = None) -> BufferedReader:

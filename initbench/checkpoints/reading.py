@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from initbench.errors import UsageError
+from initbench.units import gib
 
 _ZIP = b"PK\3\4"  # how the archives begin that torch writes since 1.6
 _SCALAR = np.float64().__reduce__()[0]
@@ -29,7 +30,6 @@ _ALLOWED: list[Any] = [
     *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdgFDG"},  # numpy's codes of truth values, integers, floats, complex
 ]
 _HEAD = 64  # bytes that tell what a file is
-GIB = 2**30
 _DEEPEST = 8  # containers in containers; weights lie below one or two keys
 _OPTIMIZER = {"state", "param_groups"}  # the keys of what every optimizer of torch saves
 # How files begin that are saved or downloaded in place of weights, and what to do.
@@ -231,7 +231,7 @@ def _check_claim(path: Path, what: str, needed: int) -> None:
     free = psutil.virtual_memory().available
     if needed > free:
         raise UsageError(
-            f"checkpoint {path}: {what} {needed / GIB:,.1f} GiB, and {free / GIB:,.1f} GiB of memory are free; close other "
+            f"checkpoint {path}: {what} {gib(needed)}, and {gib(free)} of memory are free; close other "
             "programs, or look at who made this file"
         )
 

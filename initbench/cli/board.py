@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from initbench.runs.run_log import duration
+from initbench.units import duration, gib
 
 _GAP = 2
 _AT_ONCE = "; Ctrl-C again stops at once"
@@ -53,7 +53,7 @@ class Row:
         if "loss" in info:
             found["loss"] = f"loss {info['loss']:.3g}"
         if "memory" in info:
-            found["memory"] = f"{info['memory'] / 2**30:.1f} GiB"
+            found["memory"] = gib(info["memory"])
             found["device"] = "cpu"
             if "cuda" in info:
                 found["device"] = f"cuda:{info['cuda']:.0f}"

@@ -17,8 +17,9 @@ from initbench.cli.output import shown
 from initbench.harness.execute import Outcome
 from initbench.harness.request import RunRequest
 from initbench.printable import printable
-from initbench.runs.run_log import EVERY, duration, in_words, stamp
+from initbench.runs.run_log import EVERY, in_words, stamp
 from initbench.runs.time_left import TimeLeft, Workload
+from initbench.units import duration
 
 _COLOURS = {"ok": "green", "cached": "cyan", "diverged": "yellow", "failed": "red", "refused": "red", "interrupted": "yellow"}
 _A_SECOND = 4  # times that the board is drawn

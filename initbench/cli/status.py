@@ -18,7 +18,7 @@ from initbench.cli.command import command
 from initbench.cli.options import OUTPUT, RUNS, JsonOption, OutOption
 from initbench.cli.output import counts_of, warn, warn_of, write_json
 from initbench.errors import InitbenchError, UsageError
-from initbench.runs.run_log import duration
+from initbench.units import duration
 
 if TYPE_CHECKING:
     from initbench.runs.status import RunStatus

@@ -17,6 +17,7 @@ import torch
 from initbench import cache
 from initbench.doctor.findings import Finding, State
 from initbench.harness.hardware import available_memory, environment, resolve_precision
+from initbench.units import gib
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "timm", "nibabel")
 LITTLE_DISK = 5 * 2**30
@@ -199,8 +200,3 @@ def _unwritable(folder: Path) -> str:
             return ""
     except OSError as error:
         return error.strerror or str(error)
-
-
-def gib(size: float) -> str:
-    """Bytes for people."""
-    return f"{size / 2**30:,.1f} GiB"

@@ -29,9 +29,10 @@ from initbench.harness.run import Run
 from initbench.protocols import NoProgress, Progress
 from initbench.runs import store, work
 from initbench.runs.record import Record, Where
-from initbench.runs.run_log import RunLog, duration, in_words
+from initbench.runs.run_log import RunLog, in_words
 from initbench.runs.time_left import TimeLeft, Workload
 from initbench.sampling.volumes import VolumeShelf
+from initbench.units import duration
 
 _STATES = {"pretext": "pretraining", "train": "training", "evaluate": "evaluating"}
 _NO_MEMORY = ("not enough memory", "can't allocate memory")  # how torch tells it, with and without a limit of the shell

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from initbench.errors import InitbenchError
 from initbench.protocols import Grid
+from initbench.units import gib
 
 _WEIGHT_COPIES = 4  # weights, gradients and two optimizer moments, float32
 _BF16_SHARE = 0.6  # of the float32 activations; norms, softmax and losses stay in float32
@@ -87,14 +88,10 @@ def check_memory(step: int, volumes: int, available: int) -> None:
     """
     if step + volumes <= available:
         return
-    found = f"a training step needs about {_gib(step)}, the training volumes {_gib(volumes)}, and {_gib(available)} are free"
+    found = f"a training step needs about {gib(step)}, the training volumes {gib(volumes)}, and {gib(available)} are free"
     if volumes > available:
         raise NoMemoryError(
             f"out of memory expected: {found}. Lower what fills it: a coarser --set preprocess.spacing=D,H,W, fewer "
             "--train-cases, or fewer --jobs"
         )
     raise out_of_memory(f"expected: {found}")
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"

@@ -32,13 +32,13 @@ from initbench.protocols import Progress, Task, structure_of
 from initbench.recipes.settings import Optimizer
 from initbench.runs import store, work
 from initbench.runs.record import Record, ValidationCost
-from initbench.runs.run_log import duration
 from initbench.sampling.samplers import GuidedSampler, PatchSampler, UnlabelledSampler
 from initbench.sampling.volumes import Volume, VolumeShelf, volume_bytes
 from initbench.training.checkpoints import Checkpoints
 from initbench.training.fast import autotuned, compiled
 from initbench.training.loop import Fit, FitSettings, fit, parameters_finite
 from initbench.training.passes import Passes
+from initbench.units import duration
 
 # Share of the device's memory that volumes may take between two runs. The worker that keeps them needs them for its next run, or
 # clears them before it asks for memory; the bound is for the others on the device, whose runs ask meanwhile.

@@ -146,6 +146,11 @@ class StudyPlan:
     remarks: tuple[str, ...] = ()
 
     @property
+    def at_once(self) -> int:
+        """Runs at a time that share neither a device nor a core."""
+        return min(self.jobs, self.lanes)
+
+    @property
     def checkpoint_bytes(self) -> int:
         """Bytes of the checkpoints while runs are in hand, where those with the largest ones meet."""
         each = sorted((run.checkpoints for run in self.runs if run.state == "new"), reverse=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from initbench.printable import clean
+from initbench.units import gib
 
 EVERY = 30.0  # seconds between two lines of a stage
 
@@ -73,17 +74,7 @@ def in_words(info: Mapping[str, float]) -> list[str]:
     if "patches/s" in info:
         found.append(f"{info['patches/s']:.3g} patches/s")
     if "memory" in info:
-        found.append(f"{info['memory'] / 2**30:.1f} GiB")
+        found.append(gib(info["memory"]))
     if "cuda" in info:
         found.append(f"cuda:{info['cuda']:.0f}")
     return found
-
-
-def duration(seconds: float) -> str:
-    """Writes a duration as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    if minutes < 90:
-        return f"{minutes:.0f} min"
-    return f"{minutes / 60:.1f} h"

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from initbench.runs.costs import SLOWEST, Costs, Expected, Sample, StudyPlan, lacks_stage, pace_of, seconds_of
+from initbench.runs.costs import SLOWEST, Costs, Expected, StudyPlan, lacks_stage, pace_of, seconds_of
 from initbench.stats.summary import t_quantile
 from initbench.tables import words
+from initbench.units import duration
 
 _GUESSED = "estimated from the operations of the networks"
 _MINUTE, _LONG = 60, 1800  # seconds; from the second on `run` says how to be done in minutes
 _NONE_YET = "no run of this backbone at this size on this device yet; run one seed first, or add --measure"
-_ESTIMATED = "from the operations of the networks; --measure times steps"
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Kind:
-    """New runs of one pace: their seconds together, their number, and the paces of the measured ones over the mean of these."""
+    """New runs of one pace: their seconds together, their number, and the training paces of the finished runs that tell these."""
 
-    seconds: float
-    runs: int
     paces: list[float]
+    seconds: float = 0.0
+    runs: int = 0
 
 
 class Cost:
@@ -35,6 +35,8 @@ class Cost:
         bytes: that the new ones leave on the disk.
         each: seconds of every new run whose seconds are known from other runs, or from steps that were timed.
         least: seconds at the least of every other new run whose operations were counted; `SLOWEST` times as many at the most.
+        low: seconds of all of them at the least, one after the other.
+        high: likewise at the most; equal to `low` where nothing is estimated.
         behind: finished runs that say so; 0 where steps were timed.
         kinds: how many kinds of runs are known whose paces differ, as of several backbones.
         borrowed: names of inits whose stage nobody timed; it is taken to be as fast as the stage of another learned init.
@@ -52,40 +54,33 @@ class Cost:
         self.bytes = 0
         self.each: list[float] = []
         self.least: list[float] = []
-        self.behind = 0
-        of_pace: dict[str, list[Expected]] = {}
+        kinds: dict[str, _Kind] = {}
+        borrowed: set[str] = set()
         for run in runs:
             self.counts[run.state] += 1
-            if run.state == "new":
-                self.bytes += measured.bytes_of(run)
-                of_pace.setdefault(pace_of(run.head), []).append(run)
-        kinds: list[_Kind] = []
-        borrowed: set[str] = set()
-        for pace, members in of_pace.items():
+            if run.state != "new":
+                continue
+            self.bytes += measured.bytes_of(run)
+            pace = pace_of(run.head)
             samples = measured.samples.get(pace, ())
-            known = self._add_seconds(members, samples)
-            if known:
-                whole = [sample for sample in samples if sample.whole]
-                self.behind += len(whole)
-                kinds.append(_Kind(sum(known), len(known), _relative_paces(whole)))
-                for run in members:
-                    if run.init_steps and lacks_stage(run, samples) and seconds_of(run, samples) is not None:
-                        borrowed.add(run.resolved.init)
+            seconds = seconds_of(run, samples)
+            if seconds is None:
+                if not math.isnan(run.least_seconds):
+                    self.least.append(run.least_seconds)
+                continue
+            self.each.append(seconds)
+            if pace not in kinds:
+                kinds[pace] = _Kind([sample.train for sample in samples if sample.whole and sample.train is not None])
+            kinds[pace].seconds += seconds
+            kinds[pace].runs += 1
+            if run.init_steps and lacks_stage(run, samples):
+                borrowed.add(run.resolved.init)
+        self.low = sum(self.each) + sum(self.least)
+        self.high = sum(self.each) + SLOWEST * sum(self.least)
+        self.behind = sum(len(kind.paces) for kind in kinds.values())
         self.kinds = len(kinds)
         self.borrowed = sorted(borrowed)
-        self.half = _half(kinds)
-
-    def _add_seconds(self, runs: Sequence[Expected], samples: Sequence[Sample]) -> list[float]:
-        """Adds the seconds of runs of one pace to `each` or to `least`, and returns those that are known."""
-        known = []
-        for run in runs:
-            seconds = seconds_of(run, samples)
-            if seconds is not None:
-                known.append(seconds)
-            elif not math.isnan(run.least_seconds):
-                self.least.append(run.least_seconds)
-        self.each += known
-        return known
+        self.half = _half(kinds.values())
 
     @property
     def new(self) -> int:
@@ -93,19 +88,9 @@ class Cost:
         return self.counts["new"]
 
     @property
-    def seconds(self) -> float:
-        """Seconds of the runs that are known, one after the other."""
-        return sum(self.each)
-
-    @property
-    def low(self) -> float:
-        """Seconds of the estimated runs at the least."""
-        return sum(self.least)
-
-    @property
-    def high(self) -> float:
-        """Seconds of the estimated runs at the most."""
-        return SLOWEST * self.low
+    def told(self) -> int:
+        """How many of them have a time, known or estimated."""
+        return len(self.each) + len(self.least)
 
     def wall_seconds(self, at_once: int) -> float:
         """Returns the seconds from start to end of the runs that are known; NaN where none is.
@@ -115,105 +100,84 @@ class Cost:
         """
         if not self.each:
             return math.nan
-        return max(*self.each, self.seconds / max(1, at_once))
+        return max(*self.each, sum(self.each) / max(1, at_once))
 
     def times(self) -> dict[str, Any]:
         """Returns the columns of JSON and CSV that say how long the new runs take."""
-        seconds, low, high = math.nan, math.nan, math.nan
-        if self.each:
-            seconds = self.seconds
-        if self.least:
-            low, high = self.low, self.high
+        estimated = sum(self.least) or math.nan
         return {
-            "seconds": seconds,
+            "seconds": sum(self.each) or math.nan,
             "seconds_half": self.half,
             "measured_runs": self.behind,
             "estimated_runs": len(self.least),
-            "estimated_seconds_low": low,
-            "estimated_seconds_high": high,
+            "estimated_seconds_low": estimated,
+            "estimated_seconds_high": SLOWEST * estimated,
         }
 
     def cells(self) -> tuple[str, str, str]:
         """Returns the cells of a row: new runs, cached ones, and the time of the new ones."""
-        told = "unknown"
-        if not self.new:
-            told = "–"
-        elif self.least:
-            low, _, high = _range(self.seconds + self.low, self.seconds + self.high).partition(" to ")
-            told = f"{low}–{high}"
-            if " " in low:  # with a unit of its own, behind which a narrow column may break
-                told = f"{low} – {high}"
-        elif self.each:
-            told = span(self.seconds)
-        return str(self.new), str(self.counts["cached"]), told
+        time = "–"
+        if self.told:
+            time = from_to(self.low, self.high)
+        elif self.new:
+            time = "unknown"
+        return str(self.new), str(self.counts["cached"]), time
 
     def hours(self, unit: str) -> str:
         """Returns how long the new runs take, with what says so; `unit` is ``GPU`` or ``CPU``."""
         if not self.new:
             return "nothing to run"
-        known, estimated = len(self.each), len(self.least)
-        parts = []
-        if known:
-            parts.append(f"about {span(self.seconds, unit)} ({self._basis()})")
-            if known < self.new:
-                parts[-1] += f" for {known} of the {self.new} new runs"
-        if estimated:
-            parts.append(f"{_range(self.low, self.high, unit)} ({_ESTIMATED})")
-            if known:
-                parts[-1] += f" for the other {estimated}"
-            elif estimated < self.new:
-                parts[-1] += f" for {estimated}"
-        if not parts:
+        if not self.told:
             return f"hours unknown: {_NONE_YET}"
-        if known + estimated < self.new:
-            parts.append(f"the others unknown: {_NONE_YET}")
-        return ", ".join(parts)
+        text = f"about {from_to(self.low, self.high, unit)} ({'; '.join(self._bases())})"
+        if self.told < self.new:
+            text += f" for {self.told} of the {self.new} new runs, the others unknown: {_NONE_YET}"
+        return text
 
-    def _basis(self) -> str:
-        if not self.behind:
-            return "measured: a few steps; spread between runs unknown"
-        networks = "this backbone" if self.kinds == 1 else "these backbones"
-        spread = "spread unknown"
-        if not math.isnan(self.half):
-            spread = f"±{100 * self.half / self.seconds:.0f} %"
-        return f"measured: {words.count(self.behind, 'run')} of {networks} and size on this device; {spread}"
+    def _bases(self) -> list[str]:
+        """Returns what says how long the runs take."""
+        bases = []
+        if self.each and not self.behind:
+            bases.append("measured: a few steps; spread between runs unknown")
+        elif self.each:
+            networks = words.form(self.kinds, "this backbone", "these backbones")
+            bases.append(f"measured: {words.count(self.behind, 'run')} of {networks} and size on this device")
+            bases.append("spread unknown" if math.isnan(self.half) else f"±{100 * self.half / sum(self.each):.0f} %")
+        if self.least:
+            which = f"{len(self.least)} of the runs " if self.each else ""
+            bases.append(f"{which}from the operations of the networks, --measure times steps")
+        return bases
 
 
-def _relative_paces(samples: Sequence[Sample]) -> list[float]:
-    paces = [sample.train for sample in samples if sample.train is not None]
-    return [pace / fmean(paces) for pace in paces]
-
-
-def _half(kinds: Sequence[_Kind]) -> float:
+def _half(kinds: Iterable[_Kind]) -> float:
     """Returns half a width: t · √Σ (seconds · spread)² · (1/measured + 1/new), of the mean pace and of the runs to come.
 
-    The spread of paces is pooled over all kinds of runs, so that one of a kind has one, too.
+    The spread of paces, over their mean, is pooled over all kinds of runs, so that one of a kind has one, too.
     """
-    df = 0
-    squares: list[float] = []
+    df, squares, weight = 0, 0.0, 0.0
     for kind in kinds:
         if not kind.paces:
             return math.nan
-        df += len(kind.paces) - 1
-        if len(kind.paces) > 1:
-            squares.append((len(kind.paces) - 1) * stdev(kind.paces) ** 2)
+        measured = len(kind.paces)
+        df += measured - 1
+        if measured > 1:
+            squares += (measured - 1) * (stdev(kind.paces) / fmean(kind.paces)) ** 2
+        weight += kind.seconds**2 * (1 / measured + 1 / kind.runs)
     if not df:
         return math.nan
-    variance = sum(squares) / df
-    total = sum(kind.seconds**2 * variance * (1 / len(kind.paces) + 1 / kind.runs) for kind in kinds)
-    return t_quantile(0.975, df) * math.sqrt(total)
+    return t_quantile(0.975, df) * math.sqrt(squares / df * weight)
 
 
 def announced(plan: StudyPlan) -> str:
     """Returns how long a study takes on a CPU, as `run` says it before it begins; empty where there is nothing to say."""
     cost = Cost(plan.runs, plan.measured)
-    if plan.accelerated or not (cost.each or cost.least):
+    if plan.accelerated or not cost.told:
         return ""
-    at_once = max(1, min(plan.jobs, plan.lanes))
-    most = max(*cost.each, SLOWEST * max(cost.least, default=0.0), (cost.seconds + cost.high) / at_once)
-    if not cost.least:
-        return _announced(f"about {span(most)}", "as finished runs did", most)
-    return _announced(_range((cost.seconds + cost.low) / at_once, most), _GUESSED, most)
+    at_once = max(1, plan.at_once)
+    most = max(*cost.each, SLOWEST * max(cost.least, default=0.0), cost.high / at_once)
+    if cost.least:
+        return _announced(cost.low / at_once, most, _GUESSED)
+    return _announced(most, most, "as finished runs did")
 
 
 def announced_stage(seconds: float) -> str:
@@ -224,11 +188,12 @@ def announced_stage(seconds: float) -> str:
     """
     if not seconds > 0:
         return ""
-    return _announced(_range(seconds, SLOWEST * seconds), _GUESSED, SLOWEST * seconds)
+    return _announced(seconds, SLOWEST * seconds, _GUESSED)
 
 
-def _announced(how_long: str, basis: str, most: float) -> str:
+def _announced(least: float, most: float, basis: str) -> str:
     """Returns how long work takes on a CPU, and how it would be done in minutes where `most` seconds are long."""
+    how_long = f"about {from_to(least, most)}"
     if most < _MINUTE:
         how_long = "less than a minute"
     text = f"On this CPU: {how_long}, {basis}."
@@ -237,24 +202,12 @@ def _announced(how_long: str, basis: str, most: float) -> str:
     return text
 
 
-def _range(least: float, most: float, unit: str = "") -> str:
-    """Returns two durations; a unit that both have is said once."""
-    low = span(least)
-    number, name = low.split()
-    if span(most).endswith(f" {name}"):
-        low = number
-    return f"{low} to {span(most, unit)}"
-
-
-def span(seconds: float, unit: str = "") -> str:
-    """Returns a duration in hours, minutes or seconds; with a unit as ``CPU`` in CPU-hours, CPU-minutes or CPU-seconds."""
-    count, name, digits = seconds / 3600, "h", 1
-    if seconds < _MINUTE:
-        count, name, digits = max(1, round(seconds)), "s", 0
-    elif count < 1:
-        count, name = seconds / 60, "min"
-    if count >= 10:
-        digits = 0
-    if unit:
-        name = f"{unit}-{name}"
-    return f"{count:.{digits}f} {name}"
+def from_to(least: float, most: float, unit: str = "") -> str:
+    """Returns a duration, or two where it is not known better; a unit that both have is said once."""
+    first, last = duration(least), duration(most, unit)
+    if least == most:
+        return last
+    number, _, name = first.partition(" ")
+    if duration(most).endswith(f" {name}"):
+        first = number
+    return f"{first} to {last}"

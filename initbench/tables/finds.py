@@ -21,10 +21,12 @@ from initbench.stats.treatments import treatment_of
 from initbench.stats.variances import SEEDS_TO_TEST
 from initbench.tables import words
 from initbench.tables.power import INTERACTIONS, from_runs
+from initbench.tables.standings import UNKNOWN
 from initbench.tables.titles import title
 
 _VAST = 10  # a ratio of seed SDs that no two inits have
-_NOTHING = Interval(math.nan, math.nan, math.nan)
+# In which settings runs that are there may differ from planned ones; what changes the noise most comes first.
+_SETTINGS = ("dataset", "backbone", "variant", "size", "steps", "precision", "split", "recipe")
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,12 @@ class Noise:
     Attributes:
         pilot: the noise.
         source: where it is from, for people; of runs of another block with ``borrowed:`` before it.
-        short: the same for a cell of a table.
+        is_own: whether the runs that tell it are like the planned ones.
     """
 
     pilot: Pilot
     source: str
-    short: str
+    is_own: bool = False
 
 
 def noise_of(resolved: Resolved, tables: Sequence[ScoreTable], stated: Pilot | None = None) -> Noise | None:
@@ -52,43 +54,34 @@ def noise_of(resolved: Resolved, tables: Sequence[ScoreTable], stated: Pilot | N
         stated: the noise that somebody states, which counts in place of the noise of runs.
     """
     if stated is not None:
-        return Noise(stated, "stated SDs", "stated SDs")
-    nearest: tuple[dict[str, bool], ScoreTable, Pilot] | None = None
+        return Noise(stated, "stated SDs")
+    planned = {name: getattr(resolved, name) for name in _SETTINGS} | {"recipe": resolved.recipe_digest}
+    nearest: tuple[list[bool], ScoreTable, Pilot] | None = None
     for table in tables:
         pilot = from_runs(table)
         if isinstance(pilot, Refused):
             continue
-        differs = _differing(resolved, table)
-        if nearest is None or list(differs.values()) < list(nearest[0].values()):
+        differs = [table.block[name] != planned[name] for name in _SETTINGS]
+        if nearest is None or differs < nearest[0]:
             nearest = differs, table, pilot
     if nearest is None:
         return None
     differs, table, pilot = nearest
-    source = title(table.block)
+    if not any(differs):
+        return Noise(pilot, title(table.block), is_own=True)
+    return Noise(pilot, f"borrowed: {title(table.block)}{_told(dict(zip(_SETTINGS, differs, strict=True)), table)}")
+
+
+def _told(differs: dict[str, bool], table: ScoreTable) -> str:
+    """Returns the settings in which a block differs from a planned one, as far as its title does not say them."""
+    told = ""
     if differs["size"] or differs["steps"]:
-        source += f", {table.block['size']} size, {table.block['steps']} steps"
+        told += f", {table.block['size']} size, {table.block['steps']} steps"
     if differs["split"]:
-        source += f", split {table.block['split']}"
+        told += f", split {table.block['split']}"
     if differs["recipe"] and not differs["dataset"]:
-        source += ", another recipe"
-    if any(differs.values()):
-        return Noise(pilot, f"borrowed: {source}", f"borrowed: {source}")
-    return Noise(pilot, source, "own runs")
-
-
-def _differing(resolved: Resolved, table: ScoreTable) -> dict[str, bool]:
-    """Returns in which settings runs that are there differ from a planned one; what changes the noise most comes first."""
-    block = table.block
-    return {
-        "dataset": block["dataset"] != resolved.dataset,
-        "backbone": block["backbone"] != resolved.backbone,
-        "variant": block["variant"] != resolved.variant,
-        "size": block["size"] != resolved.size,
-        "steps": block["steps"] != resolved.steps,
-        "precision": block["precision"] != resolved.precision,
-        "split": block["split"] != resolved.split,
-        "recipe": block["recipe"] != resolved.recipe_digest,
-    }
+        told += ", another recipe"
+    return told
 
 
 def row_of(resolved: Resolved) -> str:
@@ -139,26 +132,31 @@ class Block:
         if BASELINE in names:
             self.pairs = family.size
         self.undecidable = undecidable(len(rows), self.seeds, self.patients)
-        self.finds, self.power, self.floor = _NOTHING, _NOTHING, math.nan
+        self.finds, self.power, self.floor = UNKNOWN, UNKNOWN, math.nan
         if noise is not None:
-            self._find(noise.pilot, max(1, self.pairs))
+            comparisons = max(1, self.pairs)
+            self.floor = floor(noise.pilot, self.patients, comparisons)
+            found = detectable(noise.pilot, self.seeds, self.patients, comparisons)
+            if isinstance(found, Interval):
+                self.finds = found
+                self.power = power_of(noise.pilot, self.seeds, self.patients, found.value, comparisons)
 
-    def _find(self, pilot: Pilot, comparisons: int) -> None:
-        self.floor = floor(pilot, self.patients, comparisons)
-        found = detectable(pilot, self.seeds, self.patients, comparisons)
-        if isinstance(found, Interval):
-            self.finds = found
-            self.power = power_of(pilot, self.seeds, self.patients, found.value, comparisons)
+    @property
+    def source(self) -> str:
+        """Where its noise is from."""
+        if self.noise is None:
+            return "none"
+        return self.noise.source
 
     def cells(self) -> tuple[str, str, str]:
         """Returns the cells of its row: what it finds, its floor, and where its noise is from."""
+        found, source = words.interval(self.finds, digits=1), self.source
         if self.undecidable:
             found = "not testable"
         elif self.noise and math.isnan(self.finds.value):
             found = "none"
-        else:
-            found = words.interval(self.finds, digits=1)
-        source = self.noise.short if self.noise else "none"
+        if self.noise and self.noise.is_own:
+            source = "own runs"
         return found, words.number(self.floor, 1), source
 
     def values(self) -> dict[str, Any]:
@@ -168,14 +166,12 @@ class Block:
             "cases": self.cases,
             "patients": self.patients,
             "differences": self.pairs,
-            "detectable": self.finds.value,
-            "detectable_low": self.finds.low,
-            "detectable_high": self.finds.high,
+            **words.interval_values("detectable", self.finds),
             "power_low": self.power.low,
             "power_high": self.power.high,
             "undecidable": self.undecidable,
             "floor": self.floor,
-            "pilot": self.noise.source if self.noise else "none",
+            "pilot": self.source,
         }
 
 
@@ -213,19 +209,18 @@ def notes(blocks: Sequence[Block]) -> Iterator[str]:
 
 def _of_one(block: Block) -> str:
     """Returns what a study of one block finds."""
-    assert block.noise is not None  # noqa: S101
     finds, power = block.finds, block.power
     if math.isnan(finds.value):
         return (
             f"With these {block.seeds} seeds not even a difference of 100 points is found in 80 % of studies (pilot: "
-            f"{block.noise.source}): take more seeds."
+            f"{block.source}): take more seeds."
         )
     cases = words.count(block.cases, "case")
     if block.patients < block.cases:
         cases = f"{cases} of {words.count(block.patients, 'patient')}"
     told = (
         f"With these {block.seeds} seeds × {cases} you can detect ≥ {finds.value:.1f} Dice points (80 % power at 5 % for "
-        f"{words.count(max(1, block.pairs), 'difference')} judged at once, new seeds and cases; pilot: {block.noise.source})."
+        f"{words.count(max(1, block.pairs), 'difference')} judged at once, new seeds and cases; pilot: {block.source})."
     )
     if not math.isnan(finds.low):
         told += (

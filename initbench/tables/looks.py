@@ -4,35 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from initbench.stats.looks import expected_seeds, levels
-from initbench.stats.power import Pilot
-from initbench.stats.summary import Interval
 from initbench.tables import words
+from initbench.tables.finds import Block
 from initbench.tables.sheet import Sheet
 
 
-@dataclass(frozen=True)
-class PricedBlock:
-    """A block of a planned study.
-
-    Attributes:
-        name: for people.
-        pilot: the noise of a difference; None where nobody knows it.
-        patients: reported ones.
-        contrasts: number of differences that are judged together.
-        finds: the smallest difference that all planned seeds find in 80 % of studies, judged once; NaN where none is known.
-    """
-
-    name: str
-    pilot: Pilot | None
-    patients: int
-    contrasts: int
-    finds: Interval
-
-
-def looks_sheet(blocks: Sequence[PricedBlock], looks: Sequence[int], margin: float) -> Sheet:
+def looks_sheet(blocks: Sequence[Block], looks: Sequence[int], margin: float) -> Sheet:
     """Returns a sheet with the number of seeds that each block is expected to take.
 
     Args:
@@ -78,8 +57,8 @@ def looks_sheet(blocks: Sequence[PricedBlock], looks: Sequence[int], margin: flo
     )
 
 
-def _expected(block: PricedBlock, looks: Sequence[int], points: float, margin: float) -> float:
+def _expected(block: Block, looks: Sequence[int], points: float, margin: float) -> float:
     """Returns the seeds that a block takes on average where every init is ahead by `points`; NaN where its noise is not known."""
-    if block.pilot is None or block.patients < 2 or block.contrasts < 1 or math.isnan(points):
+    if block.noise is None or block.patients < 2 or block.pairs < 1 or math.isnan(points):
         return math.nan
-    return expected_seeds(block.pilot, looks, block.patients, block.contrasts, points, margin)
+    return expected_seeds(block.noise.pilot, looks, block.patients, block.pairs, points, margin)

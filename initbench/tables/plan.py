@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from initbench.choices import MARGIN, REGIMEN
+from initbench.choices import MARGIN
 from initbench.runs.costs import Expected, StudyPlan, on_kind
 from initbench.runs.read import data_place
 from initbench.runs.record import Resolved
@@ -13,11 +14,15 @@ from initbench.stats.blocks import part
 from initbench.stats.power import Pilot
 from initbench.stats.table import ScoreTable
 from initbench.tables import finds, words
-from initbench.tables.cost import Cost, span
+from initbench.tables.cost import Cost, from_to
 from initbench.tables.finds import Block, noise_of, row_of
-from initbench.tables.looks import PricedBlock, looks_sheet
+from initbench.tables.looks import looks_sheet
 from initbench.tables.sheet import Sheet
 from initbench.tables.titles import Named, named, title, told_apart
+from initbench.units import disk_size, duration
+
+# What a study crosses, with its name for people.
+_CROSSED = {"init": "init", "regimen": "regimen", "backbone": "backbone", "dataset": "data set", "seed": "seed"}
 
 
 def plan_sheets(
@@ -38,21 +43,16 @@ def plan_sheets(
     """
     known = [run for run in plan.runs if run.record]
     datasets = _dataset_names(known)
-    of_blocks = _grouped(known, lambda run: tuple(_block_of(run.resolved, datasets[run.head.cell]).values()))
-    blocks = []
-    for runs in of_blocks:
+    blocks: dict[Block, list[Expected]] = {}
+    for runs in _grouped(known, lambda run: tuple(_block_of(run.resolved, datasets[run.head.cell]).values())):
         resolved = runs[0].resolved
         name = title(_block_of(resolved, datasets[runs[0].head.cell]))
         if part(resolved.split):
             name = f"{name}, {part(resolved.split)}"
-        blocks.append(Block(name, runs, noise_of(resolved, tables, stated)))
-    sheets = [_study(plan, blocks, of_blocks), _inits(plan, known, datasets)]
+        blocks[Block(name, runs, noise_of(resolved, tables, stated))] = runs
+    sheets = [_study(plan, blocks), _inits(plan, known, datasets)]
     if looks:
-        priced = []
-        for block in blocks:
-            pilot = block.noise.pilot if block.noise else None
-            priced.append(PricedBlock(block.name, pilot, block.patients, block.pairs, block.finds))
-        sheets.append(looks_sheet(priced, looks, margin))
+        sheets.append(looks_sheet(list(blocks), looks, margin))
     return sheets
 
 
@@ -72,17 +72,15 @@ def cluster_sheet(plan: StudyPlan, executor: str, device: str, tasks: int, comma
         if device != "auto" and has_gpu != device.startswith("cuda"):
             continue
         cost = Cost([on_kind(run, example) for run in plan.runs], plan.measured)
-        known = len(cost.each)
-        told, from_start_to_end, wall = "unknown", "–", math.nan
-        if known:
-            told = span(cost.seconds, _unit(has_gpu))
-        if 0 < known < cost.new:
-            told = f"{told} for {known} of {cost.new}"
-        if known and tasks:
+        told, wall = "unknown", math.nan
+        if cost.each:
+            told = from_to(cost.low, cost.high, _unit(has_gpu))
+            if cost.told < cost.new:
+                told += f" for {cost.told} of {cost.new}"
+        if tasks:
             wall = cost.wall_seconds(tasks)
-            from_start_to_end = span(wall)
-        rows.append((kind, str(cost.behind), told, from_start_to_end))
-        values.append({"of": "kind", "kind": kind, **cost.times(), "known_runs": known, "wall_seconds": wall})
+        rows.append((kind, str(cost.behind), told, words.duration(wall)))
+        values.append({"of": "kind", "kind": kind, **cost.times(), "known_runs": cost.told, "wall_seconds": wall})
     notes = ["Every other kind of device: unknown. Run one seed there first, with the same --out."]
     if not tasks:
         notes.append("From start to end: as many tasks run at a time as there is room for; --max-parallel says how many.")
@@ -103,15 +101,15 @@ def _unit(has_gpu: bool) -> str:
 
 def _dataset_names(runs: Sequence[Expected]) -> dict[str, str]:
     """Returns what the data set of each cell is called, so that two of one name are told apart."""
-    cells, datasets = [], []
+    datasets = {}
     for run in runs:
         resolved = run.resolved
-        cells.append(run.head.cell)
-        datasets.append(Named(resolved.dataset, resolved.split, resolved.data_digest, data_place(run.head)))
-    return dict(zip(cells, told_apart(datasets), strict=True))
+        datasets[run.head.cell] = Named(resolved.dataset, resolved.split, resolved.data_digest, data_place(run.head))
+    return dict(zip(datasets, told_apart(list(datasets.values())), strict=True))
 
 
-def _grouped(runs: Iterable[Expected], key: Callable[[Expected], object]) -> list[list[Expected]]:
+def _grouped(runs: Sequence[Expected], key: Callable[[Expected], object]) -> list[list[Expected]]:
+    """Returns runs in groups of one key, in their order."""
     groups: dict[object, list[Expected]] = {}
     for run in runs:
         groups.setdefault(key(run), []).append(run)
@@ -122,113 +120,82 @@ def _block_of(resolved: Resolved, dataset: str) -> dict[str, str]:
     return {"dataset": dataset, "backbone": resolved.backbone, "variant": resolved.variant, "split": resolved.split}
 
 
-def _study(plan: StudyPlan, blocks: Sequence[Block], of_blocks: Sequence[Sequence[Expected]]) -> Sheet:
+def _study(plan: StudyPlan, blocks: dict[Block, list[Expected]]) -> Sheet:
+    """Returns the costs of the study and of each block, and what the blocks could find."""
     cost = Cost(plan.runs, plan.measured)
-    at_once = min(plan.jobs, plan.lanes)
-    peak = cost.bytes + plan.checkpoint_bytes
     total = {
-        "of": "study",
-        **cost.counts,
-        **cost.times(),
-        "wall_seconds": cost.wall_seconds(at_once),
-        "bytes": cost.bytes,
-        "peak_bytes": peak,
+        "wall_seconds": cost.wall_seconds(plan.at_once),
+        "peak_bytes": cost.bytes + plan.checkpoint_bytes,
         "protocol": plan.protocol,
         "free_bytes": plan.free,
     }
-    rows: list[tuple[str, ...]] = []
-    values = [total]
-    for block, runs in zip(blocks, of_blocks, strict=True):
+    rows = []
+    values = [_values("study", cost) | total]
+    for block, runs in blocks.items():
         own, resolved = Cost(runs, plan.measured), runs[0].resolved
-        rows.append((block.name, *own.cells(), _size(own.bytes), *block.cells()))
-        values.append(
-            {
-                "of": "block",
-                **_block_of(resolved, resolved.dataset),
-                **own.counts,
-                **own.times(),
-                "bytes": own.bytes,
-                **block.values(),
-            }
-        )
-    for (state, message), stopped in _stopped(plan).items():
-        for run in stopped:
+        rows.append((block.name, *own.cells(), disk_size(own.bytes), *block.cells()))
+        values.append(_values("block", own) | _block_of(resolved, resolved.dataset) | block.values())
+    stopped = _stopped(plan)
+    for (state, message), runs in stopped.items():
+        for run in runs:
             values.append({"of": "run", "label": run.label, "state": state, "message": message})
+    told = f"{cost.new} new + {cost.counts['cached']} cached runs"
+    for state in ("refused", "failed"):
+        if cost.counts[state]:
+            told += f" + {cost.counts[state]} {state}"
     return Sheet(
-        title=_headline(plan, cost),
+        title=f"{told} · {cost.hours(_unit(plan.accelerated))} · {disk_size(cost.bytes)} · protocol {plan.protocol}",
         subtitle=_extent(plan),
         columns=("data set × backbone", "new", "cached", "time", "disk", "finds ≥", "floor", "pilot"),
         rows=tuple(rows),
-        notes=(*_notes(plan, cost, at_once, peak), *finds.notes(blocks)),
+        notes=(*_notes(plan, cost), *_on_stopped(stopped), *finds.notes(list(blocks))),
         values=tuple(values),
     )
 
 
-def _headline(plan: StudyPlan, cost: Cost) -> str:
-    runs = f"{cost.new} new + {cost.counts['cached']} cached runs"
-    for state in ("refused", "failed"):
-        if cost.counts[state]:
-            runs += f" + {cost.counts[state]} {state}"
-    return f"{runs} · {cost.hours(_unit(plan.accelerated))} · {_size(cost.bytes)} · protocol {plan.protocol}"
+def _values(of: str, cost: Cost) -> dict[str, Any]:
+    """Returns the columns of JSON and CSV that say what some runs cost; `of` says which runs."""
+    return {"of": of, **cost.counts, **cost.times(), "bytes": cost.bytes}
 
 
 def _extent(plan: StudyPlan) -> str:
+    """Returns what the study crosses, with the number of each, and what all of its runs share."""
     known = [run for run in plan.runs if run.record]
     if not known:
         return "nothing can be run"
-    found: dict[str, set[object]] = {
-        "cell": set(),
-        "init": set(),
-        "regimen": set(),
-        "backbone": set(),
-        "data set": set(),
-        "seed": set(),
-    }
-    for run in known:
-        resolved = run.resolved
-        found["cell"].add(run.head.cell)
-        found["init"].add(resolved.init)
-        found["regimen"].add(resolved.regimen)
-        found["backbone"].add(resolved.backbone)
-        found["data set"].add(resolved.dataset)
-        found["seed"].add(resolved.seed)
-    if found["regimen"] == {REGIMEN}:
-        del found["regimen"]
-    cells, *crossed = [words.count(len(values), name) for name, values in found.items()]
-    return f"{cells} · {' × '.join(crossed)} · {known[0].resolved.size} size · budget {known[0].resolved.budget}"
+    crossed = []
+    for field, what in _CROSSED.items():
+        number = len({getattr(run.resolved, field) for run in known})
+        if number > 1 or field != "regimen":
+            crossed.append(words.count(number, what))
+    cells = words.count(len({run.head.cell for run in known}), "cell")
+    first = known[0].resolved
+    return f"{cells} · {' × '.join(crossed)} · {first.size} size · budget {first.budget}"
 
 
-def _notes(plan: StudyPlan, cost: Cost, at_once: int, peak: int) -> Iterator[str]:
-    """Gives the notes on what a study costs.
-
-    Args:
-        plan: the study.
-        cost: of it.
-        at_once: runs at a time that share nothing.
-        peak: bytes on the disk at the most.
-    """
+def _notes(plan: StudyPlan, cost: Cost) -> Iterator[str]:
+    """Gives the notes on what a study costs."""
     if cost.each and plan.jobs > 1:
-        told = f"About {span(cost.wall_seconds(at_once))} from start to end, {at_once} at a time"
-        if plan.jobs > at_once:
+        told = f"About {duration(cost.wall_seconds(plan.at_once))} from start to end, {plan.at_once} at a time"
+        if plan.jobs > plan.at_once:
             told += f"; more jobs than that share what there is ({plan.jobs} asked)"
         yield f"{told}."
     if cost.behind > 1 and not math.isnan(cost.half):
         yield "±: 95 % of such sums, as the measured runs differ. Other work on the machine then or later is not in it."
     if cost.borrowed:
         yield f"The init stage of {', '.join(cost.borrowed)} is not measured: taken to step as fast as other learned inits."
-    yield from _saved(plan)
-    yield f"On disk {_size(cost.bytes)} stay, with checkpoints {_size(peak)} at the most; {_size(plan.free)} are free."
+    yield from _on_saved_work(plan)
+    peak = cost.bytes + plan.checkpoint_bytes
+    yield (
+        f"On disk {disk_size(cost.bytes)} stay, with checkpoints {disk_size(peak)} at the most; {disk_size(plan.free)} are free."
+    )
     if peak > plan.free:
         yield "Warning: that is more than is free."
     for remark in plan.remarks:
         yield f"Note: {remark}."
-    for (state, message), runs in _stopped(plan).items():
-        yield f"{state}: {'; '.join(run.label for run in runs)}: {message}"
-    if cost.counts["refused"]:
-        yield "While a run is refused none is run; `initbench run --skip-refused` runs the others."
 
 
-def _saved(plan: StudyPlan) -> Iterator[str]:
+def _on_saved_work(plan: StudyPlan) -> Iterator[str]:
     """Gives the notes on what new runs need not do, because it is done or another run does it."""
     begun, scored, shared = 0, 0, 0
     for run in plan.runs:
@@ -256,7 +223,16 @@ def _stopped(plan: StudyPlan) -> dict[tuple[str, str], list[Expected]]:
     return found
 
 
-def _inits(plan: StudyPlan, runs: Sequence[Expected], datasets: Mapping[str, str]) -> Sheet:
+def _on_stopped(stopped: dict[tuple[str, str], list[Expected]]) -> Iterator[str]:
+    """Gives the notes on runs that cannot be, a line for each reason."""
+    for (state, message), runs in stopped.items():
+        yield f"{state}: {'; '.join(run.label for run in runs)}: {message}"
+    if "refused" in {state for state, _ in stopped}:
+        yield "While a run is refused none is run; `initbench run --skip-refused` runs the others."
+
+
+def _inits(plan: StudyPlan, runs: Sequence[Expected], datasets: dict[str, str]) -> Sheet:
+    """Returns what each init costs on all data sets and networks; for machines, what each cell costs."""
     rows, values = [], []
     for members in _grouped(runs, lambda run: (row_of(run.resolved), run.resolved.protocol)):
         resolved = members[0].resolved
@@ -264,22 +240,9 @@ def _inits(plan: StudyPlan, runs: Sequence[Expected], datasets: Mapping[str, str
     names = {row_of(run.resolved) for run in runs}
     for members in _grouped(runs, lambda run: run.head.cell):
         resolved, folder, cell = members[0].resolved, members[0].folder, members[0].head.cell
-        cost = Cost(members, plan.measured)
-        values.append(
-            {
-                "of": "cell",
-                "dataset": datasets[cell],
-                "backbone": resolved.backbone,
-                "variant": resolved.variant,
-                **named(row_of(resolved), names),
-                "protocol": resolved.protocol,
-                "cell": cell,
-                **cost.counts,
-                **cost.times(),
-                "bytes": cost.bytes,
-                "path": str(folder.parent) if folder else None,
-            }
-        )
+        block = _block_of(resolved, datasets[cell])
+        own = {"protocol": resolved.protocol, "cell": cell, "path": str(folder.parent) if folder else None}
+        values.append(_values("cell", Cost(members, plan.measured)) | block | named(row_of(resolved), names) | own)
     return Sheet(
         title="By init",
         subtitle="of all data sets and backbones",
@@ -288,13 +251,3 @@ def _inits(plan: StudyPlan, runs: Sequence[Expected], datasets: Mapping[str, str
         notes=(),
         values=tuple(values),
     )
-
-
-def _size(count: float) -> str:
-    """Returns a number of bytes for people."""
-    for unit in ("kB", "MB"):
-        count /= 1000
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-    digits = 0 if count >= 10_000 else 1
-    return f"{count / 1000:.{digits}f} GB"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from initbench import spec
+from initbench import spec, units
 from initbench.errors import UsageError
 from initbench.stats.blocks import PLACEBO
 from initbench.stats.compare import Difference
@@ -364,11 +364,7 @@ def duration(seconds: float) -> str:
     """Returns a duration in seconds, minutes or hours; – for NaN."""
     if math.isnan(seconds):
         return "–"
-    if seconds < 600:
-        return f"{seconds:.0f} s"
-    if seconds < 36000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    return units.duration(seconds)
 
 
 def chance(p: float) -> str:

@@ -95,13 +95,13 @@ def test_a_tensor_larger_than_its_numbers_takes_no_memory(tmp_path: Path) -> Non
 def test_an_archive_that_claims_more_than_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, good = tmp_path / "bomb.pt", tmp_path / "good.pt"
     torch.save({"state_dict": {"stem.weight": torch.zeros(2**20)}}, good)
-    monkeypatch.setattr(reading, "GIB", 2**20)
+    monkeypatch.setattr(reading, "gib", lambda size: f"{size / 2**20:.1f} MiB")
     with zipfile.ZipFile(good) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
         for name in source.namelist():
             target.writestr(name.replace("good/", "bomb/"), source.read(name))
     assert path.stat().st_size < 10_000
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 2**19}))
-    with pytest.raises(UsageError, match=r"bomb\.pt: unpacked it takes 4\.0 GiB, and 0\.5 GiB of memory are free"):
+    with pytest.raises(UsageError, match=r"bomb\.pt: unpacked it takes 4\.0 MiB, and 0\.5 MiB of memory are free"):
         read_checkpoint(path)
 
 

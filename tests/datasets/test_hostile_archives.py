@@ -110,7 +110,7 @@ def test_what_claims_more_than_the_disk_has_is_refused(place: Path, name: str, m
     usage = type("Usage", (), {"free": 5 * 2**20})
     with monkeypatch.context() as patch:
         patch.setattr(archives.shutil, "disk_usage", lambda _: usage)
-        patch.setattr(archives, "_gib", lambda size: f"{size / 2**20:.0f} MiB")
+        patch.setattr(archives, "gib", lambda size: f"{size / 2**20:.0f} MiB")
         refuse(place / name, place, r"claims 6 MiB or more when unpacked, and 5 MiB are free in .*work")
     extract(place / name, place / "data")
 

@@ -220,7 +220,7 @@ def test_timed_steps_stand_in_for_runs(data: Path, tmp_path: Path) -> None:
     cost = Cost(study.runs, study.measured)
     assert (len(cost.each), cost.behind) == (2, 0)
     assert math.isnan(cost.half)
-    assert 0 < cost.seconds < math.inf  # how many is a matter of the machine
+    assert 0 < cost.low < math.inf  # how many is a matter of the machine
     sheet = plan_sheets(study, [])[0]
     assert "measured: a few steps" in sheet.title
 

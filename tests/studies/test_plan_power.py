@@ -157,10 +157,10 @@ def test_the_nearest_pilot_is_named(tmp_path: Path) -> None:
     own = resolved(backbone="unet", steps=120)
     found = noise_of(own, tables)
     assert found is not None
-    assert (found.short, found.source) == ("own runs", "lung × unet")
+    assert (found.is_own, found.source) == (True, "lung × unet")
     other = noise_of(own.model_copy(update={"backbone": "nnformer"}), tables)
     assert other is not None
-    assert other.short == other.source == "borrowed: lung × unet"
+    assert other.source == "borrowed: lung × unet"
     for seed in range(3):
         for init in ("default", "mae"):
             write_two_cases(tmp_path, rng, init, seed, backbone="nnformer", dataset="liver", variant="default", precision="bf16")
@@ -170,13 +170,13 @@ def test_the_nearest_pilot_is_named(tmp_path: Path) -> None:
     assert same_data.source == "borrowed: lung × unet"  # the data set counts before the network
     longer = noise_of(own.model_copy(update={"steps": 90_000}), tables)
     assert longer is not None
-    assert longer.short == longer.source == "borrowed: lung × unet, tiny size, 120 steps"
+    assert longer.source == "borrowed: lung × unet, tiny size, 120 steps"
     fold = noise_of(own.model_copy(update={"split": "fold 1/5"}), tables)
     assert fold is not None
-    assert fold.short == fold.source == "borrowed: lung × unet, split auto"
+    assert fold.source == "borrowed: lung × unet, split auto"
     recipe = noise_of(own.model_copy(update={"recipe_digest": "b" * 12}), tables)
     assert recipe is not None
-    assert recipe.short == recipe.source == "borrowed: lung × unet, another recipe"
+    assert recipe.source == "borrowed: lung × unet, another recipe"
     assert noise_of(own, []) is None
     study = StudyPlan(many(3, backbone="nnformer"), Costs(), "equal-total", 1, 1, False, 10**12)
     assert "borrowed: lung × unet" in notes(study, tables)

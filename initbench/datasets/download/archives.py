@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from initbench import staging
 from initbench.errors import DataError, UsageError
+from initbench.units import gib
 
 # A data set has a file or two per case; a million of them would fill a file system's tables before its bytes.
 MAX_MEMBERS = 1_000_000
@@ -131,7 +132,7 @@ def _check(archive: Path, folder: Path, members: Iterable[_Member]) -> None:
         claimed += member.size
         if claimed > free:
             raise NoRoomError(
-                f"{archive} claims {_gib(claimed)} or more when unpacked, and {_gib(free)} are free in {folder.parent}. Nothing "
+                f"{archive} claims {gib(claimed)} or more when unpacked, and {gib(free)} are free in {folder.parent}. Nothing "
                 "was unpacked; free disk space, choose another folder, or look at who made this archive"
             )
         if number > MAX_MEMBERS:
@@ -151,7 +152,3 @@ def _leads_out(name: str) -> str:
         if ".." in path.parts:
             return "leads out of the folder"
     return ""
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:,.1f} GiB"
