@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def duration(seconds: float, of: str = "") -> str:
-    """Returns a duration in seconds, minutes or hours, with a digit behind the point below 10 minutes or hours.
+    """Returns a duration, roughly: in seconds, minutes or hours, with a digit behind the point below 10 minutes or hours.
 
     Args:
         seconds: how long.

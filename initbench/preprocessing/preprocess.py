@@ -50,11 +50,6 @@ class Placement:
         """(D, H, W) of the preprocessed volume."""
         return self.grid.shape
 
-    @property
-    def cropped_shape(self) -> Grid:
-        """(D, H, W) before resampling."""
-        return self.grid.native
-
     def crop(self, native: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Returns the crop ``(D, H, W)`` of a native label map."""
         return self.axes.apply(native)[self._window()]

@@ -68,7 +68,7 @@ def analyse(
         control = None
     return Analysis(
         table=table,
-        inits=summarize(table.by_patient, table.inits, table.design, table.diverged, table.collapsed),
+        inits=summarize(table.by_patient, table.inits, table.design),
         against=control,
         components=spread(table),
         comparison=verdicts(table, scope=scope, against=against, margin=margin),

@@ -10,8 +10,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
-from initbench.stats.collapse import Collapses, collapses
-from initbench.stats.design import Array, Flags, SeedDesign, checked, generator
+from initbench.stats.design import Array, SeedDesign, checked, generator
 from initbench.stats.meansquares import mean_squares, two_way
 from initbench.stats.scale import DICE, SD, cut
 from initbench.stats.summary import LEVEL, Interval, sd_interval
@@ -32,69 +31,26 @@ class InitSummary:
             once, in 95 % of studies. Bounds are NaN with one seed or one case.
         run_sd: SD of the run scores with its chi-square interval: what retraining shows on these cases. Its square estimates
             seed variance + residual variance / cases.
-        seeds: number of seeds, each with one run.
-        diverged: how many of the runs diverged; they score 0.
-        mean_without_diverged: the mean of the other runs, for comparison alone; NaN where there are none.
-        median_run: the median of the run scores.
-        collapses: how many of the runs collapsed, the diverged ones among them.
-        mean_of_standing: the mean of the runs that did not collapse; NaN where there are none.
     """
 
     init: str
     mean: Interval
     run_sd: Interval
-    seeds: int
-    diverged: int
-    mean_without_diverged: float
-    median_run: float
-    collapses: Collapses
-    mean_of_standing: float
 
 
-def summarize(
-    y: Array,
-    inits: Sequence[str],
-    seeds: SeedDesign = "crossed",
-    diverged: Flags | None = None,
-    collapsed: Flags | None = None,
-) -> tuple[InitSummary, ...]:
+def summarize(y: Array, inits: Sequence[str], seeds: SeedDesign = "crossed") -> tuple[InitSummary, ...]:
     """Summarizes all inits of a block, in their order.
 
     Args:
         y: Dice points [init, seed, case].
         inits: names along the first axis.
         seeds: crossed or nested in inits.
-        diverged: which runs diverged, [init, seed]; none by default.
-        collapsed: which runs collapsed, the diverged ones among them; the diverged ones by default.
     """
     y = checked(y, "init, seed, case")
-    if diverged is None:
-        diverged = np.zeros(y.shape[:2], bool)
-    if collapsed is None:
-        collapsed = diverged
     found = []
-    for init, mean, runs, lost, low in zip(inits, means(y, seeds), y.mean(-1), diverged, collapsed, strict=True):
-        found.append(
-            InitSummary(
-                init=init,
-                mean=mean,
-                run_sd=cut(sd_interval(runs), SD),
-                seeds=len(runs),
-                diverged=int(lost.sum()),
-                mean_without_diverged=_mean_of(runs[~lost]),
-                median_run=float(np.median(runs)),
-                collapses=collapses(low),
-                mean_of_standing=_mean_of(runs[~low]),
-            )
-        )
+    for init, mean, runs in zip(inits, means(y, seeds), y.mean(-1), strict=True):
+        found.append(InitSummary(init, mean, cut(sd_interval(runs), SD)))
     return tuple(found)
-
-
-def _mean_of(runs: Array) -> float:
-    """Returns the mean of run scores [run]; NaN where there are none."""
-    if not runs.size:
-        return math.nan
-    return float(runs.mean())
 
 
 def means(y: Array, seeds: SeedDesign) -> list[Interval]:

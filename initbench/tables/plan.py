@@ -72,14 +72,15 @@ def cluster_sheet(plan: StudyPlan, executor: str, device: str, tasks: int, comma
         if device != "auto" and has_gpu != device.startswith("cuda"):
             continue
         cost = Cost([on_kind(run, example) for run in plan.runs], plan.measured)
-        told, wall = "unknown", math.nan
+        told, wall, from_start_to_end = "unknown", math.nan, "–"
         if cost.each:
             told = from_to(cost.low, cost.high, _unit(has_gpu))
             if cost.told < cost.new:
                 told += f" for {cost.told} of {cost.new}"
-        if tasks:
-            wall = cost.wall_seconds(tasks)
-        rows.append((kind, str(cost.behind), told, words.duration(wall)))
+            if tasks:
+                wall = cost.wall_seconds(tasks)
+                from_start_to_end = duration(wall)
+        rows.append((kind, str(cost.behind), told, from_start_to_end))
         values.append({"of": "kind", "kind": kind, **cost.times(), "known_runs": cost.told, "wall_seconds": wall})
     notes = ["Every other kind of device: unknown. Run one seed there first, with the same --out."]
     if not tasks:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from initbench import spec, units
+from initbench import spec
 from initbench.errors import UsageError
 from initbench.stats.blocks import PLACEBO
 from initbench.stats.compare import Difference
@@ -361,10 +361,14 @@ def marked(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Returns a duration in seconds, minutes or hours; – for NaN."""
+    """Returns a measured duration with up to three digits, so that two of a table can be compared; – for NaN."""
     if math.isnan(seconds):
         return "–"
-    return units.duration(seconds)
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    if seconds < 36000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def chance(p: float) -> str:

@@ -84,7 +84,7 @@ def test_what_was_cut_off_is_dark(resampling: str, spacing: Spacing) -> None:
     case = prepared(resampling, spacing, "RAS", crop=True)
     row = Figure().subplots(1, 4)
     overlay._draw_case(row, overlay.OverlayCase("case", case, overlay.telling_slices(case, case.reference)))
-    shown = at_voxels(row[0], *case.placement.cropped_shape[1:])
+    shown = at_voxels(row[0], *case.placement.grid.native[1:])
     body = np.zeros(SHAPE, bool)
     body[BODY] = True
     bounds = tuple(slice(low, high) for low, high in case.placement.bounds)

@@ -17,35 +17,27 @@ from tests.simulated import scores
 RNG = np.random.default_rng
 
 
-def summaries(y: np.ndarray, seeds: SeedDesign = "crossed", diverged: Any = None) -> tuple[InitSummary, ...]:
-    return summarize(y, [f"i{k}" for k in range(len(y))], seeds, diverged)
+def summaries(y: np.ndarray, seeds: SeedDesign = "crossed") -> tuple[InitSummary, ...]:
+    return summarize(y, [f"i{k}" for k in range(len(y))], seeds)
 
 
 def test_a_summary_by_hand() -> None:
     y = np.array([[[60.0, 80.0], [64.0, 84.0], [0.0, 0.0]]])
-    (got,) = summaries(y, diverged=np.array([[False, False, True]]))
+    (got,) = summaries(y)
     assert got.mean.value == pytest.approx((70 + 74 + 0) / 3)
-    assert (got.seeds, got.diverged, got.mean_without_diverged) == (3, 1, 72.0)
     assert got.run_sd.value == pytest.approx(np.std([70, 74, 0], ddof=1))
     assert got.run_sd.low / got.run_sd.value == pytest.approx(0.52, abs=0.005)
     assert got.run_sd.high == 50  # 6.28 times the SD is more than Dice can have
     (near,) = summaries(np.array([[[60.0, 80.0], [64.0, 84.0], [62.0, 83.0]]]))
     assert near.run_sd.high / near.run_sd.value == pytest.approx(6.28, abs=0.005)
-    assert (near.diverged, near.mean_without_diverged) == (0, near.mean.value)
-    (lost,) = summaries(y, diverged=np.ones((1, 3), bool))
-    assert math.isnan(lost.mean_without_diverged)
 
 
 def test_every_init_has_its_own_summary() -> None:
     y = 50 + scores(RNG(1), 1, 3, 4, 10)[0]
-    diverged = np.zeros((3, 4), bool)
-    diverged[1, 2] = True
     y[1, 2] = 0
-    got = summarize(y, ("a", "b", "c"), "crossed", diverged)
+    got = summarize(y, ("a", "b", "c"))
     assert [one.init for one in got] == ["a", "b", "c"]
     assert [one.mean.value for one in got] == pytest.approx(list(y.mean((1, 2))))
-    assert [one.diverged for one in got] == [0, 1, 0]
-    assert got[1].mean_without_diverged == pytest.approx(y[1, [0, 1, 3]].mean())
     assert [one.run_sd.value for one in got] == pytest.approx(list(y.mean(-1).std(axis=1, ddof=1)))
 
 

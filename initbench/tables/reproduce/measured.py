@@ -28,9 +28,9 @@ from initbench.stats.treatments import treatments
 from initbench.tables import words
 from initbench.tables.patients import patients_of
 from initbench.tables.reproduce.matching import PLACEBO_LABEL, Found, find
+from initbench.tables.standings import UNKNOWN
 
 _NAN = math.nan
-_NO_INTERVAL = Interval(_NAN, _NAN, _NAN)
 _KEYS = (*BLOCK, "init", "protocol")  # what a row knows of its runs
 TRAINING_CASES = "training cases"  # the parameter of a figure whose last point is all of them
 
@@ -103,8 +103,8 @@ class MissingRow:
     x: float = _NAN
     block: Mapping[str, object] = field(default_factory=lambda: dict.fromkeys(_KEYS, ""))
     scores: Array = field(default_factory=lambda: np.empty(0))
-    mean: Interval = _NO_INTERVAL
-    sd: Interval = _NO_INTERVAL
+    mean: Interval = UNKNOWN
+    sd: Interval = UNKNOWN
     cases: int = 0
     reason: str = ""
 
@@ -291,7 +291,7 @@ def _row(paper: Table, label: str, runs: pd.DataFrame, table: ScoreTable) -> Mea
     first = runs.iloc[0]
     name = name_of(label)
     # Nothing is scored of a row whose table is refused.
-    scores, mean, sd, reason, diverged = np.empty(0), _NO_INTERVAL, _NO_INTERVAL, table.refused, 0
+    scores, mean, sd, reason, diverged = np.empty(0), UNKNOWN, UNKNOWN, table.refused, 0
     if name not in table.inits:
         [withheld] = [item for item in table.withheld if item.init == name]
         scores = np.array(withheld.scores, np.float64)
@@ -301,7 +301,7 @@ def _row(paper: Table, label: str, runs: pd.DataFrame, table: ScoreTable) -> Mea
         diverged = int((runs["status"] == "diverged").sum())
     elif not table.refused:
         place = table.inits.index(name)
-        summary = summarize(table.by_patient, table.inits, table.design, table.diverged)[place]
+        summary = summarize(table.by_patient, table.inits, table.design)[place]
         scores, mean, sd = table.runs(name), summary.mean, summary.run_sd
         diverged = int(table.diverged[place].sum())
     return MeasuredRow(
