@@ -11,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import special, stats
@@ -18,6 +19,7 @@ from scipy import special, stats
 from initbench.choices import BASELINE
 from initbench.errors import InitbenchError, UsageError
 from initbench.plots import COLOURS
+from initbench.stats.cases import class_scores
 from initbench.stats.collapse import collapses, limit
 from initbench.stats.summary import LEVEL
 from initbench.tables.study import read_study
@@ -26,25 +28,43 @@ Array = NDArray[np.float64]
 
 FEW = 3  # runs of a study that somebody might have had
 POINTS = (0.5, 1.0, 2.0)
+LEARNT = 10.0  # Dice points of a class; a network that never predicts it has 0
 SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _SPLITS = 20_000  # pairs of studies with no run in common
 _BINS = 12
 
 
-def scores_of(out: Path) -> Array:
-    """Dice points [seed, patient] of all runs of `default` below a folder.
+def scores_of(out: Path) -> tuple[Array, pd.DataFrame]:
+    """Dice points [seed, patient] of all runs of `default` below a folder, and those of each class [seed, class].
 
     Raises:
         UsageError: there is not one block with `default` complete, or it has too few runs.
     """
-    tables = [table for table in read_study(out).tables if BASELINE in table.inits]
+    study = read_study(out)
+    tables = [table for table in study.tables if BASELINE in table.inits]
     if len(tables) != 1:
         raise UsageError(f"{out}: {len(tables)} blocks have {BASELINE}; one is read")
     [table] = tables
-    scores = table.by_patient[table.inits.index(BASELINE)]
+    place = table.inits.index(BASELINE)
+    scores = table.by_patient[place]
     if len(scores) < 2 * FEW:
         raise UsageError(f"{out}: {len(scores)} runs of {BASELINE}; {2 * FEW} or more tell something")
-    return scores
+    classes = class_scores(study.cases[study.cases["cell"] == table.cells[place]], "dice")
+    return scores, classes.pivot_table(index="seed", columns="class_name", values="score", observed=True)
+
+
+def learnt(classes: pd.DataFrame) -> dict[str, tuple[int, float, float]]:
+    """Returns how many runs learn which classes, and the least and the largest mean Dice of the classes in these runs.
+
+    Args:
+        classes: Dice points [seed, class].
+    """
+    means = classes.mean(axis=1)
+    found: dict[str, list[float]] = {}
+    for seed, row in classes.iterrows():
+        names = [str(name) for name, dice in row.items() if dice >= LEARNT]
+        found.setdefault(" and ".join(names) or "none", []).append(float(means[seed]))
+    return {names: (len(dice), min(dice), max(dice)) for names, dice in sorted(found.items(), key=lambda item: -len(item[1]))}
 
 
 def described(runs: Array) -> dict[str, float]:
@@ -139,13 +159,16 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="a picture of the runs")
     given = parser.parse_args()
     try:
-        scores = scores_of(given.out)
+        scores, classes = scores_of(given.out)
     except InitbenchError as error:
         parser.error(str(error))
     runs = scores.mean(-1)
     print("| | |\n| --- | --- |")
     for name, value in described(runs).items():
         print(f"| {name} | {value:.2f} |")
+    print(f"\n| classes with a Dice of {LEARNT:g} and above | runs | Dice |\n| --- | --- | --- |")
+    for names, (count, low, high) in learnt(classes).items():
+        print(f"| {names} | {count} | {low:.1f} to {high:.1f} |")
     counts, edges = np.histogram(runs, _BINS)
     print("\n| Dice | runs |\n| --- | --- |")
     for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):

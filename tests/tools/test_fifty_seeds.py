@@ -6,9 +6,10 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks.fifty_seeds import described, draw, found_by_patients, misled, scores_of
+from benchmarks.fifty_seeds import described, draw, found_by_patients, learnt, misled, scores_of
 from initbench.errors import UsageError
 from tests.recorded import write_block
 
@@ -17,7 +18,10 @@ RUNS = np.array([78.0, 79.0, 80.0, 81.0, 82.0, 79.5, 80.5, 81.5, 26.0, 80.2])
 
 def test_the_runs_of_default_are_read(tmp_path: Path) -> None:
     write_block(tmp_path, {"default": (RUNS / 100).tolist(), "lwi": [0.5]})
-    assert scores_of(tmp_path).mean(-1) == pytest.approx(RUNS)
+    scores, classes = scores_of(tmp_path)
+    assert scores.mean(-1) == pytest.approx(RUNS)
+    assert classes.shape == (10, 1)
+    assert classes.mean(axis=1).tolist() == pytest.approx(RUNS)
     write_block(tmp_path / "other", {"lwi": [0.5, 0.6]})
     with pytest.raises(UsageError, match="0 blocks have default"):
         scores_of(tmp_path / "other")
@@ -28,6 +32,11 @@ def test_a_run_that_collapsed_is_counted_beside_the_others() -> None:
     assert (found["runs"], found["collapsed"]) == (10, 1)
     assert found["mean of the runs that stand"] == pytest.approx(RUNS[RUNS > 50].mean())
     assert found["50 % lie below"] == pytest.approx(np.median(RUNS))
+
+
+def test_runs_are_counted_by_the_classes_that_they_learn() -> None:
+    classes = pd.DataFrame({"head": [70.0, 0.0, 80.0, 9.9, 0.0], "tail": [60.0, 50.0, 62.0, 10.0, 0.0]}, index=[4, 5, 6, 7, 8])
+    assert learnt(classes) == {"head and tail": (2, 65.0, 71.0), "tail": (2, 9.95, 25.0), "none": (1, 0.0, 0.0)}
 
 
 def test_studies_of_three_are_all_threes() -> None:
