@@ -89,7 +89,7 @@ class Cost:
 
     @property
     def told(self) -> int:
-        """How many of them have a time, known or estimated."""
+        """How many of these runs have a time, known or estimated."""
         return len(self.each) + len(self.least)
 
     def wall_seconds(self, at_once: int) -> float:
@@ -203,7 +203,13 @@ def _announced(least: float, most: float, basis: str) -> str:
 
 
 def from_to(least: float, most: float, unit: str = "") -> str:
-    """Returns a duration, or two where it is not known better; a unit that both have is said once."""
+    """Returns a duration, or two where it is not known better; a unit that both have is said once.
+
+    Args:
+        least: seconds at the least.
+        most: seconds at the most.
+        unit: what the time is of, as for `duration`.
+    """
     first, last = duration(least), duration(most, unit)
     if least == most:
         return last

@@ -23,6 +23,7 @@ from initbench.units import disk_size, duration
 
 # What a study crosses, with its name for people.
 _CROSSED = {"init": "init", "regimen": "regimen", "backbone": "backbone", "dataset": "data set", "seed": "seed"}
+_NAMED = 3  # runs that are named where one reason stops many; JSON and CSV have all of them
 
 
 def plan_sheets(
@@ -50,7 +51,9 @@ def plan_sheets(
         if part(resolved.split):
             name = f"{name}, {part(resolved.split)}"
         blocks[Block(name, runs, noise_of(resolved, tables, stated))] = runs
-    sheets = [_study(plan, blocks), _inits(plan, known, datasets)]
+    sheets = [_study(plan, blocks)]
+    if known:
+        sheets.append(_inits(plan, known, datasets))
     if looks:
         sheets.append(looks_sheet(list(blocks), looks, margin))
     return sheets
@@ -187,9 +190,9 @@ def _notes(plan: StudyPlan, cost: Cost) -> Iterator[str]:
         yield f"The init stage of {', '.join(cost.borrowed)} is not measured: taken to step as fast as other learned inits."
     yield from _on_saved_work(plan)
     peak = cost.bytes + plan.checkpoint_bytes
-    yield (
-        f"On disk {disk_size(cost.bytes)} stay, with checkpoints {disk_size(peak)} at the most; {disk_size(plan.free)} are free."
-    )
+    if cost.new:
+        stays, most, free = disk_size(cost.bytes), disk_size(peak), disk_size(plan.free)
+        yield f"On disk {stays} stay, with checkpoints {most} at the most; {free} are free."
     if peak > plan.free:
         yield "Warning: that is more than is free."
     for remark in plan.remarks:
@@ -227,7 +230,10 @@ def _stopped(plan: StudyPlan) -> dict[tuple[str, str], list[Expected]]:
 def _on_stopped(stopped: dict[tuple[str, str], list[Expected]]) -> Iterator[str]:
     """Gives the notes on runs that cannot be, a line for each reason."""
     for (state, message), runs in stopped.items():
-        yield f"{state}: {'; '.join(run.label for run in runs)}: {message}"
+        told = "; ".join(run.label for run in runs[:_NAMED])
+        if len(runs) > _NAMED:
+            told += f"; and {len(runs) - _NAMED} more"
+        yield f"{state}: {told}: {message}"
     if "refused" in {state for state, _ in stopped}:
         yield "While a run is refused none is run; `initbench run --skip-refused` runs the others."
 

@@ -291,6 +291,13 @@ def test_run_warns_as_plan_does_before_hours_are_spent(data: Path, tmp_path: Pat
         assert said.partition("nothing: ")[2].rstrip(".") in warned(requests(data, tmp_path, "default,mae", **options))
 
 
+def test_of_many_runs_that_one_reason_stops_three_are_named() -> None:
+    stopped = tuple(Expected(f"run {number}", "failed", "no data") for number in range(180))
+    (only,) = plan_sheets(StudyPlan(stopped, Costs(), "equal-total", 1, 1, False, 10**12), [])
+    assert only.notes == ("failed: run 0; run 1; run 2; and 177 more: no data",)
+    assert len([row for row in only.values if row["of"] == "run"]) == 180
+
+
 @pytest.mark.parametrize("form", ["md", "csv", "json", "latex"])
 def test_every_form_holds_the_counts(form: str) -> None:
     study = StudyPlan((*many(2), Expected("x", "refused", "no such thing")), Costs(), "equal-total", 1, 1, False, 10**12)
