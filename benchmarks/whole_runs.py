@@ -161,7 +161,7 @@ def compare_starts(setting: Setting) -> Iterator[Row]:
         commands = {
             "--help": ["--help"],
             "list": ["list"],
-            "plan, a run": ["plan", *OF_A_RUN],
+            "plan, a run": ["plan", *OF_A_RUN, "--no-measure"],
             "leaderboard, made-up study": ["leaderboard", "--out", str(study)],
             "report, made-up study": ["report", "--out", str(study), "--file", str(Path(folder) / "report.html")],
         }
