@@ -16,6 +16,7 @@ from initbench.datasets.geometry import bind_axes
 from initbench.evaluation.distances import distances_per_class
 from initbench.evaluation.inference import predict_probabilities, to_native
 from initbench.evaluation.metrics import count
+from initbench.preprocessing.grids import HalfPixelGrid
 from initbench.preprocessing.preprocess import Placement
 from initbench.protocols import Grid
 from initbench.recipes.load import load_recipe
@@ -86,7 +87,7 @@ def make_case(setting: Setting) -> Case:
     found = nn.functional.interpolate(coarse, shape)[0, 0].long()
     probabilities = nn.functional.one_hot(found, CLASSES).permute(3, 0, 1, 2).float().contiguous()
     x, y, z = native
-    placement = Placement(native, bind_axes(affine, "z"), ((0, z), (0, y), (0, x)), shape)
+    placement = Placement(native, bind_axes(affine, "z"), ((0, z), (0, y), (0, x)), HalfPixelGrid((z, y, x), shape))
     return Case(
         torch.randn(1, *shape), setting.grid(48, 64, 64), probabilities, placement, affine, reference, two_organs(native, 4)
     )

@@ -314,8 +314,10 @@ def _former_reach(a: Array, b: Array) -> float:
 def _former_dice(y: Array) -> float:
     """Half the interval of a mean: Satterthwaite's t, for each init alone."""
     seeds, cases, rest = two_way(y)
-    noise = float(seeds.value + max(cases.value - rest.value, 0.0))
-    spread = sum(float(square.value) ** 2 / square.df for square in (seeds, cases, rest))
+    noise = float(seeds.value) + max(float(cases.value - rest.value), 0.0)
+    spread = 0.0
+    for square in (seeds, cases, rest):
+        spread += float(square.value) ** 2 / square.df
     return -float(special.stdtrit(noise**2 / spread, (1 - LEVEL) / 2)) * math.sqrt(noise / y.size)
 
 
@@ -454,8 +456,11 @@ def pooled(setting: Setting, sets: int, count: int) -> dict[str, float]:
 
 
 def _sliced(item: Estimate, study: int, sets: int) -> list[Estimate]:
-    fields = (item.value, item.error, item.share, item.tail_share)
-    return [Estimate(*(np.asarray(field[study, k]) for field in fields), item.df_seeds, item.df_cases) for k in range(sets)]
+    found = []
+    for k in range(sets):
+        of_set = {name: np.asarray(getattr(item, name)[study, k]) for name in ("value", "error", "share", "tail_share")}
+        found.append(replace(item, **of_set))
+    return found
 
 
 def _former_shift(parts: Estimate, wholes: Sequence[Estimate]) -> float:

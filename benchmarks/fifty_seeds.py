@@ -59,11 +59,10 @@ def learnt(classes: pd.DataFrame) -> dict[str, tuple[int, float, float]]:
     Args:
         classes: Dice points [seed, class].
     """
-    means = classes.mean(axis=1)
     found: dict[str, list[float]] = {}
-    for seed, row in classes.iterrows():
+    for _seed, row in classes.iterrows():
         names = [str(name) for name, dice in row.items() if dice >= LEARNT]
-        found.setdefault(" and ".join(names) or "none", []).append(float(means[seed]))
+        found.setdefault(" and ".join(names) or "none", []).append(float(row.mean()))
     return {names: (len(dice), min(dice), max(dice)) for names, dice in sorted(found.items(), key=lambda item: -len(item[1]))}
 
 
@@ -130,8 +129,8 @@ def found_by_patients(scores: Array) -> dict[str, float]:
         ("the best run against each other", scores[best] - others),
         ("all pairs", scores[first] - scores[second]),
     ):
-        shares[f"{name}, paired t test"] = float((stats.ttest_1samp(pairs, 0, axis=1).pvalue < 1 - LEVEL).mean())
-        shares[f"{name}, Wilcoxon"] = float((stats.wilcoxon(pairs, axis=1, zero_method="pratt").pvalue < 1 - LEVEL).mean())
+        shares[f"{name}, paired t test"] = float(np.mean(stats.ttest_1samp(pairs, 0, axis=1).pvalue < 1 - LEVEL))
+        shares[f"{name}, Wilcoxon"] = float(np.mean(stats.wilcoxon(pairs, axis=1, zero_method="pratt").pvalue < 1 - LEVEL))
     return shares
 
 

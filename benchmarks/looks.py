@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=2500, help="made-up studies a row")
     count = parser.parse_args().studies
-    rows = []
+    rows: list[dict[str, float]] = []
     for noise, shape, inits in product(NOISE, SHAPES, (2, 4)):
         setting = Setting(noise, shape, LOOKS[-1], inits)
         points = {"lung": 6.0, "organs": 12.0, "precise": 2.0}[noise]

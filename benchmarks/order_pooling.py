@@ -21,6 +21,7 @@ import initbench
 from initbench.datasets import splits
 from initbench.datasets.open import open_dataset
 from initbench.preprocessing.prepare import prepare
+from initbench.protocols import structure_of
 from initbench.recipes.load import load_recipe
 
 PATCH = (48, 96, 96)
@@ -66,7 +67,7 @@ def cross_entropy(volumes: list[np.ndarray], pool: str, schedule: str, steps: in
         assignments=[*settings, "pretext.batch=2"],
         progress=losses,
     )
-    return losses.steps, [value / len(model.structure.levels) for value in losses.values]
+    return losses.steps, [value / len(structure_of(model).levels) for value in losses.values]
 
 
 def main() -> None:
@@ -85,8 +86,9 @@ def main() -> None:
         last = float(np.mean(values[-max(1, len(values) // 5) :]))
         print(f"pool={pool} schedule={schedule}: {last:.3f} over the last fifth (ln {SLABS} = {math.log(SLABS):.3f})", flush=True)
         smooth = np.convolve(values, np.ones(9) / 9, mode="valid")  # each value is of one batch
-        style = {"color": "tab:blue" if pool == "depth" else "tab:orange", "linestyle": "-" if schedule == "recipe" else "--"}
-        axis.plot(steps[4:-4], smooth, label=f"pool={pool}, schedule={schedule}", **style)
+        colour = "tab:blue" if pool == "depth" else "tab:orange"
+        line = "-" if schedule == "recipe" else "--"
+        axis.plot(steps[4:-4], smooth, label=f"pool={pool}, schedule={schedule}", color=colour, linestyle=line)
     axis.axhline(math.log(SLABS), color="0.4", linewidth=1, label=f"chance, ln {SLABS}")
     axis.set_xlabel("pretext step")
     axis.set_ylabel("order cross-entropy per level")

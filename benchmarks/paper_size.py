@@ -86,7 +86,7 @@ def measure(network: Network, device: str, precision: Any, threads: int, steps: 
             with autocast(target, precision):
                 loss, _parts = supervised_loss(model(image), label, settings.loss)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             float(loss.detach())
             seconds.append(time.perf_counter() - started)

@@ -47,7 +47,7 @@ def patches(setting: Setting) -> Iterator[Row]:
     for size in (setting.grid(96, 96, 96), setting.grid(48, 64, 48)):
         volumes = _volumes(setting)
         sampler = PatchSampler(volumes, _recipe().patch.model_copy(update={"size": size, "batch": 2}), _recipe().augment, 0)
-        peers = {
+        peers: dict[str, Target] = {
             "MONAI, indices cached, plain tensors": _monai_patches(volumes, size, tuned=True),
             "MONAI, as its tutorials": _monai_patches(volumes, size, tuned=False),
             "bare copies of the windows": functools.partial(_bare_copies, sampler, size),

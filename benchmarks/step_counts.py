@@ -38,7 +38,7 @@ _NO_KERNEL = ("empty", "detach", "_unsafe_view", "_reshape_alias", "lift_fresh",
 _READS = ("_local_scalar_dense", "item", "is_nonzero", "equal")
 
 
-class StepCounts(TorchDispatchMode):
+class StepCounts(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operators that are called inside the block.
 
     Attributes:
@@ -49,7 +49,7 @@ class StepCounts(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.kernels = self.reads = self.copies = self.moved = 0
 
     def __torch_dispatch__(
@@ -101,7 +101,8 @@ def count_step(backbone: str) -> dict[str, int]:
     settings = recipe.patch.model_copy(update={"size": patch})
     sampler = PatchSampler([volume], settings, recipe.augment, 0)
     task = plain_task(on_meta(made).train(), sampler, recipe.loss, META)
-    with StepCounts() as counts:
+    counts = StepCounts()
+    with counts:
         backward(task, task.batch(0), META, "float32")
     return counts.as_row()
 

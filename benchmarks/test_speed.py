@@ -69,7 +69,7 @@ def test_training_step(benchmark: Any, settings: Recipe, backbone: str, precisio
     def step() -> None:
         with autocast(CPU, precision):
             loss, _ = supervised_loss(model(image), label, settings.loss)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
 
     benchmark.pedantic(step, rounds=3, warmup_rounds=1)
 

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=4)
     asked = parser.parse_args()
     spent: dict[str, float] = {}
-    watched = {name: timed(label, getattr(stages, name), spent) for name, label in STAGES.items()}
+    watched: dict[str, Any] = {name: timed(label, getattr(stages, name), spent) for name, label in STAGES.items()}
     with tempfile.TemporaryDirectory() as out, mock.patch.multiple(stages, **watched):
         requests = cross_requests(
             "default",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,36 @@ def test_no_check_begins_when_the_time_is_up(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(bench_gpu, "ENOUGH", -1.0)
     [first, *_] = perform("speed", Asked(CPU, tmp_path)).results
     assert first.detail == "not begun: the time was up"
+
+
+def test_a_check_that_fails_is_no_end_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Asked) -> Iterator[Result]:
+        yield Result("first", fine=True, detail="right")
+        raise RuntimeError("no such kernel")
+
+    def sound(_: Asked) -> Iterator[Result]:
+        yield Result("last", fine=True, detail="right")
+
+    monkeypatch.setitem(bench_gpu.PARTS, "truth", (broken, sound))
+    first, failed, last = perform("truth", Asked(CPU, tmp_path)).results
+    assert (failed.name, failed.fine, failed.detail) == ("broken", False, "RuntimeError: no such kernel")
+    assert (first.name, last.name) == ("first", "last")
+
+
+def test_a_long_check_leaves_the_others_their_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def long(_: Asked) -> Iterator[Result]:
+        while True:
+            time.sleep(0.05)
+            yield Result("step", fine=True, detail="right")
+
+    def short(_: Asked) -> Iterator[Result]:
+        yield Result("last", fine=True, detail="right")
+
+    monkeypatch.setattr(bench_gpu, "ENOUGH", 0.4)
+    monkeypatch.setitem(bench_gpu.PARTS, "truth", (long, short))
+    *_, cut, last = perform("truth", Asked(CPU, tmp_path)).results
+    assert cut.detail == "what may be left of it was not begun: its time was up"
+    assert last.name == "last"
 
 
 def test_a_ratio_is_of_a_turn() -> None:
