@@ -15,11 +15,16 @@ from tests.runs_factory import THIRTY_STEPS
 KILLS = [{"kind": "kill", "of": "pass", "share": share} for share in (0.05, 0.2, 0.35, 0.5, 0.7, 0.95, 0.99)]
 KILLS += [{"kind": "kill", "of": "file", "share": (n + 0.5) / 8} for n in range(8)]
 KILLS += [{"kind": "torn", "of": "file", "share": (n + 0.5) / 5} for n in range(5)]
-STOPS = [{"kind": kind, "of": "pass", "share": share} for kind in ("int", "term") for share in (0.2, 0.6, 0.9)]
+STOPS: list[dict[str, Any]] = [{"kind": "int", "of": "pass", "share": 0.5, "twice": True}]
+STOPS += [{"kind": kind, "of": "pass", "share": share} for kind in ("int", "term") for share in (0.2, 0.6, 0.9)]
 STOPS += [{"kind": kind, "of": "file", "share": share} for kind in ("int", "term") for share in (0.3, 0.6)]
 STOPS += [{"kind": "term", "of": "file", "share": share} for share in (0.91, 0.93, 0.95)]  # its evaluation begins there
-STOPS += [{"kind": "int", "of": "pass", "share": 0.5, "twice": True}]
 FULL = [{"kind": "full", "share": (n + 0.5) / 9} for n in range(9)]
+
+
+def some_or_all(trials: list[dict[str, Any]]) -> Any:
+    """Parametrizes a test with every second trial, and with all of them where there is time."""
+    return pytest.mark.parametrize("trials", [trials[::2], pytest.param(trials, marks=pytest.mark.full)], ids=["half", "all"])
 
 
 def check_identical(report: dict[str, Any]) -> None:
@@ -30,28 +35,31 @@ def check_identical(report: dict[str, Any]) -> None:
         assert result["left"] == [], result
 
 
-def test_killed_at_any_moment_it_ends_the_same(four_cases: Path, tmp_path: Path) -> None:
-    report = drive(settings(four_cases, tmp_path, trials=KILLS))
+@some_or_all(KILLS)
+def test_killed_at_any_moment_it_ends_the_same(four_cases: Path, tmp_path: Path, trials: list[dict[str, Any]]) -> None:
+    report = drive(settings(four_cases, tmp_path, trials=trials))
     check_identical(report)
-    assert [result["first"] for result in report["results"]] == [-signal.SIGKILL] * len(KILLS)
+    assert [result["first"] for result in report["results"]] == [-signal.SIGKILL] * len(trials)
     assert {"pretraining", "training", "evaluating"} <= {result["doing"] for result in report["results"]}
 
 
-def test_asked_to_stop_it_saves_and_ends_the_same(four_cases: Path, tmp_path: Path) -> None:
-    report = drive(settings(four_cases, tmp_path, trials=STOPS))
+@some_or_all(STOPS)
+def test_asked_to_stop_it_saves_and_ends_the_same(four_cases: Path, tmp_path: Path, trials: list[dict[str, Any]]) -> None:
+    report = drive(settings(four_cases, tmp_path, trials=trials))
     check_identical(report)
-    *once, twice = report["results"]
+    twice, *once = report["results"]
     assert twice["first"] == 3, "the second signal does not wait for the end of the step"
     said = [text for result in once for state, text in result["said"].get("told", []) if state == "interrupted"]
-    assert sum(text.startswith("stopped after step") for text in said) >= 4
+    assert sum(text.startswith("stopped after step") for text in said) >= len(trials) // 4
     assert any(text.startswith("stopped at case") for text in said)
 
 
-def test_a_full_disk_costs_the_run_and_nothing_else(four_cases: Path, tmp_path: Path) -> None:
-    report = drive(settings(four_cases, tmp_path, trials=FULL))
+@some_or_all(FULL)
+def test_a_full_disk_costs_the_run_and_nothing_else(four_cases: Path, tmp_path: Path, trials: list[dict[str, Any]]) -> None:
+    report = drive(settings(four_cases, tmp_path, trials=trials))
     check_identical(report)
     failed = [text for result in report["results"] for state, text in result["said"]["told"] if state == "failed"]
-    assert len(failed) >= 6
+    assert len(failed) >= 2 * len(trials) // 3
     assert all("the disk is full" in text for text in failed)
 
 
