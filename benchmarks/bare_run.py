@@ -15,6 +15,7 @@ from torch import nn
 import initbench
 import initbench.harness.execute  # a run imports it: imports are on both sides
 from initbench import seeding
+from initbench.executors.workers import _keep_freed_memory
 from initbench.recipes.load import load_recipe
 from initbench.training.loop import make_optimizer
 from initbench.training.losses import supervised_loss
@@ -29,6 +30,7 @@ def main() -> None:
     given = parser.parse_args()
     recipe = load_recipe("generic-ct", size="tiny", backbone="unetr", budget="smoke")
     patch = recipe.patch.size
+    _keep_freed_memory()  # as the process does that trains
     with seeding.deterministic(1), seeding.memory_of(torch.device("cpu")):
         model = initbench.build("unetr", in_channels=1, num_classes=given.classes, patch_size=patch, size="tiny").train()
         optimizer = make_optimizer(model, recipe.optimizer)

@@ -75,7 +75,7 @@ class Study:
         return [*INITBENCH, "run", *OF_A_RUN, *where, *assigned]
 
     def call(self, steps: int, out: str) -> list[str]:
-        """The same run by the function, which trains in the process that calls it."""
+        """The same run by the function, which starts a process for it, too."""
         options = {
             "size": "tiny",
             "budget": "smoke",

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -21,6 +21,7 @@ _BOUNDS = re.compile(r"\[([^][ ]+), ([^][ ]+)\]")  # without the space a narrow 
 _WORD = re.compile(r"\[[^]]*\]|\d[\d.]* (?:s|min|h)\b|\S+")  # what stays together
 _MANY = 7  # columns, from which on each is set narrowly
 _WIDE = 3  # characters between others
+_NAME = 11  # characters of a name that is still read easily in lines of its own
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,10 @@ def all_rows(sheets: Sequence[Sheet]) -> list[tuple[str, ...]]:
 
 
 def terminal(sheets: Sequence[Sheet], console: Console) -> None:
-    """Prints tables; names and intervals take a second line where there is no room."""
-    for sheet in sheets:
-        rows = []
-        for row in sheet.rows:
-            rows.append([_BOUNDS.sub(r"[\1,\2]", cell) for cell in row])
+    """Prints tables; names and intervals take a second line where there is no room, and the last columns are left out."""
+    for whole in sheets:
+        sheet = _fitted(whole, console.width)
+        rows = _narrow_rows(sheet)
         gap = _gap(sheet, rows, console.width)
         table = Table(box=SIMPLE_HEAD, padding=(0, (gap - 1) // 2), pad_edge=False)
         for number, (header, width) in enumerate(zip(sheet.columns, _widened(sheet, rows, console.width, gap), strict=True)):
@@ -79,6 +79,37 @@ def terminal(sheets: Sequence[Sheet], console: Console) -> None:
             shown.append(Text(clean(note), style=_style(note)))
         console.print(Group(*shown))
         console.print()
+
+
+def _narrow_rows(sheet: Sheet) -> list[list[str]]:
+    """Returns the rows with intervals that a narrow column does not break."""
+    rows = []
+    for row in sheet.rows:
+        rows.append([_BOUNDS.sub(r"[\1,\2]", cell) for cell in row])
+    return rows
+
+
+def _fitted(sheet: Sheet, room: int) -> Sheet:
+    """Returns a table without its last columns where a terminal has no room for their words: a cut number would be a wrong one.
+
+    Args:
+        sheet: the table.
+        room: characters of a line.
+    """
+    least = []
+    for number, cells in enumerate(zip(sheet.columns, *_narrow_rows(sheet), strict=True)):
+        word = _longest(cells, _WORD.findall)
+        if number < sheet.names:  # longer names are folded
+            word = min(word, max(len(cells[0]), _NAME))
+        least.append(word)
+    kept = len(least)
+    while kept > sheet.names + 1 and _total(least[:kept], 1) > room:
+        kept -= 1
+    if kept == len(least):
+        return sheet
+    note = f"Left out for want of room: {', '.join(sheet.columns[kept:])}. A wider terminal shows them, and so does --format md."
+    rows = tuple(row[:kept] for row in sheet.rows)
+    return replace(sheet, columns=sheet.columns[:kept], rows=rows, notes=(note, *sheet.notes))
 
 
 def _whole_widths(sheet: Sheet, rows: Sequence[Sequence[str]]) -> list[int]:

@@ -46,6 +46,20 @@ def test_no_number_is_cut_where_there_is_little_room(example: Study) -> None:
             assert bounds in text, width
 
 
+@pytest.mark.parametrize("width", [40, 50, 60, 70])
+def test_the_last_columns_are_left_out_where_there_is_no_room_for_their_numbers(example: Study, width: int) -> None:
+    sheets = leaderboard_sheets(example, letters=True)
+    lines = show(sheets, width).splitlines()
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    for kept in ("default", "lwi", "placebo", "[5.7,100.0*]"):
+        assert kept in text
+    (left_out, *_) = " ".join(text.split()).partition("Left out for want of room: ")[2].split(". A wider")
+    assert left_out.endswith("cost")
+    assert ("[+12.3,+16.4]" in text) != ("vs default" in left_out), "a column is whole, or named"
+    assert "Left out" not in show(sheets, 100)
+
+
 def test_the_terminal_table(example: Study) -> None:
     assert show(leaderboard_sheets(example), 120) + "\n" == (EXPECTED / "leaderboard.txt").read_text("utf-8")
 
