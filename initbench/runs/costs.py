@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Literal
 
 from initbench import digest
@@ -21,6 +20,24 @@ SLOWEST = 12.0
 _OVERLAY, _CURVE_ROW, _SLICE = 250_000, 100, 20_000
 
 ExpectedState = Literal["new", "cached", "refused", "failed"]
+Basis = Literal["finished runs", "timed steps", "operations"]
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """How long a run takes.
+
+    Attributes:
+        low: seconds at the least.
+        high: seconds at the most.
+        basis: what says so. Where finished runs or timed steps do, each step is as fast as in the fastest of them, or as slow as
+            in the slowest. Where the operations of a network have to, be it for one stage, it takes as long as a convolution of
+            as many, or `SLOWEST` times as long.
+    """
+
+    low: float
+    high: float
+    basis: Basis
 
 
 @dataclass(frozen=True)
@@ -94,8 +111,7 @@ class Expected:
         weights: bytes of its weights.
         checkpoints: bytes of its checkpoints while it is in hand.
         begun: whether it goes on from where it was stopped.
-        least_seconds: what it takes at the least, by the multiply-adds that are left and by how many of them a convolution does a
-            second here; `SLOWEST` times as much at the most. NaN where nobody counted them.
+        seconds: that it takes from now on; None where nobody knows.
     """
 
     label: str
@@ -110,7 +126,7 @@ class Expected:
     weights: int = 0
     checkpoints: int = 0
     begun: bool = False
-    least_seconds: float = math.nan
+    seconds: Seconds | None = None
 
     @property
     def head(self) -> Head:
@@ -122,6 +138,11 @@ class Expected:
     def resolved(self) -> Resolved:
         """What it resolves to; only runs that are not refused do."""
         return self.head.resolved
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """Steps of each stage that are left for it to do; a step of ``evaluate`` is a case."""
+        return {"pretext": self.init_steps, "train": self.train_steps, "evaluate": len(self.resolved.reported_cases)}
 
 
 @dataclass(frozen=True)
@@ -148,7 +169,7 @@ class StudyPlan:
     @property
     def at_once(self) -> int:
         """Runs at a time that share neither a device nor a core."""
-        return min(self.jobs, self.lanes)
+        return max(1, min(self.jobs, self.lanes))
 
     @property
     def checkpoint_bytes(self) -> int:
@@ -197,14 +218,13 @@ def pace_of(run: Head) -> str:
     )
 
 
-def on_kind(run: Expected, example: Head) -> Expected:
+def on_kind(run: Expected, example: Head, measured: Costs) -> Expected:
     """Returns a run of a plan as it would be on the kind of device that another run was done on.
-
-    What it takes at the least is left out: that is of this device alone.
 
     Args:
         run: of the plan.
         example: a run that was done there.
+        measured: what finished runs cost.
     """
     if run.record is None:
         return run
@@ -212,11 +232,12 @@ def on_kind(run: Expected, example: Head) -> Expected:
     if run.record.asked.precision == "auto":
         resolved = resolved.model_copy(update={"precision": example.resolved.precision})
     head = run.record.model_copy(update={"environment": example.environment, "resolved": resolved})
-    return replace(run, record=head, least_seconds=math.nan)
+    there = replace(run, record=head)
+    return replace(there, seconds=seconds_of(there, measured.of_pace(there)))
 
 
-def paces(samples: Iterable[Sample]) -> dict[str, float]:
-    """Returns the mean seconds of a step by stage, as far as the samples know them; a step of ``evaluate`` is a case."""
+def paces(samples: Iterable[Sample]) -> dict[str, list[float]]:
+    """Returns the seconds of a step by stage in each sample that knows them; a step of ``evaluate`` is a case."""
     of_stages: dict[str, list[float]] = defaultdict(list)
     for sample in samples:
         if sample.init_steps:
@@ -225,36 +246,41 @@ def paces(samples: Iterable[Sample]) -> dict[str, float]:
             of_stages["train"].append(sample.train)
         if sample.evaluate is not None:
             of_stages["evaluate"].append(sample.evaluate)
-    return {stage: fmean(seconds) for stage, seconds in of_stages.items()}
+    return of_stages
 
 
-def seconds_of(run: Expected, samples: Sequence[Sample]) -> float | None:
-    """Returns the seconds of a run, with steps and cases at the mean pace of the samples; None where a part is not known.
+def seconds_of(run: Expected, samples: Sequence[Sample], least: Mapping[str, float] | None = None) -> Seconds | None:
+    """Returns the seconds of a run, with steps and cases at the paces of the samples; None where a part is not known.
 
     Args:
         run: of a plan.
         samples: of the pace of the run.
+        least: seconds of a step by stage at the least, for stages that are in no sample.
     """
-    known = paces(samples)
-    init = _init_seconds(run, samples)
-    if init is None or "train" not in known or "evaluate" not in known:
-        return None
-    return init + known["train"] * run.train_steps + known["evaluate"] * len(run.resolved.reported_cases)
-
-
-def _init_seconds(run: Expected, samples: Sequence[Sample]) -> float | None:
-    if not run.init_stage:
-        return 0.0
     own = _of_init(run, samples)
-    if not run.resolved.learned:
-        return fmean(sample.init_seconds for sample in own) if own else 0.0
-    pace = paces(own or samples).get("pretext")
-    return None if pace is None else pace * run.init_steps
+    known = paces(samples) | {"pretext": paces(own)["pretext"]}
+    basis: Basis = "timed steps"
+    if any(sample.whole for sample in samples):
+        basis = "finished runs"
+    low = high = 0.0
+    if own and run.init_stage and not run.resolved.learned:  # such an init may look at data
+        low, high = min(sample.init_seconds for sample in own), max(sample.init_seconds for sample in own)
+    for stage, steps in run.steps.items():
+        if known[stage]:
+            low += steps * min(known[stage])
+            high += steps * max(known[stage])
+        elif steps and least and not math.isnan(least[stage]):
+            low += steps * least[stage]
+            high += steps * SLOWEST * least[stage]
+            basis = "operations"
+        elif steps:
+            return None
+    return Seconds(low, high, basis)
 
 
 def lacks_stage(run: Expected, samples: Sequence[Sample]) -> bool:
-    """Returns whether a run is of a learned init whose stage is in no sample; it is taken to be as fast as other stages."""
-    return run.resolved.learned and not _of_init(run, samples)
+    """Returns whether a run has steps of an init stage to do whose pace is in no sample."""
+    return run.init_steps > 0 and not _of_init(run, samples)
 
 
 def _of_init(run: Expected, samples: Sequence[Sample]) -> list[Sample]:

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from initbench.harness.request import RunRequest
 from initbench.harness.trained import find_trained
 from initbench.protocols import Progress
 from initbench.runs import costs, store, work
-from initbench.runs.costs import Costs, Expected, StudyPlan, init_of, lacks_stage, network_of, seconds_of
+from initbench.runs.costs import Costs, Expected, Seconds, StudyPlan, init_of, lacks_stage, network_of, seconds_of
 from initbench.runs.record import Head
 from initbench.studies.operations import Operations, multiply_adds_per_second, operations_of
 from initbench.studies.pace import STEPS, time_steps
@@ -159,17 +159,26 @@ class _Planner:
             return replace(run, state="cached", message="another run of this plan is the same")
         self._results.add(folder)
         run = self._expected(cell, folder, is_shared=self._takes_stage_of_another(cell))
-        samples = self.measured.of_pace(run)
-        if self._timing == "recorded" or (seconds_of(run, samples) is not None and not lacks_stage(run, samples)):
-            return run
+        seconds = seconds_of(run, self.measured.of_pace(run))
+        if seconds is None and self._timing != "recorded":
+            seconds = self._estimated(run, cell)
+        return replace(run, seconds=seconds)
+
+    def _estimated(self, run: Expected, cell: Cell) -> Seconds | None:
+        """Returns the seconds of a run that no finished run tells: from a few of its steps, or from its operations.
+
+        Args:
+            run: of the plan.
+            cell: the same.
+        """
         if math.isnan(self._rate):
             self._rate = multiply_adds_per_second(cell)
         _, forward = self._look_at_network(cell)
         parts = operations_of(cell, forward)
-        self._time(run, cell, parts)
-        evaluation = parts.case * len(run.resolved.reported_cases)
-        operations = parts.pretext * run.init_steps + parts.step * run.train_steps + evaluation
-        return replace(run, least_seconds=operations / self._rate)
+        if self._may_time(parts):
+            self._time(run, cell)
+        least = {stage: operations / self._rate for stage, operations in asdict(parts).items()}
+        return seconds_of(run, self.measured.of_pace(run), least)
 
     def _expected(self, cell: Cell, folder: Path, *, is_shared: bool) -> Expected:
         """Returns what is expected of a run, without its seconds; `is_shared` says whether another run does its init stage."""
@@ -209,24 +218,24 @@ class _Planner:
             self._networks[key] = _look_at_network(cell)
         return self._networks[key]
 
-    def _time(self, run: Expected, cell: Cell, parts: Operations) -> None:
-        """Times a few steps of a run of which nobody knows the pace, where they are wanted and do not take too long.
+    def _may_time(self, parts: Operations) -> bool:
+        """Returns whether a few steps may be timed: where that is asked for, or where it is expected to take little time."""
+        if self._timing != "quick":
+            return self._timing == "measured"
+        operations = STEPS * (parts.train + parts.pretext) + parts.evaluate
+        expected = math.sqrt(costs.SLOWEST) * operations / self._rate  # the middle of the range, as ratios go
+        return expected <= _QUICK and self._seconds_of_timing <= _QUICK  # NaN is no little time
+
+    def _time(self, run: Expected, cell: Cell) -> None:
+        """Times the steps of a run that nobody knows the pace of.
 
         Args:
             run: of the plan.
             cell: the same.
-            parts: its multiply-adds.
         """
         samples = self.measured.of_pace(run)
-        train, stage = "train" not in costs.paces(samples), lacks_stage(run, samples)
-        if self._timing not in ("quick", "measured") or not (train or stage):
-            return
-        if self._timing == "quick":
-            operations = STEPS * (parts.step + parts.pretext) + parts.case
-            expected = math.sqrt(costs.SLOWEST) * operations / self._rate  # the middle of the range, as ratios go
-            if math.isnan(expected) or expected > _QUICK or self._seconds_of_timing > _QUICK:
-                return
         started = time.monotonic()
+        train, stage = "train" not in costs.paces(samples), lacks_stage(run, samples)
         sample = time_steps(cell, init_of(run.resolved), train=train, stage=stage)
         self._seconds_of_timing += time.monotonic() - started
         self.measured = self.measured.with_sample(run, sample)

@@ -27,13 +27,13 @@ class Operations:
 
     Attributes:
         pretext: of a step of the init stage.
-        step: of a training step, forward and backward.
-        case: of the evaluation of a case.
+        train: of a training step, forward and backward.
+        evaluate: of the evaluation of a case.
     """
 
     pretext: float = math.nan
-    step: float = math.nan
-    case: float = math.nan
+    train: float = math.nan
+    evaluate: float = math.nan
 
 
 def operations_of(cell: Cell, forward: float) -> Operations:
@@ -47,8 +47,8 @@ def operations_of(cell: Cell, forward: float) -> Operations:
     first = prepared.case(prepared.split.test[0]).placement.shape
     return Operations(
         pretext=forward * PLAIN_UNITS * recipe.pretext.batch,
-        step=forward * cell.units * recipe.patch.batch,
-        case=forward * forward_passes(first, recipe.patch.size, recipe.inference),
+        train=forward * cell.units * recipe.patch.batch,
+        evaluate=forward * forward_passes(first, recipe.patch.size, recipe.inference),
     )
 
 

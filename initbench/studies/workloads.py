@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from initbench.runs.costs import StudyPlan, pace_of, paces
+from collections.abc import Sequence
+from statistics import fmean
+
+from initbench.runs.costs import Sample, StudyPlan, pace_of, paces
 from initbench.runs.time_left import Workload
 from initbench.studies.sweep import LookedUp
 
@@ -20,6 +23,9 @@ def workloads(study: LookedUp, plan: StudyPlan) -> dict[int, Workload | None]:
             found[number] = None
     for number, run in zip(study.here, plan.runs, strict=True):
         if number in found:  # one that another run of the study does is cached in the plan, and is waited for all the same
-            steps = {"pretext": run.init_steps, "train": run.train_steps, "evaluate": len(run.resolved.reported_cases)}
-            found[number] = Workload(pace_of(run.head), steps, paces(plan.measured.of_pace(run)))
+            found[number] = Workload(pace_of(run.head), run.steps, _mean_paces(plan.measured.of_pace(run)))
     return found
+
+
+def _mean_paces(samples: Sequence[Sample]) -> dict[str, float]:
+    return {stage: fmean(seconds) for stage, seconds in paces(samples).items()}

@@ -19,7 +19,7 @@ from initbench.tables.finds import Block, noise_of, row_of
 from initbench.tables.looks import looks_sheet
 from initbench.tables.sheet import Sheet
 from initbench.tables.titles import Named, named, title, told_apart
-from initbench.units import disk_size, duration
+from initbench.units import disk_size
 
 # What a study crosses, with its name for people.
 _CROSSED = {"init": "init", "regimen": "regimen", "backbone": "backbone", "dataset": "data set", "seed": "seed"}
@@ -74,17 +74,16 @@ def cluster_sheet(plan: StudyPlan, executor: str, device: str, tasks: int, comma
         has_gpu = example.environment.accelerator is not None
         if device != "auto" and has_gpu != device.startswith("cuda"):
             continue
-        cost = Cost([on_kind(run, example) for run in plan.runs], plan.measured)
-        told, wall, from_start_to_end = "unknown", math.nan, "–"
-        if cost.each:
+        cost = Cost([on_kind(run, example, plan.measured) for run in plan.runs], plan.measured)
+        told, from_start_to_end = "unknown", "–"
+        if cost.told:
             told = from_to(cost.low, cost.high, _unit(has_gpu))
             if cost.told < cost.new:
                 told += f" for {cost.told} of {cost.new}"
             if tasks:
-                wall = cost.wall_seconds(tasks)
-                from_start_to_end = duration(wall)
+                from_start_to_end = from_to(*cost.wall(tasks))
         rows.append((kind, str(cost.behind), told, from_start_to_end))
-        values.append({"of": "kind", "kind": kind, **cost.times(), "known_runs": cost.told, "wall_seconds": wall})
+        values.append({"of": "kind", "kind": kind, **cost.times(), "known_runs": cost.told, **_wall_values(cost, tasks)})
     notes = ["Every other kind of device: unknown. Run one seed there first, with the same --out."]
     if not tasks:
         notes.append("From start to end: as many tasks run at a time as there is room for; --max-parallel says how many.")
@@ -128,7 +127,7 @@ def _study(plan: StudyPlan, blocks: dict[Block, list[Expected]]) -> Sheet:
     """Returns the costs of the study and of each block, and what the blocks could find."""
     cost = Cost(plan.runs, plan.measured)
     total = {
-        "wall_seconds": cost.wall_seconds(plan.at_once),
+        **_wall_values(cost, plan.at_once),
         "peak_bytes": cost.bytes + plan.checkpoint_bytes,
         "protocol": plan.protocol,
         "free_bytes": plan.free,
@@ -157,6 +156,14 @@ def _study(plan: StudyPlan, blocks: dict[Block, list[Expected]]) -> Sheet:
     )
 
 
+def _wall_values(cost: Cost, at_once: int) -> dict[str, float]:
+    """Returns the columns of JSON and CSV that say how long runs take from start to end, `at_once` at a time; NaN for 0."""
+    low, high = math.nan, math.nan
+    if cost.told and at_once:
+        low, high = cost.wall(at_once)
+    return {"wall_seconds_low": low, "wall_seconds_high": high}
+
+
 def _values(of: str, cost: Cost) -> dict[str, Any]:
     """Returns the columns of JSON and CSV that say what some runs cost; `of` says which runs."""
     return {"of": of, **cost.counts, **cost.times(), "bytes": cost.bytes}
@@ -179,15 +186,13 @@ def _extent(plan: StudyPlan) -> str:
 
 def _notes(plan: StudyPlan, cost: Cost) -> Iterator[str]:
     """Gives the notes on what a study costs."""
-    if cost.each and plan.jobs > 1:
-        told = f"About {duration(cost.wall_seconds(plan.at_once))} from start to end, {plan.at_once} at a time"
+    if cost.told and plan.jobs > 1:
+        told = f"About {from_to(*cost.wall(plan.at_once))} from start to end, {plan.at_once} at a time"
         if plan.jobs > plan.at_once:
             told += f"; more jobs than that share what there is ({plan.jobs} asked)"
         yield f"{told}."
-    if cost.behind > 1 and not math.isnan(cost.half):
-        yield "±: 95 % of such sums, as the measured runs differ. Other work on the machine then or later is not in it."
-    if cost.borrowed:
-        yield f"The init stage of {', '.join(cost.borrowed)} is not measured: taken to step as fast as other learned inits."
+    if cost.bases["finished runs"] and cost.behind > 1:
+        yield "The time is from the fastest of the measured runs to the slowest. Other work on the machine is not in it."
     yield from _on_saved_work(plan)
     peak = cost.bytes + plan.checkpoint_bytes
     if cost.new:

@@ -43,14 +43,16 @@ def look(data: Path, out: Path, init: str, **options: Any) -> StudyPlan:
     return plan_study(requests(data, out, init, **options), options.get("protocol", "equal-total"))
 
 
-def test_the_least_seconds_are_operations_over_the_rate(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seconds_by_operations_are_these_over_the_rate(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forecast, "multiply_adds_per_second", lambda cell: 10.0)
-    monkeypatch.setattr(forecast, "operations_of", lambda cell, forward: Operations(pretext=2.0, step=3.0, case=5.0))
+    monkeypatch.setattr(forecast, "operations_of", lambda cell, forward: Operations(pretext=2.0, train=3.0, evaluate=5.0))
     [plain, mae] = look(data, tmp_path, "default,mae", placebo=False).runs
     cases = len(plain.resolved.reported_cases)
-    assert plain.least_seconds == pytest.approx((3 * plain.train_steps + 5 * cases) / 10)
+    assert plain.seconds is not None
+    assert plain.seconds.low == pytest.approx((3 * plain.train_steps + 5 * cases) / 10)
     assert mae.init_steps > 0
-    assert mae.least_seconds == pytest.approx((2 * mae.init_steps + 3 * mae.train_steps + 5 * cases) / 10)
+    assert mae.seconds is not None
+    assert mae.seconds.low == pytest.approx((2 * mae.init_steps + 3 * mae.train_steps + 5 * cases) / 10)
 
 
 def test_a_study_of_others_code_is_planned_without_a_device(tmp_path: Path) -> None:
@@ -218,9 +220,8 @@ def test_timed_steps_stand_in_for_runs(data: Path, tmp_path: Path) -> None:
     assert sum(sample.train is not None for sample in samples) == 1  # each kind of step is timed once
     assert sum(sample.init_steps > 0 for sample in samples) == 1
     cost = Cost(study.runs, study.measured)
-    assert (len(cost.each), cost.behind) == (2, 0)
-    assert math.isnan(cost.half)
-    assert 0 < cost.low < math.inf  # how many is a matter of the machine
+    assert (cost.bases, cost.behind) == ({"timed steps": 2}, 0)
+    assert 0 < cost.low == cost.high < math.inf  # how many is a matter of the machine
     sheet = plan_sheets(study, [])[0]
     assert "measured: a few steps" in sheet.title
 
@@ -324,5 +325,5 @@ def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     rows = json.loads(capsys.readouterr().out)
     assert rows[0]["new"] == sum(row["new"] for row in rows if row["of"] == "cell")
     assert rows[0]["protocol"] == "equal-total"
-    assert rows[0]["seconds"] > 0, "it measures by itself where that is quick"
+    assert rows[0]["seconds_low"] > 0, "it measures by itself where that is quick"
     assert (rows[0]["measured_runs"], rows[0]["estimated_runs"]) == (0, 0)

@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from initbench.runs import costs
-from initbench.runs.costs import Costs, Expected, StudyPlan
+from initbench.runs.costs import Costs, Expected, Sample, Seconds, StudyPlan
 from initbench.runs.record import Environment, Head
 from initbench.tables.cost import Cost, announced
 from initbench.tables.plan import cluster_sheet, plan_sheets
@@ -19,27 +18,58 @@ from tests.recorded import write_run
 from tests.studies.planned import expected, notes, sample, title
 
 
+def in_seconds(run: Expected, *samples: Sample, least: dict[str, float] | None = None) -> tuple[float, float, str] | None:
+    found = costs.seconds_of(run, samples, least)
+    return found and (pytest.approx(found.low), pytest.approx(found.high), found.basis)
+
+
 def test_seconds_by_hand() -> None:
     samples = [sample(train=1.0), sample(train=3.0), sample("mae", 2.0, pretext=10, seconds=40.0)]
-    # 100 steps at 2 s, 2 cases at 5 s; 30 steps of the pretext at 4 s
-    assert costs.seconds_of(expected(), samples) == pytest.approx(210)
-    assert costs.seconds_of(expected("mae", pretext=30), samples) == pytest.approx(330)
-    assert costs.seconds_of(expected("mae", init_stage=False), samples) == pytest.approx(210)
-    assert costs.seconds_of(expected(), []) is None
-    assert costs.seconds_of(expected("mae", pretext=30), samples[:2]) is None  # no pretext was ever timed
+    # 100 steps at 1 to 3 s, 2 cases at 5 s; 30 steps of the pretext at 4 s
+    assert in_seconds(expected(), *samples) == (110, 310, "finished runs")
+    assert in_seconds(expected("mae", pretext=30), *samples) == (230, 430, "finished runs")
+    assert in_seconds(expected("mae", init_stage=False), *samples) == (110, 310, "finished runs")
+    assert in_seconds(expected()) is None
+    assert in_seconds(expected("mae", pretext=30), *samples[:2]) is None, "no pretext was ever timed"
+    assert in_seconds(expected("lwi", pretext=30), *samples) is None, "nor was this one"
+    looks_at_data = replace(sample("lsuv", seconds=7.0), whole=False)
+    assert in_seconds(expected("lsuv"), looks_at_data) == (117, 117, "timed steps")
 
 
-def test_operations_give_a_range_where_no_run_says_the_time() -> None:
-    measured = Costs({costs.pace_of(expected().head): (sample(),)})
-    known, unknown = expected(least_seconds=1e8), expected(resolved={"backbone": "unet"}, least_seconds=3600.0)
-    cost = Cost([known, unknown, expected(resolved={"backbone": "unet"})], measured)
-    assert (len(cost.each), cost.least) == (1, [3600.0])  # the third was never counted
-    assert (cost.low - cost.each[0], cost.high - cost.each[0]) == pytest.approx((3600, 3600 * costs.SLOWEST))
-    alone = StudyPlan((unknown,), measured, "equal-total", 1, 1, False, 10**12)
+def test_operations_give_a_range_for_stages_that_no_run_says_the_time_of() -> None:
+    least = {"pretext": 0.5, "train": 10.0, "evaluate": 1.0}
+    slowest = costs.SLOWEST
+    assert in_seconds(expected(), least=least) == (1002, 1002 * slowest, "operations")
+    assert in_seconds(expected("lwi", pretext=30), sample(), least=least) == (125, 110 + 15 * slowest, "operations")
+    assert in_seconds(expected(), sample(), least=least) == (110, 110, "finished runs")
+    assert in_seconds(expected(), least=least | {"train": math.nan}) is None, "nobody could count them"
+
+
+def known(run: Expected, *samples: Sample) -> tuple[Expected, Costs]:
+    """A run with the seconds that samples tell, and these samples."""
+    return replace(run, seconds=costs.seconds_of(run, samples)), Costs({costs.pace_of(run.head): samples})
+
+
+def estimated(least: float, **changes: Any) -> Expected:
+    if math.isnan(least):
+        return expected(**changes)
+    return expected(seconds=Seconds(least, costs.SLOWEST * least, "operations"), **changes)
+
+
+def test_a_study_of_measured_and_estimated_runs() -> None:
+    first, measured = known(expected(), sample())
+    second, third = estimated(3600.0, resolved={"backbone": "unet"}), expected(resolved={"backbone": "unet"})
+    cost = Cost([first, second, third], measured)
+    assert (cost.told, cost.new, cost.behind) == (2, 3, 1)
+    assert (cost.low, cost.high) == pytest.approx((3710, 110 + 3600 * costs.SLOWEST))
+    alone = StudyPlan((second,), measured, "equal-total", 1, 1, False, 10**12)
     assert "about 1.0 to 12 CPU-h (from the operations of the networks, --measure times steps)" in title(alone)
-    both = plan_sheets(StudyPlan((known, unknown), measured, "equal-total", 1, 1, False, 10**12), [])
-    assert [row[3] for row in both[0].rows] == ["1.8 min", "1.0 to 12 h"]
-    assert both[0].values[0]["estimated_seconds_high"] == pytest.approx(3600 * costs.SLOWEST)
+    both = StudyPlan((first, second), measured, "equal-total", 1, 1, False, 10**12)
+    assert "(1 of the runs measured: 1 run of this backbone and size on this device; 1 of the runs from the op" in title(both)
+    sheet = plan_sheets(both, [])[0]
+    assert [row[3] for row in sheet.rows] == ["1.8 min", "1.0 to 12 h"]
+    assert sheet.values[0]["seconds_high"] == pytest.approx(110 + 3600 * costs.SLOWEST)
+    assert (sheet.values[0]["measured_runs"], sheet.values[0]["estimated_runs"]) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +83,7 @@ def test_operations_give_a_range_where_no_run_says_the_time() -> None:
     ],
 )
 def test_what_a_run_says_before_it_begins(least: float, jobs: int, says: str) -> None:
-    runs = tuple(expected(least_seconds=least) for _ in range(2))
+    runs = tuple(estimated(least) for _ in range(2))
     study = StudyPlan(runs, Costs(), "equal-total", jobs, 4, False, 10**12)
     told = announced(study)
     assert told.startswith(says)
@@ -62,50 +92,31 @@ def test_what_a_run_says_before_it_begins(least: float, jobs: int, says: str) ->
     assert announced(replace(study, accelerated=True)) == ""
 
 
-def test_another_inits_pretext_is_borrowed_and_named() -> None:
-    run = expected("lwi", pretext=30)
-    measured = Costs({costs.pace_of(run.head): (sample(), sample("mae", pretext=10, seconds=40.0))})
-    cost = Cost([run], measured)
-    assert cost.low == pytest.approx(100 + 10 + 120)
-    assert cost.borrowed == ["lwi"]
-    assert Cost([run, expected()], Costs({costs.pace_of(run.head): (sample(),)})).borrowed == []  # no pretext to borrow from
-
-
 @pytest.mark.parametrize("change", [{"size": "paper"}, {"backbone": "unet"}, {"dataset": "liver"}, {"precision": "float32"}])
 def test_only_like_runs_say_how_long(change: dict[str, Any]) -> None:
     measured = Costs({costs.pace_of(expected().head): (sample(),)})
-    assert len(Cost([expected(steps=7)], measured).each) == 1
-    assert not Cost([expected(resolved=change)], measured).each
+    assert len(measured.of_pace(expected(steps=7))) == 1
+    assert not measured.of_pace(expected(resolved=change))
 
 
-def test_the_interval_covers_sums_of_runs_to_come() -> None:
-    rng, hits, trials = np.random.default_rng(0), 0, 3000
-    runs = [expected()] * 8
-    key = costs.pace_of(runs[0].head)
-    for _ in range(trials):
-        found = Cost(runs, Costs({key: tuple(sample(train=pace, case=0.0) for pace in rng.normal(1, 0.1, 4))}))
-        hits += abs(found.low - 100 * rng.normal(1, 0.1, 8).sum()) <= found.half
-    assert hits / trials == pytest.approx(0.95, abs=0.015)
-
-
-def test_one_measured_run_has_no_spread() -> None:
-    measured = Costs({costs.pace_of(expected().head): (sample(),)})
-    assert math.isnan(Cost([expected()], measured).half)
-    study = StudyPlan((expected(),), measured, "equal-total", 1, 1, True, 10**12)
-    assert "about 1.8 GPU-min (measured: 1 run of this backbone and size on this device; spread unknown)" in title(study)
+def test_the_time_is_from_the_fastest_to_the_slowest_of_the_measured_runs() -> None:
+    run, measured = known(expected(), sample(train=3.0), sample(train=6.0))
+    study = StudyPlan((run,), measured, "equal-total", 1, 1, True, 10**12)
+    assert "about 5.2 to 10 GPU-min (measured: 2 runs of this backbone and size on this device)" in title(study)
+    assert "from the fastest of the measured runs to the slowest" in notes(study)
 
 
 def test_what_is_not_known_is_said() -> None:
     study = StudyPlan((expected(),), Costs(), "equal-total", 1, 1, False, 10**12)
     assert "hours unknown: no run of this backbone at this size on this device yet" in title(study)
-    half = Costs({costs.pace_of(expected().head): (sample(),)})
-    mixed = StudyPlan((expected(), expected(resolved={"backbone": "unet"})), half, "equal-total", 1, 1, False, 10**12)
+    first, measured = known(expected(), sample())
+    mixed = StudyPlan((first, expected(resolved={"backbone": "unet"})), measured, "equal-total", 1, 1, False, 10**12)
     assert "for 1 of the 2 new runs, the others unknown" in title(mixed)
 
 
 @pytest.mark.parametrize(("jobs", "lanes", "minutes"), [(1, 4, None), (2, 4, "4.0 min"), (8, 4, "2.0 min"), (9, 9, "1.0 min")])
 def test_time_from_start_to_end(jobs: int, lanes: int, minutes: str | None) -> None:
-    runs = tuple(expected(steps=50, resolved={"seed": seed}) for seed in range(8))
+    runs = tuple(known(expected(steps=50, resolved={"seed": seed}), sample())[0] for seed in range(8))
     measured = Costs({costs.pace_of(runs[0].head): (sample(),)})
     said = notes(StudyPlan(runs, measured, "equal-total", jobs, lanes, True, 10**12))
     assert (f"About {minutes} from start to end" in said) if minutes else ("start to end" not in said)
