@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_HOUR, _MINUTE = 3600, 60  # seconds
+
 
 def duration(seconds: float, of: str = "") -> str:
     """Returns a duration, roughly: in seconds, minutes or hours, with a digit behind the point below 10 minutes or hours.
@@ -10,15 +12,49 @@ def duration(seconds: float, of: str = "") -> str:
         seconds: how long.
         of: what the time is of; with ``CPU`` the units are CPU-seconds, CPU-minutes and CPU-hours.
     """
-    count, unit = float(round(seconds)), "s"
-    if seconds >= 3600:
-        count, unit = seconds / 3600, "h"
-    elif seconds >= 60:
-        count, unit = seconds / 60, "min"
-    digits = 0 if unit == "s" or count >= 10 else 1
+    size, unit = _unit(seconds)
+    return f"{_number(seconds, size)} {_named(unit, of)}"
+
+
+def from_to(least: float, most: float, of: str = "") -> str:
+    """Returns two durations, in the unit of the longer one where that says enough of the shorter one; one where they read alike.
+
+    Args:
+        least: seconds.
+        most: seconds, as many or more.
+        of: as for `duration`.
+    """
+    size, unit = _unit(most)
+    if least < size / 2:
+        return f"{duration(least, of)} to {duration(most, of)}"
+    first, last = _number(least, size), _number(most, size)
+    if first == last:
+        return duration(most, of)
+    return f"{first} to {last} {_named(unit, of)}"
+
+
+def _unit(seconds: float) -> tuple[int, str]:
+    """Returns the seconds of the unit in which a duration is written, and its name."""
+    if seconds >= _HOUR:
+        return _HOUR, "h"
+    if seconds >= _MINUTE:
+        return _MINUTE, "min"
+    return 1, "s"
+
+
+def _number(seconds: float, size: int) -> str:
+    """Returns a duration in a unit of `size` seconds."""
+    count = seconds / size
+    digits = 1
+    if size == 1 or count >= 9.95:  # which reads as 10.0
+        digits = 0
+    return f"{count:.{digits}f}"
+
+
+def _named(unit: str, of: str) -> str:
     if of:
-        unit = f"{of}-{unit}"
-    return f"{count:.{digits}f} {unit}"
+        return f"{of}-{unit}"
+    return unit
 
 
 def gib(size: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from initbench.runs.costs import SLOWEST, Costs, Expected, StudyPlan, pace_of
 from initbench.tables import words
-from initbench.units import duration
+from initbench.units import from_to
 
 _GUESSED = "estimated from the operations of the networks"
 _MINUTE, _LONG = 60, 1800  # seconds; from the second on `run` says how to be done in minutes
@@ -148,20 +148,3 @@ def _announced(least: float, most: float, basis: str) -> str:
     if most > _LONG:
         text += " --size tiny --budget smoke takes minutes."
     return text
-
-
-def from_to(least: float, most: float, unit: str = "") -> str:
-    """Returns a duration, or two where it is not known better; a unit that both have is said once.
-
-    Args:
-        least: seconds at the least.
-        most: seconds at the most.
-        unit: what the time is of, as for `duration`.
-    """
-    first, last = duration(least), duration(most, unit)
-    if least == most:
-        return last
-    number, _, name = first.partition(" ")
-    if duration(most).endswith(f" {name}"):
-        first = number
-    return f"{first} to {last}"

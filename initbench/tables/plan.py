@@ -14,12 +14,12 @@ from initbench.stats.blocks import part
 from initbench.stats.power import Pilot
 from initbench.stats.table import ScoreTable
 from initbench.tables import finds, words
-from initbench.tables.cost import Cost, from_to
+from initbench.tables.cost import Cost
 from initbench.tables.finds import Block, noise_of, row_of
 from initbench.tables.looks import looks_sheet
 from initbench.tables.sheet import Sheet
 from initbench.tables.titles import Named, named, title, told_apart
-from initbench.units import disk_size
+from initbench.units import disk_size, from_to
 
 # What a study crosses, with its name for people.
 _CROSSED = {"init": "init", "regimen": "regimen", "backbone": "backbone", "dataset": "data set", "seed": "seed"}
