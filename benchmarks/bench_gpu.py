@@ -1,4 +1,4 @@
-"""Checks of a machine with a GPU in at most four minutes each: ``python -m benchmarks.bench_gpu truth`` or ``speed``.
+"""Checks of a machine with a GPU in about four minutes each: ``python -m benchmarks.bench_gpu truth`` or ``speed``.
 
 ``truth`` asks whether numbers are what they should be: the same bits twice, bf16 beside float32, every network at paper size,
 batches of streamed volumes beside resident ones. ``speed`` compares with peers on the same device. Each check is written to
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -38,7 +39,7 @@ from initbench.spec import Spec
 from initbench.training.fast import autotuned, compiled
 from initbench.training.loop import FitSettings, backward, fit, make_optimizer
 
-ENOUGH = 200.0  # seconds after which no further check begins: four minutes with the one in hand
+ENOUGH = 200.0  # seconds after which nothing more begins; a check ends what it has in hand
 STUDY = {"init": "default,lwi", "seeds": 3, "placebo": False}
 
 
@@ -65,11 +66,18 @@ class Asked:
 
     Attributes:
         only: the networks that are looked at; all that a check has without any.
+        until: when a check begins nothing more, on the monotonic clock.
     """
 
     device: torch.device
     out: Path
     only: tuple[str, ...] = ()
+    until: float = math.inf
+
+    @property
+    def late(self) -> bool:
+        """Whether a check begins nothing more."""
+        return time.monotonic() > self.until
 
     def chosen(self, backbones: Iterable[str]) -> list[str]:
         """The networks among some that are looked at, each once."""
@@ -84,6 +92,10 @@ class Asked:
 Check = Callable[[Asked], Iterator[Result]]
 
 
+def _left_out(name: str) -> Result:
+    return Result(name, fine=False, detail="not begun: the time was up")
+
+
 # --- truth ------------------------------------------------------------------------------------------------------------
 
 
@@ -93,6 +105,9 @@ def doctor(asked: Asked) -> Iterator[Result]:
     for section in SECTIONS:
         if section == "data":
             continue  # the machine needs none
+        if asked.late:
+            yield _left_out(f"doctor {section}")
+            continue
         found = list(examine(section, examination))
         told = [f"{finding.name}: {finding.detail}" for finding in found if finding.state != "ok"]
         yield Result(f"doctor {section}", worst(found) != "problem", "; ".join(told) or "ok")
@@ -120,7 +135,10 @@ def streaming(asked: Asked) -> Iterator[Result]:
 def networks(asked: Asked) -> Iterator[Result]:
     """Two steps of every network, in the precision that ``auto`` takes."""
     for name in asked.chosen(network[0] for network in NETWORKS):
-        yield _two_steps(_published(name), asked)
+        if asked.late:
+            yield _left_out(f"two steps of {name}")
+        else:
+            yield _two_steps(_published(name), asked)
 
 
 def _published(backbone: str) -> Network:
@@ -174,6 +192,9 @@ class _Noise:
 def pretext(asked: Asked) -> Iterator[Result]:
     """Two steps of `lwi` and two of training on the phantom, with volumes on the device and streamed: the same weights."""
     for backbone in asked.chosen(("unetr", "unetrpp")):
+        if asked.late:
+            yield _left_out(f"lwi × {backbone}")
+            continue
         digests = []
         for memory in (None, 0.0):
             out = asked.out / f"pretext-{backbone}-{memory}"
@@ -208,6 +229,9 @@ def peers(asked: Asked) -> Iterator[Result]:
     small = asked.device.type == "cpu"
     setting = turns.Setting(asked.device, turns=2 if small else 5, repeats=2 if small else 12, scale=0.3 if small else 1.0)
     for part in ("patches", "windows", "case", "step"):
+        if asked.late:
+            yield _left_out(part)
+            continue
         for row in ratios.PARTS[part](setting):
             yield Result(f"{row.part}: {row.what}", fine=True, detail=f"{row.peer} / initbench = {row.ratio:.2f}")
 
@@ -215,6 +239,9 @@ def peers(asked: Asked) -> Iterator[Result]:
 def hastened(asked: Asked) -> Iterator[Result]:
     """Steps of UNETR and UNETR++ by the harness, plain and with ``--fast``, each beside the same steps in a bare loop."""
     for name in asked.chosen(("unetr", "unetrpp")):
+        if asked.late:
+            yield _left_out(f"steps of {name}")
+            continue
         with seeding.deterministic(1), autotuned():
             task, recipe = _on_noise(_published(name), asked)
             settings = FitSettings(_LOOP, recipe.optimizer, resolve_precision("auto", asked.device), asked.device, 0, "train")
@@ -264,7 +291,7 @@ def study(asked: Asked) -> Iterator[Result]:
     yield Result(f"a study of {len(outcomes)} runs", set(ended) == {"ok"}, ", ".join(sorted(set(ended))))
 
 
-# Compiling takes minutes that nobody can cut short, so it is last.
+# Compiling may take minutes and cannot be cut short, so it is last.
 PARTS: dict[str, Sequence[Check]] = {"truth": (streaming, doctor, networks, pretext), "speed": (peers, study, hastened)}
 
 
@@ -298,25 +325,17 @@ def perform(part: str, asked: Asked) -> Report:
     checks = PARTS[part]
     for number, check in enumerate(checks, start=1):
         if time.monotonic() - began > ENOUGH:
-            report.add(Result(check.__name__, fine=False, detail="not begun: the time was up"))
+            report.add(_left_out(check.__name__))
             continue
+        last = time.monotonic()
         try:
-            _perform(check, asked, report, until=began + ENOUGH * number / len(checks))
+            for result in check(replace(asked, until=began + ENOUGH * number / len(checks))):
+                now = time.monotonic()
+                report.add(replace(result, seconds=now - last))
+                last = now
         except Exception as error:  # of a library on a machine that nobody has seen: the other checks are worth having
             report.add(Result(check.__name__, fine=False, detail=f"{type(error).__name__}: {error}"))
     return report
-
-
-def _perform(check: Check, asked: Asked, report: Report, until: float) -> None:
-    """Adds the results of a check to a report, until it ends or it is late: `until` is a time of the monotonic clock."""
-    last = time.monotonic()
-    for result in check(asked):
-        now = time.monotonic()
-        report.add(replace(result, seconds=now - last))
-        last = now
-        if last > until:
-            report.add(Result(check.__name__, fine=True, detail="what may be left of it was not begun: its time was up"))
-            return
 
 
 def main() -> None:

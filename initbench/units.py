@@ -25,11 +25,11 @@ def from_to(least: float, most: float, of: str = "") -> str:
         of: as for `duration`.
     """
     size, unit = _unit(most)
-    if least < size / 2:
-        return f"{duration(least, of)} to {duration(most, of)}"
     first, last = _number(least, size), _number(most, size)
     if first == last:
         return duration(most, of)
+    if least < size / 2:
+        return f"{duration(least, of)} to {duration(most, of)}"
     return f"{first} to {last} {_named(unit, of)}"
 
 

@@ -30,9 +30,9 @@ class Seconds:
     Attributes:
         low: seconds at the least.
         high: seconds at the most.
-        basis: what says so. Where finished runs or timed steps do, each step is as fast as in the fastest of them, or as slow as
-            in the slowest. Where the operations of a network have to, be it for one stage, it takes as long as a convolution of
-            as many, or `SLOWEST` times as long.
+        basis: ``finished runs`` or ``timed steps`` where these tell the pace of every stage: a step is as fast as in the fastest
+            of them, or as slow as in the slowest. ``operations`` if the pace of some stage is in no sample: a step of it takes as
+            long as a convolution of as many multiply-adds, or up to `SLOWEST` times as long.
     """
 
     low: float
@@ -111,7 +111,7 @@ class Expected:
         weights: bytes of its weights.
         checkpoints: bytes of its checkpoints while it is in hand.
         begun: whether it goes on from where it was stopped.
-        seconds: that it takes from now on; None where nobody knows.
+        seconds: that a new run takes from now on; None where nobody knows.
     """
 
     label: str
@@ -237,8 +237,8 @@ def on_kind(run: Expected, example: Head, measured: Costs) -> Expected:
 
 
 def paces(samples: Iterable[Sample]) -> dict[str, list[float]]:
-    """Returns the seconds of a step by stage in each sample that knows them; a step of ``evaluate`` is a case."""
-    of_stages: dict[str, list[float]] = defaultdict(list)
+    """Returns the seconds of a step in each sample that knows them, by stage; a step of ``evaluate`` is a case."""
+    of_stages: dict[str, list[float]] = {"pretext": [], "train": [], "evaluate": []}
     for sample in samples:
         if sample.init_steps:
             of_stages["pretext"].append(sample.init_seconds / sample.init_steps)
@@ -258,10 +258,11 @@ def seconds_of(run: Expected, samples: Sequence[Sample], least: Mapping[str, flo
         least: seconds of a step by stage at the least, for stages that are in no sample.
     """
     own = _of_init(run, samples)
-    known = paces(samples) | {"pretext": paces(own)["pretext"]}
-    basis: Basis = "timed steps"
-    if any(sample.whole for sample in samples):
-        basis = "finished runs"
+    known = paces(samples)
+    known["pretext"] = paces(own)["pretext"]
+    basis: Basis = "finished runs"
+    if not all(sample.whole for sample in samples):
+        basis = "timed steps"
     low = high = 0.0
     if own and run.init_stage and not run.resolved.learned:  # such an init may look at data
         low, high = min(sample.init_seconds for sample in own), max(sample.init_seconds for sample in own)

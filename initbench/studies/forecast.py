@@ -227,7 +227,7 @@ class _Planner:
         return expected <= _QUICK and self._seconds_of_timing <= _QUICK  # NaN is no little time
 
     def _time(self, run: Expected, cell: Cell) -> None:
-        """Times the steps of a run that nobody knows the pace of.
+        """Times those steps of a run whose pace is in no sample.
 
         Args:
             run: of the plan.
@@ -235,7 +235,9 @@ class _Planner:
         """
         samples = self.measured.of_pace(run)
         started = time.monotonic()
-        train, stage = "train" not in costs.paces(samples), lacks_stage(run, samples)
+        train, stage = not costs.paces(samples)["train"], lacks_stage(run, samples)
+        if not (train or stage):
+            return
         sample = time_steps(cell, init_of(run.resolved), train=train, stage=stage)
         self._seconds_of_timing += time.monotonic() - started
         self.measured = self.measured.with_sample(run, sample)

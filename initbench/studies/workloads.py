@@ -28,4 +28,5 @@ def workloads(study: LookedUp, plan: StudyPlan) -> dict[int, Workload | None]:
 
 
 def _mean_paces(samples: Sequence[Sample]) -> dict[str, float]:
-    return {stage: fmean(seconds) for stage, seconds in paces(samples).items()}
+    """Returns the seconds of a step by stage. Until its own stage is timed, a learned init counts as the others do."""
+    return {stage: fmean(seconds) for stage, seconds in paces(samples).items() if seconds}

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from initbench.runs.costs import SLOWEST, Costs, Expected, StudyPlan, pace_of
+from initbench.runs.costs import SLOWEST, Basis, Costs, Expected, StudyPlan, pace_of
 from initbench.tables import words
 from initbench.units import from_to
 
 _GUESSED = "estimated from the operations of the networks"
 _MINUTE, _LONG = 60, 1800  # seconds; from the second on `run` says how to be done in minutes
 _NONE_YET = "no run of this backbone at this size on this device yet; run one seed first, or add --measure"
+_NONE_SUCH = "no run of their backbone, size and init on this device yet; run one seed first, or add --measure"
 
 
 class Cost:
@@ -25,8 +26,8 @@ class Cost:
         low: seconds of all new runs whose time is known, one after the other, at the least.
         high: likewise at the most.
         longest: seconds of the longest of them, at the least and at the most.
-        bases: what says how long they take, and of how many.
-        behind: finished runs that say so.
+        bases: of how many runs the time is from finished runs, from timed steps or from operations.
+        behind: how many finished runs the times are from.
     """
 
     def __init__(self, runs: Sequence[Expected], measured: Costs) -> None:
@@ -40,7 +41,7 @@ class Cost:
         self.bytes = 0
         self.low = self.high = 0.0
         self.longest = (0.0, 0.0)
-        self.bases: Counter[str] = Counter()
+        self.bases: Counter[Basis] = Counter()
         self._paces: set[str] = set()
         for run in runs:
             self.counts[run.state] += 1
@@ -95,26 +96,29 @@ class Cost:
         return str(self.new), str(self.counts["cached"]), time
 
     def hours(self, unit: str) -> str:
-        """Returns how long the new runs take, with what says so; `unit` is ``GPU`` or ``CPU``."""
+        """Returns how long the new runs take and what says so; `unit` is ``GPU`` or ``CPU``."""
         if not self.new:
             return "nothing to run"
         if not self.told:
             return f"hours unknown: {_NONE_YET}"
-        networks = words.form(len(self._paces), "this backbone", "these backbones")
-        of_basis = {
-            "finished runs": f"measured: {words.count(self.behind, 'run')} of {networks} and size on this device",
-            "timed steps": "measured: a few steps",
-            "operations": "from the operations of the networks, --measure times steps",
-        }
         told = []
         for basis, runs in self.bases.items():
-            told.append(of_basis[basis])
+            told.append(self._said_of(basis))
             if len(self.bases) > 1:
-                told[-1] = f"{runs} of the runs {told[-1]}"
+                told[-1] = f"{words.count(runs, 'run')} {told[-1]}"
         text = f"about {from_to(self.low, self.high, unit)} ({'; '.join(told)})"
         if self.told < self.new:
-            text += f" for {self.told} of the {self.new} new runs, the others unknown: {_NONE_YET}"
+            text += f" for {self.told} of the {self.new} new runs, the others unknown: {_NONE_SUCH}"
         return text
+
+    def _said_of(self, basis: Basis) -> str:
+        """Returns what says how long runs take, for people."""
+        if basis == "timed steps":
+            return "measured: a few steps"
+        if basis == "operations":
+            return "estimated from the operations of the networks; --measure times steps"
+        networks = words.form(len(self._paces), "this backbone", "these backbones")
+        return f"measured: {words.count(self.behind, 'run')} of {networks} and size on this device"
 
 
 def announced(plan: StudyPlan) -> str:

@@ -75,7 +75,8 @@ def cluster_sheet(plan: StudyPlan, executor: str, device: str, tasks: int, comma
         if device != "auto" and has_gpu != device.startswith("cuda"):
             continue
         cost = Cost([on_kind(run, example, plan.measured) for run in plan.runs], plan.measured)
-        told, from_start_to_end = "unknown", "–"
+        *_, told = cost.cells()
+        from_start_to_end = "–"
         if cost.told:
             told = from_to(cost.low, cost.high, _unit(has_gpu))
             if cost.told < cost.new:
@@ -142,18 +143,26 @@ def _study(plan: StudyPlan, blocks: dict[Block, list[Expected]]) -> Sheet:
     for (state, message), runs in stopped.items():
         for run in runs:
             values.append({"of": "run", "label": run.label, "state": state, "message": message})
-    told = f"{cost.new} new + {cost.counts['cached']} cached runs"
-    for state in ("refused", "failed"):
-        if cost.counts[state]:
-            told += f" + {cost.counts[state]} {state}"
     return Sheet(
-        title=f"{told} · {cost.hours(_unit(plan.accelerated))} · {disk_size(cost.bytes)} · protocol {plan.protocol}",
+        title=_headline(plan, cost),
         subtitle=_extent(plan),
         columns=("data set × backbone", "new", "cached", "time", "disk", "finds ≥", "floor", "pilot"),
         rows=tuple(rows),
         notes=(*_notes(plan, cost), *_on_stopped(stopped), *finds.notes(list(blocks))),
         values=tuple(values),
     )
+
+
+def _headline(plan: StudyPlan, cost: Cost) -> str:
+    """Returns the numbers of runs, their hours and their disk in a line."""
+    runs = f"{cost.new} new + {cost.counts['cached']} cached runs"
+    for state in ("refused", "failed"):
+        if cost.counts[state]:
+            runs += f" + {cost.counts[state]} {state}"
+    told = [runs, cost.hours(_unit(plan.accelerated))]
+    if cost.new:
+        told.append(disk_size(cost.bytes))
+    return " · ".join([*told, f"protocol {plan.protocol}"])
 
 
 def _wall_values(cost: Cost, at_once: int) -> dict[str, float]:
@@ -191,8 +200,8 @@ def _notes(plan: StudyPlan, cost: Cost) -> Iterator[str]:
         if plan.jobs > plan.at_once:
             told += f"; more jobs than that share what there is ({plan.jobs} asked)"
         yield f"{told}."
-    if cost.bases["finished runs"] and cost.behind > 1:
-        yield "The time is from the fastest of the measured runs to the slowest. Other work on the machine is not in it."
+    if cost.bases["finished runs"] and cost.low < cost.high:
+        yield "The time goes from the fastest measured run to the slowest. What else ran on the machine then is in it."
     yield from _on_saved_work(plan)
     peak = cost.bytes + plan.checkpoint_bytes
     if cost.new:
@@ -208,10 +217,11 @@ def _on_saved_work(plan: StudyPlan) -> Iterator[str]:
     """Gives the notes on what new runs need not do, because it is done or another run does it."""
     begun, scored, shared = 0, 0, 0
     for run in plan.runs:
-        begun += run.begun
         if run.state != "new":
             continue
-        if not run.train_steps and not run.begun:
+        if run.begun:
+            begun += 1
+        elif not run.train_steps:
             scored += 1
         elif run.resolved.learned and not run.init_stage:
             shared += 1

@@ -107,7 +107,7 @@ def _fitted(sheet: Sheet, room: int) -> Sheet:
         kept -= 1
     if kept == len(least):
         return sheet
-    note = f"Left out for want of room: {', '.join(sheet.columns[kept:])}. A wider terminal shows them, and so does --format md."
+    note = f"The terminal is too narrow for: {', '.join(sheet.columns[kept:])}. Markdown, CSV and JSON have them."
     rows = tuple(row[:kept] for row in sheet.rows)
     return replace(sheet, columns=sheet.columns[:kept], rows=rows, notes=(note, *sheet.notes))
 

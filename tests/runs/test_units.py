@@ -34,6 +34,8 @@ def test_a_duration(seconds: float, of: str, said: str) -> None:
         (110, 110, "", "1.8 min"),
         (36_000, 36_100, "", "10 h"),
         (3, 40, "", "3 to 40 s"),
+        (0.1, 0.4, "CPU", "0 CPU-s"),
+        (3590, 3610, "", "1.0 h"),
     ],
 )
 def test_a_range(least: float, most: float, of: str, said: str) -> None:

@@ -54,10 +54,10 @@ def test_the_last_columns_are_left_out_where_there_is_no_room_for_their_numbers(
     text = "\n".join(lines)
     for kept in ("default", "lwi", "placebo", "[5.7,100.0*]"):
         assert kept in text
-    (left_out, *_) = " ".join(text.split()).partition("Left out for want of room: ")[2].split(". A wider")
+    (left_out, *_) = " ".join(text.split()).partition("The terminal is too narrow for: ")[2].split(". Markdown")
     assert left_out.endswith("cost")
     assert ("[+12.3,+16.4]" in text) != ("vs default" in left_out), "a column is whole, or named"
-    assert "Left out" not in show(sheets, 100)
+    assert "too narrow" not in show(sheets, 100)
 
 
 def test_the_terminal_table(example: Study) -> None:

@@ -55,8 +55,8 @@ def test_a_check_that_fails_is_no_end_of_the_others(tmp_path: Path, monkeypatch:
 
 
 def test_a_long_check_leaves_the_others_their_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def long(_: Asked) -> Iterator[Result]:
-        while True:
+    def long(asked: Asked) -> Iterator[Result]:
+        while not asked.late:
             time.sleep(0.05)
             yield Result("step", fine=True, detail="right")
 
@@ -65,9 +65,12 @@ def test_a_long_check_leaves_the_others_their_share_of_the_time(tmp_path: Path, 
 
     monkeypatch.setattr(bench_gpu, "ENOUGH", 0.4)
     monkeypatch.setitem(bench_gpu.PARTS, "truth", (long, short))
-    *_, cut, last = perform("truth", Asked(CPU, tmp_path)).results
-    assert cut.detail == "what may be left of it was not begun: its time was up"
-    assert last.name == "last"
+    assert perform("truth", Asked(CPU, tmp_path)).results[-1].name == "last"
+
+
+def test_networks_that_nobody_came_to_are_named(tmp_path: Path) -> None:
+    found = list(bench_gpu.networks(Asked(CPU, tmp_path, only=("unetr", "unet"), until=-1.0)))
+    assert [(result.name, result.fine) for result in found] == [("two steps of unetr", False), ("two steps of unet", False)]
 
 
 def test_a_ratio_is_of_a_turn() -> None:
