@@ -133,7 +133,7 @@ def verdict_class(said: str) -> str:
 def cost(row: Row) -> str:
     """Returns the mean time of a run in words, with the share of its init stage."""
     share = row.standing.runs.init_share
-    said = words.duration(row.standing.runs.seconds)
+    said = words.measured_time(row.standing.runs.seconds)
     if math.isnan(share) or share < 0.005:
         return said
     return f"{said} ({100 * share:.0f} %)"

@@ -151,10 +151,10 @@ def _marks(point: Point, plane: Plane, divisor: float, name_at: float) -> list[M
     parts = []
     for run in point.runs:
         if y.low <= run.dice <= y.high:
-            tip = f"{point.row.init}, seed {run.seed}: {words.number(run.dice, 1)} in {words.duration(run.seconds)}"
+            tip = f"{point.row.init}, seed {run.seed}: {words.number(run.dice, 1)} in {words.measured_time(run.seconds)}"
             parts.append(svg.mark(shape, x(run.seconds / divisor), y(run.dice), 3, f"{point.kind} faint", tip))
     across, down = x(point.seconds / divisor), min(y(y.held(point.dice)), plane.height - 8)
-    tip = f"{point.row.init}: mean {words.number(point.dice, 1)} in {words.duration(point.seconds)} ({point.row.protocol})"
+    tip = f"{point.row.init}: mean {words.number(point.dice, 1)} in {words.measured_time(point.seconds)} ({point.row.protocol})"
     parts.append(leader(across, down, name_at))
     parts.append(svg.mark(shape, across, down, 6, f"{point.kind} large", tip))
     return parts

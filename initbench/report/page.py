@@ -244,7 +244,7 @@ def _words() -> dict[str, Any]:
         "difference": words.difference,
         "label": words.label,
         "number": words.number,
-        "seconds": words.duration,
+        "seconds": words.measured_time,
     }
 
 

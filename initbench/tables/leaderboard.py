@@ -206,7 +206,7 @@ def _cells(row: Standing, against: str | None, *, counted: bool) -> list[str]:
     cells += [best(row), place, f"{row.diverged}/{row.seeds}"]
     if counted:
         cells += [words.number(row.runs.steps, 0), words.number(row.runs.units, 0)]
-    cost = words.duration(row.runs.seconds)
+    cost = words.measured_time(row.runs.seconds)
     if row.runs.init_share >= 0.005:  # less, or NaN, is not said
         cost += f" ({100 * row.runs.init_share:.0f} % init)"
     cells.append(cost)

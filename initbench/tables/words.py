@@ -360,7 +360,7 @@ def marked(rows: Iterable[Sequence[str]]) -> list[str]:
     return []
 
 
-def duration(seconds: float) -> str:
+def measured_time(seconds: float) -> str:
     """Returns a measured duration with up to three digits, so that two of a table can be compared; – for NaN."""
     if math.isnan(seconds):
         return "–"
