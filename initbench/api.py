@@ -328,7 +328,8 @@ def compare(
     from initbench.tables.compare import compare_sheets
     from initbench.tables.firm import firm_sheets, firmness
 
-    study, names = _read(out, which), (words.meant(first), words.meant(second))
+    study = _read(out, which)
+    names = words.meant(first, study.names), words.meant(second, study.names)
     found = Tables(tuple(compare_sheets(study, *names, margin)))
     if not firm:
         return found

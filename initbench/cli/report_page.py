@@ -27,7 +27,7 @@ def report(runs: ReadRuns, against: AgainstOption = BASELINE, margin: MarginOpti
     file = file or runs.out / "report.html"
     if file.is_dir():
         raise UsageError(f"--file {file}: that is a folder; name a file")
-    control = words.meant(against)
+    control = words.meant(against, study.names)
     check_control(study, control)
     page.write(study, file, against=control, margin=margin)
     Console(highlight=False, soft_wrap=True).print(f"{file} ({file.stat().st_size / 1e6:.1f} MB)", markup=False)

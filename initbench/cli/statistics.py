@@ -111,7 +111,8 @@ def compare(
     from initbench.tables import words
     from initbench.tables.compare import compare_sheets
 
-    study, names = read(runs), (words.meant(first), words.meant(second))
+    study = read(runs)
+    names = words.meant(first, study.names), words.meant(second, study.names)
     sheets = compare_sheets(study, *names, margin)
     if firm:
         from initbench.tables.firm import firm_sheets, firmness

@@ -56,7 +56,7 @@ def report(
         path = Path(file)
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file")
-    control = words.meant(against)
+    control = words.meant(against, study.names)
     check_control(study, control)
     page.write(study, path, against=control, margin=margin)
     return Report(path, path.stat().st_size)

@@ -28,7 +28,7 @@ def boards(
         letters: whether inits share a letter where no difference between them was found.
         for_people: whether there are sheets below.
     """
-    control = words.meant(against)
+    control = words.meant(against, study.names)
     if by != "block":
         return pooled_sheets(study, by, control, margin), []
     sheets = leaderboard_sheets(study, control, margin, letters=letters)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import PurePath
 
 from initbench import spec
 from initbench.errors import UsageError
@@ -17,6 +19,7 @@ from initbench.stats.table import Narrowed, ScoreTable
 from initbench.stats.treatments import compared_with, treatment
 
 _PLACEBO = "placebo"  # what tables call the init that `run` adds
+_DIGEST = re.compile(r"(?<=\w)@[0-9a-f]{8}(?=\(|$)")  # of the file that an init is from, behind its name
 
 
 def number(value: float, digits: int, *, signed: bool = False) -> str:
@@ -60,16 +63,30 @@ def listed(inits: Iterable[str]) -> str:
     return ", ".join(sorted(map(label, set(inits))))
 
 
-def meant(text: str) -> str:
+def meant(text: str, names: Iterable[str] = ()) -> str:
     """Returns the name of the row that somebody means by its label, or by its name in another spelling, as without quotes.
 
-    An init under a regimen is written as its row is called, `lwi + medcontext`.
+    An init under a regimen is written as its row is called, `lwi + medcontext`. An init from a file may be written as it was
+    for `run`, with the folder of the file and without the digest behind the name, where the file is the only one of its name.
+
+    Args:
+        text: as somebody writes it.
+        names: the rows that there are.
     """
     own = treatment(text.strip())
     init = PLACEBO
     if own.init.strip() != _PLACEBO:
         init = _written(own.init)
+    of_files = {treatment(name).init for name in names}
+    same = [name for name in of_files if _without_digest(name) == PurePath(init).name != name]
+    if len(same) == 1 and init not in of_files:
+        init = same[0]
     return replace(own, init=init, regimen=_written(own.regimen)).name
+
+
+def _without_digest(init: str) -> str:
+    """Returns the name of an init from a file as it was written for `run`, without its folder: `mine.py:damped(factor=0.3)`."""
+    return _DIGEST.sub("", init, count=1)
 
 
 def placebos_of_regimens(names: Iterable[str], against: str | None) -> list[str]:

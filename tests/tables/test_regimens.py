@@ -157,6 +157,24 @@ def test_a_row_is_meant_by_what_it_is_called(text: str) -> None:
     assert words.label(f"{PLACEBO} + x (compute)") == "placebo + x (compute)"
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("./mine.py:damped", "mine.py:damped@0123abcd"),
+        ("folder/mine.py:damped", "mine.py:damped@0123abcd"),
+        ("mine.py:damped@0123abcd", "mine.py:damped@0123abcd"),
+        ("mine.py:damped(factor=0.3)", "mine.py:damped@0123abcd(factor=0.3)"),
+        ("mine.py:damped + medcontext", "mine.py:damped@0123abcd + medcontext"),
+        ("other.py:wild", "other.py:wild"),  # of two files: nobody knows which
+        ("lwi", "lwi"),
+    ],
+)
+def test_an_init_from_a_file_may_be_written_as_for_run(text: str, name: str) -> None:
+    names = ["default", "lwi", "mine.py:damped@0123abcd", "mine.py:damped@0123abcd + medcontext"]
+    names += ["mine.py:damped@0123abcd(factor=0.3)", "other.py:wild@00000000", "other.py:wild@11111111"]
+    assert words.meant(text, names) == name
+
+
 def test_two_rows_are_compared_by_their_names(crossed: Study) -> None:
     (made,) = compare_sheets(crossed, words.meant("lwi + medcontext"), words.meant("default + medcontext"))
     assert made.title.startswith("lwi + medcontext − default + medcontext: ")
