@@ -21,6 +21,7 @@ _WRITTEN = {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "–": "--"}
 _FORMULAS = {"×": r"\times", "±": r"\pm", "·": r"\cdot", "→": r"\to", "≤": r"\leq", "≥": r"\geq", "²": "^2", "³": "^3", "−": "-"}
 _FORMULAS |= {"<": "<", ">": ">"}
 _SIGNS = {sign: f"${formula}$" for sign, formula in _FORMULAS.items()}
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")  # digits of a mark that sends a reader to a note
 _LATEX = str.maketrans(_ESCAPED | _WRITTEN | _SIGNS)
 
 _COMPUTED = ("=", "+", "-", "@", "\t", "\r")  # how cells begin that a spreadsheet takes for formulas

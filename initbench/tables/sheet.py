@@ -14,11 +14,12 @@ from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from initbench.printable import clean, csv_cell, json_text, latex, markdown
+from initbench.printable import RAISED, clean, csv_cell, json_text, latex, markdown
 from initbench.tables import words
 
 _BOUNDS = re.compile(r"\[([^][ ]+), ([^][ ]+)\]")  # without the space a narrow column breaks before an interval, not in it
 _WORD = re.compile(r"\[[^]]*\]|\d[\d.]* (?:s|min|h)\b|\S+")  # what stays together
+_CONDITION = re.compile(r"(.*\b(?:better|worse))( where .*|, though .*)")  # of a verdict
 _MANY = 7  # columns, from which on each is set narrowly
 _WIDE = 3  # characters between others
 _NAME = 11  # characters of a name that is still read easily in lines of its own
@@ -58,7 +59,7 @@ def all_rows(sheets: Sequence[Sheet]) -> list[tuple[str, ...]]:
 def terminal(sheets: Sequence[Sheet], console: Console) -> None:
     """Prints tables; names and intervals take a second line where there is no room, and the last columns are left out."""
     for whole in sheets:
-        sheet = _fitted(whole, console.width)
+        sheet = _fitted(_footnoted(whole, console.width), console.width)
         rows = _narrow_rows(sheet)
         gap = _gap(sheet, rows, console.width)
         table = Table(box=SIMPLE_HEAD, padding=(0, (gap - 1) // 2), pad_edge=False)
@@ -87,6 +88,32 @@ def _narrow_rows(sheet: Sheet) -> list[list[str]]:
     for row in sheet.rows:
         rows.append([_BOUNDS.sub(r"[\1,\2]", cell) for cell in row])
     return rows
+
+
+def _footnoted(sheet: Sheet, room: int) -> Sheet:
+    """Returns a table whose verdicts have their conditions below it, where a terminal is too narrow for them in the cells.
+
+    Args:
+        sheet: the table.
+        room: characters of a line.
+    """
+    if _total(_whole_widths(sheet, _narrow_rows(sheet)), 1) <= room:
+        return sheet
+    marks: dict[str, str] = {}
+    rows = []
+    for row in sheet.rows:
+        cells = []
+        for cell in row:
+            found = _CONDITION.fullmatch(cell)
+            if found is None:
+                cells.append(cell)
+                continue
+            verdict, condition = found.groups()
+            mark = marks.setdefault(condition.strip(", "), str(len(marks) + 1).translate(RAISED))
+            cells.append(f"{verdict}{mark}")
+        rows.append(tuple(cells))
+    notes = [f"{mark} {condition}." for condition, mark in marks.items()]
+    return replace(sheet, rows=tuple(rows), notes=(*notes, *sheet.notes))
 
 
 def _fitted(sheet: Sheet, room: int) -> Sheet:

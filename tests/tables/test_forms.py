@@ -46,6 +46,16 @@ def test_no_number_is_cut_where_there_is_little_room(example: Study) -> None:
             assert bounds in text, width
 
 
+def test_conditions_of_verdicts_stand_below_a_table_that_is_too_wide_for_them(example: Study) -> None:
+    sheets = leaderboard_sheets(example)
+    narrow, wide = show(sheets, 80), show(sheets, 400)
+    condition = "where it does not collapse (0/3; up to 63 %)"
+    assert f"better {condition}" in wide
+    assert "better¹" in narrow
+    assert f"¹ {condition}." in narrow
+    assert "¹" not in wide
+
+
 @pytest.mark.parametrize("width", [40, 50, 60, 70])
 def test_the_last_columns_are_left_out_where_there_is_no_room_for_their_numbers(example: Study, width: int) -> None:
     sheets = leaderboard_sheets(example, letters=True)
