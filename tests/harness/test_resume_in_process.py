@@ -17,6 +17,7 @@ import torch
 from initbench import interrupt
 from initbench.harness import run as run_module
 from initbench.runs import work
+from initbench.runs.status import statuses
 from initbench.tables.leaderboard import leaderboard_sheets
 from initbench.tables.study import read_study
 from initbench.training import fast
@@ -72,6 +73,12 @@ def nobody_asked() -> Iterator[None]:
 
 def checkpoints(out: Path) -> list[Path]:
     return sorted(out.glob("*/*/*/.seed-0.work/train-*.pt"))
+
+
+def test_status_says_the_step_of_the_last_checkpoint(stopped: Path) -> None:
+    """Steps are told every ten; a run that stops tells its last one, too."""
+    [row] = statuses(stopped)
+    assert (row.state, row.step, row.total) == ("interrupted", 8, 18)
 
 
 def test_a_broken_checkpoint_is_named_and_the_one_before_it_taken(four_cases: Path, stopped: Path) -> None:
