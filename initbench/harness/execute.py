@@ -294,6 +294,7 @@ def _ended_by(error: BaseException, cell: Cell, claim: work.Held) -> Outcome:
     if isinstance(error, reuse.ElsewhereError):
         return _busy(cell, str(error), error.place)
     if isinstance(error, InterruptedRunError):
+        claim.write()  # `status` shows then where the checkpoint is
         return Outcome(request, "interrupted", None, None, str(error))
     if isinstance(error, UsageError):
         claim.finished()

@@ -211,7 +211,7 @@ class _Stage:
                 result.peak_memory = max(result.peak_memory, _peak_memory(settings.device))
             if look and _diverged(result, since=step // _FLUSH * _FLUSH):
                 break
-            if look or stop:  # `status` shows then where the checkpoint is
+            if look or stop:
                 progress.advance(step + 1, self._shown())
             if keep:
                 self._save(step + 1)
