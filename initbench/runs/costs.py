@@ -258,25 +258,37 @@ def seconds_of(run: Expected, samples: Sequence[Sample], least: Mapping[str, flo
         least: seconds of a step by stage at the least, for stages that are in no sample.
     """
     own = _of_init(run, samples)
-    known = paces(samples)
-    known["pretext"] = paces(own)["pretext"]
-    basis: Basis = "finished runs"
-    if not all(sample.whole for sample in samples):
-        basis = "timed steps"
+    known, of_runs = _paces_for(run, samples), _paces_for(run, [sample for sample in samples if sample.whole])
     low = high = 0.0
     if own and run.init_stage and not run.resolved.learned:  # such an init may look at data
         low, high = min(sample.init_seconds for sample in own), max(sample.init_seconds for sample in own)
+    bases: set[Basis] = set()
     for stage, steps in run.steps.items():
+        if not steps:
+            continue
         if known[stage]:
             low += steps * min(known[stage])
             high += steps * max(known[stage])
-        elif steps and least and not math.isnan(least[stage]):
+            bases.add("finished runs" if of_runs[stage] else "timed steps")
+        elif least and not math.isnan(least[stage]):
             low += steps * least[stage]
             high += steps * SLOWEST * least[stage]
-            basis = "operations"
-        elif steps:
+            bases.add("operations")
+        else:
             return None
-    return Seconds(low, high, basis)
+    weakest: Basis = "finished runs"
+    if "operations" in bases:
+        weakest = "operations"
+    elif "timed steps" in bases:
+        weakest = "timed steps"
+    return Seconds(low, high, weakest)
+
+
+def _paces_for(run: Expected, samples: Sequence[Sample]) -> dict[str, list[float]]:
+    """Returns the paces that count for a run: its init stage is as fast as in samples of the same init alone."""
+    found = paces(samples)
+    found["pretext"] = paces(_of_init(run, samples))["pretext"]
+    return found
 
 
 def lacks_stage(run: Expected, samples: Sequence[Sample]) -> bool:

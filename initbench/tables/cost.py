@@ -58,7 +58,7 @@ class Cost:
                 self._paces.add(pace_of(run.head))
         self.behind = 0
         for pace in self._paces:
-            self.behind += sum(sample.whole for sample in measured.samples[pace])
+            self.behind += sum(sample.whole for sample in measured.samples.get(pace, ()))
 
     @property
     def new(self) -> int:
@@ -105,7 +105,7 @@ class Cost:
         for basis, runs in self.bases.items():
             told.append(self._said_of(basis))
             if len(self.bases) > 1:
-                told[-1] = f"{words.count(runs, 'run')} {told[-1]}"
+                told[-1] = f"for {words.count(runs, 'run')} {told[-1]}"
         text = f"about {from_to(self.low, self.high, unit)} ({'; '.join(told)})"
         if self.told < self.new:
             text += f" for {self.told} of the {self.new} new runs, the others unknown: {_NONE_SUCH}"

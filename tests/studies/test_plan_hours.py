@@ -34,6 +34,9 @@ def test_seconds_by_hand() -> None:
     assert in_seconds(expected("lwi", pretext=30), *samples) is None, "nor was this one"
     looks_at_data = replace(sample("lsuv", seconds=7.0), whole=False)
     assert in_seconds(expected("lsuv"), looks_at_data) == (117, 117, "timed steps")
+    timed_stage = Sample(costs.init_of(expected("mae").resolved), 40.0, 10, None, None, whole=False)
+    assert in_seconds(expected("mae", pretext=30), sample(), timed_stage) == (230, 230, "timed steps")
+    assert in_seconds(expected(), sample(), timed_stage) == (110, 110, "finished runs")
 
 
 def test_operations_give_a_range_for_stages_that_no_run_says_the_time_of() -> None:
@@ -63,9 +66,9 @@ def test_a_study_of_measured_and_estimated_runs() -> None:
     assert (cost.told, cost.new, cost.behind) == (2, 3, 1)
     assert (cost.low, cost.high) == pytest.approx((3710, 110 + 3600 * costs.SLOWEST))
     alone = StudyPlan((second,), measured, "equal-total", 1, 1, False, 10**12)
-    assert "about 1.0 to 12 CPU-h (from the operations of the networks, --measure times steps)" in title(alone)
+    assert "about 1.0 to 12 CPU-h (estimated from the operations of the networks; --measure times steps)" in title(alone)
     both = StudyPlan((first, second), measured, "equal-total", 1, 1, False, 10**12)
-    assert "(1 of the runs measured: 1 run of this backbone and size on this device; 1 of the runs from the op" in title(both)
+    assert "(for 1 run measured: 1 run of this backbone and size on this device; for 1 run estimated from the op" in title(both)
     sheet = plan_sheets(both, [])[0]
     assert [row[3] for row in sheet.rows] == ["1.8 min", "1.0 to 12 h"]
     assert sheet.values[0]["seconds_high"] == pytest.approx(110 + 3600 * costs.SLOWEST)
@@ -103,7 +106,7 @@ def test_the_time_is_from_the_fastest_to_the_slowest_of_the_measured_runs() -> N
     run, measured = known(expected(), sample(train=3.0), sample(train=6.0))
     study = StudyPlan((run,), measured, "equal-total", 1, 1, True, 10**12)
     assert "about 5.2 to 10 GPU-min (measured: 2 runs of this backbone and size on this device)" in title(study)
-    assert "from the fastest of the measured runs to the slowest" in notes(study)
+    assert "from the fastest measured run to the slowest" in notes(study)
 
 
 def test_what_is_not_known_is_said() -> None:
