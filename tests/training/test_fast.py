@@ -209,4 +209,7 @@ def test_a_hook_that_comes_and_goes_is_compiled_too() -> None:
             curves.append(fit(task, steps).curve)
     for one, other in zip(*curves, strict=True):
         assert one == pytest.approx(other, rel=1e-3)
-        assert one["sup"] != pytest.approx(one["sup_masked"], rel=1e-2)
+    # An untrained network hardly looks at its tokens. What hiding them changes is small, and the same when compiled.
+    changed, changed_when_compiled = (curve[0]["sup_masked"] - curve[0]["sup"] for curve in curves)
+    assert abs(changed) > 1e-5
+    assert changed_when_compiled == pytest.approx(changed, rel=0.05)
