@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -185,11 +184,6 @@ def _distances(case: Case) -> tuple[Target, Target]:
         distances_per_class(case.reference, case.prediction, case.affine, CLASSES, TOLERANCE_MM)
 
     def theirs(_: int) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # MONAI calls a function of its own in a way that it advises against
-            _theirs()
-
-    def _theirs() -> None:
         compute_hausdorff_distance(*masks, percentile=95, spacing=list(SPACING_MM))
         compute_surface_dice(*masks, tolerances, spacing=list(SPACING_MM))
 

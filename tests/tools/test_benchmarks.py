@@ -99,6 +99,7 @@ def test_seconds_of_a_command_hold_those_of_processes_that_it_leaves() -> None:
 
 
 @pytest.mark.full
+@pytest.mark.filterwarnings("ignore")  # MONAI warns of what it does itself
 def test_the_parts_of_a_case_and_preprocessing_are_compared_at_a_small_size() -> None:
     few = turns.Setting(CPU, turns=1, repeats=1, scale=0.3)
     rows = [*ratios.PARTS["case"](few), *ratios.PARTS["preprocessing"](few)]
@@ -121,6 +122,7 @@ def test_one_network_goes_through_each_part(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.full
+@pytest.mark.filterwarnings("ignore")  # MONAI warns of what it does itself
 @pytest.mark.parametrize("part", ["truth", "speed"])
 def test_the_checks_of_a_gpu_run_whole_on_a_cpu(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_gpu, "ENOUGH", 3600.0)
