@@ -25,6 +25,15 @@ def exists(path: Path) -> bool:
         return False
 
 
+def nearest_existing(folder: Path) -> Path:
+    """Returns a folder, made absolute, or where there is no such folder the nearest one above it that is there."""
+    whole = folder.absolute()
+    for path in (whole, *whole.parents):
+        if exists(path):
+            return path
+    return Path(whole.anchor)
+
+
 def home(text: str) -> Path:
     """Returns a path with ``~`` resolved. A path with the ``~`` of a user whom the system does not know stays as it is."""
     try:

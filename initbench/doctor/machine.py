@@ -17,6 +17,7 @@ import torch
 from initbench import cache
 from initbench.doctor.findings import Finding, State
 from initbench.harness.hardware import available_memory, environment, resolve_precision
+from initbench.paths import nearest_existing
 from initbench.units import gib
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "timm", "nibabel")
@@ -177,7 +178,7 @@ def _size(folder: Path) -> int:
 
 
 def _folder(name: str, folder: Path, prefix: str, remedy: str) -> Finding:
-    existing = next((path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()), Path("/"))
+    existing = nearest_existing(folder)
     refused = _unwritable(existing)
     if refused:
         return Finding("folders", name, "problem", f"{folder} cannot be written ({refused}); {remedy}")

@@ -212,7 +212,6 @@ class RaySubmission:
                 self._submit(run, kind, alone=alone)
 
     def _submit(self, run: int, kind: str, *, alone: bool) -> None:
-
         queued = self._study.runs[run]
         gpus = self._need.gpus
         if alone:

@@ -24,6 +24,7 @@ from initbench.harness.record import header
 from initbench.harness.rehearsal import Rehearsals
 from initbench.harness.request import RunRequest
 from initbench.harness.trained import find_trained
+from initbench.paths import nearest_existing
 from initbench.protocols import Progress
 from initbench.runs import costs, store, work
 from initbench.runs.costs import Costs, Expected, Seconds, StudyPlan, init_of, lacks_stage, network_of, seconds_of
@@ -316,7 +317,4 @@ def _lanes(request: RunRequest) -> int:
 
 def _free(out: Path) -> int:
     """Returns the bytes that are free where a folder is or will be."""
-    folder = out.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(nearest_existing(out)).free

@@ -54,7 +54,7 @@ def plan_sheets(
     sheets = [_study(plan, blocks)]
     if known:
         sheets.append(_inits(plan, known, datasets))
-    if looks:
+    if known and looks:
         sheets.append(looks_sheet(list(blocks), looks, margin))
     return sheets
 

@@ -77,16 +77,28 @@ def meant(text: str, names: Iterable[str] = ()) -> str:
     init = PLACEBO
     if own.init.strip() != _PLACEBO:
         init = _written(own.init)
-    of_files = {treatment(name).init for name in names}
-    same = [name for name in of_files if _without_digest(name) == PurePath(init).name != name]
-    if len(same) == 1 and init not in of_files:
-        init = same[0]
+    inits = {treatment(name).init for name in names}
+    if init not in inits:
+        init = _only_one_from(init, inits)
     return replace(own, init=init, regimen=_written(own.regimen)).name
 
 
-def _without_digest(init: str) -> str:
-    """Returns the name of an init from a file as it was written for `run`, without its folder: `mine.py:damped(factor=0.3)`."""
-    return _DIGEST.sub("", init, count=1)
+def _only_one_from(written: str, inits: Iterable[str]) -> str:
+    """Returns the only init that is from a file and is written so, but for its digest; what was written where there is none.
+
+    Args:
+        written: an init as it was given to `run`: `folder/mine.py:damped(factor=0.3)`.
+        inits: names of rows: `mine.py:damped@a0d1221a(factor=0.3)`.
+    """
+    function, parenthesis, parameters = written.partition("(")
+    wanted = f"{PurePath(function).name}{parenthesis}{parameters}"
+    found = []
+    for init in inits:
+        if _DIGEST.search(init) and _DIGEST.sub("", init, count=1) == wanted:
+            found.append(init)
+    if len(found) == 1:
+        return found[0]
+    return written
 
 
 def placebos_of_regimens(names: Iterable[str], against: str | None) -> list[str]:

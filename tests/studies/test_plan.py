@@ -18,6 +18,7 @@ from initbench.cli.app import main
 from initbench.harness.cell import Cells
 from initbench.harness.execute import Outcome
 from initbench.harness.request import RunRequest
+from initbench.paths import nearest_existing
 from initbench.runs import store, work
 from initbench.runs.costs import Costs, Expected, StudyPlan
 from initbench.studies import forecast
@@ -290,6 +291,18 @@ def test_run_warns_as_plan_does_before_hours_are_spent(data: Path, tmp_path: Pat
         study = look(data, tmp_path, "default,mae", **options)
         (said,) = (note for note in plan_sheets(study, [])[0].notes if "decide nothing" in note)
         assert said.partition("nothing: ")[2].rstrip(".") in warned(requests(data, tmp_path, "default,mae", **options))
+
+
+def test_the_disk_is_that_of_the_nearest_folder_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert nearest_existing(tmp_path / "not" / "there") == tmp_path
+    assert nearest_existing(tmp_path) == tmp_path
+    monkeypatch.chdir(tmp_path)
+    assert nearest_existing(Path("runs")) == tmp_path
+
+
+def test_planned_looks_of_nothing_are_no_table() -> None:
+    failed = StudyPlan((Expected("x", "failed", "no data"),), Costs(), "equal-total", 1, 1, False, 10**12)
+    assert [sheet.subtitle for sheet in plan_sheets(failed, [], looks=(3, 5))] == ["nothing can be run"]
 
 
 def test_of_many_runs_that_one_reason_stops_three_are_named() -> None:

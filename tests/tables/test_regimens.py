@@ -165,13 +165,15 @@ def test_a_row_is_meant_by_what_it_is_called(text: str) -> None:
         ("mine.py:damped@0123abcd", "mine.py:damped@0123abcd"),
         ("mine.py:damped(factor=0.3)", "mine.py:damped@0123abcd(factor=0.3)"),
         ("mine.py:damped + medcontext", "mine.py:damped@0123abcd + medcontext"),
+        ("a/mine.py:read(path='b/c')", "mine.py:read@0123abcd(path='b/c')"),
         ("other.py:wild", "other.py:wild"),  # of two files: nobody knows which
         ("lwi", "lwi"),
     ],
 )
 def test_an_init_from_a_file_may_be_written_as_for_run(text: str, name: str) -> None:
     names = ["default", "lwi", "mine.py:damped@0123abcd", "mine.py:damped@0123abcd + medcontext"]
-    names += ["mine.py:damped@0123abcd(factor=0.3)", "other.py:wild@00000000", "other.py:wild@11111111"]
+    names += ["mine.py:damped@0123abcd(factor=0.3)", "mine.py:read@0123abcd(path='b/c')"]
+    names += ["other.py:wild@00000000", "other.py:wild@11111111"]
     assert words.meant(text, names) == name
 
 
