@@ -85,7 +85,8 @@ def predict_probabilities(model: nn.Module, image: Tensor, patch: Grid, settings
     """Predicts class probabilities ``(K, D, H, W)`` float32 of a volume ``(C, D, H, W)``; pads a volume smaller than the patch.
 
     Args:
-        model: the network, in evaluation mode.
+        model: the network, in evaluation mode. What it returns may be overwritten, as MONAI's sliding window does, so it must not
+            return memory that it keeps, such as a buffer.
         image: the volume, on the network's device.
         patch: (D, H, W) of a window.
         settings: overlap, blending, mirroring, what is averaged, and windows at a time.
@@ -97,24 +98,23 @@ def predict_probabilities(model: nn.Module, image: Tensor, patch: Grid, settings
         along.append(window_starts(size, edge, settings.overlap))
     starts = list(product(*along))
     weight = importance(patch, settings.blend, image.device)
-    weighted = torch.empty_like(weight)  # once for all windows: torch would fill it anew for each
     total: Tensor | None = None
     for first in range(0, len(starts), settings.batch):
         chunk = starts[first : first + settings.batch]
-        for start, output in zip(chunk, _windows(model, padded, chunk, patch, settings, precision), strict=True):
-            if total is None:
-                total = torch.zeros((output.shape[0], *padded.shape[1:]), device=image.device)
-            part = total[(slice(None), *_window(start, patch))]
-            if settings.blend == "constant":
-                part += output
-            else:
-                _add(part, output, weight, weighted)
+        outputs = _windows(model, padded, chunk, patch, settings, precision)
+        if settings.blend == "gaussian":
+            outputs *= weight  # in place, as MONAI does it: a copy would cost more than the product
+        if total is None:
+            total = torch.zeros((outputs.shape[1], *padded.shape[1:]), device=image.device)
+        for start, output in zip(chunk, outputs, strict=True):
+            total[(slice(None), *_window(start, patch))].add_(output)
     if total is None:
         raise ValueError("a volume without voxels")
     norm = _sum_of_weights(padded.shape[1:], along, weight, settings.blend)
     averaged = total.div_(norm)[(slice(None), *inner)]
     if settings.average == "logits":
-        return averaged.softmax(0)
+        # Into the same memory: a whole-body CT with many classes takes gigabytes, and it need not be there twice.
+        return torch.softmax(averaged, 0, out=averaged)
     return averaged
 
 
@@ -135,21 +135,6 @@ def _padded(image: Tensor, patch: Grid) -> tuple[Tensor, tuple[slice, ...]]:
 def _window(start: Sequence[int], patch: Grid) -> tuple[slice, ...]:
     """Returns the voxels along (D, H, W) of the window whose first voxel is `start`."""
     return tuple(slice(first, first + edge) for first, edge in zip(start, patch, strict=True))
-
-
-def _add(total: Tensor, output: Tensor, weight: Tensor, weighted: Tensor) -> None:
-    """Adds the output of a window times its weights.
-
-    Args:
-        total: ``(K, D, H, W)``, part of the volume.
-        output: ``(K, D, H, W)``; it is not changed, because the network may keep it.
-        weight: ``(D, H, W)``.
-        weighted: memory for one class, which is overwritten.
-    """
-    for sums, logits in zip(total, output, strict=True):
-        # A class at a time, so that the product stays in the processor's cache. `addcmul_` would round once in place of twice.
-        torch.mul(logits, weight, out=weighted)
-        sums.add_(weighted)
 
 
 def _sum_of_weights(

@@ -83,7 +83,8 @@ class Backbone(Protocol):
     """Builds a network whose ``structure`` attribute is a `Structure`.
 
     The network returns logits ``(N, num_classes, D, H, W)``, or under deep supervision, in training and evaluation alike, a
-    list of them, finest first. A network of slices takes and returns volumes, too, and treats each slice along D by itself.
+    list of them, finest first. It does not keep their memory, as sliding windows write into it. A network of slices takes and
+    returns volumes, too, and treats each slice along D by itself.
     """
 
     def __call__(

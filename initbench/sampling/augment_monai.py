@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from initbench.protocols import Grid
 from initbench.recipes.settings import Augment
+
+_CACHED = 2**18  # bytes
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class Draw:
     turns: NDArray[np.int64]
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
+
+    def order(self, n: int) -> Order:
+        """Returns the order of the voxels of patch `n`."""
+        return order_of(self.flips[n], int(self.turns[n]))
 
 
 def draw(rng: np.random.Generator, batch: int, patch: Grid, settings: Augment, *, flip_depth: bool = True) -> Draw:
@@ -62,41 +69,69 @@ def _sometimes(rng: np.random.Generator, batch: int, probability: float, width: 
     return np.where(chosen, rng.uniform(-width, width, batch), 0.0)
 
 
-def move(volume: Tensor, flips: NDArray[np.bool_], turns: int) -> Tensor:
-    """Flips and turns the last three axes of a volume.
+class Order(NamedTuple):
+    """In which order the voxels of a patch are read.
+
+    Attributes:
+        flipped: axes to flip, counted from the last: -3 is D, -2 H, -1 W.
+        swapped: whether H and W change places after that.
+    """
+
+    flipped: tuple[int, ...]
+    swapped: bool
+
+
+def order_of(flips: NDArray[np.bool_], turns: int) -> Order:
+    """Joins flips and the quarter turns that follow them.
 
     Args:
-        volume: ``(..., D, H, W)``.
         flips: ``(3,)``, whether to flip along D, H and W.
         turns: quarter turns in the (H, W) plane.
     """
-    axes, swapped = _as_flips(flips, turns)
-    if axes:
-        volume = torch.flip(volume, axes)
-    if swapped:
+    depth, height, width = flips.tolist()
+    if turns in (2, 3):
+        height = not height
+    if turns in (1, 2):
+        width = not width
+    flipped = []
+    for axis, chosen in ((-3, depth), (-2, height), (-1, width)):
+        if chosen:
+            flipped.append(axis)
+    return Order(tuple(flipped), turns in (1, 3))
+
+
+def move(volume: Tensor, order: Order) -> Tensor:
+    """Returns the last three axes of a volume ``(..., D, H, W)`` in another order, as a view where that can be."""
+    if order.flipped:
+        volume = torch.flip(volume, order.flipped)
+    if order.swapped:
         volume = volume.transpose(-2, -1)
     return volume
 
 
-def place(out: Tensor, volume: Tensor, flips: NDArray[np.bool_], turns: int) -> None:
-    """Writes what `move` returns into `out`, in the type of `out`.
+def place(out: NDArray[Any], volume: NDArray[Any], order: Order) -> None:
+    """Writes what `move` returns into `out`.
 
     Args:
         out: ``(..., D, H, W)``.
-        volume: ``(..., D, H, W)``, on the device of `out`.
-        flips: ``(3,)``, whether to flip along D, H and W.
-        turns: quarter turns in the (H, W) plane.
+        volume: ``(..., D, H, W)``, in the type of `out`.
+        order: of the voxels.
     """
-    if volume.device.type != "cpu":
-        out.copy_(move(volume, flips, turns))
+    # Where a voxel goes is a view of `out`, so that most patches are copied once.
+    target = out
+    if order.swapped:
+        target = target.swapaxes(-2, -1)
+    lines = tuple(axis for axis in order.flipped if axis != -1)
+    if lines:
+        target = np.flip(target, lines)
+    if -1 not in order.flipped:
+        np.copyto(target, volume)
         return
-    axes, swapped = _as_flips(flips, turns)
-    if -1 in axes:  # torch reverses rows much faster than numpy copies them backwards
-        volume, axes = torch.flip(volume, axes), []
-    view = np.flip(volume.numpy(), tuple(axes))  # rows in another order are a view, which is copied once
-    if swapped:
-        view = view.swapaxes(-2, -1)
-    np.copyto(out.numpy(), view)
+    # Torch reverses lines much faster than numpy writes them backwards; some slices at a time stay in the processor's cache.
+    slices = max(1, _CACHED // (volume.nbytes // volume.shape[-3]))
+    for first in range(0, volume.shape[-3], slices):
+        part = torch.from_numpy(volume[..., first : first + slices, :, :])
+        np.copyto(target[..., first : first + slices, :, :], part.flip(-1).numpy())
 
 
 def adjust(
@@ -110,24 +145,11 @@ def adjust(
         shift: ``(N,)`` offsets.
         negative_zero: ``(N,)`` whether a patch may hold -0, of which the sum makes 0; None where all of them may.
     """
-    for n, image in enumerate(images):
-        if scale[n] != 1:  # a factor of 1 changes no bit
-            image.mul_(float(scale[n]))
-        may_hold = negative_zero is None or negative_zero[n]
-        if scale[n] != 1 or shift[n] != 0 or may_hold:
-            image.add_(float(shift[n]))
+    for n, (factor, offset) in enumerate(zip(scale.tolist(), shift.tolist(), strict=True)):
+        if factor != 1:  # a factor of 1 changes no bit
+            images[n].mul_(factor)
+        # A product is -0 where the voxel was, or where a factor of no more than a half takes the smallest number to 0.
+        may_hold = negative_zero is None or negative_zero[n] or factor <= 0.5
+        if offset != 0 or may_hold:
+            images[n].add_(offset)
     return images
-
-
-def _as_flips(flips: NDArray[np.bool_], turns: int) -> tuple[list[int], bool]:
-    """Joins flips and turns: returns the axes to flip, counted from the last, and whether H and W change places after it."""
-    depth, height, width = flips.tolist()
-    if turns in (2, 3):
-        height = not height
-    if turns in (1, 2):
-        width = not width
-    axes = []
-    for axis, flipped in ((-3, depth), (-2, height), (-1, width)):
-        if flipped:
-            axes.append(axis)
-    return axes, turns in (1, 3)

@@ -23,29 +23,37 @@ class BatchMemory:
     """
 
     def __init__(self) -> None:
-        self._free: defaultdict[int, list[Tensor]] = defaultdict(list)
+        self._free: defaultdict[int, list[NDArray[np.uint8]]] = defaultdict(list)
 
-    def take(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Lends a tensor that the caller writes whole. It comes back when the last tensor that shares its memory is gone.
+    def take(self, device: torch.device, *parts: tuple[Sequence[int], torch.dtype]) -> list[Tensor]:
+        """Lends tensors that the caller writes whole. They come back together, when no tensor shares their memory any more.
 
         Views and what autograd keeps for the backward pass share it, too.
 
         Args:
-            shape: of the tensor.
-            dtype: of its values.
-            device: where it lies.
+            device: where they lie.
+            parts: shape and type of each tensor, the widest type first, as they lie one behind the other.
         """
         if device.type != "cpu":
-            return unwritten(shape, dtype, device)
-        size = math.prod(shape) * dtype.itemsize
+            return [unwritten(shape, dtype, device) for shape, dtype in parts]
+        counts = [math.prod(shape) for shape, _ in parts]
+        lent = self._lend(sum(count * dtype.itemsize for count, (_, dtype) in zip(counts, parts, strict=True)))
+        tensors, first = [], 0
+        for count, (shape, dtype) in zip(counts, parts, strict=True):
+            tensors.append(torch.frombuffer(lent, dtype=dtype, count=count, offset=first).view(tuple(shape)))
+            first += count * dtype.itemsize
+        return tensors
+
+    def _lend(self, size: int) -> NDArray[np.uint8]:
+        """Lends bytes until the array and all that is made of it are gone."""
         free = self._free[size]
         if free:
             block = free.pop()
         else:
-            block = unwritten([size], torch.uint8, device)
-        lease: NDArray[np.uint8] = block.numpy().view()  # nobody but the memory of the tensor below keeps this array alive
-        weakref.finalize(lease, free.append, block).atexit = False
-        return torch.from_numpy(lease).view(dtype).view(tuple(shape))
+            block = unwritten([size], torch.uint8, torch.device("cpu")).numpy()
+        lent = block.view()  # nobody but what is made of it keeps this array alive
+        weakref.finalize(lent, free.append, block).atexit = False
+        return lent
 
 
 def unwritten(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -62,8 +62,9 @@ def _any_start(rng: np.random.Generator, patch: int, size: int) -> int:
 
 def _voxel(index: np.integer[Any], shape: Grid) -> Grid:
     """Returns the position of a voxel from its flat index."""
-    d, h, w = np.unravel_index(index, shape)
-    return int(d), int(h), int(w)
+    rest, w = divmod(int(index), shape[2])
+    d, h = divmod(rest, shape[1])
+    return d, h, w
 
 
 def _ahead_of(volumes: Sequence[Volume], make: Callable[[int, int], Made]) -> Ahead[Made] | None:
@@ -140,15 +141,26 @@ class PatchSampler:
         size, count = self._patch.size, self._patch.batch
         moves = augment.draw(self._rng("augment", step), count, size, self._augmentation)
         first = places[0][0]
-        image = self._memory.take((count, len(first.image), *size), first.image.dtype, first.device)
-        label = self._memory.take((count, *size), first.label.dtype, first.device)
-        negative_zero = []
-        for n, (volume, start) in enumerate(places):
-            flips, turns = moves.flips[n], int(moves.turns[n])
-            augment.place(image[n], volume.cut_image(start, size), flips, turns)
-            augment.place(label[n], volume.cut_label(start, size), flips, turns)
-            negative_zero.append(volume.negative_zero)
+        shape = (count, len(first.image), *size)
+        image, label = self._memory.take(first.device, (shape, first.image.dtype), ((count, *size), first.label.dtype))
+        if image.device.type == "cpu":
+            self._write_on_host(image, label, places, moves)
+        else:
+            for n, (volume, start) in enumerate(places):
+                image[n] = augment.move(volume.cut_image(start, size), moves.order(n))
+                label[n] = augment.move(volume.cut_label(start, size), moves.order(n))
+        negative_zero = [volume.negative_zero for volume, _ in places]
         return Batch(augment.adjust(image, moves.scale, moves.shift, negative_zero=negative_zero), label)
+
+    def _write_on_host(
+        self, image: Tensor, label: Tensor, places: Sequence[tuple[Volume, list[int]]], moves: augment.Draw
+    ) -> None:
+        """Writes the patches into a batch on the CPU. Windows of arrays are made in a fifth of the time of windows of tensors."""
+        images, labels, size = image.numpy(), label.numpy(), self._patch.size
+        for n, (volume, start) in enumerate(places):
+            order = moves.order(n)
+            augment.place(images[n], cut(volume.host_image, start, size), order)
+            augment.place(labels[n], cut(volume.host_label, start, size), order)
 
     def _rng(self, stream: Literal["order", "augment"], step: int) -> np.random.Generator:
         return seeding.rng(self._root, stream, step)
@@ -328,15 +340,18 @@ class UnlabelledSampler:
         rng = seeding.rng(self._root, "pretext", "patches", step)
         moves = augment.draw(rng, self._count, self._patch, self._augmentation, flip_depth=False)
         first = eligible[0]
-        image = self._memory.take((self._count, len(first.image), *self._patch), first.image.dtype, first.device)
+        shape = (self._count, len(first.image), *self._patch)
+        (image,) = self._memory.take(first.device, (shape, first.image.dtype))
         insides = np.zeros((self._count, 3, 2), np.int64)
         negative_zero = []
         for n in range(self._count):
             volume = eligible[int(rng.integers(len(eligible)))]
             window, insides[n] = self._cut(rng, volume, slab)
-            flips, turns = moves.flips[n], int(moves.turns[n])
-            augment.place(image[n], window, flips, turns)
-            insides[n] = _move_inside(insides[n], self._patch, flips, turns)
+            if window.device.type == "cpu":
+                augment.place(image[n].numpy(), window.numpy(), moves.order(n))
+            else:
+                image[n] = augment.move(window, moves.order(n))
+            insides[n] = _move_inside(insides[n], self._patch, moves.flips[n], int(moves.turns[n]))
             negative_zero.append(volume.negative_zero)
         augment.adjust(image, moves.scale, moves.shift, negative_zero=negative_zero)
         patches = Patches(image, insides)

@@ -10,6 +10,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from initbench.preprocessing.prepare import Prepared, PreparedCase
 from initbench.protocols import Grid
 
+Window = TypeVar("Window", Tensor, NDArray[Any])
 _NEGATIVE_ZERO = -(2**31)  # the bits of -0.0 in float32, read as an integer
 _IMAGE_BYTES, _LABEL_BYTES = 4, 1  # of a voxel on the device
 
@@ -73,6 +75,12 @@ class Volume:
         """(D, H, W)."""
         d, h, w = self.host_label.shape
         return d, h, w
+
+    @functools.cached_property
+    def host_image(self) -> NDArray[np.float32]:
+        """The image on the host, which it shares memory with; there is none where it lies on a GPU."""
+        image: NDArray[np.float32] = self.image.numpy()
+        return image
 
     @functools.cached_property
     def by_class(self) -> tuple[NDArray[np.int64], ...]:
@@ -220,16 +228,22 @@ def make_volume(image: NDArray[np.float32], label: NDArray[np.uint8] | None, dev
     return Volume(torch.from_numpy(image).to(device), torch.from_numpy(label).to(device), np.flatnonzero(label), label)
 
 
-def cut(volume: Tensor, start: Sequence[int], patch: Grid) -> Tensor:
+def cut(volume: Window, start: Sequence[int], patch: Grid) -> Window:
     """Cuts ``(..., D, H, W)`` at `start`, which may be negative; what lies outside the volume is 0."""
-    window, target = [], []
-    for first, edge, size in zip(start, patch, volume.shape[-3:], strict=True):
-        low, high = max(first, 0), min(first + edge, size)
-        window.append(slice(low, high))
+    size = volume.shape[-3:]
+    ends = [first + edge for first, edge in zip(start, patch, strict=True)]
+    inside = min(start) >= 0 and ends[0] <= size[0] and ends[1] <= size[1] and ends[2] <= size[2]
+    if inside:
+        return volume[..., start[0] : ends[0], start[1] : ends[1], start[2] : ends[2]]
+    shape = (*volume.shape[:-3], *patch)
+    if isinstance(volume, Tensor):
+        out = volume.new_zeros(shape)
+    else:
+        out = np.zeros(shape, volume.dtype)
+    source, target = [], []
+    for first, end, most in zip(start, ends, size, strict=True):
+        low, high = max(first, 0), min(end, most)
+        source.append(slice(low, high))
         target.append(slice(low - first, high - first))
-    inside = volume[..., window[0], window[1], window[2]]
-    if inside.shape[-3:] == patch:
-        return inside
-    out = volume.new_zeros((*volume.shape[:-3], *patch))
-    out[..., target[0], target[1], target[2]] = inside
+    out[..., target[0], target[1], target[2]] = volume[..., source[0], source[1], source[2]]
     return out

@@ -34,6 +34,12 @@ def test_numbers_of_streams_do_not_correlate(one: Stream) -> None:
     assert np.array_equal(numbers, rng(0, one, 3).standard_normal(4000))
 
 
+def test_the_generator_is_philox_with_the_seed_as_its_key() -> None:
+    for number in range(200):
+        plain = np.random.Generator(np.random.Philox(key=derive(0, "order", number)))
+        assert np.array_equal(rng(0, "order", number).integers(2**62, size=9), plain.integers(2**62, size=9))
+
+
 def test_golden_values() -> None:
     """If this fails, every stored result was made with other numbers than the code makes now."""
     seed = derive(0, "init", "layer.weight")

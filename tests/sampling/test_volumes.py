@@ -80,7 +80,7 @@ def test_move_is_numpy(turns: int) -> None:
     for bits in range(8):
         flips = np.array([bits & 1, bits & 2, bits & 4]) > 0
         expected = np.rot90(np.flip(volume, [1 + i for i in range(3) if flips[i]]), turns, (2, 3))
-        assert np.array_equal(augment.move(torch.from_numpy(volume), flips, turns).numpy(), expected)
+        assert np.array_equal(augment.move(torch.from_numpy(volume), augment.order_of(flips, turns)).numpy(), expected)
 
 
 def test_adjust_is_numpy() -> None:
@@ -91,17 +91,18 @@ def test_adjust_is_numpy() -> None:
 
 
 def test_a_patch_is_placed_as_it_is_moved() -> None:
-    """Into memory of a batch, out of a window of a larger volume, in the type of the batch."""
+    """Into memory of a batch, out of a window of a larger volume."""
     whole = torch.randint(0, 9, (2, 7, 8, 9), dtype=torch.uint8)
     window = whole[:, 1:4, 2:7, 3:8]
     for bits in range(8):
         flips = np.array([bits & 1, bits & 2, bits & 4]) > 0
         for turns in range(4):
-            expected = augment.move(window, flips, turns)
-            out = torch.full((3, *expected.shape), -1)
-            augment.place(out[1], window, flips, turns)
+            order = augment.order_of(flips, turns)
+            expected = augment.move(window, order)
+            out = torch.full((3, *expected.shape), 99, dtype=torch.uint8)
+            augment.place(out[1].numpy(), window.numpy(), order)
             assert torch.equal(out[1], expected)
-            assert (out[::2] == -1).all()
+            assert (out[::2] == 99).all()
 
 
 def test_adjust_gives_the_bits_of_the_two_steps() -> None:
@@ -132,23 +133,23 @@ def test_a_volume_says_whether_it_holds_negative_zeros() -> None:
 
 def test_memory_of_a_batch_is_used_again_when_nobody_holds_it() -> None:
     memory = BatchMemory()
-    first = memory.take((2, 3), torch.float32, CPU)
+    first = memory.take(CPU, ((2, 3), torch.float32))[0]
     place = first.data_ptr()
     view = first[1:]
     del first
-    other = memory.take((2, 3), torch.float32, CPU)
+    other = memory.take(CPU, ((2, 3), torch.float32))[0]
     assert other.data_ptr() != place, "a view still holds it"
     del view
-    assert memory.take((6,), torch.int32, CPU).data_ptr() == place, "any shape and type of that size"
+    assert memory.take(CPU, ((6,), torch.int32))[0].data_ptr() == place, "any shape and type of that size"
 
 
 def test_what_autograd_keeps_is_not_handed_out() -> None:
     memory = BatchMemory()
-    batch = memory.take((4,), torch.float32, CPU).fill_(3.0)
+    batch = memory.take(CPU, ((4,), torch.float32))[0].fill_(3.0)
     weight = torch.ones(4, requires_grad=True)
     loss = (weight * batch).sum()
     del batch
-    memory.take((4,), torch.float32, CPU).fill_(7.0)
+    memory.take(CPU, ((4,), torch.float32))[0].fill_(7.0)
     loss.backward()
     assert weight.grad is not None
     assert weight.grad.tolist() == [3.0] * 4

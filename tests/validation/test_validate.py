@@ -125,6 +125,13 @@ BROKEN: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"self.out(torch.tanh(self.full(joined)))": "self.out(torch.tanh(self.full(joined)))[..., ::2]"},
         {"output": r"gives \(2, 5, 16, 20, 12\)", "deep supervision": "the first output: gives"},
     ),
+    "kept output": (
+        {
+            "return [logits": "logits = logits if torch.is_grad_enabled() else "
+            "self.__dict__.setdefault('kept', logits.clone()).resize_(logits.shape).copy_(logits)\n        return [logits"
+        },
+        {"output": "keeps the memory of its output", "levels": "the output is the same without it"},
+    ),
     "no list": (
         {"[logits, self.aux(joined)] if self.deep": "logits + self.aux(joined).mean() if self.deep"},
         {"deep supervision": "gives Tensor in evaluation, Tensor in training, not list"},

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from initbench.protocols import Grid, structure_of
 from initbench.validation.backbones.subject import CLASSES, Subject
@@ -16,12 +16,26 @@ from initbench.validation.wording import no
 
 
 def check_output(subject: Subject) -> str:
-    """Checks that a backbone gives logits ``(N, K, D, H, W)`` for every number of input channels."""
+    """Checks that a backbone gives logits ``(N, K, D, H, W)`` for every number of channels, in memory that it does not keep."""
     for channels in subject.channels:
+        model, image = subject.build(channels=channels).eval(), subject.image(channels)
         with torch.no_grad():
-            output = subject.build(channels=channels).eval()(subject.image(channels))
+            output = model(image)
         _logits(subject, output, f"{channels} channels", subject.patch)
+        _check_kept(model, image, output)
     return f"{(subject.batch, CLASSES, *subject.patch)} from {' and '.join(map(str, subject.channels))} channels"
+
+
+def _check_kept(model: nn.Module, image: Tensor, output: Tensor) -> None:
+    """Checks that a network writes its next output elsewhere: sliding windows overwrite the one that they got.
+
+    Raises:
+        BrokenPromiseError: both outputs share their memory.
+    """
+    with torch.no_grad():
+        again = model(image)
+    if again.untyped_storage().data_ptr() == output.untyped_storage().data_ptr():
+        raise BrokenPromiseError("keeps the memory of its output and writes the next one there: return a clone")
 
 
 def check_dimension(subject: Subject) -> str:
