@@ -19,7 +19,6 @@ from initbench.stats.mrmc import shares
 from initbench.stats.scale import DIFFERENCE, cut
 from initbench.stats.summary import LEVEL, Interval
 from initbench.stats.tails import Estimate, quantile
-from initbench.stats.variances import log_sd_variance
 
 POWER = 0.8
 _STUDIES = 2000  # made-up mean squares for each power: its error is below 0.005
@@ -247,32 +246,3 @@ def floor(pilot: Pilot, cases: int, comparisons: int = 1) -> float:
         return math.nan
     told = -float(special.stdtrit(cases - 1, (1 - LEVEL) / (2 * comparisons)))
     return (told + float(special.ndtri(POWER))) * math.sqrt(pilot.case / cases)
-
-
-def detectable_ratio(seeds: int, blocks: int) -> float | Refused:
-    """Returns the smallest true ratio of two seed SDs that the pooled log ratio finds with 80 % power, or why there is none.
-
-    The test is the paired t over blocks, which finds next to nothing with two or three blocks.
-
-    Args:
-        seeds: number of seeds of each block.
-        blocks: number of blocks.
-    """
-    if seeds < 2 or blocks < 2:
-        return Refused("seed variances of two inits are compared with two or more seeds in two or more blocks")
-    from scipy.optimize import brentq  # scipy.optimize and scipy.stats take long to import
-    from scipy.stats import nct
-
-    df, noise = blocks - 1, math.sqrt(2 * log_sd_variance(seeds) / blocks)
-    limit = -float(special.stdtrit(df, (1 - LEVEL) / 2))
-
-    def found(shift: float) -> float:
-        far = 0.0  # the far tail, which is 0 to all digits where scipy cannot compute it
-        if shift < 5:
-            far = float(nct.cdf(-limit, df, shift))
-        return float(nct.sf(limit, df, shift)) + far
-
-    upper = 4.0
-    while found(upper) < POWER:
-        upper *= 2
-    return math.exp(noise * float(brentq(lambda shift: found(shift) - POWER, 0.0, upper)))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from initbench.runs.costs import SLOWEST, Basis, Costs, Expected, StudyPlan, pace_of
+from initbench.runs.costs import SLOWEST, Costs, Expected, StudyPlan, pace_of
 from initbench.tables import words
 from initbench.units import from_to
 
 _GUESSED = "estimated from the operations of the networks"
 _MINUTE, _LONG = 60, 1800  # seconds; from the second on `run` says how to be done in minutes
-_NONE_YET = "no run of this backbone at this size on this device yet; run one seed first, or add --measure"
-_NONE_SUCH = "no run of their backbone, size and init on this device yet; run one seed first, or add --measure"
+_UNKNOWN = "no run like these on this device yet; run one seed first, or add --measure"
 
 
 class Cost:
@@ -23,11 +21,11 @@ class Cost:
     Attributes:
         counts: how many there are of each state.
         bytes: that the new ones leave on the disk.
-        low: seconds of all new runs whose time is known, one after the other, at the least.
+        told: how many of the new ones have a time.
+        low: seconds of these, one after the other, at the least.
         high: likewise at the most.
-        longest: seconds of the longest of them, at the least and at the most.
-        bases: of how many runs the time is from finished runs, from timed steps or from operations.
         behind: how many finished runs the times are from.
+        estimated: of how many runs the time is from operations.
     """
 
     def __init__(self, runs: Sequence[Expected], measured: Costs) -> None:
@@ -37,27 +35,20 @@ class Cost:
             runs: of a plan.
             measured: what finished runs cost.
         """
+        new = [run for run in runs if run.state == "new"]
         self.counts = {"new": 0, "cached": 0, "refused": 0, "failed": 0}
-        self.bytes = 0
-        self.low = self.high = 0.0
-        self.longest = (0.0, 0.0)
-        self.bases: Counter[Basis] = Counter()
-        self._paces: set[str] = set()
         for run in runs:
             self.counts[run.state] += 1
-            if run.state != "new":
-                continue
-            self.bytes += measured.bytes_of(run)
-            if run.seconds is None:
-                continue
-            self.low += run.seconds.low
-            self.high += run.seconds.high
-            self.longest = max(self.longest[0], run.seconds.low), max(self.longest[1], run.seconds.high)
-            self.bases[run.seconds.basis] += 1
-            if run.seconds.basis == "finished runs":
-                self._paces.add(pace_of(run.head))
+        self.bytes = sum(measured.bytes_of(run) for run in new)
+        seconds = [run.seconds for run in new if run.seconds is not None]
+        self.told = len(seconds)
+        self.low, self.high = sum(own.low for own in seconds), sum(own.high for own in seconds)
+        self._longest = max((own.low for own in seconds), default=0.0), max((own.high for own in seconds), default=0.0)
+        self._bases = {own.basis for own in seconds}
+        self.estimated = sum(own.basis == "operations" for own in seconds)
+        paces = {pace_of(run.head) for run in new if run.seconds and run.seconds.basis == "finished runs"}
         self.behind = 0
-        for pace in self._paces:
+        for pace in paces:
             self.behind += sum(sample.whole for sample in measured.samples.get(pace, ()))
 
     @property
@@ -65,26 +56,20 @@ class Cost:
         """How many runs are to be done."""
         return self.counts["new"]
 
-    @property
-    def told(self) -> int:
-        """How many of these runs have a time."""
-        return self.bases.total()
-
     def wall(self, at_once: int) -> tuple[float, float]:
         """Returns the seconds from start to end of the runs whose time is known, at the least and at the most.
 
         Args:
             at_once: runs at a time.
         """
-        return max(self.longest[0], self.low / at_once), max(self.longest[1], self.high / at_once)
+        return max(self._longest[0], self.low / at_once), max(self._longest[1], self.high / at_once)
 
     def times(self) -> dict[str, Any]:
         """Returns the columns of JSON and CSV that say how long the new runs take; NaN where nobody knows."""
         low, high = math.nan, math.nan
         if self.told:
             low, high = self.low, self.high
-        estimated = self.bases["operations"]
-        return {"seconds_low": low, "seconds_high": high, "measured_runs": self.behind, "estimated_runs": estimated}
+        return {"seconds_low": low, "seconds_high": high, "measured_runs": self.behind, "estimated_runs": self.estimated}
 
     def cells(self) -> tuple[str, str, str]:
         """Returns the cells of a row: new runs, cached ones, and the time of the new ones."""
@@ -100,25 +85,22 @@ class Cost:
         if not self.new:
             return "nothing to run"
         if not self.told:
-            return f"hours unknown: {_NONE_YET}"
-        told = []
-        for basis, runs in self.bases.items():
-            told.append(self._said_of(basis))
-            if len(self.bases) > 1:
-                told[-1] = f"for {words.count(runs, 'run')} {told[-1]}"
-        text = f"about {from_to(self.low, self.high, unit)} ({'; '.join(told)})"
+            return f"hours unknown: {_UNKNOWN}"
+        text = f"about {from_to(self.low, self.high, unit)} ({'; '.join(self.bases())})"
         if self.told < self.new:
-            text += f" for {self.told} of the {self.new} new runs, the others unknown: {_NONE_SUCH}"
+            text += f" for {self.told} of the {self.new} new runs, the others unknown: {_UNKNOWN}"
         return text
 
-    def _said_of(self, basis: Basis) -> str:
-        """Returns what says how long runs take, for people."""
-        if basis == "timed steps":
-            return "measured: a few steps"
-        if basis == "operations":
-            return "estimated from the operations of the networks; --measure times steps"
-        networks = words.form(len(self._paces), "this backbone", "these backbones")
-        return f"measured: {words.count(self.behind, 'run')} of {networks} and size on this device"
+    def bases(self) -> list[str]:
+        """Returns where the times are from, for people."""
+        said = []
+        if "finished runs" in self._bases:
+            said.append(f"measured: {words.count(self.behind, 'run')} like these on this device")
+        if "timed steps" in self._bases:
+            said.append("measured: a few steps")
+        if self.estimated:
+            said.append(f"{words.count(self.estimated, 'run')} {_GUESSED}; --measure times steps")
+        return said
 
 
 def announced(plan: StudyPlan) -> str:
@@ -127,7 +109,7 @@ def announced(plan: StudyPlan) -> str:
     if plan.accelerated or not cost.told:
         return ""
     basis = "as finished runs did"
-    if cost.bases["operations"]:
+    if cost.estimated:
         basis = _GUESSED
     return _announced(*cost.wall(plan.at_once), basis)
 

@@ -13,20 +13,28 @@ from initbench.runs.record import Resolved
 from initbench.stats.blocks import is_placebo
 from initbench.stats.design import Refused
 from initbench.stats.families import baseline_family
-from initbench.stats.power import Pilot, detectable, detectable_ratio, floor, power_of
+from initbench.stats.power import Pilot, detectable, floor
 from initbench.stats.summary import Interval
 from initbench.stats.table import ScoreTable
 from initbench.stats.testable import undecidable
 from initbench.stats.treatments import treatment_of
-from initbench.stats.variances import SEEDS_TO_TEST
 from initbench.tables import words
 from initbench.tables.power import INTERACTIONS, from_runs
 from initbench.tables.standings import UNKNOWN
 from initbench.tables.titles import title
 
-_VAST = 10  # a ratio of seed SDs that no two inits have
-# In which settings runs that are there may differ from planned ones; what changes the noise most comes first.
-_SETTINGS = ("dataset", "backbone", "variant", "size", "steps", "precision", "split", "recipe")
+# In which settings runs that are there may differ from planned ones, and how that is told where the title of their block does not
+# say it. What changes the noise most comes first.
+_SETTINGS = {
+    "dataset": "",
+    "backbone": "",
+    "variant": "",
+    "size": "{size} size",
+    "steps": "{steps} steps",
+    "precision": "",
+    "split": "split {split}",
+    "recipe": "another recipe",
+}
 
 
 @dataclass(frozen=True)
@@ -69,19 +77,11 @@ def noise_of(resolved: Resolved, tables: Sequence[ScoreTable], stated: Pilot | N
     differs, table, pilot = nearest
     if not any(differs):
         return Noise(pilot, title(table.block), is_own=True)
-    return Noise(pilot, f"borrowed: {title(table.block)}{_told(dict(zip(_SETTINGS, differs, strict=True)), table)}")
-
-
-def _told(differs: dict[str, bool], table: ScoreTable) -> str:
-    """Returns the settings in which a block differs from a planned one, as far as its title does not say them."""
-    told = ""
-    if differs["size"] or differs["steps"]:
-        told += f", {table.block['size']} size, {table.block['steps']} steps"
-    if differs["split"]:
-        told += f", split {table.block['split']}"
-    if differs["recipe"] and not differs["dataset"]:
-        told += ", another recipe"
-    return told
+    told = [f"borrowed: {title(table.block)}"]
+    for is_other, words_of_setting in zip(differs, _SETTINGS.values(), strict=True):
+        if is_other and words_of_setting:
+            told.append(words_of_setting.format_map(table.block))
+    return Noise(pilot, ", ".join(told))
 
 
 def row_of(resolved: Resolved) -> str:
@@ -101,7 +101,6 @@ class Block:
         interactions: of an init and a regimen, among these differences.
         noise: of a difference; None where nobody knows it.
         finds: the smallest difference that is found in 80 % of studies, in Dice points.
-        power: the share of studies that find this difference.
         floor: the difference that more seeds never get below, in Dice points.
         undecidable: why nothing can come of it; empty where something can.
     """
@@ -132,14 +131,13 @@ class Block:
         if BASELINE in names:
             self.pairs = family.size
         self.undecidable = undecidable(len(rows), self.seeds, self.patients)
-        self.finds, self.power, self.floor = UNKNOWN, UNKNOWN, math.nan
+        self.finds, self.floor = UNKNOWN, math.nan
         if noise is not None:
             comparisons = max(1, self.pairs)
             self.floor = floor(noise.pilot, self.patients, comparisons)
             found = detectable(noise.pilot, self.seeds, self.patients, comparisons)
             if isinstance(found, Interval):
                 self.finds = found
-                self.power = power_of(noise.pilot, self.seeds, self.patients, found.value, comparisons)
 
     @property
     def source(self) -> str:
@@ -167,8 +165,6 @@ class Block:
             "patients": self.patients,
             "differences": self.pairs,
             **words.interval_values("detectable", self.finds),
-            "power_low": self.power.low,
-            "power_high": self.power.high,
             "undecidable": self.undecidable,
             "floor": self.floor,
             "pilot": self.source,
@@ -191,55 +187,36 @@ def notes(blocks: Sequence[Block]) -> Iterator[str]:
         yield f"Warning: {study} can decide nothing: {reason}."
     if not able:
         return
-    seeds = max(block.seeds for block in able)
     if not any(block.noise for block in able):
         yield "What this can find is unknown: no runs to take the noise from; run a few seeds of two inits first, or state --sd."
-    elif len(blocks) == 1:
+        return
+    if len(blocks) == 1:
         yield _of_one(blocks[0])
     else:
+        seeds = max(block.seeds for block in able)
         yield (
-            f"finds ≥: the true difference in Dice points that {seeds} seeds × the reported cases tell from 0 in 80 % of "
-            "studies, for new seeds and cases, judged with the other differences of its table; in brackets what it may be, as "
-            "the pilot's few runs tell their own noise only roughly. floor: what more seeds never get below (case noise)."
+            f"finds ≥: the true difference in Dice points that {seeds} seeds × the reported cases tell from 0 in 80 % of studies, "
+            "for new seeds and cases, judged with the other differences of its table. floor: what more seeds never get below "
+            "(case noise)."
         )
+    if any(not math.isnan(block.finds.low) for block in able):
+        yield "In brackets: what it may be, as the pilot's few runs tell their own noise only roughly."
     if any(block.interactions for block in able):
         yield INTERACTIONS
-    yield _of_seed_sds(seeds, len(blocks))
 
 
 def _of_one(block: Block) -> str:
     """Returns what a study of one block finds."""
-    finds, power = block.finds, block.power
-    if math.isnan(finds.value):
-        return (
-            f"With these {block.seeds} seeds not even a difference of 100 points is found in 80 % of studies (pilot: "
-            f"{block.source}): take more seeds."
-        )
+    pilot = f"pilot: {block.source}"
+    if math.isnan(block.finds.value):
+        return f"With these {block.seeds} seeds not even 100 points are found in 80 % of studies ({pilot}): take more seeds."
     cases = words.count(block.cases, "case")
     if block.patients < block.cases:
-        cases = f"{cases} of {words.count(block.patients, 'patient')}"
-    told = (
-        f"With these {block.seeds} seeds × {cases} you can detect ≥ {finds.value:.1f} Dice points (80 % power at 5 % for "
-        f"{words.count(max(1, block.pairs), 'difference')} judged at once, new seeds and cases; pilot: {block.source})."
-    )
-    if not math.isnan(finds.low):
-        told += (
-            f" The pilot's few runs tell their own noise only roughly: it may be {finds.low:.1f} to {finds.high:.1f} points, and "
-            f"{finds.value:.1f} are found in {100 * power.low:.0f} to {100 * power.high:.0f} % of studies."
-        )
+        cases += f" of {words.count(block.patients, 'patient')}"
+    more = f"More seeds stop helping below {block.floor:.1f} points (case noise)."
     if block.floor < 0.05:
-        return f"{told} More seeds help on: the noise of the cases is too small to be seen in the pilot."
-    return f"{told} More seeds stop helping below {block.floor:.1f} points (case noise)."
-
-
-def _of_seed_sds(seeds: int, blocks: int) -> str:
-    """Returns which ratio of the seed SDs of two inits a study finds."""
-    told = f"Seed SDs of two inits: in one block not testable below {SEEDS_TO_TEST} seeds"
-    if seeds >= SEEDS_TO_TEST:
-        told = f"Seed SDs of two inits: in one block testable with {seeds} seeds"
-    ratio = detectable_ratio(seeds, blocks)
-    if isinstance(ratio, Refused):
-        return f"{told}."
-    if ratio < _VAST:
-        return f"{told}; pooled over {blocks} blocks, a ratio of ≥ {ratio:.1f} is found."
-    return f"{told}; pooled over {blocks} blocks, no ratio below {_VAST} is found, more blocks would help."
+        more = "More seeds help on: the noise of the cases is too small to be seen in the pilot."
+    return (
+        f"With these {block.seeds} seeds × {cases} you can detect ≥ {words.interval(block.finds, digits=1)} Dice points (80 % "
+        f"power at 5 % for {words.count(max(1, block.pairs), 'difference')} judged at once, new seeds and cases; {pilot}). {more}"
+    )

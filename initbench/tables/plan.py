@@ -200,7 +200,7 @@ def _notes(plan: StudyPlan, cost: Cost) -> Iterator[str]:
         if plan.jobs > plan.at_once:
             told += f"; more jobs than that share what there is ({plan.jobs} asked)"
         yield f"{told}."
-    if cost.bases["finished runs"] and cost.low < cost.high:
+    if cost.behind and cost.low < cost.high:
         yield "The time goes from the fastest measured run to the slowest. What else ran on the machine then is in it."
     yield from _on_saved_work(plan)
     peak = cost.bytes + plan.checkpoint_bytes

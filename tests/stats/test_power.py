@@ -11,7 +11,7 @@ from scipy import stats
 
 from initbench.stats.design import Refused, SeedDesign
 from initbench.stats.mrmc import crossed_difference, nested_difference
-from initbench.stats.power import Pilot, detectable, detectable_ratio, error, floor, pilot, power, power_of, stated
+from initbench.stats.power import Pilot, detectable, error, floor, pilot, power, power_of, stated
 from initbench.stats.summary import Interval
 from initbench.stats.tails import quantile
 from tests.simulated import LUNG, ORGANS, scores
@@ -198,15 +198,3 @@ def test_what_cannot_be_found_is_said() -> None:
         got = pilot(RNG(2).normal(50, 3, shape))
         assert isinstance(got, Refused)
         assert word in got.reason
-
-
-def test_ratios_of_seed_sds_that_can_be_found() -> None:
-    """Power .84 for a ratio of 2 over 8 blocks of 5 seeds in the specification."""
-    found = detectable_ratio(5, 8)
-    assert isinstance(found, float)
-    assert 1.8 < found < 2
-    assert isinstance(detectable_ratio(5, 1), Refused)
-    assert isinstance(detectable_ratio(1, 8), Refused)
-    by_t = detectable_ratio(5, 2)
-    assert isinstance(by_t, float)
-    assert by_t > 100

@@ -221,7 +221,7 @@ def test_timed_steps_stand_in_for_runs(data: Path, tmp_path: Path) -> None:
     assert sum(sample.train is not None for sample in samples) == 1  # each kind of step is timed once
     assert sum(sample.init_steps > 0 for sample in samples) == 1
     cost = Cost(study.runs, study.measured)
-    assert (cost.bases, cost.behind) == ({"timed steps": 2}, 0)
+    assert (cost.bases(), cost.told, cost.behind) == (["measured: a few steps"], 2, 0)
     assert 0 < cost.low == cost.high < math.inf  # how many is a matter of the machine
     sheet = plan_sheets(study, [])[0]
     assert "measured: a few steps" in sheet.title

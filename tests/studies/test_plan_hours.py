@@ -66,9 +66,9 @@ def test_a_study_of_measured_and_estimated_runs() -> None:
     assert (cost.told, cost.new, cost.behind) == (2, 3, 1)
     assert (cost.low, cost.high) == pytest.approx((3710, 110 + 3600 * costs.SLOWEST))
     alone = StudyPlan((second,), measured, "equal-total", 1, 1, False, 10**12)
-    assert "about 1.0 to 12 CPU-h (estimated from the operations of the networks; --measure times steps)" in title(alone)
+    assert "about 1.0 to 12 CPU-h (1 run estimated from the operations of the networks; --measure times steps)" in title(alone)
     both = StudyPlan((first, second), measured, "equal-total", 1, 1, False, 10**12)
-    assert "(for 1 run measured: 1 run of this backbone and size on this device; for 1 run estimated from the op" in title(both)
+    assert "(measured: 1 run like these on this device; 1 run estimated from the operations" in title(both)
     sheet = plan_sheets(both, [])[0]
     assert [row[3] for row in sheet.rows] == ["1.8 min", "1.0 to 12 h"]
     assert sheet.values[0]["seconds_high"] == pytest.approx(110 + 3600 * costs.SLOWEST)
@@ -105,13 +105,13 @@ def test_only_like_runs_say_how_long(change: dict[str, Any]) -> None:
 def test_the_time_is_from_the_fastest_to_the_slowest_of_the_measured_runs() -> None:
     run, measured = known(expected(), sample(train=3.0), sample(train=6.0))
     study = StudyPlan((run,), measured, "equal-total", 1, 1, True, 10**12)
-    assert "about 5.2 to 10 GPU-min (measured: 2 runs of this backbone and size on this device)" in title(study)
+    assert "about 5.2 to 10 GPU-min (measured: 2 runs like these on this device)" in title(study)
     assert "from the fastest measured run to the slowest" in notes(study)
 
 
 def test_what_is_not_known_is_said() -> None:
     study = StudyPlan((expected(),), Costs(), "equal-total", 1, 1, False, 10**12)
-    assert "hours unknown: no run of this backbone at this size on this device yet" in title(study)
+    assert "hours unknown: no run like these on this device yet" in title(study)
     first, measured = known(expected(), sample())
     mixed = StudyPlan((first, expected(resolved={"backbone": "unet"})), measured, "equal-total", 1, 1, False, 10**12)
     assert "for 1 of the 2 new runs, the others unknown" in title(mixed)
