@@ -196,8 +196,8 @@ def notes(blocks: Sequence[Block]) -> Iterator[str]:
         seeds = max(block.seeds for block in able)
         yield (
             f"finds ≥: the true difference in Dice points that {seeds} seeds × the reported cases tell from 0 in 80 % of "
-            "studies, for new seeds and cases, judged with the other differences of its table. floor: what more seeds never get below "
-            "(case noise)."
+            "studies, for new seeds and cases, judged with the other differences of its table. floor: what more seeds never get "
+            "below (case noise)."
         )
     if any(not math.isnan(block.finds.low) for block in able):
         yield "In brackets: what it may be, as the pilot's few runs tell their own noise only roughly."
