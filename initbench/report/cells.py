@@ -140,11 +140,9 @@ def cost(row: Row) -> str:
 
 
 def badges(row: Row) -> Sequence[str]:
-    """Returns the words that stand beside the name of a row, as `placebo`."""
+    """Returns the words that stand beside the name of a row, as `external weights`."""
     own = row.standing
     found = []
-    if own.role == "placebo":
-        found.append("placebo")
     if own.runs.protocol != "any":
         found.append(own.runs.protocol)
     if own.runs.external:

@@ -88,7 +88,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """Its name as pictures write it."""
+        """Its name as people read it, `placebo` for one."""
         return words.label(self.standing.init)
 
     @property

@@ -92,7 +92,8 @@ def test_the_end_says_what_the_report_is_of(html: str) -> None:
 def test_rows_are_labelled_for_what_they_are(whole: Path, html: str) -> None:
     shown = rows(read(html), "b1")
     badges = {init: [badge.text for badge in cells["th"].all("span", "badge")] for init, cells in shown.items()}
-    assert badges[PLACEBO] == ["placebo"]
+    assert [button.text for button in shown[PLACEBO]["th"].all("button")] == ["placebo"]
+    assert badges[PLACEBO] == []
     assert badges["checkpoint"] == ["external weights"]
     assert badges["default"] == []
     assert badges["lwi"] == ["equal-finetune"]

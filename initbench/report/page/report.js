@@ -34,11 +34,14 @@
   // A report has the filters that have something to choose from.
   const inputs = { init: byId("filter-init"), dataset: byId("filter-dataset"), backbone: byId("filter-backbone") };
   const wanted = (name) => (inputs[name] ? inputs[name].value : "");
+  // What rows are called where that is not the name of the init, as `placebo`; pictures know the name alone.
+  const called = new Map(all("tr[data-init]").map((row) => [row.dataset.init, row.cells[0].dataset.v || row.cells[0].textContent]));
   const filter = () => {
     const part = wanted("init").trim().toLowerCase();
     const dataset = wanted("dataset"), backbone = wanted("backbone");
     for (const item of all("[data-init]")) {
-      const out = !item.dataset.init.toLowerCase().includes(part);
+      const names = `${item.dataset.init} ${called.get(item.dataset.init)}`;
+      const out = !names.toLowerCase().includes(part);
       if (item.tagName === "TR") item.hidden = out;
       else item.classList.toggle("dim", out);
     }
