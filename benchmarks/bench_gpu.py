@@ -23,11 +23,13 @@ import torch
 
 import initbench
 from benchmarks import ratios, turns
+from benchmarks.case_parts import Ready
 from benchmarks.paper_size import NETWORKS, Network, build
 from initbench import registry, seeding
 from initbench.doctor.examination import SECTIONS, Examination, examine
 from initbench.doctor.findings import worst
 from initbench.errors import InitbenchError
+from initbench.evaluation.inference import predict_probabilities
 from initbench.harness.hardware import environment, resolve_device, resolve_precision
 from initbench.harness.regimens import plain_task
 from initbench.protocols import PatchRule, Size, Task
@@ -130,6 +132,17 @@ def streaming(asked: Asked) -> Iterator[Result]:
         yield Result(
             f"streamed batches, {family}", same, "the bits of resident ones" if same else "other bits than resident ones"
         )
+
+
+def prediction(asked: Asked) -> Iterator[Result]:
+    """The softmax of averaged logits, which is written over them, beside one that is written elsewhere."""
+    size = (64, 64, 64)
+    network = Ready(14, size, 1, asked.device).eval()
+    recipe = load_recipe("generic-ct", size="tiny", backbone="unetr", budget="smoke")
+    settings = recipe.inference.model_copy(update={"blend": "constant", "average": "logits", "mirror": False})
+    found = predict_probabilities(network, torch.zeros(1, *size, device=asked.device), size, settings, "float32")
+    same = torch.equal(found, network.answer[0].softmax(0))
+    yield Result("softmax over its own logits", same, "the same bits" if same else "other bits")
 
 
 def networks(asked: Asked) -> Iterator[Result]:
@@ -292,7 +305,10 @@ def study(asked: Asked) -> Iterator[Result]:
 
 
 # Compiling may take minutes and cannot be cut short, so it is last.
-PARTS: dict[str, Sequence[Check]] = {"truth": (streaming, doctor, networks, pretext), "speed": (peers, study, hastened)}
+PARTS: dict[str, Sequence[Check]] = {
+    "truth": (streaming, prediction, doctor, networks, pretext),
+    "speed": (peers, study, hastened),
+}
 
 
 class Report:

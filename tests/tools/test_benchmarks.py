@@ -27,10 +27,10 @@ def test_a_check_writes_what_it_found_before_the_next_begins(tmp_path: Path, mon
         seen.append([result["name"] for result in table["results"]])
         yield Result("late", fine=False, detail="wrong")
 
-    monkeypatch.setitem(bench_gpu.PARTS, "truth", (bench_gpu.streaming, late))
+    monkeypatch.setitem(bench_gpu.PARTS, "truth", (bench_gpu.streaming, bench_gpu.prediction, late))
     report = perform("truth", Asked(CPU, tmp_path))
-    assert seen == [["streamed batches, monai-r1", "streamed batches, nnunet"]]
-    assert [result.fine for result in report.results] == [True, True, False]
+    assert seen == [["streamed batches, monai-r1", "streamed batches, nnunet", "softmax over its own logits"]]
+    assert [result.fine for result in report.results] == [True, True, True, False]
     assert "| late | NOT |" in (tmp_path / "truth.md").read_text("utf-8")
 
 
