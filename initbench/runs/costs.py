@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from initbench import digest
 from initbench.runs import store
@@ -20,24 +20,29 @@ SLOWEST = 12.0
 _OVERLAY, _CURVE_ROW, _SLICE = 250_000, 100, 20_000
 
 ExpectedState = Literal["new", "cached", "refused", "failed"]
-Basis = Literal["finished runs", "timed steps", "operations"]
+Basis = Literal["operations", "timed steps", "finished runs"]
+_BASES: tuple[Basis, ...] = get_args(Basis)  # the weakest first
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """How long a run takes.
+    """How long something takes.
 
     Attributes:
         low: seconds at the least.
         high: seconds at the most.
-        basis: ``finished runs`` or ``timed steps`` where these tell the pace of every stage: a step is as fast as in the fastest
-            of them, or as slow as in the slowest. ``operations`` if the pace of some stage is in no sample: a step of it takes as
-            long as a convolution of as many multiply-adds, or up to `SLOWEST` times as long.
+        basis: the weakest that any part of them is from. In ``finished runs`` or ``timed steps`` a step was as fast as in the
+            fastest of them, or as slow as in the slowest. By its ``operations`` it takes as long as a convolution of as many
+            multiply-adds, or up to `SLOWEST` times as long.
     """
 
-    low: float
-    high: float
-    basis: Basis
+    low: float = 0.0
+    high: float = 0.0
+    basis: Basis = "finished runs"
+
+    def __add__(self, other: Seconds) -> Seconds:
+        basis = min(self.basis, other.basis, key=_BASES.index)
+        return Seconds(self.low + other.low, self.high + other.high, basis)
 
 
 @dataclass(frozen=True)
@@ -46,18 +51,15 @@ class Sample:
 
     Attributes:
         init: the init with its parameters, as `init_of` names it; empty for steps that were timed with no init stage.
-        init_seconds: of the whole init stage.
-        init_steps: steps of it; 0 for an init that learns nothing.
-        train: seconds of a training step, with its share of Dice over the steps.
-        evaluate: seconds of the evaluation per reported case.
+        paces: seconds of a step of each stage, where it was timed. A step of training has its share of Dice over the steps, and a
+            step of ``evaluate`` is a reported case.
+        stepless: seconds of an init stage without steps, in which an init looks at data.
         whole: whether a run is behind it, from start to end.
     """
 
     init: str
-    init_seconds: float
-    init_steps: int
-    train: float | None
-    evaluate: float | None
+    paces: Mapping[str, float]
+    stepless: float = 0.0
     whole: bool = True
 
 
@@ -236,19 +238,6 @@ def on_kind(run: Expected, example: Head, measured: Costs) -> Expected:
     return replace(there, seconds=seconds_of(there, measured.of_pace(there)))
 
 
-def paces(samples: Iterable[Sample]) -> dict[str, list[float]]:
-    """Returns the seconds of a step in each sample that knows them, by stage; a step of ``evaluate`` is a case."""
-    of_stages: dict[str, list[float]] = {"pretext": [], "train": [], "evaluate": []}
-    for sample in samples:
-        if sample.init_steps:
-            of_stages["pretext"].append(sample.init_seconds / sample.init_steps)
-        if sample.train is not None:
-            of_stages["train"].append(sample.train)
-        if sample.evaluate is not None:
-            of_stages["evaluate"].append(sample.evaluate)
-    return of_stages
-
-
 def seconds_of(run: Expected, samples: Sequence[Sample], least: Mapping[str, float] | None = None) -> Seconds | None:
     """Returns the seconds of a run, with steps and cases at the paces of the samples; None where a part is not known.
 
@@ -257,43 +246,42 @@ def seconds_of(run: Expected, samples: Sequence[Sample], least: Mapping[str, flo
         samples: of the pace of the run.
         least: seconds of a step by stage at the least, for stages that are in no sample.
     """
-    own = _of_init(run, samples)
-    known, of_runs = _paces_for(run, samples), _paces_for(run, [sample for sample in samples if sample.whole])
-    low = high = 0.0
-    if own and run.init_stage and not run.resolved.learned:  # such an init may look at data
-        low, high = min(sample.init_seconds for sample in own), max(sample.init_seconds for sample in own)
-    bases: set[Basis] = set()
+    total = Seconds()
+    stepless = [sample.stepless for sample in _of_init(run, samples)]
+    if stepless and run.init_stage:
+        total += Seconds(min(stepless), max(stepless))
     for stage, steps in run.steps.items():
         if not steps:
             continue
-        if known[stage]:
-            low += steps * min(known[stage])
-            high += steps * max(known[stage])
-            bases.add("finished runs" if of_runs[stage] else "timed steps")
-        elif least and not math.isnan(least[stage]):
-            low += steps * least[stage]
-            high += steps * SLOWEST * least[stage]
-            bases.add("operations")
-        else:
+        step = _seconds_of_step(run, stage, samples, least)
+        if step is None:
             return None
-    weakest: Basis = "finished runs"
-    if "operations" in bases:
-        weakest = "operations"
-    elif "timed steps" in bases:
-        weakest = "timed steps"
-    return Seconds(low, high, weakest)
+        total += Seconds(steps * step.low, steps * step.high, step.basis)
+    return total
 
 
-def _paces_for(run: Expected, samples: Sequence[Sample]) -> dict[str, list[float]]:
-    """Returns the paces that count for a run: its init stage is as fast as in samples of the same init alone."""
-    found = paces(samples)
-    found["pretext"] = paces(_of_init(run, samples))["pretext"]
-    return found
+def _seconds_of_step(run: Expected, stage: str, samples: Sequence[Sample], least: Mapping[str, float] | None) -> Seconds | None:
+    timed = timed_for(run, stage, samples)
+    if timed:
+        paces = [sample.paces[stage] for sample in timed]
+        of_runs = any(sample.whole for sample in timed)
+        return Seconds(min(paces), max(paces), "finished runs" if of_runs else "timed steps")
+    if least is None or math.isnan(least[stage]):
+        return None
+    return Seconds(least[stage], SLOWEST * least[stage], "operations")
 
 
-def lacks_stage(run: Expected, samples: Sequence[Sample]) -> bool:
-    """Returns whether a run has steps of an init stage to do whose pace is in no sample."""
-    return run.init_steps > 0 and not _of_init(run, samples)
+def timed_for(run: Expected, stage: str, samples: Sequence[Sample]) -> list[Sample]:
+    """Returns the samples that tell the pace of a stage of a run. Its init stage is as fast as in samples of the same init alone.
+
+    Args:
+        run: of a plan.
+        stage: of it.
+        samples: of the pace of the run.
+    """
+    if stage == "pretext":
+        samples = _of_init(run, samples)
+    return [sample for sample in samples if stage in sample.paces]
 
 
 def _of_init(run: Expected, samples: Sequence[Sample]) -> list[Sample]:
@@ -334,10 +322,17 @@ def read_costs(out: Path) -> Costs:
 def sample_of(record: Record) -> Sample:
     """Returns what a finished run cost, by step and by case."""
     cost, cases = record.cost, len(record.resolved.reported_cases)
-    train = evaluate = None
-    if cost.train.steps:
-        trained = cost.train.seconds + cost.validation.seconds  # who waits for a run waits for both
-        train = trained / cost.train.steps
-    if cases:
-        evaluate = cost.evaluate_seconds / cases
-    return Sample(init_of(record.resolved), cost.init.seconds, cost.init.steps, train, evaluate)
+    trained = cost.train.seconds + cost.validation.seconds  # who waits for a run waits for both
+    taken: dict[str, tuple[float, int]] = {
+        "pretext": (cost.init.seconds, cost.init.steps),
+        "train": (trained, cost.train.steps),
+        "evaluate": (cost.evaluate_seconds, cases),
+    }
+    paces: dict[str, float] = {}
+    for stage, (seconds, steps) in taken.items():
+        if steps:
+            paces[stage] = seconds / steps
+    stepless = 0.0
+    if "pretext" not in paces:
+        stepless = cost.init.seconds
+    return Sample(init_of(record.resolved), paces, stepless)

@@ -27,7 +27,7 @@ from initbench.harness.trained import find_trained
 from initbench.paths import nearest_existing
 from initbench.protocols import Progress
 from initbench.runs import costs, store, work
-from initbench.runs.costs import Costs, Expected, Seconds, StudyPlan, init_of, lacks_stage, network_of, seconds_of
+from initbench.runs.costs import Costs, Expected, Seconds, StudyPlan, init_of, network_of, seconds_of, timed_for
 from initbench.runs.record import Head
 from initbench.studies.operations import Operations, multiply_adds_per_second, operations_of
 from initbench.studies.pace import STEPS, time_steps
@@ -236,7 +236,8 @@ class _Planner:
         """
         samples = self.measured.of_pace(run)
         started = time.monotonic()
-        train, stage = not costs.paces(samples)["train"], lacks_stage(run, samples)
+        train = not timed_for(run, "train", samples)
+        stage = run.init_steps > 0 and not timed_for(run, "pretext", samples)
         if not (train or stage):
             return
         sample = time_steps(cell, init_of(run.resolved), train=train, stage=stage)

@@ -50,18 +50,23 @@ def time_steps(cell: Cell, init: str, *, train: bool, stage: bool) -> Sample:
     Raises:
         InitbenchError: the network cannot be trained here, as for want of memory.
     """
-    name, steps, seconds = "", 0, 0.0
-    pace: float | None = None
-    case: float | None = None
+    name = ""
+    paces: dict[str, float] = {}
     with seeding.deterministic(cell.request.threads):
         if stage:
-            name, staged = init, _stage(cell)
-            if staged is not None:
-                steps = cell.pretext_steps
-                seconds = staged * steps
+            name = init
+            _note(paces, "pretext", _stage(cell))
         if train:
-            pace, case = _train(cell)
-    return Sample(name, seconds, steps, pace, case, whole=False)
+            step, case = _train(cell)
+            _note(paces, "train", step)
+            _note(paces, "evaluate", case)
+    return Sample(name, paces, whole=False)
+
+
+def _note(paces: dict[str, float], stage: str, seconds: float | None) -> None:
+    """Notes the seconds of a step of a stage, if any was done."""
+    if seconds is not None:
+        paces[stage] = seconds
 
 
 def _stage(cell: Cell) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from initbench.runs.costs import Sample, StudyPlan, pace_of, paces
+from initbench.runs.costs import Sample, StudyPlan, pace_of
 from initbench.runs.time_left import Workload
 from initbench.studies.sweep import LookedUp
 
@@ -29,4 +29,8 @@ def workloads(study: LookedUp, plan: StudyPlan) -> dict[int, Workload | None]:
 
 def _mean_paces(samples: Sequence[Sample]) -> dict[str, float]:
     """Returns the seconds of a step by stage. Until its own stage is timed, a learned init counts as the others do."""
-    return {stage: fmean(seconds) for stage, seconds in paces(samples).items() if seconds}
+    found: dict[str, list[float]] = {}
+    for sample in samples:
+        for stage, seconds in sample.paces.items():
+            found.setdefault(stage, []).append(seconds)
+    return {stage: fmean(seconds) for stage, seconds in found.items()}

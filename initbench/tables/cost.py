@@ -6,12 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from initbench.runs.costs import SLOWEST, Costs, Expected, StudyPlan, pace_of
-from initbench.tables import words
+from initbench.runs.costs import SLOWEST, Basis, Costs, Expected, Seconds, StudyPlan
 from initbench.units import from_to
 
 _GUESSED = "estimated from the operations of the networks"
 _MINUTE, _LONG = 60, 1800  # seconds; from the second on `run` says how to be done in minutes
+_SAID: dict[Basis, str] = {
+    "finished runs": "measured: finished runs like these on this device",
+    "timed steps": "measured: a few steps",
+    "operations": f"{_GUESSED}; --measure times steps",
+}
 _UNKNOWN = "no run like these on this device yet; run one seed first, or add --measure"
 
 
@@ -22,10 +26,7 @@ class Cost:
         counts: how many there are of each state.
         bytes: that the new ones leave on the disk.
         told: how many of the new ones have a time.
-        low: seconds of these, one after the other, at the least.
-        high: likewise at the most.
-        behind: how many finished runs the times are from.
-        estimated: of how many runs the time is from operations.
+        seconds: of these, one after the other.
     """
 
     def __init__(self, runs: Sequence[Expected], measured: Costs) -> None:
@@ -35,21 +36,19 @@ class Cost:
             runs: of a plan.
             measured: what finished runs cost.
         """
-        new = [run for run in runs if run.state == "new"]
         self.counts = {"new": 0, "cached": 0, "refused": 0, "failed": 0}
+        self.bytes = self.told = 0
+        self.seconds = self._longest = Seconds()
         for run in runs:
             self.counts[run.state] += 1
-        self.bytes = sum(measured.bytes_of(run) for run in new)
-        seconds = [run.seconds for run in new if run.seconds is not None]
-        self.told = len(seconds)
-        self.low, self.high = sum(own.low for own in seconds), sum(own.high for own in seconds)
-        self._longest = max((own.low for own in seconds), default=0.0), max((own.high for own in seconds), default=0.0)
-        self._bases = {own.basis for own in seconds}
-        self.estimated = sum(own.basis == "operations" for own in seconds)
-        paces = {pace_of(run.head) for run in new if run.seconds and run.seconds.basis == "finished runs"}
-        self.behind = 0
-        for pace in paces:
-            self.behind += sum(sample.whole for sample in measured.samples.get(pace, ()))
+            if run.state != "new":
+                continue
+            self.bytes += measured.bytes_of(run)
+            own = run.seconds
+            if own is not None:
+                self.told += 1
+                self.seconds += own
+                self._longest = Seconds(max(self._longest.low, own.low), max(self._longest.high, own.high))
 
     @property
     def new(self) -> int:
@@ -62,23 +61,25 @@ class Cost:
         Args:
             at_once: runs at a time.
         """
-        return max(self._longest[0], self.low / at_once), max(self._longest[1], self.high / at_once)
+        return max(self._longest.low, self.seconds.low / at_once), max(self._longest.high, self.seconds.high / at_once)
 
     def times(self) -> dict[str, Any]:
-        """Returns the columns of JSON and CSV that say how long the new runs take; NaN where nobody knows."""
-        low, high = math.nan, math.nan
+        """Returns the columns of JSON and CSV that say how long the new runs take and what says so; NaN where nobody knows."""
+        if not self.told:
+            return {"seconds_low": math.nan, "seconds_high": math.nan, "seconds_from": ""}
+        return {"seconds_low": self.seconds.low, "seconds_high": self.seconds.high, "seconds_from": self.seconds.basis}
+
+    def time(self, unit: str = "") -> str:
+        """Returns how long the new runs take; `unit` is ``GPU``, ``CPU`` or empty."""
         if self.told:
-            low, high = self.low, self.high
-        return {"seconds_low": low, "seconds_high": high, "measured_runs": self.behind, "estimated_runs": self.estimated}
+            return from_to(self.seconds.low, self.seconds.high, unit)
+        if self.new:
+            return "unknown"
+        return "–"
 
     def cells(self) -> tuple[str, str, str]:
         """Returns the cells of a row: new runs, cached ones, and the time of the new ones."""
-        time = "–"
-        if self.told:
-            time = from_to(self.low, self.high)
-        elif self.new:
-            time = "unknown"
-        return str(self.new), str(self.counts["cached"]), time
+        return str(self.new), str(self.counts["cached"]), self.time()
 
     def hours(self, unit: str) -> str:
         """Returns how long the new runs take and what says so; `unit` is ``GPU`` or ``CPU``."""
@@ -86,21 +87,10 @@ class Cost:
             return "nothing to run"
         if not self.told:
             return f"hours unknown: {_UNKNOWN}"
-        text = f"about {from_to(self.low, self.high, unit)} ({'; '.join(self.bases())})"
+        text = f"about {self.time(unit)} ({_SAID[self.seconds.basis]})"
         if self.told < self.new:
             text += f" for {self.told} of the {self.new} new runs, the others unknown: {_UNKNOWN}"
         return text
-
-    def bases(self) -> list[str]:
-        """Returns where the times are from, for people."""
-        said = []
-        if "finished runs" in self._bases:
-            said.append(f"measured: {words.count(self.behind, 'run')} like these on this device")
-        if "timed steps" in self._bases:
-            said.append("measured: a few steps")
-        if self.estimated:
-            said.append(f"{words.count(self.estimated, 'run')} {_GUESSED}; --measure times steps")
-        return said
 
 
 def announced(plan: StudyPlan) -> str:
@@ -109,7 +99,7 @@ def announced(plan: StudyPlan) -> str:
     if plan.accelerated or not cost.told:
         return ""
     basis = "as finished runs did"
-    if cost.estimated:
+    if cost.seconds.basis == "operations":
         basis = _GUESSED
     return _announced(*cost.wall(plan.at_once), basis)
 

@@ -75,15 +75,12 @@ def cluster_sheet(plan: StudyPlan, executor: str, device: str, tasks: int, comma
         if device != "auto" and has_gpu != device.startswith("cuda"):
             continue
         cost = Cost([on_kind(run, example, plan.measured) for run in plan.runs], plan.measured)
-        *_, told = cost.cells()
-        from_start_to_end = "–"
-        if cost.told:
-            told = from_to(cost.low, cost.high, _unit(has_gpu))
-            if cost.told < cost.new:
-                told += f" for {cost.told} of {cost.new}"
-            if tasks:
-                from_start_to_end = from_to(*cost.wall(tasks))
-        rows.append((kind, str(cost.behind), told, from_start_to_end))
+        told, from_start_to_end = cost.time(_unit(has_gpu)), "–"
+        if 0 < cost.told < cost.new:
+            told += f" for {cost.told} of {cost.new}"
+        if cost.told and tasks:
+            from_start_to_end = from_to(*cost.wall(tasks))
+        rows.append((kind, told, from_start_to_end))
         values.append({"of": "kind", "kind": kind, **cost.times(), "known_runs": cost.told, **_wall_values(cost, tasks)})
     notes = ["Every other kind of device: unknown. Run one seed there first, with the same --out."]
     if not tasks:
@@ -92,7 +89,7 @@ def cluster_sheet(plan: StudyPlan, executor: str, device: str, tasks: int, comma
     return Sheet(
         title=f"With {executor}",
         subtitle="by kind of device, from the runs below --out; the queue's own time is not in it",
-        columns=("kind", "measured runs", "time", "start to end"),
+        columns=("kind", "time", "start to end"),
         rows=tuple(rows),
         notes=tuple(notes),
         values=tuple(values),
@@ -200,7 +197,7 @@ def _notes(plan: StudyPlan, cost: Cost) -> Iterator[str]:
         if plan.jobs > plan.at_once:
             told += f"; more jobs than that share what there is ({plan.jobs} asked)"
         yield f"{told}."
-    if cost.behind and cost.low < cost.high:
+    if cost.seconds.basis == "finished runs" and cost.seconds.low < cost.seconds.high:
         yield "The time goes from the fastest measured run to the slowest. What else ran on the machine then is in it."
     yield from _on_saved_work(plan)
     peak = cost.bytes + plan.checkpoint_bytes

@@ -58,7 +58,10 @@ def sample(init: str = "default", train: float = 1.0, pretext: int = 0, seconds:
         seconds: of the init stage.
         case: seconds of evaluating a case.
     """
-    return Sample(costs.init_of(resolved(init)), seconds, pretext, train, case)
+    paces = {"train": train, "evaluate": case}
+    if pretext:
+        return Sample(costs.init_of(resolved(init)), paces | {"pretext": seconds / pretext})
+    return Sample(costs.init_of(resolved(init)), paces, stepless=seconds)
 
 
 def title(study: StudyPlan) -> str:

@@ -218,11 +218,11 @@ def test_disk_is_what_runs_leave(data: Path, tmp_path: Path) -> None:
 def test_timed_steps_stand_in_for_runs(data: Path, tmp_path: Path) -> None:
     study = plan_study(requests(data, tmp_path, "default,mae"), "equal-total", timing="measured")
     (samples,) = study.measured.samples.values()
-    assert sum(sample.train is not None for sample in samples) == 1  # each kind of step is timed once
-    assert sum(sample.init_steps > 0 for sample in samples) == 1
+    assert sum("train" in sample.paces for sample in samples) == 1  # each kind of step is timed once
+    assert sum("pretext" in sample.paces for sample in samples) == 1
     cost = Cost(study.runs, study.measured)
-    assert (cost.bases(), cost.told, cost.behind) == (["measured: a few steps"], 2, 0)
-    assert 0 < cost.low == cost.high < math.inf  # how many is a matter of the machine
+    assert (cost.seconds.basis, cost.told) == ("timed steps", 2)
+    assert 0 < cost.seconds.low == cost.seconds.high < math.inf  # how many is a matter of the machine
     sheet = plan_sheets(study, [])[0]
     assert "measured: a few steps" in sheet.title
 
@@ -339,4 +339,4 @@ def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert rows[0]["new"] == sum(row["new"] for row in rows if row["of"] == "cell")
     assert rows[0]["protocol"] == "equal-total"
     assert rows[0]["seconds_low"] > 0, "it measures by itself where that is quick"
-    assert (rows[0]["measured_runs"], rows[0]["estimated_runs"]) == (0, 0)
+    assert rows[0]["seconds_from"] == "timed steps"
