@@ -428,7 +428,7 @@ def _as_html(sheet: Sheet) -> str:
             cells = "".join(f"<td>{_escaped(cell)}</td>" for cell in row)
             parts.append(f"<tr>{cells}</tr>")
         parts.append("</tbody></table>")
-    for note in sheet.notes:
+    for note in sheet.below:
         parts.append(f"<p>{_escaped(note)}</p>")
     return "".join(parts)
 

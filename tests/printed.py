@@ -155,11 +155,16 @@ def from_terminal(text: str, known: list[Table]) -> list[Table]:
     All columns but the first are set to the right, so that a cell ends where its header does.
     """
     lines = [line.rstrip() for line in text.strip("\n").splitlines()]
-    parts = "\n".join(lines).split("\n\n")  # of each table its title, its body and its notes
-    assert len(parts) == 3 * len(known), "a table without rows or notes"
+    of_tables: list[list[str]] = []  # of each table its title, its body, its notes and its legend
+    for part in "\n".join(lines).split("\n\n"):
+        if len(of_tables) < len(known) and part.partition("\n")[0] == known[len(of_tables)].title:
+            of_tables.append([])
+        of_tables[-1].append(part)
+    assert len(of_tables) == len(known)
     found: list[Table] = []
-    for number, other in enumerate(known):
-        head, body, below = parts[3 * number : 3 * number + 3]
+    for parts, other in zip(of_tables, known, strict=True):
+        head, body, *below = parts
+        assert below, "a table without notes or legend"
         header, _, *rows = body.splitlines()
         columns = list(other.rows[0])
         ends: list[int] = []
@@ -168,7 +173,7 @@ def from_terminal(text: str, known: list[Table]) -> list[Table]:
         made = []
         for line, row in zip(rows, other.rows, strict=True):
             made.append(dict(zip(columns, _fields(line, row[columns[0]], ends), strict=True)))
-        found.append(Table(head.partition("\n")[0], made, below.splitlines()))
+        found.append(Table(head.partition("\n")[0], made, "\n".join(below).splitlines()))
     return found
 
 

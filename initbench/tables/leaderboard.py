@@ -44,8 +44,8 @@ def leaderboard_sheets(study: Study, against: str = BASELINE, margin: float = MA
             about = (title(table.block), settings(table.block))
             made.append(interaction_sheet(*about, found.interactions, SCOPES["A"], columns(table.block)))
     if made:
-        notes = (*made[-1].notes, *words.marked(all_rows(made)), *legend(study, against, margin, letters=letters))
-        made[-1] = replace(made[-1], notes=notes)
+        meanings = (*words.marked(all_rows(made)), *legend(study, against, margin, letters=letters))
+        made[-1] = replace(made[-1], legend=meanings)
     return made
 
 

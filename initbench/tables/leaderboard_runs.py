@@ -57,16 +57,16 @@ def run_sheet(table: ScoreTable, of_cell: Mapping[str, Runs], found: Analysis | 
         subtitle=f"{settings(table.block)} · {words.shape(table)}",
         columns=("initializer", "collapsed", "median run", "runs that stand", f"beats {control}", "where both stand [95 %]"),
         rows=tuple(rows),
-        notes=(
+        notes=tuple(words.placebos_of_regimens(table.inits, against)),
+        values=(),
+        legend=(
             f"{collapses.LEGEND} runs that stand: the mean of the others.",
             f"beats {control}: how often a run of the init scores higher than one of {control}{seeds}, ties counted half, on "
             "these cases.",
             f"where both stand: the difference to {control} over the seeds at which neither collapsed. It is no answer to which "
             "init is better: verdicts are over all runs.",
-            *words.placebos_of_regimens(table.inits, against),
             *words.marked(rows),
         ),
-        values=(),
     )
 
 

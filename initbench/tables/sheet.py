@@ -35,6 +35,7 @@ class Sheet:
         columns: headers; the first are of names, the others of numbers.
         rows: cells as people read them.
         notes: what a reader has to know before believing it, a sentence or two each.
+        legend: what its columns mean, likewise; a terminal shows it last, and dim.
         values: rows for machines, the values of each by their names.
         names: how many columns, from the left, are of names.
     """
@@ -46,6 +47,12 @@ class Sheet:
     notes: tuple[str, ...]
     values: tuple[dict[str, Any], ...]
     names: int = 1
+    legend: tuple[str, ...] = ()
+
+    @property
+    def below(self) -> tuple[str, ...]:
+        """The notes and the legend."""
+        return *self.notes, *self.legend
 
 
 def all_rows(sheets: Sequence[Sheet]) -> list[tuple[str, ...]]:
@@ -78,6 +85,10 @@ def terminal(sheets: Sequence[Sheet], console: Console) -> None:
             shown.append(table)
         for note in sheet.notes:
             shown.append(Text(clean(note), style=_style(note)))
+        if sheet.legend and sheet.notes:
+            shown.append(Text())  # what was found stands apart from what words mean
+        for line in sheet.legend:
+            shown.append(Text(clean(line), style="dim"))
         console.print(Group(*shown))
         console.print()
 
@@ -271,7 +282,7 @@ def as_markdown(sheets: Sequence[Sheet]) -> str:
             lines += [_markdown_row(sheet.columns), "|" + " --- |" * len(sheet.columns)]
             lines += map(_markdown_row, sheet.rows)
             lines.append("")
-        for note in sheet.notes:
+        for note in sheet.below:
             lines.append(f"- {markdown(note)}")
         lines.append("")
     return "\n".join(lines)
@@ -287,7 +298,7 @@ def as_latex(sheets: Sequence[Sheet]) -> str:
     lines: list[str] = []
     for sheet in sheets:
         name = f"{sheet.title}: {sheet.subtitle}"
-        notes = [f"% {clean(note)}" for note in sheet.notes]
+        notes = [f"% {clean(note)}" for note in sheet.below]
         if not sheet.rows:
             lines += [f"% {clean(name)}", *notes, ""]
             continue

@@ -125,7 +125,7 @@ def test_letters_are_there_for_those_who_ask(tmp_path: Path) -> None:
     (plain,) = leaderboard_sheets(found)
     assert "tie" not in plain.columns
     assert "tie" not in plain.values[0]
-    assert not any(note.startswith("tie:") for note in plain.notes)
+    assert not any(note.startswith("tie:") for note in plain.legend)
     (made,) = leaderboard_sheets(found, letters=True)
     assert made.columns == ("tie", *plain.columns)
     letters = column(made, "tie")
@@ -138,7 +138,7 @@ def test_letters_are_there_for_those_who_ask(tmp_path: Path) -> None:
     assert told
     for first, second in combinations(letters, 2):
         assert bool(set(letters[first]) & set(letters[second])) == (frozenset((first, second)) not in told)
-    assert any(note.startswith("tie: two inits share a letter if") for note in made.notes)
+    assert any(note.startswith("tie: two inits share a letter if") for note in made.legend)
 
 
 def test_the_headline_says_what_init_and_seed_do(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_ends_that_no_scale_allows_are_cut_and_marked(tmp_path: Path) -> None:
     assert column(made, "Dice [95 %]")["default"].endswith(" [0.0*, 100.0*]")
     (own,) = (row for row in made.values if row["init"] == "default")
     assert (own["dice_low"], own["dice_high"], own["seed_sd_high"]) == (0.0, 100.0, 50.0)
-    assert [note.startswith("*: cut here, as beyond it there can be no Dice") for note in made.notes].count(True) == 1
+    assert [note.startswith("*: cut here, as beyond it there can be no Dice") for note in made.legend].count(True) == 1
     assert words.dice(Interval(62.0, 55.0, 69.0)) == "62.0 [55.0, 69.0]"
     assert words.difference(Interval(62.0, -5.0, 100.0)) == "+62.0 [-5.0, +100.0*]"
     assert words.marked([("62.0 [55.0, 69.0]",)]) == []

@@ -41,7 +41,7 @@ def test_the_policy_changes_the_score_without_running_again(tmp_path: Path) -> N
     for policy, mean in means.items():
         found = study.read_study(tmp_path, scoring=Scoring(policy=policy))
         assert rows(found)["default"].dice.value == pytest.approx(mean)
-        assert f"policy {policy}" in " ".join(leaderboard_sheets(found)[0].notes)
+        assert f"policy {policy}" in " ".join(leaderboard_sheets(found)[0].legend)
 
 
 def test_the_policy_of_transunets_tables_judges_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
