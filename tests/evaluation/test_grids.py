@@ -124,7 +124,7 @@ def test_tables_are_of_the_grid_that_is_asked_for(data: Path, both: Path, capsys
     study = read_study(out, scoring=Scoring(grid="resampled"))
     assert list(study.runs["dice"]) == [record["dice_resampled"]]
     assert int(study.cases["tp"].sum()) == int(pd.read_csv(both / store.CASES_RESAMPLED)["tp"].sum())
-    assert "in points, at the resampled grid" in " ".join(leaderboard_sheets(study)[-1].notes)
+    assert "in points, at the resampled grid" in " ".join(leaderboard_sheets(study)[-1].legend)
 
 
 def test_runs_without_counts_on_the_grid_are_kept_off(
