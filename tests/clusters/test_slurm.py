@@ -226,7 +226,9 @@ def test_twelve_runs_end_as_serial_ones_whatever_happens_to_them(site: Site, tmp
 
 def test_a_cancelled_study_leaves_the_queue_and_goes_on_later(site: Site, tmp_path: Path) -> None:
     out = tmp_path / "study"
-    command = [*site.study(), "--seed", "0", "--out", str(out), "--slurm", "partition=main", "--json"]
+    # Nobody waits for the end of these runs: they are so long that some of them train still when the command has started.
+    study = study_words(site.data, 10 * STEPS, INITS)
+    command = [*study, "--seed", "0", "--out", str(out), "--slurm", "partition=main", "--json"]
     jobs = json.loads(site.said(*command))["jobs"]
     until(lambda: all(run.folder for run in read_asked(out)), "the data are prepared")
     hits = Hits(site, out, jobs[-1])
